@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""COCO -> training batches (spec A4): one composed warp a sample, uint8 out of the workers."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import common.coco
+from common.loader import Position
+from common.skeleton import Skeleton
+from Lightweight_OpenPose.labels import TrainLabels
+from Lightweight_OpenPose.model import STRIDE
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Floats = npt.NDArray[np.float64]
+Pixels = npt.NDArray[np.uint8]
+GREY = 128  # outside the image; 0 after normalisation
+PIXEL_MEAN, PIXEL_SCALE = 128.0, 1 / 256
+MAX_SUBSTITUTES = 100  # images in a row that may be unreadable before a data set counts as broken
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training crops vary; the fields of `Config` of the same names, sizes in input pixels."""
+
+    size_in: int
+    person_height: float
+    scale_min: float
+    scale_max: float
+    rotation_deg: float
+    shift_in: float
+    flip: float
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One draw of the augmentation: `scale` multiplies the wanted height, `shift_in` (x, y) moves the crop."""
+
+    scale: float
+    angle_deg: float
+    shift_in: tuple[int, int]
+    flip: bool
+
+
+def draw(augmentation: Augmentation, random: np.random.Generator) -> Draw:
+    """Five uniform numbers, distributed as in the original (spec A4, transforms 2 to 5)."""
+    scale, angle, shift_x, shift_y, flip = random.random(5)
+    return Draw(
+        scale=augmentation.scale_min + (augmentation.scale_max - augmentation.scale_min) * scale,
+        angle_deg=(angle - 0.5) * 2 * augmentation.rotation_deg,
+        shift_in=(int((shift_x - 0.5) * 2 * augmentation.shift_in), int((shift_y - 0.5) * 2 * augmentation.shift_in)),
+        flip=flip <= augmentation.flip,
+    )
+
+
+@dataclass(frozen=True)
+class Warp:
+    """The composed way of a crop: scale, rotation, crop and flip in one.
+
+    `pixels` (2, 3) takes pixel centres of the image to those of the crop, `points` (2, 3) keypoint coordinates:
+    the original resizes pixels about their centres, but multiplies coordinates (spec, precision on A4.2).
+    """
+
+    pixels: Floats
+    points: Floats
+
+
+def compose(
+    size_img: tuple[int, int], centre_img: Floats, height_img: float, augmentation: Augmentation, drawn: Draw
+) -> Warp:
+    """The warp of one sample.
+
+    `size_img`: (height, width) of the image. `centre_img`: (2,) x, y of the main person's box, `height_img` its
+    height, original pixels.
+    """
+    scale = augmentation.person_height * augmentation.size_in / height_img * drawn.scale
+    height, width = round(size_img[0] * scale), round(size_img[1] * scale)  # of the scaled image
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), drawn.angle_deg, 1.0)
+    cosine, sine = abs(turn[0, 0]), abs(turn[0, 1])
+    bound = int(height * sine + width * cosine), int(height * cosine + width * sine)  # of the turned image
+    turn[:, 2] += np.array(bound) / 2 - np.array([width / 2, height / 2])
+    points = turn.copy()
+    points[:, :2] *= scale
+    centre_in = points[:, :2] @ centre_img + points[:, 2]
+    start = np.trunc(centre_in + drawn.shift_in - augmentation.size_in / 2)
+    points[:, 2] -= start
+    pixels = points.copy()
+    pixels[:, 2] += turn[:, :2] @ np.full(2, 0.5 * scale - 0.5)
+    if drawn.flip:
+        pixels, points = _mirrored(pixels, augmentation.size_in - 1), _mirrored(points, augmentation.size_in - 1)
+    return Warp(pixels, points)
+
+
+def _mirrored(matrix: Floats, last: int) -> Floats:
+    mirrored = matrix.copy()
+    mirrored[0] *= -1
+    mirrored[0, 2] += last
+    return mirrored
+
+
+def to_points(keypoints: npt.NDArray[Any], size_img: tuple[int, int], skeleton: Skeleton) -> Floats:
+    """Annotated keypoints as the points that the network learns.
+
+    `keypoints`: (P, num_keypoints, 3) x_img, y_img, v as in COCO; (height, width) in `size_img`. A keypoint at (0, 0)
+    or outside the image counts as absent; a derived point is the mean of its sources, absent where one of them is,
+    or where it falls outside. Returns (P, num_points, 3) float64.
+    """
+    known = np.asarray(keypoints, np.float64)
+    points = np.zeros((len(known), skeleton.num_points, 3))
+    taken = skeleton.keypoint_of_point >= 0
+    known = _without_outside(known, size_img)
+    points[:, taken] = known[:, skeleton.keypoint_of_point[taken]]
+    for name, sources in skeleton.derived.items():
+        from_points = known[:, [skeleton.keypoints.index(source) for source in sources]]
+        derived = from_points.mean(axis=1)
+        derived[:, 2] = np.where((from_points[:, :, 2] > 0).all(axis=1), from_points[:, :, 2].max(axis=1), 0)
+        points[:, skeleton.points.index(name)] = derived
+    return _without_outside(points, size_img)
+
+
+def _without_outside(points: Floats, size_img: tuple[int, int]) -> Floats:
+    x, y = points[..., 0], points[..., 1]
+    outside = (x < 0) | (y < 0) | (x >= size_img[1]) | (y >= size_img[0]) | ((x == 0) & (y == 0))
+    points = points.copy()
+    points[..., 2][outside] = 0
+    return points
+
+
+def transform_points(points: Floats, warp: Warp, flip: bool, skeleton: Skeleton) -> Floats:
+    """(P, num_points, 3) from original to input pixels; mirrored people have left and right changed over."""
+    moved = points.copy()
+    moved[..., :2] = points[..., :2] @ warp.points[:, :2].T + warp.points[:, 2]
+    return moved[:, skeleton.point_flip] if flip else moved
+
+
+def warp_image(image: Pixels, warp: Warp, size_in: int) -> Pixels:
+    """(h, w, 3) uint8 original pixels -> (size_in, size_in, 3), grey outside the image."""
+    border = (GREY, GREY, GREY)
+    return cv2.warpAffine(image, warp.pixels, (size_in, size_in), flags=cv2.INTER_LINEAR, borderValue=border)  # type: ignore[return-value]
+
+
+def warp_mask(usable: Pixels | None, warp: Warp, size_in: int) -> Pixels:
+    """The crowd mask in map cells: 1 where more than half of a cell is outside every crowd, as the original rounds.
+
+    `usable`: (h, w) uint8, 0 inside a crowd, original pixels; None where the image has no crowd. Returns
+    (size_in / 8, size_in / 8) uint8.
+    """
+    cells = size_in // STRIDE
+    if usable is None:
+        return np.ones((cells, cells), np.uint8)
+    full = cv2.warpAffine(usable * 255, warp.pixels, (size_in, size_in), flags=cv2.INTER_LINEAR, borderValue=(255,))
+    whole = (full == 255).astype(np.uint8)  # the original truncates: a pixel that touches a crowd belongs to it
+    return cv2.resize(whole, (cells, cells), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+class TrainSamples:
+    """`samples[epoch, index]`: one training sample, random in a way that (seed, epoch, index) decides."""
+
+    def __init__(
+        self,
+        labels: TrainLabels,
+        folder: Path,
+        skeleton: Skeleton,
+        augmentation: Augmentation,
+        seed: int,
+        skip_bad: bool,
+    ) -> None:
+        self.labels, self.folder, self.skeleton = labels, folder, skeleton
+        self.augmentation, self.seed, self.skip_bad = augmentation, seed, skip_bad
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, position: Position) -> dict[str, Any]:
+        """{"image": (size, size, 3) uint8 BGR, "mask": (size/8, size/8) uint8, "points": (P, num_points, 3) float32
+        in input pixels, main person first, "replaced": 0 or 1}.
+
+        An unreadable image raises ImageError; where bad ones are skipped, the next readable sample takes its place.
+        """
+        epoch, index = position
+        random = np.random.default_rng((self.seed, epoch, index))
+        for substitute in range(MAX_SUBSTITUTES):
+            try:
+                return {**self._sample((index + substitute) % len(self), random), "replaced": int(substitute > 0)}
+            except common.coco.ImageError as error:
+                if not self.skip_bad or substitute == MAX_SUBSTITUTES - 1:
+                    raise
+                sys.stderr.write(f"skipped: {error}\n")
+        raise AssertionError("the loop above returns or raises")
+
+    def _sample(self, index: int, random: np.random.Generator) -> dict[str, Any]:
+        coco, person, row = self.labels.index, self.labels.main[index], int(self.labels.images[index])
+        image = common.coco.read_image(self.folder, coco.file_name(row))
+        box = coco.boxes[person]
+        drawn = draw(self.augmentation, random)
+        warp = compose(image.shape[:2], box[:2] + box[2:] / 2, float(box[3]), self.augmentation, drawn)
+        people = np.append(person, self.labels.others(index))
+        points = transform_points(
+            to_points(coco.keypoints[people], image.shape[:2], self.skeleton), warp, drawn.flip, self.skeleton
+        )
+        return {
+            "image": warp_image(image, warp, self.augmentation.size_in),
+            "mask": warp_mask(common.coco.crowd_mask(coco, row), warp, self.augmentation.size_in),
+            "points": points.astype(np.float32),
+        }
+
+
+def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """Samples as one batch: images (B, 3, S, S) uint8, mask (B, 1, s, s) uint8, points (B, P, num_points, 3) float32;
+    samples with fewer than P people are filled with people that have no points."""
+    most = max(len(sample["points"]) for sample in samples)
+    points = np.zeros((len(samples), most, *samples[0]["points"].shape[1:]), np.float32)
+    for row, sample in zip(points, samples, strict=True):
+        row[: len(sample["points"])] = sample["points"]
+    return {
+        "image": torch.from_numpy(np.stack([sample["image"] for sample in samples])).permute(0, 3, 1, 2),
+        "mask": torch.from_numpy(np.stack([sample["mask"] for sample in samples])[:, None]),
+        "points": torch.from_numpy(points),
+        "replaced": torch.tensor(sum(sample["replaced"] for sample in samples)),
+    }
+
+
+def normalise(images: Tensor) -> Tensor:
+    """uint8 BGR as the network takes it: (pixel - 128) / 256, float32."""
+    return (images.float() - PIXEL_MEAN) * PIXEL_SCALE

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decoder: heatmaps and part affinity fields of a network -> people -> COCO keypoints.
+
+The results are those of the original to the last bit (spec A7; maps enlarged as OpenCV does it), but full-resolution
+maps are never built: `peak_windows` finds where a peak can be, `peak_selection` decides by exact values,
+`limb_matching` scores pairs of peaks along the fields and `person_assembly` puts people together. NumPy in, NumPy out;
+the work is compiled by numba (cached on disk; the first call after an installation takes some ten seconds, see
+`warm_up`) and runs without Python's lock, so `decode_batch` can use threads.
+
+Cells that are not finite count as 0: they never pass a threshold, and no message is given.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+
+from common.cli import UserError
+from common.skeleton import Skeleton
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from .limb_matching import connect
+from .map_sampling import Axis, axis_operator, extremes
+from .peak_selection import settle_peaks
+from .peak_windows import find_candidates
+from .person_assembly import assemble
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+DEMO_UPSAMPLING = 4
+SIMD_LANES = 4  # OpenCV's cubic resize; see map_sampling.exact_value
+MOST_SAMPLES = 62  # the valid samples of a pair are the bits of an integer
+
+
+@dataclass(frozen=True)
+class MapGeometry:
+    """From map cells to result pixels: enlarge by `stride`, cut `pad` off, resize to `size` (cubic, spec A7).
+
+    `stride` is network-input pixels a cell; `pad` (top, left, bottom, right) in network-input pixels, after the
+    enlargement; `size` (height, width) of the result, on the validation path that of the original image, so that
+    results are in original pixels.
+    """
+
+    stride: int
+    pad: tuple[int, int, int, int]
+    size: tuple[int, int]
+
+    @classmethod
+    def demo(cls, map_size: tuple[int, int], upsampling: int = DEMO_UPSAMPLING) -> "MapGeometry":
+        """The demo's way (spec A8): enlarge maps of (height, width) cells, nothing else.
+
+        Results are in pixels of the enlarged map; `demo_to_image` brings them to the image.
+        """
+        return cls(upsampling, (0, 0, 0, 0), (map_size[0] * upsampling, map_size[1] * upsampling))
+
+    @classmethod
+    def identity(cls, size: tuple[int, int]) -> "MapGeometry":
+        """For maps that have the result's (height, width) already."""
+        return cls(1, (0, 0, 0, 0), size)
+
+    def operators(self, map_size: tuple[int, int]) -> tuple[Axis, Axis]:
+        """Operators of y and x for maps of (height, width) cells. UserError where the padding leaves nothing."""
+        top, left, bottom, right = (int(edge) for edge in self.pad)
+        before, after = (top, left), (bottom, right)
+        for cells, edge, other in zip(map_size, before, after, strict=True):
+            if min(edge, other, cells - 1, self.stride - 1) < 0 or cells * self.stride <= edge + other:
+                raise UserError(f"{self} does not fit maps of {map_size} cells: padding must leave a part of the map")
+        if min(self.size) < 1:
+            raise UserError(f"{self}: the size must be positive")
+        y, x = (
+            axis_operator(int(cells), int(self.stride), edge, other, int(pixels))
+            for cells, edge, other, pixels in zip(map_size, before, after, self.size, strict=True)
+        )
+        return y, x
+
+
+@dataclass(frozen=True)
+class DecodeRules:
+    """Thresholds of the decoder; the defaults are the original's (spec A7).
+
+    A peak has a heatmap value of `heatmap_threshold` at least and is above its four neighbours; peaks nearer than
+    `nms_radius` (pixels of the result) to one further left are dropped. A pair of peaks is sampled at `num_samples`
+    points; a sample counts above `min_limb_score`, the pair if more than `min_limb_fraction` of its samples count.
+    A person needs `min_points` points and a mean score of `min_person_score`.
+
+    `half_pixel` adds 0.5 to the coordinates of a COCO result, as the original does. The training maps have their peaks
+    at the annotated coordinates themselves, so on ideal maps that costs accuracy: decoding the maps of the 32 labelled
+    coco-mini validation images gives AP .773 with it and .791 without (spec, BUGS 4). Published figures have it.
+
+    `max_peaks` bounds the work on noise, which grows with the square of a type's peaks: of more peaks of one type the
+    best are kept. The original has no bound; heatmaps of pure noise, 46 x 70 cells, have about 120 (golden) to 600.
+    """
+
+    heatmap_threshold: float = 0.1
+    nms_radius: float = 6.0
+    num_samples: int = 10
+    min_limb_score: float = 0.05
+    min_limb_fraction: float = 0.8
+    min_points: int = 3
+    min_person_score: float = 0.2
+    half_pixel: bool = True
+    max_peaks: int = 2000
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.num_samples <= MOST_SAMPLES:
+            raise UserError(f"num_samples={self.num_samples}: must be 2 to {MOST_SAMPLES}")
+        if not (self.heatmap_threshold > 0 and self.min_limb_score >= 0 and self.max_peaks > 0):
+            raise UserError(f"{self}: heatmap_threshold and max_peaks must be positive, min_limb_score not negative")
+
+    @property
+    def needed_samples(self) -> int:
+        """The smallest number of samples that is more than `min_limb_fraction` of them, and one at least."""
+        enough = (n for n in range(1, self.num_samples + 1) if n / self.num_samples > self.min_limb_fraction)
+        return next(enough, self.num_samples + 1)
+
+
+@dataclass(frozen=True)
+class People:
+    """What was found in one image. Coordinates are result pixels of the geometry (`_img` on the validation path).
+
+    `candidates` (N, 4) float64: x, y, score, point type, all peaks by type, x, y. `members` (M, num_points) int64: rows
+    of `candidates`, -1 for a missing point. `scores` (M,) float64: sums of point and limb scores. `counts` (M,) int64:
+    points as the original counts them (one that two limbs set counts twice, one that only closes a gap does not).
+    """
+
+    candidates: Doubles
+    members: Integers
+    scores: Doubles
+    counts: Integers
+
+    def all_keypoints(self) -> Doubles:
+        """The original's array: (N, 4) float64 x, y, score, running number; shape (0,) without peaks."""
+        numbers = np.arange(len(self.candidates))[:, None]
+        return np.hstack((self.candidates[:, :3], numbers)) if len(self.candidates) else np.array([])
+
+    def pose_entries(self) -> Doubles:
+        """The original's array: (M, num_points + 2) float64 members, score, count; shape (0,) without people."""
+        return np.column_stack((self.members, self.scores, self.counts)) if len(self.members) else np.array([])
+
+    def points(self) -> Doubles:
+        """(M, num_points, 3) float64: x, y, score of each person's points; 0, 0, 0 where missing."""
+        if not len(self.candidates):
+            return np.zeros((*self.members.shape, 3))
+        return np.where(self.members[..., None] >= 0, self.candidates[self.members, :3], 0.0)
+
+
+def decode(
+    heatmaps: Floats, fields: Floats, geometry: MapGeometry, skeleton: Skeleton, rules: DecodeRules = DecodeRules()
+) -> People:
+    """People in one image.
+
+    `heatmaps` (num_heatmaps, h, w) and `fields` (num_fields, h, w) float32 (`_map`); the last heatmap (background) is
+    not looked at. Ties between limb scores: see `limb_matching.connect`. Raises UserError where shapes do not fit the
+    skeleton or the geometry.
+    """
+    heatmaps = _checked(heatmaps, skeleton.num_heatmaps, "heatmaps", skeleton)
+    fields = _checked(fields, skeleton.num_fields, "fields", skeleton)
+    if heatmaps.shape[1:] != fields.shape[1:]:
+        raise UserError(f"heatmaps of {heatmaps.shape[1:]} cells, but fields of {fields.shape[1:]}")
+    rows, columns = geometry.operators((heatmaps.shape[1], heatmaps.shape[2]))
+    heatmaps, heat_range = _finite(heatmaps[: skeleton.num_points])
+    fields, field_range = _finite(fields)
+    candidates = find_candidates(heatmaps, heat_range, rows, columns, _as_float32(rules.heatmap_threshold))
+    width = geometry.size[1]
+    peaks, peak_scores, starts = settle_peaks(
+        heatmaps, rows, columns, _first_tail(skeleton.num_heatmaps, width), _as_float32(rules.heatmap_threshold),
+        float(rules.nms_radius), rules.max_peaks, *candidates,
+    )  # fmt: skip
+    limbs, closing = _limb_table(skeleton.points, skeleton.limbs, skeleton.assembly, skeleton.closing_limbs)
+    pairs, pair_scores, pair_starts = connect(
+        fields, field_range, rows, columns, _first_tail(skeleton.num_fields, width), peaks, starts, limbs,
+        _sample_order(rules.num_samples), _as_float32(rules.min_limb_score), rules.needed_samples,
+    )  # fmt: skip
+    people = assemble(
+        skeleton.num_points, limbs, closing, pairs, pair_scores, pair_starts, peak_scores, rules.min_points,
+        float(rules.min_person_score),
+    )  # fmt: skip
+    types = np.repeat(np.arange(skeleton.num_points), np.diff(starts))
+    return People(np.column_stack((peaks, peak_scores, types)).astype(np.float64), *people)
+
+
+def decode_batch(
+    heatmaps: Floats,
+    fields: Floats,
+    geometries: Sequence[MapGeometry],
+    skeleton: Skeleton,
+    rules: DecodeRules = DecodeRules(),
+    threads: int = 1,
+) -> list[People]:
+    """`decode` of each image of a batch: (B, num_heatmaps, h, w) and (B, num_fields, h, w), one geometry an image."""
+    if not len(heatmaps) == len(fields) == len(geometries):
+        raise UserError(f"{len(heatmaps)} heatmaps, {len(fields)} fields, {len(geometries)} geometries: must be equal")
+
+    def one(i: int) -> People:
+        return decode(heatmaps[i], fields[i], geometries[i], skeleton, rules)
+
+    if threads <= 1 or len(heatmaps) <= 1:
+        return [one(i) for i in range(len(heatmaps))]
+    with ThreadPoolExecutor(min(threads, len(heatmaps))) as pool:
+        return list(pool.map(one, range(len(heatmaps))))
+
+
+def decode_scales(
+    scales: Sequence[tuple[Floats, Floats, MapGeometry]], skeleton: Skeleton, rules: DecodeRules = DecodeRules()
+) -> People:
+    """People in one image that was seen at several scales: (heatmaps, fields, geometry) of each, of one result size.
+
+    Full-resolution maps are built and averaged in float32, as in the original (spec A7).
+    """
+    sizes = {geometry.size for _, _, geometry in scales}
+    if len(sizes) != 1:
+        raise UserError(f"the scales of an image must have one result size, not {sorted(sizes)}")
+    heatmaps, fields = (
+        sum(_full_resolution(scale[kind], scale[2]) / np.float32(len(scales)) for scale in scales) for kind in (0, 1)
+    )
+    return decode(heatmaps, fields, MapGeometry.identity(sizes.pop()), skeleton, rules)
+
+
+def to_coco(people: People, skeleton: Skeleton, rules: DecodeRules = DecodeRules()) -> tuple[Doubles, Doubles]:
+    """COCO results (spec A7, convert_to_coco_format): (M, num_keypoints, 3) float64 x_img, y_img, v; (M,) scores.
+
+    v is 1, and 0, 0, 0 stands for a missing keypoint; coordinates get 0.5 added where `rules.half_pixel`. A person's
+    score is its score times its count less one.
+    """
+    source = skeleton.point_of_keypoint
+    members = np.where(source >= 0, people.members[:, source], -1)
+    keypoints = np.zeros((*members.shape, 3))
+    person, keypoint = np.nonzero(members >= 0)
+    keypoints[person, keypoint, :2] = people.candidates[members[person, keypoint], :2] + 0.5 * rules.half_pixel
+    keypoints[person, keypoint, 2] = 1
+    return keypoints, people.scores * np.maximum(0, people.counts - 1)
+
+
+def demo_to_image(
+    points: Doubles, stride: int, pad: tuple[int, int, int, int], scale: float, upsampling: int = DEMO_UPSAMPLING
+) -> Doubles:
+    """(..., 2) float64 x, y in pixels of a map enlarged `upsampling` times -> original pixels (spec A8).
+
+    `pad` (top, left, bottom, right) in network-input pixels, `scale` network-input pixels an original pixel.
+    """
+    return (np.asarray(points, np.float64) * stride / upsampling - np.array([pad[1], pad[0]])) / scale
+
+
+def warm_up(skeleton: Skeleton, rules: DecodeRules = DecodeRules()) -> None:
+    """Compiles the decoder, or loads it from the cache, so that the first image is not the slow one."""
+    heatmaps = np.zeros((skeleton.num_heatmaps, 8, 8), np.float32)
+    fields = np.zeros((skeleton.num_fields, 8, 8), np.float32)
+    heatmaps[:, 4, 4] = 1
+    decode(heatmaps, fields, MapGeometry(8, (0, 0, 0, 0), (64, 64)), skeleton, rules)
+
+
+def _checked(maps: Floats, count: int, what: str, skeleton: Skeleton) -> Floats:
+    """As C-contiguous writable float32: the one type that is compiled. UserError for another number of maps."""
+    if maps.ndim != 3 or len(maps) != count or min(maps.shape[1:]) < 1:
+        raise UserError(
+            f"{what} have the shape {maps.shape}, but skeleton {skeleton.name!r} needs ({count}, height, width): "
+            "network and skeleton do not belong together"
+        )
+    return np.require(maps, np.float32, ["C", "W", "A"])
+
+
+def _finite(maps: Floats) -> tuple[Floats, Floats]:
+    """The maps with 0 in cells that are not finite, and (C, 2) their smallest and largest values."""
+    limits = extremes(maps)
+    if not np.isfinite(limits).all():
+        maps = np.where(np.isfinite(maps), maps, np.float32(0))
+        limits = extremes(maps)
+    return maps, limits
+
+
+def _as_float32(threshold: float) -> float:
+    """A threshold as it compares with float32 values."""
+    return float(np.float32(threshold))
+
+
+def _first_tail(count: int, width: int) -> int:
+    """The first of `count` interleaved maps that lies past the last full SIMD register of an image row."""
+    return count - count * width % SIMD_LANES
+
+
+@lru_cache(maxsize=16)
+def _limb_table(
+    points: tuple[str, ...], limbs: tuple[tuple[str, str], ...], assembly: tuple[int, ...], closing: frozenset[int]
+) -> tuple[Integers, npt.NDArray[np.bool_]]:
+    """(L, 3) int64 types of both ends and first field channel, (L,) bool closes a gap only; in assembly order."""
+    rows = [(points.index(limbs[i][0]), points.index(limbs[i][1]), 2 * i) for i in assembly]
+    return np.array(rows, np.int64).reshape(-1, 3), np.array([i in closing for i in assembly], np.bool_)
+
+
+@lru_cache(maxsize=16)
+def _sample_order(count: int) -> Integers:
+    """(count,) int64: every third sample, and so on, so that samples far from each other come first; the ends last."""
+    inner = np.arange(1, count - 1)
+    return np.concatenate((inner[1::3], inner[2::3], inner[0::3], [0, count - 1]))
+
+
+def _full_resolution(maps: Floats, geometry: MapGeometry) -> Floats:
+    """(C, h, w) float32 -> (C, height, width) by OpenCV, all maps in one call: its rounding depends on that."""
+    if not len(maps):
+        return np.zeros((0, *geometry.size), np.float32)
+    enlarged = np.ascontiguousarray(np.moveaxis(maps, 0, -1), np.float32)
+    enlarged = cv2.resize(enlarged, None, fx=geometry.stride, fy=geometry.stride, interpolation=cv2.INTER_CUBIC)
+    top, left, bottom, right = geometry.pad
+    enlarged = enlarged[top : enlarged.shape[0] - bottom, left : enlarged.shape[1] - right]
+    resized = cv2.resize(enlarged, geometry.size[::-1], interpolation=cv2.INTER_CUBIC)
+    return np.ascontiguousarray(np.moveaxis(resized.reshape(*geometry.size, -1), -1, 0))

@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finds people in pictures, films and cameras: draws them, follows them, and writes where their keypoints are.
+
+    python demo.py --checkpoint_path=model_best.pth --images a.jpg b.jpg
+    python demo.py --checkpoint_path=model_best.pth --video film.mp4 --height_size 256 --track 1 --smooth 1 --cpu
+    python demo.py --checkpoint_path=model_best.pth --source=folder_or_file_or_camera_number --output_dir=demo_output
+
+`output_dir` receives annotated pictures, or a film (mp4), and `people.jsonl`: one line of JSON a frame, written at
+once, so that what is there stays valid whenever the program ends; `people_json` describes a line.
+
+Ctrl-C ends after the frame at hand, with film and `people.jsonl` whole; a second one ends at once.
+"""
+
+import contextlib
+import itertools
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from common import checkpoint, cli, device, drawing
+from common.cli import UserError
+from common.device import DeviceName
+from common.skeleton import Skeleton, SkeletonError, load
+from common.video import Frame, Image, Source, open_source
+from common.video_out import FilmWriter, PictureWriter, Window, output_folder
+from Lightweight_OpenPose import inference, weights
+from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS, text
+from Lightweight_OpenPose.data import PIXEL_MEAN, PIXEL_SCALE
+from Lightweight_OpenPose.decode import DEMO_UPSAMPLING, MapGeometry, decode, demo_to_image, warm_up
+from Lightweight_OpenPose.model import STRIDE
+from Lightweight_OpenPose.people_json import people_line, to_keypoints
+from Lightweight_OpenPose.tracking import Floats, Tracker
+
+import cv2
+import numpy as np
+
+# A pixel of the enlarged map is STRIDE / DEMO_UPSAMPLING network pixels wide, and its centre lies in their middle: map
+# pixel i is network pixel 2 i + 0.5. The original takes 2 i, half a network pixel too far left and up (spec, BUGS 4).
+CENTRE_SHIFT = 0.5 - 0.5 * DEMO_UPSAMPLING / STRIDE
+LONGEST_ASPECT = 16  # of width and height: what is longer is no picture of people, and would fill the memory
+
+
+@dataclass(frozen=True)
+class Config:
+    """Finds people in pictures, films and cameras."""
+
+    checkpoint_path: str = text("trained weights", "")
+    images: tuple[str, ...] = text("pictures, with blanks or commas between them", ())
+    video: str = text("a film, or the number of a camera", "")
+    source: str = text("a picture, a folder of pictures, a film, or the number of a camera", "")
+    output_dir: str = text("folder for annotated pictures or the film, and people.jsonl", "demo_output")
+    height_size: int = text("height of the network's input, pixels", 256)
+    track: bool = text("people keep their ids from frame to frame, in films and from cameras", True)
+    smooth: bool = text("steady the keypoints of tracked people (one-euro filter)", True)
+    max_missed: int = text("frames for which a person may be lost and keep the id", 0)
+    cpu: bool = text("compute on the CPU, the same as --device=cpu", False)
+    device: DeviceName = text("where to compute", "auto")
+    show: bool = text("show frames in a window: P pauses, Escape or Q ends", False)
+    max_frames: int = text("end after so many frames; 0: all", 0)
+    on_bad_image: Literal["error", "skip"] = text("an unreadable picture: stop, or leave it out and count", "error")
+    skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
+
+    def check(self) -> None:
+        """Raises UserError where values cannot be meant."""
+        sources = [bool(value) for value in (self.images, self.video, self.source)]
+        for condition, message in (
+            (sum(sources) == 1, "give one of --images, --video and --source"),
+            (self.height_size > 0, f"--height_size={self.height_size}: a number of pixels, such as 256"),
+            (self.max_frames >= 0, f"--max_frames={self.max_frames}: a number of frames, or 0 for all"),
+            (self.max_missed >= 0, f"--max_missed={self.max_missed}: a number of frames, or 0"),
+        ):
+            if not condition:
+                raise UserError(message)
+
+
+class Clock:
+    """Seconds spent in each part of the work, added up over frames."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Forgets: the first frame, which warms up, would spoil the mean."""
+        self.frames, self.seconds, self.started = 0, defaultdict[str, float](float), time.perf_counter()
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Adds the time of the `with` block to a part."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - start
+
+    def waiting(self, frames: Iterator[Frame]) -> Iterator[Frame]:
+        """The frames; waiting for them is the part "read"."""
+        while True:
+            with self.part("read"):
+                frame = next(frames, None)
+            if frame is None:
+                return
+            yield frame
+
+    def summary(self) -> str:
+        """Frames a second, and where the milliseconds of a frame went."""
+        rate = self.frames / (time.perf_counter() - self.started)
+        parts = ", ".join(f"{name} {1000 * spent / self.frames:.1f}" for name, spent in self.seconds.items())
+        return f"{rate:.1f} frames a second; milliseconds a frame: {parts}"
+
+
+# image (H, W, 3) uint8 BGR -> points (M, num_points, 3) x, y in original pixels and score (0: missing), scores (M,)
+Estimator = Callable[[Image, Clock], tuple[Floats, Floats]]
+
+
+class NetworkEstimator:
+    """An Estimator that asks a network, the fast way of the original (spec A8, infer_fast)."""
+
+    def __init__(self, found: inference.Estimator, height_size: int) -> None:
+        self.found, self.height_size = found, height_size
+        warm_up(found.skeleton, found.rules)
+
+    def __call__(self, image: Image, clock: Clock) -> tuple[Floats, Floats]:
+        """See `Estimator`. Raises UserError for a picture that is much longer than wide, or the other way."""
+        height, width = image.shape[:2]
+        if max(height, width) > LONGEST_ASPECT * min(height, width):
+            raise UserError(f"{width} x {height} pixels: too narrow a picture; cut it to a usual shape")
+        place = inference.frame((height, width), self.height_size)
+        with clock.part("network"):
+            heatmaps, fields = self.found.maps([fast_input(image, place)])
+        with clock.part("decode"):
+            geometry = MapGeometry.demo((heatmaps.shape[2], heatmaps.shape[3]))
+            people = decode(heatmaps[0], fields[0], geometry, self.found.skeleton, self.found.rules)
+            points = people.points()
+            places = demo_to_image(points[:, :, :2] + CENTRE_SHIFT, STRIDE, place.pad_in, self.height_size / height)
+            points[:, :, :2] = np.where(points[:, :, 2:] > 0, places, 0.0)
+        return points, people.scores
+
+
+def fast_input(image: Image, place: inference.Frame) -> inference.Maps:
+    """(h, w, 3) uint8 BGR -> (H, W, 3) float32 network input: resized bilinearly, then normalised (spec A8)."""
+    small = cv2.resize(image, place.scaled_in[::-1], interpolation=cv2.INTER_LINEAR)
+    top, left, _, _ = place.pad_in
+    padded = np.zeros((*place.input_size, 3), np.float32)
+    padded[top : top + small.shape[0], left : left + small.shape[1]] = (small - np.float32(PIXEL_MEAN)) * PIXEL_SCALE
+    return padded
+
+
+def load_estimator(config: Config, skeleton: Skeleton) -> NetworkEstimator:
+    """The network of `--checkpoint_path` on the device, ready to run. Raises UserError where it is missing."""
+    if not config.checkpoint_path:
+        raise UserError(f"--checkpoint_path is needed: a file, or one of {', '.join(PUBLISHED)}")
+    where = device.resolve("cpu" if config.cpu else config.device)
+    source = checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
+    network = weights.for_inference(weights.load_network(source, skeleton), where)
+    return NetworkEstimator(inference.Estimator(network, where, None, skeleton), config.height_size)
+
+
+class Outputs:
+    """What a run leaves behind: people.jsonl and a film or pictures, and what it shows."""
+
+    def __init__(self, config: Config, source: Source, skeleton: Skeleton, stack: contextlib.ExitStack) -> None:
+        self.skeleton, self.live, self.stack = skeleton, source.live, stack
+        self.window = stack.enter_context(Window("people")) if config.show else None
+        self.folder = output_folder(Path(config.output_dir), source)
+        self.lines: TextIO | None = None  # opened for the first frame: an earlier result outlives a wrong command
+        self.film, self.pictures = None, PictureWriter(self.folder)
+        if source.moves:
+            stem = f"camera{source.capture}" if source.live else Path(str(source.capture)).stem
+            self.film = stack.enter_context(FilmWriter(self.folder / f"{stem}.mp4", source.rate_hz))
+
+    def write(self, frame: Frame, points: Floats, scores: Floats, ids: Sequence[int | None]) -> bool:
+        """Writes and shows one frame; False where the person at the window wants to end."""
+        drawn = drawing.draw_people(frame.image, to_keypoints(points, self.skeleton), self.skeleton, ids)
+        if self.film is not None:
+            self.film.write(drawn, frame.time_s if self.live else None)
+        else:
+            self.pictures.write(drawn, frame.name)
+        if self.lines is None:
+            file = (self.folder / "people.jsonl").open("w", encoding="utf-8", buffering=1)
+            self.lines = self.stack.enter_context(file)
+        self.lines.write(people_line(frame, points, scores, ids, self.skeleton))
+        return self.window is None or self.window.show(drawn, wait_ms=1 if self.film else 0)
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Generator[threading.Event, None, None]:
+    """An event that is set by the first Ctrl-C or SIGTERM; the second one ends the program as usual."""
+    stop, usual = threading.Event(), {}
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may receive signals
+        yield stop
+        return
+
+    def request(number: int, _: Any) -> None:
+        stop.set()
+        signal.signal(number, usual[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        usual[number] = signal.signal(number, request)
+    try:
+        yield stop
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+
+def run(config: Config, source: Source, skeleton: Skeleton, estimate: Estimator) -> int:
+    """Takes the frames of `source` one by one through estimator, tracker and outputs; returns how many.
+
+    Files of an earlier run are overwritten. Raises UserError for frames that cannot be read, results that cannot be
+    written, and what the estimator refuses.
+    """
+    clock, done, speed = Clock(), 0, ""
+    tracker = Tracker(skeleton, config.smooth, max_missed=config.max_missed)
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(stop_on_signals())
+        stack.enter_context(_writable(config.output_dir))
+        outputs = Outputs(config, source, skeleton, stack)
+        frames = stack.enter_context(contextlib.closing(source.frames()))
+        for frame in itertools.islice(clock.waiting(frames), config.max_frames or None):
+            with _named(frame):
+                points, scores = estimate(frame.image, clock)
+            ids: list[int | None] = [None] * len(points)
+            if source.moves and config.track:
+                with clock.part("track"):
+                    numbers, points = tracker.update(points, scores, frame.time_s)
+                    ids = numbers.tolist()
+            with clock.part("draw and write"):
+                wanted = outputs.write(frame, points, scores, ids)
+            done, clock.frames = done + 1, clock.frames + 1
+            if stop.is_set() or not wanted:
+                break
+            if done == 1:
+                speed = clock.summary()
+                clock.restart()
+        _report(done, clock.summary() if clock.frames else speed, source, outputs, stop.is_set())
+    return done
+
+
+@contextlib.contextmanager
+def _writable(folder: str) -> Iterator[None]:
+    """Says where a disk is full, or a file may not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another --output_dir") from error
+
+
+@contextlib.contextmanager
+def _named(frame: Frame) -> Iterator[None]:
+    """Says at which frame a UserError arose."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{frame.name}: {error}") from error
+
+
+def _report(done: int, speed: str, source: Source, outputs: Outputs, stopped: bool) -> None:
+    """What the run did, for the person at the keyboard."""
+    what = "frames" if source.moves else "pictures"
+    skipped = f", {len(source.bad)} skipped as unreadable" if source.bad else ""
+    early = ", stopped early" if stopped else ""
+    print(f"{done} {what}{skipped}{early}: {outputs.folder / 'people.jsonl'}", flush=True)  # noqa: T201
+    print(speed, flush=True)  # noqa: T201
+
+
+def join_images(words: Sequence[str]) -> list[str]:
+    """`--images a.jpg b.jpg --cpu`, as published, in the form of one flag with one value: `--images=a.jpg,b.jpg`."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1].startswith("--images") and not word.startswith("--"):
+            joined[-1] += ("," if "=" in joined[-1] else "=") + word
+        else:
+            joined.append(word)
+    return joined
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line."""
+    config = cli.parse(Config, {}, argv, prepare=join_images)
+    config.check()
+    try:
+        skeleton = load(config.skeleton)
+    except SkeletonError as error:
+        raise UserError(f"--skeleton: {error}") from error
+    source = open_source(config.images or config.video or config.source, config.on_bad_image)
+    run(config, source, skeleton, load_estimator(config, skeleton))
+
+
+if __name__ == "__main__":
+    cli.run(main)

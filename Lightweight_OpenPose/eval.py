@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AP of a checkpoint on COCO keypoints, with the protocol of the publication (spec A7).
+
+bash test/eval.sh --data_path=/data/coco --step=1 --checkpoint_path=model_best.pth
+python -m Lightweight_OpenPose.eval --data_path=mini --checkpoint_path=model_best.pth --save_images=8 --multiscale
+
+Writes detections.json, metrics.jsonl, pictures and a result file into eval_step<step>.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import common.checkpoint
+import common.coco
+import common.coco_eval
+import common.device
+import common.distributed
+import common.drawing
+import common.mini_coco
+import common.skeleton
+from common.cli import UserError, parse, run
+from common.device import AmpLevel, AmpType, DeviceName
+from common.log import Log
+from common.report import Run
+from Lightweight_OpenPose import weights
+from Lightweight_OpenPose.config import (
+    ALIASES,
+    MODEL_FOLDER,
+    NETWORK,
+    PUBLISHED,
+    RETIRED,
+    STEP_NAMES,
+    WEIGHT_FOLDERS,
+    text,
+)
+from Lightweight_OpenPose.decode import DecodeRules
+from Lightweight_OpenPose.evaluation import Validation, default_batch, draw_sheet, evaluate
+from Lightweight_OpenPose.inference import MULTI_SCALE, SINGLE_SCALE, Estimator
+
+import torch
+
+PUBLISHED_HEIGHT = 368  # of an image in the network, input pixels
+
+
+@dataclass(frozen=True)
+class Config:
+    """Evaluates a checkpoint of Lightweight OpenPose."""
+
+    data_path: str = text("COCO folder (annotations, val2017), or `mini` for the embedded data set", "")
+    step: int = text("names the output folder, and the training step whose best checkpoint is taken", 1)
+    checkpoint_path: str = text("a file or a published name; empty: the best of --step", "")
+    device: DeviceName = text("where to compute", "auto")
+    output_dir: str = text("folder of checkpoints and results", str(MODEL_FOLDER))
+    log_dir: str = text("lines of each rank and result file; empty: output_dir/test/output/0", "")
+    skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
+    val_labels: str = text("empty: data_path/annotations/person_keypoints_val2017.json", "")
+    val_images_folder: str = text("empty: data_path/val2017", "")
+    val_images: int = text("so many images, chosen as `make_val_subset.py` does; 0: all", 0)
+    base_height: int = text(
+        "height of an image in the network, input pixels; 0: as the checkpoint was trained, or 368", 0
+    )
+    multiscale: bool = text("mean of the maps at 0.5, 1, 1.5 and 2 times that height", False)
+    half_pixel: bool = text("the publication's shift of keypoints by half a pixel; without it AP rises a little", True)
+    batch_size: int = text("images of one size at once; 0: 32, on a CPU 2", 0)
+    amp: AmpLevel = text("precision level", "O0")
+    amp_type: AmpType = text("type of O1; auto: float16, on a CPU bfloat16", "auto")
+    num_workers: int = text("threads that read and decode", 4)
+    on_bad_image: Literal["error", "skip"] = text("an unreadable image: stop, or count it as without people", "error")
+    output_name: str = text("file of the detections", "detections.json")
+    save_images: int = text("draw so many images: ground truth beside prediction", 0)
+    weights_only: bool = text("accepted as published", False)
+
+
+def main() -> None:
+    """Reads the flags, evaluates, leaves detections, metrics, pictures and a result file."""
+    began = time.time()
+    config = parse(Config, {}, aliases={**ALIASES, "labels": "val_labels", "images_folder": "val_images_folder"},
+                   retired=RETIRED)  # fmt: skip
+    if config.step not in STEP_NAMES:
+        raise UserError(f"--step={config.step}: choose 1, 2 or 3")
+    if not (config.data_path or config.val_images_folder):
+        raise UserError("--data_path is needed: a COCO folder, or `mini`")
+    folder = Path(config.output_dir) / f"eval_step{config.step}"
+    log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
+    with common.distributed.joined(config.device) as device:
+        with Log(folder / "metrics.jsonl", log_folder, fresh=True) as log:
+            run_evaluation(config, device, folder, log)
+        if common.distributed.is_main():
+            Run(NETWORK, "eval", 1, 1, str(folder / "metrics.jsonl"), str(folder), began).leave(log_folder)
+
+
+def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log) -> None:
+    """Evaluates as `config` says and writes the results into `folder`."""
+    skeleton = common.skeleton.load(config.skeleton)
+    source = _checkpoint(config)
+    content = common.checkpoint.read(source)
+    network = weights.network_of(content, source, skeleton)
+    base_height = config.base_height or content.get("config", {}).get("base_height", PUBLISHED_HEIGHT)
+    stages = len(network.refinement_stages)
+    dtype = common.device.amp_type(device, config.amp, config.amp_type)
+    rules = DecodeRules(half_pixel=config.half_pixel)
+    fast = weights.for_inference(network, device)
+    estimator = Estimator(fast, device, dtype, skeleton, rules, config.num_workers)
+    validation = _validation(config, skeleton)
+    scales = MULTI_SCALE if config.multiscale else SINGLE_SCALE
+    result = evaluate(
+        estimator, validation, base_height, config.batch_size or default_batch(device), scales,
+        config.on_bad_image == "skip",
+    )  # fmt: skip
+    protocol = {
+        "annotations": str(validation.annotations), "images": result.num_images, "checkpoint": str(source),
+        "refinement_stages": stages, "base_height": base_height, "scales": scales, "precision": config.amp,
+        "half_pixel": config.half_pixel, "skipped": len(result.skipped), "device": common.device.describe(device),
+    }  # fmt: skip
+    for line in result.skipped:
+        log.line(f"skipped: {line}")
+    log.line("protocol: " + ", ".join(f"{name} {value}" for name, value in protocol.items()))
+    log.line(common.coco_eval.table(result.metrics))
+    a_image = {name: 1000 * seconds / max(1, result.num_images) for name, seconds in result.seconds.items()}
+    log.line("ms an image: " + ", ".join(f"{name} {value:.2f}" for name, value in a_image.items()))
+    log.line(f"final eval acc:{result.metrics['AP']:.4f}")
+    log.record("evaluate", metrics=result.metrics, protocol=protocol, ms_an_image=a_image)
+    if common.distributed.is_main():
+        result.detections.write_json(folder / config.output_name)
+        if config.save_images:
+            sheet = draw_sheet(validation, result.detections, skeleton, config.save_images)
+            common.drawing.save_png(folder / "pictures.png", sheet)
+
+
+def _checkpoint(config: Config) -> Path:
+    if config.checkpoint_path:
+        return common.checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
+    best = weights.run_folder(config.output_dir, STEP_NAMES[config.step]) / common.checkpoint.BEST
+    if not best.is_file():
+        raise UserError(f"--checkpoint_path is needed: step {config.step} has left no {best}")
+    return best
+
+
+def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> Validation:
+    data_path = common.mini_coco.resolve(config.data_path) if config.data_path else Path()
+    return Validation.load(
+        Path(config.val_labels) if config.val_labels else common.coco.annotation_file(data_path, "val"),
+        Path(config.val_images_folder) if config.val_images_folder else common.coco.image_folder(data_path, "val"),
+        skeleton,
+        config.val_images,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

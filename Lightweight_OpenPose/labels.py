@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prepared training labels: who of a COCO annotation file is trained on, written once and read by every rank.
+
+The file is a pickle of plain values, by its published name `prepared_train_annotation.pkl`: names, and for each array
+its type, shape and bytes. It is read by an unpickler that imports nothing, so nothing in a file can run. The original
+program's own file, a list of dicts, is read too and can be written.
+"""
+
+import pickle
+import pickletools
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from common import files
+from common.cli import UserError
+from common.coco_index import CocoIndex, load
+from Lightweight_OpenPose.original_labels import from_original, original_item
+
+import numpy as np
+import numpy.typing as npt
+
+FORMAT = "pose-zoo prepared labels 1"
+NET_INPUT_SIZE = 368  # pixels; the height of a person is told in parts of it
+MIN_KEYPOINTS = 5  # of COCO's 17: a person with fewer is no sample of its own
+MIN_KEYPOINTS_OF = 17
+MIN_AREA_IMG = 32 * 32  # px^2 of the segmentation
+MIN_CENTRE_DISTANCE = 0.3  # of the width of an accepted person's box: who is nearer is not a sample, too
+
+Source = tuple[str, int, int]  # name, size in bytes and time of change in ns of the annotation file
+
+
+@dataclass(frozen=True)
+class TrainLabels:
+    """S samples, each a main person of `index`, which holds the images with people, their people and crowds."""
+
+    index: CocoIndex  # images in the order in which the annotation file first names one of their people
+    main: npt.NDArray[np.int32]  # (S,) the row of each sample's person in the index
+    net_input_size: int  # pixels
+    source: Source | None = None  # None: converted from the original's file
+
+    def __len__(self) -> int:
+        return len(self.main)
+
+    @cached_property
+    def images(self) -> npt.NDArray[np.int64]:
+        """(S,) the image row of each sample."""
+        return self.index.image_rows(self.main)
+
+    def others(self, sample: int) -> npt.NDArray[np.int64]:
+        """(O,) the rows of the other people in a sample's image, crowds left out, in the file's order."""
+        people = self.index.people(int(self.images[sample]))
+        rows: npt.NDArray[np.int64] = np.flatnonzero(~self.index.is_crowd[people]) + people.start
+        return rows[rows != self.main[sample]]
+
+    def scale_provided(self, sample: int) -> float:
+        """The height of the main person's box in parts of the network's input."""
+        return float(self.index.boxes[self.main[sample], 3]) / self.net_input_size
+
+
+def build(
+    annotation_file: str | Path, net_input_size: int = NET_INPUT_SIZE, num_keypoints: int | None = None
+) -> TrainLabels:
+    """The labels of an annotation file. `num_keypoints`: how many the skeleton has; None: as many as the file has.
+
+    Rules: specification of the original's `prepare_train_labels.py`. People are those with at least one keypoint who
+    are no crowd; a sample needs `min_keypoints` of them, an area of 32 x 32 px, and a box centre that is not close to
+    that of an earlier sample of the image. Raises UserError where the file is wrong or nobody can be trained on.
+    """
+    index = load(annotation_file, num_keypoints)
+    is_person = (index.num_keypoints > 0) & ~index.is_crowd
+    rows = np.flatnonzero(is_person)
+    rows = rows[np.argsort(index.file_positions[rows])]
+    owners, first = np.unique(index.image_rows(rows), return_index=True)
+    index = index.select(owners[np.argsort(first)], is_person | index.is_crowd)
+    main = np.fromiter(_main_people(index), np.int32)
+    if not len(main):
+        needed = min_keypoints(index.keypoints.shape[1])
+        raise UserError(f"{annotation_file}: nobody with {needed} keypoints and an area of {MIN_AREA_IMG} px")
+    return TrainLabels(index, main, net_input_size, source_of(annotation_file))
+
+
+def val_subset(num_images: int, wanted: int, seed: int = 0) -> list[int]:
+    """Positions of the images that a validation subset takes, in drawn order.
+
+    With seed 0, 250 of COCO val2017's 5,000 are those of the published results (spec A3).
+    """
+    positions = list(range(num_images))
+    random.Random(seed).shuffle(positions)
+    return positions[:wanted]
+
+
+def min_keypoints(num_keypoints: int) -> int:
+    """How many labelled keypoints a sample needs: 5 of 17 as in the original, of fewer the same share, rounded up."""
+    return min(MIN_KEYPOINTS, -(-MIN_KEYPOINTS * num_keypoints // MIN_KEYPOINTS_OF))
+
+
+def _main_people(index: CocoIndex) -> Iterator[int]:
+    enough = min_keypoints(index.keypoints.shape[1])
+    large = (index.num_keypoints >= enough) & (index.areas >= MIN_AREA_IMG) & ~index.is_crowd
+    centres = index.boxes[:, :2] + index.boxes[:, 2:] / 2
+    reaches = MIN_CENTRE_DISTANCE * index.boxes[:, 2]
+    candidates = np.flatnonzero(large)
+    image, accepted = -1, list[int]()
+    for row, owner in zip(candidates.tolist(), index.image_rows(candidates).tolist(), strict=True):
+        if owner != image:
+            image, accepted = owner, []
+        if accepted and (np.linalg.norm(centres[accepted] - centres[row], axis=1) < reaches[accepted]).any():
+            continue
+        accepted.append(row)
+        yield row
+
+
+def source_of(annotation_file: str | Path) -> Source:
+    """Name, size and time of change: what tells one annotation file from another without reading it."""
+    path = Path(annotation_file)
+    state = path.stat()
+    return path.name, state.st_size, state.st_mtime_ns
+
+
+def is_current(path: str | Path, annotation_file: str | Path, net_input_size: int = NET_INPUT_SIZE) -> bool:
+    """Whether `path` holds labels of this annotation file as it is now, at this network input size.
+
+    A file of the original program does not say what it was made from: it is taken to be current.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            if _is_list(file):
+                return True
+            content = _Unpickler(file).load()
+        return bool((content["source"], content["net_input_size"]) == (source_of(annotation_file), net_input_size))
+    except (OSError, *_MALFORMED):
+        return False
+
+
+def write(labels: TrainLabels, path: str | Path) -> None:
+    """Writes the labels, whole or not at all."""
+    arrays = {**labels.index.to_arrays(), "main": labels.main}
+    content = {
+        "format": FORMAT,
+        "source": labels.source,
+        "net_input_size": labels.net_input_size,
+        "arrays": {name: (values.dtype.str, values.shape, values.tobytes()) for name, values in arrays.items()},
+    }
+    files.write_atomically(path, pickle.dumps(content))
+
+
+def write_original(labels: TrainLabels, path: str | Path) -> None:
+    """Writes the list of dicts that the original program reads."""
+    files.write_atomically(path, pickle.dumps([original_item(labels, sample) for sample in range(len(labels))]))
+
+
+def read(path: str | Path) -> TrainLabels:
+    """The labels of a file of `write`, or of the original program; nothing in the file is executed.
+
+    Raises UserError, naming the file and the cure, where it is missing, is cut short, wants to import something, or
+    holds something else.
+    """
+    cure = "prepare it again: scripts/prepare_train_labels.py --labels person_keypoints_train2017.json"
+    try:
+        with Path(path).open("rb") as file:
+            content = _Unpickler(file).load()
+        if isinstance(content, list):
+            return TrainLabels(*from_original(content, path))
+        if content["format"] != FORMAT:
+            raise ValueError(f"of the unknown format {content['format']!r}")
+        arrays = {
+            name: np.frombuffer(values, np.dtype(kind)).reshape(shape)
+            for name, (kind, shape, values) in content["arrays"].items()
+        }
+        labels = TrainLabels(
+            CocoIndex.from_arrays(arrays), arrays["main"], int(content["net_input_size"]), content["source"]
+        )
+        if len(labels) and not 0 <= labels.main.min() <= labels.main.max() < len(labels.index.boxes):
+            raise ValueError("samples of unknown people")
+        return labels
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; {cure}") from error
+    except UserError:
+        raise
+    except _MALFORMED as error:
+        raise UserError(f"{path}: not prepared labels, or cut short ({error}); {cure}") from error
+
+
+_MALFORMED = (
+    pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError,
+    MemoryError,
+)  # fmt: skip
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads numbers, texts, lists and dicts; refuses everything that a pickle would have to import."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"it wants to run {module}.{name}")
+
+
+def _is_list(file: BinaryIO) -> bool:
+    """Whether a pickle begins as the original's list of dicts does; the file is wound back."""
+    begins = next(code.name for code, _, _ in pickletools.genops(file) if code.name not in ("PROTO", "FRAME"))
+    file.seek(0)
+    return begins in ("EMPTY_LIST", "MARK")

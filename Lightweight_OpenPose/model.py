@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network of Lightweight OpenPose (Osokin 2018, arXiv:1811.12004, section 4).
+
+A dilated MobileNet v1 of stride 8, a small context module, one initial stage and any number of refinement stages; each
+stage predicts heatmaps and part affinity fields. State-dict keys are those of the original project, so its official
+checkpoints load; `test/test_model.py` holds them.
+"""
+
+import torch
+from torch import Tensor, nn
+
+STRIDE = 8  # input pixels a map cell
+BACKBONE_CHANNELS = 512
+
+
+def conv(
+    inputs: int, outputs: int, kernel: int = 3, padding: int = 1, dilation: int = 1, stride: int = 1,
+    bias: bool = True, bn: bool = True, relu: bool = True,
+) -> nn.Sequential:  # fmt: skip
+    """Convolution, where wanted followed by batch normalisation and ReLU."""
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, bias=bias)]
+    if bn:
+        layers.append(nn.BatchNorm2d(outputs))
+    if relu:
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
+
+
+def conv_depthwise(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+    """A MobileNet block: 3x3 depthwise and 1x1 pointwise convolution, each with batch normalisation and ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, inputs, 3, stride, dilation, dilation, groups=inputs, bias=False),
+        nn.BatchNorm2d(inputs),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(inputs, outputs, 1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+def conv_depthwise_elu(channels: int) -> nn.Sequential:
+    """The same without batch normalisation, with ELU."""
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False),
+        nn.ELU(inplace=True),
+        nn.Conv2d(channels, channels, 1, bias=False),
+        nn.ELU(inplace=True),
+    )
+
+
+def pointwise_head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Two 1x1 convolutions that end in maps: no activation behind the last."""
+    return nn.Sequential(
+        conv(inputs, hidden, kernel=1, padding=0, bn=False), conv(hidden, outputs, 1, 0, bn=False, relu=False)
+    )
+
+
+class ContextModule(nn.Module):
+    """Narrows the backbone's features and looks a little further around (the paper's replacement of VGG's layers)."""
+
+    def __init__(self, inputs: int, channels: int) -> None:
+        super().__init__()
+        self.align = conv(inputs, channels, kernel=1, padding=0, bn=False)
+        self.trunk = nn.Sequential(*(conv_depthwise_elu(channels) for _ in range(3)))
+        self.conv = conv(channels, channels, bn=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, inputs, h, w) -> (B, channels, h, w)."""
+        aligned = self.align(features)
+        # ELU works in place on the trunk's own convolution output, never on `aligned`
+        return self.conv(aligned + self.trunk(aligned))
+
+
+class InitialStage(nn.Module):
+    """The first guess at heatmaps and fields."""
+
+    def __init__(self, channels: int, num_heatmaps: int, num_fields: int) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(*(conv(channels, channels, bn=False) for _ in range(3)))
+        self.heatmaps = pointwise_head(channels, BACKBONE_CHANNELS, num_heatmaps)
+        self.pafs = pointwise_head(channels, BACKBONE_CHANNELS, num_fields)
+
+    def forward(self, features: Tensor) -> list[Tensor]:
+        """(B, channels, h, w) -> [heatmaps (B, num_heatmaps, h, w), fields (B, num_fields, h, w)]."""
+        trunk = self.trunk(features)
+        return [self.heatmaps(trunk), self.pafs(trunk)]
+
+
+class RefinementBlock(nn.Module):
+    """A 1x1 convolution and a residual pair of 3x3 ones: the receptive field of the original's 7x7 at a third of it."""
+
+    def __init__(self, inputs: int, channels: int) -> None:
+        super().__init__()
+        self.initial = conv(inputs, channels, kernel=1, padding=0, bn=False)
+        self.trunk = nn.Sequential(conv(channels, channels), conv(channels, channels, dilation=2, padding=2))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, inputs, h, w) -> (B, channels, h, w)."""
+        initial = self.initial(features)
+        return initial + self.trunk(initial)
+
+
+class RefinementStage(nn.Module):
+    """Improves the maps of the stage before from these maps and the features."""
+
+    NUM_BLOCKS = 5
+
+    def __init__(self, inputs: int, channels: int, num_heatmaps: int, num_fields: int) -> None:
+        super().__init__()
+        widths = [inputs] + [channels] * (self.NUM_BLOCKS - 1)
+        self.trunk = nn.Sequential(*(RefinementBlock(width, channels) for width in widths))
+        self.heatmaps = pointwise_head(channels, channels, num_heatmaps)
+        self.pafs = pointwise_head(channels, channels, num_fields)
+
+    def forward(self, features: Tensor) -> list[Tensor]:
+        """(B, inputs, h, w) -> [heatmaps, fields]."""
+        trunk = self.trunk(features)
+        return [self.heatmaps(trunk), self.pafs(trunk)]
+
+
+class PoseEstimationWithMobileNet(nn.Module):
+    """Lightweight OpenPose. Counts of maps come from the skeleton: `num_heatmaps` with background, `num_fields`."""
+
+    def __init__(self, num_refinement_stages: int, num_heatmaps: int, num_fields: int, num_channels: int = 128) -> None:
+        super().__init__()
+        self.model = mobilenet_backbone()
+        self.cpm = ContextModule(BACKBONE_CHANNELS, num_channels)
+        self.initial_stage = InitialStage(num_channels, num_heatmaps, num_fields)
+        width = num_channels + num_heatmaps + num_fields
+        self.refinement_stages = nn.ModuleList(
+            RefinementStage(width, num_channels, num_heatmaps, num_fields) for _ in range(num_refinement_stages)
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Maps of every stage, the best last.
+
+        `images`: (B, 3, H, W) float, BGR, (pixel - 128) / 256. Returns [heatmaps_0, fields_0, heatmaps_1, ...]:
+        (B, num_heatmaps or num_fields, ceil(H / 8), ceil(W / 8)) each, without activation.
+        """
+        features = self.cpm(self.model(images))
+        maps: list[Tensor] = self.initial_stage(features)
+        for stage in self.refinement_stages:
+            maps = maps + stage(torch.cat([features, maps[-2], maps[-1]], dim=1))
+        return maps
+
+
+def mobilenet_backbone() -> nn.Sequential:
+    """MobileNet v1 up to 512 channels, its last two strides taken out (dilation 2 instead): stride 8."""
+    return nn.Sequential(
+        conv(3, 32, stride=2, bias=False),
+        conv_depthwise(32, 64),
+        conv_depthwise(64, 128, stride=2),
+        conv_depthwise(128, 128),
+        conv_depthwise(128, 256, stride=2),
+        conv_depthwise(256, 256),
+        conv_depthwise(256, 512),
+        conv_depthwise(512, 512, dilation=2),
+        *(conv_depthwise(512, BACKBONE_CHANNELS) for _ in range(4)),
+    )

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the enlarged heatmaps can have peaks: fast values, in those windows only that can pass the threshold.
+
+A candidate is certain, or so close to a tie that `peak_selection.settle_peaks` decides it by the exact values.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from .map_sampling import ROUNDING, USUAL_BAND, Axis, blend, compiled, inlined
+
+GAP = 96  # pixels; windows closer than this are filled as one, which is faster than two short ones
+SEGMENT = 32  # pixels first looked at together: most such pieces lie below the threshold
+MOST_UNCERTAIN = 4096  # more near ties than this in one map (a plateau): its exact map is cheaper than single values
+
+
+@compiled
+def find_candidates(maps: Any, extremes: Any, rows: Axis, columns: Axis, threshold: float) -> Any:
+    """Candidates for peaks of `maps` (C, h, w) float32, finite, enlarged by the operators of both axes.
+
+    `extremes` (C, 2) float32: smallest and largest value of each map. Returns points (N, 2) uintp x, y in result pixels
+    and certain (N,) bool, map by map, in a map by x, then y; starts (C + 1,) int64 into them; flat (C,) bool: maps
+    with too many near ties, whose candidates are left out.
+    """
+    count, _, width = maps.shape
+    pixels_y = len(rows.base)
+    lifted = np.empty((width, pixels_y), np.float32)  # enlarged along y only, stored column by column
+    block = np.empty((_widest(columns.tile) + 2, pixels_y + 2), np.float32)  # with a border of one pixel
+    block[:, 0], block[:, pixels_y + 1] = -np.inf, -np.inf
+    active = np.empty((len(columns.tile) - 1, len(rows.tile) - 1), np.bool_)
+    runs = np.empty((len(rows.tile), 2), np.int64)
+    points, certain = np.empty((256, 2), np.uintp), np.empty(256, np.bool_)
+    starts, flat = np.zeros(count + 1, np.int64), np.zeros(count, np.bool_)
+    total = 0
+    for c in range(count):
+        tolerance = ROUNDING * np.float64(np.abs(extremes[c]).max())
+        unsure = 0
+        if extremes[c, 1] > 0 and _mark(maps[c], rows, columns, threshold - tolerance, active):
+            _lift(maps[c], rows, columns, active, lifted)
+            for tile in range(len(active)):
+                n = _find_runs(active, tile, rows.tile, runs)
+                if n > 0 and unsure <= MOST_UNCERTAIN:
+                    _fill_block(lifted, columns, tile, runs, n, block)
+                    points, certain, total, new = _scan_block(
+                        block, columns.tile[tile], columns.tile[tile + 1], runs, n, threshold, tolerance,
+                        points, certain, total,
+                    )  # fmt: skip
+                    unsure += new
+            flat[c] = unsure > MOST_UNCERTAIN
+        if flat[c]:
+            total = starts[c]
+        starts[c + 1] = total
+    return points[:total].copy(), certain[:total].copy(), starts, flat
+
+
+@compiled
+def _widest(tile: Any) -> int:
+    widest = 0
+    for i in range(len(tile) - 1):
+        widest = max(widest, tile[i + 1] - tile[i])
+    return widest
+
+
+@compiled
+def _mark(cells: Any, rows: Axis, columns: Axis, threshold: float, active: Any) -> bool:
+    """active[x, y]: whether a pixel of that tile can reach the threshold; whether any can.
+
+    Along an axis a value is at most inside * (best cell within reach) + outside * (best) + negative * -(lowest), and at
+    least -((inside + outside) * -(lowest) + negative * (best)), with best and -lowest taken as 0 at least.
+    """
+    tiles_x, tiles_y = np.uintp(active.shape[0]), np.uintp(active.shape[1])
+    high, low = np.zeros((len(cells), tiles_x), np.float32), np.zeros((len(cells), tiles_x), np.float32)
+    near, best, depth = np.empty(tiles_x, np.float32), np.empty(tiles_x, np.float32), np.empty(tiles_x, np.float32)
+    reach = columns.reach
+    inside, outside, negative = columns.gain.astype(np.float32)
+    for row in range(np.uintp(len(cells))):
+        near[:], best[:], depth[:] = 0, 0, 0
+        for k in range(np.uintp(len(reach))):
+            for i in range(tiles_x):
+                value = cells[row, k + i]
+                near[i] = max(near[i], value * reach[k, i])
+                best[i] = max(best[i], value)
+                depth[i] = max(depth[i], -value)
+        for i in range(tiles_x):
+            high[row, i] = inside * near[i] + outside * best[i] + negative * depth[i]
+            low[row, i] = (inside + outside) * depth[i] + negative * best[i]
+    reach = rows.reach
+    inside, outside, negative = rows.gain.astype(np.float32)
+    least, found = np.float32(threshold * (1 - 1e-5)), False
+    for j in range(tiles_y):
+        near[:], best[:], depth[:] = 0, 0, 0
+        for k in range(np.uintp(len(reach))):
+            share = reach[k, j]
+            for i in range(tiles_x):
+                near[i] = max(near[i], share * high[j + k, i])
+                best[i] = max(best[i], high[j + k, i])
+                depth[i] = max(depth[i], low[j + k, i])
+        for i in range(tiles_x):
+            active[i, j] = inside * near[i] + outside * best[i] + negative * depth[i] >= least
+            found |= active[i, j]
+    return found
+
+
+@compiled
+def _lift(cells: Any, rows: Axis, columns: Axis, active: Any, lifted: Any) -> None:
+    """Enlarges along y: lifted[column, y], for the rectangle around the active tiles, and one pixel around it."""
+    left, right, top, bottom = len(active), 0, active.shape[1], 0
+    for i in range(len(active)):
+        for j in range(active.shape[1]):
+            if active[i, j]:
+                left, right, top, bottom = min(left, i), max(right, i), min(top, j), max(bottom, j)
+    left, right = max(left - 1, 0), min(right + 1 + columns.band.shape[1], cells.shape[1])  # the pixels beside may lie
+    first, width, zero = np.uintp(left), np.uintp(right - left), np.uintp(0)  # in the tiles beside
+    line = np.empty((1, cells.shape[1]), np.float32)
+    base, band, tile = rows.base, rows.band, rows.tile
+    for y in range(np.uintp(max(tile[top] - 1, 0)), np.uintp(min(tile[bottom + 1] + 1, len(base)))):
+        blend(cells, base[y], band, y, first, line, zero, zero, width)
+        for column in range(width):
+            lifted[first + column, y] = line[zero, column]
+
+
+@compiled
+def _find_runs(active: Any, tile: int, tile_y: Any, runs: Any) -> int:
+    """Fills `runs` with the ranges start:stop of y that cover the active tiles of a column; how many."""
+    n = 0
+    for j in range(active.shape[1]):
+        if active[tile, j]:
+            if n > 0 and tile_y[j] - runs[n - 1, 1] < GAP:
+                runs[n - 1, 1] = tile_y[j + 1]
+            else:
+                runs[n, 0], runs[n, 1] = tile_y[j], tile_y[j + 1]
+                n += 1
+    return n
+
+
+@compiled
+def _fill_block(lifted: Any, columns: Axis, tile: int, runs: Any, n: int, block: Any) -> None:
+    """Enlarges along x: the pixels of a column of tiles and one pixel around them, -inf outside the image.
+
+    block[1 + x - first x of the tile, 1 + y]; only the n `runs` of y and one pixel around them are filled.
+    """
+    pixels_x, pixels_y = len(columns.base), lifted.shape[1]
+    first, last = columns.tile[tile], columns.tile[tile + 1]
+    base, band = columns.base, columns.band
+    if first == 0:
+        block[0] = -np.inf
+    if last == pixels_x:
+        block[last - first + 1] = -np.inf
+    for x in range(max(first - 1, 0), min(last + 1, pixels_x)):
+        pixel, row = np.uintp(x), np.uintp(1 + x - first)
+        for i in range(n):
+            top, bottom = max(runs[i, 0] - 1, 0), min(runs[i, 1] + 1, pixels_y)
+            blend(
+                lifted, base[pixel], band, pixel, np.uintp(top), block, row, np.uintp(1 + top), np.uintp(bottom - top)
+            )
+
+
+@compiled
+def _scan_block(
+    block: Any, first: int, last: int, runs: Any, n: int, threshold: float, tolerance: float,
+    points: Any, certain: Any, total: int,
+) -> Any:  # fmt: skip
+    """Appends the candidates of one column of tiles; returns the (grown) lists, their length, how many are unsure."""
+    unsure, least, slack, one = 0, np.float32(threshold - tolerance), np.float32(2 * tolerance), np.uintp(1)
+    for x in range(first, last):
+        row = np.uintp(1 + x - first)
+        for i in range(n):
+            column, stop = np.uintp(runs[i, 0] + 1), np.uintp(runs[i, 1] + 1)
+            while True:
+                column = _next_candidate(block, row, column, stop, least, slack)
+                if column >= stop:
+                    break
+                if total == len(certain):
+                    points, certain = np.concatenate((points, points)), np.concatenate((certain, certain))
+                points[total, 0], points[total, 1] = x, column - one
+                certain[total] = _is_certain(block, row, column, threshold + tolerance, 2 * tolerance)
+                unsure += not certain[total]
+                total += 1
+                column += one
+    return points, certain, total, unsure
+
+
+@compiled
+def _next_candidate(block: Any, row: int, column: int, stop: int, least: float, slack: float) -> int:
+    """The first column from `column` on whose value is at least `least` and above its neighbours less `slack`."""
+    one, segment = np.uintp(1), np.uintp(SEGMENT)
+    above, below = row - one, row + one
+    while column < stop:
+        end = min(column + segment, stop)
+        found = np.int32(0)
+        for i in range(end - column):
+            found |= np.int32(block[row, column + i] >= least)
+        if found != 0:
+            for i in range(column, end):
+                if block[row, i] >= least:
+                    value = block[row, i] + slack
+                    if (value >= block[row, i - one]) & (value >= block[row, i + one]):
+                        if (value >= block[above, i]) & (value >= block[below, i]):
+                            return i
+        column = end
+    return stop
+
+
+@inlined
+def _is_certain(block: Any, row: int, column: int, threshold: float, lead: float) -> bool:
+    one, value = np.uintp(1), np.float64(block[row, column])
+    beside = max(block[row, column - one], block[row, column + one])
+    neighbour = max(beside, max(block[row - one, column], block[row + one, column]))
+    return value > threshold and value - np.float64(neighbour) > lead

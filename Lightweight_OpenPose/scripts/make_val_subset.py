@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Draws some images of an annotation file: validation during training needs no more.
+
+python scripts/make_val_subset.py --labels <COCO>/annotations/person_keypoints_val2017.json
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from common import cli, files
+from Lightweight_OpenPose.labels import val_subset
+
+
+@dataclass(frozen=True)
+class Config:
+    """Draw a subset of the images of a COCO keypoint file, with their annotations."""
+
+    labels: str = field(default="", metadata={"help": "annotation file, person_keypoints_val2017.json (required)"})
+    output_name: str = field(default="val_subset.json", metadata={"help": "file to write"})
+    num_images: int = field(default=250, metadata={"help": "how many images; all where the file has fewer"})
+    seed: int = field(default=0, metadata={"help": "another number draws other images"})
+
+
+def subset(dataset: dict[str, Any], num_images: int, seed: int) -> dict[str, Any]:
+    """The data set with `num_images` of its images, in drawn order, and their annotations, in the file's order.
+
+    With seed 0 and COCO val2017's 5,000 images these are the 250 images of the published results.
+    """
+    images = [dataset["images"][position] for position in val_subset(len(dataset["images"]), num_images, seed)]
+    ids = {image["id"] for image in images}
+    return {
+        **dataset,
+        "images": images,
+        "annotations": [annotation for annotation in dataset["annotations"] if annotation["image_id"] in ids],
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command of this script."""
+    config = cli.parse(Config, {}, argv)
+    if not config.labels:
+        raise cli.UserError("--labels is required: the annotation file, person_keypoints_val2017.json")
+    if config.num_images < 1:
+        raise cli.UserError(f"--num-images {config.num_images}: at least 1")
+    try:
+        drawn = subset(files.read_json(config.labels), config.num_images, config.seed)
+    except (KeyError, TypeError) as error:
+        raise cli.UserError(f"{config.labels}: not a COCO annotation file, {error} is missing") from error
+    files.write_atomically(config.output_name, json.dumps(drawn, indent=4).encode())
+    found = len(drawn["images"])
+    note = "" if found == config.num_images else f", all that there are, not {config.num_images}"
+    print(f"{config.output_name}: {found} images{note}, {len(drawn['annotations'])} annotations")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The encoder: people -> the heatmaps and part affinity fields that the network learns (spec A4).
+
+A whole batch is encoded at once, on the device of its points. Only cells near a point or a limb are computed.
+`decode.py` is the way back.
+"""
+
+from dataclasses import dataclass
+
+from common.skeleton import Skeleton
+
+import torch
+from torch import Tensor
+
+NEGLIGIBLE = 4.6052  # exponents beyond it (values under 0.01) are left out, as in the original
+
+
+@dataclass(frozen=True)
+class TargetRules:
+    """Sizes of the drawn targets. The training configuration sets them."""
+
+    stride: int = 8  # input pixels a map cell
+    sigma_in: float = 7.0  # of a keypoint's Gaussian, input pixels
+    reach_in: float = 28.0  # a Gaussian's window ends here: 4 sigma
+    field_width_map: float = 1.0  # half width of a limb's field, map cells
+
+
+def encode(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton, rules: TargetRules) -> tuple[Tensor, Tensor]:
+    """Targets of a batch.
+
+    `points`: (B, P, num_points, 3) float32 or float64: x_in, y_in, and v > 0 where the point is labelled; the first
+    person of a sample is the main one, absent people have v = 0 throughout. `map_size`: (h, w) in map cells.
+    Returns heatmaps (B, num_heatmaps, h, w) and fields (B, num_fields, h, w), float32, on the device of `points`.
+    """
+    return encode_heatmaps(points, map_size, skeleton, rules), encode_fields(points, map_size, skeleton, rules)
+
+
+def encode_heatmaps(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton, rules: TargetRules) -> Tensor:
+    """A Gaussian a point, people summed and clipped at 1; the last map is the background, 1 - the largest of them.
+
+    Arguments and result as in `encode`.
+    """
+    sample, _, channel = torch.nonzero(points[..., 2] > 0, as_tuple=True)
+    x_in, y_in = points[points[..., 2] > 0][:, :2].unbind(1)
+    height, width = map_size
+    columns, in_column = _window(x_in, width, rules)
+    rows, in_row = _window(y_in, height, rules)
+    exponent = (
+        (_centre_in(columns, rules) - x_in[:, None]).square()[:, None, :]
+        + (_centre_in(rows, rules) - y_in[:, None]).square()[:, :, None]
+    ) / (2 * rules.sigma_in**2)
+    drawn = (exponent <= NEGLIGIBLE) & in_row[:, :, None] & in_column[:, None, :]
+    values = torch.where(drawn, torch.exp(-exponent), 0).float()
+    cells = ((sample * skeleton.num_points + channel)[:, None, None] * height + rows[:, :, None]) * width
+    cells = torch.where(drawn, cells + columns[:, None, :], 0)
+    maps = points.new_zeros(len(points) * skeleton.num_points * height * width, dtype=torch.float32)
+    maps.index_add_(0, cells.flatten(), values.flatten())
+    maps = maps.view(len(points), skeleton.num_points, height, width).clamp_(max=1)
+    return torch.cat([maps, 1 - maps.amax(dim=1, keepdim=True)], dim=1)
+
+
+def _window(centre_in: Tensor, cells: int, rules: TargetRules) -> tuple[Tensor, Tensor]:
+    """Map cells along one axis that a Gaussian may reach, (N, W) int64, and which of them are inside its window.
+
+    The original truncates the window to whole pixels, then to whole cells, without its last cell; so do we.
+    """
+    first = (centre_in - rules.reach_in).trunc().clamp(min=0).div(rules.stride, rounding_mode="floor")
+    end = (centre_in + rules.reach_in).trunc().clamp(max=cells * rules.stride).div(rules.stride, rounding_mode="floor")
+    width = int(2 * rules.reach_in / rules.stride) + 1
+    window = first.long()[:, None] + torch.arange(width, device=centre_in.device)
+    return window, window < end[:, None]
+
+
+def _centre_in(cells: Tensor, rules: TargetRules) -> Tensor:
+    """Input-pixel coordinate of the centre of map cells."""
+    return cells * rules.stride + (rules.stride - 1) / 2
+
+
+def encode_fields(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton, rules: TargetRules) -> Tensor:
+    """A unit vector along each limb in the cells near it; where people overlap, the last one counts.
+
+    A field's cell x is at x * stride exactly, half a cell beside a heatmap's: published checkpoints have learnt it so.
+    Arguments and result as in `encode`.
+    """
+    batch, height, width = len(points), *map_size
+    fields = points.new_zeros(batch * len(skeleton.limbs), 2, height, width, dtype=torch.float32)
+    ends = points[:, :, torch.as_tensor(skeleton.limb_points, device=points.device)]  # (B, P, L, 2, 3)
+    start_map, end_map = (ends[..., :2] / rules.stride).unbind(3)
+    length = (end_map - start_map).norm(dim=-1)
+    labelled = (ends[..., 2] > 0).all(dim=-1) & (length >= 1e-7)
+    person, sample, limb = torch.nonzero(labelled.transpose(0, 1), as_tuple=True)
+    rows = sample * len(skeleton.limbs) + limb
+    start_map, end_map = start_map[sample, person, limb], end_map[sample, person, limb]
+    unit = (end_map - start_map) / length[sample, person, limb, None]
+    near = _near_limb(start_map, end_map, unit, map_size, rules.field_width_map)
+    vectors = unit.float()[:, :, None, None]
+    first = 0
+    for count in torch.bincount(person, minlength=points.shape[1]).tolist():  # a limb's rows are unique per person
+        mine = slice(first, first + count)
+        fields[rows[mine]] = torch.where(near[mine, None], vectors[mine], fields[rows[mine]])
+        first += count
+    return fields.view(batch, skeleton.num_fields, height, width)
+
+
+def _near_limb(start_map: Tensor, end_map: Tensor, unit: Tensor, map_size: tuple[int, int], width_map: float) -> Tensor:
+    """(N, h, w) bool: cells inside the limb's box, grown by `width_map`, and no farther than that from its line.
+
+    The distance |(x - xa) * uy - (y - ya) * ux| is a term of x minus a term of y; outside the box a term is infinite.
+    """
+    low = torch.minimum(start_map, end_map) - width_map
+    high = torch.maximum(start_map, end_map) + width_map
+    terms = []
+    for axis, size in ((0, map_size[1]), (1, map_size[0])):
+        cells = torch.arange(size, device=unit.device)
+        term = (cells - start_map[:, axis, None]) * unit[:, 1 - axis, None]
+        first, end = low[:, axis].clamp(min=0).trunc(), high[:, axis].clamp(max=size).trunc()
+        terms.append(term.masked_fill((cells < first[:, None]) | (cells >= end[:, None]), torch.inf))
+    return (terms[0][:, None, :] - terms[1][:, :, None]).abs() <= width_map

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The maps that a perfect network would give: encoded annotations, in the geometry of validation."""
+
+from pathlib import Path
+
+import common.coco
+from common.coco_eval import Detections, average_precision, concatenate, no_detections
+from common.skeleton import Skeleton
+from Lightweight_OpenPose import data
+from Lightweight_OpenPose.config import Config
+from Lightweight_OpenPose.decode import DecodeRules, decode, to_coco
+from Lightweight_OpenPose.inference import Frame, frame
+from Lightweight_OpenPose.model import STRIDE
+from Lightweight_OpenPose.targets import encode
+
+import numpy as np
+import torch
+
+
+def encoded(keypoints, place: Frame, skeleton: Skeleton):
+    """(P, num_keypoints, 3) in original pixels -> heatmaps (num_heatmaps, h, w), fields (num_fields, h, w) float32."""
+    points = data.to_points(keypoints, place.size_img, skeleton)
+    points[..., :2] *= place.scaled_in[0] / place.size_img[0]
+    points[..., :2] += (place.pad_in[1], place.pad_in[0])
+    cells = place.input_size[0] // STRIDE, place.input_size[1] // STRIDE
+    maps = encode(torch.from_numpy(points)[None], cells, skeleton, Config().target_rules)
+    return tuple(part[0].numpy() for part in maps)
+
+
+def average_precision_of_ideal_maps(
+    coco_folder: Path, split: str, skeleton: Skeleton, rules: DecodeRules, base_height: int
+) -> dict[str, float]:
+    """AP of decoded ground truth on the images with labelled people: the decoder's ceiling."""
+    annotations = common.coco.annotation_file(coco_folder, split)
+    index = common.coco.load(annotations)
+    found, images = [no_detections(skeleton.num_keypoints)], []
+    for row in range(index.num_images):
+        people = index.people(row)
+        labelled = (index.num_keypoints[people] > 0) & ~index.is_crowd[people]
+        if labelled.any():
+            place = frame(tuple(index.image_sizes[row].tolist()), base_height)
+            maps = encoded(index.keypoints[people][labelled], place, skeleton)
+            keypoints, scores = to_coco(decode(*maps, place.geometry, skeleton, rules), skeleton, rules)
+            found.append(Detections(np.full(len(scores), index.image_ids[row]), keypoints, scores))
+            images.append(int(index.image_ids[row]))
+    return average_precision(annotations, concatenate(found), skeleton.sigmas, images)

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import shutil
+from pathlib import Path
+
+import common.coco
+from common.skeleton import COCO, OPENPOSE
+from Lightweight_OpenPose import data, labels
+from Lightweight_OpenPose.config import Config
+from Lightweight_OpenPose.data import Augmentation, Draw, TrainSamples
+from Lightweight_OpenPose.test import golden, plain_data
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+DEFAULT = Config()
+AUGMENTATION = Augmentation(
+    DEFAULT.net_input_size, DEFAULT.person_height, DEFAULT.scale_min, DEFAULT.scale_max, DEFAULT.rotation,
+    DEFAULT.shift, DEFAULT.flip,
+)  # fmt: skip
+CASES = [*(f"targets_{number}" for number in range(6)), *(f"augment_{number}" for number in range(4))]
+
+
+def samples(folder: Path, skip: bool = False) -> TrainSamples:
+    prepared = labels.build(common.coco.annotation_file(folder, "train"))
+    images = common.coco.image_folder(folder, "train")
+    return TrainSamples(prepared, images, OPENPOSE, AUGMENTATION, seed=0, skip_bad=skip)
+
+
+@pytest.fixture(scope="session")
+def real(shared: Path) -> TrainSamples:
+    return samples(shared / "data" / "coco-mini")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_augmented_samples_are_the_originals(shared: Path, real: TrainSamples, name: str) -> None:
+    """Spec, precision on A4.2: key points to 1e-6; pixels of one warp near those of two, aligned; the mask likewise."""
+    case = np.load(golden.folder(shared) / f"{name}.npz")
+    index, person, row = _sample_of(real, case)
+    image = common.coco.read_image(real.folder, real.labels.index.file_name(row))
+    box, rands = real.labels.index.boxes[person], case["rands"]
+    drawn = Draw(
+        rands[1] * 0.6 + 0.5, (rands[2] - 0.5) * 80, (int((rands[3] - 0.5) * 80), int((rands[4] - 0.5) * 80)),
+        bool(rands[5] <= 0.5),
+    )  # fmt: skip
+    warp = data.compose(image.shape[:2], box[:2] + box[2:] / 2, float(box[3]), AUGMENTATION, drawn)
+    people = np.append(person, real.labels.others(index))
+    points = data.to_points(real.labels.index.keypoints[people], image.shape[:2], OPENPOSE)
+    points = data.transform_points(points, warp, drawn.flip, OPENPOSE)
+    used = case["keypoints"][..., 2] <= 1
+    assert ((points[..., 2] > 0) == used).all()
+    assert np.abs(points[used][:, :2] - case["keypoints"][used][:, :2]).max() < 1e-6
+    ours, theirs = data.warp_image(image, warp, AUGMENTATION.size_in), case["image"]
+    assert _difference(ours, theirs) <= 4
+    moved = [_difference(np.roll(ours, shift, axis=axis), theirs) for axis in (0, 1) for shift in (-1, 1)]
+    assert _difference(ours, theirs) < min(moved)
+    mask = data.warp_mask(common.coco.crowd_mask(real.labels.index, row), warp, AUGMENTATION.size_in)
+    assert (mask != case["mask8"]).sum() <= 6
+
+
+def _sample_of(real: TrainSamples, case) -> tuple[int, int, int]:
+    for index, person in enumerate(real.labels.main):
+        box, row = real.labels.index.boxes[person], int(real.labels.images[index])
+        if real.labels.index.file_name(row) == str(case["img_path"]) and np.allclose(
+            box[:2] + box[2:] / 2, case["objpos"], atol=1e-6
+        ):
+            return index, int(person), row
+    raise AssertionError("the golden sample is not among the prepared labels")
+
+
+def _difference(one, other) -> float:
+    return float(np.abs(one.astype(np.int32) - other).mean())
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.5, 1.1), st.floats(-40, 40), st.integers(-39, 39), st.integers(-39, 39), st.booleans())
+def test_a_painted_pixel_stays_on_its_point(scale: float, angle: float, x: int, y: int, flip: bool) -> None:
+    """The brightest pixel of the crop and the transformed point agree to a pixel, whatever the draw."""
+    image = np.full((300, 400, 3), data.GREY, np.uint8)
+    column, row = 180, 140
+    image[row - 1 : row + 2, column - 1 : column + 2] = 255
+    drawn = Draw(scale, angle, (x, y), flip)
+    warp = data.compose((300, 400), np.array([190.0, 150.0]), 200.0, AUGMENTATION, drawn)
+    crop = data.warp_image(image, warp, AUGMENTATION.size_in)[..., 0].astype(np.float64) - data.GREY
+    found = np.array([(crop.sum(axis) * np.arange(len(crop))).sum() / crop.sum() for axis in (0, 1)])
+    point = np.array([[[column, row, 2.0]] * OPENPOSE.num_points])
+    moved = data.transform_points(point, warp, flip, OPENPOSE)[0, 0, :2]
+    assert np.abs(found - moved).max() < 1.0
+
+
+def test_one_warp_is_the_transforms_one_after_the_other(real: TrainSamples) -> None:
+    random = np.random.default_rng(7)
+    for index in range(0, len(real), 7):
+        drawn = data.draw(AUGMENTATION, random)
+        row, person = int(real.labels.images[index]), real.labels.main[index]
+        image = common.coco.read_image(real.folder, real.labels.index.file_name(row))
+        box = real.labels.index.boxes[person]
+        warp = data.compose(image.shape[:2], box[:2] + box[2:] / 2, float(box[3]), AUGMENTATION, drawn)
+        points = data.to_points(real.labels.index.keypoints[[person]], image.shape[:2], OPENPOSE)
+        mask = np.ones(image.shape[:2], np.float32)
+        centre = box[:2] + box[2:] / 2
+        plain, _, wanted = plain_data.transform(
+            image, mask, points, centre, float(box[3]), AUGMENTATION, drawn, OPENPOSE
+        )
+        assert np.abs(data.transform_points(points, warp, drawn.flip, OPENPOSE) - wanted)[..., :2].max() < 1e-6
+        assert _difference(data.warp_image(image, warp, AUGMENTATION.size_in), plain) < 4
+
+
+def test_draws_have_the_originals_distributions() -> None:
+    draws = [data.draw(AUGMENTATION, np.random.default_rng((0, number))) for number in range(4000)]
+    for values, low, high in (
+        ([one.scale for one in draws], 0.5, 1.1),
+        ([one.angle_deg for one in draws], -40, 40),
+        ([one.shift_in[0] for one in draws], -39, 39),
+        ([one.shift_in[1] for one in draws], -39, 39),
+    ):
+        assert low <= min(values) < low + 0.02 * (high - low) and high - 0.02 * (high - low) < max(values) <= high
+        assert np.mean(values) == pytest.approx((low + high) / 2, abs=0.02 * (high - low))
+    assert np.mean([one.flip for one in draws]) == pytest.approx(0.5, abs=0.03)
+    zeros = np.mean([one.shift_in[0] == 0 for one in draws])  # truncation makes 0 twice as frequent as the others
+    assert zeros == pytest.approx(2 / 80, abs=0.01)
+
+
+def test_points_outside_and_at_the_origin_are_absent_and_the_neck_needs_both_shoulders() -> None:
+    keypoints = np.full((3, COCO.num_keypoints, 3), 2.0)
+    keypoints[..., :2] = np.random.default_rng(0).uniform(10, 90, keypoints[..., :2].shape)
+    left, right = COCO.keypoints.index("left_shoulder"), COCO.keypoints.index("right_shoulder")
+    keypoints[0, left] = 20, 30, 1
+    keypoints[0, right] = 40, 50, 2
+    keypoints[1, left, 2] = 0
+    keypoints[2, right, :2] = 120, 50
+    keypoints[2, 0] = 0, 0, 2
+    points = data.to_points(keypoints, (100, 100), OPENPOSE)
+    neck = OPENPOSE.points.index("neck")
+    assert points[0, neck].tolist() == [30, 40, 2]
+    assert points[1, neck, 2] == 0 and points[2, neck, 2] == 0
+    assert points[2, 0, 2] == 0 and (points[2, OPENPOSE.point_of_keypoint[right], 2]) == 0
+
+
+def test_a_sample_depends_on_seed_epoch_and_index_alone(tiny_coco: Path) -> None:
+    one, other = samples(tiny_coco), samples(tiny_coco)
+    other[0, 0]
+    first, again, later = one[2, 1], other[2, 1], other[3, 1]
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert not np.array_equal(first["image"], later["image"])
+
+
+def test_a_crowd_is_masked_out_and_nothing_else(tiny_coco: Path) -> None:
+    train = samples(tiny_coco)
+    crowds = train.labels.index.is_crowd[: len(train.labels.index.is_crowd)]
+    with_crowd = set(train.labels.index.image_rows(np.flatnonzero(crowds)).tolist())
+    assert with_crowd
+    for index in range(len(train)):
+        mask = train[0, index]["mask"]
+        assert mask.dtype == np.uint8 and set(np.unique(mask)) <= {0, 1}
+        if int(train.labels.images[index]) not in with_crowd:
+            assert mask.all()
+
+
+def test_batches_hold_all_people_and_pixels_as_they_were(tiny_coco: Path) -> None:
+    train = samples(tiny_coco)
+    some = [train[0, index] for index in range(5)]
+    batch = data.collate(some)
+    assert batch["image"].shape == (5, 3, 368, 368) and batch["points"].shape[2:] == (OPENPOSE.num_points, 3)
+    for number, sample in enumerate(some):
+        assert np.array_equal(batch["image"][number].permute(1, 2, 0).numpy(), sample["image"])
+        assert np.array_equal(batch["points"][number][: len(sample["points"])].numpy(), sample["points"])
+        assert batch["points"][number][len(sample["points"]) :].abs().sum() == 0
+    normal = data.normalise(batch["image"])
+    assert normal.dtype.is_floating_point and normal[0, 0, 0, 0] == (int(some[0]["image"][0, 0, 0]) - 128) / 256
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "text"])
+def test_an_unreadable_image_stops_or_is_replaced_and_counted(
+    tiny_coco: Path, tmp_path: Path, damage: str, capfd
+) -> None:
+    folder = shutil.copytree(tiny_coco, tmp_path / "coco")
+    train = samples(folder)
+    path = train.folder / train.labels.index.file_name(int(train.labels.images[3]))
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:2000] if damage == "cut" else b"no image")
+    with pytest.raises(common.coco.ImageError, match=path.name):
+        train[0, 3]
+    replaced = samples(folder, skip=True)[0, 3]
+    assert replaced["replaced"] == 1 and replaced["image"].shape == (368, 368, 3)
+    assert path.name in capfd.readouterr().err
+
+
+def test_a_file_name_that_leaves_the_folder_is_refused(tiny_coco: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_coco, tmp_path / "coco")
+    path = common.coco.annotation_file(folder, "train")
+    content = json.loads(path.read_text())
+    for image in content["images"]:
+        image["file_name"] = "../val2017/" + image["file_name"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(common.coco.ImageError, match="leads out of"):
+        samples(folder)[0, 0]
+
+
+def test_a_tiny_person_needs_no_giant_picture() -> None:
+    """A box 10 px high is enlarged 24 times: the original makes a picture of 15,000 x 11,000 first."""
+    drawn = Draw(1.1, 30.0, (0, 0), False)
+    warp = data.compose((427, 640), np.array([300.0, 200.0]), 10.0, AUGMENTATION, drawn)
+    crop = data.warp_image(np.zeros((427, 640, 3), np.uint8), warp, AUGMENTATION.size_in)
+    assert crop.shape == (368, 368, 3) and cv2.countNonZero(crop[..., 0]) < crop[..., 0].size

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+import sys
+from pathlib import Path
+
+from common.checkpoint import CheckpointError
+from common.cli import UserError
+from common.skeleton import OPENPOSE, Skeleton
+from Lightweight_OpenPose import export
+from Lightweight_OpenPose.model import STRIDE, PoseEstimationWithMobileNet
+
+import pytest
+import torch
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+FIVE_POINTS = """
+keypoints: [head, left_hand, right_hand, left_foot, right_foot]
+flip_pairs: [[left_hand, right_hand], [left_foot, right_foot]]
+limbs: [[head, left_hand], [head, right_hand], [head, left_foot], [head, right_foot]]
+"""
+
+
+def network(num_stages: int = 1, skeleton: Skeleton = OPENPOSE) -> PoseEstimationWithMobileNet:
+    """Small, with running means that differ, as training leaves them."""
+    torch.manual_seed(num_stages)
+    model = PoseEstimationWithMobileNet(num_stages, skeleton.num_heatmaps, skeleton.num_fields, num_channels=32)
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_(0, 0.1)
+    return model
+
+
+def run_program(monkeypatch, *words: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["export", *words])
+    export.main()
+
+
+def save(model: torch.nn.Module, path: Path) -> str:
+    torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in model.state_dict().items()}}, path)
+    return f"--checkpoint_path={path}"
+
+
+def dimensions(value) -> list[int | str]:
+    return [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+
+
+def test_program_writes_the_published_network(tmp_path, monkeypatch, capsys, recwarn):
+    model = PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
+    target = tmp_path / "new/folder/pose.onnx"
+    run_program(monkeypatch, save(model, tmp_path / "model.pth"), f"--output-name={target}")
+    said = capsys.readouterr().out
+    assert said.startswith(f"{target}: opset 11, data any x 3 x any x any, ")
+    assert float(said.split("PyTorch ")[1].split()[0]) < 1e-5
+    assert not recwarn.list
+    assert [path.name for path in target.parent.iterdir()] == ["pose.onnx"]
+    written = onnx.load(target)
+    assert [entry.version for entry in written.opset_import] == [11]
+    assert written.ir_version <= 8
+    (data,) = written.graph.input
+    assert (data.name, dimensions(data)) == ("data", ["batch", 3, "height", "width"])
+    assert [output.name for output in written.graph.output] == [
+        "stage_0_output_1_heatmaps", "stage_0_output_0_pafs", "stage_1_output_1_heatmaps", "stage_1_output_0_pafs",
+    ]  # fmt: skip
+    heatmaps, fields = (dimensions(output) for output in written.graph.output[-2:])
+    assert heatmaps == ["batch", OPENPOSE.num_heatmaps, "map_height", "map_width"]
+    assert fields == ["batch", OPENPOSE.num_fields, "map_height", "map_width"]
+
+
+def test_dynamic_file_takes_any_size(tmp_path):
+    model = network().eval()
+    assert export.export_onnx(model, tmp_path / "pose.onnx", 11) < 1e-5
+    session = onnxruntime.InferenceSession(tmp_path / "pose.onnx", providers=["CPUExecutionProvider"])
+    for batch, height, width in ((3, 64, 80), (1, 100, 75), (1, 8, 8)):
+        images = torch.rand(batch, 3, height, width) - 0.5
+        maps = session.run(None, {"data": images.numpy()})
+        with torch.no_grad():
+            for mine, theirs in zip(model(images), maps, strict=True):
+                assert theirs.shape[2:] == (-(-height // STRIDE), -(-width // STRIDE))
+                torch.testing.assert_close(mine, torch.from_numpy(theirs), atol=1e-5, rtol=1e-4)
+
+
+def test_sizes_can_be_fixed_each_by_itself(tmp_path, monkeypatch):
+    shape, target = ("--batch_size=2", "--height=64", "--width=96"), tmp_path / "pose.onnx"
+    model = network()
+    assert export.export_onnx(model, target, 13, (2, 64, 96)) < 1e-5
+    written = onnx.load(target)
+    assert [entry.version for entry in written.opset_import] == [13]
+    assert dimensions(written.graph.input[0]) == [2, 3, 64, 96]
+    assert dimensions(written.graph.output[0]) == [2, OPENPOSE.num_heatmaps, 64 // STRIDE, 96 // STRIDE]
+    full = PoseEstimationWithMobileNet(0, OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
+    run_program(monkeypatch, save(full, tmp_path / "model.pth"), *shape[:1], f"--output_name={target}")
+    assert dimensions(onnx.load(target).graph.input[0]) == [2, 3, "height", "width"]
+    assert [output.name for output in onnx.load(target).graph.output] == export.output_names(1)
+
+
+def test_three_refinement_stages_and_an_own_skeleton(tmp_path, monkeypatch):
+    (tmp_path / "five.yaml").write_text(FIVE_POINTS)
+    model = PoseEstimationWithMobileNet(3, num_heatmaps=6, num_fields=8)
+    target = tmp_path / "five.onnx"
+    words = (save(model, tmp_path / "model.pth"), f"--skeleton={tmp_path / 'five.yaml'}", f"--output_name={target}")
+    run_program(monkeypatch, *words)
+    outputs = onnx.load(target).graph.output
+    assert [output.name for output in outputs] == export.output_names(4)
+    assert outputs[-1].name == "stage_3_output_0_pafs"
+    assert [dimensions(output)[1] for output in outputs] == [6, 8] * 4
+
+
+class Unsteady(PoseEstimationWithMobileNet):
+    """Brightens its maps by a number taken from the image: tracing freezes that number."""
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        return [maps + float(images.std()) * len(images) for maps in super().forward(images)]
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("shape", [(0, 0, 0), (1, 64, 64)])
+def test_a_network_that_differs_is_not_kept(tmp_path, shape):
+    target = tmp_path / "pose.onnx"
+    target.write_text("the older one")
+    with pytest.raises(UserError, match=r"differs from PyTorch by \d\.\de[-+]\d\d of an output's maximum"):
+        export.export_onnx(Unsteady(1, 6, 8, num_channels=32), target, 11, shape)
+    assert [path.name for path in tmp_path.iterdir()] == ["pose.onnx"]
+    assert target.read_text() == "the older one"
+
+
+def test_a_network_of_nan_is_not_kept(tmp_path):
+    model = network()
+    with torch.no_grad():
+        model.cpm.conv[0].bias[0] = torch.nan
+    with pytest.raises(UserError, match="differs from PyTorch by nan"):
+        export.export_onnx(model, tmp_path / "pose.onnx", 11)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "--checkpoint_path is needed"),
+        (("--checkpoint_path=nothing.pth",), "nothing.pth: no such checkpoint"),
+        (("--checkpoint_path=x", "--opset=21"), "--opset=21: choose 9 to 20"),
+        (("--checkpoint_path=x", "--height=-8"), "positive numbers, or 0 for any"),
+        (("--checkpoint_path=x", "--colour=red"), "--colour=red"),
+    ],
+)
+def test_bad_flags(monkeypatch, words, message):
+    with pytest.raises(UserError, match=message):
+        run_program(monkeypatch, *words)
+
+
+def test_bad_checkpoints(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cut.pth").write_bytes(b"PK\x03\x04 and no more")
+    other = save(PoseEstimationWithMobileNet(1, num_heatmaps=6, num_fields=8), tmp_path / "five.pth")
+    for word, message in (("--checkpoint_path=cut.pth", "cut.pth: cut short"), (other, "of another network")):
+        with pytest.raises(CheckpointError, match=message):
+            run_program(monkeypatch, word)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.pth", "five.pth"]
+
+
+def test_a_target_that_cannot_be_written(tmp_path):
+    (tmp_path / "pose.onnx").mkdir()
+    with pytest.raises(UserError, match="--output_name"):
+        export.export_onnx(network(), tmp_path / "pose.onnx", 11)
+    assert [path.name for path in tmp_path.iterdir()] == ["pose.onnx"]
+
+
+@pytest.mark.parametrize("library", ["onnx", "onnxruntime"])
+def test_a_missing_library_names_the_cure(tmp_path, monkeypatch, library):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(UserError, match=r"pip install 'pose-zoo\[infer\]'"):
+        export.export_onnx(network(), tmp_path / "pose.onnx", 11)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prepared labels are those of the original program, to the last sample, and a file of them runs nothing."""
+
+import gzip
+import json
+import os
+import pickle
+import random
+from pathlib import Path
+
+from common import coco, mini_coco
+from common.cli import UserError
+from Lightweight_OpenPose import labels
+
+import numpy as np
+import pytest
+
+SIZE = labels.NET_INPUT_SIZE
+
+
+@pytest.fixture(scope="module")
+def annotations(tmp_path_factory) -> Path:
+    folder = mini_coco.write(tmp_path_factory.mktemp("drawn"), 18, 0)
+    path = coco.annotation_file(folder, "train")
+    content = json.loads(path.read_text())
+    random.Random(1).shuffle(content["annotations"])  # as in COCO: not image by image
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.fixture(scope="module")
+def prepared(annotations) -> labels.TrainLabels:
+    return labels.build(annotations)
+
+
+def assert_same(left: labels.TrainLabels, right: labels.TrainLabels) -> None:
+    assert (left.net_input_size, left.source, len(left)) == (right.net_input_size, right.source, len(right))
+    np.testing.assert_array_equal(left.main, right.main)
+    for name, array in left.index.to_arrays().items():
+        np.testing.assert_array_equal(array, right.index.to_arrays()[name], err_msg=name)
+
+
+def items_of(prepared: labels.TrainLabels) -> list[dict]:
+    return [labels.original_item(prepared, sample) for sample in range(len(prepared))]
+
+
+def by_the_book(content: dict) -> list[dict]:
+    """The original's list, written again from its rules, one dict after the other."""
+    images = {image["id"]: image for image in content["images"]}
+    people: dict[int, list] = {}
+    for person in content["annotations"]:
+        if person["num_keypoints"] and not person["iscrowd"]:
+            people.setdefault(person["image_id"], []).append(person)
+
+    def described(person: dict) -> dict:
+        left, top, width, height = person["bbox"]
+        points = np.array(person["keypoints"]).reshape(-1, 3).tolist()
+        return {
+            "objpos": [left + width / 2, top + height / 2],
+            "bbox": person["bbox"],
+            "segment_area": person["area"],
+            "scale_provided": height / 368,
+            "num_keypoints": person["num_keypoints"],
+            "keypoints": [[x, y, {1: 0, 2: 1, 0: 2}[v]] for x, y, v in points],
+        }
+
+    items = []
+    for image_id, members in people.items():
+        accepted: list[tuple[float, float, float]] = []
+        for person in members:
+            x, y = described(person)["objpos"]
+            near = any(np.hypot(x - other[0], y - other[1]) < 0.3 * other[2] for other in accepted)
+            if person["num_keypoints"] < 5 or person["area"] < 32 * 32 or near:
+                continue
+            accepted.append((x, y, person["bbox"][2]))
+            crowds = [c["segmentation"] for c in content["annotations"] if c["iscrowd"] and c["image_id"] == image_id]
+            items.append({
+                "img_paths": images[image_id]["file_name"],
+                "img_width": images[image_id]["width"],
+                "img_height": images[image_id]["height"],
+                "image_id": image_id,
+                "segmentations": crowds,
+                "processed_other_annotations": [described(other) for other in members if other is not person],
+                **described(person),
+            })  # fmt: skip
+    return items
+
+
+# --- who is trained on ---
+
+
+def test_samples_are_those_of_the_rules_in_their_order(annotations, prepared):
+    content = json.loads(annotations.read_text())
+    expected = by_the_book(content)
+    assert items_of(prepared) == expected
+    assert any(item["segmentations"] for item in expected) and len({item["image_id"] for item in expected}) > 5
+    file_order = [image["id"] for image in content["images"] if image["id"] in {item["image_id"] for item in expected}]
+    assert list(dict.fromkeys(item["image_id"] for item in expected)) != file_order
+
+
+def test_golden_labels(shared):
+    prepared = labels.build(coco.annotation_file(shared / "data" / "coco-mini", "train"))
+    with gzip.open(shared / "golden" / "lightweight_openpose" / "prepared_labels.json.gz") as file:
+        golden = json.load(file)
+    ours = items_of(prepared)
+    for item in golden:
+        del item["image_sha256"]
+    for image_id in {item["image_id"] for item in golden}:
+        expected = [item for item in golden if item["image_id"] == image_id]
+        assert [item for item in ours if item["image_id"] == image_id] == expected
+
+
+@pytest.mark.parametrize(("split", "samples", "images"), [("train", 68, 25), ("val", 56, 29)])
+def test_golden_counts(shared, split, samples, images):
+    prepared = labels.build(coco.annotation_file(shared / "data" / "coco-mini", split))
+    assert (len(prepared), len(np.unique(prepared.images))) == (samples, images)
+
+
+def person(id_: int, x: float, **changes) -> dict:
+    points = [x, 50, 2] * 17
+    box = {"bbox": [x - 20, 10, 40, 100], "area": 2000, "num_keypoints": 17, "iscrowd": 0}
+    return {"id": id_, "image_id": 1, "keypoints": points, "category_id": 1, **box, **changes}
+
+
+def build(folder: Path, *people: dict, **options) -> labels.TrainLabels:
+    path = folder / "few.json"
+    images = [{"id": 1, "file_name": "a.jpg", "height": 200, "width": 300}]
+    path.write_text(json.dumps({"images": images, "annotations": people}))
+    return labels.build(path, **options)
+
+
+def main_ids(prepared: labels.TrainLabels) -> list[int]:
+    return prepared.index.annotation_ids[prepared.main].tolist()
+
+
+def test_limits_are_exact(tmp_path):
+    few = [50, 50, 2] * 4 + [0, 0, 0] * 13
+    enough = [50, 50, 2] * 5 + [0, 0, 0] * 12
+    prepared = build(
+        tmp_path,
+        person(1, 50, keypoints=few, num_keypoints=4),
+        person(2, 50, keypoints=enough, num_keypoints=5, area=32 * 32),
+        person(3, 50 + 0.3 * 40 - 0.01),  # nearer than 0.3 of the width of person 2
+        person(4, 50 + 0.3 * 40),
+        person(5, 150, area=32 * 32 - 0.01),
+        person(6, 155),  # near to person 5, who is no sample
+        person(7, 250, iscrowd=1, segmentation=[[200, 0, 300, 0, 300, 100]]),
+        person(8, 250, keypoints=[0] * 51, num_keypoints=0),
+    )
+    assert main_ids(prepared) == [2, 4, 6]
+    others = prepared.index.annotation_ids[prepared.others(0)].tolist()
+    assert others == [1, 3, 4, 5, 6]
+    assert prepared.scale_provided(0) == 100 / 368
+    assert coco.crowd_mask(prepared.index, 0) is not None
+    labels.write_original(prepared, tmp_path / "few.pkl")
+    assert items_of(labels.read(tmp_path / "few.pkl")) == items_of(prepared)
+    assert build(tmp_path, person(1, 50), net_input_size=100).scale_provided(0) == 1.0
+
+
+def test_who_needs_how_many_keypoints(tmp_path):
+    assert [labels.min_keypoints(number) for number in (1, 3, 4, 7, 14, 17, 18, 133)] == [1, 1, 2, 3, 5, 5, 5, 5]
+    three = {"keypoints": [50, 50, 2] * 3, "num_keypoints": 3}
+    assert main_ids(build(tmp_path, person(1, 50, **three), num_keypoints=3)) == [1]
+    with pytest.raises(UserError, match="has 9 keypoint numbers, not 3 x 17"):
+        build(tmp_path, person(1, 50, **three), num_keypoints=17)
+
+
+def test_nobody_to_train_on_is_an_error(tmp_path):
+    with pytest.raises(UserError, match=r"few\.json: nobody with 5 keypoints"):
+        build(tmp_path, person(1, 50, area=5))
+
+
+# --- the file ---
+
+
+def test_file_holds_the_labels(prepared, tmp_path):
+    path = tmp_path / "labels.pkl"
+    labels.write(prepared, path)
+    assert_same(labels.read(path), prepared)
+    assert_same(labels.read(path), labels.read(path))
+
+
+def test_original_file_is_read_and_written(prepared, tmp_path):
+    path = tmp_path / "original.pkl"
+    labels.write_original(prepared, path)
+    items = pickle.loads(path.read_bytes())
+    assert items == items_of(prepared)
+    converted = labels.read(path)
+    assert items_of(converted) == items
+    assert (converted.net_input_size, converted.source) == (SIZE, None)
+    for name in ("boxes", "areas", "keypoints", "num_keypoints", "is_crowd", "file_names", "image_ids", "image_sizes"):
+        ours, theirs = getattr(prepared.index, name), getattr(converted.index, name)
+        people = ours[~prepared.index.is_crowd] if len(ours) == len(prepared.index.boxes) else ours
+        np.testing.assert_array_equal(people, theirs[~converted.index.is_crowd] if people is not ours else theirs)
+    for row in range(prepared.index.num_images):
+        ours, theirs = coco.crowd_mask(prepared.index, row), coco.crowd_mask(converted.index, row)
+        assert (ours is None and theirs is None) or (ours == theirs).all()
+
+
+def test_original_file_in_another_order_keeps_it(prepared, tmp_path):
+    items = items_of(prepared)
+    random.Random(0).shuffle(items)
+    path = tmp_path / "shuffled.pkl"
+    path.write_bytes(pickle.dumps(items, protocol=2))
+    again = items_of(labels.read(path))
+    assert [(item["image_id"], item["objpos"]) for item in again] == [(i["image_id"], i["objpos"]) for i in items]
+
+
+class Payload:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.marker}",)
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+@pytest.mark.parametrize("place", ["whole", "item", "array"])
+def test_a_file_that_wants_to_run_something_is_refused(tmp_path, protocol, place):
+    marker, path = tmp_path / "it_ran", tmp_path / "labels.pkl"
+    payload = Payload(marker)
+    content = {"whole": payload, "item": [{"img_paths": payload}], "array": {"arrays": {"main": payload}}}[place]
+    path.write_bytes(pickle.dumps(content, protocol=protocol))
+    with pytest.raises(UserError, match=r"labels\.pkl: not prepared labels.*wants to run .*system.*prepare it again"):
+        labels.read(path)
+    labels.is_current(path, path)
+    assert not marker.exists()
+    pickle.loads(path.read_bytes())  # the payload is live: who reads it otherwise runs it
+    assert marker.exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.7, 0.999])
+@pytest.mark.parametrize("write", [labels.write, labels.write_original])
+def test_a_file_that_is_cut_short_is_refused(prepared, tmp_path, share, write):
+    path = tmp_path / "labels.pkl"
+    write(prepared, path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(UserError, match=r"labels\.pkl: not prepared labels, or cut short .*prepare it again"):
+        labels.read(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [3, [], ["a"], [{"img_paths": "a"}], {}, {"format": "other"}, {"format": labels.FORMAT, "arrays": {}}],
+)
+def test_other_content_is_refused(tmp_path, content):
+    path = tmp_path / "labels.pkl"
+    path.write_bytes(pickle.dumps(content))
+    with pytest.raises(UserError, match=r"labels\.pkl: not prepared labels"):
+        labels.read(path)
+
+
+def test_arrays_that_do_not_fit_are_refused(prepared, tmp_path):
+    path = tmp_path / "labels.pkl"
+    for change in ({"main": np.array([10**6], np.int32)}, {"main": np.array([-1], np.int32)}):
+        labels.write(labels.TrainLabels(prepared.index, change["main"], SIZE), path)
+        with pytest.raises(UserError, match="samples of unknown people"):
+            labels.read(path)
+    labels.write(prepared, path)
+    content = pickle.loads(path.read_bytes())
+    content["arrays"]["boxes"] = ("|O", (1,), b"12345678")
+    path.write_bytes(pickle.dumps(content))
+    with pytest.raises(UserError, match="not prepared labels"):
+        labels.read(path)
+    with pytest.raises(UserError, match=r"none\.pkl: No such file.*prepare it again"):
+        labels.read(tmp_path / "none.pkl")
+
+
+def test_stale_labels_are_told_from_current_ones(annotations, prepared, tmp_path):
+    source, path = tmp_path / annotations.name, tmp_path / "labels.pkl"
+    source.write_bytes(annotations.read_bytes())
+    assert not labels.is_current(path, source)
+    labels.write(labels.build(source), path)
+    assert labels.is_current(path, source)
+    assert not labels.is_current(path, source, net_input_size=256)
+    assert not labels.is_current(path, annotations)  # of the same name and size, but another file
+    os.utime(source, ns=(0, 5))
+    assert not labels.is_current(path, source)
+    path.write_bytes(path.read_bytes()[:-100])
+    assert not labels.is_current(path, source)
+    labels.write_original(prepared, path)
+    assert labels.is_current(path, source)

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The published commands, from flags to result files."""
+
+import json
+from pathlib import Path
+
+import common.checkpoint
+from Lightweight_OpenPose.test.programs import FROM_SCRATCH, SMALL, equal, launcher, module, weights
+
+import pytest
+import torch
+
+RESULT_KEYS = [
+    "Network", "RankSize", "BatchSize", "DeviceType", "CaseName", "ActualFPS", "TrainingTime", "TrainAccuracy",
+    "ActualLoss", "E2ETrainingTime",
+]  # fmt: skip
+
+
+def entries(path: Path) -> dict[str, str]:
+    return dict(line.split(" = ") for line in path.read_text().splitlines())
+
+
+def test_performance_on_one_device(tiny_coco: Path, tmp_path: Path) -> None:
+    done = launcher("train_performance_1p.sh", f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", *SMALL)
+    assert done.returncode == 0, done.stderr
+    final = done.stdout[done.stdout.index("---- Final result ----") :].splitlines()
+    assert final[1].startswith("Final Performance images/sec : ") and final[2].startswith("E2E Training Duration sec :")
+    logs = tmp_path / "test" / "output" / "0"
+    result = entries(logs / "openpose_bs4_1p_perf.log")
+    assert list(result) == RESULT_KEYS
+    assert (result["Network"], result["RankSize"], result["BatchSize"]) == ("openpose", "1", "4")
+    assert result["TrainAccuracy"] == "no acc for perf"
+    assert float(result["TrainingTime"]) == pytest.approx(4000 / float(result["ActualFPS"]), rel=1e-2)
+    losses = (logs / "train_openpose_bs4_1p_perf_loss.txt").read_text().splitlines()
+    assert losses[-1] == result["ActualLoss"] and len(losses[-1].split(",")) == 4
+    assert "FPS@all" in (logs / "train_0.log").read_text()
+    assert (tmp_path / "perf_1p_checkpoints" / "last.pth").is_file()
+    assert (tmp_path / "perf_1p_checkpoints" / "0" / "train_0.log").is_file()
+    assert "random start" in done.stdout
+
+
+def test_the_three_steps_follow_each_other_and_are_evaluated(tiny_coco: Path, tmp_path: Path) -> None:
+    place = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}")
+    short = ("--epochs=1", "--eval_freq=1")
+    for step, folder in ((1, "step_one"), (2, "step_two"), (3, "step_three")):
+        start = FROM_SCRATCH if step == 1 else ()
+        done = launcher("train_full_1p.sh", *place, *SMALL, *short, *start, f"--step={step}")
+        assert done.returncode == 0, done.stderr
+        assert f"TrainAccuracy : {0:.4f}" in done.stdout
+        best = common.checkpoint.read(tmp_path / f"{folder}_checkpoints" / "model_best.pth")
+        assert best["config"]["step"] == step and best["config"]["data_path"] == str(tiny_coco)
+    done = launcher("eval.sh", *place, "--step=3", "--base_height=64", "--save_images=2", "--device=cpu")
+    assert done.returncode == 0, done.stderr
+    assert "EvalAccuracy : 0.0000" in done.stdout and "refinement_stages 3" in done.stdout
+    result = entries(tmp_path / "test" / "output" / "0" / "openpose_1p_eval.log")
+    assert list(result) == ["Network", "DeviceType", "CaseName", "EvalAccuracy", "E2ETrainingTime"]
+    for name in ("detections.json", "pictures.png", "metrics.jsonl", "0/openpose_1p_eval.log"):
+        assert (tmp_path / "eval_step3" / name).is_file()
+    assert isinstance(json.loads((tmp_path / "eval_step3" / "detections.json").read_text()), list)
+
+
+def test_a_finished_run_is_not_trained_again(tiny_coco: Path, tmp_path: Path) -> None:
+    flags = (
+        f"--data_path={tiny_coco}",
+        f"--output_dir={tmp_path}",
+        *SMALL,
+        *FROM_SCRATCH,
+        "--epochs=1",
+        "--eval_freq=0",
+    )
+    assert launcher("train_full_1p.sh", *flags, "--step=1").returncode == 0
+    before = weights(tmp_path / "step_one_checkpoints")
+    again = launcher("train_full_1p.sh", *flags, "--step=1")
+    assert again.returncode == 0 and "--resume=no" in again.stdout, again.stderr
+    assert equal(before, weights(tmp_path / "step_one_checkpoints"))
+    longer = launcher("train_full_1p.sh", *flags, "--step=1", "--epochs=2")
+    assert longer.returncode == 0 and "resumed at epoch 1, step 0" in longer.stdout
+
+
+def test_two_ranks_are_one_that_accumulates_the_same_halves(tiny_coco: Path, tmp_path: Path) -> None:
+    flags = (f"--data_path={tiny_coco}", *SMALL, *FROM_SCRATCH, "--epochs=2", "--eval_freq=2")
+    for ranks in (1, 2):
+        extra = ("--ranks=2",) if ranks == 2 else ("--part_size=2",)
+        done = launcher("train_performance_8p.sh" if ranks == 2 else "train_performance_1p.sh", *flags,
+                        f"--output_dir={tmp_path / str(ranks)}", "--experiment_name=same", *extra)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    folders = [tmp_path / ranks / "same_checkpoints" for ranks in "12"]
+    one, two = (
+        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] for folder in folders
+    )
+    steps = [[record["losses"] for record in records if record["event"] == "step"] for records in (one, two)]
+    assert len(steps[0]) == len(steps[1]) > 4
+    for alone, together in zip(*steps, strict=True):
+        assert together == pytest.approx(alone, rel=1e-5)
+    alone, together = map(weights, folders)
+    for name, value in alone.items():
+        if "running" not in name and "num_batches" not in name:  # the first rank's, of its half only
+            assert torch.allclose(value, together[name], atol=1e-5), name
+    assert (tmp_path / "2" / "test" / "output" / "0" / "train_1.log").is_file()
+    result = entries(tmp_path / "2" / "test" / "output" / "0" / "openpose_bs4_2p_perf.log")
+    assert (result["RankSize"], result["BatchSize"]) == ("2", "4")
+
+
+def test_programs_run_from_their_folder_too(tiny_coco: Path, tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    from Lightweight_OpenPose.test.programs import ROOT, environment
+
+    for name in ("train.py", "eval.py", "export.py", "demo.py", "scripts/prepare_train_labels.py"):
+        done = subprocess.run(
+            [sys.executable, name, "--help"], cwd=ROOT / "Lightweight_OpenPose", capture_output=True, text=True,
+            env={**environment(), "PYTHONPATH": ""}, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0 and "usage" in done.stdout, done.stderr
+
+
+def test_evaluation_alone_takes_official_names(tiny_coco: Path, tmp_path: Path) -> None:
+    missing = module("eval", f"--data_path={tiny_coco}", "--checkpoint_path=checkpoint_iter_370000.pth", "--device=cpu",
+                     f"--output_dir={tmp_path}")  # fmt: skip
+    assert missing.returncode == 2
+    assert "cannot be downloaded" in missing.stderr or "no such checkpoint" in missing.stderr

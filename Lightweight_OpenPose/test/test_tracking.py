@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+
+from common.skeleton import COCO, CROWDPOSE, OPENPOSE, Skeleton
+from Lightweight_OpenPose.tracking import RATE_HZ, OneEuro, Tracker, bounding_boxes, point_sigmas, shared_points
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+@pytest.fixture(scope="module")
+def golden(shared):
+    return json.loads((shared / "golden/lightweight_openpose/misc.json").read_text())
+
+
+def people_of(frame) -> tuple[np.ndarray, np.ndarray]:
+    """Points (M, 18, 3) and scores (M,) of a golden frame, where -1, -1 is a missing keypoint."""
+    places = np.array([person[0] for person in frame["in"]], float).reshape(-1, 18, 2)
+    present = (places != -1).any(-1, keepdims=True)
+    return np.concatenate([places, present], -1), np.array([person[1] for person in frame["in"]])
+
+
+def figure(x: float, y: float, size: float = 100.0, points: int = 18) -> np.ndarray:
+    """(P, 3): a person whose points lie on an ellipse around x, y."""
+    angle = np.linspace(0, 2 * np.pi, points, endpoint=False)
+    return np.stack([x + size / 3 * np.cos(angle), y + size * np.sin(angle), np.ones(points)], 1)
+
+
+def test_one_euro_equals_the_original_bit_by_bit(golden):
+    series = golden["one_euro"]
+    filtered = OneEuro(series["mincutoff"], series["beta"], series["dcutoff"])
+    assert series["freq"] == RATE_HZ
+    assert [float(filtered(np.array(value))) for value in series["in"]] == series["out"]
+
+
+def test_tracking_equals_the_original(golden):
+    tracker = Tracker(OPENPOSE, original=True)
+    for frame in golden["tracking_smooth"]:
+        ids, points = tracker.update(*people_of(frame))
+        assert ids.tolist() == frame["ids"]
+        np.testing.assert_array_equal(np.where(points[:, :, 2:] > 0, points[:, :, :2], -1), frame["out"])
+        np.testing.assert_array_equal(bounding_boxes(points), frame["bbox"])
+
+
+def test_improved_points_stay_within_a_pixel_of_the_original(golden):
+    tracker, differences = Tracker(OPENPOSE), []
+    for frame in golden["tracking_smooth"]:
+        ids, points = tracker.update(*people_of(frame))
+        assert ids.tolist() == frame["ids"]
+        differences.append((points[:, :, :2] - np.array(frame["out"]))[points[:, :, 2] > 0])
+    differences = np.abs(np.concatenate(differences))
+    assert differences.mean() > 0.1 and differences.max() < 1.0
+
+
+def test_sigmas_are_those_of_the_original_and_of_any_skeleton():
+    tenths = [.26, .79, .79, .72, .62, .79, .72, .62, 1.07, .87, .89, 1.07, .87, .89, .25, .25, .35, .35]  # fmt: skip
+    np.testing.assert_allclose(point_sigmas(OPENPOSE), np.array(tenths) / 10)
+    np.testing.assert_allclose(point_sigmas(COCO), COCO.sigmas)
+    own = Skeleton("own", ("a", "b"), (0.02, 0.06), (), points=("mid", "b"), derived={"mid": ("a", "b")})
+    np.testing.assert_allclose(point_sigmas(own), [0.04, 0.06])
+
+
+def test_shared_points_equals_the_formula_written_out():
+    rng = np.random.default_rng(0)
+    a, b = rng.uniform(0, 60, (2, 3, 18, 3))
+    a[:, :, 2], b[:, :, 2] = rng.integers(0, 2, (2, 3, 18))
+    sigmas = point_sigmas(OPENPOSE)
+    counts, nearness = shared_points(a, b[:2], sigmas)
+    for i in range(3):
+        for j in range(2):
+            boxes = bounding_boxes(np.stack([a[i], b[j]]))
+            area = max(boxes[0, 2] * boxes[0, 3], boxes[1, 2] * boxes[1, 3])
+            likeness = [
+                np.exp(-((p[0] - q[0]) ** 2 + (p[1] - q[1]) ** 2) / (2 * area * (2 * sigma) ** 2))
+                for p, q, sigma in zip(a[i], b[j], sigmas, strict=True)
+                if p[2] and q[2]
+            ]
+            assert counts[i, j] == sum(value > 0.5 for value in likeness)
+            assert nearness[i, j] == pytest.approx(sum(likeness) / 18)
+
+
+def test_boxes_hold_their_outermost_pixels_and_ignore_missing_points():
+    points = np.zeros((2, 3, 3))
+    points[0] = [[10, 20, 1], [14, 27, 0.5], [500, 500, 0]]
+    assert bounding_boxes(points).tolist() == [[10, 20, 5, 8], [0, 0, 0, 0]]
+    assert bounding_boxes(np.zeros((0, 3, 3))).shape == (0, 4)
+
+
+def test_ids_stay_with_people_who_walk_past_each_other_in_any_order():
+    """Three people at different speeds, listed in another order and with other scores in each frame."""
+    rng = np.random.default_rng(1)
+    tracker = Tracker(OPENPOSE)
+    known: dict[int, int] = {}
+    for step in range(60):
+        people = np.stack([figure(100 + 4 * step, 200), figure(340 - 4 * step, 290), figure(600, 200 + step)])
+        order = rng.permutation(3)
+        ids, _ = tracker.update(people[order], rng.uniform(5, 20, 3))
+        for person, track in zip(order.tolist(), ids.tolist(), strict=True):
+            assert known.setdefault(person, track) == track
+    assert sorted(known.values()) == [0, 1, 2]
+
+
+def test_fast_walker_keeps_the_id_although_smoothing_lags():
+    """A tenth of its height in a frame; the original compares with a smoothed place too far behind."""
+    kept = {}
+    for original in (False, True):
+        tracker = Tracker(OPENPOSE, original=original)
+        ids = [tracker.update(figure(7 * step, 200, 35)[None], np.ones(1), step / 25)[0][0] for step in range(20)]
+        kept[original] = len(set(ids)) == 1
+    assert kept == {False: True, True: False}
+
+
+def test_nearer_of_two_equal_candidates_wins():
+    """Two people so close that all keypoints fit both: the original takes the first in the list."""
+    tracker = Tracker(OPENPOSE, smooth=False)
+    first, _ = tracker.update(np.stack([figure(100, 100), figure(103, 100)]), np.array([2.0, 1.0]))
+    second, _ = tracker.update(np.stack([figure(103.5, 100), figure(100.5, 100)]), np.array([2.0, 1.0]))
+    assert first.tolist() == [0, 1] and second.tolist() == [1, 0]
+
+
+def test_two_people_never_share_a_track():
+    tracker = Tracker(OPENPOSE)
+    tracker.update(figure(100, 100)[None], np.ones(1))
+    ids, _ = tracker.update(np.stack([figure(101, 100), figure(99, 100)]), np.array([1.0, 2.0]))
+    assert sorted(ids.tolist()) == [0, 1] and ids[1] == 0  # the surer person chooses first
+
+
+def test_three_shared_keypoints_make_the_same_person_two_do_not():
+    for shared_count, same in ((3, True), (2, False)):
+        tracker = Tracker(OPENPOSE)
+        tracker.update(figure(100, 100)[None], np.ones(1))
+        person = figure(100, 100)
+        person[shared_count:, 2] = 0
+        ids, _ = tracker.update(person[None], np.ones(1))
+        assert ids.tolist() == [0 if same else 1]
+
+
+@pytest.mark.parametrize(("max_missed", "gap", "expected"), [(0, 1, 1), (2, 2, 0), (2, 3, 1)])
+def test_lost_track_is_kept_for_max_missed_frames(max_missed, gap, expected):
+    tracker = Tracker(OPENPOSE, max_missed=max_missed)
+    tracker.update(figure(100, 100)[None], np.ones(1))
+    for _ in range(gap):
+        ids, points = tracker.update(np.zeros((0, 18, 3)), np.zeros(0))
+        assert ids.shape == (0,) and points.shape == (0, 18, 3)
+    ids, _ = tracker.update(figure(100, 100)[None], np.ones(1))
+    assert ids.tolist() == [expected]
+
+
+def test_two_trackers_count_for_themselves():
+    for _ in range(2):
+        assert Tracker(OPENPOSE).update(figure(0, 0)[None], np.ones(1))[0].tolist() == [0]
+
+
+def test_tracks_do_not_pile_up():
+    tracker = Tracker(OPENPOSE, max_missed=3)
+    for step in range(200):
+        tracker.update(figure(1000 * step, 0)[None], np.ones(1))
+    assert len(tracker.tracks) == 4
+
+
+def test_keypoint_that_comes_back_starts_afresh():
+    tracker = Tracker(OPENPOSE)
+    absent = figure(100, 100)
+    absent[0, 2] = 0
+    tracker.update(figure(100, 100)[None], np.ones(1))
+    _, points = tracker.update(absent[None], np.ones(1))
+    assert points[0, 0].tolist() == [0, 0, 0]
+    back = figure(103, 100)
+    _, points = tracker.update(back[None], np.ones(1))
+    assert points[0, 0].tolist() == back[0].tolist()  # no pull towards its old place
+    assert (points[0, 1:, 0] < back[1:, 0]).all()  # the others lag behind
+
+
+def test_smoothing_calms_a_still_person_and_follows_a_running_one():
+    rng = np.random.default_rng(0)
+    still, running = Tracker(OPENPOSE), Tracker(OPENPOSE)
+    jitter_in, jitter_out = [], []
+    for step in range(100):
+        noise = np.concatenate([rng.normal(0, 2, (18, 2)), np.zeros((18, 1))], 1)
+        _, calm = still.update((figure(100, 100) + noise)[None], np.ones(1), step / 30)
+        jitter_in.append(noise[:, 0])
+        jitter_out.append(calm[0, :, 0] - figure(100, 100)[:, 0])
+        _, moved = running.update(figure(10 * step, 100)[None], np.ones(1), step / 30)
+    assert np.std(jitter_out[20:]) < 0.5 * np.std(jitter_in[20:])
+    assert 0 < 10 * 99 - moved[0, :, 0].mean() + figure(0, 0)[:, 0].mean() < 10 * 1.5  # lags at most 1.5 frames
+
+
+def test_filter_takes_the_rate_from_time_stamps():
+    """The same movement seen 10 and 40 times a second is smoothed alike; without time stamps it would not be."""
+
+    def lag(rate_hz: int) -> float:
+        tracker = Tracker(OPENPOSE)
+        for step in range(4 * rate_hz + 1):
+            _, points = tracker.update(figure(20 * step / rate_hz, 100)[None], np.ones(1), step / rate_hz)
+        return 80 - float(points[0, :, 0].mean())
+
+    assert lag(40) == pytest.approx(lag(10), rel=0.35)
+
+
+def test_no_smoothing_leaves_points_alone():
+    tracker = Tracker(CROWDPOSE, smooth=False)
+    for step in range(3):
+        person = figure(100 + step, 100, points=14)[None]
+        np.testing.assert_array_equal(tracker.update(person, np.ones(1))[1], person)
+
+
+def test_wrong_number_of_points_is_an_error():
+    with pytest.raises(ValueError, match=r"\(people, 18, 3\)"):
+        Tracker(OPENPOSE).update(np.zeros((1, 17, 3)), np.ones(1))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-1e4, 1e4) | st.just(float("nan")), min_size=1, max_size=30), st.floats(1e-3, 1.0))
+def test_filter_stays_between_the_values_it_has_seen(values, step_s):
+    filtered, since = OneEuro(), []
+    for value in values:
+        since = [] if np.isnan(value) else [*since, value]
+        answer = float(filtered(np.array(value), step_s))
+        assert np.isnan(answer) if not since else min(since) - 1e-6 <= answer <= max(since) + 1e-6

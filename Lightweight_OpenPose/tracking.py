@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is who from frame to frame (ids), and steady keypoints (the one-euro filter).
+
+Rules of the original demo: a person inherits the id of the person of the last frame with whom it shares most
+keypoints, at least three; people choose in the order of their scores. Improved, unless `original=True`: coordinates
+stay fractions of a pixel, and people are compared where they were seen, not where smoothing put them, which lags
+behind those who walk fast. In any case, of two people who share equally many keypoints the nearer one wins, not the
+first in the list; and given time stamps the filter uses them (without, it assumes 15 frames a second).
+"""
+
+from dataclasses import dataclass, field
+
+from common.skeleton import Skeleton
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+SAME_KEYPOINT = 0.5  # two keypoints with a likeness above this are the same one
+MIN_SHARED = 3  # so many keypoints make the same person
+RATE_HZ = 15.0  # frames a second where there are no time stamps
+
+
+class OneEuro:
+    """A low-pass filter whose cut-off grows with speed: little jitter at rest, little lag in motion.
+
+    Casiez, Roussel, Vogel: "1 Euro Filter", CHI 2012. It filters all elements of an array, each by itself. NaN is
+    "not seen": that element's history is forgotten, and it starts afresh when it comes back.
+    """
+
+    def __init__(self, min_cutoff_hz: float = 1.0, beta: float = 0.05, speed_cutoff_hz: float = 1.0) -> None:
+        self.min_cutoff_hz, self.beta, self.speed_cutoff_hz = min_cutoff_hz, beta, speed_cutoff_hz
+        self._raw = self._smooth = self._speed = np.array(np.nan)
+
+    def __call__(self, values: Floats, step_s: float = 1 / RATE_HZ) -> Floats:
+        """`values`, float64 of any shape (the same in each call), `step_s` after the last -> filtered, same unit."""
+        fresh = np.isnan(self._raw)
+        speed = np.where(fresh, 0.0 * values, (values - self._raw) / step_s)
+        self._speed = np.where(fresh, speed, _low_pass(speed, self._speed, step_s, self.speed_cutoff_hz))
+        cutoff_hz = self.min_cutoff_hz + self.beta * np.abs(self._speed)
+        self._smooth = np.where(fresh, values, _low_pass(values, self._smooth, step_s, cutoff_hz))
+        self._raw = values
+        return self._smooth
+
+
+def _low_pass(values: Floats, last: Floats, step_s: float, cutoff_hz: Floats | float) -> Floats:
+    """One step of exponential smoothing; the time constant of a cut-off is 1 / (2 pi cutoff).
+
+    The order of the operations matters: with another one a filtered 120.0 is 119.99..., which truncates to 119.
+    """
+    alpha = 1.0 / (1.0 + 1.0 / (2 * np.pi * cutoff_hz) / step_s)
+    return alpha * values + (1.0 - alpha) * last
+
+
+def point_sigmas(skeleton: Skeleton) -> Floats:
+    """(num_points,) float64: the OKS constant of each point; a derived point has the mean of its sources.
+
+    For the OpenPose skeleton these are the 18 constants of the original, the neck's among them.
+    """
+    of = dict(zip(skeleton.keypoints, skeleton.sigmas, strict=True))
+    for name, sources in skeleton.derived.items():
+        of[name] = float(np.mean([of[source] for source in sources]))
+    return np.array([of[name] for name in skeleton.points])
+
+
+def bounding_boxes(points: Floats) -> Floats:
+    """(M, P, 3) x, y, score (score 0: missing) -> (M, 4) x, y, width, height of what is there, in the same frame.
+
+    A box holds its outermost pixels whole: width = largest x - smallest x + 1. A person without points: zeros.
+    """
+    present = points[:, :, 2:] > 0
+    low = np.where(present, points[:, :, :2], np.inf).min(axis=1, initial=np.inf)
+    high = np.where(present, points[:, :, :2], -np.inf).max(axis=1, initial=-np.inf)
+    boxes = np.concatenate([low, high - low + 1], axis=1)
+    return np.where(present.any(axis=1), boxes, 0.0)
+
+
+def shared_points(current: Floats, previous: Floats, sigmas: Floats) -> tuple[Integers, Floats]:
+    """How much (M, P, 3) current people look like (N, P, 3) previous ones; x, y in one frame, score 0: missing.
+
+    Returns (M, N) int64, the number of points that both have in the same place, and (M, N) float64, the mean over
+    all P of exp(-d^2 / (2 area (2 sigma)^2)), 0 where one lacks the point: OKS with the larger box as area.
+    """
+    area = np.maximum(_areas(current)[:, None], _areas(previous)[None, :])[:, :, None]
+    distance2 = ((current[:, None, :, :2] - previous[None, :, :, :2]) ** 2).sum(-1)
+    both = (current[:, None, :, 2] > 0) & (previous[None, :, :, 2] > 0)
+    likeness = np.exp(-distance2 / (2 * (area + np.spacing(1.0)) * (2 * sigmas) ** 2)) * both
+    return (likeness > SAME_KEYPOINT).sum(-1), likeness.mean(-1)
+
+
+def _areas(points: Floats) -> Floats:
+    return bounding_boxes(points)[:, 2:].prod(axis=1)
+
+
+@dataclass
+class Track:
+    """A person over time: the points (P, 3) that the next frame is compared with, their time, and their filter."""
+
+    id: int
+    points: Floats
+    time_s: float | None
+    missed: int = 0
+    filter: OneEuro = field(default_factory=OneEuro)
+
+
+class Tracker:
+    """Gives people of successive frames their ids (0, 1, 2, ..., its own count) and steadies their points.
+
+    `smooth` turns the filter on. A track that nobody continues is kept for `max_missed` frames (the original: 0).
+    `original`: coordinates are cut to whole pixels, before and after smoothing, and smoothed ones are compared.
+    """
+
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        smooth: bool = True,
+        min_shared: int = MIN_SHARED,
+        max_missed: int = 0,
+        original: bool = False,
+    ) -> None:
+        self.smooth, self.min_shared, self.max_missed, self.original = smooth, min_shared, max_missed, original
+        self.tracks: list[Track] = []
+        self._sigmas = point_sigmas(skeleton)
+        self._next_id = 0
+
+    def update(self, points: Floats, scores: Floats, time_s: float | None = None) -> tuple[Integers, Floats]:
+        """The people of the next frame -> their ids (M,) int64 and steadied points (M, P, 3) float64.
+
+        `points` (M, num_points, 3): x, y in original pixels, score (0: missing; its place is then 0, 0 in the
+        answer). `scores` (M,): how sure each person is. `time_s`: seconds since any fixed moment, growing from call
+        to call; without it frames are taken to come at 15 a second. Raises ValueError for another number of points.
+        """
+        if points.shape[1:] != (len(self._sigmas), 3):
+            raise ValueError(f"points have shape {points.shape}, this skeleton needs (people, {len(self._sigmas)}, 3)")
+        points = points.astype(np.float64)
+        points[points[:, :, 2] <= 0] = 0
+        if self.original:
+            points[:, :, :2] = np.trunc(points[:, :, :2])
+        chosen = self._continue(points, scores, time_s)
+        points = np.array([self._steady(track, person, time_s) for track, person in zip(chosen, points, strict=True)])
+        self._retire(chosen)
+        return np.array([track.id for track in chosen], np.int64), points.reshape(-1, len(self._sigmas), 3)
+
+    def _continue(self, points: Floats, scores: Floats, time_s: float | None) -> list[Track]:
+        """The track of each person: the best one still free, or a new one."""
+        previous = np.array([track.points for track in self.tracks]).reshape(-1, *points.shape[1:])
+        counts, nearness = shared_points(points, previous, self._sigmas)
+        chosen: dict[int, Track] = {}
+        free = np.ones(len(self.tracks), bool)
+        for person in np.argsort(-np.asarray(scores), kind="stable").tolist():
+            fits = np.flatnonzero(free & (counts[person] >= self.min_shared))
+            if not len(fits):
+                chosen[person] = self._new_track(points[person], time_s)
+                continue
+            best = fits[np.lexsort((nearness[person, fits], counts[person, fits]))[-1]]
+            chosen[person] = self.tracks[best]
+            free[best] = False
+        return [chosen[person] for person in range(len(points))]
+
+    def _new_track(self, person: Floats, time_s: float | None) -> Track:
+        self._next_id += 1
+        return Track(self._next_id - 1, person, time_s)
+
+    def _steady(self, track: Track, person: Floats, time_s: float | None) -> Floats:
+        """`person` (P, 3) filtered, and remembered in its track."""
+        steady = person.copy()
+        if self.smooth:
+            seen = person[:, 2:] > 0
+            places = track.filter(np.where(seen, person[:, :2], np.nan), _step(track, time_s))
+            steady[:, :2] = np.where(seen, np.trunc(places) if self.original else places, 0.0)
+        track.points, track.time_s = steady if self.original else person, time_s
+        return steady
+
+    def _retire(self, chosen: list[Track]) -> None:
+        """Keeps this frame's tracks, and lost ones for a while."""
+        seen = {track.id for track in chosen}
+        lost = [track for track in self.tracks if track.id not in seen]
+        for track in lost:
+            track.missed += 1
+        for track in chosen:
+            track.missed = 0
+        self.tracks = chosen + [track for track in lost if track.missed <= self.max_missed]
+
+
+def _step(track: Track, time_s: float | None) -> float:
+    """Seconds since the track was seen; without (sensible) time stamps, of that many frames at the usual rate."""
+    if time_s is not None and track.time_s is not None and time_s > track.time_s:
+        return time_s - track.time_s
+    return (track.missed + 1) / RATE_HZ

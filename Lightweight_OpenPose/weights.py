@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which weights a run begins with, and networks rebuilt from checkpoints."""
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import common.checkpoint
+import common.device
+from common.checkpoint import BEST, CheckpointError
+from common.cli import UserError
+from common.skeleton import Skeleton
+from Lightweight_OpenPose.config import MOBILENET, NO_CHECKPOINT, PUBLISHED, STEP_NAMES, WEIGHT_FOLDERS, Config
+from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
+
+import torch
+from torch import nn
+
+RANDOM_START = "random start: no pre-trained weights"
+
+
+def run_folder(output_dir: str, experiment_name: str) -> Path:
+    """Where the checkpoints of an experiment are kept."""
+    return Path(output_dir) / f"{experiment_name}_checkpoints"
+
+
+def starting_weights(config: Config) -> Path | None:
+    """The file that training begins from, None for a random start.
+
+    Step 1 begins from MobileNet, steps 2 and 3 from the best checkpoint of the step before. A run that measures
+    performance alone may begin anywhere. Raises UserError where the file is missing: a long training that begins at
+    random without being told to would be lost.
+    """
+    if config.checkpoint_path == NO_CHECKPOINT:
+        return None
+    if config.checkpoint_path:
+        return common.checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
+    if config.step > 1:
+        before = run_folder(config.output_dir, STEP_NAMES[config.step - 1]) / BEST
+        if not before.is_file():
+            raise UserError(
+                f"--step={config.step} begins from {before}, which is not there: run --step={config.step - 1} first, "
+                "or name a checkpoint with --checkpoint_path"
+            )
+        return before
+    try:
+        return common.checkpoint.locate(MOBILENET, PUBLISHED, WEIGHT_FOLDERS)
+    except CheckpointError as error:
+        if config.case == "perf":
+            return None
+        raise UserError(f"{error}; --checkpoint_path={NO_CHECKPOINT} begins at random") from error
+
+
+def load_start(model: nn.Module, source: Path | None) -> str:
+    """Loads what matches of the starting weights; returns the report of it."""
+    if source is None:
+        return RANDOM_START
+    match = common.checkpoint.load_matching(model, common.checkpoint.read(source), source)
+    return f"=> using pre-trained model {source}: {match}"
+
+
+def load_network(source: Path, skeleton: Skeleton) -> PoseEstimationWithMobileNet:
+    """The network of a checkpoint in evaluation mode, see `network_of`."""
+    return network_of(common.checkpoint.read(source), source, skeleton)
+
+
+def network_of(content: dict[str, Any], source: Path, skeleton: Skeleton) -> PoseEstimationWithMobileNet:
+    """The network of a checkpoint's content, with as many refinement stages as that holds, in evaluation mode.
+
+    Raises CheckpointError where weights are missing: a checkpoint of another network or skeleton.
+    """
+    names = common.checkpoint.state_dict(content)
+    stages = {match.group(1) for name in names if (match := re.match(r"refinement_stages\.(\d+)\.", name))}
+    model = PoseEstimationWithMobileNet(len(stages), skeleton.num_heatmaps, skeleton.num_fields)
+    common.checkpoint.load_matching(model, content, source, complete=True)
+    return model.eval()
+
+
+def for_inference(model: nn.Module, device: torch.device) -> nn.Module:
+    """The network where it runs fastest: batch normalisation folded into the convolutions before it."""
+    fused = fuse_batch_norm(model.eval())
+    return fused.to(device, memory_format=common.device.memory_format(device))
+
+
+def fuse_batch_norm(model: nn.Module) -> nn.Module:
+    """A copy whose convolutions do the work of the batch normalisation behind them (same outputs to 1e-6)."""
+    fused = copy.deepcopy(model)
+    for block in [module for module in fused.modules() if isinstance(module, nn.Sequential)]:
+        for name, following in zip(list(block._modules), list(block._modules)[1:], strict=False):
+            convolution, normalisation = block._modules[name], block._modules[following]
+            if isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d):
+                block._modules[name] = torch.nn.utils.fuse_conv_bn_eval(convolution, normalisation)
+                block._modules[following] = nn.Identity()
+    return fused

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The NPU path against the CPU: the same two training steps, evaluation, resume, ranks, messages. See npu.sh.
+
+    python ci/npu_check.py
+
+With POSE_ZOO_CANN (libraries and `site/` of a simulated CANN) on the simulated NPU, where every difference must be
+below 1e-4; else on a real one, whose kernels round in their own way. What is allowed there nobody has measured yet.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import common.checkpoint
+import common.mini_coco
+from common.skeleton import COCO
+from Lightweight_OpenPose import labels
+from Lightweight_OpenPose.weights import run_folder
+
+ROOT = Path(__file__).resolve().parents[1]
+CANN = os.path.abspath(os.environ["POSE_ZOO_CANN"]) if os.environ.get("POSE_ZOO_CANN") else ""
+NUM_RANKS = 2
+LOSS_TOLERANCE = 1e-4 if CANN else 2e-2  # relative
+WEIGHT_TOLERANCE = 1e-4 if CANN else 1e-1  # Adam's first steps are signs of gradients, however small
+PEOPLE_TOLERANCE = 1e-4 if CANN else 2e-1  # relative; people found in noise
+TOO_MANY_RANKS = 64
+INTERRUPTED_EXIT_CODE = 143
+NUM_STEPS = 2
+SIZE_IN = 64
+GAIN = 30.0  # of the last layers' weights: an untrained network then finds people in its noise
+FLAGS = (f"--net_input_size={SIZE_IN}", "--base_height=96", "--epochs=1", "--eval_freq=1", "--print_freq=1",
+         "--num_workers=0", "--base_lr=1e-3", "--save_every=1", "--checkpoint_path=none")  # fmt: skip
+HALF = ("--amp=O1", "--amp_type=float16")  # on the CPU too, which else takes bfloat16
+LAST_LAYERS = ("heatmaps.1.0.weight", "pafs.1.0.weight")
+
+
+class CheckError(Exception):
+    """A check that did not pass, in one line."""
+
+
+@dataclass
+class Bench:
+    """Runs the programs and counts what the checks found."""
+
+    folder: Path
+    data_path: Path
+    batch_size: int
+    passed: int = 0
+    failed: int = 0
+
+    def check(self, name: str, found: Callable[[], str]) -> None:
+        """Calls `found`, which returns what was measured or raises CheckError, and shows the row."""
+        began = time.perf_counter()
+        try:
+            result, detail = "passed", found()
+            self.passed += 1
+        except CheckError as error:
+            result, detail = "FAILED", str(error)
+            self.failed += 1
+        print(f"{name:42} | {result} | {detail} | {time.perf_counter() - began:.0f} s", flush=True)
+
+    def run(self, words: list[str], npu: bool = True, expect: int = 0, **variables: str) -> str:
+        """Runs Python with these words; returns its error stream. Raises CheckError unless it ends with `expect`."""
+        ended = subprocess.run([sys.executable, *words], env=environment(npu) | variables, cwd=ROOT,
+                               capture_output=True, text=True, timeout=1800)  # fmt: skip
+        if ended.returncode != expect:
+            last = (ended.stderr.strip() or ended.stdout.strip() or "nothing was said").splitlines()[-1]
+            raise CheckError(f"exit code {ended.returncode}, not {expect}: {last}")
+        return ended.stderr
+
+    def train(self, name: str, device: str, *flags: str, ranks: int = 1, **options: Any) -> Path:
+        """Trains through the launcher into the folder `name`; returns the run's folder."""
+        output = self.folder / name
+        train = [f"--data_path={self.data_path}", f"--batch_size={self.batch_size}", f"--output_dir={output}",
+                 f"--log_dir={output / 'log'}", f"--device={device}", *FLAGS, *flags]  # fmt: skip
+        launch = ["-m", "common.launch", f"--ranks={ranks}", f"--log_dir={output / 'log'}"]
+        self.run([*launch, "-m", "ci.npu_program", "Lightweight_OpenPose.train", *train],
+                 npu=device == "npu", **options)  # fmt: skip
+        return run_folder(str(output), "step_one")
+
+    def evaluate(self, name: str, device: str, checkpoint: Path, *flags: str) -> dict[str, float]:
+        """Evaluates; returns AP, how many people were found, and their mean score."""
+        output = self.folder / name
+        self.run(["-m", "ci.npu_program", "Lightweight_OpenPose.eval", f"--data_path={self.data_path}",
+                  f"--checkpoint_path={checkpoint}", f"--output_dir={output}", f"--device={device}",
+                  "--base_height=96", *flags], npu=device == "npu")  # fmt: skip
+        found = json.loads((output / "eval_step1" / "detections.json").read_text())
+        metrics = records(output / "eval_step1", "evaluate")[-1]["metrics"]
+        if not found:
+            raise CheckError("nobody was found, so there is nothing to compare")
+        return {"AP": metrics["AP"], "people": len(found), "score": sum(one["score"] for one in found) / len(found)}
+
+
+def environment(npu: bool) -> dict[str, str]:
+    """With the simulated CANN, or the real one as it is, or none."""
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
+    if CANN and npu:
+        return variables | {"LD_LIBRARY_PATH": CANN, "PYTHONPATH": f"{CANN}/site", "TASK_QUEUE_ENABLE": "0",
+                            "FAKE_NPU_COUNT": str(NUM_RANKS)}  # fmt: skip
+    return variables
+
+
+def records(folder: Path, event: str) -> list[dict[str, Any]]:
+    """The lines of one kind in a run's metrics."""
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [line for line in lines if line["event"] == event]
+
+
+def compare(run: Path, reference: Path) -> str:
+    """Losses of every step, last weights and running statistics. Raises CheckError where they differ too much."""
+    pairs = []
+    for folder in (run, reference):
+        steps = {line["step"]: line["losses"] for line in records(folder, "step")}
+        if len(steps) != NUM_STEPS:
+            raise CheckError(f"{len(steps)} steps in {folder / 'metrics.jsonl'}, not {NUM_STEPS}")
+        pairs.append([steps[step][term] for step in sorted(steps) for term in sorted(steps[step])])
+    losses = max(relative(mine, theirs) for mine, theirs in zip(*pairs, strict=True))
+    mine, theirs = (common.checkpoint.read(folder / "last.pth")["state_dict"] for folder in (run, reference))
+    weights = max(float((mine[name].double() - theirs[name].double()).abs().max()) for name in theirs)
+    shown = f"losses {losses:.1e}, weights {weights:.1e}"
+    if not (losses <= LOSS_TOLERANCE and weights <= WEIGHT_TOLERANCE):
+        raise CheckError(f"{shown}; allowed: {LOSS_TOLERANCE:.0e} and {WEIGHT_TOLERANCE:.0e}")
+    return shown
+
+
+def relative(mine: float, theirs: float) -> float:
+    """The difference as a part of the second."""
+    return abs(mine - theirs) / max(abs(theirs), 1e-12)
+
+
+def compare_evaluations(mine: dict[str, float], theirs: dict[str, float]) -> str:
+    """AP, number of people, mean score. Raises CheckError where they differ too much."""
+    difference = max(abs(mine["AP"] - theirs["AP"]), *(relative(mine[key], theirs[key]) for key in ("people", "score")))
+    shown = f"{difference:.1e} ({theirs['people']} people, AP {theirs['AP']:.3f})"
+    if not difference <= PEOPLE_TOLERANCE:
+        raise CheckError(f"{shown}; allowed: {PEOPLE_TOLERANCE:.0e}")
+    return shown
+
+
+def loud_checkpoint(source: Path, target: Path) -> Path:
+    """The same network with larger maps, in which people are found."""
+    content = common.checkpoint.read(source)
+    weights = {name: tensor * GAIN if name.endswith(LAST_LAYERS) else tensor
+               for name, tensor in content["state_dict"].items()}  # fmt: skip
+    common.checkpoint.save(target, {"state_dict": weights})
+    return target
+
+
+def nothing_wrong(errors: str) -> str:
+    """Raises CheckError where a program that ended well has complained."""
+    if "error" in errors.lower() or "Traceback" in errors:
+        raise CheckError(errors.strip()[-300:])
+    return "evaluates on the CPU"
+
+
+def one_line(errors: str, *words: str) -> str:
+    """The one line of a failed program. Raises CheckError where there is a trace, or the line lacks one of `words`."""
+    lines = [line for line in errors.splitlines() if line.startswith("error: ")]
+    if "Traceback" in errors or len(lines) != 1 or not all(word in lines[0] for word in words):
+        raise CheckError(f"not one line with {words}: {errors.strip()[-300:]}")
+    return lines[0]
+
+
+def check_training(bench: Bench) -> Path:
+    """Two steps, evaluated and saved; stopped and continued; on two ranks. Returns a checkpoint that finds people."""
+    cpu, cpu_half = bench.train("cpu", "cpu"), bench.train("cpu_half", "cpu", *HALF)
+    bench.check("train two steps, O0", lambda: compare(bench.train("npu", "npu"), cpu))
+    bench.check("train two steps, O1", lambda: compare(bench.train("npu_half", "npu", *HALF), cpu_half))
+    for device in ("npu", "cpu"):
+        bench.check(
+            f"stopped after step 1, continued on the {device}", lambda to=device: compare(resume(bench, to), cpu)
+        )
+    gloo = bench.train("gloo", "cpu", ranks=NUM_RANKS)
+    bench.check("two ranks, hccl against gloo", lambda: compare(bench.train("hccl", "npu", ranks=NUM_RANKS), gloo))
+    return loud_checkpoint(cpu / "last.pth", bench.folder / "loud.pth")
+
+
+def resume(bench: Bench, device: str) -> Path:
+    """An NPU run that was stopped during its first step, continued elsewhere or where it was."""
+    name = f"resumed_{device}"
+    bench.train(name, "npu", expect=INTERRUPTED_EXIT_CODE, NPU_CHECK_STOP_AFTER="1")
+    return bench.train(name, device)
+
+
+def check_evaluation(bench: Bench, checkpoint: Path) -> None:
+    """The evaluation program at both precisions."""
+    for level, flags in (("O0", ()), ("O1", HALF)):
+        cpu = bench.evaluate(f"cpu_{level}", "cpu", checkpoint, *flags)
+        bench.check(
+            f"evaluate, {level}",
+            lambda cpu=cpu, to=f"npu_{level}", flags=flags: compare_evaluations(
+                bench.evaluate(to, "npu", checkpoint, *flags), cpu
+            ),
+        )
+
+
+def check_messages(bench: Bench, checkpoint: Path) -> None:
+    """What the programs say where devices are missing; only a simulated machine can lose its NPU or CANN."""
+    launch = ["-m", "common.launch", f"--ranks={TOO_MANY_RANKS}", f"--log_dir={bench.folder}"]
+    evaluate = ["-m", "Lightweight_OpenPose.eval", f"--data_path={bench.data_path}", "--base_height=96",
+                f"--checkpoint_path={checkpoint}", f"--output_dir={bench.folder / 'absent'}"]  # fmt: skip
+    bench.check(f"{TOO_MANY_RANKS} ranks are too many", lambda: one_line(
+        bench.run([*launch, "-m", "Lightweight_OpenPose.train", "--device=npu"], expect=2), "--ranks="))  # fmt: skip
+    if not CANN:
+        return
+    bench.check("CANN without an NPU, --device=npu", lambda: one_line(
+        bench.run([*evaluate, "--device=npu"], expect=2, FAKE_NPU_COUNT="0"), "no NPU", "--device=cpu"))  # fmt: skip
+    bench.check("torch_npu without CANN, --device=npu", lambda: one_line(
+        bench.run([*evaluate, "--device=npu"], npu=False, expect=2), "set_env.sh", "--device=cpu"))  # fmt: skip
+    for device in ("auto", "cpu"):
+        bench.check(
+            f"torch_npu without CANN, --device={device}",
+            lambda to=device: nothing_wrong(bench.run([*evaluate, f"--device={to}"], npu=False)),
+        )
+
+
+def main() -> int:
+    """Runs the checks on a few drawn images; returns the exit code."""
+    with tempfile.TemporaryDirectory(prefix="npu_check_") as name:
+        data_path = common.mini_coco.write(Path(name) / "coco", num_train=6, num_val=3)
+        annotations = data_path / "annotations" / "person_keypoints_train2017.json"
+        samples = len(labels.build(annotations, SIZE_IN, COCO.num_keypoints))
+        bench = Bench(Path(name), data_path, samples // (NUM_RANKS * NUM_STEPS) * NUM_RANKS)
+        print(f"NPU check, {'simulated' if CANN else 'real'} NPU: check | result | largest difference | time")
+        checkpoint = check_training(bench)
+        check_evaluation(bench, checkpoint)
+        check_messages(bench, checkpoint)
+    print(f"NPU check: {bench.passed} passed, {bench.failed} failed")
+    return int(bench.failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

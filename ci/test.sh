@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Everything that must hold: lint, types, tests, and one smoke job for each model directory that there is.
+#
+#   bash ci/test.sh
+#
+# All stages run, also after a failure; the summary at the end names what failed, and then the exit code is 1.
+set -uo pipefail
+
+# shellcheck source=ci/environment.sh
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh" || exit 1
+cd "$root" || exit 1
+bin=$venv/bin
+summary="" failures=0 stages=0
+said=$(mktemp) # by pytest
+trap 'rm -f "$said"' EXIT
+
+stage() {
+  local title=$1 began=$SECONDS outcome=passed
+  shift
+  printf '\n== %s\n' "$title"
+  "$@" || outcome=FAILED
+  [[ $outcome == passed ]] || failures=$((failures + 1))
+  stages=$((stages + 1))
+  summary+=$(printf '%-7s %4d s  %s' "$outcome" $((SECONDS - began)) "$title")$'\n'
+}
+
+shell_scripts() {
+  find . \( -name '.?*' ! -name .ci -o -name build \) -prune -o \( -name '*.sh' -o -path ./.ci/run \) -type f -print0
+}
+
+check_shell() {
+  shell_scripts | xargs -0 "$bin/shellcheck" --external-sources --source-path=SCRIPTDIR
+}
+
+run_tests() {
+  "$PYTHON" -m pytest -m "not slow and not npu" | tee "$said"
+}
+
+model_directories() {
+  local marker
+  for marker in */train.py */modelzoo_level.txt; do
+    [[ -f $marker ]] && echo "${marker%%/*}"
+  done | sort -u
+}
+
+stage "ruff check" "$PYTHON" -m ruff check
+stage "ruff format" "$PYTHON" -m ruff format --check
+stage "types of common/" "$PYTHON" -m mypy
+stage "shellcheck" check_shell
+stage "pytest" run_tests
+for directory in $(model_directories); do
+  stage "smoke job of $directory" bash "$directory/test/smoke.sh"
+done
+[[ ! -f ci/npu.sh ]] || stage "NPU job" bash ci/npu.sh
+
+printf '\n%s' "$summary"
+tail -n 1 "$said"
+if ((failures)); then
+  echo "FAILED: $failures of $stages stages, $SECONDS s"
+  exit 1
+fi
+echo "all $stages stages passed in $SECONDS s"

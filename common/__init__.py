@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every model directory needs and none owns: devices, ranks, the training loop, checkpoints, COCO data.
+
+Importing it sets two switches that must be in place before torch and OpenCV are imported:
+torch must not load torch_npu by itself (where CANN is missing that breaks `import torch`; `common.device` loads it
+when it is wanted), and OpenCV must refuse an image of more than 50 megapixels (a decompression bomb).
+"""
+
+import os
+
+os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "50000000")

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks a data set in COCO's format before hours are spent on it: every annotation, every image, left and right.
+
+    python -m common.coco DATA_PATH [--skeleton file.yaml] [--images false] [--limit 20]
+
+prints one line a finding and a summary; the exit code is 1 if something is wrong, else 0. A warning is something that
+COCO itself has here and there, and that training copes with. The rules stand in `common.coco_rules`.
+"""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common import cli, coco, mini_coco, skeleton
+from common.cli import UserError
+from common.coco_rules import AnnotationFile, Finding, broken_skeleton
+from common.skeleton import Skeleton
+
+from tqdm import tqdm
+
+MAX_THREADS = 16
+
+
+@dataclass(frozen=True)
+class Config:
+    """Check a data set in COCO's format: images, annotations, left and right."""
+
+    data_path: str = field(default="", metadata={"help": "COCO folder, or mini for the drawn data set (required)"})
+    skeleton: str = field(default="", metadata={"help": "coco, crowdpose, or a YAML file, to compare with"})
+    images: bool = field(default=True, metadata={"help": "read every image, too"})
+    limit: int = field(default=20, metadata={"help": "lines of each kind on screen; 0: all"})
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command `python -m common.coco`."""
+    config = cli.parse(Config, {}, argv, prepare=_name_the_path)
+    if not config.data_path:
+        raise UserError("which data set? python -m common.coco DATA_PATH (or mini)")
+    try:
+        points = skeleton.load(config.skeleton) if config.skeleton else None
+    except skeleton.SkeletonError as error:
+        raise UserError(f"--skeleton: {error}") from error
+    findings = check(mini_coco.resolve(config.data_path), points, config.images)
+    _report(findings, config.limit)
+    sys.exit(1 if any(finding.is_error for finding in findings) else 0)
+
+
+def _name_the_path(words: Sequence[str]) -> list[str]:
+    """The data set may be given without a flag, as the first word."""
+    return [f"--data_path={words[0]}", *words[1:]] if words and not words[0].startswith("-") else list(words)
+
+
+def _report(findings: list[Finding], limit: int) -> None:
+    shown: Counter[str] = Counter()
+    for finding in findings:
+        shown[finding.kind] += 1
+        if not limit or shown[finding.kind] <= limit:
+            print(finding)  # noqa: T201  this is the program's answer
+    for kind, count in shown.items():
+        if limit and count > limit:
+            print(f"... and {count - limit} more of the kind {kind!r}: --limit 0 shows all")  # noqa: T201
+    errors = sum(finding.is_error for finding in findings)
+    print(f"{errors} errors, {len(findings) - errors} warnings")  # noqa: T201
+
+
+def check(data_path: str | Path, points: Skeleton | None = None, images: bool = True) -> list[Finding]:
+    """All that is wrong with a data set, in both splits. `points`: the skeleton that it is meant for.
+
+    Raises UserError where `data_path` has no annotation file at all.
+    """
+    splits = [split for split in coco.SPLITS if coco.has_annotations(data_path, split)]
+    if not splits:
+        coco.annotation_file(data_path, coco.SPLITS[0])  # says what is missing
+    findings = broken_skeleton(points) if points else []
+    folders = [_image_folder(data_path, split) for split in splits]
+    for split, folder in zip(splits, folders, strict=True):
+        file = AnnotationFile(coco.annotation_file(data_path, split), points)
+        findings += file.check()
+        if folder is None:
+            missing = str(Path(data_path) / f"{split}2017")
+            findings.append(Finding(missing, "", "images", "no such folder", not any(folders)))
+        elif images:
+            findings += unreadable_images(folder, file.images.values())
+    return findings
+
+
+def _image_folder(data_path: str | Path, split: str) -> Path | None:
+    try:
+        return coco.image_folder(data_path, split)
+    except UserError:
+        return None
+
+
+def unreadable_images(folder: Path, images: Collection[dict[str, Any]]) -> list[Finding]:
+    """Images that are missing, damaged, or of another size than the annotation file says. Reads all, with a bar."""
+    threads = min(MAX_THREADS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool:
+        results = pool.map(lambda image: _check_image(folder, image), images)
+        bar = tqdm(results, desc=folder.name, total=len(images), unit="image", leave=False, disable=None)
+        return [finding for finding in bar if finding]
+
+
+def _check_image(folder: Path, image: dict[str, Any]) -> Finding | None:
+    name, subject = image.get("file_name"), f"image {image['id']}"
+    if not isinstance(name, str):
+        return None  # said of the annotation file
+    try:
+        height, width = coco.read_image(folder, name).shape[:2]
+    except coco.ImageError as error:
+        return Finding(str(folder), subject, "image", str(error))
+    if (height, width) == (image.get("height"), image.get("width")):
+        return None
+    what = f"has {width} x {height} pixels, the annotation file says {image.get('width')} x {image.get('height')}"
+    return Finding(str(folder / name), subject, "size", what)

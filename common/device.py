@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""NPU, CUDA or CPU: the only module that knows which. `torch.accelerator` and `torch.amp` are the interface.
+
+Precision levels keep their published names. O0 is float32. O1 is `torch.autocast`: float16 on NPU and CUDA with a
+static or dynamic loss scale, bfloat16 on a CPU (float16 has no fast kernels there: measured thirty times slower).
+O2 is accepted and is O1: weights stay float32 and each operation runs in the precision that torch.amp chooses.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import platform
+import random
+from typing import Any, Literal
+
+import common.cli
+
+import numpy as np
+import torch
+
+DeviceName = Literal["auto", "npu", "cuda", "cpu"]
+AmpLevel = Literal["O0", "O1", "O2"]
+AmpType = Literal["auto", "float16", "bfloat16"]
+HCCL_TIMEOUT_S = 1800  # ranks compile their operators at different speeds
+TIMEOUT_S = 600
+BACKENDS = {"npu": "hccl", "cuda": "nccl", "cpu": "gloo"}
+
+
+def load_npu() -> str:
+    """Imports torch_npu once; returns "" or, in one line, why there is no NPU."""
+    if importlib.util.find_spec("torch_npu") is None:
+        return "torch_npu is not installed (pip install the release that fits your torch and CANN)"
+    try:
+        importlib.import_module("torch_npu")
+    except (ImportError, RuntimeError, OSError) as error:
+        return f"torch_npu does not load, is CANN's set_env.sh sourced? ({str(error).splitlines()[0]})"
+    npu = getattr(torch, "npu", None)
+    if npu is None or not npu.is_available():
+        return "torch_npu is installed, but CANN reports no NPU (npu-smi info)"
+    return ""
+
+
+def count(kind: str) -> int:
+    """How many devices of a kind this machine offers; a CPU serves any number of ranks and counts as 0."""
+    if kind == "npu":
+        return 0 if load_npu() else int(torch.accelerator.device_count())
+    return torch.cuda.device_count() if kind == "cuda" else 0
+
+
+def resolve(name: DeviceName, local_rank: int = 0) -> torch.device:
+    """The device of this rank, made current; `auto` takes an NPU, else CUDA, else the CPU.
+
+    Raises UserError when the device that was asked for by name is not there: never another one in silence.
+    """
+    kind = _choose(name)
+    if kind == "cpu":
+        return torch.device("cpu")
+    available = count(kind)
+    if local_rank >= available:
+        raise common.cli.UserError(too_few(kind, local_rank + 1, available))
+    torch.accelerator.set_device_index(local_rank)
+    if kind == "npu":
+        _configure_npu()
+    return torch.device(kind, local_rank)
+
+
+def _choose(name: DeviceName) -> str:
+    if name == "auto":
+        return next((kind for kind in ("npu", "cuda") if count(kind)), "cpu")
+    if name == "npu" and (reason := load_npu()):
+        raise common.cli.UserError(f"--device=npu: {reason}; or type --device=cpu")
+    if name == "cuda" and not count("cuda"):
+        raise common.cli.UserError("--device=cuda: torch finds no CUDA device; type --device=cpu")
+    return name
+
+
+def too_few(kind: str, asked: int, available: int) -> str:
+    """The message for more ranks than devices: what to type instead."""
+    return f"{asked} ranks need {asked} {kind} devices, there are {available}: type --ranks={available} or --device=cpu"
+
+
+def _configure_npu() -> None:
+    """Settings that must precede the first NPU tensor (spec platform.md 1.3)."""
+    npu: Any = torch.get_device_module("npu")
+    npu.set_compile_mode(jit_compile=False)
+    npu.config.allow_internal_format = False
+
+
+def backend(device: torch.device) -> str:
+    """The name of the collective library of a device."""
+    return BACKENDS[device.type]
+
+
+def collective_timeout_s(device: torch.device) -> int:
+    """How long a rank waits for the others before it gives up."""
+    default = HCCL_TIMEOUT_S if device.type == "npu" else TIMEOUT_S
+    return int(os.environ.get("HCCL_CONNECT_TIMEOUT", default)) if device.type == "npu" else default
+
+
+def describe(device: torch.device) -> str:
+    """A name for reports: of the accelerator, or of the processor and the threads used."""
+    if device.type == "cpu":
+        return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return str(torch.get_device_module(device.type).get_device_name(device))
+
+
+def memory_format(device: torch.device) -> torch.memory_format:
+    """channels_last where convolutions are faster with it; NPUs have a private format instead."""
+    return torch.contiguous_format if device.type == "npu" else torch.channels_last
+
+
+def amp_type(device: torch.device, level: AmpLevel, wanted: AmpType = "auto") -> torch.dtype | None:
+    """The autocast type of a level on a device, None for float32."""
+    if level == "O0":
+        return None
+    if wanted != "auto":
+        return {"float16": torch.float16, "bfloat16": torch.bfloat16}[wanted]
+    return torch.bfloat16 if device.type == "cpu" else torch.float16
+
+
+def autocast(device: torch.device, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[Any]:
+    """The context in which a network runs."""
+    if dtype is None:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype)
+
+
+class StaticScaler(torch.amp.GradScaler):
+    """A loss scale that stays: a step with infinite gradients is left out, as with a dynamic one."""
+
+    def update(self, new_scale: Any = None) -> None:
+        """Forgets whether this step overflowed; the scale stays as it was given."""
+        super().update(self.get_scale())
+
+
+def scaler(device: torch.device, dtype: torch.dtype | None, loss_scale: str) -> torch.amp.GradScaler:
+    """`loss_scale`: "dynamic" or a number. Only float16 needs one; elsewhere it is switched off."""
+    enabled = dtype == torch.float16
+    if loss_scale == "dynamic":
+        return torch.amp.GradScaler(device.type, enabled=enabled)
+    try:
+        return StaticScaler(device.type, init_scale=float(loss_scale), enabled=enabled)
+    except ValueError:
+        raise common.cli.UserError(f"--loss_scale={loss_scale}: give a number or `dynamic`") from None
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits until the device has done its work; a CPU always has."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The largest memory this process has held: on the accelerator, or resident on a CPU."""
+    if device.type != "cpu":
+        return int(torch.accelerator.max_memory_allocated(device))
+    import resource  # not on every platform, and only this needs it
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def seed_all(seed: int) -> None:
+    """Seeds Python, NumPy and torch on every device."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def random_states(device: torch.device) -> dict[str, Any]:
+    """The states of all generators as tensors and plain values, for a checkpoint."""
+    version, words, gauss = random.getstate()
+    kind, keys, *rest = np.random.get_state(legacy=True)
+    states = {
+        "python": [version, list(words), gauss],
+        "numpy": [kind, np.asarray(keys).tolist(), *rest],
+        "torch": torch.get_rng_state(),
+    }
+    if device.type != "cpu":
+        states["device"] = torch.get_device_module(device.type).get_rng_state(device)
+    return states
+
+
+def set_random_states(states: dict[str, Any], device: torch.device) -> None:
+    """The way back from `random_states`."""
+    version, words, gauss = states["python"]
+    random.setstate((version, tuple(words), gauss))
+    kind, keys, *rest = states["numpy"]
+    np.random.set_state((kind, np.array(keys, np.uint32), *rest))
+    torch.set_rng_state(states["torch"].cpu())
+    if device.type != "cpu" and "device" in states:
+        torch.get_device_module(device.type).set_rng_state(states["device"].cpu(), device)

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files: written whole or not at all, and JSON lists that are read one element at a time."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from common.cli import UserError
+
+_DECODER = json.JSONDecoder()
+_WHITE_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+def write_atomically(path: str | Path, content: bytes) -> None:
+    """Writes a temporary file beside `path`, then renames it: `path` is never half written.
+
+    Raises UserError where the disk is full or the folder not writable; an older file at `path` stays as it was.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error.strerror}; free space or name another file") from error
+
+
+def json_sections(path: str | Path) -> Iterator[tuple[str, Iterator[Any]]]:
+    """The entries of a JSON object, in the file's order: (key, elements of its list); a plain value is one element.
+
+    Elements are parsed when they are asked for, so the file never stands in memory as objects (COCO's 294 MB would
+    become 1.3 GB). Raises UserError, naming file, line and character, where the file is missing or not whole JSON.
+    """
+    return _Cursor(path).sections()
+
+
+def read_json(path: str | Path) -> Any:
+    """The content of a JSON file. Raises UserError, naming file, line and character, as `json_sections` does."""
+    try:
+        return json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise _damage(path, error) from error
+
+
+def _text(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a JSON text (byte {error.start}: {error.reason}). Copy the file again") from error
+
+
+def _damage(path: str | Path, error: json.JSONDecodeError) -> UserError:
+    place = f"line {error.lineno}, character {error.pos} of {len(error.doc)}"
+    return UserError(f"{path}: cut short or damaged at {place}: {error.msg}. Copy the file again")
+
+
+class _Cursor:
+    """A place in a JSON text that moves forward over the entries of its object."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+        self._text = _text(path)
+        self._place = 0
+
+    def sections(self) -> Iterator[tuple[str, Iterator[Any]]]:
+        self._expect("{")
+        for _ in self._until("}"):
+            key = self._value()
+            self._expect(":")
+            elements = self._elements()
+            yield str(key), elements
+            for _ in elements:  # what the caller left over
+                pass
+        if not self._is_at(""):
+            raise self._error("Extra data")
+
+    def _elements(self) -> Iterator[Any]:
+        if not self._is_at("["):
+            yield self._value()
+            return
+        self._expect("[")
+        for _ in self._until("]"):
+            yield self._value()
+
+    def _until(self, end: str) -> Iterator[None]:
+        """Steps over the commas between entries, and over `end`."""
+        if not self._is_at(end):
+            yield
+            while self._is_at(","):
+                self._expect(",")
+                yield
+        self._expect(end)
+
+    def _is_at(self, mark: str) -> bool:
+        """Moves over white space. An empty mark is the end of the text."""
+        space = _WHITE_SPACE.match(self._text, self._place)
+        self._place = space.end() if space else self._place
+        return self._text.startswith(mark, self._place) if mark else self._place == len(self._text)
+
+    def _expect(self, mark: str) -> None:
+        if not self._is_at(mark):
+            raise self._error(f"Expecting {mark!r}")
+        self._place += len(mark)
+
+    def _value(self) -> Any:
+        self._is_at("")
+        try:
+            value, self._place = _DECODER.raw_decode(self._text, self._place)
+        except json.JSONDecodeError as error:
+            raise _damage(self._path, error) from error
+        return value
+
+    def _error(self, message: str) -> UserError:
+        return _damage(self._path, json.JSONDecodeError(message, self._text, self._place))

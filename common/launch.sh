@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Sourced by every <Model>/test/*.sh. Knows devices, ranks, logs and exit codes; knows no model and no number of a
+# recipe: each --flag=value goes to Python as it is, and Python rejects what it does not know.
+#
+#   launch <ranks> <module> [--flag=value ...] "$@"
+#
+# --device_id=N takes the accelerator N, --ranks=N another number of processes. DRY_RUN=1 prints the command and stops.
+set -euo pipefail
+
+model_dir=$(cd "$(dirname "${BASH_SOURCE[1]}")/.." && pwd)
+model=$(basename "$model_dir")
+root=$(dirname "$model_dir")
+python=${PYTHON:-$root/.venv/bin/python} # the environment that ci/environment.sh makes, else the user's own
+[[ -x $python ]] || python=$(command -v python3)
+export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" TORCH_DEVICE_BACKEND_AUTOLOAD=${TORCH_DEVICE_BACKEND_AUTOLOAD:-0}
+
+# The NPU toolkit's environment, where there is one and the training platform has not set it already.
+source_cann() {
+  local env_file
+  [[ ${etp_running_flag:-} == true ]] && return
+  for env_file in "${ASCEND_HOME:-/usr/local/Ascend}"/{ascend-toolkit,nnae}/set_env.sh; do
+    [[ -f $env_file ]] || continue
+    set +u
+    # shellcheck disable=SC1090
+    source "$env_file"
+    set -u
+    export HCCL_CONNECT_TIMEOUT=${HCCL_CONNECT_TIMEOUT:-1800} # seconds; ranks compile at different speeds
+    export HCCL_WHITELIST_DISABLE=${HCCL_WHITELIST_DISABLE:-1} TASK_QUEUE_ENABLE=${TASK_QUEUE_ENABLE:-2}
+    return
+  done
+}
+
+launch() {
+  local ranks=$1 module=$2 device=0 output=$model_dir arg flags=()
+  shift 2
+  for arg in "$@"; do
+    case $arg in
+      --device_id=*) device=${arg#*=} ;;
+      --ranks=*) ranks=${arg#*=} ;;
+      --output_dir=*) output=${arg#*=} ;;
+      *) flags+=("$arg") ;;
+    esac
+  done
+  if [[ $ranks == 1 ]]; then
+    export ASCEND_RT_VISIBLE_DEVICES=${ASCEND_RT_VISIBLE_DEVICES:-$device}
+    export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-$device}
+  fi
+  local logs=$output/test/output/$device
+  local command=("$python" -m common.launch "--ranks=$ranks" "--log_dir=$logs" -m "$model.$module"
+    "--output_dir=$output" "--log_dir=$logs" ${flags[@]+"${flags[@]}"})
+  if [[ ${DRY_RUN:-0} == 1 ]]; then
+    local shown="python ${command[*]:1}"
+    echo "${shown//$root\//}"
+    return
+  fi
+  source_cann
+  exec "${command[@]}" # signals and the exit code are the program's own
+}

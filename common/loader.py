@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches for the training loop: one stream over all epochs, the same whatever the workers and ranks, resumable."""
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import common.cli
+import common.distributed
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+Position = tuple[int, int]  # (epoch, index of a sample): all that a sample's randomness depends on, with the seed
+
+
+class Samples(Protocol):
+    """What the loader reads: `samples[epoch, index]` is one training sample, or a UserError where it has none."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position: Position) -> Any: ...
+
+
+class EpochBatches(Sampler[list[Position]]):
+    """The positions of every batch of a run, from any step on, for this rank.
+
+    One stream over all epochs: workers read the next epoch's first batches while the last steps of this one run, so
+    there is no pause between epochs, and each epoch has its own order whatever is read ahead. A step takes
+    `batch_size * parts` samples on each rank; several ranks take what one rank with as many parts would. Samples that
+    do not fill a last step are left out; the order changes with the epoch.
+    """
+
+    def __init__(
+        self, num_samples: int, batch_size: int, parts: int, seed: int, epochs: int, epoch: int = 0, step: int = 0
+    ) -> None:
+        """`epoch` and `step`: where to begin."""
+        self.num_samples, self.batch_size, self.parts, self.seed = num_samples, batch_size, parts, seed
+        self.epochs, self.epoch, self.step = epochs, epoch, step
+        self.world, self.rank = common.distributed.world_size(), common.distributed.rank()
+
+    @property
+    def samples_per_step(self) -> int:
+        """Over all ranks."""
+        return self.batch_size * self.parts * self.world
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole steps; at least one is needed to train."""
+        return self.num_samples // self.samples_per_step
+
+    def __iter__(self) -> Iterator[list[Position]]:
+        for epoch in range(self.epoch, self.epochs):
+            order = np.random.default_rng((self.seed, epoch)).permutation(self.num_samples)
+            for step in range(self.step if epoch == self.epoch else 0, self.steps_per_epoch):
+                first = step * self.samples_per_step + self.rank * self.parts * self.batch_size
+                for part in range(self.parts):
+                    begin = first + part * self.batch_size
+                    yield [(epoch, int(index)) for index in order[begin : begin + self.batch_size]]
+
+
+def stream(
+    samples: Samples,
+    positions: EpochBatches,
+    collate: Callable[[list[Any]], Any],
+    num_workers: int,
+    device: torch.device,
+) -> Iterator[Any]:
+    """Batches in the order of `positions`, made by `num_workers` processes.
+
+    Raises UserError where a sample is one: an error of a worker arrives in one line.
+    """
+    loader: DataLoader[Any] = DataLoader(
+        _Dataset(samples),
+        batch_sampler=positions,
+        num_workers=num_workers,
+        collate_fn=_Collate(collate),
+        pin_memory=device.type != "cpu",
+        worker_init_fn=_quiet_worker,
+        generator=torch.Generator().manual_seed(positions.seed),  # else it draws from the state that training uses
+        multiprocessing_context=_context() if num_workers else None,
+    )
+    for batch in loader:
+        if isinstance(batch, common.cli.UserError):
+            raise batch
+        yield batch
+
+
+class _Dataset(Dataset[Any]):
+    """`samples` for a DataLoader: a UserError is handed on as a value, not thrown in the worker."""
+
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+
+    def __getitem__(self, position: Position) -> Any:
+        try:
+            return self.samples[position]
+        except common.cli.UserError as error:
+            return error
+
+
+class _Collate:
+    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
+        self.collate = collate
+
+    def __call__(self, samples: list[Any]) -> Any:
+        errors = [sample for sample in samples if isinstance(sample, common.cli.UserError)]
+        return errors[0] if errors else self.collate(samples)
+
+
+def _quiet_worker(worker: int) -> None:
+    """A worker uses one core, and leaves it to its parent what an interrupt means."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _context() -> str | None:
+    """Forked workers share the arrays of the data index; where there is no fork, the platform's own way."""
+    return "fork" if "fork" in multiprocessing.get_all_start_methods() else None

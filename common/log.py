@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run says: lines on screen and in a file, a progress bar on a terminal, metrics.jsonl, TensorBoard."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import common.distributed
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+
+class Log:
+    """The voice of one rank: rank 0 speaks on screen and keeps the metrics, each rank has a file of lines."""
+
+    def __init__(self, metrics: Path, lines: Path, tensorboard: Path | None = None, fresh: bool = False) -> None:
+        """`metrics`: metrics.jsonl. `lines`: folder of `train_<rank>.log`. `tensorboard`: its folder.
+
+        Files of an earlier run are gone on with, or replaced where the run is a `fresh` one.
+        """
+        self.main = common.distributed.is_main()
+        self.folder = lines
+        lines.mkdir(parents=True, exist_ok=True)
+        mode = "w" if fresh else "a"
+        self._lines = (lines / f"train_{common.distributed.rank()}.log").open(mode, buffering=1)
+        self._metrics = None
+        if self.main:
+            metrics.parent.mkdir(parents=True, exist_ok=True)
+            self._metrics = metrics.open(mode, buffering=1)
+        self._board = _summary_writer(tensorboard, self) if self.main and tensorboard else None
+        self._bar: Any = None
+
+    def line(self, text: str) -> None:
+        """Says one line: in the rank's file, and from rank 0 on screen."""
+        self._lines.write(text + "\n")
+        if self.main:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+
+    def quiet_line(self, text: str) -> None:
+        """A line of routine: in the file always, on screen only where no progress bar says the same."""
+        if self._bar is None:
+            self.line(text)
+        else:
+            self._lines.write(text + "\n")
+
+    def record(self, event: str, **values: Any) -> None:
+        """Appends one line to metrics.jsonl."""
+        if self._metrics:
+            self._metrics.write(json.dumps({"event": event, "at": round(time.time(), 3), **values}) + "\n")
+
+    def scalars(self, group: str, values: dict[str, float], step: int) -> None:
+        """Curves for TensorBoard."""
+        if self._board:
+            for name, value in values.items():
+                self._board.add_scalar(f"{group}/{name}", value, step)
+
+    def picture(self, name: str, image: npt.NDArray[np.uint8], step: int) -> None:
+        """A picture for TensorBoard: (h, w, 3) uint8 BGR."""
+        if self._board:
+            self._board.add_image(name, np.ascontiguousarray(image[..., ::-1]), step, dataformats="HWC")
+
+    def start_bar(self, total: int, done: int, title: str) -> None:
+        """A progress bar over one epoch, where rank 0 writes to a terminal."""
+        self.end_bar()
+        if self.main and sys.stderr.isatty():
+            self._bar = tqdm(total=total, initial=done, desc=title, leave=False, dynamic_ncols=True)
+
+    def advance_bar(self, note: str = "") -> None:
+        """One step further."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update()
+
+    def end_bar(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Closes the files; what ended the run stands last in the rank's."""
+        if error is not None:
+            self._lines.write(f"ended by {type(error).__name__}: {error}\n")
+        self.end_bar()
+        for file in (self._lines, self._metrics, self._board):
+            if file is not None:
+                file.close()
+
+
+def _summary_writer(folder: Path, log: Log) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        log.line("note: no TensorBoard curves: pip install tensorboard")
+        return None
+    return SummaryWriter(str(folder))
+
+
+class Throughput:
+    """Seconds a step and images a second, without the first steps of the process and without pauses."""
+
+    def __init__(self, images_per_step: int, warm_up_steps: int) -> None:
+        self.images_per_step = images_per_step
+        self._to_skip = warm_up_steps
+        self._started = time.perf_counter()
+        self.step_s: float = 0.0
+        self.data_s: float = 0.0
+        self._total_s = 0.0
+        self._total_data_s = 0.0
+        self._steps = 0
+
+    def resume(self) -> None:
+        """Starts the clock of a step: after a pause for evaluation, or at the beginning."""
+        self._started = time.perf_counter()
+
+    def step(self, data_s: float) -> None:
+        """Ends a step; `data_s` of it went by in waiting for data."""
+        now = time.perf_counter()
+        self.step_s, self.data_s, self._started = now - self._started, data_s, now
+        if self._to_skip > 0:
+            self._to_skip -= 1
+            return
+        self._total_s += self.step_s
+        self._total_data_s += data_s
+        self._steps += 1
+
+    @property
+    def mean_step_s(self) -> float:
+        """Seconds a step; of the last step where all were warm-up."""
+        return self._total_s / self._steps if self._steps else self.step_s
+
+    @property
+    def mean_data_s(self) -> float:
+        """Of these, seconds spent waiting for data."""
+        return self._total_data_s / self._steps if self._steps else self.data_s
+
+    @property
+    def images_per_s(self) -> float:
+        """Over all ranks."""
+        return self.images_per_step / self.mean_step_s if self.mean_step_s else 0.0
+
+    @property
+    def includes_warm_up(self) -> bool:
+        """Whether the run was too short to leave the warm-up out."""
+        return self._steps == 0

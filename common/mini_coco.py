@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small data set in COCO's format, drawn: no download, and every joint is known exactly.
+
+    python -m common.mini_coco FOLDER [--num_train 240] [--num_val 48] [--seed 0]
+
+writes `train2017/`, `val2017/` and `annotations/person_keypoints_{train,val}2017.json`. The scenes hold what real
+images hold: people of several sizes, overlaps, limbs outside the image (v=0), hidden joints (v=1), a crowd region with
+run lengths, a person too small for joints, an image of nobody. The first nine images of a split have all of these.
+Everything follows from the seed. A joint at (x, y) is in the middle of pixel x, y.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from common import cli, mini_figures, mini_scenes
+from common.mini_scenes import SCENES, Mask, Scene
+from common.skeleton import COCO
+
+import cv2
+import numpy as np
+
+NUM_TRAIN, NUM_VAL = 240, 48
+SPLITS = ("train2017", "val2017")
+FIRST_IMAGE_ID = {"train2017": 1, "val2017": 500_001}
+ANNOTATION_IDS_PER_IMAGE = 100
+PERSON_CATEGORY = 1
+JPEG_QUALITY = 95
+CROWD_REACH = 5  # pixels that a crowd's region reaches beyond its people
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def write(
+    folder: str | Path,
+    num_train: int = NUM_TRAIN,
+    num_val: int = NUM_VAL,
+    seed: int = 0,
+    keypoints: Sequence[str] = COCO.keypoints,
+) -> Path:
+    """Draws the data set into `folder`, over what is there, and returns it.
+
+    `keypoints` are the names, out of COCO's, that the annotations have, in this order: the pictures stay the same.
+    Raises UserError for an unknown name or a folder that cannot be written.
+    """
+    unknown = [name for name in keypoints if name not in COCO.keypoints]
+    if unknown or not keypoints:
+        raise cli.UserError(f"keypoints {', '.join(unknown) or '(none)'}: choose from {', '.join(COCO.keypoints)}")
+    folder = Path(folder)
+    try:
+        for split, count in zip(SPLITS, (num_train, num_val), strict=True):
+            _write_split(folder, split, count, seed, tuple(keypoints))
+    except OSError as error:
+        raise cli.UserError(f"{folder}: cannot write the drawn data set there ({error})") from error
+    return folder
+
+
+def _write_split(folder: Path, split: str, count: int, seed: int, keypoints: tuple[str, ...]) -> None:
+    (folder / split).mkdir(parents=True, exist_ok=True)
+    (folder / "annotations").mkdir(exist_ok=True)
+    images, annotations = [], []
+    for index in range(count):
+        image_id = FIRST_IMAGE_ID[split] + index
+        scene = mini_scenes.draw_scene(SCENES[index % len(SCENES)], np.random.default_rng([seed, image_id]))
+        name = f"{image_id:012d}.jpg"
+        encoded = cv2.imencode(".jpg", scene.canvas_img, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+        (folder / split / name).write_bytes(encoded.tobytes())
+        width, height = (int(length) for length in scene.size)
+        images.append({"id": image_id, "file_name": name, "width": width, "height": height, "license": 1})
+        annotations += _annotations(scene, image_id, keypoints)
+    content = {**_frame(keypoints), "images": images, "annotations": annotations}
+    text = json.dumps(content, separators=(",", ":"))
+    (folder / "annotations" / f"person_keypoints_{split}.json").write_text(text)
+
+
+def _frame(keypoints: tuple[str, ...]) -> dict[str, Any]:
+    """What stands around images and annotations in a COCO file."""
+    limbs = [[keypoints.index(a) + 1, keypoints.index(b) + 1] for a, b in COCO.limbs if {a, b} <= set(keypoints)]
+    person = {"id": PERSON_CATEGORY, "name": "person", "supercategory": "person"}
+    return {
+        "info": {"description": "Drawn people in COCO's format", "version": "1.0", "year": 2025},
+        "licenses": [{"id": 1, "name": "Apache License 2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"}],
+        "categories": [{**person, "keypoints": list(keypoints), "skeleton": limbs}],
+    }
+
+
+def _annotations(scene: Scene, image_id: int, keypoints: tuple[str, ...]) -> list[dict[str, Any]]:
+    """People with joints, people without, the crowd; a person who is hidden altogether gets none."""
+    order = [COCO.keypoints.index(name) for name in keypoints]
+    found = []
+    for number in (*scene.people, *scene.unlabelled):
+        mask = scene.mask([number])
+        if mask.any():
+            joints = np.zeros((len(order), 3), np.int64)
+            if number in scene.people:
+                flags = scene.visibility(number)[order]
+                joints[:, :2] = scene.people[number][order] * (flags > 0)[:, None]
+                joints[:, 2] = flags
+            found.append({"segmentation": _polygons(mask), **_measures(mask), **_joints(joints), "iscrowd": 0})
+    if scene.crowd:
+        mask = _crowd_region(scene)
+        none = np.zeros((len(order), 3), np.int64)
+        found.append({"segmentation": run_lengths(mask), **_measures(mask), **_joints(none), "iscrowd": 1})
+    first = image_id * ANNOTATION_IDS_PER_IMAGE
+    ids = {"image_id": image_id, "category_id": PERSON_CATEGORY}
+    return [{"id": first + index, **ids, **annotation} for index, annotation in enumerate(found)]
+
+
+def _joints(joints: mini_figures.Pixels) -> dict[str, Any]:
+    return {"keypoints": joints.ravel().tolist(), "num_keypoints": int((joints[:, 2] > 0).sum())}
+
+
+def _measures(mask: Mask) -> dict[str, Any]:
+    """Area in pixels, and the box (x, y, width, height) around the outer edges of the pixels."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    x, y = int(columns[0]), int(rows[0])
+    box = [float(value) for value in (x, y, columns[-1] + 1 - x, rows[-1] + 1 - y)]
+    return {"area": float(np.count_nonzero(mask)), "bbox": box}
+
+
+def _polygons(mask: Mask) -> list[list[float]]:
+    """Outer contours, one list x, y, x, y, … a piece, in COCO's frame: pixel x reaches from x to x + 1."""
+    # Doubled, so that the contour, which runs through pixel centres, keeps near the outer edge and has an area at
+    # parts one pixel wide.
+    doubled = np.kron(mask.astype(np.uint8), np.ones((2, 2), np.uint8))
+    contours = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
+    return [((contour.reshape(-1) + 0.5) / 2).tolist() for contour in contours]
+
+
+def _crowd_region(scene: Scene) -> Mask:
+    """The people of the crowd and a little around them, without the people in front of it."""
+    kernel = np.ones((2 * CROWD_REACH + 1,) * 2, np.uint8)
+    near = cv2.dilate(scene.mask(scene.crowd).astype(np.uint8), kernel)
+    region: Mask = (near > 0) & ~scene.mask(list(scene.people))
+    return region
+
+
+def run_lengths(mask: Mask) -> dict[str, Any]:
+    """COCO's uncompressed run lengths of an (h, w) bool mask: column by column, beginning with the zeros."""
+    flat = np.concatenate([[False], mask.ravel(order="F"), [not mask[-1, -1]]])
+    edges = np.flatnonzero(flat[1:] != flat[:-1])
+    return {"counts": np.diff(edges, prepend=0).tolist(), "size": list(mask.shape)}
+
+
+def content_version() -> str:
+    """Eight characters that change with the code that draws."""
+    sources = [Path(module) for module in (__file__, mini_figures.__file__, mini_scenes.__file__)]
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:8]
+
+
+def ensure(folder: str | Path | None = None) -> Path:
+    """The data set in its standard size and seed, drawn first where it is absent; a few seconds.
+
+    Without `folder` it is kept in `.cache` beside the code, or in the folder for temporary files where that cannot be
+    written. Two processes may ask at once. Raises UserError where `folder` exists and is something else.
+    """
+    folder = _cache_folder() if folder is None else Path(folder)
+    if _is_complete(folder):
+        return folder
+    taken = folder.exists() and not (folder.is_dir() and next(folder.iterdir(), None) is None)
+    if taken and not _is_complete(folder):  # asked again: somebody else may have finished it just now
+        raise cli.UserError(f"{folder}: exists and is no drawn data set; name another folder")
+    drawn = folder.absolute().with_name(f".{folder.absolute().name}-{uuid.uuid4().hex}")
+    try:
+        write(drawn, NUM_TRAIN, NUM_VAL)
+        drawn.rename(folder)
+    except OSError:
+        if not _is_complete(folder):  # nobody was faster: the move itself failed
+            raise
+    finally:
+        shutil.rmtree(drawn, ignore_errors=True)
+    return folder
+
+
+def _is_complete(folder: Path) -> bool:
+    return all((folder / "annotations" / f"person_keypoints_{split}.json").is_file() for split in SPLITS)
+
+
+def _cache_folder() -> Path:
+    name, cache = f"mini_coco-{content_version()}", ROOT / ".cache"
+    try:
+        cache.mkdir(exist_ok=True)
+        writable = os.access(cache, os.W_OK)
+    except OSError:
+        writable = False
+    return cache / name if writable else Path(tempfile.gettempdir()) / f"{name}-{os.getuid()}"
+
+
+def resolve(data_path: str | Path) -> Path:
+    """The folder that a `--data_path` means: the word `mini` is the drawn data set."""
+    return ensure() if str(data_path) == "mini" else Path(data_path)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command of this module."""
+    parser = argparse.ArgumentParser(description="Draw a small data set of people in COCO's format.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--num_train", type=int, default=NUM_TRAIN, help="training images [%(default)s]")
+    parser.add_argument("--num_val", type=int, default=NUM_VAL, help="validation images [%(default)s]")
+    parser.add_argument("--seed", type=int, default=0, help="another number draws other images [%(default)s]")
+    flags = parser.parse_args(argv)
+    if min(flags.num_train, flags.num_val, flags.seed) < 0:
+        raise cli.UserError("--num_train, --num_val and --seed cannot be negative")
+    write(flags.folder, flags.num_train, flags.num_val, flags.seed)
+    print(f"drew {flags.num_train} + {flags.num_val} images in {flags.folder}")  # noqa: T201  the program's answer
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Composes drawn pictures: who stands where, what hides whom, in front of which wall.
+
+The kinds of scenes are those that make real images hard: overlaps, people cut off by the border, objects in front,
+small people, a crowd, nobody. A scene that misses what its kind is about is drawn anew, so each kind can be relied on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from common import mini_figures
+from common.mini_figures import NUM_PARTS, PARTS, Brush, Image, Owners, Pixels, Points, hsv
+from common.skeleton import COCO
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+WIDTHS, HEIGHTS = (240, 320), (192, 240)
+MARGIN = 8  # pixels between a joint and the border, where people are meant to be inside
+MIN_VISIBLE = 8  # joints of every labelled person that can be seen: a scene with fewer is drawn anew
+# The scenes follow each other in this order; the first six are all special cases once.
+SCENES = (
+    "pair", "overlap", "crowd", "cut_off", "object", "empty", "single", "trio",
+    "far", "pair", "overlap", "single", "cut_off", "trio", "pair", "single",
+)  # fmt: skip
+MIN_CROWD_AREA = 800  # pixels of a crowd that can be seen
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass
+class Scene:
+    """A picture under way: `people` are the joints (17, 2) of the labelled persons, by number in the owner map."""
+
+    canvas_img: Image
+    owners_img: Owners
+    people: dict[int, Pixels] = field(default_factory=dict)
+    unlabelled: list[int] = field(default_factory=list)  # drawn too small for joints
+    crowd: list[int] = field(default_factory=list)
+    things: int = 0  # numbers given away, of people and objects
+
+    @property
+    def size(self) -> Pixels:
+        """(width, height) in pixels."""
+        return np.array(self.owners_img.shape[::-1])
+
+    def add_number(self) -> int:
+        """The next number in the owner map, from 1."""
+        self.things += 1
+        return self.things
+
+    def mask(self, numbers: Sequence[int]) -> Mask:
+        """(h, w) bool: where one of these is on top."""
+        return np.isin(self.owners_img // NUM_PARTS, numbers)
+
+    def visibility(self, number: int) -> Pixels:
+        """(17,) int64: 0 outside the image, 1 hidden (also by another limb of the same body), 2 seen."""
+        joints_img = self.people[number]
+        inside = ((joints_img >= 0) & (joints_img < self.size)).all(1)
+        flags = np.zeros(COCO.num_keypoints, np.int64)
+        for index in np.flatnonzero(inside):
+            x, y = joints_img[index]
+            owner, part = divmod(int(self.owners_img[y, x]), NUM_PARTS)
+            seen = owner == number and mini_figures.shows(COCO.keypoints[index], PARTS[part])
+            flags[index] = 2 if seen else 1
+        return flags
+
+
+def draw_scene(kind: str, rng: np.random.Generator) -> Scene:
+    """One picture of a kind of `SCENES`, drawn anew until it shows what its kind is about."""
+    while True:
+        scene = _compose(kind, rng)
+        if _is_clear(scene, kind):
+            return scene
+
+
+def _is_clear(scene: Scene, kind: str) -> bool:
+    flags = [scene.visibility(number) for number in scene.people]
+    if any((flag == 2).sum() < MIN_VISIBLE for flag in flags):
+        return False
+    if kind == "crowd":
+        return int(scene.mask(scene.crowd).sum()) >= MIN_CROWD_AREA
+    wanted = {"cut_off": 0, "overlap": 1, "object": 1}.get(kind)
+    return wanted is None or any((flag == wanted).sum() >= 2 for flag in flags)
+
+
+def _compose(kind: str, rng: np.random.Generator) -> Scene:
+    width, height = int(rng.integers(*WIDTHS, endpoint=True)), int(rng.integers(*HEIGHTS, endpoint=True))
+    scene = Scene(_background(rng, width, height), np.zeros((height, width), np.int32))
+    if kind in ("crowd", "empty"):
+        _add_object(scene, rng, np.array([rng.uniform(0, width), rng.uniform(0.7, 0.9) * height]))
+    if kind == "crowd":
+        _add_crowd(scene, rng)
+    if kind == "far":
+        _add_far_people(scene, rng)
+    tall = height * rng.uniform(0.62, 0.85)
+    for index, (share, factor) in enumerate(_places(kind, rng, tall / width)):
+        hips = np.array([share * width + rng.uniform(-10, 10), height * rng.uniform(0.5, 0.75)])
+        cut = kind == "cut_off" and index == 0
+        _add_person(scene, rng, tall * factor * rng.uniform(0.85, 1.1), hips, labelled=True, cut=cut)
+    if kind == "object":
+        name = f"{rng.choice(('left', 'right'))}_{rng.choice(('wrist', 'knee', 'ankle'))}"
+        _add_object(scene, rng, scene.people[scene.things][COCO.keypoints.index(name)].astype(np.float64))
+    return scene
+
+
+def _places(kind: str, rng: np.random.Generator, slimness: float) -> list[tuple[float, float]]:
+    """Where the main people of a scene stand (share of the width), and how tall they are, farther ones first.
+
+    `slimness` is the height of a person over the width of the picture.
+    """
+    if kind == "empty":
+        return []
+    if kind == "pair":
+        return [(0.27, 1.0), (0.73, 1.0)]
+    if kind == "trio":
+        return [(0.5, 0.7), (0.2, 0.8), (0.8, 0.8)]
+    if kind == "overlap":
+        middle, apart = rng.uniform(0.4, 0.6), slimness * rng.uniform(0.28, 0.4)
+        return [(middle - apart / 2, 0.95), (middle + apart / 2, 1.0)]
+    if kind == "cut_off":
+        return [(0.3, 1.0), (0.75, 0.9)]
+    return [(float(rng.choice((0.25, 0.75))) if kind == "crowd" else rng.uniform(0.4, 0.6), 1.0)]
+
+
+def _add_person(
+    scene: Scene, rng: np.random.Generator, height: float, hips: Points, labelled: bool, cut: bool = False
+) -> int:
+    """Draws a person of `height` pixels with its hips near `hips` (x, y), moved inside the image unless `cut`."""
+    joints = mini_figures.sample_pose(rng, height)
+    low, high = MARGIN - joints.min(0), scene.size - 1 - MARGIN - joints.max(0)
+    offset = np.clip(hips, low, np.maximum(low, high))
+    if cut:
+        axis, side = ((0, -1), (0, 1), (1, 1), (1, 1))[rng.integers(4)]  # left, right, below
+        offset[axis] = (high if side > 0 else low)[axis] + side * height * rng.uniform(0.15, 0.4)
+    number = scene.add_number()
+    joints_img = np.round(joints + offset).astype(np.int64)
+    brush = Brush(scene.canvas_img, scene.owners_img)
+    mini_figures.paint_figure(brush, joints_img, height, mini_figures.sample_palette(rng), number)
+    if labelled:
+        scene.people[number] = joints_img
+    return number
+
+
+def _add_far_people(scene: Scene, rng: np.random.Generator) -> None:
+    """Two small people with joints, and one that is too small for joints."""
+    width, height = scene.size
+    for share in (0.12, 0.88):
+        hips = np.array([share * width, height * rng.uniform(0.3, 0.6)])
+        _add_person(scene, rng, rng.uniform(40, 60), hips, labelled=True)
+    hips = np.array([width * rng.choice((0.3, 0.7)), height * rng.uniform(0.2, 0.3)])
+    scene.unlabelled.append(_add_person(scene, rng, rng.uniform(24, 30), hips, labelled=False))
+
+
+def _add_crowd(scene: Scene, rng: np.random.Generator) -> None:
+    """Two rows of tiny people close together, farther ones first."""
+    width, height = scene.size
+    count, step = int(rng.integers(4, 7)), 13.0
+    corner = np.array([width * rng.uniform(0.15, 0.85) - count * step / 2, height * rng.uniform(0.2, 0.4)])
+    for row in range(2):
+        for column in range(count):
+            hips = corner + ((column + 0.5 * row) * step, row * step)
+            scene.crowd.append(_add_person(scene, rng, rng.uniform(22, 28), hips, labelled=False))
+
+
+def _add_object(scene: Scene, rng: np.random.Generator, centre: Points) -> None:
+    brush, number = Brush(scene.canvas_img, scene.owners_img), scene.add_number()
+    colour = hsv(rng.uniform(0, 360), 0.12, rng.uniform(0.4, 0.6))
+    if rng.random() < 0.5:
+        size = (rng.uniform(35, 55), rng.uniform(28, 45))
+        mini_figures.paint_crate(brush, centre, size, colour, number * NUM_PARTS)
+    else:
+        mini_figures.paint_ball(brush, centre, rng.uniform(15, 24), colour, number * NUM_PARTS)
+
+
+def _background(rng: np.random.Generator, width: int, height: int) -> Image:
+    """A wall, a floor and a texture on both, low in contrast and in saturation."""
+    image = np.empty((height, width, 3), np.float32)
+    horizon = int(height * rng.uniform(0.45, 0.8))
+    for rows in (slice(0, horizon), slice(horizon, height)):
+        image[rows] = hsv(rng.uniform(60, 160), rng.uniform(0.03, 0.15), rng.uniform(0.5, 0.85))
+    image += np.linspace(-10, 10, height, dtype=np.float32)[:, None, None] * rng.choice((-1, 1))
+    for cells, strength in ((6, 10), (40, 5)):
+        noise = rng.uniform(-strength, strength, (cells, cells)).astype(np.float32)
+        image += cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)[:, :, None]
+    y, x = np.mgrid[:height, :width]
+    step = int(rng.integers(14, 30))
+    patterns = (x // step % 2, (x // step + y // step) % 2, y // step % 2, (x + y) // step % 2)
+    image += 8.0 * patterns[rng.integers(len(patterns))][:, :, None]
+    return np.clip(image, 0, 255).astype(np.uint8)

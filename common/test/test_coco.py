@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The index is the annotation file, masks are those of COCO's own tool, and what cannot be read says so."""
+
+import json
+import random
+import struct
+from pathlib import Path
+
+from common import coco, mini_coco
+from common.cli import UserError
+from common.coco_index import CocoIndex
+
+import cv2
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> Path:
+    return mini_coco.write(tmp_path_factory.mktemp("drawn"), 9, 9)
+
+
+@pytest.fixture
+def content(drawn) -> dict:
+    return json.loads(coco.annotation_file(drawn, "train").read_text())
+
+
+def load(folder: Path, content: dict, **options) -> CocoIndex:
+    path = folder / "annotations.json"
+    path.write_text(json.dumps(content))
+    return coco.load(path, **options)
+
+
+def person(**changes) -> dict:
+    return {"id": 7, "image_id": 1, "keypoints": [5, 6, 2] * 3, "bbox": [1, 2, 30, 40], **changes}
+
+
+def one_person(**changes) -> dict:
+    image = {"id": 1, "file_name": "a.jpg", "height": 60, "width": 80}
+    return {"images": [image], "annotations": [person(**changes)]}
+
+
+# --- the index ---
+
+
+def test_index_is_the_annotation_file_whatever_its_order(tmp_path, content):
+    random.Random(0).shuffle(content["annotations"])
+    index = load(tmp_path, content)
+    assert index.num_images == len(content["images"])
+    for row, image in enumerate(content["images"]):
+        assert index.file_name(row) == image["file_name"]
+        assert index.image_ids[row] == image["id"]
+        assert index.image_sizes[row].tolist() == [image["height"], image["width"]]
+        theirs = [entry for entry in content["annotations"] if entry["image_id"] == image["id"]]
+        people = index.people(row)
+        assert index.annotation_ids[people].tolist() == [entry["id"] for entry in theirs]
+        assert index.boxes[people].tolist() == [entry["bbox"] for entry in theirs]
+        assert index.areas[people].tolist() == [entry["area"] for entry in theirs]
+        assert index.num_keypoints[people].tolist() == [entry["num_keypoints"] for entry in theirs]
+        assert index.is_crowd[people].tolist() == [bool(entry["iscrowd"]) for entry in theirs]
+        assert [points.ravel().tolist() for points in index.keypoints[people]] == [
+            entry["keypoints"] for entry in theirs
+        ]
+        places = index.file_positions[people].tolist()
+        assert [content["annotations"][place] for place in places] == theirs
+    owners = {entry["id"]: entry["image_id"] for entry in content["annotations"]}
+    people = np.arange(len(index.boxes))
+    assert index.image_ids[index.image_rows(people)].tolist() == [owners[id_] for id_ in index.annotation_ids.tolist()]
+    assert index.keypoint_names.tolist() == [name.encode() for name in content["categories"][0]["keypoints"]]
+
+
+def test_index_has_no_python_objects(drawn):
+    for name, array in coco.load(coco.annotation_file(drawn, "train")).to_arrays().items():
+        assert isinstance(array, np.ndarray) and array.dtype.kind in "ifbS", name
+
+
+def test_selected_images_keep_their_people_and_crowds(drawn):
+    index = coco.load(coco.annotation_file(drawn, "train"))
+    crowded = [row for row in range(9) if coco.crowd_mask(index, row) is not None]
+    assert crowded
+    order = [*crowded, 0, 4]
+    keep = index.is_crowd | (index.num_keypoints > 0)
+    chosen = index.select(order, keep)
+    assert chosen.image_ids.tolist() == index.image_ids[order].tolist()
+    for row, before in enumerate(order):
+        people = np.flatnonzero(keep & (index.image_rows(np.arange(len(keep))) == before))
+        assert chosen.annotation_ids[chosen.people(row)].tolist() == index.annotation_ids[people].tolist()
+        assert (chosen.keypoints[chosen.people(row)] == index.keypoints[people]).all()
+    for row, before in enumerate(crowded):
+        assert (coco.crowd_mask(chosen, row) == coco.crowd_mask(index, before)).all()
+    nobody = index.select([0], np.zeros_like(keep))
+    assert nobody.num_images == 1 and nobody.people(0) == slice(0, 0) and coco.crowd_mask(nobody, 0) is None
+
+
+def test_arrays_make_the_index_again_and_are_compared(drawn):
+    index = coco.load(coco.annotation_file(drawn, "train"))
+    arrays = index.to_arrays()
+    again = CocoIndex.from_arrays(arrays)
+    assert all((again.to_arrays()[name] == array).all() for name, array in arrays.items())
+    for name in arrays:
+        with pytest.raises(ValueError, match=name):
+            CocoIndex.from_arrays({key: array for key, array in arrays.items() if key != name})
+        if name != "keypoint_names":
+            with pytest.raises(ValueError, match="lengths"):
+                CocoIndex.from_arrays({**arrays, name: arrays[name][:-1]})
+
+
+def test_fields_that_crowdpose_lacks_are_made_up_for(tmp_path):
+    index = load(tmp_path, one_person(keypoints=[5, 6, 2, 7, 8, 1, 0, 0, 0]))
+    assert (index.areas[0], index.num_keypoints[0], index.is_crowd[0]) == (30 * 40, 2, False)
+
+
+def test_a_file_of_nobody_is_an_index_of_nobody(tmp_path):
+    index = load(tmp_path, {**one_person(), "annotations": []})
+    assert index.num_images == 1 and len(index.boxes) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"keypoints": [1, 2, 2]}, r"annotations\[1\]: annotation 8 has 3 keypoint numbers, not 3 x 3"),
+        ({"keypoints": [1, 2, float("nan")] * 3}, "annotation 8 has NaN or infinity"),
+        ({"bbox": [1, 2, float("inf"), 4]}, "annotation 8 has NaN or infinity"),
+        ({"keypoints": ["a", 2, 2] * 3}, r"annotations\[1\]"),
+        ({"bbox": [1, 2, 3]}, "box of annotation 8"),
+        ({"image_id": 99}, "annotation 8 is of image 99, which is not there"),
+        ({"id": "eight"}, r"annotations\[1\]"),
+        ({"iscrowd": 1, "segmentation": {"counts": [5], "size": [60, 80]}}, "annotation 8: its run lengths do"),
+        ({"iscrowd": 1, "segmentation": {"counts": [4800], "size": [80, 60]}}, r"annotation 8: is of size \[80, 60\]"),
+        ({"iscrowd": 1, "segmentation": {"counts": "~~~~", "size": [60, 80]}}, "annotation 8"),
+        ({"iscrowd": 1, "segmentation": [[1, 2, 3]]}, "annotation 8: a polygon"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_an_annotation_is_named(tmp_path, changes, message):
+    content = one_person()
+    content["annotations"].append(person(**{"id": 8, **changes}))
+    with pytest.raises(UserError, match=message) as caught:
+        load(tmp_path, content)
+    assert "annotations.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["keypoints", "bbox", "image_id", "id"])
+def test_a_missing_field_is_named(tmp_path, key):
+    content = one_person()
+    del content["annotations"][0][key]
+    with pytest.raises(UserError, match=rf"annotations\[0\] has no '{key}'"):
+        load(tmp_path, content)
+
+
+@pytest.mark.parametrize("key", ["images", "annotations"])
+def test_a_missing_list_is_named(tmp_path, key):
+    content = one_person()
+    del content[key]
+    with pytest.raises(UserError, match=f"no list '{key}'"):
+        load(tmp_path, content)
+
+
+def test_wrong_files_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"none\.json: No such file"):
+        coco.load(tmp_path / "none.json")
+    text = json.dumps(one_person())
+    (tmp_path / "short.json").write_text(text[: len(text) // 2])
+    with pytest.raises(UserError, match=r"short\.json: cut short .* line 1, character"):
+        coco.load(tmp_path / "short.json")
+    twice = one_person()
+    twice["images"] *= 2
+    with pytest.raises(UserError, match="image id 1 stands there twice"):
+        load(tmp_path, twice)
+    with pytest.raises(UserError, match="has 9 keypoint numbers, not 3 x 17"):
+        load(tmp_path, one_person(), num_keypoints=17)
+    names = {**one_person(), "categories": [{"id": 1, "keypoints": ["a", "b"]}]}
+    with pytest.raises(UserError, match="2 keypoint names in `categories`, 3"):
+        load(tmp_path, names)
+
+
+# --- files and images ---
+
+
+def test_a_wrong_data_path_says_what_is_expected(tmp_path, drawn):
+    assert coco.image_folder(drawn, "val").name == "val2017"
+    with pytest.raises(UserError, match=r"nowhere: no such .*person_keypoints_val2017\.json.*--data_path=mini"):
+        coco.annotation_file(tmp_path / "nowhere" / "coco", "val")
+    with pytest.raises(UserError, match=r"annotations: no such file or folder"):
+        coco.annotation_file(tmp_path, "train")
+    with pytest.raises(UserError, match=r"train2017: no such folder.*--data_path=mini"):
+        coco.image_folder(tmp_path, "train")
+
+
+@pytest.fixture
+def image(tmp_path) -> np.ndarray:
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    pixels = cv2.GaussianBlur(pixels, (7, 7), 0)
+    cv2.imwrite(str(tmp_path / "a.png"), pixels)
+    cv2.imwrite(str(tmp_path / "a.jpg"), pixels)
+    return pixels
+
+
+def test_images_are_read_as_bgr_without_the_exif_turn(tmp_path, image):
+    np.testing.assert_array_equal(coco.read_image(tmp_path, "a.png"), image)
+    stored = coco.read_image(tmp_path, "a.jpg")
+    orientation = struct.pack("<2sHIHHHII", b"II", 42, 8, 1, 0x0112, 3, 1, 6) + bytes(4)
+    exif = b"Exif\0\0" + orientation
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "turned.jpg").write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
+    assert cv2.imread(str(tmp_path / "turned.jpg")).shape == (64, 48, 3)  # the tag is understood by who follows it
+    np.testing.assert_array_equal(coco.read_image(tmp_path, "turned.jpg"), stored)
+    cv2.imwrite(str(tmp_path / "grey.png"), image[..., 0])
+    assert coco.read_image(tmp_path, "grey.png").shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_an_image_that_is_cut_short_is_an_error_at_any_length(tmp_path, image, progressive):
+    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])[1].tobytes()
+    for length in (0, 1, 2, 100, len(data) // 2, len(data) - 20, len(data) - 2, len(data) - 1):
+        (tmp_path / "cut.jpg").write_bytes(data[:length])
+        with pytest.raises(coco.ImageError, match=rf"cut\.jpg: cut short.*\({length} bytes\)\. Copy"):
+            coco.read_image(tmp_path, "cut.jpg")
+        (tmp_path / "zeros.jpg").write_bytes(data[:length].ljust(len(data), b"\0"))  # a download that stopped
+        with pytest.raises(coco.ImageError, match="Copy"):
+            coco.read_image(tmp_path, "zeros.jpg")
+    (tmp_path / "more.jpg").write_bytes(data + b"something behind it")
+    np.testing.assert_array_equal(coco.read_image(tmp_path, "more.jpg"), cv2.imdecode(np.frombuffer(data, np.uint8), 1))
+
+
+def test_what_is_no_image_is_an_error(tmp_path, image):
+    (tmp_path / "text.jpg").write_text("no image")
+    for name, message in (("text.jpg", "no image"), ("none.jpg", "No such file"), (".", "leads out"), ("x\0y", "null")):
+        with pytest.raises(coco.ImageError, match=message):
+            coco.read_image(tmp_path, name)
+
+
+def test_names_that_leave_the_folder_are_refused(tmp_path, image):
+    folder = tmp_path / "images"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "b.png").write_bytes((tmp_path / "a.png").read_bytes())
+    (folder / "link.png").symlink_to(tmp_path / "a.png")
+    (folder / "inner.png").symlink_to(folder / "sub" / "b.png")
+    (tmp_path / "alias").symlink_to(folder)
+    for name in ("../a.png", str(tmp_path / "a.png"), "sub/../../a.png", "link.png", "../images2/a.png"):
+        with pytest.raises(coco.ImageError, match="leads out of .*images"):
+            coco.read_image(folder, name)
+    for where, name in ((folder, "sub/b.png"), (folder, "inner.png"), (tmp_path / "alias", "sub/b.png")):
+        np.testing.assert_array_equal(coco.read_image(where, name), image)
+
+
+def test_a_picture_of_too_many_pixels_is_refused(tmp_path):
+    cv2.imwrite(str(tmp_path / "bomb.png"), np.zeros((7100, 7100), np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    with pytest.raises(coco.ImageError, match=r"bomb\.png: refused"):
+        coco.read_image(tmp_path, "bomb.png")
+
+
+def test_real_data(shared):
+    folder = shared / "data" / "coco-mini"
+    index = coco.load(coco.annotation_file(folder, "train"), num_keypoints=17)
+    assert (index.num_images, len(index.boxes), int(index.is_crowd.sum())) == (80, 172, 5)
+    for row in range(index.num_images):
+        image = coco.read_image(coco.image_folder(folder, "train"), index.file_name(row))
+        assert list(image.shape[:2]) == index.image_sizes[row].tolist()

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sound data set has no findings; each thing that can be wrong has one that names it."""
+
+import copy
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from common import coco, coco_check, coco_sides, mini_coco
+from common.cli import UserError
+from common.coco_rules import Finding
+from common.skeleton import COCO, CROWDPOSE, Skeleton
+
+import cv2
+import numpy as np
+import pytest
+
+NUM_IMAGES = 18
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory) -> Path:
+    return mini_coco.write(tmp_path_factory.mktemp("pristine"), NUM_IMAGES, 0)
+
+
+@pytest.fixture
+def drawn(tmp_path, pristine) -> Path:
+    return shutil.copytree(pristine, tmp_path / "drawn")
+
+
+def findings_after(folder: Path, change, **options) -> list[Finding]:
+    """The findings in a data set after `change` has been made to its training annotations, and no validation split."""
+    (folder / "annotations" / "person_keypoints_val2017.json").unlink(missing_ok=True)
+    path = coco.annotation_file(folder, "train")
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return coco_check.check(folder, **options)
+
+
+def first_person(content: dict) -> dict:
+    return next(person for person in content["annotations"] if person["num_keypoints"] == COCO.num_keypoints)
+
+
+def unchanged(content: dict) -> None:
+    pass
+
+
+def test_a_sound_data_set_has_no_findings(drawn):
+    assert findings_after(drawn, unchanged, points=COCO) == []
+
+
+def test_real_data_has_no_findings(shared):
+    assert coco_check.check(shared / "data" / "coco-mini", COCO) == []
+
+
+def set_keypoint(content: dict, x: float, y: float, v: int) -> None:
+    first_person(content)["keypoints"][-3:] = [x, y, v]
+
+
+CHANGES = {
+    "outside the image": (lambda c: set_keypoint(c, 5000, 3, 2), "outside", "1 keypoints lie outside"),
+    "bad v": (lambda c: set_keypoint(c, 5, 5, 3), "visibility", "v is 3"),
+    "NaN": (lambda c: set_keypoint(c, float("nan"), 5, 2), "number", "NaN"),
+    "a text": (lambda c: set_keypoint(c, "x", 5, 2), "number", "no number"),
+    "num_keypoints": (lambda c: first_person(c).update(num_keypoints=3), "labelled", "is 3, but 17 have"),
+    "too few": (lambda c: first_person(c).update(keypoints=[1, 1, 2]), "count", "3 keypoint numbers, not 3 x 17"),
+    "no keypoints": (lambda c: first_person(c).pop("keypoints"), "field", "no list of keypoints"),
+    "no area": (lambda c: first_person(c).pop("area"), "field", "no area"),
+    "negative box": (lambda c: first_person(c).update(bbox=[9, 9, -5, 5]), "box", "size -5 x 5"),
+    "box outside": (lambda c: first_person(c).update(bbox=[9, 9, 5000, 5]), "outside", "reaches out"),
+    "no box": (lambda c: first_person(c).update(bbox=[]), "field", "not four numbers"),
+    "unknown image": (lambda c: first_person(c).update(image_id=99), "unknown", "image 99 does not exist"),
+    "unknown category": (lambda c: first_person(c).update(category_id=5), "unknown", "category 5 does not exist"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_is_wrong_with_an_annotation_is_found(drawn, name):
+    change, kind, what = CHANGES[name]
+    content = json.loads(coco.annotation_file(drawn, "train").read_text())
+    (finding,) = findings_after(drawn, change, images=False)
+    assert (finding.kind, finding.is_error) == (kind, True)
+    assert finding.subject == f"annotation {first_person(content)['id']}"
+    assert what in finding.what and "\n" not in str(finding) and "train2017.json: annotation" in str(finding)
+
+
+def test_ids_that_stand_twice_are_found(drawn):
+    def change(content: dict) -> None:
+        content["annotations"][1]["id"] = content["annotations"][0]["id"]
+        content["images"].append(content["images"][0])
+
+    kinds = [(finding.kind, finding.subject.split()[0]) for finding in findings_after(drawn, change, images=False)]
+    assert kinds == [("duplicate", "image"), ("duplicate", "annotation"), ("duplicate", "annotation")]
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda c: c["images"].append(3), "field"),
+        (lambda c: c["images"].append({"id": "x"}), "field"),
+        (lambda c: c["images"].append({"id": 900, "file_name": "a.jpg", "height": -3, "width": 4}), "field"),
+        (lambda c: c["annotations"].append({"id": [1], "image_id": [2]}), "field"),
+        (lambda c: c.update(annotations=[]), "people"),
+    ],
+)
+def test_whatever_stands_in_the_file_is_survived(drawn, change, kind):
+    assert kind in [finding.kind for finding in findings_after(drawn, change, images=False)]
+
+
+def test_crowds_are_checked(drawn):
+    def crowd_of(content: dict) -> dict:
+        return next(person for person in content["annotations"] if person["iscrowd"])
+
+    (finding,) = findings_after(drawn, lambda c: crowd_of(c)["segmentation"]["counts"].append(4), images=False)
+    assert finding.kind == "crowd" and finding.is_error
+    (finding,) = findings_after(drawn, lambda c: crowd_of(c).pop("segmentation"), images=False)
+    assert finding.kind == "crowd" and not finding.is_error
+
+
+def test_a_file_that_is_cut_short_is_a_finding(drawn):
+    path = coco.annotation_file(drawn, "train")
+    path.write_text(path.read_text()[:-40])
+    findings = [finding for finding in coco_check.check(drawn, images=False) if finding.kind == "file"]
+    assert len(findings) == 1 and findings[0].is_error and "cut short" in findings[0].what
+
+
+def test_images_are_read_and_measured(drawn):
+    folder = coco.image_folder(drawn, "train")
+    names = [image["file_name"] for image in json.loads(coco.annotation_file(drawn, "train").read_text())["images"]]
+    (folder / names[0]).unlink()
+    (folder / names[1]).write_bytes((folder / names[1]).read_bytes()[:900])
+    cv2.imwrite(str(folder / names[2]), np.zeros((10, 20, 3), np.uint8))
+    found = {finding.subject: (finding.kind, finding.what) for finding in findings_after(drawn, unchanged)}
+    assert set(found) == {"image 1", "image 2", "image 3"}
+    assert found["image 1"][0] == "image" and "No such file" in found["image 1"][1]
+    assert found["image 2"][0] == "image" and "cut short" in found["image 2"][1]
+    assert found["image 3"][0] == "size" and "has 20 x 10 pixels" in found["image 3"][1]
+
+
+def test_a_folder_of_one_split_alone_is_a_warning(drawn):
+    coco.image_folder(drawn, "val").rmdir()
+    (finding,) = [finding for finding in coco_check.check(drawn) if finding.kind == "images"]
+    assert finding.file.endswith("val2017") and not finding.is_error
+    coco.image_folder(drawn, "train").rename(drawn / "elsewhere")
+    assert [finding.is_error for finding in coco_check.check(drawn) if finding.kind == "images"] == [True, True]
+    with pytest.raises(UserError, match="--data_path=mini"):
+        coco_check.check(drawn / "nowhere")
+
+
+# --- left and right ---
+
+
+def exchange(person: dict) -> None:
+    points = np.array(person["keypoints"]).reshape(-1, 3)
+    person["keypoints"] = points[COCO.keypoint_flip].ravel().tolist()
+
+
+def test_exchanged_sides_of_all_are_one_error(drawn):
+    findings = findings_after(drawn, lambda c: [exchange(person) for person in c["annotations"]], images=False)
+    whole = [finding for finding in findings if not finding.subject]
+    assert len(whole) == 1 and whole[0].is_error and whole[0].kind == "sides"
+    assert {finding.kind for finding in findings} == {"sides"}
+
+
+def test_exchanged_sides_of_one_are_found(drawn):
+    content = json.loads(coco.annotation_file(drawn, "train").read_text())
+    points = np.array([person["keypoints"] for person in content["annotations"]]).reshape(-1, 17, 3)
+    testable, exchanged = coco_sides.exchanged(points, COCO.keypoints)
+    assert testable.sum() > 10 and not exchanged.any()
+    row = int(np.flatnonzero(testable)[3])
+    (finding,) = findings_after(drawn, lambda c: exchange(c["annotations"][row]), images=False)
+    assert (finding.kind, finding.subject) == ("sides", f"annotation {content['annotations'][row]['id']}")
+    assert finding.is_error  # one of few
+
+
+def test_exchanged_sides_of_one_in_hundreds_are_a_warning(drawn):
+    def change(content: dict) -> None:
+        person = first_person(content)
+        content["annotations"] = [copy.deepcopy(person) | {"id": number} for number in range(150)]
+        exchange(content["annotations"][77])
+
+    (finding,) = findings_after(drawn, change, images=False)
+    assert (finding.subject, finding.is_error) == ("annotation 77", False)
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 250])
+def test_sides_are_told_of_people_who_lie_or_stand_on_their_head(degrees):
+    upright = {
+        "nose": (50, 20), "left_eye": (54, 16), "right_eye": (46, 16), "left_ear": (58, 18), "right_ear": (42, 18),
+        "left_shoulder": (65, 40), "right_shoulder": (35, 40), "left_hip": (60, 90), "right_hip": (40, 90),
+    }  # fmt: skip
+    angle = np.deg2rad(degrees)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    points = np.zeros((1, 17, 3))
+    for name, point in upright.items():
+        points[0, COCO.keypoints.index(name)] = [*(turn @ point), 2]
+    assert [flags.tolist() for flags in coco_sides.exchanged(points, COCO.keypoints)] == [[True], [False]]
+    assert [flags.tolist() for flags in coco_sides.exchanged(points[:, COCO.keypoint_flip], COCO.keypoints)] == [
+        [True]
+    ] * 2
+    from_behind = points.copy()
+    from_behind[0, COCO.keypoints.index("nose"), 2] = 0
+    assert not coco_sides.exchanged(from_behind[:, COCO.keypoint_flip], COCO.keypoints)[0].any()
+
+
+def test_sides_of_a_skeleton_without_a_face_are_not_judged():
+    testable, exchanged = coco_sides.exchanged(np.ones((3, 14, 3)), CROWDPOSE.keypoints)
+    assert not testable.any() and not exchanged.any()
+
+
+def test_flip_pairs_that_contradict_the_names_are_found(drawn):
+    names = ("nose", "left_hand", "right_hand", "left_foot", "right_foot")
+    sound = Skeleton("own", names, (0.05,) * 5, (("left_hand", "right_hand"), ("left_foot", "right_foot")))
+    crossed = Skeleton("own", names, (0.05,) * 5, (("left_hand", "right_foot"), ("left_foot", "right_hand")))
+    assert coco_check.broken_skeleton(sound) == []
+    assert len(coco_check.broken_skeleton(crossed)) == 4
+    assert len(coco_check.broken_skeleton(Skeleton("own", names, (0.05,) * 5, ()))) == 4
+    kinds = [finding.kind for finding in findings_after(drawn, unchanged, points=sound, images=False)]
+    assert kinds == ["skeleton"]  # the file's names are others
+
+
+# --- the command ---
+
+
+def command(*words: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "common.coco", *words], capture_output=True, text=True)
+
+
+def test_command(drawn):
+    coco.annotation_file(drawn, "val").unlink()
+    sound = command(str(drawn))
+    assert (sound.returncode, sound.stdout) == (0, "0 errors, 0 warnings\n"), sound
+    for image in list(coco.image_folder(drawn, "train").iterdir())[:5]:
+        image.unlink()
+    broken = command(str(drawn), "--limit", "2")
+    assert broken.returncode == 1
+    lines = broken.stdout.splitlines()
+    assert len(lines) == 4 and lines[0].startswith("error: ") and "train2017" in lines[0]
+    assert lines[2].startswith("... and 3 more") and lines[3] == "5 errors, 0 warnings"
+    nothing = command(str(drawn / "nowhere"))
+    assert nothing.returncode == 2 and nothing.stderr.startswith("error: ") and "Traceback" not in nothing.stderr
+    assert command().returncode == 2

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Average precision is that of pycocotools and of the official CrowdPose tool, and nothing counts twice."""
+
+import contextlib
+import copy
+import io
+import json
+import multiprocessing
+import os
+from pathlib import Path
+
+from common import coco, coco_eval, mini_coco
+from common.cli import UserError
+from common.coco_eval import Detections
+from common.skeleton import COCO, CROWDPOSE
+
+import numpy as np
+import pytest
+import torch.distributed
+from pycocotools import coco as reference_file
+from pycocotools.cocoeval import COCOeval as ReferenceEvaluation
+
+# pycocotools' compiled part has not learnt a word of numpy 2.4 yet.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> Path:
+    folder = mini_coco.write(tmp_path_factory.mktemp("drawn"), 0, 27)
+    return coco.annotation_file(folder, "val")
+
+
+def disturbed(content: dict, seed: int, copies: int = 2) -> Detections:
+    """Annotated people moved by noise of several strengths, some twice, some left out, and people of noise."""
+    rng = np.random.default_rng(seed)
+    images, keypoints, scores = [], [], []
+    for person in content["annotations"]:
+        points = np.array(person["keypoints"], float).reshape(-1, 3)
+        size = np.sqrt(person.get("area", 3000.0))
+        for _ in range(rng.integers(0, copies + 1)):
+            strength = rng.choice([0.0, 0.02, 0.05, 0.15, 1.0])
+            noisy = points + rng.normal(0, 1, points.shape) * size * strength
+            noisy[:, 2] = rng.random(len(points))
+            images.append(person["image_id"])
+            keypoints.append(noisy)
+            scores.append(round(1 - strength + rng.normal(0, 0.3), 1))  # rounded: equal scores occur
+    return Detections(np.array(images), np.array(keypoints), np.array(scores))
+
+
+def reference(content: dict, detections: Detections, image_ids=None) -> list[float]:
+    """The ten numbers of pycocotools."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        file = reference_file.COCO()
+        file.dataset = copy.deepcopy(content)
+        file.createIndex()
+        evaluation = ReferenceEvaluation(file, file.loadRes(detections.to_json()), "keypoints")
+        if image_ids is not None:
+            evaluation.params.imgIds = image_ids
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation.stats.tolist()
+
+
+def assert_equal(metrics: dict[str, float], expected: list[float]) -> None:
+    assert tuple(metrics) == coco_eval.COCO_METRICS
+    np.testing.assert_allclose(list(metrics.values()), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_metrics_are_those_of_pycocotools(drawn, seed):
+    content = json.loads(drawn.read_text())
+    detections = disturbed(content, seed, copies=4 * seed + 1)
+    metrics = coco_eval.average_precision(drawn, detections, COCO.sigmas)
+    assert 0.01 < metrics["AP"] < 0.99
+    assert_equal(metrics, reference(content, detections))
+    assert_equal(coco_eval.average_precision(content, detections, COCO.sigmas, protocol="ochuman"), [*metrics.values()])
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_metrics_on_real_data_are_those_of_pycocotools(shared, seed):
+    path = coco.annotation_file(shared / "data" / "coco-mini", "val")
+    content = json.loads(path.read_text())
+    detections = disturbed(content, seed)
+    assert_equal(coco_eval.average_precision(path, detections, COCO.sigmas), reference(content, detections))
+
+
+def test_only_the_images_asked_for_count(drawn):
+    content = json.loads(drawn.read_text())
+    detections = disturbed(content, 0)
+    chosen = [image["id"] for image in content["images"]][::3]
+    metrics = coco_eval.average_precision(drawn, detections, COCO.sigmas, chosen)
+    assert_equal(metrics, reference(content, detections, chosen))
+    assert metrics != coco_eval.average_precision(drawn, detections, COCO.sigmas)
+    with pytest.raises(UserError, match="none of its images"):
+        coco_eval.average_precision(drawn, detections, COCO.sigmas, [])
+
+
+def test_crowdpose_is_that_of_the_official_tool(shared):
+    golden = shared / "golden" / "topdown"
+    detections = coco_eval.from_json(json.loads((golden / "crowdpose_det.json").read_text()), CROWDPOSE.num_keypoints)
+    metrics = coco_eval.average_precision(
+        golden / "crowdpose_gt.json", detections, CROWDPOSE.sigmas, protocol="crowdpose"
+    )
+    official = json.loads((golden / "crowdpose_official.json").read_text())
+    names = {"APeasy": "AP_easy", "APmed": "AP_medium", "APhard": "AP_hard"}
+    assert tuple(metrics) == coco_eval.CROWDPOSE_METRICS
+    for name, value in metrics.items():
+        assert value == pytest.approx(official[names.get(name, name)], abs=1e-9), name
+
+
+def oks_nms(people: list[tuple], threshold: float = 0.9) -> list[tuple]:
+    """MIPNet's suppression over (keypoints, area, score): the best first, others of a higher OKS go."""
+    variances = (2 * np.array(COCO.sigmas)) ** 2
+    kept: list[tuple] = []
+    for person in sorted(people, key=lambda person: -person[2]):
+        distances = [((person[0][:, :2] - other[0][:, :2]) ** 2).sum(1) for other in kept]
+        areas = [(person[1] + other[1]) / 2 + np.spacing(1) for other in kept]
+        if all(np.exp(-d / variances / a / 2).mean() <= threshold for d, a in zip(distances, areas, strict=True)):
+            kept.append(person)
+    return kept
+
+
+@pytest.mark.parametrize(("name", "prediction"), [("lambda0", "pred_lambda0"), ("baseline", "pred_lambda1")])
+def test_golden_predictions_have_the_golden_precision(shared, name, prediction):
+    golden = shared / "golden" / "topdown"
+    path = coco.annotation_file(shared / "data" / "coco-mini", "val")
+    people = {person["id"]: person for person in json.loads(path.read_text())["annotations"]}
+    inputs = np.load(golden / "eval_mipnet_inputs.npz")
+    images: dict[int, list] = {}
+    for id_, keypoints, box_score in zip(
+        inputs["annotation_id"].tolist(), inputs[prediction].astype(float), inputs["box_score"], strict=True
+    ):
+        left_width_height = people[id_]["bbox"][2:]
+        width = max(left_width_height[0], left_width_height[1] * 0.75) * 1.25
+        sure = keypoints[:, 2][keypoints[:, 2] > 0.2]
+        score = (sure.mean() if len(sure) else 0.0) * box_score * (0.5 if name == "lambda0" else 1)
+        images.setdefault(people[id_]["image_id"], []).append((keypoints, width * width / 0.75, score))
+    kept = [(image, person) for image, group in images.items() for person in oks_nms(group)]
+    detections = Detections(
+        np.array([image for image, _ in kept]),
+        np.array([person[0] for _, person in kept]),
+        np.array([person[2] for _, person in kept]),
+    )
+    expected = json.loads((golden / "eval_mipnet.json").read_text())[name]
+    metrics = coco_eval.average_precision(path, detections, COCO.sigmas)
+    np.testing.assert_allclose(list(metrics.values()), list(expected.values()), atol=1e-6)
+
+
+def test_nobody_detected_is_a_precision_of_zero(drawn):
+    metrics = coco_eval.average_precision(drawn, coco_eval.no_detections(COCO.num_keypoints), COCO.sigmas)
+    assert metrics["AP"] == metrics["AR"] == 0.0
+    nobody = coco_eval.no_detections(COCO.num_keypoints)
+    assert nobody.to_json() == [] and len(coco_eval.from_json([], COCO.num_keypoints)) == 0
+
+
+def test_perfect_detections_have_a_precision_of_one(drawn):
+    """Whatever the ids: 0 means nobody to the library that counts, and a data set of one's own has category 0 or 9."""
+    content = json.loads(drawn.read_text())
+    people = [person for person in content["annotations"] if person["num_keypoints"]]
+    detections = Detections(
+        np.array([person["image_id"] for person in people]),
+        np.array([person["keypoints"] for person in people]).reshape(len(people), -1, 3),
+        np.ones(len(people)),
+    )
+    for number, person in enumerate(content["annotations"]):
+        person["id"] = number
+    for category in (0, 1, 9):
+        for person in content["annotations"]:
+            person["category_id"] = category
+        before = copy.deepcopy(content)
+        metrics = coco_eval.average_precision(content, detections, COCO.sigmas)
+        assert (metrics["AP"], metrics["AR"]) == (1.0, 1.0)
+        assert content == before  # ours to read, not to change
+
+
+@pytest.mark.parametrize("spoiled", ["keypoints", "scores"])
+def test_nan_names_the_image(drawn, spoiled):
+    detections = disturbed(json.loads(drawn.read_text()), 0)
+    getattr(detections, spoiled)[5] = np.nan
+    image = detections.image_ids[5]
+    with pytest.raises(UserError, match=f"image id {image} has NaN"):
+        coco_eval.average_precision(drawn, detections, COCO.sigmas)
+
+
+def test_files_that_do_not_fit_are_named(drawn, tmp_path):
+    content = json.loads(drawn.read_text())
+    detections = disturbed(content, 0)
+
+    def evaluate(content=content, detections=detections, protocol="coco"):
+        coco_eval.average_precision(content, detections, COCO.sigmas, protocol=protocol)
+
+    stranger = Detections(np.array([77]), np.zeros((1, 17, 3)), np.ones(1))
+    with pytest.raises(UserError, match="image id 77, which is not in annotations"):
+        evaluate(detections=stranger)
+    with pytest.raises(UserError, match="no crowdIndex"):
+        evaluate(protocol="crowdpose")
+    with pytest.raises(UserError, match="no lists"):
+        evaluate(content={"images": []})
+    for name in ("area", "bbox", "keypoints"):
+        lacking = copy.deepcopy(content)
+        del lacking["annotations"][0][name]
+        with pytest.raises(UserError, match=rf"annotation {lacking['annotations'][0]['id']} has no {name}"):
+            evaluate(content=lacking)
+    short = copy.deepcopy(content)
+    short["annotations"][0]["keypoints"] = [1, 2, 2]
+    with pytest.raises(UserError, match="3 keypoint numbers, not 3 x 17"):
+        evaluate(content=short)
+    (tmp_path / "results.json").write_text("[{}]")
+    with pytest.raises(UserError, match=r"results\.json: no lists"):
+        coco_eval.average_precision(tmp_path / "results.json", detections, COCO.sigmas)
+    with pytest.raises(ValueError, match="17 keypoints, 14 sigmas"):
+        coco_eval.average_precision(content, detections, CROWDPOSE.sigmas)
+
+
+def test_result_file_is_cocos_to_the_last_digit(tmp_path, drawn):
+    detections = disturbed(json.loads(drawn.read_text()), 0)
+    path = tmp_path / "detections.json"
+    detections.write_json(path)
+    results = json.loads(path.read_text())
+    assert list(results[0]) == ["image_id", "category_id", "keypoints", "score"] and results[0]["category_id"] == 1
+    assert path.read_text() == json.dumps(results, indent=4)
+    again = coco_eval.from_json(results, COCO.num_keypoints)
+    for name in ("image_ids", "keypoints", "scores"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(detections, name))
+    single = Detections(np.array([1]), np.full((1, 1, 3), 0.1, np.float32), np.array([0.1]))
+    assert single.to_json()[0]["keypoints"] == [float(np.float32(0.1))] * 3
+    with pytest.raises(UserError, match="51 keypoint numbers, not 3 x 14"):
+        coco_eval.from_json(results, 14)
+
+
+def test_arrays_of_different_lengths_are_refused():
+    with pytest.raises(ValueError, match="2 images, 1 people, 1 scores"):
+        Detections(np.zeros(2, np.int64), np.zeros((1, 17, 3)), np.zeros(1))
+    with pytest.raises(ValueError, match="must be"):
+        Detections(np.zeros(1, np.int64), np.zeros((1, 51)), np.zeros(1))
+
+
+def part(*image_ids: int, score: float) -> Detections:
+    return Detections(np.array(image_ids, np.int64), np.zeros((len(image_ids), 2, 3)), np.full(len(image_ids), score))
+
+
+def test_an_image_that_two_ranks_saw_counts_once():
+    merged = coco_eval.merge([part(1, 1, 2, score=0.1), part(score=0.2), part(2, 3, 3, score=0.3)])
+    assert merged.image_ids.tolist() == [1, 1, 2, 3, 3]
+    assert merged.scores.tolist() == [0.1, 0.1, 0.1, 0.3, 0.3]
+    alone = part(4, 5, score=1)
+    assert coco_eval.gather(alone).image_ids.tolist() == [4, 5]
+
+
+def _gather_on_rank(rank: int, store: str, results) -> None:
+    os.environ.update(WORLD_SIZE="2", RANK=str(rank))
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    results.put((rank, coco_eval.gather(part(*(rank, 7, 10 + rank), score=rank)).image_ids.tolist()))
+    torch.distributed.destroy_process_group()
+
+
+def test_ranks_gather_their_detections(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    results = context.SimpleQueue()
+    ranks = [context.Process(target=_gather_on_rank, args=(rank, str(tmp_path / "store"), results)) for rank in (0, 1)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(60)
+        assert process.exitcode == 0
+    assert [results.get()[1] for _ in ranks] == [[0, 7, 10, 1, 11]] * 2
+
+
+def test_table_has_the_lines_of_pycocotools(drawn):
+    content = json.loads(drawn.read_text())
+    detections = disturbed(content, 0)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        file = reference_file.COCO(drawn)
+        evaluation = ReferenceEvaluation(file, file.loadRes(detections.to_json()), "keypoints")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    theirs = [line for line in printed.getvalue().splitlines() if "Average" in line]
+    metrics = coco_eval.average_precision(drawn, detections, COCO.sigmas)
+    assert coco_eval.table(metrics).splitlines() == theirs
+    crowd = coco_eval.table(dict.fromkeys(coco_eval.CROWDPOSE_METRICS, 0.5)).splitlines()
+    assert crowd[-1] == " Average Precision  (AP) @[ IoU=0.50:0.95 | type=  hard | maxDets= 20 ] = 0.500"
+
+
+def test_evaluation_prints_nothing(drawn, capfd):
+    coco_eval.average_precision(drawn, disturbed(json.loads(drawn.read_text()), 0), COCO.sigmas)
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Device, precision, loss scale, random states; machines that we do not have are made up in processes of their own."""
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+from common import device
+from common.cli import UserError
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+ROOT = Path(__file__).parents[2]
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+SWITCH = "TORCH_DEVICE_BACKEND_AUTOLOAD"
+
+# Types of a machine with an NPU: torch knows the device's name, and nothing more is asked of it here.
+NPU_TYPES = """
+import common.device as device
+import torch
+torch.utils.rename_privateuse1_backend("npu")
+npu = torch.device("npu", 1)
+assert [device.amp_type(npu, level) for level in ("O0", "O1", "O2")] == [None, torch.float16, torch.float16]
+assert device.amp_type(npu, "O1", "bfloat16") == torch.bfloat16
+assert device.memory_format(npu) == torch.contiguous_format
+assert device.backend(npu) == "hccl"
+assert device.collective_timeout_s(npu) == 1800
+"""
+RESOLVE = """
+import sys
+import common.cli, common.device
+common.cli.run(lambda: sys.stdout.write(str(common.device.resolve(sys.argv[1]))))
+"""
+
+
+def run_python(program: str, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != SWITCH} | variables
+    command = [sys.executable, "-c", program, *words]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def broken_torch_npu(folder: Path, error: str) -> dict[str, str]:
+    """An installed torch_npu that fails as the real one does without CANN; the variables that put it on the path."""
+    (folder / "torch_npu").mkdir()
+    (folder / "torch_npu" / "__init__.py").write_text(f"def _autoload(): pass\nraise {error}\n")
+    facts = folder / "torch_npu-9.9.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: torch_npu\nVersion: 9.9\n")
+    (facts / "entry_points.txt").write_text("[torch.backends]\ntorch_npu = torch_npu:_autoload\n")
+    return {"PYTHONPATH": str(folder), "CUDA_VISIBLE_DEVICES": ""}
+
+
+def test_types_of_the_precision_levels() -> None:
+    assert [device.amp_type(CPU, level) for level in ("O0", "O1", "O2")] == [None, torch.bfloat16, torch.bfloat16]
+    assert [device.amp_type(CUDA, level) for level in ("O0", "O1", "O2")] == [None, torch.float16, torch.float16]
+    assert device.amp_type(CUDA, "O1", "bfloat16") == torch.bfloat16
+    assert device.amp_type(CPU, "O2", "float16") == torch.float16
+    assert device.amp_type(CUDA, "O0", "float16") is None
+    assert device.memory_format(CPU) == device.memory_format(CUDA) == torch.channels_last
+    assert (device.backend(CPU), device.backend(CUDA)) == ("gloo", "nccl")
+    assert device.collective_timeout_s(CPU) == 600
+
+
+def test_types_of_an_npu() -> None:
+    ended = run_python(NPU_TYPES, HCCL_CONNECT_TIMEOUT="1800")
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_autocast_computes_in_the_type_of_the_level() -> None:
+    network, images = nn.Conv2d(3, 4, 3), torch.rand(1, 3, 8, 8)
+    found = {}
+    for level in ("O0", "O1", "O2"):
+        with device.autocast(CPU, device.amp_type(CPU, level)):
+            maps = network(images)
+            found[level] = maps.dtype, nn.functional.mse_loss(maps, torch.zeros_like(maps)).dtype
+    assert found["O0"] == (torch.float32, torch.float32)
+    assert found["O1"] == found["O2"] == (torch.bfloat16, torch.float32)
+    assert network.weight.dtype == torch.float32
+
+
+class Training:
+    """One weight that a loss scale serves: `step(gradient)` returns the weight after it."""
+
+    def __init__(self, loss_scale: str, dtype: torch.dtype | None = torch.float16) -> None:
+        self.weight = nn.Parameter(torch.ones(1))
+        self.optimizer = torch.optim.SGD([self.weight], lr=1.0)
+        self.scaler = device.scaler(CPU, dtype, loss_scale)
+
+    def step(self, gradient: float) -> float:
+        self.scaler.scale((self.weight * gradient).sum()).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        return self.weight.item()
+
+
+def test_static_scale_stays_and_leaves_out_an_infinite_step() -> None:
+    training = Training("16")
+    assert training.scaler.get_scale() == 16
+    assert training.step(0.25) == 0.75
+    assert training.step(float("inf")) == 0.75
+    assert training.scaler.get_scale() == 16
+    assert training.step(0.25) == 0.5
+    restored = device.scaler(CPU, torch.float16, "16")
+    restored.load_state_dict(training.scaler.state_dict())
+    assert restored.get_scale() == 16
+
+
+def test_gradients_are_scaled() -> None:
+    training = Training("16")
+    training.scaler.scale(training.weight.sum()).backward()
+    assert training.weight.grad is not None
+    assert training.weight.grad.item() == 16
+
+
+def test_dynamic_scale_halves() -> None:
+    training = Training("dynamic")
+    assert training.step(0.25) == 0.75
+    assert training.scaler.get_scale() == 65536
+    assert training.step(float("inf")) == 0.75
+    assert training.scaler.get_scale() == 32768
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+@pytest.mark.parametrize("loss_scale", ["16", "dynamic"])
+def test_only_float16_is_scaled(dtype: torch.dtype | None, loss_scale: str) -> None:
+    training = Training(loss_scale, dtype)
+    assert not training.scaler.is_enabled()
+    assert training.step(0.25) == 0.75
+
+
+def test_a_loss_scale_that_is_no_number() -> None:
+    with pytest.raises(UserError, match="--loss_scale=large: give a number or `dynamic`"):
+        device.scaler(CPU, torch.float16, "large")
+
+
+def draw() -> tuple[list[float], ...]:
+    """From every generator, so often that a normal number is left in each one's pocket."""
+    return (
+        [random.random(), random.gauss(0, 1)],
+        np.random.standard_normal(3).tolist(),
+        torch.randn(5).tolist(),
+    )
+
+
+def test_random_states_come_back_bit_by_bit(tmp_path: Path) -> None:
+    device.seed_all(7)
+    draw()
+    torch.save(device.random_states(CPU), tmp_path / "states.pth")
+    wanted = draw(), draw()
+    device.seed_all(8)
+    device.set_random_states(torch.load(tmp_path / "states.pth", weights_only=True), CPU)
+    assert (draw(), draw()) == wanted
+
+
+def test_states_of_an_accelerator_do_not_hinder_another_device() -> None:
+    states = device.random_states(CPU) | {"npu": torch.zeros(16, dtype=torch.uint8)}
+    wanted = draw()
+    device.set_random_states(states, CPU)
+    assert draw() == wanted
+
+
+def test_a_seed_decides_everything() -> None:
+    device.seed_all(3)
+    first = draw()
+    device.seed_all(3)
+    assert draw() == first
+    device.seed_all(4)
+    assert all(mine != theirs for mine, theirs in zip(draw(), first, strict=True))
+    device.seed_all(2**32 + 5)  # NumPy takes 32 bits
+
+
+def test_the_cpu_is_always_there() -> None:
+    assert device.resolve("cpu", local_rank=7) == CPU
+    assert device.count("cpu") == 0
+    device.synchronize(CPU)
+    assert device.describe(CPU).endswith(f"CPU, {torch.get_num_threads()} threads")
+    assert 50e6 < device.peak_memory_bytes(CPU) < 1e12
+
+
+def test_a_missing_device_is_an_error_that_says_what_to_type() -> None:
+    for name in ("npu", "cuda"):
+        if not device.count(name):
+            with pytest.raises(UserError, match=rf"^--device={name}: .*type --device=cpu$"):
+                device.resolve(name)
+
+
+def test_too_few_devices() -> None:
+    message = device.too_few("npu", 8, 2)
+    assert message == "8 ranks need 8 npu devices, there are 2: type --ranks=2 or --device=cpu"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ("ImportError('libhccl.so: cannot open shared object file\\nand more')", "(libhccl.so: cannot open shared "),
+        ("RuntimeError('Two accelerators cannot be used')", "(Two accelerators cannot be used)"),
+        ("AttributeError('of a torch that does not fit')", "(of a torch that does not fit)"),
+        ("ImportError", "(ImportError)"),
+    ],
+)
+def test_torch_npu_that_does_not_load(tmp_path: Path, error: str, reason: str) -> None:
+    variables = broken_torch_npu(tmp_path, error)
+    ended = run_python(RESOLVE, "npu", **variables)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("error: --device=npu: torch_npu does not load, is CANN's set_env.sh sourced? " + reason)
+    assert ended.stderr.endswith("; or type --device=cpu\n")
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["auto", "cpu"])
+def test_torch_npu_without_cann_does_no_harm(tmp_path: Path, name: str) -> None:
+    variables = broken_torch_npu(tmp_path, "ImportError('libhccl.so: cannot open shared object file')")
+    assert "Failed to load the backend extension: torch_npu" in run_python("import torch", **variables).stderr
+    ended = run_python(RESOLVE, name, **variables)
+    assert (ended.returncode, ended.stdout) == (0, "cpu"), ended.stderr
+
+
+def test_importing_common_keeps_torch_from_loading_torch_npu() -> None:
+    program = f"import os, sys, common; print(os.environ['{SWITCH}'], 'torch' in sys.modules)"
+    assert run_python(program).stdout.split() == ["0", "False"]
+    assert run_python(program, **{SWITCH: "1"}).stdout.split() == ["1", "False"]  # somebody wants it so

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is drawn is where it should be, and nothing else is touched."""
+
+from common import drawing
+from common.cli import UserError
+from common.skeleton import COCO, CROWDPOSE, OPENPOSE
+
+import cv2
+import numpy as np
+import pytest
+
+GREY = np.full((120, 160, 3), 128, np.uint8)
+
+
+def one_person(shift: float = 0.0) -> np.ndarray:
+    """(1, 17, 3): joints on a grid, far from each other."""
+    index = np.arange(COCO.num_keypoints)
+    return np.stack([15 + 30 * (index % 5) + shift, 15 + 28 * (index // 5), np.full(17, 2)], axis=1)[None].astype(float)
+
+
+def has_colour(image: np.ndarray, colour: tuple[int, int, int]) -> bool:
+    return bool((image == colour).all(-1).any())
+
+
+@pytest.mark.parametrize("zoom", [1.0, 3.0])
+def test_joints_have_the_colour_of_their_side(zoom):
+    people = one_person()
+    image = drawing.draw_people(GREY, people, COCO, zoom=zoom)
+    assert image.shape == (120 * zoom, 160 * zoom, 3) and image.dtype == np.uint8
+    for name, (x, y, _) in zip(COCO.keypoints, people[0], strict=True):
+        side = name.partition("_")[0] if "_" in name else "middle"
+        at = image[round((y + 0.5) * zoom - 0.5), round((x + 0.5) * zoom - 0.5)]
+        assert tuple(at) == drawing.SIDE_COLOURS[side], name
+
+
+def test_only_joints_above_the_threshold_and_limbs_between_them():
+    people = np.zeros((1, 17, 3))
+    ends = {"left_hip": (20, 60, 0.9), "left_knee": (120, 60, 0.3)}
+    for name, values in ends.items():
+        people[0, COCO.keypoints.index(name)] = values
+    both = drawing.draw_people(GREY, people, COCO)
+    assert tuple(both[60, 70]) == drawing.SIDE_COLOURS["left"], "the limb"
+    one = drawing.draw_people(GREY, people, COCO, threshold=0.5)
+    assert tuple(one[60, 20]) == drawing.SIDE_COLOURS["left"]
+    assert (one[:, 40:] == GREY[:, 40:]).all()
+    none = drawing.draw_people(GREY, people, COCO, threshold=0.9)
+    assert (none == GREY).all(), "and (0, 0) of the absent joints is not drawn"
+
+
+def test_a_limb_between_both_sides_is_middle():
+    people = np.zeros((1, 17, 3))
+    people[0, COCO.keypoints.index("left_hip")] = (20, 60, 1)
+    people[0, COCO.keypoints.index("right_hip")] = (120, 60, 1)
+    assert tuple(drawing.draw_people(GREY, people, COCO)[60, 70]) == drawing.SIDE_COLOURS["middle"]
+
+
+def test_the_given_image_stays_and_nobody_is_no_change():
+    before = GREY.copy()
+    drawing.draw_people(GREY, one_person(), COCO, ids=[3])
+    assert (before == GREY).all()
+    for nobody in (np.zeros((0, 17, 3)), []):
+        image = drawing.draw_people(GREY, nobody, COCO, ids=[])
+        assert (image == GREY).all() and image is not GREY
+
+
+def test_labels():
+    plain = drawing.draw_people(GREY, one_person(), COCO)
+    assert (drawing.draw_people(GREY, one_person(), COCO, ids=[None]) == plain).all()
+    assert (drawing.draw_people(GREY, one_person(), COCO, ids=[7]) != plain).any()
+
+
+@pytest.mark.parametrize("x", [-1e6, 1e6, np.nan])
+def test_points_far_outside_do_no_harm(x):
+    people = one_person()
+    people[0, 5, 0] = x
+    image = drawing.draw_people(GREY, people, COCO, ids=[1])
+    assert image.shape == GREY.shape and has_colour(image, drawing.SIDE_COLOURS["right"])
+
+
+@pytest.mark.parametrize("skeleton", [OPENPOSE, CROWDPOSE])
+def test_other_skeletons(skeleton):
+    people = np.random.default_rng(0).uniform(10, 100, (2, skeleton.num_keypoints, 3))
+    image = drawing.draw_people(GREY, people, skeleton)
+    assert all(has_colour(image, colour) for colour in drawing.SIDE_COLOURS.values())
+
+
+def test_lines_grow_with_the_person():
+    def drawn_pixels(size: float) -> int:
+        people = np.zeros((1, 17, 3))
+        people[0, COCO.keypoints.index("left_hip")] = (50, 50, 1)
+        people[0, COCO.keypoints.index("left_knee")] = (50, 50 + size, 1)
+        canvas = np.zeros((1000, 1000, 3), np.uint8)
+        return int(drawing.draw_people(canvas, people, COCO).any(-1).sum())
+
+    assert drawn_pixels(800) / 800 > 2 * drawn_pixels(80) / 80
+
+
+def test_wrong_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"coco wants \(people, 17, 3\)"):
+        drawing.draw_people(GREY, np.zeros((2, 14, 3)), COCO)
+    with pytest.raises(ValueError, match="2 ids for 1 people"):
+        drawing.draw_people(GREY, one_person(), COCO, ids=[1, 2])
+
+
+def test_contact_sheet_places_every_image():
+    colours = [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), (9, 99, 199)]]
+    sizes = [[(50, 100), (100, 100)], [(20, 10), (40, 80)]]  # (h, w)
+    rows = [
+        [np.full((*size, 3), colour, np.uint8) for colour, size in zip(*row, strict=True)]
+        for row in zip(colours, sizes, strict=True)
+    ]
+    sheet = drawing.contact_sheet(rows, ["first", "second"], height=60, gap=4)
+    widths = (120, 120)  # of 50x100 and of 40x80, 60 high
+    assert sheet.shape == (drawing.TITLE_HEIGHT + 2 * 64, 4 + widths[0] + 4 + widths[1] + 4, 3)
+    for row in range(2):
+        for column in range(2):
+            middle = (drawing.TITLE_HEIGHT + row * 64 + 30, 4 + column * 124 + 60)
+            assert tuple(sheet[middle]) == colours[row][column]
+    titles = sheet[: drawing.TITLE_HEIGHT]
+    assert (titles[:, :124] < 128).any() and (titles[:, 128:] < 128).any()
+
+
+@pytest.mark.parametrize(("rows", "titles"), [([[GREY]], ["a", "b"]), ([], ["a"]), ([[]], [])])
+def test_contact_sheet_refuses_uneven_rows(rows, titles):
+    with pytest.raises(ValueError, match="titles"):
+        drawing.contact_sheet(rows, titles)
+
+
+def test_curves_are_where_their_values_are():
+    series = {"low": ([0, 10], [0.0, 0.0]), "high": ([0, 10], [1.0, 1.0])}
+    chart = drawing.plot_curves(series, "AP", "epoch", size=(400, 300))
+    assert chart.shape == (300, 400, 3)
+    rows = [np.flatnonzero((chart[60:, 200] == colour).all(-1)) for colour in drawing.SERIES_COLOURS[:2]]
+    high = np.flatnonzero((chart[:60, 200] == drawing.SERIES_COLOURS[1]).all(-1))
+    assert len(rows[0]) and not len(rows[1]) and len(high), "0 at the bottom, 1 at the top"
+    assert not has_colour(chart, drawing.SERIES_COLOURS[2])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [([], []), ([3], [5.0]), ([1, 2], [0, 0]), ([0, 1, 2], [1.0, np.nan, np.inf]), ([1e6, 2e6], [-1e-9, 1e-9])],
+)
+def test_curves_of_odd_values(values):
+    chart = drawing.plot_curves({"a": values})
+    assert has_colour(chart, drawing.SERIES_COLOURS[0])
+
+
+def test_curves_refuse_what_they_cannot_draw():
+    with pytest.raises(ValueError, match="'a': 2 x values, 1 y values"):
+        drawing.plot_curves({"a": ([1, 2], [1])})
+    with pytest.raises(ValueError, match="no room"):
+        drawing.plot_curves({}, size=(60, 60))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0.013, 0.0172), (-3, 1200), (5, 5), (0, 0), (-1e-7, 2e-7)])
+def test_ticks_are_round_and_enclose_the_values(low, high):
+    ticks = drawing._ticks(np.array([low, high], float))
+    steps = np.diff(ticks)
+    assert 2 <= len(ticks) <= drawing.TICKS + 3
+    np.testing.assert_allclose(steps, steps[0], rtol=1e-6)
+    assert ticks[0] <= low + 1e-6 * steps[0] and ticks[-1] >= high - 1e-6 * steps[0]
+    assert round(steps[0] / 10 ** np.floor(np.log10(steps[0]) + 1e-9), 6) in (1, 2, 2.5, 5)
+
+
+def test_panels_stand_side_by_side():
+    image = drawing.plot_panels({"loss": {"train": ([0, 1], [1, 0])}, "AP": {"val": ([0, 1], [0, 1])}}, size=(300, 200))
+    assert image.shape == (200, 600, 3)
+    assert all(has_colour(half, drawing.SERIES_COLOURS[0]) for half in (image[:, :300], image[:, 300:]))
+
+
+def test_png_round_trip_leaves_nothing_beside_it(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (10, 12, 3)).astype(np.uint8)
+    path = tmp_path / "new" / "picture.png"
+    drawing.save_png(path, image)
+    drawing.save_png(path, image)
+    assert (cv2.imread(str(path)) == image).all()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_png_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(UserError, match=r"folder\.png"):
+        drawing.save_png(tmp_path / "folder.png", GREY)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]

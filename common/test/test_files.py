@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JSON read piece by piece is JSON read at once; a file is written whole or not at all."""
+
+import json
+
+from common import files
+from common.cli import UserError
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return tmp_path_factory.mktemp("files") / "content.json"
+
+
+@given(content=st.dictionaries(st.text(), VALUES, max_size=5), indent=st.sampled_from([None, 0, 4]))
+def test_sections_are_the_lists_of_the_file(path, content, indent):
+    path.write_text(json.dumps(content, indent=indent))
+    sections = {key: list(elements) for key, elements in files.json_sections(path)}
+    assert sections == {key: value if isinstance(value, list) else [value] for key, value in content.items()}
+    assert files.read_json(path) == content
+
+
+def test_sections_that_are_not_read_are_passed_over(path):
+    path.write_text('{"a": [1, 2, {"b": [3]}], "c": [4]}')
+    assert [key for key, _ in files.json_sections(path)] == ["a", "c"]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_file_that_is_cut_short_anywhere_is_named(path, indent):
+    text = json.dumps({"images": [{"id": 1, "name": "a b"}, {"id": 2}], "n": 3}, indent=indent)
+    for length in range(len(text)):
+        path.write_text(text[:length])
+        for read in (
+            lambda: [list(elements) for _, elements in files.json_sections(path)],
+            lambda: files.read_json(path),
+        ):
+            with pytest.raises(UserError, match=r"content\.json: cut short or damaged at line \d+, character \d+ of"):
+                read()
+
+
+@pytest.mark.parametrize("text", ['{"a": 1} x', '{"a" 1}', '{"a": [1 2]}', '{"a": 1 "b": 2}', "[1, 2]", '{"a": [1}'])
+def test_what_is_no_json_object_is_refused(path, text):
+    path.write_text(text)
+    with pytest.raises(UserError, match="damaged"):
+        _ = [list(elements) for _, elements in files.json_sections(path)]
+
+
+def test_missing_and_binary_files_are_named(path, tmp_path):
+    with pytest.raises(UserError, match=r"none\.json: No such file"):
+        files.read_json(tmp_path / "none.json")
+    path.write_bytes(b'{"a": "\xff\xfe"}')
+    with pytest.raises(UserError, match="not a JSON text"):
+        files.read_json(path)
+
+
+def test_writing_replaces_the_file_and_leaves_nothing_else(tmp_path):
+    target = tmp_path / "new folder" / "x.bin"
+    files.write_atomically(target, b"old")
+    files.write_atomically(target, b"new")
+    assert target.read_bytes() == b"new"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
+    target = tmp_path / "x.bin"
+    files.write_atomically(target, b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(UserError, match=r"cannot write .*x\.bin: No space left"):
+        files.write_atomically(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]

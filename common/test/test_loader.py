@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+import time
+
+from common.cli import UserError
+from common.loader import EpochBatches, stream
+
+import numpy as np
+import pytest
+import torch
+
+CPU = torch.device("cpu")
+
+
+class Numbers:
+    """Samples that are what the position and its randomness make them."""
+
+    def __init__(self, count: int, bad: int = -1) -> None:
+        self.count, self.bad = count, bad
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, position: tuple[int, int]) -> float:
+        epoch, index = position
+        if index == self.bad:
+            raise UserError(f"image {index}: cut short")
+        return index + float(np.random.default_rng((epoch, index)).random())
+
+
+def positions(samples: int = 23, batch: int = 4, parts: int = 1, epochs: int = 3, epoch: int = 0, step: int = 0):
+    return EpochBatches(samples, batch, parts, seed=5, epochs=epochs, epoch=epoch, step=step)
+
+
+def test_an_epoch_takes_each_sample_at_most_once_and_orders_differ() -> None:
+    batches = list(positions())
+    assert len(batches) == 3 * (23 // 4)
+    epochs = [[index for batch in batches for at, index in batch if at == epoch] for epoch in range(3)]
+    assert all(len(set(order)) == len(order) == 20 for order in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_from_any_step_on_it_is_the_rest() -> None:
+    whole = list(positions(parts=2))
+    steps = positions(parts=2).steps_per_epoch
+    for epoch, step in ((0, 1), (1, 0), (2, steps - 1)):
+        assert list(positions(parts=2, epoch=epoch, step=step)) == whole[(epoch * steps + step) * 2 :]
+
+
+def test_ranks_take_what_one_rank_takes_in_parts(monkeypatch) -> None:
+    alone = list(positions(parts=2))
+    ranks = []
+    for rank in "01":
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setenv("RANK", rank)
+        ranks.append(list(positions()))
+    assert [batch for pair in zip(*ranks, strict=True) for batch in pair] == alone
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_batches_do_not_depend_on_workers(workers: int) -> None:
+    assert list(stream(Numbers(23), positions(), list, workers, CPU)) == list(
+        stream(Numbers(23), positions(), list, 0, CPU)
+    )
+
+
+def test_the_global_random_state_is_left_alone() -> None:
+    torch.manual_seed(1)
+    state = torch.get_rng_state()
+    list(stream(Numbers(23), positions(), list, 1, CPU))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_of_a_sample_arrives_in_one_line(workers: int) -> None:
+    with pytest.raises(UserError) as caught:
+        list(stream(Numbers(23, bad=7), positions(), list, workers, CPU))
+    assert str(caught.value) == "image 7: cut short"
+
+
+class Slow(Numbers):
+    def __getitem__(self, position: tuple[int, int]) -> float:
+        time.sleep(0.01)
+        return super().__getitem__(position)
+
+
+def test_the_next_epoch_is_read_while_this_one_still_runs() -> None:
+    batches = stream(Slow(8), positions(samples=8, batch=4, epochs=4), list, 1, CPU)
+    next(batches)
+    next(batches)
+    time.sleep(0.5)  # the last step of an epoch takes long
+    began = time.perf_counter()
+    next(batches)
+    assert time.perf_counter() - began < 0.03  # a batch takes 0.04 s to make: it was made ahead

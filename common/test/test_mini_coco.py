@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The drawn data set is what a COCO data set is, holds every special case, and its joints are where it says."""
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from common import mini_coco, mini_scenes
+from common.cli import UserError
+from common.skeleton import COCO
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import coco as coco_file
+from pycocotools import mask as masks
+
+# pycocotools' compiled part has not learnt a word of numpy 2.4 yet.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+SPLITS = mini_coco.SPLITS
+ONE_ROUND = len(mini_scenes.SCENES)
+
+
+def annotation_file(folder: Path, split: str) -> Path:
+    return folder / "annotations" / f"person_keypoints_{split}.json"
+
+
+def load(folder: Path, split: str) -> coco_file.COCO:
+    with contextlib.redirect_stdout(io.StringIO()):
+        return coco_file.COCO(annotation_file(folder, split))
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> Path:
+    return mini_coco.write(tmp_path_factory.mktemp("drawn"), ONE_ROUND, ONE_ROUND)
+
+
+@pytest.fixture(scope="module", params=SPLITS)
+def split(request, drawn) -> tuple[Path, coco_file.COCO]:
+    return drawn / request.param, load(drawn, request.param)
+
+
+def people_of(data: coco_file.COCO) -> list[dict]:
+    return [a for a in data.dataset["annotations"] if not a["iscrowd"]]
+
+
+def joints(annotation: dict) -> np.ndarray:
+    return np.array(annotation["keypoints"]).reshape(-1, 3)
+
+
+def test_files_are_as_in_coco(split):
+    folder, data = split
+    assert set(data.dataset) == {"info", "licenses", "images", "annotations", "categories"}
+    assert len(data.imgs) == ONE_ROUND
+    for image in data.imgs.values():
+        assert image["file_name"] == f"{image['id']:012d}.jpg"
+        assert cv2.imread(str(folder / image["file_name"])).shape == (image["height"], image["width"], 3)
+    (person,) = data.dataset["categories"]
+    assert (person["id"], person["name"], tuple(person["keypoints"])) == (1, "person", COCO.keypoints)
+    named = [(person["keypoints"][a - 1], person["keypoints"][b - 1]) for a, b in person["skeleton"]]
+    assert tuple(named) == COCO.limbs
+    ids = [annotation["id"] for annotation in data.dataset["annotations"]]
+    assert len(set(ids)) == len(ids)
+    assert all(a["category_id"] == 1 and a["image_id"] in data.imgs for a in data.dataset["annotations"])
+
+
+def test_every_special_case_is_in_both_splits(split):
+    _, data = split
+    people = people_of(data)
+    visibility = np.concatenate([joints(a)[:, 2] for a in people if a["num_keypoints"]])
+    assert {0, 1, 2} == set(visibility)
+    assert [a for a in data.dataset["annotations"] if a["iscrowd"]]
+    assert [a for a in people if a["num_keypoints"] == 0], "a person too small for joints"
+    assert [image for image in data.imgs if not data.getAnnIds(image)], "an image of nobody"
+    assert len([image for image in data.imgs if len(data.getAnnIds(image)) == 1]) >= 3
+    assert {a["area"] > 32**2 for a in people} == {True, False}, "small and medium people"
+    partly_outside = [a for a in people if a["num_keypoints"] and (joints(a)[:, 2] == 0).any()]
+    assert partly_outside
+    for annotation in partly_outside:
+        image, (x, y, w, h) = data.imgs[annotation["image_id"]], annotation["bbox"]
+        assert x == 0 or y == 0 or x + w == image["width"] or y + h == image["height"]
+
+
+def test_joints_lie_in_their_person(split):
+    _, data = split
+    for annotation in people_of(data):
+        points, image = joints(annotation), data.imgs[annotation["image_id"]]
+        assert annotation["num_keypoints"] == (points[:, 2] > 0).sum()
+        assert not points[points[:, 2] == 0].any()
+        labelled = points[points[:, 2] > 0]
+        assert (labelled[:, :2] >= 0).all() and (labelled[:, :2] < (image["width"], image["height"])).all()
+        silhouette = cv2.dilate(data.annToMask(annotation), np.ones((3, 3), np.uint8))
+        for x, y, flag in labelled:
+            assert flag == 1 or silhouette[y, x], (annotation["id"], x, y)
+
+
+def test_seen_joints_are_on_their_blobs(split):
+    """Knees and elbows are white, ankles and wrists dark: a joint that is pixels off is not."""
+    folder, data = split
+    checked = 0
+    for annotation in people_of(data):
+        image = cv2.imread(str(folder / data.imgs[annotation["image_id"]]["file_name"]))
+        for name, (x, y, flag) in zip(COCO.keypoints, joints(annotation), strict=True):
+            joint = name.partition("_")[2]
+            if flag == 2 and annotation["area"] > 2 * 32**2 and joint in ("elbow", "knee", "wrist", "ankle"):
+                assert image[y, x].min() > 190 if joint in ("elbow", "knee") else image[y, x].max() < 90, (name, x, y)
+                checked += 1
+    assert checked > 100
+
+
+def test_the_right_side_is_warm_and_the_left_is_cold(split):
+    """Blue over red in the middle of left shins and upper arms, red over blue in that of right ones."""
+    folder, data = split
+    agree = []
+    for annotation in people_of(data):
+        image = cv2.imread(str(folder / data.imgs[annotation["image_id"]]["file_name"])).astype(int)
+        point = dict(zip(COCO.keypoints, joints(annotation), strict=True))
+        for side, warmth in (("left", -1), ("right", 1)):
+            for start, end in (("knee", "ankle"), ("shoulder", "elbow")):
+                a, b = point[f"{side}_{start}"], point[f"{side}_{end}"]
+                if a[2] == b[2] == 2 and annotation["area"] > 32**2:
+                    blue, _, red = image[(a[1] + b[1]) // 2, (a[0] + b[0]) // 2]
+                    agree.append(warmth * (red - blue) > 20)
+    assert len(agree) > 60 and np.mean(agree) > 0.95
+
+
+def test_hidden_joints_are_not_on_top(split):
+    """Another's silhouette, a thing, or one's own other limb is at a joint of v=1: some of each."""
+    _, data = split
+    hidden_by_others = 0
+    for annotation in people_of(data):
+        silhouette = data.annToMask(annotation)
+        hidden = joints(annotation)[joints(annotation)[:, 2] == 1]
+        hidden_by_others += sum(not silhouette[y, x] for x, y, _ in hidden)
+    assert hidden_by_others >= 4
+
+
+def test_areas_boxes_and_polygons_agree(split):
+    _, data = split
+    for annotation in people_of(data):
+        mask = data.annToMask(annotation)
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        box = (columns[0], rows[0], columns[-1] + 1 - columns[0], rows[-1] + 1 - rows[0])
+        np.testing.assert_allclose(annotation["bbox"], box, atol=1.01)
+        # A contour fills holes, such as between arm and body, which the area leaves out.
+        assert 0.97 * annotation["area"] <= mask.sum() <= 1.35 * annotation["area"]
+        assert all(len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in annotation["segmentation"])
+
+
+def test_crowd_run_lengths_are_its_mask(split):
+    _, data = split
+    crowds = [a for a in data.dataset["annotations"] if a["iscrowd"]]
+    for annotation in crowds:
+        image, runs = data.imgs[annotation["image_id"]], annotation["segmentation"]
+        assert runs["size"] == [image["height"], image["width"]] and sum(runs["counts"]) == np.prod(runs["size"])
+        mask = data.annToMask(annotation)
+        assert mask.sum() == annotation["area"] > mini_scenes.MIN_CROWD_AREA
+        x, y, w, h = (int(value) for value in annotation["bbox"])
+        assert mask[y : y + h, x : x + w].sum() == annotation["area"]
+        assert annotation["num_keypoints"] == 0 and not any(annotation["keypoints"])
+
+
+@pytest.mark.parametrize("corner", [False, True])
+def test_run_lengths_are_those_of_pycocotools(corner):
+    mask = np.random.default_rng(0).random((7, 9)) < 0.5
+    mask[0, 0] = mask[-1, -1] = corner
+    runs = mini_coco.run_lengths(mask)
+    packed = masks.frPyObjects(runs, *mask.shape)
+    np.testing.assert_array_equal(masks.decode(packed), mask)
+    assert packed["counts"] == masks.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
+
+
+def test_a_seed_draws_the_same_again(tmp_path):
+    def contents(name: str, seed: int) -> dict[str, bytes]:
+        folder = mini_coco.write(tmp_path / name, 3, 2, seed)
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*")}
+
+    first = contents("first", 1)
+    assert len(first) == 3 + 2 + 2
+    assert contents("again", 1) == first
+    other = contents("other", 2)
+    assert all(other[name] != content for name, content in first.items())
+
+
+def test_chosen_keypoints_in_the_same_pictures(tmp_path, drawn):
+    names = ("nose", "left_wrist", "right_wrist", "left_ankle", "right_ankle")
+    folder = mini_coco.write(tmp_path, 4, 2, keypoints=names)
+    index = [COCO.keypoints.index(name) for name in names]
+    few, all_of_them = load(folder, SPLITS[0]), load(drawn, SPLITS[0])
+    assert few.dataset["categories"][0]["keypoints"] == list(names)
+    assert few.dataset["categories"][0]["skeleton"] == []
+    for annotation in few.dataset["annotations"]:
+        np.testing.assert_array_equal(joints(annotation), joints(all_of_them.anns[annotation["id"]])[index])
+        assert annotation["num_keypoints"] == (joints(annotation)[:, 2] > 0).sum()
+    for image in few.imgs.values():
+        name = f"{SPLITS[0]}/{image['file_name']}"
+        assert (folder / name).read_bytes() == (drawn / name).read_bytes()
+
+
+@pytest.mark.parametrize("names", [(), ("nose", "tail")])
+def test_unknown_keypoints_are_refused(tmp_path, names):
+    with pytest.raises(UserError, match=r"choose from nose"):
+        mini_coco.write(tmp_path, 1, 1, keypoints=names)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=str(tmp_path / "file")):
+        mini_coco.write(tmp_path / "file", 1, 1)
+
+
+def test_two_may_ensure_at_once_and_a_third_finds_it(tmp_path):
+    folder = tmp_path / "cache" / "mini"
+    sizes = (40, 10)
+    code = f"mini_coco.NUM_TRAIN, mini_coco.NUM_VAL = {sizes}; print(mini_coco.ensure({str(folder)!r}))"
+    command = [sys.executable, "-c", f"from common import mini_coco; {code}"]
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda _: subprocess.run(command, capture_output=True, text=True), range(2)))
+    assert [(a.returncode, a.stdout.strip(), a.stderr) for a in answers] == [(0, str(folder), "")] * 2
+    assert list(folder.parent.iterdir()) == [folder], "nothing half done is left"
+    counts = [len(json.loads(annotation_file(folder, split).read_text())["images"]) for split in SPLITS]
+    assert counts == list(sizes)
+    before = annotation_file(folder, SPLITS[0]).stat().st_mtime_ns
+    assert mini_coco.ensure(folder) == folder
+    assert annotation_file(folder, SPLITS[0]).stat().st_mtime_ns == before
+
+
+def test_ensure_keeps_its_hands_off_other_folders(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="name another folder"):
+        mini_coco.ensure(tmp_path / "mine")
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "thesis.txt"]
+
+
+def test_resolve(tmp_path, drawn, monkeypatch):
+    monkeypatch.setattr(mini_coco, "_cache_folder", lambda: drawn)
+    assert mini_coco.resolve("mini") == drawn
+    assert mini_coco.resolve(str(tmp_path)) == tmp_path
+
+
+def test_the_cache_moves_where_it_can_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(mini_coco, "ROOT", tmp_path)
+    name = f"mini_coco-{mini_coco.content_version()}"
+    assert mini_coco._cache_folder() == tmp_path / ".cache" / name
+    monkeypatch.setattr(mini_coco, "ROOT", tmp_path / "absent")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert mini_coco._cache_folder().parent == tmp_path
+    assert mini_coco._cache_folder().name.startswith(name)
+
+
+def test_the_command(tmp_path, capsys):
+    mini_coco.main([str(tmp_path / "new"), "--num_train", "2", "--num_val", "1", "--seed", "5"])
+    assert len(list((tmp_path / "new" / "train2017").iterdir())) == 2
+    assert "2 + 1 images" in capsys.readouterr().out
+    with pytest.raises(UserError, match="--num_val"):
+        mini_coco.main([str(tmp_path), "--num_val", "-1"])

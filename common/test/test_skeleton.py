@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+from common import skeleton
+from common.skeleton import BUILT_IN, COCO, OPENPOSE, Skeleton, SkeletonError
+
+import numpy as np
+import pytest
+
+FIVE = """
+keypoints: [nose, left_wrist, right_wrist, left_ankle, right_ankle]
+sigmas: [0.026, 0.062, 0.062, 0.089, 0.089]
+flip_pairs: [[left_wrist, right_wrist], [left_ankle, right_ankle]]
+derived: {waist: [left_wrist, right_wrist]}
+limbs: [[nose, waist], [waist, left_ankle], [waist, right_ankle], [left_ankle, right_ankle]]
+"""
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_mirroring_twice_is_nothing_and_names_change_sides(name: str) -> None:
+    built_in = BUILT_IN[name]
+    for flip, names in ((built_in.keypoint_flip, built_in.keypoints), (built_in.point_flip, built_in.points)):
+        assert (flip[flip] == np.arange(len(names))).all()
+        mirrored = [names[index].replace("left", "?").replace("right", "left").replace("?", "right") for index in flip]
+        assert tuple(mirrored) == names
+
+
+def test_points_and_keypoints_name_each_other() -> None:
+    for point, keypoint in enumerate(OPENPOSE.keypoint_of_point):
+        if keypoint >= 0:
+            assert OPENPOSE.points[point] == OPENPOSE.keypoints[keypoint]
+            assert OPENPOSE.point_of_keypoint[keypoint] == point
+        else:
+            assert OPENPOSE.points[point] == "neck"
+
+
+def test_published_orders() -> None:
+    """Spec A3 and A7: order of the points, the limbs of training, the order of decoding."""
+    assert OPENPOSE.points.index("neck") == 1
+    assert [OPENPOSE.keypoint_of_point[0], *OPENPOSE.keypoint_of_point[2:]] == [
+        0, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3,
+    ]  # fmt: skip
+    assert OPENPOSE.limb_points[list(OPENPOSE.assembly)].tolist() == [
+        [1, 2], [1, 5], [2, 3], [3, 4], [5, 6], [6, 7], [1, 8], [8, 9], [9, 10], [1, 11], [11, 12], [12, 13], [1, 0],
+        [0, 14], [14, 16], [0, 15], [15, 17], [2, 16], [5, 17],
+    ]  # fmt: skip
+
+
+def test_shoulder_to_ear_closes_a_loop() -> None:
+    closing = {OPENPOSE.limbs[limb] for limb in OPENPOSE.closing_limbs}
+    assert closing == {("right_shoulder", "right_ear"), ("left_shoulder", "left_ear")}
+
+
+def test_own_skeleton_from_a_file(tmp_path) -> None:
+    path = tmp_path / "five.yaml"
+    path.write_text(FIVE)
+    own = skeleton.load(path)
+    assert own.points == (*own.keypoints, "waist")
+    assert (own.num_heatmaps, own.num_fields) == (own.num_points + 1, 2 * len(own.limbs))
+    assert own.closing_limbs == {3}
+    assert own.drawn_limb_keypoints.tolist() == [[3, 4]]
+    assert skeleton.load("coco") is COCO
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("limbs: [[nose, tail]]", "tail"),
+        ("sigmas: [0.1]", "1 sigmas, 5 keypoints"),
+        ("flip_pairs: [[left_wrist, right_wrist], [left_wrist, nose]]", "two pairs"),
+        ("derived: {nose: [left_wrist]}", "name of a keypoint"),
+        ("assembly: [0, 0, 1, 2]", "each limb once"),
+        ("colour: red", "colour"),
+        ("limbs: [nose", "flow sequence"),
+    ],
+)
+def test_a_wrong_file_is_named_with_its_fault(tmp_path, change: str, complaint: str) -> None:
+    path = tmp_path / "mine.yaml"
+    key = change.split(":")[0]
+    path.write_text("\n".join(line for line in FIVE.splitlines() if not line.startswith(f"{key}:")) + f"\n{change}\n")
+    with pytest.raises(SkeletonError, match=complaint) as caught:
+        skeleton.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_unknown_name_lists_the_known() -> None:
+    with pytest.raises(SkeletonError, match="openpose"):
+        skeleton.load("openpos")
+
+
+def test_points_default_to_keypoints() -> None:
+    assert Skeleton("two", ("a", "b"), (0.1, 0.1), ()).points == ("a", "b")

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop on a network of three layers: what it must keep, whatever the model."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import common.cli
+import common.device
+from common.checkpoint import BEST, Store, read
+from common.loader import EpochBatches, stream
+from common.log import Log
+from common.training import INTERRUPTED_EXIT_CODE, NonFiniteLoss, Plan, Trainee, fit
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+CPU = torch.device("cpu")
+SAMPLES, BATCH, EPOCHS = 12, 2, 3
+
+
+class Points:
+    def __len__(self) -> int:
+        return SAMPLES
+
+    def __getitem__(self, position: tuple[int, int]) -> np.ndarray:
+        return np.random.default_rng(position).standard_normal((3, 8, 8)).astype(np.float32)
+
+
+def collate(samples: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(samples))
+
+
+def network() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.3), nn.Conv2d(4, 1, 3))
+
+
+def losses(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+    maps = model(batch)
+    return {"square": maps.square().mean(), "bound": (maps - 1).abs().mean()}
+
+
+class Run:
+    """One training run in a folder; the same again goes on where it stopped."""
+
+    def __init__(self, folder: Path, **changes) -> None:
+        self.folder, self.changes = folder, changes
+        self.parts = changes.pop("parts", 1)
+        self.ema = changes.pop("ema", 0.0)
+
+    def __call__(self, forward=losses, evaluate=None, epochs: int = EPOCHS, optimizer=torch.optim.Adam) -> Trainee:
+        model, store = network(), Store(self.folder, 2)
+        trainee = Trainee(
+            model, optimizer(model.parameters(), lr=0.05), common.device.scaler(CPU, None, "16"), self.ema
+        )
+        common.device.seed_all(1)
+        with Log(self.folder / "metrics.jsonl", self.folder) as log:
+            steps = SAMPLES // (BATCH * self.parts)
+            plan = Plan(epochs, steps, BATCH * self.parts, self.parts, log_every=1, **self.changes)
+            if content := store.newest(log.line):
+                trainee.restore(content, CPU, plan)
+            positions = EpochBatches(SAMPLES, BATCH, self.parts, 0, epochs, trainee.epoch, trainee.step)
+            assert positions.steps_per_epoch == steps
+            batches = stream(Points(), positions, collate, 0, CPU)
+            fit(trainee, batches, forward, lambda epoch: 0.5**epoch, plan, CPU, None, store, log, evaluate)
+        return trainee
+
+    def records(self, event: str) -> list[dict]:
+        lines = (self.folder / "metrics.jsonl").read_text().splitlines()
+        return [record for line in lines if (record := json.loads(line))["event"] == event]
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("at", [(0, 1), (1, 5), (2, 0)])
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_interrupted_and_resumed_is_bit_equal_to_undisturbed(tmp_path: Path, at: tuple[int, int], ema: float) -> None:
+    whole = Run(tmp_path / "whole", ema=ema)()
+    calls = []
+
+    def interrupted(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+        calls.append(1)
+        if len(calls) == at[0] * (SAMPLES // BATCH) + at[1] + 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return losses(model, batch)
+
+    with pytest.raises(SystemExit) as caught:
+        Run(tmp_path / "cut", ema=ema)(interrupted)
+    assert caught.value.code == INTERRUPTED_EXIT_CODE
+    resumed = Run(tmp_path / "cut", ema=ema)()
+    assert same(whole.model, resumed.model) and same(whole.best_model, resumed.best_model)
+    assert not same(whole.model, network())
+    assert [(r["epoch"], r["step"], r["losses"]) for r in Run(tmp_path / "cut").records("step")] == [
+        (r["epoch"], r["step"], r["losses"]) for r in Run(tmp_path / "whole").records("step")
+    ]
+
+
+def test_saves_within_an_epoch_change_nothing(tmp_path: Path) -> None:
+    assert same(Run(tmp_path / "a")().model, Run(tmp_path / "b", save_every=2)().model)
+
+
+def test_a_batch_in_parts_is_the_batch(tmp_path: Path) -> None:
+    """Without normalisation over the batch, two halves accumulated are the whole."""
+
+    def plain(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+        return {"square": nn.functional.conv2d(batch, model[0].weight, model[0].bias).square().mean()}
+
+    def descent(parameters, lr):
+        return torch.optim.SGD(parameters, lr=lr)
+
+    whole = Run(tmp_path / "whole")
+    global BATCH
+    halves = Run(tmp_path / "halves", parts=2)(plain, optimizer=descent)
+    before, BATCH = BATCH, 4
+    try:
+        once = whole(plain, optimizer=descent)
+    finally:
+        BATCH = before
+    assert torch.allclose(halves.model[0].weight, once.model[0].weight, atol=1e-6)
+
+
+def test_the_learning_rate_of_an_epoch(tmp_path: Path) -> None:
+    Run(tmp_path)()
+    run = Run(tmp_path)
+    assert {record["epoch"]: record["learning_rate"] for record in run.records("step")} == {
+        0: 0.05, 1: 0.025, 2: 0.0125,
+    }  # fmt: skip
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_step_and_term(tmp_path: Path) -> None:
+    calls = []
+
+    def explodes(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+        calls.append(1)
+        found = losses(model, batch)
+        return {**found, "bound": found["bound"] * (torch.inf if len(calls) == 9 else 1)}
+
+    with pytest.raises(NonFiniteLoss, match=r"loss bound is not finite at epoch 1, step 2"):
+        Run(tmp_path)(explodes)
+    saved = Store(tmp_path, 1).newest(print)
+    assert saved is not None and saved["epoch"] == 1
+    assert all(torch.isfinite(value).all() for value in saved["state_dict"].values())
+
+
+def test_gradients_are_clipped(tmp_path: Path) -> None:
+    def descent(parameters, lr):
+        return torch.optim.SGD(parameters, lr=1.0)
+
+    def large(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+        return {"large": 1e4 * losses(model, batch)["square"]}
+
+    start = torch.cat([p.flatten() for p in network().parameters()])
+    model, plan = network(), Plan(1, 1, BATCH, clip_norm=0.5)
+    trainee = Trainee(model, descent(model.parameters(), 1.0), common.device.scaler(CPU, None, "16"))
+    batches = stream(Points(), EpochBatches(2, BATCH, 1, 0, 1), collate, 0, CPU)
+    with Log(tmp_path / "metrics.jsonl", tmp_path) as log:
+        fit(trainee, batches, large, lambda epoch: 1.0, plan, CPU, None, Store(tmp_path, 1), log)
+    moved = torch.cat([p.detach().flatten() for p in model.parameters()]) - start
+    assert moved.norm().item() == pytest.approx(0.5, rel=1e-3)
+
+
+def test_the_best_is_kept_even_if_it_is_zero(tmp_path: Path) -> None:
+    aps = iter([0.0, 0.4, 0.3])
+    trainee = Run(tmp_path, evaluate_every=1)(evaluate=lambda model: {"AP": next(aps)})
+    assert trainee.ap == 0.4
+    assert read(tmp_path / BEST)["epoch"] == 2
+    assert [record["metrics"]["AP"] for record in Run(tmp_path).records("evaluate")] == [0.0, 0.4, 0.3]
+
+
+def test_another_batch_size_does_not_resume(tmp_path: Path) -> None:
+    Run(tmp_path)(epochs=1)
+    with pytest.raises(common.cli.UserError, match="had 2 images_per_step, this one has 4.*--resume=no"):
+        Run(tmp_path, parts=2)()
+
+
+def test_throughput_leaves_warm_up_and_pauses_out(tmp_path: Path) -> None:
+    import time
+
+    Run(tmp_path, evaluate_every=1, warm_up_steps=2)(
+        lambda model, batch: (time.sleep(0.02), losses(model, batch))[1],
+        evaluate=lambda model: (time.sleep(0.3), {"AP": 0.1})[1],
+    )
+    end = Run(tmp_path).records("end")[-1]
+    assert 0.02 < end["step_s"] < 0.1 and not end["includes_warm_up"]
+    assert end["images_per_s"] == pytest.approx(BATCH / end["step_s"])
+    assert end["data_s"] < end["step_s"]

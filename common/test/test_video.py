@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+import itertools
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+
+from common.cli import UserError
+from common.video import open_source, read_ahead, read_picture
+from common.video_out import FilmWriter, PictureWriter, Window, output_folder
+
+import cv2
+import numpy as np
+import pytest
+
+RATE_HZ = 25.0
+
+
+def grey(level: int, height: int = 48, width: int = 64) -> np.ndarray:
+    return np.full((height, width, 3), level, np.uint8)
+
+
+def write_film(path: Path, levels, height: int = 48, width: int = 64) -> Path:
+    with FilmWriter(path, RATE_HZ) as film:
+        for level in levels:
+            film.write(grey(level, height, width))
+    return path
+
+
+def levels_of(path: Path) -> list[int]:
+    return [round(float(frame.image.mean())) for frame in open_source(path).frames()]
+
+
+def reading_threads() -> int:
+    return sum(thread.name == "read ahead" for thread in threading.enumerate())
+
+
+def exif_turned(picture: bytes, orientation: int) -> bytes:
+    """The JPEG with an EXIF segment that holds only an orientation (TIFF, big endian, one entry)."""
+    entry = b"\x01\x12\x00\x03\x00\x00\x00\x01" + orientation.to_bytes(2, "big") + b"\x00\x00"
+    body = b"Exif\x00\x00MM\x00\x2a\x00\x00\x00\x08\x00\x01" + entry + b"\x00\x00\x00\x00"
+    return picture[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + picture[2:]
+
+
+def jpeg(image: np.ndarray) -> bytes:
+    return cv2.imencode(".jpg", image)[1].tobytes()
+
+
+def noise(height: int = 60, width: int = 40) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def test_film_comes_back_frame_by_frame(tmp_path):
+    path = write_film(tmp_path / "film.mp4", range(0, 240, 20))
+    source = open_source(str(path))
+    frames = list(source.frames())
+    assert source.moves and not source.live and source.rate_hz == RATE_HZ
+    assert [frame.index for frame in frames] == list(range(12))
+    assert {frame.name for frame in frames} == {str(path)}
+    np.testing.assert_allclose([frame.time_s for frame in frames], np.arange(12) / RATE_HZ, atol=1e-6)
+    np.testing.assert_allclose([frame.image.mean() for frame in frames], np.arange(0, 240, 20), atol=5)
+    assert frames[0].image.shape == (48, 64, 3) and frames[0].image.dtype == np.uint8
+
+
+@pytest.mark.parametrize("rate_hz", [5.0, 12.345678, 23.976, 30000 / 1001, 59.94, 119.88, 240.0])
+def test_films_of_any_rate_can_be_written(tmp_path, rate_hz):
+    with FilmWriter(tmp_path / "film.mp4", rate_hz) as film:
+        for _ in range(3):
+            film.write(grey(0))
+    assert open_source(tmp_path / "film.mp4").rate_hz == pytest.approx(rate_hz, rel=2e-3)
+
+
+def test_film_of_odd_size_loses_one_row_and_column(tmp_path):
+    path = write_film(tmp_path / "film.mp4", [50], height=49, width=65)
+    assert next(open_source(path).frames()).image.shape == (48, 64, 3)
+
+
+def test_cut_film_is_a_clear_error(tmp_path):
+    path = write_film(tmp_path / "film.mp4", range(20))
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(UserError, match="film.mp4.*convert"):
+        open_source(path)
+
+
+def test_film_that_ends_early_is_noted(tmp_path, caplog):
+    path = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), RATE_HZ, (64, 48))
+    for _ in range(40):
+        writer.write(noise(48, 64))
+    writer.release()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with caplog.at_level(logging.WARNING):
+        count = len(list(open_source(path).frames()))
+    assert 0 < count < 40 and "damaged" in caplog.text
+
+
+def test_text_is_neither_picture_nor_film(tmp_path, capfd):
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(UserError, match="notes.txt.*neither"):
+        open_source(tmp_path / "notes.txt")
+    assert capfd.readouterr().err == ""
+
+
+def test_missing_source_and_missing_camera_name_themselves(tmp_path, capfd):
+    with pytest.raises(UserError, match="nothing.mp4: no such file"):
+        open_source(tmp_path / "nothing.mp4")
+    with pytest.raises(UserError, match="camera 97: cannot be opened"):
+        next(open_source("97").frames())
+    assert capfd.readouterr().err == ""
+
+
+def test_folder_is_sorted_and_other_files_are_noted(tmp_path, caplog):
+    for name in ("b.png", "a.JPG", "c.bmp"):
+        cv2.imwrite(str(tmp_path / name), grey(90))
+    (tmp_path / "readme.txt").write_text("not a picture")
+    with caplog.at_level(logging.WARNING):
+        source = open_source(tmp_path)
+    assert [Path(frame.name).name for frame in source.frames()] == ["a.JPG", "b.png", "c.bmp"]
+    assert not source.moves
+    assert "left out 1 other" in caplog.text and "readme.txt" in caplog.text
+
+
+def test_folder_without_pictures_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="no pictures"):
+        open_source(tmp_path)
+
+
+def test_cut_jpeg_is_an_error_or_skipped_and_counted(tmp_path, caplog):
+    whole, cut, missing = tmp_path / "whole.jpg", tmp_path / "cut.jpg", tmp_path / "missing.jpg"
+    whole.write_bytes(jpeg(noise()))
+    cut.write_bytes(jpeg(noise())[:-400])
+    with pytest.raises(UserError, match="cut.jpg.*--on_bad_image=skip"):
+        list(open_source([cut, whole]).frames())
+    source = open_source([missing, cut, whole], on_bad="skip")
+    with caplog.at_level(logging.WARNING):
+        frames = list(source.frames())
+    assert [(frame.name, frame.index) for frame in frames] == [(str(whole), 2)]
+    assert source.bad == [str(missing), str(cut)]
+    assert "cut.jpg" in caplog.text
+
+
+def test_cut_jpeg_with_whole_preview_is_found(tmp_path):
+    """The end marker of the preview in the header is not the picture's."""
+    preview = b"\xff\xe2" + (len(jpeg(noise(8, 8))) + 2).to_bytes(2, "big") + jpeg(noise(8, 8))
+    whole = jpeg(noise())
+    with_preview = whole[:2] + b"\xff" + preview + whole[2:]  # FF before a marker is filler
+    (tmp_path / "whole.jpg").write_bytes(with_preview + b"bytes behind the end")
+    (tmp_path / "cut.jpg").write_bytes(with_preview[:-400])
+    assert read_picture(tmp_path / "whole.jpg").shape == (60, 40, 3)
+    with pytest.raises(UserError, match="damaged"):
+        read_picture(tmp_path / "cut.jpg")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8", b"\xff\xd8\xff", b"not a picture", b"\x89PNG\r\n\x1a\n"])
+def test_rubbish_is_no_picture(tmp_path, content):
+    (tmp_path / "rubbish.jpg").write_bytes(content)
+    with pytest.raises(UserError, match="rubbish.jpg"):
+        read_picture(tmp_path / "rubbish.jpg")
+
+
+def test_nothing_but_bad_pictures_is_an_error_even_when_skipping(tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match="none of 1 pictures"):
+        list(open_source(tmp_path, on_bad="skip").frames())
+
+
+def test_huge_picture_is_refused(tmp_path):
+    cv2.imwrite(str(tmp_path / "bomb.png"), np.zeros((7200, 7200), np.uint8))
+    with pytest.raises(UserError, match="bomb.png.*too large"):
+        read_picture(tmp_path / "bomb.png")
+
+
+def test_pictures_are_turned_upright(tmp_path):
+    image = np.kron(np.arange(0, 240, 40, np.uint8).reshape(2, 3), np.ones((16, 16), np.uint8))
+    image = np.dstack([image] * 3)
+    path = tmp_path / "turned.jpg"
+    path.write_bytes(exif_turned(jpeg(image), orientation=6))  # to be turned clockwise
+    upright = read_picture(path)
+    assert upright.shape == (48, 32, 3)
+    np.testing.assert_allclose(upright.astype(float), np.rot90(image, -1), atol=3)
+
+
+def test_grey_and_transparent_pictures_have_three_channels(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((5, 6), np.uint8))
+    cv2.imwrite(str(tmp_path / "b.png"), np.zeros((5, 6, 4), np.uint16))
+    assert all(f.image.shape == (5, 6, 3) and f.image.dtype == np.uint8 for f in open_source(tmp_path).frames())
+
+
+def test_real_jpegs_are_not_taken_for_cut_ones(shared):
+    source = open_source(shared / "data/coco-mini/val2017")
+    assert len(list(source.frames())) == len(source.pictures) > 50
+
+
+def test_reader_is_never_far_ahead_of_an_endless_source():
+    made = itertools.count()
+    ahead = []
+    frames = read_ahead((number for number in made), depth=2)
+    for used, frame in zip(range(1, 3001), frames, strict=False):
+        assert frame == used - 1
+        if used % 500 == 0:
+            time.sleep(0.05)  # time enough to run away
+            ahead.append(int(repr(made)[6:-1]) - used)
+    frames.close()
+    assert max(ahead) == 3  # two wait, one is in the hand of the thread
+    assert reading_threads() == 0
+
+
+def test_memory_is_constant_over_a_long_film(tmp_path):
+    path = write_film(tmp_path / "film.mp4", (n % 250 for n in range(3000)), height=96, width=128)
+    sizes = []
+    for frame in open_source(path).frames():  # 36 kB a frame: 110 MB, were they kept
+        if frame.index in (500, 2999):
+            sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+    assert sizes[1] - sizes[0] < 8e6
+
+
+def test_thread_ends_when_the_consumer_stops(tmp_path):
+    path = write_film(tmp_path / "film.mp4", range(100))
+    frames = open_source(path).frames()
+    next(frames)
+    assert reading_threads() == 1
+    frames.close()
+    assert reading_threads() == 0
+
+
+def test_error_comes_behind_the_items_before_it():
+    def items():
+        yield 1
+        yield 2
+        raise UserError("broken")
+
+    frames = read_ahead(items())
+    assert [next(frames), next(frames)] == [1, 2]
+    with pytest.raises(UserError, match="broken"):
+        next(frames)
+
+
+def test_slow_consumer_of_a_camera_sees_the_present():
+    def camera():
+        for number in range(60):
+            time.sleep(0.005)
+            yield number
+
+    seen = []
+    for number in read_ahead(camera(), newest=True):
+        seen.append(number)
+        time.sleep(0.05)
+    assert seen == sorted(seen) and seen[-1] == 59
+    assert len(seen) < 20  # in 0.3 s of camera at 20 a second, and the two that wait
+
+
+def test_film_is_playable_after_an_error(tmp_path):
+    path = tmp_path / "film.mp4"
+    with pytest.raises(KeyboardInterrupt), FilmWriter(path, RATE_HZ) as film:
+        film.write(grey(0))
+        film.write(grey(100))
+        raise KeyboardInterrupt
+    assert len(levels_of(path)) == 2
+
+
+def test_film_without_frames_leaves_no_file(tmp_path):
+    with FilmWriter(tmp_path / "film.mp4", RATE_HZ):
+        pass
+    assert not (tmp_path / "film.mp4").exists()
+
+
+def test_film_keeps_the_time_of_slow_frames(tmp_path):
+    with FilmWriter(tmp_path / "film.mp4", 10.0) as film:
+        for level, time_s in ((0, 0.0), (100, 0.1), (200, 0.5), (0, 0.51)):
+            film.write(grey(level), time_s)
+    np.testing.assert_allclose(levels_of(tmp_path / "film.mp4"), [0, 100, 100, 100, 100, 200, 0], atol=8)
+
+
+def test_film_refuses_another_size_and_a_bad_folder(tmp_path):
+    with FilmWriter(tmp_path / "film.mp4", RATE_HZ) as film:
+        film.write(grey(0))
+        with pytest.raises(ValueError, match="48, 64"):
+            film.write(grey(0, 20, 20))
+    with pytest.raises(UserError, match="nowhere"), FilmWriter(tmp_path / "nowhere/film.mp4", RATE_HZ) as film:
+        film.write(grey(0))
+
+
+def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path):
+    writer = PictureWriter(tmp_path)
+    written = [writer.write(grey(level), name) for level, name in ((10, "a/x.png"), (20, "b/x.png"), (30, "x.tif"))]
+    assert [path.name for path in written] == ["x.png", "x_2.png", "x.jpg"]
+    assert [round(float(read_picture(path).mean())) for path in written] == [10, 20, 30]
+    with pytest.raises(UserError, match="y.png: cannot be written"):
+        PictureWriter(tmp_path / "nowhere").write(grey(0), "y.png")
+
+
+def test_source_is_not_overwritten(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), grey(1))
+    with pytest.raises(UserError, match="--output_dir"):
+        output_folder(tmp_path / "x" / "..", open_source(tmp_path))
+    with pytest.raises(UserError, match="no folder can be made"):
+        output_folder(tmp_path / "a.png" / "out", open_source(tmp_path))
+    assert output_folder(tmp_path / "out" / "deep", open_source(tmp_path)).is_dir()
+
+
+def test_window_without_a_screen_is_one_clear_error(monkeypatch):
+    for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(UserError, match="--show: .*leave --show out"):
+        Window("demo")

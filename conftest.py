@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every test may ask for."""
+
+from pathlib import Path
+
+import common  # noqa: F401  sets its switches before torch and OpenCV are imported
+from common import mini_coco
+
+import pytest
+
+ROOT = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Golden outputs of the originals and real images, beside the project; users do not have them."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("needs ../shared (golden outputs and real images), which stand beside the project")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn COCO folder of a few images: enough to run every program on."""
+    return mini_coco.write(tmp_path_factory.mktemp("tiny coco"), num_train=12, num_val=6)
