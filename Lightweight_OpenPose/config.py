@@ -65,7 +65,7 @@ class Config:
     amp: AmpLevel = text("precision level", "O0")
     amp_type: AmpType = text("type of O1; auto: float16, on a CPU bfloat16", "auto")
     loss_scale: str = text("for float16: a number or `dynamic`", "16")
-    num_refinement_stages: int = text("0: 1, in step 3: 3", 0)
+    num_refinement_stages: int = text("-1: one, in step 3 three", -1)
 
     net_input_size: int = text("training crops, input pixels", 368)
     sigma: float = text("of a keypoint's Gaussian, input pixels", 7.0)
@@ -105,7 +105,7 @@ class Config:
     @property
     def stages(self) -> int:
         """Refinement stages of the network."""
-        return self.num_refinement_stages or STEP_STAGES[self.step]
+        return STEP_STAGES[self.step] if self.num_refinement_stages < 0 else self.num_refinement_stages
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
@@ -126,7 +126,26 @@ class Config:
 RECIPES: dict[str, dict[str, Any]] = {
     "performance": {"case": "perf", "epochs": 1, "eval_freq": 0, "amp": "O1", "print_freq": 1, "resume": "no"},
     "full": {"step": STEP_NOT_GIVEN, "amp": "O1", "print_freq": 1},
-    "smoke": {},
+    # The whole way in minutes on two cores, on the embedded data set: people of one size range, no refinement stage.
+    "smoke": {
+        "checkpoint_path": NO_CHECKPOINT,
+        "epochs": 6,
+        "batch_size": 8,
+        "base_lr": 5e-4,
+        "lr_warm_up_epochs": 1,
+        "lr_drops": (4, 5),
+        "num_refinement_stages": 0,
+        "net_input_size": 192,
+        "base_height": 256,
+        "person_height": 0.8,
+        "scale_min": 0.65,
+        "scale_max": 1.35,
+        "rotation": 15.0,
+        "flip": 0.0,
+        "eval_freq": 2,
+        "val_images": 0,
+        "print_freq": 7,
+    },
 }
 ALIASES = {"opt_level": "amp", "num_epochs": "epochs", "train_epochs": "epochs", "workers": "num_workers"}
 _RANKS = "torchrun sets ranks and addresses"

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .limb_matching import connect
-from .map_sampling import Axis, axis_operator, extremes
+from .map_sampling import Axis, axis_operator, exact_map, extremes
 from .peak_selection import settle_peaks
 from .peak_windows import find_candidates
 from .person_assembly import assemble
@@ -165,15 +165,10 @@ def decode(
     rows, columns = geometry.operators((heatmaps.shape[1], heatmaps.shape[2]))
     heatmaps, heat_range = _finite(heatmaps[: skeleton.num_points])
     fields, field_range = _finite(fields)
-    candidates = find_candidates(heatmaps, heat_range, rows, columns, _as_float32(rules.heatmap_threshold))
-    width = geometry.size[1]
-    peaks, peak_scores, starts = settle_peaks(
-        heatmaps, rows, columns, _first_tail(skeleton.num_heatmaps, width), _as_float32(rules.heatmap_threshold),
-        float(rules.nms_radius), rules.max_peaks, *candidates,
-    )  # fmt: skip
+    peaks, peak_scores, starts = _find_peaks(heatmaps, heat_range, rows, columns, skeleton, rules)
     limbs, closing = _limb_table(skeleton.points, skeleton.limbs, skeleton.assembly, skeleton.closing_limbs)
     pairs, pair_scores, pair_starts = connect(
-        fields, field_range, rows, columns, _first_tail(skeleton.num_fields, width), peaks, starts, limbs,
+        fields, field_range, rows, columns, _first_tail(skeleton.num_fields, columns), peaks, starts, limbs,
         _sample_order(rules.num_samples), _as_float32(rules.min_limb_score), rules.needed_samples,
     )  # fmt: skip
     people = assemble(
@@ -278,9 +273,53 @@ def _as_float32(threshold: float) -> float:
     return float(np.float32(threshold))
 
 
-def _first_tail(count: int, width: int) -> int:
+def _first_tail(count: int, columns: Axis) -> int:
     """The first of `count` interleaved maps that lies past the last full SIMD register of an image row."""
-    return count - count * width % SIMD_LANES
+    return count - count * len(columns.base) % SIMD_LANES
+
+
+def _find_peaks(
+    maps: Floats, limits: Floats, rows: Axis, columns: Axis, skeleton: Skeleton, rules: DecodeRules
+) -> tuple[Integers, Floats, Integers]:
+    """(N, 2) int64 x, y, (N,) float32 scores and (num_points + 1,) starts of each type's peaks."""
+    threshold, tail, capacity = _as_float32(rules.heatmap_threshold), _first_tail(skeleton.num_heatmaps, columns), 4096
+    while True:
+        points, certain, starts, flat = find_candidates(maps, limits, rows, columns, threshold, capacity)
+        if starts[-1] >= 0:
+            break
+        capacity *= 4
+    for c in np.flatnonzero(flat):
+        flat_points = _peaks_of(exact_map(maps[c], rows, columns), threshold, c >= tail)
+        points = np.insert(points, starts[c], flat_points, axis=0)
+        certain = np.insert(certain, starts[c], np.zeros(len(flat_points), bool))
+        starts[c + 1 :] += len(flat_points)
+    peaks, scores, starts = settle_peaks(
+        maps, rows, columns, tail, threshold, float(rules.nms_radius), points, certain, starts
+    )
+    return (
+        _best(peaks, scores, starts, rules.max_peaks)
+        if np.diff(starts).max() > rules.max_peaks
+        else (peaks, scores, starts)
+    )
+
+
+def _peaks_of(image: Floats, threshold: float, tail: bool) -> npt.NDArray[np.uintp]:
+    """(N, 2) uintp x, y, by x, then y: the peaks of a map of exact values, and all that a tail column may change."""
+    padded = np.pad(image, 1, constant_values=-np.inf)
+    around = (padded[1:-1, :-2], padded[1:-1, 2:], padded[:-2, 1:-1], padded[2:, 1:-1])
+    lead = (image >= np.float32(threshold)) & np.logical_and.reduce([image > other for other in around])
+    lead[:, -2:] |= tail & (image[:, -2:] >= np.float32(threshold))
+    return np.argwhere(lead.T).astype(np.uintp)
+
+
+def _best(peaks: Integers, scores: Floats, starts: Integers, most: int) -> tuple[Integers, Floats, Integers]:
+    """Of each type the `most` peaks of the highest scores, of equal ones the first, in their order."""
+    kept = [
+        start + np.sort(np.argsort(-scores[start:stop], kind="stable")[:most])
+        for start, stop in zip(starts[:-1], starts[1:], strict=True)
+    ]
+    rows = np.concatenate(kept)
+    return peaks[rows], scores[rows], np.cumsum([0, *map(len, kept)])
 
 
 @lru_cache(maxsize=16)

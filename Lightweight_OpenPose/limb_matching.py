@@ -9,7 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from .map_sampling import ROUNDING, SCRATCH, U0, U1, U2, U3, U4, U5, U6, Axis, blend, compiled, exact_value, inlined
+from .map_sampling import (
+    ROUNDING,
+    SCRATCH,
+    U0,
+    U1,
+    U2,
+    U3,
+    U4,
+    U5,
+    U6,
+    Axis,
+    blend,
+    exact_value,
+    inlined,
+    kernel,
+    subroutine,
+)
 
 NORM_FLOOR = np.float32(1e-6)
 COUNT_FLOOR = 1e-6
@@ -17,7 +33,7 @@ BATCH = 1024  # pairs that are sieved together
 PARTIAL_SUMS = 8  # numpy adds up eight partial sums
 
 
-@compiled
+@kernel
 def connect(
     fields: Any, extremes: Any, rows: Axis, columns: Axis, tail: int, peaks: Any, starts: Any,
     limbs: Any, order: Any, least: float, needed: int,
@@ -35,35 +51,47 @@ def connect(
     lines = np.empty((2 * len(rows.base), fields.shape[2]), np.float32)  # a limb's two maps, enlarged along y only
     ready = np.empty(len(rows.base), np.bool_)
     table, height = fields.reshape(fields.shape[0] * fields.shape[1], fields.shape[2]), fields.shape[1]
-    pairs, scores = np.empty((0, 2), np.int64), np.empty(0)
-    limb_starts = np.zeros(len(limbs) + 1, np.int64)
+    most = 0
     for i in range(len(limbs)):
-        a, b, channel = limbs[i]
-        ends_a, ends_b = peaks[starts[a] : starts[a + 1]], peaks[starts[b] : starts[b + 1]]
-        if len(ends_a) > 0 and len(ends_b) > 0:
+        a, b = limbs[i, 0], limbs[i, 1]
+        most += min(starts[a + 1] - starts[a], starts[b + 1] - starts[b])
+    pairs, scores = np.empty((most, 2), np.int64), np.empty(most, np.float64)
+    pair_starts = np.zeros(len(limbs) + 1, np.int64)
+    n = 0
+    for i in range(len(limbs)):
+        a, b, channel = limbs[i, 0], limbs[i, 1], limbs[i, 2]
+        if starts[a + 1] > starts[a] and starts[b + 1] > starts[b]:
+            ends_a, ends_b = peaks[starts[a] : starts[a + 1]], peaks[starts[b] : starts[b + 1]]
             first, second = np.uintp(channel * height), np.uintp((channel + 1) * height)
-            tails = channel >= tail, channel + 1 >= tail
-            slack = ROUNDING * np.float64(np.abs(extremes[channel : channel + 2]).sum())
-            ready[:] = False
-            found, values = _score_pairs(
+            tails = (channel >= tail, channel + 1 >= tail)
+            slack = ROUNDING * (_magnitude(extremes, channel) + _magnitude(extremes, channel + 1))
+            for y in range(len(ready)):
+                ready[y] = False
+            found, values, count = _score_pairs(
                 table, first, second, rows, columns, tails, ends_a, ends_b, order, least, needed, slack, lines, ready
             )
-            chosen, values = _match(
-                table, first, second, rows, columns, tails, ends_a, ends_b, len(order), slack, found, values
+            chosen, count = _match(
+                table, first, second, rows, columns, tails, ends_a, ends_b, len(order), slack, found, values, count
             )
-            chosen[:, 0] += starts[a]
-            chosen[:, 1] += starts[b]
-            pairs, scores = np.concatenate((pairs, chosen)), np.concatenate((scores, values))
-        limb_starts[i + 1] = len(scores)
-    return pairs, scores, limb_starts
+            for j in range(count):
+                pairs[n, 0], pairs[n, 1] = starts[a] + found[chosen[j], 0], starts[b] + found[chosen[j], 1]
+                scores[n] = values[chosen[j]]
+                n += 1
+        pair_starts[i + 1] = n
+    return pairs[:n], scores[:n], pair_starts
 
 
-@compiled
+@subroutine
+def _magnitude(extremes: Any, channel: int) -> float:
+    return max(abs(np.float64(extremes[channel, 0])), abs(np.float64(extremes[channel, 1])))
+
+
+@subroutine
 def _score_pairs(
     table: Any, first: int, second: int, rows: Axis, columns: Axis, tails: Any, ends_a: Any, ends_b: Any, order: Any,
     least: float, needed: int, slack: float, lines: Any, ready: Any,
 ) -> Any:  # fmt: skip
-    """Pairs with `needed` valid samples: (P, 3) int64 row of A, row of B, bits of its valid samples; (P,) scores.
+    """Pairs with `needed` valid samples: (>= P, 3) int64 row of A, row of B, bits of its valid samples; scores; P.
 
     `table` (F * h, w): all maps; `first`, `second`: rows at which the limb's two begin. Pairs come by B, then A. A
     sample nearer than `slack` to `least` is judged by its exact value; the scores are right within `slack`. Pairs are
@@ -71,25 +99,44 @@ def _score_pairs(
     """
     field_a = _at_points(table, first, second, rows, columns, ends_a, lines, ready)
     field_b = _at_points(table, first, second, rows, columns, ends_b, lines, ready)
-    found, scores = np.empty((0, 3), np.int64), np.empty(0)
+    found, scores = np.empty((BATCH, 3), np.int64), np.empty(BATCH, np.float64)
     size, spare = BATCH + len(ends_a), len(order) - needed
-    index, geometry = np.empty((size, 4), np.int64), np.empty((size, 7), np.float32)
-    n = 0
+    state, geometry = np.empty((size, 4), np.int64), np.empty((size, 7), np.float32)
+    alive, look = np.empty(size, np.int64), np.empty((3, len(ends_a)), np.float32)
+    n, total = 0, 0
     for b in range(len(ends_b)):
-        n = _look_at_ends(field_a, field_b, b, np.float32(least) - np.float32(slack), spare, index, geometry, n)
+        _look_at_ends(field_a, field_b, b, np.float32(least) - np.float32(slack), look)
+        n = _append(field_a, field_b, b, look, spare, state, geometry, n)
         if n > BATCH or b == len(ends_b) - 1:
-            for k in order:
+            for i in range(n):
+                alive[i] = i
+            for i in range(len(order)):
                 n = _sieve(
-                    table, first, second, rows, columns, tails, k, len(order), least, spare, slack, lines, ready,
-                    index, geometry, n,
+                    table, first, second, rows, columns, tails, order[i], len(order), least, spare, slack, lines, ready,
+                    state, geometry, alive, n,
                 )  # fmt: skip
-            found = np.concatenate((found, index[:n, :3]))
-            scores = np.concatenate((scores, geometry[:n, 6] / (len(order) - index[:n, 3] + COUNT_FLOOR)))
+            while total + n > len(scores):
+                found, scores = _doubled(found, scores)
+            for place in range(n):
+                i = alive[place]
+                found[total, 0], found[total, 1], found[total, 2] = state[i, 0], state[i, 1], state[i, 2]
+                scores[total] = np.float64(geometry[i, 6]) / (len(order) - state[i, 3] + COUNT_FLOOR)
+                total += 1
             n = 0
-    return found, scores
+    return found, scores, total
 
 
-@compiled
+@subroutine
+def _doubled(found: Any, scores: Any) -> Any:
+    """Both lists in arrays of twice the length."""
+    more_found, more_scores = np.empty((2 * len(found), 3), np.int64), np.empty(2 * len(scores), np.float64)
+    for i in range(len(scores)):
+        more_found[i, 0], more_found[i, 1], more_found[i, 2] = found[i, 0], found[i, 1], found[i, 2]
+        more_scores[i] = scores[i]
+    return more_found, more_scores
+
+
+@subroutine
 def _at_points(
     table: Any, first: int, second: int, rows: Axis, columns: Axis, points: Any, lines: Any, ready: Any
 ) -> Any:
@@ -105,43 +152,50 @@ def _at_points(
     return out
 
 
-@compiled
-def _look_at_ends(
-    field_a: Any, field_b: Any, b: int, least: float, spare: int, index: Any, geometry: Any, n: int
-) -> int:
-    """Appends the pairs with end `b` of which at most `spare` of the two end samples certainly fail.
-
-    index[i]: a, b, bits of valid samples, failed samples; geometry[i]: start, way, unit vector, sum of valid samples.
-    """
+@subroutine
+def _look_at_ends(field_a: Any, field_b: Any, b: int, least: float, look: Any) -> None:
+    """look (3, A): the unit vector from each A to end `b`, and how many of the two end samples certainly fail."""
     bx, by, bfx, bfy = field_b[0, b], field_b[1, b], field_b[2, b], field_b[3, b]
     for a in range(field_a.shape[1]):
-        ax, ay = field_a[0, a], field_a[1, a]
-        dx, dy = bx - ax, by - ay
+        dx, dy = bx - field_a[0, a], by - field_a[1, a]
         length = np.sqrt(dx * dx + dy * dy) + NORM_FLOOR
         ux, uy = dx / length, dy / length
-        failed = int(field_a[2, a] * ux + field_a[3, a] * uy < least) + int(bfx * ux + bfy * uy < least)
-        if failed <= spare:
-            index[n, 0], index[n, 1], index[n, 2], index[n, 3] = a, b, 0, failed
-            geometry[n, 0], geometry[n, 1], geometry[n, 2], geometry[n, 3] = ax, ay, dx, dy
-            geometry[n, 4], geometry[n, 5], geometry[n, 6] = ux, uy, 0
-            n += 1
-    return n
+        at_a, at_b = field_a[2, a] * ux + field_a[3, a] * uy, bfx * ux + bfy * uy
+        look[0, a], look[1, a] = ux, uy
+        look[2, a] = np.float32(at_a < least) + np.float32(at_b < least)
 
 
-@compiled
+@subroutine
+def _append(field_a: Any, field_b: Any, b: int, look: Any, spare: int, state: Any, geometry: Any, n: int) -> int:
+    """Appends the pairs with end `b` whose ends leave hope; how many there are then.
+
+    state[i]: a, b, bits of valid samples, failed samples; geometry[i]: start, way, unit vector, sum of valid samples.
+    """
+    bx, by, place = field_b[0, b], field_b[1, b], np.uintp(n)
+    for a in range(field_a.shape[1]):
+        ax, ay, failed = field_a[0, a], field_a[1, a], np.int64(look[2, a])
+        state[place, U0], state[place, U1], state[place, U2], state[place, U3] = a, b, 0, failed
+        geometry[place, U0], geometry[place, U1] = ax, ay
+        geometry[place, U2], geometry[place, U3] = bx - ax, by - ay
+        geometry[place, U4], geometry[place, U5], geometry[place, U6] = look[0, a], look[1, a], 0
+        place += np.uintp(failed <= spare)  # no branch: it would be mispredicted
+    return np.int64(place)
+
+
+@subroutine
 def _sieve(
     table: Any, first: int, second: int, rows: Axis, columns: Axis, tails: Any, k: int, count: int, least: float,
-    spare: int, slack: float, lines: Any, ready: Any, index: Any, geometry: Any, n: int,
+    spare: int, slack: float, lines: Any, ready: Any, state: Any, geometry: Any, alive: Any, n: int,
 ) -> int:  # fmt: skip
-    """Looks at sample k of `count` of the first n pairs; keeps, in order, those with at most `spare` failed ones."""
+    """Looks at sample k of `count` of the n pairs `alive`; keeps, in order, those with at most `spare` failed ones."""
     scratch = np.empty(SCRATCH, np.float32)
     y_base, y_band, x_base, x_band = rows.base, rows.band, columns.base, columns.band
     bound, margin = np.float32(least), np.float32(slack)
     kept, at_end = np.uintp(0), k == 0 or k == count - 1
-    for i in range(np.uintp(n)):
-        ax, ay, dx, dy = geometry[i, U0], geometry[i, U1], geometry[i, U2], geometry[i, U3]
-        ux, uy, total = geometry[i, U4], geometry[i, U5], geometry[i, U6]
-        x, y = _sample_point(ax, ay, dx, dy, k, count)
+    for place in range(np.uintp(n)):
+        i = np.uintp(alive[place])
+        ux, uy = geometry[i, U4], geometry[i, U5]
+        x, y = _sample_point(geometry[i, U0], geometry[i, U1], geometry[i, U2], geometry[i, U3], k, count)
         if not ready[y]:
             _raise_line(table, first, second, y_base, y_band, y, lines, ready)
         fx, fy = _fast(lines, x_base, x_band, y, x)
@@ -152,14 +206,12 @@ def _sieve(
                 table, first, second, tails, rows.cell, rows.weight, columns.cell, columns.weight, y, x, ux, uy, scratch
             )
         valid = value > bound
-        failed = index[i, U3] + (not valid and not counted)
-        if failed <= spare:
-            index[kept, U0], index[kept, U1], index[kept, U3] = index[i, U0], index[i, U1], failed
-            index[kept, U2] = index[i, U2] | (np.int64(valid) << k)
-            geometry[kept, U0], geometry[kept, U1], geometry[kept, U2], geometry[kept, U3] = ax, ay, dx, dy
-            geometry[kept, U4], geometry[kept, U5] = ux, uy
-            geometry[kept, U6] = total + value if valid else total
-            kept += U1
+        failed = state[i, U3] + (not valid and not counted)
+        state[i, U2] |= np.int64(valid) << k
+        state[i, U3] = failed
+        geometry[i, U6] += value if valid else np.float32(0)
+        alive[kept] = i
+        kept += np.uintp(failed <= spare)  # no branch: it would be mispredicted
     return np.int64(kept)
 
 
@@ -170,7 +222,7 @@ def _sample_point(ax: float, ay: float, dx: float, dy: float, k: int, count: int
     return np.uintp(np.rint(ax + dx * step / share)), np.uintp(np.rint(ay + dy * step / share))
 
 
-@compiled
+@inlined
 def _raise_line(table: Any, first: int, second: int, base: Any, band: Any, y: int, lines: Any, ready: Any) -> None:
     """Enlarges result row y of both maps along y."""
     ready[y] = True
@@ -190,7 +242,7 @@ def _fast(lines: Any, base: Any, band: Any, y: int, x: int) -> Any:
     return fx, fy
 
 
-@compiled
+@subroutine
 def _exact_along(
     table: Any, first: int, second: int, tails: Any, y_cell: Any, y_weight: Any, x_cell: Any, x_weight: Any,
     y: int, x: int, ux: float, uy: float, scratch: Any,
@@ -202,72 +254,93 @@ def _exact_along(
     return fx * ux + fy * uy
 
 
-@compiled
+@subroutine
 def _match(
     table: Any, first: int, second: int, rows: Axis, columns: Axis, tails: Any, ends_a: Any, ends_b: Any, count: int,
-    slack: float, found: Any, scores: Any,
+    slack: float, found: Any, scores: Any, n: int,
 ) -> Any:  # fmt: skip
-    """Greedy matching, each end once: (C, 2) int64 rows of A and B, (C,) float64 exact scores, best first."""
-    exact = np.zeros(len(found), np.bool_)
-    rank = np.argsort(scores, kind="mergesort")
-    for i in range(1, len(rank)):
+    """Greedy matching of the first n pairs found, each end once: rows of `found`, best score first, and how many.
+
+    Their scores become exact.
+    """
+    exact, rank = np.zeros(n, np.bool_), _rank(scores, n)
+    tied = False
+    for i in range(1, n):
         if scores[rank[i]] - scores[rank[i - 1]] <= 2 * slack:
-            exact[rank[i]], exact[rank[i - 1]] = True, True
-    if exact.any():
-        tied = np.flatnonzero(exact)
-        _set_exact(table, first, second, rows, columns, tails, ends_a, ends_b, count, found, tied, scores)
-        rank = np.argsort(scores, kind="mergesort")
+            exact[rank[i]], exact[rank[i - 1]], tied = True, True, True
+    if tied:
+        for i in range(n):
+            if exact[i]:
+                _set_exact(table, first, second, rows, columns, tails, ends_a, ends_b, count, found, i, scores)
+        rank = _rank(scores, n)
     used_a, used_b = np.zeros(len(ends_a), np.bool_), np.zeros(len(ends_b), np.bool_)
-    chosen = np.empty(len(found), np.int64)
-    n = 0
-    for i in rank[::-1]:
-        a, b = found[i, 0], found[i, 1]
-        if not (used_a[a] or used_b[b]):
-            used_a[a], used_b[b] = True, True
-            chosen[n] = i
-            n += 1
-    chosen = chosen[:n]
-    rest = chosen[~exact[chosen]]
-    _set_exact(table, first, second, rows, columns, tails, ends_a, ends_b, count, found, rest, scores)
-    return found[chosen][:, :2].copy(), scores[chosen]
+    chosen, total = np.empty(n, np.int64), 0
+    for place in range(n - 1, -1, -1):
+        i = rank[place]
+        if not (used_a[found[i, 0]] or used_b[found[i, 1]]):
+            used_a[found[i, 0]], used_b[found[i, 1]] = True, True
+            if not exact[i]:
+                _set_exact(table, first, second, rows, columns, tails, ends_a, ends_b, count, found, i, scores)
+            chosen[total] = i
+            total += 1
+    return chosen, total
 
 
-@compiled
+@subroutine
+def _rank(values: Any, n: int) -> Any:
+    """(n,) int64: what sorts the first n values, rising, equal ones in their order (merge sort)."""
+    order, spare = np.arange(n), np.empty(n, np.int64)
+    width = 1
+    while width < n:
+        for low in range(0, n, 2 * width):
+            middle, high = min(low + width, n), min(low + 2 * width, n)
+            i, j = low, middle
+            for k in range(low, high):
+                if i < middle and (j >= high or values[order[i]] <= values[order[j]]):
+                    spare[k] = order[i]
+                    i += 1
+                else:
+                    spare[k] = order[j]
+                    j += 1
+        order, spare = spare, order
+        width *= 2
+    return order
+
+
+@subroutine
 def _set_exact(
     table: Any, first: int, second: int, rows: Axis, columns: Axis, tails: Any, ends_a: Any, ends_b: Any, count: int,
-    found: Any, wanted: Any, scores: Any,
+    found: Any, i: int, scores: Any,
 ) -> None:  # fmt: skip
-    """scores[i] of the `wanted` pairs: the mean of the valid samples, a float32 sum over a float64 count."""
-    scratch, samples = np.empty(SCRATCH, np.float32), np.empty(count, np.float32)
+    """scores[i]: the mean of the valid samples of pair i as the original rounds it, a float32 sum over a float64 count."""
+    scratch, samples = np.empty(SCRATCH, np.float32), np.zeros(count, np.float32)
     y_cell, y_weight, x_cell, x_weight = rows.cell, rows.weight, columns.cell, columns.weight
-    for i in wanted:
-        a, b, bits, valid = found[i, 0], found[i, 1], found[i, 2], 0
-        ax, ay = np.float32(ends_a[a, 0]), np.float32(ends_a[a, 1])
-        dx, dy = np.float32(ends_b[b, 0]) - ax, np.float32(ends_b[b, 1]) - ay
-        length = np.sqrt(dx * dx + dy * dy) + NORM_FLOOR
-        ux, uy = dx / length, dy / length
-        for k in range(count):
-            samples[k] = 0
-            if bits >> k & 1:
-                x, y = _sample_point(ax, ay, dx, dy, k, count)
-                samples[k] = _exact_along(
-                    table, first, second, tails, y_cell, y_weight, x_cell, x_weight, y, x, ux, uy, scratch
-                )
-                valid += 1
-        scores[i] = np.float64(_sum(samples)) / (valid + COUNT_FLOOR)
+    a, b, bits, valid = found[i, 0], found[i, 1], found[i, 2], 0
+    ax, ay = np.float32(ends_a[a, 0]), np.float32(ends_a[a, 1])
+    dx, dy = np.float32(ends_b[b, 0]) - ax, np.float32(ends_b[b, 1]) - ay
+    length = np.sqrt(dx * dx + dy * dy) + NORM_FLOOR
+    ux, uy = dx / length, dy / length
+    for k in range(count):
+        if bits >> k & 1:
+            x, y = _sample_point(ax, ay, dx, dy, k, count)
+            samples[k] = _exact_along(
+                table, first, second, tails, y_cell, y_weight, x_cell, x_weight, y, x, ux, uy, scratch
+            )
+            valid += 1
+    scores[i] = np.float64(_sum(samples)) / (valid + COUNT_FLOOR)
 
 
-@compiled
+@subroutine
 def _sum(values: Any) -> float:
     """Float32 sum of fewer than 128 values in numpy's order: eight partial sums, then the rest."""
     count, total, rest = len(values), np.float32(0), 0
     if count >= PARTIAL_SUMS:
-        part = values[:PARTIAL_SUMS].copy()
         rest = count - count % PARTIAL_SUMS
         for start in range(PARTIAL_SUMS, rest, PARTIAL_SUMS):
             for k in range(PARTIAL_SUMS):
-                part[k] += values[start + k]
-        total = ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]))
+                values[k] += values[start + k]
+        total = (values[0] + values[1]) + (values[2] + values[3])
+        total += (values[4] + values[5]) + (values[6] + values[7])
     for k in range(rest, count):
         total += values[k]
     return total

@@ -31,6 +31,7 @@ SCRATCH = (8, TAPS)  # map rows under four pixels of the first enlargement: at m
 
 U0, U1, U2, U3, U4, U5, U6 = (np.uintp(i) for i in range(7))
 
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 COMPILED_FILES = ("map_sampling.py", "peak_windows.py", "peak_selection.py", "limb_matching.py", "person_assembly.py")
 
 
@@ -41,23 +42,27 @@ def _source_digest() -> str:
     return hashlib.sha256(b"".join(sources)).hexdigest()[:8]
 
 
-def compiled(function: Callable[..., Any], **options: bool) -> Any:
-    """numba without the global lock and with a cache on disk; without the cache where no folder can be written.
+def kernel(function: Callable[..., Any]) -> Any:
+    """numba for a function that Python calls: without the global lock, kept on disk where a folder can be written.
 
     The cache looks at a function's own file only, so a change in a file that it calls would go unseen: the name under
     which it is kept carries the digest of all files.
     """
     function.__qualname__ += f"_{_source_digest()}"
-    options |= {"nogil": True, "error_model": "numpy"}
     try:
-        return numba.njit(cache=True, **options)(function)
+        return numba.njit(cache=True, **OPTIONS)(function)
     except RuntimeError:
-        return numba.njit(**options)(function)
+        return numba.njit(**OPTIONS)(function)
+
+
+def subroutine(function: Callable[..., Any]) -> Any:
+    """numba for a function that kernels call; it is kept as a part of them."""
+    return numba.njit(**OPTIONS)(function)
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """`compiled` into its callers: a call of its own counts the references of each array argument."""
-    return compiled(function, forceinline=True)
+    """A subroutine that becomes part of its callers: a call of its own counts the references of each array argument."""
+    return numba.njit(forceinline=True, **OPTIONS)(function)
 
 
 class Axis(NamedTuple):
@@ -91,7 +96,7 @@ def axis_operator(cells: int, stride: int, before: int, after: int, pixels: int)
     return Axis(*_operator(cells, stride, before, cells * stride - before - after, pixels))
 
 
-@compiled
+@kernel
 def _operator(cells: int, stride: int, before: int, kept: int, pixels: int) -> Any:
     first_index, first_weight = _cubic_taps(cells, before, kept, 1.0 / stride)
     second_index, second_weight = _cubic_taps(kept, 0, pixels, 1.0 / (pixels / kept))
@@ -104,15 +109,17 @@ def _operator(cells: int, stride: int, before: int, kept: int, pixels: int) -> A
             for k in range(TAPS):
                 cell[x, j, k], weight[x, j, k] = first_index[middle, k], first_weight[middle, k]
     base, band = _compose(cell, weight, cells)
-    tile = np.searchsorted(base, np.arange(cells - band.shape[1] + 2))
+    tile = np.empty(cells - band.shape[1] + 2, np.int64)
+    x = 0
+    for i in range(len(tile)):
+        while x < pixels and np.int64(base[x]) < i:
+            x += 1
+        tile[i] = x
     reach, gain = _reach_and_gain(band, tile)
-    return (
-        first_index, first_weight, second_index, second_weight, cell, weight, base.astype(np.uintp), band, tile, reach,
-        gain,
-    )  # fmt: skip
+    return first_index, first_weight, second_index, second_weight, cell, weight, base, band, tile, reach, gain
 
 
-@compiled
+@subroutine
 def _cubic_taps(source: int, start: int, count: int, scale: float) -> Any:
     """(count, 4) int64 source pixels, border ones repeated, and (count, 4) float32 weights, rounded as OpenCV does.
 
@@ -135,12 +142,12 @@ def _cubic_taps(source: int, start: int, count: int, scale: float) -> Any:
     return index, weight
 
 
-@compiled
+@subroutine
 def _compose(cell: Any, weight: Any, cells: int) -> Any:
-    """(pixels,) int64 first cell of each pixel's band, never falling, and (pixels, K) float32 weights."""
+    """(pixels,) uintp first cell of each pixel's band, never falling, and (pixels, K) float32 weights."""
     pixels = len(cell)
     full = np.zeros((pixels, TAPS * TAPS), np.float64)  # counted from the lowest cell that a pixel's taps name
-    base, start = np.empty(pixels, np.int64), np.empty(pixels, np.int64)
+    base, start = np.empty(pixels, np.uintp), np.empty(pixels, np.int64)
     lowest, width = cells, USUAL_BAND
     for x in range(pixels - 1, -1, -1):
         start[x] = cell[x, 0, 0]
@@ -157,14 +164,15 @@ def _compose(cell: Any, weight: Any, cells: int) -> Any:
     width = min(width, cells)
     band = np.zeros((pixels, width), np.float32)
     for x in range(pixels):
-        base[x] = min(base[x], cells - width)
+        begin = min(np.int64(base[x]), cells - width)
+        base[x] = begin
         for k in range(width):
-            if 0 <= base[x] + k - start[x] < TAPS * TAPS:
-                band[x, k] = full[x, base[x] + k - start[x]]
+            if 0 <= begin + k - start[x] < TAPS * TAPS:
+                band[x, k] = full[x, begin + k - start[x]]
     return base, band
 
 
-@compiled
+@subroutine
 def _reach_and_gain(band: Any, tile: Any) -> Any:
     """What bounds a pixel's value by the cells below it, see Axis: (K, tiles) float32 and (3,) float64."""
     width, tiles = band.shape[1], len(tile) - 1
@@ -190,7 +198,7 @@ def _reach_and_gain(band: Any, tile: Any) -> Any:
     return reach, np.array([inside, outside, negative]) * (1 + 1e-6)
 
 
-@compiled
+@kernel
 def extremes(maps: Any) -> Any:
     """(C, 2) float32: smallest and largest value of each map of (C, h, w) float32; finite only if the map is.
 
@@ -208,7 +216,9 @@ def extremes(maps: Any) -> Any:
 
 
 @inlined
-def blend(table: Any, base: int, band: Any, pixel: int, start: int, out: Any, row: int, column: int, count: int) -> None:
+def blend(
+    table: Any, base: int, band: Any, pixel: int, start: int, out: Any, row: int, column: int, count: int
+) -> None:
     """out[row, column + i] = sum over k of band[pixel, k] * table[base + k, start + i], i < count. All indices uintp."""
     if band.shape[1] == USUAL_BAND:
         w0, w1, w2 = band[pixel, U0], band[pixel, U1], band[pixel, U2]
@@ -225,7 +235,7 @@ def blend(table: Any, base: int, band: Any, pixel: int, start: int, out: Any, ro
                 out[row, column + i] += band[pixel, k] * table[base + k, start + i]
 
 
-@compiled
+@subroutine
 def exact_value(
     table: Any, first: int, y_cell: Any, y_weight: Any, x_cell: Any, x_weight: Any, y: int, x: int, tail: bool,
     scratch: Any,
@@ -269,32 +279,14 @@ def _tap_row(y_cell: Any, y_weight: Any, x_weight: Any, y: int, x: int, tap: int
     return ((a * x_weight[x, U0, U4] + b * x_weight[x, U1, U4]) + c * x_weight[x, U2, U4]) + d * x_weight[x, U3, U4]
 
 
-@compiled
-def exact_map(cells: Any, rows: Axis, columns: Axis) -> Any:
+def exact_map(cells: npt.NDArray[np.float32], rows: Axis, columns: Axis) -> npt.NDArray[np.float32]:
     """(H, W) float32: `exact_value` without tail of every pixel of one map (h, w)."""
-    first = _stretch_x(cells, columns.first_index, columns.first_weight)
-    second = _stretch_y(first, rows.first_index, rows.first_weight)
-    return _stretch_y(
-        _stretch_x(second, columns.second_index, columns.second_weight), rows.second_index, rows.second_weight
-    )
-
-
-@compiled
-def _stretch_x(cells: Any, index: Any, weight: Any) -> Any:
-    out = np.empty((len(cells), len(index)), np.float32)
-    for y in range(len(cells)):
-        for x in range(len(index)):
-            part = cells[y, index[x, 0]] * weight[x, 0] + cells[y, index[x, 1]] * weight[x, 1]
-            out[y, x] = (part + cells[y, index[x, 2]] * weight[x, 2]) + cells[y, index[x, 3]] * weight[x, 3]
-    return out
-
-
-@compiled
-def _stretch_y(cells: Any, index: Any, weight: Any) -> Any:
-    out = np.empty((len(index), cells.shape[1]), np.float32)
-    for y in range(len(index)):
-        a, b, c, d = cells[index[y, 0]], cells[index[y, 1]], cells[index[y, 2]], cells[index[y, 3]]
-        for x in range(cells.shape[1]):
-            part = b[x] * weight[y, 1] + (c[x] * weight[y, 2] + d[x] * weight[y, 3])
-            out[y, x] = a[x] * weight[y, 0] + part
-    return out
+    for y_index, y_weight, x_index, x_weight in (
+        (rows.first_index, rows.first_weight, columns.first_index, columns.first_weight),
+        (rows.second_index, rows.second_weight, columns.second_index, columns.second_weight),
+    ):
+        a, b, c, d = (cells[:, x_index[:, k]] * x_weight[:, k] for k in range(TAPS))
+        cells = ((a + b) + c) + d
+        a, b, c, d = (cells[y_index[:, k]] * y_weight[:, k, None] for k in range(TAPS))
+        cells = a + (b + (c + d))
+    return cells

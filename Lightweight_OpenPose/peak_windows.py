@@ -8,53 +8,54 @@ from typing import Any
 
 import numpy as np
 
-from .map_sampling import ROUNDING, USUAL_BAND, Axis, blend, compiled, inlined
+from .map_sampling import ROUNDING, Axis, blend, inlined, kernel, subroutine
 
 GAP = 96  # pixels; windows closer than this are filled as one, which is faster than two short ones
 SEGMENT = 32  # pixels first looked at together: most such pieces lie below the threshold
 MOST_UNCERTAIN = 4096  # more near ties than this in one map (a plateau): its exact map is cheaper than single values
 
 
-@compiled
-def find_candidates(maps: Any, extremes: Any, rows: Axis, columns: Axis, threshold: float) -> Any:
+@kernel
+def find_candidates(maps: Any, extremes: Any, rows: Axis, columns: Axis, threshold: float, capacity: int) -> Any:
     """Candidates for peaks of `maps` (C, h, w) float32, finite, enlarged by the operators of both axes.
 
     `extremes` (C, 2) float32: smallest and largest value of each map. Returns points (N, 2) uintp x, y in result pixels
     and certain (N,) bool, map by map, in a map by x, then y; starts (C + 1,) int64 into them; flat (C,) bool: maps
-    with too many near ties, whose candidates are left out.
+    with too many near ties, whose candidates are left out. The last of `starts` is -1 if there are
+    more than `capacity`.
     """
-    count, _, width = maps.shape
-    pixels_y = len(rows.base)
-    lifted = np.empty((width, pixels_y), np.float32)  # enlarged along y only, stored column by column
-    block = np.empty((_widest(columns.tile) + 2, pixels_y + 2), np.float32)  # with a border of one pixel
-    block[:, 0], block[:, pixels_y + 1] = -np.inf, -np.inf
+    count, height, width = maps.shape
+    lifted = np.empty((width, len(rows.base)), np.float32)  # enlarged along y only, stored column by column
+    block = np.full((_widest(columns.tile) + 2, len(rows.base) + 2), -np.inf, np.float32)  # with a border of one pixel
     active = np.empty((len(columns.tile) - 1, len(rows.tile) - 1), np.bool_)
     runs = np.empty((len(rows.tile), 2), np.int64)
-    points, certain = np.empty((256, 2), np.uintp), np.empty(256, np.bool_)
+    points, certain = np.empty((capacity, 2), np.uintp), np.empty(capacity, np.bool_)
     starts, flat = np.zeros(count + 1, np.int64), np.zeros(count, np.bool_)
     total = 0
     for c in range(count):
-        tolerance = ROUNDING * np.float64(np.abs(extremes[c]).max())
-        unsure = 0
+        tolerance = ROUNDING * np.float64(max(abs(extremes[c, 0]), abs(extremes[c, 1])))
         if extremes[c, 1] > 0 and _mark(maps[c], rows, columns, threshold - tolerance, active):
             _lift(maps[c], rows, columns, active, lifted)
+            unsure = 0
             for tile in range(len(active)):
                 n = _find_runs(active, tile, rows.tile, runs)
                 if n > 0 and unsure <= MOST_UNCERTAIN:
                     _fill_block(lifted, columns, tile, runs, n, block)
-                    points, certain, total, new = _scan_block(
+                    total, new = _scan_block(
                         block, columns.tile[tile], columns.tile[tile + 1], runs, n, threshold, tolerance,
                         points, certain, total,
                     )  # fmt: skip
                     unsure += new
-            flat[c] = unsure > MOST_UNCERTAIN
-        if flat[c]:
-            total = starts[c]
+                    if total > capacity:
+                        starts[count] = -1
+                        return points, certain, starts, flat
+            if unsure > MOST_UNCERTAIN:
+                flat[c], total = True, starts[c]
         starts[c + 1] = total
-    return points[:total].copy(), certain[:total].copy(), starts, flat
+    return points[:total], certain[:total], starts, flat
 
 
-@compiled
+@subroutine
 def _widest(tile: Any) -> int:
     widest = 0
     for i in range(len(tile) - 1):
@@ -62,7 +63,7 @@ def _widest(tile: Any) -> int:
     return widest
 
 
-@compiled
+@subroutine
 def _mark(cells: Any, rows: Axis, columns: Axis, threshold: float, active: Any) -> bool:
     """active[x, y]: whether a pixel of that tile can reach the threshold; whether any can.
 
@@ -70,12 +71,13 @@ def _mark(cells: Any, rows: Axis, columns: Axis, threshold: float, active: Any) 
     least -((inside + outside) * -(lowest) + negative * (best)), with best and -lowest taken as 0 at least.
     """
     tiles_x, tiles_y = np.uintp(active.shape[0]), np.uintp(active.shape[1])
-    high, low = np.zeros((len(cells), tiles_x), np.float32), np.zeros((len(cells), tiles_x), np.float32)
+    high, low = np.empty((len(cells), tiles_x), np.float32), np.empty((len(cells), tiles_x), np.float32)
     near, best, depth = np.empty(tiles_x, np.float32), np.empty(tiles_x, np.float32), np.empty(tiles_x, np.float32)
-    reach = columns.reach
-    inside, outside, negative = columns.gain.astype(np.float32)
+    reach, gain = columns.reach, columns.gain
+    inside, outside, negative = np.float32(gain[0]), np.float32(gain[1]), np.float32(gain[2])
     for row in range(np.uintp(len(cells))):
-        near[:], best[:], depth[:] = 0, 0, 0
+        for i in range(tiles_x):
+            near[i], best[i], depth[i] = 0, 0, 0
         for k in range(np.uintp(len(reach))):
             for i in range(tiles_x):
                 value = cells[row, k + i]
@@ -85,11 +87,12 @@ def _mark(cells: Any, rows: Axis, columns: Axis, threshold: float, active: Any) 
         for i in range(tiles_x):
             high[row, i] = inside * near[i] + outside * best[i] + negative * depth[i]
             low[row, i] = (inside + outside) * depth[i] + negative * best[i]
-    reach = rows.reach
-    inside, outside, negative = rows.gain.astype(np.float32)
+    reach, gain = rows.reach, rows.gain
+    inside, outside, negative = np.float32(gain[0]), np.float32(gain[1]), np.float32(gain[2])
     least, found = np.float32(threshold * (1 - 1e-5)), False
     for j in range(tiles_y):
-        near[:], best[:], depth[:] = 0, 0, 0
+        for i in range(tiles_x):
+            near[i], best[i], depth[i] = 0, 0, 0
         for k in range(np.uintp(len(reach))):
             share = reach[k, j]
             for i in range(tiles_x):
@@ -102,7 +105,7 @@ def _mark(cells: Any, rows: Axis, columns: Axis, threshold: float, active: Any) 
     return found
 
 
-@compiled
+@subroutine
 def _lift(cells: Any, rows: Axis, columns: Axis, active: Any, lifted: Any) -> None:
     """Enlarges along y: lifted[column, y], for the rectangle around the active tiles, and one pixel around it."""
     left, right, top, bottom = len(active), 0, active.shape[1], 0
@@ -120,7 +123,7 @@ def _lift(cells: Any, rows: Axis, columns: Axis, active: Any, lifted: Any) -> No
             lifted[first + column, y] = line[zero, column]
 
 
-@compiled
+@subroutine
 def _find_runs(active: Any, tile: int, tile_y: Any, runs: Any) -> int:
     """Fills `runs` with the ranges start:stop of y that cover the active tiles of a column; how many."""
     n = 0
@@ -134,7 +137,7 @@ def _find_runs(active: Any, tile: int, tile_y: Any, runs: Any) -> int:
     return n
 
 
-@compiled
+@subroutine
 def _fill_block(lifted: Any, columns: Axis, tile: int, runs: Any, n: int, block: Any) -> None:
     """Enlarges along x: the pixels of a column of tiles and one pixel around them, -inf outside the image.
 
@@ -143,10 +146,11 @@ def _fill_block(lifted: Any, columns: Axis, tile: int, runs: Any, n: int, block:
     pixels_x, pixels_y = len(columns.base), lifted.shape[1]
     first, last = columns.tile[tile], columns.tile[tile + 1]
     base, band = columns.base, columns.band
-    if first == 0:
-        block[0] = -np.inf
-    if last == pixels_x:
-        block[last - first + 1] = -np.inf
+    for y in range(pixels_y):
+        if first == 0:
+            block[0, 1 + y] = -np.inf
+        if last == pixels_x:
+            block[last - first + 1, 1 + y] = -np.inf
     for x in range(max(first - 1, 0), min(last + 1, pixels_x)):
         pixel, row = np.uintp(x), np.uintp(1 + x - first)
         for i in range(n):
@@ -156,12 +160,15 @@ def _fill_block(lifted: Any, columns: Axis, tile: int, runs: Any, n: int, block:
             )
 
 
-@compiled
+@subroutine
 def _scan_block(
     block: Any, first: int, last: int, runs: Any, n: int, threshold: float, tolerance: float,
     points: Any, certain: Any, total: int,
 ) -> Any:  # fmt: skip
-    """Appends the candidates of one column of tiles; returns the (grown) lists, their length, how many are unsure."""
+    """Appends the candidates of one column of tiles; how many there are now (more than fit: one more), how many unsure.
+
+    A candidate is certain if no error within `tolerance` can put it below the threshold or a neighbour.
+    """
     unsure, least, slack, one = 0, np.float32(threshold - tolerance), np.float32(2 * tolerance), np.uintp(1)
     for x in range(first, last):
         row = np.uintp(1 + x - first)
@@ -172,16 +179,16 @@ def _scan_block(
                 if column >= stop:
                     break
                 if total == len(certain):
-                    points, certain = np.concatenate((points, points)), np.concatenate((certain, certain))
+                    return total + 1, unsure
                 points[total, 0], points[total, 1] = x, column - one
                 certain[total] = _is_certain(block, row, column, threshold + tolerance, 2 * tolerance)
                 unsure += not certain[total]
                 total += 1
                 column += one
-    return points, certain, total, unsure
+    return total, unsure
 
 
-@compiled
+@subroutine
 def _next_candidate(block: Any, row: int, column: int, stop: int, least: float, slack: float) -> int:
     """The first column from `column` on whose value is at least `least` and above its neighbours less `slack`."""
     one, segment = np.uintp(1), np.uintp(SEGMENT)

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from .map_sampling import compiled
+from .map_sampling import kernel, subroutine
 
 
-@compiled
+@kernel
 def assemble(
     num_points: int, limbs: Any, closing: Any, pairs: Any, pair_scores: Any, pair_starts: Any, peak_scores: Any,
     min_points: int, min_score: float,
@@ -21,60 +21,71 @@ def assemble(
     it begins one. People of fewer than `min_points` counted points or a mean score below `min_score` are left out.
     Returns members (M, num_points) int64 peaks or -1, scores (M,) float64, counts (M,) int64.
     """
-    members = np.full((len(pairs), num_points), -1, np.int64)
-    scores, counts = np.zeros(len(pairs)), np.zeros(len(pairs), np.int64)
-    head, following = np.full((2, len(peak_scores)), -1, np.int64), np.empty((2, len(pairs)), np.int64)
+    members = np.empty((len(pairs), num_points), np.int64)
+    scores, counts = np.zeros(len(pairs), np.float64), np.zeros(len(pairs), np.int64)
+    head, following = np.empty((2, len(peak_scores)), np.int64), np.empty((2, len(pairs)), np.int64)
     n = 0
     for i in range(len(limbs)):
-        part = slice(pair_starts[i], pair_starts[i + 1])
-        _index(members[:n], limbs[i, 0], head[0], following[0])
+        start, stop = pair_starts[i], pair_starts[i + 1]
+        if start == stop:
+            continue
+        _chain(members, n, limbs[i], head, following)
         if closing[i]:
-            _index(members[:n], limbs[i, 1], head[1], following[1])
-            _close(limbs[i], pairs[part], members, head, following)
+            _close(limbs[i], pairs, start, stop, members, head, following)
         else:
             n = _extend(
-                limbs[i], pairs[part], pair_scores[part], peak_scores, members, scores, counts, n, head[0], following[0]
+                limbs[i], pairs, pair_scores, start, stop, peak_scores, members, scores, counts, n, head, following
             )
-    kept = np.flatnonzero((counts[:n] >= min_points) & ~(scores[:n] / counts[:n] < min_score))
-    return members[kept], scores[kept], counts[kept]
+    kept = 0
+    for person in range(n):
+        if counts[person] >= min_points and not scores[person] / counts[person] < min_score:
+            for point in range(num_points):
+                members[kept, point] = members[person, point]
+            scores[kept], counts[kept] = scores[person], counts[person]
+            kept += 1
+    return members[:kept], scores[:kept], counts[:kept]
 
 
-@compiled
-def _index(members: Any, point: int, head: Any, following: Any) -> None:
-    """Chains the people of each peak at `point`: head[peak], following[person], ... -1.
+@subroutine
+def _chain(members: Any, n: int, limb: Any, head: Any, following: Any) -> None:
+    """Chains the people that have a peak, for both ends of a limb: head[end, peak], following[end, person] ... -1.
 
-    Within a limb each peak has one pair, so the chains stay right while that limb's pairs are joined.
+    A limb's pairs share no peak, so the chains stay right while those pairs are joined.
     """
-    head[:] = -1
-    for person in range(len(members)):
-        peak = members[person, point]
-        if peak >= 0:
-            following[person] = head[peak]
-            head[peak] = person
+    for end in range(2):
+        for peak in range(head.shape[1]):
+            head[end, peak] = -1
+        for person in range(n):
+            peak = members[person, limb[end]]
+            if peak >= 0:
+                following[end, person] = head[end, peak]
+                head[end, peak] = person
 
 
-@compiled
-def _close(limb: Any, pairs: Any, members: Any, head: Any, following: Any) -> None:
+@subroutine
+def _close(limb: Any, pairs: Any, start: int, stop: int, members: Any, head: Any, following: Any) -> None:
     """Fills the missing end of people that have one end of a pair; scores and counts stay."""
-    for i in range(len(pairs)):
-        for side in range(2):
-            person = head[side, pairs[i, side]]
+    for i in range(start, stop):
+        for end in range(2):
+            person = head[end, pairs[i, end]]
             while person >= 0:
-                if members[person, limb[1 - side]] == -1:
-                    members[person, limb[1 - side]] = pairs[i, 1 - side]
-                person = following[side, person]
+                if members[person, limb[1 - end]] == -1:
+                    members[person, limb[1 - end]] = pairs[i, 1 - end]
+                person = following[end, person]
 
 
-@compiled
+@subroutine
 def _extend(
-    limb: Any, pairs: Any, pair_scores: Any, peak_scores: Any, members: Any, scores: Any, counts: Any, n: int,
-    head: Any, following: Any,
+    limb: Any, pairs: Any, pair_scores: Any, start: int, stop: int, peak_scores: Any, members: Any, scores: Any,
+    counts: Any, n: int, head: Any, following: Any,
 ) -> int:  # fmt: skip
     """Adds the second end of each pair to everyone that has the first, or begins a person; how many there are then."""
-    for i in range(len(pairs)):
-        a, b = pairs[i]
-        person = head[a]
+    for i in range(start, stop):
+        a, b = pairs[i, 0], pairs[i, 1]
+        person = head[0, a]
         if person < 0:
+            for point in range(members.shape[1]):
+                members[n, point] = -1
             members[n, limb[0]], members[n, limb[1]] = a, b
             counts[n] = 2
             scores[n] = (np.float64(peak_scores[a]) + np.float64(peak_scores[b])) + pair_scores[i]
@@ -83,5 +94,5 @@ def _extend(
             members[person, limb[1]] = b
             counts[person] += 1
             scores[person] += np.float64(peak_scores[b]) + pair_scores[i]
-            person = following[person]
+            person = following[0, person]
     return n

@@ -20,7 +20,12 @@ from common.report import Run
 from common.training import Plan
 from Lightweight_OpenPose import labels, weights
 from Lightweight_OpenPose.config import (
-    CPU_IMAGES_PER_PART, IMAGES_PER_RANK, LEARNING_RATE_PER_IMAGE, NETWORK, STEP_NAMES, Config,
+    CPU_IMAGES_PER_PART,
+    IMAGES_PER_RANK,
+    LEARNING_RATE_PER_IMAGE,
+    NETWORK,
+    STEP_NAMES,
+    Config,
 )  # fmt: skip
 from Lightweight_OpenPose.data import Augmentation, TrainSamples
 from Lightweight_OpenPose.evaluation import Validation, evaluate_while_training

@@ -82,37 +82,49 @@ def encode_fields(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton,
     A field's cell x is at x * stride exactly, half a cell beside a heatmap's: published checkpoints have learnt it so.
     Arguments and result as in `encode`.
     """
-    batch, height, width = len(points), *map_size
-    fields = points.new_zeros(batch * len(skeleton.limbs), 2, height, width, dtype=torch.float32)
+    height, width = map_size
+    fields = points.new_zeros(len(points), skeleton.num_fields, height, width, dtype=torch.float32)
     ends = points[:, :, torch.as_tensor(skeleton.limb_points, device=points.device)]  # (B, P, L, 2, 3)
     start_map, end_map = (ends[..., :2] / rules.stride).unbind(3)
     length = (end_map - start_map).norm(dim=-1)
     labelled = (ends[..., 2] > 0).all(dim=-1) & (length >= 1e-7)
     person, sample, limb = torch.nonzero(labelled.transpose(0, 1), as_tuple=True)
-    rows = sample * len(skeleton.limbs) + limb
-    start_map, end_map = start_map[sample, person, limb], end_map[sample, person, limb]
-    unit = (end_map - start_map) / length[sample, person, limb, None]
-    near = _near_limb(start_map, end_map, unit, map_size, rules.field_width_map)
-    vectors = unit.float()[:, :, None, None]
+    chosen = sample, person, limb
+    start_map, end_map = start_map[chosen], end_map[chosen]
+    unit = (end_map - start_map) / length[chosen][:, None]
+    which, x_map, y_map = _cells_near(start_map, end_map, unit, map_size, rules.field_width_map)
+    x_channel = (sample * skeleton.num_fields + 2 * limb)[which]
+    cells = (x_channel * height + y_map) * width + x_map
+    vectors = unit.float()[which]
     first = 0
-    for count in torch.bincount(person, minlength=points.shape[1]).tolist():  # a limb's rows are unique per person
+    for count in torch.bincount(
+        person[which], minlength=points.shape[1]
+    ).tolist():  # a person's cells are all different
         mine = slice(first, first + count)
-        fields[rows[mine]] = torch.where(near[mine, None], vectors[mine], fields[rows[mine]])
+        fields.view(-1)[cells[mine]] = vectors[mine, 0]
+        fields.view(-1)[cells[mine] + height * width] = vectors[mine, 1]
         first += count
-    return fields.view(batch, skeleton.num_fields, height, width)
+    return fields
 
 
-def _near_limb(start_map: Tensor, end_map: Tensor, unit: Tensor, map_size: tuple[int, int], width_map: float) -> Tensor:
-    """(N, h, w) bool: cells inside the limb's box, grown by `width_map`, and no farther than that from its line.
+def _cells_near(
+    start_map: Tensor, end_map: Tensor, unit: Tensor, map_size: tuple[int, int], width_map: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cells inside each limb's box, grown by `width_map`, and no farther than that from its line.
 
-    The distance |(x - xa) * uy - (y - ya) * ux| is a term of x minus a term of y; outside the box a term is infinite.
+    `start_map`, `end_map`, `unit`: (N, 2) x, y. Returns for each cell, (M,) int64: which limb, x, y; limbs in order.
+    The box is truncated to whole cells and without its last row and column, as in the original.
     """
+    size = torch.tensor([map_size[1], map_size[0]], device=unit.device)
     low = torch.minimum(start_map, end_map) - width_map
-    high = torch.maximum(start_map, end_map) + width_map
-    terms = []
-    for axis, size in ((0, map_size[1]), (1, map_size[0])):
-        cells = torch.arange(size, device=unit.device)
-        term = (cells - start_map[:, axis, None]) * unit[:, 1 - axis, None]
-        first, end = low[:, axis].clamp(min=0).trunc(), high[:, axis].clamp(max=size).trunc()
-        terms.append(term.masked_fill((cells < first[:, None]) | (cells >= end[:, None]), torch.inf))
-    return (terms[0][:, None, :] - terms[1][:, :, None]).abs() <= width_map
+    high = torch.minimum(torch.maximum(start_map, end_map) + width_map, size.to(unit.dtype))
+    first, end = low.clamp(min=0).trunc().long(), high.trunc().long()
+    columns, rows = (end - first).clamp(min=0).unbind(1)
+    counts = columns * rows
+    which = torch.repeat_interleave(torch.arange(len(counts), device=unit.device), counts)
+    within = torch.arange(len(which), device=unit.device) - (counts.cumsum(0) - counts)[which]
+    x_map = first[which, 0] + within % columns[which]
+    y_map = first[which, 1] + within // columns[which]
+    distance = (x_map - start_map[which, 0]) * unit[which, 1] - (y_map - start_map[which, 1]) * unit[which, 0]
+    near = distance.abs() <= width_map
+    return which[near], x_map[near], y_map[near]

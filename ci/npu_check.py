@@ -36,7 +36,7 @@ NUM_STEPS = 2
 SIZE_IN = 64
 GAIN = 30.0  # of the last layers' weights: an untrained network then finds people in its noise
 FLAGS = (f"--net_input_size={SIZE_IN}", "--base_height=96", "--epochs=1", "--eval_freq=1", "--print_freq=1",
-         "--num_workers=0", "--base_lr=1e-3", "--save_every=1", "--checkpoint_path=none")  # fmt: skip
+         "--num_workers=1", "--base_lr=1e-3", "--save_every=1", "--checkpoint_path=none")  # fmt: skip
 HALF = ("--amp=O1", "--amp_type=float16")  # on the CPU too, which else takes bfloat16
 LAST_LAYERS = ("heatmaps.1.0.weight", "pafs.1.0.weight")
 
@@ -54,6 +54,7 @@ class Bench:
     batch_size: int
     passed: int = 0
     failed: int = 0
+    errors: str = ""  # the error stream of the last program
 
     def check(self, name: str, found: Callable[[], str]) -> None:
         """Calls `found`, which returns what was measured or raises CheckError, and shows the row."""
@@ -69,7 +70,8 @@ class Bench:
     def run(self, words: list[str], npu: bool = True, expect: int = 0, **variables: str) -> str:
         """Runs Python with these words; returns its error stream. Raises CheckError unless it ends with `expect`."""
         ended = subprocess.run([sys.executable, *words], env=environment(npu) | variables, cwd=ROOT,
-                               capture_output=True, text=True, timeout=1800)  # fmt: skip
+                               capture_output=True, text=True, timeout=1800, check=False)  # fmt: skip
+        self.errors = ended.stderr
         if ended.returncode != expect:
             last = (ended.stderr.strip() or ended.stdout.strip() or "nothing was said").splitlines()[-1]
             raise CheckError(f"exit code {ended.returncode}, not {expect}: {last}")
@@ -189,6 +191,20 @@ def resume(bench: Bench, device: str) -> Path:
     return bench.train(name, device)
 
 
+def check_divergence(bench: Bench) -> None:
+    """A loss that is not finite stops the run, and no later step is saved, though an NPU is seldom asked for losses."""
+
+    def diverge() -> str:
+        flags = "--base_lr=1e25", "--print_freq=10", f"--batch_size={bench.batch_size // 2}"
+        folder = bench.train("diverged", "npu", *flags, expect=2)
+        line = one_line(bench.errors, "not finite at epoch 0, step 1")
+        if (saved := common.checkpoint.read(folder / "last.pth")["step"]) != 1:
+            raise CheckError(f"step {saved} was saved after: {line}")
+        return line
+
+    bench.check("a loss that is not finite", diverge)
+
+
 def check_evaluation(bench: Bench, checkpoint: Path) -> None:
     """The evaluation program at both precisions."""
     for level, flags in (("O0", ()), ("O1", HALF)):
@@ -230,6 +246,7 @@ def main() -> int:
         bench = Bench(Path(name), data_path, samples // (NUM_RANKS * NUM_STEPS) * NUM_RANKS)
         print(f"NPU check, {'simulated' if CANN else 'real'} NPU: check | result | largest difference | time")
         checkpoint = check_training(bench)
+        check_divergence(bench)
         check_evaluation(bench, checkpoint)
         check_messages(bench, checkpoint)
     print(f"NPU check: {bench.passed} passed, {bench.failed} failed")

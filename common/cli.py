@@ -47,7 +47,7 @@ def parse(
         description=config.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     if recipes:
-        parser.add_argument("--recipe", choices=sorted(recipes), help="a named set of values", default=argparse.SUPPRESS)
+        parser.add_argument("--recipe", choices=sorted(recipes), help="a set of values", default=argparse.SUPPRESS)
     for name, field in fields.items():
         names = [f"--{name}"] + [f"--{alias}" for alias, target in aliases.items() if target == name]
         parser.add_argument(

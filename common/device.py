@@ -33,8 +33,9 @@ def load_npu() -> str:
         return "torch_npu is not installed (pip install the release that fits your torch and CANN)"
     try:
         importlib.import_module("torch_npu")
-    except (ImportError, RuntimeError, OSError) as error:
-        return f"torch_npu does not load, is CANN's set_env.sh sourced? ({str(error).splitlines()[0]})"
+    except Exception as error:  # one that fits neither torch nor CANN fails in many ways
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        return f"torch_npu does not load, is CANN's set_env.sh sourced? ({reason})"
     npu = getattr(torch, "npu", None)
     if npu is None or not npu.is_available():
         return "torch_npu is installed, but CANN reports no NPU (npu-smi info)"
@@ -154,7 +155,7 @@ def synchronize(device: torch.device) -> None:
 def peak_memory_bytes(device: torch.device) -> int:
     """The largest memory this process has held: on the accelerator, or resident on a CPU."""
     if device.type != "cpu":
-        return int(torch.accelerator.max_memory_allocated(device))
+        return int(torch.get_device_module(device.type).max_memory_allocated(device))
     import resource  # not on every platform, and only this needs it
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -177,16 +178,16 @@ def random_states(device: torch.device) -> dict[str, Any]:
         "torch": torch.get_rng_state(),
     }
     if device.type != "cpu":
-        states["device"] = torch.get_device_module(device.type).get_rng_state(device)
+        states[device.type] = torch.get_device_module(device.type).get_rng_state(device)
     return states
 
 
 def set_random_states(states: dict[str, Any], device: torch.device) -> None:
-    """The way back from `random_states`."""
+    """The way back from `random_states`; a device of another kind than theirs keeps its own state."""
     version, words, gauss = states["python"]
     random.setstate((version, tuple(words), gauss))
     kind, keys, *rest = states["numpy"]
     np.random.set_state((kind, np.array(keys, np.uint32), *rest))
     torch.set_rng_state(states["torch"].cpu())
-    if device.type != "cpu" and "device" in states:
-        torch.get_device_module(device.type).set_rng_state(states["device"].cpu(), device)
+    if device.type in states:
+        torch.get_device_module(device.type).set_rng_state(states[device.type].cpu(), device)

@@ -145,7 +145,8 @@ def fit(
                 pending.append(losses)
                 trainee.step = step + 1
                 last = trainee.step == plan.steps_per_epoch
-                if last or trainee.step % check_every == 0:
+                saving = plan.save_every > 0 and trainee.step % plan.save_every == 0 and not last
+                if last or saving or trainee.step % check_every == 0:  # nothing is saved unseen
                     stop, latest = _check(pending, epoch, step, bool(interrupted))
                     speed.step(data_s)
                     if last or trainee.step % plan.log_every == 0:
@@ -155,7 +156,7 @@ def fit(
                 else:
                     speed.step(data_s)
                 log.advance_bar(f"{speed.images_per_s:.1f} images/s")
-                if plan.save_every and trainee.step % plan.save_every == 0 and not last:
+                if saving:
                     _save(trainee, plan, device, store)
                     speed.resume()
             trainee.epoch, trainee.step = epoch + 1, 0

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples through the data pipeline, targets included, one process: the plain pipeline of the spec against ours."""
+
+from pathlib import Path
+
+import common.coco
+import common.mini_coco
+from common.loader import EpochBatches, stream
+from common.skeleton import OPENPOSE
+from Lightweight_OpenPose import data, labels
+from Lightweight_OpenPose.config import Config
+from Lightweight_OpenPose.data import Augmentation, TrainSamples
+from Lightweight_OpenPose.targets import encode
+from Lightweight_OpenPose.test import pairs, plain_data
+
+import cv2
+import numpy as np
+import torch
+
+TITLE = "Data pipeline: milliseconds a sample, 368 x 368, targets included, one process and one thread"
+SLOW = False
+BATCH = 8
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "coco-mini"
+
+
+def samples() -> TrainSamples:
+    """Real images where they stand beside the project, else the drawn ones."""
+    folder = SHARED if SHARED.is_dir() else common.mini_coco.ensure()
+    config = Config()
+    augmentation = Augmentation(
+        config.net_input_size, config.person_height, config.scale_min, config.scale_max, config.rotation,
+        config.shift, config.flip,
+    )  # fmt: skip
+    prepared = labels.build(common.coco.annotation_file(folder, "train"))
+    return TrainSamples(prepared, common.coco.image_folder(folder, "train"), OPENPOSE, augmentation, 0, False)
+
+
+def plain_epoch(train: TrainSamples, epoch: int) -> None:
+    """Every sample once, as the original makes it."""
+    for index in range(len(train)):
+        drawn = plain_data.draw(np.random.default_rng((0, epoch, index)), train.augmentation)
+        plain_data.sample(train.labels, index, train.folder, train.skeleton, train.augmentation, drawn)
+
+
+def our_epoch(train: TrainSamples, epoch: int) -> None:
+    """Every sample once, in batches, with its targets."""
+    rules = Config().target_rules
+    for first in range(0, len(train), BATCH):
+        batch = data.collate([train[epoch, index] for index in range(first, min(first + BATCH, len(train)))])
+        cells = batch["mask"].shape[2], batch["mask"].shape[3]
+        encode(batch["points"], cells, train.skeleton, rules)
+        data.normalise(batch["image"])
+
+
+def decoding(train: TrainSamples) -> None:
+    """The part that nobody can leave out: reading the JPEGs."""
+    for index in range(len(train)):
+        common.coco.read_image(train.folder, train.labels.index.file_name(int(train.labels.images[index])))
+
+
+def measure(runs: int) -> list[dict]:
+    """The pipeline, JPEG decoding alone, and the pause between epochs."""
+    cv2.setNumThreads(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    train, epochs = samples(), iter(range(1000))
+    try:
+        whole = pairs.compare(
+            "a sample",
+            lambda: plain_epoch(train, next(epochs)),
+            lambda: our_epoch(train, next(epochs)),
+            runs,
+            len(train),
+        )
+        jpeg = pairs.compare(
+            "of it JPEG decoding (ours) / whole of ours (plain)",
+            lambda: our_epoch(train, next(epochs)), lambda: decoding(train), runs, len(train),
+        )  # fmt: skip
+        return [whole, jpeg, pause(train)]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def pause(train: TrainSamples) -> dict:
+    """The wait for the first batch of an epoch against that for the others, two workers, steps of 0.2 s."""
+    import time
+
+    positions = EpochBatches(len(train), BATCH, 1, 0, epochs=5)
+    waits = []
+    batches = stream(train, positions, data.collate, 2, torch.device("cpu"))
+    for _ in range(positions.steps_per_epoch * positions.epochs):
+        waits.append(pairs.seconds(lambda: next(batches)))
+        time.sleep(0.2)
+    firsts = waits[positions.steps_per_epoch :: positions.steps_per_epoch]
+    others = [wait for number, wait in enumerate(waits) if number % positions.steps_per_epoch]
+    return {
+        "what": "wait for a batch: within an epoch (plain) / first of an epoch (ours), steps of 200 ms",
+        "plain_ms": 1000 * float(np.median(others)), "ours_ms": 1000 * float(np.median(firsts)),
+        "ratio": float("nan"), "ratio_min": float("nan"), "ratio_max": float("nan"), "runs": len(firsts),
+    }  # fmt: skip

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole evaluation, image by image: the protocol written down step by step against `evaluation.evaluate`."""
+
+from pathlib import Path
+
+import common.coco
+import common.coco_eval
+import common.device
+import common.mini_coco
+from common.skeleton import OPENPOSE
+from Lightweight_OpenPose import weights
+from Lightweight_OpenPose.evaluation import Validation, default_batch, evaluate
+from Lightweight_OpenPose.inference import Estimator, frame
+from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
+from Lightweight_OpenPose.test import pairs, plain_decode
+
+import cv2
+import numpy as np
+import torch
+
+TITLE = "Evaluation: milliseconds an image, everything included, one refinement stage, height 368"
+SLOW = False
+IMAGES = 16
+BASE_HEIGHT = 368
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "coco-mini"
+NOISE_LEVEL = 0.1  # just at the threshold of the decoder
+
+
+def network(noise: bool):
+    """A network without training; with `noise` its heatmaps lie around the threshold: a peak in every corner."""
+    torch.manual_seed(0)
+    model = PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_fields).eval()
+    if noise:
+        last = model.refinement_stages[-1].heatmaps[1][0]
+        torch.nn.init.normal_(last.weight, std=0.3)
+        torch.nn.init.constant_(last.bias, NOISE_LEVEL)
+    return model
+
+
+def plain_evaluation(model, validation: Validation) -> None:
+    """Batch 1, contiguous float32, full-resolution maps, Python loops."""
+    results = []
+    for row in validation.rows.tolist():
+        image = cv2.imread(str(validation.folder / validation.index.file_name(row)))
+        place = frame(image.shape[:2], BASE_HEIGHT)
+        normalised = (image.astype(np.float64) - (128, 128, 128)) / 256
+        scaled = cv2.resize(normalised, place.scaled_in[::-1], interpolation=cv2.INTER_CUBIC)
+        top, left, bottom, right = place.pad_in
+        padded = cv2.copyMakeBorder(scaled, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(0, 0, 0))
+        with torch.no_grad():
+            maps = model(torch.from_numpy(padded).permute(2, 0, 1)[None].float().contiguous())[-2:]
+        people = plain_decode.decode(*(part[0].numpy() for part in maps), place.geometry, OPENPOSE)
+        results.append((row, people))
+
+
+def measure(runs: int) -> list[dict]:
+    """Without peaks and with noise, in float32 and bfloat16."""
+    folder = SHARED if SHARED.is_dir() else common.mini_coco.ensure()
+    device = common.device.resolve("auto")
+    validation = Validation.load(
+        common.coco.annotation_file(folder, "val"), common.coco.image_folder(folder, "val"), OPENPOSE, IMAGES
+    )
+    rows = []
+    for noise in (False, True):
+        model = network(noise)
+        for level in ("O0", "O1"):
+            dtype = common.device.amp_type(device, level)
+            estimator = Estimator(weights.for_inference(model, device), device, dtype, OPENPOSE)
+            rows.append(
+                pairs.compare(
+                    f"{'noise' if noise else 'no people'}, {level}",
+                    lambda model=model: plain_evaluation(model, validation),
+                    lambda estimator=estimator: evaluate(estimator, validation, BASE_HEIGHT, default_batch(device)),
+                    runs,
+                    IMAGES,
+                )  # fmt: skip
+            )
+    return rows

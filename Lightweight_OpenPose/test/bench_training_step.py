@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One optimiser step, batch 8, 368 x 368: the network as written down, against O0 and O1 as trained here."""
+
+import copy
+
+import common.device
+from common.skeleton import OPENPOSE
+from Lightweight_OpenPose import train
+from Lightweight_OpenPose.config import Config
+from Lightweight_OpenPose.loss import stage_losses
+from Lightweight_OpenPose.model import STRIDE, PoseEstimationWithMobileNet
+from Lightweight_OpenPose.test import pairs
+
+import torch
+
+TITLE = "Training step: milliseconds an image, batch 8, 368 x 368, one refinement stage, Adam"
+SLOW = False
+BATCH = 8
+
+
+class Step:
+    """A network that trains on one batch; targets are ready, as a loader of the original gives them."""
+
+    def __init__(self, model, layout: torch.memory_format, level: str) -> None:
+        self.device = common.device.resolve("auto")
+        self.model = copy.deepcopy(model).to(self.device, memory_format=layout).train()
+        self.optimizer = train.build_optimizer(self.model, 4e-5, Config().weight_decay)
+        self.dtype = common.device.amp_type(self.device, level)
+        size = Config().net_input_size
+        random = torch.Generator().manual_seed(0)
+        cells = size // STRIDE
+        self.images = torch.randn(BATCH, 3, size, size, generator=random).to(self.device, memory_format=layout)
+        self.targets = [
+            torch.rand(BATCH, count, cells, cells, generator=random).to(self.device)
+            for count in (OPENPOSE.num_heatmaps, OPENPOSE.num_fields, 1)
+        ]
+
+    def __call__(self) -> list[float]:
+        heatmaps, fields, mask = self.targets
+        with common.device.autocast(self.device, self.dtype):
+            losses = stage_losses(self.model(self.images), heatmaps, fields, mask)
+        torch.stack(list(losses.values())).sum().backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        common.device.synchronize(self.device)
+        return [loss.item() for loss in losses.values()]
+
+
+def measure(runs: int) -> list[dict]:
+    """O0 and O1 against contiguous float32; the first step's losses are compared, too."""
+    torch.manual_seed(0)
+    model = PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
+    fast = common.device.memory_format(common.device.resolve("auto"))
+    plain = Step(model, torch.contiguous_format, "O0")
+    first = plain()
+    rows = []
+    for level in ("O0", "O1"):
+        ours = Step(model, fast, level)
+        difference = max(abs(a - b) / b for a, b in zip(ours(), first, strict=True))
+        row = pairs.compare(f"{level}, first losses equal to {difference:.1e}", plain, ours, runs, BATCH)
+        rows.append(row)
+    return rows

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs every bench_*.py of the project and writes what they measured to ci/results/<what>_<hardware>_<date>.md.
+
+    python ci/bench.py                       all that take minutes
+    python ci/bench.py --only=decode,data --runs=9
+    python ci/bench.py --only=overfit        the slow one: hours on two cores
+
+Each bench compares with a plain version of the same work, on this machine, in turn; medians and ratios count.
+A bench is a module with `TITLE`, `SLOW` and `measure(runs) -> list of rows` (dictionaries with the same keys).
+"""
+
+import datetime
+import importlib
+import platform
+import re
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+from common import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "ci" / "results"
+LIBRARIES = ("torch", "numpy", "cv2", "numba")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measures and writes the results down."""
+
+    only: str = field(default="", metadata={"help": "names of benches, comma separated; empty: all that are not slow"})
+    runs: int = field(default=7, metadata={"help": "repetitions; their median counts"})
+    results: str = field(default=str(RESULTS), metadata={"help": "folder of the reports"})
+
+
+def benches() -> dict[str, ModuleType]:
+    """Every bench by its name."""
+    found = {}
+    for path in sorted(ROOT.glob("*/test/bench_*.py")):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        found[path.stem.removeprefix("bench_")] = importlib.import_module(name)
+    return found
+
+
+def report(title: str, command: str, rows: list[dict[str, object]], seconds: float) -> str:
+    """The measurement as Markdown: what, where, with what, when."""
+    versions = ", ".join(f"{name} {importlib.import_module(name).__version__}" for name in LIBRARIES)
+    columns = list(rows[0])
+    table = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    table += ["| " + " | ".join(_shown(row[column]) for column in columns) + " |" for row in rows]
+    facts = [
+        f"- date: {datetime.date.today().isoformat()}, {seconds:.0f} s",
+        f"- machine: {hardware()}",
+        f"- versions: Python {platform.python_version()}, {versions}",
+        f"- command: `{command}`",
+    ]
+    return "\n".join([f"# {title}", "", *facts, "", *table, ""])
+
+
+def _shown(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def hardware() -> str:
+    """Processor and cores, and the accelerator where there is one."""
+    from common import device
+
+    import torch
+
+    words = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    processor = words[0].partition(":")[2].strip() if words else platform.processor() or platform.machine()
+    chosen = device.resolve("auto")
+    accelerator = "" if chosen.type == "cpu" else f", {device.describe(chosen)}"
+    return f"{processor}, {torch.get_num_threads()} threads{accelerator}"
+
+
+def main() -> None:
+    """Runs the benches that were asked for."""
+    options = cli.parse(Options, {})
+    known = benches()
+    wanted = [name for name in options.only.split(",") if name] or [name for name in known if not known[name].SLOW]
+    if unknown := [name for name in wanted if name not in known]:
+        raise cli.UserError(f"--only={','.join(unknown)}: choose from {', '.join(known)}")
+    for name in wanted:
+        began = time.perf_counter()
+        rows = known[name].measure(options.runs)
+        command = f"python ci/bench.py --only={name} --runs={options.runs}"
+        text = report(known[name].TITLE, command, rows, time.perf_counter() - began)
+        print(text, flush=True)
+        machine = re.sub(r"[^a-z0-9]+", "_", hardware().lower()).strip("_")
+        path = Path(options.results) / f"{name}_{machine}_{datetime.date.today():%Y%m%d}.md"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        print(f"written to {path}\n", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    cli.run(main)
