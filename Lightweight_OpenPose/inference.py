@@ -28,6 +28,7 @@ class Frame:
     """How an image lies in the network's input, all sizes (height, width)."""
 
     size_img: tuple[int, int]
+    ratio: float  # input pixels an original pixel
     scaled_in: tuple[int, int]  # of the image, resized
     pad_in: tuple[int, int, int, int]  # top, left, bottom, right: grey around it
 
@@ -50,7 +51,7 @@ def frame(size_img: tuple[int, int], base_height: int, scale: float = 1.0) -> Fr
     wanted = _whole_cells(base_height), _whole_cells(max(width, base_height))
     spare = wanted[0] - min(base_height, height), wanted[1] - width
     top, left = spare[0] // 2, spare[1] // 2
-    return Frame(size_img, (height, width), (top, left, spare[0] - top, spare[1] - left))
+    return Frame(size_img, ratio, (height, width), (top, left, spare[0] - top, spare[1] - left))
 
 
 def _whole_cells(length_in: int) -> int:
@@ -59,10 +60,9 @@ def _whole_cells(length_in: int) -> int:
 
 def to_input(image: Pixels, place: Frame) -> Maps:
     """(h, w, 3) uint8 BGR -> (H, W, 3) float32 network input: resized bicubically, (pixel - 128) / 256, 0 around it."""
-    ratio = place.scaled_in[0] / place.size_img[0]
     normalised = (image.astype(np.float32) - data.PIXEL_MEAN) * data.PIXEL_SCALE
-    if place.scaled_in != place.size_img:
-        normalised = cv2.resize(normalised, place.scaled_in[::-1], fx=ratio, fy=ratio, interpolation=cv2.INTER_CUBIC)
+    if place.ratio != 1:  # the ratio as it is, not that of the rounded sizes
+        normalised = cv2.resize(normalised, None, fx=place.ratio, fy=place.ratio, interpolation=cv2.INTER_CUBIC)
     top, left, _, _ = place.pad_in
     padded = np.zeros((*place.input_size, 3), np.float32)
     padded[top : top + place.scaled_in[0], left : left + place.scaled_in[1]] = normalised

@@ -219,20 +219,37 @@ def extremes(maps: Any) -> Any:
 def blend(
     table: Any, base: int, band: Any, pixel: int, start: int, out: Any, row: int, column: int, count: int
 ) -> None:
-    """out[row, column + i] = sum over k of band[pixel, k] * table[base + k, start + i], i < count. All indices uintp."""
+    """out[row, column + i] = sum over k of band[pixel, k] * table[base + k, start + i], i < count. All indices uintp.
+
+    One function for each width of the band: with both loops in one, the compiler makes code of half the speed.
+    """
     if band.shape[1] == USUAL_BAND:
-        w0, w1, w2 = band[pixel, U0], band[pixel, U1], band[pixel, U2]
-        w3, w4 = band[pixel, U3], band[pixel, U4]
-        for i in range(count):
-            j = start + i
-            low = w0 * table[base, j] + w1 * table[base + U1, j] + w2 * table[base + U2, j]
-            out[row, column + i] = low + w3 * table[base + U3, j] + w4 * table[base + U4, j]
+        _blend_usual(table, base, band, pixel, start, out, row, column, count)
     else:
+        _blend_any(table, base, band, pixel, start, out, row, column, count)
+
+
+@inlined
+def _blend_usual(
+    table: Any, base: int, band: Any, pixel: int, start: int, out: Any, row: int, column: int, count: int
+) -> None:
+    w0, w1, w2 = band[pixel, U0], band[pixel, U1], band[pixel, U2]
+    w3, w4 = band[pixel, U3], band[pixel, U4]
+    for i in range(count):
+        j = start + i
+        part = w0 * table[base, j] + w1 * table[base + U1, j] + w2 * table[base + U2, j]
+        out[row, column + i] = part + w3 * table[base + U3, j] + w4 * table[base + U4, j]
+
+
+@inlined
+def _blend_any(
+    table: Any, base: int, band: Any, pixel: int, start: int, out: Any, row: int, column: int, count: int
+) -> None:
+    for i in range(count):
+        out[row, column + i] = np.float32(0)
+    for k in range(np.uintp(band.shape[1])):
         for i in range(count):
-            out[row, column + i] = np.float32(0)
-        for k in range(np.uintp(band.shape[1])):
-            for i in range(count):
-                out[row, column + i] += band[pixel, k] * table[base + k, start + i]
+            out[row, column + i] += band[pixel, k] * table[base + k, start + i]
 
 
 @subroutine

@@ -12,6 +12,7 @@ import importlib.util
 import os
 import platform
 import random
+import sys
 from typing import Any, Literal
 
 import common.cli
@@ -68,6 +69,8 @@ def resolve(name: DeviceName, local_rank: int = 0) -> torch.device:
 
 def _choose(name: DeviceName) -> str:
     if name == "auto":
+        if importlib.util.find_spec("torch_npu") and (reason := load_npu()):
+            sys.stderr.write(f"note: no NPU: {reason}\n")
         return next((kind for kind in ("npu", "cuda") if count(kind)), "cpu")
     if name == "npu" and (reason := load_npu()):
         raise common.cli.UserError(f"--device=npu: {reason}; or type --device=cpu")
@@ -115,6 +118,8 @@ def amp_type(device: torch.device, level: AmpLevel, wanted: AmpType = "auto") ->
     """The autocast type of a level on a device, None for float32."""
     if level == "O0":
         return None
+    if wanted == "bfloat16" and device.type != "cpu" and not torch.get_device_module(device.type).is_bf16_supported():
+        raise common.cli.UserError(f"--amp_type=bfloat16: {describe(device)} has none; type --amp_type=float16")
     if wanted != "auto":
         return {"float16": torch.float16, "bfloat16": torch.bfloat16}[wanted]
     return torch.bfloat16 if device.type == "cpu" else torch.float16

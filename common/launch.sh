@@ -14,6 +14,7 @@ root=$(dirname "$model_dir")
 python=${PYTHON:-$root/.venv/bin/python} # the environment that ci/environment.sh makes, else the user's own
 [[ -x $python ]] || python=$(command -v python3)
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" TORCH_DEVICE_BACKEND_AUTOLOAD=${TORCH_DEVICE_BACKEND_AUTOLOAD:-0}
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE} # threads that spin while they wait starve the workers that read data
 
 # The NPU toolkit's environment, where there is one and the training platform has not set it already.
 source_cann() {

@@ -20,7 +20,7 @@ import torch
 def encoded(keypoints, place: Frame, skeleton: Skeleton):
     """(P, num_keypoints, 3) in original pixels -> heatmaps (num_heatmaps, h, w), fields (num_fields, h, w) float32."""
     points = data.to_points(keypoints, place.size_img, skeleton)
-    points[..., :2] *= place.scaled_in[0] / place.size_img[0]
+    points[..., :2] *= place.ratio
     points[..., :2] += (place.pad_in[1], place.pad_in[0])
     cells = place.input_size[0] // STRIDE, place.input_size[1] // STRIDE
     maps = encode(torch.from_numpy(points)[None], cells, skeleton, Config().target_rules)

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluates a network that knows the answers: `python -m common.launch --ranks=N --log_dir=L -m ...oracle COCO_FOLDER`.
+
+It returns the ideal maps of the image it is shown, so the AP of the whole evaluation must be that of decoded ground
+truth, on any number of ranks. Writes metrics and the number of detections to <COCO_FOLDER>/oracle_<ranks>.json.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import common.coco
+import common.distributed
+from common.skeleton import OPENPOSE
+from Lightweight_OpenPose.evaluation import Validation, evaluate
+from Lightweight_OpenPose.inference import Estimator, frame, to_input
+from Lightweight_OpenPose.test.ideal_maps import encoded
+
+import torch
+
+BASE_HEIGHT = 128
+
+
+class Oracle:
+    """Called like a network: images (B, 3, H, W) -> [heatmaps, fields]."""
+
+    def __init__(self, validation: Validation) -> None:
+        self.maps = {}
+        for row in validation.rows.tolist():
+            image = validation.read(row)
+            place = frame(image.shape[:2], BASE_HEIGHT)
+            people = validation.index.people(row)
+            labelled = (validation.index.num_keypoints[people] > 0) & ~validation.index.is_crowd[people]
+            maps = encoded(validation.index.keypoints[people][labelled], place, OPENPOSE)
+            self.maps[to_input(image, place).tobytes()] = maps
+
+    def __call__(self, images: torch.Tensor) -> list[torch.Tensor]:
+        found = [self.maps[image.permute(1, 2, 0).contiguous().numpy().tobytes()] for image in images]
+        return [torch.stack([torch.from_numpy(maps[kind]) for maps in found]) for kind in (0, 1)]
+
+
+def main(folder: Path) -> None:
+    with common.distributed.joined("cpu") as device:
+        validation = Validation.load(
+            common.coco.annotation_file(folder, "val"), common.coco.image_folder(folder, "val"), OPENPOSE, 0
+        )
+        result = evaluate(Estimator(Oracle(validation), device, None, OPENPOSE), validation, BASE_HEIGHT, batch_size=2)
+        if common.distributed.is_main():
+            content = {"metrics": result.metrics, "detections": len(result.detections), "images": result.num_images}
+            (folder / f"oracle_{common.distributed.world_size()}.json").write_text(json.dumps(content))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+import subprocess
+import sys
+from pathlib import Path
+
+from common.cli import UserError
+from common.skeleton import OPENPOSE
+from Lightweight_OpenPose import inference
+from Lightweight_OpenPose.demo import Clock, NetworkEstimator, fast_input, main
+from Lightweight_OpenPose.model import STRIDE, PoseEstimationWithMobileNet
+from Lightweight_OpenPose.targets import TargetRules, encode
+from Lightweight_OpenPose.test.test_demo import count_frames, film_of, lines_of, run_demo, scene
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+WIDTH, HEIGHT = 320, 240
+COLOURS = {"blue": (255, 40, 40), "green": (40, 255, 40), "red": (40, 40, 255)}
+ANGLE = np.linspace(0, 2 * np.pi, OPENPOSE.num_points, endpoint=False)
+
+STANDING = {
+    "nose": (0, -0.42), "neck": (0, -0.3), "shoulder": (0.12, -0.3), "elbow": (0.17, -0.14), "wrist": (0.2, 0.02),
+    "hip": (0.08, 0.02), "knee": (0.1, 0.25), "ankle": (0.1, 0.46), "eye": (0.03, -0.45), "ear": (0.06, -0.43),
+}  # fmt: skip
+
+
+def standing(x: float, y: float, height: float) -> np.ndarray:
+    """(18, 3) in original pixels: a person of the OpenPose skeleton, seen from the front."""
+    across = {"left": 1, "right": -1}
+    places = [(across.get(name.split("_")[0], 0), STANDING[name.split("_")[-1]]) for name in OPENPOSE.points]
+    return np.array([(x + height * side * dx, y + height * dy, 1.0) for side, (dx, dy) in places])
+
+
+def sees(people_img: np.ndarray, size_img: tuple[int, int], height_size: int) -> NetworkEstimator:
+    """The demo's estimator with a network that answers with the training targets of these people."""
+    place = inference.frame(size_img, height_size)
+    people_in = people_img.copy()
+    people_in[..., :2] = people_in[..., :2] * height_size / size_img[0] + (place.pad_in[1], place.pad_in[0])
+
+    def network(batch):
+        assert batch.shape == (1, 3, *place.input_size)
+        cells = (place.input_size[0] // STRIDE, place.input_size[1] // STRIDE)
+        return list(encode(torch.from_numpy(people_in)[None], cells, OPENPOSE, TargetRules()))
+
+    return NetworkEstimator(inference.Estimator(network, torch.device("cpu"), None, OPENPOSE), height_size)
+
+
+@pytest.mark.parametrize(("height", "width", "height_size"), [(480, 640, 256), (333, 201, 256), (180, 640, 200)])
+def test_people_are_found_where_they_are(height, width, height_size):
+    """Shapes with padding on each side. Without the centre of map pixels the mean error is over a pixel."""
+    errors = []
+    for shift in np.linspace(-7, 7, 15):
+        size = 0.75 * height
+        people = np.stack([standing(0.33 * width + shift, 0.5 * height, size)] * (2 if width > height else 1))
+        people[1:, :, 0] += 0.35 * width
+        estimate = sees(people, (height, width), height_size)
+        points, scores = estimate(np.zeros((height, width, 3), np.uint8), Clock())
+        assert points.shape == people.shape and (scores > 15).all()
+        points = points[np.argsort(points[:, 1, 0])]
+        assert (points[..., 2] > 0.8).mean() > 0.85  # a peak between two map pixels is none (spec, BUGS 2)
+        errors.append((points - people)[points[..., 2] > 0][:, :2])
+    error = np.concatenate(errors) * height_size / height  # network pixels
+    assert np.abs(error.mean(0)).max() < 0.3
+    assert np.abs(error).max() < 2.5
+
+
+def test_missing_points_stay_missing():
+    person = standing(300, 240, 360)
+    person[[OPENPOSE.points.index(name) for name in ("left_ankle", "right_ear")], 2] = 0
+    points, _ = sees(person[None], (480, 640), 256)(np.zeros((480, 640, 3), np.uint8), Clock())
+    missing = {name for name, point in zip(OPENPOSE.points, points[0], strict=True) if not point.any()}
+    assert missing == {"left_ankle", "right_ear"}
+
+
+def test_input_is_padded_with_grey_and_normalised():
+    image = np.full((100, 60, 3), 255, np.uint8)
+    place = inference.frame((100, 60), 250)
+    padded = fast_input(image, place)
+    assert padded.shape == (256, 256, 3) and padded.dtype == np.float32
+    top, left, bottom, right = place.pad_in
+    assert (top, left, bottom, right) == (3, 53, 3, 53)
+    assert np.all(padded[top : 256 - bottom, left : 256 - right] == 127 / 256)
+    assert not any(edge.any() for edge in (padded[:top], padded[-bottom:], padded[:, :left], padded[:, -right:]))
+
+
+def test_picture_of_an_odd_shape_is_refused_by_name(tmp_path):
+    cv2.imwrite(str(tmp_path / "line.png"), np.zeros((2, 500, 3), np.uint8))
+    with pytest.raises(UserError, match="line.png: 500 x 2 pixels: too narrow"):
+        run_demo(tmp_path, tmp_path / "line.png", sees(np.zeros((0, 18, 3)), (2, 500), 256))
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    network = PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
+    path = tmp_path_factory.mktemp("weights") / "untrained.pth"
+    torch.save({"state_dict": network.state_dict()}, path)
+    return path
+
+
+def test_published_command_runs_from_the_model_folder(tmp_path, untrained):
+    for name in ("a.jpg", "b.jpg"):
+        cv2.imwrite(str(tmp_path / name), scene(0))
+    command = [
+        sys.executable, "demo.py", f"--checkpoint-path={untrained}", "--images", str(tmp_path / "a.jpg"),
+        str(tmp_path / "b.jpg"), "--height-size", "64", "--track", "1", "--smooth", "1", "--cpu",
+        f"--output_dir={tmp_path / 'out'}",
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert [Path(line["source"]).name for line in lines_of(tmp_path / "out")] == ["a.jpg", "b.jpg"]
+    assert "2 pictures" in done.stdout and all(part in done.stdout for part in ("network", "decode"))
+
+
+def test_film_through_a_real_network(tmp_path, untrained, capsys):
+    film = film_of(tmp_path / "walk.mp4", 3)
+    main([f"--checkpoint_path={untrained}", f"--video={film}", "--height_size=64", "--device=cpu",
+          f"--output_dir={tmp_path / 'out'}"])  # fmt: skip
+    assert len(lines_of(tmp_path / "out")) == 3 == count_frames(tmp_path / "out/walk.mp4")
+    assert "decode" in capsys.readouterr().out
+
+
+def test_missing_checkpoint_is_named(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), scene(0))
+    for words, message in (([], "--checkpoint_path is needed"), (["--checkpoint_path=no.pth"], "no.pth")):
+        with pytest.raises(UserError, match=message):
+            main([f"--source={tmp_path}", *words])

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import common.mini_coco
+from common.cli import UserError
+from common.skeleton import OPENPOSE
+from Lightweight_OpenPose.decode import DecodeRules
+from Lightweight_OpenPose.evaluation import Validation, evaluate
+from Lightweight_OpenPose.inference import MULTI_SCALE, Estimator, frame, to_input
+from Lightweight_OpenPose.test import programs
+from Lightweight_OpenPose.test.ideal_maps import average_precision_of_ideal_maps
+from Lightweight_OpenPose.test.oracle import BASE_HEIGHT, Oracle
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+CPU = torch.device("cpu")
+CEILING, CEILING_WITHOUT_SHIFT = 0.773, 0.790  # spec B3 (d): the original's rule, and without its half pixel
+FIVE = """
+keypoints: [nose, left_wrist, right_wrist, left_ankle, right_ankle]
+sigmas: [0.026, 0.062, 0.062, 0.089, 0.089]
+flip_pairs: [[left_wrist, right_wrist], [left_ankle, right_ankle]]
+derived: {waist: [left_wrist, right_wrist]}
+limbs: [[nose, waist], [waist, left_ankle], [waist, right_ankle]]
+"""
+
+
+@pytest.mark.parametrize(("half_pixel", "ceiling"), [(True, CEILING), (False, CEILING_WITHOUT_SHIFT)])
+def test_ceiling_of_the_decoder_on_real_annotations(shared: Path, half_pixel: bool, ceiling: float) -> None:
+    folder = shared / "data" / "coco-mini"
+    metrics = average_precision_of_ideal_maps(folder, "val", OPENPOSE, DecodeRules(half_pixel=half_pixel), 368)
+    assert ceiling <= metrics["AP"] < ceiling + 0.002
+
+
+@pytest.mark.parametrize("size", [(480, 640), (640, 427), (333, 500), (100, 50), (368, 368), (97, 1000)])
+@pytest.mark.parametrize("scale", [0.5, 1.0, 1.5, 2.0])
+def test_the_frame_of_an_image_is_whole_cells_and_centred(size: tuple[int, int], scale: float) -> None:
+    place = frame(size, 368, scale)
+    height, width = place.input_size
+    assert height % 8 == 0 and width % 8 == 0 and width >= 368 and height >= 368 * min(scale, 1)
+    top, left, bottom, right = place.pad_in
+    assert 0 <= bottom - top <= 1 and 0 <= right - left <= 1
+    assert place.scaled_in == (round(size[0] * scale * 368 / size[0]), round(size[1] * scale * 368 / size[0]))
+
+
+def test_golden_frames(shared: Path) -> None:
+    for path in sorted((shared / "golden" / "lightweight_openpose").glob("decode_*.npz")):
+        case = np.load(path)
+        place = frame(tuple(case["hw"].tolist()), 368)
+        assert place.pad_in == tuple(case["pad"].tolist())
+        assert (place.input_size[0] // 8, place.input_size[1] // 8) == case["heat"].shape[1:]
+
+
+def test_the_input_is_the_image_resized_and_grey_around_it() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (90, 60, 3), np.uint8)
+    place = frame((90, 60), 64)
+    ours = to_input(image, place)
+    normalised = (image.astype(np.float64) - 128) / 256
+    ratio = 64 / 90
+    wanted = cv2.resize(normalised, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_CUBIC)
+    top, left, bottom, right = place.pad_in
+    inner = ours[top : ours.shape[0] - bottom, left : ours.shape[1] - right]
+    assert np.abs(inner - wanted).max() < 1e-5
+    assert ours[:, :left].any() == 0 and ours.dtype == np.float32
+
+
+def test_two_ranks_find_what_one_finds(tiny_coco: Path, tmp_path: Path) -> None:
+    """A network that knows the answers: AP is the ceiling, every image counts once, on any number of ranks."""
+    folder = shutil.copytree(tiny_coco, tmp_path / "coco")
+    found = []
+    for ranks in (1, 2, 3):
+        command = [sys.executable, "-m", "common.launch", f"--ranks={ranks}", f"--log_dir={tmp_path / 'logs'}"]
+        program = ["-m", "Lightweight_OpenPose.test.oracle", str(folder)]
+        done = subprocess.run(
+            [*command, *program], capture_output=True, text=True, env=programs.environment(), check=False
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr, done.stderr
+        found.append(json.loads((folder / f"oracle_{ranks}.json").read_text()))
+    assert found[0] == found[1] == found[2]
+    ideal = average_precision_of_ideal_maps(folder, "val", OPENPOSE, DecodeRules(), BASE_HEIGHT)
+    assert found[0]["metrics"]["AP"] == pytest.approx(ideal["AP"], abs=0.02) and ideal["AP"] > 0.6
+
+
+def test_nobody_found_is_an_ap_of_zero(tiny_coco: Path) -> None:
+    validation = Validation.load(
+        tiny_coco / "annotations" / "person_keypoints_val2017.json", tiny_coco / "val2017", OPENPOSE, 0
+    )
+
+    def blind(images: torch.Tensor) -> list[torch.Tensor]:
+        cells = images.shape[2] // 8, images.shape[3] // 8
+        return [images.new_zeros(len(images), count, *cells) for count in (OPENPOSE.num_heatmaps, OPENPOSE.num_fields)]
+
+    result = evaluate(Estimator(blind, CPU, None, OPENPOSE), validation, 64, 2)
+    assert (result.metrics["AP"], len(result.detections), result.num_images) == (0, 0, 6)
+
+
+def test_several_scales_find_people_too(tiny_coco: Path) -> None:
+    validation = Validation.load(
+        tiny_coco / "annotations" / "person_keypoints_val2017.json", tiny_coco / "val2017", OPENPOSE, 0
+    )
+    single = Oracle(validation)
+
+    def at_every_scale(images: torch.Tensor) -> list[torch.Tensor]:
+        """Ideal maps have no scale: those of scale 1, resized to the maps asked for."""
+        known = next(iter(single.maps.values()))
+        cells = (images.shape[2] // 8, images.shape[3] // 8)
+        return [torch.nn.functional.interpolate(torch.from_numpy(part)[None], cells, mode="bilinear") for part in known]
+
+    first = Validation(validation.annotations, validation.folder, validation.index, validation.rows[:1])
+    result = evaluate(Estimator(at_every_scale, CPU, None, OPENPOSE), first, BASE_HEIGHT, 1, MULTI_SCALE)
+    assert result.num_images == 1 and len(result.detections) > 0
+
+
+def test_an_annotated_size_that_is_wrong_is_named(tiny_coco: Path) -> None:
+    index = common.coco.load(tiny_coco / "annotations" / "person_keypoints_val2017.json")
+    index.image_sizes[0] += 1
+    validation = Validation(Path("x.json"), tiny_coco / "val2017", index, np.array([0]))
+    with pytest.raises(UserError, match=r"jpg: \d+ x \d+ pixels, annotated as"):
+        validation.read(0)
+
+
+def test_a_skeleton_of_ones_own_trains_and_is_evaluated(tmp_path: Path) -> None:
+    """Five keypoints and a derived one, from a YAML file, through the real programs."""
+    skeleton = tmp_path / "five.yaml"
+    skeleton.write_text(FIVE)
+    names = ("nose", "left_wrist", "right_wrist", "left_ankle", "right_ankle")
+    folder = common.mini_coco.write(tmp_path / "coco", num_train=9, num_val=4, keypoints=names)
+    place = (f"--data_path={folder}", f"--output_dir={tmp_path}", f"--skeleton={skeleton}")
+    done = programs.launcher(
+        "train_full_1p.sh", *place, *programs.SMALL, *programs.FROM_SCRATCH, "--step=1", "--epochs=1", "--eval_freq=1"
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    weights = programs.weights(tmp_path / "step_one_checkpoints", "model_best.pth")
+    assert len(weights["initial_stage.heatmaps.1.0.weight"]) == 7  # five keypoints, the waist, the background
+    assert len(weights["initial_stage.pafs.1.0.weight"]) == 6
+    done = programs.launcher("eval.sh", *place, "--device=cpu", "--save_images=1")
+    assert done.returncode == 0 and "EvalAccuracy : " in done.stdout, done.stderr
