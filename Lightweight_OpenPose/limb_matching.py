@@ -219,7 +219,7 @@ def _sieve(
 def _sample_point(ax: float, ay: float, dx: float, dy: float, k: int, count: int) -> Any:
     """Result pixel (x, y), uintp, of sample k of `count` on the way (dx, dy) from a; all float32."""
     share, step = np.float32(count - 1), np.float32(k)
-    return np.uintp(np.rint(ax + dx * (step / share))), np.uintp(np.rint(ay + dy * (step / share)))
+    return np.uintp(np.rint(ax + dx * step / share)), np.uintp(np.rint(ay + dy * step / share))
 
 
 @inlined
@@ -236,7 +236,7 @@ def _fast(lines: Any, base: Any, band: Any, y: int, x: int) -> Any:
     """Values of both maps at result pixel (y, x), right to ROUNDING. Indices uintp."""
     cell, first, second = base[x], y + y, y + y + U1
     fx, fy = np.float32(0), np.float32(0)
-    for k in range(np.uintp(1)):
+    for k in range(np.uintp(band.shape[1])):
         fx += band[x, k] * lines[first, cell + k]
         fy += band[x, k] * lines[second, cell + k]
     return fx, fy
