@@ -93,7 +93,7 @@ class DecodeRules:
     coco-mini validation images gives AP .773 with it and .791 without (spec, BUGS 4). Published figures have it.
 
     `max_peaks` bounds the work on noise, which grows with the square of a type's peaks: of more peaks of one type the
-    best are kept. The original has no bound; heatmaps of pure noise, 46 x 70 cells, have about 120 (golden) to 600.
+    best are kept. The original has no bound. Pure noise on maps of 46 x 69 cells gives at most about 660 of a type.
     """
 
     heatmap_threshold: float = 0.1
@@ -104,7 +104,7 @@ class DecodeRules:
     min_points: int = 3
     min_person_score: float = 0.2
     half_pixel: bool = True
-    max_peaks: int = 2000
+    max_peaks: int = 1000
 
     def __post_init__(self) -> None:
         if not 2 <= self.num_samples <= MOST_SAMPLES:
@@ -117,6 +117,9 @@ class DecodeRules:
         """The smallest number of samples that is more than `min_limb_fraction` of them, and one at least."""
         enough = (n for n in range(1, self.num_samples + 1) if n / self.num_samples > self.min_limb_fraction)
         return next(enough, self.num_samples + 1)
+
+
+ORIGINAL_RULES = DecodeRules()
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ class People:
 
 
 def decode(
-    heatmaps: Floats, fields: Floats, geometry: MapGeometry, skeleton: Skeleton, rules: DecodeRules = DecodeRules()
+    heatmaps: Floats, fields: Floats, geometry: MapGeometry, skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES
 ) -> People:
     """People in one image.
 
@@ -184,7 +187,7 @@ def decode_batch(
     fields: Floats,
     geometries: Sequence[MapGeometry],
     skeleton: Skeleton,
-    rules: DecodeRules = DecodeRules(),
+    rules: DecodeRules = ORIGINAL_RULES,
     threads: int = 1,
 ) -> list[People]:
     """`decode` of each image of a batch: (B, num_heatmaps, h, w) and (B, num_fields, h, w), one geometry an image."""
@@ -201,7 +204,7 @@ def decode_batch(
 
 
 def decode_scales(
-    scales: Sequence[tuple[Floats, Floats, MapGeometry]], skeleton: Skeleton, rules: DecodeRules = DecodeRules()
+    scales: Sequence[tuple[Floats, Floats, MapGeometry]], skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES
 ) -> People:
     """People in one image that was seen at several scales: (heatmaps, fields, geometry) of each, of one result size.
 
@@ -216,7 +219,7 @@ def decode_scales(
     return decode(heatmaps, fields, MapGeometry.identity(sizes.pop()), skeleton, rules)
 
 
-def to_coco(people: People, skeleton: Skeleton, rules: DecodeRules = DecodeRules()) -> tuple[Doubles, Doubles]:
+def to_coco(people: People, skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES) -> tuple[Doubles, Doubles]:
     """COCO results (spec A7, convert_to_coco_format): (M, num_keypoints, 3) float64 x_img, y_img, v; (M,) scores.
 
     v is 1, and 0, 0, 0 stands for a missing keypoint; coordinates get 0.5 added where `rules.half_pixel`. A person's
@@ -241,7 +244,7 @@ def demo_to_image(
     return (np.asarray(points, np.float64) * stride / upsampling - np.array([pad[1], pad[0]])) / scale
 
 
-def warm_up(skeleton: Skeleton, rules: DecodeRules = DecodeRules()) -> None:
+def warm_up(skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES) -> None:
     """Compiles the decoder, or loads it from the cache, so that the first image is not the slow one."""
     heatmaps = np.zeros((skeleton.num_heatmaps, 8, 8), np.float32)
     fields = np.zeros((skeleton.num_fields, 8, 8), np.float32)

@@ -312,7 +312,7 @@ def _set_exact(
     table: Any, first: int, second: int, rows: Axis, columns: Axis, tails: Any, ends_a: Any, ends_b: Any, count: int,
     found: Any, i: int, scores: Any,
 ) -> None:  # fmt: skip
-    """scores[i]: the mean of the valid samples of pair i as the original rounds it, a float32 sum over a float64 count."""
+    """scores[i]: the mean of the valid samples of pair i, rounded as the original does: float32 sum, float64 count."""
     scratch, samples = np.empty(SCRATCH, np.float32), np.zeros(count, np.float32)
     y_cell, y_weight, x_cell, x_weight = rows.cell, rows.weight, columns.cell, columns.weight
     a, b, bits, valid = found[i, 0], found[i, 1], found[i, 2], 0

@@ -261,8 +261,9 @@ def exact_value(
 
     Horizontal sums run ((0 + 1) + 2) + 3, vertical ones 0 + (1 + (2 + 3)). `tail`: this is one of the last numbers of
     an image row (pixels times maps), too few for a SIMD register, which OpenCV sums like a horizontal one (spec,
-    PRECISIONS). `table` (C * h, w) float32 is a stack of maps; then come Axis.cell and Axis.weight of both axes; all
-    indices are uintp; `scratch` is SCRATCH float32.
+    PRECISIONS). OpenCV enlarges images of up to four maps by other code: those values agree within ROUNDING only.
+    `table` (C * h, w) float32 is a stack of maps; then come Axis.cell and Axis.weight of both axes; all indices are
+    uintp; `scratch` is SCRATCH float32.
     """
     lowest = y_cell[y, U0, U0]
     for j in range(np.uintp(TAPS)):
@@ -302,8 +303,9 @@ def exact_map(cells: npt.NDArray[np.float32], rows: Axis, columns: Axis) -> npt.
         (rows.first_index, rows.first_weight, columns.first_index, columns.first_weight),
         (rows.second_index, rows.second_weight, columns.second_index, columns.second_weight),
     ):
-        a, b, c, d = (cells[:, x_index[:, k]] * x_weight[:, k] for k in range(TAPS))
-        cells = ((a + b) + c) + d
-        a, b, c, d = (cells[y_index[:, k]] * y_weight[:, k, None] for k in range(TAPS))
-        cells = a + (b + (c + d))
+        with np.errstate(over="ignore", invalid="ignore"):
+            a, b, c, d = (cells[:, x_index[:, k]] * x_weight[:, k] for k in range(TAPS))
+            cells = ((a + b) + c) + d
+            a, b, c, d = (cells[y_index[:, k]] * y_weight[:, k, None] for k in range(TAPS))
+            cells = a + (b + (c + d))
     return cells

@@ -202,9 +202,9 @@ def _next_candidate(block: Any, row: int, column: int, stop: int, least: float, 
             for i in range(column, end):
                 if block[row, i] >= least:
                     value = block[row, i] + slack
-                    if (value >= block[row, i - one]) & (value >= block[row, i + one]):
-                        if (value >= block[above, i]) & (value >= block[below, i]):
-                            return i
+                    beside = (value >= block[row, i - one]) & (value >= block[row, i + one])
+                    if beside & (value >= block[above, i]) & (value >= block[below, i]):
+                        return i
         column = end
     return stop
 

@@ -7,9 +7,8 @@ It is what the fast decoder is tested against and measured against. It keeps the
 
 import math
 
-from Lightweight_OpenPose.decode import DecodeRules, MapGeometry, People
-
 from common.skeleton import Skeleton
+from Lightweight_OpenPose.decode import ORIGINAL_RULES, DecodeRules, MapGeometry, People
 
 import cv2
 import numpy as np
@@ -126,8 +125,6 @@ def join(entries, pairs, a_type, b_type, first, candidates, closing, num_points)
             entries.append([members, candidates[a][2] + candidates[b][2] + limb_score, 2])
 
 
-def decode(heatmaps, fields, geometry: MapGeometry, skeleton: Skeleton, rules: DecodeRules = DecodeRules()) -> People:
+def decode(heatmaps, fields, geometry: MapGeometry, skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES) -> People:
     """`Lightweight_OpenPose.decode.decode`, the slow way."""
-    return decode_full(
-        full_resolution(heatmaps, geometry), full_resolution(fields, geometry), skeleton, rules
-    )
+    return decode_full(full_resolution(heatmaps, geometry), full_resolution(fields, geometry), skeleton, rules)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The decoder against the plain version: ideal maps of real images, a crowd, noise; results are compared first.
+
+`python -m Lightweight_OpenPose.test.bench_decode` prints a table.
+"""
+
+from pathlib import Path
+
+import common.coco
+from common.skeleton import OPENPOSE
+from Lightweight_OpenPose.decode import MapGeometry, decode
+from Lightweight_OpenPose.inference import frame
+from Lightweight_OpenPose.model import STRIDE
+from Lightweight_OpenPose.test import ideal_maps, pairs, plain_decode, synthetic_maps
+
+import numpy as np
+
+TITLE = "Decoding: milliseconds an image, network maps to people, one thread (plain: OpenCV's own threads)"
+SLOW = False
+RUNS = 5
+BASE_HEIGHT = 368
+MAP_SIZE, IMAGE_SIZE = (46, 69), (427, 640)
+NOISE_OF_ALL, NOISE_OF_FEW, NOISY_TYPES = 0.05, 0.05, 3
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "coco-mini"
+Case = tuple[np.ndarray, np.ndarray, MapGeometry]
+
+
+def real_images() -> list[Case]:
+    """Ideal maps of the labelled validation images beside the project."""
+    index = common.coco.load(common.coco.annotation_file(SHARED, "val"))
+    found = []
+    for row in range(index.num_images):
+        people = index.people(row)
+        labelled = (index.num_keypoints[people] > 0) & ~index.is_crowd[people]
+        if labelled.any():
+            place = frame(tuple(index.image_sizes[row].tolist()), BASE_HEIGHT)
+            found.append((*ideal_maps.encoded(index.keypoints[people][labelled], place, OPENPOSE), place.geometry))
+    return found
+
+
+def few_people() -> list[Case]:
+    """Two drawn people in each of eight images, without noise."""
+    random = np.random.default_rng(0)
+    points = [synthetic_maps.people_in(2, MAP_SIZE, OPENPOSE, random, 250) for _ in range(8)]
+    geometry = MapGeometry(STRIDE, (0, 0, 0, 0), IMAGE_SIZE)
+    return [(*synthetic_maps.drawn(one, MAP_SIZE, OPENPOSE, random), geometry) for one in points]
+
+
+def crowd() -> list[Case]:
+    """Thirty drawn people in one image, and noise."""
+    random = np.random.default_rng(1)
+    points = synthetic_maps.people_in(30, MAP_SIZE, OPENPOSE, random, 160)
+    return [(*synthetic_maps.drawn(points, MAP_SIZE, OPENPOSE, random, 0.02), MapGeometry(8, (0, 0, 0, 0), IMAGE_SIZE))]
+
+
+def noise_of_all_types() -> list[Case]:
+    """About 1,800 peaks, spread over all types."""
+    random = np.random.default_rng(2)
+    maps = synthetic_maps.pure_noise(MAP_SIZE, OPENPOSE, random, NOISE_OF_ALL)
+    return [(*maps, MapGeometry(STRIDE, (0, 0, 0, 0), IMAGE_SIZE))]
+
+
+def noise_of_few_types() -> list[Case]:
+    """About 2,000 peaks of three types, as an untrained network gives them: its maps differ in their mean."""
+    random = np.random.default_rng(3)
+    heatmaps, fields = synthetic_maps.pure_noise(MAP_SIZE, OPENPOSE, random, NOISE_OF_FEW)
+    heatmaps[:NOISY_TYPES] += 0.1
+    heatmaps[NOISY_TYPES:] *= 0.1
+    return [(heatmaps, fields, MapGeometry(STRIDE, (0, 0, 0, 0), IMAGE_SIZE))]
+
+
+def cases() -> dict[str, list[Case]]:
+    """What is measured, by name."""
+    real = {"32 real images, ideal maps": real_images()} if SHARED.is_dir() else {}
+    return {
+        **real,
+        "two drawn people": few_people(),
+        "crowd of 30": crowd(),
+        "noise, all types": noise_of_all_types(),
+        "noise, three types": noise_of_few_types(),
+    }
+
+
+def measure(runs: int) -> list[dict]:
+    """One row a case; `peaks` is the mean number of candidates an image."""
+    rows = []
+    for what, images in cases().items():
+        peaks = 0
+        for maps in images:
+            ours, plain = decode(*maps, OPENPOSE), plain_decode.decode(*maps, OPENPOSE)
+            if not (np.array_equal(ours.candidates, plain.candidates) and np.array_equal(ours.scores, plain.scores)):
+                raise AssertionError(f"{what}: the decoder and the plain version differ")
+            peaks += len(ours.candidates)
+        row = pairs.compare(
+            what,
+            lambda images=images: [plain_decode.decode(*maps, OPENPOSE) for maps in images],
+            lambda images=images: [decode(*maps, OPENPOSE) for maps in images],
+            runs,
+            len(images),
+        )
+        rows.append({**row, "peaks": peaks // len(images)})
+    return rows
+
+
+def main() -> None:
+    """Prints the table."""
+    for row in measure(RUNS):
+        print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{value}" for key, value in row.items()))
+
+
+if __name__ == "__main__":
+    main()

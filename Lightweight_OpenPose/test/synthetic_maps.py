@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drawn maps for tests and benches of the decoder: people, noise, crowds."""
+
+from common.skeleton import Skeleton
+from Lightweight_OpenPose.targets import TargetRules
+from Lightweight_OpenPose.test import plain_targets
+
+import numpy as np
+
+
+def people_in(count: int, map_size: tuple[int, int], skeleton: Skeleton, random: np.random.Generator, height: float):
+    """(count, num_points, 3) float64: points scattered like a person of about `height` network-input pixels."""
+    stride = TargetRules().stride
+    shape = np.random.default_rng(0).uniform(-0.5, 0.5, (skeleton.num_points, 2)) * (0.5, 1)
+    centres = random.uniform((0, 0), (map_size[1] * stride, map_size[0] * stride), (count, 1, 2))
+    jitter = random.normal(0, 0.03, (count, *shape.shape))
+    points = np.ones((count, skeleton.num_points, 3))
+    points[..., :2] = centres + (shape + jitter) * height * random.uniform(0.7, 1.3, (count, 1, 1))
+    return points
+
+
+def drawn(points, map_size: tuple[int, int], skeleton: Skeleton, random: np.random.Generator, noise: float = 0.0):
+    """Targets of `points` with normal noise, twice as much on the fields: two float32 arrays (C, h, w)."""
+    heatmaps, fields = plain_targets.encode(points, map_size, skeleton, TargetRules())
+    heatmaps = heatmaps + random.normal(0, noise, heatmaps.shape)
+    return heatmaps.astype(np.float32), (fields + random.normal(0, 2 * noise, fields.shape)).astype(np.float32)
+
+
+def pure_noise(map_size: tuple[int, int], skeleton: Skeleton, random: np.random.Generator, level: float):
+    """Normal noise on all maps, twice as much on the fields."""
+    empty = np.zeros((0, skeleton.num_points, 3))
+    heatmaps, fields = drawn(empty, map_size, skeleton, random, level)
+    heatmaps[-1] = 0
+    return heatmaps, fields
