@@ -118,8 +118,6 @@ def amp_type(device: torch.device, level: AmpLevel, wanted: AmpType = "auto") ->
     """The autocast type of a level on a device, None for float32."""
     if level == "O0":
         return None
-    if wanted == "bfloat16" and device.type != "cpu" and not torch.get_device_module(device.type).is_bf16_supported():
-        raise common.cli.UserError(f"--amp_type=bfloat16: {describe(device)} has none; type --amp_type=float16")
     if wanted != "auto":
         return {"float16": torch.float16, "bfloat16": torch.bfloat16}[wanted]
     return torch.bfloat16 if device.type == "cpu" else torch.float16

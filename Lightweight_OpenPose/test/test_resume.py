@@ -16,7 +16,7 @@ FLAGS = (*SMALL, *FROM_SCRATCH, "--step=1", "--epochs=3", "--eval_freq=2", "--sa
 STEP_LINE = re.compile(r"^Epoch: \[\d+\]\[")
 
 
-def kill_after(lines: int, process: subprocess.Popen[str], victim) -> None:
+def kill_after(lines: int, process: subprocess.Popen[str], victim, folder: Path) -> None:
     """Waits for so many lines of steps, then kills what `victim` says."""
     assert process.stdout
     for line in process.stdout:
@@ -25,23 +25,24 @@ def kill_after(lines: int, process: subprocess.Popen[str], victim) -> None:
             break
     else:
         pytest.fail("the run ended before it was killed")
-    victim(process)
+    victim(process, folder)
     process.communicate(timeout=60)
 
 
-def everything(process: subprocess.Popen[str]) -> None:
+def everything(process: subprocess.Popen[str], folder: Path) -> None:
     os.killpg(process.pid, signal.SIGKILL)
 
 
-def rank_one(process: subprocess.Popen[str]) -> None:
-    for folder in Path("/proc").glob("[0-9]*"):
+def rank_one(process: subprocess.Popen[str], folder: Path) -> None:
+    """The process with this rank among those that work for `folder`; each has a session of its own."""
+    for entry in Path("/proc").glob("[0-9]*"):
         try:
-            words = (folder / "environ").read_bytes().split(b"\0")
-            session = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[3])
-        except (OSError, ValueError):
+            variables = (entry / "environ").read_bytes().split(b"\0")
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
             continue
-        if session == process.pid and b"RANK=1" in words:
-            os.kill(int(folder.name), signal.SIGKILL)
+        if b"RANK=1" in variables and f"--output_dir={folder}".encode() in words:
+            os.kill(int(entry.name), signal.SIGKILL)
             return
     pytest.fail("rank 1 is not to be found")
 
@@ -54,7 +55,7 @@ def test_killed_and_started_again_is_bit_equal(tiny_coco: Path, tmp_path: Path, 
     moments = random.Random(ranks)
     for _ in range(2):
         process = started("train_full_1p.sh", *flags, f"--output_dir={tmp_path / 'cut'}")
-        kill_after(moments.randint(2, 5), process, victim)
+        kill_after(moments.randint(3, 6), process, victim, tmp_path / "cut")
         assert process.returncode != 0
     again = launcher("train_full_1p.sh", *flags, f"--output_dir={tmp_path / 'cut'}")
     assert again.returncode == 0 and "resumed at" in again.stdout, again.stderr
@@ -66,7 +67,7 @@ def test_killed_and_started_again_is_bit_equal(tiny_coco: Path, tmp_path: Path, 
 def test_a_damaged_newest_checkpoint_costs_two_steps_not_the_run(tiny_coco: Path, tmp_path: Path) -> None:
     flags = (f"--data_path={tiny_coco}", *FLAGS, f"--output_dir={tmp_path}")
     process = started("train_full_1p.sh", *flags)
-    kill_after(5, process, everything)
+    kill_after(5, process, everything, tmp_path)
     last = tmp_path / "step_one_checkpoints" / "last.pth"
     last.write_bytes(last.read_bytes()[:1000])
     again = launcher("train_full_1p.sh", *flags)
@@ -77,7 +78,7 @@ def test_a_damaged_newest_checkpoint_costs_two_steps_not_the_run(tiny_coco: Path
 def test_a_request_to_stop_saves_and_the_next_run_goes_on(tiny_coco: Path, tmp_path: Path) -> None:
     flags = (f"--data_path={tiny_coco}", *FLAGS, "--save_every=0", f"--output_dir={tmp_path}")
     process = started("train_full_1p.sh", *flags)
-    kill_after(3, process, lambda process: process.terminate())
+    kill_after(3, process, lambda process, folder: process.terminate(), tmp_path)
     assert process.returncode == 143
     again = launcher("train_full_1p.sh", *flags)
     assert again.returncode == 0 and re.search(r"resumed at epoch 0, step [3-9]", again.stdout), again.stdout

@@ -185,9 +185,9 @@ def test_throughput_leaves_warm_up_and_pauses_out(tmp_path: Path) -> None:
 
     Run(tmp_path, evaluate_every=1, warm_up_steps=2)(
         lambda model, batch: (time.sleep(0.02), losses(model, batch))[1],
-        evaluate=lambda model: (time.sleep(0.3), {"AP": 0.1})[1],
+        evaluate=lambda model: (time.sleep(1.5), {"AP": 0.1})[1],
     )
     end = Run(tmp_path).records("end")[-1]
-    assert 0.02 < end["step_s"] < 0.1 and not end["includes_warm_up"]
+    assert 0.02 < end["step_s"] < 0.2 and not end["includes_warm_up"]
     assert end["images_per_s"] == pytest.approx(BATCH / end["step_s"])
     assert end["data_s"] < end["step_s"]
