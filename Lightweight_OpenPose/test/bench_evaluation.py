@@ -53,12 +53,6 @@ def plain_evaluation(model, validation: Validation) -> None:
         results.append((row, people))
 
 
-def levels(device: torch.device) -> tuple[str, ...]:
-    """O1 too, unless this is a CPU that only emulates bfloat16: minutes an image there."""
-    emulated = device.type == "cpu" and not torch.cpu._is_avx512_bf16_supported()
-    return ("O0",) if emulated else ("O0", "O1")
-
-
 def measure(runs: int) -> list[dict]:
     """Without peaks and with noise, at each precision level that the device has."""
     folder = SHARED if SHARED.is_dir() else common.mini_coco.ensure()
@@ -69,7 +63,7 @@ def measure(runs: int) -> list[dict]:
     rows = []
     for noise in (False, True):
         model = network(noise)
-        for level in levels(device):
+        for level in pairs.levels(device):
             dtype = common.device.amp_type(device, level)
             estimator = Estimator(weights.for_inference(model, device), device, dtype, OPENPOSE)
             rows.append(

@@ -54,7 +54,7 @@ def measure(runs: int) -> list[dict]:
     plain = Step(model, torch.contiguous_format, "O0")
     first = plain()
     rows = []
-    for level in ("O0", "O1"):
+    for level in pairs.levels(plain.device):
         ours = Step(model, fast, level)
         difference = max(abs(a - b) / b for a, b in zip(ours(), first, strict=True))
         row = pairs.compare(f"{level}, first losses equal to {difference:.1e}", plain, ours, runs, BATCH)

@@ -5,6 +5,16 @@ import statistics
 import time
 from collections.abc import Callable
 
+from common.device import AmpLevel
+
+import torch
+
+
+def levels(device: torch.device) -> tuple[AmpLevel, ...]:
+    """The precision levels worth timing: no O1 on a CPU that only emulates bfloat16, many times slower."""
+    emulated = device.type == "cpu" and not torch.cpu._is_avx512_bf16_supported()
+    return ("O0",) if emulated else ("O0", "O1")
+
 
 def seconds(act: Callable[[], object]) -> float:
     """How long one call takes."""
