@@ -17,7 +17,7 @@ import common.skeleton
 from common.coco_eval import Detections
 from common.log import Log
 from Lightweight_OpenPose import labels, weights
-from Lightweight_OpenPose.decode import People, decode_scales, to_coco
+from Lightweight_OpenPose.decode import DecodeRules, People, decode_scales, to_coco
 from Lightweight_OpenPose.inference import SINGLE_SCALE, Estimator, Frame, frame, to_input
 
 import numpy as np
@@ -27,6 +27,7 @@ from torch import nn
 
 ACCELERATOR_BATCH, CPU_BATCH = 32, 2  # images at once; a CPU gains nothing from more
 READ_AHEAD = 2  # batches read while the network works
+MAX_PEAKS_IN_TRAINING = 100  # of one type: early maps are noise with thousands; no picture has so many people
 SHEET_ROWS = 6  # images shown at each evaluation while training
 
 
@@ -191,7 +192,8 @@ def evaluate_while_training(
     pictures: Path,
 ) -> dict[str, float]:
     """Metrics of the weights as they are now; a sheet of predictions goes to TensorBoard and `pictures`."""
-    estimator = Estimator(weights.for_inference(model, device), device, dtype, skeleton)
+    rules = DecodeRules(max_peaks=MAX_PEAKS_IN_TRAINING)
+    estimator = Estimator(weights.for_inference(model, device), device, dtype, skeleton, rules)
     result = evaluate(estimator, validation, base_height, default_batch(device))
     log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_images} images")
     if common.distributed.is_main():
