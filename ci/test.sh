@@ -33,8 +33,11 @@ check_shell() {
   shell_scripts | xargs -0 "$bin/shellcheck" --external-sources --source-path=SCRIPTDIR
 }
 
+# Most tests start programs: several at a time, each on one thread, so that they do not fight for the cores.
 run_tests() {
-  "$PYTHON" -m pytest -m "not slow and not npu" | tee "$said"
+  local workers
+  workers=$("$PYTHON" -c 'import os; print(min(8, os.cpu_count() or 1))')
+  OMP_NUM_THREADS=1 "$PYTHON" -m pytest -n "$workers" --dist=worksteal -m "not slow and not npu" | tee "$said"
 }
 
 model_directories() {
