@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from common import checkpoint, cli, device, drawing
+from common import checkpoint, cli, drawing
 from common.cli import UserError
 from common.device import DeviceName
+from common.session import Options, Provider
 from common.skeleton import Skeleton, SkeletonError, load
 from common.video import Frame, Image, Source, open_source
 from common.video_out import FilmWriter, PictureWriter, Window, output_folder
@@ -49,7 +50,7 @@ LONGEST_ASPECT = 16  # of width and height: what is longer is no picture of peop
 class Config:
     """Finds people in pictures, films and cameras."""
 
-    checkpoint_path: str = text("trained weights", "")
+    checkpoint_path: str = text("trained weights, or an exported network: .pth, .onnx, .xml, .om", "")
     images: tuple[str, ...] = text("pictures, with blanks or commas between them", ())
     video: str = text("a film, or the number of a camera", "")
     source: str = text("a picture, a folder of pictures, a film, or the number of a camera", "")
@@ -60,6 +61,7 @@ class Config:
     max_missed: int = text("frames for which a person may be lost and keep the id", 0)
     cpu: bool = text("compute on the CPU, the same as --device=cpu", False)
     device: DeviceName = text("where to compute", "auto")
+    provider: Provider = text("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
     show: bool = text("show frames in a window: P pauses, Escape or Q ends", False)
     max_frames: int = text("end after so many frames; 0: all", 0)
     on_bad_image: Literal["error", "skip"] = text("an unreadable picture: stop, or leave it out and count", "error")
@@ -131,7 +133,7 @@ class NetworkEstimator:
             raise UserError(f"{width} x {height} pixels: too narrow a picture; cut it to a usual shape")
         place = inference.frame((height, width), self.height_size)
         with clock.part("network"):
-            heatmaps, fields = self.found.maps([fast_input(image, place)])
+            heatmaps, fields = self.found.maps(fast_input(image, place)[None])
         with clock.part("decode"):
             geometry = MapGeometry.demo((heatmaps.shape[2], heatmaps.shape[3]))
             people = decode(heatmaps[0], fields[0], geometry, self.found.skeleton, self.found.rules)
@@ -142,11 +144,12 @@ class NetworkEstimator:
 
 
 def fast_input(image: Image, place: inference.Frame) -> inference.Maps:
-    """(h, w, 3) uint8 BGR -> (H, W, 3) float32 network input: resized bilinearly, then normalised (spec A8)."""
+    """(h, w, 3) uint8 BGR -> (3, H, W) float32 network input: resized bilinearly, then normalised (spec A8)."""
     small = cv2.resize(image, place.scaled_in[::-1], interpolation=cv2.INTER_LINEAR)
     top, left, _, _ = place.pad_in
-    padded = np.zeros((*place.input_size, 3), np.float32)
-    padded[top : top + small.shape[0], left : left + small.shape[1]] = (small - np.float32(PIXEL_MEAN)) * PIXEL_SCALE
+    padded = np.zeros((3, *place.input_size), np.float32)
+    normalised = (small - np.float32(PIXEL_MEAN)) * PIXEL_SCALE
+    padded[:, top : top + small.shape[0], left : left + small.shape[1]] = normalised.transpose(2, 0, 1)
     return padded
 
 
@@ -154,10 +157,10 @@ def load_estimator(config: Config, skeleton: Skeleton) -> NetworkEstimator:
     """The network of `--checkpoint_path` on the device, ready to run. Raises UserError where it is missing."""
     if not config.checkpoint_path:
         raise UserError(f"--checkpoint_path is needed: a file, or one of {', '.join(PUBLISHED)}")
-    where = device.resolve("cpu" if config.cpu else config.device)
+    options = Options("cpu" if config.cpu else config.device, provider=config.provider)
     source = checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
-    network = weights.for_inference(weights.load_network(source, skeleton), where)
-    return NetworkEstimator(inference.Estimator(network, where, None, skeleton), config.height_size)
+    session = weights.open_session(source, options, skeleton)
+    return NetworkEstimator(inference.Estimator(session, skeleton), config.height_size)
 
 
 class Outputs:

@@ -24,6 +24,7 @@ from common.cli import UserError, parse, run
 from common.device import AmpLevel, AmpType, DeviceName
 from common.log import Log
 from common.report import Run
+from common.session import PYTORCH, Options, Provider
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.config import (
     ALIASES,
@@ -37,11 +38,12 @@ from Lightweight_OpenPose.config import (
 )
 from Lightweight_OpenPose.decode import DecodeRules
 from Lightweight_OpenPose.evaluation import Validation, default_batch, draw_sheet, evaluate
-from Lightweight_OpenPose.inference import MULTI_SCALE, SINGLE_SCALE, Estimator
+from Lightweight_OpenPose.inference import MULTI_SCALE, SINGLE_SCALE, Estimator, InputRule
 
 import torch
 
 PUBLISHED_HEIGHT = 368  # of an image in the network, input pixels
+SIDES = 2  # of an input: height and width
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,9 @@ class Config:
 
     data_path: str = text("COCO folder (annotations, val2017), or `mini` for the embedded data set", "")
     step: int = text("names the output folder, and the training step whose best checkpoint is taken", 1)
-    checkpoint_path: str = text("a file or a published name; empty: the best of --step", "")
+    checkpoint_path: str = text(
+        "a file (.pth, or exported: .onnx, .xml, .om) or a published name; empty: the best of --step", ""
+    )
     device: DeviceName = text("where to compute", "auto")
     output_dir: str = text("folder of checkpoints and results", str(MODEL_FOLDER))
     log_dir: str = text("lines of each rank and result file; empty: output_dir/test/output/0", "")
@@ -61,9 +65,13 @@ class Config:
     base_height: int = text(
         "height of an image in the network, input pixels; 0: as the checkpoint was trained, or 368", 0
     )
+    input_size: tuple[int, ...] = text(
+        "height,width of one input that every image is put into, as the offline inference does; empty: by height", ()
+    )
     multiscale: bool = text("mean of the maps at 0.5, 1, 1.5 and 2 times that height", False)
     half_pixel: bool = text("the publication's shift of keypoints by half a pixel; without it AP rises a little", True)
     batch_size: int = text("images of one size at once; 0: 32, on a CPU 2", 0)
+    provider: Provider = text("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
     amp: AmpLevel = text("precision level", "O0")
     amp_type: AmpType = text("type of O1; auto: float16, on a CPU bfloat16", "auto")
     num_workers: int = text("threads that read and decode", 4)
@@ -82,6 +90,8 @@ def main() -> None:
         raise UserError(f"--step={config.step}: choose 1, 2 or 3")
     if not (config.data_path or config.val_images_folder):
         raise UserError("--data_path is needed: a COCO folder, or `mini`")
+    if config.input_size and (len(config.input_size) != SIDES or config.multiscale):
+        raise UserError("--input_size=368,640 is one height and width, without --multiscale")
     folder = Path(config.output_dir) / f"eval_step{config.step}"
     log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
     with common.distributed.joined(config.device) as device:
@@ -95,24 +105,21 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
     """Evaluates as `config` says and writes the results into `folder`."""
     skeleton = common.skeleton.load(config.skeleton)
     source = _checkpoint(config)
-    content = common.checkpoint.read(source)
-    network = weights.network_of(content, source, skeleton)
-    base_height = config.base_height or content.get("config", {}).get("base_height", PUBLISHED_HEIGHT)
-    stages = len(network.refinement_stages)
     dtype = common.device.amp_type(device, config.amp, config.amp_type)
-    rules = DecodeRules(half_pixel=config.half_pixel)
-    fast = weights.for_inference(network, device)
-    estimator = Estimator(fast, device, dtype, skeleton, rules, config.num_workers)
+    options = Options(config.device, common.distributed.local_rank(), config.provider, dtype)
+    session = weights.open_session(source, options, skeleton)
+    rule = InputRule(config.base_height or _trained_height(source), config.input_size or None)
+    estimator = Estimator(session, skeleton, DecodeRules(half_pixel=config.half_pixel), config.num_workers)
     validation = _validation(config, skeleton)
     scales = MULTI_SCALE if config.multiscale else SINGLE_SCALE
     result = evaluate(
-        estimator, validation, base_height, config.batch_size or default_batch(device), scales,
+        estimator, validation, rule, config.batch_size or session.fixed_batch or default_batch(device), scales,
         config.on_bad_image == "skip",
     )  # fmt: skip
     protocol = {
         "annotations": str(validation.annotations), "images": result.num_images, "checkpoint": str(source),
-        "refinement_stages": stages, "base_height": base_height, "scales": scales, "precision": config.amp,
-        "half_pixel": config.half_pixel, "skipped": len(result.skipped), "device": common.device.describe(device),
+        "runtime": session.runtime, "base_height": rule.base_height, "input_size": config.input_size, "scales": scales,
+        "precision": config.amp, "half_pixel": config.half_pixel, "skipped": len(result.skipped),
     }  # fmt: skip
     for line in result.skipped:
         log.line(f"skipped: {line}")
@@ -136,6 +143,11 @@ def _checkpoint(config: Config) -> Path:
     if not best.is_file():
         raise UserError(f"--checkpoint_path is needed: step {config.step} has left no {best}")
     return best
+
+
+def _trained_height(source: Path) -> int:
+    content = common.checkpoint.read(source) if source.suffix in PYTORCH else {}
+    return int(content.get("config", {}).get("base_height", PUBLISHED_HEIGHT))
 
 
 def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> Validation:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """An image -> network input -> people, as the publication validates (spec A7): what evaluation and demo share."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import common.device
+from common.cli import UserError
+from common.session import Session
 from common.skeleton import Skeleton
 from Lightweight_OpenPose import data
 from Lightweight_OpenPose.decode import DecodeRules, MapGeometry, People, decode_batch
@@ -13,12 +14,9 @@ from Lightweight_OpenPose.model import STRIDE
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 Pixels = npt.NDArray[np.uint8]
 Maps = npt.NDArray[np.float32]
-Network = Callable[[Tensor], list[Tensor]]
 SINGLE_SCALE = (1.0,)
 MULTI_SCALE = (0.5, 1.0, 1.5, 2.0)
 
@@ -31,6 +29,7 @@ class Frame:
     ratio: float  # input pixels an original pixel
     scaled_in: tuple[int, int]  # of the image, resized
     pad_in: tuple[int, int, int, int]  # top, left, bottom, right: grey around it
+    interpolation: int = cv2.INTER_CUBIC
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -44,14 +43,40 @@ class Frame:
         return MapGeometry(STRIDE, self.pad_in, self.size_img)
 
 
+@dataclass(frozen=True)
+class InputRule:
+    """How images of any size become network inputs, sizes (height, width) in input pixels."""
+
+    base_height: int = 368  # validation: every image scaled to it (spec A7)
+    fixed_size: tuple[int, int] | None = None  # offline inference: every image inside it (spec A9.1)
+
+    def frame(self, size_img: tuple[int, int], scale: float = 1.0) -> Frame:
+        """Where an image of this size lies."""
+        return letterbox(size_img, self.fixed_size) if self.fixed_size else frame(size_img, self.base_height, scale)
+
+
 def frame(size_img: tuple[int, int], base_height: int, scale: float = 1.0) -> Frame:
     """Scaled to `scale * base_height`, padded on all sides to a multiple of the stride, at least `base_height` wide."""
     ratio = scale * base_height / size_img[0]
     height, width = round(size_img[0] * ratio), round(size_img[1] * ratio)
     wanted = _whole_cells(base_height), _whole_cells(max(width, base_height))
-    spare = wanted[0] - min(base_height, height), wanted[1] - width
+    return _centred(size_img, ratio, (min(base_height, height), width), wanted, (height, width), cv2.INTER_CUBIC)
+
+
+def letterbox(size_img: tuple[int, int], size_in: tuple[int, int]) -> Frame:
+    """Scaled bilinearly to fit into `size_in`, padded on all sides to fill it (spec A9.1)."""
+    ratio = min(size_in[0] / size_img[0], size_in[1] / size_img[1])
+    scaled = round(size_img[0] * ratio), round(size_img[1] * ratio)
+    return _centred(size_img, ratio, scaled, size_in, scaled, cv2.INTER_LINEAR)
+
+
+def _centred(
+    size_img: tuple[int, int], ratio: float, inner: tuple[int, int], outer: tuple[int, int],
+    scaled_in: tuple[int, int], interpolation: int,
+) -> Frame:  # fmt: skip
+    spare = outer[0] - inner[0], outer[1] - inner[1]
     top, left = spare[0] // 2, spare[1] // 2
-    return Frame(size_img, ratio, (height, width), (top, left, spare[0] - top, spare[1] - left))
+    return Frame(size_img, ratio, scaled_in, (top, left, spare[0] - top, spare[1] - left), interpolation)
 
 
 def _whole_cells(length_in: int) -> int:
@@ -59,13 +84,13 @@ def _whole_cells(length_in: int) -> int:
 
 
 def to_input(image: Pixels, place: Frame) -> Maps:
-    """(h, w, 3) uint8 BGR -> (H, W, 3) float32 network input: resized bicubically, (pixel - 128) / 256, 0 around it."""
+    """(h, w, 3) uint8 BGR -> (3, H, W) float32 network input: (pixel - 128) / 256, resized, 0 around it."""
     normalised = (image.astype(np.float32) - data.PIXEL_MEAN) * data.PIXEL_SCALE
     if place.ratio != 1:  # the ratio as it is, not that of the rounded sizes
-        normalised = cv2.resize(normalised, None, fx=place.ratio, fy=place.ratio, interpolation=cv2.INTER_CUBIC)
+        normalised = cv2.resize(normalised, None, fx=place.ratio, fy=place.ratio, interpolation=place.interpolation)
     top, left, _, _ = place.pad_in
-    padded = np.zeros((*place.input_size, 3), np.float32)
-    padded[top : top + place.scaled_in[0], left : left + place.scaled_in[1]] = normalised
+    padded = np.zeros((3, *place.input_size), np.float32)
+    padded[:, top : top + place.scaled_in[0], left : left + place.scaled_in[1]] = normalised.transpose(2, 0, 1)
     return padded
 
 
@@ -73,21 +98,24 @@ def to_input(image: Pixels, place: Frame) -> Maps:
 class Estimator:
     """A network with all that is needed to find people in images with it."""
 
-    network: Network
-    device: torch.device
-    dtype: torch.dtype | None  # of autocast; None: float32
+    session: Session
     skeleton: Skeleton
     rules: DecodeRules = DecodeRules()
     threads: int = 1  # that decode
 
-    def maps(self, inputs: list[Maps]) -> tuple[Maps, Maps]:
-        """Inputs of one size (H, W, 3) -> heatmaps (B, num_heatmaps, h, w), fields (B, num_fields, h, w), float32."""
-        batch = torch.from_numpy(np.stack(inputs)).permute(0, 3, 1, 2)
-        with torch.inference_mode(), common.device.autocast(self.device, self.dtype):
-            heatmaps, fields = self.network(batch.to(self.device, non_blocking=True))[-2:]
-        return heatmaps.float().cpu().contiguous().numpy(), fields.float().cpu().contiguous().numpy()
+    def maps(self, inputs: Maps) -> tuple[Maps, Maps]:
+        """Inputs (B, 3, H, W) -> heatmaps (B, num_heatmaps, h, w), fields (B, num_fields, h, w), float32.
 
-    def people(self, maps: tuple[Maps, Maps], frames: list[Frame]) -> list[People]:
+        Raises UserError where the network gives other maps.
+        """
+        heatmaps, fields = self.session(inputs)[-2:]
+        channels = heatmaps.shape[1], fields.shape[1]
+        if channels != (self.skeleton.num_heatmaps, self.skeleton.num_fields):
+            wanted = f"{self.skeleton.num_heatmaps} heatmaps and {self.skeleton.num_fields} fields"
+            raise UserError(f"{self.session.source} gives {channels[0]} and {channels[1]} maps, not {wanted}")
+        return heatmaps, fields
+
+    def people(self, maps: tuple[Maps, Maps], frames: Sequence[Frame]) -> list[People]:
         """The people of each image, in original pixels."""
         geometries = [place.geometry for place in frames]
         return decode_batch(*maps, geometries, self.skeleton, self.rules, threads=self.threads)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import common.checkpoint
-import common.device
 from common.checkpoint import BEST, CheckpointError
 from common.cli import UserError
+from common.session import Options, Session, open_network
 from common.skeleton import Skeleton
 from Lightweight_OpenPose.config import MOBILENET, NO_CHECKPOINT, PUBLISHED, STEP_NAMES, WEIGHT_FOLDERS, Config
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
@@ -77,10 +77,9 @@ def network_of(content: dict[str, Any], source: Path, skeleton: Skeleton) -> Pos
     return model.eval()
 
 
-def for_inference(model: nn.Module, device: torch.device) -> nn.Module:
-    """The network where it runs fastest: batch normalisation folded into the convolutions before it."""
-    fused = fuse_batch_norm(model.eval())
-    return fused.to(device, memory_format=common.device.memory_format(device))
+def open_session(source: Path, options: Options, skeleton: Skeleton) -> Session:
+    """A network file of any format as it runs fastest. Raises UserError, see `common.session.open_network`."""
+    return open_network(source, options, lambda path: fuse_batch_norm(load_network(path, skeleton)))
 
 
 def fuse_batch_norm(model: nn.Module) -> nn.Module:

@@ -10,7 +10,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from common import cli, coco_crowd
+from common import cli, coco_crowd, jpeg
 from common.cli import UserError
 from common.coco_index import CocoIndex, load
 
@@ -25,7 +25,6 @@ __all__ = [
 
 SPLITS = ("train", "val")
 READ_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 
 class ImageError(UserError):
@@ -83,7 +82,7 @@ def read_image(folder: str | Path, file_name: str) -> npt.NDArray[np.uint8]:
         raise ImageError(f"{path}: {error.strerror}. Do annotation file and image folder belong together?") from error
     except cv2.error as error:
         raise ImageError(f"{path}: refused ({error.err}). Take it out of the annotations, or shrink it") from error
-    if image is None or _lacks_end(content):
+    if image is None or jpeg.lacks_end(content):
         raise ImageError(f"{path}: cut short, damaged or no image ({content.size} bytes). Copy the file again")
     return image  # type: ignore[no-any-return]
 
@@ -103,14 +102,6 @@ def path_inside(folder: str, file_name: str) -> str:
 @lru_cache(maxsize=16)
 def _real_path(folder: str) -> str:
     return os.path.realpath(folder).rstrip(os.sep)
-
-
-def _lacks_end(content: npt.NDArray[np.uint8]) -> bool:
-    """Whether a JPEG's last scan has no end: OpenCV fills what is missing with grey, if a download left zeros there."""
-    if content[:2].tobytes() != JPEG_START or content[-2:].tobytes() == JPEG_END:
-        return False
-    stream = content.tobytes()  # something follows the image, or its end is missing
-    return stream.rfind(JPEG_END) < stream.rfind(JPEG_SCAN)
 
 
 def crowd_mask(index: CocoIndex, image_row: int) -> npt.NDArray[np.uint8] | None:

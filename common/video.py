@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from common.cli import UserError
+from common.jpeg import lacks_end
 
 import cv2
 import numpy as np
@@ -110,31 +111,16 @@ def _pictures_in(folder: Path) -> tuple[Path, ...]:
 def read_picture(path: Path) -> Image:
     """(H, W, 3) uint8 BGR, turned upright as EXIF says. Raises UserError for a missing, damaged or huge picture."""
     try:
-        data = path.read_bytes()
+        content = np.fromfile(path, np.uint8)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; check the path") from error
     image = None
-    if data and not _is_cut_jpeg(data):
+    if content.size and not lacks_end(content):
         with contextlib.suppress(cv2.error), quiet_opencv():  # more pixels than OPENCV_IO_MAX_IMAGE_PIXELS
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            image = cv2.imdecode(content, cv2.IMREAD_COLOR)
     if image is None:
         raise UserError(f"{path}: not a picture, damaged, or too large; mend it, or pass --on_bad_image=skip")
     return np.asarray(image)
-
-
-def _is_cut_jpeg(data: bytes) -> bool:
-    """A JPEG without an end; OpenCV would fill the missing part with grey and say nothing.
-
-    The end marker FF D9 is sought behind the header segments, which may hold a preview with an end of its own
-    (ITU-T T.81, annex B: within scan data FF is always followed by 00 or by a restart marker).
-    """
-    if not data.startswith(b"\xff\xd8"):
-        return False
-    at = 2
-    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":
-        filler = data[at + 1 : at + 2] == b"\xff"
-        at += 1 if filler else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return data.find(b"\xff\xd9", at) < 0
 
 
 def _read_pictures(source: Source) -> Generator[Frame, None, None]:

@@ -7,10 +7,11 @@ import common.coco
 import common.coco_eval
 import common.device
 import common.mini_coco
+from common.session import of_module
 from common.skeleton import OPENPOSE
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.evaluation import Validation, default_batch, evaluate
-from Lightweight_OpenPose.inference import Estimator, frame
+from Lightweight_OpenPose.inference import Estimator, InputRule, frame
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
 from Lightweight_OpenPose.test import pairs, plain_decode
 
@@ -78,12 +79,14 @@ def measure(runs: int) -> list[dict]:
         model = network(noise)
         for level in pairs.levels(device):
             dtype = common.device.amp_type(device, level)
-            estimator = Estimator(weights.for_inference(model, device), device, dtype, OPENPOSE)
+            estimator = Estimator(of_module(weights.fuse_batch_norm(model), device, dtype), OPENPOSE)
             rows.append(
                 pairs.compare(
                     f"{'noise' if noise else 'no people'}, {level}",
                     lambda model=model: plain_evaluation(model, validation),
-                    lambda estimator=estimator: evaluate(estimator, validation, BASE_HEIGHT, default_batch(device)),
+                    lambda estimator=estimator: evaluate(
+                        estimator, validation, InputRule(BASE_HEIGHT), default_batch(device)
+                    ),
                     runs,
                     IMAGES,
                 )  # fmt: skip

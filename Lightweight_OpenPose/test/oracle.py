@@ -7,22 +7,24 @@ truth, on any number of ranks. Writes metrics and the number of detections to <C
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import common.coco
 import common.distributed
+from common.session import Session
 from common.skeleton import OPENPOSE
 from Lightweight_OpenPose.evaluation import Validation, evaluate
-from Lightweight_OpenPose.inference import Estimator, frame, to_input
+from Lightweight_OpenPose.inference import Estimator, InputRule, frame, to_input
 from Lightweight_OpenPose.test.ideal_maps import encoded
 
-import torch
+import numpy as np
 
 BASE_HEIGHT = 128
 
 
 class Oracle:
-    """Called like a network: images (B, 3, H, W) -> [heatmaps, fields]."""
+    """Answers as a network: [images (B, 3, H, W)] -> [heatmaps, fields]."""
 
     def __init__(self, validation: Validation) -> None:
         self.maps = {}
@@ -34,17 +36,23 @@ class Oracle:
             maps = encoded(validation.index.keypoints[people][labelled], place, OPENPOSE)
             self.maps[to_input(image, place).tobytes()] = maps
 
-    def __call__(self, images: torch.Tensor) -> list[torch.Tensor]:
-        found = [self.maps[image.permute(1, 2, 0).contiguous().numpy().tobytes()] for image in images]
-        return [torch.stack([torch.from_numpy(maps[kind]) for maps in found]) for kind in (0, 1)]
+    def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        found = [self.maps[image.tobytes()] for image in inputs[0]]
+        return [np.stack([maps[kind] for maps in found]) for kind in (0, 1)]
+
+    def session(self) -> Session:
+        """As a network."""
+        return Session("oracle", "memory", self)
 
 
 def main(folder: Path) -> None:
-    with common.distributed.joined("cpu") as device:
+    with common.distributed.joined("cpu"):
         validation = Validation.load(
             common.coco.annotation_file(folder, "val"), common.coco.image_folder(folder, "val"), OPENPOSE, 0
         )
-        result = evaluate(Estimator(Oracle(validation), device, None, OPENPOSE), validation, BASE_HEIGHT, batch_size=2)
+        result = evaluate(
+            Estimator(Oracle(validation).session(), OPENPOSE), validation, InputRule(BASE_HEIGHT), batch_size=2
+        )
         if common.distributed.is_main():
             content = {"metrics": result.metrics, "detections": len(result.detections), "images": result.num_images}
             (folder / f"oracle_{common.distributed.world_size()}.json").write_text(json.dumps(content))

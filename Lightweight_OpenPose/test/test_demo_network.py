@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from common.cli import UserError
+from common.session import Session
 from common.skeleton import OPENPOSE
 from Lightweight_OpenPose import inference
 from Lightweight_OpenPose.demo import Clock, NetworkEstimator, fast_input, main
@@ -39,12 +40,12 @@ def sees(people_img: np.ndarray, size_img: tuple[int, int], height_size: int) ->
     people_in = people_img.copy()
     people_in[..., :2] = people_in[..., :2] * height_size / size_img[0] + (place.pad_in[1], place.pad_in[0])
 
-    def network(batch):
-        assert batch.shape == (1, 3, *place.input_size)
+    def network(inputs):
+        assert inputs[0].shape == (1, 3, *place.input_size)
         cells = (place.input_size[0] // STRIDE, place.input_size[1] // STRIDE)
-        return list(encode(torch.from_numpy(people_in)[None], cells, OPENPOSE, TargetRules()))
+        return [part.numpy() for part in encode(torch.from_numpy(people_in)[None], cells, OPENPOSE, TargetRules())]
 
-    return NetworkEstimator(inference.Estimator(network, torch.device("cpu"), None, OPENPOSE), height_size)
+    return NetworkEstimator(inference.Estimator(Session("seer", "memory", network), OPENPOSE), height_size)
 
 
 @pytest.mark.parametrize(("height", "width", "height_size"), [(480, 640, 256), (333, 201, 256), (180, 640, 200)])
@@ -78,11 +79,12 @@ def test_input_is_padded_with_grey_and_normalised():
     image = np.full((100, 60, 3), 255, np.uint8)
     place = inference.frame((100, 60), 250)
     padded = fast_input(image, place)
-    assert padded.shape == (256, 256, 3) and padded.dtype == np.float32
+    assert padded.shape == (3, 256, 256) and padded.dtype == np.float32
     top, left, bottom, right = place.pad_in
     assert (top, left, bottom, right) == (3, 53, 3, 53)
-    assert np.all(padded[top : 256 - bottom, left : 256 - right] == 127 / 256)
-    assert not any(edge.any() for edge in (padded[:top], padded[-bottom:], padded[:, :left], padded[:, -right:]))
+    assert np.all(padded[:, top : 256 - bottom, left : 256 - right] == 127 / 256)
+    edges = (padded[:, :top], padded[:, -bottom:], padded[..., :left], padded[..., -right:])
+    assert not any(edge.any() for edge in edges)
 
 
 def test_picture_of_an_odd_shape_is_refused_by_name(tmp_path):

@@ -3,14 +3,16 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import common.mini_coco
 from common.cli import UserError
+from common.session import Session
 from common.skeleton import OPENPOSE
 from Lightweight_OpenPose.decode import DecodeRules
 from Lightweight_OpenPose.evaluation import Validation, evaluate
-from Lightweight_OpenPose.inference import MULTI_SCALE, Estimator, frame, to_input
+from Lightweight_OpenPose.inference import MULTI_SCALE, Estimator, InputRule, frame, to_input
 from Lightweight_OpenPose.test import programs
 from Lightweight_OpenPose.test.ideal_maps import average_precision_of_ideal_maps
 from Lightweight_OpenPose.test.oracle import BASE_HEIGHT, Oracle
@@ -18,9 +20,7 @@ from Lightweight_OpenPose.test.oracle import BASE_HEIGHT, Oracle
 import cv2
 import numpy as np
 import pytest
-import torch
 
-CPU = torch.device("cpu")
 CEILING, CEILING_WITHOUT_SHIFT = 0.773, 0.790  # spec B3 (d): the original's rule, and without its half pixel
 FIVE = """
 keypoints: [nose, left_wrist, right_wrist, left_ankle, right_ankle]
@@ -65,9 +65,9 @@ def test_the_input_is_the_image_resized_and_grey_around_it() -> None:
     ratio = 64 / 90
     wanted = cv2.resize(normalised, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_CUBIC)
     top, left, bottom, right = place.pad_in
-    inner = ours[top : ours.shape[0] - bottom, left : ours.shape[1] - right]
+    inner = ours[:, top : ours.shape[1] - bottom, left : ours.shape[2] - right].transpose(1, 2, 0)
     assert np.abs(inner - wanted).max() < 1e-5
-    assert ours[:, :left].any() == 0 and ours.dtype == np.float32
+    assert ours[:, :, :left].any() == 0 and ours.dtype == np.float32
 
 
 def test_two_ranks_find_what_one_finds(tiny_coco: Path, tmp_path: Path) -> None:
@@ -92,11 +92,13 @@ def test_nobody_found_is_an_ap_of_zero(tiny_coco: Path) -> None:
         tiny_coco / "annotations" / "person_keypoints_val2017.json", tiny_coco / "val2017", OPENPOSE, 0
     )
 
-    def blind(images: torch.Tensor) -> list[torch.Tensor]:
-        cells = images.shape[2] // 8, images.shape[3] // 8
-        return [images.new_zeros(len(images), count, *cells) for count in (OPENPOSE.num_heatmaps, OPENPOSE.num_fields)]
+    def blind(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        batch, _, height, width = inputs[0].shape
+        counts = (OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
+        return [np.zeros((batch, count, height // 8, width // 8), np.float32) for count in counts]
 
-    result = evaluate(Estimator(blind, CPU, None, OPENPOSE), validation, 64, 2)
+    estimator = Estimator(Session("blind", "memory", blind), OPENPOSE)
+    result = evaluate(estimator, validation, InputRule(64), 2)
     assert (result.metrics["AP"], len(result.detections), result.num_images) == (0, 0, 6)
 
 
@@ -106,14 +108,15 @@ def test_several_scales_find_people_too(tiny_coco: Path) -> None:
     )
     single = Oracle(validation)
 
-    def at_every_scale(images: torch.Tensor) -> list[torch.Tensor]:
+    def at_every_scale(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Ideal maps have no scale: those of scale 1, resized to the maps asked for."""
         known = next(iter(single.maps.values()))
-        cells = (images.shape[2] // 8, images.shape[3] // 8)
-        return [torch.nn.functional.interpolate(torch.from_numpy(part)[None], cells, mode="bilinear") for part in known]
+        cells = (inputs[0].shape[3] // 8, inputs[0].shape[2] // 8)
+        return [cv2.resize(part.transpose(1, 2, 0), cells).transpose(2, 0, 1)[None] for part in known]
 
     first = Validation(validation.annotations, validation.folder, validation.index, validation.rows[:1])
-    result = evaluate(Estimator(at_every_scale, CPU, None, OPENPOSE), first, BASE_HEIGHT, 1, MULTI_SCALE)
+    estimator = Estimator(Session("all scales", "memory", at_every_scale), OPENPOSE)
+    result = evaluate(estimator, first, InputRule(BASE_HEIGHT), 1, MULTI_SCALE)
     assert result.num_images == 1 and len(result.detections) > 0
 
 

@@ -45,7 +45,7 @@ def test_outputs_are_the_originals(shared: Path, stages: int, fused: bool) -> No
     case = np.load(golden.folder(shared) / "net_forward.npz")
     model = golden.network(stages).eval()
     if fused:
-        model = weights.for_inference(model, torch.device("cpu"))
+        model = weights.fuse_batch_norm(model).to(memory_format=torch.channels_last)
     for number in (0, 1):
         pixels = (case[f"input{number}_u8_hwc"].astype(np.float32) - 128) / 256
         with torch.inference_mode():

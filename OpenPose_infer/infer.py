@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole offline inference in memory: read and resize, network and decoding side by side, then the AP.
+
+python -m OpenPose_infer.infer --data_path=/data/coco --model=output/human-pose-estimation.onnx
+python -m OpenPose_infer.infer --data_path=mini --model=model_best.pth --amp=O1
+
+The people found are those of the chain through files: OpenPose_preprocess, benchmark, OpenPose_postprocess.
+Writes result.json (detections), infer.json (AP, images a second, where the time of an image goes) and a result file.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import common.checkpoint
+import common.coco
+import common.coco_eval
+import common.device
+import common.mini_coco
+import common.skeleton
+from common.cli import UserError, parse, run
+from common.device import AmpLevel, AmpType, DeviceName
+from common.files import write_atomically
+from common.log import Log
+from common.report import Run
+from common.session import Options, Provider, Session
+from Lightweight_OpenPose import weights
+from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS
+from Lightweight_OpenPose.decode import DecodeRules, warm_up
+from Lightweight_OpenPose.evaluation import Evaluation, Validation, default_batch, evaluate
+from Lightweight_OpenPose.inference import Estimator
+from OpenPose_infer.config import CHANNELS, DETECTIONS, HEIGHT, MODEL_FOLDER, NETWORK, RULE, WIDTH, text
+
+import numpy as np
+
+REPORT = "infer.json"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Finds the people of annotated images with a network in any format, and the AP of that."""
+
+    model: str = text("a network: .pth, .onnx, .xml or .om, or a published name", "")
+    data_path: str = text("COCO folder (annotations, val2017), or `mini` for the embedded data set", "")
+    labels: str = text("empty: data_path/annotations/person_keypoints_val2017.json", "")
+    images_folder: str = text("empty: data_path/val2017", "")
+    val_images: int = text("so many images, chosen as Lightweight_OpenPose does; 0: all", 0)
+    output_dir: str = text("folder for result.json, infer.json and metrics.jsonl", str(MODEL_FOLDER / "output"))
+    log_dir: str = text("lines of the run and result file; empty: output_dir/test/output/0", "")
+    batch_size: int = text("images at once; 0: as many as the network has, else 32, on a CPU 2", 0)
+    device: DeviceName = text("where to compute", "auto")
+    device_id: int = text("which of these devices", 0)
+    provider: Provider = text("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
+    amp: AmpLevel = text("precision level: O1 is the device's 16-bit type", "O0")
+    amp_type: AmpType = text("type of O1; auto: float16, on a CPU bfloat16", "auto")
+    threads: int = text("of the network on a CPU; 0: all", 0)
+    half_pixel: bool = text("the publication's shift of keypoints by half a pixel", True)
+    skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
+    on_bad_image: Literal["error", "skip"] = text("an unreadable image: stop, or count it as without people", "error")
+
+    def check(self) -> None:
+        """Raises UserError where something is missing."""
+        if not self.model:
+            raise UserError("--model is needed: a .pth, .onnx, .xml or .om, or one of " + ", ".join(PUBLISHED))
+        if not (self.data_path or (self.labels and self.images_folder)):
+            raise UserError("--data_path is needed (a COCO folder, or `mini`), or --labels and --images_folder")
+
+
+def main() -> None:
+    """Reads the flags, finds people, prints AP and time, writes both down."""
+    began = time.time()
+    config = parse(Config, {}, aliases={"val_labels": "labels", "checkpoint_path": "model"})
+    config.check()
+    skeleton = common.skeleton.load(config.skeleton)
+    validation = _validation(config, skeleton)
+    estimator = open_estimator(config, skeleton)
+    result = evaluate(
+        estimator, validation, RULE, _batch_size(config, estimator.session), skip_bad=config.on_bad_image == "skip"
+    )
+    folder = Path(config.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    result.detections.write_json(folder / DETECTIONS)
+    summary = summarise(result, estimator.session)
+    write_atomically(folder / REPORT, (json.dumps(summary, indent=1) + "\n").encode())
+    log_folder = Path(config.log_dir or folder / "test" / "output" / "0")
+    with Log(folder / "metrics.jsonl", log_folder, fresh=True) as log:
+        for line in (*(f"skipped: {line}" for line in result.skipped), common.coco_eval.table(result.metrics)):
+            log.line(line)
+        log.line(_shown(summary))
+        log.record("evaluate", **summary)
+    Run(NETWORK, "eval", 1, 1, str(folder / "metrics.jsonl"), str(folder), began).leave(log_folder)
+
+
+def open_estimator(config: Config, skeleton: common.skeleton.Skeleton) -> Estimator:
+    """The network of `--model` and its decoder, both warm: the first call would spoil the figures."""
+    source = common.checkpoint.locate(config.model, PUBLISHED, WEIGHT_FOLDERS)
+    dtype = common.device.amp_type(common.device.resolve(config.device, config.device_id), config.amp, config.amp_type)
+    options = Options(config.device, config.device_id, config.provider, dtype, config.threads)
+    session = weights.open_session(source, options, skeleton)
+    estimator = Estimator(session, skeleton, DecodeRules(half_pixel=config.half_pixel))
+    warm_up(skeleton, estimator.rules)
+    estimator.maps(np.zeros((_batch_size(config, session), CHANNELS, HEIGHT, WIDTH), np.float32))
+    return estimator
+
+
+def _batch_size(config: Config, session: Session) -> int:
+    where = common.device.resolve(config.device, config.device_id)
+    return config.batch_size or session.fixed_batch or default_batch(where)
+
+
+def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> Validation:
+    data_path = common.mini_coco.resolve(config.data_path) if config.data_path else Path()
+    return Validation.load(
+        Path(config.labels) if config.labels else common.coco.annotation_file(data_path, "val"),
+        Path(config.images_folder) if config.images_folder else common.coco.image_folder(data_path, "val"),
+        skeleton,
+        config.val_images,
+    )
+
+
+def summarise(result: Evaluation, session: Session) -> dict[str, object]:
+    """AP, images a second, and milliseconds an image of each part. The parts run side by side: their sum is more."""
+    images = max(1, result.num_images)
+    return {
+        "model": session.source,
+        "runtime": session.runtime,
+        "images": result.num_images,
+        "skipped": len(result.skipped),
+        "metrics": result.metrics,
+        "images_a_second": result.num_images / result.seconds["total"],
+        "ms_an_image": {name: 1000 * spent / images for name, spent in result.seconds.items()},
+    }
+
+
+def _shown(summary: dict[str, object]) -> str:
+    parts = summary["ms_an_image"]
+    assert isinstance(parts, dict)
+    columns = ["AP", "images/s", *(f"{name} ms" for name in parts)]
+    values = [f"{summary['metrics']['AP']:.4f}", f"{summary['images_a_second']:.2f}"]  # type: ignore[index]
+    values += [f"{spent:.2f}" for spent in parts.values()]
+    rows = (columns, ["---"] * len(columns), values)
+    return "\n".join([f"runtime: {summary['runtime']}", *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network in any format behind one call: `.pth` (PyTorch), `.onnx`, `.xml` (OpenVINO), `.om` (Ascend).
+
+    session = open_network(Path("pose.onnx"), Options(), load=...)
+    heatmaps, fields = session(images)
+
+What a runtime needs is imported only when a file asks for it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import common.device
+from common.cli import UserError
+from common.device import DeviceName
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+Array = npt.NDArray[np.float32]
+Provider = Literal["auto", "cpu", "cuda", "tensorrt", "cann", "openvino"]
+PYTORCH, ONNX, OPENVINO, ASCEND = (".pth", ".pt", ".tar"), (".onnx",), (".xml",), (".om",)
+TYPE_NAMES = {None: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where and how precisely a network computes."""
+
+    device: DeviceName = "auto"
+    device_id: int = 0
+    provider: Provider = "auto"  # of ONNX Runtime; auto: that of the device
+    dtype: torch.dtype | None = None  # of the arithmetic; None: float32
+    threads: int = 0  # of a CPU; 0: as many as PyTorch uses
+
+    @property
+    def cpu_threads(self) -> int:
+        """How many threads compute on a CPU."""
+        return self.threads or torch.get_num_threads()
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a network: its name, and its shape with None where any length goes."""
+
+    name: str
+    shape: tuple[int | None, ...]
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether an array of this shape may go through."""
+        pairs = zip(self.shape, shape, strict=True) if len(self.shape) == len(shape) else [(0, 1)]
+        return all(wanted in (None, length) for wanted, length in pairs)
+
+
+@dataclass(frozen=True)
+class Session:
+    """A network ready to run: call it with a float32 array for each input, one call at a time.
+
+    `inputs` and `outputs` are empty where the format does not tell (a `.pth`).
+    """
+
+    source: str
+    runtime: str  # as reports name it: runtime, its version, device, precision
+    forward: Callable[[Sequence[Array]], list[Array]]
+    inputs: tuple[Port, ...] = ()
+    outputs: tuple[Port, ...] = ()
+    close: Callable[[], None] = field(default=lambda: None)
+
+    def __call__(self, *arrays: Array) -> list[Array]:
+        """One array an output, float32, as the network gives them. Raises UserError for shapes that do not fit."""
+        for port, array in zip(self.inputs, arrays, strict=True) if self.inputs else ():
+            if not port.fits(array.shape):
+                wanted = " x ".join(str(length or "any") for length in port.shape)
+                raise UserError(
+                    f"{self.source}: input {port.name} is {wanted}, got {' x '.join(map(str, array.shape))}"
+                )
+        return self.forward(arrays)
+
+    @property
+    def fixed_batch(self) -> int | None:
+        """How many items a call must have, None for any."""
+        return self.inputs[0].shape[0] if self.inputs else None
+
+
+def open_network(source: Path, options: Options, load: Callable[[Path], nn.Module]) -> Session:
+    """A session of the runtime that the file's name asks for; `load` makes the network of a PyTorch checkpoint.
+
+    Raises UserError for a missing or broken file, a format without runtime here, a device that is not there.
+    """
+    if not source.is_file() and source.suffix not in PYTORCH:  # a checkpoint may have a published name instead
+        raise UserError(f"{source}: no such file")
+    if source.suffix in ONNX:
+        from common import session_onnxruntime
+
+        return session_onnxruntime.open_onnx(source, options)
+    if source.suffix in OPENVINO:
+        from common import session_openvino
+
+        return session_openvino.open_openvino(source, options)
+    if source.suffix in ASCEND:
+        from common import session_acl
+
+        return session_acl.open_om(source, options)
+    device = common.device.resolve(options.device, options.device_id)
+    return of_module(load(source), device, options.dtype, str(source))
+
+
+def of_module(network: nn.Module, device: torch.device, dtype: torch.dtype | None, source: str = "network") -> Session:
+    """A session of a PyTorch network in evaluation mode, moved to the device."""
+    layout: Any = {"memory_format": common.device.memory_format(device)}  # which the types of `to` leave out
+    network = network.eval().to(device, **layout)
+
+    def forward(arrays: Sequence[Array]) -> list[Array]:
+        inputs = [torch.from_numpy(array).to(device, non_blocking=True) for array in arrays]
+        with torch.inference_mode(), common.device.autocast(device, dtype):
+            outputs = network(*inputs)
+        return [_to_array(output) for output in ([outputs] if isinstance(outputs, Tensor) else outputs)]
+
+    name = f"PyTorch {torch.__version__}, {common.device.describe(device)}, {TYPE_NAMES[dtype]}"
+    return Session(source, name, forward)
+
+
+def _to_array(output: Tensor) -> Array:
+    array: Array = output.float().cpu().contiguous().numpy()
+    return array
+
+
+def missing(error: ImportError, source: Path, extra: str) -> UserError:
+    """The error for a runtime that is not installed: what to type."""
+    return UserError(f"{source} needs the Python package {error.name}: pip install 'pose-zoo[{extra}]'")
+
+
+def refusal(source: Path, error: Exception, cure: str) -> UserError:
+    """The error for a file that a runtime does not take, with the first line of its reason."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    reasons = [line for line in lines if line and not line.startswith("Exception from")]  # OpenVINO's own places
+    return UserError(f"{source}: {(reasons or [type(error).__name__])[0][:200]}; {cure}")
+
+
+def providers() -> tuple[str, ...]:
+    """The names that `--provider` takes."""
+    return get_args(Provider)

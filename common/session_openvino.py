@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks in OpenVINO's format (`.xml` beside its `.bin`), and ONNX files that OpenVINO reads itself."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from common.cli import UserError
+from common.session import TYPE_NAMES, Array, Options, Port, Session, missing, refusal
+
+import numpy as np
+
+CURE = "export the network again"
+NETWORK_TAG, LONGEST_XML_DECLARATION = b"<net", 100  # other files make OpenVINO's readers write to the terminal
+PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+
+
+def open_openvino(source: Path, options: Options) -> Session:
+    """A session of OpenVINO on the CPU. Raises UserError for a file that it does not read."""
+    try:
+        import openvino
+    except ImportError as error:
+        raise missing(error, source, "openvino") from error
+    if source.suffix == ".xml" and not (source.with_suffix(".bin").is_file() and NETWORK_TAG in _beginning(source)):
+        raise UserError(f"{source} is no network of OpenVINO with its {source.stem}.bin beside it: {CURE}")
+    core, precision = openvino.Core(), TYPE_NAMES[options.dtype]
+    settings = {
+        "INFERENCE_PRECISION_HINT": PRECISIONS[precision],  # without it bfloat16 where the processor has it
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": options.cpu_threads,
+    }
+    try:
+        network = core.compile_model(core.read_model(source), "CPU", settings)
+    except Exception as error:  # RuntimeError, and others of its own
+        raise refusal(source, error, CURE) from error
+    request = network.create_infer_request()
+
+    def forward(arrays: Sequence[Array]) -> list[Array]:
+        found = request.infer(dict(enumerate(arrays)), share_inputs=True)
+        return [np.array(found[port], np.float32) for port in network.outputs]
+
+    inputs, outputs = (tuple(map(_port, entries)) for entries in (network.inputs, network.outputs))
+    version = openvino.__version__.split("-")[0]
+    runtime = f"OpenVINO {version}, cpu, {options.cpu_threads} threads, {precision}"
+    return Session(str(source), runtime, forward, inputs, outputs)
+
+
+def _beginning(source: Path) -> bytes:
+    with source.open("rb") as file:
+        return file.read(len(NETWORK_TAG) + LONGEST_XML_DECLARATION)
+
+
+def _port(entry: Any) -> Port:
+    lengths = entry.get_partial_shape()
+    return Port(entry.get_any_name(), tuple(None if part.is_dynamic else part.get_length() for part in lengths))

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One small network in every format that runs here: the same numbers, and one clear line for what does not fit."""
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+from common.cli import UserError
+from common.session import Options, Port, Session, of_module, open_network
+
+import numpy as np
+import onnxruntime
+import openvino
+import pytest
+import torch
+from torch import nn
+
+CPU = Options("cpu")
+
+
+class TwoOutputs(nn.Module):
+    """(B, 3, H, W) -> (B, 4, H, W), (B, 2, H, W)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.maps, self.fields = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 2, 1)
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        maps = self.maps(images)
+        return [maps, self.fields(maps)]
+
+
+def no_checkpoint(path: Path) -> nn.Module:
+    raise AssertionError(f"{path} is no checkpoint")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The network as .onnx with any batch, as .onnx of batch 1 and as .xml."""
+    folder, network = tmp_path_factory.mktemp("networks"), TwoOutputs().eval()
+    names = {"input_names": ["data"], "output_names": ["maps", "fields"]}
+    for name, axes in (("any", {"data": {0: "batch"}, "maps": {0: "batch"}, "fields": {0: "batch"}}), ("one", {})):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            torch.onnx.export(network, (torch.zeros(1, 3, 8, 12),), str(folder / f"{name}.onnx"), dynamo=False,
+                              opset_version=11, dynamic_axes=axes, **names)  # fmt: skip
+    openvino.save_model(openvino.Core().read_model(folder / "any.onnx"), folder / "any.xml", compress_to_fp16=False)
+    return {path.name: path for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "runtime"),
+    [
+        ("any.onnx", CPU, "ONNX Runtime"),
+        ("any.onnx", Options("cpu", provider="openvino"), "OpenVINO"),
+        ("any.xml", CPU, "OpenVINO"),
+    ],
+)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_every_format_gives_pytorchs_numbers(
+    files: dict[str, Path], name: str, options: Options, runtime: str, batch: int
+) -> None:
+    session = open_network(files[name], options, no_checkpoint)
+    images = np.random.default_rng(batch).normal(size=(batch, 3, 8, 12)).astype(np.float32)
+    wanted = of_module(TwoOutputs(), torch.device("cpu"), None)(images)
+    found = session(images)
+    assert runtime in session.runtime and [port.name for port in session.outputs] == ["maps", "fields"]
+    for mine, theirs in zip(found, wanted, strict=True):
+        assert mine.dtype == np.float32 and mine.flags.c_contiguous
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+
+def test_results_stay_when_the_next_call_is_made(files: dict[str, Path]) -> None:
+    for name, options in (("any.onnx", CPU), ("any.xml", CPU)):
+        session = open_network(files[name], options, no_checkpoint)
+        first = session(np.zeros((1, 3, 8, 12), np.float32))
+        kept = [array.copy() for array in first]
+        session(np.ones((1, 3, 8, 12), np.float32))
+        assert all(np.array_equal(one, other) for one, other in zip(first, kept, strict=True))
+
+
+def test_a_checkpoint_is_loaded_by_the_one_who_knows_the_network(tmp_path: Path) -> None:
+    asked: list[Path] = []
+
+    def load(path: Path) -> nn.Module:
+        asked.append(path)
+        return TwoOutputs().train()
+
+    session = open_network(tmp_path / "x.pth", Options("cpu", dtype=torch.bfloat16), load)
+    found = session(np.ones((2, 3, 8, 12), np.float32))
+    assert asked == [tmp_path / "x.pth"] and "bfloat16" in session.runtime and session.fixed_batch is None
+    exact = of_module(TwoOutputs(), torch.device("cpu"), None)(np.ones((2, 3, 8, 12), np.float32))
+    assert 0 < np.abs(found[0] - exact[0]).max() < 0.02 and found[0].dtype == np.float32
+
+
+def test_a_batch_that_does_not_fit_is_refused(files: dict[str, Path]) -> None:
+    session = open_network(files["one.onnx"], CPU, no_checkpoint)
+    assert session.fixed_batch == 1
+    with pytest.raises(UserError, match=r"one.onnx: input data is 1 x 3 x 8 x 12, got 2 x 3 x 8 x 12"):
+        session(np.zeros((2, 3, 8, 12), np.float32))
+
+
+def test_a_port_fits() -> None:
+    port = Port("data", (None, 3, 8))
+    assert port.fits((5, 3, 8)) and not port.fits((5, 4, 8)) and not port.fits((3, 8))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("absent.onnx", None, "absent.onnx: no such file"),
+        ("broken.onnx", b"words", "broken.onnx: .*export the network again"),
+        ("broken.xml", b"<words", "broken.xml is no network of OpenVINO.*export the network again"),
+        ("alone.xml", "any.xml", "alone.xml is no network .* with its alone.bin"),
+        ("cut.onnx", "any.onnx", "cut.onnx: .*export the network again"),
+        ("x.om", b"words", "CANN"),
+    ],
+)
+def test_files_that_are_no_network(
+    files: dict[str, Path], tmp_path: Path, name: str, content: bytes | str | None, complaint: str
+) -> None:
+    if content is not None:
+        found = files[content].read_bytes() if isinstance(content, str) else content
+        (tmp_path / name).write_bytes(found[: len(found) - 7] if name == "cut.onnx" else found)
+    with pytest.raises(UserError, match=complaint) as caught:
+        open_network(tmp_path / name, CPU, no_checkpoint)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt", "cann"])
+def test_a_provider_that_is_not_there_is_never_replaced(files: dict[str, Path], provider: str) -> None:
+    if any(provider in name.lower() for name in onnxruntime.get_available_providers()):
+        pytest.skip(f"this ONNX Runtime has {provider}")
+    with pytest.raises(UserError, match=f"--provider={provider}: ONNX Runtime lacks it, pip install onnxruntime-"):
+        open_network(files["any.onnx"], Options("cpu", provider=provider), no_checkpoint)  # type: ignore[arg-type]
+
+
+def test_a_precision_that_the_file_decides(files: dict[str, Path]) -> None:
+    with pytest.raises(UserError, match="the file's own precision"):
+        open_network(files["any.onnx"], Options("cpu", dtype=torch.bfloat16), no_checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "extra"), [("onnxruntime", "any.onnx", "infer"), ("openvino", "any.xml", "openvino")]
+)
+def test_a_runtime_that_is_not_installed(files: dict[str, Path], package: str, name: str, extra: str) -> None:
+    program = (
+        f"import sys; sys.modules['{package}'] = None\n"
+        "import common.cli, pathlib\nfrom common.session import Options, open_network\n"
+        f"common.cli.run(lambda: open_network(pathlib.Path({str(files[name])!r}), Options('cpu'), None))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and f"pip install 'pose-zoo[{extra}]'" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_inputs_must_be_as_many_as_the_network_has() -> None:
+    session = Session("x", "memory", lambda arrays: list(arrays), (Port("data", (None, 2)),))
+    with pytest.raises(ValueError, match="argument"):
+        session(np.zeros((1, 2), np.float32), np.zeros((1, 2), np.float32))
