@@ -58,7 +58,11 @@ class Config:
 
 def main() -> None:
     """Reads the flags, exports, compares, says what was written."""
-    config = parse(Config, {})
+    export_checkpoint(parse(Config, {}))
+
+
+def export_checkpoint(config: Config) -> None:
+    """Exports what the flags ask for, and says what was written. Raises UserError as `export_onnx` does."""
     config.check()
     skeleton = common.skeleton.load(config.skeleton)
     source = common.checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files: written whole or not at all, and JSON lists that are read one element at a time."""
 
+import contextlib
 import json
 import os
 import re
@@ -29,7 +30,8 @@ def write_atomically(path: str | Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise UserError(f"cannot write {path}: {error.strerror}; free space or name another file") from error
 
 

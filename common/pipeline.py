@@ -14,12 +14,16 @@ def in_order(pool: Executor, function: Callable[[Item], Result], items: Iterable
     """`function` of each item, in the order of the items, while the pool works up to `ahead` items further.
 
     The items are asked for in the calling thread, so that two of these in a row make a pipeline of bounded memory. An
-    exception of `function` comes out where its result would; what was begun behind it is left to end.
+    exception of `function` comes out where its result would; what waits behind it is not begun.
     """
     begun: deque[Future[Result]] = deque()
-    for item in items:
-        begun.append(pool.submit(function, item))
-        if len(begun) > ahead:
+    try:
+        for item in items:
+            begun.append(pool.submit(function, item))
+            if len(begun) > ahead:
+                yield begun.popleft().result()
+        while begun:
             yield begun.popleft().result()
-    while begun:
-        yield begun.popleft().result()
+    finally:
+        for future in begun:
+            future.cancel()

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint -> ONNX, for ATC and every other runtime (spec A9.3).
+
+    python OpenPose_pth2onnx.py --checkpoint_path=./weights/checkpoint_iter_370000.pth \
+        --output_name=./output/human-pose-estimation.onnx
+
+Input `data`: any number x 3 x 368 x 640. The file is kept only where ONNX Runtime gives the same maps as PyTorch.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.cli import parse, run
+from Lightweight_OpenPose import export
+from OpenPose_infer.config import HEIGHT, WIDTH, text
+
+WEIGHTS = "./weights/checkpoint_iter_370000.pth"
+
+
+@dataclass(frozen=True)
+class Config(export.Config):
+    """Exports a checkpoint of Lightweight OpenPose as ONNX, for offline inference."""
+
+    checkpoint_path: str = text("a file or a published name", WEIGHTS)
+    output_name: str = text("file to write", "./output/human-pose-estimation.onnx")
+    height: int = text("of the network's input, pixels; 0: any", HEIGHT)
+    width: int = text("of the network's input, pixels; 0: any", WIDTH)
+
+
+def main() -> None:
+    """Reads the flags, exports, compares, says what was written."""
+    config = parse(Config, {})
+    path = Path(config.checkpoint_path)
+    if path == Path(WEIGHTS) and not path.is_file():  # then where published weights are kept
+        config = dataclasses.replace(config, checkpoint_path=path.name)
+    export.export_checkpoint(config)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+import sys
+from pathlib import Path
+
+from common.cli import UserError
+from OpenPose_infer import gen_dataset_info
+
+import cv2
+import numpy as np
+import pytest
+
+WIDTH, HEIGHT = 8, 4  # small files; the program is told their size
+
+
+def run_program(monkeypatch, *words: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["gen_dataset_info.py", *words])
+    gen_dataset_info.main()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch) -> Path:
+    """`bins` with three files, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bins").mkdir()
+    for name in ("b.bin", "000.bin", "a b.bin"):
+        np.zeros((3, HEIGHT, WIDTH), np.float32).tofile(tmp_path / "bins" / name)
+    (tmp_path / "bins" / ".hidden.bin.part").write_bytes(b"")
+    (tmp_path / "bins" / "notes.txt").write_text("")
+    return tmp_path / "bins"
+
+
+@pytest.mark.parametrize("given", ["bins", "./bins", "./bins/", "ABSOLUTE"])
+def test_lines_as_published_with_paths_as_given(folder, monkeypatch, capsys, given):
+    given = given.replace("ABSOLUTE", str(folder))
+    run_program(monkeypatch, "bin", given, "out/prep.info", str(WIDTH), str(HEIGHT))
+    prefix = given if given.endswith("/") else f"{given}/"
+    expected = [f"{index} {prefix}{name} 8 4" for index, name in enumerate(("000.bin", "a b.bin", "b.bin"))]
+    assert Path("out/prep.info").read_text() == "".join(f"{line}\n" for line in expected)
+    assert capsys.readouterr().out == "out/prep.info: 3 files\n"
+
+
+def test_sizes_of_images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, (height, width) in {"b.jpg": (10, 20), "a.jpg": (30, 7)}.items():
+        cv2.imwrite(name, np.zeros((height, width, 3), np.uint8))
+    run_program(monkeypatch, "jpg", ".", "jpg.info")
+    assert Path("jpg.info").read_text() == "0 ./a.jpg 7 30\n1 ./b.jpg 20 10\n"
+    Path("b.jpg").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"b\.jpg"):
+        run_program(monkeypatch, "jpg", ".", "jpg.info")
+
+
+def test_a_file_of_another_size(folder, monkeypatch):
+    (folder / "b.bin").write_bytes(bytes(100))
+    with pytest.raises(UserError, match=r"bins/b\.bin: 100 bytes, 3 x 4 x 8 float32 are 384 \(1 of 3 files\)"):
+        run_program(monkeypatch, "bin", "bins", "prep.info", "8", "4")
+    assert not Path("prep.info").exists()
+    with pytest.raises(UserError, match=r"3 of 3 files"):
+        run_program(monkeypatch, "bin", "bins", "prep.info", "640", "368")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "usage: gen_dataset_info.py bin FOLDER"),
+        (("bin", "bins", "x.info"), "usage: "),
+        (("jpg", "bins", "x.info", "640", "368"), "usage: "),
+        (("png", "bins", "x.info"), "usage: "),
+        (("bin", "bins", "x.info", "wide", "368"), "wide: WIDTH and HEIGHT"),
+        (("bin", "bins", "x.info", "640", "0"), "0: WIDTH and HEIGHT"),
+        (("bin", "nowhere", "x.info", "640", "368"), "nowhere: No such file or directory; OpenPose_preprocess"),
+        (("jpg", "bins", "x.info"), "bins: no .jpg files"),
+        (("bin", "bins", "bins", "8", "4"), "cannot write bins: Is a directory"),
+    ],
+)
+def test_bad_words(folder, monkeypatch, words, message):
+    with pytest.raises(UserError, match=message):
+        run_program(monkeypatch, *words)
+    assert not Path("x.info").exists()
+
+
+def test_help(monkeypatch, capsys):
+    run_program(monkeypatch, "--help")
+    assert capsys.readouterr().out.startswith("usage: ")

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shell scripts, with stand-ins for the vendors' tools on PATH; and programs run from their folder."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1]
+SYSTEM_PATH = "/usr/bin:/bin"  # without the vendors' tools
+TRTEXEC_8 = """
+[11/21/2026-10:00:01] [I] === Performance summary ===
+[11/21/2026-10:00:01] [I] Throughput: 31.5745 qps
+[11/21/2026-10:00:01] [I] Latency: min = 31.1 ms, max = 40.2 ms, mean = 32.5 ms, median = 31.9 ms
+"""
+TRTEXEC_7 = """
+[11/21/2020-10:00:01] [I] min: 3.80 ms (end to end 7.1 ms)
+[11/21/2020-10:00:01] [I] mean: 4.0 ms (end to end 7.5 ms)
+[11/21/2020-10:00:01] [I] GPU Compute mean: 3.9 ms
+"""
+
+
+def tool(folder: Path, name: str, body: str) -> None:
+    """A stand-in that writes its words, one a line, to `<name>.log` in the current folder, then runs `body`."""
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_text(f'#!/usr/bin/env bash\nprintf "%s\\n" "$@" >>{name}.log\n{body}\n')
+    path.chmod(0o755)
+
+
+def script(name: str, folder: Path, *flags: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ, "PATH": f"{folder / 'tools'}:{SYSTEM_PATH}", "ASCEND_HOME": str(folder / "Ascend"), **variables
+    }  # fmt: skip
+    command = ["bash", str(FOLDER / name), *flags]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
+
+
+def words(folder: Path, name: str) -> list[str]:
+    return (folder / f"{name}.log").read_text().splitlines()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a blank in its name, and a model in it."""
+    folder = tmp_path / "a folder"
+    (folder / "output").mkdir(parents=True)
+    (folder / "output" / "human-pose-estimation.onnx").write_bytes(b"a network")
+    return folder
+
+
+WRITES_OM = 'for word in "$@"; do case $word in --output=*) echo om >"${word#*=}.om" ;; esac; done'
+
+
+def test_conversion_with_the_published_flags(folder):
+    tool(folder / "tools", "atc", WRITES_OM)
+    model = "output/human-pose-estimation.onnx"
+    done = script("convert_om.sh", folder, f"--model={model}", "--output=new/pose", "--soc_version=Ascend310")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "new/pose.om: batch 1, Ascend310\n"
+    assert words(folder, "atc") == [
+        "--framework=5", f"--model={model}", "--output=new/pose", "--input_format=NCHW",
+        "--input_shape=data:1,3,368,640", "--log=error", "--soc_version=Ascend310",
+    ]  # fmt: skip
+
+
+def test_defaults_and_several_batch_sizes(folder):
+    tool(folder / "tools", "atc", WRITES_OM)
+    assert script("convert_om.sh", folder, "--batch_size=16").returncode == 0
+    assert (folder / "output" / "human-pose-estimation_bs16.om").is_file()
+    assert {"--input_shape=data:16,3,368,640", "--soc_version=Ascend310P3"} <= set(words(folder, "atc"))
+    (folder / "atc.log").unlink()
+    assert script("convert_om.sh", folder, "--batch_size=1,4", "--output=several.om").returncode == 0
+    assert {"--input_shape=data:-1,3,368,640", "--dynamic_batch_size=1,4"} <= set(words(folder, "atc"))
+    assert (folder / "several.om").is_file()
+
+
+def test_cann_is_sourced_where_it_is_installed(folder):
+    tool(folder / "cann bin", "atc", WRITES_OM)
+    environment = folder / "Ascend" / "ascend-toolkit" / "set_env.sh"
+    environment.parent.mkdir(parents=True)
+    environment.write_text(f'export PATH="{folder / "cann bin"}:$PATH" OTHER=$UNSET_VARIABLE\n')
+    done = script("convert_om.sh", folder)
+    assert done.returncode == 0, done.stderr
+    assert words(folder, "atc")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--model=none.onnx",), "error: --model=none.onnx: no such file; OpenPose_pth2onnx.py writes it\n"),
+        (("--batch_size=many",), "error: --batch_size=many: "),
+        (("--width=0",), "error: --height=368 --width=0: "),
+        (("--colour=red",), "error: --colour=red: not a flag"),
+        ((), "error: no atc on PATH: install CANN"),
+    ],
+)
+def test_conversion_says_in_one_line_what_is_missing(folder, flags, message):
+    done = script("convert_om.sh", folder, *flags)
+    assert done.returncode == 2
+    assert done.stderr.startswith(message) and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("body", ["echo E10001; exit 1", "echo ATC run success"])
+def test_a_conversion_that_fails_is_not_taken_for_an_older_one(folder, body):
+    tool(folder / "tools", "atc", body)
+    older = folder / "output" / "human-pose-estimation_bs1.om"
+    older.write_text("older")
+    os.utime(older, (1, 1))
+    done = script("convert_om.sh", folder)
+    assert done.returncode == 1
+    assert "atc did not write ./output/human-pose-estimation_bs1.om" in done.stderr
+    assert older.read_text() == "older"
+
+
+def gpu_tools(folder: Path, log: str, name: str = "Tesla T4") -> None:
+    (folder / "log").write_text(log)
+    tool(folder / "tools", "trtexec", "cat log")
+    tool(folder / "tools", "nvidia-smi", f"echo '{name}'")
+
+
+def test_published_lines_of_tensorrt(folder):
+    gpu_tools(folder, TRTEXEC_8)
+    done = script("perf_gpu.sh", folder, "--device_id=1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:2] == ["t4 bs1 fps:31.575", "t4 bs16 fps:505.192"]
+    assert words(folder, "trtexec") == [
+        f"{word}" for batch in (1, 16) for word in (
+            "--onnx=./output/human-pose-estimation.onnx", "--fp16", f"--shapes=data:{batch}x3x368x640", "--device=1",
+        )
+    ]  # fmt: skip
+    assert (folder / "OpenPose_b1.log").read_text() == (folder / "OpenPose_b16.log").read_text() == TRTEXEC_8
+    assert "--id=1" in words(folder, "nvidia-smi")
+    assert "without --input_text_path" in done.stdout
+
+
+def test_older_logs_tell_a_time(folder):
+    gpu_tools(folder, TRTEXEC_7, "NVIDIA H100 80GB HBM3")
+    done = script("perf_gpu.sh", folder, "--batch_sizes=1,8")
+    assert done.stdout.splitlines()[:2] == ["h100-80gb-hbm3 bs1 fps:250.000", "h100-80gb-hbm3 bs8 fps:2000.000"]
+
+
+def test_onnxruntime_beside_tensorrt(folder):
+    gpu_tools(folder, TRTEXEC_8)
+    tool(folder / "tools", "python", "")
+    (folder / "prep.info").write_text("")
+    python = str(folder / "tools" / "python")
+    done = script("perf_gpu.sh", folder, "--input_text_path=prep.info", "--batch_sizes=4", PYTHON=python)
+    assert done.returncode == 0, done.stderr
+    assert words(folder, "python") == [
+        "-m", "OpenPose_infer.benchmark", "-model_type=vision", "-device_id=0", "-batch_size=4",
+        "-om_path=./output/human-pose-estimation.onnx", "-input_text_path=prep.info", "-input_width=640",
+        "-input_height=368", "-output_binary=True", "-useDvpp=False", "--provider=tensorrt",
+    ]  # fmt: skip
+    tool(folder / "tools", "python", "exit 2")
+    assert script("perf_gpu.sh", folder, "--input_text_path=prep.info", PYTHON=python).returncode == 1
+
+
+@pytest.mark.parametrize("body", ["exit 1", "echo '[I] mean: nothing'"])
+def test_trtexec_that_gives_no_figure(folder, body):
+    tool(folder / "tools", "trtexec", body)
+    done = script("perf_gpu.sh", folder, "--batch_sizes=1")
+    assert done.returncode == 1
+    assert done.stderr == "error: trtexec gave no figure for batch 1; OpenPose_b1.log says why\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        ((), 1, "error: no trtexec on PATH"),
+        (("--model=none.onnx",), 2, "error: --model=none.onnx: no such file"),
+        (("--input_text_path=none.info",), 2, "error: --input_text_path=none.info: no such file"),
+        (("--batch_sizes=0",), 2, "error: --batch_sizes=0: "),
+        (("--colour=red",), 2, "error: --colour=red: not a flag"),
+    ],
+)
+def test_measuring_says_in_one_line_what_is_missing(folder, flags, code, message):
+    done = script("perf_gpu.sh", folder, *flags)
+    assert done.returncode == code
+    assert done.stderr.startswith(message) and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["OpenPose_preprocess", "gen_dataset_info", "OpenPose_pth2onnx"])
+def test_programs_run_from_their_folder(name):
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, f"{name}.py", "--help"]
+    done = subprocess.run(command, cwd=FOLDER, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.startswith("usage: "), done.stderr

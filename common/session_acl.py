@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks in Ascend's format (`.om`), run through pyACL, the Python interface that CANN brings along.
+
+Written from CANN's documentation of pyACL. Host memory is given as the address of a NumPy array: `numpy_to_ptr` is
+about to be withdrawn, and `bytes_to_ptr` costs a copy.
+"""
+
+import atexit
+import contextlib
+import functools
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from common.cli import UserError
+from common.session import Array, Options, Port, Session
+
+import numpy as np
+
+SUCCESS, ALREADY_INITIALISED = 0, 100002
+MALLOC_HUGE_FIRST = 0
+HOST_TO_DEVICE, DEVICE_TO_HOST, DEVICE_TO_DEVICE = 1, 2, 3
+RUNS_ON_DEVICE = 0  # a developer kit, where the program runs on the chip itself
+TYPES: dict[int, Any] = {0: np.float32, 1: np.float16}  # by aclDataType
+BATCH_INPUT = "ascend_mbatch_shape_data"  # that ATC adds to a network with --dynamic_batch_size
+CURES = {
+    "rt.set_device": "`npu-smi info` lists the devices, --device_id takes one",
+    "mdl.load_from_file": "convert the network again for this chip with this CANN: convert_om.sh",
+    "rt.malloc": "the device's memory is full: a smaller batch, or end other programs",
+}
+
+
+def open_om(source: Path, options: Options) -> Session:
+    """A session of an Ascend device. Its memory there is taken once, and given back by the session's `close`.
+
+    Raises UserError where CANN or the device is missing, the file is not for this chip, or a call of pyACL fails.
+    """
+    if options.dtype is not None:
+        raise UserError(f"{source}: an .om computes in the precision it was converted to; leave --amp out")
+    acl = _Acl(_library(source), source)
+    with contextlib.ExitStack() as undo:  # all that was taken, should a step fail
+        network = _Network(acl, options.device_id, undo)
+        session = Session(
+            str(source), network.runtime, network.forward,
+            tuple(network.port(tensor) for tensor in network.inputs),
+            tuple(network.port(tensor) for tensor in network.outputs),
+            undo.pop_all().close,
+        )  # fmt: skip
+    atexit.register(session.close)  # before finalize; a second call does nothing
+    return session
+
+
+def _library(source: Path) -> Any:
+    try:
+        import acl
+    except ImportError as error:
+        cure = "source set_env.sh of CANN first (/usr/local/Ascend/ascend-toolkit/set_env.sh)"
+        raise UserError(f"{source} needs an Ascend device and its Python package acl ({error}): {cure}") from error
+    return acl
+
+
+class _Acl:
+    """pyACL with every return code checked: `acl("rt.malloc", size, policy)`."""
+
+    def __init__(self, library: Any, source: Path) -> None:
+        self.library, self.source = library, source
+
+    def plain(self, name: str, *arguments: Any) -> Any:
+        """What a call gives that has no return code."""
+        return operator.attrgetter(name)(self.library)(*arguments)
+
+    def created(self, name: str, *arguments: Any) -> Any:
+        """The address that a call without return code gives; 0 where it failed."""
+        found = self.plain(name, *arguments)
+        if not found:
+            self.fail(name, "gave nothing")
+        return found
+
+    def __call__(self, name: str, *arguments: Any) -> Any:
+        """What a call gives beside its return code. Raises UserError, naming call and code, where it failed."""
+        found = self.plain(name, *arguments)
+        *values, code = found if isinstance(found, tuple) else (found,)
+        if code != SUCCESS:
+            self.fail(name, f"failed with code {code}")
+        return values[0] if values else None
+
+    def fail(self, name: str, what: str) -> NoReturn:
+        """Raises the UserError for a call."""
+        cure = CURES.get(name, "CANN's table of aclError explains the code")
+        raise UserError(f"{self.source}: acl.{name} {what}; {cure}")
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """An input or output of a network, and its memory on the device."""
+
+    name: str
+    shape: tuple[int, ...]  # -1: as many as are asked for
+    dtype: Any
+    address: int
+    size: int  # bytes, for the largest batch
+
+
+class _Network:
+    """An .om on a device, with memory for its inputs and outputs."""
+
+    def __init__(self, acl: _Acl, device_id: int, undo: contextlib.ExitStack) -> None:
+        """`undo` receives what gives everything back."""
+        self._acl = acl
+        self._context = _open_device(acl, device_id, undo)
+        self._model = acl("mdl.load_from_file", str(acl.source))
+        undo.callback(acl, "mdl.unload", self._model)
+        self._description = acl.created("mdl.create_desc")
+        undo.callback(acl, "mdl.destroy_desc", self._description)
+        acl("mdl.get_desc", self._description, self._model)
+        self._datasets = [self._dataset(undo) for _ in ("input", "output")]
+        tensors, self.outputs = (self._tensors(kind, undo) for kind in ("input", "output"))
+        self.inputs = [tensor for tensor in tensors if tensor.name != BATCH_INPUT]
+        self._batches = self._dynamic_batches()
+        on_device = acl("rt.get_run_mode") == RUNS_ON_DEVICE
+        self._to, self._back = (DEVICE_TO_DEVICE,) * 2 if on_device else (HOST_TO_DEVICE, DEVICE_TO_HOST)
+        self.runtime = f"ACL, {acl.plain('get_soc_name')}, npu:{device_id}"
+        undo.callback(acl, "rt.set_context", self._context)  # first of all: another thread may close
+
+    def _dataset(self, undo: contextlib.ExitStack) -> Any:
+        dataset = self._acl.created("mdl.create_dataset")
+        undo.callback(self._acl, "mdl.destroy_dataset", dataset)
+        return dataset
+
+    def _tensors(self, kind: str, undo: contextlib.ExitStack) -> list[_Tensor]:
+        number = self._acl.plain(f"mdl.get_num_{kind}s", self._description)
+        return [self._tensor(kind, index, undo) for index in range(number)]
+
+    def _tensor(self, kind: str, index: int, undo: contextlib.ExitStack) -> _Tensor:
+        acl, place = self._acl, (self._description, index)
+        dims = acl(f"mdl.get_{kind}_dims", *place)
+        name, dtype = dims["name"], TYPES.get(acl.plain(f"mdl.get_{kind}_data_type", *place))
+        if name != BATCH_INPUT and (dtype is None or -1 in dims["dims"][1:]):
+            raise UserError(
+                f"{acl.source}: {kind} {name} must be float32 or float16, of a fixed size but for the batch; "
+                "convert it as convert_om.sh does"
+            )
+        size = acl.plain(f"mdl.get_{kind}_size_by_index", *place)
+        address = acl("rt.malloc", size, MALLOC_HUGE_FIRST)
+        undo.callback(acl, "rt.free", address)
+        buffer = acl.created("create_data_buffer", address, size)
+        undo.callback(acl, "destroy_data_buffer", buffer)
+        acl("mdl.add_dataset_buffer", self._datasets[kind == "output"], buffer)
+        return _Tensor(name, tuple(dims["dims"]), dtype, address, size)
+
+    def _dynamic_batches(self) -> list[int]:
+        """The batch sizes that the file was converted for, where these are several."""
+        if all(tensor.shape[0] != -1 for tensor in self.inputs):
+            return []
+        return list(self._acl("mdl.get_dynamic_batch", self._description)["batch"])
+
+    def port(self, tensor: _Tensor) -> Port:
+        """As a Session shows it. ATC names an output `node:number:name in the ONNX file`."""
+        batch = None if self._batches else tensor.shape[0]
+        return Port(tensor.name.split(":", 2)[-1], (batch, *tensor.shape[1:]))
+
+    def forward(self, arrays: Sequence[Array]) -> list[Array]:
+        """See `Session`."""
+        acl = self._acl
+        acl("rt.set_context", self._context)  # of this thread
+        if self._batches:
+            self._set_batch(len(arrays[0]))
+        for tensor, array in zip(self.inputs, arrays, strict=True):
+            content = np.ascontiguousarray(array, tensor.dtype)
+            acl("rt.memcpy", tensor.address, tensor.size, content.ctypes.data, content.nbytes, self._to)
+        acl("mdl.execute", self._model, *self._datasets)
+        return [self._read(index, tensor) for index, tensor in enumerate(self.outputs)]
+
+    def _set_batch(self, batch: int) -> None:
+        if batch not in self._batches:
+            sizes = ", ".join(map(str, self._batches))
+            raise UserError(f"{self._acl.source}: converted for batches of {sizes}, got {batch}; choose one of these")
+        index = self._acl("mdl.get_input_index_by_name", self._description, BATCH_INPUT)
+        self._acl("mdl.set_dynamic_batch_size", self._model, self._datasets[0], index, batch)
+
+    def _read(self, index: int, tensor: _Tensor) -> Array:
+        shape = tensor.shape
+        if self._batches:
+            shape = tuple(self._acl("mdl.get_cur_output_dims", self._description, index)["dims"])
+        content = np.empty(shape, tensor.dtype)
+        self._acl("rt.memcpy", content.ctypes.data, content.nbytes, tensor.address, content.nbytes, self._back)
+        return content.astype(np.float32, copy=False)
+
+
+def _open_device(acl: _Acl, device_id: int, undo: contextlib.ExitStack) -> Any:
+    if (code := _initialise(acl.library)) not in (SUCCESS, ALREADY_INITIALISED):
+        acl.fail("init", f"failed with code {code}")
+    acl("rt.set_device", device_id)
+    undo.callback(acl, "rt.reset_device", device_id)
+    context = acl("rt.create_context", device_id)
+    undo.callback(acl, "rt.destroy_context", context)
+    return context
+
+
+@functools.cache
+def _initialise(library: Any) -> int:
+    """The code of acl.init. A process calls it once, and finalises when it ends: there is no second beginning."""
+    code: int = library.init()
+    if code == SUCCESS:  # not where torch_npu has done it
+        atexit.register(library.finalize)
+    return code
