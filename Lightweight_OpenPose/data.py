@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """COCO -> training batches (spec A4): one composed warp a sample, uint8 out of the workers."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import common.coco
-from common.loader import Position
+from common.loader import Position, readable_sample
 from common.skeleton import Skeleton
 from Lightweight_OpenPose.labels import TrainLabels
 from Lightweight_OpenPose.model import STRIDE
@@ -22,7 +21,6 @@ Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 GREY = 128  # outside the image; 0 after normalisation
 PIXEL_MEAN, PIXEL_SCALE = 128.0, 1 / 256
-MAX_SUBSTITUTES = 100  # images in a row that may be unreadable before a data set counts as broken
 
 
 @dataclass(frozen=True)
@@ -185,14 +183,7 @@ class TrainSamples:
         """
         epoch, index = position
         random = np.random.default_rng((self.seed, epoch, index))
-        for substitute in range(MAX_SUBSTITUTES):
-            try:
-                return {**self._sample((index + substitute) % len(self), random), "replaced": int(substitute > 0)}
-            except common.coco.ImageError as error:
-                if not self.skip_bad or substitute == MAX_SUBSTITUTES - 1:
-                    raise
-                sys.stderr.write(f"skipped: {error}\n")
-        raise AssertionError("the loop above returns or raises")
+        return readable_sample(lambda found: self._sample(found, random), len(self), index, self.skip_bad)
 
     def _sample(self, index: int, random: np.random.Generator) -> dict[str, Any]:
         coco, person, row = self.labels.index, self.labels.main[index], int(self.labels.images[index])

@@ -25,6 +25,7 @@ from common.device import AmpLevel, AmpType, DeviceName
 from common.log import Log
 from common.report import Run
 from common.session import PYTORCH, Options, Provider
+from common.validation import Validation
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.config import (
     ALIASES,
@@ -37,7 +38,7 @@ from Lightweight_OpenPose.config import (
     text,
 )
 from Lightweight_OpenPose.decode import DecodeRules
-from Lightweight_OpenPose.evaluation import Validation, default_batch, draw_sheet, evaluate
+from Lightweight_OpenPose.evaluation import default_batch, draw_sheet, evaluate
 from Lightweight_OpenPose.inference import MULTI_SCALE, SINGLE_SCALE, Estimator, InputRule
 
 import torch
@@ -108,7 +109,9 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
     dtype = common.device.amp_type(device, config.amp, config.amp_type)
     options = Options(config.device, common.distributed.local_rank(), config.provider, dtype)
     session = weights.open_session(source, options, skeleton)
-    rule = InputRule(config.base_height or _trained_height(source), config.input_size or None)
+    content = common.checkpoint.read(source) if source.suffix in PYTORCH else {}
+    trained_height = int(content.get("config", {}).get("base_height", PUBLISHED_HEIGHT))
+    rule = InputRule(config.base_height or trained_height, config.input_size or None)
     estimator = Estimator(session, skeleton, DecodeRules(half_pixel=config.half_pixel), config.num_workers)
     validation = _validation(config, skeleton)
     scales = MULTI_SCALE if config.multiscale else SINGLE_SCALE
@@ -118,6 +121,7 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
     )  # fmt: skip
     protocol = {
         "annotations": str(validation.annotations), "images": result.num_images, "checkpoint": str(source),
+        "refinement_stages": weights.count_refinement_stages(content) if content else len(session.outputs) // 2 - 1,
         "runtime": session.runtime, "base_height": rule.base_height, "input_size": config.input_size, "scales": scales,
         "precision": config.amp, "half_pixel": config.half_pixel, "skipped": len(result.skipped),
     }  # fmt: skip
@@ -143,11 +147,6 @@ def _checkpoint(config: Config) -> Path:
     if not best.is_file():
         raise UserError(f"--checkpoint_path is needed: step {config.step} has left no {best}")
     return best
-
-
-def _trained_height(source: Path) -> int:
-    content = common.checkpoint.read(source) if source.suffix in PYTORCH else {}
-    return int(content.get("config", {}).get("base_height", PUBLISHED_HEIGHT))
 
 
 def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> Validation:

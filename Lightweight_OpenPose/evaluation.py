@@ -18,7 +18,8 @@ from common.coco_eval import Detections
 from common.log import Log
 from common.pipeline import in_order
 from common.session import of_module
-from Lightweight_OpenPose import labels, weights
+from common.validation import Validation
+from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.decode import DecodeRules, People, decode_scales, to_coco
 from Lightweight_OpenPose.inference import SINGLE_SCALE, Estimator, Frame, InputRule, to_input
 
@@ -31,35 +32,6 @@ ACCELERATOR_BATCH, CPU_BATCH = 32, 2  # images at once; a CPU gains nothing from
 READ_AHEAD, DECODE_BEHIND = 2, 1  # batches read, and decoded, while the network works
 MAX_PEAKS_IN_TRAINING = 100  # of one type: early maps are noise with thousands; no picture has so many people
 SHEET_ROWS = 6  # images shown at each evaluation while training
-
-
-@dataclass(frozen=True)
-class Validation:
-    """Annotated images to evaluate on."""
-
-    annotations: Path
-    folder: Path
-    index: common.coco.CocoIndex
-    rows: npt.NDArray[np.int64]  # images of the index
-
-    @staticmethod
-    def load(annotations: Path, folder: Path, skeleton: common.skeleton.Skeleton, num_images: int) -> "Validation":
-        """All images of a file, or `num_images` of them by the publication's rule. Raises UserError."""
-        index = common.coco.load(annotations, skeleton.num_keypoints)
-        rows = np.arange(index.num_images)
-        if 0 < num_images < index.num_images:
-            rows = np.array(labels.val_subset(index.num_images, num_images))
-        return Validation(annotations, folder, index, rows)
-
-    def read(self, row: int) -> npt.NDArray[np.uint8]:
-        """(h, w, 3) uint8 BGR. Raises ImageError, also where the file has another size than its annotation says."""
-        name = self.index.file_name(row)
-        image = common.coco.read_image(self.folder, name)
-        height, width = self.index.image_sizes[row].tolist()
-        if image.shape[:2] != (height, width):
-            found = f"{image.shape[0]} x {image.shape[1]}"
-            raise common.coco.ImageError(f"{self.folder / name}: {found} pixels, annotated as {height} x {width}")
-        return image
 
 
 @dataclass

@@ -8,7 +8,6 @@ program's own file, a list of dicts, is read too and can be written.
 
 import pickle
 import pickletools
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -81,16 +80,6 @@ def build(
         needed = min_keypoints(index.keypoints.shape[1])
         raise UserError(f"{annotation_file}: nobody with {needed} keypoints and an area of {MIN_AREA_IMG} px")
     return TrainLabels(index, main, net_input_size, source_of(annotation_file))
-
-
-def val_subset(num_images: int, wanted: int, seed: int = 0) -> list[int]:
-    """Positions of the images that a validation subset takes, in drawn order.
-
-    With seed 0, 250 of COCO val2017's 5,000 are those of the published results (spec A3).
-    """
-    positions = list(range(num_images))
-    random.Random(seed).shuffle(positions)
-    return positions[:wanted]
 
 
 def min_keypoints(num_keypoints: int) -> int:

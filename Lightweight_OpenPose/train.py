@@ -9,8 +9,6 @@ python -m Lightweight_OpenPose.train --data_path=mini --recipe=smoke     minutes
 import dataclasses
 import functools
 import time
-from collections.abc import Iterator
-from typing import Any
 
 import common.device
 import common.distributed
@@ -18,13 +16,12 @@ import common.skeleton
 import common.training
 from common.checkpoint import Store
 from common.cli import parse, run
-from common.loader import stream
-from common.log import Log
+from common.setup import Setup
 from Lightweight_OpenPose import data, weights
 from Lightweight_OpenPose.config import ALIASES, RECIPES, RETIRED, Config
 from Lightweight_OpenPose.loss import stage_losses
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
-from Lightweight_OpenPose.preparation import Setup, prepare
+from Lightweight_OpenPose.preparation import evaluation, prepare
 from Lightweight_OpenPose.targets import TargetRules, encode
 
 import torch
@@ -85,13 +82,13 @@ def main() -> None:
     flags = parse(Config, RECIPES, aliases=ALIASES, retired=RETIRED)
     flags.check()
     with common.distributed.joined(flags.device) as device:
-        setup = prepare(flags, device)
-        train(setup, device, began)
+        skeleton = common.skeleton.load(flags.skeleton)
+        train(prepare(flags, skeleton, device), skeleton, device, began)
 
 
-def train(setup: Setup, device: torch.device, began: float) -> None:
+def train(setup: Setup, skeleton: common.skeleton.Skeleton, device: torch.device, began: float) -> None:
     """Trains what `setup` describes, from a start or from where an unfinished run stopped."""
-    config, skeleton, plan = setup.config, setup.skeleton, setup.plan
+    config = setup.config
     store = Store(setup.folder, config.keep)
     warnings: list[str] = []
     unfinished = store.newest(warnings.append) if config.resume == "auto" else None
@@ -105,31 +102,16 @@ def train(setup: Setup, device: torch.device, began: float) -> None:
     facts = {"arch": "openpose", "config": dataclasses.asdict(config)}
     trainee = common.training.Trainee(model, optimizer, scaler, config.ema_decay, facts=facts)
     if unfinished:
-        trainee.restore(unfinished, device, plan)
-        done = f"all {config.epochs} epochs are done" if trainee.epoch >= config.epochs else "resumed"
-        start = f"{done} at epoch {trainee.epoch}, step {trainee.step} (--resume=no begins anew)"
-    positions = setup.positions(trainee.epoch, trainee.step)
+        start = setup.restore(trainee, unfinished, device)
     rates = functools.partial(
         lr_factor, drops=config.lr_drops, drop_factor=config.lr_drop_factor, warm_up_epochs=config.lr_warm_up_epochs
     )
     losses = functools.partial(forward_losses, device=device, skeleton=skeleton, rules=config.target_rules)
     with setup.log(fresh=unfinished is None) as log:
-        setup.announce(log, [*warnings, start], device, dtype)
-        if trainee.epoch < config.epochs:
-            batches = _counted(stream(setup.samples, positions, data.collate, setup.num_workers, device), log)
-            evaluation = setup.evaluation(device, dtype, log)
-            common.training.fit(trainee, batches, losses, rates, plan, device, dtype, store, log, evaluation)
+        setup.announce(log, [*warnings, start], device, dtype, config.base_lr)
+        evaluate = evaluation(setup, skeleton, device, dtype, log)
+        setup.train(trainee, losses, rates, device, dtype, store, log, evaluate)
     setup.leave_report(began)
-
-
-def _counted(batches: Iterator[dict[str, Any]], log: Log) -> Iterator[dict[str, Any]]:
-    """The batches; how many unreadable images were replaced so far is said whenever it grows."""
-    replaced = 0
-    for batch in batches:
-        if count := int(batch["replaced"]):
-            replaced += count
-            log.line(f"warning: {replaced} unreadable images replaced so far (--on_bad_image=skip)")
-        yield batch
 
 
 if __name__ == "__main__":

@@ -70,9 +70,8 @@ def network_of(content: dict[str, Any], source: Path, skeleton: Skeleton) -> Pos
 
     Raises CheckpointError where weights are missing: a checkpoint of another network or skeleton.
     """
-    names = common.checkpoint.state_dict(content)
-    stages = {match.group(1) for name in names if (match := re.match(r"refinement_stages\.(\d+)\.", name))}
-    model = PoseEstimationWithMobileNet(len(stages), skeleton.num_heatmaps, skeleton.num_fields)
+    stages = count_refinement_stages(content)
+    model = PoseEstimationWithMobileNet(stages, skeleton.num_heatmaps, skeleton.num_fields)
     common.checkpoint.load_matching(model, content, source, complete=True)
     return model.eval()
 
@@ -80,6 +79,12 @@ def network_of(content: dict[str, Any], source: Path, skeleton: Skeleton) -> Pos
 def open_session(source: Path, options: Options, skeleton: Skeleton) -> Session:
     """A network file of any format as it runs fastest. Raises UserError, see `common.session.open_network`."""
     return open_network(source, options, lambda path: fuse_batch_norm(load_network(path, skeleton)))
+
+
+def count_refinement_stages(content: dict[str, Any]) -> int:
+    """How many refinement stages the network of a checkpoint has."""
+    names = common.checkpoint.state_dict(content)
+    return len({match.group(1) for name in names if (match := re.match(r"refinement_stages\.(\d+)\.", name))})
 
 
 def fuse_batch_norm(model: nn.Module) -> nn.Module:

@@ -26,10 +26,11 @@ from common.files import write_atomically
 from common.log import Log
 from common.report import Run
 from common.session import Options, Provider, Session
+from common.validation import Validation
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS
 from Lightweight_OpenPose.decode import DecodeRules, warm_up
-from Lightweight_OpenPose.evaluation import Evaluation, Validation, default_batch, evaluate
+from Lightweight_OpenPose.evaluation import Evaluation, default_batch, evaluate
 from Lightweight_OpenPose.inference import Estimator
 from OpenPose_infer.config import CHANNELS, DETECTIONS, HEIGHT, MODEL_FOLDER, NETWORK, RULE, WIDTH, text
 

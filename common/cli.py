@@ -53,13 +53,15 @@ def parse(
     aliases: Mapping[str, str] = {},
     retired: Mapping[str, str] = {},
     prepare: Callable[[Sequence[str]], Sequence[str]] = list,
+    read_cfg: Callable[[str], Mapping[str, Any]] | None = None,
 ) -> Config:
-    """Defaults < `--recipe` < flags. An unknown flag or recipe is an error, never ignored.
+    """Defaults < file of `--cfg` < `--recipe` < flags. An unknown flag or recipe is an error, never ignored.
 
     A flag may be written with hyphens or underscores. Field metadata `help` becomes the help text; `int | None` and
     `tuple[int, ...]` (comma separated) are understood; a boolean may stand alone (`--weights_only`).
     `aliases` are further names of a field. `retired` are flags of the published program that no longer mean
-    anything: name -> why; they are accepted with a word on the error stream.
+    anything: name -> why; they are accepted with a word on the error stream. `read_cfg` gives the fields that the file
+    of the field `cfg` sets.
     """
     hints = typing.get_type_hints(config)
     fields = {field.name: field for field in dataclasses.fields(config)}  # type: ignore[arg-type]
@@ -81,7 +83,9 @@ def parse(
         del flags[name]
         print(f"note: --{name} has no effect: {retired[name]}", file=sys.stderr)  # noqa: T201
     recipe = flags.pop("recipe", None)
-    return config(**{**(recipes[recipe] if recipe else {}), **flags})
+    given = {**(recipes[recipe] if recipe else {}), **flags}
+    from_file = read_cfg(given.get("cfg", getattr(config, "cfg", ""))) if read_cfg else {}
+    return config(**{**from_file, **given})
 
 
 class _Parser(argparse.ArgumentParser):

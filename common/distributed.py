@@ -4,7 +4,7 @@
 import contextlib
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import common.cli
@@ -118,6 +118,16 @@ def from_main(item: T) -> T:
     items = [item]
     torch.distributed.broadcast_object_list(items, src=0)
     return items[0]
+
+
+def main_first(make: Callable[[], T]) -> T:
+    """`make()` on rank 0, then on the others, which find what it has written."""
+    if not is_main():
+        barrier()
+        return make()
+    result = make()
+    barrier()
+    return result
 
 
 def barrier() -> None:

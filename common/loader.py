@@ -2,11 +2,14 @@
 """Batches for the training loop: one stream over all epochs, the same whatever the workers and ranks, resumable."""
 
 import multiprocessing
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import common.cli
+import common.coco
 import common.distributed
 
 import cv2
@@ -15,6 +18,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 Position = tuple[int, int]  # (epoch, index of a sample): all that a sample's randomness depends on, with the seed
+
+
+MAX_SUBSTITUTES = 100  # images in a row that may be unreadable before a data set counts as broken
 
 
 class Samples(Protocol):
@@ -87,6 +93,54 @@ def stream(
         if isinstance(batch, common.cli.UserError):
             raise batch
         yield batch
+
+
+def readable_sample(sample: Callable[[int], dict[str, Any]], count: int, index: int, skip_bad: bool) -> dict[str, Any]:
+    """`sample(index)` with an entry "replaced" of 0; where bad images are skipped, the next readable one's, with 1.
+
+    Raises ImageError for an unreadable image, or for too many in a row.
+    """
+    for substitute in range(MAX_SUBSTITUTES):
+        try:
+            return {**sample((index + substitute) % count), "replaced": int(substitute > 0)}
+        except common.coco.ImageError as error:
+            if not skip_bad or substitute == MAX_SUBSTITUTES - 1:
+                raise
+            sys.stderr.write(f"skipped: {error}\n")
+    raise AssertionError("the loop above returns or raises")
+
+
+def count_replaced(batches: Iterator[dict[str, Any]], say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """The batches; how many unreadable images were replaced so far is said whenever it grows."""
+    replaced = 0
+    for batch in batches:
+        if count := int(batch["replaced"]):
+            replaced += count
+            say(f"warning: {replaced} unreadable images replaced so far (--on_bad_image=skip)")
+        yield batch
+
+
+def workers_for(wanted: int, device: torch.device) -> int:
+    """How many processes read: as wanted, or for -1 one a core that this rank may use; on a CPU that trains, one."""
+    if wanted >= 0:
+        return wanted
+    if device.type == "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def divide(wanted: int, num_samples: int, ranks: int, limit: int) -> tuple[int, int]:
+    """Samples that a rank takes at once, at most `limit` (0: any number), and how often in a step of `wanted` in all.
+
+    Raises UserError where there are fewer samples than ranks.
+    """
+    a_rank = min(wanted, num_samples) // ranks
+    if not a_rank:
+        most = min(wanted, num_samples)
+        raise common.cli.UserError(f"{most} images a step for {ranks} ranks: type --ranks={most} at most")
+    parts = -(-a_rank // (limit or a_rank))
+    return a_rank // parts, parts
 
 
 class _Dataset(Dataset[Any]):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common import cli, files
-from Lightweight_OpenPose.labels import val_subset
+from common.validation import val_subset
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import common.coco
 import common.distributed
 from common.session import Session
 from common.skeleton import OPENPOSE
-from Lightweight_OpenPose.evaluation import Validation, evaluate
+from common.validation import Validation
+from Lightweight_OpenPose.evaluation import evaluate
 from Lightweight_OpenPose.inference import Estimator, InputRule, frame, to_input
 from Lightweight_OpenPose.test.ideal_maps import encoded
 

@@ -10,8 +10,9 @@ import common.mini_coco
 from common.cli import UserError
 from common.session import Session
 from common.skeleton import OPENPOSE
+from common.validation import Validation
 from Lightweight_OpenPose.decode import DecodeRules
-from Lightweight_OpenPose.evaluation import Validation, evaluate
+from Lightweight_OpenPose.evaluation import evaluate
 from Lightweight_OpenPose.inference import MULTI_SCALE, Estimator, InputRule, frame, to_input
 from Lightweight_OpenPose.test import programs
 from Lightweight_OpenPose.test.ideal_maps import average_precision_of_ideal_maps

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parametric pose NMS (RMPE, arXiv:1612.00137, section 3.3; constants and rules: spec A2.4), many images in one call.
+
+The surest person of an image gathers everybody who looks like him, and the group becomes one pose: the mean of its
+members, weighted by their scores. Whom somebody gathers depends on the two of them only, so all pairs of all images
+are compared in one array operation.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from common import oks_nms
+from common.oks_nms import Floats, Rows
+
+import numpy as np
+import numpy.typing as npt
+
+from .scoring import proposal_scores
+
+
+@dataclass(frozen=True)
+class PoseNmsRules:
+    """The published constants for people of 17 keypoints; lengths in original pixels."""
+
+    score_slope: float = 1.0  # delta1: a keypoint's score s counts as tanh(s / delta1)
+    distance_weight: float = 1.7  # mu: of nearness against that of the scores
+    distance_slope: float = 2.65  # delta2: a distance d counts as exp(-d / delta2), pixels
+    min_similarity: float = 22.48  # gamma: above it two are the same person
+    near: float = 1.0  # distance up to which two keypoints' scores count, pixels
+    min_matches: int = 5  # keypoints that match, from which on two are the same person
+    size_share: float = 0.1  # alpha: the reach of a match, as a share of the box's longer side ...
+    max_match_reach: float = 7.0  # ... at most this, pixels
+    max_merge_reach: float = 15.0  # the same for keypoints that are averaged
+    min_score: float = 0.3  # somebody whose best keypoint is below it is nobody
+    score_floor: float = 1e-5  # stands for a score of zero: weights must not all be zero
+    box_growth: float = 1.5  # of the keypoints' box on each axis, before its area is compared with the smallest
+
+
+PUBLISHED_RULES = PoseNmsRules()
+
+
+@dataclass(frozen=True)
+class MergedPeople:
+    """M people that stay, image after image as the images first occur, the surest of an image first."""
+
+    picks: Rows  # (M,) the person, as a row of the input, around whom the others were gathered; box and score are its
+    keypoints_img: Floats  # (M, K, 3) x, y in original pixels, score
+    boxes_img: Floats  # (M, 4) left, top, right, bottom
+    box_scores: Floats  # (M,)
+    scores: Floats  # (M,) `scoring.proposal_scores`
+    members: tuple[tuple[int, ...], ...]  # M groups of rows of the input, rising; the pick is one of them
+
+    def __len__(self) -> int:
+        return len(self.picks)
+
+    def select(self, rows: npt.NDArray[Any]) -> "MergedPeople":
+        """Some of them: a mask or row numbers (those of image i: `images[people.picks] == i`)."""
+        arrays = (self.picks, self.keypoints_img, self.boxes_img, self.box_scores, self.scores)
+        chosen = np.arange(len(self))[rows].tolist()
+        return MergedPeople(*(array[rows] for array in arrays), tuple(self.members[row] for row in chosen))
+
+
+def pose_nms(
+    keypoints_img: npt.ArrayLike,
+    boxes_img: npt.ArrayLike,
+    box_scores: npt.ArrayLike,
+    images: npt.ArrayLike | None = None,
+    min_box_area: float = 0.0,
+    rules: PoseNmsRules = PUBLISHED_RULES,
+) -> MergedPeople:
+    """Merges the poses that belong to one person; nothing given is changed.
+
+    `keypoints_img` (N, K, 3) x, y in original pixels and score, `boxes_img` (N, 4) left, top, right, bottom, their
+    detector's `box_scores` (N,), `images` (N,) numbers or names (None: all of one image). Computed in float32, as the
+    original. People leave whose best score, before or after the merge, is below `rules.min_score`, or whose merged
+    keypoints span, grown by `rules.box_growth`, less than `min_box_area` square pixels.
+    """
+    keypoints = np.array(keypoints_img, np.float32)
+    boxes, box_scores = np.asarray(boxes_img, np.float32).reshape(-1, 4), np.asarray(box_scores, np.float32)
+    scores = keypoints[..., 2]
+    scores[scores == 0] = rules.score_floor
+    ranked = oks_nms.rank(scores.mean(1), images)
+    owner = oks_nms.owners(len(keypoints), _same(keypoints[ranked.rows], boxes[ranked.rows], ranked.sizes, rules))
+    groups = _groups(ranked.rows, owner)
+    merged = _merge(keypoints, boxes, groups, rules)
+    sure = (scores[groups.picks].max(1) >= rules.min_score) & (merged[..., 2].max(1) >= rules.min_score)
+    keep = sure & (_spans(merged, rules) >= min_box_area)
+    picks, merged = groups.picks[keep], merged[keep]
+    final = proposal_scores(merged[..., 2], box_scores[picks])
+    return MergedPeople(picks, merged, boxes[picks], box_scores[picks], final, groups.members(keep))
+
+
+class _Groups(NamedTuple):
+    """G groups, best first, image after image: their members in one row after the other."""
+
+    picks: Rows  # (G,) rows of the input
+    rows: Rows  # (N,) rows of the input, rising within a group
+    starts: Rows  # (G,) where each group begins
+    sizes: Rows  # (G,)
+
+    def members(self, keep: npt.NDArray[np.bool_]) -> tuple[tuple[int, ...], ...]:
+        rows = self.rows.tolist()
+        spans = zip(self.starts[keep].tolist(), self.sizes[keep].tolist(), strict=True)
+        return tuple(tuple(rows[start : start + size]) for start, size in spans)
+
+
+def _groups(rows: Rows, owner: Rows) -> _Groups:
+    """`rows` (N,): people in the order of `oks_nms.rank`; `owner` (N,): whom each belongs to, in that order."""
+    order = np.lexsort((rows, owner))
+    starts = np.flatnonzero(np.diff(owner[order], prepend=-1))
+    return _Groups(rows[owner[order][starts]], rows[order], starts, np.diff(starts, append=len(rows)))
+
+
+def _same(keypoints: Floats, boxes: Floats, sizes: Rows, rules: PoseNmsRules) -> Iterator[tuple[int, int]]:
+    """The pairs (surer, less sure) that are one person; people in the order of `oks_nms.rank`."""
+    sure, reach = np.tanh(keypoints[..., 2] / rules.score_slope), _reach(boxes, rules.size_share, rules.max_match_reach)
+    for a, b in oks_nms.pairs(sizes):
+        distance = _distances(keypoints, a, b)
+        matches = np.count_nonzero(distance <= reach[a, None], axis=1)
+        same = matches >= rules.min_matches
+        rest = np.flatnonzero(
+            ~same & (_most_likeness(matches, reach[a], distance.shape[1], rules) > rules.min_similarity)
+        )
+        both_sure = sure[a[rest]] * sure[b[rest]]
+        same[rest] = _likeness(distance[rest], both_sure, rules) > rules.min_similarity
+        yield from zip(a[same].tolist(), b[same].tolist(), strict=True)
+
+
+def _likeness(distance: Floats, both_sure: Floats, rules: PoseNmsRules) -> Floats:
+    """(P,) the paper's measure of likeness: of the scores of keypoints that coincide, and of nearness."""
+    nearness = rules.distance_weight * np.exp(-distance / rules.distance_slope)
+    return (nearness + np.where(distance <= rules.near, both_sure, 0)).sum(1)
+
+
+def _most_likeness(matches: Rows, reach: Floats, num_keypoints: int, rules: PoseNmsRules) -> Floats:
+    """(P,) what likeness cannot exceed: nothing for matching keypoints to wish for, the others just out of reach.
+
+    With the published constants and people of usual size it is 12 of 22.48, so the exact one is seldom computed.
+    """
+    beyond = rules.distance_weight * np.exp(-reach / rules.distance_slope) + (reach < rules.near)
+    return matches * (rules.distance_weight + 1) + (num_keypoints - matches) * beyond
+
+
+def _merge(keypoints: Floats, boxes: Floats, groups: _Groups, rules: PoseNmsRules) -> Floats:
+    """(G, K, 3): the weighted mean of each group; only keypoints near those of its pick count."""
+    pick = np.repeat(groups.picks, groups.sizes)
+    reach = _reach(boxes, rules.size_share, rules.max_merge_reach)[pick]
+    near = _distances(keypoints, pick, groups.rows) <= reach[:, None]
+    members = keypoints[groups.rows]
+    weights = np.where(near, members[..., 2], np.float32(0))
+    total = np.repeat(np.add.reduceat(weights, groups.starts), groups.sizes, axis=0)
+    share = np.divide(weights, total, out=np.zeros_like(weights), where=total != 0)
+    return np.add.reduceat(share[..., None] * members, groups.starts)
+
+
+def _distances(keypoints: Floats, a: Rows, b: Rows) -> Floats:
+    """(P, K) between the keypoints of people a[i] and b[i]; axis by axis, since whole rows are quicker to gather."""
+    x, y = (np.ascontiguousarray(keypoints[..., axis]) for axis in (0, 1))
+    return np.sqrt((x[a] - x[b]) ** 2 + (y[a] - y[b]) ** 2)
+
+
+def _reach(boxes: Floats, share: float, most: float) -> Floats:
+    """(N,) how far apart two keypoints may be that are the same, pixels; not below 0, so that each is its own."""
+    longer = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+    return np.clip(share * longer, np.float32(0), np.float32(most))
+
+
+def _spans(keypoints: Floats, rules: PoseNmsRules) -> Floats:
+    """(M,) the area of the keypoints' grown box, square pixels."""
+    extent = keypoints[..., :2].max(1) - keypoints[..., :2].min(1)
+    return rules.box_growth**2 * extent[:, 0] * extent[:, 1]

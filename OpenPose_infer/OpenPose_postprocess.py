@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The result folder of a benchmark -> people -> COCO results and their average precision (spec A9.6).
+
+    python OpenPose_postprocess.py --benchmark_result_path=./result/dumpOutput_device0 \
+        --labels=/data/coco/annotations/person_keypoints_val2017.json --pad_txt_path=./output/pad.txt \
+        --detections_save_path=./output/result.json
+
+Reads text and binary results, of this benchmark and of the newer tool. AP counts the images of the result folder that
+the labels hold; an image's id is that of the labels, whatever its file is called.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import common.coco
+import common.coco_eval
+import common.skeleton
+from common.cli import UserError, parse, run
+from common.coco_eval import Detections
+from common.pipeline import in_order
+from common.skeleton import Skeleton
+from Lightweight_OpenPose.decode import DecodeRules, decode, to_coco, warm_up
+from Lightweight_OpenPose.inference import Frame
+from Lightweight_OpenPose.model import STRIDE
+from OpenPose_infer import dumps, pads
+from OpenPose_infer.config import DETECTIONS, HEIGHT, WIDTH, text
+
+import numpy as np
+
+MAP_SIZE = HEIGHT // STRIDE, WIDTH // STRIDE  # cells
+AHEAD = 2  # images a thread that may wait: memory stays flat however many there are
+MS = 1000  # milliseconds a second
+
+
+@dataclass(frozen=True)
+class Config:
+    """Finds people in the results of a benchmark, and their average precision."""
+
+    benchmark_result_path: str = text("folder dumpOutput_device<N> of benchmark.py", "./result/dumpOutput_device0")
+    labels: str = text("COCO file of the images", "")
+    pad_txt_path: str = text("pad.txt of OpenPose_preprocess.py", "./output/pad.txt")
+    detections_save_path: str = text("file to write", f"./output/{DETECTIONS}")
+    half_pixel: bool = text("the publication's shift of keypoints by half a pixel; without it AP rises a little", True)
+    num_workers: int = text("threads; -1: one a core", -1)
+    skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
+
+    def check(self) -> None:
+        """Raises UserError where values cannot be meant."""
+        if not self.labels:
+            raise UserError("--labels is needed: the COCO file of the images, person_keypoints_val2017.json")
+        if self.num_workers == 0 or self.num_workers < -1:
+            raise UserError(f"--num_workers={self.num_workers}: a number of threads, or -1 for one a core")
+
+    @property
+    def threads(self) -> int:
+        """How many work at once."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return cores if self.num_workers < 0 else self.num_workers
+
+
+@dataclass(frozen=True)
+class Job:
+    """An image whose results are to be decoded."""
+
+    stem: str
+    image_id: int
+    place: Frame
+
+
+@dataclass(frozen=True)
+class Found:
+    """The people of some images, and the seconds that it took, added up over threads."""
+
+    detections: Detections
+    read: float
+    decode: float
+
+
+def main() -> None:
+    """Reads the flags, decodes, writes detections, prints AP and times."""
+    config = parse(Config, {}, aliases={"dump_output_result_path": "benchmark_result_path"})
+    config.check()
+    skeleton = common.skeleton.load(config.skeleton)
+    rules = DecodeRules(half_pixel=config.half_pixel)
+    results = dumps.find(Path(config.benchmark_result_path))
+    jobs = image_jobs(results, Path(config.pad_txt_path), Path(config.labels), skeleton)
+    warm_up(skeleton, rules)
+    dumps.warm_up()
+    began = time.perf_counter()
+    found = find_people(results, jobs, skeleton, rules, config.threads)
+    decoded = time.perf_counter()
+    found.detections.write_json(config.detections_save_path)
+    image_ids = [job.image_id for job in jobs]
+    metrics = common.coco_eval.average_precision(config.labels, found.detections, skeleton.sigmas, image_ids)
+    people = f"{len(found.detections)} people in {len(jobs)} images"
+    print(f"{config.detections_save_path}: {people}{_left_out(results, jobs)}")  # noqa: T201
+    print(common.coco_eval.table(metrics))  # noqa: T201
+    seconds = {"read": found.read, "decode": found.decode, "read and decode side by side": decoded - began,
+               "evaluation": time.perf_counter() - decoded}  # fmt: skip
+    print("ms an image: " + ", ".join(f"{part} {MS * spent / len(jobs):.2f}" for part, spent in seconds.items()))  # noqa: T201
+
+
+def _left_out(results: dumps.Results, jobs: Sequence[Job]) -> str:
+    number = len(results.stems) - len(jobs)
+    return f"; {number} more images of {results.folder} are not in the labels" if number else ""
+
+
+def image_jobs(results: dumps.Results, pad_file: Path, labels: Path, skeleton: Skeleton) -> list[Job]:
+    """The images of a result folder that the labels hold, each with its id and its place in the network's input.
+
+    Raises UserError where an image is not in `pad_file`, two images there are meant by one result, the labels hold
+    none of the images, or say another size.
+    """
+    places = pads.read(pad_file)
+    names = _names_by_stem(places)
+    index = common.coco.load(labels, skeleton.num_keypoints)
+    rows = {index.file_name(row): row for row in range(index.num_images)}
+    jobs = []
+    for stem in results.stems:
+        name = _name_of(stem, names, results, pad_file)
+        if (row := rows.get(name)) is None:
+            continue
+        size_img = tuple(index.image_sizes[row].tolist())
+        if size_img != places[name].size_img:
+            sizes = f"{size_img[0]} x {size_img[1]} pixels in {labels}, {places[name].size_img} in {pad_file}"
+            raise UserError(f"{name}: {sizes}: labels of other images; give those of this data set")
+        jobs.append(Job(stem, int(index.image_ids[row]), places[name]))
+    if not jobs:
+        what = f"none of the {len(results.stems)} images of {results.folder}"
+        raise UserError(f"--labels={labels}: holds {what}, such as {results.stems[0]}: labels of other images")
+    return jobs
+
+
+def _names_by_stem(places: dict[str, Frame]) -> dict[str, set[str]]:
+    """Image names by what their results may be called: without the last suffix, or, as published, to the first dot."""
+    names: dict[str, set[str]] = {}
+    published: dict[str, set[str]] = {}
+    for name in places:
+        base = Path(name).name
+        names.setdefault(Path(base).stem, set()).add(name)
+        published.setdefault(base.split(".")[0], set()).add(name)
+    return {**published, **names}
+
+
+def _name_of(stem: str, names: dict[str, set[str]], results: dumps.Results, pad_file: Path) -> str:
+    found = sorted(names.get(stem, ()))
+    if not found:
+        path = results.path(stem, results.last)
+        raise UserError(f"{pad_file}: no line for {stem}, but there is {path}; give the pad.txt of the same images")
+    if len(found) > 1:
+        raise UserError(f"{pad_file}: {found[0]} and {found[1]} share the results {stem}; rename one, begin again")
+    return found[0]
+
+
+def find_people(
+    results: dumps.Results, jobs: Sequence[Job], skeleton: Skeleton, rules: DecodeRules, threads: int
+) -> Found:
+    """The people of all images, in the images' order, whatever the number of threads.
+
+    Parsing and decoding are compiled and run without Python's lock. Raises UserError for a file that cannot be read.
+    """
+
+    def one(job: Job) -> Found:
+        return _people(results, job, skeleton, rules)
+
+    parts = [Found(common.coco_eval.no_detections(skeleton.num_keypoints), 0.0, 0.0)]
+    with ThreadPoolExecutor(threads) as pool:
+        parts += in_order(pool, one, jobs, AHEAD * threads)
+    return Found(
+        common.coco_eval.concatenate([part.detections for part in parts]),
+        sum(part.read for part in parts),
+        sum(part.decode for part in parts),
+    )
+
+
+def _people(results: dumps.Results, job: Job, skeleton: Skeleton, rules: DecodeRules) -> Found:
+    began = time.perf_counter()
+    maps = dumps.read_maps(results, job.stem, skeleton, MAP_SIZE)
+    read = time.perf_counter()
+    keypoints, scores = to_coco(decode(*maps, job.place.geometry, skeleton, rules), skeleton, rules)
+    detections = Detections(np.full(len(scores), job.image_id), keypoints, scores)
+    return Found(detections, read - began, time.perf_counter() - read)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a network of any format over prepared inputs, with the flags of the published benchmark (spec A9.5).
+
+    python benchmark.py -model_type=vision -device_id=0 -batch_size=1 -om_path=output/human-pose-estimation.onnx \
+        -input_text_path=./output/prep_bin.info -input_width=640 -input_height=368 -output_binary=True -useDvpp=False
+
+Writes `result/dumpOutput_device0/{image}_{1..4}.txt` (or .bin), `result/perf_vision_batchsize_1_device_0.txt`, and the
+same figures as JSON. Without -input_text_path the network alone is measured, on noise, and nothing is dumped.
+"""
+
+import math
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import common.checkpoint
+import common.device
+import common.skeleton
+from common.cli import UserError, parse, run
+from common.device import AmpLevel, AmpType, DeviceName
+from common.pipeline import in_order
+from common.session import OPENVINO, Options, Provider, Session
+from common.skeleton import Skeleton
+from Lightweight_OpenPose import weights
+from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS
+from Lightweight_OpenPose.model import STRIDE
+from OpenPose_infer import dumps, performance
+from OpenPose_infer.config import CHANNELS, HEIGHT, WIDTH, text
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Array = npt.NDArray[np.float32]
+MODEL_TYPE = "vision"
+READERS, WRITERS = 1, 2  # threads
+AHEAD = 3  # batches that wait before and behind the network
+MAPS_A_STAGE = 2  # heatmaps and fields
+_LINE = re.compile(r"(\d+) (.+) (\d+) (\d+)", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Runs a network over prepared inputs, dumps its outputs, measures. Published flags may begin with one dash."""
+
+    om_path: str = text("a network: .om, .onnx, .xml or .pth, or a published name", "")
+    model_type: str = text("what is published: vision", MODEL_TYPE)
+    device_id: int = text("which device; names the result folder", 0)
+    batch_size: int = text("inputs at once", 1)
+    input_text_path: str = text("list of inputs, from gen_dataset_info.py; empty: noise, nothing is dumped", "")
+    input_width: int = text("of the network's input, pixels", WIDTH)
+    input_height: int = text("of the network's input, pixels", HEIGHT)
+    output_binary: bool = text("dump raw float32 instead of text: smaller and faster", False)
+    use_dvpp: bool = text("accepted as published, where it is false", False)
+    result_path: str = text("folder to write into", "result")
+    device: DeviceName = text("where to compute", "auto")
+    provider: Provider = text("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
+    amp: AmpLevel = text("precision level: O1 is the device's 16-bit type", "O0")
+    amp_type: AmpType = text("type of O1; auto: float16, on a CPU bfloat16", "auto")
+    threads: int = text("of the network on a CPU; 0: all", 0)
+    warm_up: int = text("calls before the clock starts, at least one", 5)
+    loop: int = text("so many calls for each batch; it is read and written once", 1)
+    skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
+
+    def check(self) -> None:
+        """Raises UserError where values cannot be meant."""
+        if not self.om_path:
+            raise UserError("-om_path is needed: an .om, .onnx, .xml or .pth file")
+        if self.model_type != MODEL_TYPE:
+            raise UserError(f"-model_type={self.model_type}: only {MODEL_TYPE} is here")
+        if self.use_dvpp:
+            raise UserError("-useDvpp=True: images are prepared by OpenPose_preprocess.py; type -useDvpp=False")
+        for name in ("batch_size", "input_width", "input_height", "loop"):
+            if getattr(self, name) < 1:
+                raise UserError(f"-{name}={getattr(self, name)}: a positive number is needed")
+        if min(self.device_id, self.threads, self.warm_up) < 0:
+            raise UserError("-device_id, --threads and --warm_up cannot be negative")
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Of one input: channels, height, width."""
+        return CHANNELS, self.input_height, self.input_width
+
+
+@dataclass
+class Clock:
+    """Seconds of each part, added up in the main thread."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(performance.PARTS, 0.0))
+    calls: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs on their way through the network: `paths` of those that are real, the rest fills up."""
+
+    paths: Sequence[Path]
+    arrays: Sequence[Array] = ()  # the stacked inputs, or the outputs
+    seconds: tuple[float, ...] = ()  # of the step that made it
+
+
+def main() -> None:
+    """Reads the flags, runs the network, writes results and figures."""
+    config = parse(Config, {}, aliases={"useDvpp": "use_dvpp", "model": "om_path"}, prepare=two_dashes)
+    config.check()
+    paths = input_paths(config) if config.input_text_path else []
+    skeleton = common.skeleton.load(config.skeleton)
+    session = open_session(config, skeleton)
+    folder = Path(config.result_path) / f"dumpOutput_device{config.device_id}"
+    measured = measure(config, session, paths, folder)
+    name = f"perf_{MODEL_TYPE}_batchsize_{config.batch_size}_device_{config.device_id}.txt"
+    about = {"model": session.source, "runtime": session.runtime, "device_id": config.device_id,
+             "input": list(config.input_shape), "loop": config.loop, "warm_up": max(1, config.warm_up),
+             "output_binary": config.output_binary}  # fmt: skip
+    performance.write(Path(config.result_path) / name, measured, about)
+    print(session.runtime)  # noqa: T201
+    print(measured.lines(), end="")  # noqa: T201
+    print(f"{folder}: {len(paths)} images" if paths else "noise: nothing dumped")  # noqa: T201
+
+
+def two_dashes(words: Sequence[str]) -> list[str]:
+    """`-model_type=vision`, as published, as `--model_type=vision`."""
+    return ["-" + word if re.match(r"-[A-Za-z]\w", word) else word for word in words]
+
+
+def input_paths(config: Config) -> list[Path]:
+    """The inputs of the info file, in its order; paths count from the working directory.
+
+    Raises UserError for a broken line, another size than the flags say, a missing file, one of a wrong size, or two
+    whose results would have the same name.
+    """
+    info = Path(config.input_text_path)
+    try:
+        lines = info.read_bytes().decode("utf-8", "surrogateescape").splitlines()
+    except OSError as error:
+        raise UserError(f"{info}: {error.strerror}; gen_dataset_info.py writes it") from error
+    paths = [_path(line, f"{info}, line {number}", config) for number, line in enumerate(lines, 1) if line.strip()]
+    if not paths:
+        raise UserError(f"{info}: names no input; run gen_dataset_info.py again")
+    owners: dict[str, Path] = {}
+    for path in paths:
+        if owners.setdefault(path.stem, path) is not path:
+            raise UserError(f"{info}: {owners[path.stem]} and {path}: their results would have the same name")
+    return paths
+
+
+def _path(line: str, where: str, config: Config) -> Path:
+    match = _LINE.fullmatch(line.strip())
+    if match is None:
+        raise UserError(f"{where}: {line[:80]!r} is not `index path width height`; run gen_dataset_info.py again")
+    path, width, height = Path(match[2]), int(match[3]), int(match[4])
+    if (width, height) != (config.input_width, config.input_height):
+        flags = f"-input_width={config.input_width} -input_height={config.input_height}"
+        raise UserError(f"{where}: an input of {width} x {height}, but {flags}; one of them is wrong")
+    wanted = math.prod(config.input_shape) * np.dtype(np.float32).itemsize
+    try:
+        found = path.stat().st_size
+    except OSError as error:
+        raise UserError(f"{where}: {path}: {error.strerror}; its path counts from the working directory") from error
+    if found != wanted:
+        size = " x ".join(map(str, config.input_shape))
+        raise UserError(f"{path}: {found} bytes, {size} float32 are {wanted}; run OpenPose_preprocess.py again")
+    return path
+
+
+def open_session(config: Config, skeleton: Skeleton) -> Session:
+    """The network, warm. Raises UserError where batch, input size or outputs are not those of this network."""
+    source = common.checkpoint.locate(config.om_path, PUBLISHED, WEIGHT_FOLDERS)
+    dtype = _dtype(config, source) if config.amp != "O0" else None
+    options = Options(config.device, config.device_id, config.provider, dtype, config.threads)
+    session = weights.open_session(source, options, skeleton)
+    if session.fixed_batch not in (None, config.batch_size):
+        fixed = f"{session.source} takes {session.fixed_batch} at once"
+        raise UserError(f"-batch_size={config.batch_size}: {fixed}; type that, or export for another batch")
+    for _ in range(max(1, config.warm_up)):
+        outputs = session(_noise(config))
+    _check_outputs(outputs, session, config, skeleton)
+    return session
+
+
+def _dtype(config: Config, source: Path) -> torch.dtype | None:
+    on_cpu = config.provider in ("cpu", "openvino") or source.suffix in OPENVINO
+    device = common.device.resolve("cpu" if on_cpu else config.device, config.device_id)
+    return common.device.amp_type(device, config.amp, config.amp_type)
+
+
+def _noise(config: Config) -> Array:
+    """A batch in the range of real inputs."""
+    random = np.random.default_rng(0)
+    return random.random((config.batch_size, *config.input_shape), np.float32) - np.float32(0.5)
+
+
+def _check_outputs(outputs: Sequence[Array], session: Session, config: Config, skeleton: Skeleton) -> None:
+    cells = -(-config.input_height // STRIDE), -(-config.input_width // STRIDE)
+    channels = (skeleton.num_heatmaps, skeleton.num_fields)
+    wanted = [(config.batch_size, count, *cells) for count in channels]
+    if len(outputs) % MAPS_A_STAGE or [output.shape for output in outputs[-MAPS_A_STAGE:]] != wanted:
+        found = ", ".join(str(output.shape) for output in outputs)
+        raise UserError(f"{session.source}: outputs {found}; the last two must be {wanted[0]} and {wanted[1]}: "
+                        "another network or --skeleton")  # fmt: skip
+
+
+def measure(config: Config, session: Session, paths: Sequence[Path], folder: Path) -> performance.Performance:
+    """All inputs through the network, read ahead and written behind it; without inputs, one batch of noise.
+
+    Raises UserError where a file cannot be read or written, or for NaN in an output.
+    """
+    clock, size = Clock(), config.batch_size
+    dumps.warm_up()
+    starts = range(0, len(paths), size)
+    began = time.perf_counter()
+    if paths:
+        dumps.begin(folder)
+        _run(config, session, [paths[start : start + size] for start in starts], folder, clock)
+        dumps.finish(folder)
+    else:
+        _infer(session, Batch((), [_noise(config)]), config.loop, clock)
+    total = time.perf_counter() - began
+    images = (len(paths) or size) * config.loop
+    return performance.Performance(images, len(clock.calls), size, total, clock.seconds, clock.calls)
+
+
+def _run(config: Config, session: Session, groups: list[Sequence[Path]], folder: Path, clock: Clock) -> None:
+    def read(paths: Sequence[Path]) -> Batch:
+        return _read(paths, config, session.fixed_batch or len(paths))
+
+    def write(batch: Batch) -> float:
+        began = time.perf_counter()
+        for row, path in enumerate(batch.paths):
+            dumps.write(folder, path.stem, [output[row] for output in batch.arrays], config.output_binary)
+        return time.perf_counter() - began
+
+    def results() -> Iterator[Batch]:
+        for batch in in_order(readers, read, groups, AHEAD):
+            clock.seconds["read"] += batch.seconds[0]
+            clock.seconds["preprocess"] += batch.seconds[1]
+            yield _infer(session, batch, config.loop, clock)
+
+    with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
+        for seconds in in_order(writers, write, results(), AHEAD):
+            clock.seconds["postprocess"] += seconds
+
+
+def _read(paths: Sequence[Path], config: Config, size: int) -> Batch:
+    """A batch of `size` inputs, zeros behind those that are there."""
+    began = time.perf_counter()
+    contents = [_content(path, config) for path in paths]
+    middle = time.perf_counter()
+    inputs = np.zeros((size, *config.input_shape), np.float32)
+    for row, content in enumerate(contents):
+        inputs[row] = content
+    return Batch(paths, [inputs], (middle - began, time.perf_counter() - middle))
+
+
+def _content(path: Path, config: Config) -> Array:
+    try:
+        content = np.fromfile(os.fspath(path), "<f4")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; run OpenPose_preprocess.py again") from error
+    if content.size != math.prod(config.input_shape):
+        raise UserError(f"{path}: changed while it was read; run benchmark.py again")
+    return content.reshape(config.input_shape)
+
+
+def _infer(session: Session, batch: Batch, loop: int, clock: Clock) -> Batch:
+    """The outputs of a batch: its inputs go through the network `loop` times."""
+    began = time.perf_counter()
+    for _ in range(loop):
+        called = time.perf_counter()
+        outputs = session(*batch.arrays)
+        clock.calls.append(time.perf_counter() - called)
+    clock.seconds["network"] += sum(clock.calls[-loop:])
+    clock.seconds["inference"] += time.perf_counter() - began
+    return Batch(batch.paths, outputs)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rate of a benchmark as published: `python test/parse.py result/perf_vision_batchsize_1_device_0.txt` (spec A9.7).
+
+Prints `310 bs1 fps:...`: four times the rate of the network, as an Ascend 310 card has four chips and the benchmark
+runs on one. Where the figures of our own benchmark lie beside the file, a second line says what was measured.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from common.cli import UserError, run
+from common.files import read_json
+
+CHIPS = 4  # of an Ascend 310 card
+PLACE = 7  # of the network's rate among all numbers of the file
+USAGE = "usage: parse.py perf_vision_batchsize_N_device_M.txt"
+
+
+def main() -> None:
+    """Reads the file that the command line names and prints its rate."""
+    if len(sys.argv) != 2:
+        raise UserError(USAGE)
+    source = Path(sys.argv[1])
+    print(f"310 bs{batch_size(source)} fps:{CHIPS * rate(source):.6g}")
+    about = source.with_suffix(".json")
+    if about.is_file():
+        figures = read_json(about)
+        print(f"measured: {figures['network_throughput']:.6g} images/s, {figures['runtime']}")
+
+
+def batch_size(source: Path) -> str:
+    """As the file's name says. Raises UserError where it does not."""
+    match = re.search(r"batchsize_(\d+)", source.name)
+    if match is None:
+        raise UserError(f"{source}: the name holds no batchsize_N; {USAGE}")
+    return match[1]
+
+
+def rate(source: Path) -> float:
+    """Images a second of the network alone. Raises UserError where the file is none of a benchmark."""
+    try:
+        text = source.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UserError(f"{source}: {error.strerror}; benchmark.py writes it") from error
+    values = re.findall(r":(.*?),", text.replace("\n", ",") + ",")
+    try:
+        return float(values[PLACE].replace("samples/s", ""))
+    except (IndexError, ValueError) as error:
+        raise UserError(f"{source}: no `Interface throughputRate` in it; run benchmark.py again") from error
+
+
+if __name__ == "__main__":
+    run(main)

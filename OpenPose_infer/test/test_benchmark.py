@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from common.cli import UserError
+from common.skeleton import OPENPOSE
+from Lightweight_OpenPose import export
+from Lightweight_OpenPose.model import STRIDE, PoseEstimationWithMobileNet
+from OpenPose_infer import benchmark, dumps
+from OpenPose_infer.test import parse
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+HEIGHT, WIDTH, FIXED_BATCH = 64, 80, 2
+CELLS = HEIGHT // STRIDE, WIDTH // STRIDE
+NUM_INPUTS = 5  # no multiple of the batches
+ROUNDING = 1e-4  # between a network with folded batch normalisation and without, part of the largest value
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_fields).eval()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(model, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "model.pth"
+    torch.save({"state_dict": model.state_dict()}, path)
+    return path
+
+
+@pytest.fixture
+def inputs(tmp_path, monkeypatch) -> dict[str, np.ndarray]:
+    """Prepared inputs by their names, and the list of them, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    arrays = {f"{number:012d}": random.random((3, HEIGHT, WIDTH), np.float32) - 0.5 for number in range(NUM_INPUTS)}
+    Path("in put").mkdir()
+    for name, array in arrays.items():
+        array.tofile(f"in put/{name}.bin")
+    lines = [f"{index} in put/{name}.bin {WIDTH} {HEIGHT}\n" for index, name in enumerate(arrays)]
+    Path("bin.info").write_text("".join(lines))
+    return arrays
+
+
+def flags(network: Path, batch: int = 1, *more: str) -> list[str]:
+    """As the published command writes them."""
+    return [
+        "-model_type=vision", "-device_id=0", f"-batch_size={batch}", f"-om_path={network}",
+        "-input_text_path=bin.info", f"-input_width={WIDTH}", f"-input_height={HEIGHT}", "-output_binary=True",
+        "-useDvpp=False", "--device=cpu", "--warm_up=1", *more,
+    ]  # fmt: skip
+
+
+def run_program(monkeypatch, *words: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmark", *words])
+    benchmark.main()
+
+
+def check_dumps(model, inputs: dict[str, np.ndarray]) -> None:
+    """Each image's files hold what the network gives for that image."""
+    results = dumps.find(Path("result/dumpOutput_device0"))
+    assert results.stems == tuple(sorted(inputs)) and results.last == 4
+    for name, array in inputs.items():
+        with torch.inference_mode():
+            wanted = model(torch.from_numpy(array)[None])[-2:]
+        for mine, theirs in zip(wanted, dumps.read_maps(results, name, OPENPOSE, CELLS), strict=True):
+            assert np.abs(mine[0].numpy() - theirs).max() <= ROUNDING * float(mine.abs().max())
+
+
+@pytest.mark.parametrize("more", [(), ("-output_binary=False",)])
+def test_dumps_are_the_network_s_outputs_whatever_the_last_batch(checkpoint, model, inputs, monkeypatch, more):
+    run_program(monkeypatch, *flags(checkpoint, 3, *more))
+    check_dumps(model, inputs)
+    suffix = ".txt" if more else ".bin"
+    assert {path.suffix for path in Path("result/dumpOutput_device0").iterdir()} == {suffix}
+
+
+def test_network_of_fixed_batch_is_filled_up_and_the_filling_dropped(model, inputs, monkeypatch, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    network = tmp_path / "pose.onnx"
+    export.export_onnx(model, network, 11, (FIXED_BATCH, HEIGHT, WIDTH))
+    run_program(monkeypatch, *flags(network, FIXED_BATCH))
+    check_dumps(model, inputs)
+    with pytest.raises(UserError, match=f"-batch_size=1: .* takes {FIXED_BATCH} at once"):
+        run_program(monkeypatch, *flags(network, 1))
+    with pytest.raises(UserError, match="input data is 2 x 3 x 64 x 80"):
+        run_program(monkeypatch, *flags(network, 2), "-input_text_path=", "-input_width=88")
+    check_dumps(model, inputs)  # a refused run leaves the older results
+
+
+def test_figures_have_the_published_lines_and_agree(checkpoint, inputs, monkeypatch, capsys):
+    run_program(monkeypatch, *flags(checkpoint, 2, "--loop=2"))
+    source = Path("result/perf_vision_batchsize_2_device_0.txt")
+    lines = source.read_text().splitlines()
+    assert [line.split("]")[0] + "]" for line in lines] == [
+        "[e2e]", "[data read]", "[preprocess]", "[inference]", "[postprocess]",
+    ]  # fmt: skip
+    number = r"[\d.e+-]+"
+    assert re.fullmatch(rf"\[e2e\] throughputRate: {number}, latency: {number},", lines[0])
+    wanted = rf"\[inference\] throughputRate: {number}, Interface throughputRate: {number}, moduleLatency: {number},"
+    assert re.fullmatch(wanted, lines[3])
+    figures = json.loads(source.with_suffix(".json").read_text())
+    rate = float(re.findall(r":(.*?),", source.read_text())[7])  # spec A9.7
+    assert rate == pytest.approx(figures["network_throughput"], rel=1e-5)
+    assert rate == pytest.approx(float(lines[3].split("Interface throughputRate: ")[1].split(",")[0]))
+    assert figures["images"] == 2 * NUM_INPUTS and figures["batch_size"] == 2
+    assert figures["latency_ms"]["p99"] >= figures["latency_ms"]["median"] > 0
+    assert figures["ms_an_image"]["total"] == pytest.approx(1000 / figures["throughput"])
+    assert figures["ms_an_image"]["inference"] >= figures["ms_an_image"]["network"] > 0
+    assert "PyTorch" in figures["runtime"]
+    said = capsys.readouterr().out
+    assert source.read_text() in said and "5 images" in said
+
+
+def test_without_inputs_the_network_alone_is_measured(checkpoint, inputs, monkeypatch, capsys):
+    run_program(monkeypatch, *flags(checkpoint, 2, "-input_text_path=", "--loop=3"))
+    assert not Path("result/dumpOutput_device0").exists()
+    assert json.loads(Path("result/perf_vision_batchsize_2_device_0.json").read_text())["images"] == 6
+
+
+def test_results_of_an_earlier_run_do_not_remain(checkpoint, model, inputs, monkeypatch):
+    folder = Path("result/dumpOutput_device0")
+    folder.mkdir(parents=True)
+    (folder / "other_1.txt").touch()
+    (folder / "notes.md").touch()
+    run_program(monkeypatch, *flags(checkpoint))
+    assert {path.name for path in folder.iterdir() if not path.name.startswith("0")} == {"notes.md"}
+    check_dumps(model, inputs)
+
+
+def test_a_run_that_dies_leaves_a_folder_that_says_so(checkpoint, inputs, monkeypatch):
+    real = benchmark._content
+
+    def failing(path, config):
+        return real(path, config) if path.stem < "000000000003" else real(Path("gone.bin"), config)
+
+    monkeypatch.setattr(benchmark, "_content", failing)
+    with pytest.raises(UserError, match="gone.bin"):
+        run_program(monkeypatch, *flags(checkpoint))
+    with pytest.raises(UserError, match="half written"):
+        dumps.find(Path("result/dumpOutput_device0"))
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("0 in put/000000000000.bin 80", "is not `index path width height`"),
+        ("0 in put/000000000000.bin 64 80", "64 x 80, but -input_width=80 -input_height=64"),
+        ("0 in put/none.bin 80 64", "none.bin: No such file"),
+        ("0 short.bin 80 64", "short.bin: 8 bytes, 3 x 64 x 80 float32 are 61440"),
+        ("0 in put/000000000001.bin 80 64", "would have the same name"),
+    ],
+)
+def test_broken_lists_are_refused_in_one_line(checkpoint, inputs, monkeypatch, line, words):
+    Path("short.bin").write_bytes(bytes(8))
+    lines = Path("bin.info").read_text().splitlines()
+    Path("bin.info").write_text("\n".join([line, *lines[1:]]))
+    with pytest.raises(UserError) as caught:
+        run_program(monkeypatch, *flags(checkpoint))
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+    assert not Path("result").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("-model_type=bert", "only vision"),
+        ("-useDvpp=True", "-useDvpp=False"),
+        ("-batch_size=0", "positive"),
+        ("-input_text_path=none.info", "none.info: No such file"),
+        ("-om_path=none.onnx", "none.onnx"),
+        ("-unknown=1", "-unknown=1"),
+    ],
+)
+def test_flags_that_cannot_be_meant(checkpoint, inputs, monkeypatch, word, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        run_program(monkeypatch, *flags(checkpoint, 1, word))
+
+
+def test_network_of_other_maps_is_refused(inputs, monkeypatch, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    shapes = [onnx.helper.make_tensor_value_info(name, 1, [1, 3, HEIGHT, WIDTH]) for name in ("data", "out")]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["data"], ["out"])], "g", shapes[:1], shapes[1:])
+    opset = [onnx.helper.make_opsetid("", 11)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=6), tmp_path / "other.onnx")
+    with pytest.raises(UserError, match="another network"):
+        run_program(monkeypatch, *flags(tmp_path / "other.onnx"))
+
+
+def test_published_parse_program_prints_four_times_the_network_s_rate(tmp_path, monkeypatch, capsys):
+    """The file as the published tool leaves it, without commas at the ends of lines."""
+    source = tmp_path / "perf_vision_batchsize_16_device_1.txt"
+    source.write_text(
+        "[e2e] throughputRate: 100.5, latency: 49751\n[data read] throughputRate: 300, moduleLatency: 3.3\n"
+        "[preprocess] throughputRate: 200, moduleLatency: 5\n"
+        "[inference] throughputRate: 110, Interface throughputRate: 136.999, moduleLatency: 9\n"
+        "[postprocess] throughputRate: 101, moduleLatency: 150\n"
+    )
+    monkeypatch.setattr(sys, "argv", ["parse.py", str(source)])
+    parse.main()
+    assert capsys.readouterr().out == "310 bs16 fps:547.996\n"
+    source.write_text("[e2e] throughputRate: 100.5")
+    with pytest.raises(UserError, match="Interface throughputRate"):
+        parse.main()
+
+
+def test_programs_run_from_their_own_folder(checkpoint, inputs, tmp_path):
+    def run(program: str, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(ROOT / "OpenPose_infer" / program), *words], cwd=tmp_path, capture_output=True,
+            text=True, check=False, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    done = run("benchmark.py", *flags(checkpoint))
+    assert done.returncode == 0, done.stderr
+    parsed = run("test/parse.py", "result/perf_vision_batchsize_1_device_0.txt")
+    assert re.match(r"310 bs1 fps:[\d.]+\nmeasured: [\d.]+ images/s, PyTorch", parsed.stdout), parsed.stderr
+    refused = run("benchmark.py", *flags(checkpoint, 1, "-useDvpp=True"))
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1

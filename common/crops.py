@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The crop of one person: from a box to the network's input, and from its maps back to the image (spec A1.4, A2.2).
+
+A crop is a centre, a size of the input's aspect ratio, a rotation and a flip. They make one affine matrix, so an image
+is sampled once. Frames: `_img` original pixels, `_in` input pixels. Sizes of pictures are (height, width); points,
+centres and sizes of boxes are x, y.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from common.cli import UserError
+from common.skeleton import Skeleton
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Numbers = npt.NDArray[Any]  # float32 or float64
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Pixels = npt.NDArray[np.uint8]
+Size = tuple[int, int]  # height, width
+
+PADDING = 1.25  # of a box, so that a person who reaches out of it is seen whole
+HALF_BODY_PADDING = 1.5
+HALF_BODY_JOINTS = 8  # a person with more visible joints than that may be cut to half a body
+FEWEST_OF_A_HALF = 3  # joints that the chosen half needs; otherwise the other one is taken
+UPPER_HALF_BELOW = 0.5  # the original compares it with a normal, not a uniform number: P(upper) = 0.69, not 0.5
+ROTATED_SHARE = 0.6
+FLIPPED_SHARE = 0.5
+LOWER_BODY = ("hip", "knee", "ankle", "heel", "toe", "foot")
+
+
+class BoxError(UserError):
+    """A box of which no crop can be made; the data set adds which image it belongs to."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Where one person's crop lies: `centre_img`, `size_img` (2,) of the upright rectangle in original pixels.
+
+    `rotation_deg` turns the picture counter-clockwise; `flip` mirrors the image, before everything else.
+    """
+
+    centre_img: Numbers
+    size_img: Numbers
+    rotation_deg: float = 0.0
+    flip: bool = False
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training crops vary; names and values as in the published configurations."""
+
+    scale_factor: float = 0.35
+    rotation_factor: float = 45.0  # degrees, of the normal distribution; twice that is the limit
+    half_body: float = 0.3  # probability
+    flip: bool = True
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One draw of the augmentation. Without arguments: nothing changes."""
+
+    scale: float = 1.0
+    rotation_deg: float = 0.0
+    flip: bool = False
+    half_body: bool = False
+    prefer_upper: bool = False
+
+
+def draw(augmentation: Augmentation, random: np.random.Generator) -> Draw:
+    """One draw, distributed as in both originals (spec A1.4, getitem 2 to 5), in an order of our own."""
+    scale, rotation, upper = random.standard_normal(3)
+    rotated, flipped, halved = random.random(3)
+    spread, turn = augmentation.scale_factor, augmentation.rotation_factor
+    return Draw(
+        scale=float(np.clip(scale * spread + 1, 1 - spread, 1 + spread)),
+        rotation_deg=float(np.clip(rotation * turn, -2 * turn, 2 * turn)) if rotated <= ROTATED_SHARE else 0.0,
+        flip=augmentation.flip and bool(flipped <= FLIPPED_SHARE),
+        half_body=bool(halved < augmentation.half_body),
+        prefer_upper=bool(upper < UPPER_HALF_BELOW),
+    )
+
+
+def clip_boxes(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> Floats:
+    """Boxes cut at the borders of their images: what is outside goes (AlphaPose's rule, spec A2.2).
+
+    `boxes_img` (N, 4) left, top, width, height; `sizes_img` (N, 2) or (2,) height, width. The last pixel of a box is
+    at left + width - 1, and widths and heights of the result count from first to last pixel: one less than given.
+    Returns (N, 4) float64; see `usable_boxes` for those that nothing is left of.
+    """
+    boxes, last = np.asarray(boxes_img, np.float64), _last_pixels(sizes_img)
+    end = np.clip(boxes[:, :2] + np.maximum(boxes[:, 2:] - 1, 0), 0, last)
+    start = np.clip(boxes[:, :2], 0, last)
+    return np.hstack([start, end - start])
+
+
+def push_boxes_inside(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> Floats:
+    """Boxes that begin outside are moved to the border, then cut at the far side (MIPNet's rule, spec A1.4).
+
+    Arguments and result as in `clip_boxes`; a box beyond the far side gets a negative width or height.
+    """
+    boxes, last = np.asarray(boxes_img, np.float64), _last_pixels(sizes_img)
+    start = np.maximum(boxes[:, :2], 0)
+    end = np.minimum(start + np.maximum(boxes[:, 2:] - 1, 0), last)
+    return np.hstack([start, end - start])
+
+
+def outside_image(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> Bools:
+    """(N,) which boxes do not touch their image at all: their crops would be black. Arguments as in `clip_boxes`.
+
+    For detections, which both originals take as they are; those that touch the image need no clipping.
+    """
+    boxes, last = np.asarray(boxes_img, np.float64), _last_pixels(sizes_img)
+    beyond = (boxes[:, :2] > last) | (boxes[:, :2] + boxes[:, 2:] <= 0)
+    return np.asarray(beyond.any(axis=1))
+
+
+def _last_pixels(sizes_img: npt.ArrayLike) -> Floats:
+    """x, y of the last pixel of images of (height, width)."""
+    return np.asarray(sizes_img, np.float64)[..., ::-1] - 1
+
+
+def usable_boxes(boxes_img: npt.ArrayLike, areas: npt.ArrayLike, allow_lines: bool = False) -> Bools:
+    """(N,) which sanitised boxes a person can be cropped from.
+
+    `boxes_img` (N, 4) as `clip_boxes` or `push_boxes_inside` return them; `areas` (N,) as annotated, must be above 0.
+    `allow_lines`: a box one pixel wide or high counts too (MIPNet; AlphaPose refuses it), one of a single pixel never.
+    """
+    sizes = np.asarray(boxes_img, np.float64)[:, 2:]
+    lines = (sizes >= 0).all(axis=1) & (sizes > 0).any(axis=1)
+    extended = lines if allow_lines else (sizes > 0).all(axis=1)
+    return (np.asarray(areas) > 0) & extended
+
+
+def fit_boxes(boxes_img: npt.ArrayLike, size_in: Size, padding: float = PADDING) -> tuple[Numbers, Numbers]:
+    """Centres (..., 2) and sizes (..., 2) of crops: boxes widened to the aspect ratio of the input, then padded.
+
+    `boxes_img` (..., 4) left, top, width, height. float32, as in both originals. Raises BoxError for a box without
+    extent or with numbers that are not finite.
+    """
+    boxes = np.asarray(boxes_img, np.float64)
+    width, height = boxes[..., 2], boxes[..., 3]
+    sound = np.isfinite(boxes).all(axis=-1) & (np.minimum(width, height) >= 0) & (np.maximum(width, height) > 0)
+    if not sound.all():
+        wrong = boxes[~sound].reshape(-1, 4)[0].tolist()
+        raise BoxError(f"no crop of the box {wrong} (left, top, width, height): it must be finite and have an extent")
+    aspect = size_in[1] / size_in[0]
+    wide = width > aspect * height
+    sizes = np.stack([np.where(wide, width, height * aspect), np.where(wide, width / aspect, height)], axis=-1)
+    centres = boxes[..., :2] + boxes[..., 2:] * 0.5
+    return centres.astype(np.float32), sizes.astype(np.float32) * np.float32(padding)
+
+
+def crop_corners(centres_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> Numbers:
+    """(..., 4) left, top, right, bottom of crops: what AlphaPose hands on as a person's box."""
+    sizes = np.asarray(sizes_img)
+    start = np.asarray(centres_img) - sizes * 0.5
+    return np.concatenate([start, start + sizes], axis=-1)
+
+
+def fit_corners(corners_img: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Centres and sizes (..., 2) float64 of crops given as left, top, right, bottom: undoes `crop_corners`."""
+    corners = np.asarray(corners_img, np.float64)
+    sizes = corners[..., 2:] - corners[..., :2]
+    return corners[..., :2] + sizes * 0.5, sizes
+
+
+def upper_body(skeleton: Skeleton) -> Bools:
+    """(num_keypoints,) which keypoints are above the hips."""
+    return np.array([not name.endswith(LOWER_BODY) for name in skeleton.keypoints])
+
+
+def half_body(
+    joints_img: Numbers, visible: npt.ArrayLike, upper: Bools, prefer_upper: bool, size_in: Size
+) -> tuple[Numbers, Numbers] | None:
+    """Centre and size (2,) float32 of the crop round the visible joints of one half of a person.
+
+    `joints_img` (K, 2), `visible` (K,), `upper` (K,) from `upper_body`. None where that half has fewer than two
+    joints or no extent: the crop then stays as it is.
+    """
+    seen = np.asarray(visible) > 0
+    above, below = seen & upper, seen & ~upper
+    take_upper = (prefer_upper and above.sum() >= FEWEST_OF_A_HALF) or below.sum() < FEWEST_OF_A_HALF
+    half = joints_img[above if take_upper else below]
+    if len(half) < 2 or not np.ptp(half, axis=0).any():
+        return None
+    box = np.concatenate([half.min(axis=0), np.ptp(half, axis=0)])
+    _, size = fit_boxes(box, size_in, HALF_BODY_PADDING)
+    return half.mean(axis=0).astype(np.float32), size
+
+
+def augment(
+    crop: Crop,
+    drawn: Draw,
+    joints_img: Numbers,
+    visible: npt.ArrayLike,
+    upper: Bools,
+    size_in: Size,
+    half_body_joints: int = HALF_BODY_JOINTS,
+) -> Crop:
+    """The crop that a draw makes of a person's upright one; joints as in `half_body`."""
+    centre, size = crop.centre_img, crop.size_img
+    if drawn.half_body and np.count_nonzero(np.asarray(visible) > 0) > half_body_joints:
+        centre, size = half_body(joints_img, visible, upper, drawn.prefer_upper, size_in) or (centre, size)
+    return replace(
+        crop,
+        centre_img=centre,
+        size_img=size * np.float64(drawn.scale),
+        rotation_deg=drawn.rotation_deg,
+        flip=drawn.flip,
+    )
+
+
+def crop_to_image(
+    centres_img: npt.ArrayLike, sizes_img: npt.ArrayLike, size_in: Size, rotation_deg: npt.ArrayLike = 0.0
+) -> Floats:
+    """(..., 2, 3) float64: the matrices from input pixels, or map cells, to original pixels.
+
+    `centres_img`, `sizes_img` (..., 2); `size_in` (height, width) of the input, or of a map. Only the width of a crop
+    counts. Both originals send three points to each other (the crop's centre, the middle of its upper edge, and
+    that edge's middle turned by a right angle about it) and round them to float32. The two edges of that triangle are
+    the columns of the matrix; rounding them likewise gives the original's crops to the last pixel.
+    """
+    centre, angle = np.asarray(centres_img, np.float64), np.deg2rad(np.asarray(rotation_deg, np.float64))
+    half = 0.5 * np.asarray(sizes_img)[..., :1].astype(np.float64)
+    direction = np.stack([np.sin(angle), -np.cos(angle)], axis=-1)
+    middle, top = centre.astype(np.float32), (centre + half * direction).astype(np.float32)
+    down = middle - top
+    turned = top + np.stack([-down[..., 1], down[..., 0]], axis=-1)
+    height, width = size_in
+    y_axis = (middle.astype(np.float64) - top) * (2 / width)
+    x_axis = (top.astype(np.float64) - turned) * (2 / width)
+    origin = middle - x_axis * (width / 2) - y_axis * (height / 2)
+    return np.stack([x_axis, y_axis, origin], axis=-1)
+
+
+def inverse(matrices: Floats) -> Floats:
+    """(..., 2, 3) float64: the way back of affine matrices of the same shape."""
+    (a, b, x), (c, d, y) = np.moveaxis(matrices, (-2, -1), (0, 1))
+    determinant = a * d - b * c
+    rows = [[d, -b, b * y - d * x], [-c, a, c * x - a * y]]
+    return np.stack([np.stack([value / determinant for value in row], axis=-1) for row in rows], axis=-2)
+
+
+def image_to_crop(crop: Crop, size_in: Size, width_img: int) -> Floats:
+    """(2, 3) float64: the one matrix of a crop, from original to input pixels, flip included.
+
+    `width_img`: of the image, pixels; a flip takes column x to width_img - 1 - x. Raises BoxError for a crop without
+    extent.
+    """
+    if not crop.size_img[0] > 0:
+        raise BoxError(f"no crop of the size {np.asarray(crop.size_img).tolist()}: it must have an extent")
+    centre = np.array(crop.centre_img)
+    if crop.flip:
+        centre[0] = width_img - centre[0] - 1
+    matrix = inverse(crop_to_image(centre, crop.size_img, size_in, crop.rotation_deg))
+    if crop.flip:
+        matrix[:, 2] += matrix[:, 0] * (width_img - 1)
+        matrix[:, 0] *= -1
+    return matrix
+
+
+def warp(image: Pixels, matrix: Floats, size_in: Size) -> Pixels:
+    """The crop's pixels, (height, width, 3) uint8, black outside the image; `matrix` from `image_to_crop`."""
+    return cast(Pixels, cv2.warpAffine(image, matrix, size_in[::-1], flags=cv2.INTER_LINEAR))
+
+
+def transform(points: npt.ArrayLike, matrices: Floats) -> Floats:
+    """Points (..., K, 2) through matrices (..., 2, 3): (..., K, 2) float64."""
+    linear = np.swapaxes(matrices[..., :2], -1, -2)
+    return np.asarray(points, np.float64) @ linear + matrices[..., None, :, 2]
+
+
+def joints_to_crop(
+    joints_img: npt.ArrayLike, visible: npt.ArrayLike, matrix: Floats, flip: bool, skeleton: Skeleton
+) -> tuple[Floats, Numbers]:
+    """A person's joints in the crop: (K, 2) float64 input pixels, and who of them is visible (K,).
+
+    `matrix` from `image_to_crop`; in a mirrored image (`flip`) left and right change over. All joints are moved; the
+    coordinates of one that is not visible mean nothing.
+    """
+    order = skeleton.keypoint_flip if flip else slice(None)
+    return transform(joints_img, matrix)[order], np.asarray(visible)[order]

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a top-down network's heatmaps to joints in the image (spec A1.7, A2.4).
+
+Everything is batched over people and joints and stays on the device of the maps; only cells and scores leave it.
+`cells_to_image` then takes them to original pixels.
+"""
+
+import math
+from typing import Literal, NamedTuple
+
+from common import crops
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Refinement = Literal["none", "quarter", "dark"]
+Norm = Literal["sigmoid", "softmax"]
+QUARTER = 0.25  # cells towards the higher neighbour
+DARK_SIGMA_MAP = 2.0  # of the smoothing before the Taylor step, with a window of 11 cells (DARK, arXiv 1910.06278)
+DARK_REACH = 5
+SMALLEST = 1e-10  # before the logarithm
+STENCIL = [
+    (0, 0), (-1, 0), (1, 0), (0, -1), (0, 1), (-2, 0), (2, 0), (0, -2), (0, 2), (1, 1), (1, -1), (-1, 1), (-1, -1),
+]  # fmt: skip  # the cells (x, y) that second differences need
+
+
+class Peaks(NamedTuple):
+    """Joints on the map: `cells` (N, K, 2) float32 x, y in map cells, `scores` (N, K) float32, the map's maximum."""
+
+    cells: Tensor
+    scores: Tensor
+
+
+def merge_flip(maps: Tensor, mirrored: Tensor, flip: npt.ArrayLike, shift: bool = True) -> Tensor:
+    """The mean of maps and of those of the mirrored image: (N, K, H, W), as the arguments.
+
+    `mirrored`: the network's output for the mirrored input. `flip` (K,): `Skeleton.keypoint_flip`. `shift` moves the
+    mirrored maps one column to the right, because input columns mirror about a pixel, cells about a cell; column 0
+    stays as it is.
+    """
+    order = torch.as_tensor(np.asarray(flip), device=maps.device)
+    back = mirrored.index_select(1, order).flip(3)
+    if not shift:
+        return back.add_(maps).mul_(0.5)
+    merged = torch.empty_like(maps)
+    torch.add(maps[..., 1:], back[..., :-1], out=merged[..., 1:])
+    torch.add(maps[..., :1], back[..., :1], out=merged[..., :1])
+    return merged.mul_(0.5)
+
+
+def decode(maps: Tensor, refinement: Refinement = "quarter", keep_zero: bool = False) -> Peaks:
+    """The highest cell of each map, refined; the first in reading order where several are equal.
+
+    `maps` (N, K, H, W), any floating type. A joint whose map is nowhere above 0 is at (0, 0), unrefined;
+    with `keep_zero`, one whose map is nowhere above and somewhere 0 stays there. "quarter": a quarter of a cell
+    towards the higher neighbour on each axis, except near the border; "dark": `refine_dark`.
+    """
+    peaks = _highest(maps.float(), keep_zero)
+    if refinement == "none":
+        return peaks
+    refine = {"quarter": refine_quarter, "dark": refine_dark}[refinement]
+    return Peaks(refine(maps.float(), peaks.cells), peaks.scores)
+
+
+def _highest(maps: Tensor, keep_zero: bool) -> Peaks:
+    flat = maps.flatten(2)
+    if flat.device.type == "cpu":  # NumPy finds the first maximum at the speed of memory, six times faster than torch
+        index = torch.from_numpy(flat.detach().numpy().argmax(-1))
+    else:
+        index = flat.argmax(-1)
+    scores = flat.gather(2, index[..., None])[..., 0]
+    found = scores >= 0 if keep_zero else scores > 0
+    index = torch.where(found, index, 0)
+    width = maps.shape[3]
+    return Peaks(torch.stack([index % width, index // width], dim=-1).float(), scores)
+
+
+def refine_quarter(maps: Tensor, cells: Tensor) -> Tensor:
+    """Cells (N, K, 2), whole numbers, moved by a quarter to the higher neighbour; those near a border stay.
+
+    The original's idea of near: columns and rows 0, 1 and the last one.
+    """
+    left, right, above, below = _around(maps, cells, [(-1, 0), (1, 0), (0, -1), (0, 1)])
+    towards = torch.stack([right - left, below - above], dim=-1).sign()
+    return cells + QUARTER * towards * _inside(maps, cells, 1)[..., None]
+
+
+def _inside(maps: Tensor, cells: Tensor, border: int) -> Tensor:
+    """(N, K) bool: neither in the first two columns and rows nor in the last `border`."""
+    size = torch.tensor([maps.shape[3], maps.shape[2]], device=cells.device)
+    return ((cells > 1) & (cells < size - border)).all(dim=-1)
+
+
+def _around(maps: Tensor, cells: Tensor, offsets: list[tuple[int, int]]) -> tuple[Tensor, ...]:
+    """The values (N, K) beside each cell, one an offset (x, y); those outside the map are clamped to its border."""
+    height, width = maps.shape[2:]
+    offset = torch.tensor(offsets, device=cells.device)
+    x = (cells[..., 0, None].long() + offset[:, 0]).clamp_(0, width - 1)
+    y = (cells[..., 1, None].long() + offset[:, 1]).clamp_(0, height - 1)
+    return maps.flatten(2).gather(2, y * width + x).unbind(-1)
+
+
+def refine_dark(maps: Tensor, cells: Tensor) -> Tensor:
+    """Cells (N, K, 2), whole numbers, moved to the top of a Gaussian (DARK, arXiv 1910.06278).
+
+    The maps are smoothed, brought back to their former maxima, and the step is Newton's on their logarithm. Joints
+    within two cells of a border, or where the logarithm is not curved, stay.
+    """
+    values = _around(_smoothed(maps), cells, STENCIL)
+    here, left, right, above, below, far_left, far_right, far_above, far_below, *corners = (
+        value.clamp_(min=SMALLEST).log_() for value in values
+    )
+    dx, dy = 0.5 * (right - left), 0.5 * (below - above)
+    dxx, dyy = 0.25 * (far_right - 2 * here + far_left), 0.25 * (far_below - 2 * here + far_above)
+    dxy = 0.25 * (corners[0] - corners[1] - corners[2] + corners[3])
+    determinant = dxx * dyy - dxy * dxy
+    step = torch.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], dim=-1)
+    usable = _inside(maps, cells, 2) & (determinant != 0)
+    return torch.where(usable[..., None], cells + step / torch.where(usable, determinant, 1)[..., None], cells)
+
+
+def _smoothed(maps: Tensor) -> Tensor:
+    """Maps after a Gaussian blur with black borders, scaled to the maxima that they had before."""
+    rows, columns = (_blur(cells, maps) for cells in maps.shape[2:])
+    blurred = rows @ (maps @ columns)
+    return blurred.mul_(maps.amax(dim=(2, 3), keepdim=True) / blurred.amax(dim=(2, 3), keepdim=True))
+
+
+def _blur(cells: int, like: Tensor) -> Tensor:
+    """(cells, cells): the blur along one axis as a matrix; as a product it is far faster than as a convolution."""
+    place = torch.arange(cells, device=like.device)
+    away = (place[:, None] - place).to(like.dtype)
+    total = sum(math.exp(-(step**2) / (2 * DARK_SIGMA_MAP**2)) for step in range(-DARK_REACH, DARK_REACH + 1))
+    return torch.where(away.abs() <= DARK_REACH, torch.exp(away.square() / (-2 * DARK_SIGMA_MAP**2)) / total, 0)
+
+
+def regress(maps: Tensor, norm: Norm = "sigmoid") -> Peaks:
+    """Joints as the mean of the cells, weighted by the maps (integral regression, arXiv 1711.08229).
+
+    `maps` (N, K, H, W) as the network gives them. "sigmoid": weights are the sigmoid of the map and the score its
+    maximum; "softmax": over the whole map, and every score is 1, as in the original.
+    """
+    maps = maps.float()
+    highest = maps.amax(dim=(2, 3))
+    if norm == "softmax":
+        weights, scores = (maps - highest[..., None, None]).exp_(), torch.ones_like(highest)
+    else:
+        weights, scores = maps.sigmoid(), highest.sigmoid()
+    return Peaks(_centroid(weights), scores)
+
+
+def _centroid(weights: Tensor) -> Tensor:
+    """(N, K, 2) x, y: the mean of the cells of (N, K, H, W), weighted."""
+    rows, columns = (torch.arange(size, device=weights.device, dtype=weights.dtype) for size in weights.shape[2:])
+    along = weights @ torch.stack([torch.ones_like(columns), columns], dim=1)  # of each row: its sum, and that of x
+    total, x = along.sum(dim=2).unbind(-1)
+    y = along[..., 0] @ rows
+    return torch.stack([x, y], dim=-1) / total[..., None]
+
+
+def cells_to_image(
+    cells: Tensor, centres_img: npt.ArrayLike, sizes_img: npt.ArrayLike, map_size: tuple[int, int]
+) -> npt.NDArray[np.float32]:
+    """Joints (N, K, 2) float32 in original pixels.
+
+    `cells` (N, K, 2) on any device; `centres_img`, `sizes_img` (N, 2) of the upright crops, from `crops.fit_boxes` or
+    `crops.fit_corners`; `map_size` (height, width).
+    """
+    matrices = crops.crop_to_image(centres_img, sizes_img, map_size)
+    return crops.transform(cells.cpu().numpy(), matrices).astype(np.float32)

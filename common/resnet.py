@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Residual networks (He et al. 2016, arXiv:1512.03385): blocks, trunk, and the deconvolutions of SimpleBaseline.
+
+The stride of a bottleneck sits in its 3x3 convolution, as in torchvision, so its ImageNet files load. Widths are
+arguments: nothing here knows the channels of one model.
+"""
+
+from collections.abc import Sequence
+
+from common.cli import UserError
+
+from torch import Tensor, nn
+
+# blocks of the four layers (He et al. 2016, table 1)
+BASIC_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+BOTTLENECK_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+
+_DECONV_PADDING = {4: (1, 0), 3: (1, 1), 2: (0, 0)}  # kernel: (padding, output_padding) that double the size
+
+
+def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution without bias that keeps the size but for its stride."""
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+
+
+class ResidualBlock(nn.Module):
+    """relu(residual(x) + shortcut): what the blocks share.
+
+    `downsample` brings the shortcut to the residual's size where a layer begins; it is registered last, where its
+    keys belong.
+    """
+
+    expansion = 1  # output channels over `planes`
+
+    def __init__(self, inputs: int, planes: int, stride: int = 1, downsample: nn.Module | None = None) -> None:
+        super().__init__()
+        self.build(inputs, planes, stride, begins=downsample is not None)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = downsample
+
+    def build(self, inputs: int, planes: int, stride: int, begins: bool) -> None:
+        """Registers the layers of the residual in the order of their keys; `begins`: the first block of a layer."""
+        raise NotImplementedError
+
+    def residual(self, features: Tensor) -> Tensor:
+        """(B, inputs, h, w) -> (B, planes * expansion, h / stride, w / stride), a tensor of its own."""
+        raise NotImplementedError
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, inputs, h, w) -> (B, planes * expansion, h / stride, w / stride)."""
+        residual = self.residual(features)
+        residual += features if self.downsample is None else self.downsample(features)
+        activated: Tensor = self.relu(residual)
+        return activated
+
+
+class BasicBlock(ResidualBlock):
+    """Two 3x3 convolutions."""
+
+    def build(self, inputs: int, planes: int, stride: int, begins: bool) -> None:
+        """See ResidualBlock."""
+        self.conv1 = convolution(inputs, planes, 3, stride)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2 = convolution(planes, planes, 3)
+        self.bn2 = nn.BatchNorm2d(planes)
+
+    def residual(self, features: Tensor) -> Tensor:
+        """See ResidualBlock."""
+        out = self.relu(self.bn1(self.conv1(features)))
+        normalised: Tensor = self.bn2(self.conv2(out))
+        return normalised
+
+
+class Bottleneck(ResidualBlock):
+    """1x1, 3x3 and 1x1 convolutions; the last widens four times."""
+
+    expansion = 4
+
+    def build(self, inputs: int, planes: int, stride: int, begins: bool) -> None:
+        """See ResidualBlock."""
+        self.conv1 = convolution(inputs, planes, 1)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.build_spatial(planes, stride)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv3 = convolution(planes, planes * self.expansion, 1)
+        self.bn3 = nn.BatchNorm2d(planes * self.expansion)
+
+    def build_spatial(self, planes: int, stride: int) -> None:
+        """Registers the convolution that looks around and strides."""
+        self.conv2: nn.Module = convolution(planes, planes, 3, stride)
+
+    def spatial(self, features: Tensor) -> Tensor:
+        """(B, planes, h, w) -> (B, planes, h / stride, w / stride)."""
+        out: Tensor = self.conv2(features)
+        return out
+
+    def residual(self, features: Tensor) -> Tensor:
+        """See ResidualBlock."""
+        out = self.relu(self.bn1(self.conv1(features)))
+        out = self.relu(self.bn2(self.spatial(out)))
+        normalised: Tensor = self.bn3(self.conv3(out))
+        return normalised
+
+
+Block = type[ResidualBlock]
+
+
+def residual_layer(block: Block, inputs: int, planes: int, count: int, stride: int = 1) -> nn.Sequential:
+    """`count` blocks; the first strides, and projects its shortcut where the size or width changes."""
+    outputs = planes * block.expansion
+    downsample = None
+    if stride != 1 or inputs != outputs:
+        downsample = nn.Sequential(convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+    rest = (block(outputs, planes) for _ in range(count - 1))
+    return nn.Sequential(block(inputs, planes, stride, downsample), *rest)
+
+
+class ResNet(nn.Module):
+    """Stem and four layers: stride 4, 8, 16 and 32. Keys as torchvision's, without its classifier.
+
+    `planes`: width of the stem and of the blocks in layer 1; each further layer doubles it. `counts`: blocks a layer.
+    `blocks`: the kind of block of each layer.
+    """
+
+    STRIDES = (1, 2, 2, 2)
+
+    def __init__(self, blocks: Sequence[Block], counts: Sequence[int], planes: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, planes, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self.inputs = [planes]  # channels that enter each layer, then those that leave the last
+        for number, (block, count, stride) in enumerate(zip(blocks, counts, self.STRIDES, strict=True)):
+            width = planes << number
+            setattr(self, f"layer{number + 1}", residual_layer(block, self.inputs[-1], width, count, stride))
+            self.inputs.append(width * block.expansion)
+
+    def stem(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, planes, H / 4, W / 4)."""
+        pooled: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        return pooled
+
+    def layer(self, number: int, features: Tensor) -> Tensor:
+        """Layer 1 to 4 on what the one before returned."""
+        out: Tensor = getattr(self, f"layer{number}")(features)
+        return out
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, inputs[-1], H / 32, W / 32)."""
+        features = self.stem(images)
+        for number in range(1, len(self.STRIDES) + 1):
+            features = self.layer(number, features)
+        return features
+
+
+def blocks_of(depth: int) -> tuple[Block, tuple[int, int, int, int]]:
+    """The kind of block and the counts of a ResNet with this many layers. Raises UserError for another depth."""
+    if depth in BASIC_BLOCKS:
+        return BasicBlock, BASIC_BLOCKS[depth]
+    if depth in BOTTLENECK_BLOCKS:
+        return Bottleneck, BOTTLENECK_BLOCKS[depth]
+    known = ", ".join(map(str, (*BASIC_BLOCKS, *BOTTLENECK_BLOCKS)))
+    raise UserError(f"NUM_LAYERS {depth}: there is no such ResNet; take one of {known}")
+
+
+def deconvolutions(inputs: int, filters: Sequence[int], kernels: Sequence[int]) -> nn.Sequential:
+    """Transposed convolutions that each double the size, with batch normalisation and ReLU.
+
+    SimpleBaseline (Xiao et al. 2018, arXiv:1804.06208, section 2). Raises UserError for a kernel but 2, 3 or 4, or
+    another number of kernels than of filters.
+    """
+    if len(filters) != len(kernels) or not set(kernels) <= set(_DECONV_PADDING):
+        raise UserError(
+            f"NUM_DECONV_KERNELS {list(kernels)}: give 2, 3 or 4 for each of NUM_DECONV_FILTERS {list(filters)}"
+        )
+    modules: list[nn.Module] = []
+    for outputs, kernel in zip(filters, kernels, strict=True):
+        padding, output_padding = _DECONV_PADDING[kernel]
+        modules += [
+            nn.ConvTranspose2d(inputs, outputs, kernel, 2, padding, output_padding, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        ]
+        inputs = outputs
+    return nn.Sequential(*modules)

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+from typing import Any
+
+from common import coco_index, crops
+from common.crops import Augmentation, BoxError, Crop, Draw
+from common.skeleton import COCO, CROWDPOSE
+from common.test import top_down_golden as golden
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+SIZE_IN = (256, 192)
+IMAGE_SIZE = (480, 640)
+ULP_IMG = 6e-5  # of a float32 coordinate below 1024
+MEANS = {"alphapose": np.array([0.406, 0.457, 0.480]), "mipnet": np.array([0.485, 0.456, 0.406])}
+SCALES = {"alphapose": np.ones(3), "mipnet": np.array([0.229, 0.224, 0.225])}
+
+
+def mean_and_std(pixels: Any, tag: str) -> Any:
+    project = "alphapose" if tag == "alphapose" else "mipnet"
+    normalised = (pixels / 255 - MEANS[project]) / SCALES[project]
+    return np.stack([normalised.mean(axis=(0, 1)), normalised.std(axis=(0, 1), ddof=1)])
+
+
+@pytest.mark.parametrize("tag", golden.TAGS)
+def test_golden_crop_of_a_box(shared: Path, tag: str) -> None:
+    size_in = golden.SIZES_IN[tag]
+    for person in golden.people(shared, tag):
+        width_img = golden.image(shared, person).shape[1]
+        crop = Crop(person["center"], person["scale"])
+        matrix = crops.image_to_crop(crop, size_in, width_img)
+        np.testing.assert_allclose(matrix, person["trans"], rtol=1e-12, atol=1e-9)
+        if "joints" in person:
+            joints, _ = crops.joints_to_crop(person["joints_in"], person["vis"], matrix, False, COCO)
+            seen = person["vis"] > 0
+            np.testing.assert_allclose(joints[seen], person["joints"][seen], atol=1e-9)
+        if "trans_inv_heatmap" in person:
+            back = crops.crop_to_image(crop.centre_img, crop.size_img, golden.map_size(tag))
+            np.testing.assert_allclose(back, person["trans_inv_heatmap"], rtol=1e-12, atol=1e-9)
+
+
+@pytest.mark.parametrize("tag", golden.TAGS)
+def test_golden_pixels(shared: Path, tag: str) -> None:
+    """The same pixels to the last one, where they are given; mean and deviation where those are."""
+    for person in golden.people(shared, tag):
+        image = golden.image(shared, person)
+        matrix = crops.image_to_crop(Crop(person["center"], person["scale"]), golden.SIZES_IN[tag], image.shape[1])
+        pixels = crops.warp(image, matrix, golden.SIZES_IN[tag])
+        assert pixels.dtype == np.uint8
+        if "crop_rgb_u8" in person:
+            assert (pixels == person["crop_rgb_u8"]).all()
+        np.testing.assert_allclose(mean_and_std(pixels, tag), person["input_mean_std"], atol=2e-6)
+
+
+@pytest.mark.parametrize("tag", golden.TAGS)
+def test_golden_augmented_crop(shared: Path, tag: str) -> None:
+    """One composed warp against the original's mirrored image that is warped after: a grey value at most."""
+    for person in golden.people(shared, tag):
+        image, size_in = golden.image(shared, person), golden.SIZES_IN[tag]
+        crop = golden.augmented_crop(person, image.shape[1])
+        matrix = crops.image_to_crop(crop, size_in, image.shape[1])
+        pixels = crops.warp(image, matrix, size_in)
+        np.testing.assert_allclose(mean_and_std(pixels, tag), person["aug_input_mean_std"], atol=2e-5)
+        if "aug_trans" in person:
+            mirror = np.array([[-1.0, 0, image.shape[1] - 1], [0, 1, 0], [0, 0, 1]]) if crop.flip else np.eye(3)
+            np.testing.assert_allclose(matrix, person["aug_trans"] @ mirror, rtol=1e-6, atol=1e-4)
+            joints, visible = crops.joints_to_crop(person["joints_in"], person["vis"], matrix, crop.flip, COCO)
+            assert (visible == person["aug_vis"]).all()
+            np.testing.assert_allclose(joints[visible > 0], person["aug_joints"][visible > 0], atol=1e-3)
+
+
+@pytest.mark.parametrize("tag", golden.TAGS)
+def test_golden_boxes(shared: Path, tag: str) -> None:
+    """From the annotation to centre and size of the crop, with each project's way of sanitising."""
+    index = coco_index.load(shared / "data/coco-mini/annotations/person_keypoints_val2017.json")
+    train = coco_index.load(shared / "data/coco-mini/annotations/person_keypoints_train2017.json")
+    sanitise = crops.clip_boxes if tag == "alphapose" else crops.push_boxes_inside
+    for person in golden.people(shared, tag):
+        source = index if person["annotation_id"] in index.annotation_ids else train
+        row = np.flatnonzero(source.annotation_ids == person["annotation_id"])
+        boxes = sanitise(source.boxes[row], source.image_sizes[source.image_rows(row)])
+        centre, size = crops.fit_boxes(boxes, golden.SIZES_IN[tag])
+        np.testing.assert_allclose(centre[0], person["center"], atol=ULP_IMG)
+        np.testing.assert_allclose(size[0], person["scale"], rtol=3e-7)
+
+
+def test_golden_detected_boxes(shared: Path) -> None:
+    for person in golden.people(shared, "alphapose"):
+        centre, size = crops.fit_boxes(person["test_box_xywh"], SIZE_IN)
+        np.testing.assert_allclose(crops.crop_corners(centre, size), person["test_bbox_out"], atol=ULP_IMG)
+        corners = crops.crop_corners(person["center"], person["scale"])
+        assert (corners == person["bbox_out"]).all()
+        matrix = crops.image_to_crop(Crop(centre, size), SIZE_IN, 1)
+        pixels = crops.warp(golden.image(shared, person), matrix, SIZE_IN)
+        np.testing.assert_allclose(mean_and_std(pixels, "alphapose"), person["test_input_mean_std"], atol=2e-6)
+
+
+finite = st.floats(-100, 700)
+extent = st.floats(4, 400)
+angle = st.floats(-90, 90)
+boxes_of_people = st.tuples(finite, finite, extent, extent)
+
+
+@settings(max_examples=60, deadline=None)
+@given(box=boxes_of_people, rotation=angle, scale=st.floats(0.65, 1.35), flip=st.booleans())
+def test_there_and_back_again(box: tuple[float, ...], rotation: float, scale: float, flip: bool) -> None:
+    centre, size = crops.fit_boxes(box, SIZE_IN)
+    matrix = crops.image_to_crop(Crop(centre, size * scale, rotation, flip), SIZE_IN, IMAGE_SIZE[1])
+    points = np.array([[0.0, 0.0], [639.0, 479.0], [123.4, 56.7]])
+    np.testing.assert_allclose(
+        crops.transform(crops.transform(points, matrix), crops.inverse(matrix)), points, atol=1e-6
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(box=boxes_of_people, rotation=angle)
+def test_a_crop_holds_its_padded_box_in_the_middle(box: tuple[float, ...], rotation: float) -> None:
+    """Lengths scale alike in both directions, the centre is the centre, and nothing is turned inside out."""
+    centre, size = crops.fit_boxes(box, SIZE_IN)
+    matrix = crops.image_to_crop(Crop(centre, size, rotation), SIZE_IN, IMAGE_SIZE[1])
+    height, width = SIZE_IN
+    np.testing.assert_allclose(crops.transform(centre[None], matrix)[0], [width / 2, height / 2], atol=2e-3)
+    scale = np.sqrt(np.linalg.det(matrix[:, :2]))
+    assert scale == pytest.approx(width / size[0], rel=1e-3)
+    assert size[0] * height == pytest.approx(size[1] * width, rel=1e-6)
+    assert (size >= crops.PADDING * np.array(box[2:]) * (1 - 1e-6)).all()
+    np.testing.assert_allclose(matrix[:, :2] @ matrix[:, :2].T, scale**2 * np.eye(2), atol=2e-3 * scale**2)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_rotation_is_counter_clockwise(flip: bool) -> None:
+    """What is right of the centre, in the picture as it is shown, comes up."""
+    centre, size = np.array([100.0, 80.0]), np.array([48.0, 64.0])
+    matrix = crops.image_to_crop(Crop(centre, size, 90.0, flip), SIZE_IN, IMAGE_SIZE[1])
+    right = centre + np.array([-10.0 if flip else 10.0, 0.0])
+    np.testing.assert_allclose(crops.transform(right[None], matrix)[0], [96.0, 128.0 - 40.0], atol=1e-3)
+
+
+def test_a_flipped_crop_is_that_of_the_mirrored_image() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*IMAGE_SIZE, 3), np.uint8)
+    centre, size = crops.fit_boxes([200.3, 100.2, 90.5, 200.1], SIZE_IN)
+    flipped = crops.image_to_crop(Crop(centre, size, 20.0, True), SIZE_IN, IMAGE_SIZE[1])
+    mirrored_centre = np.array([IMAGE_SIZE[1] - centre[0] - 1, centre[1]])
+    plain = crops.image_to_crop(Crop(mirrored_centre, size, 20.0), SIZE_IN, IMAGE_SIZE[1])
+    in_one = crops.warp(image, flipped, SIZE_IN)
+    in_two = crops.warp(np.ascontiguousarray(image[:, ::-1]), plain, SIZE_IN)
+    difference = np.abs(in_one.astype(int) - in_two)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.01
+
+
+def test_a_joint_lands_on_its_pixel() -> None:
+    """A lit pixel and a joint on it go to the same place, mirrored and turned."""
+    image = np.zeros((*IMAGE_SIZE, 3), np.uint8)
+    image[211, 305] = 255
+    for flip in (False, True):
+        crop = Crop(np.array([300.0, 200.0]), np.array([36.0, 48.0]), 33.0, flip)
+        matrix = crops.image_to_crop(crop, SIZE_IN, IMAGE_SIZE[1])
+        rows, columns = np.nonzero(crops.warp(image, matrix, SIZE_IN)[:, :, 0] > 200)
+        joint = crops.transform([[305.0, 211.0]], matrix)[0]
+        np.testing.assert_allclose([columns.mean(), rows.mean()], joint, atol=0.5)
+
+
+def test_joints_flipped_twice_are_as_they_were() -> None:
+    joints = np.random.default_rng(1).uniform(0, 400, (COCO.num_keypoints, 2))
+    visible = np.arange(COCO.num_keypoints) % 2
+    mirror = np.array([[-1.0, 0, IMAGE_SIZE[1] - 1], [0, 1, 0]])
+    once, seen = crops.joints_to_crop(joints, visible, mirror, True, COCO)
+    twice, seen = crops.joints_to_crop(once, seen, mirror, True, COCO)
+    np.testing.assert_allclose(twice, joints, atol=1e-9)
+    assert (seen == visible).all()
+    left, right = COCO.keypoints.index("left_wrist"), COCO.keypoints.index("right_wrist")
+    np.testing.assert_allclose(once[left], [IMAGE_SIZE[1] - 1 - joints[right, 0], joints[right, 1]])
+
+
+def test_boxes_at_the_border() -> None:
+    """Width and height 640 x 480; columns: inside, over the left, over the right, one pixel, beyond, nothing."""
+    boxes = [[10, 20, 31, 41], [-10, 20, 31, 41], [630, 20, 31, 41], [5, 5, 1, 1], [700, 20, 31, 41], [5, 5, 0, 30]]
+    areas = np.ones(len(boxes))
+    clipped, pushed = crops.clip_boxes(boxes, IMAGE_SIZE), crops.push_boxes_inside(boxes, IMAGE_SIZE)
+    assert clipped[:4].tolist() == [[10, 20, 30, 40], [0, 20, 20, 40], [630, 20, 9, 40], [5, 5, 0, 0]]
+    assert pushed[:4].tolist() == [[10, 20, 30, 40], [0, 20, 30, 40], [630, 20, 9, 40], [5, 5, 0, 0]]
+    assert crops.usable_boxes(clipped, areas).tolist() == [True, True, True, False, False, False]
+    assert crops.usable_boxes(pushed, areas, allow_lines=True).tolist() == [True, True, True, False, False, True]
+    assert not crops.usable_boxes(clipped, 0 * areas).any()
+    assert crops.outside_image(boxes, IMAGE_SIZE).tolist() == [False, False, False, False, True, False]
+    assert crops.outside_image([[5, -30, 20, 30], [5, -30, 20, 31]], IMAGE_SIZE).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("box", [[5, 5, 0, 0], [5, 5, -3, 10], [np.nan, 5, 3, 10], [5, 5, np.inf, 10]])
+def test_a_box_without_extent_is_named(box: list[float]) -> None:
+    with pytest.raises(BoxError, match=r"no crop of the box \[.*must be finite and have an extent"):
+        crops.fit_boxes([[1, 1, 5, 5], box], SIZE_IN)
+
+
+def test_corners_and_back() -> None:
+    centre, size = crops.fit_boxes([[10, 20, 30, 90], [1, 2, 60, 10]], SIZE_IN)
+    back = crops.fit_corners(crops.crop_corners(centre, size))
+    np.testing.assert_allclose(back, (centre, size), rtol=1e-6)
+
+
+@pytest.mark.parametrize("skeleton, lower", [(COCO, range(11, 17)), (CROWDPOSE, range(6, 12))])
+def test_upper_and_lower_body(skeleton: Any, lower: range) -> None:
+    assert np.flatnonzero(~crops.upper_body(skeleton)).tolist() == list(lower)
+
+
+def test_half_a_body() -> None:
+    upper = crops.upper_body(COCO)
+    joints = np.where(upper[:, None], [10.0, 10.0], [10.0, 100.0]) + np.arange(COCO.num_keypoints)[:, None]
+    everyone = np.ones(COCO.num_keypoints)
+    for prefer_upper in (True, False):
+        chosen = joints[upper if prefer_upper else ~upper]
+        found = crops.half_body(joints, everyone, upper, prefer_upper, SIZE_IN)
+        assert found is not None
+        np.testing.assert_allclose(found[0], chosen.mean(axis=0), rtol=1e-6)
+        width, height = np.ptp(chosen, axis=0)
+        wanted = crops.HALF_BODY_PADDING * max(height, width * SIZE_IN[0] / SIZE_IN[1])
+        np.testing.assert_allclose(found[1], [wanted * SIZE_IN[1] / SIZE_IN[0], wanted], rtol=1e-6)
+    few_below = everyone * (upper | (np.arange(COCO.num_keypoints) < 13))
+    fallback = crops.half_body(joints, few_below, upper, False, SIZE_IN)
+    assert fallback is not None
+    np.testing.assert_allclose(fallback[0], joints[upper].mean(axis=0), rtol=1e-6)
+    assert crops.half_body(joints, 0 * everyone, upper, True, SIZE_IN) is None
+    assert crops.half_body(0 * joints, everyone, upper, True, SIZE_IN) is None
+
+
+def test_augment_applies_what_was_drawn() -> None:
+    upper, joints = crops.upper_body(COCO), np.random.default_rng(2).uniform(0, 90, (COCO.num_keypoints, 2))
+    crop = Crop(*crops.fit_boxes([10, 20, 30, 90], SIZE_IN))
+    everyone = np.ones(COCO.num_keypoints)
+    plain = crops.augment(crop, Draw(), joints, everyone, upper, SIZE_IN)
+    assert (plain.centre_img == crop.centre_img).all() and (plain.size_img == crop.size_img).all()
+    varied = crops.augment(crop, Draw(1.2, -30.0, True), joints, everyone, upper, SIZE_IN)
+    assert (varied.rotation_deg, varied.flip) == (-30.0, True)
+    np.testing.assert_allclose(varied.size_img, crop.size_img * 1.2)
+    halved = crops.augment(crop, Draw(half_body=True, prefer_upper=True), joints, everyone, upper, SIZE_IN)
+    np.testing.assert_allclose(halved.centre_img, joints[upper].mean(axis=0), rtol=1e-6)
+    eight = (np.arange(COCO.num_keypoints) < crops.HALF_BODY_JOINTS).astype(float)
+    kept = crops.augment(crop, Draw(half_body=True, prefer_upper=True), joints, eight, upper, SIZE_IN)
+    assert (kept.centre_img == crop.centre_img).all()
+
+
+def test_distributions() -> None:
+    """Limits and shares of spec A1.4; 4000 draws: three standard deviations of a share are below 0.024."""
+    augmentation, random = (
+        Augmentation(scale_factor=0.35, rotation_factor=45.0, half_body=0.3),
+        np.random.default_rng(3),
+    )
+    draws = [crops.draw(augmentation, random) for _ in range(4000)]
+    scales, turns = np.array([one.scale for one in draws]), np.array([one.rotation_deg for one in draws])
+    assert (scales.min(), scales.max()) == (0.65, 1.35) and np.abs(turns).max() == 90.0
+    assert np.mean((scales > 0.65) & (scales < 1.35)) == pytest.approx(0.683, abs=0.024)
+    assert np.mean(turns != 0) == pytest.approx(0.6, abs=0.024)
+    assert np.mean(np.abs(turns) > 45) == pytest.approx(0.6 * 0.317, abs=0.024)
+    assert np.mean([one.flip for one in draws]) == pytest.approx(0.5, abs=0.024)
+    assert np.mean([one.half_body for one in draws]) == pytest.approx(0.3, abs=0.024)
+    assert np.mean([one.prefer_upper for one in draws]) == pytest.approx(0.691, abs=0.024)
+    still = crops.draw(Augmentation(0, 0, 0, False), random)
+    assert (still.scale, still.rotation_deg, still.flip, still.half_body) == (1, 0, False, False)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from common import crops, gaussian_heatmaps, heatmap_decoding
+from common.crops import Augmentation, Crop
+from common.skeleton import COCO
+from common.test import top_down_golden as golden
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+SEED = 7
+PEOPLE = {"w48_384x288": 4, "w32_256x192": 8, "alphapose": 8}  # of whom there are decoding cases
+FLIP = COCO.keypoint_flip
+ONE_ROUNDING = 2**-23  # quarters of a cell often lie half-way between two float32 numbers
+DARK_TOLERANCE_IMG = 0.01  # the smoothing sums in another order; the logarithm of noise magnifies that
+
+
+@cache
+def golden_maps(shared: Path, tag: str) -> tuple[Tensor, Tensor]:
+    """Heatmaps, and those of the mirrored image."""
+    people = golden.people(shared, tag)[: PEOPLE[tag]]
+    maps, mirrored = golden.decode_inputs(shared).make(np.stack([person["target"] for person in people]), SEED)
+    return torch.from_numpy(maps), torch.from_numpy(mirrored)
+
+
+def case_maps(shared: Path, tag: str, case: str) -> Tensor:
+    maps, mirrored = golden_maps(shared, tag)
+    edge = torch.from_numpy(golden.decode_inputs(shared).edge_case(*golden.map_size(tag)))
+    return {"plain": maps, "edge": edge, "flip": heatmap_decoding.merge_flip(maps, mirrored, FLIP)}[case]
+
+
+def golden_crops(shared: Path, tag: str, count: int) -> tuple[Any, Any]:
+    people = golden.people(shared, tag)[:count]
+    if tag == "alphapose":  # it keeps the crop as a box
+        return crops.fit_corners(np.stack([person["bbox_out"] for person in people]))
+    return np.stack([person["center"] for person in people]), np.stack([person["scale"] for person in people])
+
+
+@pytest.mark.parametrize("refinement, post", [("quarter", 1), ("none", 0)])
+@pytest.mark.parametrize("case", ["plain", "flip", "edge"])
+@pytest.mark.parametrize("tag", ["w48_384x288", "w32_256x192"])
+def test_golden_mipnet(shared: Path, tag: str, case: str, refinement: Any, post: int) -> None:
+    """Bit for bit; the image coordinates up to one rounding of float32."""
+    wanted = golden.arrays(shared, "decode_mipnet")
+    maps = case_maps(shared, tag, case)
+    cells, scores = heatmap_decoding.decode(maps, refinement, keep_zero=True)
+    assert (scores.numpy()[..., None] == wanted[f"{tag}/{case}/post{post}/scores"]).all()
+    joints = heatmap_decoding.cells_to_image(cells, *golden_crops(shared, tag, len(maps)), golden.map_size(tag))
+    assert joints.dtype == np.float32
+    np.testing.assert_allclose(joints, wanted[f"{tag}/{case}/post{post}/coords"], rtol=ONE_ROUNDING)
+    highest = heatmap_decoding.decode(maps, "none", keep_zero=True).cells
+    assert (highest.numpy() == wanted[f"{tag}/{case}/post{post}/argmax"]).all()
+
+
+@pytest.mark.parametrize("case", ["plain", "flip"])
+@pytest.mark.parametrize("tag", ["w48_384x288", "w32_256x192"])
+def test_golden_dark(shared: Path, tag: str, case: str) -> None:
+    wanted = golden.arrays(shared, "decode_mipnet")[f"{tag}/{case}/dark/coords"]
+    maps = case_maps(shared, tag, case)
+    cells, _ = heatmap_decoding.decode(maps, "dark")
+    joints = heatmap_decoding.cells_to_image(cells, *golden_crops(shared, tag, len(maps)), golden.map_size(tag))
+    np.testing.assert_allclose(joints, wanted, atol=DARK_TOLERANCE_IMG)
+
+
+@pytest.mark.parametrize("case", ["plain", "flip", "edge"])
+def test_golden_alphapose(shared: Path, case: str) -> None:
+    wanted = golden.arrays(shared, "decode_alphapose")
+    maps = case_maps(shared, "alphapose", case)
+    cells, scores = heatmap_decoding.decode(maps)
+    joints = heatmap_decoding.cells_to_image(
+        cells, *golden_crops(shared, "alphapose", len(maps)), golden.map_size("alphapose")
+    )
+    np.testing.assert_allclose(joints, wanted[f"{case}/coords"], rtol=ONE_ROUNDING)
+    assert (scores.numpy()[..., None] == wanted[f"{case}/scores"]).all()
+
+
+@pytest.mark.parametrize("norm", ["sigmoid", "softmax"])
+def test_golden_regression(shared: Path, norm: Any) -> None:
+    wanted = golden.arrays(shared, "decode_alphapose")
+    maps = case_maps(shared, "alphapose", "plain") * 20 - 8
+    cells, scores = heatmap_decoding.regress(maps, norm)
+    joints = heatmap_decoding.cells_to_image(
+        cells, *golden_crops(shared, "alphapose", len(maps)), golden.map_size("alphapose")
+    )
+    np.testing.assert_allclose(joints, wanted[f"regress_{norm}/coords"], atol=5e-4)
+    np.testing.assert_allclose(scores.numpy()[..., None], wanted[f"regress_{norm}/scores"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_encode_and_decode_return_the_joints(seed: int) -> None:
+    """Any rotation, scale and flip: a joint comes back within half a cell on each axis."""
+    random, size_in, stride, width_img = np.random.default_rng(seed), (256, 192), 4, 640
+    map_size = (size_in[0] // stride, size_in[1] // stride)
+    for _ in range(20):
+        joints = random.uniform([200, 100], [260, 220], (COCO.num_keypoints, 2))
+        everyone = np.ones(COCO.num_keypoints)
+        upright = Crop(*crops.fit_boxes([190, 90, 80, 140], size_in))
+        drawn = crops.draw(Augmentation(rotation_factor=20), random)
+        crop = crops.augment(upright, drawn, joints, everyone, crops.upper_body(COCO), size_in)
+        matrix = crops.image_to_crop(crop, size_in, width_img)
+        joints_in, seen = crops.joints_to_crop(joints, everyone, matrix, crop.flip, COCO)
+        inside = ((joints_in >= 0) & (joints_in < np.array(size_in[::-1]) - stride / 2)).all(axis=1)
+        maps, weights = gaussian_heatmaps.encode(
+            torch.from_numpy(joints_in)[None], torch.from_numpy(seen)[None], map_size, stride, 2
+        )
+        cells = heatmap_decoding.decode(maps, "none").cells[0].numpy()
+        assert inside.sum() > 4 and (weights[0].numpy()[inside] == 1).all()
+        back = crops.transform(cells * stride, crops.inverse(matrix))
+        back = back[FLIP] if crop.flip else back
+        kept = inside[FLIP] if crop.flip else inside
+        image_per_cell = crop.size_img[0] / map_size[1]
+        assert np.linalg.norm(back - joints, axis=1)[kept].max() <= np.sqrt(0.5) * image_per_cell * (1 + 1e-6)
+
+
+def test_dark_finds_the_top_of_a_gaussian() -> None:
+    """A Gaussian between the cells: a quarter step comes within a quarter of a cell, DARK to a hundredth."""
+    top = torch.tensor([20.4, 25.8])
+    y, x = torch.meshgrid(torch.arange(64), torch.arange(48), indexing="ij")
+    maps = torch.exp(-((x - top[0]) ** 2 + (y - top[1]) ** 2) / 8)[None, None]
+    assert (heatmap_decoding.decode(maps, "quarter").cells - top).abs().max() <= 0.25
+    assert (heatmap_decoding.decode(maps, "dark").cells - top).abs().max() <= 0.01
+
+
+def test_merging_with_the_mirrored_maps() -> None:
+    random = torch.Generator().manual_seed(0)
+    maps = torch.rand(2, COCO.num_keypoints, 6, 5, generator=random)
+    other = maps.flip(3)[:, torch.from_numpy(FLIP)]
+    before = maps.clone(), other.clone()
+    assert torch.equal(heatmap_decoding.merge_flip(maps, other, FLIP, shift=False), maps)
+    shifted = heatmap_decoding.merge_flip(maps, other, FLIP)
+    assert torch.equal(shifted[..., 0], maps[..., 0])
+    assert torch.equal(shifted[..., 1:], (maps[..., 1:] + maps[..., :-1]) * 0.5)
+    assert torch.equal(maps, before[0]) and torch.equal(other, before[1])
+
+
+@pytest.mark.parametrize("keep_zero, cell", [(True, [3.0, 4.0]), (False, [0.0, 0.0])])
+def test_a_map_without_a_value_above_zero(keep_zero: bool, cell: list[float]) -> None:
+    maps = torch.full((1, 1, 8, 6), -1.0)
+    maps[0, 0, 4, 3] = 0
+    assert heatmap_decoding.decode(maps, "none", keep_zero).cells[0, 0].tolist() == cell
+    assert heatmap_decoding.decode(maps - 1, "quarter", keep_zero).cells[0, 0].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("refinement", ["none", "quarter", "dark"])
+def test_nobody(refinement: Any) -> None:
+    cells, scores = heatmap_decoding.decode(torch.zeros(0, 17, 64, 48), refinement)
+    assert cells.shape == (0, 17, 2) and scores.shape == (0, 17)
+    assert heatmap_decoding.cells_to_image(cells, np.zeros((0, 2)), np.zeros((0, 2)), (64, 48)).shape == (0, 17, 2)
+
+
+def test_half_precision_maps() -> None:
+    maps = torch.rand(2, 3, 16, 12, generator=torch.Generator().manual_seed(1)).bfloat16()
+    for refinement in ("none", "quarter", "dark"):
+        low, high = heatmap_decoding.decode(maps, refinement), heatmap_decoding.decode(maps.float(), refinement)
+        assert torch.equal(low.cells, high.cells) and torch.equal(low.scores, high.scores)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+from common.checkpoint import CheckpointError
+from common.pretrained import HRNETS, PUBLISHED, RESNETS, load_backbone, locate
+from common.resnet import BOTTLENECK_BLOCKS, BasicBlock, ResNet, blocks_of
+
+import pytest
+import torch
+
+PAGE = {"hand.pth": "https://example.org/zoo"}
+
+
+def test_every_published_name_ends_in_its_hash() -> None:
+    assert {*RESNETS.values(), *HRNETS.values()} <= set(PUBLISHED)
+    for name, source in PUBLISHED.items():
+        assert source.url.endswith(f"/{name}") and name.endswith(f"-{source.sha256}.pth")
+        assert source.sha256 is not None and len(source.sha256) == 8
+
+
+def test_places_of_a_file(tmp_path: Path) -> None:
+    own = tmp_path / "own.pth"
+    own.touch()
+    assert locate(str(own), PAGE, (tmp_path,)) == own
+    with pytest.raises(CheckpointError, match=r"hand.pth is not here: take it from https://example.org/zoo and put"):
+        locate("somewhere/hand.pth", PAGE, (tmp_path,))
+    for name in ("hand.pth", RESNETS[50]):
+        (tmp_path / name).touch()
+        assert locate(f"lib/models/{name}", PAGE, (tmp_path,)) == tmp_path / name
+    with pytest.raises(CheckpointError, match="lib/models/other.pth: no such checkpoint"):
+        locate("lib/models/other.pth", PAGE, (tmp_path,))
+
+
+def test_a_backbone_takes_its_own_depth_only() -> None:
+    def trunk(counts: tuple[int, ...]) -> ResNet:
+        return ResNet((BasicBlock,) * 4, counts, 8)
+
+    source, path = trunk((2, 1, 1, 1)).state_dict() | {"fc.weight": torch.zeros(2)}, Path("file.pth")
+    assert "1 unused (fc.weight)" in str(load_backbone(trunk((2, 1, 1, 1)), source, path, own=r"$."))
+    for counts in ((1, 1, 1, 1), (2, 2, 1, 1)):
+        with pytest.raises(CheckpointError, match="file.pth: weights of another network, depth or width"):
+            load_backbone(trunk(counts), source, path, own=r"$.")
+
+
+def test_depths_of_resnets() -> None:
+    for depth in RESNETS:
+        block, counts = blocks_of(depth)
+        convolutions = 3 if depth in BOTTLENECK_BLOCKS else 2
+        assert convolutions * sum(counts) + 2 == depth  # with the stem and the classifier
+        assert block.expansion == (4 if depth in BOTTLENECK_BLOCKS else 1)
