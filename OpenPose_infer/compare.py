@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One network in every format that runs here: does it find the same people, and how fast.
+
+python -m OpenPose_infer.compare --checkpoint_path=model_best.pth --data_path=/data/coco --output_dir=compare_output
+python -m OpenPose_infer.compare --checkpoint_path=model_best.pth --data_path=mini --formats=pytorch,openvino
+
+Writes compare.md, compare.json and the networks in ONNX, float32 and INT8, into --output_dir. A format that cannot run
+here stays in the table, with the reason. Times are taken in rounds, every format in turn, on otherwise idle cores.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import common.checkpoint
+import common.coco
+import common.device
+import common.mini_coco
+import common.skeleton
+from common.cli import UserError, parse, run
+from common.coco_eval import Detections
+from common.device import DeviceName
+from common.files import write_atomically
+from common.session import Array, Options, Session
+from common.skeleton import Skeleton
+from common.validation import Validation
+from Lightweight_OpenPose import export, weights
+from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS
+from Lightweight_OpenPose.evaluation import evaluate
+from Lightweight_OpenPose.inference import Estimator, InputRule
+from OpenPose_infer import calibration, quantize, sensitivity
+from OpenPose_infer.config import HEIGHT, WIDTH, text
+from OpenPose_infer.formats import ASCEND, CHECKPOINT, FLOAT, FORMATS, INT8, REFERENCE, Files, chosen, open_formats
+from OpenPose_infer.judgement import Judge
+from OpenPose_infer.matching import keypoint_distances
+
+import numpy as np
+
+PAUSE_S = 0.02  # between two formats: the threads of the one before spin a little before they sleep
+OPSET = 13
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Compares a checkpoint of Lightweight OpenPose in all formats."""
+
+    checkpoint_path: str = text("a file or a published name", "")
+    data_path: str = text("COCO folder (annotations, val2017), or `mini` for the embedded data set", "")
+    output_dir: str = text("folder for table and networks", "compare_output")
+    formats: tuple[str, ...] = text("parts of their names, comma separated; empty: all", ())
+    om_path: str = text("the network as .om, which convert_om.sh writes", "")
+    labels: str = text("empty: data_path/annotations/person_keypoints_val2017.json", "")
+    images_folder: str = text("empty: data_path/val2017", "")
+    val_images: int = text("measure AP on so many images, chosen as `make_val_subset.py` does; 0: all", 0)
+    height: int = text("of the network's input, pixels", HEIGHT)
+    width: int = text("of the network's input, pixels", WIDTH)
+    skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
+    device: DeviceName = text("where PyTorch and ONNX Runtime compute; OpenVINO and INT8: on the CPU", "auto")
+    device_id: int = text("which of these devices", 0)
+    threads: int = text("of a CPU; 0: as many as PyTorch uses", 0)
+    rounds: int = text("timed calls of each format", 20)
+    batch_size: int = text("images at once where throughput is measured", 1)
+    map_images: int = text("compare the maps of so many images", 8)
+    calibration_path: str = text("for INT8, see quantize.py", "")
+    calibration_images: int = text("for INT8, see quantize.py", 32)
+    max_ap_drop: float = text("for INT8, see quantize.py", 0.01)
+    min_int8_share: float = text("for INT8, see quantize.py", 0.5)
+
+    def check(self) -> None:
+        """Raises UserError where values cannot be meant."""
+        for condition, message in (
+            (self.checkpoint_path, "--checkpoint_path is needed: a file, or one of " + ", ".join(PUBLISHED)),
+            (self.data_path or (self.labels and self.images_folder),
+             "--data_path is needed to measure AP: a COCO folder, or `mini`"),
+            (min(self.rounds, self.batch_size, self.map_images) > 0,
+             "--rounds, --batch_size and --map_images: at least 1"),
+            (min(self.height, self.width) > 0, "--height and --width: positive numbers"),
+        ):  # fmt: skip
+            if not condition:
+                raise UserError(message)
+
+
+def main() -> None:
+    """Reads the flags, compares, leaves the table on the screen and in files."""
+    config = parse(Config, {}, aliases={"val_labels": "labels", "val_images_folder": "images_folder"})
+    config.check()
+    rows = compare(config)
+    folder = Path(config.output_dir)
+    content = {"settings": dataclasses.asdict(config), "formats": rows}
+    write_atomically(folder / "compare.json", (json.dumps(content, indent=2) + "\n").encode())
+    write_atomically(folder / "compare.md", (as_markdown(rows, config) + "\n").encode())
+    quantize.say(as_markdown(rows, config))
+
+
+def compare(config: Config) -> list[Row]:
+    """A row for each format; `absent` in it is the reason where it cannot run. Raises UserError."""
+    names = chosen(config.formats)
+    skeleton = common.skeleton.load(config.skeleton)
+    data_path = common.mini_coco.resolve(config.data_path) if config.data_path else None
+    validation = quantize.annotated_images(config, data_path, skeleton)
+    rule = InputRule(fixed_size=(config.height, config.width))
+    arrays = _inputs(validation, rule, config.map_images)
+    options = Options(config.device, config.device_id, threads=config.threads)
+    files = _files(config, names, skeleton, validation, data_path)
+    sessions, absent = open_formats(names, files, options, skeleton, lambda session: _try(session, arrays[0]))
+    measured = _accuracy(sessions, validation, rule, skeleton, arrays)
+    timed = _times(sessions, arrays[0], config)
+    rows = []
+    for name in names:
+        if name in absent:
+            rows.append({"format": name, "absent": absent[name]})
+        else:
+            runtime = sessions[name].runtime
+            if FORMATS[name].file == INT8:  # float32 is what is left of the arithmetic
+                runtime = runtime.replace("float32", "int8")
+            size: Row = {"mb": Path(sessions[name].source).stat().st_size / 1e6}
+            rows.append({"format": name, "runtime": runtime, **measured[name], **timed[name], **size})
+    return rows
+
+
+def _inputs(validation: Validation, rule: InputRule, count: int) -> list[Array]:
+    """(1, 3, H, W) float32 of the first images."""
+    paths = [validation.folder / validation.index.file_name(row) for row in validation.rows[:count].tolist()]
+    return [array[None] for array in calibration.inputs(paths, rule)]
+
+
+def _files(
+    config: Config, names: Sequence[str], skeleton: Skeleton, validation: Validation, data_path: Path | None
+) -> Files:
+    """The network as each kind of file: exported here, quantised here."""
+    checkpoint = common.checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
+    target = Path(config.output_dir) / "network.onnx"
+    paths, missing = {CHECKPOINT: checkpoint}, {ASCEND: "not here: give --om_path, which convert_om.sh writes"}
+    if config.om_path:
+        paths[ASCEND] = Path(config.om_path)
+    kinds = {FORMATS[name].file for name in names}
+    images = calibration.choose(config.calibration_path, data_path, config.calibration_images) if INT8 in kinds else []
+    network = weights.load_network(checkpoint, skeleton)
+    try:
+        if kinds & {FLOAT, INT8}:
+            export.export_onnx(network, target, OPSET, (0, config.height, config.width))
+            paths[FLOAT] = target
+        if INT8 in kinds:
+            paths[INT8] = _quantise(config, target, skeleton, validation, images)
+    except quantize.RefusedError as refused:
+        missing[INT8] = f"refused: {refused}"
+    except UserError as error:  # onnx or onnxruntime is not installed, or the export differs
+        missing.update(dict.fromkeys({FLOAT, INT8} - set(paths), f"not here: {error}"))
+    return Files(paths, missing)
+
+
+def _quantise(config: Config, source: Path, skeleton: Skeleton, validation: Validation, images: list[Path]) -> Path:
+    """Writes the INT8 network. Raises RefusedError: then the one of an earlier run, of other weights, is gone too."""
+    target = source.with_name("network_int8.onnx")
+    for old in (target, quantize.report_path(target)):
+        old.unlink(missing_ok=True)
+    settings = quantize.Config(
+        model=str(source), output_name=str(target), calibration_images=config.calibration_images,
+        max_ap_drop=config.max_ap_drop, min_int8_share=config.min_int8_share, threads=config.threads,
+    )  # fmt: skip
+    rule = InputRule(fixed_size=(config.height, config.width))
+    judge = Judge(validation, skeleton, rule, source, config.max_ap_drop, config.threads)
+    quantize.quantise(settings, judge, images, quantize.say)
+    return target
+
+
+def _try(session: Session, array: Array) -> None:
+    """Raises where a runtime opens a network that it cannot compute."""
+    session(np.repeat(array, session.fixed_batch or 1, 0))
+
+
+def _accuracy(
+    sessions: Mapping[str, Session], validation: Validation, rule: InputRule, skeleton: Skeleton, arrays: list[Array]
+) -> dict[str, Row]:
+    """AP, and what differs from the reference: maps as parts of their largest value, keypoints in original pixels."""
+    wanted: list[sensitivity.Maps] = []
+    people: Detections | None = None
+    rows = {}
+    for name, session in sessions.items():  # the reference comes first
+        forward = _single(session)
+        result = evaluate(Estimator(session, skeleton), validation, rule, session.fixed_batch or 1)
+        wanted = wanted or [forward(array) for array in arrays]
+        people = result.detections if people is None else people
+        damage = sensitivity.compare(arrays, wanted, forward)
+        distances = keypoint_distances(people, result.detections)
+        rows[name] = {
+            "ap": result.metrics["AP"], "people": len(result.detections), "matched_people": distances.people,
+            "map_difference": float(max(damage.heatmaps_largest, damage.fields_largest)),
+            "keypoint_mean_px": distances.mean, "keypoint_median_px": distances.median,
+        }  # fmt: skip
+        quantize.say(f"{name}: AP {result.metrics['AP']:.4f}")
+    return rows
+
+
+def _single(session: Session) -> sensitivity.Forward:
+    batch = session.fixed_batch or 1
+
+    def forward(array: Array) -> sensitivity.Maps:
+        heatmaps, fields = (maps[:1] for maps in session(np.repeat(array, batch, 0))[-2:])
+        return heatmaps, fields
+
+    return forward
+
+
+def _times(sessions: Mapping[str, Session], array: Array, config: Config) -> dict[str, Row]:
+    """Milliseconds of one image alone, images a second in batches: medians over rounds through all formats."""
+    batches = {name: session.fixed_batch or config.batch_size for name, session in sessions.items()}
+    alone: dict[str, list[float]] = {name: [] for name in sessions}
+    together: dict[str, list[float]] = {name: [] for name in sessions}
+    for number in range(config.rounds + 1):
+        for name, session in sessions.items():
+            for times, batch in ((alone, session.fixed_batch or 1), (together, batches[name])):
+                spent = _call_seconds(session, np.repeat(array, batch, 0))
+                times[name] += [spent] if number else []  # the first round warms up
+            time.sleep(PAUSE_S)
+    return {
+        name: {
+            "latency_ms": 1000 * float(np.median(alone[name])),
+            "speed_up": float(np.median(np.array(alone[REFERENCE]) / np.array(alone[name]))),  # paired
+            "images_a_second": batches[name] / float(np.median(together[name])),
+            "batch_size": batches[name],
+        }
+        for name in sessions
+    }
+
+
+def _call_seconds(session: Session, array: Array) -> float:
+    began = time.perf_counter()
+    session(array)  # its result is on the host: nothing is left running
+    return time.perf_counter() - began
+
+
+def as_markdown(rows: Sequence[Row], config: Config) -> str:
+    """The table, and how it was measured."""
+    where = common.device.describe(common.device.resolve(config.device, config.device_id))
+    lines = [
+        f"# {config.checkpoint_path} in every format", "",
+        f"Input {config.height} x {config.width}; {where}; median of {config.rounds} rounds, formats in turn. "
+        f"Differences are against {REFERENCE}: of maps as a part of the largest value, of keypoints in pixels of the "
+        "image. Throughput in batches as given.", "",
+        "| format | AP | largest map difference | keypoints, mean px | median px | matched people | latency, ms "
+        "| speed-up | images/s (batch) | MB | runtime |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    return "\n".join(lines + [_line(row) for row in rows])
+
+
+def _line(row: Row) -> str:
+    if "absent" in row:
+        return f"| {row['format']} | {row['absent'].replace('|', '/')} |" + " |" * 9
+    mean, median = (
+        "-" if row[name] is None else f"{row[name]:.2f}" for name in ("keypoint_mean_px", "keypoint_median_px")
+    )
+    return (
+        f"| {row['format']} | {row['ap']:.4f} | {row['map_difference']:.1e} | {mean} | {median} "
+        f"| {row['matched_people']} of {row['people']} | {row['latency_ms']:.1f} | {row['speed_up']:.2f}x "
+        f"| {row['images_a_second']:.1f} ({row['batch_size']}) | {row['mb']:.1f} | {row['runtime']} |"
+    )
+
+
+if __name__ == "__main__":
+    run(main)
