@@ -109,6 +109,11 @@ def describe(device: torch.device) -> str:
     return str(torch.get_device_module(device.type).get_device_name(device))
 
 
+def exact_type(device: torch.device) -> torch.dtype:
+    """The floating type for coordinates: float64, where the device has it."""
+    return torch.float32 if device.type == "npu" else torch.float64
+
+
 def memory_format(device: torch.device) -> torch.memory_format:
     """channels_last where convolutions are faster with it; NPUs have a private format instead."""
     return torch.contiguous_format if device.type == "npu" else torch.channels_last

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The high-resolution network (Sun et al. 2019, arXiv:1902.09212, section 3): parallel branches that exchange.
 
-State-dict keys are those of the original project, so its ImageNet and COCO files load. Widths are arguments.
+State-dict keys are those of the original project, so its ImageNet and COCO files load. Widths are arguments. The last
+branch has stride 32: the sides of the input must be multiples of it.
 """
 
 from collections.abc import Sequence
@@ -11,9 +12,6 @@ from common.cli import UserError
 from common.resnet import BasicBlock, Bottleneck, convolution, residual_layer
 
 from torch import Tensor, nn
-
-STRIDE = 4  # input pixels a cell of the first branch
-SIDE_MULTIPLE = 32  # the last branch has stride 32: sides of the input that are no multiple of it cannot be fused
 
 
 @dataclass(frozen=True)

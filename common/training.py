@@ -40,6 +40,7 @@ class Plan:
     save_every: int = 0  # steps, beside the end of each epoch; 0: at the end of epochs only
     keep_every: int = 0  # epochs between checkpoints that stay; 0: none stays
     warm_up_steps: int = 2  # left out of the throughput
+    watched: tuple[str, ...] = ()  # entries among the losses that are logged and not minimised: an accuracy
 
 
 @dataclass
@@ -193,7 +194,8 @@ def _step(
         with common.distributed.without_reduction(network, part < plan.parts - 1):
             with common.device.autocast(device, dtype):
                 losses = forward_losses(network, batch)
-            total = torch.stack(list(losses.values())).sum() / plan.parts
+            minimised = [loss for name, loss in losses.items() if name not in plan.watched]
+            total = torch.stack(minimised).sum() / plan.parts
             trainee.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         for name, loss in losses.items():
             means[name] = means.get(name, 0) + loss.detach() / plan.parts

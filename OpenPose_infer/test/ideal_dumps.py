@@ -31,8 +31,9 @@ class Ideal:
         return [f"--labels={self.labels}", f"--pad_txt_path={self.pad_file}", *more]
 
 
-def write(coco: Path, target: Path, binary: bool) -> Ideal:
-    """Of the validation images of a COCO folder, in the order of their names."""
+def write(coco: Path, target: Path, binary: bool, noise: float = 0.0) -> Ideal:
+    """Of the validation images of a COCO folder, by name; `noise`: its standard deviation on the maps."""
+    random = np.random.default_rng(0)
     labels = common.coco.annotation_file(coco, "val")
     index, rules = common.coco.load(labels), DecodeRules()
     ideal = Ideal(labels, target / "pad.txt", target / "dumps", no_detections(OPENPOSE.num_keypoints))
@@ -42,7 +43,8 @@ def write(coco: Path, target: Path, binary: bool) -> Ideal:
         people = index.people(row)
         labelled = (index.num_keypoints[people] > 0) & ~index.is_crowd[people]
         place = RULE.frame(tuple(index.image_sizes[row].tolist()))
-        maps = encoded(index.keypoints[people][labelled], place, OPENPOSE)
+        exact = encoded(index.keypoints[people][labelled], place, OPENPOSE)
+        maps = [part + noise * random.standard_normal(part.shape, np.float32) for part in exact]
         dumps.write(ideal.folder, Path(index.file_name(row)).stem, [STAGE_ONE, STAGE_ONE, *maps], binary)
         keypoints, scores = to_coco(decode(*maps, place.geometry, OPENPOSE, rules), OPENPOSE, rules)
         found.append(Detections(np.full(len(scores), index.image_ids[row]), keypoints, scores))

@@ -4,6 +4,7 @@
 import importlib.util
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,8 +27,13 @@ def rule(shared: Path) -> ModuleType:
     return module
 
 
+@cache
+def every_key(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
 def keys(shared: Path, name: str) -> list[list[Any]]:
-    return json.loads((folder(shared) / "keys.json").read_text())[name]["keys"]
+    return every_key(folder(shared) / "keys.json")[name]["keys"]
 
 
 def keys_of(model: nn.Module) -> list[list[Any]]:

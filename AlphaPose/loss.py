@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What AlphaPose trains on: squared error of heatmaps, or coordinates as an integral over them (spec A2.2, A2.3)."""
+
+from collections.abc import Callable
+from typing import Any
+
+from common.cli import UserError
+from common.heatmap_loss import mean_squared_error, peak_accuracy
+
+import torch
+from torch import Tensor
+
+AMPLITUDE = 2.0  # of the gradient that the integral passes to each cell
+NORMS = ("sigmoid", "softmax")  # LOSS.NORM_TYPE
+
+heatmap_loss: Callable[[Tensor, Tensor, Tensor], Tensor] = mean_squared_error
+
+
+def accuracy(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """The share of peaks within half a tenth of the map's width and height of the target's, a scalar 0 to 1.
+
+    `predicted`, `target`: (B, K, h, w); `weight`: (B, K). x is measured by the width, y by the height.
+    """
+    shown = weight[..., None, None]
+    height, width = target.shape[2:]
+    return peak_accuracy(predicted.float() * shown, target * shown, (width, height))
+
+
+class SymmetricIntegral(torch.autograd.Function):
+    """sum(p * x), with a gradient of equal size for every cell (Fang et al. 2022, arXiv:2211.03375, section 3.2).
+
+    The true gradient grows with a cell's number, so that it depends on where in the picture a person stands. Here each
+    cell gets AMPLITUDE, up where it lies on the side towards which the integral should move and down on the other.
+    """
+
+    @staticmethod
+    def forward(context: Any, shares: Tensor) -> Tensor:
+        """`shares`: (B, K, n), summing to 1 -> (B, K) in cells."""
+        cells = torch.arange(shares.shape[-1], device=shares.device, dtype=shares.dtype)
+        mean = (shares * cells).sum(dim=-1)
+        context.save_for_backward(cells, mean)
+        return mean
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        """(B, K) -> (B, K, n)."""
+        cells, mean = context.saved_tensors
+        side = torch.where(cells < mean[..., None], -AMPLITUDE, AMPLITUDE)
+        return gradients[0][..., None] * side
+
+
+def shares_of(maps: Tensor, norm: str) -> Tensor:
+    """(B, K, h, w) maps -> (B, K, h, w) float32 that sum to 1 over each map. Raises UserError for an unknown norm."""
+    if norm not in NORMS:
+        raise UserError(f"LOSS.NORM_TYPE {norm}: take one of {', '.join(NORMS)}")
+    flat = maps.float().flatten(2)
+    if norm == "softmax":
+        return flat.softmax(dim=2).view(maps.shape)
+    positive = flat.sigmoid()
+    return (positive / positive.sum(dim=2, keepdim=True)).view(maps.shape)
+
+
+def integral_coordinates(maps: Tensor, norm: str) -> Tensor:
+    """(B, K, h, w) maps -> (B, K, 2) float32: x and y as a part of the map's sides, from -0.5 to 0.5."""
+    shares = shares_of(maps, norm)
+    height, width = maps.shape[2:]
+    x = SymmetricIntegral.apply(shares.sum(dim=2)) / width
+    y = SymmetricIntegral.apply(shares.sum(dim=3)) / height
+    return torch.stack([x, y], dim=2) - 0.5
+
+
+def regression_loss(maps: Tensor, target: Tensor, weight: Tensor, norm: str) -> Tensor:
+    """L1JointRegression: sum(|coordinates - target| * weight) / B, a scalar.
+
+    `maps`: (B, K, h, w); `target`: (B, K, 2) x and y as a part of the input's sides, minus 0.5; `weight`: (B, K, 2).
+    """
+    return ((integral_coordinates(maps, norm) - target).abs() * weight).sum() / len(maps)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which weights a run of AlphaPose begins with, and networks from checkpoints."""
+
+from pathlib import Path
+
+import common.checkpoint
+import common.pretrained
+from AlphaPose.model import PoseHighResolutionNet, backbone, initialise
+from common.checkpoint import CheckpointError
+from common.cli import UserError
+from common.fusion import fuse_batch_norm
+from common.pretrained import HRNETS, RANDOM, RESNETS
+
+import torch
+from torch import nn
+
+WEIGHT_FOLDERS = (Path(__file__).parent / "weights", Path(__file__).parent)
+RANDOM_START = "random start: no pre-trained weights"
+_ZOO = "https://github.com/MVIG-SJTU/AlphaPose/blob/master/docs/MODEL_ZOO.md"
+# Google Drive and Baidu: no program can fetch them
+BY_HAND = dict.fromkeys(
+    (
+        "fast_res50_256x192.pth", "fast_dcn_res50_256x192.pth", "fast_421_res50-shuffle_256x192.pth",
+        "fast_421_res152_256x192.pth", "simple_res50_256x192.pth", "hrnet_w32_256x192.pth",
+    ),
+    _ZOO,
+)  # fmt: skip
+# what the ResNet of FastPose has beside an ordinary one, and what it has in another form
+_OWN = r"\.se\.|\.conv2_offset\.|\.conv2\.1\.|^final_layer\."
+_FOLDED = r"^layer[234]\.0\.conv2\.weight$"
+EXAMPLE_SIDE = 64  # pixels of the picture that shows how layers follow one another
+
+
+def locate(name: str) -> Path:
+    """A checkpoint by path, or a published one by name. Raises CheckpointError."""
+    return common.pretrained.locate(name, BY_HAND, WEIGHT_FOLDERS)
+
+
+def imagenet_name(kind: str, num_layers: int, width: int) -> str:
+    """The published ImageNet file of a network's backbone, by MODEL.TYPE. Raises UserError where there is none."""
+    name = HRNETS.get(width) if kind == PoseHighResolutionNet.__name__ else RESNETS.get(num_layers)
+    if name is None:
+        raise UserError(f"{kind}: no ImageNet weights of this size are published; begin with '{RANDOM}'")
+    return name
+
+
+def load_start(model: nn.Module, imagenet: str, pretrained: str = "", try_load: str = "") -> str:
+    """Initialises the network and loads what it begins with; returns the report of it.
+
+    `imagenet`: file or name for the backbone, or RANDOM. `pretrained` (MODEL.PRETRAINED): a checkpoint of the whole
+    network in its place. `try_load` (MODEL.TRY_LOAD): a checkpoint whose tensors are taken over the ImageNet weights
+    where name and size fit. Raises CheckpointError for a file that is missing or of another network.
+    """
+    initialise(model)
+    if pretrained:
+        source = locate(pretrained)
+        match = common.checkpoint.load_matching(model, common.checkpoint.read(source), source, complete=True)
+        return f"=> using pre-trained model {source}: {match}"
+    report = _load_imagenet(model, imagenet)
+    if not try_load:
+        return report
+    source = locate(try_load)
+    match = common.checkpoint.load_matching(model, common.checkpoint.read(source), source)
+    return f"{report}; then what fits of {source}: {match}"
+
+
+def _load_imagenet(model: nn.Module, name: str) -> str:
+    if name == RANDOM:
+        return RANDOM_START
+    try:
+        source = locate(name)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; '{RANDOM}' in its place begins at random") from error
+    content = common.checkpoint.read(source)
+    match = common.pretrained.load_backbone(backbone(model), content, source, _OWN, _FOLDED)
+    return f"=> using ImageNet weights {source}: {match}"
+
+
+def load_network(model: nn.Module, source: Path) -> nn.Module:
+    """`model` with all weights of a checkpoint, in evaluation mode. Raises CheckpointError for another network's."""
+    common.checkpoint.load_matching(model, common.checkpoint.read(source), source, complete=True)
+    return model.eval()
+
+
+def fused(model: nn.Module) -> nn.Module:
+    """A copy for inference, its batch normalisation folded into the convolutions (same outputs to 1e-5 relative)."""
+    weight = next(model.parameters())
+    example = torch.linspace(-1, 1, 3 * EXAMPLE_SIDE**2).view(1, 3, EXAMPLE_SIDE, EXAMPLE_SIDE)
+    return fuse_batch_norm(model, example.to(weight))

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The networks of MIPNet (Khirodkar et al. 2021, arXiv:2101.11223): HRNet and ResNet, plain or gated (spec A1.2).
+
+A gate weighs the channels of a feature map by squeeze and excitation, and in the multi-instance modulation block
+(paper, section 3.2) by lambda too, which says which of the people in the box is meant: 1 the one whose box it is, 0
+the other. What comes before the first lambda gate does not depend on lambda: `trunk` computes it once for all.
+State-dict keys are the original's; `test/test_model.py` holds them.
+Input: (B, 3, H, W) float; output: heatmaps (B, num_joints, H / 4, W / 4), without activation.
+"""
+
+from collections.abc import Sequence
+
+from common.cli import UserError
+from common.hrnet import HRNet, Stage, standard_stages
+from common.resnet import ResNet, blocks_of, deconvolutions
+
+import torch
+from torch import Tensor, nn
+
+STRIDE = 4  # input pixels a map cell
+STEM = 64  # channels behind the stem
+HRNET_FIRST_BLOCKS = 4
+REDUCTION = 4  # of the channels inside a gate
+LAMBDA_LENGTH = 2  # a lambda vector is (lambda, 1 - lambda)
+POSITIONS = (1, 2, 3, 4)  # MODEL.SE_MODULES: in front of stages 2, 3, 4 and behind 4 (HRNet), of layers 1 to 4 (ResNet)
+NO_GATES = (False, False, False, False)
+PUBLISHED_GATES = (False, False, True, True)
+DECONV_FILTERS, DECONV_KERNELS = (256, 256, 256), (4, 4, 4)
+
+PLAIN, SE, LAMBDA, TWO_HEADS = "", "_se", "_se_lambda", "_multi_task_lambda"
+
+
+def lambda_vectors(values: Tensor) -> Tensor:
+    """(N,) lambdas of 0 to 1 -> (N, 2) float32: lambda and 1 - lambda, as the networks take them."""
+    values = values.float()
+    return torch.stack([values, 1 - values], dim=1)
+
+
+def check_lambdas(lambdas: Tensor | None, rows: int) -> Tensor:
+    """Raises UserError where lambda is missing, or is not one vector of two a row; an exporter's trace has no sizes."""
+    if lambdas is not None and (torch.jit.is_tracing() or lambdas.shape == (rows, LAMBDA_LENGTH)):
+        return lambdas
+    found = "none" if lambdas is None else list(lambdas.shape)
+    raise UserError(f"lambda: {found} given, [{rows}, {LAMBDA_LENGTH}] wanted: (lambda, 1 - lambda) of each image")
+
+
+class Gate(nn.Module):
+    """Weighs channels: by the picture (SE), and by lambda (MIMB)."""
+
+    def __init__(self, channels: int, with_lambda: bool) -> None:
+        super().__init__()
+        hidden = channels // REDUCTION
+        self.fc = nn.Sequential(
+            nn.Linear(channels, hidden, bias=False),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, channels, bias=False),
+            nn.Sigmoid(),
+        )
+        self.fc_lambda = lambda_layers(channels, hidden) if with_lambda else None
+
+    def forward(self, features: Tensor, lambdas: Tensor | None) -> Tensor:
+        """(B, channels, h, w), (B, 2) or None -> (B, channels, h, w)."""
+        weights = self.fc(features.mean(dim=(2, 3)))
+        if self.fc_lambda is not None:
+            weights = weights * self.fc_lambda(lambdas)
+        return features * weights[:, :, None, None]
+
+
+def lambda_layers(channels: int, hidden: int) -> nn.Sequential:
+    """lambda vector -> a weight for each channel."""
+    return nn.Sequential(
+        nn.Linear(LAMBDA_LENGTH, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, channels),
+        nn.Sigmoid(),
+    )
+
+
+class Gates(nn.Module):
+    """One gate a branch."""
+
+    def __init__(self, channels: Sequence[int], with_lambda: bool) -> None:
+        super().__init__()
+        self.se_layers = nn.ModuleList(Gate(width, with_lambda) for width in channels)
+
+    def forward(self, branches: list[Tensor], lambdas: Tensor | None) -> list[Tensor]:
+        """Branch i: (B, channels[i], ...), in and out."""
+        return [gate(branch, lambdas) for gate, branch in zip(self.se_layers, branches, strict=True)]
+
+
+class GatedNetwork(nn.Module):
+    """What both families share: parts in turn with gates between, cut in two where lambda first matters.
+
+    A family gives `begin`, `part`, `finish` and `GATE_NAME`, and calls `add_gates` last: there its keys belong.
+    """
+
+    GATE_NAME: str
+    variant: str
+    uses_lambda: bool
+    cut: int  # the first position whose gate takes lambda; behind the last where none does
+
+    def add_gates(self, variant: str, se_modules: Sequence[bool], channels: Sequence[Sequence[int]]) -> None:
+        """Registers a gate at each chosen position; `channels`: those of the branches at every position."""
+        if len(se_modules) != len(POSITIONS):
+            raise UserError(f"MODEL.SE_MODULES {list(se_modules)}: give true or false for each of {len(POSITIONS)}")
+        chosen = [p for p in POSITIONS if se_modules[p - 1]] if variant in (SE, LAMBDA) else []
+        for position in chosen:
+            gates = Gates(channels[position - 1], with_lambda=variant == LAMBDA)
+            setattr(self, self.GATE_NAME.format(position), gates)
+        self.variant, self.uses_lambda = variant, variant in (LAMBDA, TWO_HEADS)
+        self.cut = min(chosen, default=POSITIONS[-1] + 1) if variant == LAMBDA else POSITIONS[-1] + 1
+
+    def _walk(self, features: list[Tensor], positions: range, lambdas: Tensor | None) -> list[Tensor]:
+        for position in positions:
+            gates = getattr(self, self.GATE_NAME.format(position), None)
+            features = features if gates is None else gates(features, lambdas)
+            features = self.part(position, features)
+        return features
+
+    def begin(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> the branches at position 1."""
+        raise NotImplementedError
+
+    def part(self, position: int, features: list[Tensor]) -> list[Tensor]:
+        """What stands behind the gate of a position."""
+        raise NotImplementedError
+
+    def finish(self, features: list[Tensor], lambdas: Tensor | None) -> Tensor:
+        """Branches behind the last position -> heatmaps."""
+        raise NotImplementedError
+
+    def trunk(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> branches (B, ...): all that does not depend on lambda."""
+        return self._walk(self.begin(images), range(POSITIONS[0], self.cut), None)
+
+    def head(self, features: list[Tensor], lambdas: Tensor | None = None) -> Tensor:
+        """What `trunk` returned and (B, 2) lambda vectors -> heatmaps. Raises UserError for other lambdas."""
+        if self.uses_lambda:
+            lambdas = check_lambdas(lambdas, features[0].shape[0])
+        elif lambdas is not None:
+            raise UserError(f"lambda: {type(self).__name__}{self.variant} takes none")
+        return self.finish(self._walk(features, range(self.cut, POSITIONS[-1] + 1), lambdas), lambdas)
+
+    def forward(self, images: Tensor, lambdas: Tensor | None = None) -> Tensor:
+        """Heatmaps (N, num_joints, H / 4, W / 4) of images (B, 3, H, W) and lambda vectors (N, 2), N a multiple of B.
+
+        Row b + B * i is for image b. Where N is more than B the trunk runs once and the head on all rows, which
+        equals the whole network on the repeated images to the last bit, but for the running variances of the trunk,
+        which divide by n - 1 for another n (spec D1). Training takes N = 2B, lambda and 1 - lambda, so that the batch
+        normalisation over lambda vectors sees both (spec A1.2).
+        """
+        features = self.trunk(images)
+        return self.head(features if lambdas is None else repeated(features, lambdas), lambdas)
+
+
+def repeated(features: list[Tensor], lambdas: Tensor) -> list[Tensor]:
+    """Branches (B, ...) -> (N, ...) for N lambda vectors: the batch again and again. A trace has N = B."""
+    times = 1 if torch.jit.is_tracing() else lambdas.shape[0] // features[0].shape[0]
+    return [torch.cat([branch] * times) for branch in features] if times > 1 else features
+
+
+class PoseHRNet(GatedNetwork, HRNet):
+    """HRNet with gates between its stages. `variant`: PLAIN, SE, LAMBDA or TWO_HEADS, `final_kernel`: 1 or 3."""
+
+    GATE_NAME = "stage{}_se"
+
+    def __init__(
+        self, num_joints: int, stages: Sequence[Stage], variant: str = PLAIN, se_modules: Sequence[bool] = NO_GATES,
+        final_kernel: int = 1, stem: int = STEM,
+    ) -> None:  # fmt: skip
+        HRNet.__init__(self, stem, HRNET_FIRST_BLOCKS, stages)
+        width = stages[-1].channels[0]
+        self.final_layer = final_convolution(width, num_joints, final_kernel)
+        if variant == TWO_HEADS:
+            self.final_layer_other = final_convolution(width, num_joints, final_kernel)
+        self.add_gates(variant, se_modules, [*(stage.channels for stage in stages), (width,)])
+
+    def begin(self, images: Tensor) -> list[Tensor]:
+        """See GatedNetwork."""
+        return HRNet.begin(self, images)
+
+    def part(self, position: int, features: list[Tensor]) -> list[Tensor]:
+        """See GatedNetwork: stages 2 to 4, then nothing."""
+        return features if position == POSITIONS[-1] else self.stage(position + 1, features)
+
+    def finish(self, features: list[Tensor], lambdas: Tensor | None) -> Tensor:
+        """See GatedNetwork. Two heads are mixed by lambda: `final_layer` for 1, `final_layer_other` for 0."""
+        maps = self.final_layer(features[0])
+        if self.variant != TWO_HEADS or lambdas is None:
+            return maps
+        share = lambdas[:, 0, None, None, None]
+        return maps * share + self.final_layer_other(features[0]) * (1 - share)
+
+
+class PoseResNet(GatedNetwork, ResNet):
+    """SimpleBaseline (Xiao et al. 2018, arXiv:1804.06208) with gates in front of its layers."""
+
+    GATE_NAME = "layer{}_se"
+
+    def __init__(
+        self, num_joints: int, num_layers: int = 50, variant: str = PLAIN, se_modules: Sequence[bool] = NO_GATES,
+        final_kernel: int = 1, filters: Sequence[int] = DECONV_FILTERS, kernels: Sequence[int] = DECONV_KERNELS,
+        stem: int = STEM,
+    ) -> None:  # fmt: skip
+        if variant == TWO_HEADS:
+            raise UserError("MODEL.NAME pose_resnet_multi_task_lambda: two heads exist on pose_hrnet only")
+        block, counts = blocks_of(num_layers)
+        ResNet.__init__(self, (block,) * len(counts), counts, stem)
+        self.deconv_layers = deconvolutions(self.inputs[-1], filters, kernels)
+        self.final_layer = final_convolution(filters[-1], num_joints, final_kernel)
+        self.add_gates(variant, se_modules, [(width,) for width in self.inputs])
+
+    def begin(self, images: Tensor) -> list[Tensor]:
+        """See GatedNetwork."""
+        return [self.stem(images)]
+
+    def part(self, position: int, features: list[Tensor]) -> list[Tensor]:
+        """See GatedNetwork: layers 1 to 4."""
+        return [self.layer(position, features[0])]
+
+    def finish(self, features: list[Tensor], lambdas: Tensor | None) -> Tensor:
+        """See GatedNetwork."""
+        return self.final_layer(self.deconv_layers(features[0]))
+
+
+def final_convolution(channels: int, num_joints: int, kernel: int) -> nn.Conv2d:
+    """The convolution that makes the heatmaps. Raises UserError for a kernel that would change their size."""
+    if kernel % 2 == 0:
+        raise UserError(f"FINAL_CONV_KERNEL {kernel}: must be odd")
+    return nn.Conv2d(channels, num_joints, kernel, padding=kernel // 2)
+
+
+VARIANTS = {f"pose_hrnet{variant}": variant for variant in (PLAIN, SE, LAMBDA, TWO_HEADS)} | {
+    f"pose_resnet{variant}": variant for variant in (PLAIN, SE, LAMBDA)
+}
+
+
+def build(
+    name: str, num_joints: int, *, stages: Sequence[Stage] | None = None, num_layers: int = 50,
+    se_modules: Sequence[bool] = NO_GATES, final_kernel: int = 1, filters: Sequence[int] = DECONV_FILTERS,
+    kernels: Sequence[int] = DECONV_KERNELS, stem: int = STEM,
+) -> PoseHRNet | PoseResNet:  # fmt: skip
+    """The network that MODEL.NAME names (see VARIANTS). Raises UserError for an unknown name or impossible values.
+
+    `stages`: HRNet's, from EXTRA.STAGE2 to STAGE4; W32 when not given. `num_layers`, `filters`, `kernels`: ResNet's,
+    from EXTRA. `se_modules`: MODEL.SE_MODULES, four. `stem`: width of the stem, for networks smaller than published.
+    """
+    if name not in VARIANTS:
+        raise UserError(f"MODEL.NAME {name}: take one of {', '.join(VARIANTS)}")
+    variant = VARIANTS[name]
+    if name.startswith("pose_hrnet"):
+        return PoseHRNet(num_joints, stages or standard_stages(32), variant, se_modules, final_kernel, stem)
+    return PoseResNet(num_joints, num_layers, variant, se_modules, final_kernel, filters, kernels, stem)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+from common.checkpoint import CheckpointError
+from common.hrnet import Stage
+from common.pretrained import RANDOM
+from MIPNet import weights
+from MIPNet.model import LAMBDA, PUBLISHED_GATES, GatedNetwork, build
+
+import pytest
+import torch
+from torch import nn
+
+
+def network(variant: str = "", family: str = "hrnet", width: int = 8, joints: int = 5) -> GatedNetwork:
+    stages = [Stage(1, 1, tuple(width << branch for branch in range(count))) for count in (2, 3, 4)]
+    return build(f"pose_{family}{variant}", joints, stages=stages, num_layers=18, se_modules=PUBLISHED_GATES, stem=16)
+
+
+def saved(model: nn.Module, path: Path, wrapped: bool = True) -> Path:
+    tensors = {("module." if wrapped else "") + name: tensor for name, tensor in model.state_dict().items()}
+    torch.save({"state_dict": tensors, "epoch": 3} if wrapped else tensors, path)
+    return path
+
+
+def imagenet(tmp_path: Path, **options: object) -> Path:
+    """A file as HRNet's authors publish: the trunk, all sums of the last module, a classifier."""
+    tensors = network(**options).state_dict()
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("final_layer")}
+    for name in ("stage4.0.fuse_layers.1.0.0.0.weight", "classifier.weight", "incre_modules.0.0.conv1.weight"):
+        tensors[name] = torch.zeros(3)
+    torch.save(tensors, tmp_path / "imagenet.pth")
+    return tmp_path / "imagenet.pth"
+
+
+@pytest.mark.parametrize("variant", ["", LAMBDA])
+def test_imagenet_weights_go_into_the_trunk(tmp_path: Path, variant: str) -> None:
+    torch.manual_seed(1)
+    source, model = imagenet(tmp_path), network(variant)
+    report = weights.load_start(model, str(source))
+    assert str(source) in report
+    wanted = torch.load(source)["stage3.0.branches.2.0.conv1.weight"]
+    assert torch.equal(model.state_dict()["stage3.0.branches.2.0.conv1.weight"], wanted)
+    assert model.final_layer.weight.std() < 2 * weights.SMALL
+
+
+def test_only_the_chosen_layers_are_taken(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    source, model = imagenet(tmp_path), network()
+    weights.load_start(model, str(source), layers=("conv1", "bn1"))
+    assert torch.equal(model.conv1.weight, torch.load(source)["conv1.weight"])
+    assert model.conv2.weight.std() < 2 * weights.SMALL
+
+
+def test_imagenet_weights_of_another_width_are_refused(tmp_path: Path) -> None:
+    source = imagenet(tmp_path, width=16)
+    with pytest.raises(CheckpointError, match="imagenet.pth: weights of another network, depth or width"):
+        weights.load_start(network(), str(source))
+
+
+@pytest.mark.parametrize("nothing", ["", RANDOM])
+@pytest.mark.parametrize("family", ["hrnet", "resnet"])
+def test_a_random_start_is_said_aloud(nothing: str, family: str) -> None:
+    model = network(LAMBDA, family)
+    assert "random start" in weights.load_start(model, nothing)
+    assert 0.5 * weights.SMALL < model.conv1.weight.std() < 2 * weights.SMALL
+    assert not model.final_layer.bias.any()
+
+
+def test_a_missing_file_is_named_with_the_cure() -> None:
+    with pytest.raises(CheckpointError, match="MODEL.PRETRAINED: models/none.pth: .*'none' begins at random"):
+        weights.load_start(network(), "models/none.pth")
+    with pytest.raises(CheckpointError, match="pose_hrnet_w48_384x288.pth is not here: take it from https"):
+        weights.load_checkpoint(network(), weights.locate("models/pytorch/pose_coco/pose_hrnet_w48_384x288.pth"))
+
+
+@pytest.mark.parametrize("family", ["hrnet", "resnet"])
+def test_a_checkpoint_of_the_same_network(tmp_path: Path, family: str) -> None:
+    torch.manual_seed(2)
+    model, fresh = network(LAMBDA, family), network(LAMBDA, family)
+    report = weights.load_checkpoint(fresh, saved(model, tmp_path / "own.pth"))
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), fresh.state_dict().values(), strict=True))
+    assert report.count(";") == 0
+
+
+def test_a_plain_checkpoint_fills_the_trunk_of_a_lambda_network(tmp_path: Path) -> None:
+    plain, gated = network(), network(LAMBDA)
+    report = weights.load_checkpoint(gated, saved(plain, tmp_path / "plain.pth", wrapped=False))
+    assert "the file's network lacks stage3_se, stage4_se: the rest is loaded, these begin anew" in report
+    assert torch.equal(plain.conv1.weight, gated.conv1.weight)
+    assert torch.equal(plain.final_layer.weight, gated.final_layer.weight)
+
+
+def test_a_lambda_checkpoint_fills_a_plain_network(tmp_path: Path) -> None:
+    plain, gated = network(), network(LAMBDA)
+    report = weights.load_checkpoint(plain, saved(gated, tmp_path / "gated.pth"))
+    assert "this network lacks stage3_se, stage4_se of the file: they are left out" in report
+    assert torch.equal(plain.conv2.weight, gated.conv2.weight)
+
+
+def test_another_number_of_joints_is_a_new_head_in_training_only(tmp_path: Path) -> None:
+    source, model = saved(network(joints=7), tmp_path / "seven.pth"), network()
+    with pytest.raises(CheckpointError, match=r"another network: .*2 reshaped \(final_layer.weight"):
+        weights.load_checkpoint(model, source)
+    assert "another number of joints" in weights.load_checkpoint(model, source, new_head=True)
+
+
+@pytest.mark.parametrize("other", [{"width": 16}, {"family": "resnet"}])
+@pytest.mark.parametrize("new_head", [False, True])
+def test_another_networks_checkpoint_is_refused_in_one_line(tmp_path: Path, other: dict, new_head: bool) -> None:
+    source = saved(network(**other), tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match="other.pth: a checkpoint of another network") as caught:
+        weights.load_checkpoint(network(LAMBDA), source, new_head)
+    assert "\n" not in str(caught.value)

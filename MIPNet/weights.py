@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which weights a run of MIPNet begins with, and networks from checkpoints (spec A1.2)."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import common.checkpoint
+import common.pretrained
+from common.checkpoint import CheckpointError, Match
+from common.fusion import fuse_batch_norm
+from common.pretrained import EVERY_LAYER, RANDOM
+from MIPNet.model import GatedNetwork, PoseHRNet, PoseResNet, lambda_vectors
+
+import torch
+from torch import nn
+
+WEIGHT_FOLDERS = (Path(__file__).parent / "weights", Path(__file__).parent)
+RANDOM_START = "random start: no pre-trained weights"
+_HRNET_ZOO = "https://github.com/leoxiaobin/deep-high-resolution-net.pytorch#main-results"
+BY_HAND = {  # Google Drive and OneDrive: no program can fetch them
+    f"pose_{name}.pth": _HRNET_ZOO
+    for name in (
+        "hrnet_w32_256x192", "hrnet_w32_384x288", "hrnet_w48_256x192", "hrnet_w48_384x288",
+        "resnet_50_256x192", "resnet_50_384x288", "resnet_101_256x192", "resnet_101_384x288",
+        "resnet_152_256x192", "resnet_152_384x288",
+    )
+}  # fmt: skip
+# the authors' ImageNet layers of HRNet: EXTRA.PRETRAINED_LAYERS of the published configurations
+HRNET_LAYERS = (
+    "conv1", "bn1", "conv2", "bn2", "layer1", "transition1", "stage2", "transition2", "stage3", "transition3", "stage4",
+)  # fmt: skip
+_OWN = r"^(deconv_layers|final_layer|final_layer_other|(stage|layer)\d_se)\."  # what no ImageNet file has
+_EXTRA = re.compile(r"((stage|layer)\d_se|final_layer_other)\.")  # what tells the variants of a network apart
+_HEAD = re.compile(r"final_layer(_other)?\.")  # its size is the number of joints
+SMALL = 0.001  # standard deviation of initial weights
+EXAMPLE_SIDE = 64  # pixels of the picture that shows how layers follow one another
+
+
+def locate(name: str) -> Path:
+    """A checkpoint by path, or a published one by name. Raises CheckpointError."""
+    return common.pretrained.locate(name, BY_HAND, WEIGHT_FOLDERS)
+
+
+def initialise(model: nn.Module, only: tuple[str, ...] = ("",)) -> None:
+    """Weights of convolutions and linear layers ~ N(0, 0.001), biases 0; 2-d batch normalisation 1 and 0.
+
+    `only`: beginnings of the names that it is done to.
+    """
+    for name, module in model.named_modules():
+        if not name.startswith(only):
+            continue
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(module.weight, std=SMALL)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+
+
+def load_start(model: PoseHRNet | PoseResNet, pretrained: str, layers: Sequence[str] = HRNET_LAYERS) -> str:
+    """Initialises the network and loads ImageNet weights into its trunk; returns the report of it.
+
+    `pretrained` (MODEL.PRETRAINED): file or published name; empty or RANDOM begins at random. `layers`: first parts
+    of the names that HRNet takes; ("*",) takes all. Raises CheckpointError for a file that is missing or of another
+    network.
+    """
+    if pretrained in ("", RANDOM):
+        initialise(model)
+        return RANDOM_START
+    is_hrnet = isinstance(model, PoseHRNet)
+    initialise(model, ("",) if is_hrnet else ("deconv_layers", "final_layer"))
+    try:
+        source = locate(pretrained)
+    except CheckpointError as error:
+        raise CheckpointError(f"MODEL.PRETRAINED: {error}; '{RANDOM}' begins at random") from error
+    chosen = tuple(layers) if is_hrnet else EVERY_LAYER
+    match = common.pretrained.load_backbone(model, common.checkpoint.read(source), source, _OWN, layers=chosen)
+    return f"=> using ImageNet weights {source}: {match}"
+
+
+def load_checkpoint(model: GatedNetwork, source: Path, new_head: bool = False) -> str:
+    """Loads a checkpoint of this network, or of its plain or gated sibling; returns what happened.
+
+    A plain checkpoint fills the trunk of a gated network, whose gates stay as they began; of a gated checkpoint, a
+    plain network leaves the gates out. `new_head`: another number of joints is allowed, its layer then stays as it
+    began (training only). Raises CheckpointError for any other network's.
+    """
+    match = common.checkpoint.load_matching(model, common.checkpoint.read(source), source)
+    bare = [name for name in (*match.missing, *match.reshaped) if not name.endswith("num_batches_tracked")]
+    gates = [name for name in bare if _EXTRA.match(name) and name in match.missing]
+    heads = [name for name in bare if new_head and _HEAD.match(name) and name in match.reshaped]
+    strange = [name for name in match.unused if not _EXTRA.match(name)]
+    if strange or len(gates) + len(heads) < len(bare):
+        raise CheckpointError(f"{source}: a checkpoint of another network: {match}")
+    return "; ".join([f"=> using model {source}: {match}", *_remarks(match, gates, heads)])
+
+
+def _remarks(match: Match, gates: Sequence[str], heads: Sequence[str]) -> list[str]:
+    remarks = []
+    spare = [name for name in match.unused if _EXTRA.match(name)]
+    if gates:
+        remarks.append(f"the file's network lacks {_parts(gates)}: the rest is loaded, these begin anew")
+    if spare:
+        remarks.append(f"this network lacks {_parts(spare)} of the file: they are left out")
+    if heads:
+        remarks.append("it has another number of joints: the last layer begins anew")
+    return remarks
+
+
+def _parts(names: Sequence[str]) -> str:
+    return ", ".join(sorted({name.split(".")[0] for name in names}))
+
+
+def fused(model: GatedNetwork) -> nn.Module:
+    """A copy for inference, its batch normalisation folded into the layers before (same outputs to 1e-5 relative).
+
+    It keeps the methods `trunk` and `head`.
+    """
+    weight = next(model.parameters())
+    example = torch.linspace(-1, 1, 3 * EXAMPLE_SIDE**2).view(1, 3, EXAMPLE_SIDE, EXAMPLE_SIDE)
+    lambdas = lambda_vectors(torch.ones(1)) if model.uses_lambda else None
+    inputs = (example,) if lambdas is None else (example, lambdas)
+    return fuse_batch_norm(model, *(tensor.to(weight) for tensor in inputs))

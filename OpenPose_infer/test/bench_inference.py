@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Offline inference: the network in every format, the whole chain in memory, and the postprocessing of dumps.
+
+Times do not depend on what a network has learnt, so its weights are drawn; whether a format still finds people,
+`compare.py` tells of a trained one.
+"""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import common.coco
+import common.mini_coco
+from common.session import Options, Session, of_module, open_network
+from common.skeleton import OPENPOSE
+from common.validation import Validation
+from Lightweight_OpenPose import weights
+from Lightweight_OpenPose.decode import DecodeRules
+from Lightweight_OpenPose.evaluation import evaluate
+from Lightweight_OpenPose.export import export_onnx
+from Lightweight_OpenPose.inference import Estimator
+from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
+from Lightweight_OpenPose.test import pairs, plain_decode
+from Lightweight_OpenPose.test.bench_evaluation import plain_evaluation
+from OpenPose_infer import dumps, qdq
+from OpenPose_infer.config import CHANNELS, HEIGHT, RULE, WIDTH
+from OpenPose_infer.OpenPose_postprocess import find_people, image_jobs
+from OpenPose_infer.test import ideal_dumps
+
+import numpy as np
+import torch
+
+TITLE = "Offline inference at 368 x 640: plain PyTorch, or the original's steps, against ours; milliseconds an image"
+SLOW = False
+IMAGES, CALIBRATION_IMAGES = 8, 2
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "coco-mini"
+OPSET = 11
+
+
+def measure(runs: int) -> list[dict]:
+    """Rows of network, chain and postprocessing."""
+    with tempfile.TemporaryDirectory() as folder:
+        model = _drawn_network()
+        formats = _formats(model, Path(folder))
+        return [
+            *_network_rows(model, formats, runs),
+            *_chain_rows(model, formats, max(3, runs // 2)),
+            *_postprocess_rows(Path(folder), runs),
+        ]
+
+
+def _drawn_network() -> PoseEstimationWithMobileNet:
+    torch.manual_seed(0)
+    return PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_fields).eval()
+
+
+def _formats(model: PoseEstimationWithMobileNet, folder: Path) -> dict[str, Session]:
+    onnx, int8 = folder / "network.onnx", folder / "int8.onnx"
+    export_onnx(model, onnx, OPSET, (0, HEIGHT, WIDTH))
+    prepared = qdq.prepare(onnx, folder / "prepared.onnx")
+    random = np.random.default_rng(0)
+    inputs = [random.random((CHANNELS, HEIGHT, WIDTH), np.float32) - np.float32(0.5) for _ in range(CALIBRATION_IMAGES)]
+    ranges = qdq.measure_ranges(folder / "prepared.onnx", inputs, "minmax", folder)
+    heads = set(qdq.heads(prepared))
+    nodes = [node.name for node in prepared.graph.node if node.op_type in qdq.QUANTISED and node.name not in heads]
+    qdq.quantise(prepared, ranges, nodes, int8, narrow_weights=False)
+    on_cpu, with_openvino = Options("cpu"), Options("cpu", provider="openvino")
+    sessions = {
+        "PyTorch, folded, channels last": of_module(weights.fuse_batch_norm(model), torch.device("cpu"), None),
+        "ONNX Runtime": open_network(onnx, on_cpu, _no_checkpoint),
+        "OpenVINO": open_network(onnx, with_openvino, _no_checkpoint),
+        "ONNX Runtime int8": open_network(int8, on_cpu, _no_checkpoint),
+        "OpenVINO int8": open_network(int8, with_openvino, _no_checkpoint),
+    }
+    if "O1" in pairs.levels(torch.device("cpu")):
+        bfloat16 = Options("cpu", provider="openvino", dtype=torch.bfloat16)
+        sessions["OpenVINO bfloat16"] = open_network(onnx, bfloat16, _no_checkpoint)
+    return sessions
+
+
+def _no_checkpoint(path: Path) -> torch.nn.Module:
+    raise AssertionError(f"{path} is no checkpoint")
+
+
+def _network_rows(model: torch.nn.Module, formats: dict[str, Session], runs: int) -> list[dict]:
+    array = np.random.default_rng(1).random((1, CHANNELS, HEIGHT, WIDTH), np.float32) - np.float32(0.5)
+    images = torch.from_numpy(array)
+
+    def plain() -> None:
+        with torch.no_grad():
+            model(images)
+
+    return [pairs.compare(f"network, {name}", plain, _call(session, array), runs) for name, session in formats.items()]
+
+
+def _call(session: Session, array: np.ndarray) -> Callable[[], object]:
+    return lambda: session(array)
+
+
+def _chain_rows(model: torch.nn.Module, formats: dict[str, Session], runs: int) -> list[dict]:
+    """Images to AP, against the original's evaluation: image by image, full-size maps, Python loops."""
+    validation = _validation()
+
+    def ours(session: Session) -> Callable[[], object]:
+        return lambda: evaluate(Estimator(session, OPENPOSE), validation, RULE, 1)
+
+    return [
+        pairs.compare(f"chain in memory, {name}", lambda: plain_evaluation(model, validation), ours(session), runs,
+                      IMAGES)
+        for name, session in formats.items()
+    ]  # fmt: skip
+
+
+def _validation() -> Validation:
+    folder = SHARED if SHARED.is_dir() else common.mini_coco.ensure()
+    return Validation.load(
+        common.coco.annotation_file(folder, "val"), common.coco.image_folder(folder, "val"), OPENPOSE, IMAGES
+    )
+
+
+def _postprocess_rows(folder: Path, runs: int) -> list[dict]:
+    """Dumps of ground-truth maps with a little noise, so that every number has all its digits."""
+    rows = []
+    for binary in (True, False):
+        ideal = ideal_dumps.write(_few_images(folder), folder / f"dumps_{binary}", binary, noise=1e-3)
+        results = dumps.find(ideal.folder)
+        jobs = image_jobs(results, ideal.pad_file, ideal.labels, OPENPOSE)
+        text = ideal if not binary else ideal_dumps.write(_few_images(folder), folder / "text", False, noise=1e-3)
+        places = [(text.folder / f"{job.stem}_{{}}.txt", job.place) for job in jobs]
+        rows.append(
+            pairs.compare(
+                f"postprocessing, {'binary' if binary else 'text'} dumps",
+                lambda places=places: [_plain_postprocess(path, place) for path, place in places],
+                lambda results=results, jobs=jobs: find_people(results, jobs, OPENPOSE, DecodeRules(), 1),
+                min(runs, 3),
+                len(jobs),
+            )
+        )
+    return rows
+
+
+def _few_images(folder: Path) -> Path:
+    target = folder / "few"
+    return target if target.is_dir() else common.mini_coco.write(target, num_train=1, num_val=2)
+
+
+def _plain_postprocess(path: Path, place: object) -> object:
+    """As the original: each word of two text files is executed, then decoded in Python loops (spec, BUGS 20)."""
+    maps = []
+    for number, channels in ((3, OPENPOSE.num_heatmaps), (4, OPENPOSE.num_fields)):
+        words = Path(str(path).format(number)).read_text().split()
+        numbers = np.array([eval(word) for word in words], np.float32)  # noqa: S307
+        maps.append(numbers.reshape(channels, HEIGHT // 8, WIDTH // 8))
+    return plain_decode.decode(*maps, place.geometry, OPENPOSE)
