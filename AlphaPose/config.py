@@ -15,7 +15,7 @@ from common.device import AmpLevel, AmpType, DeviceName
 NETWORK = "AlphaPose"  # its name in result files
 MODEL_FOLDER = Path(__file__).parent
 DEFAULT_CFG = str(MODEL_FOLDER / "configs" / "coco" / "resnet" / "256x192_res50_lr1e-3_1x.yaml")
-NO_WEIGHTS = "none"
+NO_WEIGHTS, BACKBONE_AUTO = "none", "auto"
 BOX_PADDING = 1.25  # size of a crop over that of the person's box (spec A2.2)
 CPU_IMAGES_PER_PART = 8  # a larger part is slower on a CPU
 
@@ -65,7 +65,7 @@ class Config:
     stage3_convolutions: int = text("of FastPose_DUC", 1)
     pretrained: str = text("checkpoint of the whole network to start from: a file or a published name", "")
     try_load: str = text("checkpoint to take what fits from", "")
-    backbone: str = text("ImageNet weights: auto, a file, or `none` for a random start", "auto")
+    backbone: str = text("ImageNet weights: auto, a file, or `none` for a random start", BACKBONE_AUTO)
     loss: Literal["MSELoss", "L1JointRegression"] = text("what is minimised", "MSELoss")
     norm_type: Literal["sigmoid", "softmax"] = text("of L1JointRegression", "sigmoid")
 
@@ -92,6 +92,7 @@ class Config:
     seed: int = text("of everything random", 0)
     print_freq: int = text("steps between lines", 10)
     snapshot: int = text("epochs between evaluations, and between checkpoints that stay; 0: none", 10)
+    keep: int = text("how many of these checkpoints stay", 3)
     save_every: int = text("steps between saves, beside those at the end of epochs", 0)
     val_images: int = text("so many images at evaluations while training; 0: all", 0)
     flip_test: bool = text("mean of an image's maps and its mirror image's at evaluations", False)
@@ -129,6 +130,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     # The whole way in minutes on two cores, on the embedded data set: a small input and a shallow network.
     "smoke": {
         "backbone": NO_WEIGHTS,
+        "model": "SimplePose",
         "num_layers": 18,
         "image_size": (128, 96),
         "heatmap_size": (32, 24),

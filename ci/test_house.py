@@ -13,7 +13,8 @@ import pytest
 MODELS = project.model_directories()
 PYTHON = [name for name in project.files() if name.endswith(".py")]
 PROGRAM = project.program_sources()
-SAME_NAMES = ("config", "model", "data", "targets", "decode", "loss", "train", "eval", "export", "demo")
+# The top-down models share encoder and decoder: common/gaussian_heatmaps.py and common/heatmap_decoding.py.
+SAME_NAMES = ("config", "model", "data", "loss", "train", "eval", "export", "demo")
 MOST_LINES, MOST_TRAIN_LINES, MOST_FUNCTION_LINES, MOST_LAUNCHER_LINES = 400, 155, 80, 8
 HEADINGS = "Results, Set up, Train, Evaluate, Export and infer, Differences from the original, Sources and licence"
 EMPTY_NAME = re.compile(r"(^|_)(utils?|misc|helpers?|common_?utils|v\d+|new|old|final)(_|$)")
@@ -24,6 +25,10 @@ IMPORTS_OF_MODELS = {"OpenPose_infer": {"Lightweight_OpenPose"}}  # it deploys t
 KEYPOINT_NUMBERS = {17, 18, 19, 38}
 OTHER_MEANINGS = {
     "common/drawing.py": {"int(foot[1]) + 17": "pixels from an axis to its numbers"},
+    "common/resnet.py": {"BASIC_BLOCKS = {18:": "ResNet-18"},
+    "common/pretrained.py": {"18: \"resnet18": "ResNet-18"},
+    "AlphaPose/config.py": {"\"num_layers\": 18": "ResNet-18"},
+    "OpenPose_infer/number_text.py": {"MOST_DIGITS = 18": "decimal digits that an int64 holds"},
     "Lightweight_OpenPose/export.py": {"LAST_OPSET_OF_CANN": "the newest ONNX operator set that CANN reads"},
     "Lightweight_OpenPose/labels.py": {"MIN_KEYPOINTS_OF = 17": "the rule `5 of 17` of the original, scaled to others"},
 }

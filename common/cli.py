@@ -119,6 +119,8 @@ def _reading(hint: Any) -> dict[str, Any]:
 
 
 def _reader(hint: Any) -> Callable[[str], Any]:
+    if hint is bool:
+        return _boolean
     if typing.get_origin(hint) is tuple:
         item = _reader(typing.get_args(hint)[0])
         return lambda text: tuple(item(part) for part in text.split(",") if part)

@@ -97,7 +97,7 @@ def _training(run: Run, records: list[dict[str, Any]], logs: Path) -> dict[str, 
     (logs / f"train_{run.case}_loss.txt").write_text("".join(f"{line}\n" for line in losses))
     speed = ends[-1]["images_per_s"] if ends else (steps[-1]["images_per_s"] if steps else 0.0)
     accuracy = "no acc for perf" if run.kind == "perf" else f"{max(evaluations, default=0.0):.4f}"
-    if steps and ACCURACY in steps[-1]["losses"]:  # what the publication calls so: on the training batch
+    if steps and not evaluations and ACCURACY in steps[-1]["losses"]:  # on the training batch
         accuracy = f"{steps[-1]['losses'][ACCURACY]:.4f}"
     return {
         "Network": run.network,

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""COCO -> training batches (spec A2.2): one composed warp a person, uint8 out of the workers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from AlphaPose.config import BOX_PADDING, Config
+from common import crops
+from common.boxes import PeopleRule, countable_people
+from common.cli import UserError
+from common.coco_index import CocoIndex
+from common.kept_images import KeptImages
+from common.loader import Position, readable_sample
+from common.skeleton import Skeleton
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Floats = npt.NDArray[np.float64]
+Pixels = npt.NDArray[np.uint8]
+CHANNEL_MEANS = (0.406, 0.457, 0.480)  # of R, G, B: those of B, G, R, which the published weights were trained with
+DARK = 1  # a crop without a brighter value is taken as it is, not divided (spec A4, AlphaPose 9)
+
+# The dynamic proposals of the second stage (spec A2.2 item 1): edges of a detector's boxes over those of the person,
+# as parts of its width and height: mean and standard deviation, left, top, right, bottom.
+EDGE_MEANS = (-0.0142, 0.0043, 0.0154, -0.0013)
+EDGE_DEVIATIONS = (0.1158, 0.0680, 0.1337, 0.0711)
+SUB_PATCH_ABOVE = 0.85  # a larger random share is that of a patch inside the box, which is taken instead
+BORDER = (1, 3)  # pixels that a moved edge stays from the image's first, and from its last
+
+
+@dataclass(frozen=True)
+class People:
+    """Who is trained on: P people of an index, and their boxes, cut at the image, (P, 4) left, top, width, height."""
+
+    index: CocoIndex
+    rows: npt.NDArray[np.int64]  # of the index
+    boxes_img: Floats
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def labelled_people(index: CocoIndex) -> People:
+    """Everybody with a labelled joint and a box inside the image. Raises UserError where there is nobody."""
+    rows, boxes = countable_people(index, PeopleRule())
+    if not len(rows):
+        raise UserError("the annotation file has no person with labelled joints; `python -m common.coco` examines it")
+    return People(index, rows, boxes)
+
+
+class TrainSamples:
+    """`samples[epoch, index]`: one person's crop, random in a way that (seed, epoch, index) decides."""
+
+    def __init__(self, people: People, folder: Path, skeleton: Skeleton, config: Config) -> None:
+        self.people, self.folder, self.skeleton, self.config = people, folder, skeleton, config
+        self.size_in = (config.image_size[0], config.image_size[1])
+        self.augmentation = crops.Augmentation(config.scale, config.rotation, config.half_body, config.flip)
+        self.upper = crops.upper_body(skeleton)
+        self.images = KeptImages(config.kept_images)
+
+    def __len__(self) -> int:
+        return len(self.people)
+
+    def __getitem__(self, position: Position) -> dict[str, Any]:
+        """{"image": (h, w, 3) uint8 BGR, "joints": (K, 2) float64 input pixels, "visible": (K,) float32, "replaced"}.
+
+        An unreadable image raises ImageError; where bad ones are skipped, the next readable person takes its place.
+        """
+        epoch, index = position
+        random = np.random.default_rng((self.config.seed, epoch, index))
+        skip = self.config.on_bad_image == "skip"
+        return readable_sample(lambda found: self._sample(found, epoch, random), len(self), index, skip)
+
+    def _sample(self, place: int, epoch: int, random: np.random.Generator) -> dict[str, Any]:
+        index, row = self.people.index, int(self.people.rows[place])
+        image = self.images.read(self.folder, index.file_name(int(index.image_rows(row))))
+        joints, visible = index.keypoints[row, :, :2], np.minimum(index.keypoints[row, :, 2], 1)
+        box = self.people.boxes_img[place]
+        if self.config.dpg and epoch >= self.config.dpg_milestone:
+            box = proposal(box, (image.shape[0], image.shape[1]), random)
+        crop = crops.Crop(*crops.fit_boxes(box, self.size_in, BOX_PADDING))
+        drawn = crops.draw(self.augmentation, random)
+        crop = crops.augment(crop, drawn, joints, visible, self.upper, self.size_in, self.config.half_body_above)
+        matrix = crops.image_to_crop(crop, self.size_in, image.shape[1])
+        moved, seen = crops.joints_to_crop(joints, visible, matrix, crop.flip, self.skeleton)
+        return {
+            "image": crops.warp(image, matrix, self.size_in),
+            "joints": np.where(seen[:, None] > 0, moved, 0.0),
+            "visible": seen.astype(np.float32),
+        }
+
+
+def proposal(box_img: Floats, size_img: tuple[int, int], random: np.random.Generator) -> Floats:
+    """A box as a detector might give it, for one (4,) left, top, width, height; inside the image (spec A2.2 item 1)."""
+    start, size = box_img[:2], box_img[2:]
+    share = random.random()
+    if share > SUB_PATCH_ABOVE:
+        return np.concatenate([start + random.random(2) * (1 - share) * size, share * size])
+    moves = random.normal(EDGE_MEANS, EDGE_DEVIATIONS) * np.tile(size, 2)
+    last = np.array([size_img[1], size_img[0]]) - BORDER[1]
+    first = np.clip(start + moves[:2], BORDER[0], np.maximum(last, BORDER[0]))
+    end = np.minimum(np.maximum(start + size + moves[2:], first + 1), np.maximum(last + 1, first + 1))
+    return np.concatenate([first, end - first])
+
+
+def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """Samples as one batch: image (B, 3, H, W) uint8, joints (B, K, 2) float64, visible (B, K) float32, replaced."""
+    batch = {name: torch.from_numpy(np.stack([one[name] for one in samples])) for name in ("joints", "visible")}
+    images = torch.from_numpy(np.stack([one["image"] for one in samples])).permute(0, 3, 1, 2)
+    return {**batch, "image": images, "replaced": torch.tensor(sum(one["replaced"] for one in samples))}
+
+
+def normalise(images: Tensor) -> Tensor:
+    """(B, 3, H, W) uint8 BGR as the network takes it: float32 RGB, a 255th, minus the channels' means."""
+    pixels = images.flip(1).float()
+    divisor = torch.where(pixels.amax(dim=(1, 2, 3), keepdim=True) > DARK, 255.0, 1.0)
+    return pixels / divisor - pixels.new_tensor(CHANNEL_MEANS).view(1, 3, 1, 1)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How AlphaPose's networks see people and answer (spec A2.2, A2.4): what evaluation and demo share."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import common.checkpoint
+from AlphaPose import data, recipe_file, weights
+from AlphaPose.config import BOX_PADDING, Config
+from AlphaPose.preparation import network
+from common import heatmap_decoding, top_down
+from common.crops import Size
+from common.heatmap_decoding import Norm
+from common.session import PYTORCH, Array, Options, Session, open_network
+from common.skeleton import Skeleton
+from common.top_down import Estimator, Pixels
+
+import numpy as np
+from torch import nn
+
+# what a checkpoint of ours knows of itself: these fields of its configuration stand above the file of --cfg
+OWN_FIELDS = (
+    "model", "num_layers", "conv_dim", "stages_with_dcn", "stage1_convolutions", "stage2_convolutions",
+    "stage3_convolutions", "image_size", "heatmap_size", "num_joints", "skeleton", "loss", "norm_type",
+)  # fmt: skip
+BRIGHTEST = 255
+
+
+@dataclass(frozen=True)
+class InputRule:
+    """What goes into a network and what its maps mean."""
+
+    size_in: Size = (256, 192)  # height, width
+    norm: Norm | None = None  # of the loss L1JointRegression: maps are integrated; None: their peaks are taken
+    flip_test: bool = False  # mean of a picture's maps and those of its mirror image
+
+
+def rule_of(config: Config) -> InputRule:
+    """The rule of a recipe."""
+    norm = config.norm_type if config.loss == "L1JointRegression" else None
+    return InputRule((config.image_size[0], config.image_size[1]), norm, config.flip_test)
+
+
+def normalise(crops: Pixels) -> Array:
+    """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32 RGB: what `data.normalise` makes, bit for bit.
+
+    Made for threads on a CPU, where it is four times as fast.
+    """
+    inputs = np.empty((len(crops), 3, *crops.shape[1:3]), np.float32)
+    for pixels, planes in zip(crops, inputs, strict=True):
+        divisor = BRIGHTEST if pixels.max() > data.DARK else 1
+        for channel, mean in enumerate(data.CHANNEL_MEANS):
+            np.divide(pixels[..., 2 - channel], divisor, out=planes[channel], dtype=np.float32)
+            planes[channel] -= np.float32(mean)
+    return inputs
+
+
+def estimator(session: Session, rule: InputRule, skeleton: Skeleton) -> Estimator:
+    """The network of a session as `common.top_down` wants it; an exported one's input size stands above the rule's."""
+    sides = session.inputs[0].shape[2:] if session.inputs else (None, None)
+    return Estimator(
+        size_in=rule.size_in if None in sides else (sides[0], sides[1]),
+        num_maps=skeleton.num_keypoints,
+        normalise=normalise,
+        forward=top_down.maps_of(session, skeleton.num_keypoints),
+        decode=functools.partial(heatmap_decoding.regress, norm=rule.norm) if rule.norm else heatmap_decoding.decode,
+        flip=skeleton.keypoint_flip if rule.flip_test else None,
+        padding=BOX_PADDING,
+        fixed_batch=session.fixed_batch,
+    )
+
+
+def recipe_of(cfg: str, source: Path, **given: object) -> Config:
+    """The recipe that a network file belongs to: the file of --cfg, above it what a checkpoint says of itself, above
+    both the fields `given`. Raises UserError for an unreadable file.
+    """
+    content = common.checkpoint.read(source) if source.suffix in PYTORCH else {}
+    known = content.get("config") if isinstance(content.get("config"), dict) else {}
+    own = {name: known[name] for name in OWN_FIELDS if name in known}
+    return Config(**{**recipe_file.read(cfg), **own, "cfg": cfg, **given})
+
+
+def open_session(source: Path, options: Options, recipe: Config, skeleton: Skeleton) -> Session:
+    """A network file of any format as it runs fastest. Raises UserError, see `common.session.open_network`."""
+
+    def load(path: Path) -> nn.Module:
+        return weights.fused(weights.load_network(network(recipe, skeleton.num_keypoints), path))
+
+    return open_network(source, options, load)

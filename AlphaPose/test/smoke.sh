@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The smallest training and evaluation through the launchers, and whether they leave what they promise. ci/test.sh
+# runs it.
+#   bash test/smoke.sh
+set -euo pipefail
+
+tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=${tests%/*/*}
+python=${PYTHON:-$root/.venv/bin/python}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# has FILE KEY...: a result file with these keys
+has() {
+  local file=$1 key
+  shift
+  for key in "$@"; do
+    grep -q "^$key = ." "$file" || { echo "smoke: $file lacks $key" >&2 && exit 1; }
+  done
+}
+
+PYTHONPATH=$root "$python" -m common.mini_coco "$work/data" --num_train=6 --num_val=3
+small=("--model=SimplePose" "--num_layers=18" "--image_size=64,48" "--heatmap_size=16,12" "--sigma=1")
+bash "$tests/train_performance_1p.sh" --data_path="$work/data" --output_dir="$work" --backbone=none "${small[@]}" \
+  --batch_size=4 --epochs=1 --num_workers=1 "$@"
+experiment=$work/exp/exp_test-256x192_res50_lr1e-3_1x.yaml
+bash "$tests/eval.sh" --data_path="$work/data" --output_dir="$work" --checkpoint="$experiment/last.pth" "$@"
+logs=$work/test/output/0
+has "$logs"/AlphaPose_bs4_1p_perf.log Network RankSize BatchSize DeviceType CaseName ActualFPS TrainingTime \
+  TrainAccuracy ActualLoss E2ETrainingTime
+has "$logs"/AlphaPose_1p_eval.log Network DeviceType CaseName EvalAccuracy
+echo "smoke job of AlphaPose passed"

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+from pathlib import Path
+
+import common.coco
+from AlphaPose import data
+from AlphaPose.config import Config
+from AlphaPose.data import TrainSamples, collate, labelled_people, normalise, proposal
+from common.cli import UserError
+from common.skeleton import COCO
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+STILL = Config(flip=False, rotation=0.0, scale=0.0)
+
+
+def samples(folder: Path, config: Config = STILL) -> TrainSamples:
+    index = common.coco.load(folder / "annotations" / "person_keypoints_train2017.json")
+    return TrainSamples(labelled_people(index), folder / "train2017", COCO, config)
+
+
+def test_everybody_with_a_labelled_joint_is_a_sample(tiny_coco: Path) -> None:
+    index = common.coco.load(tiny_coco / "annotations" / "person_keypoints_train2017.json")
+    people = labelled_people(index)
+    assert len(people) == ((index.num_keypoints > 0) & ~index.is_crowd).sum() > 5
+    sizes = index.image_sizes[index.image_rows(people.rows)]
+    assert (people.boxes_img[:, :2] >= 0).all() and (people.boxes_img[:, 2:] > 0).all()
+    assert (people.boxes_img[:, :2] + people.boxes_img[:, 2:] <= sizes[:, ::-1] - 1).all()
+
+
+def test_nobody_is_an_error(tiny_coco: Path) -> None:
+    index = common.coco.load(tiny_coco / "annotations" / "person_keypoints_train2017.json")
+    with pytest.raises(UserError, match="no person with labelled joints"):
+        labelled_people(dataclasses.replace(index, num_keypoints=np.zeros_like(index.num_keypoints)))
+
+
+def test_a_sample_is_the_person_in_the_middle(tiny_coco: Path) -> None:
+    """Without augmentation the box's centre is that of the input, and a joint's pixel goes where the joint goes."""
+    found = samples(tiny_coco)
+    for place in range(6):
+        sample = found[0, place]
+        assert sample["image"].shape == (256, 192, 3) and sample["image"].dtype == np.uint8
+        row, box = int(found.people.rows[place]), found.people.boxes_img[place]
+        seen = found.people.index.keypoints[row, :, 2] > 0
+        assert (sample["visible"] == seen).all() and not sample["joints"][~seen].any()
+        size = max(box[2], box[3] * 192 / 256) * 1.25
+        wanted = (found.people.index.keypoints[row, :, :2] - (box[:2] + box[2:] / 2)) * 192 / size + (96, 128)
+        assert np.abs(sample["joints"] - wanted)[seen].max() < 1e-2
+
+
+def test_a_mirrored_sample_has_left_and_right_exchanged(tiny_coco: Path) -> None:
+    """Two draws of one person that differ in the flip alone: joints are mirrored, names change over."""
+    found = samples(tiny_coco, dataclasses.replace(STILL, flip=True))
+    flipped, plain = {}, {}
+    for epoch in range(40):
+        sample = found[epoch, 0]
+        (plain if np.array_equal(sample["image"], found[0, 0]["image"]) else flipped)[epoch] = sample
+    assert 8 < len(flipped) < 32
+    one, other = next(iter(plain.values())), next(iter(flipped.values()))
+    order = np.array(COCO.keypoint_flip)
+    assert (one["visible"][order] == other["visible"]).all()
+    sums = (one["joints"][order] + other["joints"])[other["visible"] > 0][:, 0]
+    assert np.ptp(sums) < 1e-6  # mirrored about one line
+
+
+def test_randomness_is_that_of_the_position(tiny_coco: Path) -> None:
+    found = samples(tiny_coco, Config(half_body=0.5))
+    again = samples(tiny_coco, Config(half_body=0.5))
+    assert np.array_equal(found[3, 1]["image"], again[3, 1]["image"])
+    assert not np.array_equal(found[3, 1]["image"], found[4, 1]["image"])
+
+
+def test_proposals_are_near_the_box_and_inside_the_image() -> None:
+    random = np.random.default_rng(0)
+    box = np.array([100.0, 50.0, 120.0, 200.0])
+    drawn = np.array([proposal(box, (300, 400), random) for _ in range(2000)])
+    assert (drawn[:, 2:] > 0).all() and (drawn[:, :2] >= 1).all()
+    assert (drawn[:, :2] + drawn[:, 2:] <= (398, 298)).all()
+    edges = np.hstack([drawn[:, :2], drawn[:, :2] + drawn[:, 2:]])
+    parts = (edges - [100, 50, 220, 250]) / [120, 200, 120, 200]
+    assert np.abs(np.median(parts, axis=0) - data.EDGE_MEANS).max() < 0.03  # patches inside the box pull it there
+    inside = (drawn[:, :2] >= box[:2]).all(1) & (drawn[:, :2] + drawn[:, 2:] <= box[:2] + box[2:]).all(1)
+    assert 0.1 < inside.mean() < 0.5  # sub-patches, and some of the others
+    narrow = proposal(np.array([0.0, 0.0, 1.0, 1.0]), (4, 4), random)
+    assert (narrow[2:] > 0).all()
+
+
+def test_second_stage_begins_at_its_epoch(tiny_coco: Path) -> None:
+    config = dataclasses.replace(STILL, dpg_milestone=2)
+    first, second = samples(tiny_coco, config)[1, 0], samples(tiny_coco, config)[2, 0]
+    assert np.array_equal(first["image"], samples(tiny_coco)[0, 0]["image"])
+    assert not np.array_equal(first["image"], second["image"])
+    without = dataclasses.replace(config, dpg=False)
+    assert np.array_equal(first["image"], samples(tiny_coco, without)[2, 0]["image"])
+
+
+def test_batches() -> None:
+    parts = [
+        {"image": np.full((4, 6, 3), value, np.uint8), "joints": np.zeros((17, 2)), "visible": np.ones(17, np.float32),
+         "replaced": value}
+        for value in (0, 1)
+    ]  # fmt: skip
+    batch = collate(parts)
+    assert batch["image"].shape == (2, 3, 4, 6) and batch["joints"].dtype == torch.float64
+    assert int(batch["replaced"]) == 1
+
+
+def test_normalised_as_published() -> None:
+    """RGB minus the means; only a crop with a value above 1 is divided by 255 (spec A4, AlphaPose 9)."""
+    images = torch.zeros(2, 3, 2, 2, dtype=torch.uint8)
+    images[0, 0], images[1, 2] = 255, 1  # blue; nearly black
+    found = normalise(images)
+    assert torch.allclose(found[0, :, 0, 0], torch.tensor([-0.406, -0.457, 1 - 0.480]))
+    assert torch.allclose(found[1, :, 0, 0], torch.tensor([1 - 0.406, -0.457, -0.480]))
+
+
+def test_an_unreadable_image(tmp_path: Path, tiny_coco: Path) -> None:
+    index = common.coco.load(tiny_coco / "annotations" / "person_keypoints_train2017.json")
+    (tmp_path / "train2017").mkdir()
+    for path in (tiny_coco / "train2017").iterdir():
+        (tmp_path / "train2017" / path.name).write_bytes(path.read_bytes())
+    people = labelled_people(index)
+    broken = tmp_path / "train2017" / index.file_name(int(index.image_rows(people.rows[0])))
+    broken.write_bytes(broken.read_bytes()[:500])
+    with pytest.raises(common.coco.ImageError, match=broken.name):
+        TrainSamples(people, tmp_path / "train2017", COCO, STILL)[0, 0]
+    skipping = TrainSamples(people, tmp_path / "train2017", COCO, dataclasses.replace(STILL, on_bad_image="skip"))
+    assert skipping[0, 0]["replaced"] == 1
+
+
+def test_golden_crops(shared: Path) -> None:
+    """The crops of the original for people of coco-mini: the same pixels, joints and visibilities."""
+    golden = np.load(shared / "golden" / "topdown" / "persons_alphapose.npz")
+    cases = sorted({name.split("/")[0] for name in golden})
+    ids = [int(golden[f"{case}/annotation_id"]) for case in cases]
+    checked = 0
+    for split in ("train", "val"):
+        folder = shared / "data" / "coco-mini"
+        index = common.coco.load(folder / "annotations" / f"person_keypoints_{split}2017.json")
+        people = labelled_people(index)
+        found = TrainSamples(people, folder / f"{split}2017", COCO, STILL)
+        for place, row in enumerate(people.rows.tolist()):
+            if (identity := int(index.annotation_ids[row])) not in ids:
+                continue
+            case, checked = cases[ids.index(identity)], checked + 1
+            box, corners = people.boxes_img[place], golden[f"{case}/label_bbox_xyxy"]
+            assert np.allclose([*box[:2], *(box[:2] + box[2:])], corners, atol=1e-3)
+            sample = found[0, place]
+            assert (sample["visible"] == golden[f"{case}/vis"]).all()
+            if f"{case}/crop_rgb_u8" in golden:
+                assert np.array_equal(cv2.cvtColor(sample["image"], cv2.COLOR_BGR2RGB), golden[f"{case}/crop_rgb_u8"])
+            pixels = normalise(collate([sample])["image"])[0]
+            mean_std = torch.stack([pixels.mean((1, 2)), pixels.std((1, 2), correction=0)])
+            assert np.abs(mean_std.numpy() - golden[f"{case}/input_mean_std"]).max() < 1e-4
+    assert checked == len(cases)

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from AlphaPose import data
+from AlphaPose.config import Config
+from AlphaPose.evaluation import Protocol, boxes_of, count_people, evaluate, evaluate_while_training
+from AlphaPose.inference import InputRule, estimator, normalise, rule_of
+from AlphaPose.model import SimplePose
+from AlphaPose.test.oracle import SMALL, Oracle, evaluate_oracle, load
+from common import crops, heatmap_decoding, top_down
+from common.boxes import PersonBoxes
+from common.log import Log
+from common.session import Port, Session
+from common.skeleton import COCO
+from common.test import top_down_golden as golden
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+GOLDEN_SEED = 7
+COORDINATES_IMG = 1e-3  # original pixels
+SIZE = {"golden": (256, 192), "small": (64, 48)}
+
+
+def golden_pictures(people: list[dict[str, Any]], shared: Path) -> list[top_down.Picture]:
+    """Each person in the box that the original has looked in."""
+    return [
+        top_down.Picture(
+            lambda person=person: np.ascontiguousarray(golden.image(shared, person)[:, :, ::-1]),
+            xywh(person["label_bbox_xyxy"])[None], np.array([row]),
+        )
+        for row, person in enumerate(people)
+    ]  # fmt: skip
+
+
+def xywh(corners: np.ndarray) -> np.ndarray:
+    return np.concatenate([corners[:2], corners[2:] - corners[:2]])
+
+
+def answering(*answers: np.ndarray) -> Session:
+    """A network that gives these maps, one after the other."""
+    left: Iterator[np.ndarray] = iter(answers)
+    return Session("golden", "memory", lambda arrays: [next(left)])
+
+
+@pytest.mark.parametrize("case", ["plain", "flip", "edge", "regress_sigmoid", "regress_softmax"])
+def test_golden_keypoints_through_the_whole_pipeline(shared: Path, case: str) -> None:
+    people = golden.people(shared, "alphapose")[: 1 if case == "edge" else golden.PEOPLE]
+    inputs = golden.decode_inputs(shared)
+    if case == "edge":
+        answers = [inputs.edge_case(64, 48)]
+    else:
+        answers = list(inputs.make(np.stack([person["target"] for person in people]), GOLDEN_SEED))
+    norm: Any = case.removeprefix("regress_") if case.startswith("regress") else None
+    if norm:
+        answers[0] = answers[0] * np.float32(20) - np.float32(8)
+    network = estimator(answering(*answers), InputRule(norm=norm, flip_test=case == "flip"), COCO)
+    found = list(top_down.estimate(golden_pictures(people, shared), network, batch_size=golden.PEOPLE))
+    wanted = golden.arrays(shared, "decode_alphapose")
+    np.testing.assert_allclose(found[0].keypoints_img[..., :2], wanted[f"{case}/coords"], atol=COORDINATES_IMG)
+    np.testing.assert_allclose(found[0].keypoints_img[..., 2:], wanted[f"{case}/scores"], rtol=1e-6)
+
+
+def test_golden_inputs(shared: Path) -> None:
+    """What the network is shown for a given box, and for one of a detector."""
+    for person in golden.people(shared, "alphapose"):
+        image = np.ascontiguousarray(golden.image(shared, person)[:, :, ::-1])
+        for name, box in (("", xywh(person["label_bbox_xyxy"])), ("test_", person["test_box_xywh"])):
+            centre, size = crops.fit_boxes(box, SIZE["golden"])
+            np.testing.assert_allclose(crops.crop_corners(centre, size), person[f"{name}bbox_out"], rtol=1e-6)
+            matrix = crops.image_to_crop(crops.Crop(centre, size), SIZE["golden"], image.shape[1])
+            shown = normalise(crops.warp(image, matrix, SIZE["golden"])[None])[0]
+            assert shown.dtype == np.float32 and shown.flags.c_contiguous
+            found = np.stack([shown.mean((1, 2)), shown.std((1, 2))])
+            np.testing.assert_allclose(found, person[f"{name}input_mean_std"], atol=2e-4)
+
+
+def test_a_dark_crop_is_not_divided() -> None:
+    means = np.array([0.406, 0.457, 0.480], np.float32)[:, None, None]
+    dark, bright = np.ones((1, 4, 4, 3), np.uint8), np.full((1, 4, 4, 3), 2, np.uint8)
+    np.testing.assert_allclose(normalise(dark)[0] + means, 1, rtol=1e-6)
+    np.testing.assert_allclose(normalise(bright)[0] + means, 2 / 255, rtol=1e-4)
+    both = normalise(np.concatenate([dark, bright]))
+    np.testing.assert_array_equal(both, np.concatenate([normalise(dark), normalise(bright)]))
+    blue = np.zeros((1, 4, 4, 3), np.uint8)
+    blue[..., 0] = 255
+    assert (normalise(blue)[0, 2] > 0.5).all() and (normalise(blue)[0, :2] < 0).all()  # channels R, G, B
+
+
+def test_inputs_are_those_of_training() -> None:
+    crops_bgr = np.random.default_rng(0).integers(0, 256, (3, 8, 6, 3), np.uint8)
+    crops_bgr[1] //= 255
+    trained_on = data.normalise(torch.from_numpy(crops_bgr).permute(0, 3, 1, 2)).numpy()
+    np.testing.assert_array_equal(normalise(crops_bgr), trained_on)
+
+
+def test_golden_evaluation_of_an_oracle(shared: Path) -> None:
+    wanted = json.loads((shared / "golden/topdown/eval_alphapose.json").read_text())
+    result = evaluate_oracle(load(shared / "data/coco-mini"), InputRule(), sigma=2.0, batch_size=32)
+    assert result.metrics["AP"] == pytest.approx(wanted["oracle_gt_mAP_no_flip"], abs=1e-6)
+    assert result.num_boxes == len(result.detections) == wanted["n"]
+    by_image = np.argsort(result.detections.image_ids, kind="stable")  # as the original goes through them
+    scores, keypoints = result.detections.scores[by_image], result.detections.keypoints[by_image]
+    np.testing.assert_allclose(scores[:5], wanted["scores_first5"], rtol=1e-6)
+    for found, reference in zip(keypoints, wanted["keypoints_first2"], strict=False):
+        np.testing.assert_allclose(found.ravel(), reference, atol=COORDINATES_IMG)
+
+
+@pytest.mark.parametrize("flip_test", [False, True])
+def test_an_oracle_finds_everybody_in_given_boxes(tiny_coco: Path, flip_test: bool) -> None:
+    result = evaluate_oracle(load(tiny_coco), InputRule(flip_test=flip_test), sigma=2.0)
+    assert result.metrics["AP"] > 0.97 and result.num_images == 6 and not result.skipped
+    assert {"read", "crop", "network", "decode", "nms", "evaluation", "total"} == set(result.seconds)
+
+
+def detected_twice(folder: Path, tmp_path: Path) -> tuple[Any, PersonBoxes, np.ndarray]:
+    """Everybody's box by a detector, sure, and once more moved by a pixel, less sure."""
+    validation = load(folder)
+    given = boxes_of(validation, None)
+    entries = [
+        {"image_id": int(image), "category_id": 1, "bbox": (box + shift).tolist(), "score": score}
+        for shift, score in ((0, 0.9), (1, 0.8))
+        for image, box in zip(validation.index.image_ids[given.image_rows], given.boxes_img, strict=True)
+    ]
+    path = tmp_path / "person boxes.json"
+    path.write_text(json.dumps(entries))
+    found = boxes_of(validation, path)
+    order = np.argsort(np.tile(given.image_rows, 2), kind="stable")
+    return validation, found, np.tile(given.person_rows, 2)[order]
+
+
+def test_suppression_leaves_one_of_two_detections(tiny_coco: Path, tmp_path: Path) -> None:
+    validation, found, people = detected_twice(tiny_coco, tmp_path)
+    network = estimator(Oracle(validation, found, people, SMALL.size_in, 1.0).session(), SMALL, COCO)
+    results = {
+        nms: evaluate(network, validation, found, COCO, 8, Protocol(True, nms=nms)) for nms in ("none", "oks", "pose")
+    }
+    twice = results["none"]
+    assert len(twice.detections) == len(found) == 2 * len(set(people.tolist()))
+    joints = twice.detections.keypoints[..., 2]
+    np.testing.assert_allclose(twice.detections.scores, joints.mean(1) + found.scores + 1.25 * joints.max(1), rtol=1e-6)
+    for nms in ("oks", "pose"):
+        assert len(results[nms].detections) < 0.75 * len(found), nms
+        assert results[nms].metrics["AP"] > 0.9, nms
+    counts = np.bincount(validation.index.image_rows(people))[validation.index.image_rows(people)]
+    alone = (counts == 2) & (found.scores == found.scores.max())
+    kept = set(results["oks"].detections.image_ids.tolist())
+    assert set(validation.index.image_ids[found.image_rows[alone]].tolist()) <= kept
+
+
+def test_scores_of_the_ascend_version(tiny_coco: Path, tmp_path: Path) -> None:
+    validation, found, _ = detected_twice(tiny_coco, tmp_path)
+    keypoints = np.random.default_rng(0).random((len(found), 17, 3)).astype(np.float32)
+    ids = validation.index.image_ids
+    plain = count_people(keypoints, found, ids, SMALL.size_in, COCO, Protocol(True, "box"))
+    np.testing.assert_array_equal(plain.scores, found.scores)
+    np.testing.assert_array_equal(plain.image_ids, ids[found.image_rows])
+    suppressed = count_people(keypoints, found, ids, SMALL.size_in, COCO, Protocol(True, "box", "oks"))
+    assert 0 < suppressed.scores.max() < 0.9  # the mean of the keypoints' scores times the box's
+
+
+def test_nobody_seen_is_an_ap_of_zero(tiny_coco: Path, tmp_path: Path) -> None:
+    validation, found, _ = detected_twice(tiny_coco, tmp_path)
+
+    def blind(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [np.zeros((len(inputs[0]), 17, 32, 24), np.float32)]
+
+    network = estimator(Session("blind", "memory", blind), SMALL, COCO)
+    for protocol in (Protocol(), Protocol(True), Protocol(True, nms="oks"), Protocol(True, nms="pose")):
+        result = evaluate(network, validation, found, COCO, 8, protocol)
+        assert result.metrics["AP"] < 0.05, protocol
+
+
+def test_two_ranks_find_what_one_finds(tiny_coco: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_coco, tmp_path / "coco")
+    command = [sys.executable, "-m", "common.launch", "--ranks=2", f"--log_dir={tmp_path / 'logs'}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, "-m", "AlphaPose.test.oracle", str(folder)],
+        capture_output=True, text=True, env=environment, check=False, timeout=120,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    two = json.loads((folder / "oracle_2.json").read_text())
+    one = evaluate_oracle(load(folder))
+    assert two == {"metrics": one.metrics, "people": one.detections.to_json()}
+
+
+def test_evaluation_of_a_model_in_training(tiny_coco: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, validation = SimplePose(17, 18).train(), load(tiny_coco)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with Log(tmp_path / "metrics.jsonl", tmp_path / "logs") as log:
+        metrics = evaluate_while_training(
+            model, validation, boxes_of(validation, None), InputRule(SIZE["small"], flip_test=True), COCO,
+            torch.device("cpu"), None, log, tmp_path / "pictures",
+        )  # fmt: skip
+    assert 0 <= metrics["AP"] < 0.5 and (tmp_path / "pictures" / "predictions.png").is_file()
+    assert model.training and all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_the_recipe_decides_how_maps_are_read() -> None:
+    assert rule_of(Config()) == InputRule((256, 192), None, False)
+    regression = Config(loss="L1JointRegression", norm_type="softmax", flip_test=True, image_size=(128, 96))
+    assert rule_of(regression) == InputRule((128, 96), "softmax", True)
+    network = estimator(Session("x", "y", lambda arrays: []), rule_of(regression), COCO)
+    assert network.flip is not None and network.decode is not heatmap_decoding.decode
+
+
+def test_an_exported_network_knows_the_size_of_its_input() -> None:
+    for shape, size in (((4, 3, 128, 96), (128, 96)), ((None, 3, None, None), (256, 192))):
+        session = Session("x.onnx", "memory", lambda arrays: [], (Port("image", shape),))
+        network = estimator(session, InputRule(), COCO)
+        assert (network.size_in, network.fixed_batch) == (size, shape[0])

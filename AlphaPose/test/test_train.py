@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real programs on a few drawn people, at sizes that take seconds."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import common.checkpoint
+from AlphaPose.config import Config
+from AlphaPose.train import forward_losses, lr_factor
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+ROOT = Path(__file__).parents[2]
+SMALL = (
+    "--device=cpu", "--model=SimplePose", "--num_layers=18", "--image_size=64,48", "--heatmap_size=16,12", "--sigma=1",
+    "--batch_size=4", "--num_workers=1", "--backbone=none", "--print_freq=1", "--amp=O0", "--exp_id=x",
+)  # fmt: skip
+EXPERIMENT = Path("exp") / "x-256x192_res50_lr1e-3_1x.yaml"
+
+
+def launcher(name: str, *flags: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    command = ["bash", str(ROOT / "AlphaPose" / "test" / name), *flags]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return common.checkpoint.state_dict(common.checkpoint.read(folder / EXPERIMENT / "last.pth"))
+
+
+def test_learning_rate() -> None:
+    config = Config()
+    assert [lr_factor(epoch, config) for epoch in (0, 89, 90, 119, 120, 139)] == pytest.approx(
+        [1, 1, 0.1, 0.1, 0.01, 0.01]
+    )
+    assert [lr_factor(epoch, config) for epoch in (140, 159, 160, 190, 199)] == pytest.approx([1, 1, 0.1, 0.01, 0.01])
+    assert lr_factor(150, Config(dpg=False)) == pytest.approx(0.01)
+
+
+class Answers(nn.Module):
+    """A network that answers with fixed maps."""
+
+    def __init__(self, maps: torch.Tensor) -> None:
+        super().__init__()
+        self.maps = nn.Parameter(maps)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """The maps, whatever the images."""
+        return self.maps
+
+
+@pytest.mark.parametrize("loss", ["MSELoss", "L1JointRegression"])
+def test_losses_are_least_for_the_right_answer(loss: str) -> None:
+    config = Config(loss=loss, image_size=(64, 48), heatmap_size=(16, 12), sigma=1.0)
+    joints = torch.tensor([[[8.0, 8.0], [30.0, 40.0], [0.0, 0.0]]], dtype=torch.float64)
+    batch = {"image": torch.zeros(1, 3, 64, 48, dtype=torch.uint8), "joints": joints,
+             "visible": torch.tensor([[1.0, 1.0, 0.0]])}  # fmt: skip
+    right = torch.full((1, 3, 16, 12), -20.0 if loss != "MSELoss" else 0.0)
+    right[0, 0, 2, 2] = right[0, 1, 10, 8] = 20.0 if loss != "MSELoss" else 1.0
+    found = [
+        float(forward_losses(Answers(maps), batch, torch.device("cpu"), config)["loss"].detach())
+        for maps in (right, right.flip(3))
+    ]
+    assert found[0] < found[1]
+
+
+def test_trained_resumed_and_evaluated(tiny_coco: Path, tmp_path: Path) -> None:
+    """Two epochs at once, and two with a stop between them: the same weights; then the AP from the launcher."""
+    place = (f"--data_path={tiny_coco}", *SMALL)
+    done = launcher("train_full_1p.sh", *place, f"--output_dir={tmp_path / 'whole'}", "--epochs=2", "--snapshot=1")
+    assert done.returncode == 0, done.stderr
+    assert "random start" in done.stdout and "FPS@all" in done.stdout and "TrainAccuracy : " in done.stdout
+    for epochs in (1, 2):
+        done = launcher("train_full_1p.sh", *place, f"--output_dir={tmp_path / 'cut'}", f"--epochs={epochs}",
+                        "--snapshot=1")  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    assert "resumed at epoch 1" in done.stdout
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    for name in ("model_best.pth", "metrics.jsonl", "pictures/predictions.png", "checkpoint_1.pth"):
+        assert (tmp_path / "whole" / EXPERIMENT / name).is_file(), name
+    done = launcher("eval.sh", f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", "--device=cpu",
+                    f"--checkpoint={tmp_path / 'whole' / EXPERIMENT / 'model_best.pth'}")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "##### gt box: 0." in done.stdout and "EvalAccuracy : " in done.stdout
+    result = (tmp_path / "whole" / "test" / "output" / "0" / "AlphaPose_bs4_1p_acc.log").read_text()
+    assert "CaseName = AlphaPose_bs4_1p_acc" in result and "ActualLoss = " in result
+
+
+def test_two_ranks_are_one_that_accumulates_the_same_halves(tiny_coco: Path, tmp_path: Path) -> None:
+    """The first step's loss of two ranks with two people each is that of one rank with two parts of two."""
+    losses = []
+    for ranks, flags in ((1, ("--batch_size=4", "--part_size=2")), (2, ("--batch_size=2",))):
+        done = launcher("train_full_8p.sh", f"--data_path={tiny_coco}", *SMALL, *flags, f"--ranks={ranks}",
+                        f"--output_dir={tmp_path / str(ranks)}", "--epochs=1", "--snapshot=0")  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        lines = (tmp_path / str(ranks) / EXPERIMENT / "metrics.jsonl").read_text().splitlines()
+        losses.append([step["losses"]["loss"] for step in map(json.loads, lines) if step["event"] == "step"])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+    assert len(losses[0]) >= 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (("--data_path=/nowhere",), "/nowhere"),
+        (("--cfg=absent.yaml",), "--cfg=absent.yaml"),
+        (("--data_path=mini", "--backbone=absent.pth"), "absent.pth"),
+        (("--data_path=mini", "--lr_step=9"), "--lr_step"),
+        (("--data_path=mini", "--device=npu"), "--device=npu"),
+    ],
+)
+def test_mistakes_end_in_one_line(tmp_path: Path, flags: tuple[str, ...], complaint: str) -> None:
+    done = launcher("train_full_1p.sh", f"--output_dir={tmp_path}", *flags)
+    assert done.returncode == 2 and complaint in done.stderr
+    assert done.stderr.strip().count("\n") == 0, done.stderr

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trains a top-down network of AlphaPose on COCO keypoints (spec A2.3), on one device or several.
+
+bash test/train_full_1p.sh --data_path=/data/coco            the published recipe, FastPose on ResNet-50
+bash test/train_full_8p.sh --data_path=/data/coco            the same on eight devices
+python -m AlphaPose.train --data_path=mini --recipe=smoke    minutes on a laptop, embedded data set
+"""
+
+import dataclasses
+import functools
+import time
+
+import common.device
+import common.distributed
+import common.skeleton
+import common.training
+from AlphaPose import recipe_file
+from AlphaPose.config import ALIASES, RECIPES, RETIRED, Config
+from AlphaPose.data import normalise
+from AlphaPose.evaluation import while_training
+from AlphaPose.loss import accuracy, heatmap_loss, regression_loss
+from AlphaPose.preparation import load_start, network, prepare
+from common.checkpoint import Store
+from common.cli import parse, run
+from common.gaussian_heatmaps import encode
+from common.report import ACCURACY
+from common.setup import Setup
+
+import torch
+from torch import Tensor, nn
+
+MIDDLE = 0.5  # the target of regression counts from the middle of the input
+
+
+def build_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
+    """Adam, or RMSprop, with the published values."""
+    kinds = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
+    return kinds[config.optimizer](model.parameters(), lr=config.lr)
+
+
+def lr_factor(epoch: int, config: Config) -> float:
+    """What the learning rate of an epoch is multiplied with; the stage of dynamic proposals begins with 1 again."""
+    second_stage = config.dpg and epoch >= config.dpg_milestone
+    steps = config.dpg_steps if second_stage else config.lr_steps
+    return config.lr_factor ** sum(epoch >= step for step in steps)
+
+
+def forward_losses(
+    model: nn.Module, batch: dict[str, Tensor], device: torch.device, config: Config
+) -> dict[str, Tensor]:
+    """The loss, and the accuracy of the peaks, on one batch of `data.collate`; targets are drawn on the device."""
+    images, visible = (batch[name].to(device, non_blocking=True) for name in ("image", "visible"))
+    joints = batch["joints"].to(common.device.exact_type(device)).to(device, non_blocking=True)
+    maps = model(normalise(images)).float()
+    if config.loss == "L1JointRegression":
+        size = joints.new_tensor((config.image_size[1], config.image_size[0]))
+        target = (joints / size - MIDDLE).float()
+        return {"loss": regression_loss(maps, target, visible[..., None].expand_as(target), config.norm_type)}
+    target, weight = encode(joints, visible, (maps.shape[2], maps.shape[3]), config.stride, config.sigma)
+    return {"loss": heatmap_loss(maps, target, weight), ACCURACY: accuracy(maps.detach(), target, weight)}
+
+
+def main() -> None:
+    """Reads the flags, trains, leaves checkpoints, metrics and a result file."""
+    began = time.time()
+    flags = parse(Config, RECIPES, aliases=ALIASES, retired=RETIRED, read_cfg=recipe_file.read)
+    flags.check()
+    with common.distributed.joined(flags.device) as device:
+        skeleton = common.skeleton.load(flags.skeleton)
+        train(prepare(flags, skeleton, device), skeleton, device, began)
+
+
+def train(setup: Setup, skeleton: common.skeleton.Skeleton, device: torch.device, began: float) -> None:
+    """Trains what `setup` describes, from a start or from where an unfinished run stopped."""
+    config = setup.config
+    store = Store(setup.folder, config.keep)
+    warnings: list[str] = []
+    unfinished = store.newest(warnings.append) if config.resume == "auto" else None
+    common.device.seed_all(config.seed)
+    dtype = common.device.amp_type(device, config.amp, config.amp_type)
+    model = network(config, skeleton.num_keypoints)
+    start = "" if unfinished else load_start(model, config)
+    model.to(device, memory_format=common.device.memory_format(device))
+    optimizer = build_optimizer(model, config)
+    scaler = common.device.scaler(device, dtype, config.loss_scale)
+    facts = {"arch": config.model, "config": dataclasses.asdict(config)}
+    trainee = common.training.Trainee(model, optimizer, scaler, config.ema_decay, epoch=config.begin_epoch, facts=facts)
+    if unfinished:
+        start = setup.restore(trainee, unfinished, device)
+    rates = functools.partial(lr_factor, config=config)
+    losses = functools.partial(forward_losses, device=device, config=config)
+    with setup.log(fresh=unfinished is None) as log:
+        setup.announce(log, [*warnings, start], device, dtype, config.lr)
+        evaluate = while_training(setup, skeleton, device, dtype, log)
+        setup.train(trainee, losses, rates, device, dtype, store, log, evaluate)
+    setup.leave_report(began)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""COCO, CrowdPose or OCHuman -> training batches (spec A1.4): one composed warp a box, uint8 out of the workers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common import crops
+from common.cli import UserError
+from common.coco_index import CocoIndex
+from common.kept_images import KeptImages
+from common.loader import Position, readable_sample
+from common.skeleton import Skeleton
+from MIPNet.config import Config
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+BRIGHTEST = 255
+# of channels 1 to 3, whatever colours these are: ImageNet's, of R, G, B
+CHANNEL_MEANS, CHANNEL_DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+WITHOUT_AREAS = "crowdpose"  # its annotations have no area, so none is asked for
+FEWEST_OF_THE_OTHER = 3  # visible joints: the other person in a box must have more, else the first is taken again
+
+
+@dataclass(frozen=True)
+class People:
+    """Who is in a data set: P people of an index, and their boxes, inside the image, (P, 4) left, top, width, height.
+
+    In the order of the file's images, and within an image of its annotations: the originals' order.
+    """
+
+    index: CocoIndex
+    rows: Integers  # (P,) of the index
+    boxes_img: Floats
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def labelled_people(index: CocoIndex, people_of: str) -> People:
+    """Everybody with a joint and a box in the image. `people_of`: the data set, "coco", "crowdpose" or "ochuman".
+
+    Raises UserError where there is nobody.
+    """
+    owners = index.image_rows(np.arange(len(index.boxes)))
+    boxes = crops.push_boxes_inside(index.boxes, index.image_sizes[owners])
+    areas = np.ones(len(boxes)) if people_of == WITHOUT_AREAS else index.areas
+    labelled = index.keypoints.max(axis=(1, 2), initial=0) > 0
+    rows = np.flatnonzero(labelled & ~index.is_crowd & crops.usable_boxes(boxes, areas, allow_lines=True))
+    if not len(rows):
+        raise UserError("the annotation file has no person with labelled joints; `python -m common.coco` examines it")
+    return People(index, rows, boxes[rows])
+
+
+def neighbours(people: People) -> Integers:
+    """(P,) the place of the person whose box's centre is nearest in the same image; one's own for who is alone.
+
+    The first of several that are as near.
+    """
+    centres = people.boxes_img[:, :2] + people.boxes_img[:, 2:] / 2
+    images = people.index.image_rows(people.rows)
+    starts = np.flatnonzero(np.diff(images, prepend=-1))
+    nearest = np.arange(len(people))
+    for start, stop in zip(starts, np.append(starts[1:], len(people)), strict=True):
+        if stop - start > 1:
+            away = np.square(centres[start:stop, None] - centres[None, start:stop]).sum(axis=2)
+            np.fill_diagonal(away, np.inf)
+            nearest[start:stop] = start + away.argmin(axis=1)
+    return nearest
+
+
+class TrainSamples:
+    """`samples[epoch, index]`: the crop of one person's box, random in a way that (seed, epoch, index) decides."""
+
+    def __init__(self, people: People, folder: Path, skeleton: Skeleton, config: Config) -> None:
+        self.people, self.folder, self.skeleton, self.config = people, folder, skeleton, config
+        self.size_in = (config.image_size[0], config.image_size[1])
+        self.augmentation = crops.Augmentation(config.scale, config.rotation, config.half_body, config.flip)
+        self.upper = crops.upper_body(skeleton)
+        self.others = neighbours(people) if config.gives_pairs else None
+        self.images = KeptImages(config.kept_images)
+
+    def __len__(self) -> int:
+        return len(self.people)
+
+    def __getitem__(self, position: Position) -> dict[str, Any]:
+        """{"image": (h, w, 3) uint8 BGR, "joints": (K, 2) float64 input pixels, "visible": (K,) float32, "replaced"}.
+
+        Of a data set of pairs, joints (2, K, 2) and visible (2, K): of the person of the box and of the other one.
+        An unreadable image raises ImageError; where bad ones are skipped, the next readable person takes its place.
+        """
+        epoch, index = position
+        random = np.random.default_rng((self.config.seed, epoch, index))
+        skip = self.config.on_bad_image == "skip"
+        return readable_sample(lambda found: self._sample(found, random), len(self), index, skip)
+
+    def _sample(self, place: int, random: np.random.Generator) -> dict[str, Any]:
+        index, row = self.people.index, int(self.people.rows[place])
+        image = self.images.read(self.folder, index.file_name(int(index.image_rows(row))))
+        joints, visible = self._annotated(row)
+        crop = crops.Crop(*crops.fit_boxes(self.people.boxes_img[place], self.size_in, self.config.box_padding))
+        drawn = crops.draw(self.augmentation, random)
+        crop = crops.augment(crop, drawn, joints, visible, self.upper, self.size_in, self.config.half_body_above)
+        matrix = crops.image_to_crop(crop, self.size_in, image.shape[1])
+        moved, seen = crops.joints_to_crop(joints, visible, matrix, crop.flip, self.skeleton)
+        if self.others is not None:
+            other = self._annotated(int(self.people.rows[self.others[place]]))
+            theirs = crops.joints_to_crop(*other, matrix, crop.flip, self.skeleton)
+            moved, seen = pair_in_box((moved, seen), theirs, self.size_in)
+        return {
+            "image": crops.warp(image, matrix, self.size_in),
+            "joints": np.where(seen[..., None] > 0, moved, 0.0),
+            "visible": seen.astype(np.float32),
+        }
+
+    def _annotated(self, row: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """A person's joints (K, 2), original pixels, and whether they are labelled (K,), 0 or 1."""
+        keypoints = self.people.index.keypoints[row]
+        return keypoints[:, :2], np.minimum(keypoints[:, 2], 1)
+
+
+def pair_in_box(
+    first: tuple[Floats, crops.Numbers], other: tuple[Floats, crops.Numbers], size_in: crops.Size
+) -> tuple[Floats, crops.Numbers]:
+    """Two people in the crop of the first: joints (2, K, 2) float64, input pixels, and visibility (2, K).
+
+    Each is given as joints (K, 2) and visibility (K,). What is outside the crop counts as not visible; where little
+    of the other one is left, the first is taken twice (spec A1.4, coco_lambda).
+    """
+    joints, visible = np.stack([first[0], other[0]]), np.stack([first[1], other[1]])
+    inside = ((joints >= 0) & (joints <= size_in[::-1])).all(axis=2)
+    visible = visible * inside
+    if visible[1].sum() <= FEWEST_OF_THE_OTHER:
+        joints[1], visible[1] = joints[0], visible[0]
+    return joints, visible
+
+
+def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """Samples as one batch: image (B, 3, H, W) uint8, joints (B, ..., K, 2) float64, visible (B, ..., K) float32,
+    replaced, a count."""
+    batch = {name: torch.from_numpy(np.stack([one[name] for one in samples])) for name in ("joints", "visible")}
+    images = torch.from_numpy(np.stack([one["image"] for one in samples])).permute(0, 3, 1, 2)
+    return {**batch, "image": images, "replaced": torch.tensor(sum(one["replaced"] for one in samples))}
+
+
+def normalise(images: Tensor, color_rgb: bool) -> Tensor:
+    """(B, 3, H, W) uint8 BGR as the network takes it: float32, (pixel / 255 - mean) / deviation of each channel.
+
+    `color_rgb`: the channels become R, G, B; else they stay B, G, R, with the same means (spec A1.3, ResNet).
+    """
+    pixels = (images.flip(1) if color_rgb else images).permute(0, 2, 3, 1).float()
+    means, deviations = (pixels.new_tensor(values) for values in (CHANNEL_MEANS, CHANNEL_DEVIATIONS))
+    # a row of pixels at a time: a CPU is twice as fast with it as with three channels at a time
+    rows, width = pixels.flatten(2), pixels.shape[2]
+    rows.mul_((1 / (BRIGHTEST * deviations)).repeat(width)).sub_((means / deviations).repeat(width))
+    return rows.view(pixels.shape).permute(0, 3, 1, 2)

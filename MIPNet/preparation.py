@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flags -> all that a training run needs, decided before it starts and said aloud."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import common.coco
+import common.distributed
+import common.mini_coco
+import common.skeleton
+from common.checkpoint import CheckpointError
+from common.cli import UserError
+from common.distributed import main_first
+from common.loader import divide, workers_for
+from common.log import Log
+from common.report import ACCURACY
+from common.setup import Setup
+from common.training import Plan
+from MIPNet import weights
+from MIPNet.config import CPU_IMAGES_PER_PART, NETWORK, NO_WEIGHTS, Config
+from MIPNet.data import TrainSamples, collate, labelled_people
+from MIPNet.model import PoseHRNet, PoseResNet, build
+
+import torch
+from torch import nn
+
+
+def prepare(flags: Config, skeleton: common.skeleton.Skeleton, device: torch.device) -> Setup:
+    """Decides what the flags left open. Raises UserError, naming flag or file, where the run cannot be."""
+    ranks = common.distributed.world_size()
+    config = dataclasses.replace(flags, data_path=str(main_first(lambda: common.mini_coco.resolve(flags.root))))
+    samples = train_samples(config, skeleton)
+    limit = config.part_size or (CPU_IMAGES_PER_PART if device.type == "cpu" else 0)
+    part_size, parts = divide(config.batch_size * ranks, len(samples), ranks, limit)
+    return Setup(
+        network=NETWORK,
+        config=config,
+        samples=samples,
+        collate=collate,
+        plan=plan(config, parts, part_size * parts * ranks, len(samples)),
+        part_size=part_size,
+        num_workers=workers_for(config.num_workers, device),
+        folder=experiment_folder(config),
+        log_folder=Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0"),
+    )
+
+
+def experiment_folder(config: Config) -> Path:
+    """Where a run keeps its checkpoints, as published: output/<data set>/<network>/<name of --cfg>."""
+    name = Path(config.cfg).stem + config.experiment
+    return Path(config.output_dir) / config.checkpoints / config.dataset / config.model / name
+
+
+def located(config: Config, path: str, flag: str) -> Path:
+    """A file or folder of the data set: in --data_path, else a path of its own. Raises UserError, naming `flag`."""
+    inside = Path(config.root) / path
+    for found in (inside, Path(path)):
+        if path and found.exists():
+            return found
+    raise UserError(
+        f"{inside}: no such file or folder: --data_path must be the folder of the data set, or `mini`; "
+        f"--{flag} names another place"
+    )
+
+
+def check_joints(config: Config, skeleton: common.skeleton.Skeleton) -> None:
+    """Raises UserError where the recipe has another number of joints than the skeleton."""
+    if config.num_joints not in (0, skeleton.num_keypoints):
+        found = f"the skeleton {skeleton.name} of DATASET.DATASET {config.dataset} has {skeleton.num_keypoints}"
+        raise UserError(f"MODEL.NUM_JOINTS is {config.num_joints}, {found}")
+
+
+def train_samples(config: Config, skeleton: common.skeleton.Skeleton) -> TrainSamples:
+    """Everybody to train on. Raises UserError where the annotations are of another skeleton."""
+    check_joints(config, skeleton)
+    index = common.coco.load(located(config, config.train_labels, "train_labels"), skeleton.num_keypoints)
+    folder = located(config, config.train_images_folder, "train_images_folder")
+    return TrainSamples(labelled_people(index, config.people_of), folder, skeleton, config)
+
+
+def plan(config: Config, parts: int, images_per_step: int, num_samples: int) -> Plan:
+    """What the training loop is told."""
+    steps = num_samples // images_per_step
+    return Plan(
+        epochs=config.epochs,
+        steps_per_epoch=min(steps, config.max_steps or steps),
+        images_per_step=images_per_step,
+        parts=parts,
+        clip_norm=config.clip_norm,
+        log_every=config.print_freq,
+        evaluate_every=config.eval_freq,
+        save_every=config.save_every,
+        keep_every=config.keep_every,
+        watched=(ACCURACY,),
+    )
+
+
+def network(config: Config, num_joints: int) -> PoseHRNet | PoseResNet:
+    """The network that the recipe names. Raises UserError for an unknown name or impossible values."""
+    return build(
+        config.model,
+        num_joints,
+        stages=config.stages,
+        num_layers=config.num_layers,
+        se_modules=config.se_modules,
+        final_kernel=config.final_kernel,
+        filters=config.deconv_filters,
+        kernels=config.deconv_kernels,
+        stem=config.stem,
+    )
+
+
+def load_start(model: PoseHRNet | PoseResNet, config: Config) -> str:
+    """Loads what the network begins with; returns the report of it. A run that measures speed may begin at random.
+
+    A checkpoint of the whole network takes the place of ImageNet weights. Raises CheckpointError.
+    """
+    checkpoint = config.check_point or config.model_file
+    try:
+        if not checkpoint:
+            return weights.load_start(model, config.pretrained, config.pretrained_layers)
+        source = weights.locate(checkpoint)
+    except CheckpointError as error:
+        if config.case == "perf" and not config.check_point:
+            return weights.load_start(model, NO_WEIGHTS)
+        flag = "--pth_path" if config.check_point else "TEST.MODEL_FILE"
+        raise CheckpointError(f"{flag}: {error}") if checkpoint else error from error
+    weights.initialise(model)
+    return weights.load_checkpoint(model, source, new_head=True)
+
+
+def evaluation(
+    setup: Setup, skeleton: common.skeleton.Skeleton, device: torch.device, dtype: torch.dtype | None, log: Log
+) -> Callable[[nn.Module], dict[str, float]] | None:
+    """What the training loop calls at every `eval_freq` epochs; None where it never does."""
+    return None

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import common.coco
+import common.coco_index
+from common import crops
+from common.cli import UserError
+from common.gaussian_heatmaps import encode
+from common.skeleton import COCO, CROWDPOSE, Skeleton
+from common.test import top_down_golden as golden
+from MIPNet import data
+from MIPNet.config import Config
+from MIPNet.data import TrainSamples
+
+import numpy as np
+import pytest
+import torch
+
+STILL: dict[str, Any] = {"flip": False, "rotation": 0.0, "scale": 0.0, "half_body": 0.0}
+TAGS = ("w48_384x288", "w32_256x192")
+
+
+def config_of(tag: str, **changes: Any) -> Config:
+    size = golden.SIZES_IN[tag]
+    sizes: dict[str, Any] = {"image_size": size, "heatmap_size": golden.map_size(tag), "sigma": golden.SIGMAS[tag]}
+    return Config(**{**sizes, **changes})
+
+
+@cache
+def people(folder: Path, split: str) -> data.People:
+    return data.labelled_people(common.coco.load(common.coco.annotation_file(folder, split)), "coco")
+
+
+def sample_of(shared: Path, person: dict[str, Any], config: Config) -> tuple[TrainSamples, int]:
+    """The samples that hold a golden person, and its place among them."""
+    folder = shared / "data" / "coco-mini"
+    for split in ("train", "val"):
+        found = people(folder, split)
+        places = np.flatnonzero(found.index.annotation_ids[found.rows] == person["annotation_id"])
+        if len(places):
+            return TrainSamples(found, common.coco.image_folder(folder, split), COCO, config), int(places[0])
+    raise AssertionError("the golden person is not in the data")
+
+
+def targets(batch: dict[str, torch.Tensor], config: Config, which: Any = slice(None)) -> tuple[Any, Any]:
+    """Maps and weights as the training draws them."""
+    size = (config.heatmap_size[0], config.heatmap_size[1])
+    maps, weights = encode(batch["joints"][which], batch["visible"][which], size, config.stride, config.sigma)
+    return maps.numpy(), weights.numpy()
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_plain_samples_are_the_originals(shared: Path, tag: str) -> None:
+    config = config_of(tag, **STILL)
+    for person in golden.people(shared, tag):
+        samples, place = sample_of(shared, person, config)
+        batch = data.collate([samples[0, place]])
+        seen = person["vis"] > 0
+        assert np.array_equal(batch["visible"][0].numpy() > 0, seen)
+        assert np.abs(batch["joints"][0].numpy() - person["joints"])[seen].max() < 1e-3
+        maps, weights = targets(batch, config)
+        assert np.abs(maps[0] - person["target"]).max() < 1e-6
+        assert np.array_equal(weights[0], person["target_weight"][:, 0])
+        assert_same_pixels(data.normalise(batch["image"], color_rgb=True), person["input_mean_std"])
+        if "crop_rgb_u8" in person:
+            away = np.abs(batch["image"][0].permute(1, 2, 0).numpy()[..., ::-1].astype(int) - person["crop_rgb_u8"])
+            assert away.max() <= 1
+
+
+def assert_same_pixels(images: torch.Tensor, wanted: Any) -> None:
+    """`wanted`: (2, 3), mean and standard deviation of each channel."""
+    found = torch.stack([images[0].mean(dim=(1, 2)), images[0].std(dim=(1, 2), unbiased=False)]).numpy()
+    assert np.abs(found - wanted).max() < 1e-3
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_pairs_are_the_originals(shared: Path, tag: str) -> None:
+    config = config_of(tag, dataset="coco_lambda", **STILL)
+    for person in golden.people(shared, tag):
+        samples, place = sample_of(shared, person, config)
+        batch = data.collate([samples[0, place]])
+        assert_same_pixels(data.normalise(batch["image"], color_rgb=True), person["input_mean_std"])
+        for row, name in enumerate("AB"):
+            seen = person[f"lambda_{name}_vis"] > 0
+            assert np.array_equal(batch["visible"][0, row].numpy() > 0, seen)
+            assert np.abs(batch["joints"][0, row].numpy() - person[f"lambda_{name}_joints"])[seen].max() < 1e-3
+            maps, weights = targets(batch, config, (slice(None), row))
+            wanted = person.get(f"lambda_{name}_target", person["target"])
+            assert np.abs(maps[0] - wanted).max() < 1e-6
+            assert np.array_equal(weights[0], person[f"lambda_{name}_target_weight"][:, 0])
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_augmented_samples_are_the_originals(shared: Path, tag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of(tag)
+    for person in golden.people(shared, tag):
+        samples, place = sample_of(shared, person, config)
+        crop = golden.augmented_crop(person, golden.image(shared, person).shape[1])
+        monkeypatch.setattr(crops, "augment", lambda *_, crop=crop: crop)
+        batch = data.collate([samples[0, place]])
+        seen = person["aug_vis"] > 0
+        assert np.array_equal(batch["visible"][0].numpy() > 0, seen)
+        assert np.abs(batch["joints"][0].numpy() - person["aug_joints"])[seen].max() < 1e-3
+        assert_same_pixels(data.normalise(batch["image"], color_rgb=True), person["aug_input_mean_std"])
+        maps, weights = targets(batch, config)
+        assert np.array_equal(weights[0], person["aug_target_weight"][:, 0])
+        if "aug_target" in person:
+            assert np.abs(maps[0] - person["aug_target"]).max() < 1e-6
+
+
+def index_of(tmp_path: Path, boxes: list[list[float]], skeleton: Skeleton = COCO, **changes: Any) -> Any:
+    """People of the given boxes on one image of 100 x 200 pixels, every joint in the middle of its box."""
+    people = [
+        {
+            "id": number,
+            "image_id": 1,
+            "bbox": box,
+            "area": box[2] * box[3],
+            "iscrowd": 0,
+            "category_id": 1,
+            "keypoints": [box[0] + box[2] / 2, box[1] + box[3] / 2, 2] * skeleton.num_keypoints,
+            **changes,
+        }
+        for number, box in enumerate(boxes)
+    ]
+    image = {"id": 1, "file_name": "a.jpg", "height": 100, "width": 200}
+    path = tmp_path / "people.json"
+    path.write_text(json.dumps({"images": [image], "annotations": people, "categories": []}))
+    return common.coco_index.load(path, skeleton.num_keypoints)
+
+
+def test_who_counts(tmp_path: Path) -> None:
+    boxes = [[10, 10, 20, 30], [-5, 90, 20, 30], [199, 10, 50, 10], [250, 10, 5, 5], [10, 10, 1, 1]]
+    found = data.labelled_people(index_of(tmp_path, boxes), "coco")
+    assert found.index.annotation_ids[found.rows].tolist() == [0, 1, 2]  # one beside the image, one of a single pixel
+    assert found.boxes_img.tolist() == [[10, 10, 19, 29], [0, 90, 19, 9], [199, 10, 0, 9]]
+    for changes in ({"iscrowd": 1}, {"keypoints": [0] * 51}, {"area": 0}):
+        with pytest.raises(UserError, match="no person with labelled joints"):
+            data.labelled_people(index_of(tmp_path, boxes, **changes), "coco")
+    assert len(data.labelled_people(index_of(tmp_path, boxes, CROWDPOSE, area=0), "crowdpose")) == 3
+
+
+def test_the_nearest_neighbour(tmp_path: Path) -> None:
+    boxes = [[0, 0, 20, 20], [60, 0, 20, 20], [30, 0, 20, 20], [150, 60, 20, 20]]
+    found = data.labelled_people(index_of(tmp_path, boxes), "coco")
+    assert data.neighbours(found).tolist() == [2, 2, 0, 1]  # person 2 is as near to 0 as to 1: the first
+    alone = data.labelled_people(index_of(tmp_path, boxes[:1]), "coco")
+    assert data.neighbours(alone).tolist() == [0]
+
+
+def test_neighbours_are_of_the_same_image(tiny_coco: Path) -> None:
+    found = people(tiny_coco, "train")
+    others = data.neighbours(found)
+    images = found.index.image_rows(found.rows)
+    assert np.array_equal(images[others], images)
+    counts = np.bincount(images)[images]
+    assert np.array_equal(others == np.arange(len(found)), counts == 1)
+
+
+def test_little_of_the_other_one_in_the_box() -> None:
+    first = np.tile([50.0, 20.0], (17, 1)), np.ones(17)
+    joints, visible = np.tile([150.0, 20.0], (17, 1)), np.ones(17)
+    joints[:4] = [[100, 40], [0, 0], [3, 4], [5, 6]]  # corners belong to the crop
+    (_, other), seen = data.pair_in_box(first, (joints, visible), (40, 100))
+    assert seen.sum(axis=1).tolist() == [17, 4] and np.array_equal(other, joints)
+    joints[0] = [100.01, 40]
+    (again, twice), seen = data.pair_in_box(first, (joints, visible), (40, 100))
+    assert np.array_equal(again, twice) and seen.sum(axis=1).tolist() == [17, 17]
+
+
+def test_a_mirrored_pair_stays_on_its_people(tiny_coco: Path) -> None:
+    """Both people of a box are mirrored and moved by the same crop: the joints of one who is alone are equal twice."""
+    config = config_of("w32_256x192", dataset="coco_lambda")
+    samples = TrainSamples(people(tiny_coco, "train"), tiny_coco / "train2017", COCO, config)
+    batch = data.collate([samples[epoch, place] for place in range(len(samples)) for epoch in range(2)])
+    assert batch["joints"].shape == (2 * len(samples), 2, COCO.num_keypoints, 2)
+    alone = np.repeat(samples.others == np.arange(len(samples)), 2)
+    assert alone.any() and not alone.all()
+    assert torch.equal(batch["joints"][alone, 0], batch["joints"][alone, 1])
+    differs = (batch["joints"][:, 0] != batch["joints"][:, 1]).flatten(1).any(dim=1)
+    assert differs.any()
+    seen = batch["visible"] > 0
+    assert (batch["joints"][seen] >= 0).all()
+    assert (batch["joints"][seen] <= torch.tensor([192, 256])).all()
+
+
+def test_a_sample_depends_on_seed_epoch_and_index_alone(tiny_coco: Path) -> None:
+    config = config_of("w32_256x192", kept_images=4)
+    samples = TrainSamples(people(tiny_coco, "train"), tiny_coco / "train2017", COCO, config)
+    plain = TrainSamples(people(tiny_coco, "train"), tiny_coco / "train2017", COCO, config_of("w32_256x192"))
+    for place in (3, 0, 3):
+        one, other = samples[1, place], plain[1, place]
+        assert all(np.array_equal(one[name], other[name]) for name in one)
+    assert not np.array_equal(samples[0, 3]["image"], samples[1, 3]["image"])
+    reseeded = TrainSamples(samples.people, samples.folder, COCO, dataclasses.replace(config, seed=1))
+    assert not np.array_equal(samples[0, 3]["image"], reseeded[0, 3]["image"])
+
+
+def test_channels_of_the_network() -> None:
+    pixels = torch.tensor([0, 128, 255], dtype=torch.uint8).view(1, 3, 1, 1)
+    rgb, bgr = data.normalise(pixels, True).flatten(), data.normalise(pixels, False).flatten()
+    assert rgb.tolist() == pytest.approx([(1 - 0.485) / 0.229, (128 / 255 - 0.456) / 0.224, -0.406 / 0.225], abs=1e-5)
+    assert bgr.tolist() == pytest.approx([-0.485 / 0.229, (128 / 255 - 0.456) / 0.224, (1 - 0.406) / 0.225], abs=1e-5)
+
+
+@pytest.mark.parametrize(("name", "skeleton", "count"), [("crowdpose", CROWDPOSE, 4), ("ochuman", COCO, 5)])
+def test_samples_of_the_crowded_data_sets(shared: Path, name: str, skeleton: Skeleton, count: int) -> None:
+    folder = shared / "data" / name
+    found = data.labelled_people(common.coco.load(folder / f"test_{name}.json", skeleton.num_keypoints), name)
+    assert len(found) == count  # of CrowdPose's five, one has no joints
+    for pairs in ("", "_lambda"):
+        config = config_of("w32_256x192", dataset=f"{name}{pairs}", **STILL)
+        samples = TrainSamples(found, folder, skeleton, config)
+        batch = data.collate([samples[0, place] for place in range(count)])
+        assert batch["joints"].shape[-2:] == (skeleton.num_keypoints, 2)
+        assert batch["joints"].dtype == torch.float64 and batch["image"].shape == (count, 3, 256, 192)
+        maps, _ = targets(batch, config, (slice(None), 1) if pairs else slice(None))
+        assert maps.max() == 1
+    others = data.neighbours(found)
+    assert (others != np.arange(count)).sum() == 4
+
+
+def test_an_unreadable_image_is_replaced_or_named(tiny_coco: Path) -> None:
+    found = people(tiny_coco, "train")
+    for policy in ("error", "skip"):
+        samples = TrainSamples(found, tiny_coco / "val2017", COCO, config_of("w32_256x192", on_bad_image=policy))
+        with pytest.raises(common.coco.ImageError, match="annotation file and image folder belong together"):
+            samples[0, 0]  # the images of the other split: none can be read
+
+
+def test_a_person_without_visible_joints_teaches_nothing(tmp_path: Path) -> None:
+    index = index_of(tmp_path, [[10, 10, 60, 60]], keypoints=[20, 20, 0] * COCO.num_keypoints)
+    found = data.labelled_people(index, "coco")  # the original takes it too: a coordinate is not 0
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((100, 200, 3), np.uint8))
+    config = config_of("w32_256x192")
+    maps, weights = targets(data.collate([TrainSamples(found, tmp_path, COCO, config)[0, 0]]), config)
+    assert not maps.any() and not weights.any()
+
+
+@pytest.mark.parametrize("color_rgb", [True, False])
+def test_channels_do_not_depend_on_the_layout_in_memory(color_rgb: bool) -> None:
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 6, 4, 3), np.uint8)).permute(0, 3, 1, 2)
+    found = data.normalise(images, color_rgb)
+    assert torch.equal(found, data.normalise(images.contiguous(), color_rgb))
+    assert found.shape == images.shape and found.is_contiguous(memory_format=torch.channels_last)
+    colours = images.flip(1) if color_rgb else images
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (data.CHANNEL_MEANS, data.CHANNEL_DEVIATIONS))
+    assert torch.allclose(found, (colours / 255 - mean) / std, atol=1e-5)

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import common.checkpoint
+import common.skeleton
+from common.checkpoint import CheckpointError
+from common.report import ACCURACY
+from common.setup import Setup
+from common.skeleton import COCO
+from MIPNet import data, loss, preparation, recipe_file, train, weights
+from MIPNet.config import RECIPES, Config
+from MIPNet.model import lambda_vectors
+
+import pytest
+import torch
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
+PLAIN, LAMBDA = (), ("--lambda",)
+RESNET = ("--cfg=experiments/coco/resnet/res50_256x192_d256x3_adam_lr1e-3.yaml", "--num_layers=18",
+          "--deconv_filters=32,32,32")  # fmt: skip
+SMALL = ("--recipe=smoke", "--device=cpu", "--num_workers=0", "--image_size=64,64", "--heatmap_size=16,16",
+         "--epochs=1", "--batch_size=4", "--part_size=2", "--max_steps=2", "--print_freq=1")  # fmt: skip
+
+
+def parsed(*words: str) -> Config:
+    return recipe_file.parse(Config, RECIPES, words)
+
+
+def setup_of(tiny_coco: Path, tmp_path: Path, *words: str) -> Setup:
+    flags = parsed(*SMALL, f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", *words)
+    flags.check()
+    return preparation.prepare(flags, COCO, CPU)
+
+
+def batch_of(setup: Setup, count: int = 4) -> dict[str, torch.Tensor]:
+    return data.collate([setup.samples[0, index] for index in range(count)])
+
+
+def network_of(setup: Setup) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return preparation.network(setup.config, COCO.num_keypoints)
+
+
+@pytest.mark.parametrize("words", [PLAIN, LAMBDA, RESNET], ids=["plain", "lambda", "resnet"])
+def test_two_steps_of_training_leave_a_checkpoint(tiny_coco: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    setup = setup_of(tiny_coco, tmp_path, *words)
+    assert (setup.plan.steps_per_epoch, setup.plan.parts, setup.part_size) == (2, 2, 2)
+    train.train(setup, COCO, CPU, began=0.0)
+    state = common.checkpoint.read(setup.folder / "last.pth")
+    assert (state["epoch"], state["step"], state["config"]["dataset"]) == (1, 0, setup.config.dataset)
+    records = [json.loads(line) for line in setup.metrics_file.read_text().splitlines()]
+    steps = [record["losses"] for record in records if record["event"] == "step"]
+    assert len(steps) == 2 and all(set(step) == {"loss", ACCURACY} for step in steps)
+    begun = network_of(setup)
+    weights.initialise(begun)
+    trained = common.checkpoint.state_dict(state)
+    assert trained.keys() == begun.state_dict().keys()
+    assert all(value.isfinite().all() for value in trained.values() if value.is_floating_point())
+
+
+def test_lambda_loss_is_that_of_the_doubled_batch(tiny_coco: Path, tmp_path: Path) -> None:
+    """Spec A1.5: [x; x] with lambda' = [lambda; 1 - lambda]; mean(L_A * lambda') + mean(L_B * (1 - lambda'))."""
+    setup = setup_of(tiny_coco, tmp_path, *LAMBDA)
+    config, batch, model = setup.config, batch_of(setup), network_of(setup).train()
+    torch.manual_seed(5)
+    found = train.forward_losses(model, batch, CPU, config)
+    torch.manual_seed(5)
+    lambdas = loss.draw_lambdas(4)
+    assert 0 < lambdas[:4].sum() < 4
+    images = data.normalise(torch.cat([batch["image"]] * 2), config.color_rgb)
+    with torch.no_grad():
+        maps = model(images, lambda_vectors(lambdas))
+    wanted = 0.0
+    for row, of_box in enumerate(lambdas.tolist()):
+        person = row % 4, 0 if of_box else 1
+        size = (config.heatmap_size[0], config.heatmap_size[1])
+        joints, visible = batch["joints"][person][None], batch["visible"][person][None]
+        target, weight = train.encode(joints, visible, size, config.stride, config.sigma)
+        wanted += 0.5 * ((maps[row] - target[0]) * weight[0, :, None, None]).square().mean().item() / len(lambdas)
+    assert found["loss"].item() == pytest.approx(wanted, rel=1e-5)
+
+
+def test_plain_loss_is_half_the_squared_error(tiny_coco: Path, tmp_path: Path) -> None:
+    setup = setup_of(tiny_coco, tmp_path)
+    config, batch, model = setup.config, batch_of(setup), network_of(setup).eval()
+    found = train.forward_losses(model, batch, CPU, config)
+    maps = model(data.normalise(batch["image"], config.color_rgb))
+    target, weight = train.encode(batch["joints"], batch["visible"], (16, 16), config.stride, config.sigma)
+    error = ((maps - target) * weight[..., None, None]).square()
+    assert found["loss"].item() == pytest.approx(0.5 * error.mean().item(), rel=1e-5)
+    hardest = train.forward_losses(model, batch, CPU, dataclasses.replace(config, hardest=True))
+    worst = error.mean(dim=(2, 3)).topk(8, dim=1).values
+    assert hardest["loss"].item() == pytest.approx(0.5 * worst.mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("words", [PLAIN, LAMBDA], ids=["plain", "lambda"])
+def test_steps_lower_the_loss_of_a_batch(tiny_coco: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    setup = setup_of(tiny_coco, tmp_path, *words)
+    model, batch = network_of(setup).train(), batch_of(setup)
+    optimizer = train.build_optimizer(model, setup.config)
+    losses = []
+    for _ in range(12):
+        found = train.forward_losses(model, batch, CPU, setup.config)
+        optimizer.zero_grad()
+        found["loss"].backward()
+        optimizer.step()
+        losses.append(found["loss"].item())
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_optimisers_are_the_published_ones() -> None:
+    model = torch.nn.Linear(2, 2)
+    adam = train.build_optimizer(model, Config())
+    group = adam.param_groups[0]
+    assert isinstance(adam, torch.optim.Adam)
+    assert (group["lr"], group["betas"], group["eps"], group["weight_decay"]) == (1e-3, (0.9, 0.999), 1e-8, 0)
+    group = train.build_optimizer(model, Config(optimizer="sgd", nesterov=True)).param_groups[0]
+    assert (group["momentum"], group["weight_decay"], group["nesterov"]) == (0.9, 1e-4, True)
+
+
+def test_learning_rate_drops_after_the_published_epochs() -> None:
+    factors = [train.lr_factor(epoch, (170, 200), 0.1) for epoch in (0, 169, 170, 199, 200, 209)]
+    assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def start(config: Config, joints: int = COCO.num_keypoints) -> tuple[torch.nn.Module, str]:
+    model = preparation.network(config, joints)
+    return model, preparation.load_start(model, config)
+
+
+def test_a_lambda_network_begins_from_a_plain_one(tmp_path: Path) -> None:
+    plain, _ = start(parsed(*SMALL))
+    torch.save({"state_dict": plain.state_dict()}, tmp_path / "plain.pth")
+    config = parsed(*SMALL, *LAMBDA, "TEST.MODEL_FILE", str(tmp_path / "plain.pth"))
+    model, report = start(config)
+    assert "the file's network lacks stage3_se, stage4_se" in report
+    assert torch.equal(model.state_dict()["stage4.0.branches.0.0.conv1.weight"],
+                       plain.state_dict()["stage4.0.branches.0.0.conv1.weight"])  # fmt: skip
+    _, report = start(dataclasses.replace(config, num_joints=14), joints=14)
+    assert "another number of joints: the last layer begins anew" in report
+
+
+def test_weights_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> Path:
+        raise CheckpointError(f"{name} is not here")
+
+    monkeypatch.setattr(weights, "locate", refuse)
+    named: dict[str, Any]
+    for named, message in (
+        ({"pretrained": "a.pth"}, r"MODEL\.PRETRAINED: a\.pth is not here"),
+        ({"model_file": "b.pth"}, r"TEST\.MODEL_FILE: b\.pth"),
+        ({"model_file": "b.pth", "check_point": "c.pth"}, r"--pth_path: c\.pth"),
+    ):
+        config = dataclasses.replace(parsed(*SMALL), **named)
+        with pytest.raises(CheckpointError, match=message):
+            start(config)
+        measuring = dataclasses.replace(config, case="perf")
+        if "check_point" not in named:
+            assert start(measuring)[1] == weights.RANDOM_START
+
+
+def test_data_that_are_not_there(tiny_coco: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"absent.*person_keypoints_train2017\.json: no such file.*--data_path"):
+        setup_of(Path("absent"), tmp_path)
+    with pytest.raises(ValueError, match=r"elsewhere: no such file or folder.*--train_images_folder"):
+        setup_of(tiny_coco, tmp_path, "DATASET.TRAIN_IMAGE_DIR", "elsewhere")
+    own = setup_of(tiny_coco, tmp_path, "DATASET.TRAIN_IMAGE_DIR", str(tiny_coco / "train2017"))
+    assert own.samples.folder == tiny_coco / "train2017"
+    with pytest.raises(ValueError, match="51 keypoint numbers, not 3 x 14"):
+        flags = parsed(*SMALL, f"--data_path={tiny_coco}", "DATASET.DATASET", "crowdpose", "MODEL.NUM_JOINTS", "14")
+        preparation.prepare(flags, common.skeleton.load(flags.skeleton_name), CPU)
+
+
+@pytest.mark.parametrize("lambda_words", [PLAIN, LAMBDA], ids=["plain", "lambda"])
+def test_the_launchers_leave_their_result_file(tiny_coco: Path, tmp_path: Path, lambda_words: tuple[str, ...]) -> None:
+    script = "train_lambda_performance_1p.sh" if lambda_words else "train_performance_1p.sh"
+    small = [word for word in SMALL if word != "--recipe=smoke"]
+    for field, value in RECIPES["smoke"].items():
+        if field.startswith("stage") or field in ("stem", "pretrained", "model_file"):
+            small.append(f"--{field}=" + (",".join(map(str, value)) if isinstance(value, tuple) else str(value)))
+    done = subprocess.run(
+        ["bash", str(ROOT / "MIPNet" / "test" / script), f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", *small,
+         "TRAIN.LR", "1e-4"],
+        capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Final Performance images/sec : " in done.stdout and "learning rate 0.0001" in done.stdout
+    result = (tmp_path / "test/output/0/MIPNet_bs4_1p_perf.log").read_text()
+    assert "Network = MIPNet" in result and "ActualFPS = " in result
+    name = "w48_384x288_adam_lr1e-3_lambda_perf" if lambda_words else "w48_384x288_adam_lr1e-3_perf"
+    assert list(tmp_path.glob(f"output/*/*/{name}/last.pth"))

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where people are looked for: boxes of annotated people, or those that a detector found (spec A1.4, A2.2)."""
+
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common import crops, files
+from common.cli import UserError
+from common.coco_index import CocoIndex
+from common.validation import Validation
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+PERSON_CATEGORY = 1
+DETECTED = -1  # in place of a person's row
+LARGEST_IMG = 1e7  # pixels; what is beyond is a broken number, not a place
+BOX_NUMBERS = 4
+FORMAT = 'a list of {"image_id": 1, "category_id": 1, "bbox": [left, top, width, height], "score": 0.9} is needed'
+
+
+@dataclass(frozen=True)
+class PersonBoxes:
+    """N boxes, image after image in the order of the validation, those of an image in their file's order."""
+
+    image_rows: Rows  # (N,) of the annotation index
+    boxes_img: Floats  # (N, 4) left, top, width, height, original pixels
+    scores: Floats  # (N,) of the detector, 1 for an annotated person
+    person_rows: Rows  # (N,) of the annotation index, DETECTED where nobody is known to belong to the box
+    notes: tuple[str, ...] = ()  # a line for each kind of boxes that were left out
+
+    def __len__(self) -> int:
+        return len(self.image_rows)
+
+    def select(self, rows: npt.NDArray[Any]) -> "PersonBoxes":
+        """Some of them: a mask or row numbers."""
+        return PersonBoxes(
+            self.image_rows[rows], self.boxes_img[rows], self.scores[rows], self.person_rows[rows], self.notes
+        )
+
+    def by_image(self) -> list[tuple[int, Rows]]:
+        """(image row, rows of its boxes) of every image that has boxes."""
+        starts = np.flatnonzero(np.diff(self.image_rows, prepend=-1))
+        parts = np.split(np.arange(len(self)), starts[1:])
+        return [(int(self.image_rows[part[0]]), part) for part in parts if len(part)]
+
+
+@dataclass(frozen=True)
+class PeopleRule:
+    """Which annotated people count, and what is left of their boxes; as it stands, AlphaPose's rule (spec A2.2)."""
+
+    sanitise: Callable[[npt.ArrayLike, npt.ArrayLike], Floats] = crops.clip_boxes  # or crops.push_boxes_inside
+    allow_lines: bool = False  # see crops.usable_boxes
+    needs_area: bool = True  # the annotated area must be above 0; CrowdPose has none
+    needs_visible: bool = True  # a keypoint must be labelled; without it any number of the keypoints above 0 will do
+
+
+def countable_people(index: CocoIndex, rule: PeopleRule) -> tuple[Rows, Floats]:
+    """Rows (M,) of the people of an index who count, and their boxes (M, 4) inside the image; crowds never count."""
+    owners = index.image_rows(np.arange(len(index.boxes)))
+    boxes = rule.sanitise(index.boxes, index.image_sizes[owners])
+    labelled = ~index.is_crowd & (index.keypoints.max(axis=(1, 2)) > 0)
+    if rule.needs_visible:
+        labelled &= (index.num_keypoints > 0) & (index.keypoints[..., 2] > 0).any(axis=1)
+    areas = index.areas if rule.needs_area else np.ones(len(boxes))
+    rows = np.flatnonzero(labelled & crops.usable_boxes(boxes, areas, rule.allow_lines))
+    return rows, boxes[rows]
+
+
+def annotated(validation: Validation, rule: PeopleRule) -> PersonBoxes:
+    """The boxes of the annotated people: "given" boxes. Raises UserError where there is nobody."""
+    people, boxes = countable_people(validation.index, rule)
+    owners = validation.index.image_rows(people)
+    order = _in_order_of(validation, owners)
+    if not len(order):
+        raise UserError(
+            f"{validation.annotations}: nobody with keypoints and a box in the images to evaluate; "
+            "`python -m common.coco DATA_PATH` examines it"
+        )
+    return PersonBoxes(owners[order], boxes[order], np.ones(len(order)), people[order])
+
+
+def detected(path: str | Path, validation: Validation, min_score: float = 0.0) -> PersonBoxes:
+    """The boxes of a detector from COCO's list of results; those below `min_score` are not taken.
+
+    Boxes that are not finite, of no size or outside their image, and those of unknown images, are left out; `notes`
+    counts them. Raises UserError, naming the file: missing or damaged, no such list, a broken entry, only other
+    images, nothing left.
+    """
+    found = _read(path)
+    image_rows = _image_rows(path, found.image_ids, validation)
+    known = image_rows >= 0
+    sound = np.zeros(len(known), np.bool_)
+    sound[known] = _sound(found.boxes[known], found.scores[known], validation.index.image_sizes[image_rows[known]])
+    notes = _notes(path, found, known, sound)
+    rows = np.flatnonzero(sound & (found.scores >= min_score))
+    rows = rows[_in_order_of(validation, image_rows[rows])]
+    if not len(rows):
+        wanted = f"of a person (category_id {PERSON_CATEGORY}) with a score of at least {min_score}"
+        advice = "; ".join((f"lower the least score or detect anew; {FORMAT}", *notes))
+        raise UserError(f"{path}: no box {wanted} in the images to evaluate: {advice}")
+    return PersonBoxes(image_rows[rows], found.boxes[rows], found.scores[rows], np.full(len(rows), DETECTED), notes)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The people of a detection file, in its order."""
+
+    image_ids: Rows  # (N,)
+    boxes: Floats  # (N, 4)
+    scores: Floats  # (N,)
+
+
+def _read(path: str | Path) -> _Found:
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file; name the boxes that a detector found")
+    content = files.read_json(path)
+    if not isinstance(content, list):
+        raise UserError(f"{path}: no list of detections; {FORMAT}")
+    image_ids, boxes, scores = array("q"), array("d"), array("d")
+    for position, entry in enumerate(content):
+        try:
+            if entry.get("category_id", PERSON_CATEGORY) == PERSON_CATEGORY:
+                image_ids.append(entry["image_id"])
+                boxes.fromlist(_four(entry["bbox"]))
+                scores.append(entry["score"])
+        except KeyError as error:
+            raise UserError(f"{path}: entry {position} has no {error}; {FORMAT}") from error
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise UserError(f"{path}: entry {position}: {error}; {FORMAT}") from error
+    return _Found(np.array(image_ids, np.int64), np.array(boxes, np.float64).reshape(-1, 4), np.array(scores))
+
+
+def _four(box: list[float]) -> list[float]:
+    if len(box) != BOX_NUMBERS:
+        raise ValueError(f"bbox has {len(box)} numbers")
+    return box
+
+
+def _image_rows(path: str | Path, image_ids: Rows, validation: Validation) -> Rows:
+    """(N,) the image row of each id, -1 for one that the annotations do not know. Raises UserError for none known."""
+    order = np.argsort(validation.index.image_ids, kind="stable")
+    known = validation.index.image_ids[order]
+    places = np.minimum(np.searchsorted(known, image_ids), max(len(known) - 1, 0))
+    rows = np.where(known[places] == image_ids, order[places], -1) if len(known) else np.full(len(image_ids), -1)
+    if len(rows) and (rows < 0).all():
+        raise UserError(
+            f"{path}: detections of other images: none of its image ids (the first is {image_ids[0]}) is in "
+            f"{validation.annotations}; name the detections of these images"
+        )
+    return rows
+
+
+def _sound(boxes: Floats, scores: Floats, sizes_img: npt.NDArray[Any]) -> Bools:
+    """(N,) which boxes are finite, have an extent, and touch their image."""
+    sound = np.isfinite(scores) & (np.abs(boxes) < LARGEST_IMG).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
+    sound[sound] = ~crops.outside_image(boxes[sound], sizes_img[sound])
+    return np.asarray(sound)
+
+
+def _notes(path: str | Path, found: _Found, known: Bools, sound: Bools) -> tuple[str, ...]:
+    notes = []
+    if not known.all():
+        notes.append(f"{path}: {np.count_nonzero(~known)} boxes of images that are not annotated are left out")
+    wrong = np.flatnonzero(known & ~sound)
+    if len(wrong):
+        first = f"image id {found.image_ids[wrong[0]]}, {found.boxes[wrong[0]].tolist()}"
+        why = "not finite, of no size or outside their image"
+        notes.append(f"{path}: {len(wrong)} boxes are left out, {why}; the first: {first}")
+    return tuple(notes)
+
+
+def _in_order_of(validation: Validation, image_rows: Rows) -> Rows:
+    """Which of some things, given the image of each, are of the images to evaluate; image after image."""
+    place = np.full(validation.index.num_images, -1, np.int64)
+    place[validation.rows] = np.arange(len(validation.rows))
+    order = np.argsort(place[image_rows], kind="stable")
+    return order[place[image_rows][order] >= 0]

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+import common.coco
+from common.kept_images import KeptImages
+
+import numpy as np
+import pytest
+
+
+def names(tiny_coco: Path) -> list[str]:
+    return sorted(path.name for path in (tiny_coco / "train2017").iterdir())
+
+
+def test_the_images_asked_for_last_are_kept(tiny_coco: Path) -> None:
+    folder, (first, second, third, *_) = tiny_coco / "train2017", names(tiny_coco)
+    images = KeptImages(2)
+    a, b = images.read(folder, first), images.read(folder, second)
+    assert images.read(folder, first) is a  # now the second is the oldest
+    images.read(folder, third)
+    assert images.read(folder, first) is a
+    again = images.read(folder, second)
+    assert again is not b and np.array_equal(again, b)
+    assert np.array_equal(a, common.coco.read_image(folder, first))
+
+
+def test_what_is_kept_cannot_be_changed_and_nothing_is_kept_unasked(tiny_coco: Path) -> None:
+    folder, name = tiny_coco / "train2017", names(tiny_coco)[0]
+    with pytest.raises(ValueError, match="read-only"):
+        KeptImages(1).read(folder, name)[:] = 0
+    unkept = KeptImages(0)
+    assert unkept.read(folder, name) is not unkept.read(folder, name)
+
+
+def test_a_missing_image_is_an_error_each_time(tiny_coco: Path) -> None:
+    images = KeptImages(1)
+    for _ in range(2):
+        with pytest.raises(common.coco.ImageError, match=r"absent\.jpg"):
+            images.read(tiny_coco / "train2017", "absent.jpg")

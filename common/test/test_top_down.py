@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dots are painted where joints are; a network that only shrinks its input must find them in the image."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from common import boxes, crops, top_down
+from common.cli import UserError
+from common.coco import ImageError
+from common.coco_eval import Detections
+from common.session import Port, Session
+from common.skeleton import COCO
+from common.top_down import Estimator, Picture, estimate
+from common.validation import Validation
+
+import cv2
+import numpy as np
+import pytest
+
+COLOURS = 3  # joints: one blue, one green, one red
+STRIDE = 4
+SIZE_IN = (64, 48)
+SIZE_IMG = (200, 300)
+IN_ORDER = np.arange(COLOURS)
+
+
+def shrink(inputs: np.ndarray) -> np.ndarray:
+    """A network: the mean of each cell."""
+    people, channels, height, width = inputs.shape
+    return inputs.reshape(people, channels, height // STRIDE, STRIDE, width // STRIDE, STRIDE).mean((3, 5))
+
+
+def to_input(pixels: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32)
+
+
+SHRINKING = Estimator(SIZE_IN, COLOURS, to_input, shrink)
+
+
+class Painted:
+    """Images with people: a dot of each colour inside a box, nothing else."""
+
+    def __init__(self, people_of_images: Sequence[int], seed: int = 0) -> None:
+        random = np.random.default_rng(seed)
+        self.counts = people_of_images
+        self.boxes, self.joints, self.images = [], [], []
+        for count in people_of_images:
+            image = np.zeros((*SIZE_IMG, COLOURS), np.uint8)
+            for number in range(count):  # beside each other, so that no crop holds two
+                box = np.array([10.0 + 100 * number, random.uniform(20, 90), random.uniform(20, 45), 80])
+                joints = box[:2] + random.uniform(0.1, 0.9, (COLOURS, 2)) * box[2:]
+                for colour, (x, y) in enumerate(joints):
+                    dot = np.zeros(SIZE_IMG, np.uint8)
+                    cv2.circle(dot, (round(16 * x), round(16 * y)), 5 * 16, 255, -1, cv2.LINE_AA, 4)
+                    image[:, :, colour] = np.maximum(image[:, :, colour], dot)
+                self.boxes.append(box)
+                self.joints.append(joints)
+            self.images.append(image)
+
+    def pictures(self) -> Iterator[Picture]:
+        ends = np.cumsum(self.counts)
+        for image, count, end in zip(self.images, self.counts, ends, strict=True):
+            rows = np.arange(end - count, end)
+            mine = np.array(self.boxes[end - count : end]).reshape(-1, 4)
+            yield Picture(lambda image=image: image, mine, rows)
+
+    def worst(self, found: list[top_down.Found]) -> float:
+        """The largest distance of a found joint, in cells of its crop's map."""
+        joints = np.concatenate([batch.keypoints_img[..., :2] for batch in found])
+        _, sizes = crops.fit_boxes(np.array(self.boxes), SIZE_IN)
+        cells = sizes[:, None, :1] * STRIDE / SIZE_IN[1]
+        return float((np.abs(joints - np.array(self.joints)) / cells).max())
+
+
+def counted(sizes: list[int], forward: Callable[[np.ndarray], np.ndarray] = shrink) -> Callable[..., np.ndarray]:
+    """`forward`, and how many people it was given each time."""
+
+    def network(inputs: np.ndarray) -> np.ndarray:
+        sizes.append(len(inputs))
+        return forward(inputs)
+
+    return network
+
+
+def test_joints_are_found_where_they_were_painted() -> None:
+    painted = Painted([2, 0, 1, 3, 3, 1])
+    sizes: list[int] = []
+    found = list(estimate(painted.pictures(), replace(SHRINKING, forward=counted(sizes)), batch_size=4))
+    assert sizes == [4, 4, 2]  # people of several images in one batch
+    assert np.concatenate([batch.rows for batch in found]).tolist() == list(range(10))
+    assert all(batch.keypoints_img.shape == (len(batch.rows), COLOURS, 3) for batch in found)
+    assert all(batch.keypoints_img.dtype == np.float32 and batch.keypoints_img[..., 2].min() > 128 for batch in found)
+    assert painted.worst(found) < 1
+    assert all(tuple(batch.seconds) == top_down.STAGES for batch in found)
+
+
+def test_a_fixed_batch_is_filled_and_changes_nothing() -> None:
+    painted, sizes = Painted([1, 3, 1]), list[int]()
+    fixed = replace(SHRINKING, forward=counted(sizes), fixed_batch=3)
+    found = list(estimate(painted.pictures(), fixed, batch_size=64))
+    assert sizes == [3, 3]
+    plain = list(estimate(painted.pictures(), SHRINKING, batch_size=64))
+    together = np.concatenate([batch.keypoints_img for batch in found])
+    np.testing.assert_array_equal(together, plain[0].keypoints_img)
+
+
+def test_the_flip_test_asks_for_the_mirrored_crop() -> None:
+    """A network without an idea of sides sees the same both ways; cells mirror about the middle: no shift."""
+    painted, sizes = Painted([2, 3]), list[int]()
+    flipped = replace(SHRINKING, forward=counted(sizes), flip=IN_ORDER, shift=False)
+    found = list(estimate(painted.pictures(), flipped, batch_size=5))
+    assert sizes == [5, 5]
+    plain = list(estimate(painted.pictures(), SHRINKING, batch_size=5))
+    np.testing.assert_allclose(found[0].keypoints_img, plain[0].keypoints_img, rtol=1e-5)
+    swapped = replace(flipped, flip=IN_ORDER[[1, 0, 2]])
+    other = next(estimate(painted.pictures(), swapped, batch_size=5)).keypoints_img
+    assert (other[:, :2] != found[0].keypoints_img[:, :2]).any() and (other[:, 2] == found[0].keypoints_img[:, 2]).all()
+
+
+def test_two_answers_for_a_box() -> None:
+    """As a network that knows two people in a box: its maps stand one after the other."""
+    painted = Painted([2, 1])
+
+    def network(inputs: np.ndarray) -> np.ndarray:
+        return np.concatenate([shrink(inputs), 0.5 * shrink(inputs)], axis=1)
+
+    twice = replace(SHRINKING, num_maps=2 * COLOURS, forward=network)
+    keypoints = next(estimate(painted.pictures(), twice, batch_size=8)).keypoints_img.reshape(3, 2, COLOURS, 3)
+    np.testing.assert_array_equal(keypoints[:, 0, :, :2], keypoints[:, 1, :, :2])
+    np.testing.assert_array_equal(keypoints[:, 0, :, 2], 2 * keypoints[:, 1, :, 2])
+
+
+def broken() -> np.ndarray:
+    raise ImageError("a.jpg: cut short")
+
+
+def test_an_unreadable_image_stops_or_is_counted() -> None:
+    painted = Painted([1, 2, 1])
+    pictures = list(painted.pictures())
+    pictures[1] = pictures[1]._replace(read=broken)
+    with pytest.raises(ImageError, match="a.jpg: cut short"):
+        list(estimate(pictures, SHRINKING, 2))
+    problems: list[ImageError] = []
+    found = list(estimate(pictures, SHRINKING, 2, problems.append))
+    assert [batch.rows.tolist() for batch in found] == [[0, 3]] and [str(one) for one in problems] == [
+        "a.jpg: cut short"
+    ]
+
+
+def test_a_box_of_which_nothing_can_be_cropped() -> None:
+    picture = Picture(lambda: np.zeros((*SIZE_IMG, 3), np.uint8), np.array([[1.0, 2, 0, 0]]), np.array([0]))
+    with pytest.raises(crops.BoxError, match="no crop of the box"):
+        list(estimate([picture], SHRINKING, 2))
+
+
+def test_pictures_are_asked_for_a_bounded_way_ahead() -> None:
+    """A long video: what waits does not grow with its length."""
+    asked = 0
+
+    def endless() -> Iterator[Picture]:
+        nonlocal asked
+        while True:
+            asked += 1
+            yield next(Painted([1]).pictures())
+
+    found = estimate(endless(), SHRINKING, batch_size=2, readers=2)
+    for _ in range(3):
+        next(found)
+    found.close()
+    waiting = 2 * top_down.IMAGES_AHEAD + 1 + 2 * (top_down.PREPARED + top_down.DECODE_BEHIND + 2)
+    assert 2 * 3 <= asked <= 2 * 3 + waiting
+
+
+def test_nobody_to_look_for_finds_nothing() -> None:
+    assert list(estimate([], SHRINKING, 4)) == []
+    assert list(estimate(Painted([0, 0]).pictures(), SHRINKING, 4)) == []
+
+
+def test_a_network_with_other_maps_is_refused() -> None:
+    session = Session("pose.onnx", "memory", lambda arrays: [shrink(arrays[0])])
+    assert top_down.maps_of(session, COLOURS)(np.zeros((1, COLOURS, 8, 8), np.float32)).shape == (1, COLOURS, 2, 2)
+    with pytest.raises(UserError, match="pose.onnx gives 1 x 3 x 2 x 2 numbers, not a map for each of 17"):
+        top_down.maps_of(session, COCO.num_keypoints)(np.zeros((1, COLOURS, 8, 8), np.float32))
+    fixed = Session("pose.onnx", "memory", lambda arrays: arrays, (Port("image", (1, 3, 256, 192)),))
+    with pytest.raises(UserError, match="input image is 1 x 3 x 256 x 192, got 1 x 3 x 8 x 8"):
+        top_down.maps_of(fixed, COLOURS)(np.zeros((1, COLOURS, 8, 8), np.float32))
+
+
+def test_a_data_set_and_an_image_of_it_that_is_missing(tiny_coco: Path, tmp_path: Path) -> None:
+    annotations = tiny_coco / "annotations" / "person_keypoints_val2017.json"
+    validation = Validation.load(annotations, tiny_coco / "val2017", COCO, 0)
+    given = boxes.annotated(validation, boxes.PeopleRule())
+    result = top_down.estimate_boxes(SHRINKING, validation, given, 4)
+    assert result.found.all() and not result.skipped and result.keypoints_img.shape == (len(given), COLOURS, 3)
+    assert tuple(result.seconds) == top_down.STAGES and min(result.seconds.values()) > 0
+    with pytest.raises(ImageError, match="jpg: No such file"):
+        top_down.estimate_boxes(SHRINKING, replace(validation, folder=tmp_path), given, 4)
+
+
+def test_unreadable_images_of_a_data_set_are_counted(tiny_coco: Path, tmp_path: Path) -> None:
+    annotations = tiny_coco / "annotations" / "person_keypoints_val2017.json"
+    validation = Validation.load(annotations, tiny_coco / "val2017", COCO, 0)
+    given = boxes.annotated(validation, boxes.PeopleRule())
+    lost, kept = given.by_image()[0][0], tmp_path
+    for row in validation.rows.tolist():
+        if row != lost:
+            name = validation.index.file_name(row)
+            (kept / name).write_bytes((validation.folder / name).read_bytes())
+    result = top_down.estimate_boxes(SHRINKING, replace(validation, folder=kept), given, 4, skip_bad=True)
+    assert result.found.tolist() == (given.image_rows != lost).tolist() and len(result.skipped) == 1
+    assert not result.keypoints_img[~result.found].any() and result.keypoints_img[result.found].any()
+
+
+def test_a_network_that_gives_nan_is_named(tiny_coco: Path) -> None:
+    annotations = tiny_coco / "annotations" / "person_keypoints_val2017.json"
+    validation = Validation.load(annotations, tiny_coco / "val2017", COCO, 0)
+    given = boxes.annotated(validation, boxes.PeopleRule())
+    spoilt = replace(SHRINKING, forward=lambda inputs: shrink(inputs) * np.float32(np.nan))
+    with pytest.raises(UserError, match="the network's result for image id 50000. has NaN"):
+        top_down.estimate_boxes(spoilt, validation, given, 4)
+
+
+def test_a_sheet_of_predictions(tiny_coco: Path) -> None:
+    annotations = tiny_coco / "annotations" / "person_keypoints_val2017.json"
+    validation = Validation.load(annotations, tiny_coco / "val2017", COCO, 0)
+    row = int(validation.index.image_rows([0])[0])
+    keypoints = np.array(validation.index.keypoints[:1])
+    keypoints[..., 2] = 0.2
+    unsure = Detections(validation.index.image_ids[[row]], keypoints, np.ones(1))
+    empty, drawn = (top_down.draw_sheet(validation, unsure, COCO, 1, threshold) for threshold in (0.3, 0.1))
+    assert empty.shape == drawn.shape and (empty != drawn).any() and drawn.dtype == np.uint8
+
+
+def test_images_are_read_while_the_network_works() -> None:
+    painted, read_ahead = Painted([1] * 6, seed=1), threading.Event()
+    pictures = list(painted.pictures())
+
+    def read_last() -> np.ndarray:
+        read_ahead.set()
+        return painted.images[-1]
+
+    def patient(inputs: np.ndarray) -> np.ndarray:
+        assert read_ahead.wait(10)
+        return shrink(inputs)
+
+    pictures[-1] = pictures[-1]._replace(read=read_last)
+    found = list(estimate(pictures, replace(SHRINKING, forward=patient), batch_size=1))
+    assert [int(batch.rows[0]) for batch in found] == list(range(6)) and painted.worst(found) < 1
