@@ -14,6 +14,7 @@ from common.kept_images import KeptImages
 from common.loader import Position, readable_sample
 from common.skeleton import Skeleton
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -66,7 +67,7 @@ class TrainSamples:
         return len(self.people)
 
     def __getitem__(self, position: Position) -> dict[str, Any]:
-        """{"image": (h, w, 3) uint8 BGR, "joints": (K, 2) float64 input pixels, "visible": (K,) float32, "replaced"}.
+        """{"image": (h, w, 3) uint8 RGB, "joints": (K, 2) float64 input pixels, "visible": (K,) float32, "replaced"}.
 
         An unreadable image raises ImageError; where bad ones are skipped, the next readable person takes its place.
         """
@@ -88,7 +89,7 @@ class TrainSamples:
         matrix = crops.image_to_crop(crop, self.size_in, image.shape[1])
         moved, seen = crops.joints_to_crop(joints, visible, matrix, crop.flip, self.skeleton)
         return {
-            "image": crops.warp(image, matrix, self.size_in),
+            "image": cv2.cvtColor(crops.warp(image, matrix, self.size_in), cv2.COLOR_BGR2RGB),
             "joints": np.where(seen[:, None] > 0, moved, 0.0),
             "visible": seen.astype(np.float32),
         }
@@ -115,7 +116,7 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """(B, 3, H, W) uint8 BGR as the network takes it: float32 RGB, a 255th, minus the channels' means."""
-    pixels = images.flip(1).float()
-    divisor = torch.where(pixels.amax(dim=(1, 2, 3), keepdim=True) > DARK, 255.0, 1.0)
-    return pixels / divisor - pixels.new_tensor(CHANNEL_MEANS).view(1, 3, 1, 1)
+    """(B, 3, H, W) uint8 RGB as the network takes it: float32, a 255th, minus the channels' means."""
+    divisor = torch.where(images.amax(dim=(1, 2, 3), keepdim=True) > DARK, 255.0, 1.0)
+    pixels = images.float()  # in place from here: fresh tensors of this size are slow
+    return pixels.div_(divisor).sub_(pixels.new_tensor(CHANNEL_MEANS).view(1, 3, 1, 1))

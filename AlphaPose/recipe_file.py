@@ -61,8 +61,10 @@ FIXED: dict[str, tuple[Any, ...]] = {
     "LOSS.OUTPUT_3D": (False,),
 }
 # keys of published files that say nothing here: the same data root again, ranks, another detector
-IDLE = ("DATASET.VAL.ROOT", "DATASET.TEST.ROOT", "DATASET.TEST.IMG_PREFIX", "DATASET.TEST.ANN", "TRAIN.WORLD_SIZE",
-        "DETECTOR.NAME", "DETECTOR.CONFIG", "DETECTOR.WEIGHTS", "DETECTOR.NMS_THRES", "DETECTOR.CONFIDENCE")  # fmt: skip
+IDLE = (
+    "DATASET.VAL.ROOT", "DATASET.TEST.ROOT", "DATASET.TEST.IMG_PREFIX", "DATASET.TEST.ANN", "TRAIN.WORLD_SIZE",
+    "DETECTOR.NAME", "DETECTOR.CONFIG", "DETECTOR.WEIGHTS", "DETECTOR.NMS_THRES", "DETECTOR.CONFIDENCE",
+)  # fmt: skip
 
 
 def read(path: str) -> dict[str, Any]:
@@ -75,7 +77,9 @@ def read(path: str) -> dict[str, Any]:
         elif key in FIXED:
             _check_fixed(path, key, value)
         elif key not in IDLE:
-            raise UserError(f"{path}: nothing reads {key}; is it misspelt? Known keys stand in AlphaPose/recipe_file.py")
+            raise UserError(
+                f"{path}: nothing reads {key}; is it misspelt? AlphaPose/recipe_file.py lists the known keys"
+            )
     return fields
 
 

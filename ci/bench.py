@@ -2,8 +2,8 @@
 """Runs every bench_*.py of the project and writes what they measured to ci/results/<what>_<hardware>_<date>.md.
 
     python ci/bench.py                       all that take minutes
-    python ci/bench.py --only=decode,data --runs=9
-    python ci/bench.py --only=overfit        the slow one: hours on two cores
+    python ci/bench.py --only=decode,data --runs=9              of every directory that has one
+    python ci/bench.py --only=Lightweight_OpenPose/overfit      the slow one: hours on two cores
 
 Each bench compares with a plain version of the same work, on this machine, in turn; medians and ratios count.
 A bench is a module with `TITLE`, `SLOW` and `measure(runs) -> list of rows` (dictionaries with the same keys).
@@ -36,12 +36,12 @@ class Options:
 
 
 def benches() -> dict[str, ModuleType]:
-    """Every bench by its name; a module without `measure` is a program of its own (the full-size labels)."""
+    """Every bench by <directory>/<name>; a module without `measure` is a program of its own (the full-size labels)."""
     found = {}
     for path in sorted(ROOT.glob("*/test/bench_*.py")):
         module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
         if hasattr(module, "measure"):
-            found[path.stem.removeprefix("bench_")] = module
+            found[f"{path.parts[-3]}/{path.stem.removeprefix('bench_')}"] = module
     return found
 
 
@@ -77,21 +77,28 @@ def hardware() -> str:
     return f"{processor}, {torch.get_num_threads()} threads{accelerator}"
 
 
+def chosen(only: str, known: dict[str, ModuleType]) -> list[str]:
+    """The benches that `--only` means, by whole names or by their last part. Raises UserError for an unknown one."""
+    if not only:
+        return [name for name in known if not known[name].SLOW]
+    words = [word for word in only.split(",") if word]
+    if unknown := [word for word in words if not any(word in (name, name.split("/")[1]) for name in known)]:
+        raise cli.UserError(f"--only={','.join(unknown)}: choose from {', '.join(known)}")
+    return [name for name in known if name in words or name.split("/")[1] in words]
+
+
 def main() -> None:
     """Runs the benches that were asked for."""
     options = cli.parse(Options, {})
     known = benches()
-    wanted = [name for name in options.only.split(",") if name] or [name for name in known if not known[name].SLOW]
-    if unknown := [name for name in wanted if name not in known]:
-        raise cli.UserError(f"--only={','.join(unknown)}: choose from {', '.join(known)}")
-    for name in wanted:
+    for name in chosen(options.only, known):
         began = time.perf_counter()
         rows = known[name].measure(options.runs)
         command = f"python ci/bench.py --only={name} --runs={options.runs}"
         text = report(known[name].TITLE, command, rows, time.perf_counter() - began)
         print(text, flush=True)
         machine = re.sub(r"[^a-z0-9]+", "_", hardware().lower()).strip("_")
-        path = Path(options.results) / f"{name}_{machine}_{datetime.date.today():%Y%m%d}.md"
+        path = Path(options.results) / f"{name.replace('/', '_').lower()}_{machine}_{datetime.date.today():%Y%m%d}.md"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         print(f"written to {path}\n", file=sys.stderr, flush=True)

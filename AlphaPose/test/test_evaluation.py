@@ -99,7 +99,7 @@ def test_a_dark_crop_is_not_divided() -> None:
 def test_inputs_are_those_of_training() -> None:
     crops_bgr = np.random.default_rng(0).integers(0, 256, (3, 8, 6, 3), np.uint8)
     crops_bgr[1] //= 255
-    trained_on = data.normalise(torch.from_numpy(crops_bgr).permute(0, 3, 1, 2)).numpy()
+    trained_on = data.normalise(torch.from_numpy(crops_bgr[..., ::-1].copy()).permute(0, 3, 1, 2)).numpy()
     np.testing.assert_array_equal(normalise(crops_bgr), trained_on)
 
 

@@ -7,11 +7,12 @@ import common.coco
 import common.mini_coco
 from common.loader import EpochBatches, stream
 from common.skeleton import OPENPOSE
+from common.test import pairs
 from Lightweight_OpenPose import data, labels
 from Lightweight_OpenPose.config import Config
 from Lightweight_OpenPose.data import Augmentation, TrainSamples
 from Lightweight_OpenPose.targets import encode
-from Lightweight_OpenPose.test import pairs, plain_data
+from Lightweight_OpenPose.test import plain_data
 
 import cv2
 import numpy as np

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import common.coco
 from common.skeleton import OPENPOSE
+from common.test import pairs
 from Lightweight_OpenPose.decode import MapGeometry, decode
 from Lightweight_OpenPose.inference import frame
 from Lightweight_OpenPose.model import STRIDE
-from Lightweight_OpenPose.test import ideal_maps, pairs, plain_decode, synthetic_maps
+from Lightweight_OpenPose.test import ideal_maps, plain_decode, synthetic_maps
 
 import numpy as np
 

@@ -9,12 +9,13 @@ import common.device
 import common.mini_coco
 from common.session import of_module
 from common.skeleton import OPENPOSE
+from common.test import pairs
 from common.validation import Validation
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.evaluation import default_batch, evaluate
 from Lightweight_OpenPose.inference import Estimator, InputRule, frame
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
-from Lightweight_OpenPose.test import pairs, plain_decode
+from Lightweight_OpenPose.test import plain_decode
 
 import cv2
 import numpy as np

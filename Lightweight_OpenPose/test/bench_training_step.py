@@ -5,11 +5,11 @@ import copy
 
 import common.device
 from common.skeleton import OPENPOSE
+from common.test import pairs
 from Lightweight_OpenPose import train
 from Lightweight_OpenPose.config import Config
 from Lightweight_OpenPose.loss import stage_losses
 from Lightweight_OpenPose.model import STRIDE, PoseEstimationWithMobileNet
-from Lightweight_OpenPose.test import pairs
 
 import torch
 

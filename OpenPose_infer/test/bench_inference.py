@@ -13,6 +13,7 @@ import common.coco
 import common.mini_coco
 from common.session import Options, Session, of_module, open_network
 from common.skeleton import OPENPOSE
+from common.test import pairs
 from common.validation import Validation
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.decode import DecodeRules
@@ -20,7 +21,7 @@ from Lightweight_OpenPose.evaluation import evaluate
 from Lightweight_OpenPose.export import export_onnx
 from Lightweight_OpenPose.inference import Estimator
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
-from Lightweight_OpenPose.test import pairs, plain_decode
+from Lightweight_OpenPose.test import plain_decode
 from Lightweight_OpenPose.test.bench_evaluation import plain_evaluation
 from OpenPose_infer import dumps, qdq
 from OpenPose_infer.config import CHANNELS, HEIGHT, RULE, WIDTH

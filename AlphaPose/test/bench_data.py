@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples through the data pipeline, targets included, one process: the plain pipeline of the spec against ours."""
+
+import dataclasses
+from pathlib import Path
+
+import common.coco
+import common.mini_coco
+from AlphaPose import data
+from AlphaPose.config import Config
+from AlphaPose.data import TrainSamples, labelled_people
+from AlphaPose.test import plain_data
+from common.gaussian_heatmaps import encode
+from common.skeleton import COCO
+from common.test import pairs
+
+import cv2
+import numpy as np
+import torch
+
+TITLE = "Data pipeline: milliseconds a person, 256 x 192, targets included, one process and one thread"
+SLOW = False
+BATCH = 32
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "coco-mini"
+
+
+def samples(kept_images: int) -> TrainSamples:
+    """Real images where they stand beside the project, else the drawn ones; the published augmentation."""
+    folder = SHARED if SHARED.is_dir() else common.mini_coco.ensure()
+    index = common.coco.load(common.coco.annotation_file(folder, "train"))
+    config = dataclasses.replace(Config(), kept_images=kept_images)
+    return TrainSamples(labelled_people(index), common.coco.image_folder(folder, "train"), COCO, config)
+
+
+def plain_epoch(train: TrainSamples, epoch: int) -> None:
+    """Everybody once, as the original makes them."""
+    for place in range(len(train)):
+        plain_data.sample(train, place, np.random.default_rng((0, epoch, place)))
+
+
+def our_epoch(train: TrainSamples, epoch: int) -> None:
+    """Everybody once, in batches, with targets."""
+    config = train.config
+    size = config.heatmap_size[0], config.heatmap_size[1]
+    for first in range(0, len(train), BATCH):
+        batch = data.collate([train[epoch, place] for place in range(first, min(first + BATCH, len(train)))])
+        encode(batch["joints"], batch["visible"], size, config.stride, config.sigma)
+        data.normalise(batch["image"])
+
+
+def decoding(train: TrainSamples) -> None:
+    """The part that nobody can leave out: reading the JPEGs."""
+    index = train.people.index
+    for row in train.people.rows.tolist():
+        common.coco.read_image(train.folder, index.file_name(int(index.image_rows(row))))
+
+
+def measure(runs: int) -> list[dict]:
+    """The pipeline, with decoded images kept, and JPEG decoding alone."""
+    cv2.setNumThreads(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    fresh, keeping, epochs = samples(0), samples(1000), iter(range(1000))
+    try:
+        rows = [
+            pairs.compare(what, lambda: plain_epoch(fresh, next(epochs)),
+                          lambda train=train: our_epoch(train, next(epochs)), runs, len(fresh))
+            for what, train in (("a person", fresh), ("a person, decoded images kept", keeping))
+        ]  # fmt: skip
+        jpeg = pairs.compare(
+            "of it JPEG decoding (ours) / whole of ours (plain)",
+            lambda: our_epoch(fresh, next(epochs)), lambda: decoding(fresh), runs, len(fresh),
+        )  # fmt: skip
+        return [*rows, jpeg]
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exported networks hold the checkpoint's weights, and are kept only where they compute what PyTorch does."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from AlphaPose import export
+from AlphaPose.model import FastPose, FastPoseDUC, SimplePose
+from AlphaPose.scripts import pthtar2onnx
+from common.checkpoint import CheckpointError
+from common.cli import UserError
+from common.skeleton import COCO
+
+import numpy as np
+import pytest
+import torch
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+FOLDER = Path(__file__).parents[1]
+SIZE = (64, 48)
+OWN = {"model": "SimplePose", "num_layers": 18, "image_size": SIZE, "heatmap_size": (16, 12), "num_joints": 0}
+
+
+@pytest.fixture(scope="module")
+def network() -> torch.nn.Module:
+    """Small, with running means that differ, as training leaves them."""
+    torch.manual_seed(0)
+    model = SimplePose(COCO.num_keypoints, 18)
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_(0, 0.1)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(network, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "model.pth"
+    torch.save({"state_dict": network.state_dict(), "config": OWN}, path)
+    return path
+
+
+def run_program(main, monkeypatch, *words: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["program", *words])
+    main()
+
+
+def dimensions(value) -> list[int | str]:
+    return [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+
+
+def maps_of(path: Path, images: torch.Tensor) -> np.ndarray:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: images.numpy()})[0]
+
+
+def test_the_file_holds_the_trained_weights_and_takes_any_batch(network, checkpoint, tmp_path, monkeypatch, capsys):
+    target = tmp_path / "new" / "pose.onnx"
+    run_program(export.main, monkeypatch, f"--checkpoint={checkpoint}", f"--output-name={target}")
+    written = onnx.load(target)
+    assert [entry.version for entry in written.opset_import] == [11] and written.ir_version <= 8
+    (image,), (output,) = written.graph.input, written.graph.output
+    assert (image.name, dimensions(image)) == ("image", ["batch", 3, *SIZE])
+    assert (output.name, dimensions(output)[:2]) == ("output", ["batch", COCO.num_keypoints])
+    images = torch.rand(3, 3, *SIZE, generator=torch.Generator().manual_seed(1)) - 0.5
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), torch.from_numpy(maps_of(target, images)), atol=1e-5, rtol=1e-4)
+    said = capsys.readouterr().out
+    assert said.startswith(f"{target}: SimplePose of {checkpoint}, opset 11, image any x 3 x 64 x 48, ")
+    assert [path.name for path in target.parent.iterdir()] == ["pose.onnx"]
+
+
+def test_the_published_script_writes_the_published_names(checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    cfg = FOLDER / "configs/coco/resnet/256x192_res50_lr1e-3_1x.yaml"
+    words = (f"--cfg={cfg}", f"--checkpoint={checkpoint}", "--batch_size=4", "--opset=13", "--device-list=0")
+    run_program(pthtar2onnx.main, monkeypatch, *words)
+    written = onnx.load("alphapose_fastpose_npu.onnx")
+    assert [entry.version for entry in written.opset_import] == [13]
+    assert (written.graph.input[0].name, dimensions(written.graph.input[0])) == ("preact.conv1", [4, 3, *SIZE])
+    assert (written.graph.output[0].name, dimensions(written.graph.output[0])[0]) == ("conv_out", 4)
+    assert "--device_list has no effect" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", [FastPose, FastPoseDUC])
+def test_pixel_shuffles_can_be_said_in_the_default_operator_set(model, tmp_path):
+    torch.manual_seed(0)
+    assert export.export_onnx(model(COCO.num_keypoints), tmp_path / "pose.onnx", 11, SIZE) < 1e-4
+
+
+def test_the_best_of_an_experiment_is_the_default(checkpoint, tmp_path, monkeypatch):
+    experiment = tmp_path / "exp" / "mine-256x192_res50_lr1e-3_1x.yaml"
+    words = ("--exp-id=mine", f"--output_dir={tmp_path}", f"--output_name={tmp_path / 'pose.onnx'}")
+    with pytest.raises(UserError, match="--checkpoint is needed: .*mine-256x192"):
+        run_program(export.main, monkeypatch, *words)
+    experiment.mkdir(parents=True)
+    (experiment / export.common.checkpoint.BEST).write_bytes(checkpoint.read_bytes())
+    run_program(export.main, monkeypatch, *words)
+    assert (tmp_path / "pose.onnx").is_file()
+
+
+class Unsteady(SimplePose):
+    """Brightens its maps by a number taken from the image: tracing freezes that number."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(images) + float(images.std()) * len(images)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_network_that_differs_is_not_kept(tmp_path):
+    target = tmp_path / "pose.onnx"
+    target.write_text("the older one")
+    with pytest.raises(UserError, match="differs from PyTorch by"):
+        export.export_onnx(Unsteady(COCO.num_keypoints, 18), target, 11, SIZE)
+    assert [path.name for path in tmp_path.iterdir()] == ["pose.onnx"] and target.read_text() == "the older one"
+
+
+class Unsayable(torch.nn.Module):
+    """An operation that ONNX does not have."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.eigvals(images).real
+
+
+def test_an_operation_that_onnx_lacks_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="--opset=11 cannot express this network"):
+        export.export_onnx(Unsayable(), tmp_path / "pose.onnx", 11, (8, 8))
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_input(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {"other.weight": torch.zeros(3)}}, tmp_path / "other.pth")
+    for words, message in (
+        (("--opset=40",), "--opset=40: choose 9 to 20"),
+        (("--batch_size=-1",), "--batch_size=-1"),
+        (("--checkpoint=nothing.pth",), "nothing.pth: no such checkpoint"),
+        (("--checkpoint=fast_res50_256x192.pth",), "MODEL_ZOO.md"),
+        (("--checkpoint=other.pth",), "another network"),
+        ((f"--checkpoint={checkpoint}", "--skeleton=crowdpose"), "another network"),
+        ((f"--checkpoint={checkpoint}", "--cfg=none.yaml"), "none.yaml"),
+    ):
+        with pytest.raises((UserError, CheckpointError), match=message):
+            run_program(export.main, monkeypatch, *words)
+    assert [path.name for path in tmp_path.iterdir()] == ["other.pth"]
+
+
+def test_the_published_installation_is_answered_by_one_line(tmp_path):
+    command = ["setup.py", "build", "develop"]
+    for options, code in (([], 0), (["-S"], 1)):  # -S: without the packages of this environment
+        done = subprocess.run([sys.executable, *options, *command], cwd=FOLDER, capture_output=True, text=True,
+                              check=False, timeout=60, env={})  # fmt: skip
+        answer = done.stdout + done.stderr
+        assert done.returncode == code and answer.count("\n") == 1 and "pip install -e" in answer
