@@ -2,7 +2,6 @@
 """Flags -> all that a training run needs, decided before it starts and said aloud."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import common.coco
@@ -13,7 +12,6 @@ from common.checkpoint import CheckpointError
 from common.cli import UserError
 from common.distributed import main_first
 from common.loader import divide, workers_for
-from common.log import Log
 from common.report import ACCURACY
 from common.setup import Setup
 from common.training import Plan
@@ -23,7 +21,6 @@ from MIPNet.data import TrainSamples, collate, labelled_people
 from MIPNet.model import PoseHRNet, PoseResNet, build
 
 import torch
-from torch import nn
 
 
 def prepare(flags: Config, skeleton: common.skeleton.Skeleton, device: torch.device) -> Setup:
@@ -128,10 +125,3 @@ def load_start(model: PoseHRNet | PoseResNet, config: Config) -> str:
         raise CheckpointError(f"{flag}: {error}") if checkpoint else error from error
     weights.initialise(model)
     return weights.load_checkpoint(model, source, new_head=True)
-
-
-def evaluation(
-    setup: Setup, skeleton: common.skeleton.Skeleton, device: torch.device, dtype: torch.dtype | None, log: Log
-) -> Callable[[nn.Module], dict[str, float]] | None:
-    """What the training loop calls at every `eval_freq` epochs; None where it never does."""
-    return None

@@ -23,9 +23,10 @@ from common.setup import Setup
 from MIPNet import recipe_file
 from MIPNet.config import RECIPES, Config
 from MIPNet.data import normalise
+from MIPNet.evaluation import while_training
 from MIPNet.loss import accuracy, draw_lambdas, hardest_joints, heatmap_loss, lambda_loss
 from MIPNet.model import lambda_vectors
-from MIPNet.preparation import evaluation, load_start, network, prepare
+from MIPNet.preparation import load_start, network, prepare
 
 import torch
 from torch import Tensor, nn
@@ -106,7 +107,7 @@ def train(setup: Setup, skeleton: common.skeleton.Skeleton, device: torch.device
     losses = functools.partial(forward_losses, device=device, config=config)
     with setup.log(fresh=unfinished is None) as log:
         setup.announce(log, [*warnings, start], device, dtype, config.lr)
-        evaluate = evaluation(setup, skeleton, device, dtype, log)
+        evaluate = while_training(setup, skeleton, device, dtype, log)
         setup.train(trainee, losses, rates, device, dtype, store, log, evaluate)
     setup.leave_report(began)
 

@@ -64,9 +64,17 @@ def _script_problem(script: str, flags: list[str], folder: str) -> str:
         return _unknown(flags, frozen.known_flags()["Lightweight_OpenPose/train.py"] | QUICKSTART_FLAGS)
     called = re.search(r"^launch \d+ (\w+)", project.text(name), re.MULTILINE)
     if not called:
-        return _unknown(flags, set())
+        return _unknown(flags, _own_flags(name))
     program = f"{name.split('/')[0]}/{called.group(1)}.py"
     return _unknown(flags, frozen.known_flags()[program] | LAUNCHER_FLAGS)
+
+
+def _own_flags(script: str) -> set[str]:
+    """What a script reads itself (`--name=*`), and the flags of the program that it hands its words to."""
+    content = project.text(script)
+    handed = re.search(r'-m (\w+)\.(\w+) .*"\$@"', content)
+    program = frozen.known_flags().get(f"{handed[1]}/{handed[2]}.py", set()) if handed else set()
+    return set(re.findall(r"(--\w+)=\*", content)) | program
 
 
 def _program_problem(words: list[str], folder: str) -> str:

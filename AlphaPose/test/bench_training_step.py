@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One optimiser step of FastPose-R50, batch 8, 256 x 192: the network as written down, against O0 and O1 as trained."""
+
+import copy
+
+import common.device
+from AlphaPose import preparation
+from AlphaPose.config import Config
+from AlphaPose.loss import heatmap_loss
+from AlphaPose.train import build_optimizer
+from common.skeleton import COCO
+from common.test import pairs
+
+import torch
+
+TITLE = "Training step: milliseconds a person, FastPose-R50, batch 8, 256 x 192, Adam"
+SLOW = False
+BATCH = 8
+
+
+class Step:
+    """A network that trains on one batch; targets are ready, as a loader of the original gives them."""
+
+    def __init__(self, model: torch.nn.Module, layout: torch.memory_format, level: str) -> None:
+        self.device, config = common.device.resolve("auto"), Config()
+        self.model = copy.deepcopy(model).to(self.device, memory_format=layout).train()
+        self.optimizer = build_optimizer(self.model, config)
+        self.dtype = common.device.amp_type(self.device, level)
+        random = torch.Generator().manual_seed(0)
+        images = torch.randn(BATCH, 3, *config.image_size, generator=random)
+        self.images = images.to(self.device, memory_format=layout)
+        self.target = torch.rand(BATCH, COCO.num_keypoints, *config.heatmap_size, generator=random).to(self.device)
+        self.weight = torch.ones(BATCH, COCO.num_keypoints, device=self.device)
+
+    def __call__(self) -> float:
+        with common.device.autocast(self.device, self.dtype):
+            loss = heatmap_loss(self.model(self.images), self.target, self.weight)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        common.device.synchronize(self.device)
+        return loss.item()
+
+
+def measure(runs: int) -> list[dict]:
+    """O0 and O1 against contiguous float32; the first step's losses are compared, too."""
+    torch.manual_seed(0)
+    model = preparation.network(Config(), COCO.num_keypoints)
+    fast = common.device.memory_format(common.device.resolve("auto"))
+    plain = Step(model, torch.contiguous_format, "O0")
+    first, rows = plain(), []
+    for level in pairs.levels(plain.device):
+        ours = Step(model, fast, level)
+        difference = abs(ours() - first) / first
+        rows.append(
+            pairs.compare(f"{level}, first losses equal to {difference:.1e}", plain, ours, runs, BATCH)
+        )  # fmt: skip
+    return rows
