@@ -24,7 +24,6 @@ import common.files
 import common.mini_coco
 import common.skeleton
 from AlphaPose import config as recipes
-from AlphaPose import weights
 from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, text
 from AlphaPose.evaluation import (
     DRAWN_ABOVE,
@@ -38,7 +37,7 @@ from AlphaPose.evaluation import (
     load_validation,
 )
 from AlphaPose.inference import estimator, open_session, recipe_of, rule_of
-from AlphaPose.preparation import experiment_folder
+from AlphaPose.preparation import checkpoint_of, experiment_folder
 from common.cli import UserError, parse, run
 from common.device import AmpLevel, AmpType, DeviceName
 from common.log import Log
@@ -109,7 +108,7 @@ def main() -> None:
     config.check()
     log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
     with common.distributed.joined(config.device) as device:
-        source = _checkpoint(config)
+        source = checkpoint_of(config.checkpoint, config)
         recipe = _recipe(config, source)
         folder = experiment_folder(recipe) / "eval"
         with Log(folder / "metrics.jsonl", log_folder, fresh=True) as log:
@@ -171,16 +170,6 @@ def _tell(result: Evaluation, protocol: dict[str, Any], kind: str, log: Log, fol
     log.record("evaluate", metrics=result.metrics, protocol=protocol, ms_a_person=a_person)
     if common.distributed.is_main():
         common.files.write_atomically(folder.parent / LOG_FILE, f"{told}\n{published}\n".encode())
-
-
-def _checkpoint(config: Config) -> Path:
-    if config.checkpoint:
-        return weights.locate(config.checkpoint)
-    own = recipes.Config(cfg=config.cfg, exp_id=config.exp_id, output_dir=config.output_dir)
-    best = experiment_folder(own) / common.checkpoint.BEST
-    if not best.is_file():
-        raise UserError(f"--checkpoint is needed: {best} is not there")
-    return best
 
 
 def _recipe(config: Config, source: Path) -> recipes.Config:

@@ -3,7 +3,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import common.checkpoint
 import common.coco
@@ -45,7 +45,30 @@ def prepare(flags: Config, skeleton: common.skeleton.Skeleton, device: torch.dev
     )
 
 
-def experiment_folder(config: Config) -> Path:
+class Experiment(Protocol):
+    """What names an experiment, in the flags of every program."""
+
+    @property
+    def cfg(self) -> str: ...
+
+    @property
+    def exp_id(self) -> str: ...
+
+    @property
+    def output_dir(self) -> str: ...
+
+
+def checkpoint_of(name: str, experiment: Experiment) -> Path:
+    """A checkpoint by path or published name; without a name the best of an experiment. Raises UserError."""
+    if name:
+        return weights.locate(name)
+    best = experiment_folder(experiment) / common.checkpoint.BEST
+    if not best.is_file():
+        raise UserError(f"--checkpoint is needed: {best} is not there")
+    return best
+
+
+def experiment_folder(config: Experiment) -> Path:
     """Where a run keeps its checkpoints, as published: exp/<exp_id>-<name of --cfg>."""
     return Path(config.output_dir) / "exp" / f"{config.exp_id}-{Path(config.cfg).name}"
 

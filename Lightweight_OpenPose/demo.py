@@ -13,20 +13,18 @@ Ctrl-C ends after the frame at hand, with film and `people.jsonl` whole; a secon
 
 import contextlib
 import itertools
-import signal
-import threading
-import time
-from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Literal, TextIO
 
 from common import checkpoint, cli, drawing
 from common.cli import UserError
+from common.demo import Clock, stop_on_signals, writable
 from common.device import DeviceName
 from common.session import Options, Provider
 from common.skeleton import Skeleton, SkeletonError, load
+from common.tracking import Floats, Tracker
 from common.video import Frame, Image, Source, open_source
 from common.video_out import FilmWriter, PictureWriter, Window, output_folder
 from Lightweight_OpenPose import inference, weights
@@ -35,7 +33,6 @@ from Lightweight_OpenPose.data import PIXEL_MEAN, PIXEL_SCALE
 from Lightweight_OpenPose.decode import DEMO_UPSAMPLING, MapGeometry, decode, demo_to_image, warm_up
 from Lightweight_OpenPose.model import STRIDE
 from Lightweight_OpenPose.people_json import people_line, to_keypoints
-from Lightweight_OpenPose.tracking import Floats, Tracker
 
 import cv2
 import numpy as np
@@ -78,41 +75,6 @@ class Config:
         ):
             if not condition:
                 raise UserError(message)
-
-
-class Clock:
-    """Seconds spent in each part of the work, added up over frames."""
-
-    def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        """Forgets: the first frame, which warms up, would spoil the mean."""
-        self.frames, self.seconds, self.started = 0, defaultdict[str, float](float), time.perf_counter()
-
-    @contextlib.contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Adds the time of the `with` block to a part."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] += time.perf_counter() - start
-
-    def waiting(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        """The frames; waiting for them is the part "read"."""
-        while True:
-            with self.part("read"):
-                frame = next(frames, None)
-            if frame is None:
-                return
-            yield frame
-
-    def summary(self) -> str:
-        """Frames a second, and where the milliseconds of a frame went."""
-        rate = self.frames / (time.perf_counter() - self.started)
-        parts = ", ".join(f"{name} {1000 * spent / self.frames:.1f}" for name, spent in self.seconds.items())
-        return f"{rate:.1f} frames a second; milliseconds a frame: {parts}"
 
 
 # image (H, W, 3) uint8 BGR -> points (M, num_points, 3) x, y in original pixels and score (0: missing), scores (M,)
@@ -190,27 +152,6 @@ class Outputs:
         return self.window is None or self.window.show(drawn, wait_ms=1 if self.film else 0)
 
 
-@contextlib.contextmanager
-def stop_on_signals() -> Generator[threading.Event, None, None]:
-    """An event that is set by the first Ctrl-C or SIGTERM; the second one ends the program as usual."""
-    stop, usual = threading.Event(), {}
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may receive signals
-        yield stop
-        return
-
-    def request(number: int, _: Any) -> None:
-        stop.set()
-        signal.signal(number, usual[number])
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        usual[number] = signal.signal(number, request)
-    try:
-        yield stop
-    finally:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
-
-
 def run(config: Config, source: Source, skeleton: Skeleton, estimate: Estimator) -> int:
     """Takes the frames of `source` one by one through estimator, tracker and outputs; returns how many.
 
@@ -221,7 +162,7 @@ def run(config: Config, source: Source, skeleton: Skeleton, estimate: Estimator)
     tracker = Tracker(skeleton, config.smooth, max_missed=config.max_missed)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
-        stack.enter_context(_writable(config.output_dir))
+        stack.enter_context(writable(config.output_dir, "--output_dir"))
         outputs = Outputs(config, source, skeleton, stack)
         frames = stack.enter_context(contextlib.closing(source.frames()))
         for frame in itertools.islice(clock.waiting(frames), config.max_frames or None):
@@ -242,15 +183,6 @@ def run(config: Config, source: Source, skeleton: Skeleton, estimate: Estimator)
                 clock.restart()
         _report(done, clock.summary() if clock.frames else speed, source, outputs, stop.is_set())
     return done
-
-
-@contextlib.contextmanager
-def _writable(folder: str) -> Iterator[None]:
-    """Says where a disk is full, or a file may not be written."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another --output_dir") from error
 
 
 @contextlib.contextmanager

@@ -8,28 +8,22 @@ The network takes `data`, (B, 3, H, W) float32 BGR as (pixel - 128) / 256, and g
 last: `stage_<n>_output_1_heatmaps` (B, heatmaps, ceil(H / 8), ceil(W / 8)) and `stage_<n>_output_0_pafs` of that size.
 """
 
-import os
-import tempfile
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import common.checkpoint
+import common.export
 import common.skeleton
 from common.cli import UserError, parse, run
+from common.export import Ports
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS, text
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
 
-import numpy as np
 import torch
 from torch import Tensor
 
 INPUT = "data"
-OPSETS = range(9, 21)  # that torch writes through TorchScript; its newer exporter writes 18 whatever is asked
-LAST_OPSET_OF_CANN, LARGEST_IR_OF_CANN = 18, 8  # CANN's ATC reads no newer file
-TOLERANCE = 1e-4  # part of an output's largest value
 Shape = tuple[int, int, int]  # batch, height, width of the input; 0: any
 TRIAL_SHAPES = ((2, 72, 96), (1, 61, 83))  # where dynamic; the second is no multiple of the stride
 
@@ -50,8 +44,7 @@ class Config:
         """Raises UserError where values cannot be meant."""
         if not self.checkpoint_path:
             raise UserError("--checkpoint_path is needed: a file, or one of " + ", ".join(PUBLISHED))
-        if self.opset not in OPSETS:
-            raise UserError(f"--opset={self.opset}: choose {OPSETS[0]} to {OPSETS[-1]}")
+        common.export.check_opset(self.opset)
         if min(self.batch_size, self.height, self.width) < 0:
             raise UserError("--batch_size, --height and --width: positive numbers, or 0 for any")
 
@@ -80,73 +73,19 @@ def output_names(num_stages: int) -> list[str]:
 
 
 def export_onnx(model: PoseEstimationWithMobileNet, target: Path, opset: int, shape: Shape = (0, 0, 0)) -> float:
-    """Writes `target`; an older file stays unless the new one passed every check.
-
-    Returns the largest difference to PyTorch as a part of an output's largest value. Raises UserError where that is
-    above 1e-4, the file is not as asked or cannot be written, or onnx or onnxruntime is missing.
-    """
-    try:
-        import onnx  # nothing but an export needs these two
-        import onnxruntime
-
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".export_", dir=target.parent) as folder:
-            written = Path(folder) / "network.onnx"
-            _write(model.eval(), written, opset, shape)
-            onnx.checker.check_model(str(written), full_check=True)
-            _check_version(onnx.load(written), written, opset)
-            session = onnxruntime.InferenceSession(str(written), providers=["CPUExecutionProvider"])
-            difference = _difference(session, model, shape)
-            if not difference <= TOLERANCE:  # also where it is NaN
-                by = f"{difference:.1e} of an output's maximum, more than {TOLERANCE:.0e}: try another --opset"
-                raise UserError(f"{target}: not written, ONNX Runtime differs from PyTorch by {by}")
-            os.replace(written, target)
-    except ImportError as error:
-        raise UserError(f"{error.name} is needed to export: pip install 'pose-zoo[infer]'") from error
-    except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror}; name another file with --output_name") from error
-    return difference
-
-
-def _trials(shape: Shape) -> list[Tensor]:
-    """Two inputs of the network; of two sizes where it is dynamic."""
-    random = torch.Generator().manual_seed(0)
-    sizes = [[asked or free for asked, free in zip(shape, trial, strict=True)] for trial in TRIAL_SHAPES]
-    return [torch.rand(batch, 3, height, width, generator=random) - 0.5 for batch, height, width in sizes]
-
-
-def _write(model: PoseEstimationWithMobileNet, path: Path, opset: int, shape: Shape) -> None:
+    """Writes `target` and returns its largest difference to PyTorch, see `common.export.export_onnx`."""
     names = output_names(1 + len(model.refinement_stages))
     words = {INPUT: ("batch", "height", "width"), **dict.fromkeys(names, ("batch", "map_height", "map_width"))}
     free = [(axis, place) for place, axis in enumerate((0, 2, 3)) if shape[place] == 0]
     axes = {name: {axis: words[name][place] for axis, place in free} for name in words}
-    with warnings.catch_warnings():  # the newer exporter, which torch recommends, cannot write opset 11
-        warnings.filterwarnings("ignore", "You are using the legacy TorchScript-based ONNX export", DeprecationWarning)
-        warnings.filterwarnings("ignore", "The feature will be removed", DeprecationWarning, module="torch.onnx")
-        torch.onnx.export(model, (_trials(shape)[0],), str(path), dynamo=False, opset_version=opset,
-                          dynamic_axes=axes, input_names=[INPUT], output_names=names)  # fmt: skip
+    return common.export.export_onnx(model, target, opset, Ports([INPUT], names, axes), _trials(shape))
 
 
-def _check_version(network: Any, path: Path, opset: int) -> None:
-    """Raises UserError unless the file is of the version that was asked for, and no other lies beside it."""
-    found, files = [entry.version for entry in network.opset_import], len(list(path.parent.iterdir()))
-    too_new = opset <= LAST_OPSET_OF_CANN and network.ir_version > LARGEST_IR_OF_CANN
-    if found != [opset] or files != 1 or too_new:
-        what = f"opset {found}, IR version {network.ir_version}, {files} file(s)"
-        raise UserError(f"--opset={opset}: this torch ({torch.__version__}) wrote {what}; take another release of it")
-
-
-def _difference(session: Any, model: PoseEstimationWithMobileNet, shape: Shape) -> float:
-    """The largest between ONNX Runtime and PyTorch, as a part of an output's largest value; NaN where one is NaN."""
-    differences = []
-    for images in _trials(shape):
-        with torch.inference_mode():
-            wanted = [maps.numpy() for maps in model(images)]
-        for mine, theirs in zip(wanted, session.run(None, {INPUT: images.numpy()}), strict=True):
-            if mine.shape != theirs.shape:
-                raise UserError(f"an exported map is {theirs.shape}, PyTorch's {mine.shape}: give --height and --width")
-            differences.append(np.abs(mine - theirs).max() / np.abs(mine).max())
-    return float(np.max(differences))
+def _trials(shape: Shape) -> list[tuple[Tensor]]:
+    """Two inputs of the network; of two sizes where it is dynamic."""
+    random = torch.Generator().manual_seed(0)
+    sizes = [[asked or free for asked, free in zip(shape, trial, strict=True)] for trial in TRIAL_SHAPES]
+    return [(torch.rand(batch, 3, height, width, generator=random) - 0.5,) for batch, height, width in sizes]
 
 
 if __name__ == "__main__":

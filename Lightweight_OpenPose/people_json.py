@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from common.skeleton import Skeleton
+from common.tracking import Floats, bounding_boxes
 from common.video import Frame
-from Lightweight_OpenPose.tracking import Floats, bounding_boxes
 
 import numpy as np
 

@@ -87,7 +87,7 @@ def test_the_published_script_writes_the_published_names(checkpoint, tmp_path, m
 @pytest.mark.parametrize("model", [FastPose, FastPoseDUC])
 def test_pixel_shuffles_can_be_said_in_the_default_operator_set(model, tmp_path):
     torch.manual_seed(0)
-    assert export.export_onnx(model(COCO.num_keypoints), tmp_path / "pose.onnx", 11, SIZE) < 1e-4
+    assert export.export_onnx(model(COCO.num_keypoints), tmp_path / "pose.onnx", 11, (64, 64)) < 1e-4
 
 
 def test_the_best_of_an_experiment_is_the_default(checkpoint, tmp_path, monkeypatch):

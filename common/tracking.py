@@ -91,7 +91,8 @@ def shared_points(current: Floats, previous: Floats, sigmas: Floats) -> tuple[In
 
 
 def _areas(points: Floats) -> Floats:
-    return bounding_boxes(points)[:, 2:].prod(axis=1)
+    areas: Floats = bounding_boxes(points)[:, 2:].prod(axis=1)
+    return areas
 
 
 @dataclass
@@ -110,6 +111,7 @@ class Tracker:
 
     `smooth` turns the filter on. A track that nobody continues is kept for `max_missed` frames (the original: 0).
     `original`: coordinates are cut to whole pixels, before and after smoothing, and smoothed ones are compared.
+    `sigmas`: the OKS constants of the points where they are not the skeleton's `points` (top-down networks: keypoints).
     """
 
     def __init__(
@@ -119,10 +121,11 @@ class Tracker:
         min_shared: int = MIN_SHARED,
         max_missed: int = 0,
         original: bool = False,
+        sigmas: npt.ArrayLike | None = None,
     ) -> None:
         self.smooth, self.min_shared, self.max_missed, self.original = smooth, min_shared, max_missed, original
         self.tracks: list[Track] = []
-        self._sigmas = point_sigmas(skeleton)
+        self._sigmas = point_sigmas(skeleton) if sigmas is None else np.asarray(sigmas, np.float64)
         self._next_id = 0
 
     def update(self, points: Floats, scores: Floats, time_s: float | None = None) -> tuple[Integers, Floats]:

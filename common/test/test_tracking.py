@@ -2,7 +2,7 @@
 import json
 
 from common.skeleton import COCO, CROWDPOSE, OPENPOSE, Skeleton
-from Lightweight_OpenPose.tracking import RATE_HZ, OneEuro, Tracker, bounding_boxes, point_sigmas, shared_points
+from common.tracking import RATE_HZ, OneEuro, Tracker, bounding_boxes, point_sigmas, shared_points
 
 import numpy as np
 import pytest

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the people of a demo are: from a file, from gradients (`hog`), or from a network of torchvision.
+
+`detection_file` describes the files. Lengths are original pixels.
+"""
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+from urllib.error import URLError
+
+from AlphaPose import hog
+from common.cli import UserError
+from common.video import Frame, Image
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Floats = npt.NDArray[np.float64]
+PERSON = 1  # class of torchvision's detectors
+HOG, NOT_BUILT = "hog", ("yolo", "yolox", "tracker", "efficientdet")  # published, and not built here
+TORCHVISION = (
+    "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "fasterrcnn_mobilenet_v3_large_fpn",
+    "fasterrcnn_mobilenet_v3_large_320_fpn", "retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2",
+    "fcos_resnet50_fpn", "ssd300_vgg16", "ssdlite320_mobilenet_v3_large", "maskrcnn_resnet50_fpn",
+)  # fmt: skip
+MIN_SCORES = {HOG: 0.3}  # of a box, by detector; those of networks are probabilities
+NETWORK_MIN_SCORE = 0.3
+
+
+class Boxes(NamedTuple):
+    """N people of a picture, the surest first."""
+
+    boxes_img: Floats  # (N, 4) left, top, width, height
+    scores: Floats  # (N,)
+    ids: list[Any]  # N identities of a tracking detector; None where it gave none
+
+
+Detector = Callable[[Sequence[Frame]], list[Boxes]]
+
+
+def sound(boxes: npt.ArrayLike, scores: npt.ArrayLike, image: Image, ids: Sequence[Any] | None = None) -> Boxes:
+    """Boxes (N, 4) left, top, width, height cut at the image, without those of which nothing is left, surest first."""
+    given, sure = np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(scores, np.float64).reshape(-1)
+    size = np.array(image.shape[1::-1])
+    start = np.clip(given[:, :2], 0, size)
+    extent = np.clip(given[:, :2] + given[:, 2:], 0, size) - start
+    good = np.isfinite(given).all(axis=1) & np.isfinite(sure) & (extent >= 1).all(axis=1)
+    rows = np.flatnonzero(good)
+    rows = rows[np.argsort(-sure[rows], kind="stable")]
+    names = [None] * len(given) if ids is None else ids
+    return Boxes(np.hstack([start, extent])[rows], sure[rows], [names[row] for row in rows.tolist()])
+
+
+def suppress(found: Boxes, max_overlap: float) -> Boxes:
+    """Without boxes that share more than `max_overlap` of what they and a surer one cover together."""
+    x, y, width, height = found.boxes_img.T
+    shared = [
+        np.minimum(place[:, None] + side[:, None], place + side) - np.maximum(place[:, None], place)
+        for place, side in ((x, width), (y, height))
+    ]
+    both = np.maximum(shared[0], 0) * np.maximum(shared[1], 0)
+    areas = width * height
+    overlap = both / (areas[:, None] + areas - both)
+    kept: list[int] = []
+    for row in range(len(areas)):
+        if not kept or overlap[row, kept].max() <= max_overlap:
+            kept.append(row)
+    return Boxes(found.boxes_img[kept], found.scores[kept], [found.ids[row] for row in kept])
+
+
+def open_detector(name: str, min_score: float | None, max_overlap: float, device: torch.device) -> Detector:
+    """`hog`, or a network of torchvision by name. Raises UserError for another, or where torchvision is missing."""
+    least = MIN_SCORES.get(name, NETWORK_MIN_SCORE) if min_score is None else min_score
+    if name == HOG:
+        return lambda frames: [
+            suppress(sound(*hog.detect(frame.image, least), frame.image), max_overlap) for frame in frames
+        ]
+    if name in TORCHVISION:
+        return TorchvisionDetector(name, least, max_overlap, device)
+    published = f"{name} of the publication is not here; " if name.startswith(NOT_BUILT) else ""
+    raise UserError(
+        f"--detector={name}: {published}take {HOG}, one of {', '.join(TORCHVISION)}, or name a file with --detfile"
+    )
+
+
+class TorchvisionDetector:
+    """A Detector; frames of one call go through the network together."""
+
+    def __init__(self, name: str, min_score: float, max_overlap: float, device: torch.device) -> None:
+        """Raises UserError where torchvision or the weights of the network are missing."""
+        self.min_score, self.max_overlap, self.device = min_score, max_overlap, device
+        other = f"or choose --detector={HOG} or --detfile"
+        try:
+            build = getattr(importlib.import_module("torchvision.models.detection"), name)
+            self.network = build(weights="DEFAULT").eval().to(device)
+        except ImportError as error:
+            wanted = "pip install torchvision, of torch's version"
+            raise UserError(f"--detector={name} needs the package torchvision ({wanted}), {other}") from error
+        except (URLError, OSError, RuntimeError) as error:
+            reason = f"its weights are not in {torch.hub.get_dir()}/checkpoints and cannot be fetched ({error})"
+            raise UserError(f"--detector={name}: {reason}; copy them there, {other}") from error
+
+    def __call__(self, frames: Sequence[Frame]) -> list[Boxes]:
+        """See `Detector`."""
+        inputs = [torch.from_numpy(frame.image[..., ::-1].copy()).permute(2, 0, 1).float() / 255 for frame in frames]
+        with torch.inference_mode():
+            answers = self.network([image.to(self.device) for image in inputs])
+        return [self._people(answer, frame.image) for answer, frame in zip(answers, frames, strict=True)]
+
+    def _people(self, answer: dict[str, torch.Tensor], image: Image) -> Boxes:
+        corners, scores, labels = (answer[key].cpu().numpy() for key in ("boxes", "scores", "labels"))
+        rows = (labels == PERSON) & (scores >= self.min_score)
+        boxes = np.hstack([corners[rows, :2], corners[rows, 2:] - corners[rows, :2]])
+        return suppress(sound(boxes, scores[rows], image), self.max_overlap)

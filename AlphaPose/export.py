@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint as ONNX, kept only when ONNX Runtime gives the same maps as PyTorch (spec A2.5).
+
+python -m AlphaPose.export --checkpoint=fast_res50_256x192.pth --output_name=fast_pose.onnx
+python -m AlphaPose.export --checkpoint=fast_res50_256x192.pth --batch_size=32
+
+The network takes RGB crops as `data.normalise` makes them, (B, 3, H, W) float32 of the recipe's size, and gives
+heatmaps (B, num_joints, H / 4, W / 4).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import common.checkpoint
+import common.export
+import common.skeleton
+from AlphaPose import weights
+from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, text
+from AlphaPose.inference import recipe_of
+from AlphaPose.preparation import checkpoint_of, network
+from common.cli import UserError, parse, run
+from common.export import Ports
+
+import torch
+from torch import Tensor, nn
+
+INPUT, OUTPUT = "image", "output"
+TRIAL_BATCHES = (2, 1)  # where any number goes
+
+
+@dataclass(frozen=True)
+class Config:
+    """Exports a checkpoint of AlphaPose as ONNX."""
+
+    cfg: str = text("recipe file; what a checkpoint says of its own network stands above it", DEFAULT_CFG)
+    checkpoint: str = text("a file or a published name; empty: the best of --exp_id", "")
+    output_name: str = text("file to write", "alphapose_fastpose.onnx")
+    opset: int = text("ONNX operator set; CANN's ATC takes 11 everywhere", 11)
+    batch_size: int = text("people at once; 0: any number", 0)
+    exp_id: str = text("checkpoints are in exp/<exp_id>-<name of --cfg>", "exp_test")
+    output_dir: str = text("folder of exp/", str(MODEL_FOLDER))
+    skeleton: str = text("built-in name or YAML file of one's own keypoints; empty: the checkpoint's, or coco", "")
+
+    def check(self) -> None:
+        """Raises UserError where values cannot be meant."""
+        common.export.check_opset(self.opset)
+        if self.batch_size < 0:
+            raise UserError(f"--batch_size={self.batch_size}: a number of people, or 0 for any")
+
+
+ALIASES = {"checkpoint_path": "checkpoint", "batch": "batch_size"}
+
+
+def main() -> None:
+    """Reads the flags, exports, compares, says what was written."""
+    export_checkpoint(parse(Config, {}, aliases=ALIASES))
+
+
+def export_checkpoint(config: Config, input_name: str = INPUT, output_name: str = OUTPUT) -> None:
+    """Exports what the flags ask for, and says what was written. Raises UserError as `export_onnx` does."""
+    config.check()
+    source = checkpoint_of(config.checkpoint, config)
+    recipe = recipe_of(config.cfg, source, **({"skeleton": config.skeleton} if config.skeleton else {}))
+    skeleton = common.skeleton.load(recipe.skeleton)
+    model = weights.load_network(network(recipe, skeleton.num_keypoints), source)
+    size, target = (recipe.image_size[0], recipe.image_size[1]), Path(config.output_name)
+    difference = export_onnx(model, target, config.opset, size, config.batch_size, (input_name, output_name))
+    sizes = f"{config.batch_size or 'any'} x 3 x {size[0]} x {size[1]}"
+    megabytes = target.stat().st_size / 1e6
+    print(  # noqa: T201
+        f"{target}: {recipe.model} of {source}, opset {config.opset}, {input_name} {sizes}, {megabytes:.1f} MB; "
+        f"largest difference to PyTorch {difference:.1e} of an output's maximum"
+    )
+
+
+def export_onnx(
+    model: nn.Module, target: Path, opset: int, size_in: tuple[int, int], batch_size: int = 0,
+    names: tuple[str, str] = (INPUT, OUTPUT),
+) -> float:  # fmt: skip
+    """Writes `target` and returns its largest difference to PyTorch, see `common.export.export_onnx`.
+
+    `size_in`: height, width of the input; `batch_size` 0: any.
+    """
+    free = {} if batch_size else {name: {0: "batch"} for name in names}
+    random = torch.Generator().manual_seed(0)
+    batches = (batch_size,) if batch_size else TRIAL_BATCHES
+    trials: list[tuple[Tensor, ...]] = [(torch.rand(batch, 3, *size_in, generator=random) - 0.5,) for batch in batches]
+    return common.export.export_onnx(model, target, opset, Ports(names[:1], names[1:], free), trials)
+
+
+if __name__ == "__main__":
+    run(main)

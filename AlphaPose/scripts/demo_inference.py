@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo under its published name: people in pictures, films and cameras, see `AlphaPose.demo`.
+
+python scripts/demo_inference.py --cfg=configs/coco/resnet/256x192_res50_lr1e-3_1x.yaml \
+    --checkpoint=fast_res50_256x192.pth --indir=pictures --save_img
+"""
+
+from AlphaPose.demo import main
+from common import cli
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trained network as ONNX under the published names (spec A2.5); unlike the original's, with its trained weights.
+
+    python scripts/pthtar2onnx.py --cfg=configs/coco/resnet/256x192_res50_lr1e-3_1x.yaml --checkpoint=model.pth
+
+Writes ./alphapose_fastpose_npu.onnx; --batch_size=32 is the published, fixed batch. Without --checkpoint the best of
+--exp_id is taken.
+"""
+
+from dataclasses import dataclass
+
+from AlphaPose import export
+from AlphaPose.config import RETIRED, text
+from common.cli import parse, run
+
+INPUT, OUTPUT = "preact.conv1", "conv_out"
+UNUSED = RETIRED | dict.fromkeys(
+    ("nThreads", "snapshot", "seed", "amp", "loss_scale", "opt_level", "board", "map", "device"),
+    "an export does not train",
+)
+
+
+@dataclass(frozen=True)
+class Config(export.Config):
+    """Exports a checkpoint of AlphaPose as ONNX, under the published names."""
+
+    output_name: str = text("file to write", "alphapose_fastpose_npu.onnx")
+
+
+def main() -> None:
+    """The command of this script."""
+    config = parse(Config, {}, aliases=export.ALIASES, retired=UNUSED)
+    export.export_checkpoint(config, INPUT, OUTPUT)
+
+
+if __name__ == "__main__":
+    run(main)

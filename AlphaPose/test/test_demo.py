@@ -1,0 +1,376 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo on drawn pictures and films, with a small network and one that answers with the true heatmaps."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from AlphaPose import demo
+from AlphaPose.demo import Config, find_source, main, run
+from AlphaPose.detection_file import DetectionFile
+from AlphaPose.detectors import Boxes
+from AlphaPose.inference import normalise
+from AlphaPose.model import SimplePose
+from AlphaPose.pose_finding import PoseFinder, Seen, detect
+from AlphaPose.scripts import demo as online
+from common import mini_coco, top_down
+from common.cli import UserError
+from common.gaussian_heatmaps import encode
+from common.skeleton import COCO
+from common.video import Frame, open_source
+from common.video_out import FilmWriter
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+WIDTH, HEIGHT, SIZE_IN = 160, 120, (64, 48)
+ROOT = Path(__file__).parents[2]
+OWN = {"model": "SimplePose", "num_layers": 18, "image_size": SIZE_IN, "heatmap_size": (16, 12), "num_joints": 0}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "model.pth"
+    torch.save({"state_dict": SimplePose(COCO.num_keypoints, 18).state_dict(), "config": OWN}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> Path:
+    """The drawn data set, two pictures a split."""
+    return mini_coco.write(tmp_path_factory.mktemp("mini"), num_train=2, num_val=3)
+
+
+def places(step: int) -> list[tuple[int, int]]:
+    """Two who walk past each other."""
+    return [(20 + 3 * step, 40), (140 - 3 * step, 80)]
+
+
+def scene(step: int) -> np.ndarray:
+    image = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
+    for x, y in places(step):
+        cv2.rectangle(image, (x - 6, y - 8), (x + 6, y + 8), (250, 250, 250), -1)
+    return image
+
+
+def squares(frames) -> list[Boxes]:
+    """A detector that really looks: a box round each light square, in an order that changes."""
+    answers = []
+    for frame in frames:
+        count, _, stats, _ = cv2.connectedComponentsWithStats((frame.image[..., 0] > 150).astype(np.uint8))
+        boxes = stats[1:count, :4].astype(float)[:: -1 if frame.index % 2 else 1]
+        answers.append(Boxes(boxes, np.full(len(boxes), 0.9), [None] * len(boxes)))
+    return answers
+
+
+def everywhere(inputs: np.ndarray) -> np.ndarray:
+    """A network that sees the same standing person in each crop: joints in a fixed pattern round its middle."""
+    angle = np.linspace(0, 2 * np.pi, COCO.num_keypoints, endpoint=False)
+    joints = np.stack([24 + 8 * np.cos(angle), 32 + 12 * np.sin(angle)], 1)
+    batch = torch.from_numpy(joints)[None].repeat(len(inputs), 1, 1)
+    return encode(batch, torch.ones(batch.shape[:2]), (16, 12), 4.0, 1.0)[0].numpy()
+
+
+def finder(forward=everywhere) -> PoseFinder:
+    return PoseFinder(top_down.Estimator(SIZE_IN, COCO.num_keypoints, normalise, forward), 80)
+
+
+def film_of(path: Path, steps: int) -> Path:
+    with FilmWriter(path, 25.0) as film:
+        for step in range(steps):
+            film.write(scene(step))
+    return path
+
+
+def pictures_in(folder: Path, count: int = 3) -> Path:
+    folder.mkdir()
+    for step in range(count):
+        cv2.imwrite(str(folder / f"{step}.png"), scene(step))
+    return folder
+
+
+def run_demo(tmp_path: Path, source, detector=squares, find=None, **values):
+    config = Config(outdir=str(tmp_path / "out"), **values)
+    run(config, open_source(source, config.on_bad_image), COCO, detector, find or finder())
+    return results(tmp_path / "out")
+
+
+def results(folder: Path):
+    return json.loads((folder / "alphapose-results.json").read_text())
+
+
+def count_frames(path: Path) -> int:
+    return sum(1 for _ in open_source(path).frames())
+
+
+def test_people_are_where_their_boxes_are(tmp_path):
+    people = run_demo(tmp_path, pictures_in(tmp_path / "in"))
+    assert [person["image_id"] for person in people] == ["0.png", "0.png", "1.png", "1.png", "2.png", "2.png"]
+    for person in people:
+        x, y, width, height = person["box"]
+        keypoints = np.array(person["keypoints"]).reshape(-1, 3)
+        np.testing.assert_allclose(keypoints[:, :2].mean(0), (x + width / 2, y + height / 2), atol=1.0)
+        assert person["idx"] == [0.0] and person["category_id"] == 1 and 2 < person["score"] < 4
+    assert not (tmp_path / "out/vis").exists()
+
+
+def test_film_is_drawn_and_everyone_keeps_the_id(tmp_path, capsys):
+    film = film_of(tmp_path / "walk.mp4", 30)
+    people = run_demo(tmp_path, film, pose_track=True, save_video=True, save_img=True, showbox=True)
+    assert {person["image_id"] for person in people} == {f"{step}.jpg" for step in range(30)}
+    rows = {person["idx"]: {round(person["box"][1] / 40) for person in people if person["idx"] == person_id}
+            for person_id in (0, 1) for person in people if person["idx"] == person_id}  # fmt: skip
+    assert sorted(map(sorted, rows.values())) == [[1], [2]]
+    assert count_frames(tmp_path / "out/AlphaPose_walk.mp4") == 30
+    assert len(list((tmp_path / "out/vis").glob("*.jpg"))) == 30
+    picture = cv2.imread(str(tmp_path / "out/vis/0.jpg")).astype(int)
+    assert (np.abs(picture - scene(0)).max(2) > 60).mean() > 0.01
+    said = capsys.readouterr().out
+    assert "30 frames, 60 people" in said and "poses" in said and "read and detect" in said
+
+
+@pytest.mark.parametrize("form", ["cmu", "open"])
+def test_other_forms(tmp_path, form):
+    content = run_demo(tmp_path, pictures_in(tmp_path / "in"), format=form)
+    assert list(content) == ["0.png", "1.png", "2.png"]
+    assert len(list((tmp_path / "out/sep-json").iterdir())) == 3
+
+
+def test_numbers_for_the_tools_of_coco(tmp_path):
+    people = run_demo(tmp_path, pictures_in(tmp_path / "in"), numbered_images=True)
+    assert [person["image_id"] for person in people] == [0, 0, 1, 1, 2, 2]
+
+
+def test_all_people_of_several_frames_are_one_batch(tmp_path):
+    sizes = []
+
+    def counting(inputs):
+        sizes.append(len(inputs))
+        return everywhere(inputs)
+
+    run_demo(tmp_path, pictures_in(tmp_path / "in"), find=finder(counting), detbatch=3)
+    assert sizes == [6]
+
+
+def test_pictures_without_people(tmp_path):
+    def nobody(frames):
+        return [Boxes(np.zeros((0, 4)), np.zeros(0), [])] * len(frames)
+
+    assert run_demo(tmp_path, pictures_in(tmp_path / "in"), nobody, pose_track=True) == []
+
+
+def test_small_people_are_left_out(tmp_path):
+    assert run_demo(tmp_path, pictures_in(tmp_path / "in"), find=PoseFinder(finder().network, 8, 1e5)) == []
+
+
+def test_ids_of_the_detector_stay(tmp_path):
+    def named(frames):
+        return [found._replace(ids=[7, 8]) for found in squares(frames)]
+
+    assert [one["idx"] for one in run_demo(tmp_path, pictures_in(tmp_path / "in", 1), named)] == [7, 8]
+
+
+def test_error_comes_after_the_frames_before_it(tmp_path, capsys):
+    folder = pictures_in(tmp_path / "in")
+    (folder / "1.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match="1.png"):
+        run_demo(tmp_path, folder)
+    assert {person["image_id"] for person in results(tmp_path / "out")} == {"0.png"}
+    people = run_demo(tmp_path, folder, on_bad_image="skip")
+    assert {person["image_id"] for person in people} == {"0.png", "2.png"}
+    assert "2 pictures, 4 people, 1 skipped" in capsys.readouterr().out
+
+
+def test_error_in_the_middle_leaves_whole_files(tmp_path):
+    calls = []
+
+    def fails_at_the_third(inputs):
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("out of memory")
+        return everywhere(inputs)
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run_demo(tmp_path, film_of(tmp_path / "walk.mp4", 20), find=finder(fails_at_the_third), save_video=True)
+    assert len(results(tmp_path / "out")) == 20 and count_frames(tmp_path / "out/AlphaPose_walk.mp4") == 10
+
+
+def test_network_of_nan_is_named(tmp_path):
+    def nan(inputs):
+        return np.full((len(inputs), COCO.num_keypoints, 16, 12), np.nan, np.float32)
+
+    with pytest.raises(UserError, match=r"0\.png: the network's result has NaN"):
+        run_demo(tmp_path, pictures_in(tmp_path / "in"), find=finder(nan))
+
+
+def test_film_that_is_cut_short(tmp_path):
+    film = film_of(tmp_path / "walk.mp4", 40)
+    film.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
+    with pytest.raises(UserError, match="walk.mp4"):
+        run_demo(tmp_path, film)
+
+
+def test_max_frames(tmp_path):
+    people = run_demo(tmp_path, film_of(tmp_path / "walk.mp4", 20), max_frames=7, save_video=True)
+    assert len({person["image_id"] for person in people}) == 7
+    assert count_frames(tmp_path / "out/AlphaPose_walk.mp4") == 7
+
+
+def test_memory_is_constant_over_a_long_film(tmp_path):
+    sizes = []
+
+    def watching(frames):
+        sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+        return squares(frames)
+
+    film = tmp_path / "long.mp4"
+    with FilmWriter(film, 25.0) as writer:
+        for step in range(300):
+            writer.write(cv2.resize(scene(step % 40), (640, 480)))
+    run_demo(tmp_path, film, watching)  # 0.9 MB a frame: 180 MB between the two, were they kept
+    assert len(sizes) == 60 and sizes[-1] - sizes[20] < 30e6
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_leaves_whole_files(tmp_path, number):
+    film, out = film_of(tmp_path / "walk.mp4", 400), tmp_path / "out"
+    program = (
+        "import time\n"
+        "from AlphaPose.test.test_demo import COCO, Config, everywhere, finder, open_source, run, squares\n"
+        "def slow(inputs):\n"
+        "    time.sleep(0.1)\n"
+        "    return everywhere(inputs)\n"
+        f"run(Config(outdir={str(out)!r}, save_video=True), open_source({str(film)!r}), COCO, squares, finder(slow))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not (out / "alphapose-results.json").is_file() or (out / "alphapose-results.json").stat().st_size < 5000:
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(number)
+    said, complained = process.communicate(timeout=30)
+    assert process.returncode == 0 and complained == b"" and b"stopped early" in said
+    seen = len({person["image_id"] for person in results(out)})
+    assert 0 < seen < 400 and count_frames(out / "AlphaPose_walk.mp4") == seen
+
+
+def test_earlier_result_outlives_a_wrong_command(tmp_path):
+    before = run_demo(tmp_path, pictures_in(tmp_path / "in"))
+    with pytest.raises(UserError, match="camera 97"):
+        run_demo(tmp_path, 97)
+    assert results(tmp_path / "out") == before
+
+
+def test_detection_runs_group_by_group():
+    read, closed = [], []
+
+    def frames():
+        try:
+            for index in range(7):
+                read.append(index)
+                yield Frame("a.jpg", index, 0.0, scene(index))
+        finally:
+            closed.append(True)
+
+    groups = detect(frames(), squares, 3)
+    assert len(next(groups).frames) == 3 and read == [0, 1, 2]
+    assert [len(seen.frames) for seen in groups] == [3, 1] and closed
+
+
+def test_sources(tmp_path):
+    folder = pictures_in(tmp_path / "in")
+    (tmp_path / "names.txt").write_text("2.png\n\n0.png\n")
+    listed = find_source(Config(list_file=str(tmp_path / "names.txt"), indir=str(folder)), None)
+    assert [path.name for path in listed.pictures] == ["2.png", "0.png"]
+    assert len(find_source(Config(indir=str(folder)), None).pictures) == 3
+    assert find_source(Config(webcam=2), None).capture == 2
+    (tmp_path / "boxes.json").write_text(json.dumps([{"image_id": "x.jpg", "bbox": [0, 0, 5, 5], "score": 1}]))
+    assert find_source(Config(), DetectionFile(tmp_path / "boxes.json")).pictures == (Path("x.jpg"),)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "give one of --image"),
+        (["--image=a.jpg", "--video=b.mp4"], "give one of --image"),
+        (["--video=nothing.mp4"], "nothing.mp4: no such file"),
+        (["--list=nothing.txt"], "--list=nothing.txt"),
+        (["--image=a.jpg", "--detbatch=0"], "--detbatch=0: at least 1"),
+        (["--image=a.jpg", "--gpus=x"], "--gpus=x"),
+        (["--image=a.jpg", "--detfile=none.json"], "none.json"),
+        (["--image=a.jpg", "--colour=red"], "--colour=red"),
+        (["--image=a.jpg", "--format=xml"], "--format"),
+    ],
+)
+def test_mistakes_at_the_keyboard_are_named(words, message):
+    with pytest.raises(UserError, match=message):
+        main(["--checkpoint=none.pth", *words])
+
+
+def test_missing_checkpoint_is_named(tmp_path):
+    folder = pictures_in(tmp_path / "in")
+    for words, message in (([], "--checkpoint is needed"), (["--checkpoint=no.pth"], "no.pth")):
+        with pytest.raises(UserError, match=message):
+            main([f"--indir={folder}", *words])
+
+
+def published(script: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "AlphaPose" / "scripts" / script), *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_published_inference_command(tmp_path, checkpoint):
+    folder = pictures_in(tmp_path / "in")
+    boxes = [{"image_id": f"{step}.png", "bbox": [x - 6, y - 8, 13, 17], "score": 0.9}
+             for step in range(3) for x, y in places(step)]  # fmt: skip
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    words = ("--cfg", str(ROOT / "AlphaPose/configs/coco/resnet/256x192_res50_lr1e-3_1x.yaml"), "--checkpoint",
+             str(checkpoint), "--indir", str(folder), "--detfile", str(tmp_path / "boxes.json"), "--save_img",
+             "--format", "cmu", "--gpus", "-1", "--sp", "--flip", "--posebatch", "4")  # fmt: skip
+    done = published("demo_inference.py", *words, cwd=tmp_path)
+    assert done.returncode == 0 and "3 pictures" in done.stdout, done.stderr
+    assert done.stderr.splitlines() == ["note: --sp has no effect: " + demo.RETIRED["sp"]]
+    results(tmp_path / "examples/res")
+    assert len(list((tmp_path / "examples/res/vis").iterdir())) == 3
+
+
+def test_published_online_demo_takes_the_first_person(tmp_path, checkpoint, drawn):
+    done = published("demo.py", f"--checkpoint={checkpoint}", f"--data_path={drawn}", "--gpus=-1", cwd=tmp_path)
+    assert done.returncode == 0 and "out.jpg: " in done.stdout, done.stderr
+    assert cv2.imread(str(tmp_path / "out.jpg")) is not None
+    failed = published("demo.py", f"--checkpoint={checkpoint}", f"--data_path={tmp_path}", cwd=tmp_path)
+    assert failed.returncode == 2 and failed.stderr.startswith("error: ") and failed.stderr.count("\n") == 1
+
+
+def test_film_through_gradients_and_a_real_network(tmp_path, checkpoint, monkeypatch):
+    film = film_of(tmp_path / "walk.mp4", 3)
+    words = [f"--checkpoint={checkpoint}", f"--video={film}", f"--outdir={tmp_path / 'out'}", "--gpus=-1"]
+    online.main([*words, "--save_video", "--pose_track"])
+    assert isinstance(results(tmp_path / "out"), list) and count_frames(tmp_path / "out/AlphaPose_walk.mp4") == 3
+
+
+def test_exported_networks_give_the_same_people(tmp_path, checkpoint):
+    pytest.importorskip("onnxruntime")
+    from AlphaPose import export, weights
+
+    model = weights.load_network(SimplePose(COCO.num_keypoints, 18), checkpoint)
+    export.export_onnx(model, tmp_path / "pose.onnx", 11, SIZE_IN)
+    (tmp_path / "small.yaml").write_text(
+        "DATA_PRESET: {IMAGE_SIZE: [64, 48], HEATMAP_SIZE: [16, 12]}\nMODEL: {TYPE: SimplePose, NUM_LAYERS: 18}\n"
+    )
+    seen = Seen([Frame("a.png", 0, 0.0, scene(3))], squares([Frame("a.png", 0, 0.0, scene(3))]))
+    answers = []
+    for source in (checkpoint, tmp_path / "pose.onnx"):
+        find, _ = demo.load_finder(Config(str(tmp_path / "small.yaml"), str(source), gpus="-1"))
+        keypoints = [found.keypoints_img for found in top_down.estimate(
+            [top_down.Picture(lambda: scene(3), seen.boxes[0].boxes_img, np.arange(2))], find.network, 2)]  # fmt: skip
+        answers.append(np.concatenate(keypoints))
+    np.testing.assert_allclose(answers[0], answers[1], atol=1e-3)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A PyTorch network as ONNX, kept only when ONNX Runtime gives the same outputs (platform.md 6.1)."""
+
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common.cli import UserError
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+OPSETS = range(9, 21)  # that torch writes through TorchScript; its newer exporter writes 18 whatever is asked
+LAST_OPSET_OF_CANN, LARGEST_IR_OF_CANN = 18, 8  # CANN's ATC reads no newer file
+TOLERANCE = 1e-4  # part of an output's largest value
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The names of a network's inputs and outputs, and of those of their axes that may have any length."""
+
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    free_axes: Mapping[str, Mapping[int, str]] = field(default_factory=dict)  # input or output -> {axis: name}
+
+
+def check_opset(opset: int) -> None:
+    """Raises UserError for an operator set that cannot be written."""
+    if opset not in OPSETS:
+        raise UserError(f"--opset={opset}: choose {OPSETS[0]} to {OPSETS[-1]}")
+
+
+def export_onnx(
+    model: nn.Module, target: Path, opset: int, ports: Ports, trials: Sequence[tuple[Tensor, ...]]
+) -> float:
+    """Writes `target`; an older file stays unless the new one passed every check.
+
+    `trials`: inputs on which both are compared, the first one is traced. Returns the largest difference to PyTorch as a
+    part of an output's largest value. Raises UserError where that is above 1e-4, the network cannot be said in this
+    operator set, the file is not as asked or cannot be written, or onnx or onnxruntime is missing.
+    """
+    try:
+        import onnx  # nothing but an export needs these two
+        import onnxruntime
+
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".export_", dir=target.parent) as folder:
+            written = Path(folder) / "network.onnx"
+            _write(model.eval(), written, opset, ports, trials[0])
+            onnx.checker.check_model(str(written), full_check=True)
+            _check_version(onnx.load(written), written, opset)
+            session = onnxruntime.InferenceSession(str(written), providers=["CPUExecutionProvider"])
+            difference = _difference(session, model, ports, trials)
+            if not difference <= TOLERANCE:  # also where it is NaN
+                by = f"{difference:.1e} of an output's maximum, more than {TOLERANCE:.0e}: try another --opset"
+                raise UserError(f"{target}: not written, ONNX Runtime differs from PyTorch by {by}")
+            os.replace(written, target)
+    except ImportError as error:
+        raise UserError(f"{error.name} is needed to export: pip install 'pose-zoo[infer]'") from error
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror}; name another file with --output_name") from error
+    return difference
+
+
+def _write(model: nn.Module, path: Path, opset: int, ports: Ports, inputs: tuple[Tensor, ...]) -> None:
+    with warnings.catch_warnings():  # the newer exporter, which torch recommends, cannot write opset 11
+        warnings.filterwarnings("ignore", "You are using the legacy TorchScript-based ONNX export", DeprecationWarning)
+        warnings.filterwarnings("ignore", "The feature will be removed", DeprecationWarning, module="torch.onnx")
+        axes = {name: dict(free) for name, free in ports.free_axes.items()}
+        try:
+            torch.onnx.export(model, inputs, str(path), dynamo=False, opset_version=opset, dynamic_axes=axes,
+                              input_names=list(ports.inputs), output_names=list(ports.outputs))  # fmt: skip
+        except torch.onnx.errors.OnnxExporterError as error:
+            reason = " ".join(str(error).split())[:150]
+            raise UserError(f"--opset={opset} cannot express this network ({reason}); try a higher one") from error
+
+
+def _check_version(network: Any, path: Path, opset: int) -> None:
+    """Raises UserError unless the file is of the version that was asked for, and no other lies beside it."""
+    found, files = [entry.version for entry in network.opset_import], len(list(path.parent.iterdir()))
+    too_new = opset <= LAST_OPSET_OF_CANN and network.ir_version > LARGEST_IR_OF_CANN
+    if found != [opset] or files != 1 or too_new:
+        what = f"opset {found}, IR version {network.ir_version}, {files} file(s)"
+        raise UserError(f"--opset={opset}: this torch ({torch.__version__}) wrote {what}; take another release of it")
+
+
+def _difference(session: Any, model: nn.Module, ports: Ports, trials: Sequence[tuple[Tensor, ...]]) -> float:
+    """The largest between ONNX Runtime and PyTorch, as a part of an output's largest value; NaN where one is NaN."""
+    differences = []
+    for inputs in trials:
+        with torch.inference_mode():
+            answer = model(*inputs)
+        wanted = [output.numpy() for output in ([answer] if isinstance(answer, Tensor) else answer)]
+        given = {name: tensor.numpy() for name, tensor in zip(ports.inputs, inputs, strict=True)}
+        for mine, theirs in zip(wanted, session.run(None, given), strict=True):
+            if mine.shape != theirs.shape:
+                raise UserError(f"an exported map is {theirs.shape}, PyTorch's {mine.shape}: fix the input's size")
+            differences.append(np.abs(mine - theirs).max() / np.abs(mine).max())
+    return float(np.max(differences))

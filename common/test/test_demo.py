@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the demos share."""
+
+import os
+import signal
+
+from common.cli import UserError
+from common.demo import Clock, stop_on_signals, writable
+
+import pytest
+
+
+def test_clock_adds_up_parts() -> None:
+    clock = Clock()
+    assert list(clock.waiting(iter([1, 2]), "wait")) == [1, 2]
+    with clock.part("work"):
+        clock.frames = 2
+    assert set(clock.seconds) == {"wait", "work"} and "frames a second; milliseconds a frame: wait" in clock.summary()
+    clock.restart()
+    assert clock.frames == 0 and not clock.seconds
+
+
+def test_first_signal_asks_the_second_interrupts() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with stop_on_signals() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.wait(5)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            stop.wait(5)
+            signal.pause()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_full_disk_names_the_folder() -> None:
+    message = "out: cannot be written .No space.; choose another --outdir"
+    with pytest.raises(UserError, match=message), writable("out", "--outdir"):
+        raise OSError(28, "No space")
