@@ -41,7 +41,7 @@ def launchers() -> list[str]:
 
 def is_test(name: str) -> bool:
     """Whether a file belongs to the tests and benchmarks, not to the program."""
-    return "/test/" in name or Path(name).name.startswith(("test_", "bench", "conftest"))
+    return "/test/" in name or Path(name).name.startswith(("test_", "bench_", "conftest"))
 
 
 def program_sources() -> list[str]:

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint as ONNX, kept only when ONNX Runtime gives the same maps as PyTorch (platform.md 6.1).
+
+python -m MIPNet.export --checkpoint_path=model_best.pth --output_name=mipnet.onnx
+python -m MIPNet.export --lambda --checkpoint_path=model_best.pth --batch_size=1
+
+The network takes `images`, (B, 3, H, W) float32, normalised as `inference.normalise` does, and one with lambda also
+`lambdas`, (B, 2) float32: (lambda, 1 - lambda) of each image. It gives `heatmaps` (B, num_joints, H / 4, W / 4).
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import common.cli
+import common.skeleton
+from common.cli import UserError
+from common.export import Ports, check_opset, export_onnx
+from MIPNet import recipe_file, weights
+from MIPNet.config import RETIRED, text
+from MIPNet.inference import recipe_of
+from MIPNet.model import GatedNetwork, lambda_vectors
+from MIPNet.preparation import check_joints, network
+
+import torch
+from torch import Tensor
+
+IMAGES, LAMBDAS, HEATMAPS = "images", "lambdas", "heatmaps"
+COARSEST = 32  # input pixels a cell of the smallest map inside
+TRIAL_BATCHES = (2, 1)  # where the batch is free
+ALIASES = {"check_point": "checkpoint_path", "checkpoint": "checkpoint_path", "pth_path": "checkpoint_path"}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Exports a checkpoint of MIPNet as ONNX. KEY VALUE words change the recipe, such as MODEL.NUM_JOINTS 14."""
+
+    cfg: str = text("recipe file; empty: that of the checkpoint's training, or w48_384x288_adam_lr1e-3", "")
+    checkpoint_path: str = text("a file or a published name", "")
+    output_name: str = text("file to write", "mipnet.onnx")
+    opset: int = text("ONNX operator set; CANN's ATC takes 11 everywhere", 11)
+    batch_size: int = text("people at once; 0: any number", 0)
+    height: int = text("of the network's input, pixels; 0: that of --cfg", 0)
+    width: int = text("of the network's input, pixels; 0: that of --cfg", 0)
+    skeleton: str = text("built-in name or YAML file of one's own keypoints; empty: that of the data set", "")
+
+    def check(self) -> None:
+        """Raises UserError where values cannot be meant."""
+        if not self.checkpoint_path:
+            raise UserError("--checkpoint_path is needed: a file, or one of " + ", ".join(weights.BY_HAND))
+        check_opset(self.opset)
+        if min(self.batch_size, self.height, self.width) < 0:
+            raise UserError("--batch_size, --height and --width: positive numbers, or 0")
+
+
+def main() -> None:
+    """Reads the flags, exports, compares, says what was written."""
+    flags, pairs = recipe_file.split(sys.argv[1:])
+    config = common.cli.parse(Config, {}, flags, ALIASES, RETIRED, recipe_file.published_words)
+    export_checkpoint(config, recipe_file.fields_of("command line", pairs))
+
+
+def export_checkpoint(config: Config, pairs: dict[str, object]) -> None:
+    """Exports what the flags ask for, and says what was written. Raises UserError as `common.export` does."""
+    config.check()
+    source = weights.locate(config.checkpoint_path)
+    recipe = recipe_of(config.cfg, source, {"skeleton": config.skeleton} if config.skeleton else {}, pairs)
+    skeleton = common.skeleton.load(recipe.skeleton_name)
+    check_joints(recipe, skeleton)
+    model = network(recipe, skeleton.num_keypoints)
+    print(weights.load_checkpoint(model, source))  # noqa: T201
+    size = (config.height or recipe.image_size[0], config.width or recipe.image_size[1])
+    target = Path(config.output_name)
+    difference = export(model, target, config.opset, config.batch_size, size)
+    shape = " x ".join(map(str, (config.batch_size or "any", 3, *size)))
+    second = f" and {LAMBDAS} {config.batch_size or 'any'} x 2" if model.uses_lambda else ""
+    print(f"{target}: opset {config.opset}, {IMAGES} {shape}{second}, {target.stat().st_size / 1e6:.1f} MB; "  # noqa: T201
+          f"largest difference to PyTorch {difference:.1e} of an output's maximum")  # fmt: skip
+
+
+def export(model: GatedNetwork, target: Path, opset: int, batch_size: int, size_in: tuple[int, int]) -> float:
+    """Writes `target`, see `common.export.export_onnx`; `batch_size` 0: any, `size_in` height, width.
+
+    Raises UserError as that does, and for a size that the network cannot take.
+    """
+    if any(side % COARSEST for side in size_in):
+        raise UserError(f"{size_in[0]} x {size_in[1]}: height and width must be multiples of {COARSEST}")
+    inputs = [IMAGES, LAMBDAS] if model.uses_lambda else [IMAGES]
+    free = {} if batch_size else {name: {0: "batch"} for name in (*inputs, HEATMAPS)}
+    batches = (batch_size, batch_size) if batch_size else TRIAL_BATCHES
+    trials = [_trial(model, count, size_in, seed) for seed, count in enumerate(batches)]
+    return export_onnx(weights.fused(model), target, opset, Ports(inputs, [HEATMAPS], free), trials)
+
+
+def _trial(model: GatedNetwork, count: int, size_in: tuple[int, int], seed: int) -> tuple[Tensor, ...]:
+    """Inputs to compare on; lambdas differ within a batch, and between one batch and the next."""
+    random = torch.Generator().manual_seed(seed)
+    images = torch.randn(count, 3, *size_in, generator=random)
+    lambdas = lambda_vectors(torch.linspace(seed, 1 - seed, count) if count > 1 else torch.full((1,), float(seed)))
+    return (images, lambdas) if model.uses_lambda else (images,)
+
+
+if __name__ == "__main__":
+    common.cli.run(main)

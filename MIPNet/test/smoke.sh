@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The smallest training and evaluation through the launchers, plain and with lambda, and whether they leave what they
+# promise. ci/test.sh runs it.
+#   bash test/smoke.sh
+set -euo pipefail
+
+tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=${tests%/*/*}
+python=${PYTHON:-$root/.venv/bin/python}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# has FILE KEY...: a result file with these keys
+has() {
+  local file=$1 key
+  shift
+  for key in "$@"; do
+    grep -q "^$key = ." "$file" || { echo "smoke: $file lacks $key" >&2 && exit 1; }
+  done
+}
+
+# there FILE...: files that are not empty
+there() {
+  local file
+  for file in "$@"; do
+    [[ -s $file ]] || { echo "smoke: $file is missing or empty" >&2 && exit 1; }
+  done
+}
+
+PYTHONPATH=$root "$python" -m common.mini_coco "$work/data" --num_train=9 --num_val=4
+place=("--data_path=$work/data" "--output_dir=$work")
+small=("--epochs=1" "--eval_freq=1" "--batch_size=4" "--max_steps=2" "--num_workers=1" "--image_size=64,64"
+  "--heatmap_size=16,16" "--amp=O0")
+logs=$work/test/output/0
+for kind in plain lambda; do
+  if [[ $kind == lambda ]]; then
+    flags=("--lambda") name=coco_lambda/pose_hrnet_se_lambda/w48_384x288_adam_lr1e-3_lambda
+  else
+    flags=() name=coco/pose_hrnet/w48_384x288_adam_lr1e-3
+  fi
+  bash "$tests/train_smoke_1p.sh" "${place[@]}" "${small[@]}" ${flags[@]+"${flags[@]}"} "$@"
+  has "$logs"/MIPNet_bs4_1p_acc.log Network RankSize BatchSize DeviceType CaseName ActualFPS TrainingTime \
+    TrainAccuracy ActualLoss E2ETrainingTime
+  bash "$tests/eval.sh" "${place[@]}" --checkpoint_path="$work/output/${name}_smoke/last.pth" --save_images=2 "$@"
+  has "$logs"/MIPNet_1p_eval.log Network DeviceType CaseName EvalAccuracy
+  there "$work/output/$name/eval"/{detections.json,metrics.jsonl,pictures.png}
+done
+there "$work/output/$name/eval"/detections_l{0,1}.json
+echo "smoke job of MIPNet passed"

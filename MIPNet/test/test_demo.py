@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+from common.cli import UserError
+from common.skeleton import COCO
+from common.top_down import Estimator
+from MIPNet import demo, preparation, recipe_file, weights
+from MIPNet.config import RECIPES, Config
+from MIPNet.evaluation import boxes_of
+from MIPNet.inference import estimator
+from MIPNet.mode_drawing import COLOURS, colour_of, draw_person, sweep_sheet
+from MIPNet.test.oracle import PAIRS, Oracle, load
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+BOX = "20,20,90,120"
+CELL_IMG = 6  # original pixels of a map cell, or less
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network with lambda that knows its own recipe."""
+    words = ["--recipe=smoke", "--lambda", "--image_size=64,64", "--heatmap_size=16,16"]
+    config = recipe_file.parse(Config, RECIPES, words)
+    torch.manual_seed(0)
+    network = preparation.network(config, COCO.num_keypoints)
+    weights.initialise(network)
+    path = tmp_path_factory.mktemp("weights") / "small.pth"
+    torch.save({"state_dict": network.state_dict(), "config": dict(vars(config))}, path)
+    return path
+
+
+@pytest.fixture
+def picture(tiny_coco: Path) -> Path:
+    return sorted((tiny_coco / "val2017").iterdir())[0]
+
+
+def run_program(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["demo", *words])
+    demo.main()
+
+
+def lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "people.jsonl").read_text().splitlines()]
+
+
+def test_pictures_a_sweep_and_people(checkpoint: Path, picture: Path, tmp_path: Path, monkeypatch) -> None:
+    out = tmp_path / "out"
+    run_program(monkeypatch, f"--checkpoint_path={checkpoint}", "--images", str(picture), str(picture),
+                f"--boxes={BOX};30,10,100,140", "--sweep=3", f"--output_dir={out}", "--device=cpu",
+                "TEST.FLIP_TEST", "false")  # fmt: skip
+    stem = picture.stem
+    assert {path.name for path in out.iterdir()} == {
+        picture.name, f"{stem}_2.jpg", f"{stem}_sweep.png", f"{stem}_2_sweep.png", "people.jsonl",
+    }  # fmt: skip
+    first, second = lines(out)
+    assert first["people"] == second["people"] and len(first["people"]) >= 2
+    person = first["people"][0]
+    assert len(person["keypoints"]) == 17 and person["lambda"] in (0, 1)
+    assert person["box"] in ([20, 20, 90, 120], [30, 10, 100, 140])
+
+
+def test_a_folder_with_the_boxes_of_a_file(checkpoint: Path, tiny_coco: Path, tmp_path: Path, monkeypatch, capsys):
+    names = sorted(path.name for path in (tiny_coco / "val2017").iterdir())
+    entries = [
+        {"image_id": int(Path(names[0]).stem), "category_id": 1, "bbox": [5, 5, 60, 90], "score": 0.9},
+        {"image_id": names[1], "bbox": [5, 5, 60, 90], "score": 0.8},
+        {"image_id": names[1], "bbox": [5, 5, 60, 90], "score": 0.1},
+        {"image_id": names[1], "bbox": [9000, 5, 60, 90], "score": 0.9},
+    ]
+    (tmp_path / "boxes.json").write_text(json.dumps(entries))
+    run_program(monkeypatch, f"--checkpoint_path={checkpoint}", "--source", str(tiny_coco / "val2017"),
+                f"--detections={tmp_path / 'boxes.json'}", "--min_score=0.5", "--lambdas=1",
+                f"--output_dir={tmp_path / 'out'}", "--device=cpu", "--flip_test=false")  # fmt: skip
+    found = lines(tmp_path / "out")
+    assert [len(line["people"]) for line in found] == [1, 1, 0, 0, 0, 0]
+    assert f"{names[2]}: no boxes in" in capsys.readouterr().out
+
+
+def test_without_boxes_the_whole_picture_is_one(checkpoint: Path, picture: Path, tmp_path: Path, monkeypatch) -> None:
+    run_program(monkeypatch, f"--checkpoint_path={checkpoint}", f"--images={picture}", f"--output_dir={tmp_path}",
+                "--device=cpu")  # fmt: skip
+    height, width = cv2.imread(str(picture)).shape[:2]
+    assert all(person["box"] == [0, 0, width, height] for person in lines(tmp_path)[0]["people"])
+
+
+def two_people(tiny_coco: Path) -> tuple[Estimator, np.ndarray, np.ndarray, np.ndarray]:
+    """A network that finds the person of a box with lambda 1 and another with lambda 0, a box, and who they are."""
+    validation = load(tiny_coco)
+    given = boxes_of(validation, "coco", None)
+    pair = next(rows for _, rows in given.by_image() if len(rows) > 1)[:2]
+    box = given.select(pair[1:])
+    rows = given.person_rows[pair]
+    oracle = Oracle(validation, box, [rows[:1], rows[1:]], PAIRS, COCO)
+    image = validation.read(int(box.image_rows[0]))
+    return estimator(oracle.session(), PAIRS, COCO), image, box.boxes_img, validation.index.keypoints[rows]
+
+
+def test_both_people_of_a_box_in_their_colours(tiny_coco: Path) -> None:
+    network, image, boxes, keypoints = two_people(tiny_coco)
+    networks = demo.Networks(COCO, PAIRS.lambdas, 0.5, network)
+    people = demo.people_in(image, boxes, np.ones(1), networks)
+    assert people.modes.tolist() == [1, 0]
+    assert people.detections.scores[1] == pytest.approx(0.5 * people.keypoint_scores[1])
+    for mode, row in ((1, 0), (0, 1)):
+        sure = people.detections.keypoints[row, :, 2] > 0.99
+        away = people.detections.keypoints[row, sure, :2] - keypoints[mode, sure, :2]
+        assert sure.any() and np.abs(away).max() < CELL_IMG
+    drawn = demo.draw(image, people, networks, demo.Config())
+    for colour in COLOURS:
+        assert (drawn == colour).all(axis=2).sum() > 50
+    only_sure = demo.draw(image, people, networks, demo.Config(least_score=0.6))
+    assert not (only_sure == COLOURS[0]).all(axis=2).any() and (only_sure == COLOURS[1]).all(axis=2).any()
+
+
+def test_a_plain_network_has_the_colour_of_lambda_one(tiny_coco: Path) -> None:
+    network, image, boxes, _ = two_people(tiny_coco)
+    networks = demo.Networks(COCO, (), 0.5, network)
+    people = demo.people_in(image, boxes, np.ones(1), demo.Networks(COCO, PAIRS.lambdas, 0.5, network))
+    people = dataclasses.replace(people, modes=np.zeros_like(people.modes))
+    drawn = demo.draw(image, people, networks, demo.Config())
+    assert (drawn == COLOURS[1]).all(axis=2).any() and not (drawn == COLOURS[0]).all(axis=2).any()
+
+
+def test_a_sweep_goes_from_one_colour_to_the_other() -> None:
+    assert (colour_of(0), colour_of(1)) == COLOURS and colour_of(0.5) == (145, 130, 128)
+    image = np.full((100, 120, 3), 255, np.uint8)
+    keypoints = np.zeros((1, 3, 17, 3)) + (60, 50, 1)
+    sheet = sweep_sheet(image, np.array([[30.0, 20, 60, 60]]), keypoints, (0, 0.5, 1), COCO, 0.2)
+    for colour in (COLOURS[0], colour_of(0.5), COLOURS[1]):
+        assert (np.abs(sheet.astype(int) - colour).max(axis=2) < 3).any()
+
+
+def test_what_is_not_found_is_not_drawn() -> None:
+    canvas = np.zeros((50, 50, 3), np.uint8)
+    draw_person(canvas, np.zeros((17, 3)) + (20, 20, 0.1), COCO, (9, 9, 9), 0.2)
+    draw_person(canvas, np.full((17, 3), np.nan), COCO, (9, 9, 9), 0.2)
+    assert not canvas.any()
+    draw_person(canvas, np.zeros((17, 3)) + (1e9, 20, 1), COCO, (9, 9, 9), 0.2)
+    assert not canvas.any()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "--checkpoint_path is needed"),
+        (("--checkpoint_path=x",), "give one of --images and --source"),
+        (("--checkpoint_path=x", "--images=a.jpg", "--boxes=1,2,3,4", "--detections=b.json"), "give one of --boxes"),
+        (("--checkpoint_path=x", "--images=a.jpg", "--sweep=1"), "--sweep=1: at least 2"),
+        (("--checkpoint_path=absent.pth", "--images=a.jpg"), "absent.pth: no such checkpoint"),
+        (("--checkpoint_path=x", "--images=a.jpg", "--lambdas=3"), "--lambdas=3.0"),
+    ],
+)
+def test_bad_flags(words: tuple[str, ...], message: str, monkeypatch) -> None:
+    with pytest.raises(UserError, match=message):
+        run_program(monkeypatch, *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--boxes=1,2,3",), "left,top,width,height"),
+        (("--boxes=1,2,x,4",), "left,top,width,height"),
+        (("--boxes=1,2,0,4",), "a width and a height above 0"),
+        (("--boxes=9000,2,10,10",), "is outside of its"),
+        (("--detections=absent.json",), "absent.json"),
+    ],
+)
+def test_bad_boxes(words, message: str, checkpoint: Path, picture: Path, tmp_path: Path, monkeypatch) -> None:
+    with pytest.raises(UserError, match=message):
+        run_program(monkeypatch, f"--checkpoint_path={checkpoint}", f"--images={picture}", "--device=cpu",
+                    f"--output_dir={tmp_path}", *words)  # fmt: skip
+
+
+@pytest.mark.parametrize("content", ["{}", '[{"image_id": 1}]', '[{"image_id": 1, "bbox": [1, 2, 3], "score": 1}]'])
+def test_detection_files_that_are_none(content: str, tmp_path: Path) -> None:
+    (tmp_path / "boxes.json").write_text(content)
+    with pytest.raises(UserError, match=r"boxes.json: .*is needed"):
+        demo.Detections(str(tmp_path / "boxes.json"), 0.0)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+import sys
+from pathlib import Path
+
+from common.checkpoint import CheckpointError
+from common.cli import UserError
+from common.hrnet import Stage
+from common.session import Options, open_network
+from common.skeleton import COCO
+from MIPNet import export
+from MIPNet.inference import InputRule, estimator, fitting, for_inference
+from MIPNet.model import GatedNetwork, build, lambda_vectors
+
+import numpy as np
+import pytest
+import torch
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+STAGES = (Stage(1, 1, (8, 16)), Stage(1, 1, (8, 16, 32)), Stage(1, 1, (8, 16, 32, 64)))
+SIZE = (64, 32)
+GATES = (False, False, True, True)
+LAMBDA_CFG = "experiments/coco/resnet/res50_256x192_d256x3_adam_lr1e-3_lambda.yaml"
+SMALL_RESNET = ("MODEL.EXTRA.NUM_LAYERS", "18", "MODEL.IMAGE_SIZE", "[32,64]", "MODEL.HEATMAP_SIZE", "[8,16]")
+NAMES = {"plain": "pose_hrnet", "lambda": "pose_hrnet_se_lambda", "two heads": "pose_hrnet_multi_task_lambda"}
+
+
+def network(kind: str) -> GatedNetwork:
+    """Small, with running means that differ, as training leaves them."""
+    torch.manual_seed(1)
+    model = build(NAMES[kind], 17, stages=STAGES, se_modules=GATES, stem=8)
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_mean"):
+            buffer.normal_(0, 0.1)
+    return model.eval()
+
+
+def dimensions(value) -> list[int | str]:
+    return [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+
+
+@pytest.mark.parametrize("kind", list(NAMES))
+def test_the_file_is_the_network(kind: str, tmp_path: Path) -> None:
+    model, target = network(kind), tmp_path / "new" / "pose.onnx"
+    assert export.export(model, target, 11, 0, SIZE) < 1e-5
+    assert [path.name for path in target.parent.iterdir()] == ["pose.onnx"]
+    graph = onnx.load(target).graph
+    inputs = {value.name: dimensions(value) for value in graph.input}
+    wanted = {"images": ["batch", 3, *SIZE], "lambdas": ["batch", 2]}
+    assert inputs == (wanted if model.uses_lambda else {"images": wanted["images"]})
+    assert dimensions(graph.output[0]) == ["batch", 17, 16, 8]
+
+
+def test_a_batch_can_be_fixed(tmp_path: Path) -> None:
+    assert export.export(network("lambda"), tmp_path / "pose.onnx", 13, 3, SIZE) < 1e-5
+    graph = onnx.load(tmp_path / "pose.onnx").graph
+    assert [dimensions(value) for value in graph.input] == [[3, 3, *SIZE], [3, 2]]
+
+
+@pytest.mark.parametrize("kind", ["lambda", "two heads"])
+@pytest.mark.parametrize("batch", [0, 2])
+def test_an_exported_network_answers_as_pytorch_for_each_lambda(kind: str, batch: int, tmp_path: Path) -> None:
+    model, target = network(kind), tmp_path / "pose.onnx"
+    export.export(model, target, 11, batch, SIZE)
+    lambdas = (0.0, 0.25, 1.0)
+    session = open_network(target, Options("cpu"), lambda path: model)
+    rule = fitting(InputRule((384, 288)), session, lambdas)
+    assert rule.size_in == SIZE and rule.lambdas == lambdas  # the file tells
+    found = estimator(session, rule, COCO)
+    assert found.num_maps == 51 and found.fixed_batch == (batch or None)
+    images = np.random.default_rng(0).standard_normal((2, 3, *SIZE), np.float32)
+    maps = found.forward(images)
+    with torch.no_grad():
+        at_once = for_inference(model, lambdas)(torch.from_numpy(images)).numpy()
+        each = [model(torch.from_numpy(images), lambda_vectors(torch.full((2,), value))) for value in lambdas]
+    tolerance = 1e-4 * np.abs(at_once).max()
+    np.testing.assert_allclose(maps, at_once, atol=tolerance)
+    np.testing.assert_allclose(at_once, torch.cat(each, dim=1).numpy(), atol=tolerance)
+    assert np.abs(maps[:, :17] - maps[:, 34:]).max() > 10 * tolerance  # lambda matters
+
+
+def run_program(monkeypatch, *words: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["export", *words])
+    export.main()
+
+
+def test_the_program_takes_the_network_of_the_recipe(tmp_path: Path, monkeypatch, capsys, recwarn) -> None:
+    model = build("pose_resnet_se_lambda", 17, num_layers=18, se_modules=(False, False, False, True))
+    checkpoint = tmp_path / "model.pth"
+    torch.save({"state_dict": model.state_dict()}, checkpoint)
+    target = tmp_path / "pose.onnx"
+    words = (f"--checkpoint_path={checkpoint}", f"--output-name={target}", "--cfg", LAMBDA_CFG)
+    run_program(monkeypatch, *words, *SMALL_RESNET, "MODEL.SE_MODULES", "[False,False,False,True]")
+    said = capsys.readouterr().out
+    assert f"{target}: opset 11, images any x 3 x 64 x 32 and lambdas any x 2" in said
+    assert "tensors matched" in said and not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "--checkpoint_path is needed"),
+        (("--checkpoint_path=nothing.pth",), "nothing.pth: no such checkpoint"),
+        (("--checkpoint_path=x", "--opset=21"), "--opset=21: choose 9 to 20"),
+        (("--checkpoint_path=x", "--height=-8"), "positive numbers, or 0"),
+        (("--checkpoint_path=x", "--colour=red"), "--colour=red"),
+    ],
+)
+def test_bad_flags(monkeypatch, words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run_program(monkeypatch, *words)
+
+
+def test_a_size_that_no_network_takes(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="64 x 48: height and width must be multiples of 32"):
+        export.export(network("plain"), tmp_path / "pose.onnx", 11, 0, (64, 48))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_of_another_network(tmp_path: Path, monkeypatch) -> None:
+    torch.save(network("plain").state_dict(), tmp_path / "small.pth")
+    with pytest.raises(CheckpointError, match=r"small.pth: a checkpoint of another network"):
+        run_program(monkeypatch, f"--checkpoint_path={tmp_path / 'small.pth'}", f"--output_name={tmp_path / 'x.onnx'}",
+                    "--cfg", LAMBDA_CFG, *SMALL_RESNET)  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["small.pth"]
+
+
+def test_the_trunk_runs_once_for_all_lambdas() -> None:
+    model, calls = network("lambda"), []
+    asked = for_inference(model, (0.0, 0.5, 1.0))
+    asked.network.conv1.register_forward_hook(lambda *_: calls.append(1))
+    with torch.no_grad():
+        asked(torch.zeros(1, 3, *SIZE))
+    assert len(calls) == 1
