@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The method works: in one box that holds two people, lambda finds the second one, and a plain network does not.
+
+On drawn pairs (see `drawn_pairs`) the published launcher of the smallest recipe trains a plain network and, from its
+weights as published, one with lambda. Both are then asked in the boxes of the people in front alone. Their AP counts
+against the people in front alone (first person), against those behind alone (second person), and against both. For
+the second person the plain network's one guess counts; of the network with lambda, what lambda 0 finds.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import common.checkpoint
+from common import coco_eval, distributed
+from common.cli import UserError
+from common.coco_eval import Detections
+from common.crops import PADDING
+from common.drawing import Image, contact_sheet
+from common.oks_nms import CONFIDENT
+from common.session import Options
+from common.skeleton import COCO
+from common.validation import Validation
+from MIPNet.evaluation import CPU_BATCH, Evaluation, boxes_of, evaluate, protocol_of
+from MIPNet.inference import estimator, open_session, recipe_of, rule_of
+from MIPNet.mode_drawing import colour_of, draw_person
+from MIPNet.test import drawn_pairs
+from MIPNet.test.drawn_pairs import BEHIND, FRONT
+
+import cv2
+import numpy as np
+
+TITLE = "Two drawn people in one box: AP in the boxes of the people in front, small networks"
+SLOW = True
+ROOT = Path(__file__).parents[2]
+PICTURE = ROOT / "docs" / "two_people_in_a_box.jpg"
+WORK = Path(tempfile.gettempdir()) / "pose_zoo_two_people"
+NUM_TRAIN, NUM_VAL = 300, 60
+FLAGS = ("--resume=no", "--eval_freq=0", "--rotation=15", "--scale=0.15", "--amp=O0")
+PLAIN, LAMBDA = "plain", "lambda"
+FIRST, OTHER = 1.0, 0.0  # lambdas: of the person of the box, of the other one
+DRAWN_ROWS, DRAWN_HEIGHT, ENLARGED, QUALITY = 3, 240, 2, 78
+BOX_COLOUR = (255, 255, 255)
+
+
+def measure(runs: int) -> list[dict]:
+    """Trains both networks for `runs` epochs; their AP. Draws the picture of the README."""
+    folder = drawn_pairs.write(WORK / "pairs", NUM_TRAIN, NUM_VAL)
+    plain = train(folder, PLAIN, runs)
+    results = {PLAIN: evaluated(plain, folder)}
+    results[LAMBDA] = evaluated(train(folder, LAMBDA, runs, "--lambda", f"--check_point={plain}"), folder)
+    cv2.imwrite(str(PICTURE), picture(folder, results), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    plain_ap, lambda_ap = (precisions(folder, result) for result in results.values())
+    return [
+        {"AP of": who, PLAIN: plain_ap[who], LAMBDA: lambda_ap[who], "gained": lambda_ap[who] - plain_ap[who]}
+        for who in plain_ap
+    ]
+
+
+def train(folder: Path, name: str, epochs: int, *flags: str) -> Path:
+    """Trains as a user does; returns the checkpoint."""
+    command = [
+        "bash", str(ROOT / "MIPNet" / "test" / "train_smoke_1p.sh"), f"--data_path={folder}",
+        f"--output_dir={WORK / name}", *FLAGS, f"--epochs={epochs}", f"--lr_steps={max(1, epochs * 3 // 4)}", *flags,
+    ]  # fmt: skip
+    done = subprocess.run(command, env={**os.environ, "PYTHON": sys.executable}, check=False)
+    if done.returncode:
+        raise UserError(f"the training of the {name} network ended with exit code {done.returncode}")
+    (found,) = (WORK / name).glob(f"output/*/*/*/{common.checkpoint.LAST}")
+    return found
+
+
+def evaluated(checkpoint: Path, folder: Path) -> Evaluation:
+    """What a network finds in the boxes of the people in front, of each lambda alone and merged."""
+    recipe = replace(recipe_of("", checkpoint, {}, {}), data_path=str(folder))
+    front = Validation.load(drawn_pairs.annotation_file(folder, "val", FRONT), folder / "val2017", COCO, 0)
+    with distributed.joined("cpu"):
+        session, _ = open_session(checkpoint, Options("cpu"), recipe, COCO)
+        rule = rule_of(recipe)
+        boxes = boxes_of(front, recipe.people_of, None)
+        return evaluate(estimator(session, rule, COCO), front, boxes, COCO, CPU_BATCH, protocol_of(recipe, rule))
+
+
+def people(result: Evaluation, lambda_: float) -> Detections:
+    """One person a box: what this lambda found, or the one guess of a network without lambda."""
+    return result.people_by_lambda[lambda_].detections if result.people_by_lambda else result.detections
+
+
+def precisions(folder: Path, result: Evaluation) -> dict[str, float]:
+    """AP of the first person, of the second, and of both."""
+    counted: dict[str, tuple[str, Detections]] = {
+        "first person (in front, its box is given)": (FRONT, people(result, FIRST)),
+        "second person (behind, no box is given)": (BEHIND, people(result, OTHER)),
+        "both": ("", result.detections),
+    }
+    return {
+        who: coco_eval.average_precision(drawn_pairs.annotation_file(folder, "val", file), found, COCO.sigmas)["AP"]
+        for who, (file, found) in counted.items()
+    }
+
+
+def picture(folder: Path, results: dict[str, Evaluation]) -> Image:
+    """The first validation images: the box, the plain network's guess, and what each lambda finds there.
+
+    The box is drawn as the network sees it, padded.
+    """
+    columns: dict[str, tuple[Detections | None, float]] = {
+        "picture and box": (None, FIRST),
+        "plain network": (people(results[PLAIN], FIRST), FIRST),
+        "lambda 1: the person of the box": (people(results[LAMBDA], FIRST), FIRST),
+        "lambda 0: the other one": (people(results[LAMBDA], OTHER), OTHER),
+    }
+    front = Validation.load(drawn_pairs.annotation_file(folder, "val", FRONT), folder / "val2017", COCO, 0)
+    rows = [
+        [_panel(front, row, found, lambda_) for found, lambda_ in columns.values()]
+        for row in front.rows[:DRAWN_ROWS].tolist()
+    ]  # fmt: skip
+    return contact_sheet(rows, list(columns), DRAWN_HEIGHT)
+
+
+def _panel(front: Validation, row: int, found: Detections | None, lambda_: float) -> Image:
+    image: Any = cv2.resize(front.read(row), None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
+    if found is None:
+        for box in front.index.boxes[front.index.people(row)]:
+            padding = box[2:] * (PADDING - 1) / 2
+            corners = np.stack([box[:2] - padding, box[:2] + box[2:] + padding]) * ENLARGED
+            cv2.rectangle(image, *corners.astype(int).tolist(), BOX_COLOUR, ENLARGED)
+        return image
+    for keypoints in found.keypoints[found.image_ids == front.index.image_ids[row]]:
+        draw_person(image, keypoints * (ENLARGED, ENLARGED, 1), COCO, colour_of(lambda_), CONFIDENT)
+    return image
