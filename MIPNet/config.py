@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.cli import UserError
+from common.crops import check_sizes
 from common.device import AmpLevel, AmpType, DeviceName
 from common.hrnet import Stage
 from MIPNet.model import DECONV_FILTERS, DECONV_KERNELS, NO_GATES, STEM
@@ -137,12 +138,10 @@ class Config:
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
-        strides = {side / cells for side, cells in zip(self.image_size, self.heatmap_size, strict=False)}
+        check_sizes(self.image_size, self.heatmap_size)
         channels = [stage.channels for stage in self.stages]
         for condition, message in (
             (self.check_point != NEEDED, "--pth_path is needed: the checkpoint to begin from"),
-            (len(self.image_size) == len(self.heatmap_size) == 2, "--image_size and --heatmap_size: height,width"),
-            (len(strides) == 1, f"--heatmap_size={self.heatmap_size} is no equal part of --image_size"),
             (self.takes_lambda == self.gives_pairs, self._unequal),
             (self.epochs > self.begin_epoch, f"--epochs={self.epochs}: more than {self.begin_epoch}"),
             (self.batch_size > 0, f"--batch_size={self.batch_size}: at least 1"),

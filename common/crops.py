@@ -22,6 +22,7 @@ Bools = npt.NDArray[np.bool_]
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]  # height, width
 
+TRUNK_STRIDE = 32  # ResNet and HRNet halve an input five times
 PADDING = 1.25  # of a box, so that a person who reaches out of it is seen whole
 HALF_BODY_PADDING = 1.5
 HALF_BODY_JOINTS = 8  # a person with more visible joints than that may be cut to half a body
@@ -30,6 +31,24 @@ UPPER_HALF_BELOW = 0.5  # the original compares it with a normal, not a uniform 
 ROTATED_SHARE = 0.6
 FLIPPED_SHARE = 0.5
 LOWER_BODY = ("hip", "knee", "ankle", "heel", "toe", "foot")
+
+
+def check_sizes(size_in: tuple[int, ...], size_map: tuple[int, ...]) -> None:
+    """Raises UserError where a network's maps of an input of `size_in` (height, width) cannot be of `size_map`.
+
+    A side that a trunk cannot halve five times is rounded up on the way: maps would be larger than planned, and
+    people found in the wrong place.
+    """
+    if len(size_in) != 2 or len(size_map) != 2:
+        raise UserError("--image_size and --heatmap_size: height,width")
+    if any(side <= 0 or side % TRUNK_STRIDE for side in size_in):
+        raise UserError(f"--image_size={_words(size_in)}: both sides must be multiples of {TRUNK_STRIDE}")
+    if min(size_map) <= 0 or len({side / cells for side, cells in zip(size_in, size_map, strict=True)}) != 1:
+        raise UserError(f"--heatmap_size={_words(size_map)} is no equal part of --image_size={_words(size_in)}")
+
+
+def _words(size: tuple[int, ...]) -> str:
+    return ",".join(map(str, size))
 
 
 class BoxError(UserError):

@@ -79,6 +79,7 @@ def test_files_that_are_no_recipe(tmp_path: Path, content: str | None, complaint
     [
         ("--image_size=256", "height,width"),
         ("--heatmap_size=64,40", "no equal part"),
+        ("--image_size=192,144", "--image_size=192,144: both sides must be multiples of 32"),
         ("--epochs=0", "--epochs=0"),
         ("--batch_size=0", "--batch_size=0"),
     ],

@@ -124,6 +124,7 @@ def test_what_is_wrong_is_named(words: list[str], message: str) -> None:
         ({"model": "pose_hrnet_se_lambda"}, "DATASET.DATASET coco: a network with lambda trains on pairs"),
         ({"dataset": "crowdpose_lambda"}, "MODEL.NAME pose_hrnet and DATASET.DATASET crowdpose_lambda"),
         ({"heatmap_size": (96, 96)}, "no equal part"),
+        ({"image_size": (192, 144)}, "multiples of 32"),
         ({"check_point": "needed"}, "--pth_path is needed"),
         ({"stage3_channels": (32, 64, 128)}, "NUM_CHANNELS"),
         ({"epochs": 0}, "--epochs=0"),
