@@ -5,9 +5,10 @@
     python -m AlphaPose.demo --checkpoint=pose.onnx --video=film.mp4 --save_video --pose_track --format=cmu
     python -m AlphaPose.demo --checkpoint=pose.pth --image=a.jpg --detfile=boxes.json
 
-Where people are comes from `--detector` or `--detfile`, see `detectors`. `outdir` receives alphapose-results.json, see
-`people_json`; vis/ with pictures (--save_img); AlphaPose_<name>.mp4 (--save_video). A frame of a film is named by its
-place: 0.jpg, 1.jpg. Frames are read, and people detected, some frames ahead; nothing grows with the length of a film.
+Where people are comes from `--detector` or `--detfile`, see `common.detectors`. `outdir` receives
+alphapose-results.json, see `people_json`; vis/ with pictures (--save_img); AlphaPose_<name>.mp4 (--save_video). A frame
+of a film is named by its place: 0.jpg, 1.jpg. Frames are read, and people detected, some frames ahead; nothing grows
+with the length of a film.
 
 Ctrl-C ends after the frame at hand, with all files whole; a second one ends at once.
 """
@@ -22,14 +23,14 @@ from typing import Literal
 import common.device
 from AlphaPose import weights
 from AlphaPose.config import DEFAULT_CFG, text
-from AlphaPose.detection_file import DetectionFile
-from AlphaPose.detectors import HOG, Detector, open_detector
 from AlphaPose.inference import estimator, open_session, recipe_of, rule_of
 from AlphaPose.people_json import RESULT_FILE, People, PeopleWriter
 from AlphaPose.pose_finding import PoseFinder, detect, follow
 from common import cli, drawing
 from common.cli import UserError
 from common.demo import Clock, stop_on_signals, writable
+from common.detection_file import DetectionFile
+from common.detectors import HOG, Detector, open_detector
 from common.device import AmpLevel, DeviceName
 from common.session import Options, Provider
 from common.skeleton import Skeleton, load

@@ -7,11 +7,11 @@ import itertools
 from collections.abc import Generator
 from typing import Any, NamedTuple
 
-from AlphaPose.detectors import Boxes, Detector
 from AlphaPose.people_json import People, untracked_ids
 from AlphaPose.pose_nms import pose_nms
 from common import top_down
 from common.cli import UserError
+from common.detectors import Boxes, Detector
 from common.tracking import Tracker
 from common.video import Frame, Image
 

@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The published configuration files (YAML) -> fields of `config.Config`; a key that nothing reads is an error."""
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from common.cli import UserError
-
-import yaml
+from common.recipe_file import Keys, leaves, load
 
 # key of the file -> field of Config
 FIELDS = {
@@ -66,45 +62,11 @@ IDLE = (
     "DETECTOR.NAME", "DETECTOR.CONFIG", "DETECTOR.WEIGHTS", "DETECTOR.NMS_THRES", "DETECTOR.CONFIDENCE",
 )  # fmt: skip
 
+KEYS = Keys("AlphaPose/recipe_file.py", FIELDS, FIXED, IDLE)
+SECTIONS = "DATASET, DATA_PRESET, MODEL, LOSS and TRAIN"
+
 
 def read(path: str) -> dict[str, Any]:
     """The fields that a file sets. Raises UserError, naming file and key, for what is no configuration."""
-    content = load(path)
-    fields: dict[str, Any] = {}
-    for key, value in _leaves(content):
-        if key in FIELDS:
-            fields[FIELDS[key]] = tuple(value) if isinstance(value, list) else value
-        elif key in FIXED:
-            _check_fixed(path, key, value)
-        elif key not in IDLE:
-            raise UserError(
-                f"{path}: nothing reads {key}; is it misspelt? AlphaPose/recipe_file.py lists the known keys"
-            )
-    return fields
-
-
-def load(path: str) -> dict[str, Any]:
-    """The file as nested dictionaries. Raises UserError."""
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise UserError(f"--cfg={path}: {error.strerror}; the published files stand in configs/coco") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"--cfg={path}: no YAML ({' '.join(str(error).split())[:150]})") from error
-    if not isinstance(content, dict):
-        raise UserError(f"--cfg={path}: no configuration: DATASET, DATA_PRESET, MODEL, LOSS and TRAIN are needed")
-    return content
-
-
-def _leaves(content: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value
-
-
-def _check_fixed(path: str, key: str, value: Any) -> None:
-    if value not in FIXED[key]:
-        choices = " or ".join(map(str, FIXED[key]))
-        raise UserError(f"{path}: {key} is {value}, only {choices} is built")
+    known = KEYS.known(path, leaves(load(path, "configs/coco", SECTIONS)))
+    return {FIELDS[key]: tuple(value) if isinstance(value, list) else value for key, value in known}

@@ -6,7 +6,6 @@ bash test/train_full_8p.sh --data_path=/data/coco            the same on eight d
 python -m AlphaPose.train --data_path=mini --recipe=smoke    minutes on a laptop, embedded data set
 """
 
-import dataclasses
 import functools
 import time
 
@@ -20,7 +19,6 @@ from AlphaPose.data import normalise
 from AlphaPose.evaluation import while_training
 from AlphaPose.loss import accuracy, heatmap_loss, regression_loss
 from AlphaPose.preparation import load_start, network, prepare
-from common.checkpoint import Store
 from common.cli import parse, run
 from common.gaussian_heatmaps import encode
 from common.report import ACCURACY
@@ -73,26 +71,19 @@ def main() -> None:
 def train(setup: Setup, skeleton: common.skeleton.Skeleton, device: torch.device, began: float) -> None:
     """Trains what `setup` describes, from a start or from where an unfinished run stopped."""
     config = setup.config
-    store = Store(setup.folder, config.keep)
-    warnings: list[str] = []
-    unfinished = store.newest(warnings.append) if config.resume == "auto" else None
-    common.device.seed_all(config.seed)
-    dtype = common.device.amp_type(device, config.amp, config.amp_type)
-    model = network(config, skeleton.num_keypoints)
-    start = "" if unfinished else load_start(model, config)
-    model.to(device, memory_format=common.device.memory_format(device))
-    optimizer = build_optimizer(model, config)
-    scaler = common.device.scaler(device, dtype, config.loss_scale)
-    facts = {"arch": config.model, "config": dataclasses.asdict(config)}
-    trainee = common.training.Trainee(model, optimizer, scaler, config.ema_decay, epoch=config.begin_epoch, facts=facts)
-    if unfinished:
-        start = setup.restore(trainee, unfinished, device)
+    beginning = setup.begin(
+        config.model,
+        device,
+        lambda: network(config, skeleton.num_keypoints),
+        lambda model: load_start(model, config),
+        lambda model: build_optimizer(model, config),
+        config.begin_epoch,
+    )
     rates = functools.partial(lr_factor, config=config)
     losses = functools.partial(forward_losses, device=device, config=config)
-    with setup.log(fresh=unfinished is None) as log:
-        setup.announce(log, [*warnings, start], device, dtype, config.lr)
-        evaluate = while_training(setup, skeleton, device, dtype, log)
-        setup.train(trainee, losses, rates, device, dtype, store, log, evaluate)
+    with setup.log(beginning.fresh) as log:
+        setup.announce(log, beginning, config.lr)
+        setup.train(beginning, losses, rates, log, while_training(setup, skeleton, device, beginning.dtype, log))
     setup.leave_report(began)
 
 

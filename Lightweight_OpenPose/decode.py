@@ -2,7 +2,7 @@
 """Decoder: heatmaps and part affinity fields of a network -> people -> COCO keypoints.
 
 The results are those of the original to the last bit (spec A7; maps enlarged as OpenCV does it), but full-resolution
-maps are never built: `peak_windows` finds where a peak can be, `peak_selection` decides by exact values,
+maps are never built: `common.peak_windows` finds where a peak can be, `peak_selection` decides by exact values,
 `limb_matching` scores pairs of peaks along the fields and `person_assembly` puts people together. NumPy in, NumPy out;
 the work is compiled by numba (cached on disk; the first call after an installation takes some ten seconds, see
 `warm_up`) and runs without Python's lock, so `decode_batch` can use threads.
@@ -11,11 +11,22 @@ Cells that are not finite count as 0: they never pass a threshold, and no messag
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 
 from common.cli import UserError
+from common.part_affinity import (
+    Doubles,
+    Floats,
+    Integers,
+    People,
+    best_of_each_type,
+    checked,
+    finite,
+    limb_table,
+    of_each,
+    sample_order,
+)
+from common.peak_windows import candidates
 from common.skeleton import Skeleton
 
 import cv2
@@ -23,14 +34,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .limb_matching import connect
-from .map_sampling import Axis, axis_operator, exact_map, extremes
+from .map_sampling import ROUNDING, Axis, axis_operator, exact_map
 from .peak_selection import settle_peaks
-from .peak_windows import find_candidates
 from .person_assembly import assemble
-
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 DEMO_UPSAMPLING = 4
 SIMD_LANES = 4  # OpenCV's cubic resize; see map_sampling.exact_value
@@ -122,57 +128,26 @@ class DecodeRules:
 ORIGINAL_RULES = DecodeRules()
 
 
-@dataclass(frozen=True)
-class People:
-    """What was found in one image. Coordinates are result pixels of the geometry (`_img` on the validation path).
-
-    `candidates` (N, 4) float64: x, y, score, point type, all peaks by type, x, y. `members` (M, num_points) int64: rows
-    of `candidates`, -1 for a missing point. `scores` (M,) float64: sums of point and limb scores. `counts` (M,) int64:
-    points as the original counts them (one that two limbs set counts twice, one that only closes a gap does not).
-    """
-
-    candidates: Doubles
-    members: Integers
-    scores: Doubles
-    counts: Integers
-
-    def all_keypoints(self) -> Doubles:
-        """The original's array: (N, 4) float64 x, y, score, running number; shape (0,) without peaks."""
-        numbers = np.arange(len(self.candidates))[:, None]
-        return np.hstack((self.candidates[:, :3], numbers)) if len(self.candidates) else np.array([])
-
-    def pose_entries(self) -> Doubles:
-        """The original's array: (M, num_points + 2) float64 members, score, count; shape (0,) without people."""
-        return np.column_stack((self.members, self.scores, self.counts)) if len(self.members) else np.array([])
-
-    def points(self) -> Doubles:
-        """(M, num_points, 3) float64: x, y, score of each person's points; 0, 0, 0 where missing."""
-        if not len(self.candidates):
-            return np.zeros((*self.members.shape, 3))
-        return np.where(self.members[..., None] >= 0, self.candidates[self.members, :3], 0.0)
-
-
 def decode(
     heatmaps: Floats, fields: Floats, geometry: MapGeometry, skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES
 ) -> People:
     """People in one image.
 
     `heatmaps` (num_heatmaps, h, w) and `fields` (num_fields, h, w) float32 (`_map`); the last heatmap (background) is
-    not looked at. Ties between limb scores: see `limb_matching.connect`. Raises UserError where shapes do not fit the
+    not looked at. The coordinates of the result are result pixels of the geometry (`_img` on the validation path), its
+    candidates are sorted by type, x, y; of its counts, a point that two limbs set counts twice, one that only closes a
+    gap does not. Ties between limb scores: see `limb_matching.connect`. Raises UserError where shapes do not fit the
     skeleton or the geometry.
     """
-    heatmaps = _checked(heatmaps, skeleton.num_heatmaps, "heatmaps", skeleton)
-    fields = _checked(fields, skeleton.num_fields, "fields", skeleton)
-    if heatmaps.shape[1:] != fields.shape[1:]:
-        raise UserError(f"heatmaps of {heatmaps.shape[1:]} cells, but fields of {fields.shape[1:]}")
+    heatmaps, fields = checked(heatmaps, fields, skeleton)
     rows, columns = geometry.operators((heatmaps.shape[1], heatmaps.shape[2]))
-    heatmaps, heat_range = _finite(heatmaps[: skeleton.num_points])
-    fields, field_range = _finite(fields)
+    heatmaps, heat_range = finite(heatmaps[: skeleton.num_points])
+    fields, field_range = finite(fields)
     peaks, peak_scores, starts = _find_peaks(heatmaps, heat_range, rows, columns, skeleton, rules)
-    limbs, closing = _limb_table(skeleton.points, skeleton.limbs, skeleton.assembly, skeleton.closing_limbs)
+    limbs, closing = limb_table(skeleton, skeleton.assembly)
     pairs, pair_scores, pair_starts = connect(
         fields, field_range, rows, columns, _first_tail(skeleton.num_fields, columns), peaks, starts, limbs,
-        _sample_order(rules.num_samples), _as_float32(rules.min_limb_score), rules.needed_samples,
+        sample_order(rules.num_samples), _as_float32(rules.min_limb_score), rules.needed_samples,
     )  # fmt: skip
     people = assemble(
         skeleton.num_points, limbs, closing, pairs, pair_scores, pair_starts, peak_scores, rules.min_points,
@@ -197,10 +172,7 @@ def decode_batch(
     def one(i: int) -> People:
         return decode(heatmaps[i], fields[i], geometries[i], skeleton, rules)
 
-    if threads <= 1 or len(heatmaps) <= 1:
-        return [one(i) for i in range(len(heatmaps))]
-    with ThreadPoolExecutor(min(threads, len(heatmaps))) as pool:
-        return list(pool.map(one, range(len(heatmaps))))
+    return of_each(one, len(heatmaps), threads)
 
 
 def decode_scales(
@@ -225,12 +197,8 @@ def to_coco(people: People, skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RU
     v is 1, and 0, 0, 0 stands for a missing keypoint; coordinates get 0.5 added where `rules.half_pixel`. A person's
     score is its score times its count less one.
     """
-    source = skeleton.point_of_keypoint
-    members = np.where(source >= 0, people.members[:, source], -1)
-    keypoints = np.zeros((*members.shape, 3))
-    person, keypoint = np.nonzero(members >= 0)
-    keypoints[person, keypoint, :2] = people.candidates[members[person, keypoint], :2] + 0.5 * rules.half_pixel
-    keypoints[person, keypoint, 2] = 1
+    keypoints = people.keypoints(skeleton)
+    keypoints[..., :2] += 0.5 * rules.half_pixel * keypoints[..., 2:]
     return keypoints, people.scores * np.maximum(0, people.counts - 1)
 
 
@@ -252,25 +220,6 @@ def warm_up(skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES) -> None:
     decode(heatmaps, fields, MapGeometry(8, (0, 0, 0, 0), (64, 64)), skeleton, rules)
 
 
-def _checked(maps: Floats, count: int, what: str, skeleton: Skeleton) -> Floats:
-    """As C-contiguous writable float32: the one type that is compiled. UserError for another number of maps."""
-    if maps.ndim != 3 or len(maps) != count or min(maps.shape[1:]) < 1:
-        raise UserError(
-            f"{what} have the shape {maps.shape}, but skeleton {skeleton.name!r} needs ({count}, height, width): "
-            "network and skeleton do not belong together"
-        )
-    return np.require(maps, np.float32, ["C", "W", "A"])
-
-
-def _finite(maps: Floats) -> tuple[Floats, Floats]:
-    """The maps with 0 in cells that are not finite, and (C, 2) their smallest and largest values."""
-    limits = extremes(maps)
-    if not np.isfinite(limits).all():
-        maps = np.where(np.isfinite(maps), maps, np.float32(0))
-        limits = extremes(maps)
-    return maps, limits
-
-
 def _as_float32(threshold: float) -> float:
     """A threshold as it compares with float32 values."""
     return float(np.float32(threshold))
@@ -285,12 +234,8 @@ def _find_peaks(
     maps: Floats, limits: Floats, rows: Axis, columns: Axis, skeleton: Skeleton, rules: DecodeRules
 ) -> tuple[Integers, Floats, Integers]:
     """(N, 2) int64 x, y, (N,) float32 scores and (num_points + 1,) starts of each type's peaks."""
-    threshold, tail, capacity = _as_float32(rules.heatmap_threshold), _first_tail(skeleton.num_heatmaps, columns), 4096
-    while True:
-        points, certain, starts, flat = find_candidates(maps, limits, rows, columns, threshold, capacity)
-        if starts[-1] >= 0:
-            break
-        capacity *= 4
+    threshold, tail = _as_float32(rules.heatmap_threshold), _first_tail(skeleton.num_heatmaps, columns)
+    points, certain, starts, flat = candidates(maps, limits, rows, columns, threshold, ROUNDING)
     for c in np.flatnonzero(flat):
         flat_points = _peaks_of(exact_map(maps[c], rows, columns), threshold, c >= tail)
         points = np.insert(points, starts[c], flat_points, axis=0)
@@ -299,11 +244,10 @@ def _find_peaks(
     peaks, scores, starts = settle_peaks(
         maps, rows, columns, tail, threshold, float(rules.nms_radius), points, certain, starts
     )
-    return (
-        _best(peaks, scores, starts, rules.max_peaks)
-        if np.diff(starts).max() > rules.max_peaks
-        else (peaks, scores, starts)
-    )
+    if np.diff(starts).max() <= rules.max_peaks:
+        return peaks, scores, starts
+    kept, starts = best_of_each_type(scores, starts, rules.max_peaks)
+    return peaks[kept], scores[kept], starts
 
 
 def _peaks_of(image: Floats, threshold: float, tail: bool) -> npt.NDArray[np.uintp]:
@@ -313,32 +257,6 @@ def _peaks_of(image: Floats, threshold: float, tail: bool) -> npt.NDArray[np.uin
     lead = (image >= np.float32(threshold)) & np.logical_and.reduce([image > other for other in around])
     lead[:, -2:] |= tail & (image[:, -2:] >= np.float32(threshold))
     return np.argwhere(lead.T).astype(np.uintp)
-
-
-def _best(peaks: Integers, scores: Floats, starts: Integers, most: int) -> tuple[Integers, Floats, Integers]:
-    """Of each type the `most` peaks of the highest scores, of equal ones the first, in their order."""
-    kept = [
-        start + np.sort(np.argsort(-scores[start:stop], kind="stable")[:most])
-        for start, stop in zip(starts[:-1], starts[1:], strict=True)
-    ]
-    rows = np.concatenate(kept)
-    return peaks[rows], scores[rows], np.cumsum([0, *map(len, kept)])
-
-
-@lru_cache(maxsize=16)
-def _limb_table(
-    points: tuple[str, ...], limbs: tuple[tuple[str, str], ...], assembly: tuple[int, ...], closing: frozenset[int]
-) -> tuple[Integers, npt.NDArray[np.bool_]]:
-    """(L, 3) int64 types of both ends and first field channel, (L,) bool closes a gap only; in assembly order."""
-    rows = [(points.index(limbs[i][0]), points.index(limbs[i][1]), 2 * i) for i in assembly]
-    return np.array(rows, np.int64).reshape(-1, 3), np.array([i in closing for i in assembly], np.bool_)
-
-
-@lru_cache(maxsize=16)
-def _sample_order(count: int) -> Integers:
-    """(count,) int64: every third sample, and so on, so that samples far from each other come first; the ends last."""
-    inner = np.arange(1, count - 1)
-    return np.concatenate((inner[1::3], inner[2::3], inner[0::3], [0, count - 1]))
 
 
 def _full_resolution(maps: Floats, geometry: MapGeometry) -> Floats:

@@ -6,33 +6,29 @@
     python demo.py --checkpoint_path=model_best.pth --source=folder_or_file_or_camera_number --output_dir=demo_output
 
 `output_dir` receives annotated pictures, or a film (mp4), and `people.jsonl`: one line of JSON a frame, written at
-once, so that what is there stays valid whenever the program ends; `people_json` describes a line.
+once, so that what is there stays valid whenever the program ends; `common.people_json` describes a line.
 
 Ctrl-C ends after the frame at hand, with film and `people.jsonl` whole; a second one ends at once.
 """
 
-import contextlib
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, TextIO
+from typing import Literal
 
-from common import checkpoint, cli, drawing
+from common import checkpoint, cli
+from common.bottom_up_demo import run
 from common.cli import UserError
-from common.demo import Clock, stop_on_signals, writable
+from common.demo import Clock, join_images
 from common.device import DeviceName
 from common.session import Options, Provider
 from common.skeleton import Skeleton, SkeletonError, load
-from common.tracking import Floats, Tracker
-from common.video import Frame, Image, Source, open_source
-from common.video_out import FilmWriter, PictureWriter, Window, output_folder
+from common.tracking import Floats
+from common.video import Image, open_source
 from Lightweight_OpenPose import inference, weights
 from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS, text
 from Lightweight_OpenPose.data import PIXEL_MEAN, PIXEL_SCALE
 from Lightweight_OpenPose.decode import DEMO_UPSAMPLING, MapGeometry, decode, demo_to_image, warm_up
 from Lightweight_OpenPose.model import STRIDE
-from Lightweight_OpenPose.people_json import people_line, to_keypoints
 
 import cv2
 import numpy as np
@@ -77,10 +73,6 @@ class Config:
                 raise UserError(message)
 
 
-# image (H, W, 3) uint8 BGR -> points (M, num_points, 3) x, y in original pixels and score (0: missing), scores (M,)
-Estimator = Callable[[Image, Clock], tuple[Floats, Floats]]
-
-
 class NetworkEstimator:
     """An Estimator that asks a network, the fast way of the original (spec A8, infer_fast)."""
 
@@ -123,95 +115,6 @@ def load_estimator(config: Config, skeleton: Skeleton) -> NetworkEstimator:
     source = checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
     session = weights.open_session(source, options, skeleton)
     return NetworkEstimator(inference.Estimator(session, skeleton), config.height_size)
-
-
-class Outputs:
-    """What a run leaves behind: people.jsonl and a film or pictures, and what it shows."""
-
-    def __init__(self, config: Config, source: Source, skeleton: Skeleton, stack: contextlib.ExitStack) -> None:
-        self.skeleton, self.live, self.stack = skeleton, source.live, stack
-        self.window = stack.enter_context(Window("people")) if config.show else None
-        self.folder = output_folder(Path(config.output_dir), source)
-        self.lines: TextIO | None = None  # opened for the first frame: an earlier result outlives a wrong command
-        self.film, self.pictures = None, PictureWriter(self.folder)
-        if source.moves:
-            stem = f"camera{source.capture}" if source.live else Path(str(source.capture)).stem
-            self.film = stack.enter_context(FilmWriter(self.folder / f"{stem}.mp4", source.rate_hz))
-
-    def write(self, frame: Frame, points: Floats, scores: Floats, ids: Sequence[int | None]) -> bool:
-        """Writes and shows one frame; False where the person at the window wants to end."""
-        drawn = drawing.draw_people(frame.image, to_keypoints(points, self.skeleton), self.skeleton, ids)
-        if self.film is not None:
-            self.film.write(drawn, frame.time_s if self.live else None)
-        else:
-            self.pictures.write(drawn, frame.name)
-        if self.lines is None:
-            file = (self.folder / "people.jsonl").open("w", encoding="utf-8", buffering=1)
-            self.lines = self.stack.enter_context(file)
-        self.lines.write(people_line(frame, points, scores, ids, self.skeleton))
-        return self.window is None or self.window.show(drawn, wait_ms=1 if self.film else 0)
-
-
-def run(config: Config, source: Source, skeleton: Skeleton, estimate: Estimator) -> int:
-    """Takes the frames of `source` one by one through estimator, tracker and outputs; returns how many.
-
-    Files of an earlier run are overwritten. Raises UserError for frames that cannot be read, results that cannot be
-    written, and what the estimator refuses.
-    """
-    clock, done, speed = Clock(), 0, ""
-    tracker = Tracker(skeleton, config.smooth, max_missed=config.max_missed)
-    with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(stop_on_signals())
-        stack.enter_context(writable(config.output_dir, "--output_dir"))
-        outputs = Outputs(config, source, skeleton, stack)
-        frames = stack.enter_context(contextlib.closing(source.frames()))
-        for frame in itertools.islice(clock.waiting(frames), config.max_frames or None):
-            with _named(frame):
-                points, scores = estimate(frame.image, clock)
-            ids: list[int | None] = [None] * len(points)
-            if source.moves and config.track:
-                with clock.part("track"):
-                    numbers, points = tracker.update(points, scores, frame.time_s)
-                    ids = numbers.tolist()
-            with clock.part("draw and write"):
-                wanted = outputs.write(frame, points, scores, ids)
-            done, clock.frames = done + 1, clock.frames + 1
-            if stop.is_set() or not wanted:
-                break
-            if done == 1:
-                speed = clock.summary()
-                clock.restart()
-        _report(done, clock.summary() if clock.frames else speed, source, outputs, stop.is_set())
-    return done
-
-
-@contextlib.contextmanager
-def _named(frame: Frame) -> Iterator[None]:
-    """Says at which frame a UserError arose."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{frame.name}: {error}") from error
-
-
-def _report(done: int, speed: str, source: Source, outputs: Outputs, stopped: bool) -> None:
-    """What the run did, for the person at the keyboard."""
-    what = "frames" if source.moves else "pictures"
-    skipped = f", {len(source.bad)} skipped as unreadable" if source.bad else ""
-    early = ", stopped early" if stopped else ""
-    print(f"{done} {what}{skipped}{early}: {outputs.folder / 'people.jsonl'}", flush=True)  # noqa: T201
-    print(speed, flush=True)  # noqa: T201
-
-
-def join_images(words: Sequence[str]) -> list[str]:
-    """`--images a.jpg b.jpg --cpu`, as published, in the form of one flag with one value: `--images=a.jpg,b.jpg`."""
-    joined: list[str] = []
-    for word in words:
-        if joined and joined[-1].startswith("--images") and not word.startswith("--"):
-            joined[-1] += ("," if "=" in joined[-1] else "=") + word
-        else:
-            joined.append(word)
-    return joined
 
 
 def main(argv: Sequence[str] | None = None) -> None:

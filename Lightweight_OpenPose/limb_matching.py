@@ -7,25 +7,13 @@ exact ones decide where a sample is near the threshold, where two scores are nea
 
 from typing import Any
 
+from common.compiled import U0, U1, U2, U3, U4, U5, U6, inlined, kernel, subroutine
+from common.greedy_matching import choose, rank
+from common.map_bands import blend
+
 import numpy as np
 
-from .map_sampling import (
-    ROUNDING,
-    SCRATCH,
-    U0,
-    U1,
-    U2,
-    U3,
-    U4,
-    U5,
-    U6,
-    Axis,
-    blend,
-    exact_value,
-    inlined,
-    kernel,
-    subroutine,
-)
+from .map_sampling import ROUNDING, SCRATCH, Axis, exact_value
 
 NORM_FLOOR = np.float32(1e-6)
 COUNT_FLOOR = 1e-6
@@ -263,48 +251,21 @@ def _match(
 
     Their scores become exact.
     """
-    exact, rank = np.zeros(n, np.bool_), _rank(scores, n)
+    exact, order = np.zeros(n, np.bool_), rank(scores, n)
     tied = False
     for i in range(1, n):
-        if scores[rank[i]] - scores[rank[i - 1]] <= 2 * slack:
-            exact[rank[i]], exact[rank[i - 1]], tied = True, True, True
+        if scores[order[i]] - scores[order[i - 1]] <= 2 * slack:
+            exact[order[i]], exact[order[i - 1]], tied = True, True, True
     if tied:
         for i in range(n):
             if exact[i]:
                 _set_exact(table, first, second, rows, columns, tails, ends_a, ends_b, count, found, i, scores)
-        rank = _rank(scores, n)
-    used_a, used_b = np.zeros(len(ends_a), np.bool_), np.zeros(len(ends_b), np.bool_)
-    chosen, total = np.empty(n, np.int64), 0
-    for place in range(n - 1, -1, -1):
-        i = rank[place]
-        if not (used_a[found[i, 0]] or used_b[found[i, 1]]):
-            used_a[found[i, 0]], used_b[found[i, 1]] = True, True
-            if not exact[i]:
-                _set_exact(table, first, second, rows, columns, tails, ends_a, ends_b, count, found, i, scores)
-            chosen[total] = i
-            total += 1
+        order = rank(scores, n)
+    chosen, total = choose(order[::-1], found, len(ends_a), len(ends_b))
+    for j in range(total):
+        if not exact[chosen[j]]:
+            _set_exact(table, first, second, rows, columns, tails, ends_a, ends_b, count, found, chosen[j], scores)
     return chosen, total
-
-
-@subroutine
-def _rank(values: Any, n: int) -> Any:
-    """(n,) int64: what sorts the first n values, rising, equal ones in their order (merge sort)."""
-    order, spare = np.arange(n), np.empty(n, np.int64)
-    width = 1
-    while width < n:
-        for low in range(0, n, 2 * width):
-            middle, high = min(low + width, n), min(low + 2 * width, n)
-            i, j = low, middle
-            for k in range(low, high):
-                if i < middle and (j >= high or values[order[i]] <= values[order[j]]):
-                    spare[k] = order[i]
-                    i += 1
-                else:
-                    spare[k] = order[j]
-                    j += 1
-        order, spare = spare, order
-        width *= 2
-    return order
 
 
 @subroutine

@@ -5,64 +5,24 @@ The original enlarges a map by the stride, cuts the padding off and resizes the 
 INTER_CUBIC). Both steps are separable and linear, so along an axis a result pixel is a fixed sum over a few adjacent
 cells. `axis_operator` gives that composed sum, for fast values that are right to a few 1e-7, and the taps of the two
 steps, from which `exact_value` computes the original's value to the last bit.
-
-Hot functions take whole arrays and unsigned indices: a slice costs a count of references, a signed index a test.
 """
 
-import hashlib
-from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import numba
+from common.compiled import U0, U1, U2, U3, U4, inlined, kernel, subroutine
+from common.map_bands import banded, reach_and_gain, tiles
+
 import numpy as np
 import numpy.typing as npt
 
 CUBIC_SHARPNESS = -0.75  # OpenCV's cubic kernel
 TAPS = 4
-USUAL_BAND = 5  # cells below one pixel where the first enlargement is at least threefold; `blend` unrolls this width
 # Largest difference between a banded sum and the original's value, as a share of the map's largest magnitude. Four
 # cubic passes, each a sum of magnitudes of at most 1.375 with four float32 roundings: 16 * 6e-8 * 1.375**4 = 3.4e-6;
 # the banded sums add 2.6e-6.
 ROUNDING = 8e-6
-NEGLIGIBLE = 0.03  # a weight below this never decides whether a tile can hold a peak; see Axis.gain
 SCRATCH = (8, TAPS)  # map rows under four pixels of the first enlargement: at most seven
-
-U0, U1, U2, U3, U4, U5, U6 = (np.uintp(i) for i in range(7))
-
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-COMPILED_FILES = ("map_sampling.py", "peak_windows.py", "peak_selection.py", "limb_matching.py", "person_assembly.py")
-
-
-@lru_cache(maxsize=1)
-def _source_digest() -> str:
-    """Eight hexadecimal digits that change with the source of any compiled function."""
-    sources = [Path(__file__).with_name(name).read_bytes() for name in COMPILED_FILES]
-    return hashlib.sha256(b"".join(sources)).hexdigest()[:8]
-
-
-def kernel(function: Callable[..., Any]) -> Any:
-    """numba for a function that Python calls: without the global lock, kept on disk where a folder can be written.
-
-    The cache looks at a function's own file only, so a change in a file that it calls would go unseen: the name under
-    which it is kept carries the digest of all files.
-    """
-    function.__qualname__ += f"_{_source_digest()}"
-    try:
-        return numba.njit(cache=True, **OPTIONS)(function)
-    except RuntimeError:
-        return numba.njit(**OPTIONS)(function)
-
-
-def subroutine(function: Callable[..., Any]) -> Any:
-    """numba for a function that kernels call; it is kept as a part of them."""
-    return numba.njit(**OPTIONS)(function)
-
-
-def inlined(function: Callable[..., Any]) -> Any:
-    """A subroutine that becomes part of its callers: a call of its own counts the references of each array argument."""
-    return numba.njit(forceinline=True, **OPTIONS)(function)
 
 
 class Axis(NamedTuple):
@@ -71,10 +31,7 @@ class Axis(NamedTuple):
     `first_index` (m, 4) int64 cells, `first_weight` (m, 4) float32: the enlargement by the stride, m pixels after the
     cut. `second_index` (pixels, 4) int64 of those m, `second_weight`: the resize. `cell` (pixels, 4, 4) uintp and
     `weight` (pixels, 4, 5) float32: both in one, the cells under each of a pixel's four taps, their weights, and last
-    the tap's own. `base` (pixels,) uintp and `band` (pixels, K) float32: the composed sum, pixel = sum over k of
-    band[k] * cells[base + k]. `tile` (cells - K + 2,) int64: pixels tile[i]:tile[i + 1] have base i. `reach`
-    (K, cells - K + 1) float32: 1 where cell i + k has a real positive weight in tile i, else 0. `gain` (3,) float64:
-    the largest sum of positive weights within reach, of those outside it, and of negative weights.
+    the tap's own. `base` to `gain`: the composed sum, as `common.map_bands` tells.
     """
 
     first_index: npt.NDArray[np.int64]
@@ -108,14 +65,11 @@ def _operator(cells: int, stride: int, before: int, kept: int, pixels: int) -> A
             weight[x, j, TAPS] = second_weight[x, j]
             for k in range(TAPS):
                 cell[x, j, k], weight[x, j, k] = first_index[middle, k], first_weight[middle, k]
-    base, band = _compose(cell, weight, cells)
-    tile = np.empty(cells - band.shape[1] + 2, np.int64)
-    x = 0
-    for i in range(len(tile)):
-        while x < pixels and np.int64(base[x]) < i:
-            x += 1
-        tile[i] = x
-    reach, gain = _reach_and_gain(band, tile)
+    full, start = _compose(cell, weight)
+    base, exact_band = banded(full, start, cells)
+    band = exact_band.astype(np.float32)
+    tile = tiles(base, cells - band.shape[1] + 1)
+    reach, gain = reach_and_gain(band, tile)
     return first_index, first_weight, second_index, second_weight, cell, weight, base, band, tile, reach, gain
 
 
@@ -143,113 +97,17 @@ def _cubic_taps(source: int, start: int, count: int, scale: float) -> Any:
 
 
 @subroutine
-def _compose(cell: Any, weight: Any, cells: int) -> Any:
-    """(pixels,) uintp first cell of each pixel's band, never falling, and (pixels, K) float32 weights."""
+def _compose(cell: Any, weight: Any) -> Any:
+    """(pixels, 16) float64: weights of the cells from a pixel's first one on, and (pixels,) int64: that cell."""
     pixels = len(cell)
-    full = np.zeros((pixels, TAPS * TAPS), np.float64)  # counted from the lowest cell that a pixel's taps name
-    base, start = np.empty(pixels, np.uintp), np.empty(pixels, np.int64)
-    lowest, width = cells, USUAL_BAND
-    for x in range(pixels - 1, -1, -1):
+    full, start = np.zeros((pixels, TAPS * TAPS), np.float64), np.empty(pixels, np.int64)
+    for x in range(pixels):
         start[x] = cell[x, 0, 0]
-        highest = 0
         for j in range(TAPS):
             for k in range(TAPS):
                 place = np.int64(cell[x, j, k]) - start[x]
                 full[x, place] += np.float64(weight[x, j, k]) * np.float64(weight[x, j, TAPS])
-        for place in range(TAPS * TAPS):
-            if full[x, place] != 0:
-                lowest, highest = min(lowest, start[x] + place), start[x] + place
-        width = max(width, highest - lowest + 1)
-        base[x] = lowest
-    width = min(width, cells)
-    band = np.zeros((pixels, width), np.float32)
-    for x in range(pixels):
-        begin = min(np.int64(base[x]), cells - width)
-        base[x] = begin
-        for k in range(width):
-            if 0 <= begin + k - start[x] < TAPS * TAPS:
-                band[x, k] = full[x, begin + k - start[x]]
-    return base, band
-
-
-@subroutine
-def _reach_and_gain(band: Any, tile: Any) -> Any:
-    """What bounds a pixel's value by the cells below it, see Axis: (K, tiles) float32 and (3,) float64."""
-    width, tiles = band.shape[1], len(tile) - 1
-    reach = np.zeros((width, tiles), np.float32)
-    inside, outside, negative = 0.0, 0.0, 0.0
-    for i in range(tiles):
-        for x in range(tile[i], tile[i + 1]):
-            for k in range(width):
-                if band[x, k] > NEGLIGIBLE:
-                    reach[k, i] = 1
-        for x in range(tile[i], tile[i + 1]):
-            sum_inside, sum_outside, sum_negative = 0.0, 0.0, 0.0
-            for k in range(width):
-                weight = np.float64(band[x, k])
-                if weight < 0:
-                    sum_negative -= weight
-                elif reach[k, i] > 0:
-                    sum_inside += weight
-                else:
-                    sum_outside += weight
-            inside, outside = max(inside, sum_inside), max(outside, sum_outside)
-            negative = max(negative, sum_negative)
-    return reach, np.array([inside, outside, negative]) * (1 + 1e-6)
-
-
-@kernel
-def extremes(maps: Any) -> Any:
-    """(C, 2) float32: smallest and largest value of each map of (C, h, w) float32; finite only if the map is.
-
-    Read as integers of the same order, because those loops vectorise; a NaN shows up as one of the extremes.
-    """
-    bits = maps.reshape(len(maps), maps.shape[1] * maps.shape[2]).view(np.int32)
-    keys = np.empty((len(maps), 2), np.int32)
-    for c in range(len(maps)):
-        low, high = np.int32(0x7FFFFFFF), np.int32(-0x80000000)
-        for i in range(bits.shape[1]):
-            key = bits[c, i] ^ ((bits[c, i] >> np.int32(31)) & np.int32(0x7FFFFFFF))
-            low, high = min(low, key), max(high, key)
-        keys[c, 0], keys[c, 1] = low, high
-    return (keys ^ ((keys >> np.int32(31)) & np.int32(0x7FFFFFFF))).view(np.float32)
-
-
-@inlined
-def blend(
-    table: Any, base: int, band: Any, pixel: int, start: int, out: Any, row: int, column: int, count: int
-) -> None:
-    """out[row, column + i] = sum over k of band[pixel, k] * table[base + k, start + i], i < count. All indices uintp.
-
-    One function for each width of the band: with both loops in one, the compiler makes code of half the speed.
-    """
-    if band.shape[1] == USUAL_BAND:
-        _blend_usual(table, base, band, pixel, start, out, row, column, count)
-    else:
-        _blend_any(table, base, band, pixel, start, out, row, column, count)
-
-
-@inlined
-def _blend_usual(
-    table: Any, base: int, band: Any, pixel: int, start: int, out: Any, row: int, column: int, count: int
-) -> None:
-    w0, w1, w2 = band[pixel, U0], band[pixel, U1], band[pixel, U2]
-    w3, w4 = band[pixel, U3], band[pixel, U4]
-    for i in range(count):
-        j = start + i
-        part = w0 * table[base, j] + w1 * table[base + U1, j] + w2 * table[base + U2, j]
-        out[row, column + i] = part + w3 * table[base + U3, j] + w4 * table[base + U4, j]
-
-
-@inlined
-def _blend_any(
-    table: Any, base: int, band: Any, pixel: int, start: int, out: Any, row: int, column: int, count: int
-) -> None:
-    for i in range(count):
-        out[row, column + i] = np.float32(0)
-    for k in range(np.uintp(band.shape[1])):
-        for i in range(count):
-            out[row, column + i] += band[pixel, k] * table[base + k, start + i]
+    return full, start
 
 
 @subroutine

@@ -3,9 +3,11 @@
 
 from typing import Any
 
+from common.compiled import kernel, subroutine
+
 import numpy as np
 
-from .map_sampling import SCRATCH, Axis, exact_value, kernel, subroutine
+from .map_sampling import SCRATCH, Axis, exact_value
 
 
 @kernel
@@ -13,7 +15,7 @@ def settle_peaks(
     maps: Any, rows: Axis, columns: Axis, tail: int, threshold: float, radius: float,
     points: Any, certain: Any, starts: Any,
 ) -> Any:  # fmt: skip
-    """Decides the candidates of `peak_windows.find_candidates` and thins them out.
+    """Decides the candidates of `common.peak_windows.find_candidates` and thins them out.
 
     `maps` (C, h, w) float32, finite; `tail` the first map for which the last pixel of a row is a tail
     (`map_sampling.exact_value`). Walking by x, then y, a peak kept drops every later one nearer than `radius`.

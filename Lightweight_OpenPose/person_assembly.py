@@ -3,9 +3,9 @@
 
 from typing import Any
 
-import numpy as np
+from common.compiled import kernel, subroutine
 
-from .map_sampling import kernel, subroutine
+import numpy as np
 
 
 @kernel

@@ -6,7 +6,6 @@ bash test/train_full_8p.sh --data_path=/data/coco --step=2       the same on eig
 python -m Lightweight_OpenPose.train --data_path=mini --recipe=smoke     minutes on a laptop, embedded data set
 """
 
-import dataclasses
 import functools
 import time
 
@@ -14,7 +13,6 @@ import common.device
 import common.distributed
 import common.skeleton
 import common.training
-from common.checkpoint import Store
 from common.cli import parse, run
 from common.setup import Setup
 from Lightweight_OpenPose import data, weights
@@ -89,28 +87,20 @@ def main() -> None:
 def train(setup: Setup, skeleton: common.skeleton.Skeleton, device: torch.device, began: float) -> None:
     """Trains what `setup` describes, from a start or from where an unfinished run stopped."""
     config = setup.config
-    store = Store(setup.folder, config.keep)
-    warnings: list[str] = []
-    unfinished = store.newest(warnings.append) if config.resume == "auto" else None
-    common.device.seed_all(config.seed)
-    dtype = common.device.amp_type(device, config.amp, config.amp_type)
-    model = PoseEstimationWithMobileNet(config.stages, skeleton.num_heatmaps, skeleton.num_fields)
-    start = "" if unfinished else weights.load_start(model, weights.starting_weights(config))
-    model.to(device, memory_format=common.device.memory_format(device))
-    optimizer = build_optimizer(model, config.base_lr, config.weight_decay)
-    scaler = common.device.scaler(device, dtype, config.loss_scale)
-    facts = {"arch": "openpose", "config": dataclasses.asdict(config)}
-    trainee = common.training.Trainee(model, optimizer, scaler, config.ema_decay, facts=facts)
-    if unfinished:
-        start = setup.restore(trainee, unfinished, device)
+    beginning = setup.begin(
+        "openpose",
+        device,
+        lambda: PoseEstimationWithMobileNet(config.stages, skeleton.num_heatmaps, skeleton.num_fields),
+        lambda model: weights.load_start(model, weights.starting_weights(config)),
+        lambda model: build_optimizer(model, config.base_lr, config.weight_decay),
+    )
     rates = functools.partial(
         lr_factor, drops=config.lr_drops, drop_factor=config.lr_drop_factor, warm_up_epochs=config.lr_warm_up_epochs
     )
     losses = functools.partial(forward_losses, device=device, skeleton=skeleton, rules=config.target_rules)
-    with setup.log(fresh=unfinished is None) as log:
-        setup.announce(log, [*warnings, start], device, dtype, config.base_lr)
-        evaluate = evaluation(setup, skeleton, device, dtype, log)
-        setup.train(trainee, losses, rates, device, dtype, store, log, evaluate)
+    with setup.log(beginning.fresh) as log:
+        setup.announce(log, beginning, config.base_lr)
+        setup.train(beginning, losses, rates, log, evaluation(setup, skeleton, device, beginning.dtype, log))
     setup.leave_report(began)
 
 

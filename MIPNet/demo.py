@@ -3,15 +3,15 @@
 
     python demo.py --checkpoint_path=model_best.pth --images a.jpg b.jpg --detections=boxes.json
     python demo.py --checkpoint_path=model_best.pth --images a.jpg --boxes="20,30,200,400;180,40,220,390" --sweep=9
-    python demo.py --checkpoint_path=model_best.pth --source=folder_of_pictures
+    python demo.py --checkpoint_path=model_best.pth --source=folder_of_pictures --detector=fasterrcnn_resnet50_fpn
 
-Without boxes the whole picture is one. `--detections` is COCO's list of results whose `image_id` is the picture's file
-name, or the number in it. `output_dir` receives the pictures, `<name>_sweep.png` where `--sweep` asks how the answer
-changes while lambda goes from 0 to 1, and `people.jsonl`, a line of JSON a picture.
+Boxes come from `--boxes`, from a file (`--detections`, see `common.detection_file`) or from a detector (`--detector`,
+see `common.detectors`); without any of these the whole picture is one. `output_dir` receives the pictures,
+`<name>_sweep.png` where `--sweep` asks how the answer changes while lambda goes from 0 to 1, and `people.jsonl`, a line
+of JSON a picture.
 """
 
 import json
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,18 +19,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import common.cli
+import common.device
 import common.drawing
 import common.files
 import common.skeleton
 from common import crops, top_down
-from common.boxes import BOX_NUMBERS, FORMAT
+from common.boxes import BOX_NUMBERS
 from common.cli import UserError
+from common.detection_file import DetectionFile
+from common.detectors import HOG, Detector, open_detector
 from common.device import DeviceName
 from common.oks_nms import CONFIDENT, Floats
 from common.session import Options, Provider
 from common.skeleton import Skeleton
 from common.top_down import Estimator, Picture
-from common.video import Frame, Image, open_source
+from common.video import Frame, Image, Source, open_source
 from common.video_out import PictureWriter, output_folder
 from MIPNet import recipe_file, weights
 from MIPNet.config import RETIRED, text
@@ -41,12 +44,11 @@ from MIPNet.mode_drawing import colour_of, draw_person, sweep_sheet
 from MIPNet.preparation import check_joints
 
 import numpy as np
-import numpy.typing as npt
 
-ALIASES = {"check_point": "checkpoint_path", "checkpoint": "checkpoint_path", "pth_path": "checkpoint_path"}
+ALIASES = {"check_point": "checkpoint_path", "checkpoint": "checkpoint_path", "pth_path": "checkpoint_path",
+           "detfile": "detections"}  # fmt: skip
 SWEPT_BOXES = 6  # rows of a sweep
 SWEPT_LEAST = 2  # lambdas: 0 and 1
-DIGITS = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,10 @@ class Config:
     images: tuple[str, ...] = text("pictures, with blanks or commas between them", ())
     source: str = text("a picture, or a folder of pictures", "")
     boxes: str = text("left,top,width,height[;...] in each picture, pixels", "")
-    detections: str = text("file with the boxes of a detector", "")
-    min_score: float = text("boxes of that file below it are not taken", 0.0)
+    detections: str = text("boxes in place of a detector: JSON, or people.jsonl of Lightweight OpenPose's demo", "")
+    detector: str = text(f"who finds the people: {HOG}, or a network of torchvision, fasterrcnn_resnet50_fpn ...", "")
+    min_score: float | None = text("detected boxes below it are not taken; empty: as suits the detector", None)
+    max_overlap: float = text("of a detector's boxes those that share more with a surer one are not taken", 0.6)
     lambdas: tuple[float, ...] = text("of the people in a box, for a network that takes lambda", LAMBDAS)
     sweep: int = text("so many lambdas from 0 to 1 for each box, side by side; 0: none", 0)
     flip_test: bool = text("mean of an image's maps and its mirror image's", True)
@@ -76,7 +80,10 @@ class Config:
         for condition, message in (
             (bool(self.checkpoint_path), "--checkpoint_path is needed: trained weights, or an exported network"),
             (bool(self.images) != bool(self.source), "give one of --images and --source"),
-            (not (self.boxes and self.detections), "give one of --boxes and --detections"),
+            (
+                sum(map(bool, (self.boxes, self.detections, self.detector))) <= 1,
+                "give one of --boxes, --detections and --detector",
+            ),
             (self.sweep == 0 or self.sweep >= SWEPT_LEAST, f"--sweep={self.sweep}: at least {SWEPT_LEAST}, or 0"),
         ):
             if not condition:
@@ -169,45 +176,29 @@ def read_boxes(words: str) -> Floats:
     return found
 
 
-class Detections:
-    """The boxes of a detection file, by picture. Raises UserError where it is missing or something else."""
-
-    def __init__(self, path: str, min_score: float) -> None:
-        self.path, self.by_image = path, dict[str, list[list[float]]]()
-        content = common.files.read_json(path)
-        if not isinstance(content, list):
-            raise UserError(f"{path}: no list of detections; {FORMAT}")
-        for position, entry in enumerate(content):
-            try:
-                left, top, width, height = (float(number) for number in entry["bbox"])
-                row, image = [left, top, width, height, float(entry["score"])], str(entry["image_id"])
-            except (KeyError, TypeError, ValueError) as error:
-                raise UserError(f"{path}: entry {position} cannot be read ({error}); {FORMAT}") from error
-            if row[-1] >= min_score and entry.get("category_id", 1) == 1:
-                self.by_image.setdefault(image, []).append(row)
-
-    def of(self, name: str, size: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """(N, 5) left, top, width, height, score: those of a picture that lie in it."""
-        path = Path(name)
-        numbers = DIGITS.findall(path.stem)[-1:]
-        keys = dict.fromkeys((path.name, path.stem, *(str(int(number)) for number in numbers)))
-        rows = next((self.by_image[key] for key in keys if key in self.by_image), [])
-        found = np.array(rows, np.float64).reshape(-1, BOX_NUMBERS + 1)
-        sound = np.isfinite(found).all(axis=1) & (found[:, 2:BOX_NUMBERS] > 0).all(axis=1)
-        return found[sound & ~crops.outside_image(found[:, :BOX_NUMBERS], size)]
-
-
-def boxes_in(frame: Frame, config: Config, detections: Detections | None) -> tuple[Floats, Floats]:
+def boxes_in(frame: Frame, config: Config, detector: Detector | None) -> tuple[Floats, Floats]:
     """Boxes (N, 4) and scores (N,) of a picture: given, detected, or all of it."""
+    if detector is not None:
+        (found,) = detector([frame])
+        return found.boxes_img, found.scores
     height, width = frame.image.shape[:2]
-    if detections is not None:
-        found = detections.of(frame.name, (height, width))
-        return found[:, :BOX_NUMBERS], found[:, BOX_NUMBERS]
     boxes = read_boxes(config.boxes) if config.boxes else np.array([[0.0, 0.0, width, height]])
     outside = crops.outside_image(boxes, (height, width))
     if outside.any():
         raise UserError(f"{frame.name}: the box {boxes[outside][0].tolist()} is outside of its {width} x {height}")
     return boxes, np.ones(len(boxes))
+
+
+def find_detector(config: Config, source: Source) -> Detector | None:
+    """Who finds the boxes; None where they are given, or the whole picture is one. Raises UserError."""
+    if config.detections:
+        file = DetectionFile(config.detections, config.min_score or 0.0)
+        file.check(source)
+        return file
+    if not config.detector:
+        return None
+    device = common.device.resolve(config.device)
+    return open_detector(config.detector, config.min_score, config.max_overlap, device)
 
 
 def line_of(name: str, people: MergedPeople, boxes_img: Floats, networks: Networks, least_score: float) -> str:
@@ -230,16 +221,16 @@ def run(config: Config, networks: Networks) -> int:
     source = open_source(config.images or config.source, config.on_bad_image)
     if source.moves:
         raise UserError(f"{config.source}: a film or camera; pictures are needed")
-    detections = Detections(config.detections, config.min_score) if config.detections else None
+    detector = find_detector(config, source)
     folder, lines = output_folder(Path(config.output_dir), source), []
     pictures = PictureWriter(folder)
     for frame in source.frames():
-        boxes, scores = boxes_in(frame, config, detections)
+        boxes, scores = boxes_in(frame, config, detector)
         people = people_in(frame.image, boxes, scores, networks) if len(boxes) else None
         drawn = draw(frame.image, people, networks, config) if people else frame.image
         written = pictures.write(drawn, frame.name)
         if people is None:
-            print(f"note: {frame.name}: no boxes in {config.detections}")  # noqa: T201
+            print(f"note: {frame.name}: no boxes from {config.detections or config.detector}")  # noqa: T201
             lines.append(json.dumps({"image": frame.name, "people": []}) + "\n")
             continue
         lines.append(line_of(frame.name, people, boxes, networks, config.least_score))

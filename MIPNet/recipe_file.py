@@ -9,15 +9,14 @@ import dataclasses
 import re
 import sys
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import common.cli
 from common.cli import UserError
+from common.recipe_file import Keys, leaves, load
 from MIPNet.config import ALIASES, LAMBDA_CFG, MODEL_FOLDER, RETIRED, Config
-
-import yaml
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
@@ -105,6 +104,8 @@ IDLE = (
     "DATASET.HYBRID_JOINTS_TYPE", "MODEL.TAG_PER_JOINT", "TRAIN.GAMMA1", "TRAIN.GAMMA2", "TRAIN.RESUME",
     "TRAIN.CHECKPOINT", "TEST.NMS_THRE", "TEST.BBOX_THRE", "TEST.BBOX_FRACTION",
 )  # fmt: skip
+KEYS = Keys("MIPNet/recipe_file.py", FIELDS, FIXED, IDLE)
+SECTIONS = "DATASET, MODEL, TRAIN and TEST"
 WIDTH_FIRST = ("MODEL.IMAGE_SIZE", "MODEL.HEATMAP_SIZE")  # the fields have the height first, as all of ours
 ONE_FOR_ALL = tuple(f"MODEL.EXTRA.STAGE{stage}.NUM_BLOCKS" for stage in (2, 3, 4))  # a number for each branch
 HINTS = typing.get_type_hints(Config)
@@ -172,23 +173,12 @@ def read(path: str) -> dict[str, Any]:
     A path that is not there is looked for beside this program, where the published files stand.
     """
     found = path if Path(path).is_file() or not (MODEL_FOLDER / path).is_file() else str(MODEL_FOLDER / path)
-    return fields_of(found, _leaves(_load(found)))
+    return fields_of(found, leaves(load(found, "experiments/", SECTIONS)))
 
 
 def fields_of(source: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Keys and values -> fields of Config. Raises UserError, naming `source` and key."""
-    fields: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in FIELDS:
-            fields[FIELDS[key]] = _converted(source, key, value)
-        elif key in FIXED:
-            if value not in FIXED[key]:
-                raise UserError(f"{source}: {key} is {value}, only {' or '.join(map(str, FIXED[key]))} is built")
-        elif not any(key == idle or (idle.endswith(".") and key.startswith(idle)) for idle in IDLE):
-            raise UserError(
-                f"{source}: nothing reads {key}; is it misspelt? MIPNet/recipe_file.py lists the known keys"
-            )
-    return fields
+    return {FIELDS[key]: _converted(source, key, value) for key, value in KEYS.known(source, pairs)}
 
 
 def _converted(source: str, key: str, value: Any) -> Any:
@@ -219,23 +209,3 @@ def _typed(value: Any, hint: Any) -> Any:
     if (arguments and value in arguments) or (hint in (bool, str) and isinstance(value, hint)):
         return value
     raise TypeError("another kind of value")
-
-
-def _load(path: str) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise UserError(f"--cfg={path}: {error.strerror}; the published files stand in experiments/") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"--cfg={path}: no YAML ({' '.join(str(error).split())[:150]})") from error
-    if not isinstance(content, dict):
-        raise UserError(f"--cfg={path}: no configuration: DATASET, MODEL, TRAIN and TEST are needed")
-    return content
-
-
-def _leaves(content: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value

@@ -7,7 +7,6 @@ python -m MIPNet.train --data_path=mini --recipe=smoke [--lambda]     minutes on
 python -m MIPNet.train --cfg experiments/coco/hrnet/w32_256x192_adam_lr1e-3.yaml TRAIN.LR 5e-4    as published
 """
 
-import dataclasses
 import functools
 import time
 
@@ -15,7 +14,6 @@ import common.device
 import common.distributed
 import common.skeleton
 import common.training
-from common.checkpoint import Store
 from common.cli import run
 from common.gaussian_heatmaps import encode
 from common.report import ACCURACY
@@ -89,26 +87,19 @@ def main() -> None:
 def train(setup: Setup, skeleton: common.skeleton.Skeleton, device: torch.device, began: float) -> None:
     """Trains what `setup` describes, from a start or from where an unfinished run stopped."""
     config = setup.config
-    store = Store(setup.folder, config.keep)
-    warnings: list[str] = []
-    unfinished = store.newest(warnings.append) if config.resume == "auto" else None
-    common.device.seed_all(config.seed)
-    dtype = common.device.amp_type(device, config.amp, config.amp_type)
-    model = network(config, skeleton.num_keypoints)
-    start = "" if unfinished else load_start(model, config)
-    model.to(device, memory_format=common.device.memory_format(device))
-    optimizer = build_optimizer(model, config)
-    scaler = common.device.scaler(device, dtype, config.loss_scale)
-    facts = {"arch": config.model, "config": dataclasses.asdict(config)}
-    trainee = common.training.Trainee(model, optimizer, scaler, config.ema_decay, epoch=config.begin_epoch, facts=facts)
-    if unfinished:
-        start = setup.restore(trainee, unfinished, device)
+    beginning = setup.begin(
+        config.model,
+        device,
+        lambda: network(config, skeleton.num_keypoints),
+        lambda model: load_start(model, config),
+        lambda model: build_optimizer(model, config),
+        config.begin_epoch,
+    )
     rates = functools.partial(lr_factor, steps=config.lr_steps, factor=config.lr_factor)
     losses = functools.partial(forward_losses, device=device, config=config)
-    with setup.log(fresh=unfinished is None) as log:
-        setup.announce(log, [*warnings, start], device, dtype, config.lr)
-        evaluate = while_training(setup, skeleton, device, dtype, log)
-        setup.train(trainee, losses, rates, device, dtype, store, log, evaluate)
+    with setup.log(beginning.fresh) as log:
+        setup.announce(log, beginning, config.lr)
+        setup.train(beginning, losses, rates, log, while_training(setup, skeleton, device, beginning.dtype, log))
     setup.leave_report(began)
 
 

@@ -5,7 +5,7 @@ A number is what C's strtod takes in decimal: `-1.25e-3`. NaN, infinity, hexadec
 NumPy's own reader is some ten times slower and holds the lock.
 """
 
-from Lightweight_OpenPose.map_sampling import kernel, subroutine
+from common.compiled import kernel, subroutine
 
 import numpy as np
 import numpy.typing as npt

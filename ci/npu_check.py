@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The NPU path against the CPU: the same two training steps, evaluation, resume, ranks, messages. See npu.sh.
 
+Lightweight OpenPose goes through all of it; what the others share with it in common/ is not checked again: of them two
+steps and an evaluation. MIPNet is plain HRNet: the simulation has not the operators that lambda is trained with.
+
     python ci/npu_check.py
 
 With POSE_ZOO_CANN (libraries and `site/` of a simulated CANN) on the simulated NPU, where every difference must be
@@ -19,10 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import common.checkpoint
+import common.coco
 import common.mini_coco
 from common.skeleton import COCO
 from Lightweight_OpenPose import labels
 from Lightweight_OpenPose.weights import run_folder
+from MIPNet.data import labelled_people
 
 ROOT = Path(__file__).resolve().parents[1]
 CANN = os.path.abspath(os.environ["POSE_ZOO_CANN"]) if os.environ.get("POSE_ZOO_CANN") else ""
@@ -45,6 +50,48 @@ class CheckError(Exception):
     """A check that did not pass, in one line."""
 
 
+SMALL_MAPS = ("--image_size=64,64", "--heatmap_size=16,16", "--sigma=1", "--epochs=1", "--print_freq=1",
+              "--num_workers=1")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TopDown:
+    """A top-down model, small, from a random start; folders as parts of its output folder."""
+
+    name: str
+    flags: tuple[str, ...]
+    run: str
+    evaluation: str
+
+    def words(self, bench: "Bench", output: Path, device: str, *flags: str) -> list[str]:
+        """Flags that training and evaluation share."""
+        return [f"--data_path={bench.data_path}", f"--output_dir={output}", f"--device={device}",
+                f"--log_dir={output / 'log'}", *flags]  # fmt: skip
+
+    def train(self, bench: "Bench", device: str, *flags: str) -> Path:
+        """Two steps; returns the run's folder."""
+        output = bench.folder / f"{self.name}_{device}{len(flags)}"
+        batch = f"--batch_size={bench.num_people // NUM_STEPS}", f"--part_size={bench.num_people // NUM_STEPS}"
+        words = self.words(bench, output, device, *SMALL_MAPS, *self.flags, *batch, *flags)
+        bench.run(["-m", "ci.npu_program", f"{self.name}.train", *words], npu=device == "npu")
+        return output / self.run
+
+    def evaluate(self, bench: "Bench", device: str, checkpoint: Path, *flags: str) -> dict[str, float]:
+        """AP, number and mean score of the people in given boxes."""
+        output = bench.folder / f"{self.name}_eval_{device}{len(flags)}"
+        words = self.words(bench, output, device, f"--checkpoint_path={checkpoint}", *flags)
+        bench.run(["-m", "ci.npu_program", f"{self.name}.eval", *words], npu=device == "npu")
+        return found_in(output / self.evaluation)
+
+
+TOP_DOWN = (
+    TopDown("AlphaPose", ("--num_layers=18", "--backbone=none", "--exp_id=x", "--model=SimplePose"),
+            "exp/x-256x192_res50_lr1e-3_1x.yaml", "exp/exp_test-256x192_res50_lr1e-3_1x.yaml/eval"),
+    TopDown("MIPNet", ("--recipe=smoke", "--experiment=", "--eval_freq=1"),
+            "output/coco/pose_hrnet/w48_384x288_adam_lr1e-3", "output/coco/pose_hrnet/w48_384x288_adam_lr1e-3/eval"),
+)  # fmt: skip
+
+
 @dataclass
 class Bench:
     """Runs the programs and counts what the checks found."""
@@ -52,6 +99,7 @@ class Bench:
     folder: Path
     data_path: Path
     batch_size: int
+    num_people: int  # whom the top-down models train on, an even number
     passed: int = 0
     failed: int = 0
     errors: str = ""  # the error stream of the last program
@@ -93,11 +141,16 @@ class Bench:
         self.run(["-m", "ci.npu_program", "Lightweight_OpenPose.eval", f"--data_path={self.data_path}",
                   f"--checkpoint_path={checkpoint}", f"--output_dir={output}", f"--device={device}",
                   "--base_height=96", *flags], npu=device == "npu")  # fmt: skip
-        found = json.loads((output / "eval_step1" / "detections.json").read_text())
-        metrics = records(output / "eval_step1", "evaluate")[-1]["metrics"]
-        if not found:
-            raise CheckError("nobody was found, so there is nothing to compare")
-        return {"AP": metrics["AP"], "people": len(found), "score": sum(one["score"] for one in found) / len(found)}
+        return found_in(output / "eval_step1")
+
+
+def found_in(folder: Path) -> dict[str, float]:
+    """AP, how many people an evaluation found, and their mean score. Raises CheckError for nobody."""
+    found = json.loads((folder / "detections.json").read_text())
+    metrics = records(folder, "evaluate")[-1]["metrics"]
+    if not found:
+        raise CheckError("nobody was found, so there is nothing to compare")
+    return {"AP": metrics["AP"], "people": len(found), "score": sum(one["score"] for one in found) / len(found)}
 
 
 def environment(npu: bool) -> dict[str, str]:
@@ -217,6 +270,24 @@ def check_evaluation(bench: Bench, checkpoint: Path) -> None:
         )
 
 
+def check_top_down(bench: Bench) -> None:
+    """Two steps and an evaluation of the top-down models, at both precisions."""
+    for model in TOP_DOWN:
+        for level, flags in (("O0", ()), ("O1", HALF)):
+            cpu = model.train(bench, "cpu", *flags)
+            bench.check(
+                f"{model.name}: train two steps, {level}",
+                lambda it=model, cpu=cpu, flags=flags: compare(it.train(bench, "npu", *flags), cpu),
+            )
+            people = model.evaluate(bench, "cpu", cpu / "last.pth", *flags)
+            bench.check(
+                f"{model.name}: evaluate, {level}",
+                lambda it=model, cpu=cpu, flags=flags, people=people: compare_evaluations(
+                    it.evaluate(bench, "npu", cpu / "last.pth", *flags), people
+                ),
+            )
+
+
 def check_messages(bench: Bench, checkpoint: Path) -> None:
     """What the programs say where devices are missing; only a simulated machine can lose its NPU or CANN."""
     launch = ["-m", "common.launch", f"--ranks={TOO_MANY_RANKS}", f"--log_dir={bench.folder}"]
@@ -243,11 +314,15 @@ def main() -> int:
         data_path = common.mini_coco.write(Path(name) / "coco", num_train=6, num_val=3)
         annotations = data_path / "annotations" / "person_keypoints_train2017.json"
         samples = len(labels.build(annotations, SIZE_IN, COCO.num_keypoints))
-        bench = Bench(Path(name), data_path, samples // (NUM_RANKS * NUM_STEPS) * NUM_RANKS)
+        people = len(labelled_people(common.coco.load(annotations, COCO.num_keypoints), COCO.name))
+        bench = Bench(
+            Path(name), data_path, samples // (NUM_RANKS * NUM_STEPS) * NUM_RANKS, people // NUM_STEPS * NUM_STEPS
+        )
         print(f"NPU check, {'simulated' if CANN else 'real'} NPU: check | result | largest difference | time")
         checkpoint = check_training(bench)
         check_divergence(bench)
         check_evaluation(bench, checkpoint)
+        check_top_down(bench)
         check_messages(bench, checkpoint)
     print(f"NPU check: {bench.passed} passed, {bench.failed} failed")
     return int(bench.failed > 0)

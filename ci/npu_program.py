@@ -14,18 +14,17 @@ from typing import Any
 import common.device
 from common.cli import UserError
 from Lightweight_OpenPose import data
-from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 
 def same_memory_format() -> None:
     """Convolutions of a CPU run see rows after rows, as those of an NPU do, not channels last."""
     common.device.memory_format = lambda device: torch.contiguous_format
-    forward = PoseEstimationWithMobileNet.forward
-    PoseEstimationWithMobileNet.forward = lambda network, images: forward(network, images.contiguous())
+    forward = nn.Conv2d.forward
+    nn.Conv2d.forward = lambda layer, features: forward(layer, features.contiguous())
 
 
 def complete_simulation() -> None:

@@ -49,7 +49,7 @@ def _entered(folder: str, target: str) -> str:
 def _problem(words: list[str], folder: str) -> str:
     if not words or words[0] in SHELL_WORDS:
         return ""
-    if words[0] == "bash" and len(words) > 1:
+    if words[0] in ("bash", "sh") and len(words) > 1:
         return _script_problem(words[1], words[2:], folder)
     if words[0] in ("python", "python3", ".venv/bin/python") and len(words) > 1:
         return _program_problem(words[1:], folder)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the demos share: a clock of their parts, an end on Ctrl-C, errors that name the folder."""
+"""What the demos share: a clock of their parts, an end on Ctrl-C, errors that name the folder, a published flag."""
 
 import contextlib
 import signal
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, TypeVar
 
 from common.cli import UserError
@@ -78,3 +78,14 @@ def writable(folder: str, flag: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another {flag}") from error
+
+
+def join_images(words: Sequence[str]) -> list[str]:
+    """`--images a.jpg b.jpg --cpu`, as published, in the form of one flag with one value: `--images=a.jpg,b.jpg`."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1].startswith("--images") and not word.startswith("--"):
+            joined[-1] += ("," if "=" in joined[-1] else "=") + word
+        else:
+            joined.append(word)
+    return joined

@@ -14,7 +14,7 @@ from common.checkpoint import Store
 from common.loader import EpochBatches, Samples, count_replaced, stream
 from common.log import Log
 from common.report import Run
-from common.training import Losses, Plan, Trainee
+from common.training import EachStep, Losses, Plan, SetRates, Trainee
 
 import torch
 from torch import nn
@@ -24,7 +24,7 @@ from torch import nn
 class Setup:
     """A training run. `config` has every open value decided; it is printed, and saved with every checkpoint.
 
-    Of `config` these are read: seed, amp, loss_scale, and case ("acc" or "perf").
+    Of `config` these are read: seed, amp, amp_type, loss_scale, ema_decay, keep, resume, and case ("acc" or "perf").
     """
 
     network: str  # its name in result files
@@ -41,6 +41,37 @@ class Setup:
     def metrics_file(self) -> Path:
         """Every number of the run, a line an event."""
         return self.folder / "metrics.jsonl"
+
+    def begin(
+        self,
+        arch: str,
+        device: torch.device,
+        build: Callable[[], nn.Module],
+        load_start: Callable[[nn.Module], str],
+        build_optimizer: Callable[[nn.Module], torch.optim.Optimizer],
+        epoch: int = 0,
+    ) -> "Beginning":
+        """A network, with what trains it, as it was left by an unfinished run of this name, or as it starts.
+
+        `build` makes the network, `load_start` gives it its first weights and says which; `arch` is its name in
+        checkpoints, `epoch` the first one. Raises UserError where an unfinished run cannot be gone on with.
+        """
+        config = self.config
+        store, notes = Store(self.folder, config.keep), list[str]()
+        unfinished = store.newest(notes.append) if config.resume == "auto" else None
+        common.device.seed_all(config.seed)
+        dtype = common.device.amp_type(device, config.amp, config.amp_type)
+        model = build()
+        if not unfinished:
+            notes.append(load_start(model))
+        layout: Any = {"memory_format": common.device.memory_format(device)}  # which the types of `to` leave out
+        model.to(device, **layout)
+        scaler = common.device.scaler(device, dtype, config.loss_scale)
+        facts = {"arch": arch, "config": dataclasses.asdict(config)}
+        trainee = Trainee(model, build_optimizer(model), scaler, config.ema_decay, epoch=epoch, facts=facts)
+        if unfinished:
+            notes.append(self.restore(trainee, unfinished, device))
+        return Beginning(trainee, store, device, dtype, notes, unfinished is None)
 
     def log(self, fresh: bool) -> Log:
         """Where the run speaks."""
@@ -59,27 +90,29 @@ class Setup:
 
     def train(
         self,
-        trainee: Trainee,
+        beginning: "Beginning",
         losses: Callable[[nn.Module, Any], Losses],
         rates: Callable[[int], float],
-        device: torch.device,
-        dtype: torch.dtype | None,
-        store: Store,
         log: Log,
         evaluate: Callable[[nn.Module], dict[str, float]] | None,
+        set_rates: SetRates | None = None,
+        each_step: EachStep | None = None,
     ) -> None:
         """Trains from where the trainee stands; nothing where all is done. See common.training.fit."""
+        trainee, device = beginning.trainee, beginning.device
         if trainee.epoch >= self.plan.epochs:
             return
         positions = self.positions(trainee.epoch, trainee.step)
         batches = count_replaced(stream(self.samples, positions, self.collate, self.num_workers, device), log.line)
-        common.training.fit(trainee, batches, losses, rates, self.plan, device, dtype, store, log, evaluate)
+        common.training.fit(
+            trainee, batches, losses, rates, self.plan, device, beginning.dtype, beginning.store, log, evaluate,
+            set_rates, each_step,
+        )  # fmt: skip
 
-    def announce(
-        self, log: Log, notes: list[str], device: torch.device, dtype: torch.dtype | None, learning_rate: float
-    ) -> None:
+    def announce(self, log: Log, beginning: "Beginning", learning_rate: float) -> None:
         """Says what will run, and writes the whole configuration into the metrics."""
         config, plan, ranks = self.config, self.plan, common.distributed.world_size()
+        device, dtype, notes = beginning.device, beginning.dtype, beginning.notes
         log.line(f"checkpoint_folder :  {self.folder}")
         log.line(f"device: {common.device.describe(device)}, rank: {common.distributed.rank()} / {ranks}")
         for note in notes:
@@ -99,3 +132,15 @@ class Setup:
         if common.distributed.is_main():
             ranks, metrics, images = common.distributed.world_size(), str(self.metrics_file), self.plan.images_per_step
             Run(self.network, self.config.case, ranks, images, metrics, str(self.folder), began).leave(self.log_folder)
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Where a run begins, see Setup.begin."""
+
+    trainee: Trainee
+    store: Store
+    device: torch.device
+    dtype: torch.dtype | None  # of the arithmetic; None: float32
+    notes: list[str]  # what must be said of it
+    fresh: bool  # whether no unfinished run is gone on with

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 Losses = dict[str, Tensor]
+SetRates = Callable[[int], None]
+EachStep = Callable[[int, Losses], None]
 INTERRUPTED_EXIT_CODE = 143  # 128 + SIGTERM: stopped on request, state saved
 
 
@@ -122,11 +124,15 @@ def fit(
     store: common.checkpoint.Store,
     log: common.log.Log,
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
+    set_rates: SetRates | None = None,
+    each_step: EachStep | None = None,
 ) -> None:
     """Trains from where `trainee` stands to the end of the plan.
 
     `batches` begins at that position; `forward_losses(network, batch)` gives scalar losses whose sum is minimised,
-    each a mean over the batch's samples. `lr_factor(epoch)` times the groups' first learning rates holds in an epoch.
+    each a mean over the batch's samples. `lr_factor(epoch)` times the groups' first learning rates holds in an epoch;
+    where `set_rates` is given, `set_rates(n)` then gives the groups their own for the n-th step of the whole run.
+    `each_step(n, losses)` is called when that step is done, with its losses where they are: on the device.
     `evaluate(model)` gives metrics, "AP" among them; the best AP is kept as `model_best.pth`.
     SIGINT and SIGTERM save and end the process with exit code 143. Raises NonFiniteLoss.
     """
@@ -142,6 +148,9 @@ def fit(
             log.start_bar(plan.steps_per_epoch, trainee.step, f"epoch {epoch}")
             speed.resume()
             for step in range(trainee.step, plan.steps_per_epoch):
+                number = epoch * plan.steps_per_epoch + step
+                if set_rates:
+                    set_rates(number)
                 losses, data_s = _step(trainee, network, batches, forward_losses, plan, device, dtype)
                 pending.append(losses)
                 trainee.step = step + 1
@@ -152,10 +161,13 @@ def fit(
                     speed.step(data_s)
                     if last or trainee.step % plan.log_every == 0:
                         _log_step(log, epoch, step, plan, latest, speed, trainee.optimizer, device)
-                    if stop:
-                        _save_and_leave(trainee, plan, device, store, log)
                 else:
+                    stop = False
                     speed.step(data_s)
+                if each_step:
+                    each_step(number, losses)
+                if stop:
+                    _save_and_leave(trainee, plan, device, store, log)
                 log.advance_bar(f"{speed.images_per_s:.1f} images/s")
                 if saving:
                     _save(trainee, plan, device, store)
@@ -227,7 +239,7 @@ def _check(pending: list[Losses], epoch: int, step: int, interrupted: bool) -> t
     for offset, term in bad.nonzero().tolist()[:1]:
         raise NonFiniteLoss(
             f"loss {names[term]} is not finite at epoch {epoch}, step {first_step + offset}: nothing was saved since; "
-            "lower --base_lr, set --clip_norm or --amp=O0, then type the command again"
+            "lower the learning rate or type --amp=O0, then the command again"
         )
     return bool(asked.any()), dict(zip(names, latest.tolist(), strict=True))
 

@@ -15,10 +15,10 @@ import common.mini_coco
 from AlphaPose import demo, recipe_file
 from AlphaPose.config import Config as Recipe
 from AlphaPose.config import text
-from AlphaPose.detectors import sound
 from AlphaPose.evaluation import boxes_of, load_validation
 from AlphaPose.pose_finding import Seen
 from common import cli
+from common.detectors import sound
 from common.skeleton import Skeleton
 from common.video import Frame
 from common.video_out import PictureWriter

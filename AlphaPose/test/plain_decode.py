@@ -2,7 +2,7 @@
 """Decoding and pose NMS written down loop by loop, as spec A2.4 has them: what ours is measured against."""
 
 from AlphaPose.pose_nms import PUBLISHED_RULES as RULES
-from AlphaPose.test.plain_data import three_points
+from common.test.plain_top_down import three_points
 
 import cv2
 import numpy as np

@@ -5,23 +5,10 @@
 #   bash test/smoke.sh
 set -euo pipefail
 
-tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=${tests%/*/*}
-python=${PYTHON:-$root/.venv/bin/python}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+source "$(dirname "${BASH_SOURCE[0]}")/../../common/smoke.sh"
 
-# has FILE KEY...: a result file with these keys
-has() {
-  local file=$1 key
-  shift
-  for key in "$@"; do
-    grep -q "^$key = ." "$file" || { echo "smoke: $file lacks $key" >&2 && exit 1; }
-  done
-}
-
-PYTHONPATH=$root "$python" -m common.mini_coco "$work/data" --num_train=6 --num_val=3
-small=("--model=SimplePose" "--num_layers=18" "--image_size=64,48" "--heatmap_size=16,12" "--sigma=1")
+"$python" -m common.mini_coco "$work/data" --num_train=6 --num_val=3
+small=("--model=SimplePose" "--num_layers=18" "--image_size=64,32" "--heatmap_size=16,8" "--sigma=1")
 bash "$tests/train_performance_1p.sh" --data_path="$work/data" --output_dir="$work" --backbone=none "${small[@]}" \
   --batch_size=4 --epochs=1 --num_workers=1 "$@"
 experiment=$work/exp/exp_test-256x192_res50_lr1e-3_1x.yaml

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from AlphaPose import demo
 from AlphaPose.demo import Config, find_source, main, run
-from AlphaPose.detection_file import DetectionFile
-from AlphaPose.detectors import Boxes
 from AlphaPose.inference import normalise
 from AlphaPose.model import SimplePose
 from AlphaPose.pose_finding import PoseFinder, Seen, detect
 from AlphaPose.scripts import demo as online
 from common import mini_coco, top_down
 from common.cli import UserError
+from common.detection_file import DetectionFile
+from common.detectors import Boxes
 from common.gaussian_heatmaps import encode
 from common.skeleton import COCO
 from common.video import Frame, open_source

@@ -18,7 +18,7 @@ from torch import nn
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
-    "--device=cpu", "--model=SimplePose", "--num_layers=18", "--image_size=64,48", "--heatmap_size=16,12", "--sigma=1",
+    "--device=cpu", "--model=SimplePose", "--num_layers=18", "--image_size=64,32", "--heatmap_size=16,8", "--sigma=1",
     "--batch_size=4", "--num_workers=1", "--backbone=none", "--print_freq=1", "--amp=O0", "--exp_id=x",
 )  # fmt: skip
 EXPERIMENT = Path("exp") / "x-256x192_res50_lr1e-3_1x.yaml"
@@ -57,7 +57,7 @@ class Answers(nn.Module):
 
 @pytest.mark.parametrize("loss", ["MSELoss", "L1JointRegression"])
 def test_losses_are_least_for_the_right_answer(loss: str) -> None:
-    config = Config(loss=loss, image_size=(64, 48), heatmap_size=(16, 12), sigma=1.0)
+    config = Config(loss=loss, image_size=(64, 32), heatmap_size=(16, 8), sigma=1.0)
     joints = torch.tensor([[[8.0, 8.0], [30.0, 40.0], [0.0, 0.0]]], dtype=torch.float64)
     batch = {"image": torch.zeros(1, 3, 64, 48, dtype=torch.uint8), "joints": joints,
              "visible": torch.tensor([[1.0, 1.0, 0.0]])}  # fmt: skip

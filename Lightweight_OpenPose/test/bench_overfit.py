@@ -6,6 +6,9 @@ that `bash ci/quickstart.sh` leaves, which has seen drawn people only. An hour o
 stopped goes on where it was. Needs ../shared/data/coco-mini.
 """
 
+from dataclasses import dataclass
+from pathlib import Path
+
 from common.cli import UserError
 from common.skeleton import OPENPOSE
 from common.test import overfit
@@ -15,16 +18,32 @@ from Lightweight_OpenPose.test.programs import ROOT, TEST
 
 TITLE = "Overfitting the labelled coco-mini training images, from the quickstart's network of drawn people"
 SLOW = True
-EPOCHS_A_RUN = 100  # --runs=6 trains for 600 epochs
-EVALUATIONS = 12
+EPOCHS_A_RUN = 100  # --runs=5 trains for 500 epochs
+EVALUATIONS = 5  # of each part
 BASE_HEIGHT = 368
 DRAWN = ROOT / "quickstart" / "step_one_checkpoints" / "model_best.pth"
-# Small crops and batches: many steps in little time; sizes of people as they are met at the evaluation's height.
 FLAGS = (
-    "--step=1", "--experiment_name=overfit", "--amp=O0", "--num_refinement_stages=0", "--net_input_size=192",
-    "--person_height=0.8", "--scale_min=0.25", "--scale_max=1.25", "--rotation=0", "--flip=0", "--batch_size=4",
+    "--step=1", "--amp=O0", "--num_refinement_stages=0", "--rotation=0", "--flip=0", "--batch_size=4",
     "--base_lr=7e-4", "--lr_drop_factor=0.3", "--weight_decay=0", "--val_images=0", "--print_freq=16",
-    f"--base_height={BASE_HEIGHT}",
+    f"--base_height={BASE_HEIGHT}", "--weights_only",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the training; small crops are quick, but the largest people of the evaluation do not fit into them."""
+
+    name: str
+    share: float  # of all epochs
+    flags: tuple[str, ...]
+    lr_drops: tuple[float, ...]  # after these shares of its epochs
+
+
+PARTS = (
+    Part("small_crops", 0.6,
+         ("--net_input_size=192", "--person_height=0.8", "--scale_min=0.25", "--scale_max=1.25"), (1.0,)),
+    Part("large_crops", 0.4,
+         ("--net_input_size=256", "--person_height=0.9", "--scale_min=0.15", "--scale_max=1.4"), (0.7, 0.9)),
 )  # fmt: skip
 
 
@@ -33,14 +52,23 @@ def measure(runs: int) -> list[dict]:
     if not DRAWN.is_file():
         raise UserError(f"{DRAWN} is not there: run `bash ci/quickstart.sh` first")
     work = overfit.work_folder("lightweight_openpose")
-    epochs = EPOCHS_A_RUN * runs
-    overfit.train(
-        TEST / "train_full_1p.sh", *FLAGS, f"--output_dir={work}", f"--checkpoint_path={DRAWN}", "--weights_only",
-        f"--val_labels={overfit.labelled_only(work)}", f"--val_images_folder={overfit.COCO_MINI / 'train2017'}",
-        f"--epochs={epochs}", f"--lr_drops={int(0.7 * epochs)},{int(0.9 * epochs)}",
-        f"--eval_freq={max(1, epochs // EVALUATIONS)}",
-    )  # fmt: skip
     ceiling = ideal_maps.average_precision_of_ideal_maps(
         overfit.COCO_MINI, "train", OPENPOSE, DecodeRules(), BASE_HEIGHT
     )
-    return overfit.curve(work / "overfit_checkpoints" / "metrics.jsonl", ceiling["AP"])
+    start, rows = DRAWN, []
+    for part in PARTS:
+        _train(part, round(EPOCHS_A_RUN * runs * part.share), start, work)
+        folder = work / f"{part.name}_checkpoints"
+        start = folder / "model_best.pth"
+        rows += [{"part": part.name, **row} for row in overfit.curve(folder / "metrics.jsonl", ceiling["AP"])]
+    return rows
+
+
+def _train(part: Part, epochs: int, start: Path, work: Path) -> None:
+    drops = ",".join(str(round(share * epochs)) for share in part.lr_drops)
+    overfit.train(
+        TEST / "train_full_1p.sh", *FLAGS, *part.flags, f"--output_dir={work}", f"--experiment_name={part.name}",
+        f"--checkpoint_path={start}", f"--val_labels={overfit.labelled_only(work)}",
+        f"--val_images_folder={overfit.COCO_MINI / 'train2017'}", f"--epochs={epochs}", f"--lr_drops={drops}",
+        f"--eval_freq={max(1, epochs // EVALUATIONS)}",
+    )  # fmt: skip

@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from common.cli import UserError
+from common.people_json import SCHEMA, to_keypoints
 from common.skeleton import COCO, CROWDPOSE, OPENPOSE, Skeleton
 from common.video import open_source
 from common.video_out import FilmWriter
 from Lightweight_OpenPose.demo import Config, join_images, main, run
-from Lightweight_OpenPose.people_json import SCHEMA, to_keypoints
 
 import cv2
 import numpy as np

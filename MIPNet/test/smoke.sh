@@ -5,30 +5,9 @@
 #   bash test/smoke.sh
 set -euo pipefail
 
-tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=${tests%/*/*}
-python=${PYTHON:-$root/.venv/bin/python}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+source "$(dirname "${BASH_SOURCE[0]}")/../../common/smoke.sh"
 
-# has FILE KEY...: a result file with these keys
-has() {
-  local file=$1 key
-  shift
-  for key in "$@"; do
-    grep -q "^$key = ." "$file" || { echo "smoke: $file lacks $key" >&2 && exit 1; }
-  done
-}
-
-# there FILE...: files that are not empty
-there() {
-  local file
-  for file in "$@"; do
-    [[ -s $file ]] || { echo "smoke: $file is missing or empty" >&2 && exit 1; }
-  done
-}
-
-PYTHONPATH=$root "$python" -m common.mini_coco "$work/data" --num_train=9 --num_val=4
+"$python" -m common.mini_coco "$work/data" --num_train=9 --num_val=4
 place=("--data_path=$work/data" "--output_dir=$work")
 small=("--epochs=1" "--eval_freq=1" "--batch_size=4" "--max_steps=2" "--num_workers=1" "--image_size=64,64"
   "--heatmap_size=16,16" "--amp=O0")

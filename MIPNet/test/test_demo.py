@@ -80,7 +80,7 @@ def test_a_folder_with_the_boxes_of_a_file(checkpoint: Path, tiny_coco: Path, tm
                 f"--output_dir={tmp_path / 'out'}", "--device=cpu", "--flip_test=false")  # fmt: skip
     found = lines(tmp_path / "out")
     assert [len(line["people"]) for line in found] == [1, 1, 0, 0, 0, 0]
-    assert f"{names[2]}: no boxes in" in capsys.readouterr().out
+    assert f"{names[2]}: no boxes from" in capsys.readouterr().out
 
 
 def test_without_boxes_the_whole_picture_is_one(checkpoint: Path, picture: Path, tmp_path: Path, monkeypatch) -> None:
@@ -152,6 +152,7 @@ def test_what_is_not_found_is_not_drawn() -> None:
         ((), "--checkpoint_path is needed"),
         (("--checkpoint_path=x",), "give one of --images and --source"),
         (("--checkpoint_path=x", "--images=a.jpg", "--boxes=1,2,3,4", "--detections=b.json"), "give one of --boxes"),
+        (("--checkpoint_path=x", "--images=a.jpg", "--detfile=b.json", "--detector=hog"), "give one of --boxes"),
         (("--checkpoint_path=x", "--images=a.jpg", "--sweep=1"), "--sweep=1: at least 2"),
         (("--checkpoint_path=absent.pth", "--images=a.jpg"), "absent.pth: no such checkpoint"),
         (("--checkpoint_path=x", "--images=a.jpg", "--lambdas=3"), "--lambdas=3.0"),
@@ -170,6 +171,7 @@ def test_bad_flags(words: tuple[str, ...], message: str, monkeypatch) -> None:
         (("--boxes=1,2,0,4",), "a width and a height above 0"),
         (("--boxes=9000,2,10,10",), "is outside of its"),
         (("--detections=absent.json",), "absent.json"),
+        (("--detector=cat",), "--detector=cat: take hog, one of fasterrcnn"),
     ],
 )
 def test_bad_boxes(words, message: str, checkpoint: Path, picture: Path, tmp_path: Path, monkeypatch) -> None:
@@ -178,8 +180,29 @@ def test_bad_boxes(words, message: str, checkpoint: Path, picture: Path, tmp_pat
                     f"--output_dir={tmp_path}", *words)  # fmt: skip
 
 
-@pytest.mark.parametrize("content", ["{}", '[{"image_id": 1}]', '[{"image_id": 1, "bbox": [1, 2, 3], "score": 1}]'])
-def test_detection_files_that_are_none(content: str, tmp_path: Path) -> None:
-    (tmp_path / "boxes.json").write_text(content)
-    with pytest.raises(UserError, match=r"boxes.json: .*is needed"):
-        demo.Detections(str(tmp_path / "boxes.json"), 0.0)
+def test_boxes_of_other_pictures_are_refused(checkpoint: Path, picture: Path, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "boxes.json").write_text(json.dumps([{"image_id": "other.jpg", "bbox": [1, 2, 3, 4], "score": 1}]))
+    with pytest.raises(UserError, match=r"boxes.json: of other pictures: it has other.jpg"):
+        run_program(monkeypatch, f"--checkpoint_path={checkpoint}", f"--images={picture}", "--device=cpu",
+                    f"--output_dir={tmp_path}", f"--detfile={tmp_path / 'boxes.json'}")  # fmt: skip
+
+
+def test_a_detector_finds_the_boxes(checkpoint: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    """A figure that oriented gradients take for a person, and a picture in which nobody is."""
+    empty = np.full((240, 320, 3), 200, np.uint8)
+    figure = empty.copy()
+    cv2.circle(figure, (160, 56), 13, (60, 60, 60), -1)
+    cv2.ellipse(figure, (160, 104), (20, 32), 0, 0, 360, (60, 60, 60), -1)
+    for side in (-1, 1):
+        cv2.line(figure, (160 + 8 * side, 120), (160 + 16 * side, 200), (60, 60, 60), 13)
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name, image in (("a.png", cv2.GaussianBlur(figure, (0, 0), 1.5)), ("b.png", empty)):
+        cv2.imwrite(str(pictures / name), image)
+    out = tmp_path / "out"
+    run_program(monkeypatch, f"--checkpoint_path={checkpoint}", f"--source={pictures}", f"--output_dir={out}",
+                "--detector=hog", "--min_score=0.5", "--max_overlap=0.4", "--device=cpu")  # fmt: skip
+    first, second = lines(out)
+    left, top, width, height = first["people"][0]["box"]
+    assert left < 160 < left + width and top < 120 < top + height and width < 100
+    assert second["people"] == [] and "b.png: no boxes from hog" in capsys.readouterr().out

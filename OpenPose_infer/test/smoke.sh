@@ -5,12 +5,7 @@
 #   bash test/smoke.sh
 set -euo pipefail
 
-tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=${tests%/*/*}
-python=${PYTHON:-$root/.venv/bin/python}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-export PYTHONPATH=$root
+source "$(dirname "${BASH_SOURCE[0]}")/../../common/smoke.sh"
 
 step() {
   local module=$1

@@ -191,3 +191,39 @@ def test_throughput_leaves_warm_up_and_pauses_out(tmp_path: Path) -> None:
     assert 0.02 < end["step_s"] < 0.2 and not end["includes_warm_up"]
     assert end["images_per_s"] == pytest.approx(BATCH / end["step_s"])
     assert end["data_s"] < end["step_s"]
+
+
+def test_rates_of_steps_and_what_each_step_is_told_go_on_after_an_interruption(tmp_path: Path) -> None:
+    def run(folder: Path, stop_at: int | None = None) -> list[tuple[int, float, float]]:
+        model, told = network(), []
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        trainee = Trainee(model, optimizer, common.device.scaler(CPU, None, "16"))
+        store, plan = Store(folder, 1), Plan(EPOCHS, SAMPLES // BATCH, BATCH, log_every=4)
+
+        def rates(number: int) -> None:
+            optimizer.param_groups[0]["lr"] = 0.01 / (1 + number)
+
+        def each(number: int, found: dict[str, Tensor]) -> None:
+            told.append((number, optimizer.param_groups[0]["lr"], found["square"].item()))
+            if number == stop_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        common.device.seed_all(1)
+        with Log(folder / "metrics.jsonl", folder) as log:
+            if content := store.newest(log.line):
+                trainee.restore(content, CPU, plan)
+            batches = stream(
+                Points(), EpochBatches(SAMPLES, BATCH, 1, 0, EPOCHS, trainee.epoch, trainee.step), collate, 0, CPU
+            )
+            try:
+                fit(trainee, batches, losses, lambda epoch: 7.0, plan, CPU, None, store, log, None, rates, each)
+            except SystemExit:
+                return told
+        return told
+
+    whole = run(tmp_path / "whole")
+    assert [number for number, _, _ in whole] == list(range(EPOCHS * SAMPLES // BATCH))
+    assert all(rate == 0.01 / (1 + number) for number, rate, _ in whole)
+    first = run(tmp_path / "cut", stop_at=7)
+    rest = run(tmp_path / "cut")
+    assert first + rest == whole

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes of people from a file (`--detfile`), as a detector of `detectors`. It is one of
+"""Boxes of people from a file (`--detfile`), as a detector of `common.detectors`. It is one of
 
     [{"image_id": "a.jpg", "bbox": [left, top, width, height], "score": 0.9, "idx": 3}, ...]   published; idx may lack
     [{"image_id": 139, "category_id": 1, "bbox": [...], "score": 0.9}, ...]                    COCO's results
@@ -10,19 +10,20 @@ A frame of a film is known by its place, from 0: 7, or "7.jpg".
 """
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from AlphaPose.detectors import Boxes, sound
 from common import files
+from common.boxes import BOX_NUMBERS, PERSON_CATEGORY
 from common.cli import UserError
+from common.detectors import Boxes, sound
 from common.video import PICTURE_SUFFIXES, Frame, Source
 
-BOX_NUMBERS = 4
-PERSON_CATEGORY = 1
 LINES = ".jsonl"
+LAST_DIGITS = re.compile(r"[0-9]+$")  # the number that ends a picture's name
 SHAPES = '[{"image_id": "a.jpg", "bbox": [left, top, width, height], "score": 0.9}], or people.jsonl, is needed'
 Key = str | int | tuple[str, int]  # a picture's path or number, or a film's name and the place of a frame
 
@@ -82,9 +83,9 @@ class DetectionFile:
         short = Path(name).name
         if Path(name).suffix.lower() in PICTURE_SUFFIXES:
             same_name = self.by_name.get(short, [])
-            number = Path(name).stem.rsplit("_", 1)[-1]
+            number = LAST_DIGITS.findall(Path(name).stem)
             candidates: list[Key] = [name, *(same_name if len(same_name) == 1 else ())]
-            candidates += [int(number)] if number.isdecimal() else []
+            candidates += map(int, number)
         else:
             candidates = [(short, index), f"{index}.jpg", index]
         return next((key for key in candidates if key in self.found), None)

@@ -72,7 +72,8 @@ def blocks(image: Pixels) -> Tensor:
     features = histograms.transpose(0, 1).flatten(0, 1)  # (cells, directions) -> one axis
     floor = FIRST_NORM_FLOOR * len(features)
     features = (features / (features.norm(dim=0) + floor)).clamp_(max=CLIP)
-    return features / (features.norm(dim=0) + SECOND_NORM_FLOOR)
+    normalised: Tensor = features / (features.norm(dim=0) + SECOND_NORM_FLOOR)
+    return normalised
 
 
 def _directions(image: Pixels) -> Tensor:

@@ -1,25 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the enlarged heatmaps can have peaks: fast values, in those windows only that can pass the threshold.
 
-A candidate is certain, or so close to a tie that `peak_selection.settle_peaks` decides it by the exact values.
+A candidate is certain, or so close to a tie that its owner decides it by exact values. The axes `rows` and `columns`
+are NamedTuples with the fields that `map_bands` tells of.
 """
 
 from typing import Any
 
+from common.compiled import inlined, kernel, subroutine
+from common.map_bands import blend
+
 import numpy as np
 
-from .map_sampling import ROUNDING, Axis, blend, inlined, kernel, subroutine
-
+USUAL_CAPACITY = 4096  # candidates; where there are more, the search is done again
 GAP = 96  # pixels; windows closer than this are filled as one, which is faster than two short ones
 SEGMENT = 32  # pixels first looked at together: most such pieces lie below the threshold
 MOST_UNCERTAIN = 4096  # more near ties than this in one map (a plateau): its exact map is cheaper than single values
 
 
+def candidates(maps: Any, extremes: Any, rows: Any, columns: Any, threshold: float, rounding: float) -> Any:
+    """`find_candidates` with room for as many as there are."""
+    capacity = USUAL_CAPACITY
+    while True:
+        found = find_candidates(maps, extremes, rows, columns, threshold, rounding, capacity)
+        if found[2][-1] >= 0:
+            return found
+        capacity *= 4
+
+
 @kernel
-def find_candidates(maps: Any, extremes: Any, rows: Axis, columns: Axis, threshold: float, capacity: int) -> Any:
+def find_candidates(
+    maps: Any, extremes: Any, rows: Any, columns: Any, threshold: float, rounding: float, capacity: int
+) -> Any:
     """Candidates for peaks of `maps` (C, h, w) float32, finite, enlarged by the operators of both axes.
 
-    `extremes` (C, 2) float32: smallest and largest value of each map. Returns points (N, 2) uintp x, y in result pixels
+    `extremes` (C, 2) float32: smallest and largest value of each map. `rounding`: the largest error of a banded sum, as
+    a share of the map's largest magnitude. Returns points (N, 2) uintp x, y in result pixels
     and certain (N,) bool, map by map, in a map by x, then y; starts (C + 1,) int64 into them; flat (C,) bool: maps
     with too many near ties, whose candidates are left out. The last of `starts` is -1 if there are
     more than `capacity`.
@@ -33,7 +49,7 @@ def find_candidates(maps: Any, extremes: Any, rows: Axis, columns: Axis, thresho
     starts, flat = np.zeros(count + 1, np.int64), np.zeros(count, np.bool_)
     total = 0
     for c in range(count):
-        tolerance = ROUNDING * np.float64(max(abs(extremes[c, 0]), abs(extremes[c, 1])))
+        tolerance = rounding * np.float64(max(abs(extremes[c, 0]), abs(extremes[c, 1])))
         if extremes[c, 1] > 0 and _mark(maps[c], rows, columns, threshold - tolerance, active):
             _lift(maps[c], rows, columns, active, lifted)
             unsure = 0
@@ -64,7 +80,7 @@ def _widest(tile: Any) -> int:
 
 
 @subroutine
-def _mark(cells: Any, rows: Axis, columns: Axis, threshold: float, active: Any) -> bool:
+def _mark(cells: Any, rows: Any, columns: Any, threshold: float, active: Any) -> bool:
     """active[x, y]: whether a pixel of that tile can reach the threshold; whether any can.
 
     Along an axis a value is at most inside * (best cell within reach) + outside * (best) + negative * -(lowest), and at
@@ -106,15 +122,19 @@ def _mark(cells: Any, rows: Axis, columns: Axis, threshold: float, active: Any) 
 
 
 @subroutine
-def _lift(cells: Any, rows: Axis, columns: Axis, active: Any, lifted: Any) -> None:
-    """Enlarges along y: lifted[column, y], for the rectangle around the active tiles, and one pixel around it."""
+def _lift(cells: Any, rows: Any, columns: Any, active: Any, lifted: Any) -> None:
+    """Enlarges along y: lifted[column, y], for the rectangle around the active tiles, and one pixel around it.
+
+    Where there are fewer pixels than cells, the pixel beside a tile may be one of a tile further on.
+    """
     left, right, top, bottom = len(active), 0, active.shape[1], 0
     for i in range(len(active)):
         for j in range(active.shape[1]):
             if active[i, j]:
                 left, right, top, bottom = min(left, i), max(right, i), min(top, j), max(bottom, j)
-    left, right = max(left - 1, 0), min(right + 1 + columns.band.shape[1], cells.shape[1])  # the pixels beside may lie
-    first, width, zero = np.uintp(left), np.uintp(right - left), np.uintp(0)  # in the tiles beside
+    beside, last = max(columns.tile[left] - 1, 0), min(columns.tile[right + 1], len(columns.base) - 1)
+    left, right = columns.base[beside], columns.base[last] + np.uintp(columns.band.shape[1])
+    first, width, zero = np.uintp(left), np.uintp(right - left), np.uintp(0)
     line = np.empty((1, cells.shape[1]), np.float32)
     base, band, tile = rows.base, rows.band, rows.tile
     for y in range(np.uintp(max(tile[top] - 1, 0)), np.uintp(min(tile[bottom + 1] + 1, len(base)))):
@@ -138,7 +158,7 @@ def _find_runs(active: Any, tile: int, tile_y: Any, runs: Any) -> int:
 
 
 @subroutine
-def _fill_block(lifted: Any, columns: Axis, tile: int, runs: Any, n: int, block: Any) -> None:
+def _fill_block(lifted: Any, columns: Any, tile: int, runs: Any, n: int, block: Any) -> None:
     """Enlarges along x: the pixels of a column of tiles and one pixel around them, -inf outside the image.
 
     block[1 + x - first x of the tile, 1 + y]; only the n `runs` of y and one pixel around them are filled.
@@ -189,7 +209,7 @@ def _scan_block(
 
 
 @subroutine
-def _next_candidate(block: Any, row: int, column: int, stop: int, least: float, slack: float) -> int:
+def _next_candidate(block: Any, row: Any, column: Any, stop: Any, least: Any, slack: Any) -> Any:
     """The first column from `column` on whose value is at least `least` and above its neighbours less `slack`."""
     one, segment = np.uintp(1), np.uintp(SEGMENT)
     above, below = row - one, row + one
@@ -210,7 +230,7 @@ def _next_candidate(block: Any, row: int, column: int, stop: int, least: float, 
 
 
 @inlined
-def _is_certain(block: Any, row: int, column: int, threshold: float, lead: float) -> bool:
+def _is_certain(block: Any, row: Any, column: Any, threshold: Any, lead: Any) -> Any:
     one, value = np.uintp(1), np.float64(block[row, column])
     beside = max(block[row, column - one], block[row, column + one])
     neighbour = max(beside, max(block[row - one, column], block[row + one, column]))

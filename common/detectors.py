@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the people of a demo are: from a file, from gradients (`hog`), or from a network of torchvision.
+"""Where the people of a top-down demo are: from a file, from gradients (`hog`), or from a network of torchvision.
 
-`detection_file` describes the files. Lengths are original pixels.
+`common.detection_file` describes the files. Lengths are original pixels.
 """
 
 import importlib
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from urllib.error import URLError
 
-from AlphaPose import hog
+from common import hog
 from common.cli import UserError
 from common.video import Frame, Image
 

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples through the data pipeline, targets included, one process: the plain pipeline of the spec against ours."""
+
+from pathlib import Path
+
+import common.coco
+import common.mini_coco
+from common.gaussian_heatmaps import encode
+from common.skeleton import COCO
+from common.test import pairs
+from MIPNet import data, recipe_file
+from MIPNet.config import RECIPES, Config
+from MIPNet.data import TrainSamples, labelled_people
+from MIPNet.test import plain_data
+
+import cv2
+import numpy as np
+import torch
+
+TITLE = "Data pipeline: milliseconds a person, 384 x 288, targets included, one process and one thread"
+SLOW = False
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "coco-mini"
+
+
+def samples(*words: str) -> TrainSamples:
+    """Real images where they stand beside the project, else the drawn ones; the published augmentation."""
+    folder = SHARED if SHARED.is_dir() else common.mini_coco.ensure()
+    index = common.coco.load(common.coco.annotation_file(folder, "train"))
+    config = recipe_file.parse(Config, RECIPES, words)
+    return TrainSamples(
+        labelled_people(index, config.people_of), common.coco.image_folder(folder, "train"), COCO, config
+    )
+
+
+def plain_epoch(train: TrainSamples, epoch: int) -> None:
+    """Everybody once, as the original makes them."""
+    for place in range(len(train)):
+        plain_data.sample(train, place, np.random.default_rng((0, epoch, place)))
+
+
+def our_epoch(train: TrainSamples, epoch: int) -> None:
+    """Everybody once, in batches, with targets."""
+    config = train.config
+    size = config.heatmap_size[0], config.heatmap_size[1]
+    for first in range(0, len(train), config.batch_size):
+        places = range(first, min(first + config.batch_size, len(train)))
+        batch = data.collate([train[epoch, place] for place in places])
+        people = [...] if train.others is None else [(slice(None), 0), (slice(None), 1)]
+        for one in people:
+            encode(batch["joints"][one], batch["visible"][one], size, config.stride, config.sigma)
+        data.normalise(batch["image"], config.color_rgb)
+
+
+def decoding(train: TrainSamples) -> None:
+    """The part that nobody can leave out: reading the JPEGs."""
+    index = train.people.index
+    for row in train.people.rows.tolist():
+        common.coco.read_image(train.folder, index.file_name(int(index.image_rows(row))))
+
+
+def measure(runs: int) -> list[dict]:
+    """The pipeline, with decoded images kept, for pairs of people, and JPEG decoding alone."""
+    cv2.setNumThreads(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    fresh, keeping, two = samples(), samples("--kept_images=1000"), samples("--lambda")
+    epochs = iter(range(1000 * runs))
+    try:
+        rows = [
+            pairs.compare(what, lambda plain=plain: plain_epoch(plain, next(epochs)),
+                          lambda ours=ours: our_epoch(ours, next(epochs)), runs, len(ours))
+            for what, plain, ours in (
+                ("a person", fresh, fresh),
+                ("a person, decoded images kept", fresh, keeping),
+                ("two people in a box", two, two),
+            )
+        ]  # fmt: skip
+        jpeg = pairs.compare(
+            "of it JPEG decoding (ours) / whole of ours (plain)",
+            lambda: our_epoch(fresh, next(epochs)), lambda: decoding(fresh), runs, len(fresh),
+        )  # fmt: skip
+        return [*rows, jpeg]
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One optimiser step of the published networks: as they are written down, against O0 and O1 as trained here.
+
+With lambda every image is seen twice: the plain step sends both through the whole network, ours shares the trunk.
+"""
+
+import copy
+
+import common.device
+from common.skeleton import COCO
+from common.test import pairs
+from MIPNet import preparation, recipe_file
+from MIPNet.config import EXPERIMENTS, RECIPES, Config
+from MIPNet.loss import draw_lambdas, heatmap_loss, lambda_loss
+from MIPNet.model import lambda_vectors
+from MIPNet.train import build_optimizer
+
+import torch
+from torch import Tensor
+
+TITLE = (
+    "Training step: milliseconds a person, Adam; W32 256 x 192 batch 4, W48 384 x 288 batch 2, W32 with lambda batch 4"
+)
+SLOW = False
+FOLDER = EXPERIMENTS / "coco" / "hrnet"
+W32, W48 = FOLDER / "w32_256x192_adam_lr1e-3.yaml", FOLDER / "w48_384x288_adam_lr1e-3.yaml"
+W32_LAMBDA = FOLDER / "w32_256x192_adam_lr1e-3_lambda.yaml"
+NETWORKS = {"W32": (W32, 4), "W48": (W48, 2), "W32 with lambda": (W32_LAMBDA, 4)}
+
+
+class Step:
+    """A network that trains on one batch; targets are ready, as a loader of the original gives them."""
+
+    def __init__(self, model: torch.nn.Module, config: Config, batch: int, layout: torch.memory_format) -> None:
+        self.device, self.pairs, self.dtype = common.device.resolve("auto"), config.takes_lambda, None
+        self.model = copy.deepcopy(model).to(self.device, memory_format=layout).train()
+        self.optimizer = build_optimizer(self.model, config)
+        random = torch.Generator().manual_seed(0)
+        images = torch.randn(batch, 3, *config.image_size, generator=random)
+        self.images = images.to(self.device, memory_format=layout)
+        people, maps = (2 if self.pairs else 1), (batch, COCO.num_keypoints, *config.heatmap_size)
+        self.targets = [torch.rand(*maps, generator=random).to(self.device) for _ in range(people)]
+        self.weight = torch.ones(batch, COCO.num_keypoints, device=self.device)
+
+    def __call__(self) -> float:
+        with common.device.autocast(self.device, self.dtype):
+            loss = self.lambda_loss() if self.pairs else heatmap_loss(self.model(self.images), *self.first_target)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        common.device.synchronize(self.device)
+        return loss.item()
+
+    @property
+    def first_target(self) -> tuple[Tensor, Tensor]:
+        return self.targets[0], self.weight
+
+    def lambda_loss(self) -> Tensor:
+        """Of every image with a lambda and with 1 - lambda."""
+        lambdas = draw_lambdas(len(self.images), torch.Generator().manual_seed(1)).to(self.device)
+        maps = self.maps(lambda_vectors(lambdas))
+        first, other = (torch.cat([target, target]) for target in self.targets)
+        weight = torch.cat([self.weight, self.weight])
+        return lambda_loss(maps, (first, other), (weight, weight), lambdas)
+
+    def maps(self, vectors: Tensor) -> Tensor:
+        """The images once, as the network shares what does not depend on lambda."""
+        return self.model(self.images, vectors)
+
+
+class PlainStep(Step):
+    """As published: every image twice through the whole network."""
+
+    def maps(self, vectors: Tensor) -> Tensor:
+        return self.model(torch.cat([self.images, self.images]), vectors)
+
+
+def measure(runs: int) -> list[dict]:
+    """O0 and O1 against contiguous float32; the first step's losses are compared, too."""
+    rows = []
+    fast = common.device.memory_format(common.device.resolve("auto"))
+    for name, (cfg, batch) in NETWORKS.items():
+        config = recipe_file.parse(Config, RECIPES, [f"--cfg={cfg}"])
+        torch.manual_seed(0)
+        model = preparation.network(config, COCO.num_keypoints)
+        plain = PlainStep(model, config, batch, torch.contiguous_format)
+        first = plain()
+        for level in pairs.levels(plain.device):
+            ours = Step(model, config, batch, fast)
+            ours.dtype = common.device.amp_type(ours.device, level)
+            difference = abs(ours() - first) / first
+            what = f"{name}, {level}, first losses equal to {difference:.1e}"
+            rows.append(pairs.compare(what, plain, ours, runs, batch))
+    return rows

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plain pipeline that ours is measured against does the same work: two ways to the same samples."""
+
+from pathlib import Path
+
+import common.coco
+from common.gaussian_heatmaps import encode
+from common.skeleton import COCO
+from MIPNet import data, recipe_file
+from MIPNet.config import RECIPES, Config
+from MIPNet.test import plain_data
+
+import numpy as np
+import pytest
+
+MEAN_DIFFERENCE = 1e-3  # of normalised pixels: a mirrored image is sampled at mirrored places
+
+
+@pytest.mark.parametrize("words", [(), ("--lambda",)], ids=["plain", "lambda"])
+def test_crops_and_targets(tiny_coco: Path, words: tuple[str, ...]) -> None:
+    config = recipe_file.parse(Config, RECIPES, [*words, "--half_body=0.5", "--half_body_above=4"])
+    index = common.coco.load(common.coco.annotation_file(tiny_coco, "train"))
+    people = data.labelled_people(index, config.people_of)
+    train = data.TrainSamples(people, common.coco.image_folder(tiny_coco, "train"), COCO, config)
+    size = config.heatmap_size[0], config.heatmap_size[1]
+    for place in range(len(train)):
+        pixels, targets = plain_data.sample(train, place, np.random.default_rng((config.seed, 0, place)))
+        batch = data.collate([train[0, place]])
+        assert (data.normalise(batch["image"], config.color_rgb)[0] - pixels).abs().mean() < MEAN_DIFFERENCE
+        joints, visible = (batch[name].reshape(len(targets), -1, *batch[name].shape[batch["visible"].ndim :])
+                           for name in ("joints", "visible"))  # fmt: skip
+        maps, weights = encode(joints, visible, size, config.stride, config.sigma)
+        for ours, weight, (target, wanted) in zip(maps, weights, targets, strict=True):
+            np.testing.assert_allclose(ours, target, atol=1e-5)
+            np.testing.assert_array_equal(weight, wanted.ravel())

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every number of the recipes, with unit and source. Defaults < `--recipe` < flags.
+
+Keys have the names of the published config.py and its values (spec A10); what is new stands beside them.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from common.cli import UserError
+from common.device import AmpLevel, AmpType, DeviceName
+from OpenPose_MindSpore_port.augmentation import Augmentation
+from OpenPose_MindSpore_port.labels import LabelRules
+from OpenPose_MindSpore_port.learning_rate import FREEZE_STEPS, LATER_STEPS
+from OpenPose_MindSpore_port.model import STRIDE
+from OpenPose_MindSpore_port.targets import TargetRules
+
+NETWORK = "OpenPose_MindSpore"  # its name in result files
+MODEL_FOLDER = Path(__file__).parent
+WEIGHT_FOLDERS = (MODEL_FOLDER / "weights", MODEL_FOLDER / "vgg_model", MODEL_FOLDER)
+PUBLISHED_VGG = ("vgg19-0-97_5004.ckpt", "vgg19-dcbb9e9d.pth")  # MindSpore's file, torchvision's
+NO_WEIGHTS = "none"  # in place of a file: begin at random, said aloud
+CPU_IMAGES_PER_PART = 2  # a larger part is no faster on a CPU, and 10 images at 368x368 need more than 8 GB
+PROFILED_STEPS = 101  # --need_profiler=1 stops at step 100 (spec A8b)
+
+Rule = Literal["Adam", "Momentum"]
+TrainType = Literal["fix_loss_scale", "clip_grad"]
+
+
+def text(help_text: str, default: Any) -> Any:
+    """A field with its help text."""
+    return field(default=default, metadata={"help": help_text})
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How people are found in the maps: what training (its evaluations), eval.py and demo.py share."""
+
+    inference_img_size: int = text("short side of an image in the network, input pixels", 368)
+    gaussian_sigma: float = text("of the smoothing of heatmaps, input pixels", 2.5)
+    heatmap_peak_thresh: float = text("a smoothed peak below it is no joint", 0.05)
+    n_integ_points: int = text("samples of the field along a candidate limb", 10)
+    n_integ_points_thresh: int = text("more samples than so many must agree", 8)
+    inner_product_thresh: float = text("with at least this projection onto the limb", 0.05)
+    limb_length_ratio: float = text("a limb longer than this part of the map is penalised", 1.0)
+    length_penalty_value: float = text("largest penalty", 1.0)
+    n_subset_limbs_thresh: int = text("a person with fewer joints is dropped", 3)
+    subset_score_thresh: float = text("as is one with a lower mean score", 0.2)
+
+
+@dataclass(frozen=True)
+class Config(Inference):
+    """Trains the VGG19 OpenPose of MindSpore."""
+
+    data_dir: str = text("COCO folder (annotations, train2017, val2017), or `mini` for the embedded data set",
+                         "./dataset")  # fmt: skip
+    train_dir: str = text("folder of training images, in data_dir or a path of its own", "train2017")
+    train_ann: str = text("their annotations, in data_dir/annotations or a path of its own",
+                          "person_keypoints_train2017.json")  # fmt: skip
+    maskpath_train: str = text("folder of ignore masks; empty: data_dir/ignore_mask_train, made where missing", "")
+    imgpath_val: str = text("images of evaluations while training, found in the same way", "val2017")
+    ann: str = text("their annotations", "person_keypoints_val2017.json")
+    case: Literal["acc", "perf"] = text("perf: a run that only measures images per second", "acc")
+    device: DeviceName = text("where to compute", "auto")
+    output_dir: str = text("folder for checkpoints and logs", str(MODEL_FOLDER))
+    log_dir: str = text("lines of each rank and result file; empty: output_dir/test/output/0", "")
+    experiment_name: str = text("what resumes goes to <experiment_name>_checkpoints [train, perf_1p, ...]", "")
+    resume: Literal["auto", "no"] = text("auto: go on where an unfinished run of this name stopped", "auto")
+    skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
+
+    vgg_path: str = text("VGG19 weights, .ckpt or torchvision's .pth; empty: looked for; `none`: random", "")
+    vgg_with_bn: bool = text("VGG with batch normalisation", False)
+    load_pretrain: bool = text("begin from pretrained_model_path, weights only", False)
+    pretrained_model_path: str = text("a checkpoint of the whole network: .ckpt, .pth, .safetensors", "")
+    save_model_path: str = text("MindSpore checkpoints go to <this>/<time>, in output_dir", "./checkpoints")
+    keep_checkpoint_max: int = text("so many of these stay; 0: none is written", 5)
+    ckpt_interval: int = text("steps between them; one more at the end", 5000)
+    is_save_on_master: bool = text("rank 0 alone writes them", True)
+
+    max_epoch_train: int = text("epochs in all", 60)
+    max_epoch_train_NP: int = text("on several devices; 0: the same", 0)  # noqa: N815  a published name
+    max_steps: int = text("steps after which an epoch ends; 0: when the data do", 0)
+    batch_size: int = text("images a step on each rank", 10)
+    part_size: int = text("images a rank takes at once, gradients accumulate; 0: all, on a CPU at most 2", 0)
+    lr: float = text("learning rate of the stages; base a quarter, VGG a quarter after the freeze", 1e-4)
+    lr_times_ranks: bool = text("multiplied with the number of devices", False)
+    lr_type: Literal["default", "cosine"] = text("drops at lr_steps, or cosine after warm-up", "default")
+    lr_gamma: float = text("at lr_steps it drops to this part", 0.1)
+    lr_steps: tuple[int, ...] = text("steps of one device; n devices need an n-th of them",
+                                     LATER_STEPS)  # fmt: skip
+    lr_steps_NP: tuple[int, ...] = text("of several devices; empty: the same", ())  # noqa: N815
+    warmup_epoch: int = text("epochs of warm-up of the cosine", 5)
+    freeze_steps: int = text("steps of one device before VGG learns", FREEZE_STEPS)
+    optimizer: Rule = text("of one device", "Adam")
+    optimizer_NP: Rule = text("of several", "Adam")  # noqa: N815
+    group_params: bool = text("VGG, base and stages have rates of their own", True)
+    group_params_NP: bool = text("on several devices", True)  # noqa: N815
+    momentum: float = text("of Momentum", 0.9)
+    train_type: TrainType = text("clip_grad: each tensor's gradient is clipped", "fix_loss_scale")
+    train_type_NP: TrainType = text("on several devices", "fix_loss_scale")  # noqa: N815
+    GRADIENT_CLIP_TYPE: int = text("1: by a tensor's L2 norm, 0: each value", 1)
+    GRADIENT_CLIP_VALUE: float = text("to at most this", 10.0)
+    clip_scaled: bool = text("clip what is still multiplied with the loss scale, and step with that, as published",
+                             False)  # fmt: skip
+    ema_decay: float = text("moving average of the weights; 0: none", 0.0)
+    amp: AmpLevel = text("precision level", "O0")
+    amp_type: AmpType = text("type of O1; auto: float16, on a CPU bfloat16", "auto")
+    loss_scale: str = text("for float16: a number or `dynamic`", "16384")
+
+    insize: int = text("training crops, input pixels", 368)
+    downscale: int = text("input pixels a map cell", STRIDE)
+    heatmap_sigma: float = text("of a joint's Gaussian, input pixels", 7.0)
+    paf_sigma: float = text("half width of a limb's field, input pixels", 8.0)
+    min_keypoints: int = text("annotated people with fewer are masked", 5)
+    min_area: float = text("so are those of at most this area, original pixels squared", 1024.0)
+    min_box_size: float = text("smallest person after the random scale, input pixels", 64.0)
+    max_box_size: float = text("largest", 512.0)
+    min_scale: float = text("smallest random scale", 0.5)
+    max_scale: float = text("largest", 2.0)
+    max_rotate_degree: float = text("three standard deviations of the rotation, degrees", 40.0)
+    center_perterb_max: float = text("largest shift of the crop, input pixels", 40.0)
+    reference_rounding: bool = text("joints lose their fractions at each step, as in the original: 1 px off", False)
+
+    num_workers: int = text("processes that read data; -1: one a core", -1)
+    on_bad_image: Literal["error", "skip"] = text("an unreadable training image: stop, or take another and count",
+                                                  "error")  # fmt: skip
+    seed: int = text("of everything random", 0)
+    log_interval: int = text("steps between published log lines", 100)
+    print_freq: int = text("steps between lines with time and data time", 100)
+    eval_freq: int = text("epochs between evaluations; 0: none", 5)
+    save_every: int = text("steps between saves, beside those at the end of epochs", 0)
+    keep_every: int = text("epochs between .pth checkpoints that stay; 0: none stays", 0)
+    keep: int = text("how many of these stay", 3)
+    val_images: int = text("images of an evaluation while training; 0: all", 250)
+    need_profiler: int = text("1: stop at step 100, as published", 0)
+
+    def on_devices(self, ranks: int) -> "Config":
+        """With several devices the keys in _NP hold in place of those without; rates and steps are given for one."""
+        if ranks == 1:
+            return self
+        return dataclasses.replace(
+            self,
+            optimizer=self.optimizer_NP,
+            group_params=self.group_params_NP,
+            train_type=self.train_type_NP,
+            lr_steps=self.lr_steps_NP or self.lr_steps,
+            max_epoch_train=self.max_epoch_train_NP or self.max_epoch_train,
+            lr=self.lr * (ranks if self.lr_times_ranks else 1),
+        )
+
+    @property
+    def label_rules(self) -> LabelRules:
+        """Who is learned."""
+        return LabelRules(self.min_keypoints, self.min_area)
+
+    @property
+    def target_rules(self) -> TargetRules:
+        """Sizes of the training targets."""
+        return TargetRules(self.downscale, self.heatmap_sigma, self.paf_sigma)
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """How training crops vary."""
+        return Augmentation(
+            self.insize, self.min_box_size, self.max_box_size, self.min_scale, self.max_scale, self.max_rotate_degree,
+            self.center_perterb_max,
+        )  # fmt: skip
+
+    def check(self) -> None:
+        """Raises UserError where values cannot be meant."""
+        for condition, message in (
+            (self.data_dir, "--data_path is needed: a COCO folder, or `mini`"),
+            (self.downscale == STRIDE, f"--downscale={self.downscale}: the network's is {STRIDE}"),
+            (self.max_epoch_train > 0, f"--max_epoch_train={self.max_epoch_train}: at least 1"),
+            (self.batch_size > 0, f"--batch_size={self.batch_size}: at least 1"),
+            (self.lr > 0, f"--lr={self.lr}: more than 0"),
+            (self.insize > 0 and self.insize % STRIDE == 0, f"--insize={self.insize}: a multiple of {STRIDE}"),
+            (self.log_interval > 0, f"--log_interval={self.log_interval}: at least 1"),
+            (self.print_freq > 0, f"--print_freq={self.print_freq}: at least 1"),
+            (self.ckpt_interval > 0, f"--ckpt_interval={self.ckpt_interval}: at least 1"),
+            (self.keep_checkpoint_max >= 0, f"--keep_checkpoint_max={self.keep_checkpoint_max}: a number, or 0"),
+            (self.freeze_steps >= 0, f"--freeze_steps={self.freeze_steps}: a number, or 0"),
+            (
+                not self.clip_scaled or self.loss_scale != "dynamic",
+                "--clip_scaled: --loss_scale needs a number",
+            ),
+            (self.GRADIENT_CLIP_TYPE in (0, 1), f"--GRADIENT_CLIP_TYPE={self.GRADIENT_CLIP_TYPE}: 0 or 1"),
+            (not self.load_pretrain or self.pretrained_model_path, "--load_pretrain needs --pretrained_model_path"),
+            (0 < self.min_scale <= self.max_scale, f"--min_scale={self.min_scale}: at most --max_scale"),
+        ):
+            if not condition:
+                raise UserError(message)
+
+
+# What the names of the launchers mean. Precision as published: mixed.
+RECIPES: dict[str, dict[str, Any]] = {
+    "performance": {
+        "case": "perf", "max_epoch_train": 1, "max_steps": 500, "eval_freq": 0, "amp": "O1", "print_freq": 1,
+        "keep_checkpoint_max": 0, "resume": "no",
+    },
+    "full": {"amp": "O1"},
+    # The rule of the last MindSpore version on several devices: see README, Differences.
+    "clip_momentum": {
+        "amp": "O1", "optimizer_NP": "Momentum", "group_params_NP": False, "train_type_NP": "clip_grad",
+        "clip_scaled": True, "loss_scale": "8192", "lr_times_ranks": True, "lr_steps_NP": (250000, 300000),
+        "max_epoch_train_NP": 80,
+    },
+    # The whole way in a minute or two on two cores, on the embedded data set: a small input, few steps.
+    "smoke": {
+        "vgg_path": NO_WEIGHTS,
+        "max_epoch_train": 2,
+        "max_steps": 8,
+        "batch_size": 2,
+        "lr": 4e-4,
+        "freeze_steps": 0,
+        "insize": 96,
+        "inference_img_size": 96,
+        "min_box_size": 48.0,
+        "max_box_size": 96.0,
+        "eval_freq": 2,
+        "val_images": 4,
+        "log_interval": 4,
+        "print_freq": 4,
+        "keep_checkpoint_max": 1,
+    },
+}  # fmt: skip
+ALIASES = {"data_path": "data_dir", "imgpath_train": "train_dir", "jsonpath_train": "train_ann",
+           "epochs": "max_epoch_train", "opt_level": "amp", "workers": "num_workers"}  # fmt: skip
+_RANKS = "torchrun sets ranks and addresses, see scripts/run_distribute_train.sh and test/train_full_8p.sh"
+_UNUSED = "the original did not use it either"
+RETIRED = (
+    dict.fromkeys(("is_distributed", "rank", "group_size", "local_rank"), _RANKS)
+    | dict.fromkeys(("device_id", "gpu"), "the launcher's --device_id chooses the device, or DEVICE_ID in scripts/")
+    | dict.fromkeys(("eva_num", "inference_scales", "heatmap_size", "ksize"), _UNUSED)
+    | dict.fromkeys(
+        tuple(f"{part}_{key}" for part in ("face", "hand")
+              for key in ("inference_img_size", "heatmap_peak_thresh", "crop_scale", "line_indices")),
+        "of networks for faces and hands, which were never part of it",
+    )
+    | {
+        "device_target": "--device=npu|cuda|cpu chooses it",
+        "config_path": "values stand in config.py and are flags",
+        "enable_modelarts": "a platform that is no part of this program",
+    }
+)  # fmt: skip

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""COCO -> training batches (spec A6): one composed warp a sample, uint8 out of the workers."""
+
+from pathlib import Path
+from typing import Any
+
+from common.kept_images import KeptImages
+from common.loader import Position, readable_sample
+from common.skeleton import Skeleton
+from OpenPose_MindSpore_port import ignore_masks, original_augmentation
+from OpenPose_MindSpore_port.augmentation import (
+    Augmentation,
+    Draw,
+    Floats,
+    Pixels,
+    change_colours,
+    compose,
+    draw,
+    transform_points,
+    usable_cells,
+    warp_image,
+    warp_mask,
+)
+from OpenPose_MindSpore_port.labels import TrainLabels
+from OpenPose_MindSpore_port.model import STRIDE
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+LARGEST_PIXEL, OFFSET = 255, 0.5
+VISIBLE = 2  # COCO's v of a point that is labelled and seen
+
+
+def to_points(keypoints: npt.NDArray[Any], skeleton: Skeleton) -> Floats:
+    """Annotated keypoints as the points that the network learns.
+
+    `keypoints`: (P, num_keypoints, 3) x_img, y_img, v as in COCO. A derived point (the neck) is the mean of its
+    sources, visible where all are labelled, otherwise absent. Returns (P, num_points, 3) float64, all 0 where absent.
+    """
+    known = np.asarray(keypoints, np.float64)
+    points = np.zeros((len(known), skeleton.num_points, 3))
+    taken = skeleton.keypoint_of_point >= 0
+    points[:, taken] = known[:, skeleton.keypoint_of_point[taken]]
+    for name, sources in skeleton.derived.items():
+        from_points = known[:, [skeleton.keypoints.index(source) for source in sources]]
+        labelled = (from_points[..., 2] > 0).all(axis=1)
+        derived = points[:, skeleton.points.index(name)]
+        derived[labelled, :2] = from_points[labelled, :, :2].mean(axis=1)
+        derived[labelled, 2] = VISIBLE
+    return points
+
+
+class TrainSamples:
+    """`samples[epoch, index]`: one training sample, random in a way that (seed, epoch, index) decides."""
+
+    def __init__(
+        self,
+        labels: TrainLabels,
+        folder: Path,
+        masks: Path,
+        skeleton: Skeleton,
+        augmentation: Augmentation,
+        seed: int,
+        skip_bad: bool,
+        reference_rounding: bool = False,
+        kept_images: int = 0,
+    ) -> None:
+        """`masks`: folder of ignore masks. `kept_images`: decoded images that each process keeps."""
+        self.labels, self.folder, self.masks, self.skeleton = labels, folder, masks, skeleton
+        self.augmentation, self.seed, self.skip_bad = augmentation, seed, skip_bad
+        self.reference_rounding, self.images = reference_rounding, KeptImages(kept_images)
+        self.points = to_points(labels.index.keypoints, skeleton).astype(np.float32)  # halves of pixels stay exact
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, position: Position) -> dict[str, Any]:
+        """{"image": (insize, insize, 3) uint8 BGR, "usable": (insize/8, insize/8) float32, "points": (P, num_points,
+        3) float32 in input pixels, "replaced": 0 or 1}.
+
+        An unreadable image raises ImageError; where bad ones are skipped, the next readable sample takes its place. An
+        ignore mask that is damaged or of another size raises UserError.
+        """
+        epoch, index = position
+        random = np.random.default_rng((self.seed, epoch, index))
+        return readable_sample(lambda found: self._sample(found, random), len(self), index, self.skip_bad)
+
+    def _sample(self, index: int, random: np.random.Generator) -> dict[str, Any]:
+        coco = self.labels.index
+        image = self.images.read(self.folder, coco.file_name(index))
+        mask = ignore_masks.read(self.masks, int(coco.image_ids[index]), image.shape[:2])
+        points = self.points[coco.people(index)].astype(np.float64)
+        return self.augmented(image, mask, points, draw(self.augmentation, len(points), random))
+
+    def augmented(self, image: Pixels, mask: Pixels | None, points: Floats, drawn: Draw) -> dict[str, Any]:
+        """The sample that a draw makes: all in original pixels, `mask` (h, w) uint8 of 0 and 255, or None."""
+        size = self.augmentation.insize
+        if self.reference_rounding:
+            masked = np.zeros(image.shape[:2], np.uint8) if mask is None else (mask > 0).astype(np.uint8)
+            crop, masked_in, points_in = original_augmentation.augment(
+                image, masked, points, self.augmentation, drawn, self.skeleton
+            )
+        else:
+            matrix = compose(points, self.augmentation, drawn)
+            crop = warp_image(image, matrix, size)
+            crop = crop if drawn.colour is None else change_colours(crop, drawn.colour)
+            masked_in = None if mask is None else warp_mask(mask, matrix, size)
+            points_in = transform_points(points, matrix, drawn.flip, self.skeleton)
+        return {
+            "image": crop,
+            "usable": usable_cells(masked_in, size // STRIDE),
+            "points": points_in.astype(np.float32),
+        }
+
+
+def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """Samples as one batch: image (B, 3, S, S) uint8, usable (B, 1, s, s) float32, points (B, P, num_points, 3)
+    float32; samples with fewer than P people are filled with people that have no points."""
+    most = max(len(sample["points"]) for sample in samples)
+    points = np.zeros((len(samples), most, *samples[0]["points"].shape[1:]), np.float32)
+    for row, sample in zip(points, samples, strict=True):
+        row[: len(sample["points"])] = sample["points"]
+    return {
+        "image": torch.from_numpy(np.stack([sample["image"] for sample in samples])).permute(0, 3, 1, 2),
+        "usable": torch.from_numpy(np.stack([sample["usable"] for sample in samples])[:, None]),
+        "points": torch.from_numpy(points),
+        "replaced": torch.tensor(sum(sample["replaced"] for sample in samples)),
+    }
+
+
+def normalise(images: Tensor) -> Tensor:
+    """uint8 BGR as the network takes it: pixel / 255 - 0.5, float32."""
+    return images.float().div_(LARGEST_PIXEL).sub_(OFFSET)  # in place: a fresh tensor of this size is slow

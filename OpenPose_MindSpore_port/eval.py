@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AP of a checkpoint on COCO keypoints (spec A7).
+
+python eval.py --model_path=0-6_30000.ckpt --imgpath_val=val2017 --ann=person_keypoints_val2017.json
+bash test/eval.sh --data_path=/data/coco --model_path=model_best.pth --save_images=8
+python -m OpenPose_MindSpore_port.eval --data_path=mini --model_path=openpose.onnx --original
+
+Writes eval_result.json, metrics.jsonl and pictures into output_path. By default all images of the annotation file
+count, as COCO asks, and people are found by improved rules; `--people_only` takes the images with people alone,
+`--original_decode` finds people as the original does, and `--original` is both: the published figures came so.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import common.checkpoint
+import common.coco_eval
+import common.device
+import common.distributed
+import common.mini_coco
+import common.skeleton
+from common.cli import UserError, parse, run
+from common.device import AmpLevel, AmpType, DeviceName
+from common.log import Log
+from common.report import Run
+from common.session import Options, Provider
+from common.validation import Validation
+from OpenPose_MindSpore_port import inference
+from OpenPose_MindSpore_port.config import ALIASES, MODEL_FOLDER, NETWORK, RETIRED, Inference, text
+from OpenPose_MindSpore_port.evaluation import (
+    Evaluation,
+    default_batch,
+    draw_images,
+    evaluate,
+    result_lines,
+    validation_of,
+    with_people,
+)
+from OpenPose_MindSpore_port.inference import Estimator, InputRule
+
+import torch
+
+RESULT_FILE = "eval_result.json"  # as published
+TRAINED = "train_checkpoints"  # where train.py leaves its best checkpoint
+ALL_IMAGES = -1
+
+
+@dataclass(frozen=True)
+class Config(Inference):
+    """Evaluates a checkpoint of the VGG19 OpenPose of MindSpore."""
+
+    model_path: str = text(
+        "a file: .ckpt, .pth, .safetensors, or exported: .onnx, .xml, .om; empty: the best of training", ""
+    )
+    data_dir: str = text("COCO folder (annotations, val2017), or `mini` for the embedded data set", "./dataset")
+    imgpath_val: str = text("folder of the images, in data_dir or a path of its own", "val2017")
+    ann: str = text("annotations, in data_dir/annotations or a path of its own", "person_keypoints_val2017.json")
+    output_path: str = text(f"folder of {RESULT_FILE} and pictures; empty: output_img in output_dir", "")
+    output_dir: str = text("folder of results", str(MODEL_FOLDER))
+    log_dir: str = text("lines of each rank and result file; empty: output_dir/test/output/0", "")
+    device: DeviceName = text("where to compute", "auto")
+    skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
+    val_images: int = text("so many images, chosen as `Lightweight_OpenPose` does; 0: all", 0)
+    people_only: bool = text("only images with annotated people, as the original: AP comes out higher", False)
+    original_decode: bool = text("people as the original finds them: whole pixels, its own thresholds", False)
+    original: bool = text("both, the protocol of the published figures", False)
+    batch_size: int = text("images of one size at once; 0: 16, on a CPU 2", 0)
+    provider: Provider = text("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
+    amp: AmpLevel = text("precision level", "O0")
+    amp_type: AmpType = text("type of O1; auto: float16, on a CPU bfloat16", "auto")
+    num_workers: int = text("threads that decode", 4)
+    on_bad_image: Literal["error", "skip"] = text("an unreadable image: stop, or count it as without people", "error")
+    save_images: int = text("draw the people of so many images as <image_id>.png; -1: of all, as the original", 0)
+
+    def check(self) -> None:
+        """Raises UserError where values cannot be meant."""
+        for condition, message in (
+            (self.data_dir, "--data_path is needed: a COCO folder, or `mini`"),
+            (self.inference_img_size > 0, f"--inference_img_size={self.inference_img_size}: a number of pixels"),
+            (self.batch_size >= 0, f"--batch_size={self.batch_size}: a number of images, or 0"),
+            (self.val_images >= 0, f"--val_images={self.val_images}: a number of images, or 0 for all"),
+            (self.num_workers > 0, f"--num_workers={self.num_workers}: at least 1"),
+            (self.save_images >= ALL_IMAGES, f"--save_images={self.save_images}: a number of images, or -1 for all"),
+        ):
+            if not condition:
+                raise UserError(message)
+
+    @property
+    def result_folder(self) -> Path:
+        """Where results go."""
+        return Path(self.output_path or Path(self.output_dir) / "output_img")
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file to evaluate. Raises UserError where none is named and training has left none."""
+        best = Path(self.output_dir) / TRAINED / common.checkpoint.BEST
+        if not (self.model_path or best.is_file()):
+            kinds = ".ckpt, .pth, .safetensors, .onnx, .xml or .om"
+            raise UserError(f"--model_path is needed: {kinds}; training has left no {best}")
+        return Path(self.model_path or best)
+
+    @property
+    def only_people(self) -> bool:
+        """Whether images without people are left out."""
+        return self.people_only or self.original
+
+
+def main() -> None:
+    """Reads the flags, evaluates, leaves people, metrics, pictures and a result file."""
+    began = time.time()
+    config = parse(Config, {}, aliases={**_aliases(), "checkpoint_path": "model_path", "output_img_path": "output_path",
+                                        "annotation": "ann"}, retired=_retired())  # fmt: skip
+    config.check()
+    folder = config.result_folder
+    log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
+    with common.distributed.joined(config.device) as device:
+        with Log(folder / "metrics.jsonl", log_folder, fresh=True) as log:
+            run_evaluation(config, device, folder, log)
+        if common.distributed.is_main():
+            Run(NETWORK, "eval", 1, 1, str(folder / "metrics.jsonl"), str(folder), began).leave(log_folder)
+
+
+def _aliases() -> dict[str, str]:
+    names = set(Config.__dataclass_fields__)
+    return {alias: name for alias, name in ALIASES.items() if name in names}
+
+
+def _retired() -> dict[str, str]:
+    return {name: why for name, why in RETIRED.items() if name not in Config.__dataclass_fields__}
+
+
+def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log) -> None:
+    """Evaluates as `config` says and writes the results into `folder`."""
+    skeleton = common.skeleton.load(config.skeleton)
+    dtype = common.device.amp_type(device, config.amp, config.amp_type)
+    options = Options(config.device, common.distributed.local_rank(), config.provider, dtype)
+    source, validation = config.checkpoint, _validation(config, skeleton)
+    session = inference.open_session(source, options, skeleton)
+    rules = inference.decode_rules(config, config.original_decode or config.original)
+    rule = InputRule(config.inference_img_size)
+    batch_size = config.batch_size or session.fixed_batch or default_batch(device)
+    estimator = Estimator(session, skeleton, rules, config.num_workers)
+    result = evaluate(estimator, validation, rule, batch_size, config.on_bad_image == "skip")
+    protocol = {
+        "annotations": str(validation.annotations), "images": result.num_images,
+        "of": "images with people" if config.only_people else "all images", "checkpoint": str(source),
+        "runtime": session.runtime, "short_side": rule.short_side_in, "precision": config.amp,
+        "decode": "original" if config.original_decode or config.original else "improved",
+        "skipped": len(result.skipped),
+    }  # fmt: skip
+    _tell(result, protocol, log)
+    if common.distributed.is_main():
+        result.detections.write_json(folder / RESULT_FILE)
+    if config.save_images:
+        draw_images(validation, result.detections, skeleton, folder, config.save_images)
+
+
+def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> Validation:
+    data_dir = common.distributed.main_first(lambda: common.mini_coco.resolve(config.data_dir))
+    validation = validation_of(str(data_dir), config.imgpath_val, config.ann, skeleton, config.val_images)
+    return with_people(validation) if config.only_people else validation
+
+
+def _tell(result: Evaluation, protocol: dict[str, Any], log: Log) -> None:
+    for line in result.skipped:
+        log.line(f"skipped: {line}")
+    log.line("protocol: " + ", ".join(f"{name} {value}" for name, value in protocol.items()))
+    log.line(common.coco_eval.table(result.metrics))
+    a_image = {name: 1000 * seconds / max(1, result.num_images) for name, seconds in result.seconds.items()}
+    log.line("ms an image: " + ", ".join(f"{name} {value:.2f}" for name, value in a_image.items()))
+    for line in result_lines(result):
+        log.line(line)
+    log.record("evaluate", metrics=result.metrics, protocol=protocol, ms_an_image=a_image)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint as ONNX, kept only when ONNX Runtime gives the same maps as PyTorch (spec A11).
+
+python export.py --ckpt_file=0-6_30000.ckpt --file_name=openpose --file_format=ONNX
+python -m OpenPose_MindSpore_port.export --checkpoint_path=model_best.pth --batch_size=1 --height=368 --width=496
+
+The network takes `images`, (B, 3, H, W) float32 BGR as pixel / 255 - 0.5, H and W multiples of 8, and gives twelve
+outputs of (B, channels, H / 8, W / 8): `paf1` to `paf6`, then `heatmap1` to `heatmap6`. People are found in the last
+of each, outputs 5 and 11. The original's formats are made from it: `atc --model=openpose.onnx --framework=5` writes
+an `.om` for Ascend, which eval.py and demo.py read.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import common.export
+import common.skeleton
+from common.cli import UserError, parse, run
+from common.export import Ports
+from OpenPose_MindSpore_port import weights
+from OpenPose_MindSpore_port.config import text
+from OpenPose_MindSpore_port.inference import AllMaps
+from OpenPose_MindSpore_port.model import NUM_STAGES, STRIDE, OpenPose
+
+import torch
+from torch import Tensor
+
+INPUT = "images"
+OUTPUTS = [f"{kind}{stage}" for kind in ("paf", "heatmap") for stage in range(1, NUM_STAGES + 1)]
+SUFFIX = ".onnx"
+Shape = tuple[int, int, int]  # batch, height, width of the input; 0: any
+TRIAL_SHAPES = ((2, 64, 96), (1, 88, 56))  # where dynamic
+INSTEAD = {
+    "AIR": "it is MindSpore's own format for Ascend: export --file_format=ONNX, then "
+    "`atc --model=FILE.onnx --framework=5 --output=FILE --soc_version=Ascend310P3` writes an .om for Ascend",
+    "MINDIR": "it is MindSpore's own format: export --file_format=ONNX, which MindSpore Lite's converter_lite "
+    "(--fmk=ONNX) and `atc --framework=5` read",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Config:
+    """Exports a checkpoint of the VGG19 OpenPose of MindSpore as ONNX."""
+
+    ckpt_file: str = text("a checkpoint: .ckpt, .pth or .safetensors", "")
+    file_name: str = text(f"file to write; {SUFFIX} is added where it lacks", "openpose")
+    file_format: Literal["ONNX", "AIR", "MINDIR"] = text("ONNX; for the others it is said what to do", "ONNX")
+    opset: int = text("ONNX operator set; CANN's ATC takes 11 everywhere", 11)
+    batch_size: int = text("images at once; 0: any number", 0)
+    height: int = text("of the network's input, pixels, a multiple of 8; 0: any", 0)
+    width: int = text("of the network's input, pixels, a multiple of 8; 0: any", 0)
+    skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
+
+    def check(self) -> None:
+        """Raises UserError where values cannot be meant."""
+        if self.file_format in INSTEAD:
+            raise UserError(f"--file_format={self.file_format} is not written here: {INSTEAD[self.file_format]}")
+        if not self.ckpt_file:
+            raise UserError("--ckpt_file is needed: a checkpoint, .ckpt, .pth or .safetensors")
+        common.export.check_opset(self.opset)
+        if min(self.batch_size, self.height, self.width) < 0:
+            raise UserError("--batch_size, --height and --width: positive numbers, or 0 for any")
+        for name in ("height", "width"):
+            if getattr(self, name) % STRIDE:
+                raise UserError(f"--{name}={getattr(self, name)}: a multiple of {STRIDE}, or 0 for any")
+
+    @property
+    def target(self) -> Path:
+        """The file to write."""
+        return Path(self.file_name if self.file_name.endswith(SUFFIX) else self.file_name + SUFFIX)
+
+
+ALIASES = {"checkpoint_path": "ckpt_file", "output_name": "file_name", "export_batch_size": "batch_size"}
+RETIRED = dict.fromkeys(("device_id", "device_target"), "an export computes on the CPU")
+
+
+def main() -> None:
+    """Reads the flags, exports, compares, says what was written."""
+    export_checkpoint(parse(Config, {}, aliases=ALIASES, retired=RETIRED))
+
+
+def export_checkpoint(config: Config) -> None:
+    """Exports what the flags ask for, and says what was written. Raises UserError as `export_onnx` does."""
+    config.check()
+    skeleton = common.skeleton.load(config.skeleton)
+    network = weights.load_network(Path(config.ckpt_file), skeleton)
+    target, shape = config.target, (config.batch_size, config.height, config.width)
+    difference = export_onnx(network, target, config.opset, shape)
+    sizes = " x ".join(str(size or "any") for size in (shape[0], 3, *shape[1:]))
+    print(f"{target}: opset {config.opset}, {INPUT} {sizes}, {target.stat().st_size / 1e6:.1f} MB; "  # noqa: T201
+          f"largest difference to PyTorch {difference:.1e} of an output's maximum")  # fmt: skip
+
+
+def export_onnx(network: OpenPose, target: Path, opset: int, shape: Shape = (0, 0, 0)) -> float:
+    """Writes `target` and returns its largest difference to PyTorch, see `common.export.export_onnx`."""
+    words = {INPUT: ("batch", "height", "width"), **dict.fromkeys(OUTPUTS, ("batch", "map_height", "map_width"))}
+    free = [(axis, place) for place, axis in enumerate((0, 2, 3)) if shape[place] == 0]
+    axes = {name: {axis: words[name][place] for axis, place in free} for name in words}
+    return common.export.export_onnx(AllMaps(network), target, opset, Ports([INPUT], OUTPUTS, axes), _trials(shape))
+
+
+def _trials(shape: Shape) -> list[tuple[Tensor]]:
+    """Two inputs of the network; of two sizes where it is dynamic."""
+    random = torch.Generator().manual_seed(0)
+    sizes = [[asked or free for asked, free in zip(shape, trial, strict=True)] for trial in TRIAL_SHAPES]
+    return [(torch.rand(batch, 3, height, width, generator=random) - 0.5,) for batch, height, width in sizes]
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the ignore masks that training needs: where people are whom nobody learns.
+
+python gen_ignore_mask.py --train_ann <annotations>/person_keypoints_train2017.json \
+    --val_ann <annotations>/person_keypoints_val2017.json --train_dir train2017 --val_dir val2017
+
+Masks go to `ignore_mask_train` and `ignore_mask_val` beside the image folders.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import common.coco
+import common.mini_coco
+from common import cli
+from OpenPose_MindSpore_port import ignore_masks
+from OpenPose_MindSpore_port.labels import LabelRules
+
+import cv2
+import numpy as np
+
+TINT = (0, 0, 255)  # BGR of what is masked, in pictures
+
+
+def _text(help_text: str, default: Any) -> Any:
+    return field(default=default, metadata={"help": help_text})
+
+
+@dataclass(frozen=True)
+class Config:
+    """Writes the ignore masks of a COCO data set."""
+
+    data_dir: str = _text("COCO folder, or `mini` for the embedded data set", "./dataset")
+    train_ann: str = _text(
+        "annotations of the training images: a path, or a name in data_dir/annotations; empty: not these",
+        "person_keypoints_train2017.json",
+    )
+    val_ann: str = _text("those of the validation images", "person_keypoints_val2017.json")
+    train_dir: str = _text("folder of the training images, in data_dir or a path of its own", "train2017")
+    val_dir: str = _text("folder of the validation images", "val2017")
+    output_dir: str = _text("folder for ignore_mask_train and ignore_mask_val; empty: that of the image folder", "")
+    min_keypoints: int = _text("people with fewer labelled keypoints are masked", LabelRules.min_keypoints)
+    min_area: float = _text("so are those of at most this area, original pixels squared", LabelRules.min_area)
+    vis: bool = _text("also write pictures with the masks in red, to ignore_mask_*_vis", False)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The command of this file."""
+    config = cli.parse(Config, {}, argv, aliases={"data_path": "data_dir"})
+    config = dataclasses.replace(config, data_dir=str(common.mini_coco.resolve(config.data_dir)))
+    if not config.train_ann and not config.val_ann:
+        raise cli.UserError("--train_ann and --val_ann are both empty: name an annotation file")
+    for split, ann, images in (("train", config.train_ann, config.train_dir), ("val", config.val_ann, config.val_dir)):
+        if ann:
+            _write(config, split, _annotation_file(config, split, ann), _image_folder(config, split, images))
+
+
+def _annotation_file(config: Config, split: str, name: str) -> Path:
+    """As it is given, in data_dir/annotations, or in data_dir."""
+    places = [Path(name), Path(config.data_dir) / "annotations" / name, Path(config.data_dir) / name]
+    for path in places:
+        if path.is_file():
+            return path
+    raise cli.UserError(f"--{split}_ann={name}: no such file, and not in {places[1].parent} (--data_dir)")
+
+
+def _image_folder(config: Config, split: str, name: str) -> Path:
+    """In data_dir, or as it is given; it need not be there where `--output_dir` says where masks go."""
+    places = [Path(config.data_dir) / name, Path(name)]
+    for path in places:
+        if path.is_dir():
+            return path
+    if config.output_dir and not config.vis:
+        return places[0]
+    raise cli.UserError(f"--{split}_dir={name}: no folder {places[0]} (--data_dir), nor {places[1]}")
+
+
+def _write(config: Config, split: str, annotation_file: Path, images: Path) -> None:
+    folder = Path(config.output_dir or images.parent) / f"ignore_mask_{split}"
+    rules = LabelRules(config.min_keypoints, config.min_area)
+    written, with_people = ignore_masks.write(annotation_file, folder, rules)
+    print(f"{folder}: {written} masks, for {with_people} images with people")  # noqa: T201  the program's answer
+    if config.vis:
+        _write_pictures(annotation_file, images, folder)
+
+
+def _write_pictures(annotation_file: Path, images: Path, folder: Path) -> None:
+    pictures = folder.with_name(f"{folder.name}_vis")
+    pictures.mkdir(exist_ok=True)
+    index = common.coco.load(annotation_file)
+    for row, image_id in enumerate(index.image_ids.tolist()):
+        image = common.coco.read_image(images, index.file_name(row))
+        mask = ignore_masks.read(folder, image_id, image.shape[:2])
+        if mask is not None:
+            image[mask > 0] = image[mask > 0] // 2 + np.array(TINT, np.uint8) // 2
+            cv2.imwrite(str(pictures / f"{image_id:012d}.jpg"), image)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network of OpenPose (Cao et al. 2017, arXiv:1611.08050) with the trunk of VGG19, as published for MindSpore.
+
+Ten convolutions of VGG19 and two of its own give features of stride 8; six stages of two branches each predict part
+affinity fields (L1) and heatmaps (L2), every stage but the first from the maps before and the features. State-dict
+keys are MindSpore's names in MindSpore's order (spec A2), batch normalisation included: a `.ckpt` needs no translation.
+"""
+
+from typing import Any, Literal
+
+from OpenPose_MindSpore_port.minimal_filtering import FastConv2d
+
+import torch
+from torch import Tensor, nn
+
+STRIDE = 8  # input pixels a map cell
+NUM_STAGES = 6
+POOLING = "M"
+VGG_LAYERS = (64, 64, POOLING, 128, 128, POOLING, 256, 256, 256, 256, POOLING, 512, 512)
+FEATURES = 128  # channels of the features, and of all stages inside
+FIRST_STAGE_HIDDEN = 512
+FIELD_BRANCH, HEATMAP_BRANCH = "L1", "L2"
+CPM_STD = 0.01  # MindSpore 1.x: the standard deviation of a new convolution's weights
+
+Initialisation = Literal["normal", "he_uniform"]
+# torch's name -> MindSpore's, in the order of MindSpore's files
+BATCH_NORM_NAMES = {
+    "running_mean": "moving_mean",
+    "running_var": "moving_variance",
+    "weight": "gamma",
+    "bias": "beta",
+}
+
+
+class Vgg(nn.Module):
+    """VGG19 (Simonyan and Zisserman 2015) up to its tenth convolution: (B, 3, H, W) -> (B, 512, H / 8, W / 8)."""
+
+    def __init__(self, with_bn: bool) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = 3
+        for entry in VGG_LAYERS:
+            if isinstance(entry, str):
+                layers.append(nn.MaxPool2d(2, ceil_mode=True))  # MindSpore's padding `same`: an odd side rounds up
+                continue
+            after = [batch_norm(entry)] if with_bn else []
+            # `common.fusion` folds a normalisation into torch's own layers only
+            layers += [conv(width, entry, 3, nn.Conv2d if with_bn else FastConv2d), *after, nn.ReLU(inplace=True)]
+            width = entry
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, 512, ceil(H / 8), ceil(W / 8))."""
+        return self.layers(images)
+
+
+class Base(nn.Module):
+    """The trunk, and two convolutions that narrow it to the features."""
+
+    def __init__(self, vgg_with_bn: bool) -> None:
+        super().__init__()
+        self.vgg_base = Vgg(vgg_with_bn)
+        self.conv4_3_CPM = conv(VGG_LAYERS[-1], 256, 3)
+        self.conv4_4_CPM = conv(256, FEATURES, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, 128, h, w)."""
+        return self.conv4_4_CPM(self.conv4_3_CPM(self.vgg_base(images)).relu_()).relu_()
+
+
+class Stage(nn.Module):
+    """Two branches of convolutions with ReLU between them, none behind the last: fields and heatmaps.
+
+    `plan`: (name, output channels, kernel) of a branch's convolutions; the last convolution's channels are those of
+    the maps. They stand side by side under names such as `conv1_L1`, as in MindSpore's files.
+    """
+
+    def __init__(self, inputs: int, plan: tuple[tuple[str, int, int], ...], outputs: dict[str, int]) -> None:
+        super().__init__()
+        self.names = {branch: [f"{name}_{branch}" for name, _, _ in plan] for branch in outputs}
+        for branch, maps in outputs.items():
+            widths = [inputs, *(width for _, width, _ in plan[:-1]), maps]
+            for position, (_, _, kernel) in enumerate(plan):
+                self.add_module(self.names[branch][position], conv(widths[position], widths[position + 1], kernel))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, inputs, h, w) -> fields (B, num_fields, h, w), heatmaps (B, num_heatmaps, h, w)."""
+        return self._branch(FIELD_BRANCH, features), self._branch(HEATMAP_BRANCH, features)
+
+    def _branch(self, branch: str, features: Tensor) -> Tensor:
+        *hidden, last = (getattr(self, name) for name in self.names[branch])
+        for convolution in hidden:
+            features = convolution(features).relu_()
+        return last(features)
+
+
+class OpenPose(nn.Module):
+    """OpenPose. Counts of maps come from the skeleton: `num_heatmaps` with background, `num_fields`.
+
+    `vgg_with_bn`: batch normalisation behind every convolution of the trunk. A new network is initialised as the
+    published one, see `initialise`.
+    """
+
+    def __init__(self, num_heatmaps: int, num_fields: int, vgg_with_bn: bool = False) -> None:
+        super().__init__()
+        outputs = {FIELD_BRANCH: num_fields, HEATMAP_BRANCH: num_heatmaps}
+        self.base = Base(vgg_with_bn)
+        self.stage_1 = Stage(FEATURES, _first_plan(), outputs)
+        for number in range(2, NUM_STAGES + 1):
+            self.add_module(f"stage_{number}", Stage(FEATURES + sum(outputs.values()), _refining_plan(), outputs))
+        initialise(self)
+
+    @property
+    def vgg_with_bn(self) -> bool:
+        """Whether the trunk has batch normalisation."""
+        return any(isinstance(layer, nn.BatchNorm2d) for layer in self.base.vgg_base.layers)
+
+    def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Maps of every stage, the best last: (6 fields, 6 heatmaps).
+
+        `images`: (B, 3, H, W) float, BGR, pixel / 255 - 0.5. Maps: (B, num_fields or num_heatmaps, ceil(H / 8),
+        ceil(W / 8)) each, without activation.
+        """
+        features = self.base(images)
+        stages = [getattr(self, f"stage_{number}") for number in range(1, NUM_STAGES + 1)]
+        fields, heatmaps = map(list, zip(stages[0](features), strict=True))
+        for stage in stages[1:]:
+            maps = stage(torch.cat([fields[-1], heatmaps[-1], features], dim=1))
+            fields.append(maps[0])
+            heatmaps.append(maps[1])
+        return fields, heatmaps
+
+
+def _first_plan() -> tuple[tuple[str, int, int], ...]:
+    narrow = tuple((f"conv{number}_CPM", FEATURES, 3) for number in (1, 2, 3))
+    return (*narrow, ("conv4_CPM", FIRST_STAGE_HIDDEN, 1), ("conv5_CPM", 0, 1))
+
+
+def _refining_plan() -> tuple[tuple[str, int, int], ...]:
+    wide = tuple((f"conv{number}", FEATURES, 7) for number in range(1, 6))
+    return (*wide, ("conv6", FEATURES, 1), ("conv7", 0, 1))
+
+
+def conv(inputs: int, outputs: int, kernel: int, kind: type[nn.Conv2d] = FastConv2d) -> nn.Conv2d:
+    """A convolution of stride 1 that keeps the size, its weights not yet set: `initialise` does it once for all."""
+    return nn.utils.skip_init(kind, inputs, outputs, kernel, padding=kernel // 2)
+
+
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    """Batch normalisation whose state-dict keys are MindSpore's: moving_mean, moving_variance, gamma, beta."""
+    layer = nn.BatchNorm2d(channels)  # MindSpore's momentum 0.9 is torch's 0.1
+    layer.register_state_dict_post_hook(_to_mindspore_names)
+    layer.register_load_state_dict_pre_hook(_from_mindspore_names)
+    return layer
+
+
+def _to_mindspore_names(layer: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
+    for name, original in BATCH_NORM_NAMES.items():
+        state[prefix + original] = state.pop(prefix + name)
+    state.pop(f"{prefix}num_batches_tracked")  # MindSpore has none, and with a fixed momentum nothing needs it
+
+
+def _from_mindspore_names(layer: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+    for name, original in BATCH_NORM_NAMES.items():
+        if prefix + original in state:
+            state[prefix + name] = state.pop(prefix + original)
+    state[f"{prefix}num_batches_tracked"] = torch.tensor(0)
+
+
+@torch.no_grad()
+def initialise(model: OpenPose, how: Initialisation = "normal") -> None:
+    """Sets all weights anew (spec A2).
+
+    `normal`: as MindSpore 1.x and so as published: N(0, 0.01) and biases 0, but for the trunk, which that leaves
+    without signal (outputs near 1e-11): He's uniform distribution (2015, arXiv:1502.01852) with biases 0. The trunk's
+    weights matter only where no VGG19 file is given. `he_uniform`: as MindSpore 2: U(+-1 / sqrt(fan in)) for weights
+    and biases of all layers, which is also torch's rule.
+    """
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.BatchNorm2d) or (isinstance(layer, nn.Conv2d) and how == "he_uniform"):
+            layer.reset_parameters()
+        elif isinstance(layer, nn.Conv2d):
+            nn.init.zeros_(layer.bias)
+            if name.startswith("base.vgg_base."):
+                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+            else:
+                nn.init.normal_(layer.weight, std=CPM_STD)

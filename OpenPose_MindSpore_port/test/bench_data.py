@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples through the data pipeline, targets included, one process: the plain pipeline of the spec against ours."""
+
+import tempfile
+from pathlib import Path
+
+import common.coco
+import common.mini_coco
+from common.skeleton import OPENPOSE
+from common.test import pairs
+from OpenPose_MindSpore_port import data, ignore_masks, labels
+from OpenPose_MindSpore_port.augmentation import Augmentation, draw
+from OpenPose_MindSpore_port.data import TrainSamples
+from OpenPose_MindSpore_port.labels import LabelRules
+from OpenPose_MindSpore_port.targets import TargetRules, encode
+from OpenPose_MindSpore_port.test import plain_data
+
+import cv2
+import numpy as np
+import torch
+
+TITLE = "Data pipeline: milliseconds a sample, 368 x 368, targets included, one process and one thread"
+SLOW = False
+BATCH = 10
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "coco-mini"
+
+
+def samples(masks: Path, kept_images: int = 0) -> TrainSamples:
+    """Real images where they stand beside the project, else the drawn ones; ignore masks are written to `masks`."""
+    folder = SHARED if SHARED.is_dir() else common.mini_coco.ensure()
+    annotation_file = common.coco.annotation_file(folder, "train")
+    ignore_masks.write(annotation_file, masks, LabelRules())
+    return TrainSamples(
+        labels.build(annotation_file, LabelRules()), common.coco.image_folder(folder, "train"), masks, OPENPOSE,
+        Augmentation(), 0, False, kept_images=kept_images,
+    )  # fmt: skip
+
+
+def plain_epoch(train: TrainSamples, epoch: int) -> None:
+    """Every sample once, as the original makes it."""
+    index = train.labels.index
+    for number in range(len(train)):
+        people = index.people(number)
+        drawn = draw(train.augmentation, people.stop - people.start, np.random.default_rng((0, epoch, number)))
+        plain_data.sample(train, number, drawn, train.skeleton)
+
+
+def our_epoch(train: TrainSamples, epoch: int) -> None:
+    """Every sample once, in batches, with its targets."""
+    for first in range(0, len(train), BATCH):
+        batch = data.collate([train[epoch, index] for index in range(first, min(first + BATCH, len(train)))])
+        encode(batch["points"], (batch["usable"].shape[2], batch["usable"].shape[3]), train.skeleton, TargetRules())
+        data.normalise(batch["image"])
+
+
+def decoding(train: TrainSamples) -> None:
+    """The part that nobody can leave out: reading the JPEGs."""
+    for index in range(len(train)):
+        common.coco.read_image(train.folder, train.labels.index.file_name(index))
+
+
+def measure(runs: int) -> list[dict]:
+    """The pipeline, the pipeline with decoded images kept, and JPEG decoding alone."""
+    cv2.setNumThreads(0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        fresh, keeping, epochs = samples(Path(folder)), samples(Path(folder), 1000), iter(range(10000))
+        try:
+            rows = [
+                pairs.compare(what, lambda: plain_epoch(fresh, next(epochs)),
+                              lambda train=train: our_epoch(train, next(epochs)), runs, len(fresh))
+                for what, train in (("a sample", fresh), ("a sample, decoded images kept", keeping))
+            ]  # fmt: skip
+            jpeg = pairs.compare(
+                "of it JPEG decoding (ours) / whole of ours (plain)",
+                lambda: our_epoch(fresh, next(epochs)), lambda: decoding(fresh), runs, len(fresh),
+            )  # fmt: skip
+            return [*rows, jpeg]
+        finally:
+            torch.set_num_threads(threads)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The decoder against the plain version: ideal maps of real images, a crowd, noise; results are compared first.
+
+`python -m OpenPose_MindSpore_port.test.bench_decode` prints a table.
+"""
+
+from pathlib import Path
+
+from common.skeleton import OPENPOSE
+from common.test import pairs
+from OpenPose_MindSpore_port.decode import ORIGINAL_RULES, DecodeRules, decode
+from OpenPose_MindSpore_port.test import ideal_maps, plain_decode
+from OpenPose_MindSpore_port.test.ideal_maps import Case
+
+import numpy as np
+
+TITLE = "Decoding: milliseconds an image, network maps to people, one thread (plain: OpenCV's own threads)"
+SLOW = True
+RUNS = 5
+SIZE_IN, SIZE_IMG = (368, 552), (427, 640)
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "coco-mini"
+NOISE, LITTLE_NOISE = 0.05, 0.02
+MANY_PEAKS = 1000  # the plain version takes some ten seconds
+
+
+def cases() -> dict[str, list[Case]]:
+    """What is measured, by name."""
+    random = np.random.default_rng(0)
+    real = ideal_maps.of_labelled_images(SHARED, "val", OPENPOSE).values() if SHARED.is_dir() else ()
+    few, many = (
+        ideal_maps.drawn(ideal_maps.people_in(count, SIZE_IN, OPENPOSE, random, height), SIZE_IN, OPENPOSE)
+        for count, height in ((2, 250), (30, 160))
+    )
+    found = {
+        f"{len(real)} real images, ideal maps": list(real),
+        "two drawn people": [(*few, SIZE_IN, SIZE_IMG)],
+        "crowd of 30, noise 0.02": [(*ideal_maps.with_noise(many, LITTLE_NOISE, random), SIZE_IN, SIZE_IMG)],
+        "two drawn people, noise 0.05": [(*ideal_maps.with_noise(few, NOISE, random), SIZE_IN, SIZE_IMG)],
+    }
+    return {what: images for what, images in found.items() if images}
+
+
+def check_equal(what: str, maps: Case) -> None:
+    """The people of the original's rules are those of the plain version."""
+    ours, plain = decode(*maps, OPENPOSE, ORIGINAL_RULES), plain_decode.decode(*maps, OPENPOSE)
+    if not (np.array_equal(ours.members, plain.members) and np.allclose(ours.scores, plain.scores, rtol=0, atol=1e-9)):
+        raise AssertionError(f"{what}: the decoder and the plain version differ")
+
+
+def measure(runs: int) -> list[dict]:
+    """One row a case and rule set; `peaks` is the mean number of candidates an image.
+
+    A case that takes the plain version many seconds is run once.
+    """
+    rows = []
+    for what, images in cases().items():
+        for maps in images:
+            check_equal(what, maps)
+        peaks = sum(len(decode(*maps, OPENPOSE, ORIGINAL_RULES).candidates) for maps in images) // len(images)
+        for name, rules in (("original rules", ORIGINAL_RULES), ("default rules", DecodeRules())):
+            row = pairs.compare(
+                f"{what}, {name}",
+                lambda images=images: [plain_decode.decode(*maps, OPENPOSE) for maps in images],
+                lambda images=images, rules=rules: [decode(*maps, OPENPOSE, rules) for maps in images],
+                1 if peaks > MANY_PEAKS else runs,
+                len(images),
+            )
+            rows.append({**row, "peaks": peaks})
+    return rows
+
+
+def main() -> None:
+    """Prints the table."""
+    for row in measure(RUNS):
+        print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{value}" for key, value in row.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluates a network that knows the answers: `python -m common.launch --ranks=N --log_dir=L -m ...oracle COCO_FOLDER`.
+
+It returns the ideal maps of the image it is shown, so the AP of the whole evaluation must be that of decoded ground
+truth, on any number of ranks. Writes metrics and the number of detections to <COCO_FOLDER>/oracle_<ranks>.json.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import common.distributed
+from common.session import Session
+from common.skeleton import OPENPOSE
+from common.validation import Validation
+from OpenPose_MindSpore_port.data import to_points
+from OpenPose_MindSpore_port.evaluation import evaluate, validation_of
+from OpenPose_MindSpore_port.inference import Estimator, InputRule, to_input
+from OpenPose_MindSpore_port.model import STRIDE
+from OpenPose_MindSpore_port.targets import TargetRules, encode
+
+import numpy as np
+import torch
+
+RULE = InputRule(128)
+
+
+class Oracle:
+    """Answers as a network: [images (B, 3, H, W)] -> [fields, heatmaps]."""
+
+    def __init__(self, validation: Validation) -> None:
+        self.maps = {}
+        for row in validation.rows.tolist():
+            image = validation.read(row)
+            place = RULE.frame(image.shape[:2])
+            people = validation.index.people(row)
+            labelled = (validation.index.num_keypoints[people] > 0) & ~validation.index.is_crowd[people]
+            points = to_points(validation.index.keypoints[people][labelled], OPENPOSE)
+            points[..., :2] *= np.array(place.size_in[::-1]) / place.size_img[::-1]
+            cells = place.size_in[0] // STRIDE, place.size_in[1] // STRIDE
+            heatmaps, fields = encode(torch.from_numpy(points)[None], cells, OPENPOSE, TargetRules())
+            self.maps[to_input(image, place).tobytes()] = fields[0].numpy(), heatmaps[0].numpy()
+
+    def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        found = [self.maps[image.tobytes()] for image in inputs[0]]
+        return [np.stack([maps[kind] for maps in found]) for kind in (0, 1)]
+
+    def session(self) -> Session:
+        """As a network."""
+        return Session("oracle", "memory", self)
+
+
+def validation_in(folder: Path) -> Validation:
+    """The validation images of a COCO folder."""
+    return validation_of(str(folder), "val2017", "person_keypoints_val2017.json", OPENPOSE, 0)
+
+
+def main(folder: Path) -> None:
+    with common.distributed.joined("cpu"):
+        validation = validation_in(folder)
+        result = evaluate(Estimator(Oracle(validation).session(), OPENPOSE), validation, RULE, batch_size=2)
+        if common.distributed.is_main():
+            content = {"metrics": result.metrics, "detections": len(result.detections), "images": result.num_images}
+            (folder / f"oracle_{common.distributed.world_size()}.json").write_text(json.dumps(content))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

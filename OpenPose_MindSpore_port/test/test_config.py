@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every key of the published configuration is a field and a flag, with the published value."""
+
+import dataclasses
+from typing import Any
+
+from common.cli import UserError, parse
+from OpenPose_MindSpore_port import eval as eval_program
+from OpenPose_MindSpore_port.config import ALIASES, RECIPES, RETIRED, Config, Inference
+
+import pytest
+
+PUBLISHED: dict[str, Any] = {  # spec A10; where versions differ, the value that the published training time asks for
+    "data_dir": "./dataset", "load_pretrain": False, "pretrained_model_path": "", "lr": 1e-4, "batch_size": 10,
+    "lr_gamma": 0.1, "lr_steps": (100000, 200000, 250000), "loss_scale": "16384", "max_epoch_train": 60, "insize": 368,
+    "keep_checkpoint_max": 5, "log_interval": 100, "ckpt_interval": 5000, "train_type": "fix_loss_scale",
+    "vgg_with_bn": False, "GRADIENT_CLIP_TYPE": 1, "GRADIENT_CLIP_VALUE": 10.0, "optimizer": "Adam",
+    "group_params": True, "lr_type": "default", "warmup_epoch": 5, "min_keypoints": 5, "min_area": 1024.0,
+    "downscale": 8, "paf_sigma": 8.0, "heatmap_sigma": 7.0, "min_box_size": 64.0, "max_box_size": 512.0,
+    "min_scale": 0.5, "max_scale": 2.0, "max_rotate_degree": 40.0, "center_perterb_max": 40.0,
+    "inference_img_size": 368, "gaussian_sigma": 2.5, "n_integ_points": 10, "n_integ_points_thresh": 8,
+    "heatmap_peak_thresh": 0.05, "inner_product_thresh": 0.05, "limb_length_ratio": 1.0, "length_penalty_value": 1.0,
+    "n_subset_limbs_thresh": 3, "subset_score_thresh": 0.2, "is_save_on_master": True, "need_profiler": 0,
+}  # fmt: skip
+OTHER_KEYS = ("vgg_path", "save_model_path", "train_type_NP", "optimizer_NP", "group_params_NP", "lr_steps_NP",
+              "max_epoch_train_NP", "train_dir", "train_ann", "maskpath_train", "imgpath_val", "ann")  # fmt: skip
+
+
+def parsed(*words: str) -> Config:
+    return parse(Config, RECIPES, words, aliases=ALIASES, retired=RETIRED)
+
+
+def test_published_values() -> None:
+    assert {name: getattr(Config(), name) for name in PUBLISHED} == PUBLISHED
+
+
+@pytest.mark.parametrize("name", [*PUBLISHED, *OTHER_KEYS])
+def test_every_key_is_a_flag(name: str) -> None:
+    value = getattr(Config(), name)
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    assert getattr(parsed(f"--{name}={text}"), name) == value
+    assert getattr(parsed(f"--{name}", text), name) == value
+
+
+def test_the_published_command() -> None:
+    words = "--train_dir train2017 --train_ann person_keypoints_train2017.json --need_profiler 0 --is_save_on_master 1"
+    config = parsed(*words.split(), "--is_distributed", "0", "--rank", "0", "--group_size", "1")
+    config.check()
+    assert config == Config()
+
+
+@pytest.mark.parametrize("name", RETIRED)
+def test_keys_without_a_meaning_are_accepted_with_a_word(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert parsed(f"--{name}=1") == Config()
+    assert f"--{name} has no effect: " in capsys.readouterr().err
+
+
+def test_names_of_paths_in_later_versions() -> None:
+    config = parsed("--imgpath_train=/a/train2017", "--jsonpath_train=/b/x.json", "--maskpath_train=/c")
+    assert (config.train_dir, config.train_ann, config.maskpath_train) == ("/a/train2017", "/b/x.json", "/c")
+    assert parsed("--data_path=/coco").data_dir == "/coco"
+
+
+def test_recipes_hold_together() -> None:
+    fields = {field.name for field in dataclasses.fields(Config)}
+    for name, values in RECIPES.items():
+        assert set(values) <= fields
+        parsed(f"--recipe={name}").check()
+    assert set(ALIASES.values()) <= fields and not set(RETIRED) & fields
+
+
+def test_evaluation_has_the_same_keys() -> None:
+    names = {field.name for field in dataclasses.fields(Inference)}
+    assert names <= {field.name for field in dataclasses.fields(eval_program.Config)}
+
+
+def test_one_device_keeps_its_keys_and_several_take_theirs() -> None:
+    config = parsed("--lr_steps=8,16", "--lr_steps_NP=24", "--max_epoch_train_NP=80", "--optimizer_NP=Momentum",
+                    "--group_params_NP=false", "--train_type_NP=clip_grad", "--lr_times_ranks")  # fmt: skip
+    assert config.on_devices(1) == config
+    several = config.on_devices(8)
+    assert (several.optimizer, several.group_params, several.train_type) == ("Momentum", False, "clip_grad")
+    assert (several.lr_steps, several.max_epoch_train, several.lr) == ((24,), 80, 8e-4)
+
+
+def test_by_default_several_devices_train_as_one() -> None:
+    assert Config().on_devices(8) == Config()
+
+
+def test_the_original_rule_of_several_devices_is_a_recipe() -> None:
+    config = parsed("--recipe=clip_momentum").on_devices(8)
+    assert (config.optimizer, config.train_type, config.clip_scaled) == ("Momentum", "clip_grad", True)
+    assert (config.loss_scale, config.lr_steps, config.max_epoch_train) == ("8192", (250000, 300000), 80)
+
+
+@pytest.mark.parametrize(
+    ("word", "named"),
+    [
+        ("--data_path=", "--data_path is needed"),
+        ("--downscale=4", "--downscale=4"),
+        ("--max_epoch_train=0", "--max_epoch_train=0"),
+        ("--batch_size=0", "--batch_size=0"),
+        ("--lr=0", "--lr=0"),
+        ("--insize=100", "--insize=100"),
+        ("--log_interval=0", "--log_interval=0"),
+        ("--print_freq=0", "--print_freq=0"),
+        ("--ckpt_interval=0", "--ckpt_interval=0"),
+        ("--keep_checkpoint_max=-1", "--keep_checkpoint_max=-1"),
+        ("--GRADIENT_CLIP_TYPE=2", "--GRADIENT_CLIP_TYPE=2"),
+        ("--load_pretrain", "--pretrained_model_path"),
+        ("--min_scale=3", "--min_scale=3"),
+        ("--clip_scaled --loss_scale=dynamic", "--clip_scaled"),
+        ("--freeze_steps=-1", "--freeze_steps=-1"),
+    ],
+)
+def test_values_that_cannot_be_meant(word: str, named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        parsed(*word.split()).check()
+
+
+@pytest.mark.parametrize("word", ["--leraning_rate=1", "--lr=fast", "--optimizer=SGD", "--lr_steps=1,x"])
+def test_flags_that_are_none(word: str) -> None:
+    with pytest.raises(UserError, match=word.split("=")[0]):
+        parsed(word)

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import common.coco
+from common.cli import UserError
+from OpenPose_MindSpore_port import gen_ignore_mask, ignore_masks, labels
+from OpenPose_MindSpore_port.labels import LabelRules
+from OpenPose_MindSpore_port.test import golden_cases
+
+import cv2
+import numpy as np
+import pytest
+
+MODEL = Path(__file__).parents[1]
+RULES = LabelRules()
+SIZE = (60, 80)  # height, width of the drawn cases
+
+
+def square(left: int, top: int, side: int) -> list[list[int]]:
+    """A polygon that covers pixels left .. left + side - 1."""
+    right, bottom = left + side, top + side
+    return [[left, top, right, top, right, bottom, left, bottom]]
+
+
+def person(number: int, region: list[list[int]], joints: int, area: float, crowd: bool = False) -> dict:
+    keypoints = [value for joint in range(17) for value in ((9, 9, 2) if joint < joints else (0, 0, 0))]
+    box = [region[0][0], region[0][1], region[0][2] - region[0][0], region[0][5] - region[0][1]]
+    return {
+        "id": number, "image_id": 7, "category_id": 1, "segmentation": region, "bbox": box, "area": area,
+        "num_keypoints": joints, "keypoints": keypoints, "iscrowd": int(crowd),
+    }  # fmt: skip
+
+
+def annotations(folder: Path, *people: dict) -> Path:
+    path = folder / "people.json"
+    image = {"id": 7, "file_name": "7.jpg", "height": SIZE[0], "width": SIZE[1]}
+    path.write_text(json.dumps({"images": [image], "annotations": list(people), "categories": []}))
+    return path
+
+
+def written(folder: Path, *people: dict) -> np.ndarray | None:
+    """The mask that a file of these people gives, read from its PNG."""
+    ignore_masks.write(annotations(folder, *people), folder / "masks", RULES)
+    return ignore_masks.read(folder / "masks", 7, SIZE)
+
+
+def area_of(*squares: tuple[int, int, int]) -> np.ndarray:
+    mask = np.zeros(SIZE, np.uint8)
+    for left, top, side in squares:
+        mask[top : top + side, left : left + side] = ignore_masks.MASKED
+    return mask
+
+
+@pytest.mark.parametrize("image_id", golden_cases.IMAGE_IDS)
+def test_masks_are_the_originals(shared: Path, tmp_path_factory: pytest.TempPathFactory, image_id: int) -> None:
+    folder = tmp_path_factory.mktemp("masks")
+    ignore_masks.write(golden_cases.folder(shared) / "annotations.json", folder, RULES)
+    case = golden_cases.case(shared, "ignore_masks.npz", image_id)
+    size = tuple(case["hw"].tolist())
+    mask = ignore_masks.read(folder, image_id, size)
+    assert (mask is not None) == case["exists"]
+    wanted = np.unpackbits(case["mask_packed"], count=size[0] * size[1]).reshape(size)
+    assert np.array_equal(np.zeros(size) if mask is None else mask == ignore_masks.MASKED, wanted)
+
+
+def test_who_is_learned_is_not_masked_and_leaves_no_file(tmp_path: Path) -> None:
+    small, few = person(1, square(10, 10, 8), 5, 1024), person(2, square(30, 10, 40), 4, 1600)
+    assert np.array_equal(written(tmp_path, small, few), area_of((10, 10, 8), (30, 10, 40)))
+    good = person(1, square(10, 10, 40), 5, 1025)
+    assert written(tmp_path, good) is None, "the file of other people is still there"
+
+
+def test_a_crowd_is_masked_but_where_people_before_it_are(tmp_path: Path) -> None:
+    good, few = person(1, square(10, 10, 20), 9, 1600), person(2, square(40, 10, 20), 2, 1600)
+    crowd = person(3, square(0, 0, 60), 0, 3600, crowd=True)
+    wanted = area_of((0, 0, 60))
+    wanted[10:30, 10:30] = 0
+    assert np.array_equal(written(tmp_path, good, few, crowd), wanted)
+    assert np.array_equal(written(tmp_path, crowd, good, few), area_of((0, 0, 60)))  # the file's order counts
+
+
+def test_somebody_who_is_not_learned_is_masked_also_in_front_of_others(tmp_path: Path) -> None:
+    good, few = person(1, square(10, 10, 30), 9, 1600), person(2, square(20, 20, 30), 2, 1600)
+    assert np.array_equal(written(tmp_path, good, few), area_of((20, 20, 30)))
+
+
+def test_people_without_a_silhouette_are_masked_by_their_box(tmp_path: Path) -> None:
+    bare = person(1, square(5, 6, 10), 2, 100)
+    del bare["segmentation"]
+    assert np.array_equal(written(tmp_path, bare), area_of((5, 6, 10)))
+
+
+@pytest.mark.parametrize("region", [[[1, 2]], [["a"] * 6], {"counts": [1], "size": [1, 2]}, 5])
+def test_a_wrong_silhouette_is_named(tmp_path: Path, region: object) -> None:
+    wrong = {**person(12, square(5, 6, 10), 2, 100), "segmentation": region}
+    with pytest.raises(UserError, match=r"people\.json.*annotation 12"):
+        ignore_masks.write(annotations(tmp_path, wrong), tmp_path / "masks", RULES)
+
+
+def test_a_damaged_mask_or_one_of_another_size_is_named_with_its_cure(tmp_path: Path) -> None:
+    path = ignore_masks.mask_path(tmp_path, 7)
+    assert path.name == "000000000007.png" and ignore_masks.read(tmp_path, 7, SIZE) is None
+    cv2.imwrite(str(path), np.zeros((SIZE[1], SIZE[0]), np.uint8))
+    with pytest.raises(UserError, match=rf"{path}: of 60 x 80 pixels, the image has 80 x 60; .*gen_ignore_mask"):
+        ignore_masks.read(tmp_path, 7, SIZE)
+    for content in (b"", b"no image", path.read_bytes()[:20]):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=rf"{path}: .*gen_ignore_mask"):
+            ignore_masks.read(tmp_path, 7, SIZE)
+
+
+def test_an_eight_bit_mask_of_the_original_program_is_read(tmp_path: Path) -> None:
+    mask = area_of((10, 20, 30))
+    cv2.imwrite(str(ignore_masks.mask_path(tmp_path, 7)), mask)
+    assert np.array_equal(ignore_masks.read(tmp_path, 7, SIZE), mask)
+
+
+def test_missing_masks_are_counted(tiny_coco: Path, tmp_path: Path) -> None:
+    """Only images that need one count; none is missing once they are written."""
+    annotation_file = common.coco.annotation_file(tiny_coco, "train")
+    found = labels.build(annotation_file, RULES)
+    needed = int(found.masked.sum())
+    assert 0 < needed < len(found)
+    assert ignore_masks.missing(tmp_path / "nowhere", found) == needed
+    ignore_masks.write(annotation_file, tmp_path, RULES)
+    assert ignore_masks.missing(tmp_path, found) == 0
+    ignore_masks.mask_path(tmp_path, int(found.index.image_ids[found.masked][0])).unlink()
+    assert ignore_masks.missing(tmp_path, found) == 1
+
+
+def test_the_published_command_writes_masks_beside_the_images(tiny_coco: Path, tmp_path: Path) -> None:
+    dataset = Path(shutil.copytree(tiny_coco, tmp_path / "dataset"))
+    annotation = {split: str(common.coco.annotation_file(dataset, split)) for split in ("train", "val")}
+    flags = [
+        "--train_ann", annotation["train"], "--val_ann", annotation["val"], "--train_dir", "train2017", "--val_dir",
+        "val2017",
+    ]  # fmt: skip
+    command = [sys.executable, "gen_ignore_mask.py", *flags, "--data_dir", str(dataset)]
+    done = subprocess.run(command, cwd=MODEL, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for split in ("train", "val"):
+        folder = dataset / f"ignore_mask_{split}"
+        assert f"{folder}: {len(list(folder.glob('*.png')))} masks" in done.stdout
+    assert any(dataset.glob("ignore_mask_train/*.png"))
+
+
+def test_pictures_of_masks(tiny_coco: Path, tmp_path: Path) -> None:
+    gen_ignore_mask.main([f"--data_dir={tiny_coco}", "--val_ann=", f"--output_dir={tmp_path}", "--vis"])
+    masked, pictures = tmp_path / "ignore_mask_train", tmp_path / "ignore_mask_train_vis"
+    assert {path.stem for path in pictures.iterdir()} == {path.stem for path in masked.iterdir()} != set()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--train_ann=nothing.json"], "--train_ann=nothing.json: no such file"),
+        (["--train_dir=nowhere"], "--train_dir=nowhere: no folder"),
+        (["--train_ann=", "--val_ann="], "both empty"),
+        (["--min-keypoint=3"], "--min_keypoint=3"),
+    ],
+)
+def test_bad_flags_are_one_line(tiny_coco: Path, flags: list[str], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        gen_ignore_mask.main([f"--data_dir={tiny_coco}", *flags])

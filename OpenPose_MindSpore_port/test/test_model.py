@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+from pathlib import Path
+
+from common.fusion import fuse_batch_norm
+from common.skeleton import OPENPOSE, Skeleton
+from OpenPose_MindSpore_port.model import NUM_STAGES, STRIDE, OpenPose, initialise
+from OpenPose_MindSpore_port.test import golden
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+PARAMETERS = 52_311_446  # spec A2
+CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21)  # their places in the trunk, spec A2
+CONVOLUTIONS_WITH_BN = (0, 3, 7, 10, 14, 17, 20, 23, 27, 30)
+FIRST_LOSS = 0.303  # of a network whose outputs are zero, spec A2
+
+
+@pytest.fixture(scope="module")
+def model() -> OpenPose:
+    torch.manual_seed(0)
+    return OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_fields).eval()
+
+
+def test_state_dict_keys_are_mindspores(shared: Path, model: OpenPose) -> None:
+    keys = json.loads((golden.folder(shared) / "params.json").read_text())
+    ours = [(name, list(value.shape), "Float32") for name, value in model.state_dict().items()]
+    assert ours == [(entry["name"], entry["shape"], entry["dtype"]) for entry in keys]
+
+
+def test_number_of_parameters(model: OpenPose) -> None:
+    assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS
+
+
+def test_outputs_are_the_originals(shared: Path) -> None:
+    """Also in the layout that is faster for convolutions."""
+    wanted = np.load(golden.folder(shared) / "net_outputs.npz")
+    noise = np.random.default_rng(0).standard_normal((1, 3, 184, 184)).astype(np.float32)
+    network = golden.network().eval().to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        fields, heatmaps = network(torch.from_numpy(noise * np.float32(0.3)))
+    assert len(fields) == len(heatmaps) == NUM_STAGES
+    for name, maps in (("paf", fields), ("heatmap", heatmaps)):
+        for stage, found in enumerate(maps, start=1):
+            value = wanted[f"{name}{stage}"]
+            assert np.abs(found.numpy() - value).max() < 5e-5 * np.abs(value).max()
+
+
+@pytest.mark.parametrize("size", [(32, 32), (16, 40), (33, 50), (1, 9)])
+def test_maps_of_any_size(model: OpenPose, size: tuple[int, int]) -> None:
+    with torch.inference_mode():
+        maps = model(torch.zeros(2, 3, *size))
+    cells = tuple(-(-side // STRIDE) for side in size)
+    for found, channels in zip(maps, (OPENPOSE.num_fields, OPENPOSE.num_heatmaps), strict=True):
+        assert [tuple(stage.shape) for stage in found] == [(2, channels, *cells)] * NUM_STAGES
+
+
+def test_a_later_stage_sees_fields_before_heatmaps_before_features(model: OpenPose) -> None:
+    """The order in which the weights of `conv1` were trained: its input channels (spec A2)."""
+    seen = {}
+    hooks = [
+        model.stage_2.register_forward_pre_hook(lambda stage, inputs: seen.update(joined=inputs[0])),
+        model.base.register_forward_hook(lambda base, inputs, output: seen.update(features=output)),
+    ]
+    with torch.inference_mode():
+        fields, heatmaps = model(torch.rand(1, 3, 16, 16))
+    for hook in hooks:
+        hook.remove()
+    assert torch.equal(seen["joined"], torch.cat([fields[0], heatmaps[0], seen["features"]], 1))
+
+
+def test_gradients_flow_through_all_stages() -> None:
+    network = OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
+    initialise(network, "he_uniform")
+    fields, heatmaps = network(torch.rand(1, 3, 16, 16))
+    (fields[-1].square().sum() + heatmaps[-1].square().sum()).backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in network.parameters())
+
+
+def places(network: OpenPose, kind: type[nn.Module]) -> tuple[int, ...]:
+    return tuple(n for n, layer in enumerate(network.base.vgg_base.layers) if isinstance(layer, kind))
+
+
+def test_trunk_with_batch_normalisation(model: OpenPose) -> None:
+    """Keys are MindSpore's there too, a state loads completely, and inference can fold it into the convolutions."""
+    network = OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_fields, vgg_with_bn=True)
+    assert (network.vgg_with_bn, model.vgg_with_bn) == (True, False)
+    assert (places(model, nn.Conv2d), places(network, nn.Conv2d)) == (CONVOLUTIONS, CONVOLUTIONS_WITH_BN)
+    state = network.state_dict()
+    inside = [name.removeprefix("base.vgg_base.layers.1.") for name in state if ".layers.1." in name]
+    assert inside == ["moving_mean", "moving_variance", "gamma", "beta"]
+    assert not [name for name in state if "running" in name or "tracked" in name]
+    changed = {name: torch.rand_like(value) / 10 for name, value in state.items()}
+    network.load_state_dict(changed)
+    assert all(torch.equal(value, changed[name]) for name, value in network.state_dict().items())
+    assert torch.equal(network.base.vgg_base.layers[1].running_var, changed["base.vgg_base.layers.1.moving_variance"])
+    fused = fuse_batch_norm(network.base.vgg_base.eval(), torch.rand(1, 3, 16, 16))
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in fused.modules())
+
+
+def test_a_new_network_begins_near_zero_with_a_signal_in_its_trunk(model: OpenPose) -> None:
+    """So the first loss is that of outputs that are zero, as in the published log (spec A2)."""
+    images = torch.rand(2, 3, 64, 64) - 0.5
+    with torch.inference_mode():
+        fields, heatmaps = model(images)
+        trunk = model.base.vgg_base(images)
+    added = sum(maps.square().mean().item() for maps in (*fields, *heatmaps))
+    assert added < 0.01 * FIRST_LOSS
+    assert trunk.std().item() > 0.05
+
+
+@pytest.mark.parametrize(("how", "std", "largest_bias"), [("normal", 0.01, 0.0), ("he_uniform", 0.00729, 0.0126)])
+def test_initialisations(how: str, std: float, largest_bias: float) -> None:
+    """A 7x7 convolution of 128 channels: N(0, 0.01), or U(+-1 / sqrt(128 * 49)), whose deviation is 1 / sqrt(3)."""
+    network = OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
+    initialise(network, how)
+    layer = network.stage_3.conv2_L1
+    assert layer.weight.std().item() == pytest.approx(std, rel=0.01)
+    assert layer.bias.abs().max().item() == pytest.approx(largest_bias, rel=0.1)
+
+
+def test_maps_of_any_skeleton() -> None:
+    five = Skeleton("five", tuple("abcde"), (0.1,) * 5, (), limbs=(("a", "b"), ("b", "c")))
+    network = OpenPose(five.num_heatmaps, five.num_fields).eval()
+    with torch.inference_mode():
+        fields, heatmaps = network(torch.zeros(1, 3, 16, 16))
+    assert (fields[-1].shape[1], heatmaps[-1].shape[1]) == (4, 6)

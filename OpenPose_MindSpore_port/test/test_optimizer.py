@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+import copy
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import common.device
+from common.skeleton import OPENPOSE
+from OpenPose_MindSpore_port.learning_rate import set_rates
+from OpenPose_MindSpore_port.loss import stage_losses
+from OpenPose_MindSpore_port.model import OpenPose
+from OpenPose_MindSpore_port.optimizer import (
+    Clipping,
+    MindSporeAdam,
+    Momentum,
+    freeze,
+    one_group,
+    parameter_groups,
+)
+from OpenPose_MindSpore_port.test import golden
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+REFERENCE = Clipping(reference_clipping=True)
+DEVICES = 8
+
+
+class Small(nn.Module):
+    """One layer in each group."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.base = nn.Module()
+        self.base.vgg_base, self.base.conv4_3_CPM, self.stage_1 = (nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.stage_1(self.base.conv4_3_CPM(self.base.vgg_base(features)))
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int, scale: float = 1.0) -> None:
+    for step in range(steps):
+        inputs = torch.from_numpy(np.random.default_rng(step).standard_normal((8, 4)).astype(np.float32))
+        optimizer.zero_grad()
+        (scale * model(inputs).square().mean()).backward()
+        optimizer.step()
+
+
+def values(model: nn.Module) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in model.parameters()]
+
+
+def equal(one: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+# --- the real network ---
+
+
+@pytest.mark.parametrize(
+    ("name", "build", "factor", "tolerance"),
+    [
+        ("train_adam", lambda model: MindSporeAdam(parameter_groups(model)), 1, 0.03),
+        ("train_clip_momentum", lambda model: Momentum(one_group(model), clipping=REFERENCE), DEVICES, 0.01),
+    ],
+)
+def test_three_steps_of_mindspore(
+    shared: Path, name: str, build: Callable[[nn.Module], torch.optim.Optimizer], factor: int, tolerance: float
+) -> None:
+    """Loss, the length of every tensor's way and its first values, after each step (golden README's tolerances)."""
+    case, model = np.load(golden.folder(shared) / f"{name}.npz"), golden.network()
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    given = {key: torch.from_numpy(case[key]) for key in ("x", "paf", "heatmap", "mask")}
+    rates = {group: case[f"lr_{group}"] * np.float32(factor) for group in ("vgg", "base", "stage")}
+    optimizer = build(model)
+    for step, loss in enumerate(case["loss"]):
+        set_rates(optimizer, rates, step)
+        losses = stage_losses(*model(given["x"]), given["paf"], given["heatmap"], given["mask"][:, None])
+        total = torch.stack(list(losses.values())).sum()
+        assert total.item() == pytest.approx(loss, rel=2e-4)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        check_weights(model, before, case, step, tolerance)
+
+
+def check_weights(model: nn.Module, before: dict[str, Tensor], case, step: int, tolerance: float) -> None:
+    now = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    assert list(now) == case["names"].tolist()
+    for name, (_, absolute, _), head in zip(now, case[f"dstat{step}"], case[f"head{step}"], strict=True):
+        way = torch.dist(now[name], before[name], p=1).item()
+        assert way == pytest.approx(absolute, rel=tolerance), name
+        first = now[name].flatten()[:4].numpy()
+        assert np.abs(first - head[: len(first)]).max() < 1e-4, name
+
+
+def test_groups_are_the_originals() -> None:
+    """20 tensors of VGG19, 4 that narrow it, 160 of the stages (spec A4); batch normalisation belongs to VGG19."""
+    groups = parameter_groups(OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_fields, vgg_with_bn=True))
+    assert [(group["name"], len(group["params"])) for group in groups] == [("vgg", 40), ("base", 4), ("stage", 160)]
+
+
+# --- the formulas ---
+
+
+def mindspore_adam(weight: float, gradients: list[float], lr: float) -> float:
+    m = v = 0.0
+    for t, gradient in enumerate(gradients, start=1):
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        weight -= lr * math.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (math.sqrt(v) + 1e-8)
+    return weight
+
+
+def adam_steps(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, gradients: list[float]) -> float:
+    for gradient in gradients:
+        parameter.grad = torch.tensor([gradient])
+        optimizer.step()
+    return parameter.item()
+
+
+@pytest.mark.parametrize("kernels", ["fused", "foreach"])
+@pytest.mark.parametrize("size", [1.0, 1e-6, 1e-8])
+def test_adam_has_mindspores_epsilon(kernels: str, size: float) -> None:
+    """Gradients near epsilon tell the forms apart: torch's own takes much longer steps there."""
+    gradients = [size * factor for factor in (1.0, -0.5, 2.0, 0.1, 1.5)]
+    parameter, plain = (nn.Parameter(torch.tensor([0.25])) for _ in range(2))
+    optimizer = MindSporeAdam([parameter], lr=0.01)
+    optimizer.param_groups[0].update(fused=kernels == "fused", foreach=kernels == "foreach")
+    found = adam_steps(optimizer, parameter, gradients)
+    assert found - 0.25 == pytest.approx(mindspore_adam(0.25, gradients, 0.01) - 0.25, rel=1e-3)
+    if size < 1e-7:
+        torchs = adam_steps(torch.optim.Adam([plain], lr=0.01), plain, gradients)
+        assert abs(torchs - 0.25) > 2 * abs(found - 0.25)
+    assert optimizer.param_groups[0]["eps"] == 1e-8
+
+
+def test_momentum_is_mindspores() -> None:
+    parameter = nn.Parameter(torch.tensor([1.0]))
+    optimizer = Momentum([parameter], lr=0.1)
+    for gradient in (1.0, 2.0):
+        parameter.grad = torch.tensor([gradient])
+        optimizer.step()
+    assert parameter.item() == pytest.approx(1 - 0.1 * 1 - 0.1 * (0.9 * 1 + 2))
+
+
+# --- clipping ---
+
+
+def test_each_tensor_is_clipped_on_its_own() -> None:
+    short, long = torch.tensor([3.0, 4.0]), torch.tensor([[30.0, 0.0], [0.0, 40.0]])
+    Clipping(limit=10).apply([short, long])
+    assert short.tolist() == [3, 4]
+    assert torch.allclose(long, torch.tensor([[6.0, 0.0], [0.0, 8.0]]))
+
+
+def test_reference_clipping_loses_the_length_of_the_gradient() -> None:
+    """So an update's length does not depend on the loss: 10, however small the gradient was (spec, bug 3)."""
+    tiny, none = torch.tensor([3e-3, 4e-3]), torch.zeros(2)
+    REFERENCE.apply([tiny, none])
+    assert torch.allclose(tiny, torch.tensor([6.0, 8.0]))
+    assert none.tolist() == [0, 0]
+    untouched = torch.tensor([3e-3, 4e-3])
+    Clipping().apply([untouched])
+    assert untouched.tolist() == pytest.approx([3e-3, 4e-3])
+
+
+def test_values_are_clipped_where_asked() -> None:
+    gradient = torch.tensor([-30.0, 2.0, 30.0])
+    Clipping(limit=10, by_norm=False).apply([gradient])
+    assert gradient.tolist() == [-10, 2, 10]
+    Clipping().apply([])
+
+
+@pytest.mark.parametrize("rule", [MindSporeAdam, Momentum])
+def test_optimisers_clip_before_they_step(rule: type) -> None:
+    """Momentum walks the limit times the rate at first; Adam's moment holds the clipped gradient."""
+    parameter = nn.Parameter(torch.zeros(2))
+    optimizer = rule([parameter], lr=1.0, clipping=Clipping(limit=1))
+    parameter.grad = torch.tensor([300.0, 400.0])
+    optimizer.step()
+    state = optimizer.state[parameter]
+    taken = state["exp_avg"] * 10 if rule is MindSporeAdam else state["momentum_buffer"]
+    assert torch.allclose(taken, torch.tensor([0.6, 0.8]))
+
+
+# --- resume, loss scale ---
+
+
+@pytest.mark.parametrize("build", [MindSporeAdam, lambda groups: Momentum(groups, clipping=Clipping(limit=0.1))])
+def test_a_state_goes_on_bit_equal(build: Callable[[list], torch.optim.Optimizer]) -> None:
+    whole, broken = Small(), Small()
+    optimizer = build(parameter_groups(whole))
+    train(whole, optimizer, 3)
+    before = copy.deepcopy(optimizer.state_dict())
+    broken.load_state_dict(copy.deepcopy(whole.state_dict()))
+    train(whole, optimizer, 2)
+    resumed = build(parameter_groups(broken))
+    resumed.load_state_dict(before)
+    train(broken, resumed, 2)
+    assert equal(whole, broken)
+
+
+def test_a_state_of_another_kind_of_device_keeps_our_kernels() -> None:
+    model = Small()
+    optimizer = MindSporeAdam(parameter_groups(model))
+    train(model, optimizer, 1)
+    state = optimizer.state_dict()
+    for group in state["param_groups"]:
+        group.update(fused=False, foreach=True)
+    resumed = MindSporeAdam(parameter_groups(model))
+    resumed.load_state_dict(state)
+    assert [(group["fused"], group["foreach"]) for group in resumed.param_groups] == [(True, False)] * 3
+    assert [group["steps"] for group in resumed.param_groups] == [1] * 3
+    train(model, resumed, 1)
+
+
+@pytest.mark.parametrize("rule", [MindSporeAdam, Momentum])
+def test_a_state_of_another_memory_layout_goes_on(rule: type) -> None:
+    """Saved on an NPU, resumed on a CPU, where convolutions are channels_last: torch's kernels would mix up values."""
+    ours = nn.Parameter(torch.rand(3, 4, 3, 3))
+    gradients = [torch.rand(3, 4, 3, 3) - 0.5 for _ in range(3)]
+    optimizer = rule([ours], lr=0.1)
+    take_steps(optimizer, ours, gradients[:2])
+    theirs = nn.Parameter(ours.detach().clone(memory_format=torch.channels_last))
+    resumed = rule([theirs], lr=0.1)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    take_steps(optimizer, ours, gradients[2:])
+    take_steps(resumed, theirs, gradients[2:])
+    assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def take_steps(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, gradients: list[Tensor]) -> None:
+    for gradient in gradients:
+        parameter.grad = torch.empty_like(parameter).copy_(gradient)
+        optimizer.step()
+
+
+@pytest.mark.parametrize("build", [MindSporeAdam, lambda groups: Momentum(groups, clipping=Clipping(limit=0.1))])
+def test_the_loss_scale_is_taken_out_before_clipping(build: Callable[[list], torch.optim.Optimizer]) -> None:
+    """A power of two: scaled training is bit equal to plain training."""
+    plain, scaled = Small(), Small()
+    train(plain, build(parameter_groups(plain)), 2)
+    optimizer, scaler = (
+        build(parameter_groups(scaled)),
+        common.device.scaler(torch.device("cpu"), torch.float16, "16384"),
+    )
+    for step in range(2):
+        inputs = torch.from_numpy(np.random.default_rng(step).standard_normal((8, 4)).astype(np.float32))
+        optimizer.zero_grad()
+        scaler.scale(scaled(inputs).square().mean()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    assert equal(plain, scaled)
+
+
+@pytest.mark.parametrize("rule", [MindSporeAdam, Momentum])
+def test_a_step_with_infinite_gradients_is_left_out(rule: type) -> None:
+    model = Small()
+    before, optimizer = values(model), rule(parameter_groups(model))
+    scaler = common.device.scaler(torch.device("cpu"), torch.float16, "16384")
+    scaler.scale(model(torch.full((1, 4), 3e38)).square().mean()).backward()
+    scaler.step(optimizer)
+    assert all(torch.equal(now, then) for now, then in zip(model.parameters(), before, strict=True))
+    assert not optimizer.state
+    assert all(not group.get("steps") for group in optimizer.param_groups)
+
+
+# --- freeze ---
+
+
+def frozen_rates(steps: int) -> dict[str, np.ndarray]:
+    vgg = np.full(10, 0.01, np.float32)
+    vgg[:steps] = 0
+    return {"vgg": vgg, "base": np.full(10, 0.01, np.float32), "stage": np.full(10, 0.02, np.float32)}
+
+
+def run_frozen(without_gradients: bool, steps: int, frozen: int) -> tuple[Small, MindSporeAdam]:
+    model = Small()
+    optimizer = MindSporeAdam(parameter_groups(model))
+    for step in range(steps):
+        set_rates(optimizer, frozen_rates(frozen), step)
+        freeze(model, without_gradients and step < frozen)
+        train(model, optimizer, 1)
+    return model, optimizer
+
+
+def test_both_freezes_give_the_same_weights() -> None:
+    begun = Small()
+    (warm, _), (cold, _) = (run_frozen(without, 3, frozen=3) for without in (False, True))
+    assert equal(warm, cold)
+    assert torch.equal(warm.base.vgg_base.weight, begun.base.vgg_base.weight)
+    assert not torch.equal(warm.stage_1.weight, begun.stage_1.weight)
+
+
+def test_moments_are_warm_only_where_gradients_were_computed() -> None:
+    """After the thaw a cold start takes Adam's usual first step, one rate long: its bias correction is its own."""
+    (warm, warm_adam), (cold, cold_adam) = (run_frozen(without, 4, frozen=3) for without in (False, True))
+    assert [adam.param_groups[0]["steps"] for adam in (warm_adam, cold_adam)] == [4, 1]
+    assert cold_adam.state[cold.base.vgg_base.weight]["step"].item() == 1
+    way = (cold.base.vgg_base.weight - Small().base.vgg_base.weight).abs()
+    assert torch.allclose(way, torch.full_like(way, 0.01), rtol=1e-3)
+    assert not torch.equal(warm.base.vgg_base.weight, cold.base.vgg_base.weight)
+
+
+def test_a_frozen_trunk_costs_no_gradient() -> None:
+    model = Small()
+    freeze(model, True)
+    model(torch.ones(1, 4)).sum().backward()
+    assert model.base.vgg_base.weight.grad is None and model.stage_1.weight.grad is not None
+    freeze(model, False)
+    assert all(parameter.requires_grad for parameter in model.parameters())

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From flags to log lines, checkpoints and result files: the real program, with a network of few channels."""
+
+import json
+import math
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import common.checkpoint
+from common.log import Log
+from common.skeleton import OPENPOSE
+from common.training import Plan
+from OpenPose_MindSpore_port import mindspore_checkpoint
+from OpenPose_MindSpore_port.config import Config
+from OpenPose_MindSpore_port.model import OpenPose
+from OpenPose_MindSpore_port.optimizer import MindSporeAdam, Momentum, one_group, parameter_groups
+from OpenPose_MindSpore_port.preparation import mask_note, train_samples
+from OpenPose_MindSpore_port.steps import StepLines, Steps
+from OpenPose_MindSpore_port.test.programs import complaint, done, equal, module, small, weights
+from OpenPose_MindSpore_port.train import build_optimizer
+from OpenPose_MindSpore_port.training_checkpoint import entries
+
+import numpy as np
+import pytest
+import torch
+
+NUMBER = r"-?[\d.]+(?:e-?\d+)?"
+PUBLISHED_LINE = re.compile(
+    rf"epoch\[(\d+)\], iter\[(\d+)\], loss\[({NUMBER})\], \d+\.\d\d imgs/sec, "
+    rf"vgglr=({NUMBER}),baselr=({NUMBER}),stagelr=({NUMBER})"
+)
+STAGE_LINE = re.compile(rf"(pafs|htmp) stage_loss: \[\s*((?:{NUMBER}\s*){{6}})\]")
+
+
+def trained(folder: Path, *flags: str, ranks: int = 1) -> "subprocess.CompletedProcess[str]":
+    run = done(*small(folder, *flags, ranks=ranks))
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run
+
+
+def step_losses(folder: Path, name: str = "train") -> list[dict[str, float]]:
+    lines = (folder / f"{name}_checkpoints" / "metrics.jsonl").read_text().splitlines()
+    return [record["losses"] for line in lines if (record := json.loads(line))["event"] == "step"]
+
+
+@pytest.fixture(scope="module")
+def run(tiny_coco: Path, tmp_path_factory: pytest.TempPathFactory):
+    """Two epochs of five steps, an evaluation, MindSpore checkpoints every three steps."""
+    folder = tmp_path_factory.mktemp("run")
+    found = trained(folder, f"--data_path={tiny_coco}", "--epochs=2", "--eval_freq=2", "--ckpt_interval=3",
+                    "--keep_checkpoint_max=2")  # fmt: skip
+    return SimpleNamespace(folder=folder, text=found.stdout, losses=step_losses(folder))
+
+
+def test_published_lines(run) -> None:
+    lines = [match for line in run.text.splitlines() if (match := PUBLISHED_LINE.fullmatch(line))]
+    steps = len(run.losses)
+    assert [int(line[2]) for line in lines] == list(range(0, steps, 2))
+    assert [int(line[1]) for line in lines] == [number // (steps // 2) for number in range(0, steps, 2)]
+    totals = [sum(losses.values()) for losses in run.losses]
+    for line in lines[1:]:  # the mean since the line before
+        number = int(line[2])
+        assert float(line[3]) == pytest.approx(np.mean(totals[number - 1 : number + 1]), rel=1e-5)
+    assert lines[0].group(4, 5, 6) == ("0.0", str(float(np.float32(1e-3) / 4)), str(float(np.float32(1e-3))))
+    assert lines[1][4] == lines[1][5]  # the freeze is over
+    stages = [match for line in run.text.splitlines() if (match := STAGE_LINE.fullmatch(line))]
+    assert [match[1] for match in stages] == ["pafs", "htmp"] * len(lines)
+    fields, heatmaps = ([float(word) for word in match[2].split()] for match in stages[:2])
+    assert fields == pytest.approx([run.losses[0][f"s{n}_paf"] for n in range(1, 7)], abs=1e-6)
+    assert heatmaps == pytest.approx([run.losses[0][f"s{n}_heatmap"] for n in range(1, 7)], abs=1e-6)
+
+
+def test_words_before_the_first_step(run) -> None:
+    wanted = ("random start: no pre-trained weights", f"step {len(run.losses) // 2}", "len_of_lr",
+              "start training, first step maybe take hundreds of seconds, please wait")  # fmt: skip
+    places = [run.text.index(word) for word in wanted]
+    assert places == sorted(places)
+
+
+def test_the_evaluation_gives_the_published_line(run) -> None:
+    assert re.search(r"^result:  \{'AP': .*'Ap \.5': ", run.text, re.MULTILINE)
+    assert (run.folder / "train_checkpoints" / common.checkpoint.BEST).is_file()
+
+
+def test_checkpoints_for_mindspore(run) -> None:
+    (folder,) = (run.folder / "checkpoints").iterdir()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_time_\d\d_\d\d_\d\d", folder.name)
+    steps, a_epoch = len(run.losses), len(run.losses) // 2
+    multiples = list(range(3, steps + 1, 3))
+    kept = ([*multiples, steps] if steps % 3 else multiples)[-2:]
+    assert {path.name for path in folder.iterdir()} == {f"0-{-(-step // a_epoch)}_{step}.ckpt" for step in kept}
+    last = mindspore_checkpoint.read(folder / f"0-2_{steps}.ckpt")
+    assert equal(mindspore_checkpoint.network_weights(last), weights(run.folder / "train_checkpoints"))
+    assert last["global_step"].tolist() == [steps]
+    assert last["beta1_power"].item() == pytest.approx(0.9**steps)
+    assert len(last["learning_rate_group_2"]) == steps
+
+
+def golden_names(shared: Path) -> list[dict]:
+    return json.loads((shared / "golden" / "openpose_mindspore" / "train_ckpt_keys.json").read_text())
+
+
+def test_entries_are_those_of_a_real_training_checkpoint(shared: Path) -> None:
+    with torch.device("meta"):
+        model = OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
+    optimizer = SimpleNamespace(
+        state={weight: {"exp_avg": weight, "exp_avg_sq": weight} for weight in model.parameters()},
+        param_groups=parameter_groups(model),
+    )
+    rates = {name: np.zeros(10, np.float32) for name in ("vgg", "base", "stage")}
+    found = entries(SimpleNamespace(model=model, optimizer=optimizer), 3, rates)
+    kinds = {dtype: kind for kind, dtype in mindspore_checkpoint.KINDS.items()}
+    assert [
+        {"name": name, "shape": list(value.shape), "dtype": kinds[value.dtype]} for name, value in found.items()
+    ] == golden_names(shared)
+
+
+def test_entries_of_momentum() -> None:
+    model = OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
+    optimizer = Momentum(one_group(model))
+    for weight in model.parameters():
+        weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    found = entries(SimpleNamespace(model=model, optimizer=optimizer), 1, {"stage": np.zeros(4, np.float32)})
+    weights_of = dict(model.named_parameters())
+    assert {name for name in found if name.startswith("moments.")} == {f"moments.network.{name}" for name in weights_of}
+    assert "learning_rate" in found and "beta1_power" not in found
+
+
+def test_a_finished_run_is_not_trained_again(run, tiny_coco: Path) -> None:
+    before = weights(run.folder / "train_checkpoints")
+    again = trained(run.folder, f"--data_path={tiny_coco}", "--epochs=2")
+    assert "--resume=no" in again.stdout
+    assert equal(before, weights(run.folder / "train_checkpoints"))
+
+
+def test_a_run_begins_with_a_checkpoint_for_mindspore(run, tiny_coco: Path, tmp_path: Path) -> None:
+    (folder,) = (run.folder / "checkpoints").iterdir()
+    last = max(folder.iterdir(), key=lambda path: path.stat().st_mtime)
+    flags = ("--load_pretrain", f"--pretrained_model_path={last}", "--epochs=1", "--max_steps=1", "--lr=1e-30")
+    found = trained(tmp_path, f"--data_path={tiny_coco}", *flags, "--keep_checkpoint_max=0")
+    assert f"=> using pre-trained model {last}" in found.stdout and not (tmp_path / "checkpoints").exists()
+    assert equal(weights(tmp_path / "train_checkpoints"), weights(run.folder / "train_checkpoints"))
+
+
+def test_two_ranks_are_one_that_accumulates_the_same_halves(tiny_coco: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    flags = (f"--data_path={tiny_coco}", "--epochs=1", "--eval_freq=1", "--freeze_steps=4", "--log_interval=1")
+    trained(one, *flags, "--batch_size=4", "--part_size=2", "--freeze_steps=2")
+    found = trained(two, *flags, ranks=2)
+    for alone, together in zip(step_losses(one), step_losses(two), strict=True):
+        assert together == pytest.approx(alone, rel=1e-4)
+    alone, together = weights(one / "train_checkpoints"), weights(two / "train_checkpoints")
+    assert all(torch.allclose(value, together[name], atol=1e-5) for name, value in alone.items())
+    assert "iter[2]" in found.stdout and len(list((two / "checkpoints").glob("*/0-*.ckpt"))) == 1
+    assert not list((two / "checkpoints").glob("*/1-*.ckpt"))
+
+
+def test_the_original_rule_of_several_devices(tiny_coco: Path, tmp_path: Path) -> None:
+    """Every tensor's step has a length that does not depend on its gradient: clipped while the loss scale is in it."""
+    trained(tmp_path, f"--data_path={tiny_coco}", "--recipe=clip_momentum", "--lr_times_ranks", "--max_steps=1",
+            "--max_epoch_train_NP=1", "--eval_freq=0", "--lr=1e-3", "--loss_scale=1e30", ranks=2)  # fmt: skip
+    (path,) = (tmp_path / "checkpoints").glob("*/*.ckpt")
+    steps = mindspore_checkpoint.read(path)
+    lengths = [tensor.norm().item() for name, tensor in steps.items() if name.startswith("moments.")]
+    assert len(lengths) == 184 and lengths == pytest.approx([10.0] * 184, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "groups", "clips"),
+    [
+        ({}, MindSporeAdam, 3, False),
+        ({"group_params": False}, MindSporeAdam, 1, False),
+        ({"train_type": "clip_grad"}, MindSporeAdam, 3, True),
+        ({"optimizer": "Momentum", "train_type": "clip_grad", "group_params": False}, Momentum, 1, True),
+        ({"optimizer": "Momentum"}, Momentum, 3, False),
+    ],
+)
+def test_optimisers(changes: dict, kind: type, groups: int, clips: bool) -> None:
+    model = OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
+    optimizer = build_optimizer(model, Config(**changes))
+    assert type(optimizer) is kind and len(optimizer.param_groups) == groups
+    assert bool(optimizer.clipping) == clips
+    if clips:
+        assert optimizer.clipping.limit == 10.0 and not optimizer.clipping.reference_clipping
+
+
+def test_masks_are_made_once_and_where_they_may_be(tiny_coco: Path, tmp_path: Path) -> None:
+    coco = shutil.copytree(tiny_coco, tmp_path / "coco", ignore=shutil.ignore_patterns("ignore_mask*"))
+    config = Config(data_dir=str(coco), output_dir=str(tmp_path / "out"))
+
+    def masks() -> dict[Path, int]:
+        samples = train_samples(config, OPENPOSE)
+        assert mask_note(samples) == []
+        return {path: path.stat().st_mtime_ns for path in samples.masks.iterdir()}
+
+    coco.chmod(0o555)
+    elsewhere = masks()
+    coco.chmod(0o755)
+    assert elsewhere == masks() and {path.parent.parent for path in elsewhere} == {tmp_path / "out"}
+    shutil.rmtree(tmp_path / "out")
+    first = masks()
+    assert first == masks() and {path.parent for path in first} == {coco / "ignore_mask_train"}
+    assert [path.name for path in first] and not list(coco.glob(".*"))
+    next(iter(first)).unlink()
+    assert "1 images have people who are not learned" in mask_note(train_samples(config, OPENPOSE))[0]
+
+
+def test_steps_that_were_left_out_are_counted_and_said(tmp_path: Path) -> None:
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD([{"params": model.parameters(), "name": "stage"}], lr=0.1)
+    plan, config = Plan(1, 4, 1), Config(output_dir=str(tmp_path), keep_checkpoint_max=0)
+    rates = dict.fromkeys(("vgg", "base", "stage"), np.ones(4, np.float32))
+    with Log(tmp_path / "metrics.jsonl", tmp_path) as log:
+        steps = Steps(SimpleNamespace(config=config, plan=plan), SimpleNamespace(optimizer=optimizer), rates, log)
+        for number in range(4):
+            if number != 2:
+                optimizer.step()
+            steps(number, {"s1_paf": torch.tensor(1.0), "s1_heatmap": torch.tensor(2.0)})
+    text = (tmp_path / "train_0.log").read_text()
+    assert text.count("left out") == 1 and "step 2 left out: gradients not finite; 1 since the start" in text
+
+
+def test_a_line_is_the_mean_since_the_one_before(tmp_path: Path) -> None:
+    rates = dict.fromkeys(("vgg", "base", "stage"), np.ones(2, np.float32))
+    with Log(tmp_path / "metrics.jsonl", tmp_path) as log:
+        lines = StepLines(log, rates, Plan(3, 2, 1), 3)
+        for number in range(6):
+            lines(number, {"s1_paf": torch.tensor(float(number)), "s1_heatmap": torch.tensor(0.5)})
+    said = [line for line in (tmp_path / "train_0.log").read_text().splitlines() if line.startswith("epoch")]
+    assert [float(line.split("loss[")[1].split("]")[0]) for line in said] == [0.5, 2.5]
+    assert said[1].startswith("epoch[1], iter[3]")
+
+
+def test_a_rate_that_drops_too_early_is_said(tiny_coco: Path, tmp_path: Path) -> None:
+    flags = (f"--data_path={tiny_coco}", "--epochs=1", "--max_steps=2", "--keep_checkpoint_max=0", "--lr_steps=1")
+    assert "warning: --lr_steps=1: from step 1 on the learning rate is" in trained(tmp_path, *flags).stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--data_path={nowhere}",), "--data_path"),
+        (("--data_path={coco}", "--train_dir=absent"), "--train_dir names another place"),
+        (("--data_path={coco}", "--train_ann=absent.json"), "--train_ann names another place"),
+        (("--data_path={coco}", "--maskpath_train=absent"), "--maskpath_train"),
+        (("--data_path={coco}", "--vgg_path={nowhere}/vgg.ckpt"), "vgg.ckpt"),
+        (("--data_path={coco}", "--vgg_path={coco}/annotations/person_keypoints_val2017.json"), "val2017.json"),
+        (("--data_path={coco}", "--vgg_path=none", "--load_pretrain", "--pretrained_model_path=x.ckpt"), "x.ckpt"),
+        (("--data_path={coco}", "--vgg_path=none", "--min_keypoints=99"), "--min_keypoints"),
+        (("--data_path={coco}", "--vgg_path=none", "--skeleton=crowdpose"), "keypoints"),
+        (("--data_path={coco}", "--vgg_path=none", "--loss_scale=large"), "--loss_scale=large"),
+    ],
+)
+def test_mistakes_end_in_one_line(tiny_coco: Path, tmp_path: Path, flags: tuple[str, ...], words: str) -> None:
+    filled = [flag.format(coco=tiny_coco, nowhere=tmp_path / "nowhere") for flag in flags]
+    assert words in complaint(module("train", *filled, "--device=cpu", f"--output_dir={tmp_path}"))
+    assert not list(tmp_path.glob("**/*.pth"))
+
+
+def test_the_first_loss_is_that_of_a_network_that_says_nothing(run) -> None:
+    """Six times the mean square of the targets (spec A2): 0.30 on COCO, here of drawn people in small crops."""
+    first = run.losses[0]
+    assert all(math.isclose(first[f"s{n}_{kind}"], first[f"s1_{kind}"], rel_tol=0.02)
+               for n in range(2, 7) for kind in ("paf", "heatmap"))  # fmt: skip
+    assert 0.1 < sum(first.values()) < 1.0

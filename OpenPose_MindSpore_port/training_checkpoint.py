@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints as the published training leaves them (spec A3, A9): `<folder>/<time>/<rank>-<epoch>_<step>.ckpt`.
+
+They hold what MindSpore's do, under its names: weights, the optimiser's moments, step and learning rates. What a
+resumed run needs beside that (random states, the loader's place) is in last.pth, see common.training.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import common.distributed
+from common.training import Losses, Trainee
+from OpenPose_MindSpore_port import mindspore_checkpoint
+from OpenPose_MindSpore_port.learning_rate import Rates
+from OpenPose_MindSpore_port.mindspore_checkpoint import NETWORK
+from OpenPose_MindSpore_port.optimizer import BETAS
+
+import numpy as np
+import torch
+from torch import Tensor
+
+TIME = "%Y-%m-%d_time_%H_%M_%S"
+# what torch's optimisers keep of a weight -> what stands before its name
+MOMENTS = {"exp_avg": "moment1.", "exp_avg_sq": "moment2.", "momentum_buffer": "moments."}
+
+
+def entries(trainee: Trainee, steps: int, rates: Mapping[str, Rates]) -> dict[str, Tensor]:
+    """The content of a training checkpoint after so many steps, in MindSpore's order."""
+    model, state = trainee.model, trainee.optimizer.state
+    found = {NETWORK + name: tensor for name, tensor in model.state_dict().items()}
+    found["global_step"] = torch.tensor([steps], dtype=torch.int32)
+    moments = {
+        key: {NETWORK + name: state[weight][key] for name, weight in model.named_parameters() if key in state[weight]}
+        for key in MOMENTS
+    }
+    if moments["exp_avg"]:
+        for number, beta in enumerate(BETAS, start=1):
+            found[f"beta{number}_power"] = torch.tensor(beta**steps, dtype=torch.float32)
+    for key, before in MOMENTS.items():
+        found |= {before + name: tensor for name, tensor in moments[key].items()}
+    groups = [rates[group["name"]] for group in trainee.optimizer.param_groups]
+    if len(groups) == 1:
+        return found | {"learning_rate": _tensor(groups[0])}
+    return found | {f"learning_rate_group_{number}": _tensor(values) for number, values in enumerate(groups)}
+
+
+def _tensor(values: Rates) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values))
+
+
+class TrainingCheckpoints:
+    """Writes one every `interval` steps and one at the end; the newest `keep` stay."""
+
+    def __init__(self, folder: Path, trainee: Trainee, rates: Mapping[str, Rates], plan_steps: int, interval: int,
+                 keep: int) -> None:  # fmt: skip
+        """`plan_steps`: of an epoch. `keep`: 0 for a rank that writes none."""
+        began = common.distributed.from_main(time.strftime(TIME))
+        self.folder, self._trainee, self._rates = folder / began, trainee, rates
+        self._plan_steps, self._interval, self._keep = plan_steps, interval, keep
+        self._done, self._written = 0, list[Path]()
+
+    def __call__(self, number: int, losses: Losses) -> None:
+        """The step of this number, counted from 0, is done; nothing is written where its losses are not finite."""
+        self._done = number + 1
+        if self._done % self._interval == 0 and self._keep and bool(torch.stack([*losses.values()]).isfinite().all()):
+            self._write()
+
+    def finish(self) -> None:
+        """The training is over: its last steps are kept, too."""
+        if self._keep and self._done and self._done % self._interval:
+            self._write()
+
+    def _write(self) -> None:
+        epoch = -(-self._done // self._plan_steps)
+        path = self.folder / f"{common.distributed.rank()}-{epoch}_{self._done}.ckpt"
+        mindspore_checkpoint.write(path, entries(self._trainee, self._done, self._rates))
+        self._written.append(path)
+        while len(self._written) > self._keep:
+            self._written.pop(0).unlink(missing_ok=True)

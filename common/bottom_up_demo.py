@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo of networks that find everybody in a picture at once: its frames one by one, and what they leave behind.
+
+`output_dir` receives annotated pictures, or a film (mp4), and `people.jsonl`: one line of JSON a frame, written at
+once, so that what is there stays valid whenever the program ends; `common.people_json` describes a line.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol, TextIO
+
+from common import drawing
+from common.cli import UserError
+from common.demo import Clock, stop_on_signals, writable
+from common.people_json import people_line, to_keypoints
+from common.skeleton import Skeleton
+from common.tracking import Floats, Tracker
+from common.video import Frame, Image, Source
+from common.video_out import FilmWriter, PictureWriter, Window, output_folder
+
+# image (H, W, 3) uint8 BGR -> points (M, num_points, 3) x, y in original pixels and score (0: missing), scores (M,)
+Estimator = Callable[[Image, Clock], tuple[Floats, Floats]]
+
+
+class Settings(Protocol):
+    """What the flags say of a run."""
+
+    @property
+    def output_dir(self) -> str:
+        """The folder that receives what was found."""
+
+    @property
+    def track(self) -> bool:
+        """Whether people keep their ids from frame to frame."""
+
+    @property
+    def smooth(self) -> bool:
+        """Whether keypoints of tracked people are steadied."""
+
+    @property
+    def max_missed(self) -> int:
+        """For how many frames a person may be lost and keep the id."""
+
+    @property
+    def show(self) -> bool:
+        """Whether frames are shown in a window."""
+
+    @property
+    def max_frames(self) -> int:
+        """The end comes after so many frames; 0: after all."""
+
+
+class Outputs:
+    """What a run leaves behind: people.jsonl and a film or pictures, and what it shows."""
+
+    def __init__(self, settings: Settings, source: Source, skeleton: Skeleton, stack: contextlib.ExitStack) -> None:
+        self.skeleton, self.live, self.stack = skeleton, source.live, stack
+        self.window = stack.enter_context(Window("people")) if settings.show else None
+        self.folder = output_folder(Path(settings.output_dir), source)
+        self.lines: TextIO | None = None  # opened for the first frame: an earlier result outlives a wrong command
+        self.film, self.pictures = None, PictureWriter(self.folder)
+        if source.moves:
+            stem = f"camera{source.capture}" if source.live else Path(str(source.capture)).stem
+            self.film = stack.enter_context(FilmWriter(self.folder / f"{stem}.mp4", source.rate_hz))
+
+    def write(self, frame: Frame, points: Floats, scores: Floats, ids: Sequence[int | None]) -> bool:
+        """Writes and shows one frame; False where the person at the window wants to end."""
+        drawn = drawing.draw_people(frame.image, to_keypoints(points, self.skeleton), self.skeleton, ids)
+        if self.film is not None:
+            self.film.write(drawn, frame.time_s if self.live else None)
+        else:
+            self.pictures.write(drawn, frame.name)
+        if self.lines is None:
+            file = (self.folder / "people.jsonl").open("w", encoding="utf-8", buffering=1)
+            self.lines = self.stack.enter_context(file)
+        self.lines.write(people_line(frame, points, scores, ids, self.skeleton))
+        return self.window is None or self.window.show(drawn, wait_ms=1 if self.film else 0)
+
+
+def run(settings: Settings, source: Source, skeleton: Skeleton, estimate: Estimator) -> int:
+    """Takes the frames of `source` one by one through estimator, tracker and outputs; returns how many.
+
+    Files of an earlier run are overwritten. Raises UserError for frames that cannot be read, results that cannot be
+    written, and what the estimator refuses.
+    """
+    clock, done, speed = Clock(), 0, ""
+    tracker = Tracker(skeleton, settings.smooth, max_missed=settings.max_missed)
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(stop_on_signals())
+        stack.enter_context(writable(settings.output_dir, "--output_dir"))
+        outputs = Outputs(settings, source, skeleton, stack)
+        frames = stack.enter_context(contextlib.closing(source.frames()))
+        for frame in itertools.islice(clock.waiting(frames), settings.max_frames or None):
+            with _named(frame):
+                points, scores = estimate(frame.image, clock)
+            ids: list[int | None] = [None] * len(points)
+            if source.moves and settings.track:
+                with clock.part("track"):
+                    numbers, points = tracker.update(points, scores, frame.time_s)
+                    ids = numbers.tolist()
+            with clock.part("draw and write"):
+                wanted = outputs.write(frame, points, scores, ids)
+            done, clock.frames = done + 1, clock.frames + 1
+            if stop.is_set() or not wanted:
+                break
+            if done == 1:
+                speed = clock.summary()
+                clock.restart()
+        _report(done, clock.summary() if clock.frames else speed, source, outputs, stop.is_set())
+    return done
+
+
+@contextlib.contextmanager
+def _named(frame: Frame) -> Iterator[None]:
+    """Says at which frame a UserError arose."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{frame.name}: {error}") from error
+
+
+def _report(done: int, speed: str, source: Source, outputs: Outputs, stopped: bool) -> None:
+    """What the run did, for the person at the keyboard."""
+    what = "frames" if source.moves else "pictures"
+    skipped = f", {len(source.bad)} skipped as unreadable" if source.bad else ""
+    early = ", stopped early" if stopped else ""
+    print(f"{done} {what}{skipped}{early}: {outputs.folder / 'people.jsonl'}", flush=True)  # noqa: T201
+    print(speed, flush=True)  # noqa: T201
