@@ -108,7 +108,7 @@ class Estimator:
 
         Raises UserError where the network gives other maps.
         """
-        heatmaps, fields = self.session(inputs)[-2:]
+        heatmaps, fields = self.session.filled(inputs)[-2:]
         channels = heatmaps.shape[1], fields.shape[1]
         if channels != (self.skeleton.num_heatmaps, self.skeleton.num_fields):
             wanted = f"{self.skeleton.num_heatmaps} heatmaps and {self.skeleton.num_fields} fields"

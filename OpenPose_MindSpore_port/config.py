@@ -23,6 +23,11 @@ WEIGHT_FOLDERS = (MODEL_FOLDER / "weights", MODEL_FOLDER / "vgg_model", MODEL_FO
 PUBLISHED_VGG = ("vgg19-0-97_5004.ckpt", "vgg19-dcbb9e9d.pth")  # MindSpore's file, torchvision's
 NO_WEIGHTS = "none"  # in place of a file: begin at random, said aloud
 CPU_IMAGES_PER_PART = 2  # a larger part is no faster on a CPU, and 10 images at 368x368 need more than 8 GB
+COUNTS = (
+    "part_size", "max_steps", "eval_freq", "save_every", "keep_every", "val_images", "max_epoch_train_NP",
+    "keep_checkpoint_max", "freeze_steps", "warmup_epoch", "min_keypoints", "min_area", "max_rotate_degree",
+    "center_perterb_max",
+)  # fmt: skip
 PROFILED_STEPS = 101  # --need_profiler=1 stops at step 100 (spec A8b)
 
 Rule = Literal["Adam", "Momentum"]
@@ -150,6 +155,16 @@ class Config(Inference):
             lr=self.lr * (ranks if self.lr_times_ranks else 1),
         )
 
+    def told_of_devices(self, ranks: int) -> list[str]:
+        """What must be said where a key in _NP, of a recipe perhaps, replaces another that may have been typed."""
+        several = self.on_devices(ranks)
+        replaced = [
+            f"{name}_NP={getattr(several, name)} (not {getattr(self, name)})"
+            for name in ("optimizer", "group_params", "train_type", "lr_steps", "max_epoch_train")
+            if getattr(several, name) != getattr(self, name)
+        ]
+        return [f"note: on {ranks} devices hold {', '.join(replaced)}"] if replaced else []
+
     @property
     def label_rules(self) -> LabelRules:
         """Who is learned."""
@@ -180,18 +195,32 @@ class Config(Inference):
             (self.log_interval > 0, f"--log_interval={self.log_interval}: at least 1"),
             (self.print_freq > 0, f"--print_freq={self.print_freq}: at least 1"),
             (self.ckpt_interval > 0, f"--ckpt_interval={self.ckpt_interval}: at least 1"),
-            (self.keep_checkpoint_max >= 0, f"--keep_checkpoint_max={self.keep_checkpoint_max}: a number, or 0"),
-            (self.freeze_steps >= 0, f"--freeze_steps={self.freeze_steps}: a number, or 0"),
+            (self.inference_img_size > 0, f"--inference_img_size={self.inference_img_size}: a number of pixels"),
+            (self.heatmap_sigma > 0, f"--heatmap_sigma={self.heatmap_sigma}: more than 0"),
+            (self.paf_sigma > 0, f"--paf_sigma={self.paf_sigma}: more than 0"),
+            (self.num_workers >= -1, f"--num_workers={self.num_workers}: a number, or -1"),
+            (0 < self.min_box_size <= self.max_box_size, f"--min_box_size={self.min_box_size}: at most --max_box_size"),
+            *((getattr(self, name) >= 0, f"--{name}={getattr(self, name)}: a number, or 0") for name in COUNTS),
             (
                 not self.clip_scaled or self.loss_scale != "dynamic",
                 "--clip_scaled: --loss_scale needs a number",
             ),
             (self.GRADIENT_CLIP_TYPE in (0, 1), f"--GRADIENT_CLIP_TYPE={self.GRADIENT_CLIP_TYPE}: 0 or 1"),
             (not self.load_pretrain or self.pretrained_model_path, "--load_pretrain needs --pretrained_model_path"),
+            (_ascends(self.lr_steps), f"--lr_steps={_joined(self.lr_steps)}: ascending steps, each at least 1"),
+            (_ascends(self.lr_steps_NP), f"--lr_steps_NP={_joined(self.lr_steps_NP)}: ascending steps, at least 1"),
             (0 < self.min_scale <= self.max_scale, f"--min_scale={self.min_scale}: at most --max_scale"),
         ):
             if not condition:
                 raise UserError(message)
+
+
+def _ascends(steps: tuple[int, ...]) -> bool:
+    return all(before < step for before, step in zip((0, *steps), steps, strict=False))
+
+
+def _joined(steps: tuple[int, ...]) -> str:
+    return ",".join(map(str, steps))
 
 
 # What the names of the launchers mean. Precision as published: mixed.

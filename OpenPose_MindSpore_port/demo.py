@@ -95,7 +95,8 @@ def load_estimator(config: Config, skeleton: Skeleton) -> NetworkEstimator:
     options = Options("cpu" if config.cpu else config.device, provider=config.provider)
     session = inference.open_session(Path(config.checkpoint_path), options, skeleton)
     rules = inference.decode_rules(config, config.original_decode)
-    return NetworkEstimator(inference.Estimator(session, skeleton, rules), InputRule(config.inference_img_size))
+    rule = InputRule(config.inference_img_size, session.fixed_size)
+    return NetworkEstimator(inference.Estimator(session, skeleton, rules), rule)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

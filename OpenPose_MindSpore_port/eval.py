@@ -139,14 +139,15 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
     source, validation = config.checkpoint, _validation(config, skeleton)
     session = inference.open_session(source, options, skeleton)
     rules = inference.decode_rules(config, config.original_decode or config.original)
-    rule = InputRule(config.inference_img_size)
+    rule = InputRule(config.inference_img_size, session.fixed_size)
     batch_size = config.batch_size or session.fixed_batch or default_batch(device)
     estimator = Estimator(session, skeleton, rules, config.num_workers)
     result = evaluate(estimator, validation, rule, batch_size, config.on_bad_image == "skip")
     protocol = {
         "annotations": str(validation.annotations), "images": result.num_images,
         "of": "images with people" if config.only_people else "all images", "checkpoint": str(source),
-        "runtime": session.runtime, "short_side": rule.short_side_in, "precision": config.amp,
+        "runtime": session.runtime, "input": rule.fixed_in or f"short side {rule.short_side_in}",
+        "precision": config.amp,
         "decode": "original" if config.original_decode or config.original else "improved",
         "skipped": len(result.skipped),
     }  # fmt: skip

@@ -40,6 +40,7 @@ class InputRule:
     """How images of any size become network inputs."""
 
     short_side_in: int = 368  # input pixels
+    fixed_in: tuple[int, int] | None = None  # (height, width) of a network that takes no other; pictures are stretched
 
     def frame(self, size_img: tuple[int, int]) -> Frame:
         """Where an image of (height, width) lies: the short side as asked, the long one up to a whole cell (spec A7).
@@ -47,6 +48,8 @@ class InputRule:
         Raises UserError for an image that is much longer than wide, or the other way.
         """
         height, width = size_img
+        if self.fixed_in:
+            return Frame(size_img, self.fixed_in)
         if max(size_img) > LONGEST_ASPECT * min(size_img):
             raise UserError(f"{width} x {height} pixels: too narrow a picture; cut it to a usual shape")
         long_in = whole_cells(round(self.short_side_in / (min(size_img) / max(size_img))))
@@ -117,7 +120,7 @@ class Estimator:
 
         Raises UserError where the network gives other maps.
         """
-        outputs = self.session(inputs)  # fields of all stages, or of the last; then as many heatmaps
+        outputs = self.session.filled(inputs)  # fields of all stages, or of the last; then as many heatmaps
         fields, heatmaps = outputs[len(outputs) // 2 - 1], outputs[-1]
         channels = heatmaps.shape[1], fields.shape[1]
         if channels != (self.skeleton.num_heatmaps, self.skeleton.num_fields):

@@ -1,19 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adam and Momentum as MindSpore computes them, the three groups of parameters, and the freeze of VGG19 (spec A4).
+"""Adam and Momentum as MindSpore computes them, and the three groups of parameters (spec A4).
 
-The freeze of the first 2000 steps. The original gives VGG19 the rate 0: weights stay, but gradients and Adam's moments
-are computed, and are warm when the freeze ends. This is the default here: state and memory are those of the original.
-`freeze(model, True)` computes neither instead: weights are the same until the freeze ends, forward and backward are
-1.33 times as fast (CPU, float32), and 96 instead of 286 MB of maps are kept for the gradients of an image of 368x368.
-Adam then begins for VGG19 as for a new network, at full rate from the first step, because the bias correction counts
-each group's own steps. Over the published 318 240 steps that saves 0.2 % of the time, and a batch that fits in memory
-while VGG19 is frozen may not fit when it thaws: use it for short runs.
+The freeze of the first 2000 steps is a rate of 0 for VGG19, as in the original: its weights stay, but gradients and
+Adam's moments are computed, and are warm when the freeze ends. Not computing them would make the steps of the freeze
+1.33 times as fast (CPU, float32), which is 0.2 % of the published 318 240 steps, and Adam would begin for VGG19 at full
+rate from cold moments.
 """
 
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
+
+from common.cli import UserError
 
 import torch
 from torch import Tensor, nn
@@ -40,18 +39,6 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
 def one_group(model: nn.Module) -> list[dict[str, Any]]:
     """All parameters with the rate of the stages, as the original has them on several devices: no freeze."""
     return [{"name": "stage", "params": list(model.parameters())}]
-
-
-def freeze(model: nn.Module, frozen: bool) -> None:
-    """Whether VGG19 is left out of the gradients; cheap enough to be called before every step.
-
-    On several devices call it before the network is wrapped, and wrap again when it changes: DistributedDataParallel
-    settles at its start whose gradients it averages.
-    """
-    for name, parameter in model.named_parameters():
-        if VGG_PART in name and parameter.requires_grad == frozen:
-            parameter.requires_grad_(not frozen)
-            parameter.grad = None
 
 
 @dataclass(frozen=True)
@@ -119,8 +106,11 @@ class MindSporeAdam(torch.optim.Adam):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from a state, also one of another kind of device: kernels and memory layout are settled here."""
-        super().load_state_dict(_with_kernels_of(self, state_dict))
+        """Goes on from a state, also one of another kind of device: kernels and memory layout are settled here.
+
+        Raises UserError for the state of another rule or of other groups.
+        """
+        super().load_state_dict(_adopted(self, state_dict))
         _align_state(self)
 
 
@@ -147,8 +137,11 @@ class Momentum(torch.optim.SGD):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from a state, also one of another kind of device: kernels and memory layout are settled here."""
-        super().load_state_dict(_with_kernels_of(self, state_dict))
+        """Goes on from a state, also one of another kind of device: kernels and memory layout are settled here.
+
+        Raises UserError for the state of another rule or of other groups.
+        """
+        super().load_state_dict(_adopted(self, state_dict))
         _align_state(self)
 
 
@@ -170,10 +163,23 @@ def _use_fast_kernels(optimizer: torch.optim.Optimizer) -> None:
     optimizer._step_supports_amp_scaling = False
 
 
-def _with_kernels_of(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
-    groups = zip(state_dict["param_groups"], optimizer.param_groups, strict=False)
-    kept = [{**saved, "fused": own["fused"], "foreach": own["foreach"]} for saved, own in groups]
+def _adopted(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+    """The state with our kernels and our momentum. Raises UserError where it is that of another rule or grouping."""
+    saved, own = state_dict["param_groups"], optimizer.param_groups
+    if [_kind(group) for group in saved] != [_kind(group) for group in own]:
+        raise UserError(
+            "the unfinished run had another --optimizer or --group_params (with several devices those in _NP): type "
+            "the same, or --resume=no to begin anew"
+        )
+    kept = [
+        {**before, **{name: now[name] for name in ("fused", "foreach", "momentum") if name in now}}
+        for before, now in zip(saved, own, strict=True)
+    ]
     return {**state_dict, "param_groups": kept}
+
+
+def _kind(group: dict[str, Any]) -> tuple[Any, int, bool]:
+    return group.get("name"), len(group["params"]), "momentum" in group
 
 
 def _align_state(optimizer: torch.optim.Optimizer) -> None:

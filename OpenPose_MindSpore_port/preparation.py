@@ -39,7 +39,13 @@ def evaluation(
     config: Config = setup.config
     if not config.eval_freq:
         return None
-    validation = validation_of(config.data_dir, config.imgpath_val, config.ann, skeleton, config.val_images)
+    try:
+        validation = validation_of(config.data_dir, config.imgpath_val, config.ann, skeleton, config.val_images)
+    except UserError as error:
+        if (config.imgpath_val, config.ann) != (Config.imgpath_val, Config.ann):
+            raise
+        log.line(f"note: no evaluation while training: {error}")  # the published commands name no validation images
+        return None
     return functools.partial(
         evaluate_while_training,
         validation=validation, rule=InputRule(config.inference_img_size), rules=decode_rules(config), skeleton=skeleton,

@@ -19,6 +19,7 @@ from common.files import read_json
 
 USAGE = "python -m OpenPose_MindSpore_port.rank_table TABLE LAUNCHER [--flag=value ...]"
 PORT = "29500"  # torchrun's own
+CURE = "make it with hccl_tools.py"
 CPU_RANKS = 8  # the devices of one Ascend server: its table may be tried on any machine
 
 
@@ -43,9 +44,9 @@ def read(path: Path) -> list[Server]:
     except UserError:
         raise
     except KeyError as error:
-        raise UserError(f"{path}: the rank table has no {error}: make it with hccl_tools.py") from error
+        raise UserError(f"{path}: the rank table has no {error}: {CURE}") from error
     except (TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: not a rank table ({error}): make it with hccl_tools.py") from error
+        raise UserError(f"{path}: not a rank table ({error}): {CURE}") from error
     servers.sort(key=lambda server: server.first_rank)
     sizes = {len(server.devices) for server in servers}
     if not servers or len(sizes) > 1:
@@ -61,14 +62,23 @@ def _server(path: Path, entry: Mapping[str, Any]) -> Server:
     name = str(entry["server_id"])
     device_of_rank: dict[int, int] = {}
     for device in entry["device"]:
-        rank, number = int(device["rank_id"]), int(device["device_id"])
+        rank, number = _whole(device["rank_id"]), _whole(device["device_id"])
         if rank in device_of_rank or number in device_of_rank.values():
             raise UserError(f"{path}: server {name} has rank {rank} or device {number} twice: each may stand once")
         device_of_rank[rank] = number
     ranks = sorted(device_of_rank)
-    if not ranks or ranks != list(range(ranks[0], ranks[0] + len(ranks))) or min(device_of_rank.values()) < 0:
-        raise UserError(f"{path}: server {name} needs devices with ranks in a row, found ranks {ranks}")
+    if not ranks or ranks != list(range(ranks[0], ranks[0] + len(ranks))):
+        raise UserError(f"{path}: server {name} needs devices with ranks in a row, found ranks {ranks}: {CURE}")
+    if (least := min(device_of_rank.values())) < 0:
+        raise UserError(f"{path}: server {name} has device {least}, they count from 0: {CURE}")
     return Server(name, ranks[0], tuple(device_of_rank[rank] for rank in ranks))
+
+
+def _whole(value: str | int) -> int:
+    """HCCL writes numbers as texts. Raises ValueError where it is no whole number, which `int` would cut off."""
+    if not str(value).removeprefix("-").isdecimal():
+        raise ValueError(f"{str(value)[:20]!r} is no whole number")
+    return int(str(value))
 
 
 def own(path: Path, servers: Sequence[Server]) -> int:

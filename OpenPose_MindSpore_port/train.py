@@ -64,11 +64,14 @@ def main() -> None:
     flags.check()
     with common.distributed.joined(flags.device) as device:
         skeleton = common.skeleton.load(flags.skeleton)
-        train(prepare(flags, skeleton, device), skeleton, device, began)
+        notes = flags.told_of_devices(common.distributed.world_size())
+        train(prepare(flags, skeleton, device), skeleton, device, began, notes)
 
 
-def train(setup: Setup, skeleton: common.skeleton.Skeleton, device: torch.device, began: float) -> None:
-    """Trains what `setup` describes, from a start or from where an unfinished run stopped."""
+def train(
+    setup: Setup, skeleton: common.skeleton.Skeleton, device: torch.device, began: float, notes: list[str]
+) -> None:
+    """Trains what `setup` describes, from a start or from where an unfinished run stopped; `notes` are said first."""
     config: Config = setup.config
     beginning = setup.begin(
         "openpose_vgg19",
@@ -78,7 +81,7 @@ def train(setup: Setup, skeleton: common.skeleton.Skeleton, device: torch.device
         lambda model: build_optimizer(model, config),
     )
     rates, told = learning_rates(setup)
-    beginning.notes.extend([*mask_note(setup.samples), *told])
+    beginning.notes.extend([*notes, *mask_note(setup.samples), *told])
     losses = functools.partial(forward_losses, device=device, skeleton=skeleton, rules=config.target_rules)
     with setup.log(beginning.fresh) as log:
         setup.announce(log, beginning, config.lr)

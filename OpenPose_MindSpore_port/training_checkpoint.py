@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import common.distributed
+from common.cli import UserError
 from common.training import Losses, Trainee
 from OpenPose_MindSpore_port import mindspore_checkpoint
 from OpenPose_MindSpore_port.learning_rate import Rates
@@ -49,12 +50,24 @@ def _tensor(values: Rates) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values))
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror}; name another folder with --save_model_path") from error
+
+
 class TrainingCheckpoints:
     """Writes one every `interval` steps and one at the end; the newest `keep` stay."""
 
     def __init__(self, folder: Path, trainee: Trainee, rates: Mapping[str, Rates], plan_steps: int, interval: int,
                  keep: int) -> None:  # fmt: skip
-        """`plan_steps`: of an epoch. `keep`: 0 for a rank that writes none."""
+        """`plan_steps`: of an epoch. `keep`: 0 for a rank that writes none.
+
+        Raises UserError where `folder` cannot be: the first checkpoint is hours away.
+        """
+        if keep:
+            _make(folder)
         began = common.distributed.from_main(time.strftime(TIME))
         self.folder, self._trainee, self._rates = folder / began, trainee, rates
         self._plan_steps, self._interval, self._keep = plan_steps, interval, keep

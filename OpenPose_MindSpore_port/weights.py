@@ -63,6 +63,8 @@ def starting_vgg(vgg_path: str, may_be_random: bool = False) -> Path | None:
     """
     if vgg_path == NO_WEIGHTS:
         return None
+    if vgg_path and vgg_path not in PUBLISHED and not Path(vgg_path).is_file():
+        raise UserError(f"--vgg_path={vgg_path}: no such file; name a VGG19 file, or `{NO_WEIGHTS}` to begin at random")
     if vgg_path:
         return common.checkpoint.locate(vgg_path, PUBLISHED, WEIGHT_FOLDERS)
     for folder in WEIGHT_FOLDERS:

@@ -3,6 +3,7 @@
 
 Lightweight OpenPose goes through all of it; what the others share with it in common/ is not checked again: of them two
 steps and an evaluation. MIPNet is plain HRNet: the simulation has not the operators that lambda is trained with.
+OpenPose of MindSpore is not evaluated: six stages of untrained layers give maps in which nobody can be found.
 
     python ci/npu_check.py
 
@@ -50,18 +51,19 @@ class CheckError(Exception):
     """A check that did not pass, in one line."""
 
 
-SMALL_MAPS = ("--image_size=64,64", "--heatmap_size=16,16", "--sigma=1", "--epochs=1", "--print_freq=1",
-              "--num_workers=1")  # fmt: skip
+ONE_EPOCH = ("--epochs=1", "--print_freq=1", "--num_workers=1")
+SMALL_MAPS = ("--image_size=64,64", "--heatmap_size=16,16", "--sigma=1")
 
 
 @dataclass(frozen=True)
-class TopDown:
-    """A top-down model, small, from a random start; folders as parts of its output folder."""
+class Small:
+    """A model, small, from a random start; folders as parts of its output folder."""
 
     name: str
     flags: tuple[str, ...]
     run: str
-    evaluation: str
+    evaluation: str = ""  # empty: it is not evaluated
+    batch_size: int = 0  # 0: all people in two steps
 
     def words(self, bench: "Bench", output: Path, device: str, *flags: str) -> list[str]:
         """Flags that training and evaluation share."""
@@ -71,8 +73,10 @@ class TopDown:
     def train(self, bench: "Bench", device: str, *flags: str) -> Path:
         """Two steps; returns the run's folder."""
         output = bench.folder / f"{self.name}_{device}{len(flags)}"
-        batch = f"--batch_size={bench.num_people // NUM_STEPS}", f"--part_size={bench.num_people // NUM_STEPS}"
-        words = self.words(bench, output, device, *SMALL_MAPS, *self.flags, *batch, *flags)
+        size = self.batch_size or bench.num_people // NUM_STEPS
+        words = self.words(
+            bench, output, device, *ONE_EPOCH, *self.flags, f"--batch_size={size}", f"--part_size={size}", *flags
+        )
         bench.run(["-m", "ci.npu_program", f"{self.name}.train", *words], npu=device == "npu")
         return output / self.run
 
@@ -84,11 +88,15 @@ class TopDown:
         return found_in(output / self.evaluation)
 
 
-TOP_DOWN = (
-    TopDown("AlphaPose", ("--num_layers=18", "--backbone=none", "--exp_id=x", "--model=SimplePose"),
-            "exp/x-256x192_res50_lr1e-3_1x.yaml", "exp/exp_test-256x192_res50_lr1e-3_1x.yaml/eval"),
-    TopDown("MIPNet", ("--recipe=smoke", "--experiment=", "--eval_freq=1"),
-            "output/coco/pose_hrnet/w48_384x288_adam_lr1e-3", "output/coco/pose_hrnet/w48_384x288_adam_lr1e-3/eval"),
+SMALL = (
+    Small("AlphaPose", (*SMALL_MAPS, "--num_layers=18", "--backbone=none", "--exp_id=x", "--model=SimplePose"),
+          "exp/x-256x192_res50_lr1e-3_1x.yaml", "exp/exp_test-256x192_res50_lr1e-3_1x.yaml/eval"),
+    Small("MIPNet", (*SMALL_MAPS, "--recipe=smoke", "--experiment=", "--eval_freq=1"),
+          "output/coco/pose_hrnet/w48_384x288_adam_lr1e-3", "output/coco/pose_hrnet/w48_384x288_adam_lr1e-3/eval"),
+    # the published rate: its optimiser rounds differently on an NPU, and Adam's first steps are signs of gradients
+    Small("OpenPose_MindSpore_port",
+          ("--insize=64", "--vgg_path=none", f"--max_steps={NUM_STEPS}", "--freeze_steps=0", "--eval_freq=0"),
+          "train_checkpoints", batch_size=2),
 )  # fmt: skip
 
 
@@ -99,7 +107,7 @@ class Bench:
     folder: Path
     data_path: Path
     batch_size: int
-    num_people: int  # whom the top-down models train on, an even number
+    num_people: int  # whom top-down models train on, an even number
     passed: int = 0
     failed: int = 0
     errors: str = ""  # the error stream of the last program
@@ -270,15 +278,17 @@ def check_evaluation(bench: Bench, checkpoint: Path) -> None:
         )
 
 
-def check_top_down(bench: Bench) -> None:
-    """Two steps and an evaluation of the top-down models, at both precisions."""
-    for model in TOP_DOWN:
+def check_small(bench: Bench) -> None:
+    """Two steps and an evaluation of the other models, at both precisions."""
+    for model in SMALL:
         for level, flags in (("O0", ()), ("O1", HALF)):
             cpu = model.train(bench, "cpu", *flags)
             bench.check(
                 f"{model.name}: train two steps, {level}",
                 lambda it=model, cpu=cpu, flags=flags: compare(it.train(bench, "npu", *flags), cpu),
             )
+            if not model.evaluation:
+                continue
             people = model.evaluate(bench, "cpu", cpu / "last.pth", *flags)
             bench.check(
                 f"{model.name}: evaluate, {level}",
@@ -322,7 +332,7 @@ def main() -> int:
         checkpoint = check_training(bench)
         check_divergence(bench)
         check_evaluation(bench, checkpoint)
-        check_top_down(bench)
+        check_small(bench)
         check_messages(bench, checkpoint)
     print(f"NPU check: {bench.passed} passed, {bench.failed} failed")
     return int(bench.failed > 0)

@@ -123,7 +123,12 @@ def _reader(hint: Any) -> Callable[[str], Any]:
         return _boolean
     if typing.get_origin(hint) is tuple:
         item = _reader(typing.get_args(hint)[0])
-        return lambda text: tuple(item(part) for part in text.split(",") if part)
+
+        def separated_by_commas(text: str) -> tuple[Any, ...]:
+            return tuple(item(part) for part in text.split(",") if part)
+
+        separated_by_commas.__name__ = f"list of {getattr(item, '__name__', 'value')}"  # what argparse says it wants
+        return separated_by_commas
     options = [option for option in typing.get_args(hint) if option is not type(None)]
     return _reader(options[0]) if options else typing.cast(Callable[[str], Any], hint)
 

@@ -3,7 +3,7 @@
 
     [{"image_id": "a.jpg", "bbox": [left, top, width, height], "score": 0.9, "idx": 3}, ...]   published; idx may lack
     [{"image_id": 139, "category_id": 1, "bbox": [...], "score": 0.9}, ...]                    COCO's results
-    people.jsonl, a line a frame, as the demo of Lightweight OpenPose writes it
+    people.jsonl, a line a frame, as the demos of bottom-up networks write it (`common.people_json`)
 
 A picture is known by its path, else by its name where the file has that once, else by the number that ends its name.
 A frame of a film is known by its place, from 0: 7, or "7.jpg".

@@ -50,6 +50,8 @@ def read_json(path: str | Path) -> Any:
         return json.loads(_text(path))
     except json.JSONDecodeError as error:
         raise _damage(path, error) from error
+    except RecursionError as error:
+        raise _too_deep(path) from error
 
 
 def _text(path: str | Path) -> str:
@@ -64,6 +66,10 @@ def _text(path: str | Path) -> str:
 def _damage(path: str | Path, error: json.JSONDecodeError) -> UserError:
     place = f"line {error.lineno}, character {error.pos} of {len(error.doc)}"
     return UserError(f"{path}: cut short or damaged at {place}: {error.msg}. Copy the file again")
+
+
+def _too_deep(path: str | Path) -> UserError:
+    return UserError(f"{path}: lists within lists beyond what JSON is read to: damaged. Copy the file again")
 
 
 class _Cursor:
@@ -120,6 +126,8 @@ class _Cursor:
             value, self._place = _DECODER.raw_decode(self._text, self._place)
         except json.JSONDecodeError as error:
             raise _damage(self._path, error) from error
+        except RecursionError as error:
+            raise _too_deep(self._path) from error
         return value
 
     def _error(self, message: str) -> UserError:

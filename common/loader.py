@@ -133,13 +133,16 @@ def workers_for(wanted: int, device: torch.device) -> int:
 def divide(wanted: int, num_samples: int, ranks: int, limit: int) -> tuple[int, int]:
     """Samples that a rank takes at once, at most `limit` (0: any number), and how often in a step of `wanted` in all.
 
-    Raises UserError where there are fewer samples than ranks.
+    Parts that leave no sample out are taken where they are at least half of `limit`. Raises UserError where there are
+    fewer samples than ranks.
     """
     a_rank = min(wanted, num_samples) // ranks
     if not a_rank:
         most = min(wanted, num_samples)
         raise common.cli.UserError(f"{most} images a step for {ranks} ranks: type --ranks={most} at most")
-    parts = -(-a_rank // (limit or a_rank))
+    fewest = -(-a_rank // (limit or a_rank))
+    even = (parts for parts in range(fewest, a_rank + 1) if a_rank % parts == 0 and 2 * a_rank >= parts * limit)
+    parts = next(even, fewest)
     return a_rank // parts, parts
 
 
@@ -166,11 +169,15 @@ class _Collate:
 
 
 def _quiet_worker(worker: int) -> None:
-    """A worker uses one core, and leaves it to its parent what an interrupt means."""
+    """A worker uses one core, and leaves it to its parent what an interrupt means.
+
+    A request to stop often goes to all processes at once (torchrun, timeout, Slurm): a worker that ended at it would
+    take the step away that its parent is about to save. The second one ends it, and so does its parent's end.
+    """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
 
 
 def _context() -> str | None:

@@ -5,9 +5,10 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import common.distributed
+from common.cli import UserError
 
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +21,13 @@ class Log:
     def __init__(self, metrics: Path, lines: Path, tensorboard: Path | None = None, fresh: bool = False) -> None:
         """`metrics`: metrics.jsonl. `lines`: folder of `train_<rank>.log`. `tensorboard`: its folder.
 
-        Files of an earlier run are gone on with, or replaced where the run is a `fresh` one.
+        Files of an earlier run are gone on with, or replaced where the run is a `fresh` one. Raises UserError where
+        they cannot be written.
         """
         self.main = common.distributed.is_main()
         self.folder = lines
-        lines.mkdir(parents=True, exist_ok=True)
-        mode = "w" if fresh else "a"
-        self._lines = (lines / f"train_{common.distributed.rank()}.log").open(mode, buffering=1)
-        self._metrics = None
-        if self.main:
-            metrics.parent.mkdir(parents=True, exist_ok=True)
-            self._metrics = metrics.open(mode, buffering=1)
+        self._lines = _opened(lines / f"train_{common.distributed.rank()}.log", fresh, "--output_dir or --log_dir")
+        self._metrics = _opened(metrics, fresh, "--output_dir") if self.main else None
         self._board = _summary_writer(tensorboard, self) if self.main and tensorboard else None
         self._bar: Any = None
 
@@ -93,6 +90,15 @@ class Log:
         for file in (self._lines, self._metrics, self._board):
             if file is not None:
                 file.close()
+
+
+def _opened(path: Path, fresh: bool, flags: str) -> TextIO:
+    """A file of lines, open to be written; `flags` name its folder at the keyboard."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("w" if fresh else "a", buffering=1)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; name another folder with {flags}") from error
 
 
 def _summary_writer(folder: Path, log: Log) -> Any:

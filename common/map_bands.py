@@ -3,17 +3,12 @@
 
 Along an axis a pixel is a fixed sum over a few adjacent cells, its band: pixel = sum over k of band[k] * cells[base +
 k]. Which enlargement that is (cubic, bilinear and a Gaussian) its owner says; the owner's NamedTuple of an axis has
-these fields, for `peak_windows` and everything else here:
-
-`base` (pixels,) uintp and `band` (pixels, K) float32: the sum. `tile` (cells - K + 2,) int64: pixels
-tile[i]:tile[i + 1] have base i. `reach` (K, cells - K + 1) float32: 1 where cell i + k has a real positive weight in
-tile i, else 0. `gain` (3,) float64: the largest sum of positive weights within reach, of those outside it, and of
-negative weights.
+the fields of `Bands`, and others.
 
 Hot functions take whole arrays and unsigned indices: a slice costs a count of references, a signed index a test.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from common.compiled import U0, U1, U2, U3, U4, inlined, kernel, subroutine
 
@@ -21,6 +16,28 @@ import numpy as np
 
 USUAL_BAND = 5  # cells below one pixel, of either decoder where a cell has eight pixels; `blend` unrolls this width
 NEGLIGIBLE = 0.03  # a weight below this never decides whether a tile can hold a peak; see `gain`
+
+
+class Bands(NamedTuple):
+    """One axis.
+
+    `base` (pixels,) uintp and `band` (pixels, K) float32: the sum. `tile` (cells - K + 2,) int64: pixels
+    tile[i]:tile[i + 1] have base i. `reach` (K, cells - K + 1) float32: 1 where cell i + k has a real positive weight
+    in tile i, else 0. `gain` (3,) float64: the largest sum of positive weights within reach, of those outside it, and
+    of negative weights.
+    """
+
+    base: Any
+    band: Any
+    tile: Any
+    reach: Any
+    gain: Any
+
+    @classmethod
+    def of(cls, axis: Any) -> "Bands":
+        """The fields of an owner's axis. What is compiled here is kept with the types that it was called with, and an
+        owner's own would have to be there whenever it is loaded."""
+        return cls(*(getattr(axis, name) for name in cls._fields))
 
 
 @subroutine

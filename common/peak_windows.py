@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the enlarged heatmaps can have peaks: fast values, in those windows only that can pass the threshold.
 
-A candidate is certain, or so close to a tie that its owner decides it by exact values. The axes `rows` and `columns`
-are NamedTuples with the fields that `map_bands` tells of.
+A candidate is certain, or so close to a tie that its owner decides it by exact values.
 """
 
 from typing import Any
 
 from common.compiled import inlined, kernel, subroutine
-from common.map_bands import blend
+from common.map_bands import Bands, blend
 
 import numpy as np
 
@@ -19,10 +18,10 @@ MOST_UNCERTAIN = 4096  # more near ties than this in one map (a plateau): its ex
 
 
 def candidates(maps: Any, extremes: Any, rows: Any, columns: Any, threshold: float, rounding: float) -> Any:
-    """`find_candidates` with room for as many as there are."""
-    capacity = USUAL_CAPACITY
+    """`find_candidates` with room for as many as there are; the axes have the fields of `map_bands.Bands`."""
+    capacity, bands = USUAL_CAPACITY, (Bands.of(rows), Bands.of(columns))
     while True:
-        found = find_candidates(maps, extremes, rows, columns, threshold, rounding, capacity)
+        found = find_candidates(maps, extremes, *bands, threshold, rounding, capacity)
         if found[2][-1] >= 0:
             return found
         capacity *= 4

@@ -80,6 +80,20 @@ class Session:
                 )
         return self.forward(arrays)
 
+    def filled(self, *arrays: Array) -> list[Array]:
+        """A call with fewer items than a fixed batch has: it is filled up with the last one, and cut again."""
+        count = len(arrays[0])
+        missing = max(0, (self.fixed_batch or 0) - count)
+        outputs = self(*(np.concatenate([array, *[array[-1:]] * missing]) for array in arrays))
+        return [output[:count] for output in outputs]
+
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """(height, width) that pictures must have, None for any."""
+        shape = self.inputs[0].shape if self.inputs else ()
+        height, width = shape[-2:] if len(shape) > 2 else (None, None)
+        return None if height is None or width is None else (height, width)
+
     @property
     def fixed_batch(self) -> int | None:
         """How many items a call must have, None for any."""

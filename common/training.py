@@ -91,22 +91,38 @@ class Trainee:
         }
 
     def restore(self, content: dict[str, Any], device: torch.device, plan: Plan) -> None:
-        """The way back from `state`. Raises UserError where that run had other batches or other data."""
+        """The way back from `state`. Raises UserError where that run had other batches, data, network or optimiser."""
         for name, cure in (("images_per_step", "--batch_size and --ranks"), ("steps_per_epoch", "--data_path")):
             if content.get(name) != getattr(plan, name):
                 raise common.cli.UserError(
                     f"the unfinished run had {content.get(name)} {name}, this one has {getattr(plan, name)}: "
                     f"type the same {cure}, or --resume=no to begin anew"
                 )
-        self.model.load_state_dict(content["state_dict"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.scaler.load_state_dict(content["scaler"])
-        if self.ema and content["ema"]:
-            self.ema.load_state_dict(content["ema"])
+        with _of_the_same_network():
+            self.model.load_state_dict(content["state_dict"])
+            self.optimizer.load_state_dict(content["optimizer"])
+            if self.ema and content["ema"]:
+                self.ema.load_state_dict(content["ema"])
+        if content["scaler"]:  # empty where that run was not in float16
+            self.scaler.load_state_dict(content["scaler"])
         self.epoch, self.step, self.ap = content["epoch"], content["step"], content["ap"]
         rank = common.distributed.rank()
         if rank < len(content["random"]):
             common.device.set_random_states(content["random"][rank], device)
+
+
+@contextlib.contextmanager
+def _of_the_same_network() -> Iterator[None]:
+    """Says in one line that a state does not fit what is to take it."""
+    try:
+        yield
+    except common.cli.UserError:
+        raise
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise common.cli.UserError(
+            f"the unfinished run had another network or optimiser ({' '.join(str(error).split())[:150]}): type the "
+            "same flags, or --resume=no to begin anew"
+        ) from error
 
 
 def _moving_average(decay: float) -> Any:
@@ -265,7 +281,7 @@ def _log_step(
         f"Time: {speed.mean_step_s:.3f} * FPS@all {speed.images_per_s:.3f}"
     )
     rates = {"images_per_s": speed.images_per_s, "step_s": speed.mean_step_s, "data_s": speed.mean_data_s}
-    learning_rate = optimizer.param_groups[0]["lr"]
+    learning_rate = max(group["lr"] for group in optimizer.param_groups)  # some of them may rest
     log.record("step", epoch=epoch, step=step, losses=losses, learning_rate=learning_rate, **rates)
     log.scalars("train", {**losses, **rates, "learning_rate": learning_rate}, epoch * plan.steps_per_epoch + step)
 

@@ -44,9 +44,9 @@ def peaks(image, cells, rules: DecodeRules):
 def place(image, cells, x, y):
     """The top of a Gaussian through the nearest cell and its neighbours, else of a parabola through the pixels."""
     scale_y, scale_x = (pixels / count for pixels, count in zip(image.shape, cells.shape, strict=True))
-    nearest = [int(np.clip(np.ceil((v + 0.5) / s - 1), 0, n - 1)) for v, s, n in
-               ((x, scale_x, cells.shape[1]), (y, scale_y, cells.shape[0]))]  # fmt: skip
-    column, row = nearest
+    # whole numbers: of two cells that are equally far the later one, without rounding
+    row, column = ((2 * v + 1) * count // (2 * pixels) for v, count, pixels in zip((y, x), cells.shape, image.shape,
+                                                                                     strict=True))  # fmt: skip
     return (
         top(cells[row].astype(np.float64), column, scale_x, image[y], x),
         top(cells[:, column].astype(np.float64), row, scale_y, image[:, x], y),

@@ -5,29 +5,18 @@
 #   bash test/smoke.sh
 set -euo pipefail
 
-tests=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-model=${tests%/*} root=${tests%/*/*}
-export PYTHON=${PYTHON:-$root/.venv/bin/python} PYTHONPATH=$root
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+source "$(dirname "${BASH_SOURCE[0]}")/../../common/smoke.sh"
+model=${tests%/*}
+export PYTHON=$python
 
-# has FILE KEY...: a result file with these keys
-has() {
-  local file=$1 key
-  shift
-  for key in "$@"; do
-    grep -q "^$key = ." "$file" || { echo "smoke: $file lacks $key" >&2 && exit 1; }
-  done
-}
-
-"$PYTHON" -m common.mini_coco "$work/dataset" --num_train=9 --num_val=4
+"$python" -m common.mini_coco "$work/dataset" --num_train=9 --num_val=4
 cat >"$work/table.json" <<'END'
 {"version": "1.0", "server_count": "1", "server_list": [{"server_id": "127.0.0.1", "device": [
   {"device_id": "0", "device_ip": "127.0.0.1", "rank_id": "0"},
   {"device_id": "1", "device_ip": "127.0.0.1", "rank_id": "1"}], "host_nic_ip": "reserve"}], "status": "completed"}
 END
 cd "$work"
-"$PYTHON" "$model/gen_ignore_mask.py" --train_ann dataset/annotations/person_keypoints_train2017.json \
+"$python" "$model/gen_ignore_mask.py" --train_ann dataset/annotations/person_keypoints_train2017.json \
   --val_ann dataset/annotations/person_keypoints_val2017.json --train_dir train2017 --val_dir val2017
 sh "$model/scripts/run_distribute_train.sh" table.json --device=cpu --output_dir="$work" --vgg_path=none --insize=64 \
   --batch_size=1 --max_steps=2 --epochs=1 --eval_freq=0 --amp=O0 --num_workers=1 --log_interval=1 "$@"
@@ -41,7 +30,5 @@ has "$logs"/OpenPose_MindSpore_1p_eval.log Network DeviceType CaseName EvalAccur
 lines=$work/train_checkpoints/0/train_0.log
 grep -q '^epoch\[0\], iter\[2\], loss\[.*\], .* imgs/sec, vgglr=' "$lines" ||
   { echo "smoke: $lines lacks the published lines" >&2 && exit 1; }
-for file in "$checkpoint" "$work"/output_img/{eval_result.json,metrics.jsonl}; do
-  [[ -s $file ]] || { echo "smoke: $file is missing or empty" >&2 && exit 1; }
-done
+there "$checkpoint" "$work"/output_img/{eval_result.json,metrics.jsonl}
 echo "smoke job of OpenPose_MindSpore_port passed"

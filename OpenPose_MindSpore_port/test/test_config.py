@@ -81,6 +81,9 @@ def test_one_device_keeps_its_keys_and_several_take_theirs() -> None:
     several = config.on_devices(8)
     assert (several.optimizer, several.group_params, several.train_type) == ("Momentum", False, "clip_grad")
     assert (several.lr_steps, several.max_epoch_train, several.lr) == ((24,), 80, 8e-4)
+    (note,) = config.told_of_devices(8)
+    assert "optimizer_NP=Momentum (not Adam)" in note and "max_epoch_train_NP=80 (not 60)" in note
+    assert not config.told_of_devices(1) and not Config().told_of_devices(8)
 
 
 def test_by_default_several_devices_train_as_one() -> None:
@@ -111,6 +114,10 @@ def test_the_original_rule_of_several_devices_is_a_recipe() -> None:
         ("--min_scale=3", "--min_scale=3"),
         ("--clip_scaled --loss_scale=dynamic", "--clip_scaled"),
         ("--freeze_steps=-1", "--freeze_steps=-1"),
+        ("--lr_steps=20,10", "--lr_steps=20,10"),
+        ("--lr_steps_NP=-5", "--lr_steps_NP=-5"),
+        ("--part_size=-1", "--part_size=-1"),
+        ("--max_steps=-1", "--max_steps=-1"),
     ],
 )
 def test_values_that_cannot_be_meant(word: str, named: str) -> None:
@@ -120,5 +127,6 @@ def test_values_that_cannot_be_meant(word: str, named: str) -> None:
 
 @pytest.mark.parametrize("word", ["--leraning_rate=1", "--lr=fast", "--optimizer=SGD", "--lr_steps=1,x"])
 def test_flags_that_are_none(word: str) -> None:
-    with pytest.raises(UserError, match=word.split("=")[0]):
+    with pytest.raises(UserError, match=word.split("=")[0]) as caught:
         parsed(word)
+    assert "lambda" not in str(caught.value)

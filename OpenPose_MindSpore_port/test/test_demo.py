@@ -182,7 +182,7 @@ def sees(people_img: np.ndarray, size_img: tuple[int, int], short_side: int) -> 
     """The demo's estimator with a network that answers with the training targets of these people."""
     place = InputRule(short_side).frame(size_img)
     people_in = people_img.copy()
-    people_in[..., :2] *= np.array(place.size_in[::-1]) / size_img[::-1]
+    people_in[..., :2] = (people_img[..., :2] + 0.5) * place.size_in[::-1] / size_img[::-1] - 0.5  # about pixel centres
 
     def network(inputs):
         assert inputs[0].shape == (1, 3, *place.size_in)

@@ -63,7 +63,7 @@ def test_the_published_command(
     metrics = result_of(said.out)
     assert list(metrics) == list(PUBLISHED_NAMES) and 0 <= metrics["AP"] < 0.5
     assert f"images 6, of all images, checkpoint {checkpoint}, runtime PyTorch" in said.out
-    assert "short_side 32" in said.out and "decode improved" in said.out
+    assert "input short side 32" in said.out and "decode improved" in said.out
     assert "--is_distributed has no effect: torchrun" in said.err
     people = json.loads((folder / "eval_result.json").read_text())
     assert all(set(person) == {"image_id", "category_id", "keypoints", "score"} for person in people)
@@ -124,6 +124,18 @@ def test_an_exported_network_has_the_same_result(
     for one, two in zip(*people, strict=True):
         assert one["image_id"] == two["image_id"] and one["score"] == pytest.approx(two["score"], rel=1e-3)
         assert one["keypoints"] == pytest.approx(two["keypoints"], abs=0.1)
+
+
+def test_a_network_of_fixed_size_takes_every_picture(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_coco: Path, tmp_path: Path
+) -> None:  # fmt: skip
+    """Pictures are stretched to its size, and its batch is filled up."""
+    target = tmp_path / "fixed.onnx"
+    export.export_onnx(narrow_networks.network(), target, 11, (4, 48, 32))
+    run_program(monkeypatch, f"--data_path={tiny_coco}", f"--model_path={target}", f"--output_path={tmp_path / 'x'}",
+                f"--log_dir={tmp_path / 'logs'}")  # fmt: skip
+    out = capsys.readouterr().out
+    assert "input (48, 32)" in out and "AP" in result_of(out)
 
 
 @pytest.mark.parametrize(

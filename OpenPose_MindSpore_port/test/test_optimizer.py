@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import common.device
+from common.cli import UserError
 from common.skeleton import OPENPOSE
 from OpenPose_MindSpore_port.learning_rate import set_rates
 from OpenPose_MindSpore_port.loss import stage_losses
@@ -13,7 +14,6 @@ from OpenPose_MindSpore_port.optimizer import (
     Clipping,
     MindSporeAdam,
     Momentum,
-    freeze,
     one_group,
     parameter_groups,
 )
@@ -268,47 +268,40 @@ def test_a_step_with_infinite_gradients_is_left_out(rule: type) -> None:
     assert all(not group.get("steps") for group in optimizer.param_groups)
 
 
-# --- freeze ---
+# --- freeze and resume ---
 
 
-def frozen_rates(steps: int) -> dict[str, np.ndarray]:
-    vgg = np.full(10, 0.01, np.float32)
-    vgg[:steps] = 0
-    return {"vgg": vgg, "base": np.full(10, 0.01, np.float32), "stage": np.full(10, 0.02, np.float32)}
-
-
-def run_frozen(without_gradients: bool, steps: int, frozen: int) -> tuple[Small, MindSporeAdam]:
-    model = Small()
+def test_a_rate_of_zero_keeps_the_trunk_and_warms_its_moments() -> None:
+    model, begun = Small(), Small()
     optimizer = MindSporeAdam(parameter_groups(model))
-    for step in range(steps):
-        set_rates(optimizer, frozen_rates(frozen), step)
-        freeze(model, without_gradients and step < frozen)
+    rates = {"vgg": np.zeros(3, np.float32), **dict.fromkeys(("base", "stage"), np.full(3, 0.01, np.float32))}
+    for step in range(3):
+        set_rates(optimizer, rates, step)
         train(model, optimizer, 1)
-    return model, optimizer
+    trunk = model.base.vgg_base.weight
+    assert torch.equal(trunk, begun.base.vgg_base.weight)
+    assert not torch.equal(model.stage_1.weight, begun.stage_1.weight)
+    assert optimizer.state[trunk]["step"].item() == 3 and optimizer.state[trunk]["exp_avg"].abs().sum() > 0
 
 
-def test_both_freezes_give_the_same_weights() -> None:
-    begun = Small()
-    (warm, _), (cold, _) = (run_frozen(without, 3, frozen=3) for without in (False, True))
-    assert equal(warm, cold)
-    assert torch.equal(warm.base.vgg_base.weight, begun.base.vgg_base.weight)
-    assert not torch.equal(warm.stage_1.weight, begun.stage_1.weight)
+RULES: list[Callable[[nn.Module], torch.optim.Optimizer]] = [
+    lambda model: MindSporeAdam(parameter_groups(model)),
+    lambda model: MindSporeAdam(one_group(model)),
+    lambda model: Momentum(parameter_groups(model)),
+    lambda model: Momentum(one_group(model)),
+]
 
 
-def test_moments_are_warm_only_where_gradients_were_computed() -> None:
-    """After the thaw a cold start takes Adam's usual first step, one rate long: its bias correction is its own."""
-    (warm, warm_adam), (cold, cold_adam) = (run_frozen(without, 4, frozen=3) for without in (False, True))
-    assert [adam.param_groups[0]["steps"] for adam in (warm_adam, cold_adam)] == [4, 1]
-    assert cold_adam.state[cold.base.vgg_base.weight]["step"].item() == 1
-    way = (cold.base.vgg_base.weight - Small().base.vgg_base.weight).abs()
-    assert torch.allclose(way, torch.full_like(way, 0.01), rtol=1e-3)
-    assert not torch.equal(warm.base.vgg_base.weight, cold.base.vgg_base.weight)
-
-
-def test_a_frozen_trunk_costs_no_gradient() -> None:
+@pytest.mark.parametrize(("before", "now"), [(one, other) for one in RULES for other in RULES if one is not other])
+def test_the_state_of_another_rule_is_refused(before: Callable, now: Callable) -> None:
     model = Small()
-    freeze(model, True)
-    model(torch.ones(1, 4)).sum().backward()
-    assert model.base.vgg_base.weight.grad is None and model.stage_1.weight.grad is not None
-    freeze(model, False)
-    assert all(parameter.requires_grad for parameter in model.parameters())
+    optimizer = before(model)
+    train(model, optimizer, 1)
+    with pytest.raises(UserError, match="--optimizer or --group_params"):
+        now(Small()).load_state_dict(optimizer.state_dict())
+
+
+def test_the_momentum_of_the_flags_holds_when_a_run_goes_on() -> None:
+    before, now = (Momentum(parameter_groups(Small()), momentum=momentum) for momentum in (0.9, 0.5))
+    now.load_state_dict(before.state_dict())
+    assert [group["momentum"] for group in now.param_groups] == [0.5] * 3

@@ -84,7 +84,9 @@ def test_a_machine_that_is_not_in_the_table(tmp_path: Path, monkeypatch: pytest.
         (table(("a", [device(0, 0)]), ("b", [device(0, 0)])), "from 0 without gaps"),
         (table(("a", [device(0, 0)]), ("b", [device(0, 1), device(1, 2)])), "the same number of devices"),
         (table(("a", [{"device_id": "first", "rank_id": "0"}])), "not a rank table"),
-        (table(("a", [device(-1, 0)])), "needs devices"),
+        (table(("a", [device(-1, 0)])), "device -1, they count from 0"),
+        (table(("a", [{"device_id": "0", "rank_id": 0.5}])), "'0.5' is no whole number"),
+        ("[" * 100_000, "lists within lists"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, content: object, words: str) -> None:

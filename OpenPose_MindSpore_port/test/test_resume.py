@@ -73,10 +73,16 @@ def test_two_ranks_go_on_bit_equal(tiny_coco: Path, tmp_path: Path) -> None:
     assert equal(*(weights(tmp_path / name / "train_checkpoints") for name in ("whole", "cut")))
 
 
-def test_a_request_to_stop_saves_and_the_next_run_goes_on(tiny_coco: Path, tmp_path: Path) -> None:
+def everybody_is_asked(process: "subprocess.Popen[str]", folder: Path) -> None:
+    """As timeout, Slurm or torchrun do it: the processes that read data are asked, too."""
+    os.killpg(process.pid, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("ask", [lambda process, folder: process.terminate(), everybody_is_asked])
+def test_a_request_to_stop_saves_and_the_next_run_goes_on(tiny_coco: Path, tmp_path: Path, ask) -> None:
     flags = (f"--data_path={tiny_coco}", *FLAGS, "--save_every=0")
     process = started(*small(tmp_path, *flags))
-    kill_after(3, process, lambda process, folder: process.terminate())
+    kill_after(3, process, ask)
     assert process.returncode == 143
     again = done(*small(tmp_path, *flags))
     assert again.returncode == 0 and re.search(r"resumed at epoch 0, step [3-9]", again.stdout), again.stdout

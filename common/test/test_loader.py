@@ -2,7 +2,7 @@
 import time
 
 from common.cli import UserError
-from common.loader import EpochBatches, stream
+from common.loader import EpochBatches, divide, stream
 
 import numpy as np
 import pytest
@@ -91,3 +91,16 @@ def test_the_next_epoch_is_read_while_this_one_still_runs() -> None:
     began = time.perf_counter()
     next(batches)
     assert time.perf_counter() - began < 0.03  # a batch takes 0.04 s to make: it was made ahead
+
+
+@pytest.mark.parametrize(
+    ("wanted", "samples", "ranks", "limit", "part_and_parts"),
+    [
+        (80, 1000, 1, 0, (80, 1)), (80, 1000, 1, 8, (8, 10)), (7, 1000, 1, 2, (1, 7)), (10, 1000, 1, 3, (2, 5)),
+        (80, 68, 1, 8, (4, 17)), (79, 1000, 1, 8, (7, 10)), (9, 1000, 2, 0, (4, 1)),
+    ],
+)  # fmt: skip
+def test_parts_leave_nothing_out_where_they_can(
+    wanted: int, samples: int, ranks: int, limit: int, part_and_parts: tuple[int, int]
+) -> None:
+    assert divide(wanted, samples, ranks, limit) == part_and_parts

@@ -4,8 +4,8 @@
 from typing import Any, NamedTuple
 
 from common.greedy_matching import choose, rank
-from common.map_bands import USUAL_BAND, banded, extremes, reach_and_gain, tiles
-from common.peak_windows import candidates
+from common.map_bands import USUAL_BAND, Bands, banded, extremes, reach_and_gain, tiles
+from common.peak_windows import candidates, find_candidates
 
 import numpy as np
 import pytest
@@ -90,3 +90,12 @@ def test_each_end_is_chosen_once() -> None:
     found = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [2, 1]])
     chosen, total = choose(np.array([1, 0, 2, 3, 4]), found, 3, 2)
     assert chosen[:total].tolist() == [1, 3]
+
+
+def test_what_is_kept_on_disk_needs_no_owner() -> None:
+    """A kept function is loaded with the types of all its callers; one that is gone would end the program."""
+    axis, _ = linear(4, 3)
+    maps = np.zeros((1, 4, 4), np.float32)
+    candidates(maps, extremes(maps), axis, axis, 0.3, 1e-6)
+    types = [one for signature in find_candidates.signatures for one in signature if hasattr(one, "instance_class")]
+    assert types and all(one.instance_class is Bands for one in types)

@@ -4,6 +4,7 @@
 import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from common.cli import UserError
@@ -100,6 +101,20 @@ def test_a_batch_that_does_not_fit_is_refused(files: dict[str, Path]) -> None:
     assert session.fixed_batch == 1
     with pytest.raises(UserError, match=r"one.onnx: input data is 1 x 3 x 8 x 12, got 2 x 3 x 8 x 12"):
         session(np.zeros((2, 3, 8, 12), np.float32))
+
+
+def test_a_fixed_batch_is_filled_up_and_cut_again() -> None:
+    sizes: list[int] = []
+
+    def forward(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        sizes.append(len(arrays[0]))
+        return [arrays[0] + 1]
+
+    session = Session("memory", "none", forward, (Port("data", (3, 1, 8, 12)),))
+    images = np.random.default_rng(0).random((2, 1, 8, 12)).astype(np.float32)
+    assert np.array_equal(session.filled(images)[0], images + 1) and sizes == [3]
+    assert session.fixed_size == (8, 12) and Session("memory", "none", forward).fixed_size is None
+    assert Session("memory", "none", forward, (Port("data", (3, 1, None, 12)),)).fixed_size is None
 
 
 def test_a_port_fits() -> None:

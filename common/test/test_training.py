@@ -180,6 +180,38 @@ def test_another_batch_size_does_not_resume(tmp_path: Path) -> None:
         Run(tmp_path, parts=2)()
 
 
+@pytest.mark.parametrize(
+    ("model", "optimizer"),
+    [
+        (nn.Conv2d(3, 4, 1), lambda weights: torch.optim.Adam(weights)),
+        (
+            nn.Sequential(nn.Linear(2, 2)),
+            lambda weights: torch.optim.Adam([{"params": [weight]} for weight in weights]),
+        ),
+    ],
+)
+def test_the_state_of_another_network_or_optimiser_is_refused_in_one_line(model: nn.Module, optimizer) -> None:
+    plan, before = Plan(1, 1, 1), nn.Sequential(nn.Linear(2, 2))
+    state = Trainee(before, torch.optim.Adam(before.parameters()), common.device.scaler(CPU, None, "16")).state(
+        CPU, plan
+    )
+    trainee = Trainee(model, optimizer(model.parameters()), common.device.scaler(CPU, None, "16"))
+    with pytest.raises(common.cli.UserError, match="another network or optimiser .*--resume=no") as caught:
+        trainee.restore(state, CPU, plan)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("before", "now"), [(None, torch.float16), (torch.float16, None)])
+def test_a_run_may_go_on_in_another_precision(before: torch.dtype | None, now: torch.dtype | None) -> None:
+    plan, model = Plan(1, 1, 1), nn.Linear(2, 2)
+    old, new = (
+        Trainee(model, torch.optim.Adam(model.parameters()), common.device.scaler(CPU, dtype, "16"))
+        for dtype in (before, now)
+    )
+    new.restore(old.state(CPU, plan), CPU, plan)
+    assert new.scaler.is_enabled() == (now is not None)
+
+
 def test_throughput_leaves_warm_up_and_pauses_out(tmp_path: Path) -> None:
     import time
 
