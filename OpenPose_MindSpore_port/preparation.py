@@ -91,7 +91,8 @@ def plan(config: Config, parts: int, images_per_step: int, num_samples: int) -> 
 
 
 def learning_rates(setup: Setup) -> tuple[dict[str, Rates], list[str]]:
-    """The rate of every step and group, and what must be said of them: a drop that comes too early."""
+    """The rate of every step and group, and what is said before the first step, as published (spec A8), beginning with
+    a warning where the rate drops too early."""
     config, steps, ranks = setup.config, setup.plan.steps_per_epoch, common.distributed.world_size()
     rates = learning_rate.learning_rates(
         config.lr, config.lr_gamma, steps, setup.plan.epochs, config.lr_steps, ranks, config.lr_type,
@@ -99,7 +100,14 @@ def learning_rates(setup: Setup) -> tuple[dict[str, Rates], list[str]]:
     )  # fmt: skip
     total = steps * setup.plan.epochs * ranks
     early = learning_rate.early_drop_warning(config.lr, config.lr_gamma, config.lr_steps, total)
-    told = [f"step {steps}", f"len_of_lr {len(rates['vgg'])} {len(rates['base'])} {len(rates['stage'])}"]
+    pretrained = [f"load pretrain model: {config.pretrained_model_path}"] if config.load_pretrain else []
+    told = [
+        "start create network",
+        *pretrained,
+        "start create dataset",
+        f"step {steps}",
+        f"len_of_lr {len(rates['vgg'])} {len(rates['base'])} {len(rates['stage'])}",
+    ]
     return rates, [f"warning: {early}", *told] if early and config.lr_type == "default" else told
 
 

@@ -32,12 +32,17 @@ def entries(trainee: Trainee, steps: int, rates: Mapping[str, Rates]) -> dict[st
     found = {NETWORK + name: tensor for name, tensor in model.state_dict().items()}
     found["global_step"] = torch.tensor([steps], dtype=torch.int32)
     moments = {
-        key: {NETWORK + name: state[weight][key] for name, weight in model.named_parameters() if key in state[weight]}
+        key: {
+            NETWORK + name: state[weight][key]
+            for name, weight in model.named_parameters()
+            if key in state.get(weight, ())
+        }
         for key in MOMENTS
     }
     if moments["exp_avg"]:
+        taken = trainee.optimizer.param_groups[0].get("steps", steps)  # without those that were left out
         for number, beta in enumerate(BETAS, start=1):
-            found[f"beta{number}_power"] = torch.tensor(beta**steps, dtype=torch.float32)
+            found[f"beta{number}_power"] = torch.tensor(beta**taken, dtype=torch.float32)
     for key, before in MOMENTS.items():
         found |= {before + name: tensor for name, tensor in moments[key].items()}
     groups = [rates[group["name"]] for group in trainee.optimizer.param_groups]
