@@ -43,7 +43,7 @@ from common.device import AmpLevel, AmpType, DeviceName
 from common.log import Log
 from common.report import Run
 from common.session import Options, Provider
-from common.top_down import draw_sheet
+from common.validation import draw_sheet
 
 import torch
 

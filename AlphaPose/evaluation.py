@@ -29,7 +29,7 @@ from common.session import of_module
 from common.setup import Setup
 from common.skeleton import Skeleton
 from common.top_down import Estimator
-from common.validation import Validation
+from common.validation import Validation, draw_sheet
 
 import numpy as np
 import torch
@@ -146,7 +146,7 @@ def evaluate_while_training(
     result = evaluate(estimator(session, rule, skeleton), validation, given, skeleton, default_batch(device))
     log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_boxes} people in given boxes")
     if common.distributed.is_main():
-        sheet = top_down.draw_sheet(validation, result.detections, skeleton, SHEET_ROWS, DRAWN_ABOVE)
+        sheet = draw_sheet(validation, result.detections, skeleton, SHEET_ROWS, DRAWN_ABOVE)
         common.drawing.save_png(pictures / "predictions.png", sheet)
         log.picture("predictions", sheet, 0)
     return result.metrics

@@ -25,7 +25,7 @@ from common.device import AmpLevel, AmpType, DeviceName
 from common.log import Log
 from common.report import Run
 from common.session import PYTORCH, Options, Provider
-from common.validation import Validation
+from common.validation import Validation, draw_sheet
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.config import (
     ALIASES,
@@ -38,7 +38,7 @@ from Lightweight_OpenPose.config import (
     text,
 )
 from Lightweight_OpenPose.decode import DecodeRules
-from Lightweight_OpenPose.evaluation import default_batch, draw_sheet, evaluate
+from Lightweight_OpenPose.evaluation import default_batch, evaluate
 from Lightweight_OpenPose.inference import MULTI_SCALE, SINGLE_SCALE, Estimator, InputRule
 
 import torch

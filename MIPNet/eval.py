@@ -32,8 +32,8 @@ from common.device import AmpLevel, AmpType, DeviceName
 from common.log import Log
 from common.report import Run
 from common.session import Options, Provider, Session
-from common.top_down import Estimator, draw_sheet
-from common.validation import Validation
+from common.top_down import Estimator
+from common.validation import Validation, draw_sheet
 from MIPNet import config as recipes
 from MIPNet import recipe_file, weights
 from MIPNet.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, RETIRED, text

@@ -24,7 +24,7 @@ from common.session import of_module
 from common.setup import Setup
 from common.skeleton import Skeleton
 from common.top_down import Estimator
-from common.validation import Validation
+from common.validation import Validation, draw_sheet
 from MIPNet.config import Config
 from MIPNet.data import WITHOUT_AREAS
 from MIPNet.inference import InputRule, estimator, for_inference, rule_of
@@ -233,7 +233,7 @@ def evaluate_while_training(
     for line in table_of(result, arch, protocol):
         log.line(line)
     if common.distributed.is_main():
-        sheet = top_down.draw_sheet(validation, result.detections, skeleton, SHEET_ROWS, DRAWN_ABOVE)
+        sheet = draw_sheet(validation, result.detections, skeleton, SHEET_ROWS, DRAWN_ABOVE)
         common.drawing.save_png(pictures / "predictions.png", sheet)
         log.picture("predictions", sheet, 0)
     return result.metrics

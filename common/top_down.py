@@ -19,16 +19,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import common.distributed
-import common.drawing
 from common import crops, heatmap_decoding
 from common.boxes import PersonBoxes
 from common.cli import UserError
 from common.coco import ImageError
-from common.coco_eval import Detections
 from common.heatmap_decoding import Peaks
 from common.pipeline import in_order
 from common.session import Array, Session
-from common.skeleton import Skeleton
 from common.validation import Validation
 
 import numpy as np
@@ -251,20 +248,3 @@ def estimate_boxes(
         image = validation.index.image_ids[boxes.image_rows[broken[0]]]
         raise UserError(f"the network's result for image id {image} has NaN or infinity in it; look at its weights")
     return Estimates(keypoints, found, clock, skipped)
-
-
-def draw_sheet(
-    validation: Validation, detections: Detections, skeleton: Skeleton, num_images: int, threshold: float = 0.0
-) -> Pixels:
-    """Input, ground truth and prediction side by side, for the first images with people: (h, w, 3) uint8 BGR.
-
-    Predicted keypoints are drawn whose score is above `threshold`. Raises ImageError for an unreadable image.
-    """
-    index, sheet = validation.index, []
-    with_people = [row for row in validation.rows.tolist() if (index.num_keypoints[index.people(row)] > 0).any()]
-    for row in with_people[:num_images]:
-        image = validation.read(row)
-        mine = detections.keypoints[detections.image_ids == index.image_ids[row]]
-        truth = common.drawing.draw_people(image, index.keypoints[index.people(row)], skeleton)
-        sheet.append([image, truth, common.drawing.draw_people(image, mine, skeleton, threshold=threshold)])
-    return common.drawing.contact_sheet(sheet, ["input", "ground truth", "prediction"])

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The annotated images of an evaluation."""
+"""The annotated images of an evaluation, and a sheet of what was found in them."""
 
 import random
 from dataclasses import dataclass
 from pathlib import Path
 
 import common.coco
+import common.drawing
 import common.skeleton
+from common.coco_eval import Detections
 
 import numpy as np
 import numpy.typing as npt
@@ -49,3 +51,25 @@ def val_subset(num_images: int, wanted: int, seed: int = 0) -> list[int]:
     positions = list(range(num_images))
     random.Random(seed).shuffle(positions)
     return positions[:wanted]
+
+
+def draw_sheet(
+    validation: Validation,
+    detections: Detections,
+    skeleton: common.skeleton.Skeleton,
+    num_images: int,
+    threshold: float = 0.0,
+) -> npt.NDArray[np.uint8]:
+    """Input, ground truth and prediction side by side: (h, w, 3) uint8 BGR.
+
+    Shows the first images with labelled people, or the first images where nobody is labelled. Predicted keypoints are
+    drawn whose score is above `threshold`. Raises ImageError for an unreadable image.
+    """
+    index, rows, sheet = validation.index, validation.rows.tolist(), []
+    labelled = [row for row in rows if (index.num_keypoints[index.people(row)] > 0).any()]
+    for row in (labelled or rows)[:num_images]:
+        image = validation.read(row)
+        mine = detections.keypoints[detections.image_ids == index.image_ids[row]]
+        truth = common.drawing.draw_people(image, index.keypoints[index.people(row)], skeleton)
+        sheet.append([image, truth, common.drawing.draw_people(image, mine, skeleton, threshold=threshold)])
+    return common.drawing.contact_sheet(sheet, ["input", "ground truth", "prediction"])

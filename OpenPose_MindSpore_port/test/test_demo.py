@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-import json
-import math
 from pathlib import Path
 
 from common.cli import UserError
 from common.demo import Clock
-from common.people_json import SCHEMA, to_keypoints
+from common.people_json import to_keypoints
 from common.session import Session
 from common.skeleton import COCO, OPENPOSE
-from common.video import open_source
-from common.video_out import FilmWriter
+from common.test.walking_people import count_frames, film_of, lines_of, run_demo, scene, standing
 from OpenPose_MindSpore_port import inference
-from OpenPose_MindSpore_port.demo import Config, NetworkEstimator, join_images, main, run
+from OpenPose_MindSpore_port.demo import NetworkEstimator, main
 from OpenPose_MindSpore_port.inference import InputRule
 from OpenPose_MindSpore_port.model import STRIDE
 from OpenPose_MindSpore_port.targets import TargetRules, encode
@@ -22,160 +19,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-
-WIDTH, HEIGHT = 320, 240
-COLOURS = {"blue": (255, 40, 40), "green": (40, 255, 40), "red": (40, 40, 255)}
-ANGLE = np.linspace(0, 2 * np.pi, OPENPOSE.num_points, endpoint=False)
-STANDING = {
-    "nose": (0, -0.42), "neck": (0, -0.3), "shoulder": (0.12, -0.3), "elbow": (0.17, -0.14), "wrist": (0.2, 0.02),
-    "hip": (0.08, 0.02), "knee": (0.1, 0.25), "ankle": (0.1, 0.46), "eye": (0.03, -0.45), "ear": (0.06, -0.43),
-}  # fmt: skip
-
-
-def figure(x: float, y: float) -> np.ndarray:
-    return np.stack([x + 12 * np.cos(ANGLE), y + 30 * np.sin(ANGLE), np.full(len(ANGLE), 0.9)], 1)
-
-
-def places(step: int) -> dict[str, tuple[int, int]]:
-    """Three who walk: two pass each other, one comes down."""
-    return {"blue": (40 + 4 * step, 70), "green": (280 - 4 * step, 130), "red": (160, 180 + step // 4)}
-
-
-def scene(step: int) -> np.ndarray:
-    image = np.full((HEIGHT, WIDTH, 3), 40, np.uint8)
-    for name, (x, y) in places(step).items():
-        cv2.rectangle(image, (x - 8, y - 8), (x + 8, y + 8), COLOURS[name], -1)
-    return image
-
-
-def find_squares(image, clock):
-    """An estimator that really looks: a person around each square, in an order that changes with the picture."""
-    people = []
-    with clock.part("network"):
-        for colour in COLOURS.values():
-            rows, columns = np.nonzero(cv2.inRange(image, np.subtract(colour, 90.0), np.add(colour, 90.0)))
-            if len(rows) > 50:
-                people.append(figure(columns.mean(), rows.mean()))
-    order = np.random.default_rng(int(image.sum()) % 1000).permutation(len(people))
-    points = np.array([people[index] for index in order]).reshape(-1, OPENPOSE.num_points, 3)
-    return points, 10.0 + order
-
-
-def film_of(path: Path, steps: int) -> Path:
-    with FilmWriter(path, 25.0) as film:
-        for step in range(steps):
-            film.write(scene(step))
-    return path
-
-
-def lines_of(folder: Path) -> list[dict]:
-    """The lines of people.jsonl; each has what SCHEMA asks for, and nothing else."""
-    lines = [json.loads(line) for line in (folder / "people.jsonl").read_text().splitlines()]
-    for line in lines:
-        assert list(line) == SCHEMA["required"] and line["version"] == SCHEMA["properties"]["version"]["const"]
-        for person in line["people"]:
-            assert list(person) == SCHEMA["properties"]["people"]["items"]["required"]
-            assert set(person["keypoints"]) <= set(OPENPOSE.points)
-    return lines
-
-
-def run_demo(tmp_path: Path, source, estimate=find_squares, **values) -> list[dict]:
-    config = Config(output_dir=str(tmp_path / "out"), **values)
-    run(config, open_source(source, config.on_bad_image), OPENPOSE, estimate)
-    return lines_of(tmp_path / "out")
-
-
-def count_frames(path: Path) -> int:
-    return sum(1 for _ in open_source(path).frames())
-
-
-def centre(person: dict) -> tuple[float, float]:
-    x, y, width, height = person["box"]
-    return x + (width - 1) / 2, y + (height - 1) / 2
-
-
-def test_film_is_annotated_and_everyone_keeps_the_id(tmp_path, capsys) -> None:
-    film = film_of(tmp_path / "walk.mp4", 50)
-    lines = run_demo(tmp_path, str(film))
-    assert [line["frame"] for line in lines] == list(range(50))
-    assert {(line["width"], line["height"], line["source"]) for line in lines} == {(WIDTH, HEIGHT, str(film))}
-    assert lines[10]["time_s"] == pytest.approx(0.4)
-    ids: dict[str, set[int]] = {name: set() for name in COLOURS}
-    for step, line in enumerate(lines):
-        assert len(line["people"]) == 3
-        for name, (x, y) in places(step).items():
-            nearest = min(line["people"], key=lambda person: math.dist(centre(person), (x, y)))
-            assert math.dist(centre(nearest), (x, y)) < 8  # smoothed: a little behind
-            ids[name].add(nearest["id"])
-    assert sorted(number for numbers in ids.values() for number in numbers) == [0, 1, 2]
-    assert count_frames(tmp_path / "out/walk.mp4") == 50
-    said = capsys.readouterr().out
-    assert "50 frames" in said and all(part in said for part in ("read", "network", "track", "draw and write"))
-
-
-def test_pictures_are_drawn_and_not_tracked(tmp_path) -> None:
-    paths = [tmp_path / "one.png", tmp_path / "two.jpg"]
-    for step, path in enumerate(paths):
-        cv2.imwrite(str(path), scene(step))
-    lines = run_demo(tmp_path, paths)
-    assert [line["source"] for line in lines] == [str(path) for path in paths]
-    assert [len(line["people"]) for line in lines] == [3, 3]
-    assert {person["id"] for line in lines for person in line["people"]} == {None}
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.png", "people.jsonl", "two.jpg"]
-    assert (cv2.imread(str(tmp_path / "out/one.png")) != scene(0)).any()
-
-
-def test_bad_picture_stops_or_is_counted(tmp_path, capsys) -> None:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    cv2.imwrite(str(folder / "b.png"), scene(0))
-    (folder / "a.jpg").write_bytes(b"\xff\xd8 no picture")
-    with pytest.raises(UserError, match="a.jpg"):
-        run_demo(tmp_path, folder)
-    assert [line["frame"] for line in run_demo(tmp_path, folder, on_bad_image="skip")] == [1]
-    assert "1 pictures, 1 skipped" in capsys.readouterr().out
-
-
-def test_error_in_the_middle_leaves_whole_files(tmp_path) -> None:
-    film, seen = film_of(tmp_path / "walk.mp4", 20), []
-
-    def fails_at_the_fifth(image, clock):
-        seen.append(1)
-        if len(seen) == 5:
-            raise RuntimeError("out of memory")
-        return find_squares(image, clock)
-
-    with pytest.raises(RuntimeError, match="out of memory"):
-        run_demo(tmp_path, film, fails_at_the_fifth)
-    assert len(lines_of(tmp_path / "out")) == 4 == count_frames(tmp_path / "out/walk.mp4")
-    assert len(run_demo(tmp_path, film, max_frames=7)) == 7
-
-
-def test_earlier_result_outlives_a_wrong_command(tmp_path) -> None:
-    cv2.imwrite(str(tmp_path / "a.png"), scene(0))
-    before = run_demo(tmp_path, tmp_path / "a.png")
-    with pytest.raises(UserError, match="camera 97"):
-        run_demo(tmp_path, "97")
-    assert lines_of(tmp_path / "out") == before
-    with pytest.raises(UserError, match="--output_dir"):  # its own output as source
-        run_demo(tmp_path, tmp_path / "out")
-
-
-def test_full_disk_is_one_clear_error(tmp_path) -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("needs /dev/full, which is always full")
-    cv2.imwrite(str(tmp_path / "a.png"), scene(0))
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/people.jsonl").symlink_to("/dev/full")
-    with pytest.raises(UserError, match="out: cannot be written .No space left"):
-        run_demo(tmp_path, tmp_path / "a.png")
-
-
-def standing(x: float, y: float, height: float) -> np.ndarray:
-    """(num_points, 3) in original pixels: a person of the OpenPose skeleton, seen from the front."""
-    across = {"left": 1, "right": -1}
-    sides = [(across.get(name.split("_")[0], 0), STANDING[name.split("_")[-1]]) for name in OPENPOSE.points]
-    return np.array([(x + height * side * dx, y + height * dy, 1.0) for side, (dx, dy) in sides])
 
 
 def sees(people_img: np.ndarray, size_img: tuple[int, int], short_side: int) -> NetworkEstimator:
@@ -235,19 +78,6 @@ def test_the_commands_of_the_docstring(tmp_path, capsys) -> None:
           "--original_decode", f"--output_dir={tmp_path / 'film'}"])  # fmt: skip
     assert len(lines_of(tmp_path / "film")) == 3 == count_frames(tmp_path / "film/walk.mp4")
     assert "decode" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (["--images", "a.jpg", "b.jpg", "--cpu"], ["--images=a.jpg,b.jpg", "--cpu"]),
-        (["--cpu", "--images=a.jpg", "b.jpg"], ["--cpu", "--images=a.jpg,b.jpg"]),
-        (["--video", "0", "--track", "1"], ["--video", "0", "--track", "1"]),
-        (["--images", "--cpu"], ["--images", "--cpu"]),
-    ],
-)
-def test_published_form_of_images(words, expected) -> None:
-    assert join_images(words) == expected
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def curve(metrics: Path, ceiling: float) -> list[dict]:
     """A row for each evaluation of a run: its epoch, the AP, the AP to be had and the part of it."""
     records = map(json.loads, metrics.read_text().splitlines())
     return [
-        {"epoch": record["epoch"] + 1, "AP": record["metrics"]["AP"], "ceiling": ceiling,
+        {"epoch": record.get("epoch", -1) + 1, "AP": record["metrics"]["AP"], "ceiling": ceiling,
          "of the ceiling": record["metrics"]["AP"] / ceiling}
         for record in records if record["event"] == "evaluate"
     ]  # fmt: skip

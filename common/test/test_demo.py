@@ -5,7 +5,7 @@ import os
 import signal
 
 from common.cli import UserError
-from common.demo import Clock, stop_on_signals, writable
+from common.demo import Clock, join_images, stop_on_signals, writable
 
 import pytest
 
@@ -36,3 +36,17 @@ def test_a_full_disk_names_the_folder() -> None:
     message = "out: cannot be written .No space.; choose another --outdir"
     with pytest.raises(UserError, match=message), writable("out", "--outdir"):
         raise OSError(28, "No space")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--images", "a.jpg", "b.jpg", "--cpu"], ["--images=a.jpg,b.jpg", "--cpu"]),
+        (["--cpu", "--images=a.jpg", "b.jpg"], ["--cpu", "--images=a.jpg,b.jpg"]),
+        (["--images", "a.jpg,b.jpg"], ["--images=a.jpg,b.jpg"]),
+        (["--video", "0", "--track", "1"], ["--video", "0", "--track", "1"]),
+        (["--images", "--cpu"], ["--images", "--cpu"]),
+    ],
+)
+def test_published_form_of_images(words, expected) -> None:
+    assert join_images(words) == expected

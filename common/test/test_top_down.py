@@ -9,7 +9,6 @@ from pathlib import Path
 from common import boxes, crops, top_down
 from common.cli import UserError
 from common.coco import ImageError
-from common.coco_eval import Detections
 from common.session import Port, Session
 from common.skeleton import COCO
 from common.top_down import Estimator, Picture, estimate
@@ -220,17 +219,6 @@ def test_a_network_that_gives_nan_is_named(tiny_coco: Path) -> None:
     spoilt = replace(SHRINKING, forward=lambda inputs: shrink(inputs) * np.float32(np.nan))
     with pytest.raises(UserError, match="the network's result for image id 50000. has NaN"):
         top_down.estimate_boxes(spoilt, validation, given, 4)
-
-
-def test_a_sheet_of_predictions(tiny_coco: Path) -> None:
-    annotations = tiny_coco / "annotations" / "person_keypoints_val2017.json"
-    validation = Validation.load(annotations, tiny_coco / "val2017", COCO, 0)
-    row = int(validation.index.image_rows([0])[0])
-    keypoints = np.array(validation.index.keypoints[:1])
-    keypoints[..., 2] = 0.2
-    unsure = Detections(validation.index.image_ids[[row]], keypoints, np.ones(1))
-    empty, drawn = (top_down.draw_sheet(validation, unsure, COCO, 1, threshold) for threshold in (0.3, 0.1))
-    assert empty.shape == drawn.shape and (empty != drawn).any() and drawn.dtype == np.uint8
 
 
 def test_images_are_read_while_the_network_works() -> None:

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""AP of a network that finds everybody in an image at once: the pipeline with which the bottom-up models evaluate.
+
+    images -> network inputs   threads, `READ_AHEAD` batches at once
+           -> maps             the calling thread
+           -> people           a thread
+
+They work side by side, each some batches ahead of the next, within bounded memory. What a model does its own way is in
+its `Finder`. An image may be seen at several scales: what belongs to it is then a list over the scales.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from common import coco_eval, distributed
+from common.coco import ImageError
+from common.coco_eval import Detections
+from common.part_affinity import People
+from common.pipeline import in_order
+from common.skeleton import Skeleton
+from common.validation import Validation
+
+import numpy as np
+import numpy.typing as npt
+
+Size = tuple[int, int]  # height, width
+Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Maps = tuple[Floats, Floats]  # heatmaps (B, num_heatmaps, h, w), fields (B, num_fields, h, w)
+Frame = TypeVar("Frame")  # how an image lies in the network's input: the model's own
+
+READ_AHEAD, DECODE_BEHIND = 2, 1  # batches read, and decoded, while the network works
+STAGES = ("read", "resize", "network", "decode")
+
+
+@dataclass(frozen=True)
+class Finder(Generic[Frame]):
+    """How people are found in images, by one network.
+
+    `frames`: an image's size in original pixels -> how it lies in the input, of each scale. `size_in`: the size of that
+    input. `to_input`: (h, w, 3) uint8 BGR and a frame -> (3, H, W) float32. `maps`: (B, 3, H, W) float32 -> maps.
+    `people`: the maps of each scale, and the frames [scale][image] -> the people of each image. `to_coco`: those of an
+    image -> (M, num_keypoints, 3) x, y in original pixels, v; (M,) scores. All but `maps` are called in threads.
+    """
+
+    skeleton: Skeleton
+    frames: Callable[[Size], Sequence[Frame]]
+    size_in: Callable[[Frame], Size]
+    to_input: Callable[[Pixels, Frame], Floats]
+    maps: Callable[[Floats], Maps]
+    people: Callable[[Sequence[Maps], Sequence[Sequence[Frame]]], list[People]]
+    to_coco: Callable[[People], tuple[Doubles, Doubles]]
+
+
+@dataclass
+class Evaluation:
+    """What an evaluation found, and where its time went."""
+
+    metrics: dict[str, float]
+    detections: Detections
+    num_images: int
+    seconds: dict[str, float]  # of this rank: STAGES (side by side), evaluation; total
+    skipped: list[str] = field(default_factory=list)  # a line an unreadable image
+
+
+@dataclass
+class _Batch(Generic[Frame]):
+    """Images of one input size on their way from files to people; `seconds` says what each part took."""
+
+    rows: list[int]  # of the index
+    frames: list[tuple[Frame, ...]]  # of each scale, of each image
+    inputs: list[Floats]  # of each scale (B, 3, H, W); none where no image could be read
+    problems: list[ImageError]
+    seconds: dict[str, float]
+    maps: list[Maps] = field(default_factory=list)  # of each scale
+    people: list[People] = field(default_factory=list)
+
+
+def evaluate(finder: Finder[Frame], validation: Validation, batch_size: int, skip_bad: bool = False) -> Evaluation:
+    """AP over all images of `validation`; every rank takes its share of them and gets the whole result.
+
+    Raises ImageError for an unreadable image, unless `skip_bad`: then it is counted and has no people.
+    """
+    began = time.perf_counter()
+    clock = dict.fromkeys(STAGES, 0.0)
+    found, skipped = [coco_eval.no_detections(finder.skeleton.num_keypoints)], list[str]()
+    for batch in _batches(finder, validation, _share(finder, validation, batch_size)):
+        if batch.problems and not skip_bad:
+            raise batch.problems[0]
+        skipped += [str(problem) for problem in batch.problems]
+        found += [_detections(finder, validation, *one) for one in zip(batch.rows, batch.people, strict=True)]
+        clock = {stage: spent + batch.seconds[stage] for stage, spent in clock.items()}
+    detections = coco_eval.gather(coco_eval.concatenate(found))
+    measured = time.perf_counter()
+    metrics = distributed.from_main(
+        coco_eval.average_precision(
+            validation.annotations, detections, finder.skeleton.sigmas, validation.index.image_ids[validation.rows]
+        )
+        if distributed.is_main() else {}
+    )  # fmt: skip
+    seconds = {**clock, "evaluation": time.perf_counter() - measured, "total": time.perf_counter() - began}
+    skipped = [line for lines in distributed.gather_objects(skipped) for line in lines]
+    return Evaluation(metrics, detections, len(validation.rows), seconds, skipped)
+
+
+def _share(finder: Finder[Frame], validation: Validation, batch_size: int) -> list[list[int]]:
+    """Batches of images with the same input size at every scale, every world-size-th of them: those of this rank."""
+    by_size: dict[tuple[Size, ...], list[int]] = {}
+    for row in validation.rows.tolist():
+        height, width = validation.index.image_sizes[row].tolist()
+        by_size.setdefault(tuple(map(finder.size_in, finder.frames((height, width)))), []).append(row)
+    batches = [
+        rows[first : first + batch_size] for rows in by_size.values() for first in range(0, len(rows), batch_size)
+    ]
+    return batches[distributed.rank() :: distributed.world_size()]
+
+
+def _batches(finder: Finder[Frame], validation: Validation, shares: list[list[int]]) -> Iterator[_Batch[Frame]]:
+    """The batches with their people: read ahead in threads, through the network here, decoded behind in a thread."""
+    with ThreadPoolExecutor(READ_AHEAD) as readers, ThreadPoolExecutor(1) as decoder:
+        read = in_order(readers, lambda rows: _read(finder, validation, rows), shares, READ_AHEAD)
+        through = (_through_network(finder, batch) for batch in read)
+        yield from in_order(decoder, lambda batch: _decoded(finder, batch), through, DECODE_BEHIND)
+
+
+def _read(finder: Finder[Frame], validation: Validation, rows: list[int]) -> _Batch[Frame]:
+    began = time.perf_counter()
+    images, problems = dict[int, Pixels](), list[ImageError]()
+    for row in rows:
+        try:
+            images[row] = validation.read(row)
+        except ImageError as error:
+            problems.append(error)
+    read = time.perf_counter()
+    frames = list(zip(*(finder.frames((image.shape[0], image.shape[1])) for image in images.values()), strict=True))
+    inputs = [np.stack(list(map(finder.to_input, images.values(), places))) for places in frames]
+    seconds = {"read": read - began, "resize": time.perf_counter() - read}
+    return _Batch(list(images), frames, inputs, problems, seconds)
+
+
+def _through_network(finder: Finder[Frame], batch: _Batch[Frame]) -> _Batch[Frame]:
+    began = time.perf_counter()
+    batch.maps = [finder.maps(inputs) for inputs in batch.inputs]
+    batch.inputs = []
+    batch.seconds["network"] = time.perf_counter() - began
+    return batch
+
+
+def _decoded(finder: Finder[Frame], batch: _Batch[Frame]) -> _Batch[Frame]:
+    began = time.perf_counter()
+    if batch.maps:
+        batch.people = finder.people(batch.maps, batch.frames)
+    batch.maps = []
+    batch.seconds["decode"] = time.perf_counter() - began
+    return batch
+
+
+def _detections(finder: Finder[Frame], validation: Validation, row: int, people: People) -> Detections:
+    keypoints, scores = finder.to_coco(people)
+    return Detections(np.full(len(scores), validation.index.image_ids[row]), keypoints, scores)

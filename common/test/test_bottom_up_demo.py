@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from common.cli import UserError
+from common.people_json import to_keypoints
+from common.skeleton import COCO, CROWDPOSE, OPENPOSE, Skeleton
+from common.test.walking_people import (
+    COLOURS,
+    HEIGHT,
+    WIDTH,
+    centre,
+    count_frames,
+    figure,
+    film_of,
+    find_squares,
+    lines_of,
+    places,
+    run_demo,
+    scene,
+)
+from common.video import open_source
+
+import cv2
+import numpy as np
+import pytest
+
+
+def nobody(image, clock):
+    return np.zeros((0, OPENPOSE.num_points, 3)), np.zeros(0)
+
+
+def test_film_is_annotated_and_everyone_keeps_the_id(tmp_path, capsys) -> None:
+    film = film_of(tmp_path / "walk.mp4", 50)
+    lines = run_demo(tmp_path, str(film))
+    assert [line["frame"] for line in lines] == list(range(50))
+    assert {(line["width"], line["height"], line["source"]) for line in lines} == {(WIDTH, HEIGHT, str(film))}
+    assert lines[10]["time_s"] == pytest.approx(0.4)
+    ids: dict[str, set[int]] = {name: set() for name in COLOURS}
+    for step, line in enumerate(lines):
+        assert len(line["people"]) == 3
+        for name, (x, y) in places(step).items():
+            nearest = min(line["people"], key=lambda person: math.dist(centre(person), (x, y)))
+            assert math.dist(centre(nearest), (x, y)) < 8  # smoothed: a little behind
+            ids[name].add(nearest["id"])
+    assert sorted(number for numbers in ids.values() for number in numbers) == [0, 1, 2]
+    assert count_frames(tmp_path / "out/walk.mp4") == 50
+    said = capsys.readouterr().out
+    assert "50 frames" in said and "frames a second" in said
+    assert all(part in said for part in ("read", "network", "track", "draw and write"))
+
+
+def test_film_shows_skeletons_and_ids(tmp_path) -> None:
+    film = film_of(tmp_path / "walk.mp4", 2)
+    run_demo(tmp_path, film)
+    drawn = next(open_source(tmp_path / "out/walk.mp4").frames()).image
+    changed = np.abs(drawn.astype(int) - scene(0)).max(2) > 60
+    x, y = places(0)["blue"]
+    assert changed[y - 35 : y + 35, x - 20 : x + 20].mean() > 0.05
+    assert changed[:, WIDTH // 2 - 20 : WIDTH // 2 + 20][:100].mean() < 0.01  # nobody is there
+
+
+def test_without_tracking_or_smoothing(tmp_path) -> None:
+    film = film_of(tmp_path / "walk.mp4", 4)
+    assert {person["id"] for line in run_demo(tmp_path, film, track=False) for person in line["people"]} == {None}
+    raw = run_demo(tmp_path, film, smooth=False)
+    calm = run_demo(tmp_path, film, smooth=True)
+    for step, (line, smoothed) in enumerate(zip(raw, calm, strict=True)):
+        left, left_smoothed = (min(each["people"], key=lambda p: p["box"][0]) for each in (line, smoothed))
+        assert centre(left)[0] == pytest.approx(places(step)["blue"][0], abs=1.0)
+        assert centre(left_smoothed)[0] < centre(left)[0] or step == 0
+
+
+def test_pictures_are_not_tracked_and_keep_their_names(tmp_path) -> None:
+    paths = [tmp_path / "one.png", tmp_path / "two.jpg"]
+    for step, path in enumerate(paths):
+        cv2.imwrite(str(path), scene(step))
+    lines = run_demo(tmp_path, paths)
+    assert [line["source"] for line in lines] == [str(path) for path in paths]
+    assert [len(line["people"]) for line in lines] == [3, 3]
+    assert {person["id"] for line in lines for person in line["people"]} == {None}
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["one.png", "people.jsonl", "two.jpg"]
+    assert cv2.imread(str(tmp_path / "out/one.png")).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_empty_pictures_have_an_empty_list(tmp_path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), scene(0))
+    line = run_demo(tmp_path, tmp_path / "a.png", nobody)[0]
+    assert line["people"] == [] and line["frame"] == 0
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "out/a.png")), scene(0))
+
+
+def test_unseen_keypoints_are_not_named(tmp_path) -> None:
+    def half_a_person(image, clock):
+        points = figure(160, 120)[None]
+        points[0, 9:, 2] = 0
+        return points, np.array([3.0])
+
+    cv2.imwrite(str(tmp_path / "a.png"), scene(0))
+    person = run_demo(tmp_path, tmp_path / "a.png", half_a_person)[0]["people"][0]
+    assert list(person["keypoints"]) == list(OPENPOSE.points[:9])
+    assert person["keypoints"]["nose"] == [172.0, 120.0, 0.9] and person["score"] == 3.0
+
+
+def test_bad_picture_stops_or_is_counted(tmp_path, capsys) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "b.png"), scene(0))
+    (folder / "a.jpg").write_bytes(b"\xff\xd8 no picture")
+    with pytest.raises(UserError, match="a.jpg"):
+        run_demo(tmp_path, folder)
+    assert [line["frame"] for line in run_demo(tmp_path, folder, on_bad_image="skip")] == [1]
+    assert "1 pictures, 1 skipped" in capsys.readouterr().out
+
+
+def test_earlier_result_outlives_a_wrong_command(tmp_path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), scene(0))
+    before = run_demo(tmp_path, tmp_path / "a.png")
+    with pytest.raises(UserError, match="camera 97"):
+        run_demo(tmp_path, "97")
+    assert lines_of(tmp_path / "out") == before
+
+
+def test_max_frames_ends_early(tmp_path) -> None:
+    film = film_of(tmp_path / "walk.mp4", 20)
+    assert len(run_demo(tmp_path, film, max_frames=7)) == 7
+    assert count_frames(tmp_path / "out/walk.mp4") == 7
+
+
+def test_error_in_the_middle_leaves_whole_files(tmp_path) -> None:
+    film = film_of(tmp_path / "walk.mp4", 20)
+    seen = []
+
+    def fails_at_the_fifth(image, clock):
+        seen.append(1)
+        if len(seen) == 5:
+            raise RuntimeError("out of memory")
+        return find_squares(image, clock)
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run_demo(tmp_path, film, fails_at_the_fifth)
+    assert len(lines_of(tmp_path / "out")) == 4 == count_frames(tmp_path / "out/walk.mp4")
+
+
+def test_memory_is_constant_over_a_long_film(tmp_path) -> None:
+    film, sizes = film_of(tmp_path / "walk.mp4", 300), []
+
+    def watching(image, clock):
+        sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+        return figure(160, 120)[None], np.ones(1)
+
+    run_demo(tmp_path, film, watching)  # 230 kB a frame: 46 MB between the two, were they kept
+    assert len(sizes) == 300 and sizes[-1] - sizes[100] < 10e6
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_leaves_a_playable_film_and_whole_lines(tmp_path, number) -> None:
+    film = film_of(tmp_path / "walk.mp4", 400)
+    program = (
+        "import time, numpy as np\n"
+        "from common.bottom_up_demo import run\n"
+        "from common.skeleton import OPENPOSE\n"
+        "from common.test.walking_people import Settings\n"
+        "from common.video import open_source\n"
+        "def slow(image, clock):\n"
+        "    time.sleep(0.02)\n"
+        "    return np.zeros((0, OPENPOSE.num_points, 3)), np.zeros(0)\n"
+        f"run(Settings({str(tmp_path / 'out')!r}), open_source({str(film)!r}), OPENPOSE, slow)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_for_lines(tmp_path / "out/people.jsonl", 5, process)
+    process.send_signal(number)
+    said, complained = process.communicate(timeout=30)
+    lines = lines_of(tmp_path / "out")
+    assert process.returncode == 0 and complained == b""
+    assert b"stopped early" in said
+    assert 5 <= len(lines) < 400
+    assert count_frames(tmp_path / "out/walk.mp4") == len(lines)
+
+
+def wait_for_lines(path: Path, count: int, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 60
+    while not path.is_file() or len(path.read_text().splitlines()) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_keypoints_are_reordered_and_what_was_not_learned_is_missing() -> None:
+    points = np.random.default_rng(0).random((2, OPENPOSE.num_points, 3))
+    keypoints = to_keypoints(points, OPENPOSE)
+    for index, name in enumerate(COCO.keypoints):
+        np.testing.assert_array_equal(keypoints[:, index], points[:, OPENPOSE.points.index(name)])
+    own = Skeleton("own", ("a", "b"), (0.02, 0.06), (), points=("mid", "b"), derived={"mid": ("a", "b")})
+    assert to_keypoints(np.ones((1, 2, 3)), own).tolist() == [[[0, 0, 0], [1, 1, 1]]]
+    assert to_keypoints(np.zeros((0, CROWDPOSE.num_points, 3)), CROWDPOSE).shape == (0, 14, 3)
+
+
+def test_source_in_the_output_folder_is_refused(tmp_path) -> None:
+    (tmp_path / "out").mkdir()
+    cv2.imwrite(str(tmp_path / "out/a.png"), scene(0))
+    with pytest.raises(UserError, match="--output_dir"):
+        run_demo(tmp_path, tmp_path / "out")
+
+
+def test_full_disk_is_one_clear_error(tmp_path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full, which is always full")
+    cv2.imwrite(str(tmp_path / "a.png"), scene(0))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/people.jsonl").symlink_to("/dev/full")
+    with pytest.raises(UserError, match="out: cannot be written .No space left"):
+        run_demo(tmp_path, tmp_path / "a.png")
+
+
+def test_runs_in_a_thread_too(tmp_path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), scene(0))
+    with ThreadPoolExecutor(1) as pool:
+        assert len(pool.submit(run_demo, tmp_path, tmp_path / "a.png").result()) == 1
+
+
+def test_show_without_a_screen_is_refused_before_work(tmp_path, monkeypatch) -> None:
+    for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(variable, raising=False)
+    cv2.imwrite(str(tmp_path / "a.png"), scene(0))
+    with pytest.raises(UserError, match="--show"):
+        run_demo(tmp_path, tmp_path / "a.png", show=True)
+    assert not (tmp_path / "out").exists()

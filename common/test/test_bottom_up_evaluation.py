@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pipeline of the bottom-up models, with a network that knows the answers."""
+
+import dataclasses
+import shutil
+import threading
+from pathlib import Path
+
+from common.bottom_up_evaluation import STAGES, Finder, Size, evaluate
+from common.coco import ImageError
+from common.part_affinity import People
+from common.skeleton import COCO
+from common.validation import Validation
+
+import cv2
+import numpy as np
+import pytest
+
+CELL = 8  # inputs are whole cells
+SCALES = (0.5, 1.0)
+
+
+def validation_in(folder: Path) -> Validation:
+    return Validation.load(folder / "annotations" / "person_keypoints_val2017.json", folder / "val2017", COCO, 0)
+
+
+def frames(size_img: Size) -> list[Size]:
+    """A frame is the size of the input, of each scale."""
+    return [tuple(-(-round(side * scale) // CELL) * CELL for side in size_img) for scale in SCALES]
+
+
+def to_input(image: np.ndarray, size_in: Size) -> np.ndarray:
+    return cv2.resize(image, size_in[::-1]).transpose(2, 0, 1).astype(np.float32)
+
+
+class Seer:
+    """Its maps name the row of the image; its people are those annotated there."""
+
+    def __init__(self, validation: Validation) -> None:
+        self.validation, self.shapes = validation, []
+        self.rows = {}
+        for row in validation.rows.tolist():
+            image = validation.read(row)
+            self.rows.update({to_input(image, place).tobytes(): row for place in frames(image.shape[:2])})
+
+    def maps(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.shapes.append(inputs.shape)
+        rows = np.array([self.rows[image.tobytes()] for image in inputs], np.float32).reshape(-1, 1, 1, 1)
+        return rows, rows
+
+    def people(self, maps: list, places: list) -> list[People]:
+        assert len(maps) == len(places) == len(SCALES)
+        (rows, _), (again, _) = maps
+        assert (rows == again).all() and all(len(of_scale) == len(rows) for of_scale in places)
+        return [self.annotated(int(row)) for row in rows.ravel()]
+
+    def annotated(self, row: int) -> People:
+        index = self.validation.index
+        people = index.people(row)
+        labelled = (index.num_keypoints[people] > 0) & ~index.is_crowd[people]
+        keypoints = np.float64(index.keypoints[people][labelled])
+        candidates = np.concatenate([keypoints.reshape(-1, 3), np.zeros((keypoints[..., 0].size, 1))], axis=1)
+        members = np.arange(len(candidates)).reshape(-1, COCO.num_keypoints)
+        return People(candidates, members, np.ones(len(members)), np.ones(len(members), np.int64))
+
+    def finder(self) -> Finder[Size]:
+        return Finder(
+            COCO, frames, lambda place: place, to_input, self.maps, self.people,
+            lambda people: (people.candidates[people.members][..., :3], people.scores),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_what_is_found_comes_back_with_its_image(tiny_coco: Path, batch_size: int) -> None:
+    validation = validation_in(tiny_coco)
+    result = evaluate(Seer(validation).finder(), validation, batch_size)
+    assert result.metrics["AP"] == pytest.approx(1) and result.num_images == len(validation.rows)
+    assert list(result.seconds) == [*STAGES, "evaluation", "total"] and not result.skipped
+
+
+def test_images_of_a_batch_have_one_input_size_at_every_scale(tiny_coco: Path, tmp_path: Path) -> None:
+    """Widths of 97 and 104 pixels are 13 cells at scale 1, but 6 and 7 cells at scale 0.5."""
+    validation = validation_in(tiny_coco)
+    sizes, rows = validation.index.image_sizes.copy(), validation.rows[:4]
+    for row, width in zip(rows.tolist(), (97, 104, 104, 97), strict=True):
+        sizes[row] = 80, width
+        image = np.random.default_rng(row).integers(0, 256, (80, width, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / validation.index.file_name(row)), image)
+    index = dataclasses.replace(validation.index, image_sizes=sizes)
+    some = dataclasses.replace(validation, folder=tmp_path, index=index, rows=rows)
+    seer = Seer(some)
+    evaluate(seer.finder(), some, 8)
+    assert seer.shapes == [(2, 3, 40, 48), (2, 3, 80, 104), (2, 3, 40, 56), (2, 3, 80, 104)]
+
+
+def test_an_unreadable_image_stops_or_is_counted(tiny_coco: Path, tmp_path: Path) -> None:
+    validation = validation_in(tiny_coco)
+    seer = Seer(validation)
+    folder = shutil.copytree(validation.folder, tmp_path / "images")
+    lost = int(validation.index.image_rows([0])[0])  # of the first person
+    (folder / validation.index.file_name(lost)).write_bytes(b"no image")
+    damaged = dataclasses.replace(validation, folder=folder)
+    with pytest.raises(ImageError, match="damaged"):
+        evaluate(seer.finder(), damaged, 1)
+    result = evaluate(seer.finder(), damaged, 1, skip_bad=True)
+    assert len(result.skipped) == 1 and result.num_images == len(validation.rows)
+    everybody = evaluate(seer.finder(), validation, 1).detections
+    assert set(everybody.image_ids) - set(result.detections.image_ids) == {validation.index.image_ids[lost]}
+
+
+def test_reading_and_decoding_go_on_beside_the_network(tiny_coco: Path) -> None:
+    validation = validation_in(tiny_coco)
+    seer, decoded = Seer(validation), threading.Event()
+
+    def maps(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The second batch waits in the network until the first one is decoded."""
+        assert len(seer.shapes) != len(SCALES) or decoded.wait(10)
+        return seer.maps(inputs)
+
+    def people(*arguments) -> list[People]:
+        decoded.set()
+        return seer.people(*arguments)
+
+    finder = dataclasses.replace(seer.finder(), maps=maps, people=people)
+    assert evaluate(finder, validation, 1).metrics["AP"] == pytest.approx(1)
