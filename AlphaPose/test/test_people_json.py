@@ -78,9 +78,11 @@ def test_one_person_has_all_fields(tmp_path: Path) -> None:
     assert entry["score"] == people.scores[0]
 
 
+# a shell that starts programs in the background makes them, and theirs, deaf to an interrupt
 INTERRUPTED = """
-import sys
+import signal, sys
 from AlphaPose.test.test_people_json import PeopleWriter, some_people
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with PeopleWriter(sys.argv[1], "cmu") as writer:
     for frame in range(10**9):
         writer.write(f"{frame}.jpg", some_people(5))
@@ -95,7 +97,10 @@ def test_an_interrupt_leaves_a_whole_file(tmp_path: Path) -> None:
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
     assert process.returncode != 0
     images = result(tmp_path)
     assert len(images) > 20
