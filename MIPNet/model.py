@@ -8,6 +8,7 @@ State-dict keys are the original's; `test/test_model.py` holds them.
 Input: (B, 3, H, W) float; output: heatmaps (B, num_joints, H / 4, W / 4), without activation.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from common.cli import UserError
@@ -89,7 +90,7 @@ class Gates(nn.Module):
         return [gate(branch, lambdas) for gate, branch in zip(self.se_layers, branches, strict=True)]
 
 
-class GatedNetwork(nn.Module):
+class GatedNetwork(nn.Module, ABC):
     """What both families share: parts in turn with gates between, cut in two where lambda first matters.
 
     A family gives `begin`, `part`, `finish` and `GATE_NAME`, and calls `add_gates` last: there its keys belong.
@@ -118,17 +119,17 @@ class GatedNetwork(nn.Module):
             features = self.part(position, features)
         return features
 
+    @abstractmethod
     def begin(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) -> the branches at position 1."""
-        raise NotImplementedError
 
+    @abstractmethod
     def part(self, position: int, features: list[Tensor]) -> list[Tensor]:
         """What stands behind the gate of a position."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(self, features: list[Tensor], lambdas: Tensor | None) -> Tensor:
         """Branches behind the last position -> heatmaps."""
-        raise NotImplementedError
 
     def trunk(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) -> branches (B, ...): all that does not depend on lambda."""

@@ -5,6 +5,7 @@ The stride of a bottleneck sits in its 3x3 convolution, as in torchvision, so it
 arguments: nothing here knows the channels of one model.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from common.cli import UserError
@@ -23,7 +24,7 @@ def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.C
     return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(nn.Module, ABC):
     """relu(residual(x) + shortcut): what the blocks share.
 
     `downsample` brings the shortcut to the residual's size where a layer begins; it is registered last, where its
@@ -38,13 +39,13 @@ class ResidualBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.downsample = downsample
 
+    @abstractmethod
     def build(self, inputs: int, planes: int, stride: int, begins: bool) -> None:
         """Registers the layers of the residual in the order of their keys; `begins`: the first block of a layer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def residual(self, features: Tensor) -> Tensor:
         """(B, inputs, h, w) -> (B, planes * expansion, h / stride, w / stride), a tensor of its own."""
-        raise NotImplementedError
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, inputs, h, w) -> (B, planes * expansion, h / stride, w / stride)."""
