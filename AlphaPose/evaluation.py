@@ -13,7 +13,6 @@ from typing import Literal
 
 import common.coco_eval
 import common.distributed
-import common.drawing
 from AlphaPose import weights
 from AlphaPose.config import BOX_PADDING, Config
 from AlphaPose.inference import InputRule, estimator, rule_of
@@ -29,7 +28,7 @@ from common.session import of_module
 from common.setup import Setup
 from common.skeleton import Skeleton
 from common.top_down import Estimator
-from common.validation import Validation, draw_sheet
+from common.validation import Validation, leave_sheet
 
 import numpy as np
 import torch
@@ -145,10 +144,7 @@ def evaluate_while_training(
     session = of_module(weights.fused(model), device, dtype)
     result = evaluate(estimator(session, rule, skeleton), validation, given, skeleton, default_batch(device))
     log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_boxes} people in given boxes")
-    if common.distributed.is_main():
-        sheet = draw_sheet(validation, result.detections, skeleton, SHEET_ROWS, DRAWN_ABOVE)
-        common.drawing.save_png(pictures / "predictions.png", sheet)
-        log.picture("predictions", sheet, 0)
+    leave_sheet(log, pictures, validation, result.detections, skeleton, SHEET_ROWS, DRAWN_ABOVE)
     return result.metrics
 
 

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import common.distributed
-import common.drawing
 import common.skeleton
 from common import bottom_up_evaluation
 from common.bottom_up_evaluation import Evaluation, Finder, Maps
 from common.log import Log
 from common.session import of_module
-from common.validation import Validation, draw_sheet
+from common.validation import Validation, leave_sheet
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.decode import DecodeRules, People, decode_scales, to_coco
 from Lightweight_OpenPose.inference import SINGLE_SCALE, Estimator, Frame, InputRule, to_input
@@ -81,10 +80,7 @@ def evaluate_while_training(
     session = of_module(weights.fuse_batch_norm(model.eval()), device, dtype)
     result = evaluate(Estimator(session, skeleton, rules), validation, InputRule(base_height), default_batch(device))
     log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_images} images")
-    if common.distributed.is_main():
-        sheet = draw_sheet(validation, result.detections, skeleton, SHEET_ROWS)
-        common.drawing.save_png(pictures / "predictions.png", sheet)
-        log.picture("predictions", sheet, 0)
+    leave_sheet(log, pictures, validation, result.detections, skeleton, SHEET_ROWS)
     return result.metrics
 
 

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import common.coco_eval
 import common.distributed
-import common.drawing
 from common import boxes, crops, top_down
 from common.boxes import PeopleRule, PersonBoxes
 from common.coco_eval import Detections
@@ -24,7 +23,7 @@ from common.session import of_module
 from common.setup import Setup
 from common.skeleton import Skeleton
 from common.top_down import Estimator
-from common.validation import Validation, draw_sheet
+from common.validation import Validation, leave_sheet
 from MIPNet.config import Config
 from MIPNet.data import WITHOUT_AREAS
 from MIPNet.inference import InputRule, estimator, for_inference, rule_of
@@ -232,10 +231,7 @@ def evaluate_while_training(
     log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_boxes} boxes")
     for line in table_of(result, arch, protocol):
         log.line(line)
-    if common.distributed.is_main():
-        sheet = draw_sheet(validation, result.detections, skeleton, SHEET_ROWS, DRAWN_ABOVE)
-        common.drawing.save_png(pictures / "predictions.png", sheet)
-        log.picture("predictions", sheet, 0)
+    leave_sheet(log, pictures, validation, result.detections, skeleton, SHEET_ROWS, DRAWN_ABOVE)
     return result.metrics
 
 

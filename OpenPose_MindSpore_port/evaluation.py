@@ -16,7 +16,7 @@ from common.cli import UserError
 from common.coco_eval import COCO_METRICS, Detections
 from common.log import Log
 from common.session import of_module
-from common.validation import Validation, draw_sheet
+from common.validation import Validation, leave_sheet
 from OpenPose_MindSpore_port.decode import DecodeRules, to_coco
 from OpenPose_MindSpore_port.inference import Estimator, Frame, InputRule, LastMaps, to_input
 
@@ -88,10 +88,7 @@ def evaluate_while_training(
     for line in result_lines(result):
         log.line(line)
     log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_images} images")
-    if common.distributed.is_main():
-        sheet = draw_sheet(validation, result.detections, skeleton, SHEET_ROWS)
-        common.drawing.save_png(pictures / "predictions.png", sheet)
-        log.picture("predictions", sheet, 0)
+    leave_sheet(log, pictures, validation, result.detections, skeleton, SHEET_ROWS)
     return result.metrics
 
 

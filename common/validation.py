@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import common.coco
+import common.distributed
 import common.drawing
 import common.skeleton
 from common.coco_eval import Detections
+from common.log import Log
 
 import numpy as np
 import numpy.typing as npt
@@ -73,3 +75,19 @@ def draw_sheet(
         truth = common.drawing.draw_people(image, index.keypoints[index.people(row)], skeleton)
         sheet.append([image, truth, common.drawing.draw_people(image, mine, skeleton, threshold=threshold)])
     return common.drawing.contact_sheet(sheet, ["input", "ground truth", "prediction"])
+
+
+def leave_sheet(
+    log: Log,
+    folder: Path,
+    validation: Validation,
+    detections: Detections,
+    skeleton: common.skeleton.Skeleton,
+    num_images: int,
+    threshold: float = 0.0,
+) -> None:
+    """`draw_sheet` as predictions.png in `folder` and in the log, from rank 0: of evaluations while training."""
+    if common.distributed.is_main():
+        sheet = draw_sheet(validation, detections, skeleton, num_images, threshold)
+        common.drawing.save_png(folder / "predictions.png", sheet)
+        log.picture("predictions", sheet, 0)
