@@ -33,10 +33,10 @@ check_shell() {
   shell_scripts | xargs -0 "$bin/shellcheck" --external-sources --source-path=SCRIPTDIR
 }
 
-# Most tests start programs: several at a time, each on one thread, so that they do not fight for the cores.
+# Most tests start programs and wait for them: more at a time than there are cores, each on one thread.
 run_tests() {
   local workers
-  workers=$("$PYTHON" -c 'import os; print(min(8, os.cpu_count() or 1))')
+  workers=$("$PYTHON" -c 'import os; print(min(8, (os.cpu_count() or 1) * 3 // 2))')
   OMP_NUM_THREADS=1 "$PYTHON" -m pytest -n "$workers" --dist=worksteal -m "not slow and not npu" | tee "$said"
 }
 

@@ -2,6 +2,7 @@
 """Networks in OpenVINO's format (`.xml` beside its `.bin`), and ONNX files that OpenVINO reads itself."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def open_openvino(source: Path, options: Options) -> Session:
         raise missing(error, source, "openvino") from error
     if source.suffix == ".xml" and not (source.with_suffix(".bin").is_file() and NETWORK_TAG in _beginning(source)):
         raise UserError(f"{source} is no network of OpenVINO with its {source.stem}.bin beside it: {CURE}")
-    core, precision = openvino.Core(), TYPE_NAMES[options.dtype]
+    core, precision = _core(), TYPE_NAMES[options.dtype]
     settings = {
         "INFERENCE_PRECISION_HINT": PRECISIONS[precision],  # without it bfloat16 where the processor has it
         "PERFORMANCE_HINT": "LATENCY",
@@ -43,6 +44,19 @@ def open_openvino(source: Path, options: Options) -> Session:
     version = openvino.__version__.split("-")[0]
     runtime = f"OpenVINO {version}, cpu, {options.cpu_threads} threads, {precision}"
     return Session(str(source), runtime, forward, inputs, outputs)
+
+
+@cache
+def _core() -> Any:
+    """The only one of the process.
+
+    Each brings a stack for signal handlers (OpenVINO's pull request 11894) and, when it goes, puts back the one that it
+    found: of two cores that go in the order in which they came, the last puts back a stack that is freed, and the next
+    signal ends the process.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def _beginning(source: Path) -> bytes:

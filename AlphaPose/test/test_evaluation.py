@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from common.log import Log
 from common.session import Port, Session
 from common.skeleton import COCO
 from common.test import top_down_golden as golden
+from common.test.programs import launched
 
 import numpy as np
 import pytest
@@ -182,12 +180,7 @@ def test_nobody_seen_is_an_ap_of_zero(tiny_coco: Path, tmp_path: Path) -> None:
 
 def test_two_ranks_find_what_one_finds(tiny_coco: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_coco, tmp_path / "coco")
-    command = [sys.executable, "-m", "common.launch", "--ranks=2", f"--log_dir={tmp_path / 'logs'}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [*command, "-m", "AlphaPose.test.oracle", str(folder)],
-        capture_output=True, text=True, env=environment, check=False, timeout=120,
-    )  # fmt: skip
+    done = launched("AlphaPose.test.oracle", tmp_path / "logs", str(folder), ranks=2)
     assert "Traceback" not in done.stderr, done.stderr
     two = json.loads((folder / "oracle_2.json").read_text())
     one = evaluate_oracle(load(folder))

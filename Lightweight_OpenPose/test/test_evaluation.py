@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,15 +73,11 @@ def test_two_ranks_find_what_one_finds(tiny_coco: Path, tmp_path: Path) -> None:
     """A network that knows the answers: AP is the ceiling, every image counts once, on any number of ranks."""
     folder = shutil.copytree(tiny_coco, tmp_path / "coco")
     found = []
-    for ranks in (1, 2, 3):
-        command = [sys.executable, "-m", "common.launch", f"--ranks={ranks}", f"--log_dir={tmp_path / 'logs'}"]
-        program = ["-m", "Lightweight_OpenPose.test.oracle", str(folder)]
-        done = subprocess.run(
-            [*command, *program], capture_output=True, text=True, env=programs.environment(), check=False
-        )  # fmt: skip
+    for ranks in (1, 2):
+        done = programs.launched("Lightweight_OpenPose.test.oracle", tmp_path / "logs", str(folder), ranks=ranks)
         assert "Traceback" not in done.stderr, done.stderr
         found.append(json.loads((folder / f"oracle_{ranks}.json").read_text()))
-    assert found[0] == found[1] == found[2]
+    assert found[0] == found[1]
     ideal = average_precision_of_ideal_maps(folder, "val", OPENPOSE, DecodeRules(), BASE_HEIGHT)
     assert found[0]["metrics"]["AP"] == pytest.approx(ideal["AP"], abs=0.02) and ideal["AP"] > 0.6
 

@@ -2,10 +2,12 @@
 """The published commands, from flags to result files."""
 
 import json
+import sys
 from pathlib import Path
 
 import common.checkpoint
-from Lightweight_OpenPose.test.programs import FROM_SCRATCH, SMALL, equal, launcher, module, weights
+from common.test.programs import ROOT, done, equal, weights
+from Lightweight_OpenPose.test.programs import FROM_SCRATCH, SMALL, launcher, module, trained
 
 import pytest
 import torch
@@ -21,9 +23,9 @@ def entries(path: Path) -> dict[str, str]:
 
 
 def test_performance_on_one_device(tiny_coco: Path, tmp_path: Path) -> None:
-    done = launcher("train_performance_1p.sh", f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", *SMALL)
-    assert done.returncode == 0, done.stderr
-    final = done.stdout[done.stdout.index("---- Final result ----") :].splitlines()
+    run = launcher("train_performance_1p.sh", f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", *SMALL)
+    assert run.returncode == 0, run.stderr
+    final = run.stdout[run.stdout.index("---- Final result ----") :].splitlines()
     assert final[1].startswith("Final Performance images/sec : ") and final[2].startswith("E2E Training Duration sec :")
     logs = tmp_path / "test" / "output" / "0"
     result = entries(logs / "openpose_bs4_1p_perf.log")
@@ -36,7 +38,7 @@ def test_performance_on_one_device(tiny_coco: Path, tmp_path: Path) -> None:
     assert "FPS@all" in (logs / "train_0.log").read_text()
     assert (tmp_path / "perf_1p_checkpoints" / "last.pth").is_file()
     assert (tmp_path / "perf_1p_checkpoints" / "0" / "train_0.log").is_file()
-    assert "random start" in done.stdout
+    assert "random start" in run.stdout
 
 
 def test_the_three_steps_follow_each_other_and_are_evaluated(tiny_coco: Path, tmp_path: Path) -> None:
@@ -44,14 +46,14 @@ def test_the_three_steps_follow_each_other_and_are_evaluated(tiny_coco: Path, tm
     short = ("--epochs=1", "--eval_freq=1")
     for step, folder in ((1, "step_one"), (2, "step_two"), (3, "step_three")):
         start = FROM_SCRATCH if step == 1 else ()
-        done = launcher("train_full_1p.sh", *place, *SMALL, *short, *start, f"--step={step}")
-        assert done.returncode == 0, done.stderr
-        assert f"TrainAccuracy : {0:.4f}" in done.stdout
+        run = launcher("train_full_1p.sh", *place, *SMALL, *short, *start, f"--step={step}")
+        assert run.returncode == 0, run.stderr
+        assert f"TrainAccuracy : {0:.4f}" in run.stdout
         best = common.checkpoint.read(tmp_path / f"{folder}_checkpoints" / "model_best.pth")
         assert best["config"]["step"] == step and best["config"]["data_path"] == str(tiny_coco)
-    done = launcher("eval.sh", *place, "--step=3", "--base_height=64", "--save_images=2", "--device=cpu")
-    assert done.returncode == 0, done.stderr
-    assert "EvalAccuracy : 0.0000" in done.stdout and "refinement_stages 3" in done.stdout
+    run = launcher("eval.sh", *place, "--step=3", "--base_height=64", "--save_images=2", "--device=cpu")
+    assert run.returncode == 0, run.stderr
+    assert "EvalAccuracy : 0.0000" in run.stdout and "refinement_stages 3" in run.stdout
     result = entries(tmp_path / "test" / "output" / "0" / "openpose_1p_eval.log")
     assert list(result) == ["Network", "DeviceType", "CaseName", "EvalAccuracy", "E2ETrainingTime"]
     for name in ("detections.json", "pictures.png", "metrics.jsonl", "0/openpose_1p_eval.log"):
@@ -60,20 +62,13 @@ def test_the_three_steps_follow_each_other_and_are_evaluated(tiny_coco: Path, tm
 
 
 def test_a_finished_run_is_not_trained_again(tiny_coco: Path, tmp_path: Path) -> None:
-    flags = (
-        f"--data_path={tiny_coco}",
-        f"--output_dir={tmp_path}",
-        *SMALL,
-        *FROM_SCRATCH,
-        "--epochs=1",
-        "--eval_freq=0",
-    )
-    assert launcher("train_full_1p.sh", *flags, "--step=1").returncode == 0
+    flags = (f"--data_path={tiny_coco}", *SMALL, *FROM_SCRATCH, "--epochs=1", "--eval_freq=0", "--step=1")
+    assert trained(tmp_path, *flags).returncode == 0
     before = weights(tmp_path / "step_one_checkpoints")
-    again = launcher("train_full_1p.sh", *flags, "--step=1")
+    again = trained(tmp_path, *flags)
     assert again.returncode == 0 and "--resume=no" in again.stdout, again.stderr
     assert equal(before, weights(tmp_path / "step_one_checkpoints"))
-    longer = launcher("train_full_1p.sh", *flags, "--step=1", "--epochs=2")
+    longer = trained(tmp_path, *flags, "--epochs=2")
     assert longer.returncode == 0 and "resumed at epoch 1, step 0" in longer.stdout
 
 
@@ -81,9 +76,9 @@ def test_two_ranks_are_one_that_accumulates_the_same_halves(tiny_coco: Path, tmp
     flags = (f"--data_path={tiny_coco}", *SMALL, *FROM_SCRATCH, "--epochs=2", "--eval_freq=2")
     for ranks in (1, 2):
         extra = ("--ranks=2",) if ranks == 2 else ("--part_size=2",)
-        done = launcher("train_performance_8p.sh" if ranks == 2 else "train_performance_1p.sh", *flags,
+        run = launcher("train_performance_8p.sh" if ranks == 2 else "train_performance_1p.sh", *flags,
                         f"--output_dir={tmp_path / str(ranks)}", "--experiment_name=same", *extra)  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        assert run.returncode == 0, run.stderr
     folders = [tmp_path / ranks / "same_checkpoints" for ranks in "12"]
     one, two = (
         [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] for folder in folders
@@ -102,17 +97,9 @@ def test_two_ranks_are_one_that_accumulates_the_same_halves(tiny_coco: Path, tmp
 
 
 def test_programs_run_from_their_folder_too(tiny_coco: Path, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    from Lightweight_OpenPose.test.programs import ROOT, environment
-
     for name in ("train.py", "eval.py", "export.py", "demo.py", "scripts/prepare_train_labels.py"):
-        done = subprocess.run(
-            [sys.executable, name, "--help"], cwd=ROOT / "Lightweight_OpenPose", capture_output=True, text=True,
-            env={**environment(), "PYTHONPATH": ""}, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0 and "usage" in done.stdout, done.stderr
+        found = done(sys.executable, name, "--help", cwd=ROOT / "Lightweight_OpenPose", PYTHONPATH="")
+        assert found.returncode == 0 and "usage" in found.stdout, found.stderr
 
 
 def test_evaluation_alone_takes_official_names(tiny_coco: Path, tmp_path: Path) -> None:

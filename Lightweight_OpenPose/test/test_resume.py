@@ -1,84 +1,71 @@
 # SPDX-License-Identifier: Apache-2.0
 """kill -9 at any moment, then the same command again: the weights are those of a run that was never stopped."""
 
-import os
 import random
 import re
-import signal
 import subprocess
 from pathlib import Path
 
-from Lightweight_OpenPose.test.programs import FROM_SCRATCH, SMALL, equal, launcher, started, weights
-
-import pytest
+from common.checkpoint import BEST, LAST
+from common.test import programs
+from common.test.interruption import everything, kill_after, main_process, rank_one
+from common.test.programs import equal, weights
+from Lightweight_OpenPose.test.programs import FROM_SCRATCH, SMALL, TEST, launcher, trained
 
 FLAGS = (*SMALL, *FROM_SCRATCH, "--step=1", "--epochs=3", "--eval_freq=2", "--save_every=2")
-STEP_LINE = re.compile(r"^Epoch: \[\d+\]\[")
 
 
-def kill_after(lines: int, process: subprocess.Popen[str], victim, folder: Path) -> None:
-    """Waits for so many lines of steps, then kills what `victim` says."""
-    assert process.stdout
-    for line in process.stdout:
-        lines -= bool(STEP_LINE.match(line))
-        if lines <= 0:
-            break
-    else:
-        pytest.fail("the run ended before it was killed")
-    victim(process, folder)
-    process.communicate(timeout=60)
+def started(*flags: str) -> "subprocess.Popen[str]":
+    return programs.started("bash", str(TEST / "train_full_1p.sh"), *flags)
 
 
-def everything(process: subprocess.Popen[str], folder: Path) -> None:
-    os.killpg(process.pid, signal.SIGKILL)
+def bit_equal(folder: Path) -> bool:
+    """Whether the runs in whole/ and cut/ ended with the same weights."""
+    one, other = (folder / name / "step_one_checkpoints" for name in ("whole", "cut"))
+    names = LAST, BEST
+    return all(equal(weights(one, name), weights(other, name)) for name in names)
 
 
-def rank_one(process: subprocess.Popen[str], folder: Path) -> None:
-    """The process with this rank among those that work for `folder`; each has a session of its own."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            variables = (entry / "environ").read_bytes().split(b"\0")
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"RANK=1" in variables and f"--output_dir={folder}".encode() in words:
-            os.kill(int(entry.name), signal.SIGKILL)
-            return
-    pytest.fail("rank 1 is not to be found")
+def test_killed_and_started_again_is_bit_equal(tiny_coco: Path, tmp_path: Path) -> None:
+    flags = (f"--data_path={tiny_coco}", *FLAGS)
+    whole = trained(tmp_path / "whole", *flags)
+    assert whole.returncode == 0, whole.stderr
+    moments = random.Random(1)
+    for _ in range(2):
+        process = started(*flags, f"--output_dir={tmp_path / 'cut'}")
+        kill_after(moments.randint(3, 6), process, everything)
+        assert process.returncode != 0
+    again = trained(tmp_path / "cut", *flags)
+    assert again.returncode == 0 and "resumed at" in again.stdout, again.stderr
+    assert bit_equal(tmp_path)
 
 
-@pytest.mark.parametrize(("ranks", "victim"), [(1, everything), (2, rank_one)])
-def test_killed_and_started_again_is_bit_equal(tiny_coco: Path, tmp_path: Path, ranks: int, victim) -> None:
-    flags = (f"--data_path={tiny_coco}", f"--ranks={ranks}", *FLAGS)
+def test_one_of_two_ranks_killed_and_all_started_again_is_bit_equal(tiny_coco: Path, tmp_path: Path) -> None:
+    flags = (f"--data_path={tiny_coco}", "--ranks=2", *FLAGS)
     whole = launcher("train_full_1p.sh", *flags, f"--output_dir={tmp_path / 'whole'}")
     assert whole.returncode == 0, whole.stderr
-    moments = random.Random(ranks)
-    for _ in range(2):
-        process = started("train_full_1p.sh", *flags, f"--output_dir={tmp_path / 'cut'}")
-        kill_after(moments.randint(3, 6), process, victim, tmp_path / "cut")
-        assert process.returncode != 0
+    process = started(*flags, f"--output_dir={tmp_path / 'cut'}")
+    kill_after(random.Random(2).randint(3, 5), process, rank_one, tmp_path / "cut")
+    assert process.returncode != 0
     again = launcher("train_full_1p.sh", *flags, f"--output_dir={tmp_path / 'cut'}")
     assert again.returncode == 0 and "resumed at" in again.stdout, again.stderr
-    one, other = (tmp_path / name / "step_one_checkpoints" for name in ("whole", "cut"))
-    assert equal(weights(one), weights(other))
-    assert equal(weights(one, "model_best.pth"), weights(other, "model_best.pth"))
+    assert bit_equal(tmp_path)
 
 
 def test_a_damaged_newest_checkpoint_costs_two_steps_not_the_run(tiny_coco: Path, tmp_path: Path) -> None:
-    flags = (f"--data_path={tiny_coco}", *FLAGS, f"--output_dir={tmp_path}")
-    process = started("train_full_1p.sh", *flags)
-    kill_after(5, process, everything, tmp_path)
-    last = tmp_path / "step_one_checkpoints" / "last.pth"
+    flags = (f"--data_path={tiny_coco}", *FLAGS)
+    kill_after(5, started(*flags, f"--output_dir={tmp_path}"), everything)
+    last = tmp_path / "step_one_checkpoints" / LAST
     last.write_bytes(last.read_bytes()[:1000])
-    again = launcher("train_full_1p.sh", *flags)
+    again = trained(tmp_path, *flags)
     assert again.returncode == 0, again.stderr
     assert "last.pth: cut short" in again.stdout and "resumed at epoch 0, step 2" in again.stdout
 
 
 def test_a_request_to_stop_saves_and_the_next_run_goes_on(tiny_coco: Path, tmp_path: Path) -> None:
-    flags = (f"--data_path={tiny_coco}", *FLAGS, "--save_every=0", f"--output_dir={tmp_path}")
-    process = started("train_full_1p.sh", *flags)
-    kill_after(3, process, lambda process, folder: process.terminate(), tmp_path)
+    flags = (f"--data_path={tiny_coco}", *FLAGS, "--save_every=0")
+    process = started(*flags, f"--output_dir={tmp_path}")
+    kill_after(3, process, main_process)
     assert process.returncode == 143
-    again = launcher("train_full_1p.sh", *flags)
+    again = trained(tmp_path, *flags)
     assert again.returncode == 0 and re.search(r"resumed at epoch 0, step [3-9]", again.stdout), again.stdout

@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from common.cli import UserError
 from common.session import Session
 from common.skeleton import COCO, CROWDPOSE, Skeleton
 from common.test import top_down_golden as golden
+from common.test.programs import launched
 from common.validation import Validation
 from MIPNet.data import normalise as normalise_in_training
 from MIPNet.evaluation import Protocol, boxes_of, evaluate, people_of_modes, published_rows, table_of
@@ -143,12 +141,7 @@ def test_two_ranks_find_what_one_finds(tiny_coco: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_coco, tmp_path / "coco")
     found = []
     for ranks in (1, 2):
-        command = [sys.executable, "-m", "common.launch", f"--ranks={ranks}", f"--log_dir={tmp_path / 'logs'}"]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(
-            [*command, "-m", "MIPNet.test.oracle", str(folder)],
-            capture_output=True, text=True, env=environment, check=False,
-        )  # fmt: skip
+        done = launched("MIPNet.test.oracle", tmp_path / "logs", str(folder), ranks=ranks)
         assert "Traceback" not in done.stderr, done.stderr
         found.append(json.loads((folder / f"oracle_{ranks}.json").read_text()))
     assert found[0] == found[1] and found[0]["metrics"]["AP"] > CEILING

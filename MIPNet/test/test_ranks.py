@@ -2,10 +2,10 @@
 """Two processes joined by gloo train a network with lambda: one model, and the one that a single process trains."""
 
 import json
-import sys
 from pathlib import Path
 
-from MIPNet.test.programs import RUN, SMALL, run, weights
+from common.test.programs import launched, weights
+from MIPNet.test.programs import RUN, SMALL
 
 import numpy as np
 import pytest
@@ -45,8 +45,7 @@ def trained(folder: Path, data_path: Path, ranks: int, *flags: str) -> tuple[str
     (folder / "program.py").write_text(PROGRAM)
     out = folder / str(ranks)
     words = [f"--data_path={data_path}", f"--output_dir={out}", f"--log_dir={out / 'log'}", *FLAGS, *flags]
-    launch = [sys.executable, "-m", "common.launch", f"--ranks={ranks}", f"--log_dir={out / 'log'}", "-m", "program"]
-    done = run([*launch, *words], cwd=folder)
+    done = launched("program", out / "log", *words, ranks=ranks, cwd=folder)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (out / RUN / "metrics.jsonl").read_text().splitlines()]
     return done.stdout, [line["losses"] for line in lines if line["event"] == "step"]
@@ -77,7 +76,7 @@ def test_two_ranks_train_what_one_process_trains(both) -> None:
     assert len(alone) == len(joined) == STEPS
     np.testing.assert_allclose([step["loss"] for step in alone], [step["loss"] for step in joined], rtol=1e-4)
     begun = torch.load(folder / "begun.pth", weights_only=True)
-    one, other = (weights(folder / str(ranks)) for ranks in (1, RANKS))
+    one, other = (weights(folder / str(ranks) / RUN) for ranks in (1, RANKS))
     names = [name for name in one if not name.rsplit(".")[-1].startswith(("running", "num_batches"))]
     assert any("fc_lambda" in name for name in names)
     moved, apart = (torch.cat([(one[name] - that[name]).flatten() for name in names]).norm() for that in (begun, other))

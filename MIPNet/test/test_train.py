@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ from common.checkpoint import CheckpointError
 from common.report import ACCURACY
 from common.setup import Setup
 from common.skeleton import COCO
+from common.test.programs import launcher
 from MIPNet import data, loss, preparation, recipe_file, train, weights
 from MIPNet.config import RECIPES, Config
 from MIPNet.model import lambda_vectors
@@ -185,12 +183,8 @@ def test_the_launchers_leave_their_result_file(tiny_coco: Path, tmp_path: Path, 
     for field, value in RECIPES["smoke"].items():
         if field.startswith("stage") or field in ("stem", "pretrained", "model_file"):
             small.append(f"--{field}=" + (",".join(map(str, value)) if isinstance(value, tuple) else str(value)))
-    done = subprocess.run(
-        ["bash", str(ROOT / "MIPNet" / "test" / script), f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", *small,
-         "TRAIN.LR", "1e-4"],
-        capture_output=True, text=True, timeout=300, check=False,
-        env={**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    place = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}")
+    done = launcher("MIPNet", script, *place, *small, "TRAIN.LR", "1e-4")
     assert done.returncode == 0, done.stderr
     assert "Final Performance images/sec : " in done.stdout and "learning rate 0.0001" in done.stdout
     result = (tmp_path / "test/output/0/MIPNet_bs4_1p_perf.log").read_text()

@@ -5,7 +5,8 @@ import json
 import shutil
 from pathlib import Path
 
-from OpenPose_MindSpore_port.test.programs import SCRIPTS, complaint, done, script
+from common.test.programs import complaint, done
+from OpenPose_MindSpore_port.test.programs import SCRIPTS, script
 from OpenPose_MindSpore_port.test.test_rank_table import EIGHT, device, table
 
 import pytest

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import common.checkpoint
 from common.log import Log
 from common.skeleton import OPENPOSE
+from common.test.programs import complaint, equal, weights
 from common.training import Plan
 from OpenPose_MindSpore_port import mindspore_checkpoint
 from OpenPose_MindSpore_port.config import Config
@@ -19,7 +20,7 @@ from OpenPose_MindSpore_port.model import OpenPose
 from OpenPose_MindSpore_port.optimizer import MindSporeAdam, Momentum, one_group, parameter_groups
 from OpenPose_MindSpore_port.preparation import mask_note, train_samples
 from OpenPose_MindSpore_port.steps import StepLines, Steps
-from OpenPose_MindSpore_port.test.programs import complaint, done, equal, module, small, weights
+from OpenPose_MindSpore_port.test.programs import small_done
 from OpenPose_MindSpore_port.train import build_optimizer
 from OpenPose_MindSpore_port.training_checkpoint import entries
 
@@ -36,7 +37,7 @@ STAGE_LINE = re.compile(rf"(pafs|htmp) stage_loss: \[\s*((?:{NUMBER}\s*){{6}})\]
 
 
 def trained(folder: Path, *flags: str, ranks: int = 1) -> "subprocess.CompletedProcess[str]":
-    run = done(*small(folder, *flags, ranks=ranks))
+    run = small_done(folder, *flags, ranks=ranks)
     assert run.returncode == 0, run.stdout + run.stderr
     return run
 
@@ -261,7 +262,7 @@ def test_mistakes_end_in_one_line(tiny_coco: Path, tmp_path: Path, flags: tuple[
     places = {"coco": tiny_coco, "nowhere": tmp_path / "nowhere"}
     places["ann"] = tiny_coco / "annotations" / "person_keypoints_val2017.json"
     filled = [flag.format(**places) for flag in flags]
-    assert words in complaint(module("train", *filled, "--device=cpu", f"--output_dir={tmp_path}"))
+    assert words in complaint(small_done(tmp_path, *filled))
     assert not list(tmp_path.glob("**/*.pth"))
 
 

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ends programs in the middle of their work, as kill -9, a scheduler or a dying machine do."""
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+STEP_LINE = re.compile(r"^Epoch: \[\d+\]\[")
+DEADLINE_S = 60
+Process = subprocess.Popen[str]
+
+
+def kill_after(lines: int, process: Process, victim: Callable[[Process, Path], None], folder: Path = Path()) -> str:
+    """Waits for so many lines of steps, then kills what `victim` says; what the run said until its end.
+
+    A test fails where the run is over before.
+    """
+    assert process.stdout
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        lines -= bool(STEP_LINE.match(line))
+        if lines <= 0:
+            break
+    else:
+        pytest.fail("the run ended before it was killed: " + "".join(said))
+    victim(process, folder)
+    return "".join([*said, process.communicate(timeout=DEADLINE_S)[0]])
+
+
+def everything(process: Process, folder: Path) -> None:
+    """kill -9 of the process and of all that it started."""
+    os.killpg(process.pid, signal.SIGKILL)
+
+
+def rank_one(process: Process, folder: Path) -> None:
+    """kill -9 of the process with this rank among those that work for `folder`; each has a session of its own."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            variables = (entry / "environ").read_bytes().split(b"\0")
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"RANK=1" in variables and f"--output_dir={folder}".encode() in words:
+            os.kill(int(entry.name), signal.SIGKILL)
+            return
+    pytest.fail("rank 1 is not to be found")
+
+
+def main_process(process: Process, folder: Path) -> None:
+    """SIGTERM, as a user or a scheduler asks one process to end."""
+    process.terminate()
+
+
+def everybody_is_asked(process: Process, folder: Path) -> None:
+    """SIGTERM as timeout, Slurm or torchrun send it: the processes that read data are asked, too."""
+    os.killpg(process.pid, signal.SIGTERM)
