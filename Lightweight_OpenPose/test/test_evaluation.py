@@ -8,13 +8,14 @@ import common.mini_coco
 from common.cli import UserError
 from common.session import Session
 from common.skeleton import OPENPOSE
+from common.test.programs import launched, weights
 from common.validation import Validation
 from Lightweight_OpenPose.decode import DecodeRules
 from Lightweight_OpenPose.evaluation import evaluate
 from Lightweight_OpenPose.inference import MULTI_SCALE, Estimator, InputRule, frame, to_input
-from Lightweight_OpenPose.test import programs
 from Lightweight_OpenPose.test.ideal_maps import average_precision_of_ideal_maps
 from Lightweight_OpenPose.test.oracle import BASE_HEIGHT, Oracle
+from Lightweight_OpenPose.test.programs import FROM_SCRATCH, SMALL, launcher, trained
 
 import cv2
 import numpy as np
@@ -74,7 +75,7 @@ def test_two_ranks_find_what_one_finds(tiny_coco: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_coco, tmp_path / "coco")
     found = []
     for ranks in (1, 2):
-        done = programs.launched("Lightweight_OpenPose.test.oracle", tmp_path / "logs", str(folder), ranks=ranks)
+        done = launched("Lightweight_OpenPose.test.oracle", tmp_path / "logs", str(folder), ranks=ranks)
         assert "Traceback" not in done.stderr, done.stderr
         found.append(json.loads((folder / f"oracle_{ranks}.json").read_text()))
     assert found[0] == found[1]
@@ -129,13 +130,11 @@ def test_a_skeleton_of_ones_own_trains_and_is_evaluated(tmp_path: Path) -> None:
     skeleton.write_text(FIVE)
     names = ("nose", "left_wrist", "right_wrist", "left_ankle", "right_ankle")
     folder = common.mini_coco.write(tmp_path / "coco", num_train=9, num_val=4, keypoints=names)
-    place = (f"--data_path={folder}", f"--output_dir={tmp_path}", f"--skeleton={skeleton}")
-    done = programs.launcher(
-        "train_full_1p.sh", *place, *programs.SMALL, *programs.FROM_SCRATCH, "--step=1", "--epochs=1", "--eval_freq=1"
-    )  # fmt: skip
+    place = (f"--data_path={folder}", f"--skeleton={skeleton}")
+    done = trained(tmp_path, *place, *SMALL, *FROM_SCRATCH, "--step=1", "--epochs=1", "--eval_freq=1")
     assert done.returncode == 0, done.stderr
-    weights = programs.weights(tmp_path / "step_one_checkpoints", "model_best.pth")
-    assert len(weights["initial_stage.heatmaps.1.0.weight"]) == 7  # five keypoints, the waist, the background
-    assert len(weights["initial_stage.pafs.1.0.weight"]) == 6
-    done = programs.launcher("eval.sh", *place, "--device=cpu", "--save_images=1")
+    state = weights(tmp_path / "step_one_checkpoints", "model_best.pth")
+    assert len(state["initial_stage.heatmaps.1.0.weight"]) == 7  # five keypoints, the waist, the background
+    assert len(state["initial_stage.pafs.1.0.weight"]) == 6
+    done = launcher("eval.sh", *place, f"--output_dir={tmp_path}", "--device=cpu", "--save_images=1")
     assert done.returncode == 0 and "EvalAccuracy : " in done.stdout, done.stderr

@@ -3,7 +3,6 @@ import ast
 import dataclasses
 import json
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from common.coco_eval import COCO_METRICS, average_precision
 from common.log import Log
 from common.session import Session
 from common.skeleton import OPENPOSE
+from common.test.programs import launched
 from common.validation import Validation
 from OpenPose_MindSpore_port import evaluation
 from OpenPose_MindSpore_port.decode import ORIGINAL_RULES
@@ -28,7 +28,7 @@ from OpenPose_MindSpore_port.evaluation import (
 )
 from OpenPose_MindSpore_port.inference import Estimator, InputRule, to_input
 from OpenPose_MindSpore_port.model import STRIDE, OpenPose
-from OpenPose_MindSpore_port.test import golden, oracle, programs
+from OpenPose_MindSpore_port.test import golden, oracle
 from OpenPose_MindSpore_port.test.narrow import narrow  # noqa: F401  a fixture
 from OpenPose_MindSpore_port.test.oracle import RULE, Oracle, validation_in
 
@@ -83,8 +83,7 @@ def test_two_ranks_find_what_one_finds(tiny_coco: Path, tmp_path: Path) -> None:
     """A network that knows the answers: every image counts once, on any number of ranks."""
     folder = shutil.copytree(tiny_coco, tmp_path / "coco")
     oracle.main(folder)
-    command = [sys.executable, "-m", "common.launch", "--ranks=2", f"--log_dir={tmp_path / 'logs'}"]
-    done = programs.done(*command, "-m", "OpenPose_MindSpore_port.test.oracle", str(folder))
+    done = launched("OpenPose_MindSpore_port.test.oracle", tmp_path / "logs", str(folder), ranks=2)
     assert "Traceback" not in done.stderr, done.stderr
     one, two = (json.loads((folder / f"oracle_{ranks}.json").read_text()) for ranks in (1, 2))
     assert one == two
