@@ -19,7 +19,7 @@ from common.distributed import main_first
 from common.loader import divide, workers_for
 from common.report import ACCURACY
 from common.setup import Setup
-from common.training import Plan
+from common.trainee import Plan
 
 import torch
 from torch import nn

@@ -15,7 +15,7 @@ from common.distributed import main_first
 from common.loader import divide, workers_for
 from common.log import Log
 from common.setup import Setup
-from common.training import Plan
+from common.trainee import Plan
 from common.validation import Validation
 from Lightweight_OpenPose import labels, weights
 from Lightweight_OpenPose.config import (

@@ -14,7 +14,7 @@ from common.distributed import main_first
 from common.loader import divide, workers_for
 from common.report import ACCURACY
 from common.setup import Setup
-from common.training import Plan
+from common.trainee import Plan
 from MIPNet import weights
 from MIPNet.config import CPU_IMAGES_PER_PART, NETWORK, NO_WEIGHTS, Config
 from MIPNet.data import TrainSamples, collate, labelled_people

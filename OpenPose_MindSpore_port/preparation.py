@@ -17,7 +17,7 @@ from common.loader import divide, workers_for
 from common.log import Log
 from common.setup import Setup
 from common.skeleton import Skeleton
-from common.training import Plan
+from common.trainee import Plan
 from OpenPose_MindSpore_port import ignore_masks, labels, learning_rate
 from OpenPose_MindSpore_port.config import CPU_IMAGES_PER_PART, NETWORK, PROFILED_STEPS, Config
 from OpenPose_MindSpore_port.data import TrainSamples, collate

@@ -8,7 +8,8 @@ from pathlib import Path
 import common.distributed
 from common.log import Log
 from common.setup import Setup
-from common.training import Losses, Plan, Trainee
+from common.trainee import Plan, Trainee
+from common.training import Losses
 from OpenPose_MindSpore_port.config import Config
 from OpenPose_MindSpore_port.learning_rate import Rates
 from OpenPose_MindSpore_port.training_checkpoint import TrainingCheckpoints

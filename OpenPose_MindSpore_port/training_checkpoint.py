@@ -11,7 +11,8 @@ from pathlib import Path
 
 import common.distributed
 from common.cli import UserError
-from common.training import Losses, Trainee
+from common.trainee import Trainee
+from common.training import Losses
 from OpenPose_MindSpore_port import mindspore_checkpoint
 from OpenPose_MindSpore_port.learning_rate import Rates
 from OpenPose_MindSpore_port.mindspore_checkpoint import NETWORK

@@ -14,7 +14,8 @@ from common.checkpoint import Store
 from common.loader import EpochBatches, Samples, count_replaced, stream
 from common.log import Log
 from common.report import Run
-from common.training import EachStep, Losses, Plan, SetRates, Trainee
+from common.trainee import Plan, Trainee
+from common.training import EachStep, Losses, SetRates
 
 import torch
 from torch import nn

@@ -13,7 +13,7 @@ import common.checkpoint
 from common.log import Log
 from common.skeleton import OPENPOSE
 from common.test.programs import complaint, equal, weights
-from common.training import Plan
+from common.trainee import Plan
 from OpenPose_MindSpore_port import mindspore_checkpoint
 from OpenPose_MindSpore_port.config import Config
 from OpenPose_MindSpore_port.model import OpenPose

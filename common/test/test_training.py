@@ -11,7 +11,8 @@ import common.device
 from common.checkpoint import BEST, Store, read
 from common.loader import EpochBatches, stream
 from common.log import Log
-from common.training import INTERRUPTED_EXIT_CODE, NonFiniteLoss, Plan, Trainee, fit
+from common.trainee import Plan, Trainee
+from common.training import INTERRUPTED_EXIT_CODE, NonFiniteLoss, fit
 
 import numpy as np
 import pytest
