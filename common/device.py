@@ -9,6 +9,7 @@ O2 is accepted and is O1: weights stay float32 and each operation runs in the pr
 import contextlib
 import importlib
 import importlib.util
+import math
 import os
 import platform
 import random
@@ -144,14 +145,20 @@ class StaticScaler(torch.amp.GradScaler):
 
 
 def scaler(device: torch.device, dtype: torch.dtype | None, loss_scale: str) -> torch.amp.GradScaler:
-    """`loss_scale`: "dynamic" or a number. Only float16 needs one; elsewhere it is switched off."""
+    """`loss_scale`: "dynamic" or a number. Only float16 needs one; elsewhere it is switched off.
+
+    Raises UserError for anything else, on every device: a recipe is right or wrong wherever it is tried.
+    """
     enabled = dtype == torch.float16
     if loss_scale == "dynamic":
         return torch.amp.GradScaler(device.type, enabled=enabled)
     try:
-        return StaticScaler(device.type, init_scale=float(loss_scale), enabled=enabled)
+        scale = float(loss_scale)
     except ValueError:
-        raise common.cli.UserError(f"--loss_scale={loss_scale}: give a number or `dynamic`") from None
+        scale = math.nan
+    if not 0 < scale < math.inf:
+        raise common.cli.UserError(f"--loss_scale={loss_scale}: give a positive number or `dynamic`")
+    return StaticScaler(device.type, init_scale=scale, enabled=enabled)
 
 
 def synchronize(device: torch.device) -> None:

@@ -96,9 +96,6 @@ def _training(run: Run, records: list[dict[str, Any]], logs: Path) -> dict[str, 
     losses = [",".join(f"{loss:.4e}" for name, loss in step["losses"].items() if name != ACCURACY) for step in steps]
     (logs / f"train_{run.case}_loss.txt").write_text("".join(f"{line}\n" for line in losses))
     speed = ends[-1]["images_per_s"] if ends else (steps[-1]["images_per_s"] if steps else 0.0)
-    accuracy = "no acc for perf" if run.kind == "perf" else f"{max(evaluations, default=0.0):.4f}"
-    if steps and not evaluations and ACCURACY in steps[-1]["losses"]:  # on the training batch
-        accuracy = f"{steps[-1]['losses'][ACCURACY]:.4f}"
     return {
         "Network": run.network,
         "RankSize": str(run.ranks),
@@ -107,9 +104,18 @@ def _training(run: Run, records: list[dict[str, Any]], logs: Path) -> dict[str, 
         "CaseName": run.case,
         "ActualFPS": f"{speed:.3f}",
         "TrainingTime": f"{1000 * run.batch_size / speed:.2f}" if speed else "",
-        "TrainAccuracy": accuracy,
+        "TrainAccuracy": _accuracy(run, steps, evaluations),
         "ActualLoss": losses[-1] if losses else "",
     }
+
+
+def _accuracy(run: Run, steps: list[dict[str, Any]], evaluations: list[float]) -> str:
+    """The best AP; without an evaluation the accuracy on the last training batch, of networks that have one."""
+    if steps and not evaluations and ACCURACY in steps[-1]["losses"]:
+        return f"{steps[-1]['losses'][ACCURACY]:.4f}"
+    if run.kind == "perf":
+        return "no acc for perf"
+    return f"{max(evaluations):.4f}" if evaluations else "not evaluated"
 
 
 def _final_lines(run: Run, entries: dict[str, str]) -> list[str]:

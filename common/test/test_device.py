@@ -134,9 +134,11 @@ def test_only_float16_is_scaled(dtype: torch.dtype | None, loss_scale: str) -> N
     assert training.step(0.25) == 0.75
 
 
-def test_a_loss_scale_that_is_no_number() -> None:
-    with pytest.raises(UserError, match="--loss_scale=large: give a number or `dynamic`"):
-        device.scaler(CPU, torch.float16, "large")
+@pytest.mark.parametrize("loss_scale", ["large", "-1", "0", "nan", "inf"])
+@pytest.mark.parametrize("dtype", [None, torch.float16])
+def test_a_loss_scale_that_is_none(dtype: torch.dtype | None, loss_scale: str) -> None:
+    with pytest.raises(UserError, match=f"--loss_scale={loss_scale}: give a positive number or `dynamic`"):
+        device.scaler(CPU, dtype, loss_scale)
 
 
 def draw() -> tuple[list[float], ...]:
