@@ -7,7 +7,7 @@ once, so that what is there stays valid whenever the program ends; `common.peopl
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TextIO
 
@@ -93,8 +93,10 @@ def run(settings: Settings, source: Source, skeleton: Skeleton, estimate: Estima
         outputs = Outputs(settings, source, skeleton, stack)
         frames = stack.enter_context(contextlib.closing(source.frames()))
         for frame in itertools.islice(clock.waiting(frames), settings.max_frames or None):
-            with _named(frame):
-                points, scores = estimate(frame.image, clock)
+            people = _people(estimate, frame, clock, source)
+            if people is None:
+                continue
+            points, scores = people
             ids: list[int | None] = [None] * len(points)
             if source.moves and settings.track:
                 with clock.part("track"):
@@ -112,19 +114,24 @@ def run(settings: Settings, source: Source, skeleton: Skeleton, estimate: Estima
     return done
 
 
-@contextlib.contextmanager
-def _named(frame: Frame) -> Iterator[None]:
-    """Says at which frame a UserError arose."""
+def _people(estimate: Estimator, frame: Frame, clock: Clock, source: Source) -> tuple[Floats, Floats] | None:
+    """Points and scores; None for a picture that the estimator refuses, where such shall be skipped.
+
+    Raises UserError, with the frame's name, where they shall not be.
+    """
     try:
-        yield
+        return estimate(frame.image, clock)
     except UserError as error:
-        raise UserError(f"{frame.name}: {error}") from error
+        if source.moves or source.on_bad == "error":
+            raise UserError(f"{frame.name}: {error}") from error
+        source.bad.append(frame.name)
+        return None
 
 
 def _report(done: int, speed: str, source: Source, outputs: Outputs, stopped: bool) -> None:
     """What the run did, for the person at the keyboard."""
     what = "frames" if source.moves else "pictures"
-    skipped = f", {len(source.bad)} skipped as unreadable" if source.bad else ""
+    skipped = f", {len(source.bad)} skipped" if source.bad else ""
     early = ", stopped early" if stopped else ""
     print(f"{done} {what}{skipped}{early}: {outputs.folder / 'people.jsonl'}", flush=True)  # noqa: T201
     print(speed, flush=True)  # noqa: T201

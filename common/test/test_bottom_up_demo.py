@@ -96,6 +96,22 @@ def test_empty_pictures_have_an_empty_list(tmp_path) -> None:
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "out/a.png")), scene(0))
 
 
+def test_a_picture_that_the_network_refuses_is_skipped_where_asked(tmp_path, capsys) -> None:
+    def only_the_second(image, clock):
+        if image[0, 0, 0] == scene(0)[0, 0, 0]:
+            raise UserError("too narrow a picture")
+        return nobody(image, clock)
+
+    paths = [tmp_path / "one.png", tmp_path / "two.png"]
+    for path, picture in zip(paths, (scene(0), scene(0) + 1), strict=True):
+        cv2.imwrite(str(path), picture)
+    with pytest.raises(UserError, match="one.png: too narrow a picture"):
+        run_demo(tmp_path, paths, only_the_second)
+    lines = run_demo(tmp_path, paths, only_the_second, on_bad_image="skip")
+    assert [line["source"] for line in lines] == [str(paths[1])]
+    assert "1 pictures, 1 skipped" in capsys.readouterr().out
+
+
 def test_unseen_keypoints_are_not_named(tmp_path) -> None:
     def half_a_person(image, clock):
         points = figure(160, 120)[None]
