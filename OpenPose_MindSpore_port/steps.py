@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What follows each step of training: the published lines (spec A8), checkpoints for MindSpore, a word on a step
-that was left out."""
+"""What stands around each step of training: its rates, the published lines (spec A8), checkpoints for MindSpore, a word
+on a step that was left out."""
 
 import time
 from pathlib import Path
@@ -11,7 +11,7 @@ from common.setup import Setup
 from common.trainee import Plan, Trainee
 from common.training import Losses
 from OpenPose_MindSpore_port.config import Config
-from OpenPose_MindSpore_port.learning_rate import Rates
+from OpenPose_MindSpore_port.learning_rate import Rates, set_rates
 from OpenPose_MindSpore_port.training_checkpoint import TrainingCheckpoints
 
 import numpy as np
@@ -22,7 +22,7 @@ START = "start training, first step maybe take hundreds of seconds, please wait"
 
 
 class Steps:
-    """Called by the training loop after every step, see common.training.fit."""
+    """Called by the training loop before and after every step, see common.training.fit."""
 
     def __init__(self, setup: Setup, trainee: Trainee, rates: dict[str, Rates], log: Log) -> None:
         config: Config = setup.config
@@ -32,6 +32,7 @@ class Steps:
             config.ckpt_interval, config.keep_checkpoint_max if writes else 0,
         )  # fmt: skip
         self._lines = StepLines(log, rates, setup.plan, config.log_interval)
+        self._optimizer, self._rates = trainee.optimizer, rates
         self._log, self._stepped, self._left_out = log, False, 0
         trainee.optimizer.register_step_post_hook(self._note)
         log.line(START)
@@ -39,8 +40,13 @@ class Steps:
     def _note(self, *_: object) -> None:
         self._stepped = True
 
+    def begin(self, number: int) -> None:
+        """Sets the rates of the step of this number, counted from 0."""
+        set_rates(self._optimizer, self._rates, number)
+        self._lines.begin()
+
     def __call__(self, number: int, losses: Losses) -> None:
-        """The step of this number, counted from 0, is done; a scaler leaves it out where gradients are not finite."""
+        """The step of this number is done; a scaler leaves it out where gradients are not finite."""
         if not self._stepped:
             self._left_out += 1
             self._log.line(f"warning: step {number} left out: gradients not finite; {self._left_out} since the start")
@@ -62,7 +68,10 @@ class StepLines:
     def __init__(self, log: Log, rates: dict[str, Rates], plan: Plan, interval: int) -> None:
         self._log, self._rates, self._plan, self._interval = log, rates, plan, interval
         self._sums: Tensor | None = None
-        self._count = 0
+        self._count, self._seconds, self._began = 0, 0.0, time.perf_counter()
+
+    def begin(self) -> None:
+        """A step begins: what was done since the last one, an evaluation or saving, takes none of its time."""
         self._began = time.perf_counter()
 
     def __call__(self, number: int, losses: Losses) -> None:
@@ -70,20 +79,21 @@ class StepLines:
         found = torch.stack(list(losses.values()))
         self._sums = found if self._sums is None else self._sums + found
         self._count += 1
-        if number % self._interval == 0:
-            for line in self._lines(number, list(losses)):
+        due = number % self._interval == 0
+        means = np.asarray(self._sums.tolist()) / self._count if due else None  # waits for the device
+        self._seconds += time.perf_counter() - self._began
+        if means is not None:
+            for line in self._lines(number, list(losses), means):
                 self._log.quiet_line(line)
-            self._sums, self._count, self._began = None, 0, time.perf_counter()
+            self._sums, self._count, self._seconds = None, 0, 0.0
 
-    def _lines(self, number: int, names: list[str]) -> list[str]:
-        assert self._sums is not None
-        means = np.asarray(self._sums.tolist()) / self._count  # waits for the device
+    def _lines(self, number: int, names: list[str], means: np.ndarray) -> list[str]:
         fields, heatmaps = (
             np.array([mean for name, mean in zip(names, means, strict=True) if name.endswith(ending)])
             for ending in ("_paf", "_heatmap")
         )
         plan, ranks = self._plan, common.distributed.world_size()
-        speed = plan.images_per_step * self._count / (time.perf_counter() - self._began)
+        speed = plan.images_per_step * self._count / self._seconds
         rates = [float(self._rates[name][min(number, len(self._rates[name]) - 1)]) for name in ("vgg", "base", "stage")]
         return [
             f"epoch[{number // plan.steps_per_epoch}], iter[{number * ranks}], loss[{means.sum()}], "

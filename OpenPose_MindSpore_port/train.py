@@ -20,7 +20,6 @@ from common.training import Losses
 from OpenPose_MindSpore_port import weights
 from OpenPose_MindSpore_port.config import ALIASES, RECIPES, RETIRED, Config
 from OpenPose_MindSpore_port.data import normalise
-from OpenPose_MindSpore_port.learning_rate import set_rates
 from OpenPose_MindSpore_port.loss import stage_losses
 from OpenPose_MindSpore_port.model import OpenPose
 from OpenPose_MindSpore_port.optimizer import Clipping, MindSporeAdam, Momentum, one_group, parameter_groups
@@ -89,7 +88,7 @@ def train(
         steps = Steps(setup, trainee, rates, log)
         setup.train(
             beginning, losses, lambda epoch: 1.0, log, evaluation(setup, skeleton, device, beginning.dtype, log),
-            set_rates=lambda number: set_rates(trainee.optimizer, rates, number), each_step=steps,
+            set_rates=steps.begin, each_step=steps,
         )  # fmt: skip
         steps.finish()
     setup.leave_report(began)

@@ -6,6 +6,7 @@ import math
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -234,6 +235,19 @@ def test_a_line_is_the_mean_since_the_one_before(tmp_path: Path) -> None:
     said = [line for line in (tmp_path / "train_0.log").read_text().splitlines() if line.startswith("epoch")]
     assert [float(line.split("loss[")[1].split("]")[0]) for line in said] == [0.5, 2.5]
     assert said[1].startswith("epoch[1], iter[3]")
+
+
+def test_an_evaluation_between_two_steps_takes_none_of_their_time(tmp_path: Path) -> None:
+    rates = dict.fromkeys(("vgg", "base", "stage"), np.ones(2, np.float32))
+    with Log(tmp_path / "metrics.jsonl", tmp_path) as log:
+        lines = StepLines(log, rates, Plan(1, 4, 1), 1)
+        for number in range(4):
+            time.sleep(0.2)
+            lines.begin()
+            time.sleep(0.01)
+            lines(number, {"s1_paf": torch.tensor(1.0), "s1_heatmap": torch.tensor(1.0)})
+    speeds = re.findall(r"(\S+) imgs/sec", (tmp_path / "train_0.log").read_text())
+    assert len(speeds) == 4 and all(float(speed) > 10 for speed in speeds)
 
 
 def test_a_rate_that_drops_too_early_is_said(tiny_coco: Path, tmp_path: Path) -> None:
