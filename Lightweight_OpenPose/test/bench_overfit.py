@@ -18,8 +18,7 @@ from Lightweight_OpenPose.test.programs import ROOT, TEST, module
 
 TITLE = "Overfitting the labelled coco-mini training images, from the quickstart's network of drawn people"
 SLOW = True
-EPOCHS_A_RUN = 100  # --runs=6 trains for 660 epochs
-EVALUATIONS = 5  # of each part
+EPOCHS_A_RUN = 100  # --runs=6 trains for 636 epochs
 BASE_HEIGHT = 368
 DRAWN = ROOT / "quickstart" / "step_one_checkpoints" / "model_best.pth"
 FLAGS = (
@@ -38,6 +37,7 @@ class Part:
     share: float  # of `runs` hundred epochs
     flags: tuple[str, ...]
     lr_drops: tuple[float, ...]  # after these shares of its epochs
+    evaluations: int = 5  # the best of them is kept
 
 
 LARGE = ("--net_input_size=256", "--person_height=0.9", "--scale_min=0.15", "--scale_max=1.4")
@@ -47,10 +47,10 @@ PARTS = (
          (1.0,)),
     Part("large_crops", 1 / 3, ("--base_lr=7e-4", *LARGE), (0.7, 0.9)),
     Part("averaged", 1 / 6, ("--base_lr=3e-4", *LARGE, "--ema_decay=0.998"), (0.75,)),
-    Part("as_evaluated", 1 / 10,
+    Part("as_evaluated", 3 / 50,
          ("--base_lr=5e-4", f"--net_input_size={BASE_HEIGHT}", "--person_height=1", "--scale_min=0.1",
           "--scale_max=1.1", "--ema_decay=0.998"),
-         (0.6, 0.85)),
+         (1.0,), evaluations=12),
 )  # fmt: skip
 
 
@@ -90,5 +90,5 @@ def _train(part: Part, epochs: int, start: Path, work: Path) -> None:
         TEST / "train_full_1p.sh", *FLAGS, *part.flags, f"--output_dir={work}", f"--experiment_name={part.name}",
         f"--checkpoint_path={start}", f"--val_labels={overfit.labelled_only(work)}",
         f"--val_images_folder={overfit.COCO_MINI / 'train2017'}", f"--epochs={epochs}", f"--lr_drops={drops}",
-        f"--eval_freq={max(1, epochs // EVALUATIONS)}",
+        f"--eval_freq={max(1, epochs // part.evaluations)}",
     )  # fmt: skip
