@@ -64,7 +64,7 @@ class Config:
     ema_decay: float = text("moving average of the weights; 0: none", 0.0)
     amp: AmpLevel = text("precision level", "O0")
     amp_type: AmpType = text("type of O1; auto: float16, on a CPU bfloat16", "auto")
-    loss_scale: str = text("for float16: a number or `dynamic`", "16")
+    loss_scale: str = text("for float16: a positive number or `dynamic`", "16")
     num_refinement_stages: int = text("-1: one, in step 3 three", -1)
 
     net_input_size: int = text("training crops, input pixels", 368)

@@ -17,7 +17,7 @@ from typing import Literal
 
 from common import checkpoint, cli
 from common.bottom_up_demo import run
-from common.cli import UserError
+from common.cli import PictureError, UserError
 from common.demo import Clock, join_images
 from common.device import DeviceName
 from common.session import Options, Provider
@@ -57,7 +57,9 @@ class Config:
     provider: Provider = text("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
     show: bool = text("show frames in a window: P pauses, Escape or Q ends", False)
     max_frames: int = text("end after so many frames; 0: all", 0)
-    on_bad_image: Literal["error", "skip"] = text("an unreadable picture: stop, or leave it out and count", "error")
+    on_bad_image: Literal["error", "skip"] = text(
+        "an unreadable or too narrow picture: stop, or skip and count", "error"
+    )
     skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
 
     def check(self) -> None:
@@ -81,10 +83,10 @@ class NetworkEstimator:
         warm_up(found.skeleton, found.rules)
 
     def __call__(self, image: Image, clock: Clock) -> tuple[Floats, Floats]:
-        """See `Estimator`. Raises UserError for a picture that is much longer than wide, or the other way."""
+        """See `Estimator`. Raises PictureError for a picture that is much longer than wide, or the other way."""
         height, width = image.shape[:2]
         if max(height, width) > LONGEST_ASPECT * min(height, width):
-            raise UserError(f"{width} x {height} pixels: too narrow a picture; cut it to a usual shape")
+            raise PictureError(f"{width} x {height} pixels: too narrow a picture; cut it to a usual shape")
         place = inference.frame((height, width), self.height_size)
         with clock.part("network"):
             heatmaps, fields = self.found.maps(fast_input(image, place)[None])

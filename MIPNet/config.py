@@ -111,7 +111,7 @@ class Config:
     ema_decay: float = text("moving average of the weights; 0: none", 0.0)
     amp: AmpLevel = text("precision level", "O0")
     amp_type: AmpType = text("type of O1; auto: float16, on a CPU bfloat16", "auto")
-    loss_scale: str = text("for float16: a number or `dynamic`", "dynamic")
+    loss_scale: str = text("for float16: a positive number or `dynamic`", "dynamic")
 
     num_workers: int = text("processes that read data; -1: one a core", -1)
     kept_images: int = text("decoded images that a worker keeps for other people in them", 0)

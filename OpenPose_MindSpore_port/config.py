@@ -112,7 +112,7 @@ class Config(Inference):
     ema_decay: float = text("moving average of the weights; 0: none", 0.0)
     amp: AmpLevel = text("precision level", "O0")
     amp_type: AmpType = text("type of O1; auto: float16, on a CPU bfloat16", "auto")
-    loss_scale: str = text("for float16: a number or `dynamic`", "16384")
+    loss_scale: str = text("for float16: a positive number or `dynamic`", "16384")
 
     insize: int = text("training crops, input pixels", 368)
     downscale: int = text("input pixels a map cell", STRIDE)

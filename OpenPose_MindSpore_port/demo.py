@@ -51,7 +51,9 @@ class Config(Inference):
     provider: Provider = text("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
     show: bool = text("show frames in a window: P pauses, Escape or Q ends", False)
     max_frames: int = text("end after so many frames; 0: all", 0)
-    on_bad_image: Literal["error", "skip"] = text("an unreadable picture: stop, or leave it out and count", "error")
+    on_bad_image: Literal["error", "skip"] = text(
+        "an unreadable or too narrow picture: stop, or skip and count", "error"
+    )
     skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
 
     def check(self) -> None:

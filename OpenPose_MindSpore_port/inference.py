@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.cli import UserError
+from common.cli import PictureError, UserError
 from common.fusion import fuse_batch_norm
 from common.session import Options, Session, open_network
 from common.skeleton import Skeleton
@@ -45,13 +45,13 @@ class InputRule:
     def frame(self, size_img: tuple[int, int]) -> Frame:
         """Where an image of (height, width) lies: the short side as asked, the long one up to a whole cell (spec A7).
 
-        Raises UserError for an image that is much longer than wide, or the other way.
+        Raises PictureError for an image that is much longer than wide, or the other way.
         """
         height, width = size_img
         if self.fixed_in:
             return Frame(size_img, self.fixed_in)
         if max(size_img) > LONGEST_ASPECT * min(size_img):
-            raise UserError(f"{width} x {height} pixels: too narrow a picture; cut it to a usual shape")
+            raise PictureError(f"{width} x {height} pixels: too narrow a picture; cut it to a usual shape")
         long_in = whole_cells(round(self.short_side_in / (min(size_img) / max(size_img))))
         short_in = whole_cells(self.short_side_in)
         return Frame(size_img, (short_in, long_in) if height < width else (long_in, short_in))

@@ -71,7 +71,10 @@ class StepLines:
         self._count, self._seconds, self._began = 0, 0.0, time.perf_counter()
 
     def begin(self) -> None:
-        """A step begins: what was done since the last one, an evaluation or saving, takes none of its time."""
+        """A step begins: what was done since the last one, an evaluation or saving, takes none of its time.
+
+        Where saving waits for an accelerator's last step, that wait is not counted either.
+        """
         self._began = time.perf_counter()
 
     def __call__(self, number: int, losses: Losses) -> None:
@@ -81,7 +84,8 @@ class StepLines:
         self._count += 1
         due = number % self._interval == 0
         means = np.asarray(self._sums.tolist()) / self._count if due else None  # waits for the device
-        self._seconds += time.perf_counter() - self._began
+        now = time.perf_counter()
+        self._seconds, self._began = self._seconds + now - self._began, now
         if means is not None:
             for line in self._lines(number, list(losses), means):
                 self._log.quiet_line(line)

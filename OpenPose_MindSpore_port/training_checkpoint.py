@@ -2,7 +2,7 @@
 """Checkpoints as the published training leaves them (spec A3, A9): `<folder>/<time>/<rank>-<epoch>_<step>.ckpt`.
 
 They hold what MindSpore's do, under its names: weights, the optimiser's moments, step and learning rates. What a
-resumed run needs beside that (random states, the loader's place) is in last.pth, see common.training.
+resumed run needs beside that (random states, the loader's place) is in last.pth, see common.trainee.
 """
 
 import time

@@ -33,7 +33,7 @@ check_shell() {
   shell_scripts | xargs -0 "$bin/shellcheck" --external-sources --source-path=SCRIPTDIR
 }
 
-# Most tests start programs and wait for them: more at a time than there are cores, each on one thread.
+# Most tests start programs and wait for them: half as many again as there are cores, at most 8, each on one thread.
 run_tests() {
   local workers
   workers=$("$PYTHON" -c 'import os; print(min(8, (os.cpu_count() or 1) * 3 // 2))')

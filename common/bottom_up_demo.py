@@ -7,12 +7,13 @@ once, so that what is there stays valid whenever the program ends; `common.peopl
 
 import contextlib
 import itertools
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TextIO
 
 from common import drawing
-from common.cli import UserError
+from common.cli import PictureError, UserError
 from common.demo import Clock, stop_on_signals, writable
 from common.people_json import people_line, to_keypoints
 from common.skeleton import Skeleton
@@ -22,6 +23,8 @@ from common.video_out import FilmWriter, PictureWriter, Window, output_folder
 
 # image (H, W, 3) uint8 BGR -> points (M, num_points, 3) x, y in original pixels and score (0: missing), scores (M,)
 Estimator = Callable[[Image, Clock], tuple[Floats, Floats]]
+
+_log = logging.getLogger(__name__)
 
 
 class Settings(Protocol):
@@ -83,7 +86,7 @@ def run(settings: Settings, source: Source, skeleton: Skeleton, estimate: Estima
     """Takes the frames of `source` one by one through estimator, tracker and outputs; returns how many.
 
     Files of an earlier run are overwritten. Raises UserError for frames that cannot be read, results that cannot be
-    written, and what the estimator refuses.
+    written, and what the estimator refuses; of refused pictures only if `source` does not skip them, or none is left.
     """
     clock, done, speed = Clock(), 0, ""
     tracker = Tracker(skeleton, settings.smooth, max_missed=settings.max_missed)
@@ -93,6 +96,8 @@ def run(settings: Settings, source: Source, skeleton: Skeleton, estimate: Estima
         outputs = Outputs(settings, source, skeleton, stack)
         frames = stack.enter_context(contextlib.closing(source.frames()))
         for frame in itertools.islice(clock.waiting(frames), settings.max_frames or None):
+            if stop.is_set():
+                break
             people = _people(estimate, frame, clock, source)
             if people is None:
                 continue
@@ -110,21 +115,24 @@ def run(settings: Settings, source: Source, skeleton: Skeleton, estimate: Estima
             if done == 1:
                 speed = clock.summary()
                 clock.restart()
+        if source.bad and not done and not stop.is_set():
+            raise UserError(f"none of {len(source.pictures)} pictures can be used; the first: {source.bad[0]}")
         _report(done, clock.summary() if clock.frames else speed, source, outputs, stop.is_set())
     return done
 
 
 def _people(estimate: Estimator, frame: Frame, clock: Clock, source: Source) -> tuple[Floats, Floats] | None:
-    """Points and scores; None for a picture that the estimator refuses, where such shall be skipped.
+    """Points and scores; None for a picture that the network refuses, where such shall be skipped.
 
-    Raises UserError, with the frame's name, where they shall not be.
+    Raises UserError, with the frame's name, for any other complaint.
     """
     try:
         return estimate(frame.image, clock)
     except UserError as error:
-        if source.moves or source.on_bad == "error":
+        if not (isinstance(error, PictureError) and source.pictures and source.on_bad == "skip"):
             raise UserError(f"{frame.name}: {error}") from error
         source.bad.append(frame.name)
+        _log.warning("note: skipped: %s: %s", frame.name, error)
         return None
 
 

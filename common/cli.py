@@ -18,6 +18,10 @@ class UserError(ValueError):
     """Something that the person at the keyboard can mend: the message names the file or flag, and the cure."""
 
 
+class PictureError(UserError):
+    """A picture that can be read, but not taken by a network; where bad pictures are skipped, it is one of them."""
+
+
 def run(main: Callable[[], Any]) -> None:
     """Calls `main`; a UserError becomes one line on the error stream and exit code 2, without a trace.
 

@@ -145,7 +145,7 @@ class StaticScaler(torch.amp.GradScaler):
 
 
 def scaler(device: torch.device, dtype: torch.dtype | None, loss_scale: str) -> torch.amp.GradScaler:
-    """`loss_scale`: "dynamic" or a number. Only float16 needs one; elsewhere it is switched off.
+    """`loss_scale`: "dynamic" or a positive number. Only float16 needs one; elsewhere it is switched off.
 
     Raises UserError for anything else, on every device: a recipe is right or wrong wherever it is tried.
     """

@@ -110,7 +110,10 @@ def _training(run: Run, records: list[dict[str, Any]], logs: Path) -> dict[str, 
 
 
 def _accuracy(run: Run, steps: list[dict[str, Any]], evaluations: list[float]) -> str:
-    """The best AP; without an evaluation the accuracy on the last training batch, of networks that have one."""
+    """The best AP; without an evaluation the accuracy on the last training batch, of networks that have one.
+
+    A performance run of the others has none.
+    """
     if steps and not evaluations and ACCURACY in steps[-1]["losses"]:
         return f"{steps[-1]['losses'][ACCURACY]:.4f}"
     if run.kind == "perf":

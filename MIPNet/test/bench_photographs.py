@@ -7,6 +7,7 @@ sees the same people again and again must find them, with both lambdas. Four min
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -39,10 +40,11 @@ def _row(name: str, epochs: int) -> dict:
         f"--data_path={DATA / name}",
         f"--output_dir={WORK / name}",
     )
+    shutil.rmtree(WORK / name, ignore_errors=True)  # of another recipe
     files: list[str] = []
     for part in ("TRAIN", "TEST"):
         files += [f"DATASET.{part}_ANNOTATION_FILE", f"test_{name}.json", f"DATASET.{part}_IMAGE_DIR", "."]
-    _launch("train_smoke_1p.sh", "--lambda", *place, "--resume=no", f"--epochs={epochs}", "--eval_freq=0",
+    _launch("train_smoke_1p.sh", "--lambda", *place, f"--epochs={epochs}", "--eval_freq=0",
             f"--lr_steps={epochs * 3 // 4}", "--batch_size=4", *files, *STILL)  # fmt: skip
     (checkpoint,) = (WORK / name).glob(f"output/*/*/*_smoke/{common.checkpoint.LAST}")
     _launch("eval.sh", *place, f"--checkpoint_path={checkpoint}", "--lambdas=0,1", "--save_images=3", *files)

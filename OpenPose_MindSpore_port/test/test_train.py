@@ -264,12 +264,12 @@ def test_a_rate_that_drops_too_early_is_said(tiny_coco: Path, tmp_path: Path) ->
         (("--data_path={coco}", "--maskpath_train=absent"), "--maskpath_train"),
         (("--data_path={coco}", "--vgg_path={nowhere}/vgg.ckpt"), "vgg.ckpt"),
         (("--data_path={coco}", "--vgg_path={ann}"), "val2017.json"),
-        (("--data_path={coco}", "--vgg_path=none", "--load_pretrain", "--pretrained_model_path=x.ckpt"), "x.ckpt"),
-        (("--data_path={coco}", "--vgg_path=none", "--min_keypoints=99"), "--min_keypoints"),
-        (("--data_path={coco}", "--vgg_path=none", "--skeleton=crowdpose"), "keypoints"),
-        (("--data_path={coco}", "--vgg_path=none", "--loss_scale=large"), "--loss_scale=large"),
-        (("--data_path={coco}", "--vgg_path=none", "--log_dir={ann}"), "--output_dir or --log_dir"),
-        (("--data_path={coco}", "--vgg_path=none", "--save_model_path={ann}/ckpt"), "--save_model_path"),
+        (("--data_path={coco}", "--load_pretrain", "--pretrained_model_path=x.ckpt"), "x.ckpt"),
+        (("--data_path={coco}", "--min_keypoints=99"), "--min_keypoints"),
+        (("--data_path={coco}", "--skeleton=crowdpose"), "keypoints"),
+        (("--data_path={coco}", "--loss_scale=large"), "--loss_scale=large"),
+        (("--data_path={coco}", "--log_dir={ann}"), "--output_dir or --log_dir"),
+        (("--data_path={coco}", "--save_model_path={ann}/ckpt"), "--save_model_path"),
     ],
 )
 def test_mistakes_end_in_one_line(tiny_coco: Path, tmp_path: Path, flags: tuple[str, ...], words: str) -> None:

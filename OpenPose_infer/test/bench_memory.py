@@ -118,7 +118,7 @@ def _row(what: str, command: Callable[[int], list[str]]) -> dict:
 def _peak_mb(words: list[str]) -> float:
     done = subprocess.run(
         [sys.executable, "-c", MEASURED, sys.executable, "-m", *words], capture_output=True, text=True,
-        env={**environment(), "OMP_NUM_THREADS": "2"}, check=False,
+        env=environment(OMP_NUM_THREADS="2"), check=False,
     )  # fmt: skip
     if done.returncode:
         raise UserError(done.stderr.strip())

@@ -1,36 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ends programs in the middle of their work, as kill -9, a scheduler or a dying machine do."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 STEP_LINE = re.compile(r"^Epoch: \[\d+\]\[")
-DEADLINE_S = 60
+DEADLINE_S = 180
 Process = subprocess.Popen[str]
 
 
 def kill_after(lines: int, process: Process, victim: Callable[[Process, Path], None], folder: Path = Path()) -> str:
     """Waits for so many lines of steps, then kills what `victim` says; what the run said until its end.
 
-    A test fails where the run is over before.
+    A test fails where the run is over before, and where it takes too long.
     """
     assert process.stdout
     said = []
-    for line in process.stdout:
-        said.append(line)
-        lines -= bool(STEP_LINE.match(line))
-        if lines <= 0:
-            break
-    else:
-        pytest.fail("the run ended before it was killed: " + "".join(said))
-    victim(process, folder)
-    return "".join([*said, process.communicate(timeout=DEADLINE_S)[0]])
+    with _ended_at_last(process):
+        for line in process.stdout:
+            said.append(line)
+            lines -= bool(STEP_LINE.match(line))
+            if lines <= 0:
+                break
+        else:
+            pytest.fail("the run ended before it was killed: " + "".join(said))
+        victim(process, folder)
+        return "".join([*said, process.communicate()[0]])
+
+
+@contextlib.contextmanager
+def _ended_at_last(process: Process) -> Iterator[None]:
+    """Kills what the process started where it hangs, and whatever happens in the test."""
+    alarm = threading.Timer(DEADLINE_S, lambda: everything(process, Path()))
+    alarm.start()
+    try:
+        yield
+    finally:
+        alarm.cancel()
+        if process.poll() is None:
+            everything(process, Path())
 
 
 def everything(process: Process, folder: Path) -> None:

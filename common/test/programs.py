@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real programs, launchers and scripts, run as a user runs them: in processes, with their words and exit codes."""
 
-import multiprocessing
+import multiprocessing.forkserver
 import os
 import runpy
 import subprocess
@@ -52,7 +52,8 @@ def module(name: str, *flags: str, cwd: Path | None = None, **more: str) -> Done
     """Runs `python -m <name>` to its end.
 
     The process comes from a server that has imported torch, OpenCV and numba: that is most of what a program does
-    before it complains of a flag.
+    before it complains of a flag. All have the server's hash seed and first random state: where two runs must be equal,
+    `done` or `started` has to start one of them.
     """
     with tempfile.TemporaryDirectory() as folder:
         said = Path(folder, "out"), Path(folder, "err")
@@ -62,6 +63,7 @@ def module(name: str, *flags: str, cwd: Path | None = None, **more: str) -> Done
         process.join(DEADLINE_S)
         if process.exitcode is None:
             process.kill()
+            process.join()
             pytest.fail(f"{name} {flags} did not end: {said[0].read_text()} {said[1].read_text()}")
         return Done([name, *flags], process.exitcode, *(path.read_text() for path in said))
 
@@ -72,6 +74,7 @@ def _server() -> ForkServerContext:
     context.set_forkserver_preload(IMPORTED)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")  # torch looks at it when it is imported
+        patch.setenv("PYTHONPATH", str(ROOT))
         multiprocessing.forkserver.ensure_running()
     return context
 

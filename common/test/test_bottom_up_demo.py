@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from common.cli import UserError
+from common.cli import PictureError, UserError
 from common.people_json import to_keypoints
 from common.skeleton import COCO, CROWDPOSE, OPENPOSE, Skeleton
 from common.test.walking_people import (
@@ -96,10 +96,10 @@ def test_empty_pictures_have_an_empty_list(tmp_path) -> None:
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "out/a.png")), scene(0))
 
 
-def test_a_picture_that_the_network_refuses_is_skipped_where_asked(tmp_path, capsys) -> None:
+def test_a_picture_that_the_network_refuses_is_skipped_where_asked(tmp_path, capsys, caplog) -> None:
     def only_the_second(image, clock):
         if image[0, 0, 0] == scene(0)[0, 0, 0]:
-            raise UserError("too narrow a picture")
+            raise PictureError("too narrow a picture")
         return nobody(image, clock)
 
     paths = [tmp_path / "one.png", tmp_path / "two.png"]
@@ -110,6 +110,9 @@ def test_a_picture_that_the_network_refuses_is_skipped_where_asked(tmp_path, cap
     lines = run_demo(tmp_path, paths, only_the_second, on_bad_image="skip")
     assert [line["source"] for line in lines] == [str(paths[1])]
     assert "1 pictures, 1 skipped" in capsys.readouterr().out
+    assert "note: skipped: " in caplog.text and "too narrow a picture" in caplog.text
+    with pytest.raises(UserError, match="none of 1 pictures can be used; the first: .*one.png"):
+        run_demo(tmp_path, paths[:1], only_the_second, on_bad_image="skip")
 
 
 def test_unseen_keypoints_are_not_named(tmp_path) -> None:

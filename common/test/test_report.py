@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+from pathlib import Path
+
+from common import report
+
+import pytest
+
+
+def records(accuracy: float | None, precisions: list[float]) -> list[dict]:
+    losses = {"loss": 0.5} if accuracy is None else {"loss": 0.5, report.ACCURACY: accuracy}
+    steps = [{"event": "step", "losses": losses, "images_per_s": 10.0}]
+    return [*steps, *({"event": "evaluate", "metrics": {"AP": found}} for found in precisions)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "accuracy", "precisions", "wanted"),
+    [
+        ("acc", None, [0.25, 0.75, 0.5], "0.7500"),
+        ("acc", 0.125, [0.25], "0.2500"),
+        ("acc", 0.125, [], "0.1250"),
+        ("acc", None, [], "not evaluated"),
+        ("perf", None, [], "no acc for perf"),
+        ("perf", 0.125, [], "0.1250"),
+    ],
+)
+def test_accuracy_of_a_training(
+    tmp_path: Path, kind: str, accuracy: float | None, precisions: list[float], wanted: str
+) -> None:
+    metrics, logs = tmp_path / "metrics.jsonl", tmp_path / "logs"
+    metrics.write_text("".join(json.dumps(record) + "\n" for record in records(accuracy, precisions)))
+    report.Run("net", kind, 1, 4, str(metrics), str(tmp_path / "run"), 0.0).leave(logs)
+    lines = report.write(logs, 3.0)
+    result = dict(line.split(" = ") for line in (logs / f"net_bs4_1p_{kind}.log").read_text().splitlines())
+    assert result["TrainAccuracy"] == wanted and result["ActualFPS"] == "10.000"
+    assert (f"TrainAccuracy : {wanted}" in lines) == (kind == "acc")
+    assert (tmp_path / "run" / "logs" / f"net_bs4_1p_{kind}.log").is_file()
