@@ -85,6 +85,11 @@ def test_two_ranks_are_one_that_accumulates_the_same_halves(tiny_coco: Path, tmp
     assert len(losses[0]) >= 2
 
 
+def test_a_launcher_adds_no_line_and_keeps_the_exit_code(tmp_path: Path) -> None:
+    run = launcher("train_full_1p.sh", f"--output_dir={tmp_path}", "--data_path=/nowhere")
+    assert "/nowhere" in complaint(run)
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
