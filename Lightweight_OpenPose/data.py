@@ -8,6 +8,7 @@ from typing import Any
 import common.coco
 from common.loader import Position, readable_sample
 from common.skeleton import Skeleton
+from common.warping import warp_image
 from Lightweight_OpenPose.labels import TrainLabels
 from Lightweight_OpenPose.model import STRIDE
 
@@ -137,12 +138,6 @@ def transform_points(points: Floats, warp: Warp, flip: bool, skeleton: Skeleton)
     return moved[:, skeleton.point_flip] if flip else moved
 
 
-def warp_image(image: Pixels, warp: Warp, size_in: int) -> Pixels:
-    """(h, w, 3) uint8 original pixels -> (size_in, size_in, 3), grey outside the image."""
-    border = (GREY, GREY, GREY)
-    return cv2.warpAffine(image, warp.pixels, (size_in, size_in), flags=cv2.INTER_LINEAR, borderValue=border)  # type: ignore[return-value]
-
-
 def warp_mask(usable: Pixels | None, warp: Warp, size_in: int) -> Pixels:
     """The crowd mask in map cells: 1 where more than half of a cell is outside every crowd, as the original rounds.
 
@@ -196,7 +191,7 @@ class TrainSamples:
             to_points(coco.keypoints[people], image.shape[:2], self.skeleton), warp, drawn.flip, self.skeleton
         )
         return {
-            "image": warp_image(image, warp, self.augmentation.size_in),
+            "image": warp_image(image, warp.pixels, (self.augmentation.size_in,) * 2, GREY),
             "mask": warp_mask(common.coco.crowd_mask(coco, row), warp, self.augmentation.size_in),
             "points": points.astype(np.float32),
         }

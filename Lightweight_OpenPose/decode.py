@@ -26,17 +26,16 @@ from common.part_affinity import (
     of_each,
     sample_order,
 )
-from common.peak_windows import candidates
 from common.skeleton import Skeleton
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from .limb_matching import connect
-from .map_sampling import ROUNDING, Axis, axis_operator, exact_map
+from .map_sampling import Axis, axis_operator, exact_map
 from .peak_selection import settle_peaks
 from .person_assembly import assemble
+from .threads import all_candidates, connect_all
 
 DEMO_UPSAMPLING = 4
 SIMD_LANES = 4  # OpenCV's cubic resize; see map_sampling.exact_value
@@ -129,25 +128,26 @@ ORIGINAL_RULES = DecodeRules()
 
 
 def decode(
-    heatmaps: Floats, fields: Floats, geometry: MapGeometry, skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES
-) -> People:
+    heatmaps: Floats, fields: Floats, geometry: MapGeometry, skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES,
+    threads: int = 1,
+) -> People:  # fmt: skip
     """People in one image.
 
     `heatmaps` (num_heatmaps, h, w) and `fields` (num_fields, h, w) float32 (`_map`); the last heatmap (background) is
     not looked at. The coordinates of the result are result pixels of the geometry (`_img` on the validation path), its
     candidates are sorted by type, x, y; of its counts, a point that two limbs set counts twice, one that only closes a
-    gap does not. Ties between limb scores: see `limb_matching.connect`. Raises UserError where shapes do not fit the
-    skeleton or the geometry.
+    gap does not. Ties between limb scores: see `limb_matching.connect`. Much work, of a crowd or of noise, is divided
+    among `threads`. Raises UserError where shapes do not fit the skeleton or the geometry.
     """
     heatmaps, fields = checked(heatmaps, fields, skeleton)
     rows, columns = geometry.operators((heatmaps.shape[1], heatmaps.shape[2]))
     heatmaps, heat_range = finite(heatmaps[: skeleton.num_points])
     fields, field_range = finite(fields)
-    peaks, peak_scores, starts = _find_peaks(heatmaps, heat_range, rows, columns, skeleton, rules)
+    peaks, peak_scores, starts = _find_peaks(heatmaps, heat_range, rows, columns, skeleton, rules, threads)
     limbs, closing = limb_table(skeleton, skeleton.assembly)
-    pairs, pair_scores, pair_starts = connect(
+    pairs, pair_scores, pair_starts = connect_all(
         fields, field_range, rows, columns, _first_tail(skeleton.num_fields, columns), peaks, starts, limbs,
-        sample_order(rules.num_samples), _as_float32(rules.min_limb_score), rules.needed_samples,
+        sample_order(rules.num_samples), _as_float32(rules.min_limb_score), rules.needed_samples, threads,
     )  # fmt: skip
     people = assemble(
         skeleton.num_points, limbs, closing, pairs, pair_scores, pair_starts, peak_scores, rules.min_points,
@@ -170,7 +170,7 @@ def decode_batch(
         raise UserError(f"{len(heatmaps)} heatmaps, {len(fields)} fields, {len(geometries)} geometries: must be equal")
 
     def one(i: int) -> People:
-        return decode(heatmaps[i], fields[i], geometries[i], skeleton, rules)
+        return decode(heatmaps[i], fields[i], geometries[i], skeleton, rules, max(1, threads // len(heatmaps)))
 
     return of_each(one, len(heatmaps), threads)
 
@@ -231,11 +231,11 @@ def _first_tail(count: int, columns: Axis) -> int:
 
 
 def _find_peaks(
-    maps: Floats, limits: Floats, rows: Axis, columns: Axis, skeleton: Skeleton, rules: DecodeRules
+    maps: Floats, limits: Floats, rows: Axis, columns: Axis, skeleton: Skeleton, rules: DecodeRules, threads: int
 ) -> tuple[Integers, Floats, Integers]:
     """(N, 2) int64 x, y, (N,) float32 scores and (num_points + 1,) starts of each type's peaks."""
     threshold, tail = _as_float32(rules.heatmap_threshold), _first_tail(skeleton.num_heatmaps, columns)
-    points, certain, starts, flat = candidates(maps, limits, rows, columns, threshold, ROUNDING)
+    points, certain, starts, flat = all_candidates(maps, limits, rows, columns, threshold, threads)
     for c in np.flatnonzero(flat):
         flat_points = _peaks_of(exact_map(maps[c], rows, columns), threshold, c >= tail)
         points = np.insert(points, starts[c], flat_points, axis=0)

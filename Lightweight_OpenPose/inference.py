@@ -2,7 +2,7 @@
 """An image -> network input -> people, as the publication validates (spec A7): what evaluation and demo share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from common.cli import UserError
 from common.session import Session
@@ -14,6 +14,7 @@ from Lightweight_OpenPose.model import STRIDE
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 
 Pixels = npt.NDArray[np.uint8]
 Maps = npt.NDArray[np.float32]
@@ -101,7 +102,7 @@ class Estimator:
     session: Session
     skeleton: Skeleton
     rules: DecodeRules = DecodeRules()
-    threads: int = 1  # that decode
+    threads: int = field(default_factory=torch.get_num_threads)  # that decode
 
     def maps(self, inputs: Maps) -> tuple[Maps, Maps]:
         """Inputs (B, 3, H, W) -> heatmaps (B, num_heatmaps, h, w), fields (B, num_fields, h, w), float32.

@@ -11,6 +11,7 @@ from common.coco_index import CocoIndex
 from common.kept_images import KeptImages
 from common.loader import Position, readable_sample
 from common.skeleton import Skeleton
+from common.warping import warp_image
 from MIPNet.config import Config
 
 import numpy as np
@@ -89,8 +90,9 @@ class TrainSamples:
         return len(self.people)
 
     def __getitem__(self, position: Position) -> dict[str, Any]:
-        """{"image": (h, w, 3) uint8 BGR, "joints": (K, 2) float64 input pixels, "visible": (K,) float32, "replaced"}.
+        """{"image": (h, w, 3) uint8, "joints": (K, 2) float64 input pixels, "visible": (K,) float32, "replaced"}.
 
+        The channels are R, G, B, or B, G, R where the network takes these (`color_rgb`).
         Of a data set of pairs, joints (2, K, 2) and visible (2, K): of the person of the box and of the other one.
         An unreadable image raises ImageError; where bad ones are skipped, the next readable person takes its place.
         """
@@ -113,7 +115,7 @@ class TrainSamples:
             theirs = crops.joints_to_crop(*other, matrix, crop.flip, self.skeleton)
             moved, seen = pair_in_box((moved, seen), theirs, self.size_in)
         return {
-            "image": crops.warp(image, matrix, self.size_in),
+            "image": warp_image(image, matrix, self.size_in, rgb=self.config.color_rgb),
             "joints": np.where(seen[..., None] > 0, moved, 0.0),
             "visible": seen.astype(np.float32),
         }
@@ -148,16 +150,13 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
     return {**batch, "image": images, "replaced": torch.tensor(sum(one["replaced"] for one in samples))}
 
 
-def normalise(images: Tensor, color_rgb: bool) -> Tensor:
-    """(B, 3, H, W) uint8 BGR as the network takes it: float32, (pixel / 255 - mean) / deviation of each channel.
+def normalise(images: Tensor) -> Tensor:
+    """(B, 3, H, W) uint8 as the network takes it: float32, (pixel / 255 - mean) / deviation of each channel.
 
-    `color_rgb`: the channels become R, G, B; else they stay B, G, R, with the same means (spec A1.3, ResNet).
+    Whatever the channels are, R, G, B or B, G, R: the means are those of the first, second and third (spec A1.3).
     """
-    # stacked from its channels: half the time of a flip
-    pixels = torch.stack(images.unbind(1)[::-1], dim=3) if color_rgb else images.permute(0, 2, 3, 1)
-    pixels = pixels.float()
-    means, deviations = (pixels.new_tensor(values) for values in (CHANNEL_MEANS, CHANNEL_DEVIATIONS))
     # a row of pixels at a time: a CPU is twice as fast with it as with three channels at a time
-    rows, width = pixels.flatten(2), pixels.shape[2]
+    rows, width = images.permute(0, 2, 3, 1).flatten(2).float(), images.shape[3]
+    means, deviations = (rows.new_tensor(values) for values in (CHANNEL_MEANS, CHANNEL_DEVIATIONS))
     rows.mul_((1 / (BRIGHTEST * deviations)).repeat(width)).sub_((means / deviations).repeat(width))
-    return rows.view(pixels.shape).permute(0, 3, 1, 2)
+    return rows.view(len(images), *images.shape[2:], 3).permute(0, 3, 1, 2)

@@ -50,7 +50,7 @@ def forward_losses(
     """The loss, and the accuracy of the peaks, on one batch of `data.collate`; targets are drawn on the device."""
     images, visible = (batch[name].to(device, non_blocking=True) for name in ("image", "visible"))
     joints = batch["joints"].to(common.device.exact_type(device)).to(device, non_blocking=True)
-    images = normalise(images, config.color_rgb)
+    images = normalise(images)
     size_map = (config.heatmap_size[0], config.heatmap_size[1])
     if config.takes_lambda:
         targets = [encode(joints[:, n], visible[:, n], size_map, config.stride, config.sigma) for n in (0, 1)]

@@ -93,6 +93,9 @@ def shift_in(augmentation: Augmentation, drawn: Draw) -> Floats:
 def compose(points: Floats, augmentation: Augmentation, drawn: Draw) -> Floats:
     """(2, 3) float64: the matrix from original to input pixels, of pixel centres and of points alike.
 
+    An image is sampled once with it, linearly: the original samples twice, linearly and cubically, which is three times
+    slower and, from half to twice the size, hardly sharper.
+
     `points`: (P, num_points, 3), original pixels. The box of the chosen person is that of the turned points.
     """
     scale = scale_of(points, augmentation, drawn.scale)
@@ -113,16 +116,6 @@ def transform_points(points: Floats, matrix: Floats, flip: bool, skeleton: Skele
     moved = points.copy()
     moved[..., :2] = points[..., :2] @ matrix[:, :2].T + matrix[:, 2]
     return moved[:, skeleton.point_flip] if flip else moved
-
-
-def warp_image(image: Pixels, matrix: Floats, insize: int) -> Pixels:
-    """(h, w, 3) uint8 original pixels -> (insize, insize, 3), grey outside the image.
-
-    Sampled once, linearly: the original samples twice, linearly and cubically, which is three times slower and, from
-    half to twice the size, hardly sharper.
-    """
-    border = (GREY, GREY, GREY)
-    return cv2.warpAffine(image, matrix, (insize, insize), flags=cv2.INTER_LINEAR, borderValue=border)  # type: ignore[return-value]
 
 
 def warp_mask(mask: Pixels, matrix: Floats, insize: int) -> Pixels:

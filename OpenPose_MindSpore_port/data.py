@@ -7,8 +7,10 @@ from typing import Any
 from common.kept_images import KeptImages
 from common.loader import Position, readable_sample
 from common.skeleton import Skeleton
+from common.warping import warp_image
 from OpenPose_MindSpore_port import ignore_masks, original_augmentation
 from OpenPose_MindSpore_port.augmentation import (
+    GREY,
     Augmentation,
     Draw,
     Floats,
@@ -18,7 +20,6 @@ from OpenPose_MindSpore_port.augmentation import (
     draw,
     transform_points,
     usable_cells,
-    warp_image,
     warp_mask,
 )
 from OpenPose_MindSpore_port.labels import TrainLabels
@@ -104,7 +105,7 @@ class TrainSamples:
             )
         else:
             matrix = compose(points, self.augmentation, drawn)
-            crop = warp_image(image, matrix, size)
+            crop = warp_image(image, matrix, (size, size), GREY)
             crop = crop if drawn.colour is None else change_colours(crop, drawn.colour)
             masked_in = None if mask is None else warp_mask(mask, matrix, size)
             points_in = transform_points(points, matrix, drawn.flip, self.skeleton)

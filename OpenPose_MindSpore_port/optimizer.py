@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.cli import UserError
+from common.optimizer import use_fast_kernels
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,6 @@ VGG_PART, BASE_PART = "base.vgg_base", "base.conv"
 BETAS, EPSILON, MOMENTUM = (0.9, 0.999), 1e-8, 0.9
 CLIP_LIMIT = 10.0
 CLIP_LOSS_SCALE = 8192.0  # of the original where it clips, on several devices
-FUSED_DEVICES = {"cpu", "cuda"}  # where torch has its own fused kernels; elsewhere the many-tensor form
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
@@ -85,7 +85,7 @@ class MindSporeAdam(torch.optim.Adam):
     ) -> None:  # fmt: skip
         super().__init__(params, lr=lr, betas=betas, eps=eps)
         self.clipping = clipping
-        _use_fast_kernels(self)
+        use_fast_kernels(self)
         for group in self.param_groups:
             group["steps"] = 0
 
@@ -106,12 +106,8 @@ class MindSporeAdam(torch.optim.Adam):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from a state, also one of another kind of device: kernels and memory layout are settled here.
-
-        Raises UserError for the state of another rule or of other groups.
-        """
+        """Goes on from a state, with our momentum. Raises UserError for that of another rule or of other groups."""
         super().load_state_dict(_adopted(self, state_dict))
-        _align_state(self)
 
 
 class Momentum(torch.optim.SGD):
@@ -126,7 +122,7 @@ class Momentum(torch.optim.SGD):
     ) -> None:
         super().__init__(params, lr=lr, momentum=momentum)
         self.clipping = clipping
-        _use_fast_kernels(self)
+        use_fast_kernels(self)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
@@ -137,12 +133,8 @@ class Momentum(torch.optim.SGD):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from a state, also one of another kind of device: kernels and memory layout are settled here.
-
-        Raises UserError for the state of another rule or of other groups.
-        """
+        """Goes on from a state, with our momentum. Raises UserError for that of another rule or of other groups."""
         super().load_state_dict(_adopted(self, state_dict))
-        _align_state(self)
 
 
 def _clip(optimizer: MindSporeAdam | Momentum) -> None:
@@ -151,20 +143,8 @@ def _clip(optimizer: MindSporeAdam | Momentum) -> None:
         optimizer.clipping.apply([parameter.grad for parameter in parameters if parameter.grad is not None])
 
 
-def _use_fast_kernels(optimizer: torch.optim.Optimizer) -> None:
-    """One pass over all tensors where torch can.
-
-    A GradScaler must divide the gradients itself, and leave out the whole step where one is infinite: inside the fused
-    kernels it would be too late for clipping and for the count of steps.
-    """
-    for group in optimizer.param_groups:
-        fused = all(parameter.device.type in FUSED_DEVICES for parameter in group["params"])
-        group["fused"], group["foreach"] = fused, not fused
-    optimizer._step_supports_amp_scaling = False
-
-
 def _adopted(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
-    """The state with our kernels and our momentum. Raises UserError where it is that of another rule or grouping."""
+    """The state with our momentum. Raises UserError where it is that of another rule or grouping."""
     saved, own = state_dict["param_groups"], optimizer.param_groups
     if [_kind(group) for group in saved] != [_kind(group) for group in own]:
         raise UserError(
@@ -172,7 +152,7 @@ def _adopted(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> di
             "the same, or --resume=no to begin anew"
         )
     kept = [
-        {**before, **{name: now[name] for name in ("fused", "foreach", "momentum") if name in now}}
+        {**before, **({"momentum": now["momentum"]} if "momentum" in now else {})}
         for before, now in zip(saved, own, strict=True)
     ]
     return {**state_dict, "param_groups": kept}
@@ -180,15 +160,3 @@ def _adopted(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> di
 
 def _kind(group: dict[str, Any]) -> tuple[Any, int, bool]:
     return group.get("name"), len(group["params"]), "momentum" in group
-
-
-def _align_state(optimizer: torch.optim.Optimizer) -> None:
-    """Gives moments the memory layout of their parameters.
-
-    torch's fused kernels take it for granted and mix up values in silence where it is another: a state saved on an NPU
-    (contiguous) that goes on under a CPU's channels_last.
-    """
-    for parameter, state in optimizer.state.items():
-        for name, value in state.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
-                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -7,12 +7,11 @@ centres and sizes of boxes are x, y.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 from common.cli import UserError
 from common.skeleton import Skeleton
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -265,7 +264,7 @@ def inverse(matrices: Floats) -> Floats:
 
 
 def image_to_crop(crop: Crop, size_in: Size, width_img: int) -> Floats:
-    """(2, 3) float64: the one matrix of a crop, from original to input pixels, flip included.
+    """(2, 3) float64: the one matrix of a crop, from original to input pixels, flip included; for `warping.warp_image`.
 
     `width_img`: of the image, pixels; a flip takes column x to width_img - 1 - x. Raises BoxError for a crop without
     extent.
@@ -280,11 +279,6 @@ def image_to_crop(crop: Crop, size_in: Size, width_img: int) -> Floats:
         matrix[:, 2] += matrix[:, 0] * (width_img - 1)
         matrix[:, 0] *= -1
     return matrix
-
-
-def warp(image: Pixels, matrix: Floats, size_in: Size) -> Pixels:
-    """The crop's pixels, (height, width, 3) uint8, black outside the image; `matrix` from `image_to_crop`."""
-    return cast(Pixels, cv2.warpAffine(image, matrix, size_in[::-1], flags=cv2.INTER_LINEAR))
 
 
 def transform(points: npt.ArrayLike, matrices: Floats) -> Floats:

@@ -27,6 +27,7 @@ from common.heatmap_decoding import Peaks
 from common.pipeline import in_order
 from common.session import Array, Session
 from common.validation import Validation
+from common.warping import warp_image
 
 import numpy as np
 import numpy.typing as npt
@@ -153,7 +154,7 @@ def _cut(picture: Picture, estimator: Estimator) -> _Cut:
     people = []
     for row, centre, size in zip(picture.rows.tolist(), centres, sizes, strict=True):
         matrix = crops.image_to_crop(crops.Crop(centre, size), estimator.size_in, image.shape[1])
-        people.append(_Person(row, crops.warp(image, matrix, estimator.size_in), centre, size))
+        people.append(_Person(row, warp_image(image, matrix, estimator.size_in), centre, size))
     return _Cut(people, {"read": read - began, "crop": time.perf_counter() - read})
 
 

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """One optimiser step of FastPose-R50, batch 8, 256 x 192: the network as written down, against O0 and O1 as trained."""
 
-import copy
-
 import common.device
 from AlphaPose import preparation
 from AlphaPose.config import Config
 from AlphaPose.loss import heatmap_loss
 from AlphaPose.train import build_optimizer
+from common.optimizer import use_fast_kernels
 from common.skeleton import COCO
 from common.test import pairs
 
@@ -21,9 +20,11 @@ BATCH = 8
 class Step:
     """A network that trains on one batch; targets are ready, as a loader of the original gives them."""
 
-    def __init__(self, model: torch.nn.Module, layout: torch.memory_format, level: str) -> None:
-        self.device, config = common.device.resolve("auto"), Config()
-        self.model = copy.deepcopy(model).to(self.device, memory_format=layout).train()
+    def __init__(self, device: torch.device, layout: torch.memory_format, level: str) -> None:
+        self.device, config = device, Config()
+        torch.manual_seed(0)
+        model = preparation.network(config, COCO.num_keypoints)
+        self.model = model.to(self.device, memory_format=layout).train()
         self.optimizer = build_optimizer(self.model, config)
         self.dtype = common.device.amp_type(self.device, level)
         random = torch.Generator().manual_seed(0)
@@ -42,15 +43,18 @@ class Step:
         return loss.item()
 
 
+def plain_step() -> Step:
+    """As written down, in a process without our settings."""
+    return Step(pairs.plain_device(), torch.contiguous_format, "O0")
+
+
 def measure(runs: int) -> list[dict]:
     """O0 and O1 against contiguous float32; the first step's losses are compared, too."""
-    torch.manual_seed(0)
-    model = preparation.network(Config(), COCO.num_keypoints)
-    fast = common.device.memory_format(common.device.resolve("auto"))
-    plain = Step(model, torch.contiguous_format, "O0")
+    device, plain = common.device.resolve("auto"), pairs.Elsewhere(plain_step)
     first, rows = plain(), []
-    for level in pairs.levels(plain.device):
-        ours = Step(model, fast, level)
+    for level in pairs.levels(device):
+        ours = Step(device, common.device.memory_format(device), level)
+        use_fast_kernels(ours.optimizer)
         difference = abs(ours() - first) / first
         rows.append(
             pairs.compare(f"{level}, first losses equal to {difference:.1e}", plain, ours, runs, BATCH)

@@ -20,6 +20,7 @@ from common.gaussian_heatmaps import encode
 from common.session import Session
 from common.skeleton import COCO
 from common.validation import Validation
+from common.warping import warp_image
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ class Oracle:
                 joints, seen = index.keypoints[people[row], :, :2], index.keypoints[people[row], :, 2] > 0
                 moved = torch.from_numpy(crops.transform(joints, matrix))[None]
                 maps = encode(moved, torch.from_numpy(seen)[None], size_map, STRIDE, sigma)[0].numpy()
-                crop = normalise(crops.warp(image, matrix, size_in)[None])
+                crop = normalise(warp_image(image, matrix, size_in)[None])
                 mirrored = np.ascontiguousarray(crop[..., ::-1])
                 self.maps[_name(crop[0])], self.maps[_name(mirrored[0])] = maps[0], _mirrored(maps[0])
 

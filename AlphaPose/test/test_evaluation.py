@@ -18,6 +18,7 @@ from common.session import Port, Session
 from common.skeleton import COCO
 from common.test import top_down_golden as golden
 from common.test.programs import launched
+from common.warping import warp_image
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def test_golden_inputs(shared: Path) -> None:
             centre, size = crops.fit_boxes(box, SIZE["golden"])
             np.testing.assert_allclose(crops.crop_corners(centre, size), person[f"{name}bbox_out"], rtol=1e-6)
             matrix = crops.image_to_crop(crops.Crop(centre, size), SIZE["golden"], image.shape[1])
-            shown = normalise(crops.warp(image, matrix, SIZE["golden"])[None])[0]
+            shown = normalise(warp_image(image, matrix, SIZE["golden"])[None])[0]
             assert shown.dtype == np.float32 and shown.flags.c_contiguous
             found = np.stack([shown.mean((1, 2)), shown.std((1, 2))])
             np.testing.assert_allclose(found, person[f"{name}input_mean_std"], atol=2e-4)

@@ -15,8 +15,9 @@ from Lightweight_OpenPose.model import STRIDE
 from Lightweight_OpenPose.test import ideal_maps, plain_decode, synthetic_maps
 
 import numpy as np
+import torch
 
-TITLE = "Decoding: milliseconds an image, network maps to people, one thread (plain: OpenCV's own threads)"
+TITLE = "Decoding: milliseconds an image, network maps to people (plain: OpenCV's own threads)"
 SLOW = False
 RUNS = 5
 BASE_HEIGHT = 368
@@ -83,23 +84,24 @@ def cases() -> dict[str, list[Case]]:
 
 
 def measure(runs: int) -> list[dict]:
-    """One row a case; `peaks` is the mean number of candidates an image."""
-    rows = []
+    """One row a case and number of threads; `peaks` is the mean number of candidates an image."""
+    rows, threads = [], torch.get_num_threads()
     for what, images in cases().items():
         peaks = 0
         for maps in images:
-            ours, plain = decode(*maps, OPENPOSE), plain_decode.decode(*maps, OPENPOSE)
+            ours, plain = decode(*maps, OPENPOSE, threads=threads), plain_decode.decode(*maps, OPENPOSE)
             if not (np.array_equal(ours.candidates, plain.candidates) and np.array_equal(ours.scores, plain.scores)):
                 raise AssertionError(f"{what}: the decoder and the plain version differ")
             peaks += len(ours.candidates)
-        row = pairs.compare(
-            what,
-            lambda images=images: [plain_decode.decode(*maps, OPENPOSE) for maps in images],
-            lambda images=images: [decode(*maps, OPENPOSE) for maps in images],
-            runs,
-            len(images),
-        )
-        rows.append({**row, "peaks": peaks // len(images)})
+        for count in dict.fromkeys((1, threads)):
+            row = pairs.compare(
+                f"{what}, {count} thread{'s' if count > 1 else ''}",
+                lambda images=images: [plain_decode.decode(*maps, OPENPOSE) for maps in images],
+                lambda images=images, count=count: [decode(*maps, OPENPOSE, threads=count) for maps in images],
+                runs,
+                len(images),
+            )  # fmt: skip
+            rows.append({**row, "peaks": peaks // len(images)})
     return rows
 
 

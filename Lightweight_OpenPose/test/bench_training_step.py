@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One optimiser step, batch 8, 368 x 368: the network as written down, against O0 and O1 as trained here."""
 
-import copy
-
 import common.device
+from common.optimizer import use_fast_kernels
 from common.skeleton import OPENPOSE
 from common.test import pairs
 from Lightweight_OpenPose import train
@@ -21,9 +20,11 @@ BATCH = 8
 class Step:
     """A network that trains on one batch; targets are ready, as a loader of the original gives them."""
 
-    def __init__(self, model, layout: torch.memory_format, level: str) -> None:
-        self.device = common.device.resolve("auto")
-        self.model = copy.deepcopy(model).to(self.device, memory_format=layout).train()
+    def __init__(self, device: torch.device, layout: torch.memory_format, level: str) -> None:
+        self.device = device
+        torch.manual_seed(0)
+        model = PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
+        self.model = model.to(self.device, memory_format=layout).train()
         self.optimizer = train.build_optimizer(self.model, 4e-5, Config().weight_decay)
         self.dtype = common.device.amp_type(self.device, level)
         size = Config().net_input_size
@@ -46,16 +47,18 @@ class Step:
         return [loss.item() for loss in losses.values()]
 
 
+def plain_step() -> Step:
+    """As written down, in a process without our settings."""
+    return Step(pairs.plain_device(), torch.contiguous_format, "O0")
+
+
 def measure(runs: int) -> list[dict]:
     """O0 and O1 against contiguous float32; the first step's losses are compared, too."""
-    torch.manual_seed(0)
-    model = PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
-    fast = common.device.memory_format(common.device.resolve("auto"))
-    plain = Step(model, torch.contiguous_format, "O0")
-    first = plain()
-    rows = []
-    for level in pairs.levels(plain.device):
-        ours = Step(model, fast, level)
+    device, plain = common.device.resolve("auto"), pairs.Elsewhere(plain_step)
+    first, rows = plain(), []
+    for level in pairs.levels(device):
+        ours = Step(device, common.device.memory_format(device), level)
+        use_fast_kernels(ours.optimizer)
         difference = max(abs(a - b) / b for a, b in zip(ours(), first, strict=True))
         row = pairs.compare(f"{level}, first losses equal to {difference:.1e}", plain, ours, runs, BATCH)
         rows.append(row)

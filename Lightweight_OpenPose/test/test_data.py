@@ -21,6 +21,7 @@ AUGMENTATION = Augmentation(
     DEFAULT.net_input_size, DEFAULT.person_height, DEFAULT.scale_min, DEFAULT.scale_max, DEFAULT.rotation,
     DEFAULT.shift, DEFAULT.flip,
 )  # fmt: skip
+SIZE_IN = (AUGMENTATION.size_in, AUGMENTATION.size_in)
 CASES = [*(f"targets_{number}" for number in range(6)), *(f"augment_{number}" for number in range(4))]
 
 
@@ -53,7 +54,7 @@ def test_augmented_samples_are_the_originals(shared: Path, real: TrainSamples, n
     used = case["keypoints"][..., 2] <= 1
     assert ((points[..., 2] > 0) == used).all()
     assert np.abs(points[used][:, :2] - case["keypoints"][used][:, :2]).max() < 1e-6
-    ours, theirs = data.warp_image(image, warp, AUGMENTATION.size_in), case["image"]
+    ours, theirs = data.warp_image(image, warp.pixels, SIZE_IN, data.GREY), case["image"]
     assert _difference(ours, theirs) <= 4
     moved = [_difference(np.roll(ours, shift, axis=axis), theirs) for axis in (0, 1) for shift in (-1, 1)]
     assert _difference(ours, theirs) < min(moved)
@@ -84,7 +85,7 @@ def test_a_painted_pixel_stays_on_its_point(scale: float, angle: float, x: int, 
     image[row - 1 : row + 2, column - 1 : column + 2] = 255
     drawn = Draw(scale, angle, (x, y), flip)
     warp = data.compose((300, 400), np.array([190.0, 150.0]), 200.0, AUGMENTATION, drawn)
-    crop = data.warp_image(image, warp, AUGMENTATION.size_in)[..., 0].astype(np.float64) - data.GREY
+    crop = data.warp_image(image, warp.pixels, SIZE_IN, data.GREY)[..., 0].astype(np.float64) - data.GREY
     found = np.array([(crop.sum(axis) * np.arange(len(crop))).sum() / crop.sum() for axis in (0, 1)])
     point = np.array([[[column, row, 2.0]] * OPENPOSE.num_points])
     moved = data.transform_points(point, warp, flip, OPENPOSE)[0, 0, :2]
@@ -106,7 +107,7 @@ def test_one_warp_is_the_transforms_one_after_the_other(real: TrainSamples) -> N
             image, mask, points, centre, float(box[3]), AUGMENTATION, drawn, OPENPOSE
         )
         assert np.abs(data.transform_points(points, warp, drawn.flip, OPENPOSE) - wanted)[..., :2].max() < 1e-6
-        assert _difference(data.warp_image(image, warp, AUGMENTATION.size_in), plain) < 4
+        assert _difference(data.warp_image(image, warp.pixels, SIZE_IN, data.GREY), plain) < 4
 
 
 def test_draws_have_the_originals_distributions() -> None:
@@ -206,5 +207,5 @@ def test_a_tiny_person_needs_no_giant_picture() -> None:
     """A box 10 px high is enlarged 24 times: the original makes a picture of 15,000 x 11,000 first."""
     drawn = Draw(1.1, 30.0, (0, 0), False)
     warp = data.compose((427, 640), np.array([300.0, 200.0]), 10.0, AUGMENTATION, drawn)
-    crop = data.warp_image(np.zeros((427, 640, 3), np.uint8), warp, AUGMENTATION.size_in)
+    crop = data.warp_image(np.zeros((427, 640, 3), np.uint8), warp.pixels, SIZE_IN, data.GREY)
     assert crop.shape == (368, 368, 3) and cv2.countNonZero(crop[..., 0]) < crop[..., 0].size

@@ -17,7 +17,7 @@ from Lightweight_OpenPose.decode import (
     to_coco,
 )
 from Lightweight_OpenPose.map_sampling import ROUNDING, axis_operator, exact_map, exact_value
-from Lightweight_OpenPose.test import golden, plain_decode, synthetic_maps
+from Lightweight_OpenPose.test import bench_decode, golden, plain_decode, synthetic_maps
 
 import cv2
 import numpy as np
@@ -139,6 +139,13 @@ def test_crowd() -> None:
     points = synthetic_maps.people_in(30, (46, 69), OPENPOSE, random, 160)
     maps = synthetic_maps.drawn(points, (46, 69), OPENPOSE, random, 0.02)
     assert len(assert_plain(*maps, MapGeometry(8, NO_PAD, (427, 640)), OPENPOSE).members) > 10
+
+
+@pytest.mark.parametrize("threads", [2, 3, 40])
+def test_threads_give_the_same(threads: int) -> None:
+    """Noise of all types, of a few, and a crowd; peaks are too many everywhere for one thread."""
+    for maps in (*bench_decode.noise_of_all_types(), *bench_decode.noise_of_few_types(), *bench_decode.crowd()):
+        assert_same(decode(*maps, OPENPOSE, threads=threads), decode(*maps, OPENPOSE))
 
 
 def test_plateaus_and_ties_are_decided_by_exact_values() -> None:

@@ -48,7 +48,7 @@ def our_epoch(train: TrainSamples, epoch: int) -> None:
         people = [...] if train.others is None else [(slice(None), 0), (slice(None), 1)]
         for one in people:
             encode(batch["joints"][one], batch["visible"][one], size, config.stride, config.sigma)
-        data.normalise(batch["image"], config.color_rgb)
+        data.normalise(batch["image"])
 
 
 def decoding(train: TrainSamples) -> None:

@@ -4,9 +4,11 @@
 With lambda every image is seen twice: the plain step sends both through the whole network, ours shares the trunk.
 """
 
-import copy
+import functools
 
 import common.device
+from common.device import AmpLevel
+from common.optimizer import use_fast_kernels
 from common.skeleton import COCO
 from common.test import pairs
 from MIPNet import preparation, recipe_file
@@ -31,9 +33,13 @@ NETWORKS = {"W32": (W32, 4), "W48": (W48, 2), "W32 with lambda": (W32_LAMBDA, 4)
 class Step:
     """A network that trains on one batch; targets are ready, as a loader of the original gives them."""
 
-    def __init__(self, model: torch.nn.Module, config: Config, batch: int, layout: torch.memory_format) -> None:
-        self.device, self.pairs, self.dtype = common.device.resolve("auto"), config.takes_lambda, None
-        self.model = copy.deepcopy(model).to(self.device, memory_format=layout).train()
+    def __init__(self, name: str, device: torch.device, layout: torch.memory_format, level: AmpLevel = "O0") -> None:
+        path, batch = NETWORKS[name]
+        config = recipe_file.parse(Config, RECIPES, [f"--cfg={path}"])
+        self.device, self.pairs, self.dtype = device, config.takes_lambda, common.device.amp_type(device, level)
+        torch.manual_seed(0)
+        model = preparation.network(config, COCO.num_keypoints)
+        self.model = model.to(self.device, memory_format=layout).train()
         self.optimizer = build_optimizer(self.model, config)
         random = torch.Generator().manual_seed(0)
         images = torch.randn(batch, 3, *config.image_size, generator=random)
@@ -75,19 +81,20 @@ class PlainStep(Step):
         return self.model(torch.cat([self.images, self.images]), vectors)
 
 
+def plain_step(name: str) -> PlainStep:
+    """As published, in a process without our settings."""
+    return PlainStep(name, pairs.plain_device(), torch.contiguous_format)
+
+
 def measure(runs: int) -> list[dict]:
     """O0 and O1 against contiguous float32; the first step's losses are compared, too."""
-    rows = []
-    fast = common.device.memory_format(common.device.resolve("auto"))
-    for name, (cfg, batch) in NETWORKS.items():
-        config = recipe_file.parse(Config, RECIPES, [f"--cfg={cfg}"])
-        torch.manual_seed(0)
-        model = preparation.network(config, COCO.num_keypoints)
-        plain = PlainStep(model, config, batch, torch.contiguous_format)
+    rows, device = [], common.device.resolve("auto")
+    for name, (_, batch) in NETWORKS.items():
+        plain = pairs.Elsewhere(functools.partial(plain_step, name))
         first = plain()
-        for level in pairs.levels(plain.device):
-            ours = Step(model, config, batch, fast)
-            ours.dtype = common.device.amp_type(ours.device, level)
+        for level in pairs.levels(device):
+            ours = Step(name, device, common.device.memory_format(device), level)
+            use_fast_kernels(ours.optimizer)
             difference = abs(ours() - first) / first
             what = f"{name}, {level}, first losses equal to {difference:.1e}"
             rows.append(pairs.compare(what, plain, ours, runs, batch))

@@ -18,6 +18,7 @@ from common.gaussian_heatmaps import encode
 from common.session import Session
 from common.skeleton import COCO, Skeleton
 from common.validation import Validation
+from common.warping import warp_image
 from MIPNet.data import People, neighbours
 from MIPNet.evaluation import Evaluation, Nms, Protocol, boxes_of, evaluate
 from MIPNet.inference import InputRule, estimator, normalise
@@ -48,7 +49,7 @@ class Oracle:
                 keypoints = index.keypoints[[mode[row] for mode in people]]
                 moved = torch.from_numpy(np.stack([crops.transform(one[:, :2], matrix) for one in keypoints]))
                 maps = encode(moved, torch.from_numpy(keypoints[..., 2] > 0), size_map, STRIDE, SIGMA)[0].numpy()
-                crop = normalise(crops.warp(image, matrix, rule.size_in)[None], rule.color_rgb)
+                crop = normalise(warp_image(image, matrix, rule.size_in)[None], rule.color_rgb)
                 self.maps[_name(crop[0])] = maps.reshape(-1, *size_map)
                 mirrored = np.ascontiguousarray(crop[..., ::-1])
                 self.maps[_name(mirrored[0])] = _mirrored(maps, skeleton).reshape(-1, *size_map)

@@ -65,9 +65,9 @@ def test_plain_samples_are_the_originals(shared: Path, tag: str) -> None:
         maps, weights = targets(batch, config)
         assert np.abs(maps[0] - person["target"]).max() < 1e-6
         assert np.array_equal(weights[0], person["target_weight"][:, 0])
-        assert_same_pixels(data.normalise(batch["image"], color_rgb=True), person["input_mean_std"])
+        assert_same_pixels(data.normalise(batch["image"]), person["input_mean_std"])
         if "crop_rgb_u8" in person:
-            away = np.abs(batch["image"][0].permute(1, 2, 0).numpy()[..., ::-1].astype(int) - person["crop_rgb_u8"])
+            away = np.abs(batch["image"][0].permute(1, 2, 0).numpy().astype(int) - person["crop_rgb_u8"])
             assert away.max() <= 1
 
 
@@ -83,7 +83,7 @@ def test_pairs_are_the_originals(shared: Path, tag: str) -> None:
     for person in golden.people(shared, tag):
         samples, place = sample_of(shared, person, config)
         batch = data.collate([samples[0, place]])
-        assert_same_pixels(data.normalise(batch["image"], color_rgb=True), person["input_mean_std"])
+        assert_same_pixels(data.normalise(batch["image"]), person["input_mean_std"])
         for row, name in enumerate("AB"):
             seen = person[f"lambda_{name}_vis"] > 0
             assert np.array_equal(batch["visible"][0, row].numpy() > 0, seen)
@@ -105,7 +105,7 @@ def test_augmented_samples_are_the_originals(shared: Path, tag: str, monkeypatch
         seen = person["aug_vis"] > 0
         assert np.array_equal(batch["visible"][0].numpy() > 0, seen)
         assert np.abs(batch["joints"][0].numpy() - person["aug_joints"])[seen].max() < 1e-3
-        assert_same_pixels(data.normalise(batch["image"], color_rgb=True), person["aug_input_mean_std"])
+        assert_same_pixels(data.normalise(batch["image"]), person["aug_input_mean_std"])
         maps, weights = targets(batch, config)
         assert np.array_equal(weights[0], person["aug_target_weight"][:, 0])
         if "aug_target" in person:
@@ -202,9 +202,14 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone(tiny_coco: Path) -> None
 
 def test_channels_of_the_network() -> None:
     pixels = torch.tensor([0, 128, 255], dtype=torch.uint8).view(1, 3, 1, 1)
-    rgb, bgr = data.normalise(pixels, True).flatten(), data.normalise(pixels, False).flatten()
-    assert rgb.tolist() == pytest.approx([(1 - 0.485) / 0.229, (128 / 255 - 0.456) / 0.224, -0.406 / 0.225], abs=1e-5)
-    assert bgr.tolist() == pytest.approx([-0.485 / 0.229, (128 / 255 - 0.456) / 0.224, (1 - 0.406) / 0.225], abs=1e-5)
+    found = data.normalise(pixels).flatten().tolist()
+    assert found == pytest.approx([-0.485 / 0.229, (128 / 255 - 0.456) / 0.224, (1 - 0.406) / 0.225], abs=1e-5)
+
+
+def test_the_order_of_the_channels_is_the_recipes(tiny_coco: Path) -> None:
+    found, folder = people(tiny_coco, "train"), tiny_coco / "train2017"
+    rgb, bgr = (TrainSamples(found, folder, COCO, config_of("w32_256x192", color_rgb=order)) for order in (True, False))
+    assert np.array_equal(rgb[0, 0]["image"], bgr[0, 0]["image"][..., ::-1])
 
 
 @pytest.mark.parametrize(("name", "skeleton", "count"), [("crowdpose", CROWDPOSE, 4), ("ochuman", COCO, 5)])
@@ -243,12 +248,10 @@ def test_a_person_without_visible_joints_teaches_nothing(tmp_path: Path) -> None
     assert not maps.any() and not weights.any()
 
 
-@pytest.mark.parametrize("color_rgb", [True, False])
-def test_channels_do_not_depend_on_the_layout_in_memory(color_rgb: bool) -> None:
+def test_channels_do_not_depend_on_the_layout_in_memory() -> None:
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 6, 4, 3), np.uint8)).permute(0, 3, 1, 2)
-    found = data.normalise(images, color_rgb)
-    assert torch.equal(found, data.normalise(images.contiguous(), color_rgb))
+    found = data.normalise(images)
+    assert torch.equal(found, data.normalise(images.contiguous()))
     assert found.shape == images.shape and found.is_contiguous(memory_format=torch.channels_last)
-    colours = images.flip(1) if color_rgb else images
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (data.CHANNEL_MEANS, data.CHANNEL_DEVIATIONS))
-    assert torch.allclose(found, (colours / 255 - mean) / std, atol=1e-5)
+    assert torch.allclose(found, (images / 255 - mean) / std, atol=1e-5)

@@ -13,6 +13,7 @@ from common.skeleton import COCO, CROWDPOSE, Skeleton
 from common.test import top_down_golden as golden
 from common.test.programs import launched
 from common.validation import Validation
+from common.warping import warp_image
 from MIPNet.data import normalise as normalise_in_training
 from MIPNet.evaluation import Protocol, boxes_of, evaluate, people_of_modes, published_rows, table_of
 from MIPNet.inference import InputRule, estimator, normalise
@@ -72,7 +73,7 @@ def test_golden_inputs(shared: Path) -> None:
     for person in golden.people(shared, "w48_384x288"):
         image = np.ascontiguousarray(golden.image(shared, person)[:, :, ::-1])
         matrix = crops.image_to_crop(crops.Crop(person["center"], person["scale"]), (384, 288), image.shape[1])
-        shown = normalise(crops.warp(image, matrix, (384, 288))[None])[0]
+        shown = normalise(warp_image(image, matrix, (384, 288))[None])[0]
         np.testing.assert_allclose(
             np.stack([shown.mean((1, 2)), shown.std((1, 2))]), person["input_mean_std"], atol=1e-3
         )
@@ -81,7 +82,8 @@ def test_golden_inputs(shared: Path) -> None:
 @pytest.mark.parametrize("color_rgb", [True, False])
 def test_the_network_sees_what_it_is_trained_on(color_rgb: bool) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 6, 5, 3), np.uint8)
-    trained = normalise_in_training(torch.from_numpy(pixels).permute(0, 3, 1, 2), color_rgb)
+    colours = np.ascontiguousarray(pixels[..., ::-1]) if color_rgb else pixels
+    trained = normalise_in_training(torch.from_numpy(colours).permute(0, 3, 1, 2))
     np.testing.assert_array_equal(normalise(pixels, color_rgb), trained.numpy())
     blue = np.zeros((1, 4, 4, 3), np.uint8)
     blue[..., 0] = 255

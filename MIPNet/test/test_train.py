@@ -72,7 +72,7 @@ def test_lambda_loss_is_that_of_the_doubled_batch(tiny_coco: Path, tmp_path: Pat
     torch.manual_seed(5)
     lambdas = loss.draw_lambdas(4)
     assert 0 < lambdas[:4].sum() < 4
-    images = data.normalise(torch.cat([batch["image"]] * 2), config.color_rgb)
+    images = data.normalise(torch.cat([batch["image"]] * 2))
     with torch.no_grad():
         maps = model(images, lambda_vectors(lambdas))
     wanted = 0.0
@@ -89,7 +89,7 @@ def test_plain_loss_is_half_the_squared_error(tiny_coco: Path, tmp_path: Path) -
     setup = setup_of(tiny_coco, tmp_path)
     config, batch, model = setup.config, batch_of(setup), network_of(setup).eval()
     found = train.forward_losses(model, batch, CPU, config)
-    maps = model(data.normalise(batch["image"], config.color_rgb))
+    maps = model(data.normalise(batch["image"]))
     target, weight = train.encode(batch["joints"], batch["visible"], (16, 16), config.stride, config.sigma)
     error = ((maps - target) * weight[..., None, None]).square()
     assert found["loss"].item() == pytest.approx(0.5 * error.mean().item(), rel=1e-5)

@@ -6,6 +6,7 @@ from pathlib import Path
 import common.coco
 from common.cli import UserError
 from common.skeleton import COCO, OPENPOSE
+from common.warping import warp_image
 from OpenPose_MindSpore_port import augmentation, data, ignore_masks, labels, original_augmentation
 from OpenPose_MindSpore_port.augmentation import Augmentation, Draw
 from OpenPose_MindSpore_port.data import TrainSamples
@@ -23,6 +24,7 @@ AUGMENTATION = Augmentation()
 RULES = LabelRules()
 CENTRED = (0.5, 0.5)
 CELLS = 46
+SIZE_IN = (AUGMENTATION.insize, AUGMENTATION.insize)
 
 
 def samples(folder: Path, masks: Path, skip: bool = False, reference_rounding: bool = False) -> TrainSamples:
@@ -88,7 +90,7 @@ def test_a_painted_spot_stays_on_its_point(drawn: Draw) -> None:
     """To a tenth of a pixel, whatever the draw: points keep their fractions."""
     points = people_at((180, 120, 181, 121), (100, 50, 250, 260))
     matrix = augmentation.compose(points, AUGMENTATION, drawn)
-    crop = augmentation.warp_image(painted(180, 120), matrix, AUGMENTATION.insize)[..., 0] - float(augmentation.GREY)
+    crop = warp_image(painted(180, 120), matrix, SIZE_IN, augmentation.GREY)[..., 0] - float(augmentation.GREY)
     found = [(crop.sum(axis) * np.arange(len(crop))).sum() / crop.sum() for axis in (0, 1)]
     moved = augmentation.transform_points(points, matrix, drawn.flip, OPENPOSE)
     assert np.abs(found - moved[0, OPENPOSE.point_flip[0] if drawn.flip else 0, :2]).max() < 0.1
@@ -131,7 +133,7 @@ def test_one_warp_is_the_transforms_one_after_the_other(real: TrainSamples) -> N
         crop, _, _ = original_augmentation.augment(
             image, np.zeros(image.shape[:2], np.uint8), points, AUGMENTATION, drawn, OPENPOSE
         )
-        warped = augmentation.warp_image(image, theirs, AUGMENTATION.insize)
+        warped = warp_image(image, theirs, SIZE_IN, augmentation.GREY)
         assert np.abs(warped.astype(int) - crop).mean() < 4
 
 
@@ -295,5 +297,5 @@ def test_a_wrong_mask_stops_training_by_name(tiny_coco: Path, tmp_path: Path) ->
 
 def test_a_tiny_person_needs_no_giant_picture() -> None:
     matrix = augmentation.compose(people_at((300, 200, 302, 203)), AUGMENTATION, Draw(1, 30, 0, CENTRED, None, False))
-    crop = augmentation.warp_image(np.zeros((427, 640, 3), np.uint8), matrix, AUGMENTATION.insize)
+    crop = warp_image(np.zeros((427, 640, 3), np.uint8), matrix, SIZE_IN, augmentation.GREY)
     assert crop.shape == (368, 368, 3)

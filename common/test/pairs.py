@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Timing in pairs: the plain version and ours in turn, so that a machine that slows down slows both."""
 
+import contextlib
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 
 from common.device import AmpLevel
 
@@ -14,6 +17,36 @@ def levels(device: torch.device) -> tuple[AmpLevel, ...]:
     """The precision levels worth timing: no O1 on a CPU that only emulates bfloat16, many times slower."""
     emulated = device.type == "cpu" and not torch.cpu._is_avx512_bf16_supported()
     return ("O0",) if emulated else ("O0", "O1")
+
+
+class Elsewhere:
+    """A callable that another process makes and calls: what we set for our own process does not help it.
+
+    `make` is called there, without arguments; it must be importable, and so must be what it returns the result of.
+    """
+
+    def __init__(self, make: Callable[[], Callable[[], object]]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._here, there = context.Pipe()
+        self._process = context.Process(target=_serve, args=(there, make), daemon=True)
+        self._process.start()
+        there.close()
+
+    def __call__(self) -> object:
+        self._here.send(True)
+        return self._here.recv()
+
+
+def _serve(there: Connection, make: Callable[[], Callable[[], object]]) -> None:
+    act = make()
+    with contextlib.suppress(EOFError):  # nobody asks any more
+        while there.recv():
+            there.send(act())
+
+
+def plain_device() -> torch.device:
+    """What `common.device.resolve` chooses, without what it sets."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def seconds(act: Callable[[], object]) -> float:

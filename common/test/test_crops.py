@@ -6,6 +6,7 @@ from common import coco_index, crops
 from common.crops import Augmentation, BoxError, Crop, Draw
 from common.skeleton import COCO, CROWDPOSE
 from common.test import top_down_golden as golden
+from common.warping import warp_image
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def test_golden_pixels(shared: Path, tag: str) -> None:
     for person in golden.people(shared, tag):
         image = golden.image(shared, person)
         matrix = crops.image_to_crop(Crop(person["center"], person["scale"]), golden.SIZES_IN[tag], image.shape[1])
-        pixels = crops.warp(image, matrix, golden.SIZES_IN[tag])
+        pixels = warp_image(image, matrix, golden.SIZES_IN[tag])
         assert pixels.dtype == np.uint8
         if "crop_rgb_u8" in person:
             assert (pixels == person["crop_rgb_u8"]).all()
@@ -62,7 +63,7 @@ def test_golden_augmented_crop(shared: Path, tag: str) -> None:
         image, size_in = golden.image(shared, person), golden.SIZES_IN[tag]
         crop = golden.augmented_crop(person, image.shape[1])
         matrix = crops.image_to_crop(crop, size_in, image.shape[1])
-        pixels = crops.warp(image, matrix, size_in)
+        pixels = warp_image(image, matrix, size_in)
         np.testing.assert_allclose(mean_and_std(pixels, tag), person["aug_input_mean_std"], atol=2e-5)
         if "aug_trans" in person:
             mirror = np.array([[-1.0, 0, image.shape[1] - 1], [0, 1, 0], [0, 0, 1]]) if crop.flip else np.eye(3)
@@ -94,7 +95,7 @@ def test_golden_detected_boxes(shared: Path) -> None:
         corners = crops.crop_corners(person["center"], person["scale"])
         assert (corners == person["bbox_out"]).all()
         matrix = crops.image_to_crop(Crop(centre, size), SIZE_IN, 1)
-        pixels = crops.warp(golden.image(shared, person), matrix, SIZE_IN)
+        pixels = warp_image(golden.image(shared, person), matrix, SIZE_IN)
         np.testing.assert_allclose(mean_and_std(pixels, "alphapose"), person["test_input_mean_std"], atol=2e-6)
 
 
@@ -145,8 +146,8 @@ def test_a_flipped_crop_is_that_of_the_mirrored_image() -> None:
     flipped = crops.image_to_crop(Crop(centre, size, 20.0, True), SIZE_IN, IMAGE_SIZE[1])
     mirrored_centre = np.array([IMAGE_SIZE[1] - centre[0] - 1, centre[1]])
     plain = crops.image_to_crop(Crop(mirrored_centre, size, 20.0), SIZE_IN, IMAGE_SIZE[1])
-    in_one = crops.warp(image, flipped, SIZE_IN)
-    in_two = crops.warp(np.ascontiguousarray(image[:, ::-1]), plain, SIZE_IN)
+    in_one = warp_image(image, flipped, SIZE_IN)
+    in_two = warp_image(np.ascontiguousarray(image[:, ::-1]), plain, SIZE_IN)
     difference = np.abs(in_one.astype(int) - in_two)
     assert difference.max() <= 1
     assert (difference > 0).mean() < 0.01
@@ -159,7 +160,7 @@ def test_a_joint_lands_on_its_pixel() -> None:
     for flip in (False, True):
         crop = Crop(np.array([300.0, 200.0]), np.array([36.0, 48.0]), 33.0, flip)
         matrix = crops.image_to_crop(crop, SIZE_IN, IMAGE_SIZE[1])
-        rows, columns = np.nonzero(crops.warp(image, matrix, SIZE_IN)[:, :, 0] > 200)
+        rows, columns = np.nonzero(warp_image(image, matrix, SIZE_IN)[:, :, 0] > 200)
         joint = crops.transform([[305.0, 211.0]], matrix)[0]
         np.testing.assert_allclose([columns.mean(), rows.mean()], joint, atol=0.5)
 

@@ -2,6 +2,7 @@
 """Device, precision, loss scale, random states; machines that we do not have are made up in processes of their own."""
 
 import os
+import platform
 import random
 import subprocess
 import sys
@@ -35,6 +36,19 @@ RESOLVE = """
 import sys
 import common.cli, common.device
 common.cli.run(lambda: [sys.stdout.write(f"{common.device.resolve(name)} ") for name in sys.argv[1:]])
+"""
+PAGES = """
+import resource, sys
+import common.device, torch
+def new_pages():
+    began = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - began
+before = new_pages()
+common.device.resolve("cpu")
+new_pages()  # the last that come from the system
+print(before, new_pages())
 """
 
 
@@ -183,6 +197,13 @@ def test_the_cpu_is_always_there() -> None:
     device.synchronize(CPU)
     assert device.describe(CPU).endswith(f"CPU, {torch.get_num_threads()} threads")
     assert 50e6 < device.peak_memory_bytes(CPU) < 1e12
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_freed_memory_stays_on_a_cpu() -> None:
+    """A block of 64 MB, ten times: its 16,384 pages come from the system each time, and after that no more."""
+    before, after = map(int, run_python(PAGES).stdout.split())
+    assert before > 10 * 16_000 and after < 100
 
 
 def test_a_missing_device_is_an_error_that_says_what_to_type() -> None:
