@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole evaluation, image by image: the protocol written down step by step against `evaluation.evaluate`."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import common.coco
@@ -78,23 +80,31 @@ def plain_evaluation(model, validation: Validation) -> None:
         results.append((row, people))
 
 
-def measure(runs: int) -> list[dict]:
-    """Without peaks and with noise, at each precision level that the device has."""
+def images() -> Validation:
+    """The first of the real images where they stand beside the project, else of the drawn ones."""
     folder = SHARED if SHARED.is_dir() else common.mini_coco.ensure()
-    device = common.device.resolve("auto")
-    validation = Validation.load(
+    return Validation.load(
         common.coco.annotation_file(folder, "val"), common.coco.image_folder(folder, "val"), OPENPOSE, IMAGES
     )
-    rows = []
+
+
+def plain_run(noise: bool) -> Callable[[], None]:
+    """The protocol written down, in a process without our settings."""
+    return functools.partial(plain_evaluation, network(noise), images())
+
+
+def measure(runs: int) -> list[dict]:
+    """Without peaks and with noise, at each precision level that the device has."""
+    device, validation, rows = common.device.resolve("auto"), images(), []
     for noise in (False, True):
-        model = network(noise)
+        model, plain = network(noise), pairs.Elsewhere(functools.partial(plain_run, noise))
         for level in pairs.levels(device):
             dtype = common.device.amp_type(device, level)
             estimator = Estimator(of_module(weights.fuse_batch_norm(model), device, dtype), OPENPOSE)
             rows.append(
                 pairs.compare(
                     f"{'noise' if noise else 'no people'}, {level}",
-                    lambda model=model: plain_evaluation(model, validation),
+                    plain,
                     lambda estimator=estimator: evaluate(
                         estimator, validation, InputRule(BASE_HEIGHT), default_batch(device)
                     ),

@@ -5,6 +5,7 @@ Times do not depend on what a network has learnt, so its weights are drawn; whet
 `compare.py` tells of a trained one.
 """
 
+import functools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -41,11 +42,10 @@ OPSET = 11
 def measure(runs: int) -> list[dict]:
     """Rows of network, chain and postprocessing."""
     with tempfile.TemporaryDirectory() as folder:
-        model = _drawn_network()
-        formats = _formats(model, Path(folder))
+        formats = _formats(_drawn_network(), Path(folder))
         return [
-            *_network_rows(model, formats, runs),
-            *_chain_rows(model, formats, max(3, runs // 2)),
+            *_network_rows(formats, runs),
+            *_chain_rows(formats, max(3, runs // 2)),
             *_postprocess_rows(Path(folder), runs),
         ]
 
@@ -83,14 +83,26 @@ def _no_checkpoint(path: Path) -> torch.nn.Module:
     raise AssertionError(f"{path} is no checkpoint")
 
 
-def _network_rows(model: torch.nn.Module, formats: dict[str, Session], runs: int) -> list[dict]:
-    array = np.random.default_rng(1).random((1, CHANNELS, HEIGHT, WIDTH), np.float32) - np.float32(0.5)
-    images = torch.from_numpy(array)
+def _input() -> np.ndarray:
+    return np.random.default_rng(1).random((1, CHANNELS, HEIGHT, WIDTH), np.float32) - np.float32(0.5)
 
-    def plain() -> None:
+
+def _plain_forward() -> Callable[[], None]:
+    model, images = _drawn_network(), torch.from_numpy(_input())
+
+    def act() -> None:
         with torch.no_grad():
             model(images)
 
+    return act
+
+
+def _plain_chain() -> Callable[[], None]:
+    return functools.partial(plain_evaluation, _drawn_network(), _validation())
+
+
+def _network_rows(formats: dict[str, Session], runs: int) -> list[dict]:
+    array, plain = _input(), pairs.Elsewhere(_plain_forward)
     return [pairs.compare(f"network, {name}", plain, _call(session, array), runs) for name, session in formats.items()]
 
 
@@ -98,18 +110,17 @@ def _call(session: Session, array: np.ndarray) -> Callable[[], object]:
     return lambda: session(array)
 
 
-def _chain_rows(model: torch.nn.Module, formats: dict[str, Session], runs: int) -> list[dict]:
+def _chain_rows(formats: dict[str, Session], runs: int) -> list[dict]:
     """Images to AP, against the original's evaluation: image by image, full-size maps, Python loops."""
-    validation = _validation()
+    validation, plain = _validation(), pairs.Elsewhere(_plain_chain)
 
     def ours(session: Session) -> Callable[[], object]:
         return lambda: evaluate(Estimator(session, OPENPOSE), validation, RULE, 1)
 
     return [
-        pairs.compare(f"chain in memory, {name}", lambda: plain_evaluation(model, validation), ours(session), runs,
-                      IMAGES)
+        pairs.compare(f"chain in memory, {name}", plain, ours(session), runs, IMAGES)
         for name, session in formats.items()
-    ]  # fmt: skip
+    ]
 
 
 def _validation() -> Validation:
