@@ -2,6 +2,8 @@
 """Samples through the data pipeline, targets included, one process: the plain pipeline of the spec against ours."""
 
 import dataclasses
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import common.coco
@@ -14,9 +16,7 @@ from common.gaussian_heatmaps import encode
 from common.skeleton import COCO
 from common.test import pairs
 
-import cv2
 import numpy as np
-import torch
 
 TITLE = "Data pipeline: milliseconds a person, 256 x 192, targets included, one process and one thread"
 SLOW = False
@@ -55,22 +55,23 @@ def decoding(train: TrainSamples) -> None:
         common.coco.read_image(train.folder, index.file_name(int(index.image_rows(row))))
 
 
+def plain_epochs() -> Callable[[], None]:
+    """In a process without our settings."""
+    pairs.use_one_thread()
+    train, epochs = samples(0), itertools.count()
+    return lambda: plain_epoch(train, next(epochs))
+
+
 def measure(runs: int) -> list[dict]:
     """The pipeline, with decoded images kept, and JPEG decoding alone."""
-    cv2.setNumThreads(0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    fresh, keeping, epochs = samples(0), samples(1000), iter(range(1000))
-    try:
+    fresh, keeping, epochs, plain = samples(0), samples(1000), itertools.count(), pairs.Elsewhere(plain_epochs)
+    with pairs.one_thread():
         rows = [
-            pairs.compare(what, lambda: plain_epoch(fresh, next(epochs)),
-                          lambda train=train: our_epoch(train, next(epochs)), runs, len(fresh))
+            pairs.compare(what, plain, lambda train=train: our_epoch(train, next(epochs)), runs, len(fresh))
             for what, train in (("a person", fresh), ("a person, decoded images kept", keeping))
-        ]  # fmt: skip
+        ]
         jpeg = pairs.compare(
             "of it JPEG decoding (ours) / whole of ours (plain)",
             lambda: our_epoch(fresh, next(epochs)), lambda: decoding(fresh), runs, len(fresh),
         )  # fmt: skip
-        return [*rows, jpeg]
-    finally:
-        torch.set_num_threads(threads)
+    return [*rows, jpeg]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Samples through the data pipeline, targets included, one process: the plain pipeline of the spec against ours."""
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import common.coco
@@ -14,7 +16,6 @@ from Lightweight_OpenPose.data import Augmentation, TrainSamples
 from Lightweight_OpenPose.targets import encode
 from Lightweight_OpenPose.test import plain_data
 
-import cv2
 import numpy as np
 import torch
 
@@ -59,27 +60,25 @@ def decoding(train: TrainSamples) -> None:
         common.coco.read_image(train.folder, train.labels.index.file_name(int(train.labels.images[index])))
 
 
+def plain_epochs() -> Callable[[], None]:
+    """In a process without our settings."""
+    pairs.use_one_thread()
+    train, epochs = samples(), itertools.count()
+    return lambda: plain_epoch(train, next(epochs))
+
+
 def measure(runs: int) -> list[dict]:
     """The pipeline, JPEG decoding alone, and the pause between epochs."""
-    cv2.setNumThreads(0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    train, epochs = samples(), iter(range(1000))
-    try:
+    train, epochs = samples(), itertools.count()
+    with pairs.one_thread():
         whole = pairs.compare(
-            "a sample",
-            lambda: plain_epoch(train, next(epochs)),
-            lambda: our_epoch(train, next(epochs)),
-            runs,
-            len(train),
+            "a sample", pairs.Elsewhere(plain_epochs), lambda: our_epoch(train, next(epochs)), runs, len(train)
         )
         jpeg = pairs.compare(
             "of it JPEG decoding (ours) / whole of ours (plain)",
             lambda: our_epoch(train, next(epochs)), lambda: decoding(train), runs, len(train),
         )  # fmt: skip
         return [whole, jpeg, pause(train)]
-    finally:
-        torch.set_num_threads(threads)
 
 
 def pause(train: TrainSamples) -> dict:

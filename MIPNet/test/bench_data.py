@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Samples through the data pipeline, targets included, one process: the plain pipeline of the spec against ours."""
 
+import functools
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import common.coco
@@ -13,9 +16,7 @@ from MIPNet.config import RECIPES, Config
 from MIPNet.data import TrainSamples, labelled_people
 from MIPNet.test import plain_data
 
-import cv2
 import numpy as np
-import torch
 
 TITLE = "Data pipeline: milliseconds a person, 384 x 288, targets included, one process and one thread"
 SLOW = False
@@ -58,27 +59,29 @@ def decoding(train: TrainSamples) -> None:
         common.coco.read_image(train.folder, index.file_name(int(index.image_rows(row))))
 
 
+def plain_epochs(*words: str) -> Callable[[], None]:
+    """In a process without our settings."""
+    pairs.use_one_thread()
+    train, epochs = samples(*words), itertools.count()
+    return lambda: plain_epoch(train, next(epochs))
+
+
 def measure(runs: int) -> list[dict]:
     """The pipeline, with decoded images kept, for pairs of people, and JPEG decoding alone."""
-    cv2.setNumThreads(0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     fresh, keeping, two = samples(), samples("--kept_images=1000"), samples("--lambda")
-    epochs = iter(range(1000 * runs))
-    try:
+    epochs, plain = itertools.count(), pairs.Elsewhere(plain_epochs)
+    plain_two = pairs.Elsewhere(functools.partial(plain_epochs, "--lambda"))
+    with pairs.one_thread():
         rows = [
-            pairs.compare(what, lambda plain=plain: plain_epoch(plain, next(epochs)),
-                          lambda ours=ours: our_epoch(ours, next(epochs)), runs, len(ours))
-            for what, plain, ours in (
-                ("a person", fresh, fresh),
-                ("a person, decoded images kept", fresh, keeping),
-                ("two people in a box", two, two),
+            pairs.compare(what, theirs, lambda ours=ours: our_epoch(ours, next(epochs)), runs, len(ours))
+            for what, theirs, ours in (
+                ("a person", plain, fresh),
+                ("a person, decoded images kept", plain, keeping),
+                ("two people in a box", plain_two, two),
             )
-        ]  # fmt: skip
+        ]
         jpeg = pairs.compare(
             "of it JPEG decoding (ours) / whole of ours (plain)",
             lambda: our_epoch(fresh, next(epochs)), lambda: decoding(fresh), runs, len(fresh),
         )  # fmt: skip
-        return [*rows, jpeg]
-    finally:
-        torch.set_num_threads(threads)
+    return [*rows, jpeg]

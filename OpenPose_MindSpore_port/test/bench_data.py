@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Samples through the data pipeline, targets included, one process: the plain pipeline of the spec against ours."""
 
+import functools
+import itertools
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import common.coco
@@ -15,9 +18,7 @@ from OpenPose_MindSpore_port.labels import LabelRules
 from OpenPose_MindSpore_port.targets import TargetRules, encode
 from OpenPose_MindSpore_port.test import plain_data
 
-import cv2
 import numpy as np
-import torch
 
 TITLE = "Data pipeline: milliseconds a sample, 368 x 368, targets included, one process and one thread"
 SLOW = False
@@ -59,23 +60,24 @@ def decoding(train: TrainSamples) -> None:
         common.coco.read_image(train.folder, train.labels.index.file_name(index))
 
 
+def plain_epochs(masks: Path) -> Callable[[], None]:
+    """In a process without our settings."""
+    pairs.use_one_thread()
+    train, epochs = samples(masks), itertools.count()
+    return lambda: plain_epoch(train, next(epochs))
+
+
 def measure(runs: int) -> list[dict]:
     """The pipeline, the pipeline with decoded images kept, and JPEG decoding alone."""
-    cv2.setNumThreads(0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        fresh, keeping, epochs = samples(Path(folder)), samples(Path(folder), 1000), iter(range(10000))
-        try:
-            rows = [
-                pairs.compare(what, lambda: plain_epoch(fresh, next(epochs)),
-                              lambda train=train: our_epoch(train, next(epochs)), runs, len(fresh))
-                for what, train in (("a sample", fresh), ("a sample, decoded images kept", keeping))
-            ]  # fmt: skip
-            jpeg = pairs.compare(
-                "of it JPEG decoding (ours) / whole of ours (plain)",
-                lambda: our_epoch(fresh, next(epochs)), lambda: decoding(fresh), runs, len(fresh),
-            )  # fmt: skip
-            return [*rows, jpeg]
-        finally:
-            torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as folder, pairs.one_thread():
+        fresh, keeping, epochs = samples(Path(folder)), samples(Path(folder), 1000), itertools.count()
+        plain = pairs.Elsewhere(functools.partial(plain_epochs, Path(folder)))
+        rows = [
+            pairs.compare(what, plain, lambda train=train: our_epoch(train, next(epochs)), runs, len(fresh))
+            for what, train in (("a sample", fresh), ("a sample, decoded images kept", keeping))
+        ]
+        jpeg = pairs.compare(
+            "of it JPEG decoding (ours) / whole of ours (plain)",
+            lambda: our_epoch(fresh, next(epochs)), lambda: decoding(fresh), runs, len(fresh),
+        )  # fmt: skip
+    return [*rows, jpeg]

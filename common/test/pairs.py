@@ -5,11 +5,12 @@ import contextlib
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 
-from common.device import AmpLevel
+from common.device import AmpLevel, resolve
 
+import cv2
 import torch
 
 
@@ -42,6 +43,24 @@ def _serve(there: Connection, make: Callable[[], Callable[[], object]]) -> None:
     with contextlib.suppress(EOFError):  # nobody asks any more
         while there.recv():
             there.send(act())
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for OpenCV and torch, as in a worker of a loader, with what `common.device.resolve` sets."""
+    threads = torch.get_num_threads()
+    use_one_thread()
+    resolve("auto")
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def use_one_thread() -> None:
+    """The same for a process that does nothing else."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
 
 
 def plain_device() -> torch.device:
