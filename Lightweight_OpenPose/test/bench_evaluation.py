@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole evaluation, image by image: the protocol written down step by step against `evaluation.evaluate`."""
 
+import dataclasses
 import functools
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,13 +11,14 @@ import common.coco
 import common.coco_eval
 import common.device
 import common.mini_coco
-from common.session import of_module
+from common.session import Options, Session, of_module, open_network
 from common.skeleton import OPENPOSE
 from common.test import pairs
 from common.validation import Validation
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.decode import ORIGINAL_RULES
 from Lightweight_OpenPose.evaluation import default_batch, evaluate
+from Lightweight_OpenPose.export import export_onnx
 from Lightweight_OpenPose.inference import Estimator, InputRule, frame
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
 from Lightweight_OpenPose.test import plain_decode
@@ -31,40 +34,38 @@ IMAGES = 6
 BASE_HEIGHT = 368
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "coco-mini"
 SIGMA = 0.05
+OPSET = 11
 THRESHOLD = ORIGINAL_RULES.heatmap_threshold
 
 
-class Noisy(torch.nn.Module):
-    """A network whose last maps are noise, as an untrained one's: `NOISY_TYPES` of its heatmaps are peaks everywhere.
-
-    Maps of an untrained network differ in their mean: those above the threshold have hundreds of peaks, the others none
-    (spec: 1,841 peaks an image, 0.94 s for the evaluation of one).
-    """
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """Stage outputs; heatmaps with noise of `SIGMA`, fields with twice that (as the golden decode cases)."""
-        maps, random = self.model(images), torch.Generator().manual_seed(0)
-        heatmaps, fields = (
-            part + factor * SIGMA * torch.randn(part.shape, generator=random).to(part)
-            for part, factor in zip(maps[-2:], (1, 2), strict=True)
-        )
-        heatmaps[:, :NOISY_TYPES] += THRESHOLD
-        heatmaps[:, NOISY_TYPES:] *= THRESHOLD
-        return [*maps[:-2], heatmaps, fields]
-
-
-def network(noise: bool) -> torch.nn.Module:
-    """A network without training: it finds nobody, or with `noise` some 2,000 peaks an image."""
+def network() -> PoseEstimationWithMobileNet:
+    """A network without training that finds nobody."""
     torch.manual_seed(0)
-    model = PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_fields).eval()
-    return Noisy(model).eval() if noise else model
+    return PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_fields).eval()
 
 
-def plain_evaluation(model, validation: Validation) -> None:
+def with_noise(maps: list[np.ndarray]) -> list[np.ndarray]:
+    """Outputs of a network with noise in the last heatmaps, of `SIGMA`, and fields, of twice that.
+
+    The maps of an untrained network differ in their mean: `NOISY_TYPES` of the heatmaps are at the threshold and have
+    hundreds of peaks, the others have none (spec: 1,841 peaks an image, 0.94 s for the evaluation of one).
+    """
+    random = np.random.default_rng(0)
+    heatmaps, fields = (
+        part + np.float32(factor * SIGMA) * random.standard_normal(part.shape, np.float32)
+        for part, factor in zip(maps[-2:], (1, 2), strict=True)
+    )
+    heatmaps[:, :NOISY_TYPES] += THRESHOLD
+    heatmaps[:, NOISY_TYPES:] *= THRESHOLD
+    return [*maps[:-2], heatmaps, fields]
+
+
+def noisy(session: Session) -> Session:
+    """The same network, whose maps are noise."""
+    return dataclasses.replace(session, forward=lambda arrays: with_noise(session.forward(arrays)))
+
+
+def plain_evaluation(model, validation: Validation, noise: bool = False) -> None:
     """Batch 1, contiguous float32, full-resolution maps, Python loops."""
     results = []
     for row in validation.rows.tolist():
@@ -75,8 +76,11 @@ def plain_evaluation(model, validation: Validation) -> None:
         top, left, bottom, right = place.pad_in
         padded = cv2.copyMakeBorder(scaled, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(0, 0, 0))
         with torch.no_grad():
-            maps = model(torch.from_numpy(padded).permute(2, 0, 1)[None].float().contiguous())[-2:]
-        people = plain_decode.decode(*(part[0].numpy() for part in maps), place.geometry, OPENPOSE)
+            maps = [
+                part.numpy() for part in model(torch.from_numpy(padded).permute(2, 0, 1)[None].float().contiguous())
+            ]
+        heatmaps, fields = (with_noise(maps) if noise else maps)[-2:]
+        people = plain_decode.decode(heatmaps[0], fields[0], place.geometry, OPENPOSE)
         results.append((row, people))
 
 
@@ -90,26 +94,31 @@ def images() -> Validation:
 
 def plain_run(noise: bool) -> Callable[[], None]:
     """The protocol written down, in a process without our settings."""
-    return functools.partial(plain_evaluation, network(noise), images())
+    return functools.partial(plain_evaluation, network(), images(), noise)
+
+
+def sessions(folder: Path) -> dict[str, Session]:
+    """Our network in PyTorch, at each precision level that the device has, and exported, on a CPU."""
+    device, model = common.device.resolve("auto"), network()
+    fused = weights.fuse_batch_norm(model)
+    found = {
+        f"PyTorch, {level}": of_module(fused, device, common.device.amp_type(device, level))
+        for level in pairs.levels(device)
+    }
+    export_onnx(model, folder / "network.onnx", OPSET, (0, 0, 0))
+    openvino = open_network(folder / "network.onnx", Options("cpu", provider="openvino"), lambda path: model)
+    return {**found, "OpenVINO, float32": openvino}
 
 
 def measure(runs: int) -> list[dict]:
-    """Without peaks and with noise, at each precision level that the device has."""
-    device, validation, rows = common.device.resolve("auto"), images(), []
+    """Without peaks and with noise."""
+    validation, rows, batch = images(), [], default_batch(common.device.resolve("auto"))
+    with tempfile.TemporaryDirectory() as folder:
+        ours = sessions(Path(folder))
     for noise in (False, True):
-        model, plain = network(noise), pairs.Elsewhere(functools.partial(plain_run, noise))
-        for level in pairs.levels(device):
-            dtype = common.device.amp_type(device, level)
-            estimator = Estimator(of_module(weights.fuse_batch_norm(model), device, dtype), OPENPOSE)
-            rows.append(
-                pairs.compare(
-                    f"{'noise' if noise else 'no people'}, {level}",
-                    plain,
-                    lambda estimator=estimator: evaluate(
-                        estimator, validation, InputRule(BASE_HEIGHT), default_batch(device)
-                    ),
-                    runs,
-                    IMAGES,
-                )  # fmt: skip
-            )
+        plain = pairs.Elsewhere(functools.partial(plain_run, noise))
+        for name, session in ours.items():
+            estimator = Estimator(noisy(session) if noise else session, OPENPOSE)
+            act = functools.partial(evaluate, estimator, validation, InputRule(BASE_HEIGHT), batch)
+            rows.append(pairs.compare(f"{'noise' if noise else 'no people'}, {name}", plain, act, runs, IMAGES))
     return rows
