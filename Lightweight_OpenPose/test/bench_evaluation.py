@@ -44,15 +44,15 @@ def network() -> PoseEstimationWithMobileNet:
     return PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_fields).eval()
 
 
-def with_noise(maps: list[np.ndarray]) -> list[np.ndarray]:
-    """Outputs of a network with noise in the last heatmaps, of `SIGMA`, and fields, of twice that.
+def noise_instead(maps: list[np.ndarray]) -> list[np.ndarray]:
+    """Outputs of a network with noise for the last heatmaps, of `SIGMA`, and fields, of twice that.
 
     The maps of an untrained network differ in their mean: `NOISY_TYPES` of the heatmaps are at the threshold and have
     hundreds of peaks, the others have none (spec: 1,841 peaks an image, 0.94 s for the evaluation of one).
     """
     random = np.random.default_rng(0)
     heatmaps, fields = (
-        part + np.float32(factor * SIGMA) * random.standard_normal(part.shape, np.float32)
+        np.float32(factor * SIGMA) * random.standard_normal(part.shape, np.float32)
         for part, factor in zip(maps[-2:], (1, 2), strict=True)
     )
     heatmaps[:, :NOISY_TYPES] += THRESHOLD
@@ -62,7 +62,7 @@ def with_noise(maps: list[np.ndarray]) -> list[np.ndarray]:
 
 def noisy(session: Session) -> Session:
     """The same network, whose maps are noise."""
-    return dataclasses.replace(session, forward=lambda arrays: with_noise(session.forward(arrays)))
+    return dataclasses.replace(session, forward=lambda arrays: noise_instead(session.forward(arrays)))
 
 
 def plain_evaluation(model, validation: Validation, noise: bool = False) -> None:
@@ -76,10 +76,9 @@ def plain_evaluation(model, validation: Validation, noise: bool = False) -> None
         top, left, bottom, right = place.pad_in
         padded = cv2.copyMakeBorder(scaled, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(0, 0, 0))
         with torch.no_grad():
-            maps = [
-                part.numpy() for part in model(torch.from_numpy(padded).permute(2, 0, 1)[None].float().contiguous())
-            ]
-        heatmaps, fields = (with_noise(maps) if noise else maps)[-2:]
+            outputs = model(torch.from_numpy(padded).permute(2, 0, 1)[None].float().contiguous())
+        maps = [part.numpy() for part in outputs]
+        heatmaps, fields = (noise_instead(maps) if noise else maps)[-2:]
         people = plain_decode.decode(heatmaps[0], fields[0], place.geometry, OPENPOSE)
         results.append((row, people))
 
