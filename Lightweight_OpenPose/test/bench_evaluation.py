@@ -30,7 +30,7 @@ import torch
 
 TITLE = "Evaluation: milliseconds an image, everything included, one refinement stage, height 368"
 SLOW = False
-IMAGES = 6
+IMAGES = 16  # some 1,750 peaks an image with noise
 BASE_HEIGHT = 368
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "coco-mini"
 SIGMA = 0.05
