@@ -11,6 +11,7 @@ from pathlib import Path
 
 import common.coco
 import common.mini_coco
+from common import qdq
 from common.session import Options, Session, of_module, open_network
 from common.skeleton import OPENPOSE
 from common.test import pairs
@@ -23,7 +24,7 @@ from Lightweight_OpenPose.inference import Estimator
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
 from Lightweight_OpenPose.test import plain_decode
 from Lightweight_OpenPose.test.bench_evaluation import plain_evaluation
-from OpenPose_infer import dumps, qdq
+from OpenPose_infer import dumps
 from OpenPose_infer.config import CHANNELS, HEIGHT, RULE, WIDTH
 from OpenPose_infer.OpenPose_postprocess import find_people, image_jobs
 from OpenPose_infer.test import ideal_dumps
@@ -61,10 +62,8 @@ def _formats(model: PoseEstimationWithMobileNet, folder: Path) -> dict[str, Sess
     prepared = qdq.prepare(onnx, folder / "prepared.onnx")
     random = np.random.default_rng(0)
     inputs = [random.random((CHANNELS, HEIGHT, WIDTH), np.float32) - np.float32(0.5) for _ in range(CALIBRATION_IMAGES)]
-    ranges = qdq.measure_ranges(folder / "prepared.onnx", inputs, "minmax", folder)
-    heads = set(qdq.heads(prepared))
-    nodes = [node.name for node in prepared.graph.node if node.op_type in qdq.QUANTISED and node.name not in heads]
-    qdq.quantise(prepared, ranges, nodes, int8, narrow_weights=False)
+    ranges = qdq.measure_ranges(folder / "prepared.onnx", [(array[None],) for array in inputs], "minmax", folder)
+    qdq.quantise(prepared, ranges, qdq.everything_but_heads(prepared), int8, narrow_weights=False)
     on_cpu, with_openvino = Options("cpu"), Options("cpu", provider="openvino")
     sessions = {
         "PyTorch, folded, channels last": of_module(weights.fuse_batch_norm(model), torch.device("cpu"), None),
