@@ -26,6 +26,7 @@ from common.cli import UserError, parse, run
 from common.coco_eval import Detections
 from common.device import DeviceName
 from common.files import write_atomically
+from common.quantization_search import RefusedError
 from common.session import Array, Options, Session
 from common.skeleton import Skeleton
 from common.validation import Validation
@@ -147,7 +148,7 @@ def _files(
             paths[FLOAT] = target
         if INT8 in kinds:
             paths[INT8] = _quantise(config, target, skeleton, validation, images)
-    except quantization.RefusedError as refused:
+    except RefusedError as refused:
         missing[INT8] = f"refused: {refused}"
     except UserError as error:  # onnx or onnxruntime is not installed, or the export differs
         missing.update(dict.fromkeys({FLOAT, INT8} - set(paths), f"not here: {error}"))

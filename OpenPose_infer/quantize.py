@@ -25,7 +25,8 @@ from common import qdq, quantization
 from common.cli import UserError, parse, run
 from common.judgement import Judge, Score, open_on
 from common.qdq import Inputs
-from common.quantization import Flags, Forward, Outputs, Task
+from common.quantization_flags import Flags
+from common.quantization_search import Forward, Outputs, Task
 from common.session import Session
 from common.validation import Validation
 from Lightweight_OpenPose.evaluation import evaluate

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # onnx is imported where it is used: not everybody has it
 KERNEL, STRIDE, PADDING = 4, 2, 1
 # the row of the kernel that meets input row j - 1, j in the result's row 2j - 1, 2j: [row of result][row of input]
 KERNEL_ROWS = np.array([[2, 0], [3, 1]])
+DEFAULTS = {"auto_pad": b"NOTSET", "group": 1, "dilations": [1, 1], "output_padding": [0, 0]}  # where a file says none
 # starts, ends and axes of what stays when the border is cut off
 CUT = {"deconvolution_starts": (1, 1), "deconvolution_ends": (-1, -1), "deconvolution_axes": (2, 3)}
 
@@ -46,12 +47,8 @@ def _is_known(node: "NodeProto") -> bool:
     from onnx import helper
 
     found = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
-    wanted = {"kernel_shape": [KERNEL] * 2, "strides": [STRIDE] * 2, "pads": [PADDING] * 4, "group": 1,
-              "dilations": [1, 1], "output_padding": [0, 0]}  # fmt: skip
-    optional = ("kernel_shape", "group", "dilations", "output_padding")
-    return all(found.get(name, value if name in optional else None) == value for name, value in wanted.items()) and (
-        set(found) <= set(wanted)
-    )
+    wanted = {**DEFAULTS, "strides": [STRIDE] * 2, "pads": [PADDING] * 4, "kernel_shape": [KERNEL] * 2}
+    return {**DEFAULTS, **found} == wanted
 
 
 def _regrouped(weight: npt.NDArray[Any]) -> npt.NDArray[Any]:

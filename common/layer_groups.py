@@ -17,9 +17,10 @@ if TYPE_CHECKING:  # onnx is imported where it is used: not everybody has it
 
 Name = Callable[[str], str | None]  # of a node's group, None where its name does not tell
 MOST_GROUPS = 24
+HEAVY = 2  # a module is split that weighs as much as so many groups of the mean weight
 UNNAMED_GROUP_SIZE = 4  # convolutions, in a file whose nodes do not tell the layer's name
 NODE = re.compile(r"/?(?P<modules>.+)/[^/]+")
-OUTPUTS = "outputs"  # the group of junctions that nothing with a group reads
+INPUTS = "inputs"  # the group of junctions in front of everything that has a group
 
 
 def by_modules(network: "ModelProto", weights: Mapping[str, int], most: int = MOST_GROUPS) -> dict[str, list[str]]:
@@ -31,8 +32,8 @@ def by_modules(network: "ModelProto", weights: Mapping[str, int], most: int = MO
     for name, weight in weights.items():
         for part in _parents(name):
             totals[part] += weight
-    chosen = _split({part for part in totals if "/" not in part}, totals, most)
-    groups = cover(network, lambda name: next((part for part in _parents(name) if part in chosen), None))
+    labels = {part: _label(part) for part in _chosen(totals, most)}
+    groups = cover(network, lambda name: next((labels[part] for part in _parents(name) if part in labels), None))
     return groups if len(groups) > 1 else cover(network, lambda _: None)
 
 
@@ -43,20 +44,30 @@ def _parents(name: str) -> list[str]:
     return ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
 
 
-def _split(chosen: set[str], totals: Mapping[str, int], most: int) -> set[str]:
+def _chosen(totals: Mapping[str, int], most: int) -> set[str]:
     """Heaviest first, a module gives way to its parts where these are not too many."""
+    chosen = {part for part in totals if "/" not in part}
+    heavy = HEAVY * sum(totals[part] for part in chosen) / most
     for part in sorted(totals, key=lambda part: (-totals[part], part.count("/"))):
         inside = {name for name in totals if name.rpartition("/")[0] == part}
         whole = sum(totals[name] for name in inside) == totals[part]  # no convolution of its own
-        if part in chosen and inside and whole and len(chosen) - 1 + len(inside) <= most:
+        fits = len(chosen) - 1 + len(inside) <= most
+        if part in chosen and totals[part] >= heavy and inside and whole and fits:
             chosen = chosen - {part} | inside
     return chosen
+
+
+def _label(part: str) -> str:
+    """`stage3/stage3.0/branches.1` as `stage3.0/branches.1`: the name of a list stands in that of its entries."""
+    parts = part.split("/")
+    kept = [one for one, inner in zip(parts, [*parts[1:], ""], strict=True) if not inner.startswith(f"{one}.")]
+    return "/".join(kept)
 
 
 def cover(network: "ModelProto", group_of: Name) -> dict[str, list[str]]:
     """The nodes of each group of layers that can compute in 8 bits, in the order of computation.
 
-    Every convolution is in one group; a junction without a name belongs to what it feeds. The convolutions that give
+    Every convolution is in one group; a junction without a name belongs to what it joins. The convolutions that give
     the outputs are in it too: who quantises leaves them out.
     """
     names = {node.name: group for node in network.graph.node if (group := group_of(node.name))}
@@ -64,15 +75,15 @@ def cover(network: "ModelProto", group_of: Name) -> dict[str, list[str]]:
         part = position // UNNAMED_GROUP_SIZE * UNNAMED_GROUP_SIZE
         names.setdefault(node.name, f"convolutions {part + 1} to {part + UNNAMED_GROUP_SIZE}")
     groups: dict[str, list[str]] = {}
-    readers = {name: node for node in reversed(network.graph.node) for name in node.input}
+    makers = {name: node for node in network.graph.node for name in node.output}
     for node in qdq.quantisable(network):
-        group = names.get(node.name) or _group_of_reader(node, readers, names)
+        group = names.setdefault(node.name, _group_of_maker(node, makers, names))
         groups.setdefault(group, []).append(node.name)
     return groups
 
 
-def _group_of_reader(node: Any, readers: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    """The group of the first node behind that is in one: a junction belongs to what it feeds."""
+def _group_of_maker(node: Any, makers: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """The group of the first node in front that is in one."""
     while node is not None and node.name not in names:
-        node = readers.get(node.output[0])
-    return names[node.name] if node is not None else OUTPUTS
+        node = next((makers[name] for name in node.input if name in makers), None)
+    return names[node.name] if node is not None else INPUTS

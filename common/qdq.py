@@ -29,7 +29,7 @@ LOWEST_OPSET = 13  # the first with a scale a channel
 # values into an 8-bit one.
 QUANTISED = ("Conv", "Add", "Relu")
 LAYERS = ("Conv", "ConvTranspose")  # that hold nearly all multiplications
-SETTINGS = {"num_bins": 2048, "percentile": 99.99}  # ONNX Runtime's 128 bins are coarser than the 256 steps of 8 bits
+NUM_BINS, PERCENTILE = 2048, 99.99  # ONNX Runtime's 128 bins are coarser than the 256 steps of 8 bits
 CURE = "export the network again, with --opset=13"
 
 
@@ -130,15 +130,17 @@ class _OneImage:
         return feed
 
 
-def measure_ranges(prepared: Path, inputs: Iterable[Inputs], method: Method, folder: Path) -> Any:
+def measure_ranges(
+    prepared: Path, inputs: Iterable[Inputs], method: Method, folder: Path, percentile: float = PERCENTILE
+) -> Any:
     """The range of every value of a network over `inputs`, one call's arrays after the other; memory for one call."""
     from onnxruntime.quantization import CalibrationMethod
     from onnxruntime.quantization.calibrate import create_calibrator
 
     names, kind = input_names(load(prepared)), CalibrationMethod[METHODS[method]]
-    augmented = str(folder / "augmented.onnx")
+    augmented, settings = str(folder / "augmented.onnx"), {"num_bins": NUM_BINS, "percentile": percentile}
     with contextlib.redirect_stdout(io.StringIO()):  # ONNX Runtime reports its progress there
-        calibrator = create_calibrator(prepared, None, augmented, kind, extra_options=SETTINGS)
+        calibrator = create_calibrator(prepared, None, augmented, kind, extra_options=settings)
         for arrays in inputs:
             calibrator.collect_data(_OneImage(dict(zip(names, arrays, strict=True))))
         return calibrator.compute_data()

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from common import layer_groups, top_down
 from common.boxes import PersonBoxes
@@ -19,7 +19,8 @@ from common.heatmap_decoding import Peaks
 from common.judgement import Score, open_on
 from common.oks_nms import CONFIDENT
 from common.qdq import Inputs
-from common.quantization import Flags, Forward, Outputs, Task, text
+from common.quantization_flags import Flags, text
+from common.quantization_search import Forward, Outputs, Task
 from common.session import Array, Session
 from common.top_down import Estimator
 from common.validation import Validation
@@ -36,6 +37,10 @@ Spread = Callable[[Array], Sequence[Inputs]]  # (B, 3, H, W) -> the calls in whi
 class TopDownFlags(Flags):
     """The flags that the top-down programs share; a directory adds those of its evaluation."""
 
+    calibration_method: Literal["minmax", "percentile", "auto"] = text(
+        "how ranges follow from the values seen; auto: both are tried before layers go back to float32", "auto"
+    )
+    percentile: float = text("of the values seen that a range holds, for that method", 99.999)
     max_ap_drop: float = text("refuse where AP falls by more", 0.002)
     max_group_difference: float = text(
         "a group of layers stays float32 if alone in INT8 its mean difference is more, part of the maps' maximum", 0.01

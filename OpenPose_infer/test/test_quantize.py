@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common import qdq, quantization
 from common.cli import UserError
-from common.quantization import RefusedError
+from common.quantization_search import RefusedError
 from common.sensitivity import Bounds
 from common.session import Options, open_network
 from Lightweight_OpenPose import export
