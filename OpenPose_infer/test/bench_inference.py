@@ -11,10 +11,10 @@ from pathlib import Path
 
 import common.coco
 import common.mini_coco
-from common import qdq
 from common.session import Options, Session, of_module, open_network
 from common.skeleton import OPENPOSE
 from common.test import pairs
+from common.test.int8 import quantised
 from common.validation import Validation
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.decode import DecodeRules
@@ -57,13 +57,13 @@ def _drawn_network() -> PoseEstimationWithMobileNet:
 
 
 def _formats(model: PoseEstimationWithMobileNet, folder: Path) -> dict[str, Session]:
-    onnx, int8 = folder / "network.onnx", folder / "int8.onnx"
+    onnx = folder / "network.onnx"
     export_onnx(model, onnx, OPSET, (0, HEIGHT, WIDTH))
-    prepared = qdq.prepare(onnx, folder / "prepared.onnx")
     random = np.random.default_rng(0)
-    inputs = [random.random((CHANNELS, HEIGHT, WIDTH), np.float32) - np.float32(0.5) for _ in range(CALIBRATION_IMAGES)]
-    ranges = qdq.measure_ranges(folder / "prepared.onnx", [(array[None],) for array in inputs], "minmax", folder)
-    qdq.quantise(prepared, ranges, qdq.everything_but_heads(prepared), int8, narrow_weights=False)
+    inputs = [
+        random.random((1, CHANNELS, HEIGHT, WIDTH), np.float32) - np.float32(0.5) for _ in range(CALIBRATION_IMAGES)
+    ]
+    int8 = quantised(onnx, [(array,) for array in inputs])
     on_cpu, with_openvino = Options("cpu"), Options("cpu", provider="openvino")
     sessions = {
         "PyTorch, folded, channels last": of_module(weights.fuse_batch_norm(model), torch.device("cpu"), None),
