@@ -7,6 +7,7 @@ back to float32, the most harmful first, until fewer than `min_int8_share` of th
 What a directory knows of its network stands in its `Task`.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +84,11 @@ class _Plan:
         """The groups in 8 bits, the least harmful first."""
         return [group for group in self.damages if group not in self.stays]
 
+    @property
+    def fall(self) -> float:
+        """How much AP the plan costs, as far as that was measured."""
+        return max((one.float32.ap - one.int8.ap for one in self.comparisons), default=math.inf)
+
     def give_back(self, say: Say) -> None:
         """The most harmful group goes back to float32."""
         if self.chosen:
@@ -120,7 +126,7 @@ class Search:
             plans.append(self._plan(method))
             if self._passes(plans[-1]):
                 return self._quantised(plans[-1])
-        plan = plans[0]
+        plan = min(plans, key=lambda plan: plan.fall)
         while self._share(plan) >= self._least:
             plan.give_back(self._say)
             if self._passes(plan):

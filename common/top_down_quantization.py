@@ -84,8 +84,8 @@ class Damage:
 
     @property
     def harm(self) -> tuple[float, ...]:
-        """The larger, the more harm it is; places decide, where there are keypoints."""
-        return (self.cells_moved, self.heatmaps_mean)
+        """The larger, the more harm it is; of a few keypoints, one that jumps says less than the maps."""
+        return (self.heatmaps_mean, self.cells_moved)
 
     def columns(self) -> str:
         """The numbers, for a line of the table."""
@@ -128,17 +128,18 @@ def task(
     validation, boxes = people
     chosen = boxes.select(_evenly(len(boxes), flags.calibration_people))
     few = chosen.select(_evenly(len(chosen), flags.sensitivity_people))
-    index = validation.index
+    index, where = validation.index, str(validation.annotations)
+    same = " (on which AP is measured, too)" if where == protocol.get("annotations") else ""
     names = [f"{index.file_name(image)} {box}" for image, box in zip(chosen.image_rows.tolist(),
              chosen.boxes_img.round(1).tolist(), strict=True)]  # fmt: skip
     return Task(
         inputs=functools.partial(_inputs, validation, chosen, estimator, spread),
         examples=functools.partial(_inputs, validation, few, estimator, spread),
         names=names,
-        described=f"{len(chosen)} people of {validation.annotations}",
+        described=f"{len(chosen)} people of {where}{same}",
         groups=layer_groups.by_modules,
         damage=functools.partial(compare, decode=estimator.decode),
-        protocol={**protocol, "calibrated_on": str(validation.annotations)},
+        protocol={**protocol, "calibrated_on": where},
     )
 
 

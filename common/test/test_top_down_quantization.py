@@ -53,6 +53,9 @@ def test_calibration_sees_what_an_evaluation_shows(tiny_coco: Path, flip, fixed_
     assert len(given) == len(seen) == (2 if fixed_batch else 4) * (1 if flip is None else 2)
     for mine, theirs in zip(given, seen, strict=True):
         np.testing.assert_array_equal(mine, theirs)
+    facts = {"annotations": str(validation.annotations)}
+    again = quantization.task(NO_FLAGS, (validation, people), estimator, lambda images: [(images,)], facts)
+    assert again.described == f"{task.described} (on which AP is measured, too)"
     assert task.protocol == {"boxes": "given", "calibrated_on": str(validation.annotations)}
 
 
