@@ -11,6 +11,7 @@ code 2.
 """
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +21,6 @@ from AlphaPose.examination import Conditions, Examination
 from common import qdq, quantization, top_down_quantization
 from common.boxes import PersonBoxes
 from common.cli import parse, run
-from common.judgement import Judge, Score
-from common.session import Session
 from common.top_down_quantization import TopDownFlags
 from common.validation import Validation
 
@@ -54,18 +53,9 @@ def main() -> None:
     task = top_down_quantization.task(
         config, calibration_people(examined), network, lambda images: [(images,)], examined.protocol(network)
     )
-    quantization.run(config, judge(config, examined), task)
-
-
-def judge(config: Config, examined: Examination) -> Judge:
-    """Measures the AP of networks as `eval.py` does."""
-
-    def score(session: Session) -> Score:
-        result = examined.evaluate(session, torch.device("cpu"))
-        return top_down_quantization.score(result.metrics, result.detections)
-
-    images = top_down_quantization.described(examined.validation, examined.boxes)
-    return Judge(config.source, score, images, config.max_ap_drop, config.threads)
+    evaluate = functools.partial(examined.evaluate, device=torch.device("cpu"))
+    judge = top_down_quantization.judge(config, evaluate, examined.validation, examined.boxes)
+    quantization.run(config, judge, task)
 
 
 def calibration_people(examined: Examination) -> tuple[Validation, PersonBoxes]:

@@ -13,6 +13,7 @@ QDQ nodes, serves ONNX Runtime and OpenVINO; a report in JSON lies beside it. Wh
 """
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,9 +22,8 @@ import common.cli
 from common import qdq, quantization, top_down_quantization
 from common.boxes import PersonBoxes
 from common.cli import UserError
-from common.judgement import Judge, Score
 from common.qdq import Inputs
-from common.session import Array, Session
+from common.session import Array
 from common.top_down_quantization import TopDownFlags
 from common.validation import Validation
 from MIPNet import config as recipes
@@ -66,23 +66,14 @@ def main() -> None:
     task = top_down_quantization.task(
         config, calibration_people(examined), network, lambda images: calls(images, rule), examined.facts(session)
     )
-    quantization.run(config, judge(config, examined), task)
+    evaluate = functools.partial(examined.evaluate, device=torch.device("cpu"))
+    judge = top_down_quantization.judge(config, evaluate, examined.validation, examined.boxes)
+    quantization.run(config, judge, task)
 
 
 def calls(images: Array, rule: InputRule) -> Sequence[Inputs]:
     """How a network is asked about a batch: once, or once for each lambda."""
     return [with_lambda(images, value) for value in rule.lambdas] or [(images,)]
-
-
-def judge(config: Config, examined: Examination) -> Judge:
-    """Measures the AP of networks as `eval.py` does."""
-
-    def score(session: Session) -> Score:
-        result = examined.evaluate(session, torch.device("cpu"))
-        return top_down_quantization.score(result.metrics, result.detections)
-
-    images = top_down_quantization.described(examined.validation, examined.boxes)
-    return Judge(config.source, score, images, config.max_ap_drop, config.threads)
 
 
 def calibration_people(examined: Examination) -> tuple[Validation, PersonBoxes]:

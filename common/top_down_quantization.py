@@ -9,14 +9,14 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 from common import layer_groups, top_down
 from common.boxes import PersonBoxes
 from common.cli import UserError
 from common.coco_eval import Detections
 from common.heatmap_decoding import Peaks
-from common.judgement import Score, open_on
+from common.judgement import Judge, Score, open_on
 from common.oks_nms import CONFIDENT
 from common.qdq import Inputs
 from common.quantization_flags import Flags, text
@@ -58,6 +58,18 @@ class TopDownFlags(Flags):
         for name in ("calibration_people", "sensitivity_people"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name}={getattr(self, name)}: at least 1")
+
+
+class Evaluation(Protocol):
+    """What the evaluation of a directory returns."""
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """As `common.coco_eval` names them."""
+
+    @property
+    def detections(self) -> Detections:
+        """The people found."""
 
 
 @dataclass(frozen=True)
@@ -172,12 +184,13 @@ def opened(source: Path, num_keypoints: int, most_inputs: int, exporter: str) ->
     return session
 
 
-def score(metrics: Mapping[str, float], people: Detections) -> Score:
+def judge(flags: Flags, evaluate: Callable[[Session], Evaluation], validation: Validation, boxes: PersonBoxes) -> Judge:
+    """Measures networks by `evaluate`, which finds the people in `boxes`."""
+    images = f"{len(validation.rows)} images of {validation.folder}, {len(boxes)} boxes"
+    return Judge(flags.source, lambda session: score(evaluate(session)), images, flags.max_ap_drop, flags.threads)
+
+
+def score(found: Evaluation) -> Score:
     """AP, and how many people have a keypoint that was found with confidence."""
-    found = (people.keypoints[..., 2] > CONFIDENT).any(axis=1)
-    return Score(metrics["AP"], int(found.sum()))
-
-
-def described(validation: Validation, boxes: PersonBoxes) -> str:
-    """What AP is measured on, in words."""
-    return f"{len(validation.rows)} images of {validation.folder}, {len(boxes)} boxes"
+    confident = (found.detections.keypoints[..., 2] > CONFIDENT).any(axis=1)
+    return Score(found.metrics["AP"], int(confident.sum()))

@@ -2,6 +2,7 @@
 """Damage of maps that are known; people to calibrate with are prepared as an evaluation prepares them."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 from common import boxes, heatmap_decoding, top_down
 from common import top_down_quantization as quantization
@@ -63,4 +64,5 @@ def test_people_with_a_confident_keypoint_are_counted():
     keypoints = np.zeros((3, 2, 3))
     keypoints[0, 1, 2], keypoints[1, :, 2] = 0.9, 0.1
     people = Detections(np.array([1, 1, 2]), keypoints, np.ones(3))
-    assert quantization.score({"AP": 0.5}, people) == Score(0.5, 1)
+    found = SimpleNamespace(metrics={"AP": 0.5}, detections=people)
+    assert quantization.score(found) == Score(0.5, 1)
