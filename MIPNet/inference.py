@@ -130,10 +130,14 @@ def _with_lambda(session: Session, value: float) -> Session:
     """A session that is given images alone, as its second input is known."""
 
     def forward(arrays: Sequence[Array]) -> list[Array]:
-        vectors = lambda_vectors(torch.full((len(arrays[0]),), value)).numpy()
-        return session(arrays[0], vectors)
+        return session(*with_lambda(arrays[0], value))
 
     return Session(session.source, session.runtime, forward)
+
+
+def with_lambda(images: Array, value: float) -> tuple[Array, Array]:
+    """The inputs of an exported network with lambda: images (B, 3, H, W), and (B, 2) the lambda vector of each."""
+    return images, lambda_vectors(torch.full((len(images),), value)).numpy()
 
 
 class AskedForLambdas(nn.Module):

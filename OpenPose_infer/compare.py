@@ -21,10 +21,12 @@ import common.coco
 import common.device
 import common.mini_coco
 import common.skeleton
+from common import quantization
 from common.cli import UserError, parse, run
 from common.coco_eval import Detections
 from common.device import DeviceName
 from common.files import write_atomically
+from common.quantization_search import RefusedError
 from common.session import Array, Options, Session
 from common.skeleton import Skeleton
 from common.validation import Validation
@@ -35,7 +37,6 @@ from Lightweight_OpenPose.inference import Estimator, InputRule
 from OpenPose_infer import calibration, quantize, sensitivity
 from OpenPose_infer.config import HEIGHT, WIDTH, text
 from OpenPose_infer.formats import ASCEND, CHECKPOINT, FLOAT, FORMATS, INT8, REFERENCE, Files, chosen, open_formats
-from OpenPose_infer.judgement import Judge
 from OpenPose_infer.matching import keypoint_distances
 
 import numpy as np
@@ -94,7 +95,7 @@ def main() -> None:
     content = {"settings": dataclasses.asdict(config), "formats": rows}
     write_atomically(folder / "compare.json", (json.dumps(content, indent=2) + "\n").encode())
     write_atomically(folder / "compare.md", (as_markdown(rows, config) + "\n").encode())
-    quantize.say(as_markdown(rows, config))
+    quantization.say(as_markdown(rows, config))
 
 
 def compare(config: Config) -> list[Row]:
@@ -147,7 +148,7 @@ def _files(
             paths[FLOAT] = target
         if INT8 in kinds:
             paths[INT8] = _quantise(config, target, skeleton, validation, images)
-    except quantize.RefusedError as refused:
+    except RefusedError as refused:
         missing[INT8] = f"refused: {refused}"
     except UserError as error:  # onnx or onnxruntime is not installed, or the export differs
         missing.update(dict.fromkeys({FLOAT, INT8} - set(paths), f"not here: {error}"))
@@ -157,15 +158,16 @@ def _files(
 def _quantise(config: Config, source: Path, skeleton: Skeleton, validation: Validation, images: list[Path]) -> Path:
     """Writes the INT8 network. Raises RefusedError: then the one of an earlier run, of other weights, is gone too."""
     target = source.with_name("network_int8.onnx")
-    for old in (target, quantize.report_path(target)):
+    for old in (target, quantization.report_path(target)):
         old.unlink(missing_ok=True)
     settings = quantize.Config(
         model=str(source), output_name=str(target), calibration_images=config.calibration_images,
         max_ap_drop=config.max_ap_drop, min_int8_share=config.min_int8_share, threads=config.threads,
     )  # fmt: skip
     rule = InputRule(fixed_size=(config.height, config.width))
-    judge = Judge(validation, skeleton, rule, source, config.max_ap_drop, config.threads)
-    quantize.quantise(settings, judge, images, quantize.say)
+    judge = quantize.judge_of(settings, validation, skeleton, rule)
+    task = quantize.task_of(images, settings.sensitivity_images, rule, validation)
+    quantization.quantise(settings, judge, task, quantization.say)
     return target
 
 
@@ -193,7 +195,7 @@ def _accuracy(
             "map_difference": float(max(damage.heatmaps_largest, damage.fields_largest)),
             "keypoint_mean_px": distances.mean, "keypoint_median_px": distances.median,
         }  # fmt: skip
-        quantize.say(f"{name}: AP {result.metrics['AP']:.4f}")
+        quantization.say(f"{name}: AP {result.metrics['AP']:.4f}")
     return rows
 
 

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much a network's maps suffer when one group of its layers after the other computes in 8 bits."""
+"""How much a network's maps suffer when some of its layers compute in 8 bits, and the groups of these layers."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from common import layer_groups
 from common.session import Array
 from Lightweight_OpenPose.decode import ORIGINAL_RULES
-from OpenPose_infer import qdq
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 Maps = tuple[Array, Array]  # heatmaps (1, num_heatmaps, h, w) and fields (1, num_fields, h, w), float32
 Forward = Callable[[Array], Maps]  # of (1, 3, H, W) float32
 HEADS = "heads"
-UNNAMED_GROUP_SIZE = 4  # convolutions, in a file whose nodes do not tell the layer's name
 GROUPS = (
     (re.compile(r"/?model/model\.(\d+)/"), "backbone block {}"),
     (re.compile(r"/?cpm/"), "cpm"),
@@ -45,56 +44,38 @@ class Damage:
     peaks_kept: int  # of these, with one a cell away at most
     peaks_new: int  # where float32 has none
 
+    HEADINGS: ClassVar[str] = f"{'heatmaps, largest mean':>24}{'fields, largest mean':>22}{'peaks kept':>14}{'new':>5}"
 
-@dataclass(frozen=True)
-class Bounds:
-    """What a group of layers may do alone and still compute in 8 bits."""
+    @property
+    def mean_difference(self) -> float:
+        """Of heatmaps or fields, part of their largest value."""
+        return max(self.heatmaps_mean, self.fields_mean)
 
-    mean_difference: float  # of heatmaps or fields, part of their largest value
-    peaks_lost: float  # part of the float32 peaks
+    @property
+    def part_lost(self) -> float:
+        """Of the float32 peaks."""
+        return (self.peaks - self.peaks_kept) / max(1, self.peaks)
 
-    def sensitive(self, damage: Damage) -> bool:
-        """Whether the group must stay in float32."""
-        lost = damage.peaks - damage.peaks_kept
-        mean = max(damage.heatmaps_mean, damage.fields_mean)
-        return not (mean <= self.mean_difference and lost <= self.peaks_lost * damage.peaks)
+    @property
+    def harm(self) -> tuple[float, float]:
+        """The larger, the more harm it is."""
+        return self.peaks - self.peaks_kept + self.peaks_new, self.mean_difference
 
-
-def layer_groups(network: "ModelProto") -> dict[str, list[str]]:
-    """The nodes of each group of layers that can compute in 8 bits, in the order of computation.
-
-    Every convolution is in one group. The convolutions that give the outputs are in it too: who quantises leaves
-    them out.
-    """
-    names = _named(network)
-    for position, node in enumerate(qdq.convolutions(network)):
-        part = position // UNNAMED_GROUP_SIZE * UNNAMED_GROUP_SIZE
-        names.setdefault(node.name, f"convolutions {part + 1} to {part + UNNAMED_GROUP_SIZE}")
-    groups: dict[str, list[str]] = {}
-    readers = {name: node for node in reversed(network.graph.node) for name in node.input}
-    for node in network.graph.node:
-        if node.op_type in qdq.QUANTISED:
-            group = names.get(node.name) or _group_of_reader(node, readers, names)
-            groups.setdefault(group, []).append(node.name)
-    return groups
+    def columns(self) -> str:
+        """The numbers, for a line of the table."""
+        kept = f"{self.peaks_kept} of {self.peaks}"
+        return (f"{self.heatmaps_largest:>17.2%}{self.heatmaps_mean:>7.2%}{self.fields_largest:>15.2%}"
+                f"{self.fields_mean:>7.2%}{kept:>14}{self.peaks_new:>5}")  # fmt: skip
 
 
-def _named(network: "ModelProto") -> dict[str, str]:
-    """The group of each node whose name tells its layer."""
-    found = {}
-    for node in network.graph.node:
-        for pattern, group in GROUPS:
-            if match := pattern.match(node.name):
-                found[node.name] = group.format(*match.groups())
-                break
-    return found
+def groups_of(network: "ModelProto") -> dict[str, list[str]]:
+    """The nodes of each group of layers that can compute in 8 bits, see `layer_groups.cover`."""
+    return layer_groups.cover(network, _group_of)
 
 
-def _group_of_reader(node: Any, readers: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    """The group of the first node behind that is in one: a junction belongs to what it feeds."""
-    while node is not None and node.name not in names:
-        node = readers.get(node.output[0])
-    return names[node.name] if node is not None else "outputs"
+def _group_of(node: str) -> str | None:
+    found = ((pattern.match(node), group) for pattern, group in GROUPS)
+    return next((group.format(*match.groups()) for match, group in found if match), None)
 
 
 def compare(inputs: Sequence[Array], wanted: Sequence[Maps], forward: Forward) -> Damage:
@@ -132,27 +113,3 @@ def _around(maps: npt.NDArray[Any], outside: Any) -> npt.NDArray[Any]:
     rows, columns = maps.shape[-2:]
     padded = np.pad(maps, [(0, 0)] * (maps.ndim - 2) + [(1, 1)] * 2, constant_values=outside)
     return np.stack([padded[..., y : y + rows, x : x + columns] for y, x in product(range(3), repeat=2)])
-
-
-def table(damages: Mapping[str, Damage], stays: Iterable[str], shares: Mapping[str, float]) -> str:
-    """The damage of each group in lines for the screen; `stays` in float32, `shares` of the multiplications."""
-    stays = set(stays)
-    lines = [f"{'layers in 8 bits alone':<26}{'share':>7}{'heatmaps, largest mean':>24}{'fields, largest mean':>22}"
-             f"{'peaks kept':>14}{'new':>5}  computes in"]  # fmt: skip
-    for group, damage in damages.items():
-        kept = f"{damage.peaks_kept} of {damage.peaks}"
-        lines.append(
-            f"{group:<26}{shares.get(group, 0):>7.1%}{damage.heatmaps_largest:>17.2%}{damage.heatmaps_mean:>7.2%}"
-            f"{damage.fields_largest:>15.2%}{damage.fields_mean:>7.2%}{kept:>14}{damage.peaks_new:>5}"
-            f"  {'float32' if group in stays else 'int8'}"
-        )
-    return "\n".join(lines)
-
-
-def as_json(damages: Mapping[str, Damage], stays: Iterable[str], shares: Mapping[str, float]) -> list[dict[str, Any]]:
-    """The same for a file."""
-    stays = set(stays)
-    return [
-        {"group": group, "share": shares.get(group, 0.0), "int8": group not in stays, **asdict(damage)}
-        for group, damage in damages.items()
-    ]

@@ -24,14 +24,14 @@ def open_openvino(source: Path, options: Options) -> Session:
         raise missing(error, source, "openvino") from error
     if source.suffix == ".xml" and not (source.with_suffix(".bin").is_file() and NETWORK_TAG in _beginning(source)):
         raise UserError(f"{source} is no network of OpenVINO with its {source.stem}.bin beside it: {CURE}")
-    core, precision = _core(), TYPE_NAMES[options.dtype]
+    openvino_core, precision = core(), TYPE_NAMES[options.dtype]
     settings = {
         "INFERENCE_PRECISION_HINT": PRECISIONS[precision],  # without it bfloat16 where the processor has it
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": options.cpu_threads,
     }
     try:
-        network = core.compile_model(core.read_model(source), "CPU", settings)
+        network = openvino_core.compile_model(openvino_core.read_model(source), "CPU", settings)
     except Exception as error:  # RuntimeError, and others of its own
         raise refusal(source, error, CURE) from error
     request = network.create_infer_request()
@@ -47,8 +47,8 @@ def open_openvino(source: Path, options: Options) -> Session:
 
 
 @cache
-def _core() -> Any:
-    """The only one of the process.
+def core() -> Any:
+    """OpenVINO itself, the only one of the process.
 
     Each brings a stack for signal handlers (OpenVINO's pull request 11894) and, when it goes, puts back the one that it
     found: of two cores that go in the order in which they came, the last puts back a stack that is freed, and the next

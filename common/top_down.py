@@ -139,6 +139,21 @@ def estimate(
         yield from in_order(decoder, lambda batch: _decode(batch, estimator), through, DECODE_BEHIND)
 
 
+def network_inputs(pictures: Iterable[Picture], estimator: Estimator, batch_size: int = 1) -> Iterator[Array]:
+    """What `estimate` would hand to the network, (B, 3, H, W) float32, call after call; memory for one call.
+
+    With a flip test the mirrored crops too. Raises ImageError and BoxError.
+    """
+    cuts = (_cut(picture, estimator) for picture in pictures)
+    for batch in _batches(cuts, estimator.fixed_batch or batch_size, _refuse):
+        yield from _prepare(batch, estimator).inputs
+
+
+def pictures_of(validation: Validation, boxes: PersonBoxes, images: Iterable[tuple[int, Rows]]) -> Iterator[Picture]:
+    """The pictures of some images and their boxes, as `PersonBoxes.by_image` gives them."""
+    return (Picture(functools.partial(validation.read, image), boxes.boxes_img[rows], rows) for image, rows in images)
+
+
 def _refuse(problem: ImageError) -> None:
     raise problem
 
@@ -230,9 +245,7 @@ def estimate_boxes(
     Raises UserError for a network that gives NaN.
     """
     share = boxes.by_image()[common.distributed.rank() :: common.distributed.world_size()]
-    pictures = (
-        Picture(functools.partial(validation.read, image), boxes.boxes_img[rows], rows) for image, rows in share
-    )
+    pictures = pictures_of(validation, boxes, share)
     problems: list[ImageError] = []
     clock, mine = dict.fromkeys(STAGES, 0.0), []
     for batch in estimate(pictures, estimator, batch_size, problems.append if skip_bad else None, readers):

@@ -16,6 +16,7 @@ from common.heatmap_decoding import cells_to_image, decode, merge_flip
 from common.session import Options, Session, of_module, open_network
 from common.skeleton import COCO
 from common.test import pairs
+from common.test.int8 import quantised
 
 import numpy as np
 import torch
@@ -72,10 +73,13 @@ def network_rows(folder: Path, runs: int) -> list[dict]:
     free = {name: {0: "batch"} for name in ("image", "output")}
     export_onnx(model, folder / "net.onnx", 11, Ports(("image",), ("output",), free), [(batch[:1],)])
     openvino = Options("cpu", provider="openvino")
+    int8 = quantised(folder / "net.onnx", [(batch.numpy(),), (batch.flip(3).numpy(),)])
     sessions = {
         "PyTorch, folded, channels last": of_module(weights.fused(model), torch.device("cpu"), None),
         "ONNX Runtime": open_network(folder / "net.onnx", Options("cpu"), no_checkpoint),
         "OpenVINO": open_network(folder / "net.onnx", openvino, no_checkpoint),
+        "ONNX Runtime int8": open_network(int8, Options("cpu"), no_checkpoint),
+        "OpenVINO int8": open_network(int8, openvino, no_checkpoint),
     }
     plain = functools.partial(one_by_one, model, batch)
     return [

@@ -17,11 +17,13 @@ from common.heatmap_decoding import cells_to_image, decode, merge_flip
 from common.session import Options, Session, of_module, open_network
 from common.skeleton import COCO
 from common.test import pairs
+from common.test.int8 import quantised
 from MIPNet import export, preparation, recipe_file
 from MIPNet.config import RECIPES, Config
 from MIPNet.inference import InputRule, estimator, fitting, for_inference, rule_of
 from MIPNet.merging import BoxPeople, MergedPeople, merge_modes
 from MIPNet.model import GatedNetwork, lambda_vectors
+from MIPNet.quantize import calls
 from MIPNet.test import plain_decode
 
 import numpy as np
@@ -106,10 +108,14 @@ def network_rows(folder: Path, words: tuple[str, ...], runs: int) -> list[dict]:
     batch = torch.rand(BATCH, 3, *SIZE_IN)
     rule = rule_of(config)
     export.export(model, folder / "net.onnx", 11, 0, SIZE_IN)
+    int8 = quantised(folder / "net.onnx", calls(batch.numpy(), rule))
+    on_cpu, openvino = Options("cpu"), Options("cpu", provider="openvino")
     sessions = {
         "PyTorch, folded, channels last": of_module(for_inference(model, rule.lambdas), torch.device("cpu"), None),
-        "ONNX Runtime": open_network(folder / "net.onnx", Options("cpu"), no_checkpoint),
-        "OpenVINO": open_network(folder / "net.onnx", Options("cpu", provider="openvino"), no_checkpoint),
+        "ONNX Runtime": open_network(folder / "net.onnx", on_cpu, no_checkpoint),
+        "OpenVINO": open_network(folder / "net.onnx", openvino, no_checkpoint),
+        "ONNX Runtime int8": open_network(int8, on_cpu, no_checkpoint),
+        "OpenVINO int8": open_network(int8, openvino, no_checkpoint),
     }
     plain = functools.partial(one_by_one, model, batch, rule.lambdas)
     truth, rows = plain(), []

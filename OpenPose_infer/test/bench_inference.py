@@ -15,6 +15,7 @@ import common.mini_coco
 from common.session import Options, Session, of_module, open_network
 from common.skeleton import OPENPOSE
 from common.test import pairs
+from common.test.int8 import quantised
 from common.validation import Validation
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.decode import DecodeRules
@@ -24,7 +25,7 @@ from Lightweight_OpenPose.inference import Estimator
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
 from Lightweight_OpenPose.test import plain_decode
 from Lightweight_OpenPose.test.bench_evaluation import plain_evaluation
-from OpenPose_infer import dumps, qdq
+from OpenPose_infer import dumps
 from OpenPose_infer.config import CHANNELS, HEIGHT, RULE, WIDTH
 from OpenPose_infer.OpenPose_postprocess import find_people, image_jobs
 from OpenPose_infer.test import ideal_dumps
@@ -56,15 +57,13 @@ def _drawn_network() -> PoseEstimationWithMobileNet:
 
 
 def _formats(model: PoseEstimationWithMobileNet, folder: Path) -> dict[str, Session]:
-    onnx, int8 = folder / "network.onnx", folder / "int8.onnx"
+    onnx = folder / "network.onnx"
     export_onnx(model, onnx, OPSET, (0, HEIGHT, WIDTH))
-    prepared = qdq.prepare(onnx, folder / "prepared.onnx")
     random = np.random.default_rng(0)
-    inputs = [random.random((CHANNELS, HEIGHT, WIDTH), np.float32) - np.float32(0.5) for _ in range(CALIBRATION_IMAGES)]
-    ranges = qdq.measure_ranges(folder / "prepared.onnx", inputs, "minmax", folder)
-    heads = set(qdq.heads(prepared))
-    nodes = [node.name for node in prepared.graph.node if node.op_type in qdq.QUANTISED and node.name not in heads]
-    qdq.quantise(prepared, ranges, nodes, int8, narrow_weights=False)
+    inputs = [
+        random.random((1, CHANNELS, HEIGHT, WIDTH), np.float32) - np.float32(0.5) for _ in range(CALIBRATION_IMAGES)
+    ]
+    int8 = quantised(onnx, [(array,) for array in inputs])
     on_cpu, with_openvino = Options("cpu"), Options("cpu", provider="openvino")
     sessions = {
         "PyTorch, folded, channels last": of_module(weights.fuse_batch_norm(model), torch.device("cpu"), None),

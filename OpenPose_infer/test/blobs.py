@@ -1,63 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""People of three coloured blobs, and networks with weights set by hand that find them: nothing is trained.
+"""Networks with weights set by hand that find the people of `common.test.blob_people`: nothing is trained.
 
-A person is a blue head, a green left and a red right hand, always at the same places to each other. Channel c of such
-a network carries colour c from the image to heatmap c; the fields are constant.
+Channel c of such a network carries colour c from the image to heatmap c; the fields are constant.
 """
 
-import json
-from pathlib import Path
+from common.test.blob_people import COLOURS, SIZE, write_data
+from Lightweight_OpenPose.model import ContextModule, PoseEstimationWithMobileNet, conv, conv_depthwise
 
-from Lightweight_OpenPose.model import STRIDE, ContextModule, PoseEstimationWithMobileNet, conv, conv_depthwise
-
-import cv2
-import numpy as np
 import torch
 from torch import nn
 
-SIZE = 96  # of image and network input, pixels
-SIGMA, GREY, BRIGHT = 9.0, 128, 120
-OFFSETS = np.array([[0, 0], [-20, 20], [20, 20]])  # of head, left and right, x and y
-CELL_CENTRE = 4  # the networks look at the first pixel of a cell, the decoder takes that for the cell's centre
-BETWEEN = (1, 2, 3, 5, 6, 7)  # pixels into a cell: a blob in the middle of cells, or of two, makes two equal peaks
-COLOURS = 3
-SKELETON = """
-keypoints: [head, left, right]
-sigmas: 0.1
-flip_pairs: [[left, right]]
-limbs: [[head, left], [head, right]]
-"""
-
-
-def write_data(folder: Path, images: int = 6) -> Path:
-    """A COCO folder with images of one person each in `val2017`, and the skeleton as `blobs.yaml`."""
-    (folder / "val2017").mkdir(parents=True)
-    (folder / "annotations").mkdir()
-    (folder / "blobs.yaml").write_text(SKELETON)
-    random, entries, people = np.random.default_rng(0), [], []
-    for number in range(1, images + 1):
-        cells = random.integers([3, 2], [8, 7])
-        points = STRIDE * cells + random.choice(BETWEEN, 2) + OFFSETS
-        cv2.imwrite(str(folder / "val2017" / f"{number}.png"), picture(points))
-        entries.append({"id": number, "file_name": f"{number}.png", "width": SIZE, "height": SIZE})
-        people.append(_annotation(number, points + CELL_CENTRE))
-    content = {"images": entries, "annotations": people, "categories": [{"id": 1, "name": "person"}]}
-    (folder / "annotations" / "person_keypoints_val2017.json").write_text(json.dumps(content))
-    return folder
-
-
-def picture(points: np.ndarray) -> np.ndarray:
-    """(SIZE, SIZE, 3) uint8: a blob of colour c around point c."""
-    y, x = np.mgrid[:SIZE, :SIZE]
-    square = (x[..., None] - points[:, 0]) ** 2 + (y[..., None] - points[:, 1]) ** 2
-    return (GREY + BRIGHT * np.exp(-square / (2 * SIGMA**2))).astype(np.uint8)
-
-
-def _annotation(number: int, points: np.ndarray) -> dict:
-    keypoints = [int(value) for point in points for value in (*point, 2)]
-    box = [int(points[:, 0].min()), int(points[:, 1].min()), *np.ptp(points, axis=0).tolist()]
-    return {"id": number, "image_id": number, "category_id": 1, "keypoints": keypoints, "num_keypoints": len(points),
-            "bbox": box, "area": 48 * 48, "iscrowd": 0}  # fmt: skip
+__all__ = ["COLOURS", "SIZE", "Small", "finder", "write_data"]
 
 
 class Small(PoseEstimationWithMobileNet):

@@ -2,16 +2,12 @@
 """Whether a quantised network still finds people: its AP beside that of the float32 network, on each runtime here."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.cli import UserError
 from common.session import Options, Provider, Session, open_network
-from common.skeleton import Skeleton
-from common.validation import Validation
-from Lightweight_OpenPose.evaluation import evaluate
-from Lightweight_OpenPose.inference import Estimator, InputRule
 
 from torch import nn
 
@@ -49,12 +45,11 @@ class Comparison:
 
 @dataclass
 class Judge:
-    """Measures networks on the same images; the float32 network's scores are measured once."""
+    """Measures networks by `score`, on the same images; the float32 network's scores are measured once."""
 
-    validation: Validation
-    skeleton: Skeleton
-    rule: InputRule
     float32: Path
+    score: Callable[[Session], Score]
+    images: str  # those that `score` evaluates on, in words: "500 images of /data/coco/val2017"
     max_ap_drop: float
     threads: int = 0
     _float_scores: dict[str, Score] = field(default_factory=dict)
@@ -66,11 +61,11 @@ class Judge:
     def can_judge(self) -> str:
         """Why this network on these images says nothing about INT8; empty where it does."""
         for runtime in self.runtimes():
-            score, count = self._float_score(runtime), len(self.validation.rows)
+            score = self._float_score(runtime)
             if not (score.people and score.ap > self.max_ap_drop):
                 found = f"finds {score.people} people, AP {score.ap:.4f}" if score.people else "finds nobody"
                 return (
-                    f"INT8 cannot be judged: the float32 network {found} on the {count} images ({runtime}); "
+                    f"INT8 cannot be judged: the float32 network {found} on the {self.images} ({runtime}); "
                     "give a trained network and images with annotated people"
                 )
         return ""
@@ -87,15 +82,15 @@ class Judge:
 
     def _score(self, network: Path, runtime: str) -> Score:
         session = open_on(network, RUNTIMES[runtime][1], self.threads)
-        result = evaluate(Estimator(session, self.skeleton), self.validation, self.rule, 1)
+        found = self.score(session)
         session.close()
-        return Score(result.metrics["AP"], len(result.detections))
+        return found
 
 
 def open_on(network: Path, provider: Provider, threads: int = 0) -> Session:
-    """A session on the CPU of an exported network."""
+    """A session on the CPU of an exported network. Raises UserError, see `common.session.open_network`."""
     return open_network(network, Options(device="cpu", provider=provider, threads=threads), _no_checkpoint)
 
 
 def _no_checkpoint(source: Path) -> nn.Module:
-    raise UserError(f"{source}: a checkpoint; export it first, OpenPose_pth2onnx.py writes the .onnx")
+    raise UserError(f"{source}: a checkpoint; export it first")

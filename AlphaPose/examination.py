@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All of an evaluation but the network: the flags that decide on whom and by which rules AP is measured."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import common.distributed
+import common.mini_coco
+import common.skeleton
+from AlphaPose.config import DEFAULT_CFG, Config, text
+from AlphaPose.evaluation import Evaluation, Nms, Protocol, Scores, boxes_of, default_batch, evaluate, load_validation
+from AlphaPose.inference import estimator, recipe_of, rule_of
+from common.boxes import PersonBoxes
+from common.cli import UserError
+from common.session import Session
+from common.skeleton import Skeleton
+from common.top_down import Estimator
+from common.validation import Validation
+
+import torch
+
+ALIASES = {"batch": "batch_size", "det_file": "detections", "nThreads": "num_workers", "workers": "num_workers"}
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The flags of every program that measures AP."""
+
+    cfg: str = text("recipe file; what a checkpoint says of its own network stands above it", DEFAULT_CFG)
+    data_path: str = text("COCO folder, or `mini` for the embedded data set; empty: DATASET.TRAIN.ROOT of --cfg", "")
+    boxes: Literal["given", "detected"] = text("where people are: as annotated, or as a detector found them", "given")
+    detections: str = text("boxes of a detector, means --boxes=detected; empty: DATASET.TEST.DET_FILE of --cfg", "")
+    min_score: float = text("detected boxes below it are not taken", 0.0)
+    nms: Nms = text("of people in detected boxes, once their keypoints are known", "none")
+    scores: Scores = text("of people in detected boxes: AlphaPose's own, or the detector's as in the Ascend version",
+                          "proposal")  # fmt: skip
+    flip_test: bool = text("mean of an image's maps and its mirror image's", False)
+    batch_size: int = text("people at once; 0: 64, on a CPU 8", 0)
+    skeleton: str = text("built-in name or YAML file of one's own keypoints; empty: the checkpoint's, or coco", "")
+    val_labels: str = text("inside data_path; empty: DATASET.VAL.ANN of --cfg", "")
+    val_images_folder: str = text("inside data_path; empty: DATASET.VAL.IMG_PREFIX of --cfg", "")
+    val_images: int = text("so many images; 0: all", 0)
+    num_workers: int = text("threads that read", 4)
+    on_bad_image: Literal["error", "skip"] = text("an unreadable image: stop, or count it as without people", "error")
+
+    def check_conditions(self) -> None:
+        """Raises UserError where values cannot be meant."""
+        for name in ("batch_size", "val_images"):
+            if getattr(self, name) < 0:
+                raise UserError(f"--{name}={getattr(self, name)}: a number from 0 on")
+        if self.num_workers < 1:
+            raise UserError(f"--num_workers={self.num_workers}: at least 1")
+        if not self.detected and (self.nms != "none" or self.scores != "proposal"):
+            raise UserError("--nms and --scores are for detected boxes: add --detections=FILE or --boxes=detected")
+
+    @property
+    def detected(self) -> bool:
+        """Whether boxes come from a detector."""
+        return self.boxes == "detected" or bool(self.detections)
+
+    def recipe(self, source: Path, **own: Any) -> Config:
+        """What the file, the checkpoint `source`, the flags and `own` say together; the data set is drawn or found."""
+        flags = ("data_path", "detections", "skeleton", "val_labels", "val_images_folder")
+        given = {name: getattr(self, name) for name in flags if getattr(self, name)}
+        recipe = recipe_of(self.cfg, source, **given, **own, flip_test=self.flip_test)
+        folder = common.distributed.main_first(lambda: common.mini_coco.resolve(recipe.root))
+        return dataclasses.replace(recipe, data_path=str(folder))
+
+
+@dataclass(frozen=True)
+class Examination:
+    """Boxes of people in annotated images, and the rules by which a network's keypoints in them count."""
+
+    conditions: Conditions
+    recipe: Config
+    skeleton: Skeleton
+    validation: Validation
+    boxes: PersonBoxes
+
+    @property
+    def detections(self) -> Path | None:
+        """The file of a detector's boxes, None where they are given."""
+        return Path(self.recipe.detections) if self.conditions.detected else None
+
+    def estimator(self, session: Session) -> Estimator:
+        """The network of a session as it finds keypoints."""
+        return estimator(session, rule_of(self.recipe), self.skeleton)
+
+    def evaluate(self, session: Session, device: torch.device) -> Evaluation:
+        """What a network reaches, see `evaluation.evaluate`."""
+        asked = self.conditions
+        return evaluate(
+            self.estimator(session), self.validation, self.boxes, self.skeleton,
+            asked.batch_size or default_batch(device), Protocol(asked.detected, asked.scores, asked.nms),
+            asked.on_bad_image == "skip", asked.num_workers,
+        )  # fmt: skip
+
+    def protocol(self, network: Estimator) -> dict[str, Any]:
+        """How AP is measured: without it two numbers cannot be compared."""
+        return {
+            "boxes": str(self.detections or "given"), "people": len(self.boxes), "images": len(self.validation.rows),
+            "scores": self.conditions.scores if self.detections else "given box", "nms": self.conditions.nms,
+            "flip_test": self.conditions.flip_test, "annotations": str(self.validation.annotations),
+            "input_size": network.size_in,
+        }  # fmt: skip
+
+
+def skeleton_of(recipe: Config) -> Skeleton:
+    """Whose keypoints. Raises UserError where the recipe has another number of them."""
+    skeleton = common.skeleton.load(recipe.skeleton)
+    if recipe.num_joints not in (0, skeleton.num_keypoints):
+        raise UserError(
+            f"{recipe.cfg}: NUM_JOINTS is {recipe.num_joints}, --skeleton={skeleton.name} has {skeleton.num_keypoints}"
+        )
+    return skeleton
+
+
+def prepare(conditions: Conditions, recipe: Config, skeleton: Skeleton) -> Examination:
+    """Reads annotations and boxes. Raises UserError where they are not, or hold nobody."""
+    validation = load_validation(recipe, skeleton, conditions.val_images)
+    detections = Path(recipe.detections) if conditions.detected else None
+    boxes = boxes_of(validation, detections, conditions.min_score)
+    return Examination(conditions, recipe, skeleton, validation, boxes)

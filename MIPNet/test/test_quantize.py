@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""INT8 of networks with and without lambda: written with a report where it finds the same people, else refused."""
+
+import json
+import sys
+from pathlib import Path
+
+from common import layer_groups, qdq
+from common.cli import UserError
+from common.quantization_search import RefusedError
+from common.session import Options, open_network
+from common.skeleton import COCO
+from common.test import quantised_programs
+from common.test.blob_people import COLOURS
+from common.test.quantised_programs import report
+from MIPNet import eval as evaluation_program
+from MIPNet import export, preparation, quantize, recipe_file, weights
+from MIPNet.config import RECIPES, Config
+from MIPNet.inference import InputRule, with_lambda
+
+import numpy as np
+import pytest
+import torch
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+BACKGROUND = 0.5
+PAIRS = ("MODEL.NUM_JOINTS", str(COLOURS))
+KINDS = pytest.mark.parametrize("kind", ["plain", "lambda"])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return quantised_programs.data(tmp_path_factory.mktemp("people") / "coco")
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("networks")
+    for kind in ("plain", "lambda"):
+        (folder / kind).mkdir()
+        quantised_programs.networks(folder / kind, BACKGROUND, kind == "lambda")
+    return folder
+
+
+def run(monkeypatch, data: Path, model: Path, *words: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["quantize", *quantised_programs.flags(data, model), *words, *PAIRS])
+    quantize.main()
+
+
+@KINDS
+def test_a_network_that_finds_people_is_quantised(tmp_path, data, networks, monkeypatch, kind):
+    target = tmp_path / "a.onnx"
+    run(monkeypatch, data, networks / kind / "good.onnx", f"--output_name={target}", "TEST.FLIP_TEST", "true")
+    assert report(target)["float_layers"] == ["/final_layer/Conv"] and report(target)["int8_share"] > 0.9
+    facts = report(target)["protocol"]
+    assert facts["flip_test"] is True and facts["lambdas"] == ([0.0, 1.0] if kind == "lambda" else "none")
+    for one in report(target)["comparisons"]:
+        assert one["float32"]["ap"] > 0.9 and one["int8"]["ap"] > one["float32"]["ap"] - 0.002
+    monkeypatch.setattr(sys, "argv", ["eval", f"--checkpoint_path={target}", f"--data_path={data}", "--device=cpu",
+                        f"--skeleton={data / 'blobs.yaml'}", f"--output_dir={tmp_path}", *PAIRS])  # fmt: skip
+    evaluation_program.main()
+    (metrics,) = tmp_path.glob("output/*/*/*/eval/metrics.jsonl")
+    ap = next(one["int8"]["ap"] for one in report(target)["comparisons"] if one["runtime"] == "ONNX Runtime")
+    assert json.loads(metrics.read_text().splitlines()[-1])["metrics"]["AP"] == pytest.approx(ap, abs=1e-6)
+
+
+def test_every_lambda_is_calibrated_with():
+    images = np.zeros((2, 3, 8, 8), np.float32)
+    found = quantize.calls(images, InputRule(lambdas=(0.0, 1.0)))
+    np.testing.assert_array_equal([vectors for _, vectors in found], [[[0, 1]] * 2, [[1, 0]] * 2])
+    assert all(given is images for given, _ in found)
+    assert len(quantize.calls(images, InputRule())[0]) == 1
+
+
+@KINDS
+def test_int8_that_loses_people_is_refused(tmp_path, data, networks, monkeypatch, kind):
+    for name in ("a.onnx", "a.json"):
+        (tmp_path / name).write_text("the older one")
+    with pytest.raises(RefusedError, match="not written: .*a.onnx: .* multiplications would be left in INT8"):
+        run(monkeypatch, data, networks / kind / "loud.onnx", f"--output_name={tmp_path / 'a.onnx'}")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["the older one"] * 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--model=",), "--model is needed: the .onnx that python -m MIPNet.export writes"),
+        (("--data_path=",), "--data_path is needed"),
+        (("--data_path=nowhere",), "nowhere.*no such file or folder"),
+        (("--model={networks}/plain/blind.onnx",), "INT8 cannot be judged: .* finds nobody"),
+        (("--skeleton=coco", "MODEL.NUM_JOINTS", "17"), "is another network .* for each of 17 keypoints"),
+        (("--lambdas=0,2",), "--lambdas=0.0,2.0"),
+        (("--detections=absent.json",), "--detections names another place"),
+        (("TEST.FLIPTEST", "true"), "nothing reads TEST.FLIPTEST"),
+    ],
+)
+def test_bad_input(tmp_path, data, networks, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    flags = quantised_programs.flags(data, networks / "lambda" / "good.onnx")
+    given = [word.format(networks=networks) for word in words]
+    monkeypatch.setattr(sys, "argv", ["quantize", *flags, *PAIRS, "--output_name=out.onnx", *given])
+    with pytest.raises(UserError, match=message):
+        quantize.main()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small HRNet with lambda, as it is exported."""
+    config = recipe_file.parse(Config, RECIPES, ["--recipe=smoke", "--lambda"])
+    torch.manual_seed(0)
+    network = preparation.network(config, COCO.num_keypoints)
+    weights.initialise(network)
+    target = tmp_path_factory.mktemp("exported") / "small.onnx"
+    export.export(network.eval(), target, 11, 0, (64, 64))
+    return target
+
+
+def test_the_layers_of_hrnet_with_lambda_compute_in_8_bits(exported, tmp_path):
+    network = qdq.prepare(exported, tmp_path / "prepared.onnx")
+    images = np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)
+    inputs = [with_lambda(images, value) for value in (0.0, 1.0)]
+    counts = qdq.multiplications(network, inputs[0])
+    groups = layer_groups.by_modules(network, counts)
+    nodes = [node for names in groups.values() for node in names]
+    assert 8 <= len(groups) <= layer_groups.MOST_GROUPS and len(nodes) == len(set(nodes))
+    assert {node.name for node in qdq.convolutions(network)} == set(counts) <= set(nodes)
+    assert not [name for name in nodes if "/fc" in name]  # a gate's few numbers stay in float32
+    ranges = qdq.measure_ranges(tmp_path / "prepared.onnx", inputs, "minmax", tmp_path)
+    qdq.quantise(network, ranges, qdq.everything_but_heads(network), tmp_path / "int8.onnx", narrow_weights=False)
+    for provider in ("cpu", "openvino"):
+        options = Options("cpu", provider=provider, threads=1)
+        plain, int8 = (open_network(path, options, None) for path in (exported, tmp_path / "int8.onnx"))
+        for arrays in inputs:
+            wanted, found = plain(*arrays)[-1], int8(*arrays)[-1]
+            assert np.abs(wanted - found).mean() < 0.02 * np.abs(wanted).max()

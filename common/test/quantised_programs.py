@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of the top-down programs that quantise share: data and networks of blob people, and their report."""
+
+import json
+from pathlib import Path
+
+from common.export import Ports, export_onnx
+from common.test import blob_people
+from common.test.blob_people import SIZE_IN, Finder
+
+import torch
+
+ALL_LAYERS = (0, 1, 2)
+
+
+def data(folder: Path) -> Path:
+    """Training and validation images of blob people, whose hands keep their colours in a mirror."""
+    blob_people.write_data(folder, splits=("train2017", "val2017"), centre=0)
+    (folder / "blobs.yaml").write_text(blob_people.SKELETON.replace("[[left, right]]", "[]"))
+    return folder
+
+
+def networks(folder: Path, background: float, with_lambda: bool = False) -> Path:
+    """`good`; `loud_layer`, one layer of which 8 bits ruin; `loud`: all of them; `blind`, which finds nobody."""
+    for name, model in {
+        "good": Finder(background), "loud_layer": Finder(background, (1,)), "loud": Finder(background, ALL_LAYERS),
+        "blind": Finder(background, blind=True),
+    }.items():  # fmt: skip
+        export(model, folder / f"{name}.onnx", with_lambda)
+    return folder
+
+
+def export(model: torch.nn.Module, target: Path, with_lambda: bool = False) -> None:
+    """Writes a network of crops, for any batch."""
+    names = ["images", "lambdas"][: 1 + with_lambda]
+    free = {name: {0: "batch"} for name in (*names, "heatmaps")}
+    trial = (torch.rand(2, 3, *SIZE_IN), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+    export_onnx(model.eval(), target, 11, Ports(names, ["heatmaps"], free), [trial[: 1 + with_lambda]])
+
+
+def flags(data: Path, model: Path) -> list[str]:
+    """To quantise such a network."""
+    return [f"--model={model}", f"--data_path={data}", f"--skeleton={data / 'blobs.yaml'}", "--calibration_people=4",
+            "--sensitivity_people=2", "--threads=1", "--num_workers=1"]  # fmt: skip
+
+
+def report(target: Path) -> dict:
+    """What lies beside a quantised network."""
+    return json.loads(target.with_suffix(".json").read_text())
