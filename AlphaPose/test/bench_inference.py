@@ -3,6 +3,7 @@
 
 import functools
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from AlphaPose import preparation, weights
@@ -67,9 +68,7 @@ def measure(runs: int) -> list[dict]:
 
 def network_rows(folder: Path, runs: int) -> list[dict]:
     """A batch through the network, and its mirror image, against plain PyTorch person by person."""
-    torch.manual_seed(0)
-    model = preparation.network(Config(), COCO.num_keypoints).eval()
-    batch = torch.rand(BATCH, 3, *SIZE_IN)
+    model, batch = drawn()
     free = {name: {0: "batch"} for name in ("image", "output")}
     export_onnx(model, folder / "net.onnx", 11, Ports(("image",), ("output",), free), [(batch[:1],)])
     openvino = Options("cpu", provider="openvino")
@@ -81,7 +80,7 @@ def network_rows(folder: Path, runs: int) -> list[dict]:
         "ONNX Runtime int8": open_network(int8, Options("cpu"), no_checkpoint),
         "OpenVINO int8": open_network(int8, openvino, no_checkpoint),
     }
-    plain = functools.partial(one_by_one, model, batch)
+    plain = pairs.Elsewhere(plain_network)
     return [
         pairs.compare(f"network with flip test, {name}", plain, functools.partial(flip_test, session, batch.numpy()),
                       runs, BATCH)
@@ -92,6 +91,17 @@ def network_rows(folder: Path, runs: int) -> list[dict]:
 def no_checkpoint(path: Path) -> torch.nn.Module:
     """None is opened here."""
     raise AssertionError(f"{path} is no checkpoint")
+
+
+def drawn() -> tuple[torch.nn.Module, torch.Tensor]:
+    """A network and a batch; times do not depend on what a network has learnt."""
+    torch.manual_seed(0)
+    return preparation.network(Config(), COCO.num_keypoints).eval(), torch.rand(BATCH, 3, *SIZE_IN)
+
+
+def plain_network() -> Callable[[], None]:
+    """As published, in a process without our settings."""
+    return functools.partial(one_by_one, *drawn())
 
 
 def one_by_one(model: torch.nn.Module, batch: torch.Tensor) -> None:
