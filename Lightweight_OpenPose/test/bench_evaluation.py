@@ -14,6 +14,7 @@ import common.mini_coco
 from common.session import Options, Session, of_module, open_network
 from common.skeleton import OPENPOSE
 from common.test import pairs
+from common.test.int8 import quantised
 from common.validation import Validation
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.decode import ORIGINAL_RULES
@@ -105,8 +106,13 @@ def sessions(folder: Path) -> dict[str, Session]:
         for level in pairs.levels(device)
     }
     export_onnx(model, folder / "network.onnx", OPSET, (0, 0, 0))
-    openvino = open_network(folder / "network.onnx", Options("cpu", provider="openvino"), lambda path: model)
-    return {**found, "OpenVINO, float32": openvino}
+    random = np.random.default_rng(0)
+    seen = [(random.random((1, 3, BASE_HEIGHT, BASE_HEIGHT), np.float32) - np.float32(0.5),) for _ in range(2)]
+    files = {"float32": folder / "network.onnx", "int8": quantised(folder / "network.onnx", seen)}
+    openvino = Options("cpu", provider="openvino")
+    return {
+        **found, **{f"OpenVINO, {name}": open_network(path, openvino, lambda _: model) for name, path in files.items()}
+    }  # fmt: skip
 
 
 def measure(runs: int) -> list[dict]:
