@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs one of the project's programs so that NPU and CPU can be compared: `python ci/npu_program.py MODULE --flag=…`
 
-Rounding depends on the memory format of a convolution's input, so both sides get the NPU's. The simulated NPU leaves
-two things out, which are done here. NPU_CHECK_STOP_AFTER=n sends the program a SIGTERM during its n-th training step.
+Rounding depends on the memory format of a convolution's input and on the kernels of an optimiser, so both sides get the
+NPU's. The simulated NPU leaves two things out, which are done here. NPU_CHECK_STOP_AFTER=n sends the program a SIGTERM
+during its n-th training step.
 """
 
 import os
@@ -12,6 +13,7 @@ import sys
 from typing import Any
 
 import common.device
+import common.optimizer
 from common.cli import UserError
 from Lightweight_OpenPose import data
 
@@ -25,6 +27,14 @@ def same_memory_format() -> None:
     common.device.memory_format = lambda device: torch.contiguous_format
     forward = nn.Conv2d.forward
     nn.Conv2d.forward = lambda layer, features: forward(layer, features.contiguous())
+
+
+def same_kernels() -> None:
+    """The optimiser of a CPU run computes as that of an NPU does.
+
+    A bias in front of a normalisation has no gradient but rounding errors, of which Adam makes steps of full length.
+    """
+    common.optimizer.FUSED_DEVICES = set()
 
 
 def complete_simulation() -> None:
@@ -63,6 +73,7 @@ def main() -> None:
     if len(sys.argv) < 2:
         raise UserError("name a module, as in: python ci/npu_program.py Lightweight_OpenPose.train --device=npu")
     same_memory_format()
+    same_kernels()
     if "npumath" in sys.modules:  # the simulated NPU's arithmetic
         complete_simulation()
     if step := int(os.environ.get("NPU_CHECK_STOP_AFTER", "0")):
