@@ -30,6 +30,8 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for unfinished in path.parent.glob(f".{path.name}.*"):  # of a run that was killed while it saved
+            unfinished.unlink(missing_ok=True)
         with temporary.open("wb") as file:
             torch.save(dict(content), file)
             file.flush()

@@ -153,3 +153,11 @@ def test_published_names(tmp_path: Path, monkeypatch) -> None:
         checkpoint.locate("other.pth", table, ())
     (tmp_path / "weights" / "net.pth").write_bytes(b"x")
     assert checkpoint.locate("net.pth", table, (tmp_path / "weights",)) == tmp_path / "weights" / "net.pth"
+
+
+def test_what_a_killed_run_left_of_a_checkpoint_goes(tmp_path: Path) -> None:
+    left, other = tmp_path / ".last.pth.12345", tmp_path / ".best.pth.12345"
+    left.write_bytes(b"half a checkpoint")
+    other.touch()
+    checkpoint.save(tmp_path / "last.pth", {"epoch": 1})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "last.pth"]
