@@ -5,11 +5,11 @@ The files in configs/ are the published recipes (spec A2.1 to A2.3); `recipe_fil
 field here.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from common.cli import UserError
+from common.cli import UserError, text
 from common.crops import check_sizes
 from common.device import AmpLevel, AmpType, DeviceName
 
@@ -19,11 +19,6 @@ DEFAULT_CFG = str(MODEL_FOLDER / "configs" / "coco" / "resnet" / "256x192_res50_
 NO_WEIGHTS, BACKBONE_AUTO = "none", "auto"
 BOX_PADDING = 1.25  # size of a crop over that of the person's box (spec A2.2)
 CPU_IMAGES_PER_PART = 8  # a larger part is slower on a CPU
-
-
-def text(help_text: str, default: Any) -> Any:
-    """A field with its help text."""
-    return field(default=default, metadata={"help": help_text})
 
 
 @dataclass(frozen=True)

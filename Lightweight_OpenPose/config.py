@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every number of the recipes, with unit and source. Defaults < `--recipe` < flags."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from common.checkpoint import Published
-from common.cli import UserError
+from common.cli import UserError, text
 from common.device import AmpLevel, AmpType, DeviceName
 from Lightweight_OpenPose.model import STRIDE
 from Lightweight_OpenPose.targets import TargetRules
@@ -30,11 +30,6 @@ WEIGHT_FOLDERS = (MODEL_FOLDER / "weights", MODEL_FOLDER)
 IMAGES_PER_RANK = 80  # published: 80 on one card, 640 on eight
 LEARNING_RATE_PER_IMAGE = 4e-5 / 80  # published: 4e-5 for 80 images a step, 32e-5 for 640
 CPU_IMAGES_PER_PART = 8  # a larger part is slower on a CPU, and 80 images at 368x368 need more than 20 GB
-
-
-def text(help_text: str, default: Any) -> Any:
-    """A field with its help text."""
-    return field(default=default, metadata={"help": help_text})
 
 
 @dataclass(frozen=True)

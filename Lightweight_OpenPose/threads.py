@@ -5,7 +5,7 @@ from typing import Any
 
 from common.part_affinity import Doubles, Flags, Floats, Integers
 from common.peak_windows import candidates
-from common.work_sharing import in_order, shares, side_by_side
+from common.work_sharing import reassembled, shares, side_by_side
 
 import numpy as np
 
@@ -25,8 +25,8 @@ def all_candidates(
         return candidates(maps, limits, rows, columns, threshold, ROUNDING)  # type: ignore[no-any-return]
     parts = shares(cells, threads)
     found = side_by_side(lambda part: candidates(maps[part], limits[part], rows, columns, threshold, ROUNDING), parts)
-    starts, points = in_order(parts, [(one[2], one[0]) for one in found])
-    _, certain = in_order(parts, [(one[2], one[1]) for one in found])
+    starts, points = reassembled(parts, [(one[2], one[0]) for one in found])
+    _, certain = reassembled(parts, [(one[2], one[1]) for one in found])
     flat = np.zeros(len(maps), np.bool_)
     for part, one in zip(parts, found, strict=True):
         flat[part] = one[3]
@@ -47,6 +47,6 @@ def connect_all(
         lambda part: connect(fields, limits, rows, columns, tail, peaks, starts, limbs[part], order, least, needed),
         parts,
     )
-    limb_starts, joined = in_order(parts, [(one[2], one[0]) for one in found])
-    _, scores = in_order(parts, [(one[2], one[1]) for one in found])
+    limb_starts, joined = reassembled(parts, [(one[2], one[0]) for one in found])
+    _, scores = reassembled(parts, [(one[2], one[1]) for one in found])
     return joined, scores, limb_starts

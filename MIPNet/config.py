@@ -5,11 +5,11 @@ The files in experiments/ are the published recipes (spec A1.3, A1.6); `recipe_f
 field here.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from common.cli import UserError
+from common.cli import UserError, text
 from common.crops import check_sizes
 from common.device import AmpLevel, AmpType, DeviceName
 from common.hrnet import Stage
@@ -29,11 +29,6 @@ PAIRS = "_lambda"  # ending of the networks that take lambda, and of the data se
 SKELETONS = {"coco": "coco", "crowdpose": "crowdpose", "ochuman": "coco"}
 
 DataSet = Literal["coco", "coco_lambda", "crowdpose", "crowdpose_lambda", "ochuman", "ochuman_lambda"]
-
-
-def text(help_text: str, default: Any) -> Any:
-    """A field with its help text."""
-    return field(default=default, metadata={"help": help_text})
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ Keys have the names of the published config.py and its values (spec A10); what i
 """
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from common.cli import UserError
+from common.cli import UserError, text
 from common.device import AmpLevel, AmpType, DeviceName
 from OpenPose_MindSpore_port.augmentation import Augmentation
 from OpenPose_MindSpore_port.labels import LabelRules
@@ -32,11 +32,6 @@ PROFILED_STEPS = 101  # --need_profiler=1 stops at step 100 (spec A8b)
 
 Rule = Literal["Adam", "Momentum"]
 TrainType = Literal["fix_loss_scale", "clip_grad"]
-
-
-def text(help_text: str, default: Any) -> Any:
-    """A field with its help text."""
-    return field(default=default, metadata={"help": help_text})
 
 
 @dataclass(frozen=True)

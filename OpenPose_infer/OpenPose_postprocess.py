@@ -19,7 +19,7 @@ from pathlib import Path
 import common.coco
 import common.coco_eval
 import common.skeleton
-from common.cli import UserError, parse, run
+from common.cli import UserError, parse, run, text
 from common.coco_eval import Detections
 from common.pipeline import in_order
 from common.skeleton import Skeleton
@@ -27,7 +27,7 @@ from Lightweight_OpenPose.decode import DecodeRules, decode, to_coco, warm_up
 from Lightweight_OpenPose.inference import Frame
 from Lightweight_OpenPose.model import STRIDE
 from OpenPose_infer import dumps, pads
-from OpenPose_infer.config import DETECTIONS, HEIGHT, WIDTH, text
+from OpenPose_infer.config import DETECTIONS, HEIGHT, WIDTH
 
 import numpy as np
 

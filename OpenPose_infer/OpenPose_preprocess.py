@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Literal
 
 import common.coco
-from common.cli import UserError, parse, run
+from common.cli import UserError, parse, run, text
 from common.coco import ImageError
 from common.pipeline import in_order
 from common.skeleton import OPENPOSE
 from common.video import PICTURE_SUFFIXES
 from Lightweight_OpenPose.inference import Frame, to_input
 from OpenPose_infer import pads
-from OpenPose_infer.config import CHANNELS, HEIGHT, RULE, WIDTH, text
+from OpenPose_infer.config import CHANNELS, HEIGHT, RULE, WIDTH
 
 import numpy as np
 from tqdm import tqdm

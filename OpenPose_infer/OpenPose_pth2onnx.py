@@ -11,9 +11,9 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.cli import parse, run
+from common.cli import parse, run, text
 from Lightweight_OpenPose import export
-from OpenPose_infer.config import HEIGHT, WIDTH, text
+from OpenPose_infer.config import HEIGHT, WIDTH
 
 WEIGHTS = "./weights/checkpoint_iter_370000.pth"
 

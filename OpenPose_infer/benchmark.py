@@ -20,7 +20,7 @@ from pathlib import Path
 import common.checkpoint
 import common.device
 import common.skeleton
-from common.cli import UserError, parse, run
+from common.cli import UserError, parse, run, text
 from common.device import AmpLevel, AmpType, DeviceName
 from common.pipeline import in_order
 from common.session import OPENVINO, Options, Provider, Session
@@ -29,7 +29,7 @@ from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS
 from Lightweight_OpenPose.model import STRIDE
 from OpenPose_infer import dumps, performance
-from OpenPose_infer.config import CHANNELS, HEIGHT, WIDTH, text
+from OpenPose_infer.config import CHANNELS, HEIGHT, WIDTH
 
 import numpy as np
 import numpy.typing as npt

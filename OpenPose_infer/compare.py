@@ -22,7 +22,7 @@ import common.device
 import common.mini_coco
 import common.skeleton
 from common import quantization
-from common.cli import UserError, parse, run
+from common.cli import UserError, parse, run, text
 from common.coco_eval import Detections
 from common.device import DeviceName
 from common.files import write_atomically
@@ -35,7 +35,7 @@ from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS
 from Lightweight_OpenPose.evaluation import evaluate
 from Lightweight_OpenPose.inference import Estimator, InputRule
 from OpenPose_infer import calibration, quantize, sensitivity
-from OpenPose_infer.config import HEIGHT, WIDTH, text
+from OpenPose_infer.config import HEIGHT, WIDTH
 from OpenPose_infer.formats import ASCEND, CHECKPOINT, FLOAT, FORMATS, INT8, REFERENCE, Files, chosen, open_formats
 from OpenPose_infer.matching import keypoint_distances
 

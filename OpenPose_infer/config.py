@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The numbers of the published offline inference (spec A9)."""
 
-from dataclasses import field
 from pathlib import Path
-from typing import Any
 
 from Lightweight_OpenPose.export import INPUT, output_names
 from Lightweight_OpenPose.inference import InputRule
@@ -16,8 +14,3 @@ RULE = InputRule(fixed_size=(HEIGHT, WIDTH))  # how an image becomes a network i
 INPUT_NAME = INPUT
 OUTPUT_NAMES = tuple(output_names(2))  # the initial stage and one refinement stage
 DETECTIONS = "result.json"
-
-
-def text(help_text: str, default: Any) -> Any:
-    """A field with its help text."""
-    return field(default=default, metadata={"help": help_text})

@@ -20,7 +20,7 @@ import common.coco_eval
 import common.device
 import common.mini_coco
 import common.skeleton
-from common.cli import UserError, parse, run
+from common.cli import UserError, parse, run, text
 from common.device import AmpLevel, AmpType, DeviceName
 from common.files import write_atomically
 from common.log import Log
@@ -32,7 +32,7 @@ from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS
 from Lightweight_OpenPose.decode import DecodeRules, warm_up
 from Lightweight_OpenPose.evaluation import Evaluation, default_batch, evaluate
 from Lightweight_OpenPose.inference import Estimator
-from OpenPose_infer.config import CHANNELS, DETECTIONS, HEIGHT, MODEL_FOLDER, NETWORK, RULE, WIDTH, text
+from OpenPose_infer.config import CHANNELS, DETECTIONS, HEIGHT, MODEL_FOLDER, NETWORK, RULE, WIDTH
 
 import numpy as np
 

@@ -22,7 +22,7 @@ import common.coco
 import common.mini_coco
 import common.skeleton
 from common import qdq, quantization
-from common.cli import UserError, parse, run
+from common.cli import UserError, parse, run, text
 from common.judgement import Judge, Score, open_on
 from common.qdq import Inputs
 from common.quantization_flags import Flags
@@ -32,7 +32,7 @@ from common.validation import Validation
 from Lightweight_OpenPose.evaluation import evaluate
 from Lightweight_OpenPose.inference import Estimator, InputRule
 from OpenPose_infer import calibration, sensitivity
-from OpenPose_infer.config import HEIGHT, WIDTH, text
+from OpenPose_infer.config import HEIGHT, WIDTH
 from OpenPose_infer.sensitivity import Damage
 
 EXPORTER = "OpenPose_pth2onnx.py"

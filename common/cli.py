@@ -22,6 +22,11 @@ class PictureError(UserError):
     """A picture that can be read, but not taken by a network; where bad pictures are skipped, it is one of them."""
 
 
+def text(help_text: str, default: Any) -> Any:
+    """A field with its help text."""
+    return dataclasses.field(default=default, metadata={"help": help_text})
+
+
 def run(main: Callable[[], Any]) -> None:
     """Calls `main`; a UserError becomes one line on the error stream and exit code 2, without a trace.
 

@@ -2,18 +2,13 @@
 """The flags that every program has which quantises a network."""
 
 import importlib.util
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from common import qdq
-from common.cli import UserError
+from common.cli import UserError, text
 from common.sensitivity import Bounds
-
-
-def text(help_text: str, default: Any) -> Any:
-    """A field with its help text."""
-    return field(default=default, metadata={"help": help_text})
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def open_om(source: Path, options: Options) -> Session:
     """
     if options.dtype is not None:
         raise UserError(f"{source}: an .om computes in the precision it was converted to; leave --amp out")
-    acl = _Acl(_library(source), source)
+    acl = _Acl(_module(source), source)
     with contextlib.ExitStack() as undo:  # all that was taken, should a step fail
         network = _Network(acl, options.device_id, undo)
         session = Session(
@@ -52,7 +52,7 @@ def open_om(source: Path, options: Options) -> Session:
     return session
 
 
-def _library(source: Path) -> Any:
+def _module(source: Path) -> Any:
     try:
         import acl
     except ImportError as error:
@@ -64,12 +64,12 @@ def _library(source: Path) -> Any:
 class _Acl:
     """pyACL with every return code checked: `acl("rt.malloc", size, policy)`."""
 
-    def __init__(self, library: Any, source: Path) -> None:
-        self.library, self.source = library, source
+    def __init__(self, module: Any, source: Path) -> None:
+        self.module, self.source = module, source
 
     def plain(self, name: str, *arguments: Any) -> Any:
         """What a call gives that has no return code."""
-        return operator.attrgetter(name)(self.library)(*arguments)
+        return operator.attrgetter(name)(self.module)(*arguments)
 
     def created(self, name: str, *arguments: Any) -> Any:
         """The address that a call without return code gives; 0 where it failed."""
@@ -190,7 +190,7 @@ class _Network:
 
 
 def _open_device(acl: _Acl, device_id: int, undo: contextlib.ExitStack) -> Any:
-    if (code := _initialise(acl.library)) not in (SUCCESS, ALREADY_INITIALISED):
+    if (code := _initialise(acl.module)) not in (SUCCESS, ALREADY_INITIALISED):
         acl.fail("init", f"failed with code {code}")
     acl("rt.set_device", device_id)
     undo.callback(acl, "rt.reset_device", device_id)
@@ -200,9 +200,9 @@ def _open_device(acl: _Acl, device_id: int, undo: contextlib.ExitStack) -> Any:
 
 
 @functools.cache
-def _initialise(library: Any) -> int:
+def _initialise(module: Any) -> int:
     """The code of acl.init. A process calls it once, and finalises when it ends: there is no second beginning."""
-    code: int = library.init()
+    code: int = module.init()
     if code == SUCCESS:  # not where torch_npu has done it
-        atexit.register(library.finalize)
+        atexit.register(module.finalize)
     return code

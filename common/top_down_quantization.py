@@ -13,13 +13,13 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from common import layer_groups, top_down
 from common.boxes import PersonBoxes
-from common.cli import UserError
+from common.cli import UserError, text
 from common.coco_eval import Detections
 from common.heatmap_decoding import Peaks
 from common.judgement import Judge, Score, open_on
 from common.oks_nms import CONFIDENT
 from common.qdq import Inputs
-from common.quantization_flags import Flags, text
+from common.quantization_flags import Flags
 from common.quantization_search import Forward, Outputs, Task
 from common.session import Array, Session
 from common.top_down import Estimator

@@ -33,7 +33,7 @@ def side_by_side(do: Callable[[Rows], Result], parts: list[Rows]) -> list[Result
         return [do(parts[0]), *(other.result() for other in others)]
 
 
-def in_order(parts: list[Rows], lists: list[tuple[Rows, Any]]) -> tuple[Rows, Any]:
+def reassembled(parts: list[Rows], lists: list[tuple[Rows, Any]]) -> tuple[Rows, Any]:
     """What each part found, put back into the order of the pieces.
 
     `lists`, one a part: starts (n + 1,) of each of its n pieces in an array, and that array. Returns the same of all.

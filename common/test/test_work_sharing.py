@@ -3,7 +3,7 @@
 
 import threading
 
-from common.work_sharing import in_order, shares, side_by_side
+from common.work_sharing import reassembled, shares, side_by_side
 
 import numpy as np
 import pytest
@@ -40,6 +40,6 @@ def test_what_was_found_goes_back_into_order(lengths: list[int], parts: int) -> 
     pieces = [np.full((length, 2), piece) for piece, length in enumerate(lengths)]
     found = shares(np.array(lengths), parts)
     lists = [(np.cumsum([0, *(lengths[p] for p in part)]), np.concatenate([pieces[p] for p in part])) for part in found]
-    starts, values = in_order(found, lists)
+    starts, values = reassembled(found, lists)
     assert np.array_equal(values, np.concatenate(pieces))
     assert starts.tolist() == np.cumsum([0, *lengths]).tolist()
