@@ -13,7 +13,7 @@ from common.coco_index import CocoIndex
 from common.kept_images import KeptImages
 from common.loader import Position, readable_sample
 from common.skeleton import Skeleton
-from common.warping import warp_image
+from common.warping import rows_needed, warp_image
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +61,7 @@ class TrainSamples:
         self.size_in = (config.image_size[0], config.image_size[1])
         self.augmentation = crops.Augmentation(config.scale, config.rotation, config.half_body, config.flip)
         self.upper = crops.upper_body(skeleton)
+        self.centres_img, self.sizes_img = crops.fit_boxes(people.boxes_img, self.size_in, BOX_PADDING)
         self.images = KeptImages(config.kept_images)
 
     def __len__(self) -> int:
@@ -78,16 +79,18 @@ class TrainSamples:
 
     def _sample(self, place: int, epoch: int, random: np.random.Generator) -> dict[str, Any]:
         index, row = self.people.index, int(self.people.rows[place])
-        image = self.images.read(self.folder, index.file_name(int(index.image_rows(row))))
+        image_row = int(index.image_rows(row))
+        height, width = index.image_sizes[image_row].tolist()
         joints, visible = index.keypoints[row, :, :2], np.minimum(index.keypoints[row, :, 2], 1)
-        box = self.people.boxes_img[place]
+        crop = crops.Crop(self.centres_img[place], self.sizes_img[place])
         if self.config.dpg and epoch >= self.config.dpg_milestone:
-            box = proposal(box, (image.shape[0], image.shape[1]), random)
-        crop = crops.Crop(*crops.fit_boxes(box, self.size_in, BOX_PADDING))
+            box = proposal(self.people.boxes_img[place], (height, width), random)
+            crop = crops.Crop(*crops.fit_boxes(box, self.size_in, BOX_PADDING))
         drawn = crops.draw(self.augmentation, random)
         crop = crops.augment(crop, drawn, joints, visible, self.upper, self.size_in, self.config.half_body_above)
-        matrix = crops.image_to_crop(crop, self.size_in, image.shape[1])
+        matrix = crops.image_to_crop(crop, self.size_in, width)
         moved, seen = crops.joints_to_crop(joints, visible, matrix, crop.flip, self.skeleton)
+        image = self.images.read(self.folder, index.file_name(image_row), rows_needed(matrix, self.size_in))
         return {
             "image": warp_image(image, matrix, self.size_in, rgb=True),
             "joints": np.where(seen[:, None] > 0, moved, 0.0),

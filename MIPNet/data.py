@@ -11,7 +11,7 @@ from common.coco_index import CocoIndex
 from common.kept_images import KeptImages
 from common.loader import Position, readable_sample
 from common.skeleton import Skeleton
-from common.warping import warp_image
+from common.warping import rows_needed, warp_image
 from MIPNet.config import Config
 
 import numpy as np
@@ -83,6 +83,7 @@ class TrainSamples:
         self.size_in = (config.image_size[0], config.image_size[1])
         self.augmentation = crops.Augmentation(config.scale, config.rotation, config.half_body, config.flip)
         self.upper = crops.upper_body(skeleton)
+        self.centres_img, self.sizes_img = crops.fit_boxes(people.boxes_img, self.size_in, config.box_padding)
         self.others = neighbours(people) if config.gives_pairs else None
         self.images = KeptImages(config.kept_images)
 
@@ -103,17 +104,18 @@ class TrainSamples:
 
     def _sample(self, place: int, random: np.random.Generator) -> dict[str, Any]:
         index, row = self.people.index, int(self.people.rows[place])
-        image = self.images.read(self.folder, index.file_name(int(index.image_rows(row))))
+        image_row = int(index.image_rows(row))
         joints, visible = self._annotated(row)
-        crop = crops.Crop(*crops.fit_boxes(self.people.boxes_img[place], self.size_in, self.config.box_padding))
+        crop = crops.Crop(self.centres_img[place], self.sizes_img[place])
         drawn = crops.draw(self.augmentation, random)
         crop = crops.augment(crop, drawn, joints, visible, self.upper, self.size_in, self.config.half_body_above)
-        matrix = crops.image_to_crop(crop, self.size_in, image.shape[1])
+        matrix = crops.image_to_crop(crop, self.size_in, int(index.image_sizes[image_row, 1]))
         moved, seen = crops.joints_to_crop(joints, visible, matrix, crop.flip, self.skeleton)
         if self.others is not None:
             other = self._annotated(int(self.people.rows[self.others[place]]))
             theirs = crops.joints_to_crop(*other, matrix, crop.flip, self.skeleton)
             moved, seen = pair_in_box((moved, seen), theirs, self.size_in)
+        image = self.images.read(self.folder, index.file_name(image_row), rows_needed(matrix, self.size_in))
         return {
             "image": warp_image(image, matrix, self.size_in, rgb=self.config.color_rgb),
             "joints": np.where(seen[..., None] > 0, moved, 0.0),

@@ -4,10 +4,11 @@
 from pathlib import Path
 from typing import Any
 
+from common.jpeg import ALL_ROWS
 from common.kept_images import KeptImages
 from common.loader import Position, readable_sample
 from common.skeleton import Skeleton
-from common.warping import warp_image
+from common.warping import rows_needed, warp_image
 from OpenPose_MindSpore_port import ignore_masks, original_augmentation
 from OpenPose_MindSpore_port.augmentation import (
     GREY,
@@ -31,6 +32,7 @@ import torch
 from torch import Tensor
 
 LARGEST_PIXEL, OFFSET = 255, 0.5
+BGR = 3  # channels
 VISIBLE = 2  # COCO's v of a point that is labelled and seen
 
 
@@ -90,18 +92,26 @@ class TrainSamples:
 
     def _sample(self, index: int, random: np.random.Generator) -> dict[str, Any]:
         coco = self.labels.index
-        image = self.images.read(self.folder, coco.file_name(index))
-        mask = ignore_masks.read(self.masks, int(coco.image_ids[index]), image.shape[:2])
         points = self.points[coco.people(index)].astype(np.float64)
-        return self.augmented(image, mask, points, draw(self.augmentation, len(points), random))
+        drawn = draw(self.augmentation, len(points), random)
+        image = self.images.read(self.folder, coco.file_name(index), self._rows(points, drawn))
+        mask = ignore_masks.read(self.masks, int(coco.image_ids[index]), tuple(coco.image_sizes[index].tolist()))
+        return self.augmented(image, mask, points, drawn)
+
+    def _rows(self, points: Floats, drawn: Draw) -> int:
+        """How many upper rows of the image a draw needs; the original turns all of it."""
+        if self.reference_rounding:
+            return ALL_ROWS
+        return rows_needed(compose(points, self.augmentation, drawn), (self.augmentation.insize,) * 2)
 
     def augmented(self, image: Pixels, mask: Pixels | None, points: Floats, drawn: Draw) -> dict[str, Any]:
-        """The sample that a draw makes: all in original pixels, `mask` (h, w) uint8 of 0 and 255, or None."""
+        """The sample that a draw makes: all in original pixels, `image` (h, w, 3 or 4), `mask` (h, w) uint8 of 0 and
+        255, or None."""
         size = self.augmentation.insize
         if self.reference_rounding:
             masked = np.zeros(image.shape[:2], np.uint8) if mask is None else (mask > 0).astype(np.uint8)
             crop, masked_in, points_in = original_augmentation.augment(
-                image, masked, points, self.augmentation, drawn, self.skeleton
+                image[..., :BGR], masked, points, self.augmentation, drawn, self.skeleton
             )
         else:
             matrix = compose(points, self.augmentation, drawn)

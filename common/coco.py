@@ -6,8 +6,9 @@
 checks a whole data set, see `common.coco_check`.
 """
 
+import functools
 import os
-from functools import lru_cache
+from collections.abc import Callable
 from pathlib import Path
 
 from common import cli, coco_crowd, jpeg
@@ -20,9 +21,10 @@ import numpy.typing as npt
 
 __all__ = [
     "SPLITS", "CocoIndex", "ImageError", "annotation_file", "crowd_mask", "has_annotations", "image_folder",
-    "load", "path_inside", "read_image",
+    "load", "path_inside", "read_image", "read_rows",
 ]  # fmt: skip
 
+Pixels = npt.NDArray[np.uint8]
 SPLITS = ("train", "val")
 READ_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
@@ -68,23 +70,48 @@ def _layout(split: str) -> str:
     )
 
 
-def read_image(folder: str | Path, file_name: str) -> npt.NDArray[np.uint8]:
+def read_image(folder: str | Path, file_name: str) -> Pixels:
     """(h, w, 3) uint8 BGR, in the stored orientation, which is that of the annotations (an EXIF turn is not made).
 
     Raises ImageError, naming the file and the cure, where the file is missing, is cut short, is no image, has more
     than 50 megapixels (`OPENCV_IO_MAX_IMAGE_PIXELS`), or where its name leads out of the folder.
     """
+    return _read(folder, file_name, _decode)
+
+
+def read_rows(folder: str | Path, file_name: str, rows: int = jpeg.ALL_ROWS) -> Pixels:
+    """(h, w, 4) uint8 BGRA of at least the upper `rows` rows of an image, where it has as many; for crops.
+
+    Decoding is most of a crop's time, and of a JPEG the rows below a crop need none. Everything else, errors too, as
+    in `read_image`; the fourth channel is what `warping.warp_image` would add.
+    """
+    return _read(folder, file_name, functools.partial(_decode_rows, rows=rows))
+
+
+def _read(folder: str | Path, file_name: str, decode: Callable[[Pixels], Pixels | None]) -> Pixels:
     path = path_inside(str(folder), file_name)
     try:
         content = np.fromfile(path, np.uint8)
-        image = cv2.imdecode(content, READ_FLAGS) if content.size else None
+        image = decode(content) if content.size else None
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror}. Do annotation file and image folder belong together?") from error
     except cv2.error as error:
         raise ImageError(f"{path}: refused ({error.err}). Take it out of the annotations, or shrink it") from error
     if image is None or jpeg.lacks_end(content):
         raise ImageError(f"{path}: cut short, damaged or no image ({content.size} bytes). Copy the file again")
-    return image  # type: ignore[no-any-return]
+    return image
+
+
+def _decode(content: Pixels) -> Pixels | None:
+    return cv2.imdecode(content, READ_FLAGS)
+
+
+def _decode_rows(content: Pixels, rows: int) -> Pixels | None:
+    upper = jpeg.decode(content, rows)
+    if upper is not None:
+        return upper
+    whole = _decode(content)
+    return None if whole is None else cv2.cvtColor(whole, cv2.COLOR_BGR2BGRA)
 
 
 def path_inside(folder: str, file_name: str) -> str:
@@ -99,12 +126,12 @@ def path_inside(folder: str, file_name: str) -> str:
     return path
 
 
-@lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=16)
 def _real_path(folder: str) -> str:
     return os.path.realpath(folder).rstrip(os.sep)
 
 
-def crowd_mask(index: CocoIndex, image_row: int) -> npt.NDArray[np.uint8] | None:
+def crowd_mask(index: CocoIndex, image_row: int) -> Pixels | None:
     """(h, w) uint8 in original pixels: 1 where the image can be used, 0 in a crowd; None where it has no crowd."""
     people = index.people(image_row)
     starts = index.run_offsets[people.start : people.stop + 1]

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from common.cli import UserError
+from common.crop_matrices import crop_matrices
 from common.skeleton import Skeleton
+from common.warping import inverse
 
 import numpy as np
 import numpy.typing as npt
@@ -242,25 +244,12 @@ def crop_to_image(
     that edge's middle turned by a right angle about it) and round them to float32. The two edges of that triangle are
     the columns of the matrix; rounding them likewise gives the original's crops to the last pixel.
     """
-    centre, angle = np.asarray(centres_img, np.float64), np.deg2rad(np.asarray(rotation_deg, np.float64))
-    half = 0.5 * np.asarray(sizes_img)[..., :1].astype(np.float64)
-    direction = np.stack([np.sin(angle), -np.cos(angle)], axis=-1)
-    middle, top = centre.astype(np.float32), (centre + half * direction).astype(np.float32)
-    down = middle - top
-    turned = top + np.stack([-down[..., 1], down[..., 0]], axis=-1)
-    height, width = size_in
-    y_axis = (middle.astype(np.float64) - top) * (2 / width)
-    x_axis = (top.astype(np.float64) - turned) * (2 / width)
-    origin = middle - x_axis * (width / 2) - y_axis * (height / 2)
-    return np.stack([x_axis, y_axis, origin], axis=-1)
-
-
-def inverse(matrices: Floats) -> Floats:
-    """(..., 2, 3) float64: the way back of affine matrices of the same shape."""
-    (a, b, x), (c, d, y) = np.moveaxis(matrices, (-2, -1), (0, 1))
-    determinant = a * d - b * c
-    rows = [[d, -b, b * y - d * x], [-c, a, c * x - a * y]]
-    return np.stack([np.stack([value / determinant for value in row], axis=-1) for row in rows], axis=-2)
+    centres = np.ascontiguousarray(centres_img, np.float64)
+    people = centres.shape[:-1]
+    widths = np.asarray(sizes_img)[..., 0].astype(np.float64).ravel()
+    rotations = np.broadcast_to(rotation_deg, people).astype(np.float64).ravel()
+    found = crop_matrices(centres.reshape(-1, 2), widths, rotations, *size_in)
+    return np.asarray(found.reshape(*people, 2, 3))
 
 
 def image_to_crop(crop: Crop, size_in: Size, width_img: int) -> Floats:

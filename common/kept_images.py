@@ -5,6 +5,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 import common.coco
+from common.jpeg import ALL_ROWS
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +18,16 @@ class KeptImages:
         self.count = count
         self._kept: OrderedDict[tuple[str, str], npt.NDArray[np.uint8]] = OrderedDict()
 
-    def read(self, folder: str | Path, name: str) -> npt.NDArray[np.uint8]:
-        """(h, w, 3) uint8 BGR as `common.coco.read_image`, read-only where it is kept. Raises ImageError."""
+    def read(self, folder: str | Path, name: str, rows: int = ALL_ROWS) -> npt.NDArray[np.uint8]:
+        """(h, w, 4) uint8 BGRA as `common.coco.read_rows`, whole and read-only where it is kept. Raises ImageError."""
+        if not self.count:
+            return common.coco.read_rows(folder, name, rows)
         key = (str(folder), name)
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
-        image = common.coco.read_image(folder, name)
-        if self.count:
-            image.flags.writeable = False  # the next one who asks gets this very array
-            self._kept[key] = image
-            if len(self._kept) > self.count:
-                self._kept.popitem(last=False)
+        image = self._kept[key] = common.coco.read_rows(folder, name)
+        image.flags.writeable = False  # the next one who asks gets this very array
+        if len(self._kept) > self.count:
+            self._kept.popitem(last=False)
         return image

@@ -5,7 +5,7 @@
     crops   -> batches              of people, over the borders of images
     batches -> network inputs       a thread
             -> maps                 the calling thread
-            -> keypoints in the image      a thread
+            -> keypoints in the image      threads, `DECODERS` at once
 
 They work side by side, each some steps ahead of the next, within bounded memory. What a model does its own way is in
 its `Estimator`.
@@ -27,7 +27,7 @@ from common.heatmap_decoding import Peaks
 from common.pipeline import in_order
 from common.session import Array, Session
 from common.validation import Validation
-from common.warping import warp_image
+from common.warping import warp_image, with_fourth_channel
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,8 @@ Clock = dict[str, float]
 
 READERS = 4
 IMAGES_AHEAD = 4  # of each reader
-PREPARED, DECODE_BEHIND = 1, 1  # batches made ready, and decoded, while the network works
+DECODERS = 2  # one waits for memory most of the time
+PREPARED, DECODE_BEHIND = 1, DECODERS  # batches made ready, and decoded, while the network works
 STAGES = ("read", "crop", "network", "decode")
 
 
@@ -131,7 +132,11 @@ def estimate(
     raised. Raises BoxError for a box that nothing can be cropped of. Network and `pictures` run in the calling thread.
     """
     size = estimator.fixed_batch or batch_size
-    with ThreadPoolExecutor(readers) as reader, ThreadPoolExecutor(1) as preparer, ThreadPoolExecutor(1) as decoder:
+    with (
+        ThreadPoolExecutor(readers) as reader,
+        ThreadPoolExecutor(1) as preparer,
+        ThreadPoolExecutor(DECODERS) as decoder,
+    ):
         cuts = in_order(reader, lambda picture: _cut(picture, estimator), pictures, IMAGES_AHEAD * readers)
         batches = _batches(cuts, size, on_bad or _refuse)
         prepared = in_order(preparer, lambda batch: _prepare(batch, estimator), batches, PREPARED)
@@ -161,7 +166,7 @@ def _refuse(problem: ImageError) -> None:
 def _cut(picture: Picture, estimator: Estimator) -> _Cut:
     began = time.perf_counter()
     try:
-        image = picture.read()
+        image = with_fourth_channel(picture.read())
     except ImageError as problem:
         return _Cut([], {"read": time.perf_counter() - began}, problem)
     read = time.perf_counter()

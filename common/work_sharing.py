@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pieces of work of known size, divided among threads: for compiled code, which runs without Python's lock."""
 
+import functools
+import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,12 +27,26 @@ def shares(work: npt.NDArray[Any], parts: int) -> list[Rows]:
 
 
 def side_by_side(do: Callable[[Rows], Result], parts: list[Rows]) -> list[Result]:
-    """`do` of every part, each on a thread, the first on ours."""
-    if len(parts) <= 1:
-        return list(map(do, parts))
-    with ThreadPoolExecutor(len(parts) - 1) as pool:
-        others = [pool.submit(do, part) for part in parts[1:]]
-        return [do(parts[0]), *(other.result() for other in others)]
+    """`do` of every part, each on a thread, the first on ours. `do` must not call this again: it might wait for itself.
+
+    Raises what `do` raised, when all parts have ended.
+    """
+    others = [_pool().submit(do, part) for part in parts[1:]]
+    try:
+        return [*map(do, parts[:1]), *(other.result() for other in others)]
+    except BaseException:
+        wait(others)
+        raise
+
+
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    """Kept, for to begin a thread takes as long as many a part."""
+    return ThreadPoolExecutor(os.cpu_count(), "part")
+
+
+if hasattr(os, "register_at_fork"):  # a child has no threads but its own
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def reassembled(parts: list[Rows], lists: list[tuple[Rows, Any]]) -> tuple[Rows, Any]:

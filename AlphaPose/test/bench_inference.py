@@ -13,10 +13,10 @@ from AlphaPose.test import plain_decode
 from common import crops
 from common.export import Ports, export_onnx
 from common.gaussian_heatmaps import encode
-from common.heatmap_decoding import cells_to_image, decode, merge_flip
+from common.heatmap_decoding import merge_flip
 from common.session import Options, Session, of_module, open_network
 from common.skeleton import COCO
-from common.test import pairs
+from common.test import decoded, pairs
 from common.test.int8 import quantised
 
 import numpy as np
@@ -48,10 +48,8 @@ def plain_people(maps: torch.Tensor, corners: np.ndarray) -> list:
 
 
 def our_people(maps: torch.Tensor, corners: np.ndarray, images: np.ndarray) -> object:
-    """All at once."""
-    cells, scores = decode(maps)
-    places = cells_to_image(cells, *crops.fit_corners(corners), MAP_SIZE)
-    keypoints = np.concatenate([places, scores.numpy()[..., None]], axis=2)
+    """A batch at once, then all pictures."""
+    keypoints = decoded.keypoints(lambda some: maps[some], *crops.fit_corners(corners), MAP_SIZE)
     return pose_nms(keypoints, corners, np.ones(PEOPLE, np.float32), images)
 
 

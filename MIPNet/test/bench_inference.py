@@ -13,10 +13,10 @@ from pathlib import Path
 
 from common import crops
 from common.gaussian_heatmaps import encode
-from common.heatmap_decoding import cells_to_image, decode, merge_flip
+from common.heatmap_decoding import merge_flip
 from common.session import Options, Session, of_module, open_network
 from common.skeleton import COCO
-from common.test import pairs
+from common.test import decoded, pairs
 from common.test.int8 import quantised
 from MIPNet import export, preparation, recipe_file
 from MIPNet.config import RECIPES, Config
@@ -32,40 +32,32 @@ from torch import Tensor
 
 TITLE = "Inference: decoding and OKS-NMS, and W48 384 x 288 with flip test, plain and with two lambdas; ms a person"
 SLOW = False
-PEOPLE, A_PICTURE, A_BATCH = 1000, 5, 50
+PEOPLE, A_PICTURE = 1000, 5
 BATCH = 4
 SIZE_IN, MAP_SIZE = (384, 288), (96, 72)
 SIGMAS = np.array(COCO.sigmas)
 
 
 def people() -> tuple[Tensor, np.ndarray, np.ndarray, np.ndarray]:
-    """Maps (A_BATCH, K, h, w), centres and sizes (PEOPLE, 2) of crops, and the picture of each."""
+    """Maps (decoded.BATCH, K, h, w), centres and sizes (PEOPLE, 2) of crops, and the picture of each."""
     random = np.random.default_rng(0)
     boxes = np.concatenate([random.uniform(0, 300, (PEOPLE, 2)), random.uniform(80, 300, (PEOPLE, 2))], axis=1)
-    joints = torch.from_numpy(random.uniform(0, 1, (A_BATCH, COCO.num_keypoints, 2)) * SIZE_IN[::-1])
+    joints = torch.from_numpy(random.uniform(0, 1, (decoded.BATCH, COCO.num_keypoints, 2)) * SIZE_IN[::-1])
     maps, _ = encode(joints, torch.ones(joints.shape[:2]), MAP_SIZE, SIZE_IN[0] / MAP_SIZE[0], 3.0)
     maps += 0.01 * torch.randn(maps.shape, generator=torch.Generator().manual_seed(0))
     return maps, *crops.fit_boxes(boxes, SIZE_IN), np.repeat(np.arange(PEOPLE // A_PICTURE), A_PICTURE)
 
 
-def batches() -> list[slice]:
-    """Of people, as an evaluation decodes them."""
-    return [slice(at, at + A_BATCH) for at in range(0, PEOPLE, A_BATCH)]
-
-
 def plain_decoded(maps: Tensor, centres: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Joint by joint."""
-    return np.concatenate([plain_decode.decode(maps.numpy(), centres[one], sizes[one]) for one in batches()])
+    return np.concatenate(
+        [plain_decode.decode(maps.numpy(), centres[one], sizes[one]) for one in decoded.batches(PEOPLE)]
+    )
 
 
 def our_decoded(maps: Tensor, centres: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """A batch at once."""
-    found = []
-    for one in batches():
-        cells, scores = decode(maps)
-        places = cells_to_image(cells, centres[one], sizes[one], MAP_SIZE)
-        found.append(np.concatenate([places, scores.numpy()[..., None]], axis=2))
-    return np.concatenate(found)
+    return decoded.keypoints(lambda some: maps, centres, sizes, MAP_SIZE)
 
 
 def plain_kept(keypoints: np.ndarray, areas: np.ndarray) -> list[list[int]]:

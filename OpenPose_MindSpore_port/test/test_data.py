@@ -50,7 +50,7 @@ def test_people_mask_and_input_are_the_originals(shared: Path, real: TrainSample
     assert real.labels.index.annotation_ids[people].tolist() == case["ann_ids"].tolist()
     points = data.to_points(real.labels.index.keypoints[people], OPENPOSE)
     assert np.array_equal(points.astype(int), case["poses_18"])
-    image = real.images.read(real.folder, real.labels.index.file_name(index))
+    image = common.coco.read_image(real.folder, real.labels.index.file_name(index))
     size = (AUGMENTATION.insize, AUGMENTATION.insize)
     squashed = torch.from_numpy(cv2.resize(image, size))[None].permute(0, 3, 1, 2)
     normal = data.normalise(squashed)[0].permute(1, 2, 0).numpy()
@@ -123,7 +123,7 @@ def test_one_warp_is_the_transforms_one_after_the_other(real: TrainSamples) -> N
     """The same scale and turn; the place differs by what the original rounds."""
     random = np.random.default_rng(3)
     for index in range(0, len(real), 2):
-        image = real.images.read(real.folder, real.labels.index.file_name(index))
+        image = common.coco.read_image(real.folder, real.labels.index.file_name(index))
         points = data.to_points(real.labels.index.keypoints[real.labels.index.people(index)], OPENPOSE)
         drawn = dataclasses.replace(augmentation.draw(AUGMENTATION, len(points), random), colour=None, flip=False)
         ours, theirs = augmentation.compose(points, AUGMENTATION, drawn), original_matrix(image, points, drawn)

@@ -6,7 +6,7 @@ from common import coco_index, crops
 from common.crops import Augmentation, BoxError, Crop, Draw
 from common.skeleton import COCO, CROWDPOSE
 from common.test import top_down_golden as golden
-from common.warping import warp_image
+from common.warping import inverse, warp_image
 
 import numpy as np
 import pytest
@@ -111,9 +111,7 @@ def test_there_and_back_again(box: tuple[float, ...], rotation: float, scale: fl
     centre, size = crops.fit_boxes(box, SIZE_IN)
     matrix = crops.image_to_crop(Crop(centre, size * scale, rotation, flip), SIZE_IN, IMAGE_SIZE[1])
     points = np.array([[0.0, 0.0], [639.0, 479.0], [123.4, 56.7]])
-    np.testing.assert_allclose(
-        crops.transform(crops.transform(points, matrix), crops.inverse(matrix)), points, atol=1e-6
-    )
+    np.testing.assert_allclose(crops.transform(crops.transform(points, matrix), inverse(matrix)), points, atol=1e-6)
 
 
 @settings(max_examples=60, deadline=None)

@@ -7,6 +7,7 @@ from common import crops, gaussian_heatmaps, heatmap_decoding
 from common.crops import Augmentation, Crop
 from common.skeleton import COCO
 from common.test import top_down_golden as golden
+from common.warping import inverse
 
 import numpy as np
 import pytest
@@ -110,7 +111,7 @@ def test_encode_and_decode_return_the_joints(seed: int) -> None:
         )
         cells = heatmap_decoding.decode(maps, "none").cells[0].numpy()
         assert inside.sum() > 4 and (weights[0].numpy()[inside] == 1).all()
-        back = crops.transform(cells * stride, crops.inverse(matrix))
+        back = crops.transform(cells * stride, inverse(matrix))
         back = back[FLIP] if crop.flip else back
         kept = inside[FLIP] if crop.flip else inside
         image_per_cell = crop.size_img[0] / map_size[1]
@@ -174,15 +175,6 @@ def test_the_compiled_way_is_the_one_of_other_devices() -> None:
     assert torch.equal(plain.scores, flat.amax(2))
     highest = torch.where(plain.scores > 0, flat.argmax(2), 0)
     assert torch.equal(plain.cells, torch.stack([highest % 5, highest // 5], dim=-1).float())
-
-
-def test_many_people_on_threads_are_as_one_by_one() -> None:
-    maps = random_maps(60)
-    assert maps.numel() > heatmap_decoding.MANY_CELLS
-    together = heatmap_decoding.decode(maps)
-    alone = [heatmap_decoding.decode(one[None]) for one in maps]
-    assert torch.equal(together.cells, torch.cat([one.cells for one in alone]))
-    assert torch.equal(together.scores, torch.cat([one.scores for one in alone]))
 
 
 def test_what_is_not_a_number_stays_so() -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images through affine maps."""
 
-from common.warping import GREY, warp_image
+from common.warping import GREY, rows_needed, warp_image
 
 import cv2
 import numpy as np
@@ -21,6 +21,25 @@ def test_three_channels_are_sampled_as_opencv_does(turn: tuple[float, ...], x: f
     if abs(np.linalg.det(matrix[:, :2])) > 0.01:
         wanted = cv2.warpAffine(IMAGE, matrix, (48, 64), flags=cv2.INTER_LINEAR, borderValue=(GREY,) * 3)
         assert np.array_equal(warp_image(IMAGE, matrix, (64, 48), GREY), wanted)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.tuples(*[NUMBERS] * 4), st.floats(-100, 100), st.floats(-100, 100))
+def test_rows_below_those_needed_change_nothing(turn: tuple[float, ...], x: float, y: float) -> None:
+    matrix = np.array([[turn[0], turn[1], x], [turn[2], turn[3], y]])
+    if abs(np.linalg.det(matrix[:, :2])) > 0.01:
+        rows = min(max(rows_needed(matrix, (64, 48)), 1), len(IMAGE))
+        assert np.array_equal(
+            warp_image(IMAGE[:rows], matrix, (64, 48), GREY), warp_image(IMAGE, matrix, (64, 48), GREY)
+        )
+
+
+def test_a_crop_needs_the_rows_down_to_its_lowest_point() -> None:
+    moved = np.array([[1.0, 0, 0], [0, 1, -20]])  # the crop's first row is the image's twentieth
+    assert 30 <= rows_needed(moved, (10, 48)) <= 33
+    upside_down = np.array([[-1.0, 0, 47], [0, -1, 29]])
+    assert 30 <= rows_needed(upside_down, (10, 48)) <= 33
+    assert rows_needed(np.array([[1.0, 0, 0], [0, 1, 50]]), (10, 48)) == 0
 
 
 @pytest.mark.parametrize("border", [0, GREY])

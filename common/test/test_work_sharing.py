@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Work divided among threads."""
 
+import multiprocessing
 import threading
+import time
+from typing import Any
 
 from common.work_sharing import reassembled, shares, side_by_side
 
@@ -26,13 +29,34 @@ def test_parts_run_at_the_same_time() -> None:
     assert sorted(found) == [[0], [1], [2]]
 
 
-def test_an_error_in_a_thread_is_raised() -> None:
-    def refuse(part: np.ndarray) -> None:
-        if 1 in part:
-            raise ValueError("the second")
+@pytest.mark.parametrize("bad, ended", [(0, [1]), (1, [0])])
+def test_an_error_in_a_thread_is_raised_when_all_have_ended(bad: int, ended: list[int]) -> None:
+    done = []
 
-    with pytest.raises(ValueError, match="the second"):
+    def refuse(part: np.ndarray) -> None:
+        if bad in part:
+            raise ValueError("one of them")
+        time.sleep(0.05)
+        done.extend(part.tolist())
+
+    with pytest.raises(ValueError, match="one of them"):
         side_by_side(refuse, shares(np.ones(2), 2))
+    assert done == ended
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="the platform has no fork")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    def in_child(found: Any) -> None:
+        found.put(side_by_side(np.sum, shares(np.ones(3), 3)))
+
+    assert sum(side_by_side(np.sum, shares(np.ones(3), 3))) == 3  # the parent's threads have begun
+    context = multiprocessing.get_context("fork")
+    found = context.Queue()
+    child = context.Process(target=in_child, args=(found,), daemon=True)
+    child.start()
+    assert sum(found.get(timeout=20)) == 3
+    child.join(20)
+    assert child.exitcode == 0
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=9), st.integers(1, 4))
