@@ -24,9 +24,9 @@ def test_every_piece_has_one_owner_and_nobody_much_more_than_others(work: list[i
 
 
 def test_parts_run_at_the_same_time() -> None:
-    meeting = threading.Barrier(3, timeout=10)  # breaks, and so fails, where one waits for another to end
-    found = side_by_side(lambda part: (meeting.wait(), part.tolist())[1], shares(np.ones(3), 3))
-    assert sorted(found) == [[0], [1], [2]]
+    meeting = threading.Barrier(2, timeout=10)  # breaks, and so fails, where one waits for the other to end
+    found = side_by_side(lambda part: (meeting.wait(), part.tolist())[1], shares(np.ones(2), 2))
+    assert sorted(found) == [[0], [1]]
 
 
 @pytest.mark.parametrize("bad, ended", [(0, [1]), (1, [0])])
