@@ -90,7 +90,7 @@ class TrainSamples:
         crop = crops.augment(crop, drawn, joints, visible, self.upper, self.size_in, self.config.half_body_above)
         matrix = crops.image_to_crop(crop, self.size_in, width)
         moved, seen = crops.joints_to_crop(joints, visible, matrix, crop.flip, self.skeleton)
-        image = self.images.read(self.folder, index.file_name(image_row), rows_needed(matrix, self.size_in))
+        image = self.images.read(self.folder, index.file_name(image_row), width, rows_needed(matrix, self.size_in))
         return {
             "image": warp_image(image, matrix, self.size_in, rgb=True),
             "joints": np.where(seen[:, None] > 0, moved, 0.0),

@@ -190,7 +190,7 @@ class TrainSamples:
         points = transform_points(
             to_points(coco.keypoints[people], (height, width), self.skeleton), warp, drawn.flip, self.skeleton
         )
-        image = common.coco.read_rows(self.folder, coco.file_name(row), rows_needed(warp.pixels, size_in))
+        image = common.coco.read_rows(self.folder, coco.file_name(row), width, rows_needed(warp.pixels, size_in))
         return {
             "image": warp_image(image, warp.pixels, size_in, GREY),
             "mask": warp_mask(common.coco.crowd_mask(coco, row), warp, self.augmentation.size_in),

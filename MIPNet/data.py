@@ -105,17 +105,18 @@ class TrainSamples:
     def _sample(self, place: int, random: np.random.Generator) -> dict[str, Any]:
         index, row = self.people.index, int(self.people.rows[place])
         image_row = int(index.image_rows(row))
+        width = int(index.image_sizes[image_row, 1])
         joints, visible = self._annotated(row)
         crop = crops.Crop(self.centres_img[place], self.sizes_img[place])
         drawn = crops.draw(self.augmentation, random)
         crop = crops.augment(crop, drawn, joints, visible, self.upper, self.size_in, self.config.half_body_above)
-        matrix = crops.image_to_crop(crop, self.size_in, int(index.image_sizes[image_row, 1]))
+        matrix = crops.image_to_crop(crop, self.size_in, width)
         moved, seen = crops.joints_to_crop(joints, visible, matrix, crop.flip, self.skeleton)
         if self.others is not None:
             other = self._annotated(int(self.people.rows[self.others[place]]))
             theirs = crops.joints_to_crop(*other, matrix, crop.flip, self.skeleton)
             moved, seen = pair_in_box((moved, seen), theirs, self.size_in)
-        image = self.images.read(self.folder, index.file_name(image_row), rows_needed(matrix, self.size_in))
+        image = self.images.read(self.folder, index.file_name(image_row), width, rows_needed(matrix, self.size_in))
         return {
             "image": warp_image(image, matrix, self.size_in, rgb=self.config.color_rgb),
             "joints": np.where(seen[..., None] > 0, moved, 0.0),

@@ -94,8 +94,9 @@ class TrainSamples:
         coco = self.labels.index
         points = self.points[coco.people(index)].astype(np.float64)
         drawn = draw(self.augmentation, len(points), random)
-        image = self.images.read(self.folder, coco.file_name(index), self._rows(points, drawn))
-        mask = ignore_masks.read(self.masks, int(coco.image_ids[index]), tuple(coco.image_sizes[index].tolist()))
+        height, width = coco.image_sizes[index].tolist()
+        image = self.images.read(self.folder, coco.file_name(index), width, self._rows(points, drawn))
+        mask = ignore_masks.read(self.masks, int(coco.image_ids[index]), (height, width))
         return self.augmented(image, mask, points, drawn)
 
     def _rows(self, points: Floats, drawn: Draw) -> int:

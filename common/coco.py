@@ -79,13 +79,20 @@ def read_image(folder: str | Path, file_name: str) -> Pixels:
     return _read(folder, file_name, _decode)
 
 
-def read_rows(folder: str | Path, file_name: str, rows: int = jpeg.ALL_ROWS) -> Pixels:
+def read_rows(folder: str | Path, file_name: str, width_img: int, rows: int = jpeg.ALL_ROWS) -> Pixels:
     """(h, w, 4) uint8 BGRA of at least the upper `rows` rows of an image, where it has as many; for crops.
 
-    Decoding is most of a crop's time, and of a JPEG the rows below a crop need none. Everything else, errors too, as
-    in `read_image`; the fourth channel is what `warping.warp_image` would add.
+    Decoding is most of a crop's time, and the rows of a JPEG below a crop need none; whether they are damaged is not
+    seen. The fourth channel is what `warping.warp_image` would add. `width_img`: as annotated, in pixels. Raises
+    ImageError as `read_image`, and for another width.
     """
-    return _read(folder, file_name, functools.partial(_decode_rows, rows=rows))
+    image = _read(folder, file_name, functools.partial(_decode_rows, rows=rows))
+    if image.shape[1] != width_img:
+        raise ImageError(
+            f"{Path(folder) / file_name}: {image.shape[1]} pixels wide, annotated with {width_img}; joints would lie "
+            "elsewhere. `python -m common.coco` lists all such images"
+        )
+    return image
 
 
 def _read(folder: str | Path, file_name: str, decode: Callable[[Pixels], Pixels | None]) -> Pixels:

@@ -246,7 +246,7 @@ def crop_to_image(
     """
     centres = np.ascontiguousarray(centres_img, np.float64)
     people = centres.shape[:-1]
-    widths = np.asarray(sizes_img)[..., 0].astype(np.float64).ravel()
+    widths = np.broadcast_to(np.asarray(sizes_img)[..., 0], people).astype(np.float64).ravel()
     rotations = np.broadcast_to(rotation_deg, people).astype(np.float64).ravel()
     found = crop_matrices(centres.reshape(-1, 2), widths, rotations, *size_in)
     return np.asarray(found.reshape(*people, 2, 3))

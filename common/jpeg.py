@@ -13,10 +13,11 @@ START, SCAN, END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 MARKER = 0xFF
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the three are tables and a reserved one
 SEQUENTIAL = frozenset({0xC0, 0xC1})  # frames that code row after row; others must be read to their end
-ROWS_AT = 5  # from a frame's marker: the number of rows and that of columns, two bytes each
+ROWS_AT, SIZE = 5, struct.Struct(">HH")  # from a frame's marker: the number of rows, and that of columns
 ALL_ROWS = 1 << 16  # more than a JPEG can have
-ROWS_BELOW = 2  # that a row's colours are smoothed with
-MOST_PIXELS = int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])  # `common` sets it
+ROWS_OF_COLOUR = 2  # below a row, that its colours are smoothed with
+LIMIT = os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"]  # `common` sets it, if nobody else has
+MOST_PIXELS = int(LIMIT) if LIMIT.isdigit() else 0  # OpenCV understands more, and then decides alone
 
 
 def lacks_end(content: Pixels) -> bool:
@@ -34,33 +35,37 @@ def decode(content: Pixels, rows: int = ALL_ROWS) -> Pixels | None:
     """The upper rows of an image, or all, to OpenCV's values, in about the time that they take of the whole image.
 
     `content`: the bytes of a file, (n,) uint8. Returns (h, w, 4) uint8 blue, green, red and opaque, as stored, not
-    turned; h is at least `rows` where the image has as many. None for what is better left to OpenCV: no JPEG, a
-    damaged one, one with unusual colours or of too many pixels.
+    turned; h is at least `rows` where the image has as many. What follows these rows is not looked at. None for what
+    is OpenCV's to decide: no JPEG, a damaged one, one with an unusual header or too many pixels.
     """
     frame = _frame(content)
     if frame is None:
         return None
     marker, place = frame
-    height, width = struct.unpack_from(">HH", content.data, place + ROWS_AT)
-    if height * width > MOST_PIXELS:
+    height, width = SIZE.unpack_from(content.data, place)
+    if height * width == 0 or height * width > MOST_PIXELS:
         return None
-    if marker in SEQUENTIAL and rows + ROWS_BELOW < height:
-        content = content.copy()
-        struct.pack_into(">H", content.data, place + ROWS_AT, rows + ROWS_BELOW)  # the decoder stops there
-    try:  # not strict: more than is wanted follows the last row
-        return simplejpeg.decode_jpeg(content, "BGRA", strict=False)  # type: ignore[no-any-return]
+    cut = marker in SEQUENTIAL and rows + ROWS_OF_COLOUR < height
+    if cut:
+        content, height = content.copy(), rows + ROWS_OF_COLOUR
+        SIZE.pack_into(content.data, place, height, width)  # the decoder stops there
+    image = np.empty((height, width, 4), np.uint8)
+    image[-1, -1, -1] = 0
+    try:
+        simplejpeg.decode_jpeg(content, "BGRA", strict=not cut, buffer=image)  # more follows the last row of a cut one
     except ValueError:
         return None
+    return image if image[-1, -1, -1] else None  # opaque where it was written: not strict, it gives up silently
 
 
 def _frame(content: Pixels) -> tuple[int, int] | None:
-    """The marker of a JPEG's frame, and where it stands; None for what is no JPEG."""
+    """The marker of a JPEG's frame, and where its size stands; None where the header is no plain row of segments."""
     place = len(START)
     if content[:place].tobytes() != START:
         return None
-    while place + ROWS_AT + 4 <= len(content) and content[place] == MARKER:
+    while place + ROWS_AT + SIZE.size <= len(content) and content[place] == MARKER:
         marker, length = struct.unpack_from(">xBH", content.data, place)
         if marker in FRAMES:
-            return marker, place
+            return marker, place + ROWS_AT
         place += 2 + length
     return None

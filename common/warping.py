@@ -11,7 +11,7 @@ import numpy.typing as npt
 Pixels = npt.NDArray[np.uint8]
 BLACK, GREY = 0, 128
 FOUR = 4  # channels
-ROWS_BELOW = 3  # of the lowest point: a row to count from 1, one to interpolate with, one for rounding
+ROWS_SAMPLED = 3  # from the lowest point: a row to count from 1, one to interpolate with, one for rounding
 
 
 def with_fourth_channel(image: Pixels) -> Pixels:
@@ -29,11 +29,12 @@ def inverse(matrix: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
 def rows_needed(matrix: npt.NDArray[np.floating[Any]], size: tuple[int, int]) -> int:
     """How many of an image's upper rows `warp_image` can see, with the same arguments; 0 where the crop lies above it.
 
-    All else of the image may be missing: what is sampled is the same.
+    All else of the image may be missing: what is sampled is the same. 0 also where `matrix` is not finite, as that of
+    a crop too small for float32 to tell its edges apart: it is black.
     """
     right, down, top = map(float, inverse(matrix)[1])
     lowest = top + max(0.0, right * (size[1] - 1)) + max(0.0, down * (size[0] - 1))
-    return max(0, math.floor(lowest) + ROWS_BELOW)
+    return max(0, math.floor(lowest) + ROWS_SAMPLED) if math.isfinite(lowest) else 0
 
 
 def warp_image(

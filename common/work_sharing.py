@@ -27,9 +27,9 @@ def shares(work: npt.NDArray[Any], parts: int) -> list[Rows]:
 
 
 def side_by_side(do: Callable[[Rows], Result], parts: list[Rows]) -> list[Result]:
-    """`do` of every part, each on a thread, the first on ours. `do` must not call this again: it might wait for itself.
+    """`do` of every part, each on a thread, the first on ours; more parts than the machine has cores take turns.
 
-    Raises what `do` raised, when all parts have ended.
+    `do` must not call this again: it might wait for itself. Raises what `do` raised, when all parts have ended.
     """
     others = [_pool().submit(do, part) for part in parts[1:]]
     try:
@@ -41,7 +41,7 @@ def side_by_side(do: Callable[[Rows], Result], parts: list[Rows]) -> list[Result
 
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
-    """Kept, for to begin a thread takes as long as many a part."""
+    """Threads are kept: beginning one takes longer than waking it, and as long as a small part."""
     return ThreadPoolExecutor(os.cpu_count(), "part")
 
 

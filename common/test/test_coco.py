@@ -202,9 +202,9 @@ def read_both(folder, name: str) -> np.ndarray:
         image = coco.read_image(folder, name)
     except coco.ImageError as error:
         with pytest.raises(coco.ImageError, match=re.escape(str(error))):
-            coco.read_rows(folder, name)
+            coco.read_rows(folder, name, 0)
         raise
-    np.testing.assert_array_equal(coco.read_rows(folder, name)[..., :3], image)
+    np.testing.assert_array_equal(coco.read_rows(folder, name, image.shape[1])[..., :3], image)
     return image
 
 
@@ -233,6 +233,22 @@ def test_an_image_that_is_cut_short_is_an_error_at_any_length(tmp_path, image, p
             read_both(tmp_path, "zeros.jpg")
     (tmp_path / "more.jpg").write_bytes(data + b"something behind it")
     np.testing.assert_array_equal(read_both(tmp_path, "more.jpg"), cv2.imdecode(np.frombuffer(data, np.uint8), 1))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_progressive_image_that_is_damaged_within_is_an_error(tmp_path, seed):
+    random = np.random.default_rng(seed)
+    pixels = cv2.GaussianBlur(random.integers(0, 256, (240, 320, 3), np.uint8), (3, 3), 0)
+    data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1]
+    data[len(data) // 2 :][:4096] = random.integers(0, 256, 4096)
+    (tmp_path / "damaged.jpg").write_bytes(data)
+    with pytest.raises(coco.ImageError, match=r"damaged\.jpg: cut short, damaged"):
+        read_both(tmp_path, "damaged.jpg")
+
+
+def test_an_image_of_another_width_than_annotated_is_an_error(tmp_path, image):
+    with pytest.raises(coco.ImageError, match=r"a\.jpg: 64 pixels wide, annotated with 128; .*python -m common\.coco"):
+        coco.read_rows(tmp_path, "a.jpg", 128)
 
 
 def test_what_is_no_image_is_an_error(tmp_path, image):

@@ -259,3 +259,11 @@ def test_distributions() -> None:
     assert np.mean([one.prefer_upper for one in draws]) == pytest.approx(0.691, abs=0.024)
     still = crops.draw(Augmentation(0, 0, 0, False), random)
     assert (still.scale, still.rotation_deg, still.flip, still.half_body) == (1, 0, False, False)
+
+
+def test_one_size_for_many_centres() -> None:
+    centres, size = np.array([[10.0, 20], [30, 40], [50, 60]]), np.array([10.0, 15])
+    together = crops.crop_to_image(centres, size, SIZE_IN)
+    assert np.array_equal(together, np.stack([crops.crop_to_image(one, size, SIZE_IN) for one in centres]))
+    with pytest.raises(ValueError, match="broadcast"):
+        crops.crop_to_image(centres, np.ones((2, 2)), SIZE_IN)

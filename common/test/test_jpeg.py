@@ -35,7 +35,7 @@ def test_any_number_of_upper_rows_is_decoded_as_opencv_does(sampling: str, resta
     whole, before = cv2.imdecode(content, READ), content.copy()
     for rows in range(1, HEIGHT + 20):
         upper = jpeg.decode(content, rows)
-        assert upper.shape[0] == min(rows + jpeg.ROWS_BELOW, HEIGHT) and (upper[..., 3] == 255).all()
+        assert upper.shape[0] == min(rows + jpeg.ROWS_OF_COLOUR, HEIGHT) and (upper[..., 3] == 255).all()
         assert np.array_equal(upper[:rows, :, :3], whole[:rows])
     assert np.array_equal(content, before)
 
@@ -48,7 +48,7 @@ def test_grey_and_progressive_images_are_decoded_too() -> None:
 
 
 def test_no_rows_asked_for_is_an_image_all_the_same() -> None:
-    assert jpeg.decode(encoded(), 0).shape[:2] == (jpeg.ROWS_BELOW, WIDTH)
+    assert jpeg.decode(encoded(), 0).shape[:2] == (jpeg.ROWS_OF_COLOUR, WIDTH)
 
 
 def test_what_is_better_left_to_opencv_is() -> None:
@@ -57,8 +57,17 @@ def test_what_is_better_left_to_opencv_is() -> None:
     huge = content.copy()
     struct.pack_into(">HH", huge, size, 60000, 60000)
     png = cv2.imencode(".png", PIXELS)[1]
-    for other in (huge, png, content[:10], content[:2], content[: size + 2], np.zeros(50, np.uint8)):
+    scan = content.tobytes().index(jpeg.SCAN)
+    without_tables = np.delete(content, np.s_[size:scan])
+    for other in (without_tables, huge, png, content[:10], content[:2], content[: size + 2], np.zeros(50, np.uint8)):
         assert jpeg.decode(other, 40) is None
+
+
+def test_a_decoder_that_gives_up_within_the_upper_rows_leaves_them_to_opencv() -> None:
+    content = encoded(cv2.IMWRITE_JPEG_RST_INTERVAL, 2)
+    scan = content.tobytes().index(jpeg.SCAN)
+    content[scan + 2 : scan + 14] = 0x55  # the scan's header: no such components
+    assert jpeg.decode(content, 20) is None
 
 
 def test_rows_that_are_left_out_are_no_reason_for_a_warning() -> None:

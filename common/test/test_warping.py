@@ -40,6 +40,7 @@ def test_a_crop_needs_the_rows_down_to_its_lowest_point() -> None:
     upside_down = np.array([[-1.0, 0, 47], [0, -1, 29]])
     assert 30 <= rows_needed(upside_down, (10, 48)) <= 33
     assert rows_needed(np.array([[1.0, 0, 0], [0, 1, 50]]), (10, 48)) == 0
+    assert rows_needed(np.full((2, 3), np.nan), (10, 48)) == 0
 
 
 @pytest.mark.parametrize("border", [0, GREY])
