@@ -27,7 +27,7 @@ from AlphaPose.inference import estimator, open_session, recipe_of, rule_of
 from AlphaPose.people_json import RESULT_FILE, People, PeopleWriter
 from AlphaPose.pose_finding import PoseFinder, detect, follow
 from common import cli, drawing
-from common.cli import UserError
+from common.cli import UserError, check_least
 from common.demo import Clock, stop_on_signals, writable
 from common.detection_file import DetectionFile
 from common.detectors import HOG, Detector, open_detector
@@ -87,12 +87,8 @@ class Config:
         """Raises UserError where values cannot be meant."""
         if not self.checkpoint:
             raise UserError("--checkpoint is needed: a file, or a published name such as fast_res50_256x192.pth")
-        for name in ("detbatch", "posebatch", "qsize"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name}={getattr(self, name)}: at least 1")
-        for name in ("max_frames", "max_missed", "min_box_area"):
-            if getattr(self, name) < 0:
-                raise UserError(f"--{name}={getattr(self, name)}: 0 or more")
+        check_least(self, 1, "detbatch", "posebatch", "qsize")
+        check_least(self, 0, "max_frames", "max_missed", "min_box_area")
         if not self.gpus.split(",")[0].removeprefix("-").isdecimal():
             raise UserError(f"--gpus={self.gpus}: the number of a device, or -1 for the CPU")
 

@@ -26,7 +26,7 @@ from AlphaPose.evaluation import DRAWN_ABOVE, Evaluation
 from AlphaPose.examination import Conditions
 from AlphaPose.inference import open_session
 from AlphaPose.preparation import checkpoint_of, experiment_folder
-from common.cli import UserError, parse, run
+from common.cli import check_least, parse, run
 from common.device import AmpLevel, AmpType, DeviceName
 from common.log import Log
 from common.report import Run
@@ -59,8 +59,7 @@ class Config(Conditions):
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
         self.check_conditions()
-        if self.save_images < 0:
-            raise UserError(f"--save_images={self.save_images}: a number from 0 on")
+        check_least(self, 0, "save_images")
 
 
 def main() -> None:

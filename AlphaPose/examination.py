@@ -13,7 +13,7 @@ from AlphaPose.config import DEFAULT_CFG, Config, text
 from AlphaPose.evaluation import Evaluation, Nms, Protocol, Scores, boxes_of, default_batch, evaluate, load_validation
 from AlphaPose.inference import estimator, recipe_of, rule_of
 from common.boxes import PersonBoxes
-from common.cli import UserError
+from common.cli import UserError, check_least
 from common.session import Session
 from common.skeleton import Skeleton
 from common.top_down import Estimator
@@ -47,11 +47,8 @@ class Conditions:
 
     def check_conditions(self) -> None:
         """Raises UserError where values cannot be meant."""
-        for name in ("batch_size", "val_images"):
-            if getattr(self, name) < 0:
-                raise UserError(f"--{name}={getattr(self, name)}: a number from 0 on")
-        if self.num_workers < 1:
-            raise UserError(f"--num_workers={self.num_workers}: at least 1")
+        check_least(self, 0, "batch_size", "val_images")
+        check_least(self, 1, "num_workers")
         if not self.detected and (self.nms != "none" or self.scores != "proposal"):
             raise UserError("--nms and --scores are for detected boxes: add --detections=FILE or --boxes=detected")
 

@@ -24,7 +24,7 @@ import common.device
 import common.distributed
 import common.drawing
 import common.files
-from common.cli import UserError
+from common.cli import UserError, check_least
 from common.device import AmpLevel, AmpType, DeviceName
 from common.log import Log
 from common.report import Run
@@ -67,8 +67,7 @@ class Config(Conditions):
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
         self.check_conditions()
-        if self.save_images < 0:
-            raise UserError(f"--save_images={self.save_images}: a number from 0 on")
+        check_least(self, 0, "save_images")
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import common.distributed
 import common.mini_coco
 import common.skeleton
 from common.boxes import PersonBoxes
-from common.cli import UserError
+from common.cli import check_least
 from common.session import Session
 from common.skeleton import Skeleton
 from common.top_down import Estimator
@@ -58,11 +58,8 @@ class Conditions:
 
     def check_conditions(self) -> None:
         """Raises UserError where values cannot be meant."""
-        for name in ("batch_size", "val_images"):
-            if getattr(self, name) < 0:
-                raise UserError(f"--{name}={getattr(self, name)}: a number from 0 on")
-        if self.num_workers < 1:
-            raise UserError(f"--num_workers={self.num_workers}: at least 1")
+        check_least(self, 0, "batch_size", "val_images")
+        check_least(self, 1, "num_workers")
         check_lambdas(self.lambdas)
 
     def fields(self, *more: str) -> dict[str, Any]:

@@ -27,6 +27,13 @@ def text(help_text: str, default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"help": help_text})
 
 
+def check_least(options: Any, least: int, *names: str) -> None:
+    """Raises UserError where an option of these names is a number below `least`."""
+    for name in names:
+        if getattr(options, name) < least:
+            raise UserError(f"--{name}={getattr(options, name)}: at least {least}")
+
+
 def run(main: Callable[[], Any]) -> None:
     """Calls `main`; a UserError becomes one line on the error stream and exit code 2, without a trace.
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from common import layer_groups, top_down
 from common.boxes import PersonBoxes
-from common.cli import UserError, text
+from common.cli import UserError, check_least, text
 from common.coco_eval import Detections
 from common.heatmap_decoding import Peaks
 from common.judgement import Judge, Score, open_on
@@ -55,9 +55,7 @@ class TopDownFlags(Flags):
         self.check_flags(exporter)
         if not self.data_path:
             raise UserError("--data_path is needed to calibrate and to measure AP: a data set's folder, or `mini`")
-        for name in ("calibration_people", "sensitivity_people"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name}={getattr(self, name)}: at least 1")
+        check_least(self, 1, "calibration_people", "sensitivity_people")
 
 
 class Evaluation(Protocol):

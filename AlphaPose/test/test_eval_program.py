@@ -93,7 +93,7 @@ def test_the_program_in_detected_boxes(
         (("--data_path=DATA", "--checkpoint="), "--checkpoint is needed: .*model_best.pth is not there"),
         (("--data_path=DATA", "--cfg=x.yaml"), "--cfg=x.yaml: No such file"),
         (("--data_path=DATA", "--skeleton=crowdpose"), "another network|NUM_JOINTS is 17, --skeleton=crowdpose has 14"),
-        (("--batch=-1",), "--batch_size=-1: a number from 0 on"),
+        (("--batch=-1",), "--batch_size=-1: at least 0"),
         (("--num_workers=0",), "--num_workers=0: at least 1"),
     ],
 )

@@ -92,7 +92,7 @@ def test_boxes_of_a_detector_stand_in_the_protocol(
     [
         (("--lambdas=0,2",), "--lambdas=0.0,2.0: different numbers from 0 to 1"),
         (("--lambdas=1,1",), "different numbers"),
-        (("--batch_size=-1",), "--batch_size=-1: a number from 0 on"),
+        (("--batch_size=-1",), "--batch_size=-1: at least 0"),
         (("--checkpoint_path=absent.pth",), "absent.pth: no such checkpoint"),
         ((), "--checkpoint_path is needed: .*model_best.pth is not there"),
         (("TEST.FLIPTEST", "true"), "nothing reads TEST.FLIPTEST"),
