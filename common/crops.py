@@ -246,9 +246,8 @@ def crop_to_image(
     """
     centres = np.ascontiguousarray(centres_img, np.float64)
     people = centres.shape[:-1]
-    widths = np.broadcast_to(np.asarray(sizes_img)[..., 0], people).astype(np.float64).ravel()
-    rotations = np.broadcast_to(rotation_deg, people).astype(np.float64).ravel()
-    found = crop_matrices(centres.reshape(-1, 2), widths, rotations, *size_in)
+    widths, rotations = np.zeros(people) + np.asarray(sizes_img)[..., 0], np.zeros(people) + np.asarray(rotation_deg)
+    found = crop_matrices(centres.reshape(-1, 2), widths.ravel(), rotations.ravel(), *size_in)
     return np.asarray(found.reshape(*people, 2, 3))
 
 
