@@ -207,8 +207,9 @@ def _text(path: Path, content: memoryview, entry: Entry) -> str:
 
 def _checked(name: str, value: Tensor | int | float | str) -> Tensor | str:
     """What stands for a value in the file. Raises UserError for what MindSpore cannot read."""
-    if not 0 < len(_code(name, "utf-8")) <= messages.MOST_NAME_BYTES:
-        raise UserError(f"{name[:40]!r}: a parameter's name has 1 to {messages.MOST_NAME_BYTES} bytes")
+    if not 0 < len(_code(name, "utf-8")) <= messages.MOST_NAME_BYTES or not name.isprintable():
+        most = messages.MOST_NAME_BYTES
+        raise UserError(f"{name[:40]!r}: a parameter's name has 1 to {most} bytes, all of which can be printed")
     if isinstance(value, str):
         _code(value, _TEXT_CODE)
         return value

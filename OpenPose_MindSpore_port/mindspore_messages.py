@@ -127,9 +127,12 @@ class _Messages:
         if part.end - part.begin > MOST_NAME_BYTES:
             raise self._damaged(part.place, f"a name of {part.end - part.begin} bytes")
         try:
-            return str(self._content[part.begin : part.end], "utf-8")
+            text = str(self._content[part.begin : part.end], "utf-8")
         except UnicodeDecodeError as error:
             raise self._damaged(part.place, f"a name that is no text ({error.reason})") from error
+        if not text.isprintable():  # names stand in messages, which are one line
+            raise self._damaged(part.place, f"a name that cannot be printed, {text[:40]!r}")
+        return text
 
     def _all_fields(self, begin: int, end: int) -> Iterator[Field]:
         place = begin

@@ -139,7 +139,7 @@ def test_what_cannot_be_written_leaves_the_older_file(tmp_path: Path, value: obj
     assert path.read_bytes() == EXAMPLE and list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("name", ["", "n" * (MOST_NAME_BYTES + 1)])
+@pytest.mark.parametrize("name", ["", "n" * (MOST_NAME_BYTES + 1), "two\nlines", "\x1b[2J"])
 def test_names_that_cannot_be_read_are_not_written(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="name"):
         checkpoint.write(tmp_path / "a.ckpt", {name: torch.ones(1)})
@@ -309,6 +309,14 @@ def check_survival(path: Path, key: bytes | None = None) -> None:
     else:
         for value in entries.values():
             assert isinstance(value, str) or value.numel() == value.clone().numel()
+
+
+def test_a_name_of_two_lines_is_damage_told_in_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.ckpt"
+    checkpoint.write(path, {"first.line": torch.ones(1)})
+    path.write_bytes(path.read_bytes().replace(b"first.line", b"first\nline"))
+    with pytest.raises(CheckpointError, match=r"a name that cannot be printed, 'first\\nline'"):
+        checkpoint.read(path)
 
 
 EDITS = st.lists(
