@@ -14,6 +14,7 @@ from pathlib import Path
 from common import cli, coco_crowd, jpeg
 from common.cli import UserError
 from common.coco_index import CocoIndex, load
+from common.warping import with_fourth_channel
 
 import cv2
 import numpy as np
@@ -118,7 +119,7 @@ def _decode_rows(content: Pixels, rows: int) -> Pixels | None:
     if upper is not None:
         return upper
     whole = _decode(content)
-    return None if whole is None else cv2.cvtColor(whole, cv2.COLOR_BGR2BGRA)
+    return None if whole is None else with_fourth_channel(whole)
 
 
 def path_inside(folder: str, file_name: str) -> str:
