@@ -246,7 +246,8 @@ def crop_to_image(
     """
     centres = np.ascontiguousarray(centres_img, np.float64)
     people = centres.shape[:-1]
-    widths, rotations = np.zeros(people) + np.asarray(sizes_img)[..., 0], np.zeros(people) + np.asarray(rotation_deg)
+    widths, rotations = np.empty(people), np.empty(people)
+    widths[...], rotations[...] = np.asarray(sizes_img)[..., 0], rotation_deg
     found = crop_matrices(centres.reshape(-1, 2), widths.ravel(), rotations.ravel(), *size_in)
     return np.asarray(found.reshape(*people, 2, 3))
 

@@ -267,3 +267,5 @@ def test_one_size_for_many_centres() -> None:
     assert np.array_equal(together, np.stack([crops.crop_to_image(one, size, SIZE_IN) for one in centres]))
     with pytest.raises(ValueError, match="broadcast"):
         crops.crop_to_image(centres, np.ones((2, 2)), SIZE_IN)
+    with pytest.raises(ValueError, match="broadcast"):
+        crops.crop_to_image(centres[0], np.ones((2, 2)), SIZE_IN)
