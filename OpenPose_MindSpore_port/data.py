@@ -94,28 +94,25 @@ class TrainSamples:
         coco = self.labels.index
         points = self.points[coco.people(index)].astype(np.float64)
         drawn = draw(self.augmentation, len(points), random)
+        matrix = None if self.reference_rounding else compose(points, self.augmentation, drawn)
+        rows = ALL_ROWS if matrix is None else rows_needed(matrix, (self.augmentation.insize,) * 2)
         height, width = coco.image_sizes[index].tolist()
-        image = self.images.read(self.folder, coco.file_name(index), width, self._rows(points, drawn))
+        image = self.images.read(self.folder, coco.file_name(index), width, rows)
         mask = ignore_masks.read(self.masks, int(coco.image_ids[index]), (height, width))
-        return self.augmented(image, mask, points, drawn)
+        return self.augmented(image, mask, points, drawn, matrix)
 
-    def _rows(self, points: Floats, drawn: Draw) -> int:
-        """How many upper rows of the image a draw needs; the original turns all of it."""
-        if self.reference_rounding:
-            return ALL_ROWS
-        return rows_needed(compose(points, self.augmentation, drawn), (self.augmentation.insize,) * 2)
-
-    def augmented(self, image: Pixels, mask: Pixels | None, points: Floats, drawn: Draw) -> dict[str, Any]:
+    def augmented(
+        self, image: Pixels, mask: Pixels | None, points: Floats, drawn: Draw, matrix: Floats | None
+    ) -> dict[str, Any]:
         """The sample that a draw makes: all in original pixels, `image` (h, w, 3 or 4), `mask` (h, w) uint8 of 0 and
-        255, or None."""
+        255, or None; `matrix` (2, 3) of the draw, from `compose`, None: in the original's steps, which round."""
         size = self.augmentation.insize
-        if self.reference_rounding:
+        if matrix is None:
             masked = np.zeros(image.shape[:2], np.uint8) if mask is None else (mask > 0).astype(np.uint8)
             crop, masked_in, points_in = original_augmentation.augment(
                 image[..., :BGR], masked, points, self.augmentation, drawn, self.skeleton
             )
         else:
-            matrix = compose(points, self.augmentation, drawn)
             crop = warp_image(image, matrix, (size, size), GREY)
             crop = crop if drawn.colour is None else change_colours(crop, drawn.colour)
             masked_in = None if mask is None else warp_mask(mask, matrix, size)

@@ -209,16 +209,20 @@ def test_a_mask_follows_its_people_and_grows() -> None:
     mask = np.zeros((300, 400), np.uint8)
     mask[100:200, 100:200] = ignore_masks.MASKED
     train = TrainSamples.__new__(TrainSamples)
-    train.augmentation, train.skeleton, train.reference_rounding = AUGMENTATION, OPENPOSE, False
-    points = people_at((100, 100, 199, 199))
-    for reference in (False, True):
-        train.reference_rounding = reference
-        found = train.augmented(np.zeros((300, 400, 3), np.uint8), mask, points, Draw(0, 0, 0, CENTRED, None, False))
+    train.augmentation, train.skeleton = AUGMENTATION, OPENPOSE
+    points, image, drawn = (
+        people_at((100, 100, 199, 199)),
+        np.zeros((300, 400, 3), np.uint8),
+        Draw(0, 0, 0, CENTRED, None, False),
+    )
+    composed = augmentation.compose(points, AUGMENTATION, drawn)
+    for matrix in (composed, None):
+        found = train.augmented(image, mask, points, drawn, matrix)
         usable = found["usable"]  # half the size: the square is 50 pixels wide, round the middle
         low, high = found["points"][0, 0, :2], found["points"][0, 1, :2]
         assert (usable[20:26, 20:26] == 0).all() and (usable[:17] == 1).all() and (usable[:, 29:] == 1).all()
         assert np.abs((low + high) / 2 - 183.5).max() < 1.6 and np.abs(high - low - 49.5).max() <= 1
-    none = train.augmented(np.zeros((300, 400, 3), np.uint8), None, points, Draw(0, 0, 0, CENTRED, None, False))
+    none = train.augmented(image, None, points, drawn, composed)
     assert (none["usable"] == 1).all()
 
 
