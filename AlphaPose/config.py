@@ -83,7 +83,7 @@ class Config:
     loss_scale: str = text("for float16: a positive number or `dynamic`", "dynamic")
 
     num_workers: int = text("processes that read data; -1: one a core", -1)
-    kept_images: int = text("decoded images that a worker keeps for other people in them, of four bytes a pixel", 0)
+    kept_images: int = text("decoded images that a worker keeps for other people in them, of three bytes a pixel", 0)
     on_bad_image: Literal["error", "skip"] = text("an unreadable image: stop, or take another and count", "error")
     seed: int = text("of everything random", 0)
     print_freq: int = text("steps between lines", 10)

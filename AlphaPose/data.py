@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import common.coco
 from AlphaPose.config import BOX_PADDING, Config
 from common import crops
 from common.boxes import PeopleRule, countable_people
 from common.cli import UserError
 from common.coco_index import CocoIndex
-from common.kept_images import KeptImages
 from common.loader import Position, readable_sample
 from common.skeleton import Skeleton
-from common.warping import rows_needed, warp_image
+from common.warping import warp_image
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +62,6 @@ class TrainSamples:
         self.augmentation = crops.Augmentation(config.scale, config.rotation, config.half_body, config.flip)
         self.upper = crops.upper_body(skeleton)
         self.centres_img, self.sizes_img = crops.fit_boxes(people.boxes_img, self.size_in, BOX_PADDING)
-        self.images = KeptImages(config.kept_images)
 
     def __len__(self) -> int:
         return len(self.people)
@@ -90,7 +89,8 @@ class TrainSamples:
         crop = crops.augment(crop, drawn, joints, visible, self.upper, self.size_in, self.config.half_body_above)
         matrix = crops.image_to_crop(crop, self.size_in, width)
         moved, seen = crops.joints_to_crop(joints, visible, matrix, crop.flip, self.skeleton)
-        image = self.images.read(self.folder, index.file_name(image_row), width, rows_needed(matrix, self.size_in))
+        read = common.coco.reader(self.config.kept_images)
+        image = read(self.folder, index.file_name(image_row), (height, width))
         return {
             "image": warp_image(image, matrix, self.size_in, rgb=True),
             "joints": np.where(seen[:, None] > 0, moved, 0.0),

@@ -8,7 +8,7 @@ from typing import Any
 import common.coco
 from common.loader import Position, readable_sample
 from common.skeleton import Skeleton
-from common.warping import rows_needed, warp_image
+from common.warping import warp_image
 from Lightweight_OpenPose.labels import TrainLabels
 from Lightweight_OpenPose.model import STRIDE
 
@@ -183,16 +183,16 @@ class TrainSamples:
     def _sample(self, index: int, random: np.random.Generator) -> dict[str, Any]:
         coco, person, row = self.labels.index, self.labels.main[index], int(self.labels.images[index])
         height, width = coco.image_sizes[row].tolist()
-        box, size_in = coco.boxes[person], (self.augmentation.size_in,) * 2
+        box = coco.boxes[person]
         drawn = draw(self.augmentation, random)
         warp = compose((height, width), box[:2] + box[2:] / 2, float(box[3]), self.augmentation, drawn)
         people = np.append(person, self.labels.others(index))
         points = transform_points(
             to_points(coco.keypoints[people], (height, width), self.skeleton), warp, drawn.flip, self.skeleton
         )
-        image = common.coco.read_rows(self.folder, coco.file_name(row), width, rows_needed(warp.pixels, size_in))
+        image = common.coco.read_annotated(self.folder, coco.file_name(row), (height, width))
         return {
-            "image": warp_image(image, warp.pixels, size_in, GREY),
+            "image": warp_image(image, warp.pixels, (self.augmentation.size_in,) * 2, GREY),
             "mask": warp_mask(common.coco.crowd_mask(coco, row), warp, self.augmentation.size_in),
             "points": points.astype(np.float32),
         }

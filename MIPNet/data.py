@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import common.coco
 from common import crops
 from common.cli import UserError
 from common.coco_index import CocoIndex
-from common.kept_images import KeptImages
 from common.loader import Position, readable_sample
 from common.skeleton import Skeleton
-from common.warping import rows_needed, warp_image
+from common.warping import warp_image
 from MIPNet.config import Config
 
 import numpy as np
@@ -85,7 +85,6 @@ class TrainSamples:
         self.upper = crops.upper_body(skeleton)
         self.centres_img, self.sizes_img = crops.fit_boxes(people.boxes_img, self.size_in, config.box_padding)
         self.others = neighbours(people) if config.gives_pairs else None
-        self.images = KeptImages(config.kept_images)
 
     def __len__(self) -> int:
         return len(self.people)
@@ -105,7 +104,7 @@ class TrainSamples:
     def _sample(self, place: int, random: np.random.Generator) -> dict[str, Any]:
         index, row = self.people.index, int(self.people.rows[place])
         image_row = int(index.image_rows(row))
-        width = int(index.image_sizes[image_row, 1])
+        height, width = index.image_sizes[image_row].tolist()
         joints, visible = self._annotated(row)
         crop = crops.Crop(self.centres_img[place], self.sizes_img[place])
         drawn = crops.draw(self.augmentation, random)
@@ -116,7 +115,8 @@ class TrainSamples:
             other = self._annotated(int(self.people.rows[self.others[place]]))
             theirs = crops.joints_to_crop(*other, matrix, crop.flip, self.skeleton)
             moved, seen = pair_in_box((moved, seen), theirs, self.size_in)
-        image = self.images.read(self.folder, index.file_name(image_row), width, rows_needed(matrix, self.size_in))
+        read = common.coco.reader(self.config.kept_images)
+        image = read(self.folder, index.file_name(image_row), (height, width))
         return {
             "image": warp_image(image, matrix, self.size_in, rgb=self.config.color_rgb),
             "joints": np.where(seen[..., None] > 0, moved, 0.0),

@@ -4,11 +4,10 @@
 from pathlib import Path
 from typing import Any
 
-from common.jpeg import ALL_ROWS
-from common.kept_images import KeptImages
+import common.coco
 from common.loader import Position, readable_sample
 from common.skeleton import Skeleton
-from common.warping import rows_needed, warp_image
+from common.warping import warp_image
 from OpenPose_MindSpore_port import ignore_masks, original_augmentation
 from OpenPose_MindSpore_port.augmentation import (
     GREY,
@@ -32,7 +31,6 @@ import torch
 from torch import Tensor
 
 LARGEST_PIXEL, OFFSET = 255, 0.5
-BGR = 3  # channels
 VISIBLE = 2  # COCO's v of a point that is labelled and seen
 
 
@@ -68,12 +66,11 @@ class TrainSamples:
         seed: int,
         skip_bad: bool,
         reference_rounding: bool = False,
-        kept_images: int = 0,
     ) -> None:
-        """`masks`: folder of ignore masks. `kept_images`: decoded images that each process keeps."""
+        """`masks`: folder of ignore masks."""
         self.labels, self.folder, self.masks, self.skeleton = labels, folder, masks, skeleton
         self.augmentation, self.seed, self.skip_bad = augmentation, seed, skip_bad
-        self.reference_rounding, self.images = reference_rounding, KeptImages(kept_images)
+        self.reference_rounding = reference_rounding
         self.points = to_points(labels.index.keypoints, skeleton).astype(np.float32)  # halves of pixels stay exact
 
     def __len__(self) -> int:
@@ -95,22 +92,21 @@ class TrainSamples:
         points = self.points[coco.people(index)].astype(np.float64)
         drawn = draw(self.augmentation, len(points), random)
         matrix = None if self.reference_rounding else compose(points, self.augmentation, drawn)
-        rows = ALL_ROWS if matrix is None else rows_needed(matrix, (self.augmentation.insize,) * 2)
         height, width = coco.image_sizes[index].tolist()
-        image = self.images.read(self.folder, coco.file_name(index), width, rows)
+        image = common.coco.read_annotated(self.folder, coco.file_name(index), (height, width))
         mask = ignore_masks.read(self.masks, int(coco.image_ids[index]), (height, width))
         return self.augmented(image, mask, points, drawn, matrix)
 
     def augmented(
         self, image: Pixels, mask: Pixels | None, points: Floats, drawn: Draw, matrix: Floats | None
     ) -> dict[str, Any]:
-        """The sample that a draw makes: all in original pixels, `image` (h, w, 3 or 4), `mask` (h, w) uint8 of 0 and
+        """The sample that a draw makes: all in original pixels, `image` (h, w, 3), `mask` (h, w) uint8 of 0 and
         255, or None; `matrix` (2, 3) of the draw, from `compose`, None: in the original's steps, which round."""
         size = self.augmentation.insize
         if matrix is None:
             masked = np.zeros(image.shape[:2], np.uint8) if mask is None else (mask > 0).astype(np.uint8)
             crop, masked_in, points_in = original_augmentation.augment(
-                image[..., :BGR], masked, points, self.augmentation, drawn, self.skeleton
+                image, masked, points, self.augmentation, drawn, self.skeleton
             )
         else:
             crop = warp_image(image, matrix, (size, size), GREY)

@@ -11,10 +11,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from common import cli, coco_crowd, jpeg
+from common import cli, coco_crowd
 from common.cli import UserError
 from common.coco_index import CocoIndex, load
-from common.warping import with_fourth_channel
 
 import cv2
 import numpy as np
@@ -22,12 +21,13 @@ import numpy.typing as npt
 
 __all__ = [
     "SPLITS", "CocoIndex", "ImageError", "annotation_file", "crowd_mask", "has_annotations", "image_folder",
-    "load", "path_inside", "read_image", "read_rows",
+    "lacks_end", "load", "path_inside", "read_annotated", "read_image", "reader",
 ]  # fmt: skip
 
 Pixels = npt.NDArray[np.uint8]
 SPLITS = ("train", "val")
 READ_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"  # markers of ITU-T T.81, annex B
 
 
 class ImageError(UserError):
@@ -77,49 +77,47 @@ def read_image(folder: str | Path, file_name: str) -> Pixels:
     Raises ImageError, naming the file and the cure, where the file is missing, is cut short, is no image, has more
     than 50 megapixels (`OPENCV_IO_MAX_IMAGE_PIXELS`), or where its name leads out of the folder.
     """
-    return _read(folder, file_name, _decode)
-
-
-def read_rows(folder: str | Path, file_name: str, width_img: int, rows: int = jpeg.ALL_ROWS) -> Pixels:
-    """(h, w, 4) uint8 BGRA of at least the upper `rows` rows of an image, where it has as many; for crops.
-
-    Decoding is most of a crop's time, and the rows of a JPEG below a crop need none; whether they are damaged is not
-    seen. The fourth channel is what `warping.warp_image` would add. `width_img`: as annotated, in pixels. Raises
-    ImageError as `read_image`, and for another width.
-    """
-    image = _read(folder, file_name, functools.partial(_decode_rows, rows=rows))
-    if image.shape[1] != width_img:
-        raise ImageError(
-            f"{Path(folder) / file_name}: {image.shape[1]} pixels wide, annotated with {width_img}; joints would lie "
-            "elsewhere. `python -m common.coco` lists all such images"
-        )
-    return image
-
-
-def _read(folder: str | Path, file_name: str, decode: Callable[[Pixels], Pixels | None]) -> Pixels:
     path = path_inside(str(folder), file_name)
     try:
         content = np.fromfile(path, np.uint8)
-        image = decode(content) if content.size else None
+        image = cv2.imdecode(content, READ_FLAGS) if content.size else None
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror}. Do annotation file and image folder belong together?") from error
     except cv2.error as error:
         raise ImageError(f"{path}: refused ({error.err}). Take it out of the annotations, or shrink it") from error
-    if image is None or jpeg.lacks_end(content):
+    if image is None or lacks_end(content):
         raise ImageError(f"{path}: cut short, damaged or no image ({content.size} bytes). Copy the file again")
+    return image  # type: ignore[no-any-return]
+
+
+def read_annotated(folder: str | Path, file_name: str, size_img: tuple[int, int]) -> Pixels:
+    """`read_image`, read-only. `size_img`: height and width as annotated; for any other size it raises ImageError."""
+    image = read_image(folder, file_name)
+    if image.shape[:2] != size_img:
+        found, annotated = (f"{height} x {width}" for height, width in (image.shape[:2], size_img))
+        raise ImageError(
+            f"{Path(folder) / file_name}: {found} pixels, annotated as {annotated}; joints would lie elsewhere. "
+            "`python -m common.coco` lists all such images"
+        )
+    image.flags.writeable = False  # the next one who asks a `reader` gets this very array
     return image
 
 
-def _decode(content: Pixels) -> Pixels | None:
-    return cv2.imdecode(content, READ_FLAGS)
+@functools.cache
+def reader(kept: int) -> Callable[[str | Path, str, tuple[int, int]], Pixels]:
+    """`read_annotated`, of which each process keeps the `kept` images that were asked for last."""
+    return functools.lru_cache(maxsize=kept)(read_annotated)
 
 
-def _decode_rows(content: Pixels, rows: int) -> Pixels | None:
-    upper = jpeg.decode(content, rows)
-    if upper is not None:
-        return upper
-    whole = _decode(content)
-    return None if whole is None else with_fourth_channel(whole)
+def lacks_end(content: Pixels) -> bool:
+    """Whether a JPEG's last scan has no end; OpenCV fills what is missing with grey, or not even that, and is silent.
+
+    `content`: the bytes of a file, (n,) uint8. A preview in the header has an end of its own, which does not count.
+    """
+    if content[:2].tobytes() != JPEG_START or content[-2:].tobytes() == JPEG_END:
+        return False
+    stream = content.tobytes()  # something follows the image, or its end is missing
+    return stream.rfind(JPEG_END) < stream.rfind(JPEG_SCAN)
 
 
 def path_inside(folder: str, file_name: str) -> str:

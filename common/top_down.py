@@ -27,7 +27,7 @@ from common.heatmap_decoding import Peaks
 from common.pipeline import in_order
 from common.session import Array, Session
 from common.validation import Validation
-from common.warping import warp_image, with_fourth_channel
+from common.warping import warp_image
 
 import numpy as np
 import numpy.typing as npt
@@ -166,7 +166,7 @@ def _refuse(problem: ImageError) -> None:
 def _cut(picture: Picture, estimator: Estimator) -> _Cut:
     began = time.perf_counter()
     try:
-        image = with_fourth_channel(picture.read())
+        image = picture.read()
     except ImageError as problem:
         return _Cut([], {"read": time.perf_counter() - began}, problem)
     read = time.perf_counter()

@@ -36,13 +36,8 @@ class Validation:
 
     def read(self, row: int) -> npt.NDArray[np.uint8]:
         """(h, w, 3) uint8 BGR. Raises ImageError, also where the file has another size than its annotation says."""
-        name = self.index.file_name(row)
-        image = common.coco.read_image(self.folder, name)
         height, width = self.index.image_sizes[row].tolist()
-        if image.shape[:2] != (height, width):
-            found = f"{image.shape[0]} x {image.shape[1]}"
-            raise common.coco.ImageError(f"{self.folder / name}: {found} pixels, annotated as {height} x {width}")
-        return image
+        return common.coco.read_annotated(self.folder, self.index.file_name(row), (height, width))
 
 
 def val_subset(num_images: int, wanted: int, seed: int = 0) -> list[int]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from common.cli import UserError
-from common.jpeg import lacks_end
+from common.coco import lacks_end
 
 import cv2
 import numpy as np

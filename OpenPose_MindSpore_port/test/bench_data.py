@@ -26,14 +26,14 @@ BATCH = 10
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "coco-mini"
 
 
-def samples(masks: Path, kept_images: int = 0) -> TrainSamples:
+def samples(masks: Path) -> TrainSamples:
     """Real images where they stand beside the project, else the drawn ones; ignore masks are written to `masks`."""
     folder = SHARED if SHARED.is_dir() else common.mini_coco.ensure()
     annotation_file = common.coco.annotation_file(folder, "train")
     ignore_masks.write(annotation_file, masks, LabelRules())
     return TrainSamples(
         labels.build(annotation_file, LabelRules()), common.coco.image_folder(folder, "train"), masks, OPENPOSE,
-        Augmentation(), 0, False, kept_images=kept_images,
+        Augmentation(), 0, False,
     )  # fmt: skip
 
 
@@ -68,16 +68,13 @@ def plain_epochs(masks: Path) -> Callable[[], None]:
 
 
 def measure(runs: int) -> list[dict]:
-    """The pipeline, the pipeline with decoded images kept, and JPEG decoding alone."""
+    """The pipeline, and JPEG decoding alone."""
     with tempfile.TemporaryDirectory() as folder, pairs.one_thread():
-        fresh, keeping, epochs = samples(Path(folder)), samples(Path(folder), 1000), itertools.count()
+        train, epochs = samples(Path(folder)), itertools.count()
         plain = pairs.Elsewhere(functools.partial(plain_epochs, Path(folder)))
-        rows = [
-            pairs.compare(what, plain, lambda train=train: our_epoch(train, next(epochs)), runs, len(fresh))
-            for what, train in (("a sample", fresh), ("a sample, decoded images kept", keeping))
-        ]
+        whole = pairs.compare("a sample", plain, lambda: our_epoch(train, next(epochs)), runs, len(train))
         jpeg = pairs.compare(
             "of it JPEG decoding (ours) / whole of ours (plain)",
-            lambda: our_epoch(fresh, next(epochs)), lambda: decoding(fresh), runs, len(fresh),
+            lambda: our_epoch(train, next(epochs)), lambda: decoding(train), runs, len(train),
         )  # fmt: skip
-    return [*rows, jpeg]
+    return [whole, jpeg]

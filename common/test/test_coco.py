@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The index is the annotation file, masks are those of COCO's own tool, and what cannot be read says so."""
 
+import functools
 import json
 import random
-import re
 import struct
 from pathlib import Path
 
@@ -196,29 +196,17 @@ def image(tmp_path) -> np.ndarray:
     return pixels
 
 
-def read_both(folder, name: str) -> np.ndarray:
-    """(h, w, 3) by both readers; errors are those of the first, which the second must have too."""
-    try:
-        image = coco.read_image(folder, name)
-    except coco.ImageError as error:
-        with pytest.raises(coco.ImageError, match=re.escape(str(error))):
-            coco.read_rows(folder, name, 0)
-        raise
-    np.testing.assert_array_equal(coco.read_rows(folder, name, image.shape[1])[..., :3], image)
-    return image
-
-
 def test_images_are_read_as_bgr_without_the_exif_turn(tmp_path, image):
-    np.testing.assert_array_equal(read_both(tmp_path, "a.png"), image)
-    stored = read_both(tmp_path, "a.jpg")
+    np.testing.assert_array_equal(coco.read_image(tmp_path, "a.png"), image)
+    stored = coco.read_image(tmp_path, "a.jpg")
     orientation = struct.pack("<2sHIHHHII", b"II", 42, 8, 1, 0x0112, 3, 1, 6) + bytes(4)
     exif = b"Exif\0\0" + orientation
     data = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "turned.jpg").write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
     assert cv2.imread(str(tmp_path / "turned.jpg")).shape == (64, 48, 3)  # the tag is understood by who follows it
-    np.testing.assert_array_equal(read_both(tmp_path, "turned.jpg"), stored)
+    np.testing.assert_array_equal(coco.read_image(tmp_path, "turned.jpg"), stored)
     cv2.imwrite(str(tmp_path / "grey.png"), image[..., 0])
-    assert read_both(tmp_path, "grey.png").shape == (48, 64, 3)
+    assert coco.read_image(tmp_path, "grey.png").shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize("progressive", [0, 1])
@@ -227,12 +215,12 @@ def test_an_image_that_is_cut_short_is_an_error_at_any_length(tmp_path, image, p
     for length in (0, 1, 2, 100, len(data) // 2, len(data) - 20, len(data) - 2, len(data) - 1):
         (tmp_path / "cut.jpg").write_bytes(data[:length])
         with pytest.raises(coco.ImageError, match=rf"cut\.jpg: cut short.*\({length} bytes\)\. Copy"):
-            read_both(tmp_path, "cut.jpg")
+            coco.read_image(tmp_path, "cut.jpg")
         (tmp_path / "zeros.jpg").write_bytes(data[:length].ljust(len(data), b"\0"))  # a download that stopped
         with pytest.raises(coco.ImageError, match="Copy"):
-            read_both(tmp_path, "zeros.jpg")
+            coco.read_image(tmp_path, "zeros.jpg")
     (tmp_path / "more.jpg").write_bytes(data + b"something behind it")
-    np.testing.assert_array_equal(read_both(tmp_path, "more.jpg"), cv2.imdecode(np.frombuffer(data, np.uint8), 1))
+    np.testing.assert_array_equal(coco.read_image(tmp_path, "more.jpg"), cv2.imdecode(np.frombuffer(data, np.uint8), 1))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -243,19 +231,47 @@ def test_a_progressive_image_that_is_damaged_within_is_an_error(tmp_path, seed):
     data[len(data) // 2 :][:4096] = random.integers(0, 256, 4096)
     (tmp_path / "damaged.jpg").write_bytes(data)
     with pytest.raises(coco.ImageError, match=r"damaged\.jpg: cut short, damaged"):
-        read_both(tmp_path, "damaged.jpg")
+        coco.read_image(tmp_path, "damaged.jpg")
 
 
-def test_an_image_of_another_width_than_annotated_is_an_error(tmp_path, image):
-    with pytest.raises(coco.ImageError, match=r"a\.jpg: 64 pixels wide, annotated with 128; .*python -m common\.coco"):
-        coco.read_rows(tmp_path, "a.jpg", 128)
+@pytest.mark.parametrize("size", [(48, 128), (50, 64), (64, 48)])
+def test_an_image_of_another_size_than_annotated_is_an_error(tmp_path, image, size):
+    wanted = rf"a\.jpg: 48 x 64 pixels, annotated as {size[0]} x {size[1]}; .*python -m common\.coco"
+    with pytest.raises(coco.ImageError, match=wanted):
+        coco.read_annotated(tmp_path, "a.jpg", size)
+
+
+def test_the_images_asked_for_last_are_kept(tmp_path):
+    for name in "abc":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((48, 64, 3), ord(name), np.uint8))
+    read = functools.partial(coco.reader(2), tmp_path, size_img=(48, 64))
+    a, b = read("a.png"), read("b.png")
+    assert read("a.png") is a  # now the second is the oldest
+    read("c.png")
+    assert read("a.png") is a
+    again = read("b.png")
+    assert again is not b and np.array_equal(again, b)
+    assert np.array_equal(a, coco.read_image(tmp_path, "a.png"))
+
+
+def test_what_is_kept_cannot_be_changed_and_nothing_is_kept_unasked(tmp_path, image):
+    with pytest.raises(ValueError, match="read-only"):
+        coco.reader(1)(tmp_path, "a.png", (48, 64))[:] = 0
+    unkept = coco.reader(0)
+    assert unkept(tmp_path, "a.png", (48, 64)) is not unkept(tmp_path, "a.png", (48, 64))
+
+
+def test_a_missing_image_is_an_error_each_time(tmp_path):
+    for _ in range(2):
+        with pytest.raises(coco.ImageError, match=r"absent\.jpg"):
+            coco.reader(1)(tmp_path, "absent.jpg", (48, 64))
 
 
 def test_what_is_no_image_is_an_error(tmp_path, image):
     (tmp_path / "text.jpg").write_text("no image")
     for name, message in (("text.jpg", "no image"), ("none.jpg", "No such file"), (".", "leads out"), ("x\0y", "null")):
         with pytest.raises(coco.ImageError, match=message):
-            read_both(tmp_path, name)
+            coco.read_image(tmp_path, name)
 
 
 def test_names_that_leave_the_folder_are_refused(tmp_path, image):
@@ -267,15 +283,15 @@ def test_names_that_leave_the_folder_are_refused(tmp_path, image):
     (tmp_path / "alias").symlink_to(folder)
     for name in ("../a.png", str(tmp_path / "a.png"), "sub/../../a.png", "link.png", "../images2/a.png"):
         with pytest.raises(coco.ImageError, match="leads out of .*images"):
-            read_both(folder, name)
+            coco.read_image(folder, name)
     for where, name in ((folder, "sub/b.png"), (folder, "inner.png"), (tmp_path / "alias", "sub/b.png")):
-        np.testing.assert_array_equal(read_both(where, name), image)
+        np.testing.assert_array_equal(coco.read_image(where, name), image)
 
 
 def test_a_picture_of_too_many_pixels_is_refused(tmp_path):
     cv2.imwrite(str(tmp_path / "bomb.png"), np.zeros((7100, 7100), np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     with pytest.raises(coco.ImageError, match=r"bomb\.png: refused"):
-        read_both(tmp_path, "bomb.png")
+        coco.read_image(tmp_path, "bomb.png")
 
 
 def test_real_data(shared):
@@ -283,5 +299,5 @@ def test_real_data(shared):
     index = coco.load(coco.annotation_file(folder, "train"), num_keypoints=17)
     assert (index.num_images, len(index.boxes), int(index.is_crowd.sum())) == (80, 172, 5)
     for row in range(index.num_images):
-        image = read_both(coco.image_folder(folder, "train"), index.file_name(row))
+        image = coco.read_image(coco.image_folder(folder, "train"), index.file_name(row))
         assert list(image.shape[:2]) == index.image_sizes[row].tolist()
