@@ -66,15 +66,16 @@ make_venv() {
   if [[ ! -f $unfinished && -f $venv/pyvenv.cfg ]] && "$PYTHON" -m pip --version &>/dev/null; then
     return 0 # whole, and perhaps not made by us: install into it
   fi
-  if [[ ! -f $unfinished && ! -f $venv/pyvenv.cfg && -n $(ls -A "$venv" 2>/dev/null) ]]; then
+  if [[ ! -f $unfinished && ! -f $venv/pyvenv.cfg && $(ls -A "$venv" 2>/dev/null) ]]; then
     complain "$venv holds something else; name another folder: POSE_ZOO_VENV=/path/to/new_folder"
     return
   fi
   python=$(find_python) || return
   [[ $torch == system ]] && words+=(--system-site-packages)
   mkdir -p "$venv" && touch "$unfinished" || return
-  "$python" -m venv --clear "${words[@]}" "$venv" || return
-  touch "$unfinished" # --clear took it away
+  # In the place of --clear, which takes the mark away, too: killed again, the folder would be nobody's.
+  find "$venv/" -mindepth 1 ! -name "${unfinished##*/}" -delete || return
+  "$python" -m venv ${words[@]+"${words[@]}"} "$venv"
 }
 
 own_torch() {

@@ -2,8 +2,10 @@
 # ruff: noqa: D103  a test says in its name what it checks
 """ci/environment.sh with a stand-in for Python: what it calls, when it calls nothing, and what it says on failure."""
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +13,14 @@ from pathlib import Path
 import project
 import pytest
 
-TOOLS = ("bash", "dirname", "cksum", "tail", "mkdir", "touch", "rm", "ls", "flock", "cp", "cat", "chmod")
+TOOLS = ("bash", "dirname", "cksum", "tail", "mkdir", "touch", "rm", "ls", "flock", "cp", "cat", "chmod", "find", "sleep")
 # Writes what it is asked into `calls`; `-m venv` makes a copy of it, `-m pip` fails where a file `broken` lies there.
 PYTHON = """#!/bin/bash
 echo "$*" | head -n 1 >>"{calls}"
 case "$1 $2" in
-  "-m venv") folder="${{@: -1}}"; rm -rf "$folder"; mkdir -p "$folder/bin"; touch "$folder/pyvenv.cfg"
-    cp "$0" "$folder/bin/python" ;;
-  "-m pip") [[ ! -f "{broken}" ]] || {{ echo "no space left on device"; exit 1; }} ;;
+  "-m venv") folder="${{@: -1}}"; [[ " $* " != *" --clear "* ]] || rm -rf "$folder"
+    mkdir -p "$folder/bin"; sleep {pause}; cp "$0" "$folder/bin/python"; touch "$folder/pyvenv.cfg"; sleep {pause} ;;
+  "-m pip") sleep {pause}; [[ ! -f "{broken}" ]] || {{ echo "no space left on device"; exit 1; }} ;;
   "-c import importlib"*) echo "torch==2.9.0+cu128" ;;
 esac
 """
@@ -41,8 +43,9 @@ class Clone:
         path.chmod(0o755)
         return path
 
-    def add_python(self, name: str = "python3") -> Path:
-        return self.add(name, PYTHON.format(calls=self.folder / "calls", broken=self.folder / "broken"))
+    def add_python(self, name: str = "python3", pause: float = 0) -> Path:
+        """A stand-in that takes `pause` seconds for each step of its work."""
+        return self.add(name, PYTHON.format(calls=self.folder / "calls", broken=self.folder / "broken", pause=pause))
 
     def run(self, command: str = "bash ci/environment.sh") -> "subprocess.CompletedProcess[str]":
         environment = {"PATH": str(self.folder / "bin"), **self.settings}
@@ -106,7 +109,28 @@ def test_a_failure_shows_the_end_of_the_log_and_the_next_call_mends_it(clone: Cl
     (clone.folder / "broken").unlink()
     mended = clone.run()
     assert mended.returncode == 0 and "beginning anew" in mended.stdout
-    assert any("-m venv --clear" in call for call in clone.calls())
+    assert any("-m venv" in call for call in clone.calls())
+    assert clone.run().returncode == 0 and clone.calls() == []
+
+
+def test_an_installation_killed_again_and_again_ends_well(clone: Clone) -> None:
+    clone.add_python(pause=0.1)
+    command = ["bash", "ci/environment.sh"]
+    environment = {"PATH": str(clone.folder / "bin")}
+    for moment in range(20):  # later and later: each step of the work is met
+        call = subprocess.Popen(
+            command, cwd=clone.folder / "a clone", env=environment, stdout=subprocess.DEVNULL, start_new_session=True
+        )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            call.wait(0.03 * (moment + 1))
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(call.pid, signal.SIGKILL)
+        call.wait()
+    last = clone.run()
+    assert last.returncode == 0, last.stderr
+    venv = clone.folder / "a clone" / ".venv"
+    assert (venv / "pose_zoo.installed").is_file() and not (venv / "pose_zoo.begun").exists()
+    clone.calls()
     assert clone.run().returncode == 0 and clone.calls() == []
 
 
@@ -169,7 +193,7 @@ def test_the_torch_of_the_system_is_kept(clone: Clone) -> None:
     clone.settings["POSE_ZOO_TORCH"] = "system"
     assert clone.run().returncode == 0
     calls = clone.calls()
-    assert any("-m venv --clear --system-site-packages" in call for call in calls)
+    assert any("-m venv --system-site-packages" in call for call in calls)
     assert any("-e .[" in call and "torch==2.9.0+cu128" in call for call in calls)
 
 
