@@ -15,12 +15,12 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
+import common.cli
 from AlphaPose import examination
 from AlphaPose.evaluation import boxes_of, load_validation
 from AlphaPose.examination import Conditions, Examination
 from common import qdq, quantization, top_down_quantization
 from common.boxes import PersonBoxes
-from common.cli import parse, run
 from common.top_down_quantization import TopDownFlags
 from common.validation import Validation
 
@@ -42,7 +42,7 @@ class Config(TopDownFlags, Conditions):
 
 def main() -> None:
     """Reads the flags, quantises, says what was written."""
-    config = parse(Config, {}, aliases=examination.ALIASES)
+    config = common.cli.parse(Config, {}, aliases=examination.ALIASES)
     config.check()
     qdq.check(config.source)
     recipe = config.recipe(config.source)
@@ -68,4 +68,4 @@ def calibration_people(examined: Examination) -> tuple[Validation, PersonBoxes]:
 
 
 if __name__ == "__main__":
-    run(main)
+    common.cli.run(main)

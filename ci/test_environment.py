@@ -13,7 +13,8 @@ from pathlib import Path
 import project
 import pytest
 
-TOOLS = ("bash", "dirname", "cksum", "tail", "mkdir", "touch", "rm", "ls", "flock", "cp", "cat", "chmod", "find", "sleep")
+TOOLS = ("bash", "dirname", "cksum", "tail", "mkdir", "touch", "rm", "ls", "flock", "cp", "cat", "chmod")
+MORE_TOOLS = ("head", "find", "sleep")
 # Writes what it is asked into `calls`; `-m venv` makes a copy of it, `-m pip` fails where a file `broken` lies there.
 PYTHON = """#!/bin/bash
 echo "$*" | head -n 1 >>"{calls}"
@@ -66,7 +67,7 @@ def clone(tmp_path: Path) -> Clone:
     (tmp_path / "bin").mkdir()
     for name in ("ci/environment.sh", "pyproject.toml"):
         shutil.copy(project.ROOT / name, tmp_path / "a clone" / name)
-    for tool in (*TOOLS, "head"):
+    for tool in TOOLS + MORE_TOOLS:
         found = shutil.which(tool)
         if found:
             (tmp_path / "bin" / tool).symlink_to(os.path.realpath(found))

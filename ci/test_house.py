@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import frozen
 import project
 import pytest
 
@@ -93,9 +94,22 @@ def test_models_do_not_import_each_other() -> None:
         assert others <= IMPORTS_OF_MODELS.get(owner, set()), name
 
 
-def test_programs_do_not_edit_the_import_path() -> None:
+def test_one_file_alone_edits_the_import_path() -> None:
     attributes = {name: {project.dotted(node) for node in project.nodes(name, ast.Attribute)} for name in PROGRAM}
-    assert not [name for name, words in attributes.items() if "sys.path" in words]
+    assert {Path(name).name for name, words in attributes.items() if "sys.path" in words} == {"common.py"}
+
+
+def test_every_folder_with_programs_finds_common() -> None:
+    """`python train.py` after `pip install -r requirements.txt` alone: the folder's common.py leads to the package."""
+    programs = [name for name in frozen.programs() if name.split("/")[0] in MODELS]
+    beside = {str(Path(name).parent / "common.py") for name in programs}
+    assert len({project.text(name) for name in beside if name in PYTHON}) == 1 and beside <= set(PYTHON)
+    ours = {"common", *MODELS}
+    for name in programs:
+        imports = [node for node in project.tree(name).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        roots = [(getattr(node, "module", None) or node.names[0].name).split(".")[0] for node in imports]
+        first = next((root for root in roots if root in ours), "common")
+        assert first == "common", f"{name} imports {first} before common"
 
 
 def test_nothing_from_a_file_is_executed() -> None:

@@ -61,7 +61,7 @@ def export_onnx(
                 raise UserError(f"{target}: not written, ONNX Runtime differs from PyTorch by {by}")
             os.replace(written, target)
     except ImportError as error:
-        raise UserError(f"{error.name} is needed to export: pip install 'pose-zoo[infer]'") from error
+        raise UserError(f"{error.name} is needed to export: pip install onnx onnxruntime") from error
     except OSError as error:
         raise UserError(f"cannot write {target}: {error.strerror}; name another file with --output_name") from error
     return difference

@@ -39,7 +39,7 @@ def check_installed(source: Path) -> None:
         import onnx  # noqa: F401
         import onnxruntime.quantization  # noqa: F401
     except ImportError as error:
-        raise missing(error, source, "infer") from error
+        raise missing(error, source) from error
 
 
 def load(path: Path) -> "ModelProto":

@@ -40,7 +40,7 @@ class Flags:
             (self.target.suffix == ".onnx", f"--output_name={self.target}: must end in .onnx"),
             (self.target.resolve() != Path(self.model).resolve(), "--output_name must not be the file of --model"),
             (not self.openvino_xml or importlib.util.find_spec("openvino"),
-             "--openvino_xml needs the Python package openvino: pip install 'pose-zoo[openvino]'"),
+             "--openvino_xml needs the Python package openvino: pip install openvino"),
             (self.threads >= 0, f"--threads={self.threads}: a number from 0 on"),
             (50 < self.percentile <= 100, f"--percentile={self.percentile}: above 50, up to 100"),
             (0 <= self.max_ap_drop < 1, f"--max_ap_drop={self.max_ap_drop}: a part of 1, as 0.01"),

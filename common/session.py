@@ -143,9 +143,9 @@ def _to_array(output: Tensor) -> Array:
     return array
 
 
-def missing(error: ImportError, source: Path, extra: str) -> UserError:
+def missing(error: ImportError, source: Path) -> UserError:
     """The error for a runtime that is not installed: what to type."""
-    return UserError(f"{source} needs the Python package {error.name}: pip install 'pose-zoo[{extra}]'")
+    return UserError(f"{source} needs the Python package {error.name}: pip install {error.name}")
 
 
 def refusal(source: Path, error: Exception, cure: str) -> UserError:

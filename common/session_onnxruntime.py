@@ -33,7 +33,7 @@ def open_onnx(source: Path, options: Options) -> Session:
     try:
         import onnxruntime
     except ImportError as error:
-        raise missing(error, source, "infer") from error
+        raise missing(error, source) from error
     provider = options.provider if options.provider != "auto" else _provider_of_device(options)
     available = onnxruntime.get_available_providers()
     if provider == "openvino" and PROVIDERS[provider] not in available:

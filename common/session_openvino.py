@@ -21,7 +21,7 @@ def open_openvino(source: Path, options: Options) -> Session:
     try:
         import openvino
     except ImportError as error:
-        raise missing(error, source, "openvino") from error
+        raise missing(error, source) from error
     if source.suffix == ".xml" and not (source.with_suffix(".bin").is_file() and NETWORK_TAG in _beginning(source)):
         raise UserError(f"{source} is no network of OpenVINO with its {source.stem}.bin beside it: {CURE}")
     openvino_core, precision = core(), TYPE_NAMES[options.dtype]

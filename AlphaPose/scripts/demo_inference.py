@@ -5,8 +5,8 @@ python scripts/demo_inference.py --cfg=configs/coco/resnet/256x192_res50_lr1e-3_
     --checkpoint=fast_res50_256x192.pth --indir=pictures --save_img
 """
 
+import common.cli
 from AlphaPose.demo import main
-from common import cli
 
 if __name__ == "__main__":
-    cli.run(main)
+    common.cli.run(main)

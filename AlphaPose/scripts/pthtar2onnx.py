@@ -9,9 +9,9 @@ Writes ./alphapose_fastpose_npu.onnx; --batch_size=32 is the published, fixed ba
 
 from dataclasses import dataclass
 
+import common.cli
 from AlphaPose import export
 from AlphaPose.config import RETIRED, text
-from common.cli import parse, run
 
 INPUT, OUTPUT = "preact.conv1", "conv_out"
 UNUSED = RETIRED | dict.fromkeys(
@@ -29,9 +29,9 @@ class Config(export.Config):
 
 def main() -> None:
     """The command of this script."""
-    config = parse(Config, {}, aliases=export.ALIASES, retired=UNUSED)
+    config = common.cli.parse(Config, {}, aliases=export.ALIASES, retired=UNUSED)
     export.export_checkpoint(config, INPUT, OUTPUT)
 
 
 if __name__ == "__main__":
-    run(main)
+    common.cli.run(main)

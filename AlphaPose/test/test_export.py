@@ -147,10 +147,7 @@ def test_bad_input(checkpoint, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["other.pth"]
 
 
-def test_the_published_installation_is_answered_by_one_line(tmp_path):
-    command = ["setup.py", "build", "develop"]
-    for options, code in (([], 0), (["-S"], 1)):  # -S: without the packages of this environment
-        done = subprocess.run([sys.executable, *options, *command], cwd=FOLDER, capture_output=True, text=True,
-                              check=False, timeout=60, env={})  # fmt: skip
-        answer = done.stdout + done.stderr
-        assert done.returncode == code and answer.count("\n") == 1 and "pip install -e" in answer
+def test_the_published_installation_is_answered_by_one_line():
+    command = [sys.executable, "-S", "setup.py", "build", "develop"]  # -S: without the packages of this environment
+    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=True, timeout=60, env={})
+    assert done.stdout.count("\n") == 1 and "pip install -r requirements.txt" in done.stdout
