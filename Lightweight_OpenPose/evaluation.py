@@ -6,8 +6,8 @@ from pathlib import Path
 
 import common.distributed
 import common.skeleton
-from common import bottom_up_evaluation
-from common.bottom_up_evaluation import Evaluation, Finder, Maps
+from common.bottomup import pipeline
+from common.bottomup.pipeline import Evaluation, Finder, Maps
 from common.log import Log
 from common.session import of_module
 from common.validation import Validation, leave_sheet
@@ -45,7 +45,7 @@ def evaluate(
         people=lambda maps, frames: _people(estimator, maps, frames),
         to_coco=lambda people: to_coco(people, estimator.skeleton, estimator.rules),
     )
-    return bottom_up_evaluation.evaluate(finder, validation, batch_size, skip_bad)
+    return pipeline.evaluate(finder, validation, batch_size, skip_bad)
 
 
 def _people(estimator: Estimator, maps: Sequence[Maps], frames: Sequence[Sequence[Frame]]) -> list[People]:

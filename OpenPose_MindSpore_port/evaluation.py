@@ -10,8 +10,8 @@ import common.coco
 import common.distributed
 import common.drawing
 import common.skeleton
-from common import bottom_up_evaluation
-from common.bottom_up_evaluation import Evaluation, Finder
+from common.bottomup import pipeline
+from common.bottomup.pipeline import Evaluation, Finder
 from common.cli import UserError
 from common.coco_eval import COCO_METRICS, Detections
 from common.log import Log
@@ -47,7 +47,7 @@ def evaluate(
         people=lambda maps, frames: estimator.people(maps[0], frames[0]),
         to_coco=lambda people: to_coco(people, estimator.skeleton, estimator.rules),
     )
-    return bottom_up_evaluation.evaluate(finder, validation, batch_size, skip_bad)
+    return pipeline.evaluate(finder, validation, batch_size, skip_bad)
 
 
 def with_people(validation: Validation) -> Validation:

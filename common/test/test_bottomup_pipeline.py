@@ -6,7 +6,7 @@ import shutil
 import threading
 from pathlib import Path
 
-from common.bottom_up_evaluation import STAGES, Finder, Size, evaluate
+from common.bottomup.pipeline import STAGES, Finder, Size, evaluate
 from common.coco import ImageError
 from common.part_affinity import People
 from common.skeleton import COCO
