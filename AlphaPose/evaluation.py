@@ -84,10 +84,8 @@ def evaluate(
     detections = count_people(keypoints, found, validation.index.image_ids, network.size_in, skeleton, protocol)
     measured = time.perf_counter()
     metrics = common.distributed.from_main(
-        common.coco_eval.average_precision(
-            validation.annotations, detections, skeleton.sigmas, validation.index.image_ids[validation.rows]
-        ) if common.distributed.is_main() else {}
-    )  # fmt: skip
+        validation.average_precision(detections, skeleton.sigmas) if common.distributed.is_main() else {}
+    )
     ended = time.perf_counter()
     seconds = {"nms": measured - estimated, "evaluation": ended - measured, "total": ended - began}
     images, people = len(validation.rows), len(looked_for)
@@ -156,6 +154,7 @@ def while_training(
     if not config.snapshot:
         return None
     validation = load_validation(config, skeleton, config.val_images)
+    validation.check()
     return functools.partial(
         evaluate_while_training, validation=validation, given=boxes_of(validation, None), rule=rule_of(config),
         skeleton=skeleton, device=device, dtype=dtype, log=log, pictures=setup.folder / "pictures",

@@ -16,7 +16,8 @@ from typing import Any, BinaryIO
 
 from common import files
 from common.cli import UserError
-from common.coco_index import CocoIndex, load
+from common.coco_index import CocoIndex
+from common.coco_reader import load
 from Lightweight_OpenPose.original_labels import from_original, original_item
 
 import numpy as np
@@ -90,6 +91,7 @@ def min_keypoints(num_keypoints: int) -> int:
 def _main_people(index: CocoIndex) -> Iterator[int]:
     enough = min_keypoints(index.keypoints.shape[1])
     large = (index.num_keypoints >= enough) & (index.areas >= MIN_AREA_IMG) & ~index.is_crowd
+    large &= (index.boxes[:, 2:] > 0).all(axis=1)  # the height of the box gives the scale of the crop
     centres = index.boxes[:, :2] + index.boxes[:, 2:] / 2
     reaches = MIN_CENTRE_DISTANCE * index.boxes[:, 2]
     candidates = np.flatnonzero(large)

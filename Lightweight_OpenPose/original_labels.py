@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.coco_index import CocoIndex, from_sections
+from common.coco_index import CocoIndex
+from common.coco_reader import from_sections
 
 import numpy as np
 import numpy.typing as npt

@@ -49,6 +49,7 @@ def evaluation(
         skeleton,
         num_images=config.val_images,
     )
+    validation.check()
     return functools.partial(
         evaluate_while_training,
         validation=validation, base_height=config.base_height, skeleton=skeleton, device=device,

@@ -152,15 +152,10 @@ def people_of_modes(
 def _precisions(
     validation: Validation, people: Sequence[MergedPeople], skeleton: Skeleton, protocol: Protocol
 ) -> list[dict[str, float]]:
-    ids = validation.index.image_ids[validation.rows]
+    everybody = people if common.distributed.is_main() else []
     return common.distributed.from_main(
-        [
-            common.coco_eval.average_precision(
-                validation.annotations, found.detections, skeleton.sigmas, ids, protocol.people_of
-            )
-            for found in people
-        ] if common.distributed.is_main() else []
-    )  # fmt: skip
+        [validation.average_precision(found.detections, skeleton.sigmas, protocol.people_of) for found in everybody]
+    )
 
 
 def boxes_of(validation: Validation, people_of: str, detections: Path | None, min_score: float = 0.0) -> PersonBoxes:
@@ -243,6 +238,7 @@ def while_training(
     if not config.eval_freq:
         return None
     validation = load_validation(config, skeleton, config.val_images)
+    validation.check(config.people_of)
     rule = rule_of(config)
     return functools.partial(
         evaluate_while_training, validation=validation, looked_for=looked_for(config, validation), rule=rule,

@@ -23,9 +23,10 @@ class LabelRules:
 
 
 def learned(index: CocoIndex, rules: LabelRules) -> Bools:
-    """(P,) who of an index is learned: enough labelled keypoints, a large enough area, no crowd."""
+    """(P,) who of an index is learned: enough labelled keypoints, a large enough area, a box, no crowd."""
     enough = (index.num_keypoints >= rules.min_keypoints) & (index.keypoints[..., 2] > 0).any(axis=1)
-    return np.asarray(enough & (index.areas > rules.min_area) & ~index.is_crowd)
+    has_box = (index.boxes[:, 2:] > 0).all(axis=1)
+    return np.asarray(enough & has_box & (index.areas > rules.min_area) & ~index.is_crowd)
 
 
 @dataclass(frozen=True)

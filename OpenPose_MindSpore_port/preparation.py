@@ -46,6 +46,7 @@ def evaluation(
             raise
         log.line(f"note: no evaluation while training: {error}")  # the published commands name no validation images
         return None
+    validation.check()
     return functools.partial(
         evaluate_while_training,
         validation=validation, rule=InputRule(config.inference_img_size), rules=decode_rules(config), skeleton=skeleton,

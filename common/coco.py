@@ -13,7 +13,8 @@ from pathlib import Path
 
 from common import cli, coco_crowd
 from common.cli import UserError
-from common.coco_index import CocoIndex, load
+from common.coco_index import CocoIndex
+from common.coco_reader import load
 
 import cv2
 import numpy as np

@@ -18,7 +18,8 @@ from typing import Any
 
 from common import cli, coco, mini_coco, skeleton
 from common.cli import UserError
-from common.coco_rules import AnnotationFile, Finding, broken_skeleton
+from common.coco_findings import Finding
+from common.coco_rules import AnnotationFile, broken_skeleton
 from common.skeleton import Skeleton
 
 from tqdm import tqdm

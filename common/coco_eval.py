@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from common import distributed, files
+from common import coco_reader, distributed, files
 from common.cli import UserError
+from common.coco_index import CocoIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -113,90 +114,107 @@ def merge(ranks: Sequence[Detections]) -> Detections:
 
 
 def average_precision(
-    annotations: str | Path | Mapping[str, Any],
+    annotations: CocoIndex | str | Path | Mapping[str, Any],
     detections: Detections,
     sigmas: Sequence[float],
     image_ids: Iterable[int] | None = None,
     protocol: Protocol = "coco",
+    source: str | Path = "annotations",
 ) -> dict[str, float]:
     """The metrics of a protocol, by the names in METRICS; -1 where nobody is annotated (COCO's convention).
 
-    `annotations`: annotation file, or its content. `sigmas`: one a keypoint, `Skeleton.sigmas`. `image_ids`: only
-    these images count; None: all of the file.
-    Raises UserError: a detection with NaN or of an unknown image; annotations that lack what the protocol needs.
+    `annotations`: as read for training, or an annotation file, or its content. `sigmas`: one a keypoint,
+    `Skeleton.sigmas`. `image_ids`: only these images count; None: all. `source`: what errors call the annotations.
+    Raises UserError: a detection with NaN or of an unknown image; annotations that lack what the protocol needs, or of
+    whom nobody counts.
     """
-    if isinstance(annotations, Mapping):
-        content, source = annotations, "annotations"
-    else:
-        content, source = files.read_json(annotations), str(annotations)
-    if not isinstance(content, Mapping) or not {"images", "annotations"} <= set(content):
-        raise UserError(f"{source}: no lists `images` and `annotations`; a COCO keypoint file is needed")
-    known = {int(image["id"]) for image in content["images"]}
-    unknown = np.setdiff1d(detections.image_ids, np.array(list(known), np.int64))
-    if len(unknown):
-        raise UserError(f"detections of image id {unknown[0]}, which is not in {source}: evaluate with its own file")
     if detections.keypoints.shape[1] != len(sigmas):
         raise ValueError(f"{detections.keypoints.shape[1]} keypoints, {len(sigmas)} sigmas")
-    wanted = known if image_ids is None else known & {int(image) for image in image_ids}
-    truth = _truth(content, wanted, len(sigmas), protocol, source)
-    results = [result for result in detections.to_json() if result["image_id"] in wanted]
-    category = truth["categories"][0]["id"]
-    return _evaluate(truth, [{**result, "category_id": category} for result in results], sigmas, protocol)
+    source = annotations if isinstance(annotations, str | Path) else source
+    index = _index_of(annotations, len(sigmas))
+    numbers = _Numbers(index.image_ids)
+    unknown = np.flatnonzero(numbers.of(detections.image_ids) < 0)
+    if len(unknown):
+        image = detections.image_ids[unknown[0]]
+        raise UserError(f"detections of image id {image}, which is not in {source}: evaluate with its own file")
+    chosen = index.image_ids if image_ids is None else np.array(list(image_ids), np.int64)
+    rows = np.flatnonzero(np.isin(index.image_ids, chosen))
+    check(index, rows, protocol, source)
+    results = detections.select(np.isin(detections.image_ids, index.image_ids[rows]))
+    metrics = _evaluate(_truth(index, rows, numbers), _results(results, numbers), sigmas, protocol)
+    if metrics["AP"] < 0 and _people_of(index, rows).any():
+        advice = "`python -m common.coco DATA_PATH` examines the data set"
+        raise UserError(f"{source}: AP is -1 although people are annotated: are their areas beyond measure? {advice}")
+    return metrics
 
 
-def _truth(
-    content: Mapping[str, Any], wanted: set[int], num_keypoints: int, protocol: str, source: str
-) -> dict[str, Any]:
-    """The images that count, with their people, in a form with all the fields that the evaluation reads."""
-    images = [image for image in content["images"] if image["id"] in wanted]
-    if not images:
+def check(
+    index: CocoIndex, rows: npt.NDArray[np.integer[Any]], protocol: Protocol = "coco", source: str | Path = ""
+) -> None:
+    """Raises UserError where an evaluation on some images of an index, (N,) its rows, would come to nothing."""
+    if not len(rows):
         raise UserError(f"{source}: none of its images is to be evaluated")
-    if protocol == "crowdpose" and not all("crowdIndex" in image for image in images):
+    if protocol == "crowdpose" and (index.crowd_index[rows] < 0).any():
         raise UserError(f"{source}: no crowdIndex in its images, so this is no CrowdPose file")
-    category = _person_category(content, source)
-    chosen = [
-        person
-        for person in content["annotations"]
-        if person["image_id"] in wanted and person.get("category_id", category) == category
-    ]
-    # ids from 1 on: the evaluation takes an annotation with the id 0 for nobody
-    people = [
-        _person(person, number, category, num_keypoints, protocol, source) for number, person in enumerate(chosen, 1)
-    ]
-    return {"images": images, "annotations": people, "categories": [{"id": category, "name": "person"}]}
-
-
-def _person_category(content: Mapping[str, Any], source: str) -> int:
-    """The category of people: the only one that there is, else COCO's 1."""
-    categories = {int(person.get("category_id", PERSON_CATEGORY)) for person in content["annotations"]}
-    if len(categories) > 1 and PERSON_CATEGORY not in categories:
-        raise UserError(f"{source}: people must be of category {PERSON_CATEGORY}; there are {sorted(categories)}")
-    return categories.pop() if len(categories) == 1 else PERSON_CATEGORY
-
-
-def _person(
-    person: Mapping[str, Any], number: int, category: int, num_keypoints: int, protocol: str, source: str
-) -> dict[str, Any]:
-    needed = ("keypoints", "bbox") if protocol == "crowdpose" else ("keypoints", "bbox", "area")
-    lacking = [name for name in needed if name not in person]
-    if lacking:
-        raise UserError(f"{source}: annotation {person.get('id')} has no {lacking[0]}, which AP ({protocol}) needs")
-    keypoints = person["keypoints"]
-    if len(keypoints) != 3 * num_keypoints:
-        given = f"{len(keypoints)} keypoint numbers"
+    people = _people_of(index, rows)
+    if people.any() and not (people & ~index.is_crowd & (index.num_keypoints > 0)).any():
         raise UserError(
-            f"{source}: annotation {person.get('id')} has {given}, not 3 x {num_keypoints}: which skeleton?"
+            f"{source}: nobody counts of the {np.count_nonzero(people)} people in the images to evaluate, AP would be "
+            "-1: all are crowds, or have no labelled keypoint (v is 0 everywhere)"
         )
-    return {
-        "id": number,
-        "category_id": category,
-        "image_id": person["image_id"],
-        "keypoints": keypoints,
-        "num_keypoints": person.get("num_keypoints", sum(v > 0 for v in keypoints[2::3])),
-        "bbox": person["bbox"],
-        "area": person.get("area", 0.0),
-        "iscrowd": int(person.get("iscrowd", 0)),
-    }
+
+
+def _people_of(index: CocoIndex, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
+    """(P,) who is annotated in some images."""
+    return np.isin(index.image_rows(np.arange(len(index.boxes))), rows)
+
+
+def _index_of(annotations: CocoIndex | str | Path | Mapping[str, Any], num_keypoints: int) -> CocoIndex:
+    if isinstance(annotations, CocoIndex):
+        return annotations
+    if isinstance(annotations, Mapping):
+        return coco_reader.from_sections("annotations", annotations.items(), num_keypoints)
+    return coco_reader.load(annotations, num_keypoints)
+
+
+class _Numbers:
+    """Images as the evaluation knows them, numbered from 1 in the order of their ids: it may hold an id as a float."""
+
+    def __init__(self, image_ids: npt.NDArray[np.int64]) -> None:
+        self.known = np.sort(image_ids)
+
+    def of(self, image_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """(N,) the numbers of some images, -1 for unknown ones."""
+        places = np.minimum(np.searchsorted(self.known, image_ids), len(self.known) - 1)
+        return np.where(self.known[places] == image_ids, places + 1, -1)
+
+
+def _truth(index: CocoIndex, rows: npt.NDArray[np.integer[Any]], numbers: _Numbers) -> dict[str, Any]:
+    """The images that count, with their people, in a form with all the fields that the evaluation reads."""
+    image_numbers = numbers.of(index.image_ids)
+    people = np.flatnonzero(_people_of(index, rows))
+    fields = zip(
+        image_numbers[index.image_rows(people)].tolist(),
+        index.keypoints[people].reshape(len(people), -1).tolist(),
+        index.num_keypoints[people].tolist(),
+        index.boxes[people].tolist(),
+        index.areas[people].tolist(),
+        index.is_crowd[people].astype(int).tolist(),
+        strict=True,
+    )
+    # ids from 1 on: the evaluation takes an annotation with the id 0 for nobody
+    annotations = [
+        {"id": number, "category_id": PERSON_CATEGORY, "image_id": image, "keypoints": keypoints,
+         "num_keypoints": count, "bbox": box, "area": area, "iscrowd": crowd}
+        for number, (image, keypoints, count, box, area, crowd) in enumerate(fields, 1)
+    ]  # fmt: skip
+    images = [{"id": int(image_numbers[row]), "crowdIndex": float(index.crowd_index[row])} for row in rows]
+    return {"images": images, "annotations": annotations, "categories": [{"id": PERSON_CATEGORY, "name": "person"}]}
+
+
+def _results(detections: Detections, numbers: _Numbers) -> list[dict[str, Any]]:
+    images = numbers.of(detections.image_ids).tolist()
+    return [{**one, "image_id": image} for one, image in zip(detections.to_json(), images, strict=True)]
 
 
 def _evaluate(

@@ -5,19 +5,14 @@ Loader workers that are forked share its pages for ever: a Python object is copi
 reference count changes there, an array's contents are not.
 """
 
-from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
-
-from common import coco_crowd, files
-from common.cli import UserError
 
 import numpy as np
 import numpy.typing as npt
 
-FORMAT_ADVICE = "A COCO keypoint file is needed; `python -m common.coco DATA_PATH` lists all that is wrong"
+NO_CROWD_INDEX = -1.0
 
 
 @dataclass(frozen=True)
@@ -30,6 +25,7 @@ class CocoIndex:
     image_ids: npt.NDArray[np.int64]  # (I,)
     file_names: npt.NDArray[np.bytes_]  # (I,) UTF-8
     image_sizes: npt.NDArray[np.int32]  # (I, 2) height, width
+    crowd_index: npt.NDArray[np.float64]  # (I,) of CrowdPose; NO_CROWD_INDEX where the file has none
     person_offsets: npt.NDArray[np.int64]  # (I + 1,) the people of image i are rows offsets[i] to offsets[i + 1]
     annotation_ids: npt.NDArray[np.int64]  # (P,)
     file_positions: npt.NDArray[np.int32]  # (P,) at which place the annotation stands in the file
@@ -69,8 +65,8 @@ class CocoIndex:
         return CocoIndex(
             **{name: getattr(self, name)[images] for name in _IMAGE_ARRAYS},
             **{name: getattr(self, name)[people] for name in _PERSON_ARRAYS},
-            person_offsets=_offsets(np.bincount(owners, minlength=len(images))),
-            run_offsets=_offsets(run_counts),
+            person_offsets=to_offsets(np.bincount(owners, minlength=len(images))),
+            run_offsets=to_offsets(run_counts),
             runs=self.runs[runs],
             keypoint_names=self.keypoint_names,
         )
@@ -88,7 +84,8 @@ class CocoIndex:
         index = CocoIndex(**{field.name: arrays[field.name] for field in fields(CocoIndex)})
         images, people = len(index.image_ids), len(index.annotation_ids)
         sound = (
-            all(len(arrays[name]) == images for name in _IMAGE_ARRAYS)
+            all(arrays[name].dtype.kind == kind for name, kind in _KINDS.items())
+            and all(len(arrays[name]) == images for name in _IMAGE_ARRAYS)
             and all(len(arrays[name]) == people for name in _PERSON_ARRAYS)
             and (index.image_sizes.shape, index.boxes.shape) == ((images, 2), (people, 4))
             and (index.keypoints.ndim, index.keypoints.shape[-1]) == (3, 3)
@@ -96,17 +93,27 @@ class CocoIndex:
             and _are_offsets(index.run_offsets, people, len(index.runs))
         )
         if not sound:
-            raise ValueError("arrays of different lengths")
+            raise ValueError("arrays of different lengths or kinds")
+        index._check_runs()
         return index
 
+    def _check_runs(self) -> None:
+        """Raises ValueError where a crowd's run lengths are not those of its image, which would take any memory."""
+        ends = np.concatenate([[0], np.cumsum(self.runs, dtype=np.int64)])[self.run_offsets]
+        pixels = self.image_sizes.astype(np.int64).prod(axis=1)[self.image_rows(np.arange(len(self.boxes)))]
+        is_region = np.diff(self.run_offsets) > 0
+        if (self.runs < 0).any() or (np.diff(ends)[is_region] != pixels[is_region]).any():
+            raise ValueError("run lengths of a crowd do not cover its image")
 
-_IMAGE_ARRAYS = ("image_ids", "file_names", "image_sizes")
+
+_IMAGE_ARRAYS = ("image_ids", "file_names", "image_sizes", "crowd_index")
 _PERSON_ARRAYS = (
     "annotation_ids", "file_positions", "boxes", "areas", "keypoints", "num_keypoints", "is_crowd",
 )  # fmt: skip
 
 
-def _offsets(counts: npt.ArrayLike) -> npt.NDArray[np.int64]:
+def to_offsets(counts: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """(N + 1,) where each of N groups of so many rows begins, and the end."""
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
 
 
@@ -122,140 +129,8 @@ def _are_offsets(offsets: npt.NDArray[np.int64], groups: int, rows: int) -> bool
     return bool(shaped and (np.diff(offsets) >= 0).all())
 
 
-def load(annotation_file: str | Path, num_keypoints: int | None = None) -> CocoIndex:
-    """The index of an annotation file, read element by element: the file never stands in memory as objects.
-
-    `num_keypoints`: how many an annotation must have; None: as many as the first one has.
-    Raises UserError, naming the file, the element and the cure, where the file is missing, is cut short or is no COCO
-    keypoint file, where an annotation belongs to no image, has another number of keypoints, or is not finite.
-    """
-    return from_sections(annotation_file, files.json_sections(annotation_file), num_keypoints)
-
-
-def from_sections(
-    source: str | Path, sections: Iterable[tuple[str, Iterable[Any]]], num_keypoints: int | None = None
-) -> CocoIndex:
-    """The index of the lists of a COCO file, given as (name, elements); `source` is the name that errors tell."""
-    builder = _Builder(Path(source), num_keypoints)
-    take = {"images": builder.add_image, "annotations": builder.add_person, "categories": builder.add_category}
-    found = set()
-    for section, elements in sections:
-        found.add(section)
-        for position, element in enumerate(elements if section in take else ()):
-            try:
-                take[section](element)
-            except KeyError as error:
-                raise UserError(f"{source}: {section}[{position}] has no {error}. {FORMAT_ADVICE}") from error
-            except (TypeError, ValueError, OverflowError, AttributeError) as error:
-                raise UserError(f"{source}: {section}[{position}]: {error}. {FORMAT_ADVICE}") from error
-    for section in ("images", "annotations"):
-        if section not in found:
-            raise UserError(f"{source}: no list {section!r}. {FORMAT_ADVICE}")
-    return builder.finish()
-
-
-class _Builder:
-    """Collects the elements of a file in compact arrays."""
-
-    def __init__(self, path: Path, num_keypoints: int | None) -> None:
-        self.path = path
-        self.num_keypoints = num_keypoints
-        self.image_ids, self.image_sizes, self.file_names = array("q"), array("i"), list[bytes]()
-        self.annotation_ids, self.owners, self.counts, self.is_crowd = array("q"), array("q"), array("h"), array("b")
-        self.boxes, self.areas, self.keypoints = array("d"), array("d"), array("f")
-        self.regions: dict[int, Any] = {}  # the segmentation of each crowd
-        self.names: list[bytes] = []
-
-    def add_category(self, category: dict[str, Any]) -> None:
-        self.names = self.names or [name.encode() for name in category.get("keypoints", ())]
-
-    def add_image(self, image: dict[str, Any]) -> None:
-        self.file_names.append(image["file_name"].encode())
-        self.image_sizes.extend((image["height"], image["width"]))
-        self.image_ids.append(image["id"])
-
-    def add_person(self, person: dict[str, Any]) -> None:
-        keypoints, box = person["keypoints"], person["bbox"]
-        if self.num_keypoints is None:
-            self.num_keypoints = len(keypoints) // 3
-        if len(keypoints) != 3 * self.num_keypoints:
-            wanted = f"3 x {self.num_keypoints}"
-            raise ValueError(f"annotation {person['id']} has {len(keypoints)} keypoint numbers, not {wanted}")
-        if len(box) != 4:
-            raise ValueError(f"the box of annotation {person['id']} is not [left, top, width, height]")
-        if person.get("iscrowd"):
-            left, top, width, height = box
-            corners = [left, top, left + width, top, left + width, top + height, left, top + height]
-            self.regions[len(self.owners)] = person.get("segmentation") or [corners]
-        self.keypoints.fromlist(keypoints)
-        self.boxes.fromlist(box)
-        self.areas.append(person.get("area", box[2] * box[3]))
-        count = person.get("num_keypoints")
-        self.counts.append(sum(v > 0 for v in keypoints[2::3]) if count is None else count)
-        self.is_crowd.append(bool(person.get("iscrowd")))
-        self.annotation_ids.append(person["id"])
-        self.owners.append(person["image_id"])
-
-    def finish(self) -> CocoIndex:
-        image_ids = np.array(self.image_ids, np.int64)
-        owners = self._owner_rows(image_ids)
-        order = np.argsort(owners, kind="stable")
-        people, num_keypoints = len(order), self.num_keypoints or len(self.names)
-        if self.names and len(self.names) != num_keypoints:
-            raise UserError(
-                f"{self.path}: {len(self.names)} keypoint names in `categories`, {num_keypoints} keypoints are expected"
-            )
-        sizes = np.array(self.image_sizes, np.int32).reshape(-1, 2)
-        runs = [self._runs(row, sizes[owners[row]].tolist()) for row in order.tolist()]
-        index = CocoIndex(
-            image_ids=image_ids,
-            file_names=np.array(self.file_names, np.bytes_),
-            image_sizes=sizes,
-            person_offsets=_offsets(np.bincount(owners, minlength=len(image_ids))),
-            annotation_ids=np.array(self.annotation_ids, np.int64)[order],
-            file_positions=order.astype(np.int32),
-            boxes=np.frombuffer(self.boxes, np.float64).reshape(people, 4)[order],
-            areas=np.array(self.areas, np.float64)[order],
-            keypoints=np.frombuffer(self.keypoints, np.float32).reshape(people, num_keypoints, 3)[order],
-            num_keypoints=np.array(self.counts, np.int16)[order],
-            is_crowd=np.array(self.is_crowd, np.bool_)[order],
-            run_offsets=_offsets([len(region) for region in runs]),
-            runs=np.concatenate([np.zeros(0, np.int32), *runs]),
-            keypoint_names=np.array(self.names, np.bytes_),
-        )
-        self._check_finite(index)
-        return index
-
-    def _owner_rows(self, image_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """(P,) the image row of each annotation, in the file's order."""
-        order = np.argsort(image_ids, kind="stable")
-        known = image_ids[order]
-        twice = known[1:][known[1:] == known[:-1]]
-        if len(twice):
-            raise UserError(f"{self.path}: image id {twice[0]} stands there twice. {FORMAT_ADVICE}")
-        owners = np.array(self.owners, np.int64)
-        places = np.searchsorted(known, owners)
-        lost = np.flatnonzero((places == len(known)) | (np.append(known, 0)[places] != owners))
-        if len(lost):
-            person = f"annotation {self.annotation_ids[lost[0]]}"
-            raise UserError(f"{self.path}: {person} is of image {owners[lost[0]]}, which is not there. {FORMAT_ADVICE}")
-        return order[places]
-
-    def _runs(self, row: int, size: list[int]) -> npt.NDArray[np.int32]:
-        if row not in self.regions:
-            return _NO_RUNS
-        try:
-            return coco_crowd.run_lengths(self.regions[row], size[0], size[1])
-        except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
-            crowd = f"segmentation of the crowd, annotation {self.annotation_ids[row]}"
-            raise UserError(f"{self.path}: {crowd}: {error}. {FORMAT_ADVICE}") from error
-
-    def _check_finite(self, index: CocoIndex) -> None:
-        for values in (index.keypoints, index.boxes, index.areas):
-            rows = np.nonzero(~np.isfinite(values))[0]
-            if len(rows):
-                annotation = index.annotation_ids[rows[0]]
-                raise UserError(f"{self.path}: annotation {annotation} has NaN or infinity in it. {FORMAT_ADVICE}")
-
-
-_NO_RUNS = np.zeros(0, np.int32)
+_FLOATS = ("crowd_index", "boxes", "areas", "keypoints")
+_KINDS = {
+    **{field.name: "f" if field.name in _FLOATS else "i" for field in fields(CocoIndex)},
+    **{"file_names": "S", "keypoint_names": "S", "is_crowd": "b"},
+}

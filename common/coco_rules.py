@@ -1,60 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an annotation file in COCO's format has to be: each rule finds what breaks it, and the file is read to its end.
 
-`common.coco_index` reads the same files for training, and stops at the first thing that it cannot use.
+`common.coco_reader` reads the same files for training and evaluation, and stops at the first thing that it cannot use;
+whatever it says is a finding here.
 """
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import coco_crowd, coco_sides, files
+from common import coco_crowd, coco_elements, coco_reader, coco_sides, files
 from common.cli import UserError
+from common.coco_elements import FAULTS, Category, shown
+from common.coco_findings import Finding
 from common.skeleton import COCO, Skeleton
 
 import numpy as np
 
 TOLERANCE_IMG = 1.0  # pixels that a box or a keypoint may reach beyond the image: rounding
 RARE = 0.01  # of the people who can be judged: so many with exchanged sides are slips, more are a rule
-CURES = {
-    "file": "Copy or export the annotation file again",
-    "images": "Put the images there",
-    "image": "Or take the image and its annotations out of the file",
-    "size": "Write the size that the image has, or restore the image that was annotated",
-    "field": "See cocodataset.org, Data format, Keypoint detection",
-    "duplicate": "Give each its own id",
-    "unknown": "Take the annotation out, or add what it refers to",
-    "count": "Write x, y, v of each keypoint of the skeleton; 0, 0, 0 where it is not labelled",
-    "number": "Write finite numbers",
-    "visibility": "v is 0 (not labelled), 1 (labelled but hidden) or 2 (visible)",
-    "labelled": "Write how many keypoints have v > 0",
-    "outside": "Write pixels of the original image; x, y, v are 0, 0, 0 where a keypoint is not labelled",
-    "box": "A box is left, top, width, height in pixels of the original image",
-    "crowd": "Correct the segmentation, it must fit the image",
-    "sides": "Exchange left and right: somebody who faces the camera has the right eye on the left of the picture",
-    "people": "Training and evaluation need people with keypoints",
-    "skeleton": "Correct the skeleton file or `categories`",
-}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong, or (`is_error` False) worth a look."""
-
-    file: str
-    subject: str  # "image 42", "annotation 7", or "" for the whole file
-    kind: str  # a key of CURES
-    what: str
-    is_error: bool = True
-
-    def __str__(self) -> str:
-        place = f"{self.file}: {self.subject}" if self.subject else self.file
-        return f"{'error' if self.is_error else 'warning'}: {place}: {self.what}. {CURES[self.kind]}"
-
-
 Broken = Iterator[tuple[str, str, bool]]  # (kind, what, is_error) of one image or annotation
 
 
@@ -66,6 +33,7 @@ class AnnotationFile:
         self.path = path
         self.images: dict[int, dict[str, Any]] = {}
         self._skeleton = skeleton
+        self._image_list: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
         self._categories: list[dict[str, Any]] = []
         self._findings: list[Finding] = []
@@ -76,6 +44,7 @@ class AnnotationFile:
         self._check_names()
         self._check_annotations()
         self._check_sides()
+        self._check_reading()
         return self._findings
 
     def _add(self, subject: str, broken: Iterable[tuple[str, str, bool]]) -> None:
@@ -99,24 +68,44 @@ class AnnotationFile:
             if not element.get("iscrowd"):
                 element.pop("segmentation", None)  # the bulk of the file, and needed for nothing here
             self._annotations.append(element)
-        elif _integer(element.get("id")) is not None:
-            again = [("duplicate", "there is another image of this id", True)] if element["id"] in self.images else []
-            self._add(f"image {element['id']}", [*_broken_image(element), *again])
-            self.images.setdefault(element["id"], element)
         else:
-            self._add(f"images[{place}]", [("field", f"the id is {element.get('id')!r}, no integer", True)])
+            self._take_image(element, place)
+
+    def _take_image(self, element: dict[str, Any], place: int) -> None:
+        self._image_list.append(element)
+        number = _whole(element.get("id"))
+        if number is None:
+            self._add(f"images[{place}]", [("field", f"the id is {shown(element.get('id'))}, no whole number", True)])
+            return
+        again = [("duplicate", "there is another image of this id", True)] if number in self.images else []
+        self._add(f"image {number}", [*_broken_image(element), *again])
+        self.images.setdefault(number, element)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the keypoints: those of the file, else of the skeleton, else COCO's where there are as many."""
-        named = [category["keypoints"] for category in self._categories if category.get("keypoints")]
+        named = next(filter(None, self._names().values()), None)
         if named:
-            return tuple(named[0])
+            return tuple(named)
         if self._skeleton:
             return self._skeleton.keypoints
-        lengths = Counter(len(person.get("keypoints") or ()) for person in self._annotations)
+        lengths = Counter(len(person["keypoints"]) for person in self._annotations if _is_list(person.get("keypoints")))
         most = lengths.most_common(1)[0][0] // 3 if lengths else COCO.num_keypoints
         return COCO.keypoints if most == COCO.num_keypoints else tuple(str(number) for number in range(most))
+
+    def _names(self) -> dict[Category, list[str]]:
+        """The names of the keypoints of each category; none for things that have no keypoints."""
+        found: dict[Category, list[str]] = {}
+        for category in self._categories:
+            with contextlib.suppress(*FAULTS):
+                found.setdefault(coco_elements.category_of(category.get("id")), coco_elements.names_of(category))
+        return found
+
+    def _people(self) -> list[dict[str, Any]]:
+        """All annotations but those of things without keypoints."""
+        named = self._names()
+        things = {category for category, names in named.items() if not names} if any(named.values()) else set()
+        return [person for person in self._annotations if _category(person.get("category_id")) not in things]
 
     def _check_names(self) -> None:
         if self._skeleton and self.names != self._skeleton.keypoints:
@@ -125,28 +114,42 @@ class AnnotationFile:
             self._add("categories", [("skeleton", what, True)])
 
     def _check_annotations(self) -> None:
-        ids = Counter(_integer(person.get("id")) for person in self._annotations)
-        categories = {_integer(category.get("id")) for category in self._categories}
-        length = 3 * len(self.names)
+        ids = Counter(_whole(person.get("id")) for person in self._annotations)
+        categories, people, length = self._names(), {id(person) for person in self._people()}, 3 * len(self.names)
         for place, person in enumerate(self._annotations):
-            number, image_id = _integer(person.get("id")), _integer(person.get("image_id"))
+            number, image_id = _whole(person.get("id")), _whole(person.get("image_id"))
             subject = f"annotations[{place}]" if number is None else f"annotation {number}"
             if number is None:
-                self._add(subject, [("field", f"the id is {person.get('id')!r}, no integer", True)])
+                self._add(subject, [("field", f"the id is {shown(person.get('id'))}, no whole number", True)])
             elif ids[number] > 1:
                 self._add(subject, [("duplicate", f"there are {ids[number]} annotations of this id", True)])
-            if categories and _integer(person.get("category_id")) not in categories:
-                self._add(subject, [("unknown", f"category {person.get('category_id')!r} does not exist", True)])
+            if categories and _category(person.get("category_id")) not in categories:
+                what = f"category {shown(person.get('category_id'))} does not exist"
+                self._add(subject, [("unknown", what, True)])
+            if id(person) not in people:
+                continue
             if image_id is None or image_id not in self.images:
-                self._add(subject, [("unknown", f"image {person.get('image_id')!r} does not exist", True)])
+                self._add(subject, [("unknown", f"image {shown(person.get('image_id'))} does not exist", True)])
             else:
                 self._add(subject, _broken_person(person, self.images[image_id], length))
-        if not any(person.get("num_keypoints", 1) and not person.get("iscrowd") for person in self._annotations):
-            self._add("", [("people", "nobody with keypoints is annotated", True)])
+
+    def _check_reading(self) -> None:
+        """What the reader of training and evaluation says of the file; an error only where none was found before."""
+        lists = {"categories": self._categories, "images": self._image_list, "annotations": self._annotations}
+        try:
+            notes: list[tuple[str, str, bool]] = []
+            num_keypoints = self._skeleton.num_keypoints if self._skeleton else None
+            index = coco_reader.from_sections(self.path, lists.items(), num_keypoints, lambda *note: notes.append(note))
+            if not (~index.is_crowd & (index.num_keypoints > 0)).any():
+                notes.append(("people", "nobody with keypoints is annotated", True))
+            self._add("", [note for note in notes if note[0] != "box"])  # said of each annotation
+        except UserError as error:
+            if not any(finding.is_error for finding in self._findings):
+                self._add("", [("field", str(error).removeprefix(f"{self.path}: "), True)])
 
     def _check_sides(self) -> None:
         names = self.names
-        people = [person for person in self._annotations if _numbers(person.get("keypoints"), 3 * len(names))]
+        people = [person for person in self._people() if _numbers(person.get("keypoints"), 3 * len(names))]
         keypoints = np.array([person["keypoints"] for person in people], np.float64).reshape(len(people), len(names), 3)
         testable, exchanged = coco_sides.exchanged(keypoints, names)
         count = int(exchanged.sum())
@@ -155,41 +158,57 @@ class AnnotationFile:
             self._add("", [("sides", what, True)])
         for row in np.flatnonzero(exchanged):
             what = "faces the camera, with left and right exchanged in every pair"
-            self._add(f"annotation {people[row].get('id')}", [("sides", what, count > RARE * testable.sum())])
+            number = shown(people[row].get("id"))
+            self._add(f"annotation {number}", [("sides", what, count > RARE * testable.sum())])
 
 
-def _integer(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
+def _whole(value: Any) -> int | None:
+    with contextlib.suppress(ValueError):
+        return coco_elements.whole(value, "")
+    return None
+
+
+def _category(value: Any) -> Category:
+    with contextlib.suppress(ValueError):
+        return coco_elements.category_of(value)
+    return shown(value)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
 
 
 def _numbers(values: Any, length: int) -> bool:
     """Whether it is a list of so many finite numbers."""
     try:
-        return len(values) == length and all(map(math.isfinite, values))
-    except TypeError:
+        return _is_list(values) and len(values) == length and all(map(math.isfinite, values))
+    except (TypeError, OverflowError):
         return False
 
 
 def _broken_image(image: dict[str, Any]) -> Broken:
-    if not isinstance(image.get("file_name"), str):
-        yield "field", f"file_name is {image.get('file_name')!r}", True
-    for name in ("height", "width"):
-        if not isinstance(image.get(name), int) or image[name] < 1:
-            yield "field", f"{name} is {image.get(name)!r}, no number of pixels", True
+    try:
+        coco_elements.image_of(image)
+    except KeyError as error:
+        yield "field", f"no {error}", True
+    except FAULTS as error:
+        yield "field", str(error), True
 
 
 def _broken_person(person: dict[str, Any], image: dict[str, Any], length: int) -> Broken:
     if any(True for _ in _broken_image(image)):
         return  # said of the image
-    size = (image["width"], image["height"])
-    yield from _broken_keypoints(person, size, length)
-    yield from _broken_box(person, size)
-    if "area" not in person:
-        yield "field", "no area (square pixels), which AP needs", True
-    elif not _numbers([person["area"]], 1):
-        yield "number", f"area is {person['area']!r}", True
-    if person.get("iscrowd"):
-        yield from _broken_crowd(person, size)
+    _, _, height, width = coco_elements.image_of(image)
+    yield from _broken_keypoints(person, (width, height), length)
+    yield from _broken_box(person, (width, height))
+    try:
+        coco_elements.area_of(person)
+        is_crowd = coco_elements.yes_or_no(person.get("iscrowd"), "iscrowd")
+    except FAULTS as error:
+        yield "field", str(error), True
+        return
+    if is_crowd:
+        yield from _broken_crowd(person, (width, height))
 
 
 def _broken_keypoints(person: dict[str, Any], size: tuple[int, int], length: int) -> Broken:
@@ -205,8 +224,9 @@ def _broken_keypoints(person: dict[str, Any], size: tuple[int, int], length: int
         if not {0, 1, 2}.issuperset(flags):
             yield "visibility", f"v is {next(v for v in flags if v not in (0, 1, 2))!r}", True
         points = [(x, y) for x, y, v in zip(keypoints[0::3], keypoints[1::3], flags, strict=True) if v > 0]
-        if person.get("num_keypoints", len(points)) != len(points):
-            yield "labelled", f"num_keypoints is {person['num_keypoints']!r}, but {len(points)} have v > 0", True
+        if person.get("num_keypoints") is not None and _whole(person["num_keypoints"]) != len(points):
+            what = f"num_keypoints is {shown(person['num_keypoints'])}, but {len(points)} have v > 0, which are counted"
+            yield "labelled", what, False
         out = [point for point in points if not all(map(_inside, point, size))]
         if out:
             what = f"{len(out)} keypoints lie outside the {size[0]} x {size[1]} image, the first at {out[0]}"
@@ -220,16 +240,16 @@ def _inside(value: float, length: int) -> bool:
 def _broken_box(person: dict[str, Any], size: tuple[int, int]) -> Broken:
     box = person.get("bbox")
     if not isinstance(box, list) or len(box) != 4:
-        yield "field", f"the box is {box!r}, not four numbers", True
+        yield "field", f"the box is {shown(box)}, not four numbers", True
         return
     if not _numbers(box, 4):
-        yield "number", f"the box is {box!r}", True
+        yield "number", f"the box is {shown(box)}", True
         return
     left, top, width, height = box
     if width < 0 or height < 0:
         yield "box", f"the box has the size {width} x {height}", True
     elif width == 0 or height == 0:  # COCO has some, of people without keypoints
-        yield "box", f"the box has the size {width} x {height}", bool(person.get("num_keypoints"))
+        yield "box", f"the box has the size {width} x {height}", False
     corners = ((left, size[0]), (left + width, size[0]), (top, size[1]), (top + height, size[1]))
     if not all(_inside(value, length) for value, length in corners):
         yield "outside", f"the box {box} reaches out of the {size[0]} x {size[1]} image", True
@@ -241,7 +261,7 @@ def _broken_crowd(person: dict[str, Any], size: tuple[int, int]) -> Broken:
         return
     try:
         coco_crowd.run_lengths(person["segmentation"], size[1], size[0])
-    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+    except (*FAULTS, RuntimeError, MemoryError) as error:
         yield "crowd", f"the crowd's segmentation: {error}", True
 
 

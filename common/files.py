@@ -5,12 +5,17 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from common.cli import UserError
 
+import yaml
+
+COPY_AGAIN = "Copy the file again"
+MOST_YAML_BYTES = 64_000  # ten times the largest published one; it takes seconds
 _DECODER = json.JSONDecoder()
 _WHITE_SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -46,30 +51,61 @@ def json_sections(path: str | Path) -> Iterator[tuple[str, Iterator[Any]]]:
 
 def read_json(path: str | Path) -> Any:
     """The content of a JSON file. Raises UserError, naming file, line and character, as `json_sections` does."""
+    return _decoded(path, json.loads, _text(path))
+
+
+def _decoded(path: str | Path, decode: Callable[..., Any], *text: Any) -> Any:
     try:
-        return json.loads(_text(path))
+        return decode(*text)
     except json.JSONDecodeError as error:
         raise _damage(path, error) from error
     except RecursionError as error:
-        raise _too_deep(path) from error
+        raise UserError(f"{path}: lists within lists beyond what JSON is read to: damaged. {COPY_AGAIN}") from error
+    except ValueError as error:  # Python reads no numbers of more than 4,300 digits
+        raise UserError(f"{path}: a number of thousands of digits: damaged. {COPY_AGAIN}") from error
 
 
 def _text(path: str | Path) -> str:
+    """The text of a JSON file in any Unicode encoding, without a byte-order mark."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        content = read_bytes(path)
+        return content.decode(json.detect_encoding(content))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a JSON text (byte {error.start}: {error.reason}). {COPY_AGAIN}") from error
+
+
+def read_bytes(path: str | Path, most: int | None = None) -> bytes:
+    """The content of a regular file. Raises UserError, for more than `most` bytes too, without having read it."""
+    try:
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode):
+            raise UserError(f"{path}: {'a folder' if stat.S_ISDIR(found.st_mode) else 'no regular file'}; name a file")
+        if most is not None and found.st_size > most:
+            raise UserError(f"{path}: {found.st_size} bytes, more than such a file can have ({most}); name another one")
+        return Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a JSON text (byte {error.start}: {error.reason}). Copy the file again") from error
+
+
+def read_yaml(path: str | Path) -> Any:
+    """The content of a YAML file in any Unicode encoding. Raises UserError, naming file and place, where it is none.
+
+    References (`*name`) are refused: a few lines of them can stand for more than fits into memory.
+    """
+    content = read_bytes(path, MOST_YAML_BYTES)
+    try:
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(content)):
+            raise UserError(f"{path}: references (*name) are not read; write out what they stand for")
+        return yaml.safe_load(content)
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: no YAML ({' '.join(str(error).split())[:150]})") from error
 
 
 def _damage(path: str | Path, error: json.JSONDecodeError) -> UserError:
     place = f"line {error.lineno}, character {error.pos} of {len(error.doc)}"
-    return UserError(f"{path}: cut short or damaged at {place}: {error.msg}. Copy the file again")
-
-
-def _too_deep(path: str | Path) -> UserError:
-    return UserError(f"{path}: lists within lists beyond what JSON is read to: damaged. Copy the file again")
+    return UserError(f"{path}: cut short or damaged at {place}: {error.msg}. {COPY_AGAIN}")
 
 
 class _Cursor:
@@ -81,6 +117,8 @@ class _Cursor:
         self._place = 0
 
     def sections(self) -> Iterator[tuple[str, Iterator[Any]]]:
+        if self._is_at("["):
+            raise UserError(f"{self._path}: a list, where an object with lists (`images`, `annotations`) is needed")
         self._expect("{")
         for _ in self._until("}"):
             key = self._value()
@@ -122,12 +160,7 @@ class _Cursor:
 
     def _value(self) -> Any:
         self._is_at("")
-        try:
-            value, self._place = _DECODER.raw_decode(self._text, self._place)
-        except json.JSONDecodeError as error:
-            raise _damage(self._path, error) from error
-        except RecursionError as error:
-            raise _too_deep(self._path) from error
+        value, self._place = _decoded(self._path, _DECODER.raw_decode, self._text, self._place)
         return value
 
     def _error(self, message: str) -> UserError:

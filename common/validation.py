@@ -2,10 +2,12 @@
 """The annotated images of an evaluation, and a sheet of what was found in them."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import common.coco
+import common.coco_eval
 import common.distributed
 import common.drawing
 import common.skeleton
@@ -33,6 +35,17 @@ class Validation:
         if 0 < num_images < index.num_images:
             rows = np.array(val_subset(index.num_images, num_images))
         return Validation(annotations, folder, index, rows)
+
+    def average_precision(
+        self, detections: Detections, sigmas: Sequence[float], protocol: common.coco_eval.Protocol = "coco"
+    ) -> dict[str, float]:
+        """The metrics of people found in these images, as of common.coco_eval."""
+        ids = self.index.image_ids[self.rows]
+        return common.coco_eval.average_precision(self.index, detections, sigmas, ids, protocol, self.annotations)
+
+    def check(self, protocol: common.coco_eval.Protocol = "coco") -> None:
+        """Raises UserError where an evaluation would fail: nobody counts, CrowdPose fields are missing."""
+        common.coco_eval.check(self.index, self.rows, protocol, self.annotations)
 
     def read(self, row: int) -> npt.NDArray[np.uint8]:
         """(h, w, 3) uint8 BGR. Raises ImageError, also where the file has another size than its annotation says."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import common.coco
-import common.coco_index
+import common.coco_reader
 from common import crops
 from common.cli import UserError
 from common.gaussian_heatmaps import encode
@@ -130,7 +130,7 @@ def index_of(tmp_path: Path, boxes: list[list[float]], skeleton: Skeleton = COCO
     image = {"id": 1, "file_name": "a.jpg", "height": 100, "width": 200}
     path = tmp_path / "people.json"
     path.write_text(json.dumps({"images": [image], "annotations": people, "categories": []}))
-    return common.coco_index.load(path, skeleton.num_keypoints)
+    return common.coco_reader.load(path, skeleton.num_keypoints)
 
 
 def test_who_counts(tmp_path: Path) -> None:

@@ -97,11 +97,8 @@ def evaluate(finder: Finder[Frame], validation: Validation, batch_size: int, ski
     detections = coco_eval.gather(coco_eval.concatenate(found))
     measured = time.perf_counter()
     metrics = distributed.from_main(
-        coco_eval.average_precision(
-            validation.annotations, detections, finder.skeleton.sigmas, validation.index.image_ids[validation.rows]
-        )
-        if distributed.is_main() else {}
-    )  # fmt: skip
+        validation.average_precision(detections, finder.skeleton.sigmas) if distributed.is_main() else {}
+    )
     seconds = {**clock, "evaluation": time.perf_counter() - measured, "total": time.perf_counter() - began}
     skipped = [line for lines in distributed.gather_objects(skipped) for line in lines]
     return Evaluation(metrics, detections, len(validation.rows), seconds, skipped)

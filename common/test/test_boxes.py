@@ -6,7 +6,7 @@ from typing import Any
 from common import crops
 from common.boxes import DETECTED, PeopleRule, annotated, countable_people, detected
 from common.cli import UserError
-from common.coco_index import from_sections
+from common.coco_reader import from_sections
 from common.skeleton import COCO, CROWDPOSE
 from common.validation import Validation
 
@@ -52,14 +52,14 @@ def test_who_counts_differs_between_the_originals() -> None:
         person(area=0.0),
         person(keypoints=nothing_seen),
         person(keypoints=[0.0] * len(KEYPOINTS)),
-        person(num_keypoints=0),
+        person(num_keypoints=0),  # counted, whatever stands there
         person(iscrowd=1),
     ]
     index = validation(people).index
-    assert countable_people(index, ALPHAPOSE)[0].tolist() == [0, 1]
+    assert countable_people(index, ALPHAPOSE)[0].tolist() == [0, 1, 7]
     assert countable_people(index, MIPNET)[0].tolist() == [0, 1, 2, 5, 7]
     assert countable_people(index, CROWD)[0].tolist() == [0, 1, 2, 4, 5, 7]
-    assert countable_people(index, ALPHAPOSE)[1].tolist() == [[10, 20, 30, 40], [0, 20, 20, 40]]
+    assert countable_people(index, ALPHAPOSE)[1].tolist() == [[10, 20, 30, 40], [0, 20, 20, 40], [10, 20, 30, 40]]
     assert countable_people(index, MIPNET)[1].tolist()[1] == [0, 20, 30, 40]
 
 

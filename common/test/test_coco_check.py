@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common import coco, coco_check, coco_sides, mini_coco
 from common.cli import UserError
-from common.coco_rules import Finding
+from common.coco_findings import Finding
 from common.skeleton import COCO, CROWDPOSE, Skeleton
 
 import cv2
@@ -65,10 +65,10 @@ CHANGES = {
     "bad v": (lambda c: set_keypoint(c, 5, 5, 3), "visibility", "v is 3"),
     "NaN": (lambda c: set_keypoint(c, float("nan"), 5, 2), "number", "NaN"),
     "a text": (lambda c: set_keypoint(c, "x", 5, 2), "number", "no number"),
-    "num_keypoints": (lambda c: first_person(c).update(num_keypoints=3), "labelled", "is 3, but 17 have"),
     "too few": (lambda c: first_person(c).update(keypoints=[1, 1, 2]), "count", "3 keypoint numbers, not 3 x 17"),
     "no keypoints": (lambda c: first_person(c).pop("keypoints"), "field", "no list of keypoints"),
-    "no area": (lambda c: first_person(c).pop("area"), "field", "no area"),
+    "area in words": (lambda c: first_person(c).update(area="large"), "field", "area is 'large'"),
+    "iscrowd in words": (lambda c: first_person(c).update(iscrowd="no"), "field", "iscrowd is 'no'"),
     "negative box": (lambda c: first_person(c).update(bbox=[9, 9, -5, 5]), "box", "size -5 x 5"),
     "box outside": (lambda c: first_person(c).update(bbox=[9, 9, 5000, 5]), "outside", "reaches out"),
     "no box": (lambda c: first_person(c).update(bbox=[]), "field", "not four numbers"),
@@ -85,6 +85,26 @@ def test_what_is_wrong_with_an_annotation_is_found(drawn, name):
     assert (finding.kind, finding.is_error) == (kind, True)
     assert finding.subject == f"annotation {first_person(content)['id']}"
     assert what in finding.what and "\n" not in str(finding) and "train2017.json: annotation" in str(finding)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "what"),
+    [
+        ({"num_keypoints": 3}, "labelled", "is 3, but 17 have"),
+        ({"area": None}, "area", "1 of 34 annotations have no area: that of the box counts"),
+        ({"bbox": [9, 9, 0, 5]}, "box", "size 0 x 5"),
+    ],
+)
+def test_what_training_copes_with_is_a_warning(drawn, changes, kind, what):
+    found = findings_after(drawn, lambda c: first_person(c).update(changes), images=False)
+    assert not any(finding.is_error for finding in found)
+    assert (found[0].kind, kind in {finding.kind for finding in found}) == (kind, True) and what in found[0].what
+
+
+@pytest.mark.parametrize("number", [17.0, "17", None])
+def test_numbers_that_mean_the_same_are_no_findings(drawn, number):
+    changes = {"num_keypoints": number, "iscrowd": None, "category_id": 1.0}
+    assert findings_after(drawn, lambda c: first_person(c).update(changes), images=False) == []
 
 
 def test_ids_that_stand_twice_are_found(drawn):

