@@ -21,7 +21,7 @@ import common.coco_eval
 import common.skeleton
 from common.cli import UserError, parse, run, text
 from common.coco_eval import Detections
-from common.pipeline import in_order
+from common.parallel import in_order
 from common.skeleton import Skeleton
 from Lightweight_OpenPose.decode import DecodeRules, decode, to_coco, warm_up
 from Lightweight_OpenPose.inference import Frame

@@ -18,7 +18,7 @@ from typing import Literal
 import common.coco
 from common.cli import UserError, parse, run, text
 from common.coco import ImageError
-from common.pipeline import in_order
+from common.parallel import in_order
 from common.skeleton import OPENPOSE
 from common.video import PICTURE_SUFFIXES
 from Lightweight_OpenPose.inference import Frame, to_input

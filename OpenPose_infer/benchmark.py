@@ -22,7 +22,7 @@ import common.device
 import common.skeleton
 from common.cli import UserError, parse, run, text
 from common.device import AmpLevel, AmpType, DeviceName
-from common.pipeline import in_order
+from common.parallel import in_order
 from common.session import OPENVINO, Options, Provider, Session
 from common.skeleton import Skeleton
 from Lightweight_OpenPose import weights

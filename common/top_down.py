@@ -24,7 +24,7 @@ from common.boxes import PersonBoxes
 from common.cli import UserError
 from common.coco import ImageError
 from common.heatmap_decoding import Peaks
-from common.pipeline import in_order
+from common.parallel import in_order
 from common.session import Array, Session
 from common.validation import Validation
 from common.warping import warp_image

@@ -18,8 +18,8 @@ from typing import Generic, TypeVar
 from common import coco_eval, distributed
 from common.coco import ImageError
 from common.coco_eval import Detections
+from common.parallel import in_order
 from common.part_affinity import People
-from common.pipeline import in_order
 from common.skeleton import Skeleton
 from common.validation import Validation
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from common.heatmap_decoding import cells_to_image, decode
-from common.pipeline import in_order
+from common.parallel import in_order
 from common.top_down import DECODE_BEHIND, DECODERS
 
 import numpy as np

@@ -2,7 +2,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from common.pipeline import in_order
+from common.parallel import in_order
 
 import pytest
 
