@@ -32,7 +32,7 @@ from common.demo import Clock, stop_on_signals, writable
 from common.detection_file import DetectionFile
 from common.detectors import HOG, Detector, open_detector
 from common.device import AmpLevel, DeviceName
-from common.session import Options, Provider
+from common.runtime.session import Options, Provider
 from common.skeleton import Skeleton, load
 from common.tracking import Tracker
 from common.video import Frame, Image, Source, open_source, read_ahead

@@ -30,7 +30,7 @@ from common.cli import check_least, parse, run
 from common.device import AmpLevel, AmpType, DeviceName
 from common.log import Log
 from common.report import Run
-from common.session import Options, Provider
+from common.runtime.session import Options, Provider
 from common.validation import draw_sheet
 
 import torch

@@ -24,7 +24,7 @@ from common.cli import UserError
 from common.coco_eval import Detections
 from common.log import Log
 from common.oks_nms import Floats, Rows
-from common.session import of_module
+from common.runtime.session import of_module
 from common.setup import Setup
 from common.skeleton import Skeleton
 from common.top_down import Estimator

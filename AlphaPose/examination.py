@@ -14,7 +14,7 @@ from AlphaPose.evaluation import Evaluation, Nms, Protocol, Scores, boxes_of, de
 from AlphaPose.inference import estimator, recipe_of, rule_of
 from common.boxes import PersonBoxes
 from common.cli import UserError, check_least
-from common.session import Session
+from common.runtime.session import Session
 from common.skeleton import Skeleton
 from common.top_down import Estimator
 from common.validation import Validation

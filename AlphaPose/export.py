@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import common.checkpoint
-import common.export
+import common.runtime.export
 import common.skeleton
 from AlphaPose import weights
 from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, text
 from AlphaPose.inference import recipe_of
 from AlphaPose.preparation import checkpoint_of, network
 from common.cli import UserError, parse, run
-from common.export import Ports
+from common.runtime.export import Ports
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,7 @@ class Config:
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
-        common.export.check_opset(self.opset)
+        common.runtime.export.check_opset(self.opset)
         if self.batch_size < 0:
             raise UserError(f"--batch_size={self.batch_size}: a number of people, or 0 for any")
 
@@ -77,7 +77,7 @@ def export_onnx(
     model: nn.Module, target: Path, opset: int, size_in: tuple[int, int], batch_size: int = 0,
     names: tuple[str, str] = (INPUT, OUTPUT),
 ) -> float:  # fmt: skip
-    """Writes `target` and returns its largest difference to PyTorch, see `common.export.export_onnx`.
+    """Writes `target` and returns its largest difference to PyTorch, see `common.runtime.export.export_onnx`.
 
     `size_in`: height, width of the input; `batch_size` 0: any.
     """
@@ -85,7 +85,7 @@ def export_onnx(
     random = torch.Generator().manual_seed(0)
     batches = (batch_size,) if batch_size else TRIAL_BATCHES
     trials: list[tuple[Tensor, ...]] = [(torch.rand(batch, 3, *size_in, generator=random) - 0.5,) for batch in batches]
-    return common.export.export_onnx(model, target, opset, Ports(names[:1], names[1:], free), trials)
+    return common.runtime.export.export_onnx(model, target, opset, Ports(names[:1], names[1:], free), trials)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from AlphaPose.preparation import network
 from common import heatmap_decoding, top_down
 from common.crops import Size
 from common.heatmap_decoding import Norm
-from common.session import PYTORCH, Array, Options, Session, open_network
+from common.runtime.session import PYTORCH, Array, Options, Session, open_network
 from common.skeleton import Skeleton
 from common.top_down import Estimator, Pixels
 
@@ -82,7 +82,7 @@ def recipe_of(cfg: str, source: Path, **given: object) -> Config:
 
 
 def open_session(source: Path, options: Options, recipe: Config, skeleton: Skeleton) -> Session:
-    """A network file of any format as it runs fastest. Raises UserError, see `common.session.open_network`."""
+    """A network file of any format as it runs fastest. Raises UserError, see `common.runtime.session.open_network`."""
 
     def load(path: Path) -> nn.Module:
         return weights.fused(weights.load_network(network(recipe, skeleton.num_keypoints), path))

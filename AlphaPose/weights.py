@@ -8,8 +8,8 @@ import common.pretrained
 from AlphaPose.model import PoseHighResolutionNet, backbone, initialise
 from common.checkpoint import CheckpointError
 from common.cli import UserError
-from common.fusion import fuse_batch_norm
 from common.pretrained import HRNETS, RANDOM, RESNETS
+from common.runtime.fusion import fuse_batch_norm
 
 import torch
 from torch import nn

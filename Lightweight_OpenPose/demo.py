@@ -20,7 +20,7 @@ from common.bottom_up_demo import run
 from common.cli import PictureError, UserError
 from common.demo import Clock, join_images
 from common.device import DeviceName
-from common.session import Options, Provider
+from common.runtime.session import Options, Provider
 from common.skeleton import Skeleton, SkeletonError, load
 from common.tracking import Floats
 from common.video import Image, open_source

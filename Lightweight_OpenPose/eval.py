@@ -24,7 +24,7 @@ from common.cli import UserError, parse, run
 from common.device import AmpLevel, AmpType, DeviceName
 from common.log import Log
 from common.report import Run
-from common.session import PYTORCH, Options, Provider
+from common.runtime.session import PYTORCH, Options, Provider
 from common.validation import Validation, draw_sheet
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.config import (

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import common.checkpoint
-import common.export
+import common.runtime.export
 import common.skeleton
 from common.cli import UserError, parse, run
-from common.export import Ports
+from common.runtime.export import Ports
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS, text
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
@@ -44,7 +44,7 @@ class Config:
         """Raises UserError where values cannot be meant."""
         if not self.checkpoint_path:
             raise UserError("--checkpoint_path is needed: a file, or one of " + ", ".join(PUBLISHED))
-        common.export.check_opset(self.opset)
+        common.runtime.export.check_opset(self.opset)
         if min(self.batch_size, self.height, self.width) < 0:
             raise UserError("--batch_size, --height and --width: positive numbers, or 0 for any")
 
@@ -73,12 +73,12 @@ def output_names(num_stages: int) -> list[str]:
 
 
 def export_onnx(model: PoseEstimationWithMobileNet, target: Path, opset: int, shape: Shape = (0, 0, 0)) -> float:
-    """Writes `target` and returns its largest difference to PyTorch, see `common.export.export_onnx`."""
+    """Writes `target` and returns its largest difference to PyTorch, see `common.runtime.export.export_onnx`."""
     names = output_names(1 + len(model.refinement_stages))
     words = {INPUT: ("batch", "height", "width"), **dict.fromkeys(names, ("batch", "map_height", "map_width"))}
     free = [(axis, place) for place, axis in enumerate((0, 2, 3)) if shape[place] == 0]
     axes = {name: {axis: words[name][place] for axis, place in free} for name in words}
-    return common.export.export_onnx(model, target, opset, Ports([INPUT], names, axes), _trials(shape))
+    return common.runtime.export.export_onnx(model, target, opset, Ports([INPUT], names, axes), _trials(shape))
 
 
 def _trials(shape: Shape) -> list[tuple[Tensor]]:

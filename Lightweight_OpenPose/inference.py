@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from common.cli import UserError
-from common.session import Session
+from common.runtime.session import Session
 from common.skeleton import Skeleton
 from Lightweight_OpenPose import data
 from Lightweight_OpenPose.decode import DecodeRules, MapGeometry, People, decode_batch

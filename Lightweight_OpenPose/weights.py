@@ -9,7 +9,7 @@ from typing import Any
 import common.checkpoint
 from common.checkpoint import BEST, CheckpointError
 from common.cli import UserError
-from common.session import Options, Session, open_network
+from common.runtime.session import Options, Session, open_network
 from common.skeleton import Skeleton
 from Lightweight_OpenPose.config import MOBILENET, NO_CHECKPOINT, PUBLISHED, STEP_NAMES, WEIGHT_FOLDERS, Config
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
@@ -77,7 +77,7 @@ def network_of(content: dict[str, Any], source: Path, skeleton: Skeleton) -> Pos
 
 
 def open_session(source: Path, options: Options, skeleton: Skeleton) -> Session:
-    """A network file of any format as it runs fastest. Raises UserError, see `common.session.open_network`."""
+    """A network file of any format as it runs fastest. Raises UserError, see `common.runtime.session.open_network`."""
     return open_network(source, options, lambda path: fuse_batch_norm(load_network(path, skeleton)))
 
 

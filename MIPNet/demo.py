@@ -30,7 +30,7 @@ from common.detection_file import DetectionFile
 from common.detectors import HOG, Detector, open_detector
 from common.device import DeviceName
 from common.oks_nms import CONFIDENT, Floats
-from common.session import Options, Provider
+from common.runtime.session import Options, Provider
 from common.skeleton import Skeleton
 from common.top_down import Estimator, Picture
 from common.video import Frame, Image, Source, open_source

@@ -19,7 +19,7 @@ from common.boxes import PeopleRule, PersonBoxes
 from common.coco_eval import Detections
 from common.log import Log
 from common.oks_nms import CONFIDENT, OKS_THRESHOLD, Floats
-from common.session import of_module
+from common.runtime.session import of_module
 from common.setup import Setup
 from common.skeleton import Skeleton
 from common.top_down import Estimator

@@ -11,7 +11,7 @@ import common.mini_coco
 import common.skeleton
 from common.boxes import PersonBoxes
 from common.cli import check_least
-from common.session import Session
+from common.runtime.session import Session
 from common.skeleton import Skeleton
 from common.top_down import Estimator
 from common.validation import Validation

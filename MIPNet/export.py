@@ -15,7 +15,7 @@ from pathlib import Path
 import common.cli
 import common.skeleton
 from common.cli import UserError
-from common.export import Ports, check_opset, export_onnx
+from common.runtime.export import Ports, check_opset, export_onnx
 from MIPNet import recipe_file, weights
 from MIPNet.config import RETIRED, text
 from MIPNet.inference import recipe_of
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def export_checkpoint(config: Config, pairs: dict[str, object]) -> None:
-    """Exports what the flags ask for, and says what was written. Raises UserError as `common.export` does."""
+    """Exports what the flags ask for, and says what was written. Raises UserError as `common.runtime.export` does."""
     config.check()
     source = weights.locate(config.checkpoint_path)
     recipe = recipe_of(config.cfg, source, {"skeleton": config.skeleton} if config.skeleton else {}, pairs)
@@ -79,7 +79,7 @@ def export_checkpoint(config: Config, pairs: dict[str, object]) -> None:
 
 
 def export(model: GatedNetwork, target: Path, opset: int, batch_size: int, size_in: tuple[int, int]) -> float:
-    """Writes `target`, see `common.export.export_onnx`; `batch_size` 0: any, `size_in` height, width.
+    """Writes `target`, see `common.runtime.export.export_onnx`; `batch_size` 0: any, `size_in` height, width.
 
     Raises UserError as that does, and for a size that the network cannot take.
     """

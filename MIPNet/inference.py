@@ -16,7 +16,7 @@ from common import heatmap_decoding, top_down
 from common.cli import UserError
 from common.crops import PADDING, Size
 from common.heatmap_decoding import Refinement
-from common.session import PYTORCH, Array, Options, Session, open_network
+from common.runtime.session import PYTORCH, Array, Options, Session, open_network
 from common.skeleton import Skeleton
 from common.top_down import Estimator, Pixels
 from MIPNet import data, preparation, recipe_file, weights
@@ -185,7 +185,7 @@ def open_session(
 ) -> tuple[Session, str]:
     """A network file of any format as it runs fastest, and what loading it said (empty where nothing is to be said).
 
-    Raises UserError, see `common.session.open_network`.
+    Raises UserError, see `common.runtime.session.open_network`.
     """
     said = []
 

@@ -23,7 +23,7 @@ from common import qdq, quantization, top_down_quantization
 from common.boxes import PersonBoxes
 from common.cli import UserError
 from common.qdq import Inputs
-from common.session import Array
+from common.runtime.session import Array
 from common.top_down_quantization import TopDownFlags
 from common.validation import Validation
 from MIPNet import config as recipes

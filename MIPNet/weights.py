@@ -8,8 +8,8 @@ from pathlib import Path
 import common.checkpoint
 import common.pretrained
 from common.checkpoint import CheckpointError, Match
-from common.fusion import fuse_batch_norm
 from common.pretrained import EVERY_LAYER, RANDOM
+from common.runtime.fusion import fuse_batch_norm
 from MIPNet.model import GatedNetwork, PoseHRNet, PoseResNet, lambda_vectors
 
 import torch

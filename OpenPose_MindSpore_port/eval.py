@@ -25,7 +25,7 @@ from common.cli import UserError, parse, run
 from common.device import AmpLevel, AmpType, DeviceName
 from common.log import Log
 from common.report import Run
-from common.session import Options, Provider
+from common.runtime.session import Options, Provider
 from common.validation import Validation
 from OpenPose_MindSpore_port import inference
 from OpenPose_MindSpore_port.config import ALIASES, MODEL_FOLDER, NETWORK, RETIRED, Inference, text

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import common.export
+import common.runtime.export
 import common.skeleton
 from common.cli import UserError, parse, run
-from common.export import Ports
+from common.runtime.export import Ports
 from OpenPose_MindSpore_port import weights
 from OpenPose_MindSpore_port.config import text
 from OpenPose_MindSpore_port.inference import AllMaps
@@ -58,7 +58,7 @@ class Config:
             raise UserError(f"--file_format={self.file_format} is not written here: {INSTEAD[self.file_format]}")
         if not self.ckpt_file:
             raise UserError("--ckpt_file is needed: a checkpoint, .ckpt, .pth or .safetensors")
-        common.export.check_opset(self.opset)
+        common.runtime.export.check_opset(self.opset)
         if min(self.batch_size, self.height, self.width) < 0:
             raise UserError("--batch_size, --height and --width: positive numbers, or 0 for any")
         for name in ("height", "width"):
@@ -93,11 +93,13 @@ def export_checkpoint(config: Config) -> None:
 
 
 def export_onnx(network: OpenPose, target: Path, opset: int, shape: Shape = (0, 0, 0)) -> float:
-    """Writes `target` and returns its largest difference to PyTorch, see `common.export.export_onnx`."""
+    """Writes `target` and returns its largest difference to PyTorch, see `common.runtime.export.export_onnx`."""
     words = {INPUT: ("batch", "height", "width"), **dict.fromkeys(OUTPUTS, ("batch", "map_height", "map_width"))}
     free = [(axis, place) for place, axis in enumerate((0, 2, 3)) if shape[place] == 0]
     axes = {name: {axis: words[name][place] for axis, place in free} for name in words}
-    return common.export.export_onnx(AllMaps(network), target, opset, Ports([INPUT], OUTPUTS, axes), _trials(shape))
+    return common.runtime.export.export_onnx(
+        AllMaps(network), target, opset, Ports([INPUT], OUTPUTS, axes), _trials(shape)
+    )
 
 
 def _trials(shape: Shape) -> list[tuple[Tensor]]:

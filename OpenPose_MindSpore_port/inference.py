@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.cli import PictureError, UserError
-from common.fusion import fuse_batch_norm
-from common.session import Options, Session, open_network
+from common.runtime.fusion import fuse_batch_norm
+from common.runtime.session import Options, Session, open_network
 from common.skeleton import Skeleton
 from OpenPose_MindSpore_port import weights
 from OpenPose_MindSpore_port.config import Inference
@@ -100,7 +100,7 @@ def runnable(network: OpenPose) -> nn.Module:
 def open_session(source: Path, options: Options, skeleton: Skeleton) -> Session:
     """A network file of any format (.ckpt, .pth, .safetensors, .onnx, .xml, .om), ready to run.
 
-    Raises UserError, see `common.session.open_network` and `weights.load_network`.
+    Raises UserError, see `common.runtime.session.open_network` and `weights.load_network`.
     """
 
     return open_network(source, options, lambda path: runnable(weights.load_network(path, skeleton)))

@@ -44,7 +44,7 @@ class Vgg(nn.Module):
                 layers.append(nn.MaxPool2d(2, ceil_mode=True))  # MindSpore's padding `same`: an odd side rounds up
                 continue
             after = [batch_norm(entry)] if with_bn else []
-            # `common.fusion` folds a normalisation into torch's own layers only
+            # `common.runtime.fusion` folds a normalisation into torch's own layers only
             layers += [conv(width, entry, 3, nn.Conv2d if with_bn else FastConv2d), *after, nn.ReLU(inplace=True)]
             width = entry
         self.layers = nn.Sequential(*layers)

@@ -23,7 +23,7 @@ import common.skeleton
 from common.cli import UserError, parse, run, text
 from common.device import AmpLevel, AmpType, DeviceName
 from common.parallel import in_order
-from common.session import OPENVINO, Options, Provider, Session
+from common.runtime.session import OPENVINO, Options, Provider, Session
 from common.skeleton import Skeleton
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS

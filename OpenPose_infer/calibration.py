@@ -6,7 +6,7 @@ from pathlib import Path
 
 import common.coco
 from common.cli import UserError
-from common.session import Array
+from common.runtime.session import Array
 from Lightweight_OpenPose.inference import InputRule, to_input
 
 import numpy as np

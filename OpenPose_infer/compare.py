@@ -27,7 +27,7 @@ from common.coco_eval import Detections
 from common.device import DeviceName
 from common.files import write_atomically
 from common.quantization_search import RefusedError
-from common.session import Array, Options, Session
+from common.runtime.session import Array, Options, Session
 from common.skeleton import Skeleton
 from common.validation import Validation
 from Lightweight_OpenPose import export, weights

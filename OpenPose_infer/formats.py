@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.cli import UserError
-from common.session import Options, Provider, Session
+from common.runtime.session import Options, Provider, Session
 from common.skeleton import Skeleton
 from Lightweight_OpenPose import weights
 

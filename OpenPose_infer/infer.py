@@ -25,7 +25,7 @@ from common.device import AmpLevel, AmpType, DeviceName
 from common.files import write_atomically
 from common.log import Log
 from common.report import Run
-from common.session import Options, Provider, Session
+from common.runtime.session import Options, Provider, Session
 from common.validation import Validation
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS

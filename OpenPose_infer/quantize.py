@@ -27,7 +27,7 @@ from common.judgement import Judge, Score, open_on
 from common.qdq import Inputs
 from common.quantization_flags import Flags
 from common.quantization_search import Forward, Outputs, Task
-from common.session import Session
+from common.runtime.session import Session
 from common.validation import Validation
 from Lightweight_OpenPose.evaluation import evaluate
 from Lightweight_OpenPose.inference import Estimator, InputRule

@@ -8,7 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from common import layer_groups
-from common.session import Array
+from common.runtime.session import Array
 from Lightweight_OpenPose.decode import ORIGINAL_RULES
 
 import numpy as np

@@ -30,7 +30,7 @@ OTHER_MEANINGS = {
     "common/pretrained.py": {'18: "resnet18': "ResNet-18"},
     "AlphaPose/config.py": {'"num_layers": 18': "ResNet-18"},
     "OpenPose_infer/number_text.py": {"MOST_DIGITS = 18": "decimal digits that an int64 holds"},
-    "common/export.py": {"LAST_OPSET_OF_CANN": "the newest ONNX operator set that CANN reads"},
+    "common/runtime/export.py": {"LAST_OPSET_OF_CANN": "the newest ONNX operator set that CANN reads"},
     "Lightweight_OpenPose/labels.py": {"MIN_KEYPOINTS_OF = 17": "the rule `5 of 17` of the original, scaled to others"},
 }
 

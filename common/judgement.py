@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.cli import UserError
-from common.session import Options, Provider, Session, open_network
+from common.runtime.session import Options, Provider, Session, open_network
 
 from torch import nn
 
@@ -88,7 +88,7 @@ class Judge:
 
 
 def open_on(network: Path, provider: Provider, threads: int = 0) -> Session:
-    """A session on the CPU of an exported network. Raises UserError, see `common.session.open_network`."""
+    """A session on the CPU of an exported network. Raises UserError, see `common.runtime.session.open_network`."""
     return open_network(network, Options(device="cpu", provider=provider, threads=threads), _no_checkpoint)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from common import deconvolutions
 from common.cli import UserError
-from common.session import Array, missing, refusal
+from common.runtime.session import Array, missing, refusal
 
 if TYPE_CHECKING:  # onnx and onnxruntime are imported where they are used: not everybody has them
     from onnx import ModelProto, NodeProto

@@ -65,7 +65,7 @@ def _keep(written: Path, result: Quantised, target: Path, openvino_xml: bool) ->
     suffixes = [".json", ".onnx"]
     written.with_suffix(".json").write_text(json.dumps(asdict(result), indent=2))
     if openvino_xml:
-        from common.session_openvino import core
+        from common.runtime.openvino import core
 
         import openvino  # nothing else here needs it
 

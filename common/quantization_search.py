@@ -18,8 +18,8 @@ from common.cli import UserError
 from common.judgement import Comparison, Judge, open_on
 from common.qdq import Inputs
 from common.quantization_flags import Flags
+from common.runtime.session import Array
 from common.sensitivity import Damage
-from common.session import Array
 
 if TYPE_CHECKING:  # onnx is imported where it is used: not everybody has it
     from onnx import ModelProto

@@ -25,7 +25,7 @@ from common.cli import UserError
 from common.coco import ImageError
 from common.heatmap_decoding import Peaks
 from common.parallel import in_order
-from common.session import Array, Session
+from common.runtime.session import Array, Session
 from common.validation import Validation
 from common.warping import warp_image
 

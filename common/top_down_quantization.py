@@ -21,7 +21,7 @@ from common.oks_nms import CONFIDENT
 from common.qdq import Inputs
 from common.quantization_flags import Flags
 from common.quantization_search import Forward, Outputs, Task
-from common.session import Array, Session
+from common.runtime.session import Array, Session
 from common.top_down import Estimator
 from common.validation import Validation
 

@@ -18,7 +18,7 @@ from AlphaPose.config import DEFAULT_CFG
 from AlphaPose.inference import recipe_of
 from AlphaPose.test.bench_inference import BATCH, SIZE_IN, flip_test, no_checkpoint, one_by_one
 from common.cli import UserError
-from common.session import Options, Provider, open_network
+from common.runtime.session import Options, Provider, open_network
 from common.skeleton import COCO
 from common.test import overfit, pairs
 

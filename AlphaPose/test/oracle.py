@@ -17,7 +17,7 @@ from AlphaPose.inference import InputRule, estimator, normalise
 from common import crops
 from common.boxes import PersonBoxes
 from common.gaussian_heatmaps import encode
-from common.session import Session
+from common.runtime.session import Session
 from common.skeleton import COCO
 from common.validation import Validation
 from common.warping import warp_image

@@ -14,7 +14,7 @@ from AlphaPose.test.oracle import SMALL, Oracle, evaluate_oracle, load
 from common import crops, heatmap_decoding, top_down
 from common.boxes import PersonBoxes
 from common.log import Log
-from common.session import Port, Session
+from common.runtime.session import Port, Session
 from common.skeleton import COCO
 from common.test import top_down_golden as golden
 from common.test.programs import launched

@@ -11,7 +11,7 @@ from AlphaPose.config import DEFAULT_CFG
 from common import qdq, quantization
 from common.cli import UserError
 from common.quantization_search import RefusedError
-from common.session import Options, open_network
+from common.runtime.session import Options, open_network
 from common.test import programs, quantised_programs
 from common.test.blob_people import COLOURS, SIZE_IN, Finder
 from common.test.quantised_programs import report

@@ -11,7 +11,7 @@ import common.coco
 import common.coco_eval
 import common.device
 import common.mini_coco
-from common.session import Options, Session, of_module, open_network
+from common.runtime.session import Options, Session, of_module, open_network
 from common.skeleton import OPENPOSE
 from common.test import pairs
 from common.test.int8 import quantised

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import common.coco
 import common.distributed
-from common.session import Session
+from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from common.validation import Validation
 from Lightweight_OpenPose.evaluation import evaluate

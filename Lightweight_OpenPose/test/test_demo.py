@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from common.cli import UserError
-from common.session import Session
+from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from common.test.walking_people import count_frames, film_of, lines_of, run_demo, scene, standing
 from Lightweight_OpenPose import inference

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import common.mini_coco
 from common.cli import UserError
-from common.session import Session
+from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from common.test.programs import launched, weights
 from common.validation import Validation

@@ -14,7 +14,7 @@ from pathlib import Path
 from common import crops
 from common.gaussian_heatmaps import encode
 from common.heatmap_decoding import merge_flip
-from common.session import Options, Session, of_module, open_network
+from common.runtime.session import Options, Session, of_module, open_network
 from common.skeleton import COCO
 from common.test import decoded, pairs
 from common.test.int8 import quantised

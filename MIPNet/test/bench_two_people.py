@@ -22,7 +22,7 @@ from common.coco_eval import Detections
 from common.crops import PADDING
 from common.drawing import Image, contact_sheet
 from common.oks_nms import CONFIDENT
-from common.session import Options
+from common.runtime.session import Options
 from common.skeleton import COCO
 from common.validation import Validation
 from MIPNet.evaluation import CPU_BATCH, Evaluation, boxes_of, evaluate, protocol_of

@@ -15,7 +15,7 @@ import common.distributed
 from common import crops
 from common.boxes import PersonBoxes
 from common.gaussian_heatmaps import encode
-from common.session import Session
+from common.runtime.session import Session
 from common.skeleton import COCO, Skeleton
 from common.validation import Validation
 from common.warping import warp_image

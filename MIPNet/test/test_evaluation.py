@@ -8,7 +8,7 @@ from typing import Any
 
 from common import coco_eval, crops, top_down
 from common.cli import UserError
-from common.session import Session
+from common.runtime.session import Session
 from common.skeleton import COCO, CROWDPOSE, Skeleton
 from common.test import top_down_golden as golden
 from common.test.programs import launched

@@ -5,7 +5,7 @@ from pathlib import Path
 from common.checkpoint import CheckpointError
 from common.cli import UserError
 from common.hrnet import Stage
-from common.session import Options, open_network
+from common.runtime.session import Options, open_network
 from common.skeleton import COCO
 from MIPNet import export
 from MIPNet.inference import InputRule, estimator, fitting, for_inference

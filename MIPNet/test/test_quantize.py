@@ -8,7 +8,7 @@ from pathlib import Path
 from common import layer_groups, qdq
 from common.cli import UserError
 from common.quantization_search import RefusedError
-from common.session import Options, open_network
+from common.runtime.session import Options, open_network
 from common.skeleton import COCO
 from common.test import quantised_programs
 from common.test.blob_people import COLOURS

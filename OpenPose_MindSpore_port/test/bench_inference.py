@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import common.device
-from common.session import Options, Session, of_module, open_network
+from common.runtime.session import Options, Session, of_module, open_network
 from common.skeleton import OPENPOSE
 from common.test import pairs
 from OpenPose_MindSpore_port import export

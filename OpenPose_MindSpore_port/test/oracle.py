@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import common.distributed
-from common.session import Session
+from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from common.validation import Validation
 from OpenPose_MindSpore_port.data import to_points

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.cli import UserError
 from common.coco_eval import COCO_METRICS
-from common.session import Options
+from common.runtime.session import Options
 from common.skeleton import OPENPOSE
 from OpenPose_MindSpore_port import eval as program
 from OpenPose_MindSpore_port import export, inference, mindspore_checkpoint

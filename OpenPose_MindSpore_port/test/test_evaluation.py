@@ -10,7 +10,7 @@ import common.coco
 from common.cli import UserError
 from common.coco_eval import COCO_METRICS, average_precision
 from common.log import Log
-from common.session import Session
+from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from common.test.programs import launched
 from common.validation import Validation

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.cli import UserError
-from common.session import Session, of_module
+from common.runtime.session import Session, of_module
 from common.skeleton import OPENPOSE
 from OpenPose_MindSpore_port import inference, model
 from OpenPose_MindSpore_port.config import Inference

@@ -2,7 +2,7 @@
 import json
 from pathlib import Path
 
-from common.fusion import fuse_batch_norm
+from common.runtime.fusion import fuse_batch_norm
 from common.skeleton import OPENPOSE, Skeleton
 from OpenPose_MindSpore_port.model import NUM_STAGES, STRIDE, OpenPose, initialise
 from OpenPose_MindSpore_port.test import golden

@@ -10,8 +10,8 @@ from pathlib import Path
 from common import qdq, quantization
 from common.cli import UserError
 from common.quantization_search import RefusedError
+from common.runtime.session import Options, open_network
 from common.sensitivity import Bounds
-from common.session import Options, open_network
 from Lightweight_OpenPose import export
 from OpenPose_infer import quantize, sensitivity
 from OpenPose_infer.test import blobs

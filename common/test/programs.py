@@ -19,7 +19,7 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 300
-IMPORTED = ["common.setup", "common.bottomup.pipeline", "common.top_down", "common.export"]
+IMPORTED = ["common.setup", "common.bottomup.pipeline", "common.top_down", "common.runtime.export"]
 Done = subprocess.CompletedProcess[str]
 
 

@@ -4,7 +4,7 @@
 import json
 from pathlib import Path
 
-from common.export import Ports, export_onnx
+from common.runtime.export import Ports, export_onnx
 from common.test import blob_people
 from common.test.blob_people import SIZE_IN, Finder
 

@@ -4,7 +4,7 @@
 from pathlib import Path
 
 from common.cli import UserError
-from common.export import Ports, check_opset, export_onnx
+from common.runtime.export import Ports, check_opset, export_onnx
 
 import pytest
 import torch

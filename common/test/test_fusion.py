@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-from common.fusion import fuse_batch_norm
 from common.resnet import BasicBlock, deconvolutions, residual_layer
+from common.runtime.fusion import fuse_batch_norm
 
 import pytest
 import torch

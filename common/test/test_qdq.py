@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common import deconvolutions, qdq
 from common.cli import UserError
-from common.export import Ports, export_onnx
+from common.runtime.export import Ports, export_onnx
 
 import numpy as np
 import pytest

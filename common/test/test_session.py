@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.cli import UserError
-from common.session import Options, Port, Session, of_module, open_network
+from common.runtime.session import Options, Port, Session, of_module, open_network
 from common.test.programs import complaint, done
 
 import numpy as np
@@ -161,7 +161,7 @@ def test_a_precision_that_the_file_decides(files: dict[str, Path]) -> None:
 def test_a_runtime_that_is_not_installed(files: dict[str, Path], package: str, name: str) -> None:
     program = (
         f"import sys; sys.modules['{package}'] = None\n"
-        "import common.cli, pathlib\nfrom common.session import Options, open_network\n"
+        "import common.cli, pathlib\nfrom common.runtime.session import Options, open_network\n"
         f"common.cli.run(lambda: open_network(pathlib.Path({str(files[name])!r}), Options('cpu'), None))"
     )
     assert f"pip install {package}" in complaint(done(sys.executable, "-c", program))
@@ -169,7 +169,7 @@ def test_a_runtime_that_is_not_installed(files: dict[str, Path], package: str, n
 
 SIGNAL_AFTER_NETWORKS = """
 import pathlib, signal, sys
-from common.session import Options, open_network
+from common.runtime.session import Options, open_network
 caught = []
 signal.signal(signal.SIGUSR1, lambda *_: caught.append("caught"))
 networks = [open_network(pathlib.Path(sys.argv[1]), Options("cpu"), None) for _ in range(2)]

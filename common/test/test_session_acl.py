@@ -5,7 +5,7 @@ import sys
 import threading
 from pathlib import Path
 
-import common.session
+import common.runtime.session
 from common.cli import UserError
 from common.test.fake_acl import FLOAT16, SIZE, UINT8, FakeAcl
 
@@ -25,9 +25,11 @@ def om(tmp_path: Path) -> Path:
     return path
 
 
-def opened(monkeypatch, om: Path, acl: FakeAcl, **options) -> common.session.Session:
+def opened(monkeypatch, om: Path, acl: FakeAcl, **options) -> common.runtime.session.Session:
     monkeypatch.setitem(sys.modules, "acl", acl)
-    return common.session.open_network(om, common.session.Options(**options), load=lambda path: torch.nn.Identity())
+    return common.runtime.session.open_network(
+        om, common.runtime.session.Options(**options), load=lambda path: torch.nn.Identity()
+    )
 
 
 def check(session, batch: int) -> None:
@@ -41,7 +43,7 @@ def test_a_fixed_network_runs_again_and_again_in_the_same_memory(monkeypatch, om
     acl = FakeAcl()
     session = opened(monkeypatch, om, acl, device_id=3)
     assert session.fixed_batch == 2
-    assert session.inputs == (common.session.Port("data", (2, *SIZE)),)
+    assert session.inputs == (common.runtime.session.Port("data", (2, *SIZE)),)
     assert [port.name for port in session.outputs] == ["doubled", "sums"]
     assert session.runtime == "ACL, Ascend310P3, npu:3"
     first = session(images(2))[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 from common import boxes, crops, top_down
 from common.cli import UserError
 from common.coco import ImageError
-from common.session import Port, Session
+from common.runtime.session import Port, Session
 from common.skeleton import COCO
 from common.top_down import Estimator, Picture, estimate
 from common.validation import Validation

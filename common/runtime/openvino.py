@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.cli import UserError
-from common.session import TYPE_NAMES, Array, Options, Port, Session, missing, refusal
+from common.runtime.session import TYPE_NAMES, Array, Options, Port, Session, missing, refusal
 
 import numpy as np
 

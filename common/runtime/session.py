@@ -108,17 +108,17 @@ def open_network(source: Path, options: Options, load: Callable[[Path], nn.Modul
     if not source.is_file() and source.suffix not in PYTORCH:  # a checkpoint may have a published name instead
         raise UserError(f"{source}: no such file")
     if source.suffix in ONNX:
-        from common import session_onnxruntime
+        from common.runtime import onnxruntime
 
-        return session_onnxruntime.open_onnx(source, options)
+        return onnxruntime.open_onnx(source, options)
     if source.suffix in OPENVINO:
-        from common import session_openvino
+        from common.runtime import openvino
 
-        return session_openvino.open_openvino(source, options)
+        return openvino.open_openvino(source, options)
     if source.suffix in ASCEND:
-        from common import session_acl
+        from common.runtime import ascend
 
-        return session_acl.open_om(source, options)
+        return ascend.open_om(source, options)
     device = common.device.resolve(options.device, options.device_id)
     return of_module(load(source), device, options.dtype, str(source))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import common.device
 from common.cli import UserError
-from common.session import TYPE_NAMES, Array, Options, Port, Session, missing, refusal
+from common.runtime.session import TYPE_NAMES, Array, Options, Port, Session, missing, refusal
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -37,9 +37,9 @@ def open_onnx(source: Path, options: Options) -> Session:
     provider = options.provider if options.provider != "auto" else _provider_of_device(options)
     available = onnxruntime.get_available_providers()
     if provider == "openvino" and PROVIDERS[provider] not in available:
-        from common import session_openvino
+        from common.runtime import openvino
 
-        return session_openvino.open_openvino(source, options)
+        return openvino.open_openvino(source, options)
     if PROVIDERS[provider] not in available:
         raise UserError(f"--provider={provider}: ONNX Runtime lacks it, pip install {PACKAGES[provider]}")
     if options.dtype is not None and provider != "tensorrt":

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from common.cli import UserError
-from common.session import Array, Options, Port, Session
+from common.runtime.session import Array, Options, Port, Session
 
 import numpy as np
 
