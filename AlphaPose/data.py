@@ -11,8 +11,8 @@ from common import crops
 from common.boxes import PeopleRule, countable_people
 from common.cli import UserError
 from common.coco_index import CocoIndex
-from common.loader import Position, readable_sample
 from common.skeleton import Skeleton
+from common.train.loader import Position, readable_sample
 from common.warping import warp_image
 
 import numpy as np

@@ -28,9 +28,9 @@ from AlphaPose.inference import open_session
 from AlphaPose.preparation import checkpoint_of, experiment_folder
 from common.cli import check_least, parse, run
 from common.device import AmpLevel, AmpType, DeviceName
-from common.log import Log
 from common.report import Run
 from common.runtime.session import Options, Provider
+from common.train.log import Log
 from common.validation import draw_sheet
 
 import torch

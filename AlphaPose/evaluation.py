@@ -22,12 +22,12 @@ from common import boxes, crops, oks_nms, top_down
 from common.boxes import PeopleRule, PersonBoxes
 from common.cli import UserError
 from common.coco_eval import Detections
-from common.log import Log
 from common.oks_nms import Floats, Rows
 from common.runtime.session import of_module
-from common.setup import Setup
 from common.skeleton import Skeleton
 from common.top_down import Estimator
+from common.train.log import Log
+from common.train.setup import Setup
 from common.validation import Validation, leave_sheet
 
 import numpy as np

@@ -11,9 +11,9 @@ heatmaps (B, num_joints, H / 4, W / 4).
 from dataclasses import dataclass
 from pathlib import Path
 
-import common.checkpoint
 import common.runtime.export
 import common.skeleton
+import common.train.checkpoint
 from AlphaPose import weights
 from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, text
 from AlphaPose.inference import recipe_of

@@ -5,7 +5,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-import common.checkpoint
+import common.train.checkpoint
 from AlphaPose import data, recipe_file, weights
 from AlphaPose.config import BOX_PADDING, Config
 from AlphaPose.preparation import network
@@ -75,7 +75,7 @@ def recipe_of(cfg: str, source: Path, **given: object) -> Config:
     """The recipe that a network file belongs to: the file of --cfg, above it what a checkpoint says of itself, above
     both the fields `given`. Raises UserError for an unreadable file.
     """
-    content = common.checkpoint.read(source) if source.suffix in PYTORCH else {}
+    content = common.train.checkpoint.read(source) if source.suffix in PYTORCH else {}
     known = content.get("config") if isinstance(content.get("config"), dict) else {}
     own = {name: known[name] for name in OWN_FIELDS if name in known}
     return Config(**{**recipe_file.read(cfg), **own, "cfg": cfg, **given})

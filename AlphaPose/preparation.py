@@ -5,21 +5,21 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Protocol
 
-import common.checkpoint
 import common.coco
 import common.distributed
 import common.mini_coco
 import common.skeleton
+import common.train.checkpoint
 from AlphaPose import weights
 from AlphaPose.config import BACKBONE_AUTO, CPU_IMAGES_PER_PART, NETWORK, Config
 from AlphaPose.data import TrainSamples, collate, labelled_people
 from AlphaPose.model import HRNET_WIDTH, build
 from common.cli import UserError
 from common.distributed import main_first
-from common.loader import divide, workers_for
 from common.report import ACCURACY
-from common.setup import Setup
-from common.trainee import Plan
+from common.train.loader import divide, workers_for
+from common.train.setup import Setup
+from common.train.state import Plan
 
 import torch
 from torch import nn
@@ -62,7 +62,7 @@ def checkpoint_of(name: str, experiment: Experiment) -> Path:
     """A checkpoint by path or published name; without a name the best of an experiment. Raises UserError."""
     if name:
         return weights.locate(name)
-    best = experiment_folder(experiment) / common.checkpoint.BEST
+    best = experiment_folder(experiment) / common.train.checkpoint.BEST
     if not best.is_file():
         raise UserError(f"--checkpoint is needed: {best} is not there")
     return best
@@ -121,7 +121,7 @@ def load_start(model: nn.Module, config: Config) -> str:
         imagenet = weights.imagenet_name(config.model, config.num_layers, HRNET_WIDTH)
     try:
         return weights.load_start(model, imagenet, config.pretrained, config.try_load)
-    except common.checkpoint.CheckpointError:
+    except common.train.checkpoint.CheckpointError:
         if config.case == "perf" and not (config.pretrained or config.try_load):
             return weights.load_start(model, weights.RANDOM)
         raise

@@ -12,7 +12,7 @@ import time
 import common.device
 import common.distributed
 import common.skeleton
-import common.training
+import common.train.loop
 from AlphaPose import recipe_file
 from AlphaPose.config import ALIASES, RECIPES, RETIRED, Config
 from AlphaPose.data import normalise
@@ -22,7 +22,7 @@ from AlphaPose.preparation import load_start, network, prepare
 from common.cli import parse, run
 from common.gaussian_heatmaps import encode
 from common.report import ACCURACY
-from common.setup import Setup
+from common.train.setup import Setup
 
 import torch
 from torch import Tensor, nn

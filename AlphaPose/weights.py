@@ -3,13 +3,13 @@
 
 from pathlib import Path
 
-import common.checkpoint
-import common.pretrained
+import common.train.checkpoint
+import common.train.pretrained
 from AlphaPose.model import PoseHighResolutionNet, backbone, initialise
-from common.checkpoint import CheckpointError
 from common.cli import UserError
-from common.pretrained import HRNETS, RANDOM, RESNETS
 from common.runtime.fusion import fuse_batch_norm
+from common.train.checkpoint import CheckpointError
+from common.train.pretrained import HRNETS, RANDOM, RESNETS
 
 import torch
 from torch import nn
@@ -33,7 +33,7 @@ EXAMPLE_SIDE = 64  # pixels of the picture that shows how layers follow one anot
 
 def locate(name: str) -> Path:
     """A checkpoint by path, or a published one by name. Raises CheckpointError."""
-    return common.pretrained.locate(name, BY_HAND, WEIGHT_FOLDERS)
+    return common.train.pretrained.locate(name, BY_HAND, WEIGHT_FOLDERS)
 
 
 def imagenet_name(kind: str, num_layers: int, width: int) -> str:
@@ -54,13 +54,15 @@ def load_start(model: nn.Module, imagenet: str, pretrained: str = "", try_load: 
     initialise(model)
     if pretrained:
         source = locate(pretrained)
-        match = common.checkpoint.load_matching(model, common.checkpoint.read(source), source, complete=True)
+        match = common.train.checkpoint.load_matching(
+            model, common.train.checkpoint.read(source), source, complete=True
+        )
         return f"=> using pre-trained model {source}: {match}"
     report = _load_imagenet(model, imagenet)
     if not try_load:
         return report
     source = locate(try_load)
-    match = common.checkpoint.load_matching(model, common.checkpoint.read(source), source)
+    match = common.train.checkpoint.load_matching(model, common.train.checkpoint.read(source), source)
     return f"{report}; then what fits of {source}: {match}"
 
 
@@ -71,14 +73,14 @@ def _load_imagenet(model: nn.Module, name: str) -> str:
         source = locate(name)
     except CheckpointError as error:
         raise CheckpointError(f"{error}; '{RANDOM}' in its place begins at random") from error
-    content = common.checkpoint.read(source)
-    match = common.pretrained.load_backbone(backbone(model), content, source, _OWN, _FOLDED)
+    content = common.train.checkpoint.read(source)
+    match = common.train.pretrained.load_backbone(backbone(model), content, source, _OWN, _FOLDED)
     return f"=> using ImageNet weights {source}: {match}"
 
 
 def load_network(model: nn.Module, source: Path) -> nn.Module:
     """`model` with all weights of a checkpoint, in evaluation mode. Raises CheckpointError for another network's."""
-    common.checkpoint.load_matching(model, common.checkpoint.read(source), source, complete=True)
+    common.train.checkpoint.load_matching(model, common.train.checkpoint.read(source), source, complete=True)
     return model.eval()
 
 

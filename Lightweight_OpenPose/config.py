@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from common.checkpoint import Published
 from common.cli import UserError, text
 from common.device import AmpLevel, AmpType, DeviceName
+from common.train.checkpoint import Published
 from Lightweight_OpenPose.model import STRIDE
 from Lightweight_OpenPose.targets import TargetRules
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import common.coco
-from common.loader import Position, readable_sample
 from common.skeleton import Skeleton
+from common.train.loader import Position, readable_sample
 from common.warping import warp_image
 from Lightweight_OpenPose.labels import TrainLabels
 from Lightweight_OpenPose.model import STRIDE

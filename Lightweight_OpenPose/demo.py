@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from common import checkpoint, cli
+from common import cli
 from common.bottom_up_demo import run
 from common.cli import PictureError, UserError
 from common.demo import Clock, join_images
@@ -23,6 +23,7 @@ from common.device import DeviceName
 from common.runtime.session import Options, Provider
 from common.skeleton import Skeleton, SkeletonError, load
 from common.tracking import Floats
+from common.train import checkpoint
 from common.video import Image, open_source
 from Lightweight_OpenPose import inference, weights
 from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS, text

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import common.checkpoint
 import common.coco
 import common.coco_eval
 import common.device
@@ -20,11 +19,12 @@ import common.distributed
 import common.drawing
 import common.mini_coco
 import common.skeleton
+import common.train.checkpoint
 from common.cli import UserError, parse, run
 from common.device import AmpLevel, AmpType, DeviceName
-from common.log import Log
 from common.report import Run
 from common.runtime.session import PYTORCH, Options, Provider
+from common.train.log import Log
 from common.validation import Validation, draw_sheet
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.config import (
@@ -109,7 +109,7 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
     dtype = common.device.amp_type(device, config.amp, config.amp_type)
     options = Options(config.device, common.distributed.local_rank(), config.provider, dtype)
     session = weights.open_session(source, options, skeleton)
-    content = common.checkpoint.read(source) if source.suffix in PYTORCH else {}
+    content = common.train.checkpoint.read(source) if source.suffix in PYTORCH else {}
     trained_height = int(content.get("config", {}).get("base_height", PUBLISHED_HEIGHT))
     rule = InputRule(config.base_height or trained_height, config.input_size or None)
     estimator = Estimator(session, skeleton, DecodeRules(half_pixel=config.half_pixel), config.num_workers)
@@ -142,8 +142,8 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
 
 def _checkpoint(config: Config) -> Path:
     if config.checkpoint_path:
-        return common.checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
-    best = weights.run_folder(config.output_dir, STEP_NAMES[config.step]) / common.checkpoint.BEST
+        return common.train.checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
+    best = weights.run_folder(config.output_dir, STEP_NAMES[config.step]) / common.train.checkpoint.BEST
     if not best.is_file():
         raise UserError(f"--checkpoint_path is needed: step {config.step} has left no {best}")
     return best

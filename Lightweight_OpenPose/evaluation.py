@@ -8,8 +8,8 @@ import common.distributed
 import common.skeleton
 from common.bottomup import pipeline
 from common.bottomup.pipeline import Evaluation, Finder, Maps
-from common.log import Log
 from common.runtime.session import of_module
+from common.train.log import Log
 from common.validation import Validation, leave_sheet
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.decode import DecodeRules, People, decode_scales, to_coco

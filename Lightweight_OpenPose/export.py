@@ -11,9 +11,9 @@ last: `stage_<n>_output_1_heatmaps` (B, heatmaps, ceil(H / 8), ceil(W / 8)) and 
 from dataclasses import dataclass
 from pathlib import Path
 
-import common.checkpoint
 import common.runtime.export
 import common.skeleton
+import common.train.checkpoint
 from common.cli import UserError, parse, run
 from common.runtime.export import Ports
 from Lightweight_OpenPose import weights
@@ -58,7 +58,7 @@ def export_checkpoint(config: Config) -> None:
     """Exports what the flags ask for, and says what was written. Raises UserError as `export_onnx` does."""
     config.check()
     skeleton = common.skeleton.load(config.skeleton)
-    source = common.checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
+    source = common.train.checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
     target, shape = Path(config.output_name), (config.batch_size, config.height, config.width)
     difference = export_onnx(weights.load_network(source, skeleton), target, config.opset, shape)
     sizes = " x ".join(str(size or "any") for size in (shape[0], 3, *shape[1:]))

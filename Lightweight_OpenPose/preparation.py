@@ -12,10 +12,10 @@ import common.mini_coco
 import common.skeleton
 from common.cli import UserError
 from common.distributed import main_first
-from common.loader import divide, workers_for
-from common.log import Log
-from common.setup import Setup
-from common.trainee import Plan
+from common.train.loader import divide, workers_for
+from common.train.log import Log
+from common.train.setup import Setup
+from common.train.state import Plan
 from common.validation import Validation
 from Lightweight_OpenPose import labels, weights
 from Lightweight_OpenPose.config import (

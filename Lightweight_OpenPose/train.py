@@ -12,9 +12,9 @@ import time
 import common.device
 import common.distributed
 import common.skeleton
-import common.training
+import common.train.loop
 from common.cli import parse, run
-from common.setup import Setup
+from common.train.setup import Setup
 from Lightweight_OpenPose import data, weights
 from Lightweight_OpenPose.config import ALIASES, RECIPES, RETIRED, Config
 from Lightweight_OpenPose.loss import stage_losses

@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-import common.checkpoint
-from common.checkpoint import BEST, CheckpointError
+import common.train.checkpoint
 from common.cli import UserError
 from common.runtime.session import Options, Session, open_network
 from common.skeleton import Skeleton
+from common.train.checkpoint import BEST, CheckpointError
 from Lightweight_OpenPose.config import MOBILENET, NO_CHECKPOINT, PUBLISHED, STEP_NAMES, WEIGHT_FOLDERS, Config
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
 
@@ -35,7 +35,7 @@ def starting_weights(config: Config) -> Path | None:
     if config.checkpoint_path == NO_CHECKPOINT:
         return None
     if config.checkpoint_path:
-        return common.checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
+        return common.train.checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
     if config.step > 1:
         before = run_folder(config.output_dir, STEP_NAMES[config.step - 1]) / BEST
         if not before.is_file():
@@ -45,7 +45,7 @@ def starting_weights(config: Config) -> Path | None:
             )
         return before
     try:
-        return common.checkpoint.locate(MOBILENET, PUBLISHED, WEIGHT_FOLDERS)
+        return common.train.checkpoint.locate(MOBILENET, PUBLISHED, WEIGHT_FOLDERS)
     except CheckpointError as error:
         if config.case == "perf":
             return None
@@ -56,13 +56,13 @@ def load_start(model: nn.Module, source: Path | None) -> str:
     """Loads what matches of the starting weights; returns the report of it."""
     if source is None:
         return RANDOM_START
-    match = common.checkpoint.load_matching(model, common.checkpoint.read(source), source)
+    match = common.train.checkpoint.load_matching(model, common.train.checkpoint.read(source), source)
     return f"=> using pre-trained model {source}: {match}"
 
 
 def load_network(source: Path, skeleton: Skeleton) -> PoseEstimationWithMobileNet:
     """The network of a checkpoint in evaluation mode, see `network_of`."""
-    return network_of(common.checkpoint.read(source), source, skeleton)
+    return network_of(common.train.checkpoint.read(source), source, skeleton)
 
 
 def network_of(content: dict[str, Any], source: Path, skeleton: Skeleton) -> PoseEstimationWithMobileNet:
@@ -72,7 +72,7 @@ def network_of(content: dict[str, Any], source: Path, skeleton: Skeleton) -> Pos
     """
     stages = count_refinement_stages(content)
     model = PoseEstimationWithMobileNet(stages, skeleton.num_heatmaps, skeleton.num_fields)
-    common.checkpoint.load_matching(model, content, source, complete=True)
+    common.train.checkpoint.load_matching(model, content, source, complete=True)
     return model.eval()
 
 
@@ -83,7 +83,7 @@ def open_session(source: Path, options: Options, skeleton: Skeleton) -> Session:
 
 def count_refinement_stages(content: dict[str, Any]) -> int:
     """How many refinement stages the network of a checkpoint has."""
-    names = common.checkpoint.state_dict(content)
+    names = common.train.checkpoint.state_dict(content)
     return len({match.group(1) for name in names if (match := re.match(r"refinement_stages\.(\d+)\.", name))})
 
 

@@ -9,8 +9,8 @@ import common.coco
 from common import crops
 from common.cli import UserError
 from common.coco_index import CocoIndex
-from common.loader import Position, readable_sample
 from common.skeleton import Skeleton
+from common.train.loader import Position, readable_sample
 from common.warping import warp_image
 from MIPNet.config import Config
 

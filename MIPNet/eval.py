@@ -17,19 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import common.checkpoint
 import common.cli
 import common.coco_eval
 import common.device
 import common.distributed
 import common.drawing
 import common.files
+import common.train.checkpoint
 from common.cli import UserError, check_least
 from common.device import AmpLevel, AmpType, DeviceName
-from common.log import Log
 from common.report import Run
 from common.runtime.session import Options, Provider
 from common.top_down import Estimator
+from common.train.log import Log
 from common.validation import Validation, draw_sheet
 from MIPNet import config as recipes
 from MIPNet import examination, recipe_file, weights
@@ -97,7 +97,7 @@ def _checkpoint(config: Config, given: dict[str, Any]) -> Path:
     own = recipe_of(config.cfg or DEFAULT_CFG, None, {}, given)
     if config.checkpoint_path or own.model_file:
         return weights.locate(config.checkpoint_path or own.model_file)
-    best = experiment_folder(own) / common.checkpoint.BEST
+    best = experiment_folder(own) / common.train.checkpoint.BEST
     if not best.is_file():
         raise UserError(f"--checkpoint_path is needed: {best} is not there")
     return best

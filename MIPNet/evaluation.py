@@ -17,12 +17,12 @@ import common.distributed
 from common import boxes, crops, top_down
 from common.boxes import PeopleRule, PersonBoxes
 from common.coco_eval import Detections
-from common.log import Log
 from common.oks_nms import CONFIDENT, OKS_THRESHOLD, Floats
 from common.runtime.session import of_module
-from common.setup import Setup
 from common.skeleton import Skeleton
 from common.top_down import Estimator
+from common.train.log import Log
+from common.train.setup import Setup
 from common.validation import Validation, leave_sheet
 from MIPNet.config import Config
 from MIPNet.data import WITHOUT_AREAS

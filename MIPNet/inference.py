@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import common.checkpoint
+import common.train.checkpoint
 from common import heatmap_decoding, top_down
 from common.cli import UserError
 from common.crops import PADDING, Size
@@ -167,7 +167,7 @@ def recipe_of(cfg: str, source: Path | None, flags: dict[str, object], pairs: di
     The file of `cfg` (empty: the one that the checkpoint was trained with, else the published one), above it what a
     checkpoint says of its own network, above that `flags`, above all `pairs`, the KEY VALUE words.
     """
-    content = common.checkpoint.read(source) if source and source.suffix in PYTORCH else {}
+    content = common.train.checkpoint.read(source) if source and source.suffix in PYTORCH else {}
     known = content.get("config") if isinstance(content.get("config"), dict) else {}
     names = OWN_FIELDS if cfg else (*OWN_FIELDS, "dataset")
     own = {name: known[name] for name in names if name in known}

@@ -8,13 +8,13 @@ import common.coco
 import common.distributed
 import common.mini_coco
 import common.skeleton
-from common.checkpoint import CheckpointError
 from common.cli import UserError
 from common.distributed import main_first
-from common.loader import divide, workers_for
 from common.report import ACCURACY
-from common.setup import Setup
-from common.trainee import Plan
+from common.train.checkpoint import CheckpointError
+from common.train.loader import divide, workers_for
+from common.train.setup import Setup
+from common.train.state import Plan
 from MIPNet import weights
 from MIPNet.config import CPU_IMAGES_PER_PART, NETWORK, NO_WEIGHTS, Config
 from MIPNet.data import TrainSamples, collate, labelled_people

@@ -13,11 +13,11 @@ import time
 import common.device
 import common.distributed
 import common.skeleton
-import common.training
+import common.train.loop
 from common.cli import run
 from common.gaussian_heatmaps import encode
 from common.report import ACCURACY
-from common.setup import Setup
+from common.train.setup import Setup
 from MIPNet import recipe_file
 from MIPNet.config import RECIPES, Config
 from MIPNet.data import normalise

@@ -5,11 +5,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import common.checkpoint
-import common.pretrained
-from common.checkpoint import CheckpointError, Match
-from common.pretrained import EVERY_LAYER, RANDOM
+import common.train.checkpoint
+import common.train.pretrained
 from common.runtime.fusion import fuse_batch_norm
+from common.train.checkpoint import CheckpointError, Match
+from common.train.pretrained import EVERY_LAYER, RANDOM
 from MIPNet.model import GatedNetwork, PoseHRNet, PoseResNet, lambda_vectors
 
 import torch
@@ -39,7 +39,7 @@ EXAMPLE_SIDE = 64  # pixels of the picture that shows how layers follow one anot
 
 def locate(name: str) -> Path:
     """A checkpoint by path, or a published one by name. Raises CheckpointError."""
-    return common.pretrained.locate(name, BY_HAND, WEIGHT_FOLDERS)
+    return common.train.pretrained.locate(name, BY_HAND, WEIGHT_FOLDERS)
 
 
 def initialise(model: nn.Module, only: tuple[str, ...] = ("",)) -> None:
@@ -76,7 +76,9 @@ def load_start(model: PoseHRNet | PoseResNet, pretrained: str, layers: Sequence[
     except CheckpointError as error:
         raise CheckpointError(f"MODEL.PRETRAINED: {error}; '{RANDOM}' begins at random") from error
     chosen = tuple(layers) if is_hrnet else EVERY_LAYER
-    match = common.pretrained.load_backbone(model, common.checkpoint.read(source), source, _OWN, layers=chosen)
+    match = common.train.pretrained.load_backbone(
+        model, common.train.checkpoint.read(source), source, _OWN, layers=chosen
+    )
     return f"=> using ImageNet weights {source}: {match}"
 
 
@@ -87,7 +89,7 @@ def load_checkpoint(model: GatedNetwork, source: Path, new_head: bool = False) -
     plain network leaves the gates out. `new_head`: another number of joints is allowed, its layer then stays as it
     began (training only). Raises CheckpointError for any other network's.
     """
-    match = common.checkpoint.load_matching(model, common.checkpoint.read(source), source)
+    match = common.train.checkpoint.load_matching(model, common.train.checkpoint.read(source), source)
     bare = [name for name in (*match.missing, *match.reshaped) if not name.endswith("num_batches_tracked")]
     gates = [name for name in bare if _EXTRA.match(name) and name in match.missing]
     heads = [name for name in bare if new_head and _HEAD.match(name) and name in match.reshaped]

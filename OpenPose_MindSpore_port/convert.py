@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import common.checkpoint
+import common.train.checkpoint
 from common import cli, files
-from common.checkpoint import CheckpointError
 from common.cli import UserError
+from common.train.checkpoint import CheckpointError
 from OpenPose_MindSpore_port import mindspore_checkpoint
 from OpenPose_MindSpore_port.mindspore_checkpoint import is_weight, network_weights, scalar
 
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def read(source: Path, key: bytes | None = None, weights_only: bool = False) -> tuple[Entries, list[str]]:
     """The tensors and texts of a file by its ending, and the names that were left out.
 
-    Raises UserError, see `mindspore_checkpoint.read` and `common.checkpoint.read`; for an unknown ending; where the
+    Raises UserError, see `mindspore_checkpoint.read` and `common.train.checkpoint.read`; for an unknown ending; where the
     package safetensors is missing.
     """
     names: list[str] = []
@@ -79,8 +79,8 @@ def write(target: Path, entries: Mapping[str, Tensor | str], crc: bool = False) 
     """Writes a file by its ending, whole or not at all. Raises UserError as `read`, or where it cannot be written."""
     writers: dict[str, Callable[[], None]] = {
         ".ckpt": lambda: mindspore_checkpoint.write(target, entries, crc),
-        ".pth": lambda: common.checkpoint.save(target, entries),
-        ".pt": lambda: common.checkpoint.save(target, entries),
+        ".pth": lambda: common.train.checkpoint.save(target, entries),
+        ".pt": lambda: common.train.checkpoint.save(target, entries),
         ".safetensors": lambda: _write_safetensors(target, entries),
     }
     writers[_ending(target, writers)]()
@@ -121,7 +121,7 @@ def _of(left_out: list[str]) -> str:
 
 def _read_torch(source: Path, wanted: Callable[[str], bool]) -> Entries:
     """The weights of a .pth, under `state_dict` or bare, and the numbers and texts beside them."""
-    content = common.checkpoint.read(source)
+    content = common.train.checkpoint.read(source)
     inner = content.get("state_dict", content)
     if inner is not content:
         for name in content.keys() - {"state_dict"}:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import common.coco
-from common.loader import Position, readable_sample
 from common.skeleton import Skeleton
+from common.train.loader import Position, readable_sample
 from common.warping import warp_image
 from OpenPose_MindSpore_port import ignore_masks, original_augmentation
 from OpenPose_MindSpore_port.augmentation import (

@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import common.checkpoint
 import common.coco_eval
 import common.device
 import common.distributed
 import common.mini_coco
 import common.skeleton
+import common.train.checkpoint
 from common.cli import UserError, parse, run
 from common.device import AmpLevel, AmpType, DeviceName
-from common.log import Log
 from common.report import Run
 from common.runtime.session import Options, Provider
+from common.train.log import Log
 from common.validation import Validation
 from OpenPose_MindSpore_port import inference
 from OpenPose_MindSpore_port.config import ALIASES, MODEL_FOLDER, NETWORK, RETIRED, Inference, text
@@ -95,7 +95,7 @@ class Config(Inference):
     @property
     def checkpoint(self) -> Path:
         """The file to evaluate. Raises UserError where none is named and training has left none."""
-        best = Path(self.output_dir) / TRAINED / common.checkpoint.BEST
+        best = Path(self.output_dir) / TRAINED / common.train.checkpoint.BEST
         if not (self.model_path or best.is_file()):
             kinds = ".ckpt, .pth, .safetensors, .onnx, .xml or .om"
             raise UserError(f"--model_path is needed: {kinds}; training has left no {best}")

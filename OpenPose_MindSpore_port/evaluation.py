@@ -14,8 +14,8 @@ from common.bottomup import pipeline
 from common.bottomup.pipeline import Evaluation, Finder
 from common.cli import UserError
 from common.coco_eval import COCO_METRICS, Detections
-from common.log import Log
 from common.runtime.session import of_module
+from common.train.log import Log
 from common.validation import Validation, leave_sheet
 from OpenPose_MindSpore_port.decode import DecodeRules, to_coco
 from OpenPose_MindSpore_port.inference import Estimator, Frame, InputRule, LastMaps, to_input

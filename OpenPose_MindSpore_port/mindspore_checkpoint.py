@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from common.checkpoint import CheckpointError
 from common.cli import UserError
+from common.train.checkpoint import CheckpointError
 from OpenPose_MindSpore_port import mindspore_encryption as encryption
 from OpenPose_MindSpore_port import mindspore_messages as messages
 from OpenPose_MindSpore_port.mindspore_messages import Entry

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from common.checkpoint import CheckpointError
 from common.cli import UserError
+from common.train.checkpoint import CheckpointError
 
 GCM, AES_CBC, SM4_CBC = "AES-GCM", "AES-CBC", "SM4-CBC"
 MAGICS = {0x7F3A5ED8: GCM, 0x7F3A5ED9: AES_CBC, 0x7F3A5EDA: SM4_CBC}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from common.checkpoint import CheckpointError
+from common.train.checkpoint import CheckpointError
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
 MAP = "map of tensors"  # the kind of a parameter that is no tensor

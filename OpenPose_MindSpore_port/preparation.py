@@ -13,11 +13,11 @@ import common.distributed
 import common.mini_coco
 from common.cli import UserError
 from common.distributed import main_first
-from common.loader import divide, workers_for
-from common.log import Log
-from common.setup import Setup
 from common.skeleton import Skeleton
-from common.trainee import Plan
+from common.train.loader import divide, workers_for
+from common.train.log import Log
+from common.train.setup import Setup
+from common.train.state import Plan
 from OpenPose_MindSpore_port import ignore_masks, labels, learning_rate
 from OpenPose_MindSpore_port.config import CPU_IMAGES_PER_PART, NETWORK, PROFILED_STEPS, Config
 from OpenPose_MindSpore_port.data import TrainSamples, collate

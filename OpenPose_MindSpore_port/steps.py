@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 import common.distributed
-from common.log import Log
-from common.setup import Setup
-from common.trainee import Plan, Trainee
-from common.training import Losses
+from common.train.log import Log
+from common.train.loop import Losses
+from common.train.setup import Setup
+from common.train.state import Plan, Trainee
 from OpenPose_MindSpore_port.config import Config
 from OpenPose_MindSpore_port.learning_rate import Rates, set_rates
 from OpenPose_MindSpore_port.training_checkpoint import TrainingCheckpoints
@@ -22,7 +22,7 @@ START = "start training, first step maybe take hundreds of seconds, please wait"
 
 
 class Steps:
-    """Called by the training loop before and after every step, see common.training.fit."""
+    """Called by the training loop before and after every step, see common.train.loop.fit."""
 
     def __init__(self, setup: Setup, trainee: Trainee, rates: dict[str, Rates], log: Log) -> None:
         config: Config = setup.config

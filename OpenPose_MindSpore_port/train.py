@@ -15,8 +15,8 @@ import common.device
 import common.distributed
 import common.skeleton
 from common.cli import parse, run
-from common.setup import Setup
-from common.training import Losses
+from common.train.loop import Losses
+from common.train.setup import Setup
 from OpenPose_MindSpore_port import weights
 from OpenPose_MindSpore_port.config import ALIASES, RECIPES, RETIRED, Config
 from OpenPose_MindSpore_port.data import normalise

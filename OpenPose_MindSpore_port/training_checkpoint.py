@@ -2,7 +2,7 @@
 """Checkpoints as the published training leaves them (spec A3, A9): `<folder>/<time>/<rank>-<epoch>_<step>.ckpt`.
 
 They hold what MindSpore's do, under its names: weights, the optimiser's moments, step and learning rates. What a
-resumed run needs beside that (random states, the loader's place) is in last.pth, see common.trainee.
+resumed run needs beside that (random states, the loader's place) is in last.pth, see common.train.state.
 """
 
 import time
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import common.distributed
 from common.cli import UserError
-from common.trainee import Trainee
-from common.training import Losses
+from common.train.loop import Losses
+from common.train.state import Trainee
 from OpenPose_MindSpore_port import mindspore_checkpoint
 from OpenPose_MindSpore_port.learning_rate import Rates
 from OpenPose_MindSpore_port.mindspore_checkpoint import NETWORK

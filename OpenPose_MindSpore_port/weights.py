@@ -9,10 +9,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import common.checkpoint
-from common.checkpoint import CheckpointError, Published
+import common.train.checkpoint
 from common.cli import UserError
 from common.skeleton import Skeleton
+from common.train.checkpoint import CheckpointError, Published
 from OpenPose_MindSpore_port import convert, mindspore_checkpoint
 from OpenPose_MindSpore_port.config import NO_WEIGHTS, PUBLISHED_VGG, WEIGHT_FOLDERS
 from OpenPose_MindSpore_port.model import BATCH_NORM_NAMES, OpenPose
@@ -46,8 +46,10 @@ def read(source: Path, key: bytes | None = None) -> dict[str, Tensor]:
     elif source.suffix == ".ckpt" and not _head(source).startswith(_PICKLED):
         entries = mindspore_checkpoint.read(source, key, mindspore_checkpoint.is_weight)
     else:
-        entries = common.checkpoint.read(source)
-    return common.checkpoint.state_dict(mindspore_checkpoint.network_weights(common.checkpoint.state_dict(entries)))
+        entries = common.train.checkpoint.read(source)
+    return common.train.checkpoint.state_dict(
+        mindspore_checkpoint.network_weights(common.train.checkpoint.state_dict(entries))
+    )
 
 
 def _head(source: Path) -> bytes:
@@ -66,12 +68,12 @@ def starting_vgg(vgg_path: str, may_be_random: bool = False) -> Path | None:
     if vgg_path and vgg_path not in PUBLISHED and not Path(vgg_path).is_file():
         raise UserError(f"--vgg_path={vgg_path}: no such file; name a VGG19 file, or `{NO_WEIGHTS}` to begin at random")
     if vgg_path:
-        return common.checkpoint.locate(vgg_path, PUBLISHED, WEIGHT_FOLDERS)
+        return common.train.checkpoint.locate(vgg_path, PUBLISHED, WEIGHT_FOLDERS)
     for folder in WEIGHT_FOLDERS:
         if (folder / PUBLISHED_VGG[0]).is_file():
             return folder / PUBLISHED_VGG[0]
     try:
-        return common.checkpoint.locate(TORCHVISION_VGG, PUBLISHED, WEIGHT_FOLDERS)
+        return common.train.checkpoint.locate(TORCHVISION_VGG, PUBLISHED, WEIGHT_FOLDERS)
     except CheckpointError as error:
         if may_be_random:
             return None
@@ -115,11 +117,11 @@ def has_batch_norm(weights: Mapping[str, Tensor]) -> bool:
     return any(_NORMALISED.match(name) for name in weights)
 
 
-def _load_all(model: OpenPose, weights: Mapping[str, Tensor], source: Path) -> common.checkpoint.Match:
+def _load_all(model: OpenPose, weights: Mapping[str, Tensor], source: Path) -> common.train.checkpoint.Match:
     if weights and has_batch_norm(weights) != model.vgg_with_bn and not model.vgg_with_bn:
         raise CheckpointError(f"{source}: its VGG19 has batch normalisation: type --vgg_with_bn")
     try:
-        return common.checkpoint.load_matching(model, weights, source, complete=True)
+        return common.train.checkpoint.load_matching(model, weights, source, complete=True)
     except CheckpointError as error:
         raise CheckpointError(
             f"{error}; give a checkpoint of OpenPose with VGG19 and of the same --skeleton"

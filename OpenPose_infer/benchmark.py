@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import common.checkpoint
 import common.device
 import common.skeleton
+import common.train.checkpoint
 from common.cli import UserError, parse, run, text
 from common.device import AmpLevel, AmpType, DeviceName
 from common.parallel import in_order
@@ -169,7 +169,7 @@ def _path(line: str, where: str, config: Config) -> Path:
 
 def open_session(config: Config, skeleton: Skeleton) -> Session:
     """The network, warm. Raises UserError where batch, input size or outputs are not those of this network."""
-    source = common.checkpoint.locate(config.om_path, PUBLISHED, WEIGHT_FOLDERS)
+    source = common.train.checkpoint.locate(config.om_path, PUBLISHED, WEIGHT_FOLDERS)
     dtype = _dtype(config, source) if config.amp != "O0" else None
     options = Options(config.device, config.device_id, config.provider, dtype, config.threads)
     session = weights.open_session(source, options, skeleton)

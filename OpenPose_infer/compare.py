@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import common.checkpoint
 import common.coco
 import common.device
 import common.mini_coco
 import common.skeleton
+import common.train.checkpoint
 from common import quantization
 from common.cli import UserError, parse, run, text
 from common.coco_eval import Detections
@@ -134,7 +134,7 @@ def _files(
     config: Config, names: Sequence[str], skeleton: Skeleton, validation: Validation, data_path: Path | None
 ) -> Files:
     """The network as each kind of file: exported here, quantised here."""
-    checkpoint = common.checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
+    checkpoint = common.train.checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
     target = Path(config.output_dir) / "network.onnx"
     paths, missing = {CHECKPOINT: checkpoint}, {ASCEND: "not here: give --om_path, which convert_om.sh writes"}
     if config.om_path:

@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import common.checkpoint
 import common.coco
 import common.coco_eval
 import common.device
 import common.mini_coco
 import common.skeleton
+import common.train.checkpoint
 from common.cli import UserError, parse, run, text
 from common.device import AmpLevel, AmpType, DeviceName
 from common.files import write_atomically
-from common.log import Log
 from common.report import Run
 from common.runtime.session import Options, Provider, Session
+from common.train.log import Log
 from common.validation import Validation
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS
@@ -96,7 +96,7 @@ def main() -> None:
 
 def open_estimator(config: Config, skeleton: common.skeleton.Skeleton) -> Estimator:
     """The network of `--model` and its decoder, both warm: the first call would spoil the figures."""
-    source = common.checkpoint.locate(config.model, PUBLISHED, WEIGHT_FOLDERS)
+    source = common.train.checkpoint.locate(config.model, PUBLISHED, WEIGHT_FOLDERS)
     dtype = common.device.amp_type(common.device.resolve(config.device, config.device_id), config.amp, config.amp_type)
     options = Options(config.device, config.device_id, config.provider, dtype, config.threads)
     session = weights.open_session(source, options, skeleton)

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import common.checkpoint
 import common.coco
 import common.mini_coco
+import common.train.checkpoint
 from common.skeleton import COCO
 from Lightweight_OpenPose import labels
 from Lightweight_OpenPose.weights import run_folder
@@ -185,7 +185,7 @@ def compare(run: Path, reference: Path) -> str:
             raise CheckError(f"{len(steps)} steps in {folder / 'metrics.jsonl'}, not {NUM_STEPS}")
         pairs.append([steps[step][term] for step in sorted(steps) for term in sorted(steps[step])])
     losses = max(relative(mine, theirs) for mine, theirs in zip(*pairs, strict=True))
-    mine, theirs = (common.checkpoint.read(folder / "last.pth")["state_dict"] for folder in (run, reference))
+    mine, theirs = (common.train.checkpoint.read(folder / "last.pth")["state_dict"] for folder in (run, reference))
     weights = max(float((mine[name].double() - theirs[name].double()).abs().max()) for name in theirs)
     shown = f"losses {losses:.1e}, weights {weights:.1e}"
     if not (losses <= LOSS_TOLERANCE and weights <= WEIGHT_TOLERANCE):
@@ -209,10 +209,10 @@ def compare_evaluations(mine: dict[str, float], theirs: dict[str, float]) -> str
 
 def loud_checkpoint(source: Path, target: Path) -> Path:
     """The same network with larger maps, in which people are found."""
-    content = common.checkpoint.read(source)
+    content = common.train.checkpoint.read(source)
     weights = {name: tensor * GAIN if name.endswith(LAST_LAYERS) else tensor
                for name, tensor in content["state_dict"].items()}  # fmt: skip
-    common.checkpoint.save(target, {"state_dict": weights})
+    common.train.checkpoint.save(target, {"state_dict": weights})
     return target
 
 
@@ -259,7 +259,7 @@ def check_divergence(bench: Bench) -> None:
         flags = "--base_lr=1e25", "--print_freq=10", f"--batch_size={bench.batch_size // 2}"
         folder = bench.train("diverged", "npu", *flags, expect=2)
         line = one_line(bench.errors, "not finite at epoch 0, step 1")
-        if (saved := common.checkpoint.read(folder / "last.pth")["step"]) != 1:
+        if (saved := common.train.checkpoint.read(folder / "last.pth")["step"]) != 1:
             raise CheckError(f"step {saved} was saved after: {line}")
         return line
 

@@ -12,7 +12,7 @@ import common.distributed
 import common.drawing
 import common.skeleton
 from common.coco_eval import Detections
-from common.log import Log
+from common.train.log import Log
 
 import numpy as np
 import numpy.typing as npt

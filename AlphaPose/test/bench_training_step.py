@@ -6,9 +6,9 @@ from AlphaPose import preparation
 from AlphaPose.config import Config
 from AlphaPose.loss import heatmap_loss
 from AlphaPose.train import build_optimizer
-from common.optimizer import use_fast_kernels
 from common.skeleton import COCO
 from common.test import pairs
+from common.train.optimizer import use_fast_kernels
 
 import torch
 

@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-import common.checkpoint
+import common.train.checkpoint
 from AlphaPose import eval as program
 from AlphaPose.config import NETWORK
 from AlphaPose.evaluation import boxes_of
@@ -26,7 +26,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "model_best.pth"
     config = {"model": "SimplePose", "num_layers": 18, "image_size": (64, 48), "heatmap_size": (16, 12)}
-    common.checkpoint.save(path, {"config": config, "state_dict": SimplePose(17, 18).state_dict()})
+    common.train.checkpoint.save(path, {"config": config, "state_dict": SimplePose(17, 18).state_dict()})
     return path
 
 
@@ -110,6 +110,6 @@ def test_a_checkpoint_of_another_network_is_refused(
     monkeypatch: pytest.MonkeyPatch, tiny_coco: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "bare.pth"
-    common.checkpoint.save(path, {"state_dict": SimplePose(17, 18).state_dict()})  # --cfg says FastPose
+    common.train.checkpoint.save(path, {"state_dict": SimplePose(17, 18).state_dict()})  # --cfg says FastPose
     with pytest.raises(UserError, match="bare.pth: a checkpoint of another network"):
         run_program(monkeypatch, tmp_path, f"--data_path={tiny_coco}", f"--checkpoint={path}")

@@ -13,11 +13,11 @@ from AlphaPose.model import SimplePose
 from AlphaPose.test.oracle import SMALL, Oracle, evaluate_oracle, load
 from common import crops, heatmap_decoding, top_down
 from common.boxes import PersonBoxes
-from common.log import Log
 from common.runtime.session import Port, Session
 from common.skeleton import COCO
 from common.test import top_down_golden as golden
 from common.test.programs import launched
+from common.train.log import Log
 from common.warping import warp_image
 
 import numpy as np

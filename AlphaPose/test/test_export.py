@@ -8,9 +8,9 @@ from pathlib import Path
 from AlphaPose import export
 from AlphaPose.model import FastPose, FastPoseDUC, SimplePose
 from AlphaPose.scripts import pthtar2onnx
-from common.checkpoint import CheckpointError
 from common.cli import UserError
 from common.skeleton import COCO
+from common.train.checkpoint import CheckpointError
 
 import numpy as np
 import pytest
@@ -96,7 +96,7 @@ def test_the_best_of_an_experiment_is_the_default(checkpoint, tmp_path, monkeypa
     with pytest.raises(UserError, match="--checkpoint is needed: .*mine-256x192"):
         run_program(export.main, monkeypatch, *words)
     experiment.mkdir(parents=True)
-    (experiment / export.common.checkpoint.BEST).write_bytes(checkpoint.read_bytes())
+    (experiment / export.common.train.checkpoint.BEST).write_bytes(checkpoint.read_bytes())
     run_program(export.main, monkeypatch, *words)
     assert (tmp_path / "pose.onnx").is_file()
 

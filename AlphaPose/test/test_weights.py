@@ -3,10 +3,10 @@ from pathlib import Path
 
 from AlphaPose import weights
 from AlphaPose.model import STEM, FastPose, FastPoseDUC, PoseHighResolutionNet, SimplePose, backbone
-from common.checkpoint import CheckpointError
 from common.cli import UserError
-from common.pretrained import RANDOM
 from common.resnet import Bottleneck, ResNet
+from common.train.checkpoint import CheckpointError
+from common.train.pretrained import RANDOM
 
 import pytest
 import torch

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import common.coco
 import common.mini_coco
-from common.loader import EpochBatches, stream
 from common.skeleton import OPENPOSE
 from common.test import pairs
+from common.train.loader import EpochBatches, stream
 from Lightweight_OpenPose import data, labels
 from Lightweight_OpenPose.config import Config
 from Lightweight_OpenPose.data import Augmentation, TrainSamples

@@ -2,9 +2,9 @@
 """One optimiser step, batch 8, 368 x 368: the network as written down, against O0 and O1 as trained here."""
 
 import common.device
-from common.optimizer import use_fast_kernels
 from common.skeleton import OPENPOSE
 from common.test import pairs
+from common.train.optimizer import use_fast_kernels
 from Lightweight_OpenPose import train
 from Lightweight_OpenPose.config import Config
 from Lightweight_OpenPose.loss import stage_losses

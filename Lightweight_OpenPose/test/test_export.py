@@ -2,9 +2,9 @@
 import sys
 from pathlib import Path
 
-from common.checkpoint import CheckpointError
 from common.cli import UserError
 from common.skeleton import OPENPOSE, Skeleton
+from common.train.checkpoint import CheckpointError
 from Lightweight_OpenPose import export
 from Lightweight_OpenPose.model import STRIDE, PoseEstimationWithMobileNet
 

@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-import common.checkpoint
+import common.train.checkpoint
 from common.test.programs import ROOT, done, equal, weights
 from Lightweight_OpenPose.test.programs import FROM_SCRATCH, SMALL, launcher, module, trained
 
@@ -49,7 +49,7 @@ def test_the_three_steps_follow_each_other_and_are_evaluated(tiny_coco: Path, tm
         run = launcher("train_full_1p.sh", *place, *SMALL, *short, *start, f"--step={step}")
         assert run.returncode == 0, run.stderr
         assert f"TrainAccuracy : {0:.4f}" in run.stdout
-        best = common.checkpoint.read(tmp_path / f"{folder}_checkpoints" / "model_best.pth")
+        best = common.train.checkpoint.read(tmp_path / f"{folder}_checkpoints" / "model_best.pth")
         assert best["config"]["step"] == step and best["config"]["data_path"] == str(tiny_coco)
     run = launcher("eval.sh", *place, "--step=3", "--base_height=64", "--save_images=2", "--device=cpu")
     assert run.returncode == 0, run.stderr

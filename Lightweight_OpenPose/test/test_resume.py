@@ -6,10 +6,10 @@ import re
 import subprocess
 from pathlib import Path
 
-from common.checkpoint import BEST, LAST
 from common.test import programs
 from common.test.interruption import everything, kill_after, main_process, rank_one
 from common.test.programs import equal, weights
+from common.train.checkpoint import BEST, LAST
 from Lightweight_OpenPose.test.programs import FROM_SCRATCH, SMALL, TEST, launcher, trained
 
 FLAGS = (*SMALL, *FROM_SCRATCH, "--step=1", "--epochs=3", "--eval_freq=2", "--save_every=2")

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import common.checkpoint
+import common.train.checkpoint
 from common.cli import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def _row(name: str, epochs: int) -> dict:
         files += [f"DATASET.{part}_ANNOTATION_FILE", f"test_{name}.json", f"DATASET.{part}_IMAGE_DIR", "."]
     _launch("train_smoke_1p.sh", "--lambda", *place, f"--epochs={epochs}", "--eval_freq=0",
             f"--lr_steps={epochs * 3 // 4}", "--batch_size=4", *files, *STILL)  # fmt: skip
-    (checkpoint,) = (WORK / name).glob(f"output/*/*/*_smoke/{common.checkpoint.LAST}")
+    (checkpoint,) = (WORK / name).glob(f"output/*/*/*_smoke/{common.train.checkpoint.LAST}")
     _launch("eval.sh", *place, f"--checkpoint_path={checkpoint}", "--lambdas=0,1", "--save_images=3", *files)
     (metrics,) = (WORK / name).glob("output/*/*/*/eval/metrics.jsonl")
     record = json.loads(metrics.read_text().splitlines()[-1])

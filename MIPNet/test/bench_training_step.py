@@ -8,9 +8,9 @@ import functools
 
 import common.device
 from common.device import AmpLevel
-from common.optimizer import use_fast_kernels
 from common.skeleton import COCO
 from common.test import pairs
+from common.train.optimizer import use_fast_kernels
 from MIPNet import preparation, recipe_file
 from MIPNet.config import EXPERIMENTS, RECIPES, Config
 from MIPNet.loss import draw_lambdas, heatmap_loss, lambda_loss

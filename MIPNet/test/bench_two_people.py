@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import common.checkpoint
+import common.train.checkpoint
 from common import coco_eval, distributed
 from common.cli import UserError
 from common.coco_eval import Detections
@@ -70,7 +70,7 @@ def train(folder: Path, name: str, epochs: int, *flags: str) -> Path:
     done = subprocess.run(command, env={**os.environ, "PYTHON": sys.executable}, check=False)
     if done.returncode:
         raise UserError(f"the training of the {name} network ended with exit code {done.returncode}")
-    (found,) = (WORK / name).glob(f"output/*/*/*/{common.checkpoint.LAST}")
+    (found,) = (WORK / name).glob(f"output/*/*/*/{common.train.checkpoint.LAST}")
     return found
 
 

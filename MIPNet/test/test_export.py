@@ -2,11 +2,11 @@
 import sys
 from pathlib import Path
 
-from common.checkpoint import CheckpointError
 from common.cli import UserError
 from common.hrnet import Stage
 from common.runtime.session import Options, open_network
 from common.skeleton import COCO
+from common.train.checkpoint import CheckpointError
 from MIPNet import export
 from MIPNet.inference import InputRule, estimator, fitting, for_inference
 from MIPNet.model import GatedNetwork, build, lambda_vectors

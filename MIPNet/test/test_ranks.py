@@ -17,13 +17,13 @@ LARGEST_DIFFERENCE = 0.02  # of how far weights moved: batches of two are sensit
 FLAGS = (*SMALL, "--num_workers=0", "--optimizer=sgd", "--lr=0.1", "--epochs=1", f"--max_steps={STEPS}")
 PROGRAM = """
 import sys
-import common.training
+import common.train.loop
 from common import distributed
 from common.cli import run
 from MIPNet import train
 import torch
 
-fit = common.training.fit
+fit = common.train.loop.fit
 
 def fit_and_compare(trainee, *others):
     begun = {name: value.clone() for name, value in trainee.model.state_dict().items()}
@@ -35,7 +35,7 @@ def fit_and_compare(trainee, *others):
     moved = sum(not torch.equal(states[0][name], begun[name]) for name in begun)
     sys.stdout.write(f"{len(states)} ranks, equal: {equal}, moved: {moved} of {len(begun)}\\n")
 
-common.training.fit = fit_and_compare
+common.train.loop.fit = fit_and_compare
 run(train.main)
 """
 

@@ -4,10 +4,10 @@
 import shutil
 from pathlib import Path
 
-import common.checkpoint
-from common.checkpoint import LAST
+import common.train.checkpoint
 from common.test.interruption import everything, kill_after, main_process
 from common.test.programs import Done, complaint, done, equal, launched, started, weights
+from common.train.checkpoint import LAST
 from MIPNet.test.programs import RUN, SMALL, script
 
 import pytest
@@ -31,7 +31,7 @@ def finished(data_path: Path, out: Path) -> Done:
 
 def position(out: Path) -> tuple[int, int]:
     """Epoch and step of the newest checkpoint."""
-    content = common.checkpoint.Store(out / RUN, 1).newest(print)
+    content = common.train.checkpoint.Store(out / RUN, 1).newest(print)
     assert content is not None
     return content["epoch"], content["step"]
 
@@ -70,7 +70,7 @@ def test_killed_then_asked_to_stop_then_to_the_end_is_bit_equal(
     assert said_resumed(run.stdout, before)
     assert run.returncode == 0, run.stderr
     assert equal(weights(unbroken / RUN), weights(out / RUN))
-    assert equal(*(common.checkpoint.read(folder / RUN / LAST)["ema"] for folder in (unbroken, out)))
+    assert equal(*(common.train.checkpoint.read(folder / RUN / LAST)["ema"] for folder in (unbroken, out)))
     assert position(out) == position(unbroken) == (EPOCHS, 0)
 
 

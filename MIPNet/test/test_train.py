@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import common.checkpoint
 import common.skeleton
-from common.checkpoint import CheckpointError
+import common.train.checkpoint
 from common.report import ACCURACY
-from common.setup import Setup
 from common.skeleton import COCO
 from common.test.programs import launcher
+from common.train.checkpoint import CheckpointError
+from common.train.setup import Setup
 from MIPNet import data, loss, preparation, recipe_file, train, weights
 from MIPNet.config import RECIPES, Config
 from MIPNet.model import lambda_vectors
@@ -51,14 +51,14 @@ def test_two_steps_of_training_leave_a_checkpoint(tiny_coco: Path, tmp_path: Pat
     setup = setup_of(tiny_coco, tmp_path, *words)
     assert (setup.plan.steps_per_epoch, setup.plan.parts, setup.part_size) == (2, 2, 2)
     train.train(setup, COCO, CPU, began=0.0)
-    state = common.checkpoint.read(setup.folder / "last.pth")
+    state = common.train.checkpoint.read(setup.folder / "last.pth")
     assert (state["epoch"], state["step"], state["config"]["dataset"]) == (1, 0, setup.config.dataset)
     records = [json.loads(line) for line in setup.metrics_file.read_text().splitlines()]
     steps = [record["losses"] for record in records if record["event"] == "step"]
     assert len(steps) == 2 and all(set(step) == {"loss", ACCURACY} for step in steps)
     begun = network_of(setup)
     weights.initialise(begun)
-    trained = common.checkpoint.state_dict(state)
+    trained = common.train.checkpoint.state_dict(state)
     assert trained.keys() == begun.state_dict().keys()
     assert all(value.isfinite().all() for value in trained.values() if value.is_floating_point())
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from pathlib import Path
 
-from common.checkpoint import CheckpointError
 from common.hrnet import Stage
-from common.pretrained import RANDOM
+from common.train.checkpoint import CheckpointError
+from common.train.pretrained import RANDOM
 from MIPNet import weights
 from MIPNet.model import LAMBDA, PUBLISHED_GATES, GatedNetwork, build
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import common.checkpoint
+import common.train.checkpoint
 from common import cli
 from common.cli import UserError
 from OpenPose_MindSpore_port import convert, mindspore_checkpoint
@@ -61,17 +61,17 @@ def test_there_and_back(source: Path, ending: str, capsys: pytest.CaptureFixture
 
 def test_the_weights_alone(source: Path, capsys: pytest.CaptureFixture) -> None:
     run(source, source.with_name("net.pth"), "--weights_only")
-    assert_same(common.checkpoint.read(source.with_name("net.pth")), WEIGHTS)
+    assert_same(common.train.checkpoint.read(source.with_name("net.pth")), WEIGHTS)
     said = capsys.readouterr().out
     assert "2 entries, 8 values; left out 6 (moment1.network.base.weight, moments.network" in said
     run(source.with_name("net.pth"), source.with_name("again.pth"), "--weights-only")  # bare names stay
-    assert_same(common.checkpoint.read(source.with_name("again.pth")), WEIGHTS)
+    assert_same(common.train.checkpoint.read(source.with_name("again.pth")), WEIGHTS)
     assert "left out" not in capsys.readouterr().out
 
 
 def test_a_prefix_for_mindspore(source: Path) -> None:
     net = source.with_name("net.pth")
-    common.checkpoint.save(net, WEIGHTS)
+    common.train.checkpoint.save(net, WEIGHTS)
     run(net, source.with_name("net.ckpt"), "--prefix=network.")
     expected = {f"network.{name}": value for name, value in WEIGHTS.items()}
     assert_same(mindspore_checkpoint.read(source.with_name("net.ckpt")), expected)
@@ -79,7 +79,7 @@ def test_a_prefix_for_mindspore(source: Path) -> None:
 
 def test_a_training_checkpoint_of_ours(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     content = {"state_dict": {**WEIGHTS, "steps": 3, "odd": [1]}, "optimizer": {"state": {}}, "epoch": 2}
-    common.checkpoint.save(tmp_path / "last.pth", content)
+    common.train.checkpoint.save(tmp_path / "last.pth", content)
     run(tmp_path / "last.pth", tmp_path / "last.ckpt")
     assert_same(mindspore_checkpoint.read(tmp_path / "last.ckpt"), {**WEIGHTS, "steps": torch.tensor(3)})
     said = capsys.readouterr().out
@@ -90,7 +90,7 @@ def test_shared_weights_into_safetensors(tmp_path: Path) -> None:
     pytest.importorskip("safetensors")
     weight = torch.arange(6.0)
     shared = {"a": weight, "b": weight, "c": weight.view(2, 3).T}
-    common.checkpoint.save(tmp_path / "shared.pth", shared)
+    common.train.checkpoint.save(tmp_path / "shared.pth", shared)
     run(tmp_path / "shared.pth", tmp_path / "shared.safetensors")
     assert_same(convert.read(tmp_path / "shared.safetensors")[0], shared)
 
@@ -113,7 +113,7 @@ def test_encrypted(source: Path) -> None:
     with pytest.raises(UserError, match="--key"):
         run(secret, source.with_name("open.pth"))
     run(secret, source.with_name("open.pth"), "--key=0123456789ABCDEF")
-    assert_same(common.checkpoint.read(source.with_name("open.pth")), ENTRIES)
+    assert_same(common.train.checkpoint.read(source.with_name("open.pth")), ENTRIES)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from pathlib import Path
 import common.coco
 from common.cli import UserError
 from common.coco_eval import COCO_METRICS, average_precision
-from common.log import Log
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from common.test.programs import launched
+from common.train.log import Log
 from common.validation import Validation
 from OpenPose_MindSpore_port import evaluation
 from OpenPose_MindSpore_port.decode import ORIGINAL_RULES

@@ -5,9 +5,9 @@ import json
 import zlib
 from pathlib import Path
 
-import common.checkpoint
-from common.checkpoint import CheckpointError
+import common.train.checkpoint
 from common.cli import UserError
+from common.train.checkpoint import CheckpointError
 from OpenPose_MindSpore_port import mindspore_checkpoint as checkpoint
 from OpenPose_MindSpore_port import mindspore_messages
 from OpenPose_MindSpore_port.mindspore_messages import MOST_NAME_BYTES
@@ -360,8 +360,8 @@ def test_memory_of_a_fresh_process(tmp_path: Path) -> None:
 def test_the_format_is_none_of_torch(tmp_path: Path) -> None:
     """Either reader names the other's file instead of crashing."""
     checkpoint.write(tmp_path / "ours.ckpt", {"a": torch.ones(2)})
-    common.checkpoint.save(tmp_path / "torch.ckpt", {"a": torch.ones(2)})
+    common.train.checkpoint.save(tmp_path / "torch.ckpt", {"a": torch.ones(2)})
     with pytest.raises(CheckpointError, match="no MindSpore checkpoint"):
         checkpoint.read(tmp_path / "torch.ckpt")
     with pytest.raises(CheckpointError):
-        common.checkpoint.read(tmp_path / "ours.ckpt")
+        common.train.checkpoint.read(tmp_path / "ours.ckpt")

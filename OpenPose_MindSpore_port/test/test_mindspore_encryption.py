@@ -4,8 +4,8 @@
 import sys
 from pathlib import Path
 
-from common.checkpoint import CheckpointError
 from common.cli import UserError
+from common.train.checkpoint import CheckpointError
 from OpenPose_MindSpore_port import mindspore_checkpoint as checkpoint
 from OpenPose_MindSpore_port import mindspore_encryption as encryption
 from OpenPose_MindSpore_port.test.test_mindspore_checkpoint import (

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import common.device
 from common.cli import UserError
-from common.optimizer import restore
 from common.skeleton import OPENPOSE
+from common.train.optimizer import restore
 from OpenPose_MindSpore_port.learning_rate import set_rates
 from OpenPose_MindSpore_port.loss import stage_losses
 from OpenPose_MindSpore_port.model import OpenPose

@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import common.checkpoint
-from common.log import Log
+import common.train.checkpoint
 from common.skeleton import OPENPOSE
 from common.test.programs import complaint, equal, weights
-from common.trainee import Plan
+from common.train.log import Log
+from common.train.state import Plan
 from OpenPose_MindSpore_port import mindspore_checkpoint
 from OpenPose_MindSpore_port.config import Config
 from OpenPose_MindSpore_port.model import OpenPose
@@ -84,7 +84,7 @@ def test_words_before_the_first_step(run) -> None:
 
 def test_the_evaluation_gives_the_published_line(run) -> None:
     assert re.search(r"^result:  \{'AP': .*'Ap \.5': ", run.text, re.MULTILINE)
-    assert (run.folder / "train_checkpoints" / common.checkpoint.BEST).is_file()
+    assert (run.folder / "train_checkpoints" / common.train.checkpoint.BEST).is_file()
 
 
 def test_checkpoints_for_mindspore(run) -> None:

@@ -2,10 +2,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import common.checkpoint
-from common.checkpoint import CheckpointError
+import common.train.checkpoint
 from common.cli import UserError
 from common.skeleton import COCO, OPENPOSE
+from common.train.checkpoint import CheckpointError
 from OpenPose_MindSpore_port import convert, mindspore_checkpoint, weights
 from OpenPose_MindSpore_port.config import NO_WEIGHTS, PUBLISHED_VGG
 from OpenPose_MindSpore_port.model import OpenPose
@@ -180,7 +180,7 @@ def test_whole_networks_of_every_format(model: OpenPose, tmp_path: Path, ending:
 def test_our_own_checkpoints(model: OpenPose, tmp_path: Path) -> None:
     """What training writes: bare names under `state_dict`."""
     small = {name: value.half() for name, value in model.state_dict().items()}
-    common.checkpoint.save(tmp_path / "model_best.pth", {"epoch": 3, "ap": None, "state_dict": small})
+    common.train.checkpoint.save(tmp_path / "model_best.pth", {"epoch": 3, "ap": None, "state_dict": small})
     network = weights.load_network(tmp_path / "model_best.pth", OPENPOSE)
     assert torch.equal(network.stage_6.conv7_L2.weight, small["stage_6.conv7_L2.weight"].float())
 

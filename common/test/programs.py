@@ -12,14 +12,14 @@ from functools import cache
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-import common.checkpoint
+import common.train.checkpoint
 
 import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 300
-IMPORTED = ["common.setup", "common.bottomup.pipeline", "common.top_down", "common.runtime.export"]
+IMPORTED = ["common.train.setup", "common.bottomup.pipeline", "common.top_down", "common.runtime.export"]
 Done = subprocess.CompletedProcess[str]
 
 
@@ -110,9 +110,9 @@ def complaint(run: Done) -> str:
     return lines[0]
 
 
-def weights(folder: Path, name: str = common.checkpoint.LAST) -> dict[str, torch.Tensor]:
+def weights(folder: Path, name: str = common.train.checkpoint.LAST) -> dict[str, torch.Tensor]:
     """The state dict of a checkpoint."""
-    return common.checkpoint.state_dict(common.checkpoint.read(folder / name))
+    return common.train.checkpoint.state_dict(common.train.checkpoint.read(folder / name))
 
 
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common import checkpoint
-from common.checkpoint import BEST, LAST, PREVIOUS, CheckpointError, Published, Store
+from common.train import checkpoint
+from common.train.checkpoint import BEST, LAST, PREVIOUS, CheckpointError, Published, Store
 
 import numpy as np
 import pytest

@@ -2,7 +2,7 @@
 import time
 
 from common.cli import UserError
-from common.loader import EpochBatches, divide, stream
+from common.train.loader import EpochBatches, divide, stream
 
 import numpy as np
 import pytest

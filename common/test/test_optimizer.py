@@ -5,7 +5,7 @@ import copy
 from functools import partial
 
 import common.device
-from common.optimizer import restore, use_fast_kernels
+from common.train.optimizer import restore, use_fast_kernels
 
 import pytest
 import torch

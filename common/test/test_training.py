@@ -8,11 +8,11 @@ from pathlib import Path
 
 import common.cli
 import common.device
-from common.checkpoint import BEST, Store, read
-from common.loader import EpochBatches, stream
-from common.log import Log
-from common.trainee import Plan, Trainee
-from common.training import INTERRUPTED_EXIT_CODE, NonFiniteLoss, fit
+from common.train.checkpoint import BEST, Store, read
+from common.train.loader import EpochBatches, stream
+from common.train.log import Log
+from common.train.loop import INTERRUPTED_EXIT_CODE, NonFiniteLoss, fit
+from common.train.state import Plan, Trainee
 
 import numpy as np
 import pytest

@@ -9,7 +9,7 @@ from typing import Any
 import common.cli
 import common.device
 import common.distributed
-import common.optimizer
+import common.train.optimizer
 
 import torch
 from torch import nn
@@ -48,7 +48,7 @@ class Trainee:
     ema: AveragedModel | None = None
 
     def __post_init__(self) -> None:
-        common.optimizer.use_fast_kernels(self.optimizer)
+        common.train.optimizer.use_fast_kernels(self.optimizer)
         for group in self.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         if self.ema_decay:
@@ -89,7 +89,7 @@ class Trainee:
                 )
         with _of_the_same_network():
             self.model.load_state_dict(content["state_dict"])
-            common.optimizer.restore(self.optimizer, content["optimizer"])
+            common.train.optimizer.restore(self.optimizer, content["optimizer"])
             if self.ema and content["ema"]:
                 self.ema.load_state_dict(content["ema"])
         if content["scaler"]:  # empty where that run was not in float16

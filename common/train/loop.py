@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-import common.checkpoint
 import common.cli
 import common.device
 import common.distributed
-import common.log
-from common.trainee import Plan, Trainee
+import common.train.checkpoint
+import common.train.log
+from common.train.state import Plan, Trainee
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +38,8 @@ def fit(
     plan: Plan,
     device: torch.device,
     dtype: torch.dtype | None,
-    store: common.checkpoint.Store,
-    log: common.log.Log,
+    store: common.train.checkpoint.Store,
+    log: common.train.log.Log,
     evaluate: Evaluate | None = None,
     set_rates: SetRates | None = None,
     each_step: EachStep | None = None,
@@ -88,15 +88,15 @@ class _Run:
     plan: Plan
     device: torch.device
     dtype: torch.dtype | None
-    store: common.checkpoint.Store
-    log: common.log.Log
+    store: common.train.checkpoint.Store
+    log: common.train.log.Log
     evaluate: Evaluate | None
     set_rates: SetRates | None
     each_step: EachStep | None
     unseen: list[Losses] = field(default_factory=list)  # of the steps since `_look`
 
     def __post_init__(self) -> None:
-        self.speed = common.log.Throughput(self.plan.images_per_step, self.plan.warm_up_steps)
+        self.speed = common.train.log.Throughput(self.plan.images_per_step, self.plan.warm_up_steps)
         # reading a loss makes an accelerator wait
         self.look_every = 1 if self.device.type == "cpu" else self.plan.log_every
 

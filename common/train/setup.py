@@ -9,13 +9,13 @@ from typing import Any
 
 import common.device
 import common.distributed
-import common.training
-from common.checkpoint import Store
-from common.loader import EpochBatches, Samples, count_replaced, stream
-from common.log import Log
+import common.train.loop
 from common.report import Run
-from common.trainee import Plan, Trainee
-from common.training import EachStep, Losses, SetRates
+from common.train.checkpoint import Store
+from common.train.loader import EpochBatches, Samples, count_replaced, stream
+from common.train.log import Log
+from common.train.loop import EachStep, Losses, SetRates
+from common.train.state import Plan, Trainee
 
 import torch
 from torch import nn
@@ -99,13 +99,13 @@ class Setup:
         set_rates: SetRates | None = None,
         each_step: EachStep | None = None,
     ) -> None:
-        """Trains from where the trainee stands; nothing where all is done. See common.training.fit."""
+        """Trains from where the trainee stands; nothing where all is done. See common.train.loop.fit."""
         trainee, device = beginning.trainee, beginning.device
         if trainee.epoch >= self.plan.epochs:
             return
         positions = self.positions(trainee.epoch, trainee.step)
         batches = count_replaced(stream(self.samples, positions, self.collate, self.num_workers, device), log.line)
-        common.training.fit(
+        common.train.loop.fit(
             trainee, batches, losses, rates, self.plan, device, beginning.dtype, beginning.store, log, evaluate,
             set_rates, each_step,
         )  # fmt: skip

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import common.checkpoint
-from common.checkpoint import CheckpointError, Match, Published
+import common.train.checkpoint
+from common.train.checkpoint import CheckpointError, Match, Published
 
 from torch import nn
 
@@ -54,7 +54,7 @@ def locate(name: str, by_hand: Mapping[str, str], folders: tuple[Path, ...]) -> 
     """
     short = name if Path(name).is_file() else Path(name).name
     if short not in by_hand:
-        return common.checkpoint.locate(short if short in PUBLISHED else name, PUBLISHED, folders)
+        return common.train.checkpoint.locate(short if short in PUBLISHED else name, PUBLISHED, folders)
     for folder in folders:
         if (folder / short).is_file():
             return folder / short
@@ -73,10 +73,10 @@ def load_backbone(
     """
     chosen = {
         name: tensor
-        for name, tensor in common.checkpoint.state_dict(content).items()
+        for name, tensor in common.train.checkpoint.state_dict(content).items()
         if tuple(layers) == EVERY_LAYER or name.split(".")[0] in layers
     }
-    match = common.checkpoint.load_matching(backbone, chosen, source)
+    match = common.train.checkpoint.load_matching(backbone, chosen, source)
     lacking = [
         name
         for name in (*match.missing, *match.reshaped)
