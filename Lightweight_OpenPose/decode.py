@@ -13,8 +13,7 @@ Cells that are not finite count as 0: they never pass a threshold, and no messag
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from common.cli import UserError
-from common.part_affinity import (
+from common.bottomup.pafs import (
     Doubles,
     Floats,
     Integers,
@@ -26,6 +25,7 @@ from common.part_affinity import (
     of_each,
     sample_order,
 )
+from common.cli import UserError
 from common.skeleton import Skeleton
 
 import cv2

@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from common.part_affinity import Doubles, Flags, Floats, Integers
+from common.bottomup.pafs import Doubles, Flags, Floats, Integers
 from common.peak_windows import candidates
 from common.work_sharing import reassembled, shares, side_by_side
 

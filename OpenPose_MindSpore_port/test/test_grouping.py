@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from pathlib import Path
 
-from common.part_affinity import limb_table
+from common.bottomup.pafs import limb_table
 from common.skeleton import OPENPOSE, Skeleton
 from OpenPose_MindSpore_port.decode import DecodeRules
 from OpenPose_MindSpore_port.grouping import group

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from common import coco_eval, distributed
+from common.bottomup.pafs import People
 from common.coco import ImageError
 from common.coco_eval import Detections
 from common.parallel import in_order
-from common.part_affinity import People
 from common.skeleton import Skeleton
 from common.validation import Validation
 

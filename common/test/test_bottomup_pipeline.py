@@ -6,9 +6,9 @@ import shutil
 import threading
 from pathlib import Path
 
+from common.bottomup.pafs import People
 from common.bottomup.pipeline import STAGES, Finder, Size, evaluate
 from common.coco import ImageError
-from common.part_affinity import People
 from common.skeleton import COCO
 from common.validation import Validation
 

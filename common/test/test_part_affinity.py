@@ -2,8 +2,8 @@
 import dataclasses
 import threading
 
+from common.bottomup.pafs import People, best_of_each_type, checked, finite, limb_table, of_each, sample_order
 from common.cli import UserError
-from common.part_affinity import People, best_of_each_type, checked, finite, limb_table, of_each, sample_order
 from common.skeleton import OPENPOSE, Skeleton
 
 import numpy as np
