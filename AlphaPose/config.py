@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.cli import UserError, text
-from common.crops import check_sizes
 from common.device import AmpLevel, AmpType, DeviceName
+from common.topdown.crops import check_sizes
 
 NETWORK = "AlphaPose"  # its name in result files
 MODEL_FOLDER = Path(__file__).parent

@@ -7,11 +7,11 @@ from typing import Any
 
 import common.coco
 from AlphaPose.config import BOX_PADDING, Config
-from common import crops
-from common.boxes import PeopleRule, countable_people
 from common.cli import UserError
 from common.coco_index import CocoIndex
 from common.skeleton import Skeleton
+from common.topdown import crops
+from common.topdown.boxes import PeopleRule, countable_people
 from common.train.loader import Position, readable_sample
 from common.warping import warp_image
 

@@ -13,19 +13,20 @@ from typing import Literal
 
 import common.coco_eval
 import common.distributed
+import common.topdown.nms
 from AlphaPose import weights
 from AlphaPose.config import BOX_PADDING, Config
 from AlphaPose.inference import InputRule, estimator, rule_of
 from AlphaPose.pose_nms import pose_nms
 from AlphaPose.scoring import given_box_scores, proposal_scores
-from common import boxes, crops, oks_nms, top_down
-from common.boxes import PeopleRule, PersonBoxes
 from common.cli import UserError
 from common.coco_eval import Detections
-from common.oks_nms import Floats, Rows
 from common.runtime.session import of_module
 from common.skeleton import Skeleton
-from common.top_down import Estimator
+from common.topdown import boxes, crops, pipeline
+from common.topdown.boxes import PeopleRule, PersonBoxes
+from common.topdown.nms import Floats, Rows
+from common.topdown.pipeline import Estimator
 from common.train.log import Log
 from common.train.setup import Setup
 from common.validation import Validation, leave_sheet
@@ -70,14 +71,14 @@ def evaluate(
     batch_size: int,
     protocol: Protocol = Protocol(),
     skip_bad: bool = False,
-    readers: int = top_down.READERS,
+    readers: int = pipeline.READERS,
 ) -> Evaluation:
     """AP over all images of `validation`; every rank takes its share of them and gets the whole result.
 
     Raises ImageError for an unreadable image, unless `skip_bad`: then it is counted and has no people.
     """
     began = time.perf_counter()
-    estimates = top_down.estimate_boxes(network, validation, looked_for, batch_size, skip_bad, readers)
+    estimates = pipeline.estimate_boxes(network, validation, looked_for, batch_size, skip_bad, readers)
     estimated = time.perf_counter()
     found = looked_for.select(estimates.found)
     keypoints = estimates.keypoints_img[estimates.found]
@@ -111,8 +112,10 @@ def count_people(
     scores = proposal_scores(keypoints_img[..., 2], found.scores) if proposal else found.scores
     if protocol.nms == "none":
         return Detections(ids, keypoints_img, _float64(scores))
-    scores = oks_nms.confident_mean(keypoints_img[..., 2]) * scores
-    kept = oks_nms.oks_nms(keypoints_img, sizes.prod(axis=1), scores, skeleton.sigmas, images=found.image_rows)
+    scores = common.topdown.nms.confident_mean(keypoints_img[..., 2]) * scores
+    kept = common.topdown.nms.oks_nms(
+        keypoints_img, sizes.prod(axis=1), scores, skeleton.sigmas, images=found.image_rows
+    )
     return Detections(ids[kept], keypoints_img[kept], _float64(scores[kept]))
 
 

@@ -12,11 +12,11 @@ import common.skeleton
 from AlphaPose.config import DEFAULT_CFG, Config, text
 from AlphaPose.evaluation import Evaluation, Nms, Protocol, Scores, boxes_of, default_batch, evaluate, load_validation
 from AlphaPose.inference import estimator, recipe_of, rule_of
-from common.boxes import PersonBoxes
 from common.cli import UserError, check_least
 from common.runtime.session import Session
 from common.skeleton import Skeleton
-from common.top_down import Estimator
+from common.topdown.boxes import PersonBoxes
+from common.topdown.pipeline import Estimator
 from common.validation import Validation
 
 import torch

@@ -9,12 +9,12 @@ import common.train.checkpoint
 from AlphaPose import data, recipe_file, weights
 from AlphaPose.config import BOX_PADDING, Config
 from AlphaPose.preparation import network
-from common import heatmap_decoding, top_down
-from common.crops import Size
-from common.heatmap_decoding import Norm
 from common.runtime.session import PYTORCH, Array, Options, Session, open_network
 from common.skeleton import Skeleton
-from common.top_down import Estimator, Pixels
+from common.topdown import heatmap_decoding, pipeline
+from common.topdown.crops import Size
+from common.topdown.heatmap_decoding import Norm
+from common.topdown.pipeline import Estimator, Pixels
 
 import numpy as np
 from torch import nn
@@ -57,13 +57,13 @@ def normalise(crops: Pixels) -> Array:
 
 
 def estimator(session: Session, rule: InputRule, skeleton: Skeleton) -> Estimator:
-    """The network of a session as `common.top_down` wants it; an exported one's input size stands above the rule's."""
+    """The network of a session as `common.topdown.pipeline` wants it; an exported one's input size stands above the rule's."""
     sides = session.inputs[0].shape[2:] if session.inputs else (None, None)
     return Estimator(
         size_in=rule.size_in if None in sides else (sides[0], sides[1]),
         num_maps=skeleton.num_keypoints,
         normalise=normalise,
-        forward=top_down.maps_of(session, skeleton.num_keypoints),
+        forward=pipeline.maps_of(session, skeleton.num_keypoints),
         decode=functools.partial(heatmap_decoding.regress, norm=rule.norm) if rule.norm else heatmap_decoding.decode,
         flip=skeleton.keypoint_flip if rule.flip_test else None,
         padding=BOX_PADDING,

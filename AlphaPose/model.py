@@ -12,8 +12,8 @@ import importlib
 from collections.abc import Callable, Sequence
 
 from common.cli import UserError
-from common.hrnet import HRNet, standard_stages
-from common.resnet import BOTTLENECK_BLOCKS, Block, Bottleneck, ResNet, blocks_of, convolution, deconvolutions
+from common.topdown.hrnet import HRNet, standard_stages
+from common.topdown.resnet import BOTTLENECK_BLOCKS, Block, Bottleneck, ResNet, blocks_of, convolution, deconvolutions
 
 from torch import Tensor, nn
 
@@ -47,12 +47,12 @@ class FastPoseBlock(Bottleneck):
     """A bottleneck; the first of a layer weighs its residual by squeeze and excitation."""
 
     def build(self, inputs: int, planes: int, stride: int, begins: bool) -> None:
-        """See common.resnet.ResidualBlock."""
+        """See common.topdown.resnet.ResidualBlock."""
         super().build(inputs, planes, stride, begins)
         self.se = SqueezeExcitation(planes * self.expansion) if begins else nn.Identity()
 
     def residual(self, features: Tensor) -> Tensor:
-        """See common.resnet.ResidualBlock."""
+        """See common.topdown.resnet.ResidualBlock."""
         return self.se(super().residual(features))
 
 
@@ -93,7 +93,7 @@ class DeformableBlock(FastPoseBlock):
         self.conv2 = DeformableConvolution(planes, stride)
 
     def spatial(self, features: Tensor) -> Tensor:
-        """See common.resnet.Bottleneck."""
+        """See common.topdown.resnet.Bottleneck."""
         return self.conv2(features, self.conv2_offset(features))
 
 

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 
 from common import files
 from common.cli import UserError
-from common.oks_nms import Floats
 from common.skeleton import OPENPOSE
+from common.topdown.nms import Floats
 
 import numpy as np
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from AlphaPose.people_json import People, untracked_ids
 from AlphaPose.pose_nms import pose_nms
-from common import top_down
 from common.cli import UserError
 from common.detectors import Boxes, Detector
+from common.topdown import pipeline
 from common.tracking import Tracker
 from common.video import Frame, Image
 
@@ -47,7 +47,7 @@ def detect(frames: Generator[Frame, None, None], detector: Detector, size: int) 
 class PoseFinder:
     """Boxes of frames -> people: crops of all of them through the network together, then pose NMS frame by frame."""
 
-    def __init__(self, network: top_down.Estimator, batch_size: int, min_box_area: float = 0.0) -> None:
+    def __init__(self, network: pipeline.Estimator, batch_size: int, min_box_area: float = 0.0) -> None:
         self.network, self.batch_size, self.min_box_area = network, batch_size, min_box_area
 
     def __call__(self, seen: Seen) -> list[People]:
@@ -58,10 +58,10 @@ class PoseFinder:
         keypoints = np.zeros((len(owners), self.network.num_maps, 3), np.float32)
         rows = [np.flatnonzero(owners == place) for place in range(len(counts))]
         pictures = [
-            top_down.Picture(functools.partial(_pixels, frame), boxes[mine], mine)
+            pipeline.Picture(functools.partial(_pixels, frame), boxes[mine], mine)
             for frame, mine in zip(seen.frames, rows, strict=True) if len(mine)
         ]  # fmt: skip
-        for found in top_down.estimate(pictures, self.network, self.batch_size):
+        for found in pipeline.estimate(pictures, self.network, self.batch_size):
             keypoints[found.rows] = found.keypoints_img
         if not np.isfinite(keypoints).all():
             frame = seen.frames[int(owners[~np.isfinite(keypoints).all((1, 2))][0])]

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from common import oks_nms
-from common.oks_nms import Floats, Rows
+from common.topdown import nms
+from common.topdown.nms import Floats, Rows
 
 import numpy as np
 import numpy.typing as npt
@@ -80,8 +80,8 @@ def pose_nms(
     boxes, box_scores = np.asarray(boxes_img, np.float32).reshape(-1, 4), np.asarray(box_scores, np.float32)
     scores = keypoints[..., 2]
     scores[scores == 0] = rules.score_floor
-    ranked = oks_nms.rank(scores.mean(1), images)
-    owner = oks_nms.owners(len(keypoints), _same(keypoints[ranked.rows], boxes[ranked.rows], ranked.sizes, rules))
+    ranked = nms.rank(scores.mean(1), images)
+    owner = nms.owners(len(keypoints), _same(keypoints[ranked.rows], boxes[ranked.rows], ranked.sizes, rules))
     groups = _groups(ranked.rows, owner)
     merged = _merge(keypoints, boxes, groups, rules)
     sure = (scores[groups.picks].max(1) >= rules.min_score) & (merged[..., 2].max(1) >= rules.min_score)
@@ -115,7 +115,7 @@ def _groups(rows: Rows, owner: Rows) -> _Groups:
 def _same(keypoints: Floats, boxes: Floats, sizes: Rows, rules: PoseNmsRules) -> Iterator[tuple[int, int]]:
     """The pairs (surer, less sure) that are one person; people in the order of `oks_nms.rank`."""
     sure, reach = np.tanh(keypoints[..., 2] / rules.score_slope), _reach(boxes, rules.size_share, rules.max_match_reach)
-    for a, b in oks_nms.pairs(sizes):
+    for a, b in nms.pairs(sizes):
         distance = _distances(keypoints, a, b)
         matches = np.count_nonzero(distance <= reach[a, None], axis=1)
         same = matches >= rules.min_matches

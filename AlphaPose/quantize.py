@@ -20,8 +20,8 @@ from AlphaPose import examination
 from AlphaPose.evaluation import boxes_of, load_validation
 from AlphaPose.examination import Conditions, Examination
 from common import qdq, quantization, top_down_quantization
-from common.boxes import PersonBoxes
 from common.top_down_quantization import TopDownFlags
+from common.topdown.boxes import PersonBoxes
 from common.validation import Validation
 
 import torch

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How sure AlphaPose is of a person, from the scores of its keypoints (spec A2.4)."""
 
-from common.oks_nms import Floats
+from common.topdown.nms import Floats
 
 import numpy as np
 import numpy.typing as npt

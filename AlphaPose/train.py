@@ -20,8 +20,8 @@ from AlphaPose.evaluation import while_training
 from AlphaPose.loss import accuracy, heatmap_loss, regression_loss
 from AlphaPose.preparation import load_start, network, prepare
 from common.cli import parse, run
-from common.gaussian_heatmaps import encode
 from common.report import ACCURACY
+from common.topdown.gaussian_heatmaps import encode
 from common.train.setup import Setup
 
 import torch

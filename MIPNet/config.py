@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.cli import UserError, text
-from common.crops import check_sizes
 from common.device import AmpLevel, AmpType, DeviceName
-from common.hrnet import Stage
+from common.topdown.crops import check_sizes
+from common.topdown.hrnet import Stage
 from MIPNet.model import DECONV_FILTERS, DECONV_KERNELS, NO_GATES, STEM
 from MIPNet.weights import HRNET_LAYERS
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import common.coco
-from common import crops
 from common.cli import UserError
 from common.coco_index import CocoIndex
 from common.skeleton import Skeleton
+from common.topdown import crops
 from common.train.loader import Position, readable_sample
 from common.warping import warp_image
 from MIPNet.config import Config

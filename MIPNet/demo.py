@@ -23,16 +23,16 @@ import common.device
 import common.drawing
 import common.files
 import common.skeleton
-from common import crops, top_down
-from common.boxes import BOX_NUMBERS
 from common.cli import UserError
 from common.detection_file import DetectionFile
 from common.detectors import HOG, Detector, open_detector
 from common.device import DeviceName
-from common.oks_nms import CONFIDENT, Floats
 from common.runtime.session import Options, Provider
 from common.skeleton import Skeleton
-from common.top_down import Estimator, Picture
+from common.topdown import crops, pipeline
+from common.topdown.boxes import BOX_NUMBERS
+from common.topdown.nms import CONFIDENT, Floats
+from common.topdown.pipeline import Estimator, Picture
 from common.video import Frame, Image, Source, open_source
 from common.video_out import PictureWriter, output_folder
 from MIPNet import recipe_file, weights
@@ -130,7 +130,7 @@ def open_networks(config: Config, pairs: dict[str, Any]) -> Networks:
 def keypoints_of(image: Image, boxes_img: Floats, network: Estimator, num_keypoints: int) -> Floats:
     """(N, modes, K, 3) x, y in original pixels, score: of each mode in each of N boxes."""
     picture = Picture(lambda: image, boxes_img, np.arange(len(boxes_img)))
-    found = [part.keypoints_img for part in top_down.estimate([picture], network, CPU_BATCH)]
+    found = [part.keypoints_img for part in pipeline.estimate([picture], network, CPU_BATCH)]
     return np.concatenate(found).reshape(len(boxes_img), -1, num_keypoints, 3)
 
 

@@ -28,7 +28,7 @@ from common.cli import UserError, check_least
 from common.device import AmpLevel, AmpType, DeviceName
 from common.report import Run
 from common.runtime.session import Options, Provider
-from common.top_down import Estimator
+from common.topdown.pipeline import Estimator
 from common.train.log import Log
 from common.validation import Validation, draw_sheet
 from MIPNet import config as recipes

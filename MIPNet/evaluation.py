@@ -14,13 +14,13 @@ from typing import Any, Literal
 
 import common.coco_eval
 import common.distributed
-from common import boxes, crops, top_down
-from common.boxes import PeopleRule, PersonBoxes
 from common.coco_eval import Detections
-from common.oks_nms import CONFIDENT, OKS_THRESHOLD, Floats
 from common.runtime.session import of_module
 from common.skeleton import Skeleton
-from common.top_down import Estimator
+from common.topdown import boxes, crops, pipeline
+from common.topdown.boxes import PeopleRule, PersonBoxes
+from common.topdown.nms import CONFIDENT, OKS_THRESHOLD, Floats
+from common.topdown.pipeline import Estimator
 from common.train.log import Log
 from common.train.setup import Setup
 from common.validation import Validation, leave_sheet
@@ -107,7 +107,7 @@ def evaluate(
     batch_size: int,
     protocol: Protocol = Protocol(),
     skip_bad: bool = False,
-    readers: int = top_down.READERS,
+    readers: int = pipeline.READERS,
 ) -> Evaluation:
     """AP over all images of `validation`; every rank takes its share of them and gets the whole result.
 
@@ -115,7 +115,7 @@ def evaluate(
     CrowdPose annotations without `crowdIndex`.
     """
     began = time.perf_counter()
-    estimates = top_down.estimate_boxes(network, validation, looked_for, batch_size, skip_bad, readers)
+    estimates = pipeline.estimate_boxes(network, validation, looked_for, batch_size, skip_bad, readers)
     estimated = time.perf_counter()
     found = looked_for.select(estimates.found)
     modes = people_of_modes(estimates.keypoints_img[estimates.found], found, validation, network, protocol)

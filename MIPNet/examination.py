@@ -9,11 +9,11 @@ from typing import Any, Literal
 import common.distributed
 import common.mini_coco
 import common.skeleton
-from common.boxes import PersonBoxes
 from common.cli import check_least
 from common.runtime.session import Session
 from common.skeleton import Skeleton
-from common.top_down import Estimator
+from common.topdown.boxes import PersonBoxes
+from common.topdown.pipeline import Estimator
 from common.validation import Validation
 from MIPNet.config import Config, text
 from MIPNet.evaluation import (

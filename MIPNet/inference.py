@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import common.train.checkpoint
-from common import heatmap_decoding, top_down
 from common.cli import UserError
-from common.crops import PADDING, Size
-from common.heatmap_decoding import Refinement
 from common.runtime.session import PYTORCH, Array, Options, Session, open_network
 from common.skeleton import Skeleton
-from common.top_down import Estimator, Pixels
+from common.topdown import heatmap_decoding, pipeline
+from common.topdown.crops import PADDING, Size
+from common.topdown.heatmap_decoding import Refinement
+from common.topdown.pipeline import Estimator, Pixels
 from MIPNet import data, preparation, recipe_file, weights
 from MIPNet.config import DEFAULT_CFG, MODEL_FOLDER, Config
 from MIPNet.model import GatedNetwork, lambda_vectors
@@ -101,7 +101,7 @@ def normalise(crops: Pixels, color_rgb: bool = True) -> Array:
 
 
 def estimator(session: Session, rule: InputRule, skeleton: Skeleton) -> Estimator:
-    """The network of a session as `common.top_down` wants it: mode after mode, each with a map a keypoint."""
+    """The network of a session as `common.topdown.pipeline` wants it: mode after mode, each with a map a keypoint."""
     count = skeleton.num_keypoints
     flips = [skeleton.keypoint_flip + mode * count for mode in range(rule.modes)]
 
@@ -121,8 +121,8 @@ def estimator(session: Session, rule: InputRule, skeleton: Skeleton) -> Estimato
 def _forward(session: Session, rule: InputRule, num_keypoints: int) -> Callable[[Array], Array]:
     """The maps of all modes: at once, or one by one from a network that takes lambda as its second input."""
     if len(session.inputs) <= 1:
-        return top_down.maps_of(session, rule.modes * num_keypoints)
-    modes = [top_down.maps_of(_with_lambda(session, value), num_keypoints) for value in rule.lambdas]
+        return pipeline.maps_of(session, rule.modes * num_keypoints)
+    modes = [pipeline.maps_of(_with_lambda(session, value), num_keypoints) for value in rule.lambdas]
     return lambda images: np.concatenate([mode(images) for mode in modes], axis=1)
 
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common import oks_nms
 from common.coco_eval import Detections
-from common.oks_nms import Floats, Rows
+from common.topdown import nms
+from common.topdown.nms import Floats, Rows
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,8 @@ import numpy.typing as npt
 class MergeRules:
     """The published constants."""
 
-    in_vis_threshold: float = oks_nms.CONFIDENT  # TEST.IN_VIS_THRE: of a keypoint's score, to count in the person's
-    oks_threshold: float | None = oks_nms.OKS_THRESHOLD  # TEST.OKS_THRE; None: nobody goes (the original on CrowdPose)
+    in_vis_threshold: float = nms.CONFIDENT  # TEST.IN_VIS_THRE: of a keypoint's score, to count in the person's
+    oks_threshold: float | None = nms.OKS_THRESHOLD  # TEST.OKS_THRE; None: nobody goes (the original on CrowdPose)
     soft: bool = False  # TEST.SOFT_NMS: similar people come later instead of going; at most 20 an image
     decay: float = 0.5  # TEST.DECAY_THRE: what the boxes of lambda 0 count
 
@@ -78,7 +78,7 @@ def merge_modes(
     sizes = [len(mode.image_ids) for mode in modes]
     owners = np.repeat(np.arange(len(modes)), sizes)
     boxes = np.concatenate([np.arange(size) for size in sizes])
-    keypoint_scores = oks_nms.confident_mean(joined.keypoints_img[..., 2], rules.in_vis_threshold)
+    keypoint_scores = nms.confident_mean(joined.keypoints_img[..., 2], rules.in_vis_threshold)
     scores = keypoint_scores * joined.box_scores.astype(np.float64)
     rows = _keep(joined, scores, sigmas, rules)
     detections = Detections(joined.image_ids[rows], joined.keypoints_img[rows], scores[rows])
@@ -94,6 +94,6 @@ def _join(modes: Sequence[BoxPeople]) -> BoxPeople:
 
 def _keep(people: BoxPeople, scores: Floats, sigmas: Sequence[float], rules: MergeRules) -> Rows:
     if rules.oks_threshold is None:
-        return oks_nms.rank(scores, people.image_ids, last_first=True).rows
-    suppress = oks_nms.soft_oks_nms if rules.soft else oks_nms.oks_nms
+        return nms.rank(scores, people.image_ids, last_first=True).rows
+    suppress = nms.soft_oks_nms if rules.soft else nms.oks_nms
     return suppress(people.keypoints_img, people.areas_img, scores, sigmas, rules.oks_threshold, people.image_ids)

@@ -4,8 +4,8 @@
 from collections.abc import Sequence
 
 from common.drawing import OUTLINE, Colour, Image, contact_sheet
-from common.oks_nms import Floats
 from common.skeleton import Skeleton
+from common.topdown.nms import Floats
 
 import cv2
 import numpy as np

@@ -12,8 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from common.cli import UserError
-from common.hrnet import HRNet, Stage, standard_stages
-from common.resnet import ResNet, blocks_of, deconvolutions
+from common.topdown.hrnet import HRNet, Stage, standard_stages
+from common.topdown.resnet import ResNet, blocks_of, deconvolutions
 
 import torch
 from torch import Tensor, nn

@@ -15,8 +15,8 @@ import common.distributed
 import common.skeleton
 import common.train.loop
 from common.cli import run
-from common.gaussian_heatmaps import encode
 from common.report import ACCURACY
+from common.topdown.gaussian_heatmaps import encode
 from common.train.setup import Setup
 from MIPNet import recipe_file
 from MIPNet.config import RECIPES, Config

@@ -14,7 +14,7 @@ import pytest
 MODELS = project.model_directories()
 PYTHON = [name for name in project.files() if name.endswith(".py")]
 PROGRAM = project.program_sources()
-# The top-down models share encoder and decoder: common/gaussian_heatmaps.py and common/heatmap_decoding.py.
+# The top-down models share encoder and decoder: common/topdown/gaussian_heatmaps.py and common/topdown/heatmap_decoding.py.
 SAME_NAMES = ("config", "model", "data", "loss", "train", "eval", "export", "demo")
 MOST_LINES, MOST_TRAIN_LINES, MOST_FUNCTION_LINES, MOST_LAUNCHER_LINES = 400, 155, 80, 8
 HEADINGS = "Results, Set up, Train, Evaluate, Export and infer, Differences from the original, Sources and licence"
@@ -26,7 +26,7 @@ IMPORTS_OF_MODELS = {"OpenPose_infer": {"Lightweight_OpenPose"}}  # it deploys t
 KEYPOINT_NUMBERS = {17, 18, 19, 38}
 OTHER_MEANINGS = {
     "common/drawing.py": {"int(foot[1]) + 17": "pixels from an axis to its numbers"},
-    "common/resnet.py": {"BASIC_BLOCKS = {18:": "ResNet-18"},
+    "common/topdown/resnet.py": {"BASIC_BLOCKS = {18:": "ResNet-18"},
     "common/train/pretrained.py": {'18: "resnet18': "ResNet-18"},
     "AlphaPose/config.py": {'"num_layers": 18': "ResNet-18"},
     "OpenPose_infer/number_text.py": {"MOST_DIGITS = 18": "decimal digits that an int64 holds"},

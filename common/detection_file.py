@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from common import files
-from common.boxes import BOX_NUMBERS, PERSON_CATEGORY
 from common.cli import UserError
 from common.detectors import Boxes, sound
+from common.topdown.boxes import BOX_NUMBERS, PERSON_CATEGORY
 from common.video import PICTURE_SUFFIXES, Frame, Source
 
 LINES = ".jsonl"

@@ -11,18 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
-from common import layer_groups, top_down
-from common.boxes import PersonBoxes
+from common import layer_groups
 from common.cli import UserError, check_least, text
 from common.coco_eval import Detections
-from common.heatmap_decoding import Peaks
 from common.judgement import Judge, Score, open_on
-from common.oks_nms import CONFIDENT
 from common.qdq import Inputs
 from common.quantization_flags import Flags
 from common.quantization_search import Forward, Outputs, Task
 from common.runtime.session import Array, Session
-from common.top_down import Estimator
+from common.topdown import pipeline
+from common.topdown.boxes import PersonBoxes
+from common.topdown.heatmap_decoding import Peaks
+from common.topdown.nms import CONFIDENT
+from common.topdown.pipeline import Estimator
 from common.validation import Validation
 
 import numpy as np
@@ -153,14 +154,14 @@ def task(
     )
 
 
-def _evenly(count: int, wanted: int) -> top_down.Rows:
+def _evenly(count: int, wanted: int) -> pipeline.Rows:
     """Rows of `count` things: `wanted` of them, or all, the first and the last among them."""
     return np.unique(np.linspace(0, count - 1, wanted).round().astype(np.int64))
 
 
 def _inputs(validation: Validation, boxes: PersonBoxes, estimator: Estimator, spread: Spread) -> Iterator[Inputs]:
-    pictures = top_down.pictures_of(validation, boxes, boxes.by_image())
-    for images in top_down.network_inputs(pictures, estimator):
+    pictures = pipeline.pictures_of(validation, boxes, boxes.by_image())
+    for images in pipeline.network_inputs(pictures, estimator):
         yield from spread(images)
 
 

@@ -12,9 +12,9 @@ from AlphaPose import data
 from AlphaPose.config import Config
 from AlphaPose.data import TrainSamples, labelled_people
 from AlphaPose.test import plain_data
-from common.gaussian_heatmaps import encode
 from common.skeleton import COCO
 from common.test import pairs
+from common.topdown.gaussian_heatmaps import encode
 
 import numpy as np
 

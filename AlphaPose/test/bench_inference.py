@@ -10,14 +10,14 @@ from AlphaPose import preparation, weights
 from AlphaPose.config import Config
 from AlphaPose.pose_nms import pose_nms
 from AlphaPose.test import plain_decode
-from common import crops
-from common.gaussian_heatmaps import encode
-from common.heatmap_decoding import merge_flip
 from common.runtime.export import Ports, export_onnx
 from common.runtime.session import Options, Session, of_module, open_network
 from common.skeleton import COCO
 from common.test import decoded, pairs
 from common.test.int8 import quantised
+from common.topdown import crops
+from common.topdown.gaussian_heatmaps import encode
+from common.topdown.heatmap_decoding import merge_flip
 
 import numpy as np
 import torch

@@ -14,11 +14,11 @@ from pathlib import Path
 import common.distributed
 from AlphaPose.evaluation import Evaluation, Protocol, boxes_of, evaluate
 from AlphaPose.inference import InputRule, estimator, normalise
-from common import crops
-from common.boxes import PersonBoxes
-from common.gaussian_heatmaps import encode
 from common.runtime.session import Session
 from common.skeleton import COCO
+from common.topdown import crops
+from common.topdown.boxes import PersonBoxes
+from common.topdown.gaussian_heatmaps import encode
 from common.validation import Validation
 from common.warping import warp_image
 

@@ -3,8 +3,8 @@
 
 from AlphaPose.config import BOX_PADDING
 from AlphaPose.data import CHANNEL_MEANS, TrainSamples
-from common import crops
 from common.test.plain_top_down import targets, three_points
+from common.topdown import crops
 
 import cv2
 import numpy as np

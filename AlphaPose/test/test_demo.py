@@ -15,12 +15,13 @@ from AlphaPose.inference import normalise
 from AlphaPose.model import SimplePose
 from AlphaPose.pose_finding import PoseFinder, Seen, detect
 from AlphaPose.scripts import demo as online
-from common import mini_coco, top_down
+from common import mini_coco
 from common.cli import UserError
 from common.detection_file import DetectionFile
 from common.detectors import Boxes
-from common.gaussian_heatmaps import encode
 from common.skeleton import COCO
+from common.topdown import pipeline
+from common.topdown.gaussian_heatmaps import encode
 from common.video import Frame, open_source
 from common.video_out import FilmWriter
 
@@ -79,7 +80,7 @@ def everywhere(inputs: np.ndarray) -> np.ndarray:
 
 
 def finder(forward=everywhere) -> PoseFinder:
-    return PoseFinder(top_down.Estimator(SIZE_IN, COCO.num_keypoints, normalise, forward), 80)
+    return PoseFinder(pipeline.Estimator(SIZE_IN, COCO.num_keypoints, normalise, forward), 80)
 
 
 def film_of(path: Path, steps: int) -> Path:
@@ -370,7 +371,7 @@ def test_exported_networks_give_the_same_people(tmp_path, checkpoint):
     answers = []
     for source in (checkpoint, tmp_path / "pose.onnx"):
         find, _ = demo.load_finder(Config(str(tmp_path / "small.yaml"), str(source), gpus="-1"))
-        keypoints = [found.keypoints_img for found in top_down.estimate(
-            [top_down.Picture(lambda: scene(3), seen.boxes[0].boxes_img, np.arange(2))], find.network, 2)]  # fmt: skip
+        keypoints = [found.keypoints_img for found in pipeline.estimate(
+            [pipeline.Picture(lambda: scene(3), seen.boxes[0].boxes_img, np.arange(2))], find.network, 2)]  # fmt: skip
         answers.append(np.concatenate(keypoints))
     np.testing.assert_allclose(answers[0], answers[1], atol=1e-3)

@@ -11,12 +11,12 @@ from AlphaPose.evaluation import Protocol, boxes_of, count_people, evaluate, eva
 from AlphaPose.inference import InputRule, estimator, normalise, rule_of
 from AlphaPose.model import SimplePose
 from AlphaPose.test.oracle import SMALL, Oracle, evaluate_oracle, load
-from common import crops, heatmap_decoding, top_down
-from common.boxes import PersonBoxes
 from common.runtime.session import Port, Session
 from common.skeleton import COCO
 from common.test import top_down_golden as golden
 from common.test.programs import launched
+from common.topdown import crops, heatmap_decoding, pipeline
+from common.topdown.boxes import PersonBoxes
 from common.train.log import Log
 from common.warping import warp_image
 
@@ -30,10 +30,10 @@ COORDINATES_IMG = 1e-3  # original pixels
 SIZE = {"golden": (256, 192), "small": (64, 48)}
 
 
-def golden_pictures(people: list[dict[str, Any]], shared: Path) -> list[top_down.Picture]:
+def golden_pictures(people: list[dict[str, Any]], shared: Path) -> list[pipeline.Picture]:
     """Each person in the box that the original has looked in."""
     return [
-        top_down.Picture(
+        pipeline.Picture(
             lambda person=person: np.ascontiguousarray(golden.image(shared, person)[:, :, ::-1]),
             xywh(person["label_bbox_xyxy"])[None], np.array([row]),
         )
@@ -63,7 +63,7 @@ def test_golden_keypoints_through_the_whole_pipeline(shared: Path, case: str) ->
     if norm:
         answers[0] = answers[0] * np.float32(20) - np.float32(8)
     network = estimator(answering(*answers), InputRule(norm=norm, flip_test=case == "flip"), COCO)
-    found = list(top_down.estimate(golden_pictures(people, shared), network, batch_size=golden.PEOPLE))
+    found = list(pipeline.estimate(golden_pictures(people, shared), network, batch_size=golden.PEOPLE))
     wanted = golden.arrays(shared, "decode_alphapose")
     np.testing.assert_allclose(found[0].keypoints_img[..., :2], wanted[f"{case}/coords"], atol=COORDINATES_IMG)
     np.testing.assert_allclose(found[0].keypoints_img[..., 2:], wanted[f"{case}/scores"], rtol=1e-6)

@@ -4,7 +4,7 @@ from pathlib import Path
 from AlphaPose import weights
 from AlphaPose.model import STEM, FastPose, FastPoseDUC, PoseHighResolutionNet, SimplePose, backbone
 from common.cli import UserError
-from common.resnet import Bottleneck, ResNet
+from common.topdown.resnet import Bottleneck, ResNet
 from common.train.checkpoint import CheckpointError
 from common.train.pretrained import RANDOM
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import common.coco
 import common.mini_coco
-from common.gaussian_heatmaps import encode
 from common.skeleton import COCO
 from common.test import pairs
+from common.topdown.gaussian_heatmaps import encode
 from MIPNet import data, recipe_file
 from MIPNet.config import RECIPES, Config
 from MIPNet.data import TrainSamples, labelled_people

@@ -11,13 +11,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from common import crops
-from common.gaussian_heatmaps import encode
-from common.heatmap_decoding import merge_flip
 from common.runtime.session import Options, Session, of_module, open_network
 from common.skeleton import COCO
 from common.test import decoded, pairs
 from common.test.int8 import quantised
+from common.topdown import crops
+from common.topdown.gaussian_heatmaps import encode
+from common.topdown.heatmap_decoding import merge_flip
 from MIPNet import export, preparation, recipe_file
 from MIPNet.config import RECIPES, Config
 from MIPNet.inference import InputRule, estimator, fitting, for_inference, rule_of

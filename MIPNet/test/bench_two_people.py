@@ -19,11 +19,11 @@ import common.train.checkpoint
 from common import coco_eval, distributed
 from common.cli import UserError
 from common.coco_eval import Detections
-from common.crops import PADDING
 from common.drawing import Image, contact_sheet
-from common.oks_nms import CONFIDENT
 from common.runtime.session import Options
 from common.skeleton import COCO
+from common.topdown.crops import PADDING
+from common.topdown.nms import CONFIDENT
 from common.validation import Validation
 from MIPNet.evaluation import CPU_BATCH, Evaluation, boxes_of, evaluate, protocol_of
 from MIPNet.inference import estimator, open_session, recipe_of, rule_of

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from common import mini_figures, mini_scenes
-from common.crops import PADDING
 from common.mini_coco import FIRST_IMAGE_ID, JPEG_QUALITY, PERSON_CATEGORY, SPLITS
 from common.mini_figures import Brush, Image, Pixels
 from common.mini_scenes import MARGIN, Scene
 from common.skeleton import COCO
+from common.topdown.crops import PADDING
 
 import cv2
 import numpy as np

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import common.distributed
-from common import crops
-from common.boxes import PersonBoxes
-from common.gaussian_heatmaps import encode
 from common.runtime.session import Session
 from common.skeleton import COCO, Skeleton
+from common.topdown import crops
+from common.topdown.boxes import PersonBoxes
+from common.topdown.gaussian_heatmaps import encode
 from common.validation import Validation
 from common.warping import warp_image
 from MIPNet.data import People, neighbours

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training sample made step by step, as spec A1.4 writes it: what the pipeline is measured against."""
 
-from common import crops
 from common.test.plain_top_down import targets, three_points
+from common.topdown import crops
 from MIPNet.data import CHANNEL_DEVIATIONS, CHANNEL_MEANS, FEWEST_OF_THE_OTHER, TrainSamples
 
 import cv2

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoding and OKS-NMS written down loop by loop, as spec A1.7 has them: what ours is measured against."""
 
-from common.oks_nms import CONFIDENT, OKS_THRESHOLD
 from common.test.plain_top_down import three_points
+from common.topdown.nms import CONFIDENT, OKS_THRESHOLD
 
 import cv2
 import numpy as np

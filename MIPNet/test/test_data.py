@@ -7,11 +7,11 @@ from typing import Any
 
 import common.coco
 import common.coco_reader
-from common import crops
 from common.cli import UserError
-from common.gaussian_heatmaps import encode
 from common.skeleton import COCO, CROWDPOSE, Skeleton
 from common.test import top_down_golden as golden
+from common.topdown import crops
+from common.topdown.gaussian_heatmaps import encode
 from MIPNet import data
 from MIPNet.config import Config
 from MIPNet.data import TrainSamples

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.cli import UserError
 from common.skeleton import COCO
-from common.top_down import Estimator
+from common.topdown.pipeline import Estimator
 from MIPNet import demo, preparation, recipe_file, weights
 from MIPNet.config import RECIPES, Config
 from MIPNet.evaluation import boxes_of

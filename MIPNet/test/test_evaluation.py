@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common import coco_eval, crops, top_down
+from common import coco_eval
 from common.cli import UserError
 from common.runtime.session import Session
 from common.skeleton import COCO, CROWDPOSE, Skeleton
 from common.test import top_down_golden as golden
 from common.test.programs import launched
+from common.topdown import crops, pipeline
 from common.validation import Validation
 from common.warping import warp_image
 from MIPNet.data import normalise as normalise_in_training
@@ -37,10 +38,10 @@ def answering(*answers: np.ndarray) -> Session:
     return Session("golden", "memory", lambda arrays: [next(left)])
 
 
-def golden_pictures(people: list[dict[str, Any]], shared: Path) -> list[top_down.Picture]:
+def golden_pictures(people: list[dict[str, Any]], shared: Path) -> list[pipeline.Picture]:
     """Each person in the box that the original has looked in."""
     return [
-        top_down.Picture(
+        pipeline.Picture(
             lambda person=person: np.ascontiguousarray(golden.image(shared, person)[:, :, ::-1]),
             box_of(person)[None], np.array([row]),
         )
@@ -64,7 +65,7 @@ def test_golden_keypoints_through_the_whole_pipeline(shared: Path, tag: str, cas
     refinement: Any = {"post1": "quarter", "post0": "none", "dark": "dark"}[case.split("/")[1]]
     rule = InputRule(golden.SIZES_IN[tag], flip_test=case.startswith("flip"), refinement=refinement)
     network = estimator(answering(*answers), rule, COCO)
-    (found,) = top_down.estimate(golden_pictures(people, shared), network, batch_size=golden.PEOPLE)
+    (found,) = pipeline.estimate(golden_pictures(people, shared), network, batch_size=golden.PEOPLE)
     wanted = golden.arrays(shared, "decode_mipnet")[f"{tag}/{case}/coords"]
     np.testing.assert_allclose(found.keypoints_img[..., :2], wanted, atol=0.02 if "dark" in case else COORDINATES_IMG)
 

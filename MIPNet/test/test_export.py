@@ -3,9 +3,9 @@ import sys
 from pathlib import Path
 
 from common.cli import UserError
-from common.hrnet import Stage
 from common.runtime.session import Options, open_network
 from common.skeleton import COCO
+from common.topdown.hrnet import Stage
 from common.train.checkpoint import CheckpointError
 from MIPNet import export
 from MIPNet.inference import InputRule, estimator, fitting, for_inference

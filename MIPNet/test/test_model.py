@@ -3,8 +3,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.cli import UserError
-from common.hrnet import Stage, standard_stages
 from common.test import top_down_networks as golden
+from common.topdown.hrnet import Stage, standard_stages
 from MIPNet import weights
 from MIPNet.model import LAMBDA, NO_GATES, PUBLISHED_GATES, SE, STRIDE, VARIANTS, GatedNetwork, build, lambda_vectors
 

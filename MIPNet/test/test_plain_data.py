@@ -4,8 +4,8 @@
 from pathlib import Path
 
 import common.coco
-from common.gaussian_heatmaps import encode
 from common.skeleton import COCO
+from common.topdown.gaussian_heatmaps import encode
 from MIPNet import data, recipe_file
 from MIPNet.config import RECIPES, Config
 from MIPNet.test import plain_data

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from pathlib import Path
 
-from common.hrnet import Stage
+from common.topdown.hrnet import Stage
 from common.train.checkpoint import CheckpointError
 from common.train.pretrained import RANDOM
 from MIPNet import weights

@@ -4,9 +4,9 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from common.heatmap_decoding import cells_to_image, decode
 from common.parallel import in_order
-from common.top_down import DECODE_BEHIND, DECODERS
+from common.topdown.heatmap_decoding import cells_to_image, decode
+from common.topdown.pipeline import DECODE_BEHIND, DECODERS
 
 import numpy as np
 from torch import Tensor

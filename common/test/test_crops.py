@@ -2,10 +2,11 @@
 from pathlib import Path
 from typing import Any
 
-from common import coco_index, crops
-from common.crops import Augmentation, BoxError, Crop, Draw
+from common import coco_index
 from common.skeleton import COCO, CROWDPOSE
 from common.test import top_down_golden as golden
+from common.topdown import crops
+from common.topdown.crops import Augmentation, BoxError, Crop, Draw
 from common.warping import inverse, warp_image
 
 import numpy as np

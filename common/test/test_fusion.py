@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-from common.resnet import BasicBlock, deconvolutions, residual_layer
 from common.runtime.fusion import fuse_batch_norm
+from common.topdown.resnet import BasicBlock, deconvolutions, residual_layer
 
 import pytest
 import torch

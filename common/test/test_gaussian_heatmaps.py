@@ -3,9 +3,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from common import crops, gaussian_heatmaps
 from common.skeleton import COCO
 from common.test import top_down_golden as golden
+from common.topdown import crops, gaussian_heatmaps
 
 import numpy as np
 import pytest

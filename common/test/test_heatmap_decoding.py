@@ -3,10 +3,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from common import crops, gaussian_heatmaps, heatmap_decoding
-from common.crops import Augmentation, Crop
 from common.skeleton import COCO
 from common.test import top_down_golden as golden
+from common.topdown import crops, gaussian_heatmaps, heatmap_decoding
+from common.topdown.crops import Augmentation, Crop
 from common.warping import inverse
 
 import numpy as np

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from common.cli import UserError
-from common.hrnet import ExchangeModule, HRNet, Stage, standard_stages
+from common.topdown.hrnet import ExchangeModule, HRNet, Stage, standard_stages
 
 import pytest
 import torch

@@ -4,8 +4,8 @@
 import json
 from pathlib import Path
 
-from common import oks_nms
 from common.skeleton import COCO, CROWDPOSE
+from common.topdown import nms
 
 import numpy as np
 import pytest
@@ -54,36 +54,36 @@ def golden(shared: Path) -> dict[str, dict]:
 def test_people_kept_are_the_originals(golden, name: str) -> None:
     case = golden[name]
     poses, areas, scores = np.array(case["poses"], np.float32), case["oks_area"], case["oks_score"]
-    matrix = oks_nms.oks_matrix(poses, areas, COCO.sigmas)
+    matrix = nms.oks_matrix(poses, areas, COCO.sigmas)
     np.testing.assert_allclose(matrix, case["oks_matrix"], rtol=0, atol=1e-15)
     for threshold in (0.9, 0.5):
-        kept = oks_nms.oks_nms(poses, areas, scores, COCO.sigmas, threshold)
+        kept = nms.oks_nms(poses, areas, scores, COCO.sigmas, threshold)
         assert kept.tolist() == case[f"oks_nms_{threshold}"]
-        soft = oks_nms.soft_oks_nms(poses, areas, scores, COCO.sigmas, threshold)
+        soft = nms.soft_oks_nms(poses, areas, scores, COCO.sigmas, threshold)
         assert soft.tolist() == case[f"soft_oks_nms_{threshold}"]
 
 
 @pytest.mark.parametrize("pairs_at_once", [1, 7, 1 << 10])
 @pytest.mark.parametrize("ties", [False, True])
 def test_many_images_at_once_are_each_image_alone(monkeypatch, ties: bool, pairs_at_once: int) -> None:
-    monkeypatch.setattr(oks_nms, "_PAIRS_AT_ONCE", pairs_at_once)
+    monkeypatch.setattr(nms, "_PAIRS_AT_ONCE", pairs_at_once)
     keypoints, areas, scores, images = people(9, 6, ties=ties)
     wanted = []
     for image in dict.fromkeys(images.tolist()):
         rows = np.flatnonzero(images == image)
         wanted += rows[plain_nms(keypoints[rows], areas[rows], scores[rows], 0.5)].tolist()
-    kept = oks_nms.oks_nms(keypoints, areas, scores, COCO.sigmas, 0.5, images)
+    kept = nms.oks_nms(keypoints, areas, scores, COCO.sigmas, 0.5, images)
     assert kept.tolist() == wanted
     assert 0 < len(kept) < len(scores)
-    named = oks_nms.oks_nms(keypoints, areas, scores, COCO.sigmas, 0.5, [f"image {i}" for i in images])
+    named = nms.oks_nms(keypoints, areas, scores, COCO.sigmas, 0.5, [f"image {i}" for i in images])
     assert named.tolist() == wanted
 
 
 def test_soft_images_at_once_are_each_image_alone() -> None:
     keypoints, areas, scores, images = people(5, 4)
-    together = oks_nms.soft_oks_nms(keypoints, areas, scores, COCO.sigmas, images=images)
+    together = nms.soft_oks_nms(keypoints, areas, scores, COCO.sigmas, images=images)
     rows = [np.flatnonzero(images == image) for image in dict.fromkeys(images.tolist())]
-    alone = [part[oks_nms.soft_oks_nms(keypoints[part], areas[part], scores[part], COCO.sigmas)] for part in rows]
+    alone = [part[nms.soft_oks_nms(keypoints[part], areas[part], scores[part], COCO.sigmas)] for part in rows]
     assert together.tolist() == np.concatenate(alone).tolist()
 
 
@@ -91,18 +91,18 @@ def test_soft_suppression_moves_the_similar_back_and_stops_at_twenty() -> None:
     keypoints, areas, _, _ = people(1, 30)
     keypoints[1], areas[1] = keypoints[0], areas[0]
     scores = np.linspace(1, 0.71, 30)
-    order = oks_nms.soft_oks_nms(keypoints, areas, scores, COCO.sigmas).tolist()
+    order = nms.soft_oks_nms(keypoints, areas, scores, COCO.sigmas).tolist()
     assert len(order) == len(set(order)) == 20
     assert order[0] == 0 and 1 not in order
-    assert len(oks_nms.soft_oks_nms(keypoints, areas, scores, COCO.sigmas, max_people=30)) == 30
+    assert len(nms.soft_oks_nms(keypoints, areas, scores, COCO.sigmas, max_people=30)) == 30
 
 
 def test_of_equal_scores_the_last_comes_first() -> None:
     keypoints = np.repeat(np.arange(4.0)[:, None, None] * 1000, 17, axis=1).repeat(2, axis=2)
-    kept = oks_nms.oks_nms(keypoints, np.full(4, 100.0), np.full(4, 0.5), COCO.sigmas)
+    kept = nms.oks_nms(keypoints, np.full(4, 100.0), np.full(4, 0.5), COCO.sigmas)
     assert kept.tolist() == [3, 2, 1, 0]
     twins = np.zeros((3, 17, 2))
-    assert oks_nms.oks_nms(twins, np.full(3, 100.0), np.zeros(3), COCO.sigmas).tolist() == [2]
+    assert nms.oks_nms(twins, np.full(3, 100.0), np.zeros(3), COCO.sigmas).tolist() == [2]
 
 
 def test_who_has_gone_takes_nobody_along() -> None:
@@ -110,26 +110,26 @@ def test_who_has_gone_takes_nobody_along() -> None:
     keypoints = np.zeros((3, 17, 2))
     keypoints[1, :, 0], keypoints[2, :, 0] = 8, 16
     areas = np.full(3, 10_000.0)
-    matrix = oks_nms.oks_matrix(keypoints, areas, COCO.sigmas)
+    matrix = nms.oks_matrix(keypoints, areas, COCO.sigmas)
     assert matrix[0, 2] < 0.6 < min(matrix[0, 1], matrix[1, 2])
-    assert oks_nms.oks_nms(keypoints, areas, [0.9, 0.8, 0.7], COCO.sigmas, 0.6).tolist() == [0, 2]
+    assert nms.oks_nms(keypoints, areas, [0.9, 0.8, 0.7], COCO.sigmas, 0.6).tolist() == [0, 2]
 
 
 def test_zero_area_is_like_itself_and_like_nobody_else() -> None:
     keypoints = np.zeros((3, 17, 2), np.float32)
     keypoints[2] = 1
     np.testing.assert_array_equal(
-        oks_nms.oks_matrix(keypoints, np.zeros(3), COCO.sigmas), [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
+        nms.oks_matrix(keypoints, np.zeros(3), COCO.sigmas), [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
     )
-    assert oks_nms.oks_nms(keypoints, np.zeros(3), [0.1, 0.2, 0.3], COCO.sigmas).tolist() == [2, 1]
+    assert nms.oks_nms(keypoints, np.zeros(3), [0.1, 0.2, 0.3], COCO.sigmas).tolist() == [2, 1]
 
 
 def test_nobody_and_somebody_alone() -> None:
     empty = np.zeros((0, 17, 2)), np.zeros(0), np.zeros(0), COCO.sigmas
-    for suppress in (oks_nms.oks_nms, oks_nms.soft_oks_nms):
+    for suppress in (nms.oks_nms, nms.soft_oks_nms):
         assert suppress(*empty).tolist() == suppress(*empty, images=np.zeros(0, np.int64)).tolist() == []
         assert suppress(np.ones((1, 14, 3)), np.ones(1), np.zeros(1), CROWDPOSE.sigmas).tolist() == [0]
-    assert oks_nms.oks_matrix(*empty[:2], COCO.sigmas).shape == (0, 0)
+    assert nms.oks_matrix(*empty[:2], COCO.sigmas).shape == (0, 0)
 
 
 def test_only_keypoints_that_both_see_count() -> None:
@@ -139,21 +139,21 @@ def test_only_keypoints_that_both_see_count() -> None:
     keypoints[0, 3:9, 2], keypoints[1, 6:, 2] = 0.9, 0.2
     both = slice(3, 6)
     wanted = plain_oks(keypoints[0], keypoints[1], *areas, COCO.sigmas, both)
-    matrix = oks_nms.oks_matrix(keypoints, areas, COCO.sigmas, in_vis_threshold=0.2)
+    matrix = nms.oks_matrix(keypoints, areas, COCO.sigmas, in_vis_threshold=0.2)
     np.testing.assert_allclose(matrix[[0, 1], [1, 0]], wanted, rtol=1e-12)
     keypoints[0, both, 2] = 0
-    assert oks_nms.oks_matrix(keypoints, areas, COCO.sigmas, 0.2)[0, 1] == 0
+    assert nms.oks_matrix(keypoints, areas, COCO.sigmas, 0.2)[0, 1] == 0
 
 
 def test_another_skeleton_is_told() -> None:
     with pytest.raises(ValueError, match="14 keypoints, 17 sigmas"):
-        oks_nms.oks_matrix(np.zeros((2, 14, 2)), np.ones(2), COCO.sigmas)
+        nms.oks_matrix(np.zeros((2, 14, 2)), np.ones(2), COCO.sigmas)
 
 
 def test_confident_mean_leaves_out_what_is_unsure() -> None:
     scores = np.array([[0.5, 0.1, 0.3], [0.2, 0.1, 0.0], [1.0, 1.0, 0.25]], np.float32)
-    mean = oks_nms.confident_mean(scores)
+    mean = nms.confident_mean(scores)
     assert mean.dtype == np.float32
     np.testing.assert_allclose(mean, [0.4, 0.0, 0.75], rtol=1e-6)
-    assert oks_nms.confident_mean(scores, threshold=0.0)[0] == pytest.approx(0.3)
-    assert oks_nms.confident_mean(np.zeros((0, 17))).shape == (0,)
+    assert nms.confident_mean(scores, threshold=0.0)[0] == pytest.approx(0.3)
+    assert nms.confident_mean(np.zeros((0, 17))).shape == (0,)

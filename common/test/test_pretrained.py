@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from pathlib import Path
 
-from common.resnet import BOTTLENECK_BLOCKS, BasicBlock, ResNet, blocks_of
+from common.topdown.resnet import BOTTLENECK_BLOCKS, BasicBlock, ResNet, blocks_of
 from common.train.checkpoint import CheckpointError
 from common.train.pretrained import HRNETS, PUBLISHED, RESNETS, load_backbone, locate
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from common import boxes, crops, top_down
 from common.cli import UserError
 from common.coco import ImageError
 from common.runtime.session import Port, Session
 from common.skeleton import COCO
-from common.top_down import Estimator, Picture, estimate
+from common.topdown import boxes, crops, pipeline
+from common.topdown.pipeline import Estimator, Picture, estimate
 from common.validation import Validation
 
 import cv2
@@ -65,7 +65,7 @@ class Painted:
             mine = np.array(self.boxes[end - count : end]).reshape(-1, 4)
             yield Picture(lambda image=image: image, mine, rows)
 
-    def worst(self, found: list[top_down.Found]) -> float:
+    def worst(self, found: list[pipeline.Found]) -> float:
         """The largest distance of a found joint, in cells of its crop's map."""
         joints = np.concatenate([batch.keypoints_img[..., :2] for batch in found])
         _, sizes = crops.fit_boxes(np.array(self.boxes), SIZE_IN)
@@ -92,7 +92,7 @@ def test_joints_are_found_where_they_were_painted() -> None:
     assert all(batch.keypoints_img.shape == (len(batch.rows), COLOURS, 3) for batch in found)
     assert all(batch.keypoints_img.dtype == np.float32 and batch.keypoints_img[..., 2].min() > 128 for batch in found)
     assert painted.worst(found) < 1
-    assert all(tuple(batch.seconds) == top_down.STAGES for batch in found)
+    assert all(tuple(batch.seconds) == pipeline.STAGES for batch in found)
 
 
 def test_a_fixed_batch_is_filled_and_changes_nothing() -> None:
@@ -168,7 +168,7 @@ def test_pictures_are_asked_for_a_bounded_way_ahead() -> None:
     for _ in range(3):
         next(found)
     found.close()
-    waiting = 2 * top_down.IMAGES_AHEAD + 1 + 2 * (top_down.PREPARED + top_down.DECODE_BEHIND + 2)
+    waiting = 2 * pipeline.IMAGES_AHEAD + 1 + 2 * (pipeline.PREPARED + pipeline.DECODE_BEHIND + 2)
     assert 2 * 3 <= asked <= 2 * 3 + waiting
 
 
@@ -179,23 +179,23 @@ def test_nobody_to_look_for_finds_nothing() -> None:
 
 def test_a_network_with_other_maps_is_refused() -> None:
     session = Session("pose.onnx", "memory", lambda arrays: [shrink(arrays[0])])
-    assert top_down.maps_of(session, COLOURS)(np.zeros((1, COLOURS, 8, 8), np.float32)).shape == (1, COLOURS, 2, 2)
+    assert pipeline.maps_of(session, COLOURS)(np.zeros((1, COLOURS, 8, 8), np.float32)).shape == (1, COLOURS, 2, 2)
     with pytest.raises(UserError, match="pose.onnx gives 1 x 3 x 2 x 2 numbers, not a map for each of 17"):
-        top_down.maps_of(session, COCO.num_keypoints)(np.zeros((1, COLOURS, 8, 8), np.float32))
+        pipeline.maps_of(session, COCO.num_keypoints)(np.zeros((1, COLOURS, 8, 8), np.float32))
     fixed = Session("pose.onnx", "memory", lambda arrays: arrays, (Port("image", (1, 3, 256, 192)),))
     with pytest.raises(UserError, match="input image is 1 x 3 x 256 x 192, got 1 x 3 x 8 x 8"):
-        top_down.maps_of(fixed, COLOURS)(np.zeros((1, COLOURS, 8, 8), np.float32))
+        pipeline.maps_of(fixed, COLOURS)(np.zeros((1, COLOURS, 8, 8), np.float32))
 
 
 def test_a_data_set_and_an_image_of_it_that_is_missing(tiny_coco: Path, tmp_path: Path) -> None:
     annotations = tiny_coco / "annotations" / "person_keypoints_val2017.json"
     validation = Validation.load(annotations, tiny_coco / "val2017", COCO, 0)
     given = boxes.annotated(validation, boxes.PeopleRule())
-    result = top_down.estimate_boxes(SHRINKING, validation, given, 4)
+    result = pipeline.estimate_boxes(SHRINKING, validation, given, 4)
     assert result.found.all() and not result.skipped and result.keypoints_img.shape == (len(given), COLOURS, 3)
-    assert tuple(result.seconds) == top_down.STAGES and min(result.seconds.values()) > 0
+    assert tuple(result.seconds) == pipeline.STAGES and min(result.seconds.values()) > 0
     with pytest.raises(ImageError, match="jpg: No such file"):
-        top_down.estimate_boxes(SHRINKING, replace(validation, folder=tmp_path), given, 4)
+        pipeline.estimate_boxes(SHRINKING, replace(validation, folder=tmp_path), given, 4)
 
 
 def test_unreadable_images_of_a_data_set_are_counted(tiny_coco: Path, tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_unreadable_images_of_a_data_set_are_counted(tiny_coco: Path, tmp_path: 
         if row != lost:
             name = validation.index.file_name(row)
             (kept / name).write_bytes((validation.folder / name).read_bytes())
-    result = top_down.estimate_boxes(SHRINKING, replace(validation, folder=kept), given, 4, skip_bad=True)
+    result = pipeline.estimate_boxes(SHRINKING, replace(validation, folder=kept), given, 4, skip_bad=True)
     assert result.found.tolist() == (given.image_rows != lost).tolist() and len(result.skipped) == 1
     assert not result.keypoints_img[~result.found].any() and result.keypoints_img[result.found].any()
 
@@ -218,7 +218,7 @@ def test_a_network_that_gives_nan_is_named(tiny_coco: Path) -> None:
     given = boxes.annotated(validation, boxes.PeopleRule())
     spoilt = replace(SHRINKING, forward=lambda inputs: shrink(inputs) * np.float32(np.nan))
     with pytest.raises(UserError, match="the network's result for image id 50000. has NaN"):
-        top_down.estimate_boxes(spoilt, validation, given, 4)
+        pipeline.estimate_boxes(spoilt, validation, given, 4)
 
 
 def test_images_are_read_while_the_network_works() -> None:

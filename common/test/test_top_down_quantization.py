@@ -4,14 +4,14 @@
 from pathlib import Path
 from types import SimpleNamespace
 
-from common import boxes, heatmap_decoding, top_down
 from common import top_down_quantization as quantization
 from common.coco import annotation_file, image_folder
 from common.coco_eval import Detections
-from common.heatmap_decoding import decode
 from common.judgement import Score
 from common.skeleton import COCO
-from common.top_down import Estimator
+from common.topdown import boxes, heatmap_decoding, pipeline
+from common.topdown.heatmap_decoding import decode
+from common.topdown.pipeline import Estimator
 from common.validation import Validation
 
 import numpy as np
@@ -50,7 +50,7 @@ def test_calibration_sees_what_an_evaluation_shows(tiny_coco: Path, flip, fixed_
     assert len(task.names) == 4 and task.described == f"4 people of {validation.annotations}"
     given = [arrays for (arrays,) in task.inputs()]
     chosen = people.select(np.unique(np.linspace(0, len(people) - 1, 4).round().astype(int)))
-    top_down.estimate_boxes(estimator, validation, chosen, batch_size=1)
+    pipeline.estimate_boxes(estimator, validation, chosen, batch_size=1)
     assert len(given) == len(seen) == (2 if fixed_batch else 4) * (1 if flip is None else 2)
     for mine, theirs in zip(given, seen, strict=True):
         np.testing.assert_array_equal(mine, theirs)

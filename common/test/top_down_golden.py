@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from common.crops import Crop
+from common.topdown.crops import Crop
 
 import cv2
 import numpy as np

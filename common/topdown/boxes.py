@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import crops, files
+from common import files
 from common.cli import UserError
 from common.coco_index import CocoIndex
+from common.topdown import crops
 from common.validation import Validation
 
 import numpy as np

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.cli import UserError
-from common.resnet import BasicBlock, Bottleneck, convolution, residual_layer
+from common.topdown.resnet import BasicBlock, Bottleneck, convolution, residual_layer
 
 from torch import Tensor, nn
 

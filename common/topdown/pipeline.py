@@ -19,13 +19,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import common.distributed
-from common import crops, heatmap_decoding
-from common.boxes import PersonBoxes
 from common.cli import UserError
 from common.coco import ImageError
-from common.heatmap_decoding import Peaks
 from common.parallel import in_order
 from common.runtime.session import Array, Session
+from common.topdown import crops, heatmap_decoding
+from common.topdown.boxes import PersonBoxes
+from common.topdown.heatmap_decoding import Peaks
 from common.validation import Validation
 from common.warping import warp_image
 

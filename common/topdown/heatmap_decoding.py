@@ -8,8 +8,8 @@ Everything is batched over people and joints and stays on the device of the maps
 import math
 from typing import Literal, NamedTuple
 
-from common import crops
 from common.peak_refinement import settle
+from common.topdown import crops
 
 import numpy as np
 import numpy.typing as npt

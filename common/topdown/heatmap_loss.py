@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The squared error of heatmaps and the accuracy of their peaks, as top-down models train on them."""
 
-from common.heatmap_decoding import decode
+from common.topdown.heatmap_decoding import decode
 
 import torch
 from torch import Tensor
