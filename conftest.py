@@ -4,7 +4,7 @@
 from pathlib import Path
 
 import common  # noqa: F401  sets its switches before torch and OpenCV are imported
-from common import mini_coco
+from common.coco.mini import dataset
 
 import pytest
 
@@ -23,4 +23,4 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def tiny_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A drawn COCO folder of a few images: enough to run every program on."""
-    return mini_coco.write(tmp_path_factory.mktemp("tiny coco"), num_train=12, num_val=6)
+    return dataset.write(tmp_path_factory.mktemp("tiny coco"), num_train=12, num_val=6)

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import common.coco
+import common.coco.images
 from AlphaPose.config import BOX_PADDING, Config
 from common.cli import UserError
-from common.coco_index import CocoIndex
+from common.coco.annotations import CocoIndex
+from common.coco.warping import warp_image
 from common.skeleton import Skeleton
 from common.topdown import crops
 from common.topdown.boxes import PeopleRule, countable_people
 from common.train.loader import Position, readable_sample
-from common.warping import warp_image
 
 import numpy as np
 import numpy.typing as npt
@@ -89,7 +89,7 @@ class TrainSamples:
         crop = crops.augment(crop, drawn, joints, visible, self.upper, self.size_in, self.config.half_body_above)
         matrix = crops.image_to_crop(crop, self.size_in, width)
         moved, seen = crops.joints_to_crop(joints, visible, matrix, crop.flip, self.skeleton)
-        read = common.coco.reader(self.config.kept_images)
+        read = common.coco.images.reader(self.config.kept_images)
         image = read(self.folder, index.file_name(image_row), (height, width))
         return {
             "image": warp_image(image, matrix, self.size_in, rgb=True),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import common.coco_eval
+import common.coco.evaluate
 import common.device
 import common.distributed
 import common.drawing
@@ -27,11 +27,11 @@ from AlphaPose.examination import Conditions
 from AlphaPose.inference import open_session
 from AlphaPose.preparation import checkpoint_of, experiment_folder
 from common.cli import check_least, parse, run
+from common.coco.evaluation_set import draw_sheet
 from common.device import AmpLevel, AmpType, DeviceName
 from common.report import Run
 from common.runtime.session import Options, Provider
 from common.train.log import Log
-from common.validation import draw_sheet
 
 import torch
 
@@ -110,7 +110,7 @@ def _tell(result: Evaluation, protocol: dict[str, Any], kind: str, log: Log, fol
     published = f"##### {kind} box: {result.metrics['AP']:.4f} mAP #####"
     for line in (
         told,
-        common.coco_eval.table(result.metrics),
+        common.coco.evaluate.table(result.metrics),
         "ms a person: " + ", ".join(f"{name} {value:.2f}" for name, value in a_person.items()),
         published,
     ):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import common.coco_eval
+import common.coco.evaluate
 import common.distributed
 import common.topdown.nms
 from AlphaPose import weights
@@ -20,7 +20,8 @@ from AlphaPose.inference import InputRule, estimator, rule_of
 from AlphaPose.pose_nms import pose_nms
 from AlphaPose.scoring import given_box_scores, proposal_scores
 from common.cli import UserError
-from common.coco_eval import Detections
+from common.coco.evaluate import Detections
+from common.coco.evaluation_set import Validation, leave_sheet
 from common.runtime.session import of_module
 from common.skeleton import Skeleton
 from common.topdown import boxes, crops, pipeline
@@ -29,7 +30,6 @@ from common.topdown.nms import Floats, Rows
 from common.topdown.pipeline import Estimator
 from common.train.log import Log
 from common.train.setup import Setup
-from common.validation import Validation, leave_sheet
 
 import numpy as np
 import torch

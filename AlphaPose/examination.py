@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import common.coco.mini.dataset
 import common.distributed
-import common.mini_coco
 import common.skeleton
 from AlphaPose.config import DEFAULT_CFG, Config, text
 from AlphaPose.evaluation import Evaluation, Nms, Protocol, Scores, boxes_of, default_batch, evaluate, load_validation
 from AlphaPose.inference import estimator, recipe_of, rule_of
 from common.cli import UserError, check_least
+from common.coco.evaluation_set import Validation
 from common.runtime.session import Session
 from common.skeleton import Skeleton
 from common.topdown.boxes import PersonBoxes
 from common.topdown.pipeline import Estimator
-from common.validation import Validation
 
 import torch
 
@@ -62,7 +62,7 @@ class Conditions:
         flags = ("data_path", "detections", "skeleton", "val_labels", "val_images_folder")
         given = {name: getattr(self, name) for name in flags if getattr(self, name)}
         recipe = recipe_of(self.cfg, source, **given, **own, flip_test=self.flip_test)
-        folder = common.distributed.main_first(lambda: common.mini_coco.resolve(recipe.root))
+        folder = common.distributed.main_first(lambda: common.coco.mini.dataset.resolve(recipe.root))
         return dataclasses.replace(recipe, data_path=str(folder))
 
 

@@ -5,9 +5,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Protocol
 
-import common.coco
+import common.coco.annotations
+import common.coco.mini.dataset
 import common.distributed
-import common.mini_coco
 import common.skeleton
 import common.train.checkpoint
 from AlphaPose import weights
@@ -28,7 +28,7 @@ from torch import nn
 def prepare(flags: Config, skeleton: common.skeleton.Skeleton, device: torch.device) -> Setup:
     """Decides what the flags left open. Raises UserError, naming flag or file, where the run cannot be."""
     ranks = common.distributed.world_size()
-    config = dataclasses.replace(flags, data_path=str(main_first(lambda: common.mini_coco.resolve(flags.root))))
+    config = dataclasses.replace(flags, data_path=str(main_first(lambda: common.coco.mini.dataset.resolve(flags.root))))
     samples = train_samples(config, skeleton)
     limit = config.part_size or (CPU_IMAGES_PER_PART if device.type == "cpu" else 0)
     part_size, parts = divide(config.batch_size * ranks, len(samples), ranks, limit)
@@ -76,7 +76,7 @@ def experiment_folder(config: Experiment) -> Path:
 def train_samples(config: Config, skeleton: common.skeleton.Skeleton) -> TrainSamples:
     """Everybody to train on. Raises UserError where the annotations are of another skeleton."""
     root = Path(config.data_path)
-    index = common.coco.load(root / config.train_labels, skeleton.num_keypoints)
+    index = common.coco.annotations.load(root / config.train_labels, skeleton.num_keypoints)
     if config.num_joints not in (0, skeleton.num_keypoints):
         found = f"--skeleton={config.skeleton} has {skeleton.num_keypoints}"
         raise UserError(f"{config.cfg}: DATA_PRESET.NUM_JOINTS is {config.num_joints}, {found}")

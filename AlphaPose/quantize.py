@@ -20,9 +20,9 @@ from AlphaPose import examination
 from AlphaPose.evaluation import boxes_of, load_validation
 from AlphaPose.examination import Conditions, Examination
 from common import qdq, quantization, top_down_quantization
+from common.coco.evaluation_set import Validation
 from common.top_down_quantization import TopDownFlags
 from common.topdown.boxes import PersonBoxes
-from common.validation import Validation
 
 import torch
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import common.coco
+import common.coco.images
+from common.coco.warping import warp_image
 from common.skeleton import Skeleton
 from common.train.loader import Position, readable_sample
-from common.warping import warp_image
 from Lightweight_OpenPose.labels import TrainLabels
 from Lightweight_OpenPose.model import STRIDE
 
@@ -190,10 +190,10 @@ class TrainSamples:
         points = transform_points(
             to_points(coco.keypoints[people], (height, width), self.skeleton), warp, drawn.flip, self.skeleton
         )
-        image = common.coco.read_annotated(self.folder, coco.file_name(row), (height, width))
+        image = common.coco.images.read_annotated(self.folder, coco.file_name(row), (height, width))
         return {
             "image": warp_image(image, warp.pixels, (self.augmentation.size_in,) * 2, GREY),
-            "mask": warp_mask(common.coco.crowd_mask(coco, row), warp, self.augmentation.size_in),
+            "mask": warp_mask(common.coco.images.crowd_mask(coco, row), warp, self.augmentation.size_in),
             "points": points.astype(np.float32),
         }
 

@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import common.coco
-import common.coco_eval
+import common.coco.evaluate
+import common.coco.images
+import common.coco.mini.dataset
 import common.device
 import common.distributed
 import common.drawing
-import common.mini_coco
 import common.skeleton
 import common.train.checkpoint
 from common.cli import UserError, parse, run
+from common.coco.evaluation_set import Validation, draw_sheet
 from common.device import AmpLevel, AmpType, DeviceName
 from common.report import Run
 from common.runtime.session import PYTORCH, Options, Provider
 from common.train.log import Log
-from common.validation import Validation, draw_sheet
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.config import (
     ALIASES,
@@ -128,7 +128,7 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
     for line in result.skipped:
         log.line(f"skipped: {line}")
     log.line("protocol: " + ", ".join(f"{name} {value}" for name, value in protocol.items()))
-    log.line(common.coco_eval.table(result.metrics))
+    log.line(common.coco.evaluate.table(result.metrics))
     a_image = {name: 1000 * seconds / max(1, result.num_images) for name, seconds in result.seconds.items()}
     log.line("ms an image: " + ", ".join(f"{name} {value:.2f}" for name, value in a_image.items()))
     log.line(f"final eval acc:{result.metrics['AP']:.4f}")
@@ -150,10 +150,12 @@ def _checkpoint(config: Config) -> Path:
 
 
 def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> Validation:
-    data_path = common.mini_coco.resolve(config.data_path) if config.data_path else Path()
+    data_path = common.coco.mini.dataset.resolve(config.data_path) if config.data_path else Path()
     return Validation.load(
-        Path(config.val_labels) if config.val_labels else common.coco.annotation_file(data_path, "val"),
-        Path(config.val_images_folder) if config.val_images_folder else common.coco.image_folder(data_path, "val"),
+        Path(config.val_labels) if config.val_labels else common.coco.images.annotation_file(data_path, "val"),
+        Path(config.val_images_folder)
+        if config.val_images_folder
+        else common.coco.images.image_folder(data_path, "val"),
         skeleton,
         config.val_images,
     )

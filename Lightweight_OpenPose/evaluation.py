@@ -8,9 +8,9 @@ import common.distributed
 import common.skeleton
 from common.bottomup import pipeline
 from common.bottomup.pipeline import Evaluation, Finder, Maps
+from common.coco.evaluation_set import Validation, leave_sheet
 from common.runtime.session import of_module
 from common.train.log import Log
-from common.validation import Validation, leave_sheet
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.decode import DecodeRules, People, decode_scales, to_coco
 from Lightweight_OpenPose.inference import SINGLE_SCALE, Estimator, Frame, InputRule, to_input

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.coco_index import CocoIndex
+from common.coco.annotations import CocoIndex
 from common.coco_reader import from_sections
 
 import numpy as np

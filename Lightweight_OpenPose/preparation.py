@@ -6,17 +6,17 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-import common.coco
+import common.coco.images
+import common.coco.mini.dataset
 import common.distributed
-import common.mini_coco
 import common.skeleton
 from common.cli import UserError
+from common.coco.evaluation_set import Validation
 from common.distributed import main_first
 from common.train.loader import divide, workers_for
 from common.train.log import Log
 from common.train.setup import Setup
 from common.train.state import Plan
-from common.validation import Validation
 from Lightweight_OpenPose import labels, weights
 from Lightweight_OpenPose.config import (
     CPU_IMAGES_PER_PART,
@@ -44,8 +44,8 @@ def evaluation(
         return None
     annotations, images = config.val_labels, config.val_images_folder
     validation = Validation.load(
-        Path(annotations) if annotations else common.coco.annotation_file(config.data_path, "val"),
-        Path(images) if images else common.coco.image_folder(config.data_path, "val"),
+        Path(annotations) if annotations else common.coco.images.annotation_file(config.data_path, "val"),
+        Path(images) if images else common.coco.images.image_folder(config.data_path, "val"),
         skeleton,
         num_images=config.val_images,
     )
@@ -61,7 +61,7 @@ def prepare(flags: Config, skeleton: common.skeleton.Skeleton, device: torch.dev
     """Decides what the flags left open. Raises UserError, naming flag or file, where the run cannot be."""
     ranks = common.distributed.world_size()
     name = flags.experiment_name or (f"perf_{ranks}p" if flags.case == "perf" else STEP_NAMES[flags.step])
-    data_path = str(main_first(lambda: common.mini_coco.resolve(flags.data_path))) if flags.data_path else ""
+    data_path = str(main_first(lambda: common.coco.mini.dataset.resolve(flags.data_path))) if flags.data_path else ""
     config = dataclasses.replace(flags, data_path=data_path, experiment_name=name)
     samples = _train_samples(config, skeleton)
     limit = config.part_size or (CPU_IMAGES_PER_PART if device.type == "cpu" else 0)
@@ -99,10 +99,10 @@ def _plan(config: Config, parts: int, steps_per_epoch: int) -> Plan:
 
 def _train_samples(config: Config, skeleton: common.skeleton.Skeleton) -> TrainSamples:
     images = config.train_images_folder
-    folder = Path(images) if images else common.coco.image_folder(config.data_path, "train")
+    folder = Path(images) if images else common.coco.images.image_folder(config.data_path, "train")
     prepared = Path(config.prepared_train_labels or Path(config.output_dir) / PREPARED_LABELS)
     if not config.prepared_train_labels:
-        annotations = common.coco.annotation_file(config.data_path, "train")
+        annotations = common.coco.images.annotation_file(config.data_path, "train")
         main_first(lambda: _prepare_labels(prepared, annotations, config.net_input_size, skeleton.num_keypoints))
     train_labels = labels.read(prepared)
     if train_labels.index.keypoints.shape[1] != skeleton.num_keypoints:

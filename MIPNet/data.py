@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import common.coco
+import common.coco.images
 from common.cli import UserError
-from common.coco_index import CocoIndex
+from common.coco.annotations import CocoIndex
+from common.coco.warping import warp_image
 from common.skeleton import Skeleton
 from common.topdown import crops
 from common.train.loader import Position, readable_sample
-from common.warping import warp_image
 from MIPNet.config import Config
 
 import numpy as np
@@ -115,7 +115,7 @@ class TrainSamples:
             other = self._annotated(int(self.people.rows[self.others[place]]))
             theirs = crops.joints_to_crop(*other, matrix, crop.flip, self.skeleton)
             moved, seen = pair_in_box((moved, seen), theirs, self.size_in)
-        read = common.coco.reader(self.config.kept_images)
+        read = common.coco.images.reader(self.config.kept_images)
         image = read(self.folder, index.file_name(image_row), (height, width))
         return {
             "image": warp_image(image, matrix, self.size_in, rgb=self.config.color_rgb),

@@ -18,19 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import common.cli
-import common.coco_eval
+import common.coco.evaluate
 import common.device
 import common.distributed
 import common.drawing
 import common.files
 import common.train.checkpoint
 from common.cli import UserError, check_least
+from common.coco.evaluation_set import Validation, draw_sheet
 from common.device import AmpLevel, AmpType, DeviceName
 from common.report import Run
 from common.runtime.session import Options, Provider
 from common.topdown.pipeline import Estimator
 from common.train.log import Log
-from common.validation import Validation, draw_sheet
 from MIPNet import config as recipes
 from MIPNet import examination, recipe_file, weights
 from MIPNet.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, RETIRED, text
@@ -134,7 +134,7 @@ def tell(result: Evaluation, protocol: Protocol, arch: str, facts: dict[str, Any
         *(f"skipped: {line}" for line in result.skipped),
         "protocol: " + ", ".join(f"{name} {value}" for name, value in facts.items()),
         *table_of(result, arch, protocol),
-        common.coco_eval.table(result.metrics),
+        common.coco.evaluate.table(result.metrics),
         f"ms a box ({result.num_boxes}): " + ", ".join(f"{name} {value:.2f}" for name, value in a_box.items()),
     ):
         log.line(line)

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import common.coco_eval
+import common.coco.evaluate
 import common.distributed
-from common.coco_eval import Detections
+from common.coco.evaluate import Detections
+from common.coco.evaluation_set import Validation, leave_sheet
 from common.runtime.session import of_module
 from common.skeleton import Skeleton
 from common.topdown import boxes, crops, pipeline
@@ -23,7 +24,6 @@ from common.topdown.nms import CONFIDENT, OKS_THRESHOLD, Floats
 from common.topdown.pipeline import Estimator
 from common.train.log import Log
 from common.train.setup import Setup
-from common.validation import Validation, leave_sheet
 from MIPNet.config import Config
 from MIPNet.data import WITHOUT_AREAS
 from MIPNet.inference import InputRule, estimator, for_inference, rule_of

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import common.coco.mini.dataset
 import common.distributed
-import common.mini_coco
 import common.skeleton
 from common.cli import check_least
+from common.coco.evaluation_set import Validation
 from common.runtime.session import Session
 from common.skeleton import Skeleton
 from common.topdown.boxes import PersonBoxes
 from common.topdown.pipeline import Estimator
-from common.validation import Validation
 from MIPNet.config import Config, text
 from MIPNet.evaluation import (
     Evaluation,
@@ -73,7 +73,7 @@ class Conditions:
         The data set is drawn or found.
         """
         recipe = recipe_of(self.cfg, source, given, pairs)
-        folder = common.distributed.main_first(lambda: common.mini_coco.resolve(recipe.root))
+        folder = common.distributed.main_first(lambda: common.coco.mini.dataset.resolve(recipe.root))
         return dataclasses.replace(recipe, data_path=str(folder), flip_test=self.flip_test and recipe.flip_test)
 
 

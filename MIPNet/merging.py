@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.coco_eval import Detections
+from common.coco.evaluate import Detections
 from common.topdown import nms
 from common.topdown.nms import Floats, Rows
 

@@ -4,9 +4,9 @@
 import dataclasses
 from pathlib import Path
 
-import common.coco
+import common.coco.annotations
+import common.coco.mini.dataset
 import common.distributed
-import common.mini_coco
 import common.skeleton
 from common.cli import UserError
 from common.distributed import main_first
@@ -26,7 +26,7 @@ import torch
 def prepare(flags: Config, skeleton: common.skeleton.Skeleton, device: torch.device) -> Setup:
     """Decides what the flags left open. Raises UserError, naming flag or file, where the run cannot be."""
     ranks = common.distributed.world_size()
-    config = dataclasses.replace(flags, data_path=str(main_first(lambda: common.mini_coco.resolve(flags.root))))
+    config = dataclasses.replace(flags, data_path=str(main_first(lambda: common.coco.mini.dataset.resolve(flags.root))))
     samples = train_samples(config, skeleton)
     limit = config.part_size or (CPU_IMAGES_PER_PART if device.type == "cpu" else 0)
     part_size, parts = divide(config.batch_size * ranks, len(samples), ranks, limit)
@@ -71,7 +71,7 @@ def check_joints(config: Config, skeleton: common.skeleton.Skeleton) -> None:
 def train_samples(config: Config, skeleton: common.skeleton.Skeleton) -> TrainSamples:
     """Everybody to train on. Raises UserError where the annotations are of another skeleton."""
     check_joints(config, skeleton)
-    index = common.coco.load(located(config, config.train_labels, "train_labels"), skeleton.num_keypoints)
+    index = common.coco.annotations.load(located(config, config.train_labels, "train_labels"), skeleton.num_keypoints)
     folder = located(config, config.train_images_folder, "train_images_folder")
     return TrainSamples(labelled_people(index, config.people_of), folder, skeleton, config)
 

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 import common.cli
 from common import qdq, quantization, top_down_quantization
 from common.cli import UserError
+from common.coco.evaluation_set import Validation
 from common.qdq import Inputs
 from common.runtime.session import Array
 from common.top_down_quantization import TopDownFlags
 from common.topdown.boxes import PersonBoxes
-from common.validation import Validation
 from MIPNet import config as recipes
 from MIPNet import examination, recipe_file
 from MIPNet.evaluation import boxes_of, load_validation

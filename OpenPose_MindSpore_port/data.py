@@ -4,10 +4,10 @@
 from pathlib import Path
 from typing import Any
 
-import common.coco
+import common.coco.images
+from common.coco.warping import warp_image
 from common.skeleton import Skeleton
 from common.train.loader import Position, readable_sample
-from common.warping import warp_image
 from OpenPose_MindSpore_port import ignore_masks, original_augmentation
 from OpenPose_MindSpore_port.augmentation import (
     GREY,
@@ -93,7 +93,7 @@ class TrainSamples:
         drawn = draw(self.augmentation, len(points), random)
         matrix = None if self.reference_rounding else compose(points, self.augmentation, drawn)
         height, width = coco.image_sizes[index].tolist()
-        image = common.coco.read_annotated(self.folder, coco.file_name(index), (height, width))
+        image = common.coco.images.read_annotated(self.folder, coco.file_name(index), (height, width))
         mask = ignore_masks.read(self.masks, int(coco.image_ids[index]), (height, width))
         return self.augmented(image, mask, points, drawn, matrix)
 

@@ -15,18 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import common.coco_eval
+import common.coco.evaluate
+import common.coco.mini.dataset
 import common.device
 import common.distributed
-import common.mini_coco
 import common.skeleton
 import common.train.checkpoint
 from common.cli import UserError, parse, run
+from common.coco.evaluation_set import Validation
 from common.device import AmpLevel, AmpType, DeviceName
 from common.report import Run
 from common.runtime.session import Options, Provider
 from common.train.log import Log
-from common.validation import Validation
 from OpenPose_MindSpore_port import inference
 from OpenPose_MindSpore_port.config import ALIASES, MODEL_FOLDER, NETWORK, RETIRED, Inference, text
 from OpenPose_MindSpore_port.evaluation import (
@@ -159,7 +159,7 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
 
 
 def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> Validation:
-    data_dir = common.distributed.main_first(lambda: common.mini_coco.resolve(config.data_dir))
+    data_dir = common.distributed.main_first(lambda: common.coco.mini.dataset.resolve(config.data_dir))
     validation = validation_of(str(data_dir), config.imgpath_val, config.ann, skeleton, config.val_images)
     return with_people(validation) if config.only_people else validation
 
@@ -168,7 +168,7 @@ def _tell(result: Evaluation, protocol: dict[str, Any], log: Log) -> None:
     for line in result.skipped:
         log.line(f"skipped: {line}")
     log.line("protocol: " + ", ".join(f"{name} {value}" for name, value in protocol.items()))
-    log.line(common.coco_eval.table(result.metrics))
+    log.line(common.coco.evaluate.table(result.metrics))
     a_image = {name: 1000 * seconds / max(1, result.num_images) for name, seconds in result.seconds.items()}
     log.line("ms an image: " + ", ".join(f"{name} {value:.2f}" for name, value in a_image.items()))
     for line in result_lines(result):

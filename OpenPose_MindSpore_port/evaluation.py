@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import common.coco
+import common.coco.images
 import common.distributed
 import common.drawing
 import common.skeleton
 from common.bottomup import pipeline
 from common.bottomup.pipeline import Evaluation, Finder
 from common.cli import UserError
-from common.coco_eval import COCO_METRICS, Detections
+from common.coco.evaluate import COCO_METRICS, Detections
+from common.coco.evaluation_set import Validation, leave_sheet
 from common.runtime.session import of_module
 from common.train.log import Log
-from common.validation import Validation, leave_sheet
 from OpenPose_MindSpore_port.decode import DecodeRules, to_coco
 from OpenPose_MindSpore_port.inference import Estimator, Frame, InputRule, LastMaps, to_input
 
@@ -110,7 +110,7 @@ def draw_images(
     for row in rows[common.distributed.rank() :: common.distributed.world_size()].tolist():
         try:
             image = validation.read(row)
-        except common.coco.ImageError:
+        except common.coco.images.ImageError:
             continue
         image_id = validation.index.image_ids[row]
         people = detections.keypoints[detections.image_ids == image_id]

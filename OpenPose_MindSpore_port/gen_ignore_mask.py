@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import common.coco
-import common.mini_coco
+import common.coco.annotations
+import common.coco.images
+import common.coco.mini.dataset
 from common import cli
 from OpenPose_MindSpore_port import ignore_masks
 from OpenPose_MindSpore_port.labels import LabelRules
@@ -49,7 +50,7 @@ class Config:
 def main(argv: list[str] | None = None) -> None:
     """The command of this file."""
     config = cli.parse(Config, {}, argv, aliases={"data_path": "data_dir"})
-    config = dataclasses.replace(config, data_dir=str(common.mini_coco.resolve(config.data_dir)))
+    config = dataclasses.replace(config, data_dir=str(common.coco.mini.dataset.resolve(config.data_dir)))
     if not config.train_ann and not config.val_ann:
         raise cli.UserError("--train_ann and --val_ann are both empty: name an annotation file")
     for split, ann, images in (("train", config.train_ann, config.train_dir), ("val", config.val_ann, config.val_dir)):
@@ -89,9 +90,9 @@ def _write(config: Config, split: str, annotation_file: Path, images: Path) -> N
 def _write_pictures(annotation_file: Path, images: Path, folder: Path) -> None:
     pictures = folder.with_name(f"{folder.name}_vis")
     pictures.mkdir(exist_ok=True)
-    index = common.coco.load(annotation_file)
+    index = common.coco.annotations.load(annotation_file)
     for row, image_id in enumerate(index.image_ids.tolist()):
-        image = common.coco.read_image(images, index.file_name(row))
+        image = common.coco.images.read_image(images, index.file_name(row))
         mask = ignore_masks.read(folder, image_id, image.shape[:2])
         if mask is not None:
             image[mask > 0] = image[mask > 0] // 2 + np.array(TINT, np.uint8) // 2

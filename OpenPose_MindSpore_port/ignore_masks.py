@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import common.coco
-from common import coco_crowd, files
+import common.coco.annotations
+from common import files
 from common.cli import UserError
-from common.coco_index import CocoIndex
+from common.coco import crowd
+from common.coco.annotations import CocoIndex
 from OpenPose_MindSpore_port.labels import Bools, LabelRules, TrainLabels, learned
 
 import cv2
@@ -66,7 +67,7 @@ def write(annotation_file: str | Path, folder: Path, rules: LabelRules) -> tuple
     Returns how many images have a mask, and how many have people. Raises UserError where the annotations are wrong or
     the folder cannot be written.
     """
-    index = common.coco.load(annotation_file)
+    index = common.coco.annotations.load(annotation_file)
     with_people = np.flatnonzero(np.diff(index.person_offsets))
     written = set[int]()
     try:
@@ -113,7 +114,7 @@ def _mask(index: CocoIndex, people: range, keep: Bools, regions: dict[int, Runs]
     for row in people:
         if row not in regions:
             continue
-        inside = 1 - coco_crowd.outside(regions[row])
+        inside = 1 - crowd.outside(regions[row])
         if index.is_crowd[row]:
             mask |= inside & ~taken
         elif not keep[row]:
@@ -143,7 +144,7 @@ def _silhouette(annotation_file: str | Path, person: dict[str, Any], height: int
     left, top, wide, high = person["bbox"]
     corners = [left, top, left + wide, top, left + wide, top + high, left, top + high]
     try:
-        return coco_crowd.run_lengths(person.get("segmentation") or [corners], height, width)
+        return crowd.run_lengths(person.get("segmentation") or [corners], height, width)
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise UserError(
             f"{annotation_file}: segmentation of annotation {person['id']}: {error}. "

@@ -9,8 +9,8 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import common.coco.mini.dataset
 import common.distributed
-import common.mini_coco
 from common.cli import UserError
 from common.distributed import main_first
 from common.skeleton import Skeleton
@@ -58,7 +58,7 @@ def prepare(flags: Config, skeleton: Skeleton, device: torch.device) -> Setup:
     """Decides what the flags left open. Raises UserError, naming flag or file, where the run cannot be."""
     ranks = common.distributed.world_size()
     name = flags.experiment_name or (f"perf_{ranks}p" if flags.case == "perf" else "train")
-    data_dir = str(main_first(lambda: common.mini_coco.resolve(flags.data_dir)))
+    data_dir = str(main_first(lambda: common.coco.mini.dataset.resolve(flags.data_dir)))
     config = dataclasses.replace(flags.on_devices(ranks), data_dir=data_dir, experiment_name=name)
     samples = train_samples(config, skeleton)
     limit = config.part_size or (CPU_IMAGES_PER_PART if device.type == "cpu" else 0)

@@ -16,11 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import common.coco
-import common.coco_eval
+import common.coco.annotations
+import common.coco.evaluate
 import common.skeleton
 from common.cli import UserError, parse, run, text
-from common.coco_eval import Detections
+from common.coco.evaluate import Detections
 from common.parallel import in_order
 from common.skeleton import Skeleton
 from Lightweight_OpenPose.decode import DecodeRules, decode, to_coco, warm_up
@@ -95,10 +95,10 @@ def main() -> None:
     decoded = time.perf_counter()
     found.detections.write_json(config.detections_save_path)
     image_ids = [job.image_id for job in jobs]
-    metrics = common.coco_eval.average_precision(config.labels, found.detections, skeleton.sigmas, image_ids)
+    metrics = common.coco.evaluate.average_precision(config.labels, found.detections, skeleton.sigmas, image_ids)
     people = f"{len(found.detections)} people in {len(jobs)} images"
     print(f"{config.detections_save_path}: {people}{_left_out(results, jobs)}")  # noqa: T201
-    print(common.coco_eval.table(metrics))  # noqa: T201
+    print(common.coco.evaluate.table(metrics))  # noqa: T201
     seconds = {"read": found.read, "decode": found.decode, "read and decode side by side": decoded - began,
                "evaluation": time.perf_counter() - decoded}  # fmt: skip
     print("ms an image: " + ", ".join(f"{part} {MS * spent / len(jobs):.2f}" for part, spent in seconds.items()))  # noqa: T201
@@ -117,7 +117,7 @@ def image_jobs(results: dumps.Results, pad_file: Path, labels: Path, skeleton: S
     """
     places = pads.read(pad_file)
     names = _names_by_stem(places)
-    index = common.coco.load(labels, skeleton.num_keypoints)
+    index = common.coco.annotations.load(labels, skeleton.num_keypoints)
     rows = {index.file_name(row): row for row in range(index.num_images)}
     jobs = []
     for stem in results.stems:
@@ -167,11 +167,11 @@ def find_people(
     def one(job: Job) -> Found:
         return _people(results, job, skeleton, rules)
 
-    parts = [Found(common.coco_eval.no_detections(skeleton.num_keypoints), 0.0, 0.0)]
+    parts = [Found(common.coco.evaluate.no_detections(skeleton.num_keypoints), 0.0, 0.0)]
     with ThreadPoolExecutor(threads) as pool:
         parts += in_order(pool, one, jobs, AHEAD * threads)
     return Found(
-        common.coco_eval.concatenate([part.detections for part in parts]),
+        common.coco.evaluate.concatenate([part.detections for part in parts]),
         sum(part.read for part in parts),
         sum(part.decode for part in parts),
     )

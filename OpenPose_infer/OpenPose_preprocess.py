@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import common.coco
+import common.coco.annotations
+import common.coco.images
 from common.cli import UserError, parse, run, text
-from common.coco import ImageError
+from common.coco.images import ImageError
 from common.parallel import in_order
 from common.skeleton import OPENPOSE
 from common.video import PICTURE_SUFFIXES
@@ -111,7 +112,7 @@ def _others(target: Path, names: list[str]) -> str:
 def image_names(config: Config) -> list[str]:
     """The images to read, sorted, relative to the folder. Raises UserError for none, or two that share a .bin."""
     if config.annotations:
-        index = common.coco.load(config.annotations, OPENPOSE.num_keypoints)
+        index = common.coco.annotations.load(config.annotations, OPENPOSE.num_keypoints)
         names = sorted(index.file_name(row) for row in range(index.num_images))
     else:
         files = (entry for entry in os.scandir(config.src_path) if entry.is_file())
@@ -137,7 +138,7 @@ def preprocess(folder: Path, name: str, target: Path, fresh: bool = False) -> Ou
     """
     path = target / bin_name(name)
     try:
-        image = common.coco.read_image(folder, name)
+        image = common.coco.images.read_image(folder, name)
     except ImageError as error:
         path.unlink(missing_ok=True)
         return Outcome(name, error=error)

@@ -4,7 +4,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import common.coco
+import common.coco.images
 from common.cli import UserError
 from common.runtime.session import Array
 from Lightweight_OpenPose.inference import InputRule, to_input
@@ -34,12 +34,12 @@ def choose(calibration_path: str, data_path: Path | None, wanted: int) -> list[P
 def _of_data_set(data_path: Path | None) -> Path:
     if data_path is None:
         raise UserError("--calibration_path is needed: a folder of images like those that the network will see")
-    return next((data_path / f"{split}2017" for split in common.coco.SPLITS if (data_path / f"{split}2017").is_dir()),
+    return next((data_path / f"{split}2017" for split in common.coco.images.SPLITS if (data_path / f"{split}2017").is_dir()),
                 data_path / "train2017")  # fmt: skip
 
 
 def inputs(images: Sequence[Path], rule: InputRule) -> Iterator[Array]:
     """(3, H, W) float32 network input of each image. Raises ImageError for an unreadable one."""
     for path in images:
-        image = common.coco.read_image(path.parent, path.name)
+        image = common.coco.images.read_image(path.parent, path.name)
         yield to_input(image, rule.frame(image.shape[:2]))

@@ -16,20 +16,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import common.coco
+import common.coco.images
+import common.coco.mini.dataset
 import common.device
-import common.mini_coco
 import common.skeleton
 import common.train.checkpoint
 from common import quantization
 from common.cli import UserError, parse, run, text
-from common.coco_eval import Detections
+from common.coco.evaluate import Detections
+from common.coco.evaluation_set import Validation
 from common.device import DeviceName
 from common.files import write_atomically
 from common.quantization_search import RefusedError
 from common.runtime.session import Array, Options, Session
 from common.skeleton import Skeleton
-from common.validation import Validation
 from Lightweight_OpenPose import export, weights
 from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS
 from Lightweight_OpenPose.evaluation import evaluate
@@ -102,7 +102,7 @@ def compare(config: Config) -> list[Row]:
     """A row for each format; `absent` in it is the reason where it cannot run. Raises UserError."""
     names = chosen(config.formats)
     skeleton = common.skeleton.load(config.skeleton)
-    data_path = common.mini_coco.resolve(config.data_path) if config.data_path else None
+    data_path = common.coco.mini.dataset.resolve(config.data_path) if config.data_path else None
     validation = quantize.annotated_images(config, data_path, skeleton)
     rule = InputRule(fixed_size=(config.height, config.width))
     arrays = _inputs(validation, rule, config.map_images)

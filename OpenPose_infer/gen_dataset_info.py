@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import common.coco
+import common.coco.images
 from common.cli import UserError, run
 from common.files import write_atomically
 from OpenPose_infer.config import CHANNELS
@@ -81,7 +81,7 @@ def _check_sizes(paths: list[str], width: int, height: int) -> None:
 
 
 def _size_of_image(path: str) -> tuple[int, int]:
-    height, width = common.coco.read_image(Path(path).parent, Path(path).name).shape[:2]
+    height, width = common.coco.images.read_image(Path(path).parent, Path(path).name).shape[:2]
     return width, height
 
 

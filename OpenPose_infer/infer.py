@@ -14,19 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import common.coco
-import common.coco_eval
+import common.coco.evaluate
+import common.coco.images
+import common.coco.mini.dataset
 import common.device
-import common.mini_coco
 import common.skeleton
 import common.train.checkpoint
 from common.cli import UserError, parse, run, text
+from common.coco.evaluation_set import Validation
 from common.device import AmpLevel, AmpType, DeviceName
 from common.files import write_atomically
 from common.report import Run
 from common.runtime.session import Options, Provider, Session
 from common.train.log import Log
-from common.validation import Validation
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS
 from Lightweight_OpenPose.decode import DecodeRules, warm_up
@@ -87,7 +87,7 @@ def main() -> None:
     write_atomically(folder / REPORT, (json.dumps(summary, indent=1) + "\n").encode())
     log_folder = Path(config.log_dir or folder / "test" / "output" / "0")
     with Log(folder / "metrics.jsonl", log_folder, fresh=True) as log:
-        for line in (*(f"skipped: {line}" for line in result.skipped), common.coco_eval.table(result.metrics)):
+        for line in (*(f"skipped: {line}" for line in result.skipped), common.coco.evaluate.table(result.metrics)):
             log.line(line)
         log.line(_shown(summary))
         log.record("evaluate", **summary)
@@ -112,10 +112,10 @@ def _batch_size(config: Config, session: Session) -> int:
 
 
 def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> Validation:
-    data_path = common.mini_coco.resolve(config.data_path) if config.data_path else Path()
+    data_path = common.coco.mini.dataset.resolve(config.data_path) if config.data_path else Path()
     return Validation.load(
-        Path(config.labels) if config.labels else common.coco.annotation_file(data_path, "val"),
-        Path(config.images_folder) if config.images_folder else common.coco.image_folder(data_path, "val"),
+        Path(config.labels) if config.labels else common.coco.images.annotation_file(data_path, "val"),
+        Path(config.images_folder) if config.images_folder else common.coco.images.image_folder(data_path, "val"),
         skeleton,
         config.val_images,
     )

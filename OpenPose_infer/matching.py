@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 
-from common.coco_eval import Detections
+from common.coco.evaluate import Detections
 
 import numpy as np
 import numpy.typing as npt

@@ -18,17 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import common.coco
-import common.mini_coco
+import common.coco.images
+import common.coco.mini.dataset
 import common.skeleton
 from common import qdq, quantization
 from common.cli import UserError, parse, run, text
+from common.coco.evaluation_set import Validation
 from common.judgement import Judge, Score, open_on
 from common.qdq import Inputs
 from common.quantization_flags import Flags
 from common.quantization_search import Forward, Outputs, Task
 from common.runtime.session import Session
-from common.validation import Validation
 from Lightweight_OpenPose.evaluation import evaluate
 from Lightweight_OpenPose.inference import Estimator, InputRule
 from OpenPose_infer import calibration, sensitivity
@@ -71,7 +71,7 @@ def main() -> None:
     config.check()
     qdq.check_installed(config.source)
     skeleton = common.skeleton.load(config.skeleton)
-    data_path = common.mini_coco.resolve(config.data_path) if config.data_path else None
+    data_path = common.coco.mini.dataset.resolve(config.data_path) if config.data_path else None
     validation = annotated_images(config, data_path, skeleton)
     images = calibration.choose(config.calibration_path, data_path, config.calibration_images)
     rule = input_rule(config.source, (config.height, config.width))
@@ -81,8 +81,8 @@ def main() -> None:
 
 def annotated_images(config: Any, data_path: Path | None, skeleton: common.skeleton.Skeleton) -> Validation:
     """The images that the flags `data_path`, `labels`, `images_folder` and `val_images` of a config mean."""
-    labels = config.labels or common.coco.annotation_file(data_path or "", "val")
-    folder = config.images_folder or common.coco.image_folder(data_path or "", "val")
+    labels = config.labels or common.coco.images.annotation_file(data_path or "", "val")
+    folder = config.images_folder or common.coco.images.image_folder(data_path or "", "val")
     return Validation.load(Path(labels), Path(folder), skeleton, config.val_images)
 
 

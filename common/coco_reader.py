@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from common import coco_crowd, coco_elements, files
+import common.coco.crowd
+from common import coco_elements, files
 from common.cli import UserError
+from common.coco.annotations import NO_CROWD_INDEX, CocoIndex, to_offsets
 from common.coco_elements import FAULTS, LARGEST_IMG, Category, shown, whole
-from common.coco_index import NO_CROWD_INDEX, CocoIndex, to_offsets
 
 import numpy as np
 import numpy.typing as npt
@@ -248,7 +249,7 @@ class _Builder:
         if row not in people.regions:
             return NO_RUNS
         try:
-            return coco_crowd.run_lengths(people.regions[row], size[0], size[1])
+            return common.coco.crowd.run_lengths(people.regions[row], size[0], size[1])
         except (*FAULTS, RuntimeError, MemoryError) as error:
             crowd = f"segmentation of the crowd, annotation {people.ids[row]}"
             raise UserError(f"{self.source}: {crowd}: {error}. {FORMAT_ADVICE}") from error

@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from common import layer_groups
 from common.cli import UserError, check_least, text
-from common.coco_eval import Detections
+from common.coco.evaluate import Detections
+from common.coco.evaluation_set import Validation
 from common.judgement import Judge, Score, open_on
 from common.qdq import Inputs
 from common.quantization_flags import Flags
@@ -24,7 +25,6 @@ from common.topdown.boxes import PersonBoxes
 from common.topdown.heatmap_decoding import Peaks
 from common.topdown.nms import CONFIDENT
 from common.topdown.pipeline import Estimator
-from common.validation import Validation
 
 import numpy as np
 import torch
@@ -64,7 +64,7 @@ class Evaluation(Protocol):
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """As `common.coco_eval` names them."""
+        """As `common.coco.evaluate` names them."""
 
     @property
     def detections(self) -> Detections:

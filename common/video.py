@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from common.cli import UserError
-from common.coco import lacks_end
+from common.coco.images import lacks_end
 
 import cv2
 import numpy as np

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import common.mini_coco
+import common.coco.mini.dataset
 from AlphaPose import demo, recipe_file
 from AlphaPose.config import Config as Recipe
 from AlphaPose.config import text
@@ -36,7 +36,7 @@ class Config(demo.Config):
 def first_person(config: Config, skeleton: Skeleton) -> Seen:
     """The first validation image with people, and the box of its first one. Raises UserError where there is none."""
     recipe = Recipe(**{**recipe_file.read(config.cfg), "cfg": config.cfg})
-    root = common.mini_coco.resolve(config.data_path or recipe.root)
+    root = common.coco.mini.dataset.resolve(config.data_path or recipe.root)
     given = Recipe(data_path=str(root), val_labels=recipe.val_labels, val_images_folder=recipe.val_images_folder)
     validation = load_validation(given, skeleton, 0)
     boxes = boxes_of(validation, None)

@@ -15,8 +15,8 @@ from AlphaPose.inference import normalise
 from AlphaPose.model import SimplePose
 from AlphaPose.pose_finding import PoseFinder, Seen, detect
 from AlphaPose.scripts import demo as online
-from common import mini_coco
 from common.cli import UserError
+from common.coco.mini import dataset
 from common.detection_file import DetectionFile
 from common.detectors import Boxes
 from common.skeleton import COCO
@@ -46,7 +46,7 @@ def checkpoint(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory) -> Path:
     """The drawn data set, two pictures a split."""
-    return mini_coco.write(tmp_path_factory.mktemp("mini"), num_train=2, num_val=3)
+    return dataset.write(tmp_path_factory.mktemp("mini"), num_train=2, num_val=3)
 
 
 def places(step: int) -> list[tuple[int, int]]:

@@ -11,6 +11,7 @@ from AlphaPose.evaluation import Protocol, boxes_of, count_people, evaluate, eva
 from AlphaPose.inference import InputRule, estimator, normalise, rule_of
 from AlphaPose.model import SimplePose
 from AlphaPose.test.oracle import SMALL, Oracle, evaluate_oracle, load
+from common.coco.warping import warp_image
 from common.runtime.session import Port, Session
 from common.skeleton import COCO
 from common.test import top_down_golden as golden
@@ -18,7 +19,6 @@ from common.test.programs import launched
 from common.topdown import crops, heatmap_decoding, pipeline
 from common.topdown.boxes import PersonBoxes
 from common.train.log import Log
-from common.warping import warp_image
 
 import numpy as np
 import pytest

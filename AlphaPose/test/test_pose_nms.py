@@ -6,9 +6,10 @@ import json
 import math
 from pathlib import Path
 
+import common.coco.images
 from AlphaPose.pose_nms import PUBLISHED_RULES, pose_nms
 from AlphaPose.scoring import given_box_scores, proposal_scores
-from common import coco, coco_eval
+from common.coco import annotations, evaluate
 from common.skeleton import COCO
 
 import numpy as np
@@ -184,8 +185,8 @@ def oracle(person: np.ndarray, box: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 
 def test_given_boxes_have_the_originals_precision(shared: Path) -> None:
-    path = coco.annotation_file(shared / "data" / "coco-mini", "val")
-    index = coco.load(path)
+    path = common.coco.images.annotation_file(shared / "data" / "coco-mini", "val")
+    index = annotations.load(path)
     owners = np.repeat(np.arange(len(index.image_ids)), np.diff(index.person_offsets))
     rows = np.flatnonzero((index.keypoints[..., 2] > 0).any(1) & ~index.is_crowd)
     sizes = index.image_sizes[owners[rows]][:, ::-1]
@@ -195,8 +196,8 @@ def test_given_boxes_have_the_originals_precision(shared: Path) -> None:
     scores = given_box_scores(found[..., 2])
     wanted = json.loads((shared / "golden" / "topdown" / "eval_alphapose.json").read_text())
     assert len(rows) == wanted["n"]
-    detections = coco_eval.Detections(index.image_ids[owners[rows]], found, scores)
-    metrics = coco_eval.average_precision(path, detections, COCO.sigmas)
+    detections = evaluate.Detections(index.image_ids[owners[rows]], found, scores)
+    metrics = evaluate.average_precision(path, detections, COCO.sigmas)
     assert metrics["AP"] == pytest.approx(wanted["oracle_gt_mAP_no_flip"], abs=1e-9)
     order = [
         int(np.abs(found - np.reshape(person, (17, 3))).sum((1, 2)).argmin()) for person in wanted["keypoints_first2"]

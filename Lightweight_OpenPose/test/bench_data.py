@@ -5,8 +5,8 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
-import common.coco
-import common.mini_coco
+import common.coco.images
+import common.coco.mini.dataset
 from common.skeleton import OPENPOSE
 from common.test import pairs
 from common.train.loader import EpochBatches, stream
@@ -27,14 +27,14 @@ SHARED = Path(__file__).parents[3] / "shared" / "data" / "coco-mini"
 
 def samples() -> TrainSamples:
     """Real images where they stand beside the project, else the drawn ones."""
-    folder = SHARED if SHARED.is_dir() else common.mini_coco.ensure()
+    folder = SHARED if SHARED.is_dir() else common.coco.mini.dataset.ensure()
     config = Config()
     augmentation = Augmentation(
         config.net_input_size, config.person_height, config.scale_min, config.scale_max, config.rotation,
         config.shift, config.flip,
     )  # fmt: skip
-    prepared = labels.build(common.coco.annotation_file(folder, "train"))
-    return TrainSamples(prepared, common.coco.image_folder(folder, "train"), OPENPOSE, augmentation, 0, False)
+    prepared = labels.build(common.coco.images.annotation_file(folder, "train"))
+    return TrainSamples(prepared, common.coco.images.image_folder(folder, "train"), OPENPOSE, augmentation, 0, False)
 
 
 def plain_epoch(train: TrainSamples, epoch: int) -> None:
@@ -57,7 +57,7 @@ def our_epoch(train: TrainSamples, epoch: int) -> None:
 def decoding(train: TrainSamples) -> None:
     """The part that nobody can leave out: reading the JPEGs."""
     for index in range(len(train)):
-        common.coco.read_image(train.folder, train.labels.index.file_name(int(train.labels.images[index])))
+        common.coco.images.read_image(train.folder, train.labels.index.file_name(int(train.labels.images[index])))
 
 
 def plain_epochs() -> Callable[[], None]:

@@ -7,15 +7,15 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import common.coco
-import common.coco_eval
+import common.coco.evaluate
+import common.coco.images
+import common.coco.mini.dataset
 import common.device
-import common.mini_coco
+from common.coco.evaluation_set import Validation
 from common.runtime.session import Options, Session, of_module, open_network
 from common.skeleton import OPENPOSE
 from common.test import pairs
 from common.test.int8 import quantised
-from common.validation import Validation
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.decode import ORIGINAL_RULES
 from Lightweight_OpenPose.evaluation import default_batch, evaluate
@@ -86,9 +86,12 @@ def plain_evaluation(model, validation: Validation, noise: bool = False) -> None
 
 def images() -> Validation:
     """The first of the real images where they stand beside the project, else of the drawn ones."""
-    folder = SHARED if SHARED.is_dir() else common.mini_coco.ensure()
+    folder = SHARED if SHARED.is_dir() else common.coco.mini.dataset.ensure()
     return Validation.load(
-        common.coco.annotation_file(folder, "val"), common.coco.image_folder(folder, "val"), OPENPOSE, IMAGES
+        common.coco.images.annotation_file(folder, "val"),
+        common.coco.images.image_folder(folder, "val"),
+        OPENPOSE,
+        IMAGES,
     )
 
 

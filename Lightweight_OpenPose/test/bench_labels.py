@@ -18,7 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from common import coco, files, mini_coco
+import common.coco.images
+from common import files
+from common.coco.mini import dataset
 from Lightweight_OpenPose import labels
 
 NUM_IMAGES, NUM_ANNOTATIONS = 118_287, 266_191
@@ -74,7 +76,7 @@ def walk_in_workers(prepared: labels.TrainLabels) -> None:
     for worker in range(NUM_WORKERS):
         if os.fork() == 0:
             before = unique_mb()
-            coco.crowd_mask(prepared.index, 0)
+            common.coco.images.crowd_mask(prepared.index, 0)
             start = time.perf_counter()
             walk(prepared)
             took = time.perf_counter() - start
@@ -90,7 +92,7 @@ def main() -> None:
     parser.add_argument("--source", type=Path)
     parser.add_argument("--keep", type=Path, help="keep the files in this folder")
     flags = parser.parse_args()
-    source = flags.source or coco.annotation_file(mini_coco.ensure(), "train")
+    source = flags.source or common.coco.images.annotation_file(dataset.ensure(), "train")
     with tempfile.TemporaryDirectory() as temporary:
         folder = flags.keep or Path(temporary)
         annotation_file, prepared_file = folder / "person_keypoints_train2017.json", folder / "prepared.pkl"

@@ -3,8 +3,9 @@
 
 from pathlib import Path
 
-import common.coco
-from common.coco_eval import Detections, average_precision, concatenate, no_detections
+import common.coco.annotations
+import common.coco.images
+from common.coco.evaluate import Detections, average_precision, concatenate, no_detections
 from common.skeleton import Skeleton
 from Lightweight_OpenPose import data
 from Lightweight_OpenPose.config import Config
@@ -31,8 +32,8 @@ def average_precision_of_ideal_maps(
     coco_folder: Path, split: str, skeleton: Skeleton, rules: DecodeRules, base_height: int
 ) -> dict[str, float]:
     """AP of decoded ground truth on the images with labelled people: the decoder's ceiling."""
-    annotations = common.coco.annotation_file(coco_folder, split)
-    index = common.coco.load(annotations)
+    annotations = common.coco.images.annotation_file(coco_folder, split)
+    index = common.coco.annotations.load(annotations)
     found, images = [no_detections(skeleton.num_keypoints)], []
     for row in range(index.num_images):
         people = index.people(row)

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import common.coco
+import common.coco.images
 import common.distributed
+from common.coco.evaluation_set import Validation
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
-from common.validation import Validation
 from Lightweight_OpenPose.evaluation import evaluate
 from Lightweight_OpenPose.inference import Estimator, InputRule, frame, to_input
 from Lightweight_OpenPose.test.ideal_maps import encoded
@@ -49,7 +49,10 @@ class Oracle:
 def main(folder: Path) -> None:
     with common.distributed.joined("cpu"):
         validation = Validation.load(
-            common.coco.annotation_file(folder, "val"), common.coco.image_folder(folder, "val"), OPENPOSE, 0
+            common.coco.images.annotation_file(folder, "val"),
+            common.coco.images.image_folder(folder, "val"),
+            OPENPOSE,
+            0,
         )
         result = evaluate(
             Estimator(Oracle(validation).session(), OPENPOSE), validation, InputRule(BASE_HEIGHT), batch_size=2

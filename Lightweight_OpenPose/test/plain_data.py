@@ -6,7 +6,7 @@ Labels are handled sample by sample in Python, targets are drawn cell by cell, i
 
 import math
 
-import common.coco
+import common.coco.images
 from common.skeleton import Skeleton
 from Lightweight_OpenPose.data import GREY, Augmentation, Draw, to_points
 from Lightweight_OpenPose.labels import TrainLabels
@@ -23,7 +23,7 @@ def sample(labels: TrainLabels, index: int, folder, skeleton: Skeleton, augmenta
     coco, person = labels.index, labels.main[index]
     row = int(labels.images[index])
     image = cv2.imread(str(folder / coco.file_name(row)))
-    usable = common.coco.crowd_mask(coco, row)
+    usable = common.coco.images.crowd_mask(coco, row)
     mask = np.ones(image.shape[:2], np.float32) if usable is None else usable.astype(np.float32)
     people = np.append(person, labels.others(index))
     points = to_points(coco.keypoints[people], image.shape[:2], skeleton)

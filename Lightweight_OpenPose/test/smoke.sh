@@ -7,7 +7,7 @@ set -euo pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/../../common/smoke.sh"
 
-"$python" -m common.mini_coco "$work/data" --num_train=9 --num_val=4
+"$python" -m common.coco.mini "$work/data" --num_train=9 --num_val=4
 bash "$tests/train_performance_1p.sh" --data_path="$work/data" --output_dir="$work" --checkpoint_path=none \
   --net_input_size=96 --batch_size=4 --num_workers=1 "$@"
 bash "$tests/eval.sh" --data_path="$work/data" --output_dir="$work" --step=1 --base_height=96 --val_images=4 \

@@ -3,7 +3,7 @@ import json
 import shutil
 from pathlib import Path
 
-import common.coco
+import common.coco.images
 from common.skeleton import COCO, OPENPOSE
 from Lightweight_OpenPose import data, labels
 from Lightweight_OpenPose.config import Config
@@ -26,8 +26,8 @@ CASES = [*(f"targets_{number}" for number in range(6)), *(f"augment_{number}" fo
 
 
 def samples(folder: Path, skip: bool = False) -> TrainSamples:
-    prepared = labels.build(common.coco.annotation_file(folder, "train"))
-    images = common.coco.image_folder(folder, "train")
+    prepared = labels.build(common.coco.images.annotation_file(folder, "train"))
+    images = common.coco.images.image_folder(folder, "train")
     return TrainSamples(prepared, images, OPENPOSE, AUGMENTATION, seed=0, skip_bad=skip)
 
 
@@ -41,7 +41,7 @@ def test_augmented_samples_are_the_originals(shared: Path, real: TrainSamples, n
     """Spec, precision on A4.2: key points to 1e-6; pixels of one warp near those of two, aligned; the mask likewise."""
     case = np.load(golden.folder(shared) / f"{name}.npz")
     index, person, row = _sample_of(real, case)
-    image = common.coco.read_image(real.folder, real.labels.index.file_name(row))
+    image = common.coco.images.read_image(real.folder, real.labels.index.file_name(row))
     box, rands = real.labels.index.boxes[person], case["rands"]
     drawn = Draw(
         rands[1] * 0.6 + 0.5, (rands[2] - 0.5) * 80, (int((rands[3] - 0.5) * 80), int((rands[4] - 0.5) * 80)),
@@ -58,7 +58,7 @@ def test_augmented_samples_are_the_originals(shared: Path, real: TrainSamples, n
     assert _difference(ours, theirs) <= 4
     moved = [_difference(np.roll(ours, shift, axis=axis), theirs) for axis in (0, 1) for shift in (-1, 1)]
     assert _difference(ours, theirs) < min(moved)
-    mask = data.warp_mask(common.coco.crowd_mask(real.labels.index, row), warp, AUGMENTATION.size_in)
+    mask = data.warp_mask(common.coco.images.crowd_mask(real.labels.index, row), warp, AUGMENTATION.size_in)
     assert (mask != case["mask8"]).sum() <= 6
 
 
@@ -97,7 +97,7 @@ def test_one_warp_is_the_transforms_one_after_the_other(real: TrainSamples) -> N
     for index in range(0, len(real), 7):
         drawn = data.draw(AUGMENTATION, random)
         row, person = int(real.labels.images[index]), real.labels.main[index]
-        image = common.coco.read_image(real.folder, real.labels.index.file_name(row))
+        image = common.coco.images.read_image(real.folder, real.labels.index.file_name(row))
         box = real.labels.index.boxes[person]
         warp = data.compose(image.shape[:2], box[:2] + box[2:] / 2, float(box[3]), AUGMENTATION, drawn)
         points = data.to_points(real.labels.index.keypoints[[person]], image.shape[:2], OPENPOSE)
@@ -185,7 +185,7 @@ def test_an_unreadable_image_stops_or_is_replaced_and_counted(
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[:2000] if damage == "cut" else b"no image")
-    with pytest.raises(common.coco.ImageError, match=path.name):
+    with pytest.raises(common.coco.images.ImageError, match=path.name):
         train[0, 3]
     replaced = samples(folder, skip=True)[0, 3]
     assert replaced["replaced"] == 1 and replaced["image"].shape == (368, 368, 3)
@@ -194,12 +194,12 @@ def test_an_unreadable_image_stops_or_is_replaced_and_counted(
 
 def test_a_file_name_that_leaves_the_folder_is_refused(tiny_coco: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny_coco, tmp_path / "coco")
-    path = common.coco.annotation_file(folder, "train")
+    path = common.coco.images.annotation_file(folder, "train")
     content = json.loads(path.read_text())
     for image in content["images"]:
         image["file_name"] = "../val2017/" + image["file_name"]
     path.write_text(json.dumps(content))
-    with pytest.raises(common.coco.ImageError, match="leads out of"):
+    with pytest.raises(common.coco.images.ImageError, match="leads out of"):
         samples(folder)[0, 0]
 
 

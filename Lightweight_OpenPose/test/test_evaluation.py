@@ -4,12 +4,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import common.mini_coco
+import common.coco.mini.dataset
 from common.cli import UserError
+from common.coco.evaluation_set import Validation
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from common.test.programs import launched, weights
-from common.validation import Validation
 from Lightweight_OpenPose.decode import DecodeRules
 from Lightweight_OpenPose.evaluation import evaluate
 from Lightweight_OpenPose.inference import MULTI_SCALE, Estimator, InputRule, frame, to_input
@@ -117,7 +117,7 @@ def test_several_scales_find_people_too(tiny_coco: Path) -> None:
 
 
 def test_an_annotated_size_that_is_wrong_is_named(tiny_coco: Path) -> None:
-    index = common.coco.load(tiny_coco / "annotations" / "person_keypoints_val2017.json")
+    index = common.coco.annotations.load(tiny_coco / "annotations" / "person_keypoints_val2017.json")
     index.image_sizes[0] += 1
     validation = Validation(Path("x.json"), tiny_coco / "val2017", index, np.array([0]))
     with pytest.raises(UserError, match=r"jpg: \d+ x \d+ pixels, annotated as"):
@@ -129,7 +129,7 @@ def test_a_skeleton_of_ones_own_trains_and_is_evaluated(tmp_path: Path) -> None:
     skeleton = tmp_path / "five.yaml"
     skeleton.write_text(FIVE)
     names = ("nose", "left_wrist", "right_wrist", "left_ankle", "right_ankle")
-    folder = common.mini_coco.write(tmp_path / "coco", num_train=9, num_val=4, keypoints=names)
+    folder = common.coco.mini.dataset.write(tmp_path / "coco", num_train=9, num_val=4, keypoints=names)
     place = (f"--data_path={folder}", f"--skeleton={skeleton}")
     done = trained(tmp_path, *place, *SMALL, *FROM_SCRATCH, "--step=1", "--epochs=1", "--eval_freq=1")
     assert done.returncode == 0, done.stderr

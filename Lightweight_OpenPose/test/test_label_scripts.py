@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common import coco, mini_coco
+import common.coco.mini.dataset
 from common.cli import UserError
+from common.coco import images
 from Lightweight_OpenPose import labels
 from Lightweight_OpenPose.scripts import make_val_subset, prepare_train_labels
 
@@ -20,7 +21,7 @@ PACKAGE = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def annotations(tmp_path_factory) -> Path:
-    return coco.annotation_file(mini_coco.write(tmp_path_factory.mktemp("drawn"), 9, 0), "train")
+    return images.annotation_file(common.coco.mini.dataset.write(tmp_path_factory.mktemp("drawn"), 9, 0), "train")
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ import pickle
 import random
 from pathlib import Path
 
-from common import coco, mini_coco
+import common.coco.images
 from common.cli import UserError
+from common.coco.mini import dataset
 from Lightweight_OpenPose import labels
 
 import numpy as np
@@ -20,8 +21,8 @@ SIZE = labels.NET_INPUT_SIZE
 
 @pytest.fixture(scope="module")
 def annotations(tmp_path_factory) -> Path:
-    folder = mini_coco.write(tmp_path_factory.mktemp("drawn"), 18, 0)
-    path = coco.annotation_file(folder, "train")
+    folder = dataset.write(tmp_path_factory.mktemp("drawn"), 18, 0)
+    path = common.coco.images.annotation_file(folder, "train")
     content = json.loads(path.read_text())
     random.Random(1).shuffle(content["annotations"])  # as in COCO: not image by image
     path.write_text(json.dumps(content))
@@ -99,7 +100,7 @@ def test_samples_are_those_of_the_rules_in_their_order(annotations, prepared):
 
 
 def test_golden_labels(shared):
-    prepared = labels.build(coco.annotation_file(shared / "data" / "coco-mini", "train"))
+    prepared = labels.build(common.coco.images.annotation_file(shared / "data" / "coco-mini", "train"))
     with gzip.open(shared / "golden" / "lightweight_openpose" / "prepared_labels.json.gz") as file:
         golden = json.load(file)
     ours = items_of(prepared)
@@ -112,7 +113,7 @@ def test_golden_labels(shared):
 
 @pytest.mark.parametrize(("split", "samples", "images"), [("train", 68, 25), ("val", 56, 29)])
 def test_golden_counts(shared, split, samples, images):
-    prepared = labels.build(coco.annotation_file(shared / "data" / "coco-mini", split))
+    prepared = labels.build(common.coco.images.annotation_file(shared / "data" / "coco-mini", split))
     assert (len(prepared), len(np.unique(prepared.images))) == (samples, images)
 
 
@@ -151,7 +152,7 @@ def test_limits_are_exact(tmp_path):
     others = prepared.index.annotation_ids[prepared.others(0)].tolist()
     assert others == [1, 3, 4, 5, 6]
     assert prepared.scale_provided(0) == 100 / 368
-    assert coco.crowd_mask(prepared.index, 0) is not None
+    assert common.coco.images.crowd_mask(prepared.index, 0) is not None
     labels.write_original(prepared, tmp_path / "few.pkl")
     assert items_of(labels.read(tmp_path / "few.pkl")) == items_of(prepared)
     assert build(tmp_path, person(1, 50), net_input_size=100).scale_provided(0) == 1.0
@@ -199,7 +200,10 @@ def test_original_file_is_read_and_written(prepared, tmp_path):
         people = ours[~prepared.index.is_crowd] if len(ours) == len(prepared.index.boxes) else ours
         np.testing.assert_array_equal(people, theirs[~converted.index.is_crowd] if people is not ours else theirs)
     for row in range(prepared.index.num_images):
-        ours, theirs = coco.crowd_mask(prepared.index, row), coco.crowd_mask(converted.index, row)
+        ours, theirs = (
+            common.coco.images.crowd_mask(prepared.index, row),
+            common.coco.images.crowd_mask(converted.index, row),
+        )
         assert (ours is None and theirs is None) or (ours == theirs).all()
 
 

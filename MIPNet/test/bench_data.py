@@ -6,8 +6,9 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
-import common.coco
-import common.mini_coco
+import common.coco.annotations
+import common.coco.images
+import common.coco.mini.dataset
 from common.skeleton import COCO
 from common.test import pairs
 from common.topdown.gaussian_heatmaps import encode
@@ -25,11 +26,11 @@ SHARED = Path(__file__).parents[3] / "shared" / "data" / "coco-mini"
 
 def samples(*words: str) -> TrainSamples:
     """Real images where they stand beside the project, else the drawn ones; the published augmentation."""
-    folder = SHARED if SHARED.is_dir() else common.mini_coco.ensure()
-    index = common.coco.load(common.coco.annotation_file(folder, "train"))
+    folder = SHARED if SHARED.is_dir() else common.coco.mini.dataset.ensure()
+    index = common.coco.annotations.load(common.coco.images.annotation_file(folder, "train"))
     config = recipe_file.parse(Config, RECIPES, words)
     return TrainSamples(
-        labelled_people(index, config.people_of), common.coco.image_folder(folder, "train"), COCO, config
+        labelled_people(index, config.people_of), common.coco.images.image_folder(folder, "train"), COCO, config
     )
 
 
@@ -56,7 +57,7 @@ def decoding(train: TrainSamples) -> None:
     """The part that nobody can leave out: reading the JPEGs."""
     index = train.people.index
     for row in train.people.rows.tolist():
-        common.coco.read_image(train.folder, index.file_name(int(index.image_rows(row))))
+        common.coco.images.read_image(train.folder, index.file_name(int(index.image_rows(row))))
 
 
 def plain_epochs(*words: str) -> Callable[[], None]:

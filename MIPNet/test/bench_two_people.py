@@ -15,16 +15,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import common.coco.evaluate
 import common.train.checkpoint
-from common import coco_eval, distributed
+from common import distributed
 from common.cli import UserError
-from common.coco_eval import Detections
+from common.coco.evaluate import Detections
+from common.coco.evaluation_set import Validation
 from common.drawing import Image, contact_sheet
 from common.runtime.session import Options
 from common.skeleton import COCO
 from common.topdown.crops import PADDING
 from common.topdown.nms import CONFIDENT
-from common.validation import Validation
 from MIPNet.evaluation import CPU_BATCH, Evaluation, boxes_of, evaluate, protocol_of
 from MIPNet.inference import estimator, open_session, recipe_of, rule_of
 from MIPNet.mode_drawing import colour_of, draw_person
@@ -98,7 +99,9 @@ def precisions(folder: Path, result: Evaluation) -> dict[str, float]:
         "both": ("", result.detections),
     }
     return {
-        who: coco_eval.average_precision(drawn_pairs.annotation_file(folder, "val", file), found, COCO.sigmas)["AP"]
+        who: common.coco.evaluate.average_precision(
+            drawn_pairs.annotation_file(folder, "val", file), found, COCO.sigmas
+        )["AP"]
         for who, (file, found) in counted.items()
     }
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import mini_figures, mini_scenes
-from common.mini_coco import FIRST_IMAGE_ID, JPEG_QUALITY, PERSON_CATEGORY, SPLITS
-from common.mini_figures import Brush, Image, Pixels
-from common.mini_scenes import MARGIN, Scene
+from common.coco.mini import figures, scenes
+from common.coco.mini.dataset import FIRST_IMAGE_ID, JPEG_QUALITY, PERSON_CATEGORY, SPLITS
+from common.coco.mini.figures import Brush, Image, Pixels
+from common.coco.mini.scenes import MARGIN, Scene
 from common.skeleton import COCO
 from common.topdown.crops import PADDING
 
@@ -70,7 +70,7 @@ def _holds(box_of: Person, other: Person) -> bool:
 
 
 def _compose(random: np.random.Generator) -> tuple[Image, Person, Person]:
-    scene = mini_scenes.draw_scene("empty", random)
+    scene = scenes.draw_scene("empty", random)
     width, height = (int(length) for length in scene.size)
     tall, side = height * random.uniform(0.62, 0.78), random.choice((-1, 1))
     apart = side * tall * random.uniform(*APART)
@@ -83,14 +83,14 @@ def _compose(random: np.random.Generator) -> tuple[Image, Person, Person]:
     return scene.canvas_img, behind, front
 
 
-def _add(scene: Scene, random: np.random.Generator, tall: float, hips: mini_figures.Points) -> int:
+def _add(scene: Scene, random: np.random.Generator, tall: float, hips: figures.Points) -> int:
     """Paints a person with the hips near `hips` (x, y), inside the image."""
-    pose = mini_figures.sample_pose(random, tall)
+    pose = figures.sample_pose(random, tall)
     low, high = MARGIN - pose.min(0), scene.size - 1 - MARGIN - pose.max(0)
     joints = np.round(pose + np.clip(hips, low, np.maximum(low, high))).astype(np.int64)
     number = scene.add_number()
-    palette = mini_figures.sample_palette(random)
-    mini_figures.paint_figure(Brush(scene.canvas_img, scene.owners_img), joints, tall, palette, number)
+    palette = figures.sample_palette(random)
+    figures.paint_figure(Brush(scene.canvas_img, scene.owners_img), joints, tall, palette, number)
     scene.people[number] = joints
     return number
 

@@ -7,7 +7,7 @@ set -euo pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/../../common/smoke.sh"
 
-"$python" -m common.mini_coco "$work/data" --num_train=9 --num_val=4
+"$python" -m common.coco.mini "$work/data" --num_train=9 --num_val=4
 place=("--data_path=$work/data" "--output_dir=$work")
 small=("--epochs=1" "--eval_freq=1" "--batch_size=4" "--max_steps=2" "--num_workers=1" "--image_size=64,64"
   "--heatmap_size=16,16" "--amp=O0")

@@ -5,7 +5,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import common.coco
+import common.coco.annotations
+import common.coco.images
 import common.coco_reader
 from common.cli import UserError
 from common.skeleton import COCO, CROWDPOSE, Skeleton
@@ -32,7 +33,7 @@ def config_of(tag: str, **changes: Any) -> Config:
 
 @cache
 def people(folder: Path, split: str) -> data.People:
-    return data.labelled_people(common.coco.load(common.coco.annotation_file(folder, split)), "coco")
+    return data.labelled_people(common.coco.annotations.load(common.coco.images.annotation_file(folder, split)), "coco")
 
 
 def sample_of(shared: Path, person: dict[str, Any], config: Config) -> tuple[TrainSamples, int]:
@@ -42,7 +43,7 @@ def sample_of(shared: Path, person: dict[str, Any], config: Config) -> tuple[Tra
         found = people(folder, split)
         places = np.flatnonzero(found.index.annotation_ids[found.rows] == person["annotation_id"])
         if len(places):
-            return TrainSamples(found, common.coco.image_folder(folder, split), COCO, config), int(places[0])
+            return TrainSamples(found, common.coco.images.image_folder(folder, split), COCO, config), int(places[0])
     raise AssertionError("the golden person is not in the data")
 
 
@@ -215,7 +216,9 @@ def test_the_order_of_the_channels_is_the_recipes(tiny_coco: Path) -> None:
 @pytest.mark.parametrize(("name", "skeleton", "count"), [("crowdpose", CROWDPOSE, 4), ("ochuman", COCO, 5)])
 def test_samples_of_the_crowded_data_sets(shared: Path, name: str, skeleton: Skeleton, count: int) -> None:
     folder = shared / "data" / name
-    found = data.labelled_people(common.coco.load(folder / f"test_{name}.json", skeleton.num_keypoints), name)
+    found = data.labelled_people(
+        common.coco.annotations.load(folder / f"test_{name}.json", skeleton.num_keypoints), name
+    )
     assert len(found) == count  # of CrowdPose's five, one has no joints
     for pairs in ("", "_lambda"):
         config = config_of("w32_256x192", dataset=f"{name}{pairs}", **STILL)
@@ -233,7 +236,7 @@ def test_an_unreadable_image_is_replaced_or_named(tiny_coco: Path) -> None:
     found = people(tiny_coco, "train")
     for policy in ("error", "skip"):
         samples = TrainSamples(found, tiny_coco / "val2017", COCO, config_of("w32_256x192", on_bad_image=policy))
-        with pytest.raises(common.coco.ImageError, match="annotation file and image folder belong together"):
+        with pytest.raises(common.coco.images.ImageError, match="annotation file and image folder belong together"):
             samples[0, 0]  # the images of the other split: none can be read
 
 

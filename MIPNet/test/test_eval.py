@@ -3,8 +3,8 @@ import json
 import sys
 from pathlib import Path
 
-from common import coco_eval
 from common.cli import UserError
+from common.coco import evaluate
 from common.skeleton import COCO, CROWDPOSE, Skeleton
 from MIPNet import eval as program
 from MIPNet import preparation, recipe_file, weights
@@ -128,7 +128,7 @@ def test_evaluation_while_training(model: str, tiny_coco: Path, tmp_path: Path) 
         assert called is not None
         before = {name: value.clone() for name, value in network.state_dict().items()}
         metrics = called(network)
-    assert tuple(metrics) == coco_eval.COCO_METRICS
+    assert tuple(metrics) == evaluate.COCO_METRICS
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert (setup.folder / "pictures/predictions.png").is_file()
 

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common import coco_eval
+import common.coco.evaluate
 from common.cli import UserError
+from common.coco.evaluation_set import Validation
+from common.coco.warping import warp_image
 from common.runtime.session import Session
 from common.skeleton import COCO, CROWDPOSE, Skeleton
 from common.test import top_down_golden as golden
 from common.test.programs import launched
 from common.topdown import crops, pipeline
-from common.validation import Validation
-from common.warping import warp_image
 from MIPNet.data import normalise as normalise_in_training
 from MIPNet.evaluation import Protocol, boxes_of, evaluate, people_of_modes, published_rows, table_of
 from MIPNet.inference import InputRule, estimator, normalise
@@ -108,7 +108,7 @@ def test_golden_evaluation(shared: Path) -> None:
     modes = people_of_modes(keypoints, given, validation, network, protocol)
     for name, chosen in {"lambda_merged": modes, "lambda0": modes[:1], "lambda1": modes[1:]}.items():
         people = merge_modes(chosen, COCO.sigmas, protocol.rules(len(chosen)))
-        metrics = coco_eval.average_precision(validation.annotations, people.detections, COCO.sigmas)
+        metrics = common.coco.evaluate.average_precision(validation.annotations, people.detections, COCO.sigmas)
         np.testing.assert_allclose(list(metrics.values()), list(wanted[name].values()), atol=1e-12)
     people = merge_modes(modes, COCO.sigmas, protocol.rules(2))
     found = {(row["annotation_id"], row["score"]): row for row in published_rows(people, given, validation, network)}
@@ -158,7 +158,7 @@ def sample(shared: Path, name: str, skeleton: Skeleton) -> Validation:
 @pytest.mark.parametrize("rule", [PLAIN, PAIRS], ids=["plain", "lambda"])
 def test_crowdpose_has_its_own_joints_and_numbers(shared: Path, rule: InputRule) -> None:
     result = evaluate_oracle(sample(shared, "crowdpose", CROWDPOSE), rule, "crowdpose", CROWDPOSE)
-    assert tuple(result.metrics) == coco_eval.CROWDPOSE_METRICS
+    assert tuple(result.metrics) == common.coco.evaluate.CROWDPOSE_METRICS
     assert result.metrics["AP"] > 0.9 and result.num_boxes == 4  # who has no joint has no box
     assert set(result.by_lambda) == set(rule.lambdas)
     titles = table_of(result, "net", Protocol("crowdpose", rule.lambdas))[0]

@@ -5,7 +5,8 @@ import dataclasses
 import json
 from pathlib import Path
 
-from common import coco, coco_eval
+import common.coco.images
+from common.coco import evaluate
 from common.skeleton import COCO, CROWDPOSE
 from MIPNet.merging import PUBLISHED_RULES, BoxPeople, decay_modes, merge_modes
 
@@ -27,7 +28,7 @@ def padded_area(person: dict, image: dict) -> float:
 def golden(shared: Path):
     """The annotation file, both modes with the golden predictions, and the golden numbers."""
     folder = shared / "golden" / "topdown"
-    path = coco.annotation_file(shared / "data" / "coco-mini", "val")
+    path = common.coco.images.annotation_file(shared / "data" / "coco-mini", "val")
     inputs = np.load(folder / "eval_mipnet_inputs.npz")
     content = json.loads(path.read_text())
     by_id, image_of = ({entry["id"]: entry for entry in content[key]} for key in ("annotations", "images"))
@@ -51,7 +52,7 @@ def test_precision_is_the_originals(golden, name: str) -> None:
     path, modes, _, wanted = golden
     modes = decay_modes(modes, (0, 1))
     chosen = {"lambda_merged": modes, "lambda0": modes[:1]}.get(name, modes[1:])
-    metrics = coco_eval.average_precision(path, merge_modes(chosen, COCO.sigmas).detections, COCO.sigmas)
+    metrics = evaluate.average_precision(path, merge_modes(chosen, COCO.sigmas).detections, COCO.sigmas)
     assert len(metrics) == len(wanted[name]) == 10
     np.testing.assert_allclose(list(metrics.values()), list(wanted[name].values()), rtol=0, atol=1e-12)
 

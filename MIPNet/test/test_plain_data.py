@@ -3,7 +3,8 @@
 
 from pathlib import Path
 
-import common.coco
+import common.coco.annotations
+import common.coco.images
 from common.skeleton import COCO
 from common.topdown.gaussian_heatmaps import encode
 from MIPNet import data, recipe_file
@@ -19,9 +20,9 @@ MEAN_DIFFERENCE = 1e-3  # of normalised pixels: a mirrored image is sampled at m
 @pytest.mark.parametrize("words", [(), ("--lambda",)], ids=["plain", "lambda"])
 def test_crops_and_targets(tiny_coco: Path, words: tuple[str, ...]) -> None:
     config = recipe_file.parse(Config, RECIPES, [*words, "--half_body=0.5", "--half_body_above=4"])
-    index = common.coco.load(common.coco.annotation_file(tiny_coco, "train"))
+    index = common.coco.annotations.load(common.coco.images.annotation_file(tiny_coco, "train"))
     people = data.labelled_people(index, config.people_of)
-    train = data.TrainSamples(people, common.coco.image_folder(tiny_coco, "train"), COCO, config)
+    train = data.TrainSamples(people, common.coco.images.image_folder(tiny_coco, "train"), COCO, config)
     size = config.heatmap_size[0], config.heatmap_size[1]
     for place in range(len(train)):
         pixels, targets = plain_data.sample(train, place, np.random.default_rng((config.seed, 0, place)))

@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import common.coco
-import common.mini_coco
+import common.coco.images
+import common.coco.mini.dataset
 from common.skeleton import OPENPOSE
 from common.test import pairs
 from OpenPose_MindSpore_port import data, ignore_masks, labels
@@ -28,11 +28,11 @@ SHARED = Path(__file__).parents[3] / "shared" / "data" / "coco-mini"
 
 def samples(masks: Path) -> TrainSamples:
     """Real images where they stand beside the project, else the drawn ones; ignore masks are written to `masks`."""
-    folder = SHARED if SHARED.is_dir() else common.mini_coco.ensure()
-    annotation_file = common.coco.annotation_file(folder, "train")
+    folder = SHARED if SHARED.is_dir() else common.coco.mini.dataset.ensure()
+    annotation_file = common.coco.images.annotation_file(folder, "train")
     ignore_masks.write(annotation_file, masks, LabelRules())
     return TrainSamples(
-        labels.build(annotation_file, LabelRules()), common.coco.image_folder(folder, "train"), masks, OPENPOSE,
+        labels.build(annotation_file, LabelRules()), common.coco.images.image_folder(folder, "train"), masks, OPENPOSE,
         Augmentation(), 0, False,
     )  # fmt: skip
 
@@ -57,7 +57,7 @@ def our_epoch(train: TrainSamples, epoch: int) -> None:
 def decoding(train: TrainSamples) -> None:
     """The part that nobody can leave out: reading the JPEGs."""
     for index in range(len(train)):
-        common.coco.read_image(train.folder, train.labels.index.file_name(index))
+        common.coco.images.read_image(train.folder, train.labels.index.file_name(index))
 
 
 def plain_epochs(masks: Path) -> Callable[[], None]:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import common.distributed
+from common.coco.evaluation_set import Validation
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
-from common.validation import Validation
 from OpenPose_MindSpore_port.data import to_points
 from OpenPose_MindSpore_port.evaluation import evaluate, validation_of
 from OpenPose_MindSpore_port.inference import Estimator, InputRule, to_input

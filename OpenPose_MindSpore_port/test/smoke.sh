@@ -9,7 +9,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../../common/smoke.sh"
 model=${tests%/*}
 export PYTHON=$python
 
-"$python" -m common.mini_coco "$work/dataset" --num_train=9 --num_val=4
+"$python" -m common.coco.mini "$work/dataset" --num_train=9 --num_val=4
 cat >"$work/table.json" <<'END'
 {"version": "1.0", "server_count": "1", "server_list": [{"server_id": "127.0.0.1", "device": [
   {"device_id": "0", "device_ip": "127.0.0.1", "rank_id": "0"},

@@ -3,10 +3,11 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-import common.coco
+import common.coco.annotations
+import common.coco.images
 from common.cli import UserError
+from common.coco.warping import warp_image
 from common.skeleton import COCO, OPENPOSE
-from common.warping import warp_image
 from OpenPose_MindSpore_port import augmentation, data, ignore_masks, labels, original_augmentation
 from OpenPose_MindSpore_port.augmentation import Augmentation, Draw
 from OpenPose_MindSpore_port.data import TrainSamples
@@ -29,7 +30,7 @@ SIZE_IN = (AUGMENTATION.insize, AUGMENTATION.insize)
 
 def samples(folder: Path, masks: Path, skip: bool = False, reference_rounding: bool = False) -> TrainSamples:
     return TrainSamples(
-        labels.build(common.coco.annotation_file(folder, "train"), RULES), common.coco.image_folder(folder, "train"),
+        labels.build(common.coco.images.annotation_file(folder, "train"), RULES), common.coco.images.image_folder(folder, "train"),
         masks, OPENPOSE, AUGMENTATION, 0, skip, reference_rounding,
     )  # fmt: skip
 
@@ -37,7 +38,7 @@ def samples(folder: Path, masks: Path, skip: bool = False, reference_rounding: b
 @pytest.fixture(scope="module")
 def real(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainSamples:
     folder, masks = shared / "data" / "coco-mini", tmp_path_factory.mktemp("masks")
-    ignore_masks.write(common.coco.annotation_file(folder, "train"), masks, RULES)
+    ignore_masks.write(common.coco.images.annotation_file(folder, "train"), masks, RULES)
     return samples(folder, masks)
 
 
@@ -50,7 +51,7 @@ def test_people_mask_and_input_are_the_originals(shared: Path, real: TrainSample
     assert real.labels.index.annotation_ids[people].tolist() == case["ann_ids"].tolist()
     points = data.to_points(real.labels.index.keypoints[people], OPENPOSE)
     assert np.array_equal(points.astype(int), case["poses_18"])
-    image = common.coco.read_image(real.folder, real.labels.index.file_name(index))
+    image = common.coco.images.read_image(real.folder, real.labels.index.file_name(index))
     size = (AUGMENTATION.insize, AUGMENTATION.insize)
     squashed = torch.from_numpy(cv2.resize(image, size))[None].permute(0, 3, 1, 2)
     normal = data.normalise(squashed)[0].permute(1, 2, 0).numpy()
@@ -123,7 +124,7 @@ def test_one_warp_is_the_transforms_one_after_the_other(real: TrainSamples) -> N
     """The same scale and turn; the place differs by what the original rounds."""
     random = np.random.default_rng(3)
     for index in range(0, len(real), 2):
-        image = common.coco.read_image(real.folder, real.labels.index.file_name(index))
+        image = common.coco.images.read_image(real.folder, real.labels.index.file_name(index))
         points = data.to_points(real.labels.index.keypoints[real.labels.index.people(index)], OPENPOSE)
         drawn = dataclasses.replace(augmentation.draw(AUGMENTATION, len(points), random), colour=None, flip=False)
         ours, theirs = augmentation.compose(points, AUGMENTATION, drawn), original_matrix(image, points, drawn)
@@ -254,7 +255,7 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone(
 
 
 def test_batches_have_one_shape_and_pad_people(tiny_coco: Path, tmp_path: Path) -> None:
-    ignore_masks.write(common.coco.annotation_file(tiny_coco, "train"), tmp_path, RULES)
+    ignore_masks.write(common.coco.images.annotation_file(tiny_coco, "train"), tmp_path, RULES)
     train = samples(tiny_coco, tmp_path)
     some = [train[0, index] for index in range(len(train))]
     batch = data.collate(some)
@@ -270,8 +271,8 @@ def test_batches_have_one_shape_and_pad_people(tiny_coco: Path, tmp_path: Path) 
 
 
 def test_only_images_with_somebody_to_learn_in_the_order_of_their_ids(tiny_coco: Path) -> None:
-    path = common.coco.annotation_file(tiny_coco, "train")
-    everybody, found = common.coco.load(path), labels.build(path, RULES)
+    path = common.coco.images.annotation_file(tiny_coco, "train")
+    everybody, found = common.coco.annotations.load(path), labels.build(path, RULES)
     assert (np.diff(found.index.image_ids) > 0).all() and (np.diff(found.index.person_offsets) > 0).all()
     enough = (everybody.num_keypoints >= 5) & (everybody.areas > 1024) & ~everybody.is_crowd
     assert sorted(found.index.annotation_ids) == sorted(everybody.annotation_ids[enough])
@@ -284,7 +285,7 @@ def test_an_unreadable_image_stops_or_is_replaced_and_counted(tiny_coco: Path, t
     train = samples(folder, tmp_path)
     path = train.folder / train.labels.index.file_name(3)
     path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(common.coco.ImageError, match=path.name):
+    with pytest.raises(common.coco.images.ImageError, match=path.name):
         train[0, 3]
     replaced = samples(folder, tmp_path, skip=True)[0, 3]
     assert replaced["replaced"] == 1 and replaced["image"].shape == (368, 368, 3)

@@ -6,9 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-import common.coco
+import common.coco.images
 from common.cli import UserError
-from common.coco_eval import Detections, average_precision, concatenate
+from common.coco.evaluate import Detections, average_precision, concatenate
 from common.skeleton import COCO, OPENPOSE, Skeleton
 from OpenPose_MindSpore_port.decode import ORIGINAL_RULES, DecodeRules, People, decode, decode_batch, to_coco
 from OpenPose_MindSpore_port.smoothing import bilinear, enlargement, smoothed_map, smoothing
@@ -88,7 +88,7 @@ def test_detections_and_their_precision_are_the_originals(shared: Path) -> None:
 def test_precision_on_ideal_maps_of_real_images(shared: Path) -> None:
     """The original's ceiling is 0.743 (spec, C); ours is higher."""
     folder = shared / "data" / "coco-mini"
-    annotations = common.coco.annotation_file(folder, "val")
+    annotations = common.coco.images.annotation_file(folder, "val")
     found = [
         ideal_maps.average_precision_of(
             ideal_maps.of_labelled_images(folder, "val", OPENPOSE, rules.pixel_centres), annotations, OPENPOSE, rules

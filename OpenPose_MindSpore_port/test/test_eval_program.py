@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from common.cli import UserError
-from common.coco_eval import COCO_METRICS
+from common.coco.evaluate import COCO_METRICS
 from common.runtime.session import Options
 from common.skeleton import OPENPOSE
 from OpenPose_MindSpore_port import eval as program

@@ -6,14 +6,15 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import common.coco
+import common.coco.annotations
+import common.coco.images
 from common.cli import UserError
-from common.coco_eval import COCO_METRICS, average_precision
+from common.coco.evaluate import COCO_METRICS, average_precision
+from common.coco.evaluation_set import Validation
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from common.test.programs import launched
 from common.train.log import Log
-from common.validation import Validation
 from OpenPose_MindSpore_port import evaluation
 from OpenPose_MindSpore_port.decode import ORIGINAL_RULES
 from OpenPose_MindSpore_port.evaluation import (
@@ -48,7 +49,7 @@ def test_golden_average_precision(shared: Path) -> None:
     """The maps of the original's run through our whole evaluation: its people and its ten numbers."""
     folder = golden.folder(shared)
     images = shared / "data" / "coco-mini" / "train2017"
-    index = common.coco.load(folder / "annotations.json", OPENPOSE.num_keypoints)
+    index = common.coco.annotations.load(folder / "annotations.json", OPENPOSE.num_keypoints)
     validation = Validation(folder / "annotations.json", images, index, np.arange(index.num_images))
     cases, known = np.load(folder / "decode.npz"), {}
     for number in range(index.num_images):
@@ -133,7 +134,7 @@ def test_an_image_that_cannot_be_read_stops_or_is_counted(tiny_coco: Path, tmp_p
     for image in images[:2]:
         image.write_bytes(b"no image")
     estimator = Estimator(Session("blind", "memory", blind), OPENPOSE)
-    with pytest.raises(common.coco.ImageError, match=".jpg: cut short, damaged or no image"):
+    with pytest.raises(common.coco.images.ImageError, match=".jpg: cut short, damaged or no image"):
         evaluate(estimator, validation_in(folder), InputRule(64), 1)
     result = evaluate(estimator, validation_in(folder), InputRule(64), 1, skip_bad=True)
     assert len(result.skipped) == 2 and result.num_images == 6

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import common.coco
+import common.coco.images
 from common.cli import UserError
 from OpenPose_MindSpore_port import gen_ignore_mask, ignore_masks, labels
 from OpenPose_MindSpore_port.labels import LabelRules
@@ -121,7 +121,7 @@ def test_an_eight_bit_mask_of_the_original_program_is_read(tmp_path: Path) -> No
 
 def test_missing_masks_are_counted(tiny_coco: Path, tmp_path: Path) -> None:
     """Only images that need one count; none is missing once they are written."""
-    annotation_file = common.coco.annotation_file(tiny_coco, "train")
+    annotation_file = common.coco.images.annotation_file(tiny_coco, "train")
     found = labels.build(annotation_file, RULES)
     needed = int(found.masked.sum())
     assert 0 < needed < len(found)
@@ -134,7 +134,7 @@ def test_missing_masks_are_counted(tiny_coco: Path, tmp_path: Path) -> None:
 
 def test_the_published_command_writes_masks_beside_the_images(tiny_coco: Path, tmp_path: Path) -> None:
     dataset = Path(shutil.copytree(tiny_coco, tmp_path / "dataset"))
-    annotation = {split: str(common.coco.annotation_file(dataset, split)) for split in ("train", "val")}
+    annotation = {split: str(common.coco.images.annotation_file(dataset, split)) for split in ("train", "val")}
     flags = [
         "--train_ann", annotation["train"], "--val_ann", annotation["val"], "--train_dir", "train2017", "--val_dir",
         "val2017",

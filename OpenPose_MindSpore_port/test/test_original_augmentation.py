@@ -3,7 +3,8 @@
 
 from pathlib import Path
 
-import common.coco
+import common.coco.annotations
+import common.coco.images
 from common.skeleton import OPENPOSE
 from OpenPose_MindSpore_port import ignore_masks, original_augmentation
 from OpenPose_MindSpore_port.augmentation import Augmentation, Draw, scale_of
@@ -22,14 +23,14 @@ MAP_SIZE = (46, 46)
 @pytest.fixture(scope="module")
 def masks(shared: Path) -> dict[int, np.ndarray]:
     path = golden_cases.folder(shared) / "annotations.json"
-    return dict(ignore_masks.masks(path, common.coco.load(path), LabelRules()))
+    return dict(ignore_masks.masks(path, common.coco.annotations.load(path), LabelRules()))
 
 
 def read(shared: Path, number: int, masks: dict[int, np.ndarray]):
     """The recorded arrays of a case, its image and its mask, 1 where masked."""
     case = golden_cases.case(shared, "augment.npz", number)
     image_id = int(case["image_id"])
-    image = common.coco.read_image(shared / "data" / "coco-mini" / "train2017", f"{image_id:012d}.jpg")
+    image = common.coco.images.read_image(shared / "data" / "coco-mini" / "train2017", f"{image_id:012d}.jpg")
     mask = masks.get(image_id, np.zeros(image.shape[:2], np.uint8))
     return case, image, (mask > 0).astype(np.uint8)
 

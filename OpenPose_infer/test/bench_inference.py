@@ -10,13 +10,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import common.coco
-import common.mini_coco
+import common.coco.images
+import common.coco.mini.dataset
+from common.coco.evaluation_set import Validation
 from common.runtime.session import Options, Session, of_module, open_network
 from common.skeleton import OPENPOSE
 from common.test import pairs
 from common.test.int8 import quantised
-from common.validation import Validation
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.decode import DecodeRules
 from Lightweight_OpenPose.evaluation import evaluate
@@ -123,9 +123,12 @@ def _chain_rows(formats: dict[str, Session], runs: int) -> list[dict]:
 
 
 def _validation() -> Validation:
-    folder = SHARED if SHARED.is_dir() else common.mini_coco.ensure()
+    folder = SHARED if SHARED.is_dir() else common.coco.mini.dataset.ensure()
     return Validation.load(
-        common.coco.annotation_file(folder, "val"), common.coco.image_folder(folder, "val"), OPENPOSE, IMAGES
+        common.coco.images.annotation_file(folder, "val"),
+        common.coco.images.image_folder(folder, "val"),
+        OPENPOSE,
+        IMAGES,
     )
 
 
@@ -152,7 +155,7 @@ def _postprocess_rows(folder: Path, runs: int) -> list[dict]:
 
 def _few_images(folder: Path) -> Path:
     target = folder / "few"
-    return target if target.is_dir() else common.mini_coco.write(target, num_train=1, num_val=2)
+    return target if target.is_dir() else common.coco.mini.dataset.write(target, num_train=1, num_val=2)
 
 
 def _plain_postprocess(path: Path, place: object) -> object:

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.cli import UserError
+from common.coco.evaluation_set import Validation
 from common.runtime.session import Options, Provider, open_network
 from common.skeleton import OPENPOSE
 from common.test import overfit, pairs
-from common.validation import Validation
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.evaluation import evaluate
 from Lightweight_OpenPose.inference import Estimator

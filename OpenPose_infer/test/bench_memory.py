@@ -13,9 +13,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import common.coco
-from common import mini_coco
+import common.coco.images
 from common.cli import UserError
+from common.coco.mini import dataset
 from common.test.programs import environment
 from Lightweight_OpenPose.export import export_onnx
 from OpenPose_infer.config import HEIGHT, WIDTH
@@ -44,7 +44,7 @@ def _in_memory(folder: Path) -> dict:
     images = small / "val2017"
 
     def command(count: int) -> list[str]:
-        labels = multiplied(common.coco.annotation_file(small, "val"), images, count)
+        labels = multiplied(common.coco.images.annotation_file(small, "val"), images, count)
         return ["OpenPose_infer.infer", f"--model={onnx}", f"--labels={labels}", f"--images_folder={images}",
                 f"--skeleton={small / 'blobs.yaml'}", "--device=cpu", f"--output_dir={folder / 'out'}"]  # fmt: skip
 
@@ -53,7 +53,7 @@ def _in_memory(folder: Path) -> dict:
 
 def _postprocessing(folder: Path) -> dict:
     """OpenPose_postprocess.py over the binary dumps of a perfect network."""
-    ideal = ideal_dumps.write(mini_coco.write(folder, num_train=1, num_val=DRAWN), folder, binary=True)
+    ideal = ideal_dumps.write(dataset.write(folder, num_train=1, num_val=DRAWN), folder, binary=True)
 
     def command(count: int) -> list[str]:
         labels, pads = multiplied(ideal.labels, None, count), multiplied_dumps(ideal, count)

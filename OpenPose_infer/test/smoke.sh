@@ -13,7 +13,7 @@ step() {
   "$python" -m "OpenPose_infer.$module" "$@"
 }
 
-"$python" -m common.mini_coco "$work/data" --num_train=1 --num_val=4
+"$python" -m common.coco.mini "$work/data" --num_train=1 --num_val=4
 "$python" - "$work/seeded.pth" <<'PYTHON'
 import sys
 import torch

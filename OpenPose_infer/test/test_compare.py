@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from common.cli import UserError
-from common.coco_eval import Detections, no_detections
+from common.coco.evaluate import Detections, no_detections
 from Lightweight_OpenPose import export
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
 from OpenPose_infer import compare, formats

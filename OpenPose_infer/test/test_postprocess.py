@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import common.coco
+import common.coco.images
 from common.cli import UserError
-from common.coco_eval import average_precision, from_json
+from common.coco.evaluate import average_precision, from_json
 from common.skeleton import OPENPOSE
 from OpenPose_infer import OpenPose_postprocess
 from OpenPose_infer.test import ideal_dumps
@@ -128,7 +128,7 @@ def test_program_ends_in_one_line_for_half_a_folder(copied, tmp_path):
 
 
 def test_real_images_give_the_same_people_through_files(shared, monkeypatch, tmp_path):
-    labels = common.coco.annotation_file(shared / "data" / "coco-mini", "val")
+    labels = common.coco.images.annotation_file(shared / "data" / "coco-mini", "val")
     content = json.loads(labels.read_text())
     images = [image for image in content["images"] if any(p["image_id"] == image["id"] for p in content["annotations"])]
     content["images"] = images[:3]

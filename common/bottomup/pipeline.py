@@ -15,13 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from common import coco_eval, distributed
+import common.coco.evaluate
+from common import distributed
 from common.bottomup.pafs import People
-from common.coco import ImageError
-from common.coco_eval import Detections
+from common.coco.evaluate import Detections
+from common.coco.evaluation_set import Validation
+from common.coco.images import ImageError
 from common.parallel import in_order
 from common.skeleton import Skeleton
-from common.validation import Validation
 
 import numpy as np
 import numpy.typing as npt
@@ -87,14 +88,14 @@ def evaluate(finder: Finder[Frame], validation: Validation, batch_size: int, ski
     """
     began = time.perf_counter()
     clock = dict.fromkeys(STAGES, 0.0)
-    found, skipped = [coco_eval.no_detections(finder.skeleton.num_keypoints)], list[str]()
+    found, skipped = [common.coco.evaluate.no_detections(finder.skeleton.num_keypoints)], list[str]()
     for batch in _batches(finder, validation, _share(finder, validation, batch_size)):
         if batch.problems and not skip_bad:
             raise batch.problems[0]
         skipped += [str(problem) for problem in batch.problems]
         found += [_detections(finder, validation, *one) for one in zip(batch.rows, batch.people, strict=True)]
         clock = {stage: spent + batch.seconds[stage] for stage, spent in clock.items()}
-    detections = coco_eval.gather(coco_eval.concatenate(found))
+    detections = common.coco.evaluate.gather(common.coco.evaluate.concatenate(found))
     measured = time.perf_counter()
     metrics = distributed.from_main(
         validation.average_precision(detections, finder.skeleton.sigmas) if distributed.is_main() else {}

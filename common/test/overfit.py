@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import common.coco
+import common.coco.images
 from common.cli import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +45,7 @@ def curve(metrics: Path, ceiling: float) -> list[dict]:
 
 def labelled_only(folder: Path) -> Path:
     """Writes the training annotations with those images alone that have labelled people; returns the file."""
-    content = json.loads(common.coco.annotation_file(COCO_MINI, "train").read_text())
+    content = json.loads(common.coco.images.annotation_file(COCO_MINI, "train").read_text())
     people = [one for one in content["annotations"] if one["num_keypoints"] and not one["iscrowd"]]
     labelled = {one["image_id"] for one in people}
     content["images"] = [image for image in content["images"] if image["id"] in labelled]

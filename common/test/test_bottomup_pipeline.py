@@ -8,9 +8,9 @@ from pathlib import Path
 
 from common.bottomup.pafs import People
 from common.bottomup.pipeline import STAGES, Finder, Size, evaluate
-from common.coco import ImageError
+from common.coco.evaluation_set import Validation
+from common.coco.images import ImageError
 from common.skeleton import COCO
-from common.validation import Validation
 
 import cv2
 import numpy as np

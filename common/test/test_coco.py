@@ -7,9 +7,10 @@ import random
 import struct
 from pathlib import Path
 
-from common import coco, mini_coco
 from common.cli import UserError
-from common.coco_index import CocoIndex
+from common.coco import annotations, images
+from common.coco.annotations import CocoIndex
+from common.coco.mini import dataset
 
 import cv2
 import numpy as np
@@ -18,18 +19,18 @@ import pytest
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory) -> Path:
-    return mini_coco.write(tmp_path_factory.mktemp("drawn"), 9, 9)
+    return dataset.write(tmp_path_factory.mktemp("drawn"), 9, 9)
 
 
 @pytest.fixture
 def content(drawn) -> dict:
-    return json.loads(coco.annotation_file(drawn, "train").read_text())
+    return json.loads(images.annotation_file(drawn, "train").read_text())
 
 
 def load(folder: Path, content: dict, **options) -> CocoIndex:
     path = folder / "annotations.json"
     path.write_text(json.dumps(content))
-    return coco.load(path, **options)
+    return annotations.load(path, **options)
 
 
 def person(**changes) -> dict:
@@ -71,13 +72,13 @@ def test_index_is_the_annotation_file_whatever_its_order(tmp_path, content):
 
 
 def test_index_has_no_python_objects(drawn):
-    for name, array in coco.load(coco.annotation_file(drawn, "train")).to_arrays().items():
+    for name, array in annotations.load(images.annotation_file(drawn, "train")).to_arrays().items():
         assert isinstance(array, np.ndarray) and array.dtype.kind in "ifbS", name
 
 
 def test_selected_images_keep_their_people_and_crowds(drawn):
-    index = coco.load(coco.annotation_file(drawn, "train"))
-    crowded = [row for row in range(9) if coco.crowd_mask(index, row) is not None]
+    index = annotations.load(images.annotation_file(drawn, "train"))
+    crowded = [row for row in range(9) if images.crowd_mask(index, row) is not None]
     assert crowded
     order = [*crowded, 0, 4]
     keep = index.is_crowd | (index.num_keypoints > 0)
@@ -88,13 +89,13 @@ def test_selected_images_keep_their_people_and_crowds(drawn):
         assert chosen.annotation_ids[chosen.people(row)].tolist() == index.annotation_ids[people].tolist()
         assert (chosen.keypoints[chosen.people(row)] == index.keypoints[people]).all()
     for row, before in enumerate(crowded):
-        assert (coco.crowd_mask(chosen, row) == coco.crowd_mask(index, before)).all()
+        assert (images.crowd_mask(chosen, row) == images.crowd_mask(index, before)).all()
     nobody = index.select([0], np.zeros_like(keep))
-    assert nobody.num_images == 1 and nobody.people(0) == slice(0, 0) and coco.crowd_mask(nobody, 0) is None
+    assert nobody.num_images == 1 and nobody.people(0) == slice(0, 0) and images.crowd_mask(nobody, 0) is None
 
 
 def test_arrays_make_the_index_again_and_are_compared(drawn):
-    index = coco.load(coco.annotation_file(drawn, "train"))
+    index = annotations.load(images.annotation_file(drawn, "train"))
     arrays = index.to_arrays()
     again = CocoIndex.from_arrays(arrays)
     assert all((again.to_arrays()[name] == array).all() for name, array in arrays.items())
@@ -158,11 +159,11 @@ def test_a_missing_list_is_named(tmp_path, key):
 
 def test_wrong_files_are_named(tmp_path):
     with pytest.raises(UserError, match=r"none\.json: No such file"):
-        coco.load(tmp_path / "none.json")
+        annotations.load(tmp_path / "none.json")
     text = json.dumps(one_person())
     (tmp_path / "short.json").write_text(text[: len(text) // 2])
     with pytest.raises(UserError, match=r"short\.json: cut short .* line 1, character"):
-        coco.load(tmp_path / "short.json")
+        annotations.load(tmp_path / "short.json")
     twice = one_person()
     twice["images"] *= 2
     with pytest.raises(UserError, match="image id 1 stands there twice"):
@@ -178,13 +179,13 @@ def test_wrong_files_are_named(tmp_path):
 
 
 def test_a_wrong_data_path_says_what_is_expected(tmp_path, drawn):
-    assert coco.image_folder(drawn, "val").name == "val2017"
+    assert images.image_folder(drawn, "val").name == "val2017"
     with pytest.raises(UserError, match=r"nowhere: no such .*person_keypoints_val2017\.json.*--data_path=mini"):
-        coco.annotation_file(tmp_path / "nowhere" / "coco", "val")
+        images.annotation_file(tmp_path / "nowhere" / "coco", "val")
     with pytest.raises(UserError, match=r"annotations: no such file or folder"):
-        coco.annotation_file(tmp_path, "train")
+        images.annotation_file(tmp_path, "train")
     with pytest.raises(UserError, match=r"train2017: no such folder.*--data_path=mini"):
-        coco.image_folder(tmp_path, "train")
+        images.image_folder(tmp_path, "train")
 
 
 @pytest.fixture
@@ -197,16 +198,16 @@ def image(tmp_path) -> np.ndarray:
 
 
 def test_images_are_read_as_bgr_without_the_exif_turn(tmp_path, image):
-    np.testing.assert_array_equal(coco.read_image(tmp_path, "a.png"), image)
-    stored = coco.read_image(tmp_path, "a.jpg")
+    np.testing.assert_array_equal(images.read_image(tmp_path, "a.png"), image)
+    stored = images.read_image(tmp_path, "a.jpg")
     orientation = struct.pack("<2sHIHHHII", b"II", 42, 8, 1, 0x0112, 3, 1, 6) + bytes(4)
     exif = b"Exif\0\0" + orientation
     data = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "turned.jpg").write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
     assert cv2.imread(str(tmp_path / "turned.jpg")).shape == (64, 48, 3)  # the tag is understood by who follows it
-    np.testing.assert_array_equal(coco.read_image(tmp_path, "turned.jpg"), stored)
+    np.testing.assert_array_equal(images.read_image(tmp_path, "turned.jpg"), stored)
     cv2.imwrite(str(tmp_path / "grey.png"), image[..., 0])
-    assert coco.read_image(tmp_path, "grey.png").shape == (48, 64, 3)
+    assert images.read_image(tmp_path, "grey.png").shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize("progressive", [0, 1])
@@ -214,13 +215,15 @@ def test_an_image_that_is_cut_short_is_an_error_at_any_length(tmp_path, image, p
     data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive])[1].tobytes()
     for length in (0, 1, 2, 100, len(data) // 2, len(data) - 20, len(data) - 2, len(data) - 1):
         (tmp_path / "cut.jpg").write_bytes(data[:length])
-        with pytest.raises(coco.ImageError, match=rf"cut\.jpg: cut short.*\({length} bytes\)\. Copy"):
-            coco.read_image(tmp_path, "cut.jpg")
+        with pytest.raises(images.ImageError, match=rf"cut\.jpg: cut short.*\({length} bytes\)\. Copy"):
+            images.read_image(tmp_path, "cut.jpg")
         (tmp_path / "zeros.jpg").write_bytes(data[:length].ljust(len(data), b"\0"))  # a download that stopped
-        with pytest.raises(coco.ImageError, match="Copy"):
-            coco.read_image(tmp_path, "zeros.jpg")
+        with pytest.raises(images.ImageError, match="Copy"):
+            images.read_image(tmp_path, "zeros.jpg")
     (tmp_path / "more.jpg").write_bytes(data + b"something behind it")
-    np.testing.assert_array_equal(coco.read_image(tmp_path, "more.jpg"), cv2.imdecode(np.frombuffer(data, np.uint8), 1))
+    np.testing.assert_array_equal(
+        images.read_image(tmp_path, "more.jpg"), cv2.imdecode(np.frombuffer(data, np.uint8), 1)
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -230,48 +233,48 @@ def test_a_progressive_image_that_is_damaged_within_is_an_error(tmp_path, seed):
     data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1]
     data[len(data) // 2 :][:4096] = random.integers(0, 256, 4096)
     (tmp_path / "damaged.jpg").write_bytes(data)
-    with pytest.raises(coco.ImageError, match=r"damaged\.jpg: cut short, damaged"):
-        coco.read_image(tmp_path, "damaged.jpg")
+    with pytest.raises(images.ImageError, match=r"damaged\.jpg: cut short, damaged"):
+        images.read_image(tmp_path, "damaged.jpg")
 
 
 @pytest.mark.parametrize("size", [(48, 128), (50, 64), (64, 48)])
 def test_an_image_of_another_size_than_annotated_is_an_error(tmp_path, image, size):
     wanted = rf"a\.jpg: 48 x 64 pixels, annotated as {size[0]} x {size[1]}; .*python -m common\.coco"
-    with pytest.raises(coco.ImageError, match=wanted):
-        coco.read_annotated(tmp_path, "a.jpg", size)
+    with pytest.raises(images.ImageError, match=wanted):
+        images.read_annotated(tmp_path, "a.jpg", size)
 
 
 def test_the_images_asked_for_last_are_kept(tmp_path):
     for name in "abc":
         cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((48, 64, 3), ord(name), np.uint8))
-    read = functools.partial(coco.reader(2), tmp_path, size_img=(48, 64))
+    read = functools.partial(images.reader(2), tmp_path, size_img=(48, 64))
     a, b = read("a.png"), read("b.png")
     assert read("a.png") is a  # now the second is the oldest
     read("c.png")
     assert read("a.png") is a
     again = read("b.png")
     assert again is not b and np.array_equal(again, b)
-    assert np.array_equal(a, coco.read_image(tmp_path, "a.png"))
+    assert np.array_equal(a, images.read_image(tmp_path, "a.png"))
 
 
 def test_what_is_kept_cannot_be_changed_and_nothing_is_kept_unasked(tmp_path, image):
     with pytest.raises(ValueError, match="read-only"):
-        coco.reader(1)(tmp_path, "a.png", (48, 64))[:] = 0
-    unkept = coco.reader(0)
+        images.reader(1)(tmp_path, "a.png", (48, 64))[:] = 0
+    unkept = images.reader(0)
     assert unkept(tmp_path, "a.png", (48, 64)) is not unkept(tmp_path, "a.png", (48, 64))
 
 
 def test_a_missing_image_is_an_error_each_time(tmp_path):
     for _ in range(2):
-        with pytest.raises(coco.ImageError, match=r"absent\.jpg"):
-            coco.reader(1)(tmp_path, "absent.jpg", (48, 64))
+        with pytest.raises(images.ImageError, match=r"absent\.jpg"):
+            images.reader(1)(tmp_path, "absent.jpg", (48, 64))
 
 
 def test_what_is_no_image_is_an_error(tmp_path, image):
     (tmp_path / "text.jpg").write_text("no image")
     for name, message in (("text.jpg", "no image"), ("none.jpg", "No such file"), (".", "leads out"), ("x\0y", "null")):
-        with pytest.raises(coco.ImageError, match=message):
-            coco.read_image(tmp_path, name)
+        with pytest.raises(images.ImageError, match=message):
+            images.read_image(tmp_path, name)
 
 
 def test_names_that_leave_the_folder_are_refused(tmp_path, image):
@@ -282,22 +285,22 @@ def test_names_that_leave_the_folder_are_refused(tmp_path, image):
     (folder / "inner.png").symlink_to(folder / "sub" / "b.png")
     (tmp_path / "alias").symlink_to(folder)
     for name in ("../a.png", str(tmp_path / "a.png"), "sub/../../a.png", "link.png", "../images2/a.png"):
-        with pytest.raises(coco.ImageError, match="leads out of .*images"):
-            coco.read_image(folder, name)
+        with pytest.raises(images.ImageError, match="leads out of .*images"):
+            images.read_image(folder, name)
     for where, name in ((folder, "sub/b.png"), (folder, "inner.png"), (tmp_path / "alias", "sub/b.png")):
-        np.testing.assert_array_equal(coco.read_image(where, name), image)
+        np.testing.assert_array_equal(images.read_image(where, name), image)
 
 
 def test_a_picture_of_too_many_pixels_is_refused(tmp_path):
     cv2.imwrite(str(tmp_path / "bomb.png"), np.zeros((7100, 7100), np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    with pytest.raises(coco.ImageError, match=r"bomb\.png: refused"):
-        coco.read_image(tmp_path, "bomb.png")
+    with pytest.raises(images.ImageError, match=r"bomb\.png: refused"):
+        images.read_image(tmp_path, "bomb.png")
 
 
 def test_real_data(shared):
     folder = shared / "data" / "coco-mini"
-    index = coco.load(coco.annotation_file(folder, "train"), num_keypoints=17)
+    index = annotations.load(images.annotation_file(folder, "train"), num_keypoints=17)
     assert (index.num_images, len(index.boxes), int(index.is_crowd.sum())) == (80, 172, 5)
     for row in range(index.num_images):
-        image = coco.read_image(coco.image_folder(folder, "train"), index.file_name(row))
+        image = images.read_image(images.image_folder(folder, "train"), index.file_name(row))
         assert list(image.shape[:2]) == index.image_sizes[row].tolist()

@@ -8,8 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common import coco, coco_check, coco_sides, mini_coco
 from common.cli import UserError
+from common.coco import images, sides, validate
+from common.coco.mini import dataset
 from common.coco_findings import Finding
 from common.skeleton import COCO, CROWDPOSE, Skeleton
 
@@ -22,7 +23,7 @@ NUM_IMAGES = 18
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory) -> Path:
-    return mini_coco.write(tmp_path_factory.mktemp("pristine"), NUM_IMAGES, 0)
+    return dataset.write(tmp_path_factory.mktemp("pristine"), NUM_IMAGES, 0)
 
 
 @pytest.fixture
@@ -33,11 +34,11 @@ def drawn(tmp_path, pristine) -> Path:
 def findings_after(folder: Path, change, **options) -> list[Finding]:
     """The findings in a data set after `change` has been made to its training annotations, and no validation split."""
     (folder / "annotations" / "person_keypoints_val2017.json").unlink(missing_ok=True)
-    path = coco.annotation_file(folder, "train")
+    path = images.annotation_file(folder, "train")
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
-    return coco_check.check(folder, **options)
+    return validate.check(folder, **options)
 
 
 def first_person(content: dict) -> dict:
@@ -53,7 +54,7 @@ def test_a_sound_data_set_has_no_findings(drawn):
 
 
 def test_real_data_has_no_findings(shared):
-    assert coco_check.check(shared / "data" / "coco-mini", COCO) == []
+    assert validate.check(shared / "data" / "coco-mini", COCO) == []
 
 
 def set_keypoint(content: dict, x: float, y: float, v: int) -> None:
@@ -80,7 +81,7 @@ CHANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_is_wrong_with_an_annotation_is_found(drawn, name):
     change, kind, what = CHANGES[name]
-    content = json.loads(coco.annotation_file(drawn, "train").read_text())
+    content = json.loads(images.annotation_file(drawn, "train").read_text())
     (finding,) = findings_after(drawn, change, images=False)
     assert (finding.kind, finding.is_error) == (kind, True)
     assert finding.subject == f"annotation {first_person(content)['id']}"
@@ -141,15 +142,15 @@ def test_crowds_are_checked(drawn):
 
 
 def test_a_file_that_is_cut_short_is_a_finding(drawn):
-    path = coco.annotation_file(drawn, "train")
+    path = images.annotation_file(drawn, "train")
     path.write_text(path.read_text()[:-40])
-    findings = [finding for finding in coco_check.check(drawn, images=False) if finding.kind == "file"]
+    findings = [finding for finding in validate.check(drawn, images=False) if finding.kind == "file"]
     assert len(findings) == 1 and findings[0].is_error and "cut short" in findings[0].what
 
 
 def test_images_are_read_and_measured(drawn):
-    folder = coco.image_folder(drawn, "train")
-    names = [image["file_name"] for image in json.loads(coco.annotation_file(drawn, "train").read_text())["images"]]
+    folder = images.image_folder(drawn, "train")
+    names = [image["file_name"] for image in json.loads(images.annotation_file(drawn, "train").read_text())["images"]]
     (folder / names[0]).unlink()
     (folder / names[1]).write_bytes((folder / names[1]).read_bytes()[:900])
     cv2.imwrite(str(folder / names[2]), np.zeros((10, 20, 3), np.uint8))
@@ -161,13 +162,13 @@ def test_images_are_read_and_measured(drawn):
 
 
 def test_a_folder_of_one_split_alone_is_a_warning(drawn):
-    coco.image_folder(drawn, "val").rmdir()
-    (finding,) = [finding for finding in coco_check.check(drawn) if finding.kind == "images"]
+    images.image_folder(drawn, "val").rmdir()
+    (finding,) = [finding for finding in validate.check(drawn) if finding.kind == "images"]
     assert finding.file.endswith("val2017") and not finding.is_error
-    coco.image_folder(drawn, "train").rename(drawn / "elsewhere")
-    assert [finding.is_error for finding in coco_check.check(drawn) if finding.kind == "images"] == [True, True]
+    images.image_folder(drawn, "train").rename(drawn / "elsewhere")
+    assert [finding.is_error for finding in validate.check(drawn) if finding.kind == "images"] == [True, True]
     with pytest.raises(UserError, match="--data_path=mini"):
-        coco_check.check(drawn / "nowhere")
+        validate.check(drawn / "nowhere")
 
 
 # --- left and right ---
@@ -186,9 +187,9 @@ def test_exchanged_sides_of_all_are_one_error(drawn):
 
 
 def test_exchanged_sides_of_one_are_found(drawn):
-    content = json.loads(coco.annotation_file(drawn, "train").read_text())
+    content = json.loads(images.annotation_file(drawn, "train").read_text())
     points = np.array([person["keypoints"] for person in content["annotations"]]).reshape(-1, 17, 3)
-    testable, exchanged = coco_sides.exchanged(points, COCO.keypoints)
+    testable, exchanged = sides.exchanged(points, COCO.keypoints)
     assert testable.sum() > 10 and not exchanged.any()
     row = int(np.flatnonzero(testable)[3])
     (finding,) = findings_after(drawn, lambda c: exchange(c["annotations"][row]), images=False)
@@ -217,17 +218,15 @@ def test_sides_are_told_of_people_who_lie_or_stand_on_their_head(degrees):
     points = np.zeros((1, 17, 3))
     for name, point in upright.items():
         points[0, COCO.keypoints.index(name)] = [*(turn @ point), 2]
-    assert [flags.tolist() for flags in coco_sides.exchanged(points, COCO.keypoints)] == [[True], [False]]
-    assert [flags.tolist() for flags in coco_sides.exchanged(points[:, COCO.keypoint_flip], COCO.keypoints)] == [
-        [True]
-    ] * 2
+    assert [flags.tolist() for flags in sides.exchanged(points, COCO.keypoints)] == [[True], [False]]
+    assert [flags.tolist() for flags in sides.exchanged(points[:, COCO.keypoint_flip], COCO.keypoints)] == [[True]] * 2
     from_behind = points.copy()
     from_behind[0, COCO.keypoints.index("nose"), 2] = 0
-    assert not coco_sides.exchanged(from_behind[:, COCO.keypoint_flip], COCO.keypoints)[0].any()
+    assert not sides.exchanged(from_behind[:, COCO.keypoint_flip], COCO.keypoints)[0].any()
 
 
 def test_sides_of_a_skeleton_without_a_face_are_not_judged():
-    testable, exchanged = coco_sides.exchanged(np.ones((3, 14, 3)), CROWDPOSE.keypoints)
+    testable, exchanged = sides.exchanged(np.ones((3, 14, 3)), CROWDPOSE.keypoints)
     assert not testable.any() and not exchanged.any()
 
 
@@ -235,9 +234,9 @@ def test_flip_pairs_that_contradict_the_names_are_found(drawn):
     names = ("nose", "left_hand", "right_hand", "left_foot", "right_foot")
     sound = Skeleton("own", names, (0.05,) * 5, (("left_hand", "right_hand"), ("left_foot", "right_foot")))
     crossed = Skeleton("own", names, (0.05,) * 5, (("left_hand", "right_foot"), ("left_foot", "right_hand")))
-    assert coco_check.broken_skeleton(sound) == []
-    assert len(coco_check.broken_skeleton(crossed)) == 4
-    assert len(coco_check.broken_skeleton(Skeleton("own", names, (0.05,) * 5, ()))) == 4
+    assert validate.broken_skeleton(sound) == []
+    assert len(validate.broken_skeleton(crossed)) == 4
+    assert len(validate.broken_skeleton(Skeleton("own", names, (0.05,) * 5, ()))) == 4
     kinds = [finding.kind for finding in findings_after(drawn, unchanged, points=sound, images=False)]
     assert kinds == ["skeleton"]  # the file's names are others
 
@@ -250,10 +249,10 @@ def command(*words: str) -> subprocess.CompletedProcess:
 
 
 def test_command(drawn):
-    coco.annotation_file(drawn, "val").unlink()
+    images.annotation_file(drawn, "val").unlink()
     sound = command(str(drawn))
     assert (sound.returncode, sound.stdout) == (0, "0 errors, 0 warnings\n"), sound
-    for image in list(coco.image_folder(drawn, "train").iterdir())[:5]:
+    for image in list(images.image_folder(drawn, "train").iterdir())[:5]:
         image.unlink()
     broken = command(str(drawn), "--limit", "2")
     assert broken.returncode == 1

@@ -4,7 +4,8 @@
 import json
 from pathlib import Path
 
-from common import coco, coco_crowd, mini_coco
+from common.coco import annotations, crowd, images
+from common.coco.mini import dataset
 
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ from pycocotools import mask as masks
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
-def load(folder: Path, content: dict) -> coco.CocoIndex:
+def load(folder: Path, content: dict) -> annotations.CocoIndex:
     path = folder / "annotations.json"
     path.write_text(json.dumps(content))
-    return coco.load(path)
+    return annotations.load(path)
 
 
 def person(**changes) -> dict:
@@ -36,7 +37,7 @@ POLYGONS = [[3.5, 2.0, 30.2, 4.0, 20.0, 25.5], [0, 0, 5, 0, 5, 5, 0, 5]]
 def regions() -> dict[str, object]:
     """One region in COCO's three notations, by COCO's own tool."""
     compressed = masks.merge(masks.frPyObjects(POLYGONS, HEIGHT, WIDTH))
-    uncompressed = mini_coco.run_lengths(masks.decode(compressed).astype(bool))
+    uncompressed = dataset.run_lengths(masks.decode(compressed).astype(bool))
     return {
         "polygons": POLYGONS,
         "compressed": {"size": [HEIGHT, WIDTH], "counts": compressed["counts"].decode()},
@@ -48,7 +49,7 @@ def regions() -> dict[str, object]:
 def test_crowd_mask_is_that_of_cocos_tool(tmp_path, kind):
     content = one_person(iscrowd=1, segmentation=regions()[kind])
     content["images"][0].update(height=HEIGHT, width=WIDTH)
-    mask = coco.crowd_mask(load(tmp_path, content), 0)
+    mask = images.crowd_mask(load(tmp_path, content), 0)
     truth = 1 - masks.decode(masks.merge(masks.frPyObjects(POLYGONS, HEIGHT, WIDTH)))
     assert mask is not None and mask.dtype == np.uint8 and mask.flags.c_contiguous
     assert 0 < mask.sum() < mask.size
@@ -59,8 +60,8 @@ def test_run_lengths_and_masks_are_one_another_s_inverse():
     rng = np.random.default_rng(0)
     for mask in (rng.integers(0, 2, (7, 5)), np.ones((3, 4), int), np.zeros((3, 4), int)):
         compressed = masks.encode(np.asfortranarray(mask, np.uint8))
-        runs = coco_crowd.run_lengths(compressed, *mask.shape)
-        outside = coco_crowd.outside(runs).reshape(mask.shape[::-1]).T
+        runs = crowd.run_lengths(compressed, *mask.shape)
+        outside = crowd.outside(runs).reshape(mask.shape[::-1]).T
         np.testing.assert_array_equal(outside, 1 - mask)
 
 
@@ -70,14 +71,14 @@ def test_several_crowds_are_all_left_out_and_others_count_only_as_boxes(tmp_path
     content["annotations"].append(person(id=9, iscrowd=0, segmentation=[[0, 0, 80, 0, 80, 60]]))
     content["images"].append({"id": 2, "file_name": "b.jpg", "height": 60, "width": 80})
     index = load(tmp_path, content)
-    mask = coco.crowd_mask(index, 0)
+    mask = images.crowd_mask(index, 0)
     assert mask is not None and mask.shape == (60, 80)
     assert not mask[40:45, 60:70].any() and mask[46:, 50:].all() and not mask[10, 15]
-    assert coco.crowd_mask(index, 1) is None
+    assert images.crowd_mask(index, 1) is None
 
 
 def test_a_polygon_far_outside_asks_for_no_memory():
-    huge = coco_crowd.run_lengths([[-1e12, -1e12, 1e12, -1e12, 1e12, 1e12, -1e12, 1e12]], HEIGHT, WIDTH)
-    assert not coco_crowd.outside(huge).any()
+    huge = crowd.run_lengths([[-1e12, -1e12, 1e12, -1e12, 1e12, 1e12, -1e12, 1e12]], HEIGHT, WIDTH)
+    assert not crowd.outside(huge).any()
     with pytest.raises(ValueError, match="image of"):
-        coco_crowd.run_lengths(POLYGONS, 10**6, 10**6)
+        crowd.run_lengths(POLYGONS, 10**6, 10**6)

@@ -9,9 +9,11 @@ import multiprocessing
 import os
 from pathlib import Path
 
-from common import coco, coco_eval, mini_coco
+import common.coco.evaluate
+import common.coco.images
 from common.cli import UserError
-from common.coco_eval import Detections
+from common.coco.evaluate import Detections
+from common.coco.mini import dataset
 from common.skeleton import COCO, CROWDPOSE
 
 import numpy as np
@@ -26,8 +28,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory) -> Path:
-    folder = mini_coco.write(tmp_path_factory.mktemp("drawn"), 0, 27)
-    return coco.annotation_file(folder, "val")
+    folder = dataset.write(tmp_path_factory.mktemp("drawn"), 0, 27)
+    return common.coco.images.annotation_file(folder, "val")
 
 
 def disturbed(content: dict, seed: int, copies: int = 2) -> Detections:
@@ -63,7 +65,7 @@ def reference(content: dict, detections: Detections, image_ids=None) -> list[flo
 
 
 def assert_equal(metrics: dict[str, float], expected: list[float]) -> None:
-    assert tuple(metrics) == coco_eval.COCO_METRICS
+    assert tuple(metrics) == common.coco.evaluate.COCO_METRICS
     np.testing.assert_allclose(list(metrics.values()), expected, atol=1e-9)
 
 
@@ -71,40 +73,45 @@ def assert_equal(metrics: dict[str, float], expected: list[float]) -> None:
 def test_metrics_are_those_of_pycocotools(drawn, seed):
     content = json.loads(drawn.read_text())
     detections = disturbed(content, seed, copies=4 * seed + 1)
-    metrics = coco_eval.average_precision(drawn, detections, COCO.sigmas)
+    metrics = common.coco.evaluate.average_precision(drawn, detections, COCO.sigmas)
     assert 0.01 < metrics["AP"] < 0.99
     assert_equal(metrics, reference(content, detections))
-    assert_equal(coco_eval.average_precision(content, detections, COCO.sigmas, protocol="ochuman"), [*metrics.values()])
+    assert_equal(
+        common.coco.evaluate.average_precision(content, detections, COCO.sigmas, protocol="ochuman"),
+        [*metrics.values()],
+    )
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_metrics_on_real_data_are_those_of_pycocotools(shared, seed):
-    path = coco.annotation_file(shared / "data" / "coco-mini", "val")
+    path = common.coco.images.annotation_file(shared / "data" / "coco-mini", "val")
     content = json.loads(path.read_text())
     detections = disturbed(content, seed)
-    assert_equal(coco_eval.average_precision(path, detections, COCO.sigmas), reference(content, detections))
+    assert_equal(common.coco.evaluate.average_precision(path, detections, COCO.sigmas), reference(content, detections))
 
 
 def test_only_the_images_asked_for_count(drawn):
     content = json.loads(drawn.read_text())
     detections = disturbed(content, 0)
     chosen = [image["id"] for image in content["images"]][::3]
-    metrics = coco_eval.average_precision(drawn, detections, COCO.sigmas, chosen)
+    metrics = common.coco.evaluate.average_precision(drawn, detections, COCO.sigmas, chosen)
     assert_equal(metrics, reference(content, detections, chosen))
-    assert metrics != coco_eval.average_precision(drawn, detections, COCO.sigmas)
+    assert metrics != common.coco.evaluate.average_precision(drawn, detections, COCO.sigmas)
     with pytest.raises(UserError, match="none of its images"):
-        coco_eval.average_precision(drawn, detections, COCO.sigmas, [])
+        common.coco.evaluate.average_precision(drawn, detections, COCO.sigmas, [])
 
 
 def test_crowdpose_is_that_of_the_official_tool(shared):
     golden = shared / "golden" / "topdown"
-    detections = coco_eval.from_json(json.loads((golden / "crowdpose_det.json").read_text()), CROWDPOSE.num_keypoints)
-    metrics = coco_eval.average_precision(
+    detections = common.coco.evaluate.from_json(
+        json.loads((golden / "crowdpose_det.json").read_text()), CROWDPOSE.num_keypoints
+    )
+    metrics = common.coco.evaluate.average_precision(
         golden / "crowdpose_gt.json", detections, CROWDPOSE.sigmas, protocol="crowdpose"
     )
     official = json.loads((golden / "crowdpose_official.json").read_text())
     names = {"APeasy": "AP_easy", "APmed": "AP_medium", "APhard": "AP_hard"}
-    assert tuple(metrics) == coco_eval.CROWDPOSE_METRICS
+    assert tuple(metrics) == common.coco.evaluate.CROWDPOSE_METRICS
     for name, value in metrics.items():
         assert value == pytest.approx(official[names.get(name, name)], abs=1e-9), name
 
@@ -124,7 +131,7 @@ def oks_nms(people: list[tuple], threshold: float = 0.9) -> list[tuple]:
 @pytest.mark.parametrize(("name", "prediction"), [("lambda0", "pred_lambda0"), ("baseline", "pred_lambda1")])
 def test_golden_predictions_have_the_golden_precision(shared, name, prediction):
     golden = shared / "golden" / "topdown"
-    path = coco.annotation_file(shared / "data" / "coco-mini", "val")
+    path = common.coco.images.annotation_file(shared / "data" / "coco-mini", "val")
     people = {person["id"]: person for person in json.loads(path.read_text())["annotations"]}
     inputs = np.load(golden / "eval_mipnet_inputs.npz")
     images: dict[int, list] = {}
@@ -143,15 +150,17 @@ def test_golden_predictions_have_the_golden_precision(shared, name, prediction):
         np.array([person[2] for _, person in kept]),
     )
     expected = json.loads((golden / "eval_mipnet.json").read_text())[name]
-    metrics = coco_eval.average_precision(path, detections, COCO.sigmas)
+    metrics = common.coco.evaluate.average_precision(path, detections, COCO.sigmas)
     np.testing.assert_allclose(list(metrics.values()), list(expected.values()), atol=1e-6)
 
 
 def test_nobody_detected_is_a_precision_of_zero(drawn):
-    metrics = coco_eval.average_precision(drawn, coco_eval.no_detections(COCO.num_keypoints), COCO.sigmas)
+    metrics = common.coco.evaluate.average_precision(
+        drawn, common.coco.evaluate.no_detections(COCO.num_keypoints), COCO.sigmas
+    )
     assert metrics["AP"] == metrics["AR"] == 0.0
-    nobody = coco_eval.no_detections(COCO.num_keypoints)
-    assert nobody.to_json() == [] and len(coco_eval.from_json([], COCO.num_keypoints)) == 0
+    nobody = common.coco.evaluate.no_detections(COCO.num_keypoints)
+    assert nobody.to_json() == [] and len(common.coco.evaluate.from_json([], COCO.num_keypoints)) == 0
 
 
 def test_perfect_detections_have_a_precision_of_one(drawn):
@@ -169,7 +178,7 @@ def test_perfect_detections_have_a_precision_of_one(drawn):
         for person in content["annotations"]:
             person["category_id"] = category
         before = copy.deepcopy(content)
-        metrics = coco_eval.average_precision(content, detections, COCO.sigmas)
+        metrics = common.coco.evaluate.average_precision(content, detections, COCO.sigmas)
         assert (metrics["AP"], metrics["AR"]) == (1.0, 1.0)
         assert content == before  # ours to read, not to change
 
@@ -180,7 +189,7 @@ def test_nan_names_the_image(drawn, spoiled):
     getattr(detections, spoiled)[5] = np.nan
     image = detections.image_ids[5]
     with pytest.raises(UserError, match=f"image id {image} has NaN"):
-        coco_eval.average_precision(drawn, detections, COCO.sigmas)
+        common.coco.evaluate.average_precision(drawn, detections, COCO.sigmas)
 
 
 def test_files_that_do_not_fit_are_named(drawn, tmp_path):
@@ -188,7 +197,7 @@ def test_files_that_do_not_fit_are_named(drawn, tmp_path):
     detections = disturbed(content, 0)
 
     def evaluate(content=content, detections=detections, protocol="coco"):
-        coco_eval.average_precision(content, detections, COCO.sigmas, protocol=protocol)
+        common.coco.evaluate.average_precision(content, detections, COCO.sigmas, protocol=protocol)
 
     stranger = Detections(np.array([77]), np.zeros((1, 17, 3)), np.ones(1))
     with pytest.raises(UserError, match="image id 77, which is not in annotations"):
@@ -208,9 +217,9 @@ def test_files_that_do_not_fit_are_named(drawn, tmp_path):
         evaluate(content=short)
     (tmp_path / "results.json").write_text("[{}]")
     with pytest.raises(UserError, match=r"results\.json: a list"):
-        coco_eval.average_precision(tmp_path / "results.json", detections, COCO.sigmas)
+        common.coco.evaluate.average_precision(tmp_path / "results.json", detections, COCO.sigmas)
     with pytest.raises(ValueError, match="17 keypoints, 14 sigmas"):
-        coco_eval.average_precision(content, detections, CROWDPOSE.sigmas)
+        common.coco.evaluate.average_precision(content, detections, CROWDPOSE.sigmas)
 
 
 def test_result_file_is_cocos_to_the_last_digit(tmp_path, drawn):
@@ -220,13 +229,13 @@ def test_result_file_is_cocos_to_the_last_digit(tmp_path, drawn):
     results = json.loads(path.read_text())
     assert list(results[0]) == ["image_id", "category_id", "keypoints", "score"] and results[0]["category_id"] == 1
     assert path.read_text() == json.dumps(results, indent=4)
-    again = coco_eval.from_json(results, COCO.num_keypoints)
+    again = common.coco.evaluate.from_json(results, COCO.num_keypoints)
     for name in ("image_ids", "keypoints", "scores"):
         np.testing.assert_array_equal(getattr(again, name), getattr(detections, name))
     single = Detections(np.array([1]), np.full((1, 1, 3), 0.1, np.float32), np.array([0.1]))
     assert single.to_json()[0]["keypoints"] == [float(np.float32(0.1))] * 3
     with pytest.raises(UserError, match="51 keypoint numbers, not 3 x 14"):
-        coco_eval.from_json(results, 14)
+        common.coco.evaluate.from_json(results, 14)
 
 
 def test_arrays_of_different_lengths_are_refused():
@@ -241,17 +250,17 @@ def part(*image_ids: int, score: float) -> Detections:
 
 
 def test_an_image_that_two_ranks_saw_counts_once():
-    merged = coco_eval.merge([part(1, 1, 2, score=0.1), part(score=0.2), part(2, 3, 3, score=0.3)])
+    merged = common.coco.evaluate.merge([part(1, 1, 2, score=0.1), part(score=0.2), part(2, 3, 3, score=0.3)])
     assert merged.image_ids.tolist() == [1, 1, 2, 3, 3]
     assert merged.scores.tolist() == [0.1, 0.1, 0.1, 0.3, 0.3]
     alone = part(4, 5, score=1)
-    assert coco_eval.gather(alone).image_ids.tolist() == [4, 5]
+    assert common.coco.evaluate.gather(alone).image_ids.tolist() == [4, 5]
 
 
 def _gather_on_rank(rank: int, store: str, results) -> None:
     os.environ.update(WORLD_SIZE="2", RANK=str(rank))
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    results.put((rank, coco_eval.gather(part(*(rank, 7, 10 + rank), score=rank)).image_ids.tolist()))
+    results.put((rank, common.coco.evaluate.gather(part(*(rank, 7, 10 + rank), score=rank)).image_ids.tolist()))
     torch.distributed.destroy_process_group()
 
 
@@ -278,12 +287,12 @@ def test_table_has_the_lines_of_pycocotools(drawn):
         evaluation.accumulate()
         evaluation.summarize()
     theirs = [line for line in printed.getvalue().splitlines() if "Average" in line]
-    metrics = coco_eval.average_precision(drawn, detections, COCO.sigmas)
-    assert coco_eval.table(metrics).splitlines() == theirs
-    crowd = coco_eval.table(dict.fromkeys(coco_eval.CROWDPOSE_METRICS, 0.5)).splitlines()
+    metrics = common.coco.evaluate.average_precision(drawn, detections, COCO.sigmas)
+    assert common.coco.evaluate.table(metrics).splitlines() == theirs
+    crowd = common.coco.evaluate.table(dict.fromkeys(common.coco.evaluate.CROWDPOSE_METRICS, 0.5)).splitlines()
     assert crowd[-1] == " Average Precision  (AP) @[ IoU=0.50:0.95 | type=  hard | maxDets= 20 ] = 0.500"
 
 
 def test_evaluation_prints_nothing(drawn, capfd):
-    coco_eval.average_precision(drawn, disturbed(json.loads(drawn.read_text()), 0), COCO.sigmas)
+    common.coco.evaluate.average_precision(drawn, disturbed(json.loads(drawn.read_text()), 0), COCO.sigmas)
     assert capfd.readouterr() == ("", "")

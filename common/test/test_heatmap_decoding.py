@@ -3,11 +3,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from common.coco.warping import inverse
 from common.skeleton import COCO
 from common.test import top_down_golden as golden
 from common.topdown import crops, gaussian_heatmaps, heatmap_decoding
 from common.topdown.crops import Augmentation, Crop
-from common.warping import inverse
 
 import numpy as np
 import pytest

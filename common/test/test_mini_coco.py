@@ -9,8 +9,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from common import mini_coco, mini_scenes
 from common.cli import UserError
+from common.coco.mini import dataset, scenes
 from common.skeleton import COCO
 
 import cv2
@@ -22,8 +22,8 @@ from pycocotools import mask as masks
 # pycocotools' compiled part has not learnt a word of numpy 2.4 yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-SPLITS = mini_coco.SPLITS
-ONE_ROUND = len(mini_scenes.SCENES)
+SPLITS = dataset.SPLITS
+ONE_ROUND = len(scenes.SCENES)
 
 
 def annotation_file(folder: Path, split: str) -> Path:
@@ -37,7 +37,7 @@ def load(folder: Path, split: str) -> coco_file.COCO:
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory) -> Path:
-    return mini_coco.write(tmp_path_factory.mktemp("drawn"), ONE_ROUND, ONE_ROUND)
+    return dataset.write(tmp_path_factory.mktemp("drawn"), ONE_ROUND, ONE_ROUND)
 
 
 @pytest.fixture(scope="module", params=SPLITS)
@@ -159,7 +159,7 @@ def test_crowd_run_lengths_are_its_mask(split):
         image, runs = data.imgs[annotation["image_id"]], annotation["segmentation"]
         assert runs["size"] == [image["height"], image["width"]] and sum(runs["counts"]) == np.prod(runs["size"])
         mask = data.annToMask(annotation)
-        assert mask.sum() == annotation["area"] > mini_scenes.MIN_CROWD_AREA
+        assert mask.sum() == annotation["area"] > scenes.MIN_CROWD_AREA
         x, y, w, h = (int(value) for value in annotation["bbox"])
         assert mask[y : y + h, x : x + w].sum() == annotation["area"]
         assert annotation["num_keypoints"] == 0 and not any(annotation["keypoints"])
@@ -169,7 +169,7 @@ def test_crowd_run_lengths_are_its_mask(split):
 def test_run_lengths_are_those_of_pycocotools(corner):
     mask = np.random.default_rng(0).random((7, 9)) < 0.5
     mask[0, 0] = mask[-1, -1] = corner
-    runs = mini_coco.run_lengths(mask)
+    runs = dataset.run_lengths(mask)
     packed = masks.frPyObjects(runs, *mask.shape)
     np.testing.assert_array_equal(masks.decode(packed), mask)
     assert packed["counts"] == masks.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
@@ -177,7 +177,7 @@ def test_run_lengths_are_those_of_pycocotools(corner):
 
 def test_a_seed_draws_the_same_again(tmp_path):
     def contents(name: str, seed: int) -> dict[str, bytes]:
-        folder = mini_coco.write(tmp_path / name, 3, 2, seed)
+        folder = dataset.write(tmp_path / name, 3, 2, seed)
         return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.*")}
 
     first = contents("first", 1)
@@ -189,7 +189,7 @@ def test_a_seed_draws_the_same_again(tmp_path):
 
 def test_chosen_keypoints_in_the_same_pictures(tmp_path, drawn):
     names = ("nose", "left_wrist", "right_wrist", "left_ankle", "right_ankle")
-    folder = mini_coco.write(tmp_path, 4, 2, keypoints=names)
+    folder = dataset.write(tmp_path, 4, 2, keypoints=names)
     index = [COCO.keypoints.index(name) for name in names]
     few, all_of_them = load(folder, SPLITS[0]), load(drawn, SPLITS[0])
     assert few.dataset["categories"][0]["keypoints"] == list(names)
@@ -205,13 +205,13 @@ def test_chosen_keypoints_in_the_same_pictures(tmp_path, drawn):
 @pytest.mark.parametrize("names", [(), ("nose", "tail")])
 def test_unknown_keypoints_are_refused(tmp_path, names):
     with pytest.raises(UserError, match=r"choose from nose"):
-        mini_coco.write(tmp_path, 1, 1, keypoints=names)
+        dataset.write(tmp_path, 1, 1, keypoints=names)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=str(tmp_path / "file")):
-        mini_coco.write(tmp_path / "file", 1, 1)
+        dataset.write(tmp_path / "file", 1, 1)
 
 
 def test_two_may_ensure_at_once_and_a_third_finds_it(tmp_path):
@@ -226,7 +226,7 @@ def test_two_may_ensure_at_once_and_a_third_finds_it(tmp_path):
     counts = [len(json.loads(annotation_file(folder, split).read_text())["images"]) for split in SPLITS]
     assert counts == list(sizes)
     before = annotation_file(folder, SPLITS[0]).stat().st_mtime_ns
-    assert mini_coco.ensure(folder) == folder
+    assert dataset.ensure(folder) == folder
     assert annotation_file(folder, SPLITS[0]).stat().st_mtime_ns == before
 
 
@@ -234,29 +234,29 @@ def test_ensure_keeps_its_hands_off_other_folders(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(UserError, match="name another folder"):
-        mini_coco.ensure(tmp_path / "mine")
+        dataset.ensure(tmp_path / "mine")
     assert [path.name for path in tmp_path.rglob("*")] == ["mine", "thesis.txt"]
 
 
 def test_resolve(tmp_path, drawn, monkeypatch):
-    monkeypatch.setattr(mini_coco, "_cache_folder", lambda: drawn)
-    assert mini_coco.resolve("mini") == drawn
-    assert mini_coco.resolve(str(tmp_path)) == tmp_path
+    monkeypatch.setattr(dataset, "_cache_folder", lambda: drawn)
+    assert dataset.resolve("mini") == drawn
+    assert dataset.resolve(str(tmp_path)) == tmp_path
 
 
 def test_the_cache_moves_where_it_can_be_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(mini_coco, "ROOT", tmp_path)
-    name = f"mini_coco-{mini_coco.content_version()}"
-    assert mini_coco._cache_folder() == tmp_path / ".cache" / name
-    monkeypatch.setattr(mini_coco, "ROOT", tmp_path / "absent")
+    monkeypatch.setattr(dataset, "ROOT", tmp_path)
+    name = f"mini_coco-{dataset.content_version()}"
+    assert dataset._cache_folder() == tmp_path / ".cache" / name
+    monkeypatch.setattr(dataset, "ROOT", tmp_path / "absent")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert mini_coco._cache_folder().parent == tmp_path
-    assert mini_coco._cache_folder().name.startswith(name)
+    assert dataset._cache_folder().parent == tmp_path
+    assert dataset._cache_folder().name.startswith(name)
 
 
 def test_the_command(tmp_path, capsys):
-    mini_coco.main([str(tmp_path / "new"), "--num_train", "2", "--num_val", "1", "--seed", "5"])
+    dataset.main([str(tmp_path / "new"), "--num_train", "2", "--num_val", "1", "--seed", "5"])
     assert len(list((tmp_path / "new" / "train2017").iterdir())) == 2
     assert "2 + 1 images" in capsys.readouterr().out
     with pytest.raises(UserError, match="--num_val"):
-        mini_coco.main([str(tmp_path), "--num_val", "-1"])
+        dataset.main([str(tmp_path), "--num_val", "-1"])

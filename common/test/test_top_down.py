@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.cli import UserError
-from common.coco import ImageError
+from common.coco.evaluation_set import Validation
+from common.coco.images import ImageError
 from common.runtime.session import Port, Session
 from common.skeleton import COCO
 from common.topdown import boxes, crops, pipeline
 from common.topdown.pipeline import Estimator, Picture, estimate
-from common.validation import Validation
 
 import cv2
 import numpy as np

@@ -5,14 +5,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from common import top_down_quantization as quantization
-from common.coco import annotation_file, image_folder
-from common.coco_eval import Detections
+from common.coco.evaluate import Detections
+from common.coco.evaluation_set import Validation
+from common.coco.images import annotation_file, image_folder
 from common.judgement import Score
 from common.skeleton import COCO
 from common.topdown import boxes, heatmap_decoding, pipeline
 from common.topdown.heatmap_decoding import decode
 from common.topdown.pipeline import Estimator
-from common.validation import Validation
 
 import numpy as np
 import pytest

@@ -2,9 +2,9 @@
 import dataclasses
 from pathlib import Path
 
-from common.coco_eval import Detections, no_detections
+from common.coco.evaluate import Detections, no_detections
+from common.coco.evaluation_set import Validation, draw_sheet
 from common.skeleton import COCO
-from common.validation import Validation, draw_sheet
 
 import numpy as np
 

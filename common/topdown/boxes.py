@@ -9,9 +9,9 @@ from typing import Any
 
 from common import files
 from common.cli import UserError
-from common.coco_index import CocoIndex
+from common.coco.annotations import CocoIndex
+from common.coco.evaluation_set import Validation
 from common.topdown import crops
-from common.validation import Validation
 
 import numpy as np
 import numpy.typing as npt

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from common.cli import UserError
+from common.coco.warping import inverse
 from common.crop_matrices import crop_matrices
 from common.skeleton import Skeleton
-from common.warping import inverse
 
 import numpy as np
 import numpy.typing as npt

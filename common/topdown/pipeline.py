@@ -20,14 +20,14 @@ from typing import Any, NamedTuple
 
 import common.distributed
 from common.cli import UserError
-from common.coco import ImageError
+from common.coco.evaluation_set import Validation
+from common.coco.images import ImageError
+from common.coco.warping import warp_image
 from common.parallel import in_order
 from common.runtime.session import Array, Session
 from common.topdown import crops, heatmap_decoding
 from common.topdown.boxes import PersonBoxes
 from common.topdown.heatmap_decoding import Peaks
-from common.validation import Validation
-from common.warping import warp_image
 
 import numpy as np
 import numpy.typing as npt

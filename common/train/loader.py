@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import common.cli
-import common.coco
+import common.coco.images
 import common.distributed
 
 import cv2
@@ -103,7 +103,7 @@ def readable_sample(sample: Callable[[int], dict[str, Any]], count: int, index: 
     for substitute in range(MAX_SUBSTITUTES):
         try:
             return {**sample((index + substitute) % count), "replaced": int(substitute > 0)}
-        except common.coco.ImageError as error:
+        except common.coco.images.ImageError as error:
             if not skip_bad or substitute == MAX_SUBSTITUTES - 1:
                 raise
             sys.stderr.write(f"skipped: {error}\n")

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import coco_crowd, coco_elements, coco_reader, coco_sides, files
+from common import coco_elements, coco_reader, files
 from common.cli import UserError
+from common.coco import crowd, sides
 from common.coco_elements import FAULTS, Category, shown
 from common.coco_findings import Finding
 from common.skeleton import COCO, Skeleton
@@ -151,7 +152,7 @@ class AnnotationFile:
         names = self.names
         people = [person for person in self._people() if _numbers(person.get("keypoints"), 3 * len(names))]
         keypoints = np.array([person["keypoints"] for person in people], np.float64).reshape(len(people), len(names), 3)
-        testable, exchanged = coco_sides.exchanged(keypoints, names)
+        testable, exchanged = sides.exchanged(keypoints, names)
         count = int(exchanged.sum())
         if 2 * count > testable.sum():
             what = f"left and right are exchanged, in {count} of {testable.sum()} people who face the camera"
@@ -260,7 +261,7 @@ def _broken_crowd(person: dict[str, Any], size: tuple[int, int]) -> Broken:
         yield "crowd", "a crowd without segmentation: its box is left out instead", False
         return
     try:
-        coco_crowd.run_lengths(person["segmentation"], size[1], size[0])
+        crowd.run_lengths(person["segmentation"], size[1], size[0])
     except (*FAULTS, RuntimeError, MemoryError) as error:
         yield "crowd", f"the crowd's segmentation: {error}", True
 

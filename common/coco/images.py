@@ -3,7 +3,7 @@
 
     python -m common.coco DATA_PATH [--skeleton file.yaml] [--images false]
 
-checks a whole data set, see `common.coco_check`.
+checks a whole data set, see `common.coco.validate`.
 """
 
 import functools
@@ -11,9 +11,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from common import cli, coco_crowd
+from common import cli
 from common.cli import UserError
-from common.coco_index import CocoIndex
+from common.coco import crowd
+from common.coco.annotations import CocoIndex
 from common.coco_reader import load
 
 import cv2
@@ -148,11 +149,11 @@ def crowd_mask(index: CocoIndex, image_row: int) -> Pixels | None:
     mask = np.ones((width, height), np.uint8)
     for start, stop in zip(starts[:-1], starts[1:], strict=True):
         if stop > start:
-            mask &= coco_crowd.outside(index.runs[start:stop]).reshape(width, height)
+            mask &= crowd.outside(index.runs[start:stop]).reshape(width, height)
     return cv2.transpose(mask)  # type: ignore[no-any-return]
 
 
 if __name__ == "__main__":
-    from common import coco_check
+    from common.coco import validate
 
-    cli.run(coco_check.main)
+    cli.run(validate.main)

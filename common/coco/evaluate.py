@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from common import coco_reader, distributed, files
 from common.cli import UserError
-from common.coco_index import CocoIndex
+from common.coco.annotations import CocoIndex
 
 import numpy as np
 import numpy.typing as npt

@@ -4,7 +4,7 @@
     python -m common.coco DATA_PATH [--skeleton file.yaml] [--images false] [--limit 20]
 
 prints one line a finding and a summary; the exit code is 1 if something is wrong, else 0. A warning is something that
-COCO itself has here and there, and that training copes with. The rules stand in `common.coco_rules`.
+COCO itself has here and there, and that training copes with. The rules stand in `common.coco.rules`.
 """
 
 import os
@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common import cli, coco, mini_coco, skeleton
+import common.coco.images
+from common import cli, skeleton
 from common.cli import UserError
+from common.coco.mini import dataset
+from common.coco.rules import AnnotationFile, broken_skeleton
 from common.coco_findings import Finding
-from common.coco_rules import AnnotationFile, broken_skeleton
 from common.skeleton import Skeleton
 
 from tqdm import tqdm
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         points = skeleton.load(config.skeleton) if config.skeleton else None
     except skeleton.SkeletonError as error:
         raise UserError(f"--skeleton: {error}") from error
-    findings = check(mini_coco.resolve(config.data_path), points, config.images)
+    findings = check(dataset.resolve(config.data_path), points, config.images)
     _report(findings, config.limit)
     sys.exit(1 if any(finding.is_error for finding in findings) else 0)
 
@@ -74,13 +76,13 @@ def check(data_path: str | Path, points: Skeleton | None = None, images: bool = 
 
     Raises UserError where `data_path` has no annotation file at all.
     """
-    splits = [split for split in coco.SPLITS if coco.has_annotations(data_path, split)]
+    splits = [split for split in common.coco.images.SPLITS if common.coco.images.has_annotations(data_path, split)]
     if not splits:
-        coco.annotation_file(data_path, coco.SPLITS[0])  # says what is missing
+        common.coco.images.annotation_file(data_path, common.coco.images.SPLITS[0])  # says what is missing
     findings = broken_skeleton(points) if points else []
     folders = [_image_folder(data_path, split) for split in splits]
     for split, folder in zip(splits, folders, strict=True):
-        file = AnnotationFile(coco.annotation_file(data_path, split), points)
+        file = AnnotationFile(common.coco.images.annotation_file(data_path, split), points)
         findings += file.check()
         if folder is None:
             missing = str(Path(data_path) / f"{split}2017")
@@ -92,7 +94,7 @@ def check(data_path: str | Path, points: Skeleton | None = None, images: bool = 
 
 def _image_folder(data_path: str | Path, split: str) -> Path | None:
     try:
-        return coco.image_folder(data_path, split)
+        return common.coco.images.image_folder(data_path, split)
     except UserError:
         return None
 
@@ -111,8 +113,8 @@ def _check_image(folder: Path, image: dict[str, Any]) -> Finding | None:
     if not isinstance(name, str):
         return None  # said of the annotation file
     try:
-        height, width = coco.read_image(folder, name).shape[:2]
-    except coco.ImageError as error:
+        height, width = common.coco.images.read_image(folder, name).shape[:2]
+    except common.coco.images.ImageError as error:
         return Finding(str(folder), subject, "image", str(error))
     if (height, width) == (image.get("height"), image.get("width")):
         return None

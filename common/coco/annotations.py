@@ -35,7 +35,7 @@ class CocoIndex:
     num_keypoints: npt.NDArray[np.int16]  # (P,)
     is_crowd: npt.NDArray[np.bool_]  # (P,)
     run_offsets: npt.NDArray[np.int64]  # (P + 1,) the region of crowd p is runs offsets[p] to offsets[p + 1]
-    runs: npt.NDArray[np.int32]  # (R,) run lengths as in `common.coco_crowd`
+    runs: npt.NDArray[np.int32]  # (R,) run lengths as in `common.coco.crowd`
     keypoint_names: npt.NDArray[np.bytes_]  # (K,), or (0,) where the file has no names
 
     @property

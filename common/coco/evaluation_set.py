@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import common.coco
-import common.coco_eval
+import common.coco.annotations
+import common.coco.evaluate
+import common.coco.images
 import common.distributed
 import common.drawing
 import common.skeleton
-from common.coco_eval import Detections
+from common.coco.evaluate import Detections
 from common.train.log import Log
 
 import numpy as np
@@ -24,33 +25,33 @@ class Validation:
 
     annotations: Path
     folder: Path
-    index: common.coco.CocoIndex
+    index: common.coco.annotations.CocoIndex
     rows: npt.NDArray[np.int64]  # images of the index
 
     @staticmethod
     def load(annotations: Path, folder: Path, skeleton: common.skeleton.Skeleton, num_images: int) -> "Validation":
         """All images of a file, or `num_images` of them by the publication's rule. Raises UserError."""
-        index = common.coco.load(annotations, skeleton.num_keypoints)
+        index = common.coco.annotations.load(annotations, skeleton.num_keypoints)
         rows = np.arange(index.num_images)
         if 0 < num_images < index.num_images:
             rows = np.array(val_subset(index.num_images, num_images))
         return Validation(annotations, folder, index, rows)
 
     def average_precision(
-        self, detections: Detections, sigmas: Sequence[float], protocol: common.coco_eval.Protocol = "coco"
+        self, detections: Detections, sigmas: Sequence[float], protocol: common.coco.evaluate.Protocol = "coco"
     ) -> dict[str, float]:
-        """The metrics of people found in these images, as of common.coco_eval."""
+        """The metrics of people found in these images, as of common.coco.evaluate."""
         ids = self.index.image_ids[self.rows]
-        return common.coco_eval.average_precision(self.index, detections, sigmas, ids, protocol, self.annotations)
+        return common.coco.evaluate.average_precision(self.index, detections, sigmas, ids, protocol, self.annotations)
 
-    def check(self, protocol: common.coco_eval.Protocol = "coco") -> None:
+    def check(self, protocol: common.coco.evaluate.Protocol = "coco") -> None:
         """Raises UserError where an evaluation would fail: nobody counts, CrowdPose fields are missing."""
-        common.coco_eval.check(self.index, self.rows, protocol, self.annotations)
+        common.coco.evaluate.check(self.index, self.rows, protocol, self.annotations)
 
     def read(self, row: int) -> npt.NDArray[np.uint8]:
         """(h, w, 3) uint8 BGR. Raises ImageError, also where the file has another size than its annotation says."""
         height, width = self.index.image_sizes[row].tolist()
-        return common.coco.read_annotated(self.folder, self.index.file_name(row), (height, width))
+        return common.coco.images.read_annotated(self.folder, self.index.file_name(row), (height, width))
 
 
 def val_subset(num_images: int, wanted: int, seed: int = 0) -> list[int]:

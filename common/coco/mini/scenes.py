@@ -8,8 +8,8 @@ small people, a crowd, nobody. A scene that misses what its kind is about is dra
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from common import mini_figures
-from common.mini_figures import NUM_PARTS, PARTS, Brush, Image, Owners, Pixels, Points, hsv
+from common.coco.mini import figures
+from common.coco.mini.figures import NUM_PARTS, PARTS, Brush, Image, Owners, Pixels, Points, hsv
 from common.skeleton import COCO
 
 import cv2
@@ -61,7 +61,7 @@ class Scene:
         for index in np.flatnonzero(inside):
             x, y = joints_img[index]
             owner, part = divmod(int(self.owners_img[y, x]), NUM_PARTS)
-            seen = owner == number and mini_figures.shows(COCO.keypoints[index], PARTS[part])
+            seen = owner == number and figures.shows(COCO.keypoints[index], PARTS[part])
             flags[index] = 2 if seen else 1
         return flags
 
@@ -127,7 +127,7 @@ def _add_person(
     scene: Scene, rng: np.random.Generator, height: float, hips: Points, labelled: bool, cut: bool = False
 ) -> int:
     """Draws a person of `height` pixels with its hips near `hips` (x, y), moved inside the image unless `cut`."""
-    joints = mini_figures.sample_pose(rng, height)
+    joints = figures.sample_pose(rng, height)
     low, high = MARGIN - joints.min(0), scene.size - 1 - MARGIN - joints.max(0)
     offset = np.clip(hips, low, np.maximum(low, high))
     if cut:
@@ -136,7 +136,7 @@ def _add_person(
     number = scene.add_number()
     joints_img = np.round(joints + offset).astype(np.int64)
     brush = Brush(scene.canvas_img, scene.owners_img)
-    mini_figures.paint_figure(brush, joints_img, height, mini_figures.sample_palette(rng), number)
+    figures.paint_figure(brush, joints_img, height, figures.sample_palette(rng), number)
     if labelled:
         scene.people[number] = joints_img
     return number
@@ -168,9 +168,9 @@ def _add_object(scene: Scene, rng: np.random.Generator, centre: Points) -> None:
     colour = hsv(rng.uniform(0, 360), 0.12, rng.uniform(0.4, 0.6))
     if rng.random() < 0.5:
         size = (rng.uniform(35, 55), rng.uniform(28, 45))
-        mini_figures.paint_crate(brush, centre, size, colour, number * NUM_PARTS)
+        figures.paint_crate(brush, centre, size, colour, number * NUM_PARTS)
     else:
-        mini_figures.paint_ball(brush, centre, rng.uniform(15, 24), colour, number * NUM_PARTS)
+        figures.paint_ball(brush, centre, rng.uniform(15, 24), colour, number * NUM_PARTS)
 
 
 def _background(rng: np.random.Generator, width: int, height: int) -> Image:

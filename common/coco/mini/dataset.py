@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small data set in COCO's format, drawn: no download, and every joint is known exactly.
 
-    python -m common.mini_coco FOLDER [--num_train 240] [--num_val 48] [--seed 0]
+    python -m common.coco.mini FOLDER [--num_train 240] [--num_val 48] [--seed 0]
 
 writes `train2017/`, `val2017/` and `annotations/person_keypoints_{train,val}2017.json`. The scenes hold what real
 images hold: people of several sizes, overlaps, limbs outside the image (v=0), hidden joints (v=1), a crowd region with
@@ -20,8 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common import cli, mini_figures, mini_scenes
-from common.mini_scenes import SCENES, Mask, Scene
+from common import cli
+from common.coco.mini import figures, scenes
+from common.coco.mini.scenes import SCENES, Mask, Scene
 from common.skeleton import COCO
 
 import cv2
@@ -67,7 +68,7 @@ def _write_split(folder: Path, split: str, count: int, seed: int, keypoints: tup
     images, annotations = [], []
     for index in range(count):
         image_id = FIRST_IMAGE_ID[split] + index
-        scene = mini_scenes.draw_scene(SCENES[index % len(SCENES)], np.random.default_rng([seed, image_id]))
+        scene = scenes.draw_scene(SCENES[index % len(SCENES)], np.random.default_rng([seed, image_id]))
         name = f"{image_id:012d}.jpg"
         encoded = cv2.imencode(".jpg", scene.canvas_img, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
         (folder / split / name).write_bytes(encoded.tobytes())
@@ -112,7 +113,7 @@ def _annotations(scene: Scene, image_id: int, keypoints: tuple[str, ...]) -> lis
     return [{"id": first + index, **ids, **annotation} for index, annotation in enumerate(found)]
 
 
-def _joints(joints: mini_figures.Pixels) -> dict[str, Any]:
+def _joints(joints: figures.Pixels) -> dict[str, Any]:
     return {"keypoints": joints.ravel().tolist(), "num_keypoints": int((joints[:, 2] > 0).sum())}
 
 
@@ -150,7 +151,7 @@ def run_lengths(mask: Mask) -> dict[str, Any]:
 
 def content_version() -> str:
     """Eight characters that change with the code that draws."""
-    sources = [Path(module) for module in (__file__, mini_figures.__file__, mini_scenes.__file__)]
+    sources = [Path(module) for module in (__file__, figures.__file__, scenes.__file__)]
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:8]
 
 

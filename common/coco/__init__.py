@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""COCO data: annotations, images, evaluation, validation."""
