@@ -5,7 +5,7 @@
     python -m AlphaPose.demo --checkpoint=pose.onnx --video=film.mp4 --save_video --pose_track --format=cmu
     python -m AlphaPose.demo --checkpoint=pose.pth --image=a.jpg --detfile=boxes.json
 
-Where people are comes from `--detector` or `--detfile`, see `common.detectors`. `outdir` receives
+Where people are comes from `--detector` or `--detfile`, see `common.media.detectors`. `outdir` receives
 alphapose-results.json, see `people_json`; vis/ with pictures (--save_img); AlphaPose_<name>.mp4 (--save_video). A frame
 of a film is named by its place: 0.jpg, 1.jpg. Frames are read, and people detected, some frames ahead; nothing grows
 with the length of a film.
@@ -26,17 +26,18 @@ from AlphaPose.config import DEFAULT_CFG, text
 from AlphaPose.inference import estimator, open_session, recipe_of, rule_of
 from AlphaPose.people_json import RESULT_FILE, People, PeopleWriter
 from AlphaPose.pose_finding import PoseFinder, detect, follow
-from common import cli, drawing
+from common import cli
 from common.cli import UserError, check_least
-from common.demo import Clock, stop_on_signals, writable
-from common.detection_file import DetectionFile
-from common.detectors import HOG, Detector, open_detector
 from common.device import AmpLevel, DeviceName
+from common.media import drawing
+from common.media.demo_parts import Clock, stop_on_signals, writable
+from common.media.detection_file import DetectionFile
+from common.media.detectors import HOG, Detector, open_detector
+from common.media.source import Frame, Image, Source, open_source, read_ahead
+from common.media.tracking import Tracker
+from common.media.writers import FilmWriter, PictureWriter, Window, output_folder
 from common.runtime.session import Options, Provider
 from common.skeleton import Skeleton, load
-from common.tracking import Tracker
-from common.video import Frame, Image, Source, open_source, read_ahead
-from common.video_out import FilmWriter, PictureWriter, Window, output_folder
 
 import cv2
 

@@ -17,8 +17,8 @@ from typing import Any
 import common.coco.evaluate
 import common.device
 import common.distributed
-import common.drawing
 import common.files
+import common.media.drawing
 from AlphaPose import config as recipes
 from AlphaPose import examination
 from AlphaPose.config import MODEL_FOLDER, NETWORK, text
@@ -99,7 +99,7 @@ def run_evaluation(
         result.detections.write_json(folder / config.output_name)
         if config.save_images:
             sheet = draw_sheet(examined.validation, result.detections, skeleton, config.save_images, DRAWN_ABOVE)
-            common.drawing.save_png(folder / "pictures.png", sheet)
+            common.media.drawing.save_png(folder / "pictures.png", sheet)
 
 
 def _tell(result: Evaluation, protocol: dict[str, Any], kind: str, log: Log, folder: Path) -> None:

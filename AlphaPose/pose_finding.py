@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from AlphaPose.people_json import People, untracked_ids
 from AlphaPose.pose_nms import pose_nms
 from common.cli import UserError
-from common.detectors import Boxes, Detector
+from common.media.detectors import Boxes, Detector
+from common.media.source import Frame, Image
+from common.media.tracking import Tracker
 from common.topdown import pipeline
-from common.tracking import Tracker
-from common.video import Frame, Image
 
 import numpy as np
 

@@ -6,7 +6,7 @@
     python demo.py --checkpoint_path=model_best.pth --source=folder_or_file_or_camera_number --output_dir=demo_output
 
 `output_dir` receives annotated pictures, or a film (mp4), and `people.jsonl`: one line of JSON a frame, written at
-once, so that what is there stays valid whenever the program ends; `common.people_json` describes a line.
+once, so that what is there stays valid whenever the program ends; `common.media.people_json` describes a line.
 
 Ctrl-C ends after the frame at hand, with film and `people.jsonl` whole; a second one ends at once.
 """
@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from common import cli
-from common.bottom_up_demo import run
 from common.cli import PictureError, UserError
-from common.demo import Clock, join_images
 from common.device import DeviceName
+from common.media.demo import run
+from common.media.demo_parts import Clock, join_images
+from common.media.source import Image, open_source
+from common.media.tracking import Floats
 from common.runtime.session import Options, Provider
 from common.skeleton import Skeleton, SkeletonError, load
-from common.tracking import Floats
 from common.train import checkpoint
-from common.video import Image, open_source
 from Lightweight_OpenPose import inference, weights
 from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS, text
 from Lightweight_OpenPose.data import PIXEL_MEAN, PIXEL_SCALE

@@ -17,7 +17,7 @@ import common.coco.images
 import common.coco.mini.dataset
 import common.device
 import common.distributed
-import common.drawing
+import common.media.drawing
 import common.skeleton
 import common.train.checkpoint
 from common.cli import UserError, parse, run
@@ -137,7 +137,7 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
         result.detections.write_json(folder / config.output_name)
         if config.save_images:
             sheet = draw_sheet(validation, result.detections, skeleton, config.save_images)
-            common.drawing.save_png(folder / "pictures.png", sheet)
+            common.media.drawing.save_png(folder / "pictures.png", sheet)
 
 
 def _checkpoint(config: Config) -> Path:

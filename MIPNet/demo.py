@@ -5,8 +5,8 @@
     python demo.py --checkpoint_path=model_best.pth --images a.jpg --boxes="20,30,200,400;180,40,220,390" --sweep=9
     python demo.py --checkpoint_path=model_best.pth --source=folder_of_pictures --detector=fasterrcnn_resnet50_fpn
 
-Boxes come from `--boxes`, from a file (`--detections`, see `common.detection_file`) or from a detector (`--detector`,
-see `common.detectors`); without any of these the whole picture is one. `output_dir` receives the pictures,
+Boxes come from `--boxes`, from a file (`--detections`, see `common.media.detection_file`) or from a detector (`--detector`,
+see `common.media.detectors`); without any of these the whole picture is one. `output_dir` receives the pictures,
 `<name>_sweep.png` where `--sweep` asks how the answer changes while lambda goes from 0 to 1, and `people.jsonl`, a line
 of JSON a picture.
 """
@@ -20,21 +20,21 @@ from typing import Any, Literal
 
 import common.cli
 import common.device
-import common.drawing
 import common.files
+import common.media.drawing
 import common.skeleton
 from common.cli import UserError
-from common.detection_file import DetectionFile
-from common.detectors import HOG, Detector, open_detector
 from common.device import DeviceName
+from common.media.detection_file import DetectionFile
+from common.media.detectors import HOG, Detector, open_detector
+from common.media.source import Frame, Image, Source, open_source
+from common.media.writers import PictureWriter, output_folder
 from common.runtime.session import Options, Provider
 from common.skeleton import Skeleton
 from common.topdown import crops, pipeline
 from common.topdown.boxes import BOX_NUMBERS
 from common.topdown.nms import CONFIDENT, Floats
 from common.topdown.pipeline import Estimator, Picture
-from common.video import Frame, Image, Source, open_source
-from common.video_out import PictureWriter, output_folder
 from MIPNet import recipe_file, weights
 from MIPNet.config import RETIRED, text
 from MIPNet.evaluation import CPU_BATCH, lambda_name
@@ -236,7 +236,7 @@ def run(config: Config, networks: Networks) -> int:
         lines.append(line_of(frame.name, people, boxes, networks, config.least_score))
         sheet = draw_sweep(frame.image, boxes, networks, config.threshold)
         if sheet is not None:
-            common.drawing.save_png(written.with_name(f"{written.stem}_sweep.png"), sheet)
+            common.media.drawing.save_png(written.with_name(f"{written.stem}_sweep.png"), sheet)
     common.files.write_atomically(folder / "people.jsonl", "".join(lines).encode())
     skipped = f", {len(source.bad)} skipped as unreadable" if source.bad else ""
     colours = ", ".join(lambda_name((value,)) for value in networks.lambdas) or "no lambda"

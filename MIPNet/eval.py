@@ -21,8 +21,8 @@ import common.cli
 import common.coco.evaluate
 import common.device
 import common.distributed
-import common.drawing
 import common.files
+import common.media.drawing
 import common.train.checkpoint
 from common.cli import UserError, check_least
 from common.coco.evaluation_set import Validation, draw_sheet
@@ -124,7 +124,7 @@ def run_evaluation(
         write(result, examined.estimator(session), examined.validation, folder, config.output_name)
         if config.save_images:
             sheet = draw_sheet(examined.validation, result.detections, skeleton, config.save_images, DRAWN_ABOVE)
-            common.drawing.save_png(folder / "pictures.png", sheet)
+            common.media.drawing.save_png(folder / "pictures.png", sheet)
 
 
 def tell(result: Evaluation, protocol: Protocol, arch: str, facts: dict[str, Any], log: Log) -> None:

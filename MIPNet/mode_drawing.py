@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 
-from common.drawing import OUTLINE, Colour, Image, contact_sheet
+from common.media.drawing import OUTLINE, Colour, Image, contact_sheet
 from common.skeleton import Skeleton
 from common.topdown.nms import Floats
 

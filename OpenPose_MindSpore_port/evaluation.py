@@ -8,7 +8,7 @@ from typing import Any
 
 import common.coco.images
 import common.distributed
-import common.drawing
+import common.media.drawing
 import common.skeleton
 from common.bottomup import pipeline
 from common.bottomup.pipeline import Evaluation, Finder
@@ -114,7 +114,9 @@ def draw_images(
             continue
         image_id = validation.index.image_ids[row]
         people = detections.keypoints[detections.image_ids == image_id]
-        common.drawing.save_png(folder / f"{image_id}.png", common.drawing.draw_people(image, people, skeleton))
+        common.media.drawing.save_png(
+            folder / f"{image_id}.png", common.media.drawing.draw_people(image, people, skeleton)
+        )
         drawn += 1
     return drawn
 

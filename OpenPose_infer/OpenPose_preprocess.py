@@ -19,9 +19,9 @@ import common.coco.annotations
 import common.coco.images
 from common.cli import UserError, parse, run, text
 from common.coco.images import ImageError
+from common.media.source import PICTURE_SUFFIXES
 from common.parallel import in_order
 from common.skeleton import OPENPOSE
-from common.video import PICTURE_SUFFIXES
 from Lightweight_OpenPose.inference import Frame, to_input
 from OpenPose_infer import pads
 from OpenPose_infer.config import CHANNELS, HEIGHT, RULE, WIDTH

@@ -7,7 +7,8 @@ python ci/curves.py --metrics=quickstart/step_one_checkpoints/metrics.jsonl --pi
 from dataclasses import dataclass
 from typing import Any
 
-from common import cli, drawing
+from common import cli
+from common.media import drawing
 
 from history import History, read
 

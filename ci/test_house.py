@@ -25,7 +25,7 @@ IMPORTS_OF_MODELS = {"OpenPose_infer": {"Lightweight_OpenPose"}}  # it deploys t
 # something else: a piece of the line, and what it is.
 KEYPOINT_NUMBERS = {17, 18, 19, 38}
 OTHER_MEANINGS = {
-    "common/drawing.py": {"int(foot[1]) + 17": "pixels from an axis to its numbers"},
+    "common/media/drawing.py": {"int(foot[1]) + 17": "pixels from an axis to its numbers"},
     "common/topdown/resnet.py": {"BASIC_BLOCKS = {18:": "ResNet-18"},
     "common/train/pretrained.py": {'18: "resnet18': "ResNet-18"},
     "AlphaPose/config.py": {'"num_layers": 18': "ResNet-18"},

@@ -18,10 +18,10 @@ from AlphaPose.config import text
 from AlphaPose.evaluation import boxes_of, load_validation
 from AlphaPose.pose_finding import Seen
 from common import cli
-from common.detectors import sound
+from common.media.detectors import sound
+from common.media.source import Frame
+from common.media.writers import PictureWriter
 from common.skeleton import Skeleton
-from common.video import Frame
-from common.video_out import PictureWriter
 
 RESULT = Path("out.jpg")
 

@@ -17,13 +17,13 @@ from AlphaPose.pose_finding import PoseFinder, Seen, detect
 from AlphaPose.scripts import demo as online
 from common.cli import UserError
 from common.coco.mini import dataset
-from common.detection_file import DetectionFile
-from common.detectors import Boxes
+from common.media.detection_file import DetectionFile
+from common.media.detectors import Boxes
+from common.media.source import Frame, open_source
+from common.media.writers import FilmWriter
 from common.skeleton import COCO
 from common.topdown import pipeline
 from common.topdown.gaussian_heatmaps import encode
-from common.video import Frame, open_source
-from common.video_out import FilmWriter
 
 import cv2
 import numpy as np

@@ -21,7 +21,7 @@ from common import distributed
 from common.cli import UserError
 from common.coco.evaluate import Detections
 from common.coco.evaluation_set import Validation
-from common.drawing import Image, contact_sheet
+from common.media.drawing import Image, contact_sheet
 from common.runtime.session import Options
 from common.skeleton import COCO
 from common.topdown.crops import PADDING

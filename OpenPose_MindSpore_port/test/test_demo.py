@@ -2,8 +2,8 @@
 from pathlib import Path
 
 from common.cli import UserError
-from common.demo import Clock
-from common.people_json import to_keypoints
+from common.media.demo_parts import Clock
+from common.media.people_json import to_keypoints
 from common.runtime.session import Session
 from common.skeleton import COCO, OPENPOSE
 from common.test.walking_people import count_frames, film_of, lines_of, run_demo, scene, standing

@@ -10,7 +10,7 @@ import common.coco.annotations
 import common.coco.evaluate
 import common.coco.images
 import common.distributed
-import common.drawing
+import common.media.drawing
 import common.skeleton
 from common.coco.evaluate import Detections
 from common.train.log import Log
@@ -81,9 +81,9 @@ def draw_sheet(
     for row in (labelled or rows)[:num_images]:
         image = validation.read(row)
         mine = detections.keypoints[detections.image_ids == index.image_ids[row]]
-        truth = common.drawing.draw_people(image, index.keypoints[index.people(row)], skeleton)
-        sheet.append([image, truth, common.drawing.draw_people(image, mine, skeleton, threshold=threshold)])
-    return common.drawing.contact_sheet(sheet, ["input", "ground truth", "prediction"])
+        truth = common.media.drawing.draw_people(image, index.keypoints[index.people(row)], skeleton)
+        sheet.append([image, truth, common.media.drawing.draw_people(image, mine, skeleton, threshold=threshold)])
+    return common.media.drawing.contact_sheet(sheet, ["input", "ground truth", "prediction"])
 
 
 def leave_sheet(
@@ -98,5 +98,5 @@ def leave_sheet(
     """`draw_sheet` as predictions.png in `folder` and in the log, from rank 0: of evaluations while training."""
     if common.distributed.is_main():
         sheet = draw_sheet(validation, detections, skeleton, num_images, threshold)
-        common.drawing.save_png(folder / "predictions.png", sheet)
+        common.media.drawing.save_png(folder / "predictions.png", sheet)
         log.picture("predictions", sheet, 0)

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from common.cli import PictureError, UserError
-from common.people_json import to_keypoints
+from common.media.people_json import to_keypoints
+from common.media.source import open_source
 from common.skeleton import COCO, CROWDPOSE, OPENPOSE, Skeleton
 from common.test.walking_people import (
     COLOURS,
@@ -25,7 +26,6 @@ from common.test.walking_people import (
     run_demo,
     scene,
 )
-from common.video import open_source
 
 import cv2
 import numpy as np
@@ -183,10 +183,10 @@ def test_signal_leaves_a_playable_film_and_whole_lines(tmp_path, number) -> None
     film = film_of(tmp_path / "walk.mp4", 400)
     program = (
         "import time, numpy as np\n"
-        "from common.bottom_up_demo import run\n"
+        "from common.media.demo import run\n"
         "from common.skeleton import OPENPOSE\n"
         "from common.test.walking_people import Settings\n"
-        "from common.video import open_source\n"
+        "from common.media.source import open_source\n"
         "def slow(image, clock):\n"
         "    time.sleep(0.02)\n"
         "    return np.zeros((0, OPENPOSE.num_points, 3)), np.zeros(0)\n"

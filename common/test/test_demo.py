@@ -5,7 +5,7 @@ import os
 import signal
 
 from common.cli import UserError
-from common.demo import Clock, join_images, stop_on_signals, writable
+from common.media.demo_parts import Clock, join_images, stop_on_signals, writable
 
 import pytest
 

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 from common.cli import UserError
-from common.detection_file import DetectionFile
-from common.video import Frame, Source
+from common.media.detection_file import DetectionFile
+from common.media.source import Frame, Source
 
 import numpy as np
 import pytest

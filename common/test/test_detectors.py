@@ -6,8 +6,8 @@ import types
 
 from common import hog
 from common.cli import UserError
-from common.detectors import Boxes, open_detector, sound, suppress
-from common.video import Frame
+from common.media.detectors import Boxes, open_detector, sound, suppress
+from common.media.source import Frame
 
 import cv2
 import numpy as np

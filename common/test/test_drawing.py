@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is drawn is where it should be, and nothing else is touched."""
 
-from common import drawing
 from common.cli import UserError
+from common.media import drawing
 from common.skeleton import COCO, CROWDPOSE, OPENPOSE
 
 import cv2

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 
+from common.media.tracking import RATE_HZ, OneEuro, Tracker, bounding_boxes, point_sigmas, shared_points
 from common.skeleton import COCO, CROWDPOSE, OPENPOSE, Skeleton
-from common.tracking import RATE_HZ, OneEuro, Tracker, bounding_boxes, point_sigmas, shared_points
 
 import numpy as np
 import pytest

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from common.cli import UserError
-from common.video import open_source, read_ahead, read_picture
-from common.video_out import FilmWriter, PictureWriter, Window, output_folder
+from common.media.source import open_source, read_ahead, read_picture
+from common.media.writers import FilmWriter, PictureWriter, Window, output_folder
 
 import cv2
 import numpy as np

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.bottom_up_demo import run
-from common.people_json import SCHEMA
+from common.media.demo import run
+from common.media.people_json import SCHEMA
+from common.media.source import open_source
+from common.media.writers import FilmWriter
 from common.skeleton import OPENPOSE
-from common.video import open_source
-from common.video_out import FilmWriter
 
 import cv2
 import numpy as np

@@ -2,7 +2,7 @@
 """The demo of networks that find everybody in a picture at once: its frames one by one, and what they leave behind.
 
 `output_dir` receives annotated pictures, or a film (mp4), and `people.jsonl`: one line of JSON a frame, written at
-once, so that what is there stays valid whenever the program ends; `common.people_json` describes a line.
+once, so that what is there stays valid whenever the program ends; `common.media.people_json` describes a line.
 """
 
 import contextlib
@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TextIO
 
-from common import drawing
 from common.cli import PictureError, UserError
-from common.demo import Clock, stop_on_signals, writable
-from common.people_json import people_line, to_keypoints
+from common.media import drawing
+from common.media.demo_parts import Clock, stop_on_signals, writable
+from common.media.people_json import people_line, to_keypoints
+from common.media.source import Frame, Image, Source
+from common.media.tracking import Floats, Tracker
+from common.media.writers import FilmWriter, PictureWriter, Window, output_folder
 from common.skeleton import Skeleton
-from common.tracking import Floats, Tracker
-from common.video import Frame, Image, Source
-from common.video_out import FilmWriter, PictureWriter, Window, output_folder
 
 # image (H, W, 3) uint8 BGR -> points (M, num_points, 3) x, y in original pixels and score (0: missing), scores (M,)
 Estimator = Callable[[Image, Clock], tuple[Floats, Floats]]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames out: films, folders of pictures, windows. (`common.video` reads them.)"""
+"""Frames out: films, folders of pictures, windows. (`common.media.source` reads them.)"""
 
 import contextlib
 import itertools
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from common.cli import UserError
-from common.video import Image, Source, quiet_opencv
+from common.media.source import Image, Source, quiet_opencv
 
 import cv2
 import numpy as np

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes of people from a file (`--detfile`), as a detector of `common.detectors`. It is one of
+"""Boxes of people from a file (`--detfile`), as a detector of `common.media.detectors`. It is one of
 
     [{"image_id": "a.jpg", "bbox": [left, top, width, height], "score": 0.9, "idx": 3}, ...]   published; idx may lack
     [{"image_id": 139, "category_id": 1, "bbox": [...], "score": 0.9}, ...]                    COCO's results
-    people.jsonl, a line a frame, as the demos of bottom-up networks write it (`common.people_json`)
+    people.jsonl, a line a frame, as the demos of bottom-up networks write it (`common.media.people_json`)
 
 A picture is known by its path, else by its name where the file has that once, else by the number that ends its name.
 A frame of a film is known by its place, from 0: 7, or "7.jpg".
@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 from common import files
 from common.cli import UserError
-from common.detectors import Boxes, sound
+from common.media.detectors import Boxes, sound
+from common.media.source import PICTURE_SUFFIXES, Frame, Source
 from common.topdown.boxes import BOX_NUMBERS, PERSON_CATEGORY
-from common.video import PICTURE_SUFFIXES, Frame, Source
 
 LINES = ".jsonl"
 LAST_DIGITS = re.compile(r"[0-9]+$")  # the number that ends a picture's name

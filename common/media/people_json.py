@@ -17,9 +17,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from common.media.source import Frame
+from common.media.tracking import Floats, bounding_boxes
 from common.skeleton import Skeleton
-from common.tracking import Floats, bounding_boxes
-from common.video import Frame
 
 import numpy as np
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames in: pictures, folders of them, films and cameras. (`common.video_out` writes and shows them.)
+"""Frames in: pictures, folders of them, films and cameras. (`common.media.writers` writes and shows them.)
 
 Frames are read one by one, a few ahead in a thread, so decoding overlaps the caller's work and memory does not grow
 with the length of a film. A camera drops what the caller is too slow for: the caller sees the present, not a backlog.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the people of a top-down demo are: from a file, from gradients (`hog`), or from a network of torchvision.
 
-`common.detection_file` describes the files. Lengths are original pixels.
+`common.media.detection_file` describes the files. Lengths are original pixels.
 """
 
 import importlib
@@ -11,7 +11,7 @@ from urllib.error import URLError
 
 from common import hog
 from common.cli import UserError
-from common.video import Frame, Image
+from common.media.source import Frame, Image
 
 import numpy as np
 import numpy.typing as npt
