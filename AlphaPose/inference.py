@@ -57,7 +57,7 @@ def normalise(crops: Pixels) -> Array:
 
 
 def estimator(session: Session, rule: InputRule, skeleton: Skeleton) -> Estimator:
-    """The network of a session as `common.topdown.pipeline` wants it; an exported one's input size stands above the rule's."""
+    """The network of a session for `common.topdown.pipeline`; an exported one's input size wins over the rule's."""
     sides = session.inputs[0].shape[2:] if session.inputs else (None, None)
     return Estimator(
         size_in=rule.size_in if None in sides else (sides[0], sides[1]),

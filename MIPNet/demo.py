@@ -5,7 +5,7 @@
     python demo.py --checkpoint_path=model_best.pth --images a.jpg --boxes="20,30,200,400;180,40,220,390" --sweep=9
     python demo.py --checkpoint_path=model_best.pth --source=folder_of_pictures --detector=fasterrcnn_resnet50_fpn
 
-Boxes come from `--boxes`, from a file (`--detections`, see `common.media.detection_file`) or from a detector (`--detector`,
+Boxes come from `--boxes`, from a file (`--detections`, see `common.media.detection_file`) or a detector (`--detector`,
 see `common.media.detectors`); without any of these the whole picture is one. `output_dir` receives the pictures,
 `<name>_sweep.png` where `--sweep` asks how the answer changes while lambda goes from 0 to 1, and `people.jsonl`, a line
 of JSON a picture.

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def read(source: Path, key: bytes | None = None, weights_only: bool = False) -> tuple[Entries, list[str]]:
     """The tensors and texts of a file by its ending, and the names that were left out.
 
-    Raises UserError, see `mindspore_checkpoint.read` and `common.train.checkpoint.read`; for an unknown ending; where the
+    Raises UserError, see `mindspore_checkpoint.read` and `train.checkpoint.read`; for an unknown ending; where the
     package safetensors is missing.
     """
     names: list[str] = []

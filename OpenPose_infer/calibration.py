@@ -34,8 +34,8 @@ def choose(calibration_path: str, data_path: Path | None, wanted: int) -> list[P
 def _of_data_set(data_path: Path | None) -> Path:
     if data_path is None:
         raise UserError("--calibration_path is needed: a folder of images like those that the network will see")
-    return next((data_path / f"{split}2017" for split in common.coco.images.SPLITS if (data_path / f"{split}2017").is_dir()),
-                data_path / "train2017")  # fmt: skip
+    folders = [data_path / f"{split}2017" for split in common.coco.images.SPLITS]
+    return next(filter(Path.is_dir, folders), data_path / "train2017")
 
 
 def inputs(images: Sequence[Path], rule: InputRule) -> Iterator[Array]:

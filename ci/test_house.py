@@ -14,7 +14,7 @@ import pytest
 MODELS = project.model_directories()
 PYTHON = [name for name in project.files() if name.endswith(".py")]
 PROGRAM = project.program_sources()
-# The top-down models share encoder and decoder: common/topdown/gaussian_heatmaps.py and common/topdown/heatmap_decoding.py.
+# The top-down models share encoder and decoder, both in common/topdown.
 SAME_NAMES = ("config", "model", "data", "loss", "train", "eval", "export", "demo")
 MOST_LINES, MOST_TRAIN_LINES, MOST_FUNCTION_LINES, MOST_LAUNCHER_LINES = 400, 155, 80, 8
 HEADINGS = "Results, Set up, Train, Evaluate, Export and infer, Differences from the original, Sources and licence"

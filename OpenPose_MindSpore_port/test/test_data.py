@@ -30,7 +30,8 @@ SIZE_IN = (AUGMENTATION.insize, AUGMENTATION.insize)
 
 def samples(folder: Path, masks: Path, skip: bool = False, reference_rounding: bool = False) -> TrainSamples:
     return TrainSamples(
-        labels.build(common.coco.images.annotation_file(folder, "train"), RULES), common.coco.images.image_folder(folder, "train"),
+        labels.build(common.coco.images.annotation_file(folder, "train"), RULES),
+        common.coco.images.image_folder(folder, "train"),
         masks, OPENPOSE, AUGMENTATION, 0, skip, reference_rounding,
     )  # fmt: skip
 

@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from common import cli
 from common.cli import UserError
 from common.coco import crowd
 from common.coco.annotations import CocoIndex
@@ -151,9 +150,3 @@ def crowd_mask(index: CocoIndex, image_row: int) -> Pixels | None:
         if stop > start:
             mask &= crowd.outside(index.runs[start:stop]).reshape(width, height)
     return cv2.transpose(mask)  # type: ignore[no-any-return]
-
-
-if __name__ == "__main__":
-    from common.coco import validate
-
-    cli.run(validate.main)

@@ -210,7 +210,3 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise cli.UserError("--num_train, --num_val and --seed cannot be negative")
     write(flags.folder, flags.num_train, flags.num_val, flags.seed)
     print(f"drew {flags.num_train} + {flags.num_val} images in {flags.folder}")  # noqa: T201  the program's answer
-
-
-if __name__ == "__main__":
-    cli.run(main)
