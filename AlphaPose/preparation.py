@@ -5,8 +5,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Protocol
 
-import common.coco.annotations
 import common.coco.mini.dataset
+import common.coco.reader
 import common.distributed
 import common.skeleton
 import common.train.checkpoint
@@ -76,7 +76,7 @@ def experiment_folder(config: Experiment) -> Path:
 def train_samples(config: Config, skeleton: common.skeleton.Skeleton) -> TrainSamples:
     """Everybody to train on. Raises UserError where the annotations are of another skeleton."""
     root = Path(config.data_path)
-    index = common.coco.annotations.load(root / config.train_labels, skeleton.num_keypoints)
+    index = common.coco.reader.load(root / config.train_labels, skeleton.num_keypoints)
     if config.num_joints not in (0, skeleton.num_keypoints):
         found = f"--skeleton={config.skeleton} has {skeleton.num_keypoints}"
         raise UserError(f"{config.cfg}: DATA_PRESET.NUM_JOINTS is {config.num_joints}, {found}")

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from common import files
 from common.cli import UserError
 from common.coco.annotations import CocoIndex
-from common.coco_reader import load
+from common.coco.reader import load
 from Lightweight_OpenPose.original_labels import from_original, original_item
 
 import numpy as np

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.coco.annotations import CocoIndex
-from common.coco_reader import from_sections
+from common.coco.reader import from_sections
 
 import numpy as np
 import numpy.typing as npt

@@ -4,8 +4,8 @@
 import dataclasses
 from pathlib import Path
 
-import common.coco.annotations
 import common.coco.mini.dataset
+import common.coco.reader
 import common.distributed
 import common.skeleton
 from common.cli import UserError
@@ -71,7 +71,7 @@ def check_joints(config: Config, skeleton: common.skeleton.Skeleton) -> None:
 def train_samples(config: Config, skeleton: common.skeleton.Skeleton) -> TrainSamples:
     """Everybody to train on. Raises UserError where the annotations are of another skeleton."""
     check_joints(config, skeleton)
-    index = common.coco.annotations.load(located(config, config.train_labels, "train_labels"), skeleton.num_keypoints)
+    index = common.coco.reader.load(located(config, config.train_labels, "train_labels"), skeleton.num_keypoints)
     folder = located(config, config.train_images_folder, "train_images_folder")
     return TrainSamples(labelled_people(index, config.people_of), folder, skeleton, config)
 

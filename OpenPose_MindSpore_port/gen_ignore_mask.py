@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import common.coco.annotations
 import common.coco.images
 import common.coco.mini.dataset
+import common.coco.reader
 from common import cli
 from OpenPose_MindSpore_port import ignore_masks
 from OpenPose_MindSpore_port.labels import LabelRules
@@ -90,7 +90,7 @@ def _write(config: Config, split: str, annotation_file: Path, images: Path) -> N
 def _write_pictures(annotation_file: Path, images: Path, folder: Path) -> None:
     pictures = folder.with_name(f"{folder.name}_vis")
     pictures.mkdir(exist_ok=True)
-    index = common.coco.annotations.load(annotation_file)
+    index = common.coco.reader.load(annotation_file)
     for row, image_id in enumerate(index.image_ids.tolist()):
         image = common.coco.images.read_image(images, index.file_name(row))
         mask = ignore_masks.read(folder, image_id, image.shape[:2])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import common.coco.annotations
+import common.coco.reader
 from common import files
 from common.cli import UserError
 from common.coco import crowd
@@ -67,7 +67,7 @@ def write(annotation_file: str | Path, folder: Path, rules: LabelRules) -> tuple
     Returns how many images have a mask, and how many have people. Raises UserError where the annotations are wrong or
     the folder cannot be written.
     """
-    index = common.coco.annotations.load(annotation_file)
+    index = common.coco.reader.load(annotation_file)
     with_people = np.flatnonzero(np.diff(index.person_offsets))
     written = set[int]()
     try:

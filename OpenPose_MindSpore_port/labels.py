@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import common.coco.annotations
+import common.coco.reader
 from common.cli import UserError
 from common.coco.annotations import CocoIndex
 
@@ -45,7 +45,7 @@ def build(annotation_file: str | Path, rules: LabelRules, num_keypoints: int | N
 
     Raises UserError where the file is wrong or nobody can be learned.
     """
-    index = common.coco.annotations.load(annotation_file, num_keypoints)
+    index = common.coco.reader.load(annotation_file, num_keypoints)
     keep = learned(index, rules)
     rows = np.unique(index.image_rows(np.flatnonzero(keep)))
     rows = rows[np.argsort(index.image_ids[rows])]

@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import common.coco.annotations
 import common.coco.evaluate
+import common.coco.reader
 import common.skeleton
 from common.cli import UserError, parse, run, text
 from common.coco.evaluate import Detections
@@ -117,7 +117,7 @@ def image_jobs(results: dumps.Results, pad_file: Path, labels: Path, skeleton: S
     """
     places = pads.read(pad_file)
     names = _names_by_stem(places)
-    index = common.coco.annotations.load(labels, skeleton.num_keypoints)
+    index = common.coco.reader.load(labels, skeleton.num_keypoints)
     rows = {index.file_name(row): row for row in range(index.num_images)}
     jobs = []
     for stem in results.stems:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import common.coco.annotations
 import common.coco.images
+import common.coco.reader
 from common.cli import UserError, parse, run, text
 from common.coco.images import ImageError
 from common.media.source import PICTURE_SUFFIXES
@@ -112,7 +112,7 @@ def _others(target: Path, names: list[str]) -> str:
 def image_names(config: Config) -> list[str]:
     """The images to read, sorted, relative to the folder. Raises UserError for none, or two that share a .bin."""
     if config.annotations:
-        index = common.coco.annotations.load(config.annotations, OPENPOSE.num_keypoints)
+        index = common.coco.reader.load(config.annotations, OPENPOSE.num_keypoints)
         names = sorted(index.file_name(row) for row in range(index.num_images))
     else:
         files = (entry for entry in os.scandir(config.src_path) if entry.is_file())

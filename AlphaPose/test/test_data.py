@@ -2,8 +2,8 @@
 import dataclasses
 from pathlib import Path
 
-import common.coco.annotations
 import common.coco.images
+import common.coco.reader
 from AlphaPose import data
 from AlphaPose.config import Config
 from AlphaPose.data import TrainSamples, collate, labelled_people, normalise, proposal
@@ -18,12 +18,12 @@ STILL = Config(flip=False, rotation=0.0, scale=0.0)
 
 
 def samples(folder: Path, config: Config = STILL) -> TrainSamples:
-    index = common.coco.annotations.load(folder / "annotations" / "person_keypoints_train2017.json")
+    index = common.coco.reader.load(folder / "annotations" / "person_keypoints_train2017.json")
     return TrainSamples(labelled_people(index), folder / "train2017", COCO, config)
 
 
 def test_everybody_with_a_labelled_joint_is_a_sample(tiny_coco: Path) -> None:
-    index = common.coco.annotations.load(tiny_coco / "annotations" / "person_keypoints_train2017.json")
+    index = common.coco.reader.load(tiny_coco / "annotations" / "person_keypoints_train2017.json")
     people = labelled_people(index)
     assert len(people) == ((index.num_keypoints > 0) & ~index.is_crowd).sum() > 5
     sizes = index.image_sizes[index.image_rows(people.rows)]
@@ -32,7 +32,7 @@ def test_everybody_with_a_labelled_joint_is_a_sample(tiny_coco: Path) -> None:
 
 
 def test_nobody_is_an_error(tiny_coco: Path) -> None:
-    index = common.coco.annotations.load(tiny_coco / "annotations" / "person_keypoints_train2017.json")
+    index = common.coco.reader.load(tiny_coco / "annotations" / "person_keypoints_train2017.json")
     with pytest.raises(UserError, match="no person with labelled joints"):
         labelled_people(dataclasses.replace(index, num_keypoints=np.zeros_like(index.num_keypoints)))
 
@@ -118,7 +118,7 @@ def test_normalised_as_published() -> None:
 
 
 def test_an_unreadable_image(tmp_path: Path, tiny_coco: Path) -> None:
-    index = common.coco.annotations.load(tiny_coco / "annotations" / "person_keypoints_train2017.json")
+    index = common.coco.reader.load(tiny_coco / "annotations" / "person_keypoints_train2017.json")
     (tmp_path / "train2017").mkdir()
     for path in (tiny_coco / "train2017").iterdir():
         (tmp_path / "train2017" / path.name).write_bytes(path.read_bytes())
@@ -139,7 +139,7 @@ def test_golden_crops(shared: Path) -> None:
     checked = 0
     for split in ("train", "val"):
         folder = shared / "data" / "coco-mini"
-        index = common.coco.annotations.load(folder / "annotations" / f"person_keypoints_{split}2017.json")
+        index = common.coco.reader.load(folder / "annotations" / f"person_keypoints_{split}2017.json")
         people = labelled_people(index)
         found = TrainSamples(people, folder / f"{split}2017", COCO, STILL)
         for place, row in enumerate(people.rows.tolist()):

@@ -9,7 +9,7 @@ from pathlib import Path
 import common.coco.images
 from AlphaPose.pose_nms import PUBLISHED_RULES, pose_nms
 from AlphaPose.scoring import given_box_scores, proposal_scores
-from common.coco import annotations, evaluate
+from common.coco import evaluate, reader
 from common.skeleton import COCO
 
 import numpy as np
@@ -186,7 +186,7 @@ def oracle(person: np.ndarray, box: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 def test_given_boxes_have_the_originals_precision(shared: Path) -> None:
     path = common.coco.images.annotation_file(shared / "data" / "coco-mini", "val")
-    index = annotations.load(path)
+    index = reader.load(path)
     owners = np.repeat(np.arange(len(index.image_ids)), np.diff(index.person_offsets))
     rows = np.flatnonzero((index.keypoints[..., 2] > 0).any(1) & ~index.is_crowd)
     sizes = index.image_sizes[owners[rows]][:, ::-1]

@@ -6,8 +6,8 @@
 
 from pathlib import Path
 
-import common.coco.annotations
 import common.coco.images
+import common.coco.reader
 from common.skeleton import OPENPOSE
 from common.test import pairs
 from Lightweight_OpenPose.decode import MapGeometry, decode
@@ -30,7 +30,7 @@ Case = tuple[np.ndarray, np.ndarray, MapGeometry]
 
 def real_images() -> list[Case]:
     """Ideal maps of the labelled validation images beside the project."""
-    index = common.coco.annotations.load(common.coco.images.annotation_file(SHARED, "val"))
+    index = common.coco.reader.load(common.coco.images.annotation_file(SHARED, "val"))
     found = []
     for row in range(index.num_images):
         people = index.people(row)

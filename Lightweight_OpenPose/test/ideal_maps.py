@@ -3,8 +3,8 @@
 
 from pathlib import Path
 
-import common.coco.annotations
 import common.coco.images
+import common.coco.reader
 from common.coco.evaluate import Detections, average_precision, concatenate, no_detections
 from common.skeleton import Skeleton
 from Lightweight_OpenPose import data
@@ -33,7 +33,7 @@ def average_precision_of_ideal_maps(
 ) -> dict[str, float]:
     """AP of decoded ground truth on the images with labelled people: the decoder's ceiling."""
     annotations = common.coco.images.annotation_file(coco_folder, split)
-    index = common.coco.annotations.load(annotations)
+    index = common.coco.reader.load(annotations)
     found, images = [no_detections(skeleton.num_keypoints)], []
     for row in range(index.num_images):
         people = index.people(row)

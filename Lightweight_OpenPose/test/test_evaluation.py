@@ -117,7 +117,7 @@ def test_several_scales_find_people_too(tiny_coco: Path) -> None:
 
 
 def test_an_annotated_size_that_is_wrong_is_named(tiny_coco: Path) -> None:
-    index = common.coco.annotations.load(tiny_coco / "annotations" / "person_keypoints_val2017.json")
+    index = common.coco.reader.load(tiny_coco / "annotations" / "person_keypoints_val2017.json")
     index.image_sizes[0] += 1
     validation = Validation(Path("x.json"), tiny_coco / "val2017", index, np.array([0]))
     with pytest.raises(UserError, match=r"jpg: \d+ x \d+ pixels, annotated as"):

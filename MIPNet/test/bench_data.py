@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
-import common.coco.annotations
 import common.coco.images
 import common.coco.mini.dataset
+import common.coco.reader
 from common.skeleton import COCO
 from common.test import pairs
 from common.topdown.gaussian_heatmaps import encode
@@ -27,7 +27,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "data" / "coco-mini"
 def samples(*words: str) -> TrainSamples:
     """Real images where they stand beside the project, else the drawn ones; the published augmentation."""
     folder = SHARED if SHARED.is_dir() else common.coco.mini.dataset.ensure()
-    index = common.coco.annotations.load(common.coco.images.annotation_file(folder, "train"))
+    index = common.coco.reader.load(common.coco.images.annotation_file(folder, "train"))
     config = recipe_file.parse(Config, RECIPES, words)
     return TrainSamples(
         labelled_people(index, config.people_of), common.coco.images.image_folder(folder, "train"), COCO, config

@@ -7,7 +7,7 @@ from typing import Any
 
 import common.coco.annotations
 import common.coco.images
-import common.coco_reader
+import common.coco.reader
 from common.cli import UserError
 from common.skeleton import COCO, CROWDPOSE, Skeleton
 from common.test import top_down_golden as golden
@@ -33,7 +33,7 @@ def config_of(tag: str, **changes: Any) -> Config:
 
 @cache
 def people(folder: Path, split: str) -> data.People:
-    return data.labelled_people(common.coco.annotations.load(common.coco.images.annotation_file(folder, split)), "coco")
+    return data.labelled_people(common.coco.reader.load(common.coco.images.annotation_file(folder, split)), "coco")
 
 
 def sample_of(shared: Path, person: dict[str, Any], config: Config) -> tuple[TrainSamples, int]:
@@ -131,7 +131,7 @@ def index_of(tmp_path: Path, boxes: list[list[float]], skeleton: Skeleton = COCO
     image = {"id": 1, "file_name": "a.jpg", "height": 100, "width": 200}
     path = tmp_path / "people.json"
     path.write_text(json.dumps({"images": [image], "annotations": people, "categories": []}))
-    return common.coco_reader.load(path, skeleton.num_keypoints)
+    return common.coco.reader.load(path, skeleton.num_keypoints)
 
 
 def test_who_counts(tmp_path: Path) -> None:
@@ -216,9 +216,7 @@ def test_the_order_of_the_channels_is_the_recipes(tiny_coco: Path) -> None:
 @pytest.mark.parametrize(("name", "skeleton", "count"), [("crowdpose", CROWDPOSE, 4), ("ochuman", COCO, 5)])
 def test_samples_of_the_crowded_data_sets(shared: Path, name: str, skeleton: Skeleton, count: int) -> None:
     folder = shared / "data" / name
-    found = data.labelled_people(
-        common.coco.annotations.load(folder / f"test_{name}.json", skeleton.num_keypoints), name
-    )
+    found = data.labelled_people(common.coco.reader.load(folder / f"test_{name}.json", skeleton.num_keypoints), name)
     assert len(found) == count  # of CrowdPose's five, one has no joints
     for pairs in ("", "_lambda"):
         config = config_of("w32_256x192", dataset=f"{name}{pairs}", **STILL)

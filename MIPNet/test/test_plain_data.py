@@ -3,8 +3,8 @@
 
 from pathlib import Path
 
-import common.coco.annotations
 import common.coco.images
+import common.coco.reader
 from common.skeleton import COCO
 from common.topdown.gaussian_heatmaps import encode
 from MIPNet import data, recipe_file
@@ -20,7 +20,7 @@ MEAN_DIFFERENCE = 1e-3  # of normalised pixels: a mirrored image is sampled at m
 @pytest.mark.parametrize("words", [(), ("--lambda",)], ids=["plain", "lambda"])
 def test_crops_and_targets(tiny_coco: Path, words: tuple[str, ...]) -> None:
     config = recipe_file.parse(Config, RECIPES, [*words, "--half_body=0.5", "--half_body_above=4"])
-    index = common.coco.annotations.load(common.coco.images.annotation_file(tiny_coco, "train"))
+    index = common.coco.reader.load(common.coco.images.annotation_file(tiny_coco, "train"))
     people = data.labelled_people(index, config.people_of)
     train = data.TrainSamples(people, common.coco.images.image_folder(tiny_coco, "train"), COCO, config)
     size = config.heatmap_size[0], config.heatmap_size[1]

@@ -3,8 +3,8 @@
 
 from pathlib import Path
 
-import common.coco.annotations
 import common.coco.images
+import common.coco.reader
 from common.coco.evaluate import Detections, average_precision, concatenate, no_detections
 from common.skeleton import Skeleton
 from OpenPose_MindSpore_port import data
@@ -46,7 +46,7 @@ def of_labelled_images(
 ) -> dict[int, Case]:
     """By image id: the maps of all labelled people of each image that has some; see `DecodeRules.pixel_centres`."""
     centre = 0.5 if pixel_centres else 0.0
-    index, cases = common.coco.annotations.load(common.coco.images.annotation_file(coco_folder, split)), {}
+    index, cases = common.coco.reader.load(common.coco.images.annotation_file(coco_folder, split)), {}
     for row in range(index.num_images):
         people = index.people(row)
         keypoints = index.keypoints[people][(index.num_keypoints[people] > 0) & ~index.is_crowd[people]]

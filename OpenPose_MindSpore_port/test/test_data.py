@@ -3,8 +3,8 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-import common.coco.annotations
 import common.coco.images
+import common.coco.reader
 from common.cli import UserError
 from common.coco.warping import warp_image
 from common.skeleton import COCO, OPENPOSE
@@ -273,7 +273,7 @@ def test_batches_have_one_shape_and_pad_people(tiny_coco: Path, tmp_path: Path) 
 
 def test_only_images_with_somebody_to_learn_in_the_order_of_their_ids(tiny_coco: Path) -> None:
     path = common.coco.images.annotation_file(tiny_coco, "train")
-    everybody, found = common.coco.annotations.load(path), labels.build(path, RULES)
+    everybody, found = common.coco.reader.load(path), labels.build(path, RULES)
     assert (np.diff(found.index.image_ids) > 0).all() and (np.diff(found.index.person_offsets) > 0).all()
     enough = (everybody.num_keypoints >= 5) & (everybody.areas > 1024) & ~everybody.is_crowd
     assert sorted(found.index.annotation_ids) == sorted(everybody.annotation_ids[enough])

@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import common.coco.annotations
 import common.coco.images
+import common.coco.reader
 from common.cli import UserError
 from common.coco.evaluate import COCO_METRICS, average_precision
 from common.coco.evaluation_set import Validation
@@ -49,7 +49,7 @@ def test_golden_average_precision(shared: Path) -> None:
     """The maps of the original's run through our whole evaluation: its people and its ten numbers."""
     folder = golden.folder(shared)
     images = shared / "data" / "coco-mini" / "train2017"
-    index = common.coco.annotations.load(folder / "annotations.json", OPENPOSE.num_keypoints)
+    index = common.coco.reader.load(folder / "annotations.json", OPENPOSE.num_keypoints)
     validation = Validation(folder / "annotations.json", images, index, np.arange(index.num_images))
     cases, known = np.load(folder / "decode.npz"), {}
     for number in range(index.num_images):

@@ -3,8 +3,8 @@
 
 from pathlib import Path
 
-import common.coco.annotations
 import common.coco.images
+import common.coco.reader
 from common.skeleton import OPENPOSE
 from OpenPose_MindSpore_port import ignore_masks, original_augmentation
 from OpenPose_MindSpore_port.augmentation import Augmentation, Draw, scale_of
@@ -23,7 +23,7 @@ MAP_SIZE = (46, 46)
 @pytest.fixture(scope="module")
 def masks(shared: Path) -> dict[int, np.ndarray]:
     path = golden_cases.folder(shared) / "annotations.json"
-    return dict(ignore_masks.masks(path, common.coco.annotations.load(path), LabelRules()))
+    return dict(ignore_masks.masks(path, common.coco.reader.load(path), LabelRules()))
 
 
 def read(shared: Path, number: int, masks: dict[int, np.ndarray]):

@@ -4,8 +4,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import common.coco.annotations
 import common.coco.images
+import common.coco.reader
 from common.coco.evaluate import Detections, concatenate, no_detections
 from common.skeleton import OPENPOSE
 from Lightweight_OpenPose.decode import DecodeRules, decode, to_coco
@@ -36,7 +36,7 @@ def write(coco: Path, target: Path, binary: bool, noise: float = 0.0) -> Ideal:
     """Of the validation images of a COCO folder, by name; `noise`: its standard deviation on the maps."""
     random = np.random.default_rng(0)
     labels = common.coco.images.annotation_file(coco, "val")
-    index, rules = common.coco.annotations.load(labels), DecodeRules()
+    index, rules = common.coco.reader.load(labels), DecodeRules()
     ideal = Ideal(labels, target / "pad.txt", target / "dumps", no_detections(OPENPOSE.num_keypoints))
     lines, found = [], [ideal.detections]
     dumps.begin(ideal.folder)

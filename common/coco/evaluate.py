@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from common import coco_reader, distributed, files
+from common import distributed, files
 from common.cli import UserError
+from common.coco import reader
 from common.coco.annotations import CocoIndex
 
 import numpy as np
@@ -173,8 +174,8 @@ def _index_of(annotations: CocoIndex | str | Path | Mapping[str, Any], num_keypo
     if isinstance(annotations, CocoIndex):
         return annotations
     if isinstance(annotations, Mapping):
-        return coco_reader.from_sections("annotations", annotations.items(), num_keypoints)
-    return coco_reader.load(annotations, num_keypoints)
+        return reader.from_sections("annotations", annotations.items(), num_keypoints)
+    return reader.load(annotations, num_keypoints)
 
 
 class _Numbers:

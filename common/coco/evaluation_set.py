@@ -9,6 +9,7 @@ from pathlib import Path
 import common.coco.annotations
 import common.coco.evaluate
 import common.coco.images
+import common.coco.reader
 import common.distributed
 import common.media.drawing
 import common.skeleton
@@ -31,7 +32,7 @@ class Validation:
     @staticmethod
     def load(annotations: Path, folder: Path, skeleton: common.skeleton.Skeleton, num_images: int) -> "Validation":
         """All images of a file, or `num_images` of them by the publication's rule. Raises UserError."""
-        index = common.coco.annotations.load(annotations, skeleton.num_keypoints)
+        index = common.coco.reader.load(annotations, skeleton.num_keypoints)
         rows = np.arange(index.num_images)
         if 0 < num_images < index.num_images:
             rows = np.array(val_subset(index.num_images, num_images))

@@ -14,7 +14,7 @@ from pathlib import Path
 from common.cli import UserError
 from common.coco import crowd
 from common.coco.annotations import CocoIndex
-from common.coco_reader import load
+from common.coco.reader import load
 
 import cv2
 import numpy as np

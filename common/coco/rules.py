@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an annotation file in COCO's format has to be: each rule finds what breaks it, and the file is read to its end.
 
-`common.coco_reader` reads the same files for training and evaluation, and stops at the first thing that it cannot use;
+`common.coco.reader` reads the same files for training and evaluation, and stops at the first thing that it cannot use;
 whatever it says is a finding here.
 """
 
@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import coco_elements, coco_reader, files
+from common import files
 from common.cli import UserError
-from common.coco import crowd, sides
-from common.coco_elements import FAULTS, Category, shown
-from common.coco_findings import Finding
+from common.coco import crowd, fields, reader, sides
+from common.coco.fields import FAULTS, Category, shown
+from common.coco.findings import Finding
 from common.skeleton import COCO, Skeleton
 
 import numpy as np
@@ -99,7 +99,7 @@ class AnnotationFile:
         found: dict[Category, list[str]] = {}
         for category in self._categories:
             with contextlib.suppress(*FAULTS):
-                found.setdefault(coco_elements.category_of(category.get("id")), coco_elements.names_of(category))
+                found.setdefault(fields.category_of(category.get("id")), fields.names_of(category))
         return found
 
     def _people(self) -> list[dict[str, Any]]:
@@ -140,7 +140,7 @@ class AnnotationFile:
         try:
             notes: list[tuple[str, str, bool]] = []
             num_keypoints = self._skeleton.num_keypoints if self._skeleton else None
-            index = coco_reader.from_sections(self.path, lists.items(), num_keypoints, lambda *note: notes.append(note))
+            index = reader.from_sections(self.path, lists.items(), num_keypoints, lambda *note: notes.append(note))
             if not (~index.is_crowd & (index.num_keypoints > 0)).any():
                 notes.append(("people", "nobody with keypoints is annotated", True))
             self._add("", [note for note in notes if note[0] != "box"])  # said of each annotation
@@ -165,13 +165,13 @@ class AnnotationFile:
 
 def _whole(value: Any) -> int | None:
     with contextlib.suppress(ValueError):
-        return coco_elements.whole(value, "")
+        return fields.whole(value, "")
     return None
 
 
 def _category(value: Any) -> Category:
     with contextlib.suppress(ValueError):
-        return coco_elements.category_of(value)
+        return fields.category_of(value)
     return shown(value)
 
 
@@ -189,7 +189,7 @@ def _numbers(values: Any, length: int) -> bool:
 
 def _broken_image(image: dict[str, Any]) -> Broken:
     try:
-        coco_elements.image_of(image)
+        fields.image_of(image)
     except KeyError as error:
         yield "field", f"no {error}", True
     except FAULTS as error:
@@ -199,12 +199,12 @@ def _broken_image(image: dict[str, Any]) -> Broken:
 def _broken_person(person: dict[str, Any], image: dict[str, Any], length: int) -> Broken:
     if any(True for _ in _broken_image(image)):
         return  # said of the image
-    _, _, height, width = coco_elements.image_of(image)
+    _, _, height, width = fields.image_of(image)
     yield from _broken_keypoints(person, (width, height), length)
     yield from _broken_box(person, (width, height))
     try:
-        coco_elements.area_of(person)
-        is_crowd = coco_elements.yes_or_no(person.get("iscrowd"), "iscrowd")
+        fields.area_of(person)
+        is_crowd = fields.yes_or_no(person.get("iscrowd"), "iscrowd")
     except FAULTS as error:
         yield "field", str(error), True
         return

@@ -19,9 +19,9 @@ from typing import Any
 import common.coco.images
 from common import cli, skeleton
 from common.cli import UserError
+from common.coco.findings import Finding
 from common.coco.mini import dataset
 from common.coco.rules import AnnotationFile, broken_skeleton
-from common.coco_findings import Finding
 from common.skeleton import Skeleton
 
 from tqdm import tqdm

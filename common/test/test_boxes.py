@@ -5,7 +5,7 @@ from typing import Any
 
 from common.cli import UserError
 from common.coco.evaluation_set import Validation
-from common.coco_reader import from_sections
+from common.coco.reader import from_sections
 from common.skeleton import COCO, CROWDPOSE
 from common.topdown import crops
 from common.topdown.boxes import DETECTED, PeopleRule, annotated, countable_people, detected

@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 
 from common.cli import UserError
-from common.coco import annotations, images
+from common.coco import images, reader
 from common.coco.annotations import CocoIndex
 from common.coco.mini import dataset
 
@@ -30,7 +30,7 @@ def content(drawn) -> dict:
 def load(folder: Path, content: dict, **options) -> CocoIndex:
     path = folder / "annotations.json"
     path.write_text(json.dumps(content))
-    return annotations.load(path, **options)
+    return reader.load(path, **options)
 
 
 def person(**changes) -> dict:
@@ -72,12 +72,12 @@ def test_index_is_the_annotation_file_whatever_its_order(tmp_path, content):
 
 
 def test_index_has_no_python_objects(drawn):
-    for name, array in annotations.load(images.annotation_file(drawn, "train")).to_arrays().items():
+    for name, array in reader.load(images.annotation_file(drawn, "train")).to_arrays().items():
         assert isinstance(array, np.ndarray) and array.dtype.kind in "ifbS", name
 
 
 def test_selected_images_keep_their_people_and_crowds(drawn):
-    index = annotations.load(images.annotation_file(drawn, "train"))
+    index = reader.load(images.annotation_file(drawn, "train"))
     crowded = [row for row in range(9) if images.crowd_mask(index, row) is not None]
     assert crowded
     order = [*crowded, 0, 4]
@@ -95,7 +95,7 @@ def test_selected_images_keep_their_people_and_crowds(drawn):
 
 
 def test_arrays_make_the_index_again_and_are_compared(drawn):
-    index = annotations.load(images.annotation_file(drawn, "train"))
+    index = reader.load(images.annotation_file(drawn, "train"))
     arrays = index.to_arrays()
     again = CocoIndex.from_arrays(arrays)
     assert all((again.to_arrays()[name] == array).all() for name, array in arrays.items())
@@ -159,11 +159,11 @@ def test_a_missing_list_is_named(tmp_path, key):
 
 def test_wrong_files_are_named(tmp_path):
     with pytest.raises(UserError, match=r"none\.json: No such file"):
-        annotations.load(tmp_path / "none.json")
+        reader.load(tmp_path / "none.json")
     text = json.dumps(one_person())
     (tmp_path / "short.json").write_text(text[: len(text) // 2])
     with pytest.raises(UserError, match=r"short\.json: cut short .* line 1, character"):
-        annotations.load(tmp_path / "short.json")
+        reader.load(tmp_path / "short.json")
     twice = one_person()
     twice["images"] *= 2
     with pytest.raises(UserError, match="image id 1 stands there twice"):
@@ -299,7 +299,7 @@ def test_a_picture_of_too_many_pixels_is_refused(tmp_path):
 
 def test_real_data(shared):
     folder = shared / "data" / "coco-mini"
-    index = annotations.load(images.annotation_file(folder, "train"), num_keypoints=17)
+    index = reader.load(images.annotation_file(folder, "train"), num_keypoints=17)
     assert (index.num_images, len(index.boxes), int(index.is_crowd.sum())) == (80, 172, 5)
     for row in range(index.num_images):
         image = images.read_image(images.image_folder(folder, "train"), index.file_name(row))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from common.cli import UserError
 from common.coco import images, sides, validate
+from common.coco.findings import Finding
 from common.coco.mini import dataset
-from common.coco_findings import Finding
 from common.skeleton import COCO, CROWDPOSE, Skeleton
 
 import cv2

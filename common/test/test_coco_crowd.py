@@ -4,7 +4,7 @@
 import json
 from pathlib import Path
 
-from common.coco import annotations, crowd, images
+from common.coco import annotations, crowd, images, reader
 from common.coco.mini import dataset
 
 import numpy as np
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 def load(folder: Path, content: dict) -> annotations.CocoIndex:
     path = folder / "annotations.json"
     path.write_text(json.dumps(content))
-    return annotations.load(path)
+    return reader.load(path)
 
 
 def person(**changes) -> dict:

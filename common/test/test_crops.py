@@ -2,7 +2,7 @@
 from pathlib import Path
 from typing import Any
 
-from common.coco import annotations
+from common.coco import reader
 from common.coco.warping import inverse, warp_image
 from common.skeleton import COCO, CROWDPOSE
 from common.test import top_down_golden as golden
@@ -77,8 +77,8 @@ def test_golden_augmented_crop(shared: Path, tag: str) -> None:
 @pytest.mark.parametrize("tag", golden.TAGS)
 def test_golden_boxes(shared: Path, tag: str) -> None:
     """From the annotation to centre and size of the crop, with each project's way of sanitising."""
-    index = annotations.load(shared / "data/coco-mini/annotations/person_keypoints_val2017.json")
-    train = annotations.load(shared / "data/coco-mini/annotations/person_keypoints_train2017.json")
+    index = reader.load(shared / "data/coco-mini/annotations/person_keypoints_val2017.json")
+    train = reader.load(shared / "data/coco-mini/annotations/person_keypoints_train2017.json")
     sanitise = crops.clip_boxes if tag == "alphapose" else crops.push_boxes_inside
     for person in golden.people(shared, tag):
         source = index if person["annotation_id"] in index.annotation_ids else train

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import common.coco.crowd
-from common import coco_elements, files
+from common import files
 from common.cli import UserError
+from common.coco import fields
 from common.coco.annotations import NO_CROWD_INDEX, CocoIndex, to_offsets
-from common.coco_elements import FAULTS, LARGEST_IMG, Category, shown, whole
+from common.coco.fields import FAULTS, LARGEST_IMG, Category, shown, whole
 
 import numpy as np
 import numpy.typing as npt
@@ -92,15 +93,15 @@ class _People:
 
     def _add(self, position: int, element: dict[str, Any], num_keypoints: int | None) -> None:
         number, owner = whole(element["id"], "id"), whole(element["image_id"], "image_id")
-        keypoints, box = coco_elements.numbers_of(element, "keypoints", "f"), coco_elements.numbers_of(element, "bbox")
+        keypoints, box = fields.numbers_of(element, "keypoints", "f"), fields.numbers_of(element, "bbox")
         self.num_keypoints = self.num_keypoints or len(keypoints) // 3
         wanted = num_keypoints or self.num_keypoints
         if not keypoints or len(keypoints) != 3 * wanted:
             raise ValueError(f"annotation {number} has {len(keypoints)} keypoint numbers, not 3 x {wanted}")
         if len(box) != BOX_NUMBERS:
             raise ValueError(f"the box of annotation {number} is not [left, top, width, height]")
-        area = coco_elements.area_of(element)
-        if coco_elements.yes_or_no(element.get("iscrowd"), "iscrowd"):
+        area = fields.area_of(element)
+        if fields.yes_or_no(element.get("iscrowd"), "iscrowd"):
             self.regions[len(self.ids)] = element.get("segmentation") or [corners(box)]
         self.is_crowd.append(len(self.ids) in self.regions)
         self.without_area += area is None
@@ -135,13 +136,13 @@ class _Builder:
         return UserError(f"{self.source}: {section}[{position}]{what}. {FORMAT_ADVICE}")
 
     def add_category(self, position: int, element: Any) -> None:
-        coco_elements.need_object(element)
-        category = coco_elements.category_of(element.get("id"))
-        self.names.setdefault(category, coco_elements.names_of(element))
-        self.titles.setdefault(category, str(element.get("name", category))[: coco_elements.LONGEST_NAME])
+        fields.need_object(element)
+        category = fields.category_of(element.get("id"))
+        self.names.setdefault(category, fields.names_of(element))
+        self.titles.setdefault(category, str(element.get("name", category))[: fields.LONGEST_NAME])
 
     def add_image(self, position: int, element: Any) -> None:
-        number, name, height, width = coco_elements.image_of(element)
+        number, name, height, width = fields.image_of(element)
         crowding = element.get("crowdIndex")
         self.crowd_index.append(NO_CROWD_INDEX if crowding is None else crowding)
         self.image_ids.append(number)
@@ -149,8 +150,8 @@ class _Builder:
         self.image_sizes.extend((height, width))
 
     def add_person(self, position: int, element: Any) -> None:
-        coco_elements.need_object(element)
-        category = coco_elements.category_of(element.get("category_id"))
+        fields.need_object(element)
+        category = fields.category_of(element.get("category_id"))
         self.people.setdefault(category, _People()).add(position, element, self.num_keypoints)
 
     def finish(self) -> CocoIndex:
