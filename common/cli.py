@@ -3,15 +3,21 @@
 
 import argparse
 import atexit
+import contextlib
 import dataclasses
+import errno
 import os
 import sys
+import traceback
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
+import common.processes
+
 Config = TypeVar("Config")
 USAGE_EXIT_CODE = 2
+SIGINT, SIGPIPE = 2, 13  # by number: Windows has no SIGPIPE
 
 
 class UserError(ValueError):
@@ -34,31 +40,84 @@ def check_least(options: Any, least: int, *names: str) -> None:
             raise UserError(f"--{name}={getattr(options, name)}: at least {least}")
 
 
+def environment_number(name: str, default: int, least: int = 0) -> int:
+    """A whole number of the environment. Raises UserError where it is something else, or less than `least`."""
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal() or int(text) < least:
+        raise UserError(f"{name}={text} in the environment: a whole number, at least {least}")
+    return int(text)
+
+
 def run(main: Callable[[], Any]) -> None:
-    """Calls `main`; a UserError becomes one line on the error stream and exit code 2, without a trace.
+    """Calls `main`, and ends the process where anything went wrong, whatever still runs in it.
+
+    A UserError becomes one line on the error stream and exit code 2, without a trace; any other exception a trace and
+    exit code 1; an interrupt 130; a reader that has left (`| head`) nothing and 141. Under the launcher a process ends
+    with its launcher, which says the line (see common.launch).
 
     One rank among several leaves without taking the interpreter apart: a thread of gloo may still be letting go of
     a tensor, asks for Python's lock, and is ended with an abort that turns a run that succeeded into a failure.
     """
-    code: Any = 0
     try:
+        if common.processes.LAUNCHER in os.environ:
+            common.processes.end_with_parent(environment_number(common.processes.LAUNCHER, 0))
         main()
-    except UserError as error:
         sys.stdout.flush()
-        print(f"error: {error}", file=sys.stderr, flush=True)  # noqa: T201  this is the program's answer
-        code = USAGE_EXIT_CODE
-    except SystemExit as request:
-        code = request.code
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and isinstance(code, int):
-        _leave(code)
-    if code:
-        sys.exit(code)
+    except BaseException as error:
+        _leave(_exit_code(error))  # while `error` holds the frames: none closes its batches and waits for readers
+    else:
+        _leave(0)
 
 
-def _leave(code: int) -> NoReturn:
+def _exit_code(error: BaseException) -> Any:
+    """What the process is to end with, after the words of the error are out."""
+    if isinstance(error, SystemExit):
+        return error.code
+    if isinstance(error, BrokenPipeError) and _reader_left():
+        return 128 + SIGPIPE
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + SIGINT
+    if os.strerror(errno.EMFILE) in str(error):
+        error = UserError(f"{error}: type `ulimit -n 1024` before, then the command again")
+    with contextlib.suppress(OSError):  # there may be nobody to read it
+        sys.stdout.flush()
+        _say(error)
+    return USAGE_EXIT_CODE if isinstance(error, UserError) else 1
+
+
+def _say(error: BaseException) -> None:
+    """The line of a UserError, or a trace; the launcher of several ranks says a line of its own at the end."""
+    if isinstance(error, UserError):
+        line = f"error: {error}"
+        told = line + "\n"
+    else:
+        line = "error: " + traceback.format_exception_only(error)[-1].strip()
+        told = "".join(traceback.format_exception(error))
+    launcher_says_it = common.processes.leave_last_words(line)
+    if not (launcher_says_it and isinstance(error, UserError)):
+        sys.stderr.write(told)
+        sys.stderr.flush()
+
+
+def _reader_left() -> bool:
+    """Whether nobody reads the output any more; what is left of it then goes nowhere."""
+    try:
+        sys.stdout.flush()
+        return False
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+
+
+def _leave(code: Any) -> None:
+    if os.environ.get("WORLD_SIZE", "1") == "1" or not isinstance(code, int):
+        if code:
+            sys.exit(code)
+        return
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)
 
 

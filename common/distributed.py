@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import common.cli
 import common.device
+from common.cli import environment_number
+from common.processes import LAUNCHER
 
 import torch
 import torch.distributed
@@ -19,17 +21,38 @@ T = TypeVar("T")
 
 def world_size() -> int:
     """How many processes train together; 1 without torchrun."""
-    return int(os.environ.get("WORLD_SIZE", 1))
+    return environment_number("WORLD_SIZE", 1, least=1)
 
 
 def rank() -> int:
-    """Our number among all processes."""
-    return int(os.environ.get("RANK", 0))
+    """Our number among all processes. On several machines NODE_RANK orders them, whoever came first."""
+    if _machines_are_numbered():
+        return environment_number("NODE_RANK", 0) * environment_number("LOCAL_WORLD_SIZE", 1) + local_rank()
+    return environment_number("RANK", 0)
 
 
 def local_rank() -> int:
     """Our number among the processes of this machine: the device that is ours."""
-    return int(os.environ.get("LOCAL_RANK", 0))
+    return environment_number("LOCAL_RANK", 0)
+
+
+def _machines_are_numbered() -> bool:
+    """Whether our launcher started this rank on one of several machines: torchrun numbers them as it likes."""
+    return LAUNCHER in os.environ and environment_number("NNODES", 1) > 1
+
+
+def check_started_once() -> None:
+    """Raises UserError where MPI or Slurm started several processes that would not know of each other."""
+    if "RANK" in os.environ or "WORLD_SIZE" in os.environ:
+        return
+    for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"):
+        if (count := environment_number(name, 1)) > 1:
+            raise common.cli.UserError(
+                f"{name}={count}, but RANK and WORLD_SIZE are not set: each of these processes would train alone. "
+                f"Start one, which starts the others: bash test/train_full_8p.sh --ranks={count}; or `unset {name}`"
+            )
+        if name in os.environ:
+            return
 
 
 def is_main() -> bool:
@@ -43,6 +66,9 @@ def joined(name: common.device.DeviceName) -> Iterator[torch.device]:
 
     Raises UserError where there are more ranks than accelerators.
     """
+    check_started_once()
+    if rank() >= world_size():
+        raise common.cli.UserError(f"RANK={rank()} in the environment: below WORLD_SIZE={world_size()}")
     device = common.device.resolve(name, local_rank())
     if device.type == "cpu" and world_size() > 1:
         _share_cores()
@@ -51,17 +77,31 @@ def joined(name: common.device.DeviceName) -> Iterator[torch.device]:
         return
     timeout = datetime.timedelta(seconds=common.device.collective_timeout_s(device))
     try:
-        torch.distributed.init_process_group(common.device.backend(device), timeout=timeout)
+        _join(common.device.backend(device), timeout)
     except (RuntimeError, ValueError) as error:
         raise common.cli.UserError(f"rank {rank()} could not join the others: {str(error).splitlines()[0]}") from error
-    try:
-        yield device
-    finally:
-        torch.distributed.destroy_process_group()
+    yield device
+    torch.distributed.destroy_process_group()  # not after an error: the others may never come to it
+
+
+def _join(backend: str, timeout: datetime.timedelta) -> None:
+    if not _machines_are_numbered():
+        torch.distributed.init_process_group(backend, timeout=timeout)
+        return
+    if world_size() != (expected := environment_number("NNODES", 1) * environment_number("LOCAL_WORLD_SIZE", 1)):
+        raise ValueError(f"{world_size()} ranks instead of {expected}: type the same --ranks on every machine")
+    is_host = environment_number("RANK", 0) == 0  # as torchrun sees it: MASTER_ADDR is that process's machine
+    port = environment_number("MASTER_PORT", 0)
+    store = torch.distributed.TCPStore(  # type: ignore[attr-defined]
+        os.environ["MASTER_ADDR"], port, world_size(), is_host, timeout
+    )
+    if store.add(f"rank {rank()}", 1) > 1:
+        raise ValueError("another machine has the same NODE_RANK")
+    torch.distributed.init_process_group(backend, store=store, rank=rank(), world_size=world_size(), timeout=timeout)
 
 
 def _share_cores() -> None:
-    local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", world_size()))
+    local_ranks = environment_number("LOCAL_WORLD_SIZE", world_size(), least=1)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     torch.set_num_threads(max(1, cores // local_ranks))
 
@@ -121,12 +161,13 @@ def from_main(item: T) -> T:
 
 
 def main_first(make: Callable[[], T]) -> T:
-    """`make()` on rank 0, then on the others, which find what it has written."""
-    if not is_main():
+    """`make()` on rank 0, then on the first rank of each machine, then on all others, which find what was written."""
+    turn = 0 if is_main() else 1 if local_rank() == 0 else 2
+    for _ in range(turn):
         barrier()
-        return make()
     result = make()
-    barrier()
+    for _ in range(2 - turn):
+        barrier()
     return result
 
 

@@ -12,7 +12,7 @@ model_dir=$(cd "$(dirname "${BASH_SOURCE[1]}")/.." && pwd)
 model=$(basename "$model_dir")
 root=$(dirname "$model_dir")
 python=${PYTHON:-$root/.venv/bin/python} # the environment that ci/environment.sh makes, else the user's own
-[[ -x $python ]] || python=$(command -v python3)
+[[ ${PYTHON:-} || -x $python ]] || python=python3
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" TORCH_DEVICE_BACKEND_AUTOLOAD=${TORCH_DEVICE_BACKEND_AUTOLOAD:-0}
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE} # threads that spin while they wait starve the workers that read data
 
@@ -20,7 +20,7 @@ export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE} # threads that spin while the
 source_cann() {
   local env_file
   [[ ${etp_running_flag:-} == true ]] && return
-  for env_file in "${ASCEND_HOME:-/usr/local/Ascend}"/{ascend-toolkit,nnae}/set_env.sh; do
+  for env_file in "${ASCEND_HOME:-/usr/local/Ascend}"/{cann,ascend-toolkit,nnae}/set_env.sh; do
     [[ -f $env_file ]] || continue
     set +u
     # shellcheck disable=SC1090
@@ -30,6 +30,13 @@ source_cann() {
     export HCCL_WHITELIST_DISABLE=${HCCL_WHITELIST_DISABLE:-1} TASK_QUEUE_ENABLE=${TASK_QUEUE_ENABLE:-2}
     return
   done
+}
+
+# Too old a Python would end in a trace.
+check_python() {
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && return
+  echo "error: $python is no Python 3.10 or newer: name one with PYTHON=/path/to/python" >&2
+  exit 2
 }
 
 launch() {
@@ -55,6 +62,7 @@ launch() {
     echo "${shown//$root\//}"
     return
   fi
+  check_python
   source_cann
   exec "${command[@]}" # signals and the exit code are the program's own
 }

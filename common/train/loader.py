@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batches for the training loop: one stream over all epochs, the same whatever the workers and ranks, resumable."""
 
+import atexit
 import multiprocessing
+import multiprocessing.queues
 import os
 import signal
 import sys
@@ -11,15 +13,18 @@ from typing import Any, Protocol
 import common.cli
 import common.coco.images
 import common.distributed
+import common.processes
 
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 Position = tuple[int, int]  # (epoch, index of a sample): all that a sample's randomness depends on, with the seed
 
 
+FILES, FILES_PER_WORKER = 128, 32  # open files at a time: of a training; of queues and batches
 MAX_SUBSTITUTES = 100  # images in a row that may be unreadable before a data set counts as broken
 
 
@@ -77,8 +82,12 @@ def stream(
 ) -> Iterator[Any]:
     """Batches in the order of `positions`, made by `num_workers` processes.
 
-    Raises UserError where a sample is one: an error of a worker arrives in one line.
+    Raises UserError where a sample is one: an error of a worker arrives in one line. A worker that dies is a
+    RuntimeError.
     """
+    if num_workers:
+        _allow_files(FILES + FILES_PER_WORKER * num_workers)
+        atexit.register(common.processes.kill_children)  # whatever ends the program
     loader: DataLoader[Any] = DataLoader(
         _Dataset(samples),
         batch_sampler=positions,
@@ -127,7 +136,7 @@ def workers_for(wanted: int, device: torch.device) -> int:
     if device.type == "cpu":
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, cores // common.cli.environment_number("LOCAL_WORLD_SIZE", 1, least=1))
 
 
 def divide(wanted: int, num_samples: int, ranks: int, limit: int) -> tuple[int, int]:
@@ -165,19 +174,64 @@ class _Collate:
 
     def __call__(self, samples: list[Any]) -> Any:
         errors = [sample for sample in samples if isinstance(sample, common.cli.UserError)]
-        return errors[0] if errors else self.collate(samples)
+        if errors:
+            return errors[0]
+        batch = self.collate(samples)
+        return _shared(batch) if get_worker_info() and isinstance(batch, dict) else batch
+
+
+def _shared(batch: dict[str, Any]) -> Any:
+    """The batch in shared memory, or the UserError that there is too little: later, nobody would hear of it."""
+    try:
+        for value in batch.values():
+            if isinstance(value, Tensor):
+                value.share_memory_()  # type: ignore[no-untyped-call]
+        return batch
+    except (RuntimeError, OSError) as error:
+        return common.cli.UserError(
+            f"a process that reads images cannot hand them on ({error}): enlarge /dev/shm (docker run --shm-size=8g), "
+            "or type --num_workers=0"
+        )
+
+
+def _allow_files(wanted: int) -> None:
+    """Raises this process's limit of open files where it may. Raises UserError where they stay too few to read with."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        raise common.cli.UserError(
+            f"{hard} open files are too few for processes that read images: type `ulimit -n {wanted}` before, or "
+            "--num_workers=0"
+        )
 
 
 def _quiet_worker(worker: int) -> None:
     """A worker uses one core, and leaves it to its parent what an interrupt means.
 
     A request to stop often goes to all processes at once (torchrun, timeout, Slurm): a worker that ended at it would
-    take the step away that its parent is about to save. The second one ends it, and so does its parent's end.
+    take the step away that its parent is about to save. Its parent's end ends it.
     """
+    parent = multiprocessing.parent_process()
+    assert parent and parent.pid
+    common.processes.end_with_parent(parent.pid)
+    for request in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(request, signal.SIG_IGN)
+    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_give_up)  # type: ignore[attr-defined]
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(number, signal.SIG_DFL))
+
+
+def _give_up(error: Exception, batch: Any) -> None:
+    """A batch that cannot be handed on: it would be left out without a word, and waited for without end."""
+    sys.stderr.write(f"error: a process that reads images cannot hand them on: {error}\n")
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _context() -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import common.device
 import common.distributed
+import common.lock
 import common.train.loop
 from common.report import Run
 from common.train.checkpoint import Store
@@ -59,7 +60,11 @@ class Setup:
         """
         config = self.config
         store, notes = Store(self.folder, config.keep), list[str]()
-        unfinished = store.newest(notes.append) if config.resume == "auto" else None
+        if common.distributed.is_main():
+            common.lock.take(self.folder)
+        unfinished = common.distributed.from_main(
+            store.newest(notes.append) if config.resume == "auto" and common.distributed.is_main() else None
+        )
         common.device.seed_all(config.seed)
         dtype = common.device.amp_type(device, config.amp, config.amp_type)
         model = build()

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One process a folder: two runs in one would write over each other."""
+
+import atexit
+import contextlib
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+from common.cli import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows: folders are not locked
+    fcntl = None  # type: ignore[assignment]
+
+LOCK_NAME = "run.lock"
+PATIENCE_S = 3  # a killed owner's last processes may need a moment
+_taken: dict[Path, TextIO] = {}
+
+
+def take(folder: Path) -> None:
+    """Makes `folder` this process's for as long as it lives.
+
+    The kernel lets go of the lock when its owner ends, however it ends. On a file system without locks the line
+    in the file counts: that of a process that is gone is not heeded. Raises UserError, naming the owner, where there
+    is one, and where the folder cannot be written.
+    """
+    path = folder.absolute() / LOCK_NAME
+    if path in _taken or fcntl is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+        _take(file, path)
+        file.truncate(0)
+        file.write(json.dumps(_own_line()))
+        file.flush()
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; name another folder with --output_dir") from error
+    _taken[path] = file
+    atexit.register(_unlock, path, os.getpid())
+
+
+def _take(file: TextIO, path: Path) -> None:
+    """Locks the open file. Raises UserError where another process has it."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise _refusal(path, _owner(file)) from None
+        except OSError:  # no locks here
+            if (owner := _owner(file)) and not _has_ended(owner):
+                raise _refusal(path, owner) from None
+            return
+        time.sleep(0.1)
+
+
+def _refusal(path: Path, owner: dict[str, Any]) -> UserError:
+    who = f"process {owner['process']} on {owner['host']}, begun {owner['begun']}" if owner else "another process"
+    return UserError(
+        f"{path.parent}: a run is under way here ({who}): wait for its end, or name another folder with --output_dir; "
+        f"if that process is no more, remove {path}"
+    )
+
+
+def _own_line() -> dict[str, Any]:
+    number = os.getpid()
+    begun = time.strftime("%Y-%m-%d %H:%M:%S")
+    return {"host": socket.gethostname(), "process": number, "begun": begun, "ticks": _start_ticks(number)}
+
+
+def _owner(file: TextIO) -> dict[str, Any]:
+    """Who wrote the line of a lock; empty where nobody did."""
+    file.seek(0)
+    try:
+        owner = json.loads(file.read())
+        return {name: owner[name] for name in ("host", "process", "begun", "ticks")}
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
+def _has_ended(owner: dict[str, Any]) -> bool:
+    """Whether the owner is known to be gone; of a process on another machine nobody here knows."""
+    return bool(owner["host"] == socket.gethostname() and owner["ticks"] != _start_ticks(owner["process"]))
+
+
+def _start_ticks(process: int) -> str:
+    """When a process of this machine started, by the kernel's clock; empty where there is none, or no /proc."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+def _unlock(path: Path, owner: int) -> None:
+    """At the exit: the line goes, for file systems where it counts."""
+    if os.getpid() == owner:
+        with contextlib.suppress(OSError):
+            _taken[path].truncate(0)
