@@ -63,7 +63,7 @@ def run(main: Callable[[], Any]) -> None:
             common.processes.end_with_parent(environment_number(common.processes.LAUNCHER, 0))
         main()
         sys.stdout.flush()
-    except BaseException as error:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
         _leave(_exit_code(error))  # while `error` holds the frames: none closes its batches and waits for readers
     else:
         _leave(0)

@@ -68,7 +68,7 @@ def test_two_ranks_speak_to_each_other(tmp_path: Path) -> None:
 def test_a_rank_that_dies_makes_the_launcher_fail_with_its_exit_code(tmp_path: Path) -> None:
     done = launch(tmp_path, "--die")
     assert done.returncode == 2
-    assert "rank 1 ended with exit code 2" in done.stderr.splitlines()[-1]
+    assert done.stderr.splitlines()[-1] == "error: rank 1 has seen enough"
     assert "Traceback" not in done.stderr
 
 

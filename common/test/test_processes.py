@@ -1,15 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever goes wrong in a training, it ends, with everything that it started, and says why on the last line."""
 
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 from common.test import fault
-from common.test.programs import ROOT, environment
 
 import pytest
 
