@@ -19,6 +19,7 @@ except ImportError:  # Windows: folders are not locked
 
 LOCK_NAME = "run.lock"
 PATIENCE_S = 3  # a killed owner's last processes may need a moment
+START_TIME = 22  # the number of this field in /proc/<process>/stat; what follows the name begins with the third
 _taken: dict[Path, TextIO] = {}
 
 
@@ -94,7 +95,7 @@ def _has_ended(owner: dict[str, Any]) -> bool:
 def _start_ticks(process: int) -> str:
     """When a process of this machine started, by the kernel's clock; empty where there is none, or no /proc."""
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].split()[START_TIME - 3]
     except OSError:
         return ""
 
