@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import common.loader
+import common.train.loader
 from common.test.programs import environment, launch_command
 
 import torch
@@ -28,7 +28,7 @@ AT = {"reader": 5, "step": 2}
 
 def main() -> None:
     what, where, rank = os.environ["FAULT"].split()
-    owner, name = (torch.Tensor, "backward") if where == "step" else (common.loader._Dataset, "__getitem__")
+    owner, name = (torch.Tensor, "backward") if where == "step" else (common.train.loader._Dataset, "__getitem__")
     original, calls = getattr(owner, name), []
 
     def faulty(*arguments: Any, **named: Any) -> Any:
