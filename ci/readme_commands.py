@@ -81,7 +81,8 @@ def _program_problem(words: list[str], folder: str) -> str:
     if words[0] == "-m":
         if words[1] in ("pip", "pytest", "venv"):
             return ""
-        name, flags = words[1].replace(".", "/") + ".py", words[2:]
+        name, flags = words[1].replace(".", "/"), words[2:]
+        name += "/__main__.py" if (project.ROOT / name).is_dir() else ".py"
     else:
         name, flags = _inside(words[0], folder) or words[0], words[1:]
     if not (project.ROOT / name).is_file():
