@@ -90,7 +90,7 @@ class TrainSamples:
         matrix = crops.image_to_crop(crop, self.size_in, width)
         moved, seen = crops.joints_to_crop(joints, visible, matrix, crop.flip, self.skeleton)
         read = common.coco.images.reader(self.config.kept_images)
-        image = read(self.folder, index.file_name(image_row), (height, width))
+        image = read(self.folder, index.file_name(image_row), (height, width), self.config.exif)
         return {
             "image": warp_image(image, matrix, self.size_in, rgb=True),
             "joints": np.where(seen[:, None] > 0, moved, 0.0),

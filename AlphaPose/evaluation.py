@@ -18,8 +18,8 @@ from AlphaPose import weights
 from AlphaPose.config import BOX_PADDING, Config
 from AlphaPose.inference import InputRule, estimator, rule_of
 from AlphaPose.pose_nms import pose_nms
+from AlphaPose.preparation import located
 from AlphaPose.scoring import given_box_scores, proposal_scores
-from common.cli import UserError
 from common.coco.evaluate import Detections
 from common.coco.evaluation_set import Validation, leave_sheet
 from common.runtime.session import of_module
@@ -166,12 +166,9 @@ def while_training(
 
 def load_validation(config: Config, skeleton: Skeleton, num_images: int) -> Validation:
     """The validation images of a recipe, `num_images` of them or 0 for all. Raises UserError where they are not."""
-    annotations, folder = (Path(config.root) / place for place in (config.val_labels, config.val_images_folder))
-    for path, flag in ((annotations, "val_labels"), (folder, "val_images_folder")):
-        if not path.exists():
-            cure = f"--data_path must be a COCO folder, or `mini`, and --{flag} a place in it"
-            raise UserError(f"{path}: no such file or folder; {cure}")
-    return Validation.load(annotations, folder, skeleton, num_images)
+    annotations = located(config, config.val_labels, "val_labels")
+    folder = located(config, config.val_images_folder, "val_images_folder")
+    return Validation.load(annotations, folder, skeleton, num_images, config.exif)
 
 
 def default_batch(device: torch.device) -> int:

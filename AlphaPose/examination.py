@@ -14,6 +14,7 @@ from AlphaPose.evaluation import Evaluation, Nms, Protocol, Scores, boxes_of, de
 from AlphaPose.inference import estimator, recipe_of, rule_of
 from common.cli import UserError, check_least
 from common.coco.evaluation_set import Validation
+from common.coco.images import Exif
 from common.runtime.session import Session
 from common.skeleton import Skeleton
 from common.topdown.boxes import PersonBoxes
@@ -43,6 +44,7 @@ class Conditions:
     val_images_folder: str = text("inside data_path; empty: DATASET.VAL.IMG_PREFIX of --cfg", "")
     val_images: int = text("so many images; 0: all", 0)
     num_workers: int = text("threads that read", 4)
+    exif: Exif = text("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
     on_bad_image: Literal["error", "skip"] = text("an unreadable image: stop, or count it as without people", "error")
 
     def check_conditions(self) -> None:
@@ -63,7 +65,7 @@ class Conditions:
         given = {name: getattr(self, name) for name in flags if getattr(self, name)}
         recipe = recipe_of(self.cfg, source, **given, **own, flip_test=self.flip_test)
         folder = common.distributed.main_first(lambda: common.coco.mini.dataset.resolve(recipe.root))
-        return dataclasses.replace(recipe, data_path=str(folder))
+        return dataclasses.replace(recipe, data_path=str(folder), exif=self.exif)
 
 
 @dataclass(frozen=True)

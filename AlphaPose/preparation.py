@@ -73,16 +73,22 @@ def experiment_folder(config: Experiment) -> Path:
     return Path(config.output_dir) / "exp" / f"{config.exp_id}-{Path(config.cfg).name}"
 
 
+def located(config: Config, place: str, flag: str) -> Path:
+    """A file or folder of the data set. Raises UserError, naming `flag`."""
+    found = common.coco.images.find(config.root, place)
+    if found is None:
+        cure = f"--data_path must be a COCO folder, or `mini`, and --{flag} a place in it"
+        raise UserError(f"{Path(config.root) / place}: no such file or folder; {cure}")
+    return found
+
+
 def train_samples(config: Config, skeleton: common.skeleton.Skeleton) -> TrainSamples:
     """Everybody to train on. Raises UserError where the annotations are of another skeleton."""
-    root = Path(config.data_path)
-    index = common.coco.reader.load(root / config.train_labels, skeleton.num_keypoints)
+    index = common.coco.reader.load(located(config, config.train_labels, "train_labels"), skeleton.num_keypoints)
     if config.num_joints not in (0, skeleton.num_keypoints):
         found = f"--skeleton={config.skeleton} has {skeleton.num_keypoints}"
         raise UserError(f"{config.cfg}: DATA_PRESET.NUM_JOINTS is {config.num_joints}, {found}")
-    folder = root / config.train_images_folder
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; --data_path must be a COCO folder, or `mini`")
+    folder = located(config, config.train_images_folder, "train_images_folder")
     return TrainSamples(labelled_people(index), folder, skeleton, config)
 
 

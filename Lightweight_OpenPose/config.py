@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.cli import UserError, text
+from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
 from common.train.checkpoint import Published
 from Lightweight_OpenPose.model import STRIDE
@@ -73,6 +74,7 @@ class Config:
     flip: float = text("probability of mirroring", 0.5)
 
     num_workers: int = text("processes that read data; -1: one a core", -1)
+    exif: Exif = text("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
     on_bad_image: Literal["error", "skip"] = text(
         "an unreadable training image: stop, or take another and count", "error"
     )

@@ -163,9 +163,10 @@ class TrainSamples:
         augmentation: Augmentation,
         seed: int,
         skip_bad: bool,
+        exif: common.coco.images.Exif = "ignore",
     ) -> None:
         self.labels, self.folder, self.skeleton = labels, folder, skeleton
-        self.augmentation, self.seed, self.skip_bad = augmentation, seed, skip_bad
+        self.augmentation, self.seed, self.skip_bad, self.exif = augmentation, seed, skip_bad, exif
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -190,7 +191,7 @@ class TrainSamples:
         points = transform_points(
             to_points(coco.keypoints[people], (height, width), self.skeleton), warp, drawn.flip, self.skeleton
         )
-        image = common.coco.images.read_annotated(self.folder, coco.file_name(row), (height, width))
+        image = common.coco.images.read_annotated(self.folder, coco.file_name(row), (height, width), self.exif)
         return {
             "image": warp_image(image, warp.pixels, (self.augmentation.size_in,) * 2, GREY),
             "mask": warp_mask(common.coco.images.crowd_mask(coco, row), warp, self.augmentation.size_in),

@@ -22,6 +22,7 @@ import common.skeleton
 import common.train.checkpoint
 from common.cli import UserError, parse, run
 from common.coco.evaluation_set import Validation, draw_sheet
+from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
 from common.report import Run
 from common.runtime.session import PYTORCH, Options, Provider
@@ -76,6 +77,7 @@ class Config:
     amp: AmpLevel = text("precision level", "O0")
     amp_type: AmpType = text("type of O1; auto: float16, on a CPU bfloat16", "auto")
     num_workers: int = text("threads that read and decode", 4)
+    exif: Exif = text("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
     on_bad_image: Literal["error", "skip"] = text("an unreadable image: stop, or count it as without people", "error")
     output_name: str = text("file of the detections", "detections.json")
     save_images: int = text("draw so many images: ground truth beside prediction", 0)
@@ -158,6 +160,7 @@ def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> Validatio
         else common.coco.images.image_folder(data_path, "val"),
         skeleton,
         config.val_images,
+        config.exif,
     )
 
 

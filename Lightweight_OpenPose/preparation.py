@@ -48,6 +48,7 @@ def evaluation(
         Path(images) if images else common.coco.images.image_folder(config.data_path, "val"),
         skeleton,
         num_images=config.val_images,
+        exif=config.exif,
     )
     validation.check()
     return functools.partial(
@@ -114,7 +115,8 @@ def _train_samples(config: Config, skeleton: common.skeleton.Skeleton) -> TrainS
         config.net_input_size, config.person_height, config.scale_min, config.scale_max, config.rotation, config.shift,
         config.flip,
     )  # fmt: skip
-    return TrainSamples(train_labels, folder, skeleton, augmentation, config.seed, config.on_bad_image == "skip")
+    skip_bad = config.on_bad_image == "skip"
+    return TrainSamples(train_labels, folder, skeleton, augmentation, config.seed, skip_bad, config.exif)
 
 
 def _prepare_labels(prepared: Path, annotations: Path, net_input_size: int, num_keypoints: int) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.cli import UserError, text
+from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
 from common.topdown.crops import check_sizes
 from common.topdown.hrnet import Stage
@@ -110,6 +111,7 @@ class Config:
 
     num_workers: int = text("processes that read data; -1: one a core", -1)
     kept_images: int = text("decoded images that a worker keeps for other people in them, of three bytes a pixel", 0)
+    exif: Exif = text("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
     on_bad_image: Literal["error", "skip"] = text("an unreadable image: stop, or take another and count", "error")
     seed: int = text("of everything random", 0)
     print_freq: int = text("steps between lines", 100)

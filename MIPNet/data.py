@@ -116,7 +116,7 @@ class TrainSamples:
             theirs = crops.joints_to_crop(*other, matrix, crop.flip, self.skeleton)
             moved, seen = pair_in_box((moved, seen), theirs, self.size_in)
         read = common.coco.images.reader(self.config.kept_images)
-        image = read(self.folder, index.file_name(image_row), (height, width))
+        image = read(self.folder, index.file_name(image_row), (height, width), self.config.exif)
         return {
             "image": warp_image(image, matrix, self.size_in, rgb=self.config.color_rgb),
             "joints": np.where(seen[..., None] > 0, moved, 0.0),

@@ -261,7 +261,7 @@ def load_validation(config: Config, skeleton: Skeleton, num_images: int) -> Vali
     """The validation images of a recipe, `num_images` of them or 0 for all. Raises UserError where they are not."""
     annotations = located(config, config.val_labels, "val_labels")
     folder = located(config, config.val_images_folder, "val_images_folder")
-    return Validation.load(annotations, folder, skeleton, num_images)
+    return Validation.load(annotations, folder, skeleton, num_images, config.exif)
 
 
 def batch_size_of(config: Config, device: torch.device) -> int:

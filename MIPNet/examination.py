@@ -11,6 +11,7 @@ import common.distributed
 import common.skeleton
 from common.cli import check_least
 from common.coco.evaluation_set import Validation
+from common.coco.images import Exif
 from common.runtime.session import Session
 from common.skeleton import Skeleton
 from common.topdown.boxes import PersonBoxes
@@ -54,6 +55,7 @@ class Conditions:
     val_images_folder: str = text("in data_path; empty: DATASET.TEST_IMAGE_DIR of --cfg", "")
     val_images: int = text("so many images; 0: all", 0)
     num_workers: int = text("threads that read", 4)
+    exif: Exif = text("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
     on_bad_image: Literal["error", "skip"] = text("an unreadable image: stop, or count it as without people", "error")
 
     def check_conditions(self) -> None:
@@ -74,7 +76,8 @@ class Conditions:
         """
         recipe = recipe_of(self.cfg, source, given, pairs)
         folder = common.distributed.main_first(lambda: common.coco.mini.dataset.resolve(recipe.root))
-        return dataclasses.replace(recipe, data_path=str(folder), flip_test=self.flip_test and recipe.flip_test)
+        flip_test = self.flip_test and recipe.flip_test
+        return dataclasses.replace(recipe, data_path=str(folder), flip_test=flip_test, exif=self.exif)
 
 
 @dataclass(frozen=True)

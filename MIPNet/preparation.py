@@ -51,13 +51,11 @@ def experiment_folder(config: Config) -> Path:
 
 def located(config: Config, path: str, flag: str) -> Path:
     """A file or folder of the data set: in --data_path, else a path of its own. Raises UserError, naming `flag`."""
-    inside = Path(config.root) / path
-    for found in (inside, Path(path)):
-        if path and found.exists():
-            return found
+    if found := common.coco.images.find(config.root, path):
+        return found
     raise UserError(
-        f"{inside}: no such file or folder: --data_path must be the folder of the data set, or `mini`; "
-        f"--{flag} names another place"
+        f"{Path(config.root) / path}: no such file or folder: --data_path must be the folder of the data set, or "
+        f"`mini`; --{flag} names another place"
     )
 
 

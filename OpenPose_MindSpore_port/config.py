@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.cli import UserError, text
+from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
 from OpenPose_MindSpore_port.augmentation import Augmentation
 from OpenPose_MindSpore_port.labels import LabelRules
@@ -124,6 +125,7 @@ class Config(Inference):
     reference_rounding: bool = text("joints lose their fractions at each step, as in the original: 1 px off", False)
 
     num_workers: int = text("processes that read data; -1: one a core", -1)
+    exif: Exif = text("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
     on_bad_image: Literal["error", "skip"] = text("an unreadable training image: stop, or take another and count",
                                                   "error")  # fmt: skip
     seed: int = text("of everything random", 0)

@@ -66,11 +66,12 @@ class TrainSamples:
         seed: int,
         skip_bad: bool,
         reference_rounding: bool = False,
+        exif: common.coco.images.Exif = "ignore",
     ) -> None:
         """`masks`: folder of ignore masks."""
         self.labels, self.folder, self.masks, self.skeleton = labels, folder, masks, skeleton
         self.augmentation, self.seed, self.skip_bad = augmentation, seed, skip_bad
-        self.reference_rounding = reference_rounding
+        self.reference_rounding, self.exif = reference_rounding, exif
         self.points = to_points(labels.index.keypoints, skeleton).astype(np.float32)  # halves of pixels stay exact
 
     def __len__(self) -> int:
@@ -93,7 +94,7 @@ class TrainSamples:
         drawn = draw(self.augmentation, len(points), random)
         matrix = None if self.reference_rounding else compose(points, self.augmentation, drawn)
         height, width = coco.image_sizes[index].tolist()
-        image = common.coco.images.read_annotated(self.folder, coco.file_name(index), (height, width))
+        image = common.coco.images.read_annotated(self.folder, coco.file_name(index), (height, width), self.exif)
         mask = ignore_masks.read(self.masks, int(coco.image_ids[index]), (height, width))
         return self.augmented(image, mask, points, drawn, matrix)
 

@@ -23,6 +23,7 @@ import common.skeleton
 import common.train.checkpoint
 from common.cli import UserError, parse, run
 from common.coco.evaluation_set import Validation
+from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
 from common.report import Run
 from common.runtime.session import Options, Provider
@@ -71,6 +72,7 @@ class Config(Inference):
     amp: AmpLevel = text("precision level", "O0")
     amp_type: AmpType = text("type of O1; auto: float16, on a CPU bfloat16", "auto")
     num_workers: int = text("threads that decode", 4)
+    exif: Exif = text("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
     on_bad_image: Literal["error", "skip"] = text("an unreadable image: stop, or count it as without people", "error")
     save_images: int = text("draw the people of so many images as <image_id>.png; -1: of all, as the original", 0)
 
@@ -160,7 +162,7 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
 
 def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> Validation:
     data_dir = common.distributed.main_first(lambda: common.coco.mini.dataset.resolve(config.data_dir))
-    validation = validation_of(str(data_dir), config.imgpath_val, config.ann, skeleton, config.val_images)
+    validation = validation_of(str(data_dir), config.imgpath_val, config.ann, skeleton, config.val_images, config.exif)
     return with_people(validation) if config.only_people else validation
 
 

@@ -122,7 +122,12 @@ def draw_images(
 
 
 def validation_of(
-    data_dir: str, images: str, annotations: str, skeleton: common.skeleton.Skeleton, num_images: int
+    data_dir: str,
+    images: str,
+    annotations: str,
+    skeleton: common.skeleton.Skeleton,
+    num_images: int,
+    exif: common.coco.images.Exif = "ignore",
 ) -> Validation:
     """Annotated images of `<data_dir>/<images>` and `<data_dir>/annotations/<annotations>`, or paths as they stand.
 
@@ -130,11 +135,11 @@ def validation_of(
     """
     root = Path(data_dir)
     labels = _place("--ann", annotations, (root / "annotations" / annotations, Path(annotations)), Path.is_file)
-    folder = _place("--imgpath_val", images, (root / images, Path(images)), Path.is_dir)
-    return Validation.load(labels, folder, skeleton, num_images)
+    folder = _place("--imgpath_val", images, (root / images, root / "images" / images, Path(images)), Path.is_dir)
+    return Validation.load(labels, folder, skeleton, num_images, exif)
 
 
-def _place(flag: str, value: str, places: tuple[Path, Path], there: Any) -> Path:
+def _place(flag: str, value: str, places: tuple[Path, ...], there: Any) -> Path:
     found = next((place for place in places if there(place)), None)
     if found is None:
         tried = " and ".join(str(place) for place in dict.fromkeys(places))

@@ -69,13 +69,14 @@ def _annotation_file(config: Config, split: str, name: str) -> Path:
 
 def _image_folder(config: Config, split: str, name: str) -> Path:
     """In data_dir, or as it is given; it need not be there where `--output_dir` says where masks go."""
-    places = [Path(config.data_dir) / name, Path(name)]
+    root = Path(config.data_dir)
+    places = [root / name, root / "images" / name, Path(name)]
     for path in places:
         if path.is_dir():
             return path
     if config.output_dir and not config.vis:
         return places[0]
-    raise cli.UserError(f"--{split}_dir={name}: no folder {places[0]} (--data_dir), nor {places[1]}")
+    raise cli.UserError(f"--{split}_dir={name}: no folder {places[0]} (--data_dir), nor {places[1]}, nor {places[2]}")
 
 
 def _write(config: Config, split: str, annotation_file: Path, images: Path) -> None:

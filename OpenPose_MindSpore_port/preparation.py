@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import common.coco.images
 import common.coco.mini.dataset
 import common.distributed
 from common.cli import UserError
@@ -40,7 +41,9 @@ def evaluation(
     if not config.eval_freq:
         return None
     try:
-        validation = validation_of(config.data_dir, config.imgpath_val, config.ann, skeleton, config.val_images)
+        validation = validation_of(
+            config.data_dir, config.imgpath_val, config.ann, skeleton, config.val_images, config.exif
+        )
     except UserError as error:
         if (config.imgpath_val, config.ann) != (Config.imgpath_val, Config.ann):
             raise
@@ -120,19 +123,17 @@ def train_samples(config: Config, skeleton: Skeleton) -> TrainSamples:
     masks = main_first(lambda: mask_folder(config, annotations, train_labels))
     return TrainSamples(
         train_labels, folder, masks, skeleton, config.augmentation, config.seed, config.on_bad_image == "skip",
-        config.reference_rounding,
+        config.reference_rounding, config.exif,
     )  # fmt: skip
 
 
 def located(data_dir: str, name: str, flag: str) -> Path:
     """A file or folder of the data set, or a path of its own. Raises UserError, naming `flag`."""
-    inside = Path(data_dir) / name
-    for found in (inside, Path(name)):
-        if name and found.exists():
-            return found
+    if found := common.coco.images.find(data_dir, name):
+        return found
     raise UserError(
-        f"{inside}: no such file or folder: --data_path must be a COCO folder (annotations, train2017, val2017), or "
-        f"`mini`; {flag} names another place"
+        f"{Path(data_dir) / name}: no such file or folder: --data_path must be a COCO folder (annotations, train2017, "
+        f"val2017), or `mini`; {flag} names another place"
     )
 
 

@@ -18,7 +18,7 @@ from typing import Literal
 import common.coco.images
 import common.coco.reader
 from common.cli import UserError, parse, run, text
-from common.coco.images import ImageError
+from common.coco.images import Exif, ImageError
 from common.media.source import PICTURE_SUFFIXES
 from common.parallel import in_order
 from common.skeleton import OPENPOSE
@@ -42,6 +42,7 @@ class Config:
     pad_txt_path: str = text("file to write", "./output/pad.txt")
     annotations: str = text("COCO file: only its images; empty: all images of the folder", "")
     num_workers: int = text("threads; -1: one a core", -1)
+    exif: Exif = text("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
     on_bad_image: Literal["error", "skip"] = text("an unreadable image: stop, or leave it out and count", "error")
     fresh: bool = text("compute every .bin again", False)
 
@@ -79,7 +80,7 @@ def main() -> None:
     _make_folder(target)
 
     def work(name: str) -> Outcome:
-        return preprocess(Path(config.src_path), name, target, config.fresh)
+        return preprocess(Path(config.src_path), name, target, config.fresh, config.exif)
 
     lines, skipped, old = [], 0, 0
     with ThreadPoolExecutor(config.threads) as pool:
@@ -131,14 +132,14 @@ def bin_name(name: str) -> str:
     return f"{Path(name).stem}.bin"
 
 
-def preprocess(folder: Path, name: str, target: Path, fresh: bool = False) -> Outcome:
+def preprocess(folder: Path, name: str, target: Path, fresh: bool = False, exif: Exif = "ignore") -> Outcome:
     """Writes the .bin of one image into `target`, unless a whole one is there.
 
     Raises UserError where it cannot be written. An unreadable image is told in the outcome, and leaves no .bin.
     """
     path = target / bin_name(name)
     try:
-        image = common.coco.images.read_image(folder, name)
+        image = common.coco.images.read_image(folder, name, exif)
     except ImageError as error:
         path.unlink(missing_ok=True)
         return Outcome(name, error=error)

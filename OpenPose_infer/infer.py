@@ -22,6 +22,7 @@ import common.skeleton
 import common.train.checkpoint
 from common.cli import UserError, parse, run, text
 from common.coco.evaluation_set import Validation
+from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
 from common.files import write_atomically
 from common.report import Run
@@ -59,6 +60,7 @@ class Config:
     threads: int = text("of the network on a CPU; 0: all", 0)
     half_pixel: bool = text("the publication's shift of keypoints by half a pixel", True)
     skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
+    exif: Exif = text("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
     on_bad_image: Literal["error", "skip"] = text("an unreadable image: stop, or count it as without people", "error")
 
     def check(self) -> None:
@@ -118,6 +120,7 @@ def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> Validatio
         Path(config.images_folder) if config.images_folder else common.coco.images.image_folder(data_path, "val"),
         skeleton,
         config.val_images,
+        config.exif,
     )
 
 

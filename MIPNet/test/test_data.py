@@ -5,7 +5,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import common.coco.annotations
 import common.coco.images
 import common.coco.reader
 from common.cli import UserError

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from common import distributed, files
 from common.cli import UserError
-from common.coco import reader
 from common.coco.annotations import CocoIndex
+from common.coco.reader import from_sections, load
 
 import numpy as np
 import numpy.typing as npt
@@ -174,8 +174,8 @@ def _index_of(annotations: CocoIndex | str | Path | Mapping[str, Any], num_keypo
     if isinstance(annotations, CocoIndex):
         return annotations
     if isinstance(annotations, Mapping):
-        return reader.from_sections("annotations", annotations.items(), num_keypoints)
-    return reader.load(annotations, num_keypoints)
+        return from_sections("annotations", annotations.items(), num_keypoints)
+    return load(annotations, num_keypoints)
 
 
 class _Numbers:
@@ -196,7 +196,7 @@ def _truth(index: CocoIndex, rows: npt.NDArray[np.integer[Any]], numbers: _Numbe
     people = np.flatnonzero(_people_of(index, rows))
     fields = zip(
         image_numbers[index.image_rows(people)].tolist(),
-        index.keypoints[people].reshape(len(people), -1).tolist(),
+        index.keypoints[people].reshape(len(people), 3 * index.keypoints.shape[1]).tolist(),
         index.num_keypoints[people].tolist(),
         index.boxes[people].tolist(),
         index.areas[people].tolist(),

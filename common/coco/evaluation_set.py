@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import common.coco.annotations
 import common.coco.evaluate
 import common.coco.images
 import common.coco.reader
@@ -26,17 +25,24 @@ class Validation:
 
     annotations: Path
     folder: Path
-    index: common.coco.annotations.CocoIndex
+    index: common.coco.reader.CocoIndex
     rows: npt.NDArray[np.int64]  # images of the index
+    exif: common.coco.images.Exif = "ignore"
 
     @staticmethod
-    def load(annotations: Path, folder: Path, skeleton: common.skeleton.Skeleton, num_images: int) -> "Validation":
+    def load(
+        annotations: Path,
+        folder: Path,
+        skeleton: common.skeleton.Skeleton,
+        num_images: int,
+        exif: common.coco.images.Exif = "ignore",
+    ) -> "Validation":
         """All images of a file, or `num_images` of them by the publication's rule. Raises UserError."""
         index = common.coco.reader.load(annotations, skeleton.num_keypoints)
         rows = np.arange(index.num_images)
         if 0 < num_images < index.num_images:
             rows = np.array(val_subset(index.num_images, num_images))
-        return Validation(annotations, folder, index, rows)
+        return Validation(annotations, folder, index, rows, exif)
 
     def average_precision(
         self, detections: Detections, sigmas: Sequence[float], protocol: common.coco.evaluate.Protocol = "coco"
@@ -46,13 +52,16 @@ class Validation:
         return common.coco.evaluate.average_precision(self.index, detections, sigmas, ids, protocol, self.annotations)
 
     def check(self, protocol: common.coco.evaluate.Protocol = "coco") -> None:
-        """Raises UserError where an evaluation would fail: nobody counts, CrowdPose fields are missing."""
+        """Raises UserError where an evaluation would fail: nobody counts, an image is missing."""
         common.coco.evaluate.check(self.index, self.rows, protocol, self.annotations)
+        names = [self.index.file_name(row) for row in self.rows.tolist()]
+        if missing := common.coco.images.missing_images(self.folder, names):
+            raise common.coco.images.ImageError(f"{missing}: evaluation needs them. Put them there")
 
     def read(self, row: int) -> npt.NDArray[np.uint8]:
         """(h, w, 3) uint8 BGR. Raises ImageError, also where the file has another size than its annotation says."""
         height, width = self.index.image_sizes[row].tolist()
-        return common.coco.images.read_annotated(self.folder, self.index.file_name(row), (height, width))
+        return common.coco.images.read_annotated(self.folder, self.index.file_name(row), (height, width), self.exif)
 
 
 def val_subset(num_images: int, wanted: int, seed: int = 0) -> list[int]:

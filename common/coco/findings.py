@@ -7,6 +7,7 @@ CURES = {
     "file": "Copy or export the annotation file again",
     "images": "Put the images there",
     "image": "Or take the image and its annotations out of the file",
+    "exif": "If it was annotated as shown upright by a tool, use --exif=turn in the check, training and evaluation",
     "size": "Write the size that the image has, or restore the image that was annotated",
     "field": "See cocodataset.org, Data format, Keypoint detection",
     "duplicate": "Give each its own id",

@@ -8,8 +8,12 @@ checks a whole data set, see `common.coco.validate`.
 
 import functools
 import os
-from collections.abc import Callable
+import re
+import stat
+import struct
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from common.cli import UserError
 from common.coco import crowd
@@ -21,14 +25,22 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
-    "SPLITS", "CocoIndex", "ImageError", "annotation_file", "crowd_mask", "has_annotations", "image_folder",
+    "SPLITS", "CocoIndex", "Exif", "ImageError", "annotation_file", "find", "missing_images", "orientation_of",
+    "read_file", "read_with_orientation", "wrong_size", "crowd_mask", "has_annotations", "image_folder",
     "lacks_end", "load", "path_inside", "read_annotated", "read_image", "reader",
 ]  # fmt: skip
 
 Pixels = npt.NDArray[np.uint8]
 SPLITS = ("train", "val")
-READ_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"  # markers of ITU-T T.81, annex B
+Size = tuple[int, int]  # height, width
+Exif = Literal["ignore", "turn"]
+READ_FLAGS = {"ignore": cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, "turn": cv2.IMREAD_COLOR}
+JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
+JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # but stuffed zeros, filling, restarts (ITU-T T.81, annex B)
+EXIF_START = re.compile(rb"(?:Exif\x00\x00|eXIf)(II\*\x00|MM\x00\*)")  # of a JPEG, of a PNG
+ORIENTATION = 0x0112
+UPRIGHT = 1
+SIDEWAYS = frozenset({5, 6, 7, 8})  # orientations of a quarter turn: width and height change places
 
 
 class ImageError(UserError):
@@ -53,11 +65,26 @@ def _annotation_path(data_path: str | Path, split: str) -> Path:
 
 
 def image_folder(data_path: str | Path, split: str) -> Path:
-    """`{split}2017` of a COCO folder; UserError where there is none."""
-    path = Path(data_path) / f"{split}2017"
-    if not path.is_dir():
-        raise UserError(f"{_first_missing(path)}: no such folder. {_layout(split)}")
+    """`{split}2017` or `images/{split}2017` of a COCO folder; UserError where there is neither."""
+    path = find(data_path, f"{split}2017")
+    if path is None or not path.is_dir():
+        raise UserError(f"{_first_missing(Path(data_path) / f'{split}2017')}: no such folder. {_layout(split)}")
     return path
+
+
+def find(root: str | Path, name: str) -> Path | None:
+    """A file or folder of a data set: in `root`, in its `images`, or a path of its own; None where there is none."""
+    places = (Path(root) / name, Path(root) / "images" / name, Path(name))
+    return next((place for place in places if name and place.exists()), None)
+
+
+def missing_images(folder: str | Path, names: Sequence[str]) -> str:
+    """What is wrong where some of a folder's images are not there, without opening one; else empty."""
+    there = set(os.listdir(folder))
+    missing = [name for name in names if name not in there and not os.path.exists(path_inside(str(folder), name))]
+    if not missing:
+        return ""
+    return f"{folder}: {len(missing)} of {len(names)} annotated images are not there, the first is {missing[0]!r}"
 
 
 def _first_missing(path: Path) -> Path:
@@ -68,74 +95,115 @@ def _first_missing(path: Path) -> Path:
 def _layout(split: str) -> str:
     return (
         f"--data_path must be a COCO folder with annotations/person_keypoints_{split}2017.json and the images in "
-        f"{split}2017/; --data_path=mini draws a small data set"
+        f"{split}2017/ or images/{split}2017/; --data_path=mini draws a small data set"
     )
 
 
-def read_image(folder: str | Path, file_name: str) -> Pixels:
-    """(h, w, 3) uint8 BGR, in the stored orientation, which is that of the annotations (an EXIF turn is not made).
+def read_image(folder: str | Path, file_name: str, exif: Exif = "ignore") -> Pixels:
+    """(h, w, 3) uint8 BGR, by default as stored: COCO's annotations do not follow EXIF tags; "turn" follows them.
 
     Raises ImageError, naming the file and the cure, where the file is missing, is cut short, is no image, has more
     than 50 megapixels (`OPENCV_IO_MAX_IMAGE_PIXELS`), or where its name leads out of the folder.
     """
+    return _read(folder, file_name, exif)[0]
+
+
+def read_annotated(folder: str | Path, file_name: str, size_img: Size, exif: Exif = "ignore") -> Pixels:
+    """`read_image`, read-only. `size_img`: height and width as annotated; for any other size it raises ImageError."""
+    image, content = _read(folder, file_name, exif)
+    if image.shape[:2] != size_img:
+        fault = wrong_size(image.shape[:2], size_img, orientation_of(content), exif)
+        raise ImageError(f"{Path(folder) / file_name}: {fault}. `python -m common.coco` lists all such images")
+    image.flags.writeable = False  # the next one who asks a `reader` gets this very array
+    return image
+
+
+@functools.cache
+def reader(kept: int) -> Callable[[str | Path, str, Size, Exif], Pixels]:
+    """`read_annotated`, of which each process keeps the `kept` images that were asked for last."""
+    return functools.lru_cache(maxsize=kept)(read_annotated)
+
+
+def read_with_orientation(folder: str | Path, file_name: str, exif: Exif) -> tuple[Pixels, int]:
+    """`read_image`, and the EXIF orientation of the file, 1 (upright) to 8."""
+    image, content = _read(folder, file_name, exif)
+    return image, orientation_of(content)
+
+
+def wrong_size(size: tuple[int, ...], annotated: Size, orientation: int, exif: Exif) -> str:
+    """What is to be said of an image that was read with another (height, width) than annotated."""
+    what = f"has {size[1]} x {size[0]} pixels, annotated as {annotated[1]} x {annotated[0]}"
+    if orientation in SIDEWAYS and size == annotated[::-1]:
+        other, shape = ("ignore", "as it is stored") if exif == "turn" else ("turn", "turned as its EXIF tag says")
+        return f"{what}: that is the image {shape} (orientation {orientation}); --exif={other} reads it so"
+    return f"{what}: joints would lie elsewhere"
+
+
+def _read(folder: str | Path, file_name: str, exif: Exif) -> tuple[Pixels, Pixels]:
+    """The image and the bytes of its file."""
     path = path_inside(str(folder), file_name)
     try:
-        content = np.fromfile(path, np.uint8)
-        image = cv2.imdecode(content, READ_FLAGS) if content.size else None
+        content = read_file(path)
+        image = cv2.imdecode(content, READ_FLAGS[exif]) if content.size else None
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror}. Do annotation file and image folder belong together?") from error
     except cv2.error as error:
         raise ImageError(f"{path}: refused ({error.err}). Take it out of the annotations, or shrink it") from error
     if image is None or lacks_end(content):
         raise ImageError(f"{path}: cut short, damaged or no image ({content.size} bytes). Copy the file again")
-    return image  # type: ignore[no-any-return]
-
-
-def read_annotated(folder: str | Path, file_name: str, size_img: tuple[int, int]) -> Pixels:
-    """`read_image`, read-only. `size_img`: height and width as annotated; for any other size it raises ImageError."""
-    image = read_image(folder, file_name)
-    if image.shape[:2] != size_img:
-        found, annotated = (f"{height} x {width}" for height, width in (image.shape[:2], size_img))
-        raise ImageError(
-            f"{Path(folder) / file_name}: {found} pixels, annotated as {annotated}; joints would lie elsewhere. "
-            "`python -m common.coco` lists all such images"
-        )
-    image.flags.writeable = False  # the next one who asks a `reader` gets this very array
-    return image
-
-
-@functools.cache
-def reader(kept: int) -> Callable[[str | Path, str, tuple[int, int]], Pixels]:
-    """`read_annotated`, of which each process keeps the `kept` images that were asked for last."""
-    return functools.lru_cache(maxsize=kept)(read_annotated)
-
-
-def lacks_end(content: Pixels) -> bool:
-    """Whether a JPEG's last scan has no end; OpenCV fills what is missing with grey, or not even that, and is silent.
-
-    `content`: the bytes of a file, (n,) uint8. A preview in the header has an end of its own, which does not count.
-    """
-    if content[:2].tobytes() != JPEG_START or content[-2:].tobytes() == JPEG_END:
-        return False
-    stream = content.tobytes()  # something follows the image, or its end is missing
-    return stream.rfind(JPEG_END) < stream.rfind(JPEG_SCAN)
+    return image, content
 
 
 def path_inside(folder: str, file_name: str) -> str:
-    """The real path of a folder's file. Raises ImageError where it lies outside: absolute, `..`, a symbolic link."""
-    root = _real_path(folder)
+    """The path of a folder's file, which may be a link to anywhere. Raises ImageError where its name leads out."""
+    name = os.path.normpath(file_name)
+    leads_out = os.path.isabs(name) or os.path.splitdrive(name)[0] or name.split(os.sep)[0] in (os.curdir, os.pardir)
+    if leads_out or "\0" in file_name:
+        what = "has a null byte" if "\0" in file_name else f"leads out of {folder}"
+        raise ImageError(f"file_name {file_name!r} {what}. Name the image relative to its folder")
+    return os.path.join(folder, name)
+
+
+def read_file(path: str | Path) -> Pixels:
+    """(n,) uint8 of a regular file; OSError for any other, which is not opened: a pipe would wait for ever."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise OSError(0, "a folder, no image" if stat.S_ISDIR(mode) else "a pipe, socket or device, no image")
+    return np.fromfile(path, np.uint8)
+
+
+def lacks_end(content: Pixels) -> bool:
+    """Whether a JPEG was cut short; OpenCV fills what is missing with grey, or not even that, and is silent.
+
+    `content`: the bytes of a file, (n,) uint8. Something else may follow the end: a phone adds a film. A preview in
+    the header has an end of its own, which does not count.
+    """
+    if content[:2].tobytes() != JPEG_START or content[-2:].tobytes() == JPEG_END:
+        return False
+    stream, place = content.tobytes(), len(JPEG_START)
+    while found := JPEG_MARKER.search(stream, place):
+        if found[0] == JPEG_END:
+            return False
+        place = found.end() + int.from_bytes(stream[found.end() : found.end() + 2], "big")  # over a segment
+    return True
+
+
+def orientation_of(content: Pixels) -> int:
+    """The EXIF orientation of the bytes of a JPEG or PNG file, 1 (upright, also where there is none) to 8."""
+    stream = content.data.cast("B")
+    found = EXIF_START.search(stream)
+    if not found:
+        return UPRIGHT
+    order, tiff = "<" if found[1].startswith(b"II") else ">", stream[found.start(1) :]
     try:
-        path = os.path.realpath(os.path.join(root, file_name))
-    except ValueError as error:
-        raise ImageError(f"{folder}: file_name {file_name!r}: {error}. Mend the annotation file") from error
-    if not path.startswith(root + os.sep):
-        raise ImageError(f"file_name {file_name!r} leads out of {folder}, to {path}. Move the image into the folder")
-    return path
-
-
-@functools.lru_cache(maxsize=16)
-def _real_path(folder: str) -> str:
-    return os.path.realpath(folder).rstrip(os.sep)
+        first = struct.unpack_from(f"{order}I", tiff, 4)[0]
+        for entry in range(struct.unpack_from(f"{order}H", tiff, first)[0]):
+            tag, _, _, value = struct.unpack_from(f"{order}HHIH", tiff, first + 2 + 12 * entry)
+            if tag == ORIENTATION:
+                return value if UPRIGHT <= value <= max(SIDEWAYS) else UPRIGHT
+    except struct.error:  # a header that was cut short: OpenCV does not turn it
+        pass
+    return UPRIGHT
 
 
 def crowd_mask(index: CocoIndex, image_row: int) -> Pixels | None:

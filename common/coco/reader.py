@@ -22,6 +22,8 @@ from common.coco.fields import FAULTS, LARGEST_IMG, Category, shown, whole
 import numpy as np
 import numpy.typing as npt
 
+__all__ = ["CocoIndex", "from_sections", "load"]
+
 FORMAT_ADVICE = "A COCO keypoint file is needed; `python -m common.coco DATA_PATH` lists all that is wrong"
 BOX_NUMBERS = 4
 NO_AREA_IMG = 1.0  # px^2; nobody is so small: what stands there is no area
@@ -52,9 +54,9 @@ def from_sections(
     builder = _Builder(source, num_keypoints, say or functools.partial(_print_note, str(source)))
     take = {"images": builder.add_image, "annotations": builder.add_person, "categories": builder.add_category}
     found = set()
-    for section, elements in sections:
+    for section, entries in sections:
         found.add(section)
-        for position, element in enumerate(elements if section in take else ()):
+        for position, element in enumerate(entries if section in take else ()):
             try:
                 take[section](position, element)
             except FAULTS as error:

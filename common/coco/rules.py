@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an annotation file in COCO's format has to be: each rule finds what breaks it, and the file is read to its end.
 
-`common.coco.reader` reads the same files for training and evaluation, and stops at the first thing that it cannot use;
-whatever it says is a finding here.
+`common.coco.reader` reads the same files for training and evaluation, and stops at the first thing that it cannot
+use; whatever it says is a finding here.
 """
 
 import contextlib
@@ -14,9 +14,10 @@ from typing import Any
 
 from common import files
 from common.cli import UserError
-from common.coco import crowd, fields, reader, sides
+from common.coco import crowd, fields, sides
 from common.coco.fields import FAULTS, Category, shown
 from common.coco.findings import Finding
+from common.coco.reader import from_sections
 from common.skeleton import COCO, Skeleton
 
 import numpy as np
@@ -124,7 +125,9 @@ class AnnotationFile:
                 self._add(subject, [("field", f"the id is {shown(person.get('id'))}, no whole number", True)])
             elif ids[number] > 1:
                 self._add(subject, [("duplicate", f"there are {ids[number]} annotations of this id", True)])
-            if categories and _category(person.get("category_id")) not in categories:
+            if categories and person.get("category_id") is None:
+                self._add(subject, [("unknown", "no category_id", False)])
+            elif categories and _category(person["category_id"]) not in categories:
                 what = f"category {shown(person.get('category_id'))} does not exist"
                 self._add(subject, [("unknown", what, True)])
             if id(person) not in people:
@@ -140,7 +143,7 @@ class AnnotationFile:
         try:
             notes: list[tuple[str, str, bool]] = []
             num_keypoints = self._skeleton.num_keypoints if self._skeleton else None
-            index = reader.from_sections(self.path, lists.items(), num_keypoints, lambda *note: notes.append(note))
+            index = from_sections(self.path, lists.items(), num_keypoints, lambda *note: notes.append(note))
             if not (~index.is_crowd & (index.num_keypoints > 0)).any():
                 notes.append(("people", "nobody with keypoints is annotated", True))
             self._add("", [note for note in notes if note[0] != "box"])  # said of each annotation

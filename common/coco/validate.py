@@ -19,7 +19,9 @@ from typing import Any
 import common.coco.images
 from common import cli, skeleton
 from common.cli import UserError
+from common.coco import fields
 from common.coco.findings import Finding
+from common.coco.images import Exif
 from common.coco.mini import dataset
 from common.coco.rules import AnnotationFile, broken_skeleton
 from common.skeleton import Skeleton
@@ -36,6 +38,10 @@ class Config:
     data_path: str = field(default="", metadata={"help": "COCO folder, or mini for the drawn data set (required)"})
     skeleton: str = field(default="", metadata={"help": "coco, crowdpose, or a YAML file, to compare with"})
     images: bool = field(default=True, metadata={"help": "read every image, too"})
+    exif: Exif = field(
+        default="ignore",
+        metadata={"help": "images as they are stored (so COCO is annotated), or turned as EXIF says"},
+    )
     limit: int = field(default=20, metadata={"help": "lines of each kind on screen; 0: all"})
 
 
@@ -48,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         points = skeleton.load(config.skeleton) if config.skeleton else None
     except skeleton.SkeletonError as error:
         raise UserError(f"--skeleton: {error}") from error
-    findings = check(dataset.resolve(config.data_path), points, config.images)
+    findings = check(dataset.resolve(config.data_path), points, config.images, config.exif)
     _report(findings, config.limit)
     sys.exit(1 if any(finding.is_error for finding in findings) else 0)
 
@@ -71,7 +77,9 @@ def _report(findings: list[Finding], limit: int) -> None:
     print(f"{errors} errors, {len(findings) - errors} warnings")  # noqa: T201
 
 
-def check(data_path: str | Path, points: Skeleton | None = None, images: bool = True) -> list[Finding]:
+def check(
+    data_path: str | Path, points: Skeleton | None = None, images: bool = True, exif: Exif = "ignore"
+) -> list[Finding]:
     """All that is wrong with a data set, in both splits. `points`: the skeleton that it is meant for.
 
     Raises UserError where `data_path` has no annotation file at all.
@@ -88,7 +96,7 @@ def check(data_path: str | Path, points: Skeleton | None = None, images: bool = 
             missing = str(Path(data_path) / f"{split}2017")
             findings.append(Finding(missing, "", "images", "no such folder", not any(folders)))
         elif images:
-            findings += unreadable_images(folder, file.images.values())
+            findings += odd_images(folder, file.images.values(), exif)
     return findings
 
 
@@ -99,24 +107,29 @@ def _image_folder(data_path: str | Path, split: str) -> Path | None:
         return None
 
 
-def unreadable_images(folder: Path, images: Collection[dict[str, Any]]) -> list[Finding]:
-    """Images that are missing, damaged, or of another size than the annotation file says. Reads all, with a bar."""
+def odd_images(folder: Path, images: Collection[dict[str, Any]], exif: Exif = "ignore") -> list[Finding]:
+    """Images that are missing, damaged, of another size than annotated, or have an EXIF orientation. Reads all."""
     threads = min(MAX_THREADS, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
-        results = pool.map(lambda image: _check_image(folder, image), images)
+        results = pool.map(lambda image: _check_image(folder, image, exif), images)
         bar = tqdm(results, desc=folder.name, total=len(images), unit="image", leave=False, disable=None)
         return [finding for finding in bar if finding]
 
 
-def _check_image(folder: Path, image: dict[str, Any]) -> Finding | None:
-    name, subject = image.get("file_name"), f"image {image['id']}"
-    if not isinstance(name, str):
-        return None  # said of the annotation file
+def _check_image(folder: Path, image: dict[str, Any], exif: Exif) -> Finding | None:
     try:
-        height, width = common.coco.images.read_image(folder, name).shape[:2]
+        number, name, height, width = fields.image_of(image)
+    except fields.FAULTS:
+        return None  # said of the annotation file
+    subject, path = f"image {number}", str(folder / name.decode())
+    try:
+        pixels, orientation = common.coco.images.read_with_orientation(folder, name.decode(), exif)
     except common.coco.images.ImageError as error:
         return Finding(str(folder), subject, "image", str(error))
-    if (height, width) == (image.get("height"), image.get("width")):
+    if pixels.shape[:2] != (height, width):
+        what = common.coco.images.wrong_size(pixels.shape[:2], (height, width), orientation, exif)
+        return Finding(path, subject, "size", what)
+    if orientation == common.coco.images.UPRIGHT:
         return None
-    what = f"has {width} x {height} pixels, the annotation file says {image.get('width')} x {image.get('height')}"
-    return Finding(str(folder / name), subject, "size", what)
+    turned = "turned so" if exif == "turn" else "which is ignored, as COCO does"
+    return Finding(path, subject, "exif", f"has the EXIF orientation {orientation}, {turned}", False)

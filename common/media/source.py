@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from common.cli import UserError
-from common.coco.images import lacks_end
+from common.coco.images import lacks_end, read_file
 
 import cv2
 import numpy as np
@@ -111,7 +111,7 @@ def _pictures_in(folder: Path) -> tuple[Path, ...]:
 def read_picture(path: Path) -> Image:
     """(H, W, 3) uint8 BGR, turned upright as EXIF says. Raises UserError for a missing, damaged or huge picture."""
     try:
-        content = np.fromfile(path, np.uint8)
+        content = read_file(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; check the path") from error
     image = None

@@ -3,6 +3,7 @@
 
 import functools
 import json
+import os
 import random
 import struct
 from pathlib import Path
@@ -239,7 +240,7 @@ def test_a_progressive_image_that_is_damaged_within_is_an_error(tmp_path, seed):
 
 @pytest.mark.parametrize("size", [(48, 128), (50, 64), (64, 48)])
 def test_an_image_of_another_size_than_annotated_is_an_error(tmp_path, image, size):
-    wanted = rf"a\.jpg: 48 x 64 pixels, annotated as {size[0]} x {size[1]}; .*python -m common\.coco"
+    wanted = rf"a\.jpg: has 64 x 48 pixels, annotated as {size[1]} x {size[0]}: .*python -m common\.coco"
     with pytest.raises(images.ImageError, match=wanted):
         images.read_annotated(tmp_path, "a.jpg", size)
 
@@ -272,23 +273,71 @@ def test_a_missing_image_is_an_error_each_time(tmp_path):
 
 def test_what_is_no_image_is_an_error(tmp_path, image):
     (tmp_path / "text.jpg").write_text("no image")
-    for name, message in (("text.jpg", "no image"), ("none.jpg", "No such file"), (".", "leads out"), ("x\0y", "null")):
+    for name, message in (("text.jpg", "no image"), ("none.jpg", "No such file"), ("x\0y", "null")):
         with pytest.raises(images.ImageError, match=message):
             images.read_image(tmp_path, name)
 
 
-def test_names_that_leave_the_folder_are_refused(tmp_path, image):
+def test_names_that_leave_the_folder_are_refused_and_links_are_read(tmp_path, image):
     folder = tmp_path / "images"
     (folder / "sub").mkdir(parents=True)
     (folder / "sub" / "b.png").write_bytes((tmp_path / "a.png").read_bytes())
-    (folder / "link.png").symlink_to(tmp_path / "a.png")
-    (folder / "inner.png").symlink_to(folder / "sub" / "b.png")
+    (folder / "link.png").symlink_to(tmp_path / "a.png")  # into a cache, as of Hugging Face, DVC or git-annex
     (tmp_path / "alias").symlink_to(folder)
-    for name in ("../a.png", str(tmp_path / "a.png"), "sub/../../a.png", "link.png", "../images2/a.png"):
+    for name in ("../a.png", str(tmp_path / "a.png"), "sub/../../a.png", "../images2/a.png", ".", ".."):
         with pytest.raises(images.ImageError, match="leads out of .*images"):
             images.read_image(folder, name)
-    for where, name in ((folder, "sub/b.png"), (folder, "inner.png"), (tmp_path / "alias", "sub/b.png")):
+    for where, name in ((folder, "sub/b.png"), (folder, "link.png"), (tmp_path / "alias", "sub/../link.png")):
         np.testing.assert_array_equal(images.read_image(where, name), image)
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")  # to open it would wait for ever
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "device.jpg").symlink_to("/dev/zero")
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    for name, what in (
+        ("pipe", "a pipe"),
+        ("folder", "a folder"),
+        ("device", "a pipe, socket"),
+        ("loop", ""),
+    ):
+        with pytest.raises(images.ImageError, match=rf"{name}\.jpg: {what}"):
+            images.read_image(tmp_path, f"{name}.jpg")
+
+
+def test_a_photograph_with_a_film_behind_it_is_read(tmp_path, image):
+    """The film of a phone may have any bytes in it; an image that was cut short stays refused."""
+    data, film = (tmp_path / "a.jpg").read_bytes(), bytes(range(256)) * 40 + b"\xff\xda\xff\xd8\xff\xe1\x00\x08mp4"
+    (tmp_path / "motion.jpg").write_bytes(data + film)
+    np.testing.assert_array_equal(images.read_image(tmp_path, "motion.jpg"), images.read_image(tmp_path, "a.jpg"))
+    for length in (len(data) - 2, len(data) // 2):
+        (tmp_path / "cut.jpg").write_bytes(data[:length])
+        with pytest.raises(images.ImageError, match="cut short"):
+            images.read_image(tmp_path, "cut.jpg")
+
+
+def tagged(data: bytes, orientation: int, order: str = "<") -> bytes:
+    """A JPEG with an EXIF header."""
+    start = b"II*\0" if order == "<" else b"MM\0*"
+    tiff = start + struct.pack(f"{order}IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+    exif = b"Exif\0\0" + tiff
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_images_are_turned_as_exif_says_where_that_is_wanted(tmp_path, image, orientation, order):
+    (tmp_path / "t.jpg").write_bytes(tagged((tmp_path / "a.jpg").read_bytes(), orientation, order))
+    upright = cv2.imread(str(tmp_path / "t.jpg"))
+    np.testing.assert_array_equal(images.read_image(tmp_path, "t.jpg", "turn"), upright)
+    np.testing.assert_array_equal(images.read_image(tmp_path, "t.jpg"), images.read_image(tmp_path, "a.jpg"))
+    assert images.read_with_orientation(tmp_path, "t.jpg", "ignore")[1] == orientation
+    if orientation in images.SIDEWAYS:
+        with pytest.raises(images.ImageError, match=r"64 x 48 pixels, annotated as 48 x 64: .*--exif=turn reads it so"):
+            images.read_annotated(tmp_path, "t.jpg", (64, 48))
+        with pytest.raises(images.ImageError, match="--exif=ignore reads it so"):
+            images.read_annotated(tmp_path, "t.jpg", (48, 64), "turn")
 
 
 def test_a_picture_of_too_many_pixels_is_refused(tmp_path):

@@ -13,6 +13,7 @@ from common.coco import images, sides, validate
 from common.coco.findings import Finding
 from common.coco.mini import dataset
 from common.skeleton import COCO, CROWDPOSE, Skeleton
+from common.test.test_coco import tagged
 
 import cv2
 import numpy as np
@@ -159,6 +160,19 @@ def test_images_are_read_and_measured(drawn):
     assert found["image 1"][0] == "image" and "No such file" in found["image 1"][1]
     assert found["image 2"][0] == "image" and "cut short" in found["image 2"][1]
     assert found["image 3"][0] == "size" and "has 20 x 10 pixels" in found["image 3"][1]
+
+
+@pytest.mark.parametrize(("orientation", "is_error"), [(3, False), (6, True)])
+def test_orientation_tags_are_named(drawn, orientation, is_error):
+    """What a tool shows upright it annotates upright; a quarter turn shows in the size, half a turn does not."""
+    folder = images.image_folder(drawn, "train")
+    path = folder / "000000000001.jpg"
+    stored = cv2.rotate(cv2.imread(str(path)), {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_COUNTERCLOCKWISE}[orientation])
+    path.write_bytes(tagged(cv2.imencode(".jpg", stored)[1].tobytes(), orientation))
+    (finding,) = findings_after(drawn, unchanged)
+    assert (finding.subject, finding.is_error) == ("image 1", is_error) and "--exif=turn" in str(finding)
+    (finding,) = findings_after(drawn, unchanged, exif="turn")
+    assert (finding.subject, finding.kind, finding.is_error) == ("image 1", "exif", False)
 
 
 def test_a_folder_of_one_split_alone_is_a_warning(drawn):
