@@ -32,7 +32,7 @@ from common.device import AmpLevel, DeviceName
 from common.media import drawing
 from common.media.demo_parts import Clock, stop_on_signals, writable
 from common.media.detection_file import DetectionFile
-from common.media.detectors import HOG, Detector, open_detector
+from common.media.detectors import Detector, open_detector
 from common.media.source import Frame, Image, Source, open_source, read_ahead
 from common.media.tracking import Tracker
 from common.media.writers import FilmWriter, PictureWriter, Window, output_folder
@@ -58,7 +58,7 @@ class Config:
     list_file: str = text("a file with the name of a picture in each line", "")
     video: str = text("a film", "")
     webcam: int = text("number of a camera", NO_CAMERA)
-    detector: str = text("who finds the people: hog, or a network of torchvision, fasterrcnn_resnet50_fpn ...", HOG)
+    detector: str = text("of torchvision, as fasterrcnn_resnet50_fpn; empty: the whole picture is one box", "")
     detfile: str = text("boxes in place of a detector: JSON, or people.jsonl of Lightweight OpenPose's demo", "")
     min_score: float | None = text("detected boxes below it are not taken; empty: as suits the detector", None)
     max_overlap: float = text("boxes that share more with a surer one are not taken", 0.6)

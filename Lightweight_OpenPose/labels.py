@@ -2,28 +2,26 @@
 """Prepared training labels: who of a COCO annotation file is trained on, written once and read by every rank.
 
 The file is a pickle of plain values, by its published name `prepared_train_annotation.pkl`: names, and for each array
-its type, shape and bytes. It is read by an unpickler that imports nothing, so nothing in a file can run. The original
-program's own file, a list of dicts, is read too and can be written.
+its type, shape and bytes. It is read by an unpickler that imports nothing, so nothing in a file can run.
 """
 
 import pickle
-import pickletools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from common import files
 from common.cli import UserError
 from common.coco.annotations import CocoIndex
 from common.coco.reader import load
-from Lightweight_OpenPose.original_labels import from_original, original_item
 
 import numpy as np
 import numpy.typing as npt
 
 FORMAT = "pose-zoo prepared labels 1"
+CURE = "prepare it again: scripts/prepare_train_labels.py --labels person_keypoints_train2017.json"
 NET_INPUT_SIZE = 368  # pixels; the height of a person is told in parts of it
 MIN_KEYPOINTS = 5  # of COCO's 17: a person with fewer is no sample of its own
 MIN_KEYPOINTS_OF = 17
@@ -40,7 +38,7 @@ class TrainLabels:
     index: CocoIndex  # images in the order in which the annotation file first names one of their people
     main: npt.NDArray[np.int32]  # (S,) the row of each sample's person in the index
     net_input_size: int  # pixels
-    source: Source | None = None  # None: converted from the original's file
+    source: Source
 
     def __len__(self) -> int:
         return len(self.main)
@@ -115,14 +113,13 @@ def source_of(annotation_file: str | Path) -> Source:
 def is_current(path: str | Path, annotation_file: str | Path, net_input_size: int = NET_INPUT_SIZE) -> bool:
     """Whether `path` holds labels of this annotation file as it is now, at this network input size.
 
-    A file of the original program does not say what it was made from: it is taken to be current.
+    Raises UserError for a file of the original program: it would be written over.
     """
     try:
-        with Path(path).open("rb") as file:
-            if _is_list(file):
-                return True
-            content = _Unpickler(file).load()
+        content = _content(path)
         return bool((content["source"], content["net_input_size"]) == (source_of(annotation_file), net_input_size))
+    except UserError:
+        raise
     except (OSError, *_MALFORMED):
         return False
 
@@ -139,23 +136,14 @@ def write(labels: TrainLabels, path: str | Path) -> None:
     files.write_atomically(path, pickle.dumps(content))
 
 
-def write_original(labels: TrainLabels, path: str | Path) -> None:
-    """Writes the list of dicts that the original program reads."""
-    files.write_atomically(path, pickle.dumps([original_item(labels, sample) for sample in range(len(labels))]))
-
-
 def read(path: str | Path) -> TrainLabels:
-    """The labels of a file of `write`, or of the original program; nothing in the file is executed.
+    """The labels of a file of `write`; nothing in the file is executed.
 
     Raises UserError, naming the file and the cure, where it is missing, is cut short, wants to import something, or
     holds something else.
     """
-    cure = "prepare it again: scripts/prepare_train_labels.py --labels person_keypoints_train2017.json"
     try:
-        with Path(path).open("rb") as file:
-            content = _Unpickler(file).load()
-        if isinstance(content, list):
-            return TrainLabels(*from_original(content, path))
+        content = _content(path)
         if content["format"] != FORMAT:
             raise ValueError(f"of the unknown format {content['format']!r}")
         arrays = {
@@ -169,11 +157,11 @@ def read(path: str | Path) -> TrainLabels:
             raise ValueError("samples of unknown people")
         return labels
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; {cure}") from error
+        raise UserError(f"{path}: {error.strerror}; {CURE}") from error
     except UserError:
         raise
     except _MALFORMED as error:
-        raise UserError(f"{path}: not prepared labels, or cut short ({error}); {cure}") from error
+        raise UserError(f"{path}: not prepared labels, or cut short ({error}); {CURE}") from error
 
 
 _MALFORMED = (
@@ -189,8 +177,9 @@ class _Unpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it wants to run {module}.{name}")
 
 
-def _is_list(file: BinaryIO) -> bool:
-    """Whether a pickle begins as the original's list of dicts does; the file is wound back."""
-    begins = next(code.name for code, _, _ in pickletools.genops(file) if code.name not in ("PROTO", "FRAME"))
-    file.seek(0)
-    return begins in ("EMPTY_LIST", "MARK")
+def _content(path: str | Path) -> Any:
+    with Path(path).open("rb") as file:
+        content = _Unpickler(file).load()
+    if isinstance(content, list):
+        raise UserError(f"{path}: a list, as the original program prepares it; name another file, or {CURE}")
+    return content

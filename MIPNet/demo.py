@@ -26,7 +26,7 @@ import common.skeleton
 from common.cli import UserError
 from common.device import DeviceName
 from common.media.detection_file import DetectionFile
-from common.media.detectors import HOG, Detector, open_detector
+from common.media.detectors import Detector, open_detector
 from common.media.source import Frame, Image, Source, open_source
 from common.media.writers import PictureWriter, output_folder
 from common.runtime.session import Options, Provider
@@ -61,7 +61,7 @@ class Config:
     source: str = text("a picture, or a folder of pictures", "")
     boxes: str = text("left,top,width,height[;...] in each picture, pixels", "")
     detections: str = text("boxes in place of a detector: JSON, or people.jsonl of Lightweight OpenPose's demo", "")
-    detector: str = text(f"who finds the people: {HOG}, or a network of torchvision, fasterrcnn_resnet50_fpn ...", "")
+    detector: str = text("of torchvision, as fasterrcnn_resnet50_fpn; empty: the whole picture is one box", "")
     min_score: float | None = text("detected boxes below it are not taken; empty: as suits the detector", None)
     max_overlap: float = text("of a detector's boxes those that share more with a surer one are not taken", 0.6)
     lambdas: tuple[float, ...] = text("of the people in a box, for a network that takes lambda", LAMBDAS)
@@ -177,12 +177,11 @@ def read_boxes(words: str) -> Floats:
 
 
 def boxes_in(frame: Frame, config: Config, detector: Detector | None) -> tuple[Floats, Floats]:
-    """Boxes (N, 4) and scores (N,) of a picture: given, detected, or all of it."""
+    """Boxes (N, 4) and scores (N,) of a picture: given, or detected."""
     if detector is not None:
         (found,) = detector([frame])
         return found.boxes_img, found.scores
-    height, width = frame.image.shape[:2]
-    boxes = read_boxes(config.boxes) if config.boxes else np.array([[0.0, 0.0, width, height]])
+    (height, width), boxes = frame.image.shape[:2], read_boxes(config.boxes)
     outside = crops.outside_image(boxes, (height, width))
     if outside.any():
         raise UserError(f"{frame.name}: the box {boxes[outside][0].tolist()} is outside of its {width} x {height}")
@@ -190,12 +189,12 @@ def boxes_in(frame: Frame, config: Config, detector: Detector | None) -> tuple[F
 
 
 def find_detector(config: Config, source: Source) -> Detector | None:
-    """Who finds the boxes; None where they are given, or the whole picture is one. Raises UserError."""
+    """Who finds the boxes; None where they are given. Raises UserError."""
     if config.detections:
         file = DetectionFile(config.detections, config.min_score or 0.0)
         file.check(source)
         return file
-    if not config.detector:
+    if config.boxes:
         return None
     device = common.device.resolve(config.device)
     return open_detector(config.detector, config.min_score, config.max_overlap, device)

@@ -2,7 +2,7 @@
 """How training crops vary (spec A6): what is drawn, and the one affine warp that a draw makes.
 
 Scale, rotation, crop and flip are one matrix, which image, ignore mask and points share, so a point stays on its
-pixel, to any fraction. `original_augmentation.py` does one after the other, as the original.
+pixel, to any fraction.
 """
 
 from dataclasses import dataclass
@@ -138,11 +138,10 @@ def usable_cells(mask: Pixels | None, cells: int) -> npt.NDArray[np.float32]:
     return 1 - cv2.resize(grown.astype(np.float32), (cells, cells), interpolation=cv2.INTER_LINEAR)
 
 
-def change_colours(image: Pixels, change: tuple[int, int, int], wrap_hue: bool = True) -> Pixels:
-    """(h, w, 3) uint8 BGR with hue, saturation and value changed; in the original a hue below 0 becomes 0 (red)."""
+def change_colours(image: Pixels, change: tuple[int, int, int]) -> Pixels:
+    """(h, w, 3) uint8 BGR with hue, saturation and value changed; hues turn round the circle."""
     values = np.arange(256)[None, :, None] + np.array(change)
     tables = np.clip(values, 0, 255)
-    if wrap_hue:
-        tables[..., 0] = values[..., 0] % HUES
+    tables[..., 0] = values[..., 0] % HUES
     hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_BGR2HSV), tables.astype(np.uint8))
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)  # type: ignore[return-value]

@@ -122,7 +122,6 @@ class Config(Inference):
     max_scale: float = text("largest", 2.0)
     max_rotate_degree: float = text("three standard deviations of the rotation, degrees", 40.0)
     center_perterb_max: float = text("largest shift of the crop, input pixels", 40.0)
-    reference_rounding: bool = text("joints lose their fractions at each step, as in the original: 1 px off", False)
 
     num_workers: int = text("processes that read data; -1: one a core", -1)
     exif: Exif = text("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
@@ -267,6 +266,7 @@ RETIRED = (
     )
     | {
         "device_target": "--device=npu|cuda|cpu chooses it",
+        "reference_rounding": "joints keep their fractions; the original's lay a pixel off",
         "config_path": "values stand in config.py and are flags",
         "enable_modelarts": "a platform that is no part of this program",
     }

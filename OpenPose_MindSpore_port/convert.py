@@ -25,6 +25,9 @@ INSTALL_SAFETENSORS = "files of safetensors need another package: pip install sa
 _FORMAT = "format"  # the word of safetensors that says whose tensors they are
 
 
+RETIRED = {"key": "encrypted files are not read; in MindSpore: load_checkpoint with dec_key, then save_checkpoint"}
+
+
 @dataclass(frozen=True)
 class Config:
     """Convert weights between .ckpt (MindSpore), .pth (PyTorch) and .safetensors; names stay as they are."""
@@ -36,14 +39,13 @@ class Config:
     )
     prefix: str = field(default="", metadata={"help": "put before every name; MindSpore's evaluation needs network."})
     crc: bool = field(default=False, metadata={"help": "a .ckpt with MindSpore's checksum"})
-    key: str = field(default="", metadata={"help": "key of an encrypted .ckpt to read: 16, 24 or 32 characters"})
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command `python -m OpenPose_MindSpore_port.convert`."""
-    config = cli.parse(Config, {}, argv, prepare=_name_the_files)
+    config = cli.parse(Config, {}, argv, retired=RETIRED, prepare=_name_the_files)
     source, target = _paths(config)
-    entries, left_out = read(source, config.key.encode() or None, config.weights_only)
+    entries, left_out = read(source, config.weights_only)
     if not any(isinstance(value, Tensor) for value in entries.values()):
         raise CheckpointError(f"{source}: no weights in it{_of(left_out)}")
     write(target, {config.prefix + name: value for name, value in entries.items()}, config.crc)
@@ -51,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{target}: {len(entries)} entries, {values:,} values{_of(left_out)}")  # noqa: T201  the program's answer
 
 
-def read(source: Path, key: bytes | None = None, weights_only: bool = False) -> tuple[Entries, list[str]]:
+def read(source: Path, weights_only: bool = False) -> tuple[Entries, list[str]]:
     """The tensors and texts of a file by its ending, and the names that were left out.
 
     Raises UserError, see `mindspore_checkpoint.read` and `train.checkpoint.read`; for an unknown ending; where the
@@ -64,7 +66,7 @@ def read(source: Path, key: bytes | None = None, weights_only: bool = False) -> 
         return not weights_only or is_weight(name)
 
     readers: dict[str, Callable[[], Entries]] = {
-        ".ckpt": lambda: mindspore_checkpoint.read(source, key, wanted),
+        ".ckpt": lambda: mindspore_checkpoint.read(source, wanted),
         ".pth": lambda: _read_torch(source, wanted),
         ".pt": lambda: _read_torch(source, wanted),
         ".safetensors": lambda: _read_safetensors(source, wanted),

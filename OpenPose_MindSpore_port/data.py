@@ -8,7 +8,7 @@ import common.coco.images
 from common.coco.warping import warp_image
 from common.skeleton import Skeleton
 from common.train.loader import Position, readable_sample
-from OpenPose_MindSpore_port import ignore_masks, original_augmentation
+from OpenPose_MindSpore_port import ignore_masks
 from OpenPose_MindSpore_port.augmentation import (
     GREY,
     Augmentation,
@@ -65,13 +65,12 @@ class TrainSamples:
         augmentation: Augmentation,
         seed: int,
         skip_bad: bool,
-        reference_rounding: bool = False,
         exif: common.coco.images.Exif = "ignore",
     ) -> None:
         """`masks`: folder of ignore masks."""
         self.labels, self.folder, self.masks, self.skeleton = labels, folder, masks, skeleton
         self.augmentation, self.seed, self.skip_bad = augmentation, seed, skip_bad
-        self.reference_rounding, self.exif = reference_rounding, exif
+        self.exif = exif
         self.points = to_points(labels.index.keypoints, skeleton).astype(np.float32)  # halves of pixels stay exact
 
     def __len__(self) -> int:
@@ -92,28 +91,20 @@ class TrainSamples:
         coco = self.labels.index
         points = self.points[coco.people(index)].astype(np.float64)
         drawn = draw(self.augmentation, len(points), random)
-        matrix = None if self.reference_rounding else compose(points, self.augmentation, drawn)
         height, width = coco.image_sizes[index].tolist()
         image = common.coco.images.read_annotated(self.folder, coco.file_name(index), (height, width), self.exif)
         mask = ignore_masks.read(self.masks, int(coco.image_ids[index]), (height, width))
-        return self.augmented(image, mask, points, drawn, matrix)
+        return self.augmented(image, mask, points, drawn)
 
-    def augmented(
-        self, image: Pixels, mask: Pixels | None, points: Floats, drawn: Draw, matrix: Floats | None
-    ) -> dict[str, Any]:
-        """The sample that a draw makes: all in original pixels, `image` (h, w, 3), `mask` (h, w) uint8 of 0 and
-        255, or None; `matrix` (2, 3) of the draw, from `compose`, None: in the original's steps, which round."""
+    def augmented(self, image: Pixels, mask: Pixels | None, points: Floats, drawn: Draw) -> dict[str, Any]:
+        """The sample that a draw makes: all in original pixels, `image` (h, w, 3), `mask` (h, w) uint8 of 0 and 255,
+        or None."""
         size = self.augmentation.insize
-        if matrix is None:
-            masked = np.zeros(image.shape[:2], np.uint8) if mask is None else (mask > 0).astype(np.uint8)
-            crop, masked_in, points_in = original_augmentation.augment(
-                image, masked, points, self.augmentation, drawn, self.skeleton
-            )
-        else:
-            crop = warp_image(image, matrix, (size, size), GREY)
-            crop = crop if drawn.colour is None else change_colours(crop, drawn.colour)
-            masked_in = None if mask is None else warp_mask(mask, matrix, size)
-            points_in = transform_points(points, matrix, drawn.flip, self.skeleton)
+        matrix = compose(points, self.augmentation, drawn)
+        crop = warp_image(image, matrix, (size, size), GREY)
+        crop = crop if drawn.colour is None else change_colours(crop, drawn.colour)
+        masked_in = None if mask is None else warp_mask(mask, matrix, size)
+        points_in = transform_points(points, matrix, drawn.flip, self.skeleton)
         return {
             "image": crop,
             "usable": usable_cells(masked_in, size // STRIDE),

@@ -20,7 +20,6 @@ from typing import Any, BinaryIO
 
 from common.cli import UserError
 from common.train.checkpoint import CheckpointError
-from OpenPose_MindSpore_port import mindspore_encryption as encryption
 from OpenPose_MindSpore_port import mindspore_messages as messages
 from OpenPose_MindSpore_port.mindspore_messages import Entry
 
@@ -37,6 +36,7 @@ PIECE_BYTES = 512 << 20  # a larger tensor is written in pieces of this size
 NETWORK = "network."  # MindSpore's training wrapper puts it before the names of the weights
 _DTYPES = {kind.lower(): dtype for kind, dtype in KINDS.items()} | {PACKED.lower(): torch.int8}
 _KIND_OF = {dtype: kind for kind, dtype in KINDS.items()}
+_ENCRYPTED = tuple(struct.pack("<I", 0x7F3A5ED8 + mode) for mode in range(3))  # AES-GCM, AES-CBC, SM4-CBC
 _TEXT_CODE, _TEXT_BYTES = "utf-32-le", 4
 _CRC_MARK, _CRC = b"crc_num", struct.Struct(">7s6xI")  # ten bytes of number, of which a CRC-32 needs four
 _READ_BYTES = 16 << 20
@@ -62,76 +62,53 @@ def network_weights(entries: Mapping[str, Any]) -> dict[str, Any]:
     return inside or weights
 
 
-def read(
-    path: Path, key: bytes | None = None, wanted: Callable[[str], bool] = lambda name: True
-) -> dict[str, Tensor | str]:
+def read(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor | str]:
     """The parameters of a .ckpt for which `wanted(name)` holds, in the file's order; scalars have no dimensions.
 
-    Tensors of a plain file are private views of it: no memory until they are looked at, and nothing that is written
+    Tensors are private views of the file: no memory until they are looked at, and nothing that is written
     into them reaches the file. Replace such a file by renaming, as `write` does: one that is cut short in place takes
-    its tensors with it, and the process. `key`: of an encrypted file, 16, 24 or 32 bytes; that one is decrypted into
-    memory.
-    Raises CheckpointError, naming the file: missing, cut short, damaged, wrong checksum, encrypted and no key or a
-    wrong one, or no MindSpore checkpoint.
+    its tensors with it, and the process.
+    Raises CheckpointError, naming the file: missing, cut short, damaged, wrong checksum, encrypted, or no MindSpore
+    checkpoint.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
-        mode = _encryption_of(path)
-        content = _mapped(path) if mode is None else memoryview(encryption.decrypt(path, key))
+        content = _mapped(path)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
-    try:
-        entries = [entry for entry in messages.index(path, content) if wanted(entry.name)]
-        return {entry.name: _value(path, content, entry) for entry in entries}
-    except CheckpointError as error:
-        if mode is None:
-            raise
-        raise CheckpointError(f"{error} (or the key is a wrong one)") from error
+    entries = [entry for entry in messages.index(path, content) if wanted(entry.name)]
+    return {entry.name: _value(path, content, entry) for entry in entries}
 
 
-def write(
-    path: Path, entries: Mapping[str, Tensor | int | float | str], crc: bool = False, key: bytes | None = None,
-    mode: str = encryption.GCM,
-) -> None:  # fmt: skip
+def write(path: Path, entries: Mapping[str, Tensor | int | float | str], crc: bool = False) -> None:
     """Writes a .ckpt that MindSpore reads; `path` is never half written, an older file there is replaced.
 
     A Python integer becomes an Int64 scalar, a float a Float32 scalar. `crc`: with MindSpore's checksum at the end.
-    `key`: encrypt, in `mode` AES-GCM, AES-CBC or SM4-CBC. Raises UserError: a data type that MindSpore has not, a key
-    of the wrong length, key and `crc` together, a full disk.
+    Raises UserError: a data type that MindSpore has not, a full disk.
     """
-    if key is not None and crc:
-        raise UserError("a checkpoint is either encrypted or has a checksum: leave out the key or the checksum")
     checked = {name: _checked(name, value) for name, value in entries.items()}
     if not checked:
         raise UserError(f"{path}: nothing to write")
     with _replacing(path) as file:
-        if key is None:
-            _write_plain(file, checked, crc)
-        else:
-            cipher = encryption.EncryptingFile(file, key, mode)
-            _write_plain(cipher, checked, False)
-            cipher.close()
-
-
-def _encryption_of(path: Path) -> str | None:
-    with path.open("rb") as file:
-        return encryption.mode_of(file.read(_TEXT_BYTES))
+        _write_entries(file, checked, crc)
 
 
 def _mapped(path: Path) -> memoryview:
-    """The messages of a plain file, without a checksum behind them."""
+    """The messages of a file, without a checksum behind them."""
     with path.open("rb") as file:
-        _check_is_checkpoint(path, file.read(1))
+        _check_is_checkpoint(path, file.read(len(_ENCRYPTED[0])))
         end = _checked_end(path, file, os.fstat(file.fileno()).st_size)
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))[:end]
 
 
-def _check_is_checkpoint(path: Path, first: bytes) -> None:
-    if not first:
+def _check_is_checkpoint(path: Path, head: bytes) -> None:
+    if not head:
         raise CheckpointError(f"{path}: an empty file; copy it again")
-    if first not in (b"\x0a", b"\x12"):  # a parameter, or the model type of old releases
-        raise CheckpointError(f"{path}: no MindSpore checkpoint: it begins with byte {first.hex()}, not 0a")
+    if head in _ENCRYPTED:
+        raise CheckpointError(f"{path}: encrypted. In MindSpore: load_checkpoint with dec_key, then save_checkpoint")
+    if head[:1] not in (b"\x0a", b"\x12"):  # a parameter, or the model type of old releases
+        raise CheckpointError(f"{path}: no MindSpore checkpoint: it begins with byte {head[:1].hex()}, not 0a")
 
 
 def _checked_end(path: Path, file: BinaryIO, size: int) -> int:
@@ -237,8 +214,7 @@ def scalar(name: str, value: object) -> Tensor:
         raise UserError(f"{name}: {value} does not fit into 64 bits") from error
 
 
-def _write_plain(file: Any, entries: Mapping[str, Tensor | str], crc: bool) -> None:
-    """`file`: anything with `write`."""
+def _write_entries(file: BinaryIO, entries: Mapping[str, Tensor | str], crc: bool) -> None:
     total = 0
     for name, value in entries.items():
         kind, dims, content = _encoded(value)

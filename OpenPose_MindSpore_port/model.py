@@ -8,8 +8,6 @@ keys are MindSpore's names in MindSpore's order (spec A2), batch normalisation i
 
 from typing import Any, Literal
 
-from OpenPose_MindSpore_port.minimal_filtering import FastConv2d
-
 import torch
 from torch import Tensor, nn
 
@@ -44,8 +42,7 @@ class Vgg(nn.Module):
                 layers.append(nn.MaxPool2d(2, ceil_mode=True))  # MindSpore's padding `same`: an odd side rounds up
                 continue
             after = [batch_norm(entry)] if with_bn else []
-            # `common.runtime.fusion` folds a normalisation into torch's own layers only
-            layers += [conv(width, entry, 3, nn.Conv2d if with_bn else FastConv2d), *after, nn.ReLU(inplace=True)]
+            layers += [conv(width, entry, 3), *after, nn.ReLU(inplace=True)]
             width = entry
         self.layers = nn.Sequential(*layers)
 
@@ -141,9 +138,9 @@ def _refining_plan() -> tuple[tuple[str, int, int], ...]:
     return (*wide, ("conv6", FEATURES, 1), ("conv7", 0, 1))
 
 
-def conv(inputs: int, outputs: int, kernel: int, kind: type[nn.Conv2d] = FastConv2d) -> nn.Conv2d:
+def conv(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
     """A convolution of stride 1 that keeps the size, its weights not yet set: `initialise` does it once for all."""
-    return nn.utils.skip_init(kind, inputs, outputs, kernel, padding=kernel // 2)
+    return nn.utils.skip_init(nn.Conv2d, inputs, outputs, kernel, padding=kernel // 2)
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:

@@ -123,7 +123,7 @@ def train_samples(config: Config, skeleton: Skeleton) -> TrainSamples:
     masks = main_first(lambda: mask_folder(config, annotations, train_labels))
     return TrainSamples(
         train_labels, folder, masks, skeleton, config.augmentation, config.seed, config.on_bad_image == "skip",
-        config.reference_rounding, config.exif,
+        config.exif,
     )  # fmt: skip
 
 

@@ -33,18 +33,18 @@ _PICKLED = (b"PK", b"\x80")  # how PyTorch's files begin, new and old
 _NORMALISED = re.compile(r"(network\.)?base\.vgg_base\.layers\.1\.")  # without batch normalisation a ReLU
 
 
-def read(source: Path, key: bytes | None = None) -> dict[str, Tensor]:
+def read(source: Path) -> dict[str, Tensor]:
     """The weights of a file by the network's names: no `network.` or `module.` before them, no optimiser's state.
 
-    .ckpt of MindSpore (or of PyTorch, told apart by content), .safetensors, or a checkpoint of PyTorch. `key`: of an
-    encrypted .ckpt. Raises CheckpointError where the file is missing, damaged or encrypted.
+    .ckpt of MindSpore (or of PyTorch, told apart by content), .safetensors, or a checkpoint of PyTorch. Raises
+    CheckpointError where the file is missing, damaged or encrypted.
     """
     if not source.is_file():
         raise CheckpointError(f"{source}: no such checkpoint")
     if source.suffix == ".safetensors":
         entries, _ = convert.read(source, weights_only=True)
     elif source.suffix == ".ckpt" and not _head(source).startswith(_PICKLED):
-        entries = mindspore_checkpoint.read(source, key, mindspore_checkpoint.is_weight)
+        entries = mindspore_checkpoint.read(source, mindspore_checkpoint.is_weight)
     else:
         entries = common.train.checkpoint.read(source)
     return common.train.checkpoint.state_dict(
@@ -82,24 +82,24 @@ def starting_vgg(vgg_path: str, may_be_random: bool = False) -> Path | None:
         ) from error
 
 
-def load_start(model: OpenPose, vgg: Path | None, pretrained: Path | None = None, key: bytes | None = None) -> str:
+def load_start(model: OpenPose, vgg: Path | None, pretrained: Path | None = None) -> str:
     """Loads the weights that a run begins with, of the whole network or of VGG19; returns the report of it."""
     if pretrained is not None:
-        return load_pretrained(model, pretrained, key)
-    return RANDOM_START if vgg is None else load_vgg(model, vgg, key)
+        return load_pretrained(model, pretrained)
+    return RANDOM_START if vgg is None else load_vgg(model, vgg)
 
 
-def load_pretrained(model: OpenPose, source: Path, key: bytes | None = None) -> str:
+def load_pretrained(model: OpenPose, source: Path) -> str:
     """Loads a checkpoint of the whole network, weights only; returns the report.
 
     Raises CheckpointError where a weight is missing or of another size.
     """
-    return f"=> using pre-trained model {source}: {_load_all(model, read(source, key), source)}"
+    return f"=> using pre-trained model {source}: {_load_all(model, read(source), source)}"
 
 
-def load_network(source: Path, skeleton: Skeleton, key: bytes | None = None) -> OpenPose:
+def load_network(source: Path, skeleton: Skeleton) -> OpenPose:
     """The network of a checkpoint in evaluation mode, see `network_of`."""
-    return network_of(read(source, key), source, skeleton)
+    return network_of(read(source), source, skeleton)
 
 
 def network_of(weights: Mapping[str, Tensor], source: Path, skeleton: Skeleton) -> OpenPose:
@@ -128,7 +128,7 @@ def _load_all(model: OpenPose, weights: Mapping[str, Tensor], source: Path) -> c
         ) from error
 
 
-def load_vgg(model: OpenPose, source: Path, key: bytes | None = None) -> str:
+def load_vgg(model: OpenPose, source: Path) -> str:
     """Loads the first ten convolutions of a VGG19 into the trunk; returns the report.
 
     Names may have any of `VGG_PREFIXES`; later layers and the classifier are left out; a convolution without bias
@@ -136,7 +136,7 @@ def load_vgg(model: OpenPose, source: Path, key: bytes | None = None) -> str:
     missing or of another size.
     """
     trunk = model.base.vgg_base.layers
-    layers, own = _vgg_layers(read(source, key), source), trunk.state_dict()
+    layers, own = _vgg_layers(read(source), source), trunk.state_dict()
     without_bias = [name for name in own if name.endswith(".bias") and name not in layers]
     chosen = {name: layers.get(name) for name in own} | {name: torch.zeros_like(own[name]) for name in without_bias}
     wrong = [name for name, tensor in chosen.items() if tensor is None or tensor.shape != own[name].shape]

@@ -89,7 +89,6 @@ def main() -> None:
     results = dumps.find(Path(config.benchmark_result_path))
     jobs = image_jobs(results, Path(config.pad_txt_path), Path(config.labels), skeleton)
     warm_up(skeleton, rules)
-    dumps.warm_up()
     began = time.perf_counter()
     found = find_people(results, jobs, skeleton, rules, config.threads)
     decoded = time.perf_counter()

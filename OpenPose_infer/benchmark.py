@@ -210,7 +210,6 @@ def measure(config: Config, session: Session, paths: Sequence[Path], folder: Pat
     Raises UserError where a file cannot be read or written, or for NaN in an output.
     """
     clock, size = Clock(), config.batch_size
-    dumps.warm_up()
     starts = range(0, len(paths), size)
     began = time.perf_counter()
     if paths:

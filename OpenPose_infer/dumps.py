@@ -14,7 +14,6 @@ from pathlib import Path
 
 from common.cli import UserError
 from common.skeleton import Skeleton
-from OpenPose_infer import number_text
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,7 @@ import numpy.typing as npt
 Maps = npt.NDArray[np.float32]
 TEXT, BINARY = "txt", "bin"
 FIRST_NUMBER = 1
+FORM = "%.9g"  # nine digits tell every float32 from its neighbours
 UNFINISHED = ".unfinished"  # stands in a folder while it is written
 PART = ".part"  # ends the name of a file while it is written
 CURE = "run benchmark.py again"
@@ -40,11 +40,6 @@ class Results:
     def path(self, stem: str, number: int) -> Path:
         """The file of one output of an image."""
         return self.folder / f"{stem}_{number}.{self.kind}"
-
-
-def warm_up() -> None:
-    """Compiles the reader and writer of text, or loads them, so that the first image is not the slow one."""
-    number_text.parse(np.frombuffer(number_text.render(np.zeros(1, np.float32)), np.uint8), 1)
 
 
 def begin(folder: Path) -> None:
@@ -74,8 +69,11 @@ def write(folder: Path, stem: str, outputs: Sequence[Maps], binary: bool) -> Non
         raise UserError(f"the network's result for {stem} has NaN or infinity in it: export it again, or less --amp")
     try:
         for name, output in zip(names, outputs, strict=True):
-            flat = np.ascontiguousarray(output, np.float32)
-            (folder / (name + PART)).write_bytes(flat.data if binary else number_text.render(flat))
+            flat = np.ascontiguousarray(output, np.float32).reshape(1, -1)
+            if binary:
+                flat.tofile(folder / (name + PART))
+            else:
+                np.savetxt(folder / (name + PART), flat, FORM)
         for name in names:
             os.replace(folder / (name + PART), folder / name)
     except OSError as error:
@@ -125,23 +123,19 @@ def read_maps(results: Results, stem: str, skeleton: Skeleton, map_size: tuple[i
 
 
 def _read_text(path: Path, shape: tuple[int, int, int]) -> Maps:
+    text = _bytes(path).tobytes().decode("ascii", "backslashreplace")
     try:
-        numbers, found = number_text.parse(_bytes(path), int(np.prod(shape)))
-    except number_text.NotNumbersError as error:
-        raise UserError(f"{path}: {error}; {CURE}") from error
-    _check_count(path, found, shape)
-    return numbers.reshape(shape)
+        numbers = np.fromstring(text, np.float32, sep=" ")
+    except (ValueError, DeprecationWarning) as error:  # of NumPy 2.3, and of older ones where warnings are errors
+        raise UserError(f"{path}: no text of blank separated numbers; {CURE}") from error
+    return _checked(path, numbers, shape)
 
 
 def _read_binary(path: Path, shape: tuple[int, int, int]) -> Maps:
     content = _bytes(path)
     if content.size % np.dtype(np.float32).itemsize:
         raise UserError(f"{path}: {content.size} bytes are no float32 numbers: half written; {CURE}")
-    numbers = content.view("<f4")
-    _check_count(path, numbers.size, shape)
-    if not np.isfinite(numbers).all():
-        raise UserError(f"{path}: NaN or infinity; {CURE} with --amp=O0")
-    return numbers.reshape(shape)
+    return _checked(path, content.view("<f4"), shape)
 
 
 def _bytes(path: Path) -> npt.NDArray[np.uint8]:
@@ -151,8 +145,12 @@ def _bytes(path: Path) -> npt.NDArray[np.uint8]:
         raise UserError(f"{path}: {error.strerror}; {CURE}") from error
 
 
-def _check_count(path: Path, found: int, shape: tuple[int, int, int]) -> None:
+def _checked(path: Path, numbers: Maps, shape: tuple[int, int, int]) -> Maps:
+    """All of `numbers` in `shape`."""
     wanted = int(np.prod(shape))
-    if found != wanted:
+    if numbers.size != wanted:
         sizes = f"{wanted} wanted ({shape[0]} maps of {shape[1]} x {shape[2]})"
-        raise UserError(f"{path}: {found} numbers, {sizes}: half written, or of another network; {CURE}")
+        raise UserError(f"{path}: {numbers.size} numbers, {sizes}: half written, or of another network; {CURE}")
+    if not np.isfinite(numbers).all():
+        raise UserError(f"{path}: NaN or infinity; {CURE} with --amp=O0")
+    return numbers.reshape(shape)

@@ -81,5 +81,4 @@ else
 fi
 
 begin "summary"
-"$PYTHON" "$here/curves.py" "--metrics=$metrics" "--picture=$output/curves.png"
 "$PYTHON" "$here/summary.py" "--folder=$output" "--data=$data_path" "--seconds=$SECONDS"

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table at the end of ci/quickstart.sh: AP, images a second, seconds, and where each file is."""
 
+import contextlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from common import cli
-
-from history import History, read
 
 
 @dataclass(frozen=True)
@@ -18,22 +19,38 @@ class Options:
     seconds: int = 0
 
 
-def rows(options: Options, training: History, evaluation: History) -> list[tuple[str, str]]:
-    """Title and value of each line. Raises UserError where training or evaluation has not finished."""
+def read(path: Path) -> dict[str, dict[str, Any]]:
+    """The last record of each event of a metrics.jsonl; a line that a killed run left half written is passed over.
+
+    Raises UserError where the file is missing.
+    """
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise cli.UserError(f"{path}: {error.strerror}; has the run begun?") from error
+    records = {}
+    for line in lines:
+        with contextlib.suppress(json.JSONDecodeError):
+            record = json.loads(line)
+            records[record["event"]] = record
+    return records
+
+
+def rows(options: Options, training: dict[str, Any], evaluation: dict[str, Any]) -> list[tuple[str, str]]:
+    """Title and value of each line, of the records of two runs. Raises UserError where one of them has not finished."""
     folder = Path(options.folder)
-    record = evaluation.evaluations.get(-1)
-    if not record or not training.end:
+    if not {"start", "end"} <= training.keys() or "evaluate" not in evaluation:
         raise cli.UserError(f"{folder}: training or evaluation has not finished; type the command again")
+    record, end = evaluation["evaluate"], training["end"]
     metrics, protocol, ms = record["metrics"], record["protocol"], record["ms_an_image"]["total"]
-    end, place = training.end, training.start["device"]
-    epochs = training.start["config"]["epochs"]
+    epochs, place = training["start"]["config"]["epochs"], training["start"]["device"]
     return [
         ("AP", f"{metrics['AP']:.3f} (AP50 {metrics['AP50']:.3f}) on {protocol['images']} images not trained on"),
         ("training", f"{end['images_per_s']:.1f} images/s, {end['seconds']:.0f} s, epochs: {epochs}, {place}"),
         ("evaluation", f"{1000 / ms if ms else 0:.1f} images/s, {ms * protocol['images'] / 1000:.0f} s"),
         ("this command", f"{options.seconds} s on --data_path={options.data}"),
         ("pictures", f"{folder}/eval_step1/pictures.png (input, ground truth, prediction)"),
-        ("curves", f"{folder}/curves.png (loss, AP)"),
+        ("curves", f"tensorboard --logdir {folder}/step_one_checkpoints (loss, AP)"),
         ("checkpoint", f"{folder}/step_one_checkpoints/model_best.pth"),
         ("detections", f"{folder}/eval_step1/detections.json"),
         ("all numbers", f"{folder}/step_one_checkpoints/metrics.jsonl, {folder}/eval_step1/metrics.jsonl"),

@@ -25,11 +25,9 @@ IMPORTS_OF_MODELS = {"OpenPose_infer": {"Lightweight_OpenPose"}}  # it deploys t
 # something else: a piece of the line, and what it is.
 KEYPOINT_NUMBERS = {17, 18, 19, 38}
 OTHER_MEANINGS = {
-    "common/media/drawing.py": {"int(foot[1]) + 17": "pixels from an axis to its numbers"},
     "common/topdown/resnet.py": {"BASIC_BLOCKS = {18:": "ResNet-18"},
     "common/train/pretrained.py": {'18: "resnet18': "ResNet-18"},
     "AlphaPose/config.py": {'"num_layers": 18': "ResNet-18"},
-    "OpenPose_infer/number_text.py": {"MOST_DIGITS = 18": "decimal digits that an int64 holds"},
     "common/runtime/export.py": {"LAST_OPSET_OF_CANN": "the newest ONNX operator set that CANN reads"},
     "Lightweight_OpenPose/labels.py": {"MIN_KEYPOINTS_OF = 17": "the rule `5 of 17` of the original, scaled to others"},
 }

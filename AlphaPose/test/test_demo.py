@@ -351,7 +351,7 @@ def test_published_online_demo_takes_the_first_person(tmp_path, checkpoint, draw
     assert failed.returncode == 2 and failed.stderr.startswith("error: ") and failed.stderr.count("\n") == 1
 
 
-def test_film_through_gradients_and_a_real_network(tmp_path, checkpoint, monkeypatch):
+def test_film_without_a_detector_through_a_real_network(tmp_path, checkpoint, monkeypatch):
     film = film_of(tmp_path / "walk.mp4", 3)
     words = [f"--checkpoint={checkpoint}", f"--video={film}", f"--outdir={tmp_path / 'out'}", "--gpus=-1"]
     online.main([*words, "--save_video", "--pose_track"])

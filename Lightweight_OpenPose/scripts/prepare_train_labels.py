@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 from common import cli
 from common.skeleton import SkeletonError, load
-from Lightweight_OpenPose.labels import NET_INPUT_SIZE, build, write, write_original
+from Lightweight_OpenPose.labels import NET_INPUT_SIZE, build, write
+
+RETIRED = {"original_format": "the file is read by train.py alone"}
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,11 @@ class Config:
     output_name: str = field(default="prepared_train_annotation.pkl", metadata={"help": "file to write"})
     net_input_size: int = field(default=NET_INPUT_SIZE, metadata={"help": "side of the network's input, pixels"})
     skeleton: str = field(default="openpose", metadata={"help": "openpose, coco, crowdpose, or a YAML file"})
-    original_format: bool = field(default=False, metadata={"help": "write the original program's list of dicts"})
 
 
 def main(argv: list[str] | None = None) -> None:
     """The command of this script."""
-    config = cli.parse(Config, {}, argv)
+    config = cli.parse(Config, {}, argv, retired=RETIRED)
     if not config.labels:
         raise cli.UserError("--labels is required: the annotation file, person_keypoints_train2017.json")
     if config.net_input_size < 1:
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     except SkeletonError as error:
         raise cli.UserError(f"--skeleton: {error}") from error
     prepared = build(config.labels, config.net_input_size, points.num_keypoints)
-    (write_original if config.original_format else write)(prepared, config.output_name)
+    write(prepared, config.output_name)
     print(f"{config.output_name}: {len(prepared)} people to train on, in {len(set(prepared.images.tolist()))} images")
 
 

@@ -42,7 +42,32 @@ def assert_same(left: labels.TrainLabels, right: labels.TrainLabels) -> None:
 
 
 def items_of(prepared: labels.TrainLabels) -> list[dict]:
-    return [labels.original_item(prepared, sample) for sample in range(len(prepared))]
+    """The samples as the original's dicts: `v` 2 absent, 0 hidden, 1 visible; crowds as run lengths."""
+    index, items = prepared.index, []
+    for sample, (main, image) in enumerate(zip(prepared.main, prepared.images, strict=True)):
+        height, width = index.image_sizes[image].tolist()
+        people = index.people(int(image))
+        crowds = [row for row in range(people.start, people.stop) if index.is_crowd[row]]
+        runs = [index.runs[index.run_offsets[row] : index.run_offsets[row + 1]].tolist() for row in crowds]
+        items.append({
+            "img_paths": index.file_name(int(image)), "img_width": width, "img_height": height,
+            "image_id": int(index.image_ids[image]),
+            "segmentations": [{"counts": counts, "size": [height, width]} for counts in runs],
+            "processed_other_annotations": [person_of(prepared, row) for row in prepared.others(sample)],
+            **person_of(prepared, main),
+        })  # fmt: skip
+    return items
+
+
+def person_of(prepared: labels.TrainLabels, row: int) -> dict:
+    index = prepared.index
+    left, top, width, height = index.boxes[row].tolist()
+    return {
+        "objpos": [left + width / 2, top + height / 2], "bbox": [left, top, width, height],
+        "segment_area": float(index.areas[row]), "scale_provided": height / prepared.net_input_size,
+        "num_keypoints": int(index.num_keypoints[row]),
+        "keypoints": [[x, y, (2, 0, 1)[int(v)]] for x, y, v in index.keypoints[row].tolist()],
+    }  # fmt: skip
 
 
 def by_the_book(content: dict) -> list[dict]:
@@ -153,7 +178,7 @@ def test_limits_are_exact(tmp_path):
     assert others == [1, 3, 4, 5, 6]
     assert prepared.scale_provided(0) == 100 / 368
     assert common.coco.images.crowd_mask(prepared.index, 0) is not None
-    labels.write_original(prepared, tmp_path / "few.pkl")
+    labels.write(prepared, tmp_path / "few.pkl")
     assert items_of(labels.read(tmp_path / "few.pkl")) == items_of(prepared)
     assert build(tmp_path, person(1, 50), net_input_size=100).scale_provided(0) == 1.0
 
@@ -187,33 +212,13 @@ def content_of(path: Path) -> object:
         return labels._Unpickler(file).load()
 
 
-def test_original_file_is_read_and_written(prepared, tmp_path):
+def test_a_file_of_the_original_is_refused_and_not_written_over(tmp_path, annotations, prepared):
     path = tmp_path / "original.pkl"
-    labels.write_original(prepared, path)
-    items = content_of(path)
-    assert items == items_of(prepared)
-    converted = labels.read(path)
-    assert items_of(converted) == items
-    assert (converted.net_input_size, converted.source) == (SIZE, None)
-    for name in ("boxes", "areas", "keypoints", "num_keypoints", "is_crowd", "file_names", "image_ids", "image_sizes"):
-        ours, theirs = getattr(prepared.index, name), getattr(converted.index, name)
-        people = ours[~prepared.index.is_crowd] if len(ours) == len(prepared.index.boxes) else ours
-        np.testing.assert_array_equal(people, theirs[~converted.index.is_crowd] if people is not ours else theirs)
-    for row in range(prepared.index.num_images):
-        ours, theirs = (
-            common.coco.images.crowd_mask(prepared.index, row),
-            common.coco.images.crowd_mask(converted.index, row),
-        )
-        assert (ours is None and theirs is None) or (ours == theirs).all()
-
-
-def test_original_file_in_another_order_keeps_it(prepared, tmp_path):
-    items = items_of(prepared)
-    random.Random(0).shuffle(items)
-    path = tmp_path / "shuffled.pkl"
-    path.write_bytes(pickle.dumps(items, protocol=2))
-    again = items_of(labels.read(path))
-    assert [(item["image_id"], item["objpos"]) for item in again] == [(i["image_id"], i["objpos"]) for i in items]
+    path.write_bytes(pickle.dumps(items_of(prepared)))
+    with pytest.raises(UserError, match=r"original\.pkl: a list, as the original .* prepare it again"):
+        labels.read(path)
+    with pytest.raises(UserError, match=r"original\.pkl: a list"):
+        labels.is_current(path, annotations)
 
 
 class Payload:
@@ -241,10 +246,9 @@ def test_a_file_that_wants_to_run_something_is_refused(tmp_path, protocol, place
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.7, 0.999])
-@pytest.mark.parametrize("write", [labels.write, labels.write_original])
-def test_a_file_that_is_cut_short_is_refused(prepared, tmp_path, share, write):
+def test_a_file_that_is_cut_short_is_refused(prepared, tmp_path, share):
     path = tmp_path / "labels.pkl"
-    write(prepared, path)
+    labels.write(prepared, path)
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
     with pytest.raises(UserError, match=r"labels\.pkl: not prepared labels, or cut short .*prepare it again"):
@@ -253,7 +257,7 @@ def test_a_file_that_is_cut_short_is_refused(prepared, tmp_path, share, write):
 
 @pytest.mark.parametrize(
     "content",
-    [3, [], ["a"], [{"img_paths": "a"}], {}, {"format": "other"}, {"format": labels.FORMAT, "arrays": {}}],
+    [3, "a", {}, {"format": "other"}, {"format": labels.FORMAT, "arrays": {}}],
 )
 def test_other_content_is_refused(tmp_path, content):
     path = tmp_path / "labels.pkl"
@@ -265,7 +269,7 @@ def test_other_content_is_refused(tmp_path, content):
 def test_arrays_that_do_not_fit_are_refused(prepared, tmp_path):
     path = tmp_path / "labels.pkl"
     for change in ({"main": np.array([10**6], np.int32)}, {"main": np.array([-1], np.int32)}):
-        labels.write(labels.TrainLabels(prepared.index, change["main"], SIZE), path)
+        labels.write(labels.TrainLabels(prepared.index, change["main"], SIZE, prepared.source), path)
         with pytest.raises(UserError, match="samples of unknown people"):
             labels.read(path)
     labels.write(prepared, path)
@@ -290,5 +294,3 @@ def test_stale_labels_are_told_from_current_ones(annotations, prepared, tmp_path
     assert not labels.is_current(path, source)
     path.write_bytes(path.read_bytes()[:-100])
     assert not labels.is_current(path, source)
-    labels.write_original(prepared, path)
-    assert labels.is_current(path, source)

@@ -13,7 +13,7 @@ from common.test import pairs
 from OpenPose_MindSpore_port import export
 from OpenPose_MindSpore_port.inference import Estimator, LastMaps, runnable
 from OpenPose_MindSpore_port.model import OpenPose
-from OpenPose_MindSpore_port.test.bench_training_step import as_written, network
+from OpenPose_MindSpore_port.test.bench_training_step import network
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ def measure(runs: int) -> list[dict]:
     model = network().eval()
     images = np.random.default_rng(0).random((1, 3, SIDE, SIDE), np.float32) - np.float32(0.5)
     device = common.device.resolve("auto")
-    plain = LastMaps(as_written(model)).eval().to(device)
+    plain = LastMaps(copy.deepcopy(model)).eval().to(device)
     act, rows = functools.partial(plain_forward, plain, torch.from_numpy(images).to(device)), []
     wanted = act()
     with tempfile.TemporaryDirectory() as folder:

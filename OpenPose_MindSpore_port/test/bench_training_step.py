@@ -7,7 +7,6 @@ import common.device
 from common.skeleton import OPENPOSE
 from common.test import pairs
 from OpenPose_MindSpore_port.loss import stage_losses
-from OpenPose_MindSpore_port.minimal_filtering import FastConv2d
 from OpenPose_MindSpore_port.model import STRIDE, OpenPose
 from OpenPose_MindSpore_port.optimizer import MindSporeAdam, parameter_groups
 
@@ -65,22 +64,10 @@ def network() -> OpenPose:
     return model
 
 
-def as_written(model: OpenPose) -> OpenPose:
-    """The same network of torch's own layers."""
-    plain = copy.deepcopy(model)
-    for parent in list(plain.modules()):
-        for name, layer in parent.named_children():
-            if isinstance(layer, FastConv2d):
-                shape = layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding
-                parent.add_module(name, nn.utils.skip_init(nn.Conv2d, *shape))
-    plain.load_state_dict(model.state_dict())
-    return plain
-
-
 def measure(runs: int) -> list[dict]:
-    """O0 and O1 against contiguous float32 of torch's own layers; maps and first losses are compared, too."""
+    """O0 and O1 against contiguous float32; maps and first losses are compared, too."""
     model, device = network(), common.device.resolve("auto")
-    plain = Network(as_written(model), torch.contiguous_format, "O0")
+    plain = Network(model, torch.contiguous_format, "O0")
     maps, loss = plain.maps(), plain.step()
     rows = []
     for level in pairs.levels(device):

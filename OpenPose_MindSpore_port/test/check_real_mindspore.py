@@ -20,7 +20,7 @@ from unittest import mock
 
 from common import cli
 from common.skeleton import OPENPOSE
-from OpenPose_MindSpore_port import convert, mindspore_encryption
+from OpenPose_MindSpore_port import convert
 from OpenPose_MindSpore_port import mindspore_checkpoint as checkpoint
 from OpenPose_MindSpore_port.model import OpenPose
 from OpenPose_MindSpore_port.test.bench_checkpoint import training_checkpoint
@@ -29,7 +29,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-KEY = "0123456789ABCDEF"
 READER = Path(__file__).with_name("real_mindspore_reader.py")
 SMALL_PIECE = 100  # bytes: cuts elements of 8 in two
 DAMAGED = "damaged_crc.ckpt"  # MindSpore has to refuse this one
@@ -80,9 +79,6 @@ def write_cases(folder: Path) -> dict[str, dict[str, Any]]:
     cases[DAMAGED] = {"crc_check": True}
     # MindSpore 2.10 reads bfloat16 from its own format alone
     tensors = {name: value for name, value in kinds.items() if isinstance(value, Tensor) and "BFloat16" not in name}
-    for mode in mindspore_encryption.KEY_BYTES:
-        arguments = {"dec_key": KEY, "dec_mode": mode}
-        case(f"encrypted_{mode}", network, arguments, key=KEY.encode(), mode=mode)
     cases["converted.safetensors"] = {"format": "safetensors"}
     convert.write(folder / "converted.safetensors", tensors)
     _save_expected(folder / "converted.npz", tensors)

@@ -3,12 +3,12 @@
 person, normalised float32 out. The baseline of the benchmark."""
 
 from common.skeleton import Skeleton
-from OpenPose_MindSpore_port import ignore_masks, original_augmentation
+from OpenPose_MindSpore_port import ignore_masks
 from OpenPose_MindSpore_port.augmentation import MASK_REACH_IN, Draw
 from OpenPose_MindSpore_port.data import TrainSamples, to_points
 from OpenPose_MindSpore_port.model import STRIDE
 from OpenPose_MindSpore_port.targets import TargetRules
-from OpenPose_MindSpore_port.test import plain_targets
+from OpenPose_MindSpore_port.test import original_augmentation, plain_targets
 
 import cv2
 import numpy as np

@@ -106,16 +106,6 @@ def test_a_file_of_mindspore_in_safetensors(shared: Path, tmp_path: Path) -> Non
         np.testing.assert_array_equal(value.numpy(), expected[name], strict=True)
 
 
-def test_encrypted(source: Path) -> None:
-    pytest.importorskip("cryptography")
-    secret = source.with_name("secret.ckpt")
-    mindspore_checkpoint.write(secret, ENTRIES, key=b"0123456789ABCDEF")
-    with pytest.raises(UserError, match="--key"):
-        run(secret, source.with_name("open.pth"))
-    run(secret, source.with_name("open.pth"), "--key=0123456789ABCDEF")
-    assert_same(common.train.checkpoint.read(source.with_name("open.pth")), ENTRIES)
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -29,10 +29,10 @@ def golden_folder(shared: Path) -> Path:
     return shared / "golden" / "openpose_mindspore" / "ckpt"
 
 
-def check_golden(shared: Path, name: str, key: bytes | None = None) -> None:
+def check_golden(shared: Path, name: str) -> None:
     """Reads a golden file and compares every value, type and shape, and the order of the names."""
     folder = golden_folder(shared)
-    entries = checkpoint.read(folder / f"{name}.ckpt", key)
+    entries = checkpoint.read(folder / f"{name}.ckpt")
     with np.load(folder / "expected.npz") as stored:
         expected = {key.partition("|")[2]: stored[key] for key in stored.files if key.startswith(f"{name}.ckpt|")}
     assert list(entries) == list(expected)
@@ -300,15 +300,23 @@ def test_cut_at_any_byte(tmp_path: Path) -> None:
     assert shorter == 2
 
 
-def check_survival(path: Path, key: bytes | None = None) -> None:
+def check_survival(path: Path) -> None:
     """Reading ends in tensors that can be used, or in one line about this file."""
     try:
-        entries = checkpoint.read(path, key)
+        entries = checkpoint.read(path)
     except CheckpointError as error:
         assert str(path) in str(error) and "\n" not in str(error)
     else:
         for value in entries.values():
             assert isinstance(value, str) or value.numel() == value.clone().numel()
+
+
+@pytest.mark.parametrize("first_byte", [0xD8, 0xD9, 0xDA])  # AES-GCM, AES-CBC, SM4-CBC
+def test_an_encrypted_file_says_how_to_decrypt_it(tmp_path: Path, first_byte: int) -> None:
+    path = tmp_path / "secret.ckpt"
+    path.write_bytes(bytes([first_byte, 0x5E, 0x3A, 0x7F]) + bytes(100))
+    with pytest.raises(CheckpointError, match=r"secret\.ckpt: encrypted\. In MindSpore: load_checkpoint with dec_key"):
+        checkpoint.read(path)
 
 
 def test_a_name_of_two_lines_is_damage_told_in_one(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import common.coco.images
 import common.coco.reader
 from common.skeleton import OPENPOSE
-from OpenPose_MindSpore_port import ignore_masks, original_augmentation
+from OpenPose_MindSpore_port import ignore_masks
 from OpenPose_MindSpore_port.augmentation import Augmentation, Draw, scale_of
 from OpenPose_MindSpore_port.labels import LabelRules
-from OpenPose_MindSpore_port.test import golden_cases
+from OpenPose_MindSpore_port.test import golden_cases, original_augmentation
 
 import cv2
 import numpy as np

@@ -3,7 +3,7 @@ from pathlib import Path
 
 from common.cli import UserError
 from common.skeleton import OPENPOSE
-from OpenPose_infer import dumps, number_text
+from OpenPose_infer import dumps
 
 import numpy as np
 import pytest
@@ -18,10 +18,6 @@ def outputs(seed: int = 0) -> list[np.ndarray]:
     maps = [(random.standard_normal(shape) * 0.01).astype(np.float32) for shape in SHAPES * 2]
     maps[2][0, 0, :3] = 0, 1e-20, -3e8
     return maps
-
-
-def characters(text: str) -> np.ndarray:
-    return np.frombuffer(text.encode(), np.uint8)
 
 
 def refusal(folder: Path, stem: str = "a") -> str:
@@ -52,34 +48,26 @@ def test_text_is_one_line_that_python_and_numpy_read_alike(tmp_path):
     assert np.array_equal(np.array(line.split(" "), np.float32), written[2].reshape(-1))
 
 
-def test_every_float32_survives_its_text():
+def test_every_float32_survives_its_text(tmp_path):
     bits = np.random.default_rng(0).integers(0, 2**32, 200_000, np.uint64).astype(np.uint32)
     numbers = bits.view(np.float32)
     numbers = np.append(numbers[np.isfinite(numbers)], np.float32([0.0, -0.0, 1e-45, 3.4028235e38]))
-    text = bytes(number_text.render(numbers))
-    parsed, found = number_text.parse(np.frombuffer(text, np.uint8), len(numbers))
-    assert found == len(numbers)
-    assert np.array_equal(parsed.view(np.uint32), numbers.view(np.uint32))
-    assert np.array_equal(np.array(text.split(), np.float32).view(np.uint32), numbers.view(np.uint32))
-
-
-@pytest.mark.parametrize("form", ["%.6g", "%.17g", "%.30f", "%+.3E"])
-def test_other_writers_numbers_are_read_as_numpy_reads_them(form):
-    numbers = np.random.default_rng(1).standard_normal(5000) * np.logspace(-30, 20, 5000)
-    text = " ".join(form % number for number in numbers)
-    parsed, found = number_text.parse(characters(text), len(numbers))
-    assert found == len(numbers)
-    assert np.array_equal(parsed, np.array(text.split(), np.float64).astype(np.float32))
+    cells = (1, len(numbers) // OPENPOSE.num_fields)
+    fields = numbers[: OPENPOSE.num_fields * cells[1]].reshape(-1, *cells)
+    dumps.write(tmp_path, "a", [fields[: OPENPOSE.num_heatmaps], fields], binary=False)
+    _, read = dumps.read_maps(dumps.find(tmp_path), "a", OPENPOSE, cells)
+    assert np.array_equal(read.view(np.uint32), fields.view(np.uint32))
 
 
 @pytest.mark.parametrize("word", [
     "__import__('os').system('touch", "nan", "-inf", "1e39", "0x10", "1_0", "1,2", "1e", ".", "-", "--1", "1.2.3",
-    "1d5", "\0",
+    "1d5", "\0", "\xb2",
 ])  # fmt: skip
-def test_anything_but_a_number_is_refused_by_its_word(word):
-    with pytest.raises(number_text.NotNumbersError) as caught:
-        number_text.parse(characters(f"1 -2.5e-3\n {word} 4"), 10)
-    assert (caught.value.token, caught.value.place) == (word, 11)
+def test_anything_but_finite_numbers_is_refused(tmp_path, word):
+    dumps.write(tmp_path, "a", outputs(), binary=False)
+    numbers = (tmp_path / "a_3.txt").read_text().split()
+    (tmp_path / "a_3.txt").write_text(" ".join([*numbers[:2], word, *numbers[3:]]), "latin-1")
+    assert "a_3.txt: " in refusal(tmp_path)
 
 
 def test_code_in_a_dump_is_refused_and_never_runs(tmp_path, monkeypatch):
@@ -87,7 +75,7 @@ def test_code_in_a_dump_is_refused_and_never_runs(tmp_path, monkeypatch):
     dumps.write(tmp_path / ".", "a", outputs(), binary=False)
     (tmp_path / "a_3.txt").write_text("0.5 __import__('os').system('touch${IFS}ran') 0.5")
     message = refusal(tmp_path)
-    assert "a_3.txt: \"__import__('os')" in message and "run benchmark.py again" in message
+    assert "a_3.txt: " in message and "run benchmark.py again" in message
     assert not list(tmp_path.glob("*ran*"))
 
 

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the people of a top-down demo are: from a file, from gradients (`hog`), or from a network of torchvision.
+"""Where the people of a top-down demo are: from a file, from a network of torchvision, or the whole picture is one.
 
 `common.media.detection_file` describes the files. Lengths are original pixels.
 """
 
 import importlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from urllib.error import URLError
 
-from common import hog
 from common.cli import UserError
 from common.media.source import Frame, Image
 
@@ -19,14 +19,13 @@ import torch
 
 Floats = npt.NDArray[np.float64]
 PERSON = 1  # class of torchvision's detectors
-HOG, NOT_BUILT = "hog", ("yolo", "yolox", "tracker", "efficientdet")  # published, and not built here
+NOT_BUILT = ("yolo", "yolox", "tracker", "efficientdet")  # published, and not built here
 TORCHVISION = (
     "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "fasterrcnn_mobilenet_v3_large_fpn",
     "fasterrcnn_mobilenet_v3_large_320_fpn", "retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2",
     "fcos_resnet50_fpn", "ssd300_vgg16", "ssdlite320_mobilenet_v3_large", "maskrcnn_resnet50_fpn",
 )  # fmt: skip
-MIN_SCORES = {HOG: 0.3}  # of a box, by detector; those of networks are probabilities
-NETWORK_MIN_SCORE = 0.3
+MIN_SCORE = 0.3  # of a box, a probability
 
 
 class Boxes(NamedTuple):
@@ -71,18 +70,26 @@ def suppress(found: Boxes, max_overlap: float) -> Boxes:
 
 
 def open_detector(name: str, min_score: float | None, max_overlap: float, device: torch.device) -> Detector:
-    """`hog`, or a network of torchvision by name. Raises UserError for another, or where torchvision is missing."""
-    least = MIN_SCORES.get(name, NETWORK_MIN_SCORE) if min_score is None else min_score
-    if name == HOG:
-        return lambda frames: [
-            suppress(sound(*hog.detect(frame.image, least), frame.image), max_overlap) for frame in frames
-        ]
+    """A network of torchvision by name; without a name the whole picture is one person's, which it warns of.
+
+    Raises UserError for another name, or where torchvision is missing.
+    """
+    if not name:
+        sys.stderr.write("warning: no --detector and no --detfile: one person is looked for, in the whole picture\n")
+        return whole_pictures
     if name in TORCHVISION:
-        return TorchvisionDetector(name, least, max_overlap, device)
+        return TorchvisionDetector(name, MIN_SCORE if min_score is None else min_score, max_overlap, device)
     published = f"{name} of the publication is not here; " if name.startswith(NOT_BUILT) else ""
+    gone = "oriented gradients missed too many people and are gone; " if name == "hog" else ""
     raise UserError(
-        f"--detector={name}: {published}take {HOG}, one of {', '.join(TORCHVISION)}, or name a file with --detfile"
+        f"--detector={name}: {published}{gone}take one of {', '.join(TORCHVISION)}, or name a file with --detfile"
     )
+
+
+def whole_pictures(frames: Sequence[Frame]) -> list[Boxes]:
+    """A Detector: a box round each picture."""
+    sizes = [frame.image.shape[1::-1] for frame in frames]
+    return [Boxes(np.array([[0, 0, *size]], np.float64), np.ones(1), [None]) for size in sizes]
 
 
 class TorchvisionDetector:
@@ -91,7 +98,7 @@ class TorchvisionDetector:
     def __init__(self, name: str, min_score: float, max_overlap: float, device: torch.device) -> None:
         """Raises UserError where torchvision or the weights of the network are missing."""
         self.min_score, self.max_overlap, self.device = min_score, max_overlap, device
-        other = f"or choose --detector={HOG} or --detfile"
+        other = "or name a file with --detfile"
         try:
             build = getattr(importlib.import_module("torchvision.models.detection"), name)
             self.network = build(weights="DEFAULT").eval().to(device)

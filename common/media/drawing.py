@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures for people to look at: skeletons on images, sheets of images, line charts. OpenCV draws all of them."""
+"""Pictures for people to look at: skeletons on images, sheets of images. OpenCV draws all of them."""
 
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from common.cli import UserError
 from common.skeleton import Skeleton
@@ -20,17 +19,13 @@ Colour = tuple[int, int, int]
 # BGR. The sides differ in lightness too, for those who do not tell the hues apart.
 SIDE_COLOURS: dict[str, Colour] = {"left": (80, 255, 110), "right": (245, 80, 255), "middle": (255, 255, 255)}
 OUTLINE: Colour = (25, 25, 25)
-# Okabe and Ito, "Color Universal Design": lines of a chart in the order of the series.
-SERIES_COLOURS: tuple[Colour, ...] = ((178, 114, 0), (0, 94, 213), (115, 158, 0), (167, 121, 204), (0, 159, 230))
 INK: Colour = (50, 50, 50)
-GRID: Colour = (228, 228, 228)
 WHITE: Colour = (255, 255, 255)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 SHIFT = 4  # bits behind the point of coordinates given to OpenCV
 # Rim of a circle of radius 1. OpenCV's own small antialiased circles come out as diamonds.
 CIRCLE = np.stack([np.cos(np.arange(24) * np.pi / 12), np.sin(np.arange(24) * np.pi / 12)], axis=1)
 TITLE_HEIGHT = 30
-TICKS = 5
 
 
 def draw_people(
@@ -160,102 +155,6 @@ def _scaled(image: Image, height: int) -> Image:
         image, size, interpolation=cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_CUBIC
     )
     return resized
-
-
-Series = Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]
-
-
-def plot_curves(series: Series, title: str = "", x_label: str = "", size: tuple[int, int] = (460, 300)) -> Image:
-    """A line chart: `series` gives x and y for each name, in the order of the legend; `size` is (width, height).
-
-    Values that are not finite are left out; a single point is a dot. Raises ValueError where x and y of a series differ
-    in length, or the chart is too small for its axes.
-    """
-    data = {name: _finite(name, x, y) for name, (x, y) in series.items()}
-    left, top, right, bottom = 58, 34, size[0] - 16, size[1] - 42
-    if right - left < 50 or bottom - top < 50:
-        raise ValueError(f"a chart of {size} pixels has no room for its axes")
-    chart = np.full((size[1], size[0], 3), WHITE, np.uint8)
-    x_ticks, y_ticks = (_ticks(np.concatenate([xy[axis] for xy in data.values()] or [np.empty(0)])) for axis in (0, 1))
-    x_span, y_span = (x_ticks[0], x_ticks[-1]), (y_ticks[0], y_ticks[-1])
-
-    def place(x: Any, y: Any) -> npt.NDArray[np.float64]:
-        columns = left + (np.asarray(x) - x_span[0]) / (x_span[1] - x_span[0]) * (right - left)
-        rows = bottom - (np.asarray(y) - y_span[0]) / (y_span[1] - y_span[0]) * (bottom - top)
-        return np.stack([columns, rows], axis=-1)
-
-    _draw_axes(chart, place, x_ticks, y_ticks)
-    for colour, (x, y) in zip(_cycle(len(data)), data.values(), strict=True):
-        _draw_series(chart, place(x, y), colour)
-    _text(chart, title, (left, top - 12), 0.5)
-    _text(chart, x_label, ((left + right - _text_size(x_label, 0.42)[0]) // 2, size[1] - 8))
-    _draw_legend(chart, list(data), right, top - 12)
-    return chart
-
-
-def _finite(name: str, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    across, up = np.asarray(x, np.float64).ravel(), np.asarray(y, np.float64).ravel()
-    if len(across) != len(up):
-        raise ValueError(f"series {name!r}: {len(across)} x values, {len(up)} y values")
-    keep = np.isfinite(across) & np.isfinite(up)
-    return across[keep], up[keep]
-
-
-def _ticks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Round numbers, about `TICKS`, from below the least to above the greatest value."""
-    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-    if high - low <= 1e-12 * max(abs(low), abs(high)):
-        low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
-    rough = (high - low) / TICKS
-    power = 10.0 ** np.floor(np.log10(rough))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * (1 - 1e-9))
-    first, last = np.floor(low / step + 1e-9), np.ceil(high / step - 1e-9)
-    return np.asarray(np.arange(first, last + 1) * step, np.float64)
-
-
-def _draw_axes(chart: Image, place: Any, x_ticks: npt.NDArray[np.float64], y_ticks: npt.NDArray[np.float64]) -> None:
-    for y in y_ticks:
-        start, end = place(x_ticks[0], y), place(x_ticks[-1], y)
-        _line(chart, start, end, 1, GRID)
-        text = f"{y + 0.0:.4g}"
-        width, height = _text_size(text, 0.38)
-        _text(chart, text, (int(start[0]) - 6 - width, int(start[1]) + height // 2), 0.38)
-    for x in x_ticks:
-        foot = place(x, y_ticks[0])
-        _line(chart, foot, foot + (0, 4), 1, INK)
-        text = f"{x + 0.0:.4g}"
-        _text(chart, text, (int(foot[0]) - _text_size(text, 0.38)[0] // 2, int(foot[1]) + 17), 0.38)
-    corner = place(x_ticks[0], y_ticks[0])
-    for end in (place(x_ticks[-1], y_ticks[0]), place(x_ticks[0], y_ticks[-1])):
-        _line(chart, corner, end, 1, INK)
-
-
-def _draw_series(chart: Image, points: npt.NDArray[np.float64], colour: Colour) -> None:
-    fixed = np.round(points * (1 << SHIFT)).astype(np.int32)
-    if len(fixed) > 1:
-        cv2.polylines(chart, [fixed], False, colour, 2, cv2.LINE_AA, SHIFT)
-    if len(fixed) <= 30:
-        for point in points:
-            _disc(chart, point, 3.0, colour)
-
-
-def _draw_legend(chart: Image, names: Sequence[str], right: int, base: int) -> None:
-    """Names from right to left over the chart, each behind a short line in its colour."""
-    for colour, name in reversed(list(zip(_cycle(len(names)), names, strict=True))):
-        right -= _text_size(name, 0.42)[0]
-        _text(chart, name, (right, base))
-        cv2.line(chart, (right - 24, base - 4), (right - 7, base - 4), colour, 2, cv2.LINE_AA)
-        right -= 40
-
-
-def _cycle(count: int) -> list[Colour]:
-    return [SERIES_COLOURS[index % len(SERIES_COLOURS)] for index in range(count)]
-
-
-def plot_panels(panels: Mapping[str, Series], x_label: str = "", size: tuple[int, int] = (460, 300)) -> Image:
-    """Charts beside each other, one a title: {"loss": {"train": (x, y)}, "AP": {"val": (x, y)}}; `size` of each."""
-    charts: Image = np.hstack([plot_curves(series, title, x_label, size) for title, series in panels.items()])
-    return charts
 
 
 def save_png(path: str | Path, image: Image) -> None:

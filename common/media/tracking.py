@@ -2,9 +2,9 @@
 """Who is who from frame to frame (ids), and steady keypoints (the one-euro filter).
 
 Rules of the original demo: a person inherits the id of the person of the last frame with whom it shares most
-keypoints, at least three; people choose in the order of their scores. Improved, unless `original=True`: coordinates
-stay fractions of a pixel, and people are compared where they were seen, not where smoothing put them, which lags
-behind those who walk fast. In any case, of two people who share equally many keypoints the nearer one wins, not the
+keypoints, at least three; people choose in the order of their scores. Improved: coordinates stay fractions of a
+pixel, and people are compared where they were seen, not where smoothing put them, which lags behind those who walk
+fast. Of two people who share equally many keypoints the nearer one wins, not the
 first in the list; and given time stamps the filter uses them (without, it assumes 15 frames a second).
 """
 
@@ -46,10 +46,7 @@ class OneEuro:
 
 
 def _low_pass(values: Floats, last: Floats, step_s: float, cutoff_hz: Floats | float) -> Floats:
-    """One step of exponential smoothing; the time constant of a cut-off is 1 / (2 pi cutoff).
-
-    The order of the operations matters: with another one a filtered 120.0 is 119.99..., which truncates to 119.
-    """
+    """One step of exponential smoothing; the time constant of a cut-off is 1 / (2 pi cutoff)."""
     alpha = 1.0 / (1.0 + 1.0 / (2 * np.pi * cutoff_hz) / step_s)
     return alpha * values + (1.0 - alpha) * last
 
@@ -110,7 +107,6 @@ class Tracker:
     """Gives people of successive frames their ids (0, 1, 2, ..., its own count) and steadies their points.
 
     `smooth` turns the filter on. A track that nobody continues is kept for `max_missed` frames (the original: 0).
-    `original`: coordinates are cut to whole pixels, before and after smoothing, and smoothed ones are compared.
     `sigmas`: the OKS constants of the points where they are not the skeleton's `points` (top-down networks: keypoints).
     """
 
@@ -120,10 +116,9 @@ class Tracker:
         smooth: bool = True,
         min_shared: int = MIN_SHARED,
         max_missed: int = 0,
-        original: bool = False,
         sigmas: npt.ArrayLike | None = None,
     ) -> None:
-        self.smooth, self.min_shared, self.max_missed, self.original = smooth, min_shared, max_missed, original
+        self.smooth, self.min_shared, self.max_missed = smooth, min_shared, max_missed
         self.tracks: list[Track] = []
         self._sigmas = point_sigmas(skeleton) if sigmas is None else np.asarray(sigmas, np.float64)
         self._next_id = 0
@@ -139,8 +134,6 @@ class Tracker:
             raise ValueError(f"points have shape {points.shape}, this skeleton needs (people, {len(self._sigmas)}, 3)")
         points = points.astype(np.float64)
         points[points[:, :, 2] <= 0] = 0
-        if self.original:
-            points[:, :, :2] = np.trunc(points[:, :, :2])
         chosen = self._continue(points, scores, time_s)
         points = np.array([self._steady(track, person, time_s) for track, person in zip(chosen, points, strict=True)])
         self._retire(chosen)
@@ -172,8 +165,8 @@ class Tracker:
         if self.smooth:
             seen = person[:, 2:] > 0
             places = track.filter(np.where(seen, person[:, :2], np.nan), _step(track, time_s))
-            steady[:, :2] = np.where(seen, np.trunc(places) if self.original else places, 0.0)
-        track.points, track.time_s = steady if self.original else person, time_s
+            steady[:, :2] = np.where(seen, places, 0.0)
+        track.points, track.time_s = person, time_s
         return steady
 
     def _retire(self, chosen: list[Track]) -> None:

@@ -126,48 +126,6 @@ def test_contact_sheet_refuses_uneven_rows(rows, titles):
         drawing.contact_sheet(rows, titles)
 
 
-def test_curves_are_where_their_values_are():
-    series = {"low": ([0, 10], [0.0, 0.0]), "high": ([0, 10], [1.0, 1.0])}
-    chart = drawing.plot_curves(series, "AP", "epoch", size=(400, 300))
-    assert chart.shape == (300, 400, 3)
-    rows = [np.flatnonzero((chart[60:, 200] == colour).all(-1)) for colour in drawing.SERIES_COLOURS[:2]]
-    high = np.flatnonzero((chart[:60, 200] == drawing.SERIES_COLOURS[1]).all(-1))
-    assert len(rows[0]) and not len(rows[1]) and len(high), "0 at the bottom, 1 at the top"
-    assert not has_colour(chart, drawing.SERIES_COLOURS[2])
-
-
-@pytest.mark.parametrize(
-    "values",
-    [([], []), ([3], [5.0]), ([1, 2], [0, 0]), ([0, 1, 2], [1.0, np.nan, np.inf]), ([1e6, 2e6], [-1e-9, 1e-9])],
-)
-def test_curves_of_odd_values(values):
-    chart = drawing.plot_curves({"a": values})
-    assert has_colour(chart, drawing.SERIES_COLOURS[0])
-
-
-def test_curves_refuse_what_they_cannot_draw():
-    with pytest.raises(ValueError, match="'a': 2 x values, 1 y values"):
-        drawing.plot_curves({"a": ([1, 2], [1])})
-    with pytest.raises(ValueError, match="no room"):
-        drawing.plot_curves({}, size=(60, 60))
-
-
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (0.013, 0.0172), (-3, 1200), (5, 5), (0, 0), (-1e-7, 2e-7)])
-def test_ticks_are_round_and_enclose_the_values(low, high):
-    ticks = drawing._ticks(np.array([low, high], float))
-    steps = np.diff(ticks)
-    assert 2 <= len(ticks) <= drawing.TICKS + 3
-    np.testing.assert_allclose(steps, steps[0], rtol=1e-6)
-    assert ticks[0] <= low + 1e-6 * steps[0] and ticks[-1] >= high - 1e-6 * steps[0]
-    assert round(steps[0] / 10 ** np.floor(np.log10(steps[0]) + 1e-9), 6) in (1, 2, 2.5, 5)
-
-
-def test_panels_stand_side_by_side():
-    image = drawing.plot_panels({"loss": {"train": ([0, 1], [1, 0])}, "AP": {"val": ([0, 1], [0, 1])}}, size=(300, 200))
-    assert image.shape == (200, 600, 3)
-    assert all(has_colour(half, drawing.SERIES_COLOURS[0]) for half in (image[:, :300], image[:, 300:]))
-
-
 def test_png_round_trip_leaves_nothing_beside_it(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (10, 12, 3)).astype(np.uint8)
     path = tmp_path / "new" / "picture.png"

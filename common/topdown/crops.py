@@ -11,7 +11,6 @@ from typing import Any
 
 from common.cli import UserError
 from common.coco.warping import inverse
-from common.crop_matrices import crop_matrices
 from common.skeleton import Skeleton
 
 import numpy as np
@@ -244,12 +243,16 @@ def crop_to_image(
     that edge's middle turned by a right angle about it) and round them to float32. The two edges of that triangle are
     the columns of the matrix; rounding them likewise gives the original's crops to the last pixel.
     """
-    centres = np.ascontiguousarray(centres_img, np.float64)
-    people = centres.shape[:-1]
-    widths, rotations = np.empty(people), np.empty(people)
-    widths[...], rotations[...] = np.asarray(sizes_img)[..., 0], rotation_deg
-    found = crop_matrices(centres.reshape(-1, 2), widths.ravel(), rotations.ravel(), *size_in)
-    return np.asarray(found.reshape(*people, 2, 3))
+    (height, width), centres = size_in, np.asarray(centres_img, np.float64)
+    half = 0.5 * np.broadcast_to(np.asarray(sizes_img, np.float64)[..., :1], (*centres.shape[:-1], 1))
+    angles = np.deg2rad(rotation_deg)[..., None]
+    up = np.concatenate([half * np.sin(angles), -half * np.cos(angles)], axis=-1)
+    middle, top = centres.astype(np.float32), (centres + up).astype(np.float32)
+    edge = top - middle
+    turned = top + np.stack([edge[..., 1], -edge[..., 0]], axis=-1)
+    along_x, along_y = ((to.astype(np.float64) - at) * (2 / width) for to, at in ((top, turned), (middle, top)))
+    start = middle - along_x * (width / 2) - along_y * (height / 2)
+    return np.stack([along_x, along_y, start], axis=-1)
 
 
 def image_to_crop(crop: Crop, size_in: Size, width_img: int) -> Floats:

@@ -8,7 +8,6 @@ Everything is batched over people and joints and stays on the device of the maps
 import math
 from typing import Literal, NamedTuple
 
-from common.peak_refinement import settle
 from common.topdown import crops
 
 import numpy as np
@@ -58,8 +57,6 @@ def decode(maps: Tensor, refinement: Refinement = "quarter", keep_zero: bool = F
     with `keep_zero`, one whose map is nowhere above and somewhere 0 stays there. "quarter": a quarter of a cell
     towards the higher neighbour on each axis, except near the border; "dark": `refine_dark`.
     """
-    if maps.device.type == "cpu" and refinement != "dark":
-        return _compiled(maps.float(), keep_zero, QUARTER if refinement == "quarter" else 0.0)
     peaks = _highest(maps.float(), keep_zero)
     if refinement == "none":
         return peaks
@@ -80,13 +77,6 @@ def _highest(maps: Tensor, keep_zero: bool) -> Peaks:
 def _first_highest(flat: Tensor) -> Tensor:
     """(...) the number of each map's highest cell, the first of equal ones, of (..., h * w) on a CPU."""
     return torch.from_numpy(flat.detach().numpy().argmax(-1))  # at the speed of memory, six times faster than torch
-
-
-def _compiled(maps: Tensor, keep_zero: bool, step: float) -> Peaks:
-    """`decode` on a CPU: the same to the last bit, without the time that small operations take to begin."""
-    rows, count = maps.detach().flatten(2).flatten(0, 1), maps.shape[:2]
-    cells, scores = settle(rows.numpy(), _first_highest(rows).numpy(), maps.shape[3], keep_zero, step)
-    return Peaks(torch.from_numpy(cells.reshape(*count, 2)), torch.from_numpy(scores.reshape(count)))
 
 
 def refine_quarter(maps: Tensor, cells: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The augmentation as the original does it (spec A6), step by step, joints cut to whole pixels after each: for
-`--reference_rounding`, and to compare with.
+"""The augmentation as the original does it (spec A6), step by step, joints cut to whole pixels after each.
 
 It moves labels by a pixel up and left on average, which costs about 4 points of AP at best (spec, bug 1). Images are
 uint8 BGR, masks (h, w) uint8 1 where masked, points (P, num_points, 3) int64 x, y, v.
@@ -9,7 +8,7 @@ uint8 BGR, masks (h, w) uint8 1 where masked, points (P, num_points, 3) int64 x,
 from typing import Any
 
 from common.skeleton import Skeleton
-from OpenPose_MindSpore_port.augmentation import Augmentation, Draw, boxes, change_colours, scale_of, shift_in
+from OpenPose_MindSpore_port.augmentation import Augmentation, Draw, boxes, scale_of, shift_in
 
 import cv2
 import numpy as np
@@ -33,7 +32,8 @@ def augment(
     sample = rotate(*sample, drawn.angle_deg)
     cropped, mask, points = crop(*sample, augmentation, drawn)
     if drawn.colour is not None:
-        cropped = change_colours(cropped, drawn.colour, wrap_hue=False)
+        hsv = cv2.cvtColor(cropped, cv2.COLOR_BGR2HSV).astype(int) + drawn.colour  # a hue below 0 becomes red
+        cropped = cv2.cvtColor(np.clip(hsv, 0, 255).astype(np.uint8), cv2.COLOR_HSV2BGR)
     return flip(cropped, mask, points, skeleton) if drawn.flip else (cropped, mask, points)
 
 
