@@ -131,7 +131,7 @@ def find_source(config: Config, boxes: DetectionFile | None) -> Source:
 
 def _listed(path: Path, folder: Path) -> list[Path]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--list={path}: not a text file with the name of a picture in each line ({error})") from error
     names = [folder / line.strip() for line in lines if line.strip()]

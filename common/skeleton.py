@@ -6,17 +6,19 @@ built in (COCO with 17 keypoints, OpenPose's 18 points over COCO annotations, Cr
 a YAML file, see `load`.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from reprlib import repr as shown
 from typing import Any
 
+from common import files
 from common.cli import UserError
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 Integers = npt.NDArray[np.int64]
 
@@ -63,6 +65,7 @@ class Skeleton:
         need(len(set(self.keypoints)) == len(self.keypoints) > 0, "keypoint names must be given, each once")
         need(len(self.sigmas) == len(self.keypoints), f"{len(self.sigmas)} sigmas, {len(self.keypoints)} keypoints")
         need(all(sigma > 0 for sigma in self.sigmas), "sigmas must be positive")
+        need(len({frozenset(limb) for limb in self.limbs}) == len(self.limbs), "limbs: a limb stands there twice")
         need(not set(self.derived) & set(self.keypoints), "a derived point has the name of a keypoint")
         need(set(self.points) <= known and len(set(self.points)) == len(self.points), "points: unknown or repeated")
         for point, sources in self.derived.items():
@@ -167,22 +170,66 @@ def load(source: str | Path) -> Skeleton:
     if not path.is_file():
         raise SkeletonError(f"skeleton {source}: no such file, and not one of {', '.join(BUILT_IN)}")
     try:
-        return _from_mapping(path.stem, yaml.safe_load(path.read_text()))
-    except (yaml.YAMLError, TypeError, KeyError, AttributeError, SkeletonError) as error:
+        return _from_mapping(path.stem, files.read_yaml(path))
+    except SkeletonError as error:
         raise SkeletonError(f"{path}: {error}") from error
+    except UserError as error:
+        raise SkeletonError(str(error)) from error
 
 
-def _from_mapping(name: str, values: dict[str, Any]) -> Skeleton:
-    values = {"name": name, "flip_pairs": (), **values}
-    keypoints = tuple(values["keypoints"])
-    sigmas = values.get("sigmas", 0.05)
-    values["sigmas"] = tuple(sigmas) if isinstance(sigmas, list) else (float(sigmas),) * len(keypoints)
-    values["derived"] = {point: tuple(sources) for point, sources in values.get("derived", {}).items()}
-    for key in ("flip_pairs", "limbs", "drawn_limbs"):
-        values[key] = tuple(tuple(pair) for pair in values.get(key, ()))
-    for key in ("keypoints", "points", "assembly"):
-        values[key] = tuple(values.get(key, ()))
-    return Skeleton(**values)
+KEYS = ("name", "keypoints", "sigmas", "flip_pairs", "limbs", "points", "derived", "assembly", "drawn_limbs")
+USUAL_SIGMA = 0.05
+ENDS = 2
+
+
+def _from_mapping(name: str, values: Any) -> Skeleton:
+    if not isinstance(values, dict) or "keypoints" not in values:
+        raise SkeletonError("no `keypoints: [nose, left_eye, ...]` in it")
+    if unknown := [key for key in values if key not in KEYS]:
+        raise SkeletonError(f"nothing reads the key {shown(unknown[0])}; the keys are {', '.join(KEYS)}")
+    keypoints, derived = _names(values["keypoints"], "keypoints"), values.get("derived", {})
+    if not isinstance(derived, dict):
+        raise SkeletonError(f"derived: {{neck: [left_shoulder, right_shoulder]}} is needed, not {shown(derived)}")
+    return Skeleton(
+        _names([values.get("name", name)], "name")[0],
+        keypoints,
+        _sigmas(values.get("sigmas", USUAL_SIGMA), len(keypoints)),
+        points=_names(values.get("points", []), "points"),
+        derived={_names([point], "derived")[0]: _names(names, f"derived: {point}") for point, names in derived.items()},
+        assembly=_list(values.get("assembly", []), "assembly", "numbers of limbs", lambda one: type(one) is int),
+        **{key: _pairs(values.get(key, []), key) for key in ("flip_pairs", "limbs", "drawn_limbs")},
+    )
+
+
+def _list(value: Any, key: str, kind: str, fits: Callable[[Any], bool]) -> tuple[Any, ...]:
+    if isinstance(value, list) and all(map(fits, value)):
+        return tuple(value)
+    wrong = next((one for one in value if not fits(one)), value) if isinstance(value, list) else value
+    raise SkeletonError(f"{key}: a list of {kind} is needed, not {shown(wrong)}")
+
+
+def _names(value: Any, key: str) -> tuple[str, ...]:
+    return _list(value, key, "names", _is_name)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable() and bool(value)
+
+
+def _pairs(value: Any, key: str) -> tuple[tuple[str, str], ...]:
+    def is_pair(pair: Any) -> bool:
+        return isinstance(pair, list) and len(pair) == ENDS and all(map(_is_name, pair))
+
+    return tuple((pair[0], pair[1]) for pair in _list(value, key, "pairs of names, [[nose, left_eye], ...],", is_pair))
+
+
+def _sigmas(value: Any, count: int) -> tuple[float, ...]:
+    def is_number(one: Any) -> bool:
+        return isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one)
+
+    if is_number(value):
+        return (float(value),) * count
+    return tuple(map(float, _list(value, "sigmas", "numbers, or one number,", is_number)))
 
 
 _COCO_KEYPOINTS = (

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from common import files
 from common.cli import UserError
+from common.coco import fields
 from common.media.detectors import Boxes, sound
 from common.media.source import PICTURE_SUFFIXES, Frame, Source
 from common.topdown.boxes import BOX_NUMBERS, PERSON_CATEGORY
@@ -84,7 +85,7 @@ class DetectionFile:
         if Path(name).suffix.lower() in PICTURE_SUFFIXES:
             same_name = self.by_name.get(short, [])
             number = LAST_DIGITS.findall(Path(name).stem)
-            candidates: list[Key] = [name, *(same_name if len(same_name) == 1 else ())]
+            candidates: list[Key] = [name, *(same_name if len(same_name) == 1 else ()), Path(name).stem]
             candidates += map(int, number)
         else:
             candidates = [(short, index), f"{index}.jpg", index]
@@ -99,7 +100,7 @@ class DetectionFile:
 
     def _lines(self) -> Iterator[tuple[Key, list[_Entry]]]:
         try:
-            with self.path.open(encoding="utf-8") as file:
+            with self.path.open(encoding="utf-8-sig") as file:
                 for number, line in enumerate(file, 1):
                     yield from self._checked(f"line {number}", line, _of_line)
         except OSError as error:
@@ -114,28 +115,30 @@ class DetectionFile:
             yield from read(content)
         except KeyError as error:
             raise UserError(f"{self.path}: {place} has no {error}; {SHAPES}") from error
-        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        except (*fields.FAULTS, RecursionError) as error:
             raise UserError(f"{self.path}: {place}: {error}; {SHAPES}") from error
 
 
 def _of_list(entry: Any) -> Iterator[tuple[Key, list[_Entry]]]:
-    if entry.get("category_id", PERSON_CATEGORY) == PERSON_CATEGORY:
+    fields.need_object(entry)
+    if fields.category_of(entry.get("category_id", PERSON_CATEGORY)) == PERSON_CATEGORY:
         image = entry["image_id"]
-        key: Key = image if isinstance(image, str) else int(image)
+        key: Key = image if isinstance(image, str) else fields.whole(image, "image_id")
         yield key, [_Entry(_four(entry["bbox"]), float(entry["score"]), entry.get("idx"))]
 
 
 def _of_line(line: str) -> Iterator[tuple[Key, list[_Entry]]]:
     content = json.loads(line)
+    fields.need_object(content)
     source = str(content["source"])
     is_picture = Path(source).suffix.lower() in PICTURE_SUFFIXES
-    key: Key = source if is_picture else (Path(source).name, int(content["frame"]))
+    key: Key = source if is_picture else (Path(source).name, fields.whole(content["frame"], "frame"))
     people = content["people"]
     yield key, [_Entry(_four(person["box"]), float(person["score"]), person["id"]) for person in people]
 
 
 def _four(box: Any) -> list[float]:
-    numbers = [float(number) for number in box]
+    numbers = fields.numbers_of({"box": box}, "box").tolist()
     if len(numbers) != BOX_NUMBERS:
         raise ValueError(f"a box has {len(numbers)} numbers")
     return numbers

@@ -80,7 +80,7 @@ def test_a_file_of_other_pictures_is_refused(tmp_path):
         ("[1]", "entry 0"),
         ('[{"image_id": "a.jpg", "score": 1}]', "entry 0 has no 'bbox'"),
         ('[{"image_id": "a.jpg", "bbox": [1, 2, 3], "score": 1}]', "entry 0: a box has 3 numbers"),
-        ('[{"image_id": "a.jpg", "bbox": [1, 2, 3, "x"], "score": 1}]', "entry 0: could not convert"),
+        ('[{"image_id": "a.jpg", "bbox": [1, 2, 3, "x"], "score": 1}]', "entry 0: box is .*no list of numbers"),
         ('[{"image_id": "a.jpg", "bbox": [1, 2', "cut short"),
     ],
 )
@@ -98,3 +98,24 @@ def test_broken_lines_are_named(tmp_path):
             DetectionFile(path)
     with pytest.raises(UserError, match="No such file"):
         DetectionFile(tmp_path / "none.jsonl")
+
+
+def test_files_of_users(shared):
+    """Which of the collected files are read, and what is said of the others."""
+    folder = shared / "cases" / "detections"
+    frame = Frame("plain.jpg", 0, 0.0, np.zeros((400, 300, 3), np.uint8))
+    for name in ("det_bom", "det_catstr", "det_null", "det_odd", "det_stem"):
+        (boxes,) = DetectionFile(folder / f"{name}.json")([frame])
+        assert len(boxes.scores) == 1, name
+    for name, message in (("det_coco", "no list of detections"), ("det_noscore", "entry 0 has no 'score'")):
+        with pytest.raises(UserError, match=rf"{name}\.json: {message}"):
+            DetectionFile(folder / f"{name}.json")
+    with pytest.raises(UserError, match=r"det_empty\.json: has no names of pictures"):
+        DetectionFile(folder / "det_empty.json").pictures()
+
+
+@pytest.mark.parametrize("entry", ["null", "3", '"a"', "[]", '{"image_id": 1.5, "bbox": [1, 2, 3, 4], "score": 1}'])
+def test_entries_of_other_kinds_are_named(tmp_path, entry):
+    (tmp_path / "boxes.json").write_text(f"[{entry}]")
+    with pytest.raises(UserError, match=r"boxes\.json: entry 0"):
+        DetectionFile(tmp_path / "boxes.json")

@@ -88,3 +88,50 @@ def test_unknown_name_lists_the_known() -> None:
 
 def test_points_default_to_keypoints() -> None:
     assert Skeleton("two", ("a", "b"), (0.1, 0.1), ()).points == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("keypoints: [a, b, c]\nlimbs: [[a, b, c]]", "limbs: a list of pairs of names"),
+        ("keypoints: [a, b, c]\nflip_pairs: [[a, b, c]]", "flip_pairs: a list of pairs"),
+        ("keypoints: [a, b]\nlimbs: [[a, b], [b, a]]", "a limb stands there twice"),
+        ("keypoints: [a, b]\nlimbs: [[a, b]]\nassembly: [0.0]", "assembly: a list of numbers of limbs"),
+        ("keypoints: nose", "keypoints: a list of names"),
+        ("keypoints: [a, 3]", "keypoints: a list of names is needed, not 3"),
+        ('keypoints: ["a\\e[31m"]', "keypoints: a list of names"),
+        ("keypoints: [a]\nsigmas: narrow", "sigmas: a list of numbers"),
+        ("keypoints: [a]\nsigmas: null", "sigmas: a list of numbers"),
+        ("keypoints: [a]\nsigmas: [.nan]", "sigmas: a list of numbers"),
+        ("keypoints: [a]\nderived: [neck]", "derived: "),
+        ("keypoints: [a]\nskeleton: x", "nothing reads the key 'skeleton'"),
+        ("- a\n- b", "no `keypoints"),
+        ("", "no `keypoints"),
+        ("a: &a [x]\nkeypoints: *a", "references"),
+        ("keypoints: " + "[" * 20_000, "no YAML"),
+        ("#" * 70_000, "more than such a file can have"),
+    ],
+)
+def test_every_fault_of_a_file_is_one_line(tmp_path, text: str, complaint: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(skeleton.SkeletonError, match=rf"mine\.yaml: .*{complaint}") as caught:
+        skeleton.load(path)
+    assert "\n" not in str(caught.value) and str(caught.value).isprintable() and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_files_of_any_unicode_encoding_are_read(tmp_path, encoding: str) -> None:
+    (tmp_path / "mine.yaml").write_text("keypoints: [nez, épaule]\nlimbs: [[nez, épaule]]", encoding=encoding)
+    assert skeleton.load(tmp_path / "mine.yaml").keypoints == ("nez", "épaule")
+
+
+def test_files_of_users(shared) -> None:
+    """Which of the collected files are read; each other one is one line that names it."""
+    read = {"ok.yaml", "utf8.yaml", "bom.yaml", "nolimbs.yaml"}
+    for path in (shared / "cases" / "skeletons").iterdir():
+        if path.name in read:
+            assert skeleton.load(path).num_keypoints >= 2
+        else:
+            with pytest.raises(skeleton.SkeletonError, match=path.name):
+                skeleton.load(path)

@@ -9,6 +9,7 @@ from typing import Any
 
 from common import files
 from common.cli import UserError
+from common.coco import fields
 from common.coco.annotations import CocoIndex
 from common.coco.evaluation_set import Validation
 from common.topdown import crops
@@ -128,18 +129,19 @@ def _read(path: str | Path) -> _Found:
     image_ids, boxes, scores = array("q"), array("d"), array("d")
     for position, entry in enumerate(content):
         try:
-            if entry.get("category_id", PERSON_CATEGORY) == PERSON_CATEGORY:
-                image_ids.append(entry["image_id"])
-                boxes.fromlist(_four(entry["bbox"]))
+            fields.need_object(entry)
+            if fields.category_of(entry.get("category_id", PERSON_CATEGORY)) == PERSON_CATEGORY:
+                image_ids.append(fields.whole(entry["image_id"], "image_id"))
+                boxes.extend(_four(fields.numbers_of(entry, "bbox")))
                 scores.append(entry["score"])
         except KeyError as error:
             raise UserError(f"{path}: entry {position} has no {error}; {FORMAT}") from error
-        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        except fields.FAULTS as error:
             raise UserError(f"{path}: entry {position}: {error}; {FORMAT}") from error
     return _Found(np.array(image_ids, np.int64), np.array(boxes, np.float64).reshape(-1, 4), np.array(scores))
 
 
-def _four(box: list[float]) -> list[float]:
+def _four(box: "array[float]") -> "array[float]":
     if len(box) != BOX_NUMBERS:
         raise ValueError(f"bbox has {len(box)} numbers")
     return box
