@@ -102,11 +102,13 @@ def _say(error: BaseException) -> None:
 def _reader_left() -> bool:
     """Whether nobody reads the output any more; what is left of it then goes nowhere."""
     try:
-        sys.stdout.flush()
-        return False
+        os.write(sys.stdout.fileno(), b"\n")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True
+    except OSError:
+        pass
+    return False
 
 
 def _leave(code: Any) -> None:

@@ -36,10 +36,14 @@ def take(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("a+", encoding="utf-8")
-        _take(file, path)
-        file.truncate(0)
-        file.write(json.dumps(_own_line()))
-        file.flush()
+        try:
+            _take(file, path)
+            file.truncate(0)
+            file.write(json.dumps(_own_line()))
+            file.flush()
+        except BaseException:
+            file.close()
+            raise
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; name another folder with --output_dir") from error
     _taken[path] = file

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the launchers say of an environment that they cannot work in: one line, exit code 2."""
+
+import os
+import sys
+from pathlib import Path
+
+from common.test.programs import ROOT, complaint, done, module
+
+import pytest
+
+TRAIN = ("Lightweight_OpenPose.train", "--data_path=mini", "--recipe=smoke", "--device=cpu")
+MACHINES = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29512"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"WORLD_SIZE": "abc"}, ["WORLD_SIZE=abc", "whole number"]),
+        ({"WORLD_SIZE": "0"}, ["WORLD_SIZE=0", "at least 1"]),
+        ({"WORLD_SIZE": "2", "RANK": "x"}, ["RANK=x"]),
+        ({"WORLD_SIZE": "2", "RANK": "2"}, ["RANK=2", "below WORLD_SIZE=2"]),
+        ({"LOCAL_RANK": "-1"}, ["LOCAL_RANK=-1"]),
+        ({"LOCAL_RANK": "1e3"}, ["LOCAL_RANK=1e3"]),
+        ({"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "two"}, ["LOCAL_WORLD_SIZE=two"]),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, ["could not join", "MASTER_ADDR"]),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, ["OMPI_COMM_WORLD_SIZE=2", "--ranks=2"]),
+        ({"PMI_SIZE": "3"}, ["PMI_SIZE=3", "--ranks=3"]),
+        ({"SLURM_NTASKS": "8"}, ["SLURM_NTASKS=8", "--ranks=8"]),
+    ],
+)
+def test_a_rank_that_cannot_be_one(tmp_path: Path, variables: dict[str, str], words: list[str]) -> None:
+    said = complaint(module(*TRAIN, f"--output_dir={tmp_path}", **variables))
+    assert all(word in said for word in words), said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"NNODES": "abc"}, ["NNODES=abc"]),
+        ({"NNODES": "0"}, ["NNODES=0"]),
+        ({"MAX_RESTARTS": "-1"}, ["MAX_RESTARTS=-1"]),
+        ({"NNODES": "2"}, ["NODE_RANK, MASTER_ADDR, MASTER_PORT"]),
+        ({**MACHINES, "MASTER_PORT": ""}, ["NNODES=2 without MASTER_PORT"]),
+        ({**MACHINES, "NODE_RANK": "2"}, ["NODE_RANK=2", "0 to 1"]),
+        ({**MACHINES, "NODE_RANK": "x"}, ["NODE_RANK=x"]),
+        ({**MACHINES, "MASTER_PORT": "70000"}, ["MASTER_PORT=70000"]),
+        ({**MACHINES, "MASTER_ADDR": "no.such.machine.invalid"}, ["MASTER_ADDR=no.such.machine.invalid"]),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, ["OMPI_COMM_WORLD_SIZE=2"]),
+        ({"SLURM_NTASKS": "2"}, ["SLURM_NTASKS=2"]),
+    ],
+)
+def test_a_launcher_that_cannot_start(tmp_path: Path, variables: dict[str, str], words: list[str]) -> None:
+    said = complaint(module("common.launch", "--ranks=2", f"--log_dir={tmp_path / 'logs'}", "-m", *TRAIN, **variables))
+    assert all(word in said for word in words), said
+
+
+def launcher(tmp_path: Path, python: str) -> str:
+    """What a launcher says with a program in the place of Python."""
+    file = tmp_path / "python"
+    file.write_text(f"#!/bin/sh\n{python}\n")
+    file.chmod(0o755)
+    script = str(ROOT / "Lightweight_OpenPose" / "test" / "train_full_1p.sh")
+    run = done("bash", script, "--data_path=mini", f"--output_dir={tmp_path / 'out'}", PYTHON=str(file), PYTHONPATH="")
+    return complaint(run)
+
+
+def test_a_python_without_torch(tmp_path: Path) -> None:
+    said = launcher(tmp_path, f'exec {sys.executable} -S "$@"')
+    assert str(sys.executable) in said and "requirements.txt" in said and "PYTHON=" in said
+
+
+def test_a_python_that_is_too_old(tmp_path: Path) -> None:
+    assert "Python 3.10" in launcher(tmp_path, "exit 1")
+
+
+def test_no_python_at_all(tmp_path: Path) -> None:
+    script = str(ROOT / "Lightweight_OpenPose" / "test" / "train_full_1p.sh")
+    assert "/no/python" in complaint(done("bash", script, PYTHON="/no/python"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of a shell")
+def test_a_reader_that_leaves_ends_a_program_quietly(tiny_coco: Path) -> None:
+    program = "from common import cli; cli.run(lambda: [print(n) for n in range(10**6)])"
+    run = done("bash", "-c", f'{sys.executable} -c "{program}" | head -3; exit ${{PIPESTATUS[0]}}')
+    assert (run.stdout, run.stderr, run.returncode) == ("0\n1\n2\n", "", 141)
+    checked = done("bash", "-c", f"{sys.executable} -m common.coco '{tiny_coco}' | head -1")
+    assert checked.stdout.count("\n") == 1 and checked.stderr == ""
