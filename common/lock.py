@@ -107,5 +107,5 @@ def _start_ticks(process: int) -> str:
 def _unlock(path: Path, owner: int) -> None:
     """At the exit: the line goes, for file systems where it counts."""
     if os.getpid() == owner:
-        with contextlib.suppress(OSError):
-            _taken[path].truncate(0)
+        with contextlib.suppress(OSError), _taken.pop(path) as file:
+            file.truncate(0)
