@@ -28,7 +28,9 @@ from torch import nn
 def prepare(flags: Config, skeleton: common.skeleton.Skeleton, device: torch.device) -> Setup:
     """Decides what the flags left open. Raises UserError, naming flag or file, where the run cannot be."""
     ranks = common.distributed.world_size()
-    config = dataclasses.replace(flags, data_path=str(main_first(lambda: common.coco.mini.dataset.resolve(flags.root))))
+    data_path = str(main_first(lambda: common.coco.mini.dataset.resolve(flags.root)))
+    exp_id = f"{flags.exp_id}_perf_{ranks}p" if flags.case == "perf" else flags.exp_id
+    config = dataclasses.replace(flags, data_path=data_path, exp_id=exp_id)
     samples = train_samples(config, skeleton)
     limit = config.part_size or (CPU_IMAGES_PER_PART if device.type == "cpu" else 0)
     part_size, parts = divide(config.batch_size * ranks, len(samples), ranks, limit)
@@ -42,6 +44,7 @@ def prepare(flags: Config, skeleton: common.skeleton.Skeleton, device: torch.dev
         num_workers=workers_for(config.num_workers, device),
         folder=experiment_folder(config),
         log_folder=Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0"),
+        name_kept=lambda epochs: f"model_{epochs - 1}.pth",  # as published: by the last epoch's number, from 0
     )
 
 

@@ -2,10 +2,13 @@
 """Prepared training labels: who of a COCO annotation file is trained on, written once and read by every rank.
 
 The file is a pickle of plain values, by its published name `prepared_train_annotation.pkl`: names, and for each array
-its type, shape and bytes. It is read by an unpickler that imports nothing, so nothing in a file can run.
+its type, shape and bytes, with a sum over all of it. It is read by an unpickler that imports nothing, so nothing in a
+file can run.
 """
 
+import io
 import pickle
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +23,7 @@ from common.coco.reader import load
 import numpy as np
 import numpy.typing as npt
 
-FORMAT = "pose-zoo prepared labels 1"
+FORMAT = "pose-zoo prepared labels 2"
 CURE = "prepare it again: scripts/prepare_train_labels.py --labels person_keypoints_train2017.json"
 NET_INPUT_SIZE = 368  # pixels; the height of a person is told in parts of it
 MIN_KEYPOINTS = 5  # of COCO's 17: a person with fewer is no sample of its own
@@ -128,12 +131,12 @@ def write(labels: TrainLabels, path: str | Path) -> None:
     """Writes the labels, whole or not at all."""
     arrays = {**labels.index.to_arrays(), "main": labels.main}
     content = {
-        "format": FORMAT,
         "source": labels.source,
         "net_input_size": labels.net_input_size,
         "arrays": {name: (values.dtype.str, values.shape, values.tobytes()) for name, values in arrays.items()},
     }
-    files.write_atomically(path, pickle.dumps(content))
+    whole = pickle.dumps(content)
+    files.write_atomically(path, pickle.dumps({"format": FORMAT, "crc32": zlib.crc32(whole), "content": whole}))
 
 
 def read(path: str | Path) -> TrainLabels:
@@ -144,8 +147,6 @@ def read(path: str | Path) -> TrainLabels:
     """
     try:
         content = _content(path)
-        if content["format"] != FORMAT:
-            raise ValueError(f"of the unknown format {content['format']!r}")
         arrays = {
             name: np.frombuffer(values, np.dtype(kind)).reshape(shape)
             for name, (kind, shape, values) in content["arrays"].items()
@@ -179,7 +180,11 @@ class _Unpickler(pickle.Unpickler):
 
 def _content(path: str | Path) -> Any:
     with Path(path).open("rb") as file:
-        content = _Unpickler(file).load()
-    if isinstance(content, list):
+        outer = _Unpickler(file).load()
+    if isinstance(outer, list):
         raise UserError(f"{path}: a list, as the original program prepares it; name another file, or {CURE}")
-    return content
+    if outer["format"] != FORMAT:
+        raise ValueError(f"of the unknown format {str(outer['format'])[:40]!r}")
+    if zlib.crc32(outer["content"]) != outer["crc32"]:
+        raise ValueError("damaged: its sum is another one")
+    return _Unpickler(io.BytesIO(outer["content"])).load()

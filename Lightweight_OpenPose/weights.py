@@ -84,7 +84,7 @@ def open_session(source: Path, options: Options, skeleton: Skeleton) -> Session:
 def count_refinement_stages(content: dict[str, Any]) -> int:
     """How many refinement stages the network of a checkpoint has."""
     names = common.train.checkpoint.state_dict(content)
-    return len({match.group(1) for name in names if (match := re.match(r"refinement_stages\.(\d+)\.", name))})
+    return len({match.group(1) for name in names if (match := re.search(r"(?:^|\.)refinement_stages\.(\d+)\.", name))})
 
 
 def fuse_batch_norm(model: nn.Module) -> nn.Module:

@@ -199,7 +199,7 @@ class Config:
 # What the names of the launchers mean; precision and epochs as published.
 RECIPES: dict[str, dict[str, Any]] = {
     "performance": {
-        "case": "perf", "experiment": "_perf", "epochs": 1, "max_steps": PUBLISHED_PERF_STEPS, "eval_freq": 0,
+        "case": "perf", "epochs": 1, "max_steps": PUBLISHED_PERF_STEPS, "eval_freq": 0,
         "amp": "O1", "print_freq": 10, "resume": "no",
     },
     "full": {"amp": "O1"},

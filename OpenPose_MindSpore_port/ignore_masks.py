@@ -84,7 +84,7 @@ def write(annotation_file: str | Path, folder: Path, rules: LabelRules) -> tuple
 
 def _write(path: Path, mask: Pixels) -> None:
     """One bit a pixel: read faster than eight, and as the same 0 and 255. Whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = files.unfinished_name(path)
     temporary.write_bytes(cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_BILEVEL, 1])[1].tobytes())
     temporary.replace(path)
 

@@ -7,17 +7,17 @@
 Source: specification, section B. Checked against MindSpore 2.10: test/check_real_mindspore.py.
 """
 
-import contextlib
 import math
 import mmap
 import os
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from common import files
 from common.cli import UserError
 from common.train.checkpoint import CheckpointError
 from OpenPose_MindSpore_port import mindspore_messages as messages
@@ -90,7 +90,7 @@ def write(path: Path, entries: Mapping[str, Tensor | int | float | str], crc: bo
     checked = {name: _checked(name, value) for name, value in entries.items()}
     if not checked:
         raise UserError(f"{path}: nothing to write")
-    with _replacing(path) as file:
+    with files.replacing(path) as file:
         _write_entries(file, checked, crc)
 
 
@@ -251,21 +251,3 @@ def _varint(number: int) -> bytes:
     """7 bits a byte, lowest first; the highest bit says that more follow."""
     groups = max(1, -(-number.bit_length() // 7))
     return bytes((number >> 7 * group & 0x7F) | (0x80 if group + 1 < groups else 0) for group in range(groups))
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A temporary file beside `path` that takes its place when it is whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; free space or name another file") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()

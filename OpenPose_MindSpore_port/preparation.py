@@ -12,6 +12,7 @@ from pathlib import Path
 import common.coco.images
 import common.coco.mini.dataset
 import common.distributed
+from common import files
 from common.cli import UserError
 from common.distributed import main_first
 from common.skeleton import Skeleton
@@ -153,7 +154,8 @@ def mask_folder(config: Config, annotations: Path, train_labels: labels.TrainLab
     folder = of_data if _is_writable(Path(config.data_dir)) else own
     if not train_labels.masked.any():
         return folder
-    growing = folder.with_name(f".{folder.name}.{os.getpid()}")
+    files.remove_unfinished(folder.parent)
+    growing = files.unfinished_name(folder)
     ignore_masks.write(annotations, growing, config.label_rules)
     try:
         growing.replace(folder)

@@ -5,11 +5,13 @@ They hold what MindSpore's do, under its names: weights, the optimiser's moments
 resumed run needs beside that (random states, the loader's place) is in last.pth, see common.train.state.
 """
 
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import common.distributed
+from common import files
 from common.cli import UserError
 from common.train.loop import Losses
 from common.train.state import Trainee
@@ -72,28 +74,32 @@ class TrainingCheckpoints:
 
         Raises UserError where `folder` cannot be: the first checkpoint is hours away.
         """
+        self.folder = folder / time.strftime(TIME, time.localtime(trainee.facts["began"]))
+        self._trainee, self._rates = trainee, rates
+        self._plan_steps, self._interval, self._keep = plan_steps, interval, keep
         if keep:
             _make(folder)
-        began = common.distributed.from_main(time.strftime(TIME))
-        self.folder, self._trainee, self._rates = folder / began, trainee, rates
-        self._plan_steps, self._interval, self._keep = plan_steps, interval, keep
-        self._done, self._written = 0, list[Path]()
+            files.remove_unfinished(self.folder)
 
     def __call__(self, number: int, losses: Losses) -> None:
         """The step of this number, counted from 0, is done; nothing is written where its losses are not finite."""
-        self._done = number + 1
-        if self._done % self._interval == 0 and self._keep and bool(torch.stack([*losses.values()]).isfinite().all()):
-            self._write()
+        done = number + 1
+        if self._keep and done % self._interval == 0 and bool(torch.stack([*losses.values()]).isfinite().all()):
+            self._write(done)
 
     def finish(self) -> None:
-        """The training is over: its last steps are kept, too."""
-        if self._keep and self._done and self._done % self._interval:
-            self._write()
+        """The training is over: its last steps are kept, too, also where a run before was killed meanwhile."""
+        done = self._trainee.epoch * self._plan_steps
+        if self._keep and done and not self._path(done).is_file():
+            self._write(done)
 
-    def _write(self) -> None:
-        epoch = -(-self._done // self._plan_steps)
-        path = self.folder / f"{common.distributed.rank()}-{epoch}_{self._done}.ckpt"
-        mindspore_checkpoint.write(path, entries(self._trainee, self._done, self._rates))
-        self._written.append(path)
-        while len(self._written) > self._keep:
-            self._written.pop(0).unlink(missing_ok=True)
+    def _path(self, done: int) -> Path:
+        return self.folder / f"{common.distributed.rank()}-{-(-done // self._plan_steps)}_{done}.ckpt"
+
+    def _write(self, done: int) -> None:
+        content = entries(self._trainee, done, self._rates)
+        mindspore_checkpoint.write(self._path(done), content, crc=True)
+        own = re.compile(rf"{common.distributed.rank()}-\d+_(\d+)\.ckpt")
+        steps = sorted(int(match[1]) for path in self.folder.iterdir() if (match := own.fullmatch(path.name)))
+        for old in steps[: -self._keep]:
+            self._path(old).unlink(missing_ok=True)

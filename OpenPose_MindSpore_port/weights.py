@@ -30,7 +30,7 @@ VGG_PREFIXES = (
 )  # fmt: skip
 _LAYER = re.compile(rf"({'|'.join(map(re.escape, VGG_PREFIXES))})\.(\d+\.\w+)")
 _PICKLED = (b"PK", b"\x80")  # how PyTorch's files begin, new and old
-_NORMALISED = re.compile(r"(network\.)?base\.vgg_base\.layers\.1\.")  # without batch normalisation a ReLU
+_NORMALISED = re.compile(r"(.*\.)?base\.vgg_base\.layers\.1\.")  # without batch normalisation a ReLU
 
 
 def read(source: Path) -> dict[str, Tensor]:
@@ -142,6 +142,7 @@ def load_vgg(model: OpenPose, source: Path) -> str:
     wrong = [name for name, tensor in chosen.items() if tensor is None or tensor.shape != own[name].shape]
     if wrong or len(without_bias) == len(own):
         raise CheckpointError(_other_vgg(model, layers, wrong, source))
+    common.train.checkpoint.check_finite(layers, source)
     trunk.load_state_dict(chosen)
     note = f"; {len(without_bias)} biases are not in it and begin at 0" if without_bias else ""
     return f"=> using VGG19 {source}: {len(own) - len(without_bias)} tensors matched{note}"

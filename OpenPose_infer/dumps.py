@@ -8,7 +8,8 @@ heatmaps and the fields of the last stage. Only numbers are read: the original e
 
 import os
 import re
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ TEXT, BINARY = "txt", "bin"
 FIRST_NUMBER = 1
 FORM = "%.9g"  # nine digits tell every float32 from its neighbours
 UNFINISHED = ".unfinished"  # stands in a folder while it is written
+SUMS = "crc32.txt"  # the sum and name of each file that `write` wrote, a line each
 PART = ".part"  # ends the name of a file while it is written
 CURE = "run benchmark.py again"
 _NAME = re.compile(rf"(?P<stem>.+)_(?P<number>\d+)\.(?P<kind>{TEXT}|{BINARY})", re.ASCII)
@@ -36,6 +38,7 @@ class Results:
     stems: tuple[str, ...]
     kind: str  # TEXT or BINARY
     last: int  # number of the last output: the fields; the one before it: the heatmaps
+    sums: Mapping[str, str]  # name -> CRC-32 of its content; without the files of other tools
 
     def path(self, stem: str, number: int) -> Path:
         """The file of one output of an image."""
@@ -47,6 +50,7 @@ def begin(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / UNFINISHED).touch()
+        (folder / SUMS).unlink(missing_ok=True)
         for entry in list(os.scandir(folder)):
             if _NAME.fullmatch(entry.name.removesuffix(PART)) and entry.is_file(follow_symlinks=False):
                 os.unlink(entry.path)
@@ -68,12 +72,17 @@ def write(folder: Path, stem: str, outputs: Sequence[Maps], binary: bool) -> Non
     if not all(np.isfinite(output).all() for output in outputs):
         raise UserError(f"the network's result for {stem} has NaN or infinity in it: export it again, or less --amp")
     try:
+        sums = ""
         for name, output in zip(names, outputs, strict=True):
             flat = np.ascontiguousarray(output, np.float32).reshape(1, -1)
+            part = folder / (name + PART)
             if binary:
-                flat.tofile(folder / (name + PART))
+                flat.tofile(part)
             else:
-                np.savetxt(folder / (name + PART), flat, FORM)
+                np.savetxt(part, flat, FORM)
+            sums += f"{zlib.crc32(part.read_bytes()):08x} {name}\n"
+        with (folder / SUMS).open("ab") as file:
+            file.write(os.fsencode(sums))
         for name in names:
             os.replace(folder / (name + PART), folder / name)
     except OSError as error:
@@ -96,9 +105,14 @@ def find(folder: Path) -> Results:
         raise UserError(f"{folder}: results as text and binary of two runs; remove those of one kind")
     numbers = {int(match["number"]) for match in matches}
     stems = tuple(sorted({match["stem"] for match in matches}))
-    results = Results(folder, stems, kinds[0], max(numbers))
+    results = Results(folder, stems, kinds[0], max(numbers), _sums(folder) if SUMS in names else {})
     _check_pairs(results, set(names))
     return results
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    lines = os.fsdecode(_bytes(folder / SUMS).tobytes()).split("\n")
+    return {name: code for code, _, name in (line.partition(" ") for line in lines)}
 
 
 def _check_pairs(results: Results, names: set[str]) -> None:
@@ -116,14 +130,22 @@ def read_maps(results: Results, stem: str, skeleton: Skeleton, map_size: tuple[i
     """
     read = _read_text if results.kind == TEXT else _read_binary
     heatmaps, fields = (
-        read(results.path(stem, number), (channels, *map_size))
+        read(path := results.path(stem, number), _verified(path, results.sums), (channels, *map_size))
         for number, channels in ((results.last - 1, skeleton.num_heatmaps), (results.last, skeleton.num_fields))
     )
     return heatmaps, fields
 
 
-def _read_text(path: Path, shape: tuple[int, int, int]) -> Maps:
-    text = _bytes(path).tobytes().decode("ascii", "backslashreplace")
+def _verified(path: Path, sums: Mapping[str, str]) -> npt.NDArray[np.uint8]:
+    """The bytes of a file. Raises UserError where they are not those that were written."""
+    content = _bytes(path)
+    if path.name in sums and sums[path.name] != f"{zlib.crc32(content):08x}":
+        raise UserError(f"{path}: damaged: not what was written; {CURE}")
+    return content
+
+
+def _read_text(path: Path, content: npt.NDArray[np.uint8], shape: tuple[int, int, int]) -> Maps:
+    text = content.tobytes().decode("ascii", "backslashreplace")
     try:
         numbers = np.fromstring(text, np.float32, sep=" ")
     except (ValueError, DeprecationWarning) as error:  # of NumPy 2.3, and of older ones where warnings are errors
@@ -131,8 +153,7 @@ def _read_text(path: Path, shape: tuple[int, int, int]) -> Maps:
     return _checked(path, numbers, shape)
 
 
-def _read_binary(path: Path, shape: tuple[int, int, int]) -> Maps:
-    content = _bytes(path)
+def _read_binary(path: Path, content: npt.NDArray[np.uint8], shape: tuple[int, int, int]) -> Maps:
     if content.size % np.dtype(np.float32).itemsize:
         raise UserError(f"{path}: {content.size} bytes are no float32 numbers: half written; {CURE}")
     return _checked(path, content.view("<f4"), shape)

@@ -5,10 +5,11 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from common.cli import UserError
 
@@ -17,27 +18,79 @@ import yaml
 COPY_AGAIN = "Copy the file again"
 MOST_YAML_BYTES = 64_000  # ten times the largest published one; it takes seconds
 _DECODER = json.JSONDecoder()
+_UNFINISHED = re.compile(r"\..+\.(\d{1,9})\.unfinished")
 _WHITE_SPACE = re.compile(r"[ \t\n\r]*")
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:
-    """Writes a temporary file beside `path`, then renames it: `path` is never half written.
+    """Writes a file whole or not at all, see `replacing`."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when the block ends: `path` is never half written.
 
     Raises UserError where the disk is full or the folder not writable; an older file at `path` stays as it was.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = unfinished_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     except OSError as error:
+        reason = error.strerror or error
+        raise UserError(
+            f"cannot write {path}: {reason}; free space there or name another place, then type the command again"
+        ) from error
+    finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise UserError(f"cannot write {path}: {error.strerror}; free space or name another file") from error
+
+
+def unfinished_name(path: Path) -> Path:
+    """Where a file or folder grows that will be renamed to `path` when it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what processes that were killed left half written in a folder."""
+    for entry in folder.glob(".*.unfinished"):
+        match = _UNFINISHED.fullmatch(entry.name)
+        if match and not _is_alive(int(match[1])):
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    """Whether another process has this number; where one cannot ask, it counts as alive."""
+    if process == os.getpid():
+        return False
+    try:
+        if os.name == "posix":
+            os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    if hasattr(os, "O_DIRECTORY"):  # a rename is durable once its folder is on the disk
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def json_sections(path: str | Path) -> Iterator[tuple[str, Iterator[Any]]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import common.cli
+from common import files
 
 RUN_FILE = "run.json"
 ACCURACY = "acc"  # the name of an accuracy among the losses
@@ -41,8 +42,7 @@ class Run:
 
     def leave(self, logs: Path) -> None:
         """Writes run.json."""
-        logs.mkdir(parents=True, exist_ok=True)
-        (logs / RUN_FILE).write_text(json.dumps(asdict(self), indent=1))
+        files.write_atomically(logs / RUN_FILE, json.dumps(asdict(self), indent=1).encode())
 
 
 @dataclass(frozen=True)
@@ -61,21 +61,34 @@ def write(logs: Path, seconds: float) -> list[str]:
     try:
         run = Run(**json.loads((logs / RUN_FILE).read_text()))
         records = _records(Path(run.metrics))
-    except (OSError, ValueError, TypeError) as error:
-        raise common.cli.UserError(f"{logs}: the run left no metrics to report ({error})") from error
-    entries = _evaluation(run, records) if run.kind == "eval" else _training(run, records, logs)
+        entries = _evaluation(run, records) if run.kind == "eval" else _training(run, records, logs)
+    except common.cli.UserError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        what = f"{type(error).__name__} {error}"
+        raise common.cli.UserError(f"{logs}: the run left no metrics that can be reported ({what})") from error
     entries["E2ETrainingTime"] = f"{seconds:.0f}"
-    (logs / f"{run.case}.log").write_text("".join(f"{key} = {value}\n" for key, value in entries.items()))
-    shutil.copytree(logs, Path(run.folder) / logs.name, dirs_exist_ok=True)
+    content = "".join(f"{key} = {value}\n" for key, value in entries.items())
+    files.write_atomically(logs / f"{run.case}.log", content.encode())
+    _copy(logs, Path(run.folder) / logs.name)
     return _final_lines(run, entries)
 
 
+def _copy(logs: Path, target: Path) -> None:
+    try:
+        shutil.copytree(logs, target, dirs_exist_ok=True)
+    except OSError as error:  # shutil.Error among them
+        raise common.cli.UserError(f"{target}: the logs of {logs} cannot be copied there: {error}") from error
+
+
 def _records(metrics: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; one that a killed run left half written is passed over."""
+    """The lines of metrics.jsonl; what a killed run left half written, or somebody else wrote, is passed over."""
     records = []
-    for line in metrics.read_text().splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            records.append(json.loads(line))
+    for line in metrics.read_text(errors="replace").splitlines():
+        with contextlib.suppress(ValueError, RecursionError):
+            record = json.loads(line)
+            if isinstance(record, dict) and isinstance(record.get("event"), str):
+                records.append(record)
     return records
 
 
@@ -90,11 +103,12 @@ def _evaluation(run: Run, records: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def _training(run: Run, records: list[dict[str, Any]], logs: Path) -> dict[str, str]:
-    steps = [record for record in records if record["event"] == "step"]
-    ends = [record for record in records if record["event"] == "end" and record["at"] >= run.began]
+    # a run that was killed and goes on does some steps again
+    steps = list({(one.get("epoch"), one.get("step")): one for one in records if one["event"] == "step"}.values())
+    ends = [one for one in records if one["event"] == "end" and one["at"] >= run.began and one["images_per_s"]]
     evaluations = [record["metrics"]["AP"] for record in records if record["event"] == "evaluate"]
     losses = [",".join(f"{loss:.4e}" for name, loss in step["losses"].items() if name != ACCURACY) for step in steps]
-    (logs / f"train_{run.case}_loss.txt").write_text("".join(f"{line}\n" for line in losses))
+    files.write_atomically(logs / f"train_{run.case}_loss.txt", "".join(f"{line}\n" for line in losses).encode())
     speed = ends[-1]["images_per_s"] if ends else (steps[-1]["images_per_s"] if steps else 0.0)
     return {
         "Network": run.network,

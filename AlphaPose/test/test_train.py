@@ -62,7 +62,7 @@ def test_trained_resumed_and_evaluated(tiny_coco: Path, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
     assert "resumed at epoch 1" in done.stdout
     assert equal(weights(tmp_path / "whole" / EXPERIMENT), weights(tmp_path / "cut" / EXPERIMENT))
-    for name in ("model_best.pth", "metrics.jsonl", "pictures/predictions.png", "checkpoint_1.pth"):
+    for name in ("model_best.pth", "metrics.jsonl", "pictures/predictions.png", "model_0.pth", "model_1.pth"):
         assert (tmp_path / "whole" / EXPERIMENT / name).is_file(), name
     done = launcher("eval.sh", f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", "--device=cpu",
                     f"--checkpoint={tmp_path / 'whole' / EXPERIMENT / 'model_best.pth'}")  # fmt: skip

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import random
+import zlib
 from pathlib import Path
 
 import common.coco.images
@@ -273,13 +274,30 @@ def test_arrays_that_do_not_fit_are_refused(prepared, tmp_path):
         with pytest.raises(UserError, match="samples of unknown people"):
             labels.read(path)
     labels.write(prepared, path)
-    content = content_of(path)
+    whole = content_of(path)
+    content = pickle.loads(whole["content"])  # noqa: S301  our own
     content["arrays"]["boxes"] = ("|O", (1,), b"12345678")
-    path.write_bytes(pickle.dumps(content))
+    whole["content"] = pickle.dumps(content)
+    path.write_bytes(pickle.dumps({**whole, "crc32": zlib.crc32(whole["content"])}))
     with pytest.raises(UserError, match="not prepared labels"):
         labels.read(path)
     with pytest.raises(UserError, match=r"none\.pkl: No such file.*prepare it again"):
         labels.read(tmp_path / "none.pkl")
+
+
+def test_no_flipped_byte_goes_unnoticed(annotations, prepared, tmp_path):
+    path = tmp_path / "labels.pkl"
+    labels.write(prepared, path)
+    whole = path.read_bytes()
+    moments = random.Random(2)
+    for _ in range(200):
+        damaged = bytearray(whole)
+        damaged[moments.randrange(len(whole))] ^= 1 << moments.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            assert_same(labels.read(path), prepared)  # a byte that says nothing: a memo, a frame's length
+        except UserError:
+            assert not labels.is_current(path, annotations)
 
 
 def test_stale_labels_are_told_from_current_ones(annotations, prepared, tmp_path):

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import common.train.checkpoint
+import common.train.store
 from common.test.interruption import everything, kill_after, main_process
 from common.test.programs import Done, complaint, done, equal, launched, started, weights
 from common.train.checkpoint import LAST
@@ -31,7 +32,7 @@ def finished(data_path: Path, out: Path) -> Done:
 
 def position(out: Path) -> tuple[int, int]:
     """Epoch and step of the newest checkpoint."""
-    content = common.train.checkpoint.Store(out / RUN, 1).newest(print)
+    content = common.train.store.Store(out / RUN, 1).newest(print)
     assert content is not None
     return content["epoch"], content["step"]
 

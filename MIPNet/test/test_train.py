@@ -189,5 +189,5 @@ def test_the_launchers_leave_their_result_file(tiny_coco: Path, tmp_path: Path, 
     assert "Final Performance images/sec : " in done.stdout and "learning rate 0.0001" in done.stdout
     result = (tmp_path / "test/output/0/MIPNet_bs4_1p_perf.log").read_text()
     assert "Network = MIPNet" in result and "ActualFPS = " in result
-    name = "w48_384x288_adam_lr1e-3_lambda_perf" if lambda_words else "w48_384x288_adam_lr1e-3_perf"
+    name = f"w48_384x288_adam_lr1e-3{'_lambda' if lambda_words else ''}_perf_1p"
     assert list(tmp_path.glob(f"output/*/*/{name}/last.pth"))

@@ -216,8 +216,9 @@ def test_steps_that_were_left_out_are_counted_and_said(tmp_path: Path) -> None:
     optimizer = torch.optim.SGD([{"params": model.parameters(), "name": "stage"}], lr=0.1)
     plan, config = Plan(1, 4, 1), Config(output_dir=str(tmp_path), keep_checkpoint_max=0)
     rates = dict.fromkeys(("vgg", "base", "stage"), np.ones(4, np.float32))
+    trainee = SimpleNamespace(optimizer=optimizer, facts={"began": 0.0})
     with Log(tmp_path / "metrics.jsonl", tmp_path) as log:
-        steps = Steps(SimpleNamespace(config=config, plan=plan), SimpleNamespace(optimizer=optimizer), rates, log)
+        steps = Steps(SimpleNamespace(config=config, plan=plan), trainee, rates, log)
         for number in range(4):
             if number != 2:
                 optimizer.step()

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
+import http.server
 import os
 import pickle
 import resource
 import subprocess
 import sys
+import threading
+import time
+import zipfile
 from pathlib import Path
 
 from common.train import checkpoint
-from common.train.checkpoint import BEST, LAST, PREVIOUS, CheckpointError, Published, Store
+from common.train.checkpoint import BEST, LAST, CheckpointError, Published
+from common.train.store import PREVIOUS, Store
 
 import numpy as np
 import pytest
@@ -80,6 +85,93 @@ def test_published_kinds_of_files_load(tmp_path: Path) -> None:
         assert torch.equal(target[0].weight, source[0].weight)
 
 
+@pytest.mark.parametrize("container", ["", "model", "model_state_dict", "net", "ema", "params"])
+@pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "_orig_mod.", "model.network.", "student.module.net."])
+def test_weights_under_other_usual_names_are_found(container: str, prefix: str) -> None:
+    source, target = network(), network()
+    named = {prefix + name: value for name, value in source.state_dict().items()}
+    other = {"head.weight": torch.zeros(3), "0.weight": torch.zeros(1)} if prefix not in ("", "module.") else {}
+    content = {container: named | other, "epoch": 3, "optimizer": {"state": {}}} if container else named | other
+    checkpoint.load_matching(target, content, Path("x.pth"), complete=True)
+    assert all(torch.equal(value, source.state_dict()[name]) for name, value in target.state_dict().items())
+
+
+def test_a_file_without_known_names_is_told_by_its_keys() -> None:
+    with pytest.raises(CheckpointError, match="0 tensors matched.*the file begins with weights_of_mine, epoch"):
+        checkpoint.load_matching(network(), {"weights_of_mine": network().state_dict(), "epoch": 1}, Path("x.pth"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_an_error(value: float) -> None:
+    content = network().state_dict()
+    content["1.running_mean"][2] = value
+    with pytest.raises(CheckpointError, match=r"x.pth: NaN or infinity in 1 tensors \(1.running_mean\)"):
+        checkpoint.load_matching(network(), content, Path("x.pth"))
+
+
+def test_bombs_are_refused_within_seconds(tmp_path: Path) -> None:
+    seconds = {}
+    for name, parts in (("zeros", {"a/data/0": bytes(1 << 26)}), ("values", {"a/data.pkl": b"N" * (5 << 20)})):
+        kind = zipfile.ZIP_DEFLATED if name == "zeros" else zipfile.ZIP_STORED
+        with zipfile.ZipFile(tmp_path / f"{name}.pth", "w", kind) as archive:
+            for part, content in parts.items():
+                archive.writestr(part, content)
+    (tmp_path / "old.pth").write_bytes(b"\x80\x02" + b"N" * (40 << 20))
+    (tmp_path / "length.pth").write_bytes(b"\x80\x04\x8d" + (1 << 40).to_bytes(8, "little"))
+    (tmp_path / "empty.pth").touch()
+    for bomb in sorted(tmp_path.glob("*.pth")):
+        began = time.process_time()
+        with pytest.raises(CheckpointError, match=bomb.name):
+            checkpoint.read(bomb)
+        seconds[bomb.name] = time.process_time() - began
+    assert len(seconds) == 5 and max(seconds.values()) < 10, seconds
+
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    """What a server says: to /html a page, to /cut less than it promises, to /good a checkpoint."""
+
+    checkpoint = b""
+
+    def do_GET(self) -> None:
+        content = b"<html>sign in</html>" if self.path == "/html" else self.checkpoint
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2] if self.path == "/cut" else content)
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def address(tmp_path: Path):
+    checkpoint.save(tmp_path / "source.pth", network().state_dict())
+    Answer.checkpoint = (tmp_path / "source.pth").read_bytes()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("page", "sha256", "words"),
+    [("html", None, "web page"), ("cut", None, "came of|broken off"), ("good", "00ab", "SHA-256"), ("good", None, "")],
+)
+def test_downloads_are_whole_checkpoints_or_nothing(
+    tmp_path: Path, monkeypatch, address: str, page: str, sha256: str | None, words: str
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    table = {"net.pth": Published(f"{address}/{page}", sha256)}
+    target = tmp_path / "cache" / "hub" / "checkpoints" / "net.pth"
+    if words:
+        with pytest.raises(CheckpointError, match=f"cannot be downloaded.*({words})"):
+            checkpoint.locate("net.pth", table, (tmp_path,))
+        assert not list(target.parent.iterdir())
+    else:
+        assert checkpoint.locate("net.pth", table, (tmp_path,)) == target
+        assert target.read_bytes() == Answer.checkpoint
+
+
 def test_the_report_names_what_did_not_match() -> None:
     source = {f"module.{name}": value for name, value in network().state_dict().items() if name != "1.bias"}
     source["fc.weight"], source["module.0.bias"] = torch.zeros(3), torch.zeros(7)
@@ -97,49 +189,82 @@ def test_nothing_or_not_all_that_matches_is_an_error() -> None:
         checkpoint.load_matching(network(), partly, Path("x.pth"), complete=True)
 
 
+def state(step: int) -> dict:
+    """The least that a training goes on from."""
+    counts = {"epoch": 0, "step": step, "images_per_step": 1, "steps_per_epoch": 5}
+    return {**counts, "ap": None, "state_dict": {}, "optimizer": {}, "scaler": {}, "random": []}
+
+
 def test_a_damaged_newest_file_falls_back_to_the_one_before(tmp_path: Path) -> None:
     store, words = Store(tmp_path, keep=2), []
     assert store.newest(words.append) is None
-    store.save_last({"step": 1})
-    store.save_last({"step": 2})
-    assert store.newest(words.append) == {"step": 2} and not words
+    store.save_last(state(1))
+    store.save_last(state(2))
+    assert store.newest(words.append) == state(2) and not words
     (tmp_path / LAST).write_bytes((tmp_path / LAST).read_bytes()[:50])
-    assert store.newest(words.append) == {"step": 1}
+    assert store.newest(words.append) == state(1)
     assert LAST in words[0] and "before" in words[0]
     (tmp_path / LAST).unlink()  # killed between the two renames
-    assert store.newest(words.append) == {"step": 1}
+    assert store.newest(words.append) == state(1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"epoch": "three"}, "epoch is 'three'"), ({"epoch": -1}, "epoch is '-1'"), ({"step": None}, "step is 'None'"),
+        ({"random": "dice"}, "random is 'dice'"), ({"ap": "high"}, "ap is 'high'"), ({"scaler": 1}, "scaler is '1'"),
+        ("random", "no random in it"), ("scaler", "no scaler in it"), ("optimizer", "no optimizer in it"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_state_is_named_with_the_cure(tmp_path: Path, wrong, words: str) -> None:
+    content = {**state(1), **wrong} if isinstance(wrong, dict) else {k: v for k, v in state(1).items() if k != wrong}
+    checkpoint.save(tmp_path / LAST, content)
+    with pytest.raises(CheckpointError, match=f"last.pth: not the state of a training: {words}.*--resume=no") as caught:
+        Store(tmp_path, 1).newest(print)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_files_that_cannot_be_read_are_both_named_and_stay(tmp_path: Path) -> None:
+    (tmp_path / LAST).mkdir()
     (tmp_path / PREVIOUS).write_bytes(b"")
-    assert store.newest(words.append) is None
+    with pytest.raises(CheckpointError, match=r"last.pth: a folder.*previous.pth: .*--resume=no"):
+        Store(tmp_path, 1).newest(print)
+    assert Store(tmp_path, 1).set_aside() == tmp_path.with_name(f"{tmp_path.name}.old1")
+    assert not list(tmp_path.iterdir()) and (tmp_path.with_name(f"{tmp_path.name}.old1") / LAST).is_dir()
+    assert Store(tmp_path, 1).set_aside() is None
 
 
 def test_only_so_many_stay(tmp_path: Path) -> None:
-    store = Store(tmp_path, keep=2)
+    own = {"checkpoint_1_mine.pth", "checkpoint_best.pth", "checkpoint_05.pth", "model_1.pth"}
+    for name in own:
+        (tmp_path / name).touch()
     for epoch in (5, 10, 15, 100):
-        store.save_epoch({"epoch": epoch}, epoch)
-    store.save_best({"epoch": 7})
-    assert {file.name for file in tmp_path.iterdir()} == {"checkpoint_15.pth", "checkpoint_100.pth", BEST}
+        Store(tmp_path, keep=2).save_epoch({"epoch": epoch}, epoch)  # as several runs of the same command do
+    Store(tmp_path, keep=2).save_best({"epoch": 7})
+    assert {file.name for file in tmp_path.iterdir()} - own == {"checkpoint_15.pth", "checkpoint_100.pth", BEST}
+    assert own < {file.name for file in tmp_path.iterdir()}
 
 
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from common.train import checkpoint
+from common.train import store
 import torch
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-store = checkpoint.Store(Path(sys.argv[1]), 1)
+kept = store.Store(Path(sys.argv[1]), 1)
 import common.cli
-common.cli.run(lambda: store.save_last({"weight": torch.zeros(100_000)}))
+common.cli.run(lambda: kept.save_last({"weight": torch.zeros(100_000)}))
 """
 
 
 def test_a_disk_that_fills_up_leaves_the_older_file(tmp_path: Path) -> None:
-    Store(tmp_path, 1).save_last({"step": 1})
+    Store(tmp_path, 1).save_last(state(1))
     done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("error: cannot write ") and done.stderr.count("\n") == 1
     assert [file.name for file in tmp_path.iterdir()] == [LAST]
-    assert Store(tmp_path, 1).newest(print) == {"step": 1}
+    assert Store(tmp_path, 1).newest(print) == state(1)
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 
 
@@ -151,13 +276,8 @@ def test_published_names(tmp_path: Path, monkeypatch) -> None:
         checkpoint.locate("net.pth", table, (tmp_path / "weights",))
     with pytest.raises(CheckpointError, match="not one of the published net.pth"):
         checkpoint.locate("other.pth", table, ())
-    (tmp_path / "weights" / "net.pth").write_bytes(b"x")
+    (tmp_path / "weights" / "net.pth").write_bytes(b"<!DOCTYPE html>")
+    with pytest.raises(CheckpointError, match=r"net.pth: not a checkpoint but something else.*remove it"):
+        checkpoint.locate("net.pth", table, (tmp_path / "weights",))
+    checkpoint.save(tmp_path / "weights" / "net.pth", {})
     assert checkpoint.locate("net.pth", table, (tmp_path / "weights",)) == tmp_path / "weights" / "net.pth"
-
-
-def test_what_a_killed_run_left_of_a_checkpoint_goes(tmp_path: Path) -> None:
-    left, other = tmp_path / ".last.pth.12345", tmp_path / ".best.pth.12345"
-    left.write_bytes(b"half a checkpoint")
-    other.touch()
-    checkpoint.save(tmp_path / "last.pth", {"epoch": 1})
-    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "last.pth"]

@@ -2,6 +2,9 @@
 """JSON read piece by piece is JSON read at once; a file is written whole or not at all."""
 
 import json
+import os
+import subprocess
+from pathlib import Path
 
 from common import files
 from common.cli import UserError
@@ -83,3 +86,16 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
         files.write_atomically(target, b"new")
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_killed_processes_left_half_written_goes_and_nothing_else(tmp_path: Path) -> None:
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    (tmp_path / f".a.pth.{killed.pid}.unfinished").write_bytes(b"half")
+    (tmp_path / f".masks.{killed.pid}.unfinished").mkdir()
+    (tmp_path / f".masks.{killed.pid}.unfinished" / "1.png").touch()
+    others = {f".b.pth.{os.getppid()}.unfinished", ".unfinished", f".c.{killed.pid}", ".d.x.unfinished"}
+    for name in others:
+        (tmp_path / name).touch()
+    files.remove_unfinished(tmp_path)
+    assert {entry.name for entry in tmp_path.iterdir()} == others

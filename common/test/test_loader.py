@@ -46,6 +46,16 @@ def test_from_any_step_on_it_is_the_rest() -> None:
         assert list(positions(parts=2, epoch=epoch, step=step)) == whole[(epoch * steps + step) * 2 :]
 
 
+def test_an_epoch_that_ends_early_resumes_with_the_same_samples() -> None:
+    def positions(epoch: int, step: int) -> list:
+        return list(EpochBatches(20, 2, 1, seed=5, epochs=3, epoch=epoch, step=step, most_steps=4))
+
+    whole = positions(0, 0)
+    assert [batch[0][0] for batch in whole] == [epoch for epoch in range(3) for _ in range(4)]
+    assert all(positions(*divmod(done, 4)) == whole[done:] for done in range(len(whole)))
+    assert EpochBatches(20, 2, 1, 5, 3, most_steps=100).steps_per_epoch == 10
+
+
 def test_ranks_take_what_one_rank_takes_in_parts(monkeypatch) -> None:
     alone = list(positions(parts=2))
     ranks = []

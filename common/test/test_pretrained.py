@@ -2,7 +2,7 @@
 from pathlib import Path
 
 from common.topdown.resnet import BOTTLENECK_BLOCKS, BasicBlock, ResNet, blocks_of
-from common.train.checkpoint import CheckpointError
+from common.train.checkpoint import CheckpointError, Published
 from common.train.pretrained import HRNETS, PUBLISHED, RESNETS, load_backbone, locate
 
 import pytest
@@ -18,15 +18,20 @@ def test_every_published_name_ends_in_its_hash() -> None:
         assert source.sha256 is not None and len(source.sha256) == 8
 
 
-def test_places_of_a_file(tmp_path: Path) -> None:
+def test_places_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "own.pth"
     own.touch()
     assert locate(str(own), PAGE, (tmp_path,)) == own
     with pytest.raises(CheckpointError, match=r"hand.pth is not here: take it from https://example.org/zoo and put"):
         locate("somewhere/hand.pth", PAGE, (tmp_path,))
     for name in ("hand.pth", RESNETS[50]):
-        (tmp_path / name).touch()
+        (tmp_path / name).write_bytes(b"PK\x03\x04")
+    monkeypatch.setitem(PUBLISHED, RESNETS[50], Published("https://example.org"))  # of any sum
+    for name in ("hand.pth", RESNETS[50]):
         assert locate(f"lib/models/{name}", PAGE, (tmp_path,)) == tmp_path / name
+    (tmp_path / RESNETS[18]).write_bytes(b"PK\x03\x04")
+    with pytest.raises(CheckpointError, match=f"{RESNETS[18]}: its SHA-256 begins with .*, published is f37072fd"):
+        locate(RESNETS[18], PAGE, (tmp_path,))
     with pytest.raises(CheckpointError, match="lib/models/other.pth: no such checkpoint"):
         locate("lib/models/other.pth", PAGE, (tmp_path,))
 

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import common.cli
 import common.device
-from common.train.checkpoint import BEST, Store, read
+import common.train.loop
+from common.train.checkpoint import BEST, read
 from common.train.loader import EpochBatches, stream
 from common.train.log import Log
 from common.train.loop import INTERRUPTED_EXIT_CODE, NonFiniteLoss, fit
 from common.train.state import Plan, Trainee
+from common.train.store import Store
 
 import numpy as np
 import pytest
@@ -173,6 +175,58 @@ def test_the_best_is_kept_even_if_it_is_zero(tmp_path: Path) -> None:
     assert trainee.ap == 0.4
     assert read(tmp_path / BEST)["epoch"] == 2
     assert [record["metrics"]["AP"] for record in Run(tmp_path).records("evaluate")] == [0.0, 0.4, 0.3]
+
+
+def test_a_failed_evaluation_loses_no_epoch_and_is_made_up_for(tmp_path: Path) -> None:
+    undisturbed = Run(tmp_path / "whole", evaluate_every=1, keep_every=1)(evaluate=lambda model: {"AP": 0.1})
+    calls: list[str] = []
+
+    def counted(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+        calls.append("step")
+        return losses(model, batch)
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        calls.append("evaluate")
+        if calls.count("evaluate") in (1, 2):
+            raise common.cli.UserError("no validation images")
+        return {"AP": 0.1}
+
+    for _ in range(2):
+        with pytest.raises(common.cli.UserError):
+            Run(tmp_path / "cut", evaluate_every=1, keep_every=1)(counted, evaluate)
+        assert (tmp_path / "cut" / "checkpoint_1.pth").is_file()
+    trained = Run(tmp_path / "cut", evaluate_every=1, keep_every=1)(counted, evaluate)
+    steps = SAMPLES // BATCH
+    assert calls == ["step"] * steps + ["evaluate"] * 3 + (["step"] * steps + ["evaluate"]) * 2
+    assert same(undisturbed.model, trained.model) and trained.ap == 0.1
+    assert read(tmp_path / "cut" / BEST)["epoch"] == read(tmp_path / "whole" / BEST)["epoch"] == 1
+
+
+def test_a_checkpoint_to_keep_that_could_not_be_written_is_written_by_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Store, "save_epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        Run(tmp_path, keep_every=3)()
+    Run(tmp_path, keep_every=3)()
+    assert read(tmp_path / "checkpoint_3.pth")["epoch"] == EPOCHS
+    assert [record["epoch"] for record in Run(tmp_path).records("step")] == [e for e in range(3) for _ in range(6)]
+
+
+@pytest.mark.parametrize(("relay_s", "code"), [(60.0, INTERRUPTED_EXIT_CODE), (-1.0, None)])
+def test_a_request_that_is_handed_on_is_no_second_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relay_s: float, code: int | None
+) -> None:
+    def asked_twice(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        return losses(model, batch)
+
+    monkeypatch.setattr(common.train.loop, "RELAY_S", relay_s)
+    with pytest.raises((SystemExit, KeyboardInterrupt)) as caught:
+        Run(tmp_path)(asked_twice)
+    assert getattr(caught.value, "code", None) == code
+    assert (tmp_path / "last.pth").is_file() == (code is not None)
 
 
 def test_another_batch_size_does_not_resume(tmp_path: Path) -> None:

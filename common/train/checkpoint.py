@@ -1,69 +1,66 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints: written whole or not at all, read without executing anything, matched by name with a report."""
 
+import contextlib
+import errno
+import io
 import os
-import urllib.error
+import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import common.cli
+import common.train.download
+from common import files
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-BEST, LAST, PREVIOUS = "model_best.pth", "last.pth", "previous.pth"
+BEST, LAST = "model_best.pth", "last.pth"
+MOST_PICKLE_BYTES = 4 << 20  # what torch reads value by value: names, sizes and settings, not the tensors
+# where files of others keep their weights
+_CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "ema", "model_ema",
+               "ema_state_dict", "state_dict_ema", "best_state_dict", "generator", "backbone")  # fmt: skip
 
 
 class CheckpointError(common.cli.UserError):
     """A checkpoint that is missing, damaged, refused or of another network; the message names file and cure."""
 
 
-def save(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes `content` to a temporary file beside `path`, then renames it: `path` is never half written.
+def save(path: Path, content: Mapping[str, Any], before: Path | None = None) -> None:
+    """Writes a checkpoint whole or not at all; an older one at `path` moves to `before`, where that is given.
 
-    Raises CheckpointError where the disk is full or the folder not writable; an older file at `path` stays as it was.
+    Raises UserError where the disk is full or the folder not writable; an older file at `path` stays as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for unfinished in path.parent.glob(f".{path.name}.*"):  # of a run that was killed while it saved
-            unfinished.unlink(missing_ok=True)
-        with temporary.open("wb") as file:
+    with files.replacing(path) as file:
+        try:
             torch.save(dict(content), file)
+        except RuntimeError as error:  # torch's word for a full disk
+            raise OSError(errno.ENOSPC, str(error).splitlines()[0]) from error
+        if before and path.is_file():
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        temporary.unlink(missing_ok=True)
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(
-            f"cannot write {path}: {reason}; free space there, then type the command again"
-        ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    if hasattr(os, "O_DIRECTORY"):  # a rename is durable once its folder is on the disk
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        os.fsync(handle)
-        os.close(handle)
+            os.replace(path, before)
 
 
 def read(path: Path) -> dict[str, Any]:
     """The content of a checkpoint, on the CPU, with `weights_only=True`: tensors and plain values, no code.
 
-    Raises CheckpointError: missing, cut short, damaged, or a pickle that holds more than tensors and plain values.
+    Raises CheckpointError: missing, cut short, damaged, larger inside than outside, or a pickle that holds more than
+    tensors and plain values.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     _check_integrity(path)
     try:
-        with torch.serialization.safe_globals(_NUMPY_SCALARS):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_NUMPY_SCALARS), _opened(path) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of other pickle protocols
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file
         refused = "GLOBAL" in str(error)  # torch's word for a function or class that the file asks for
         why = "it holds code, not only tensors: it was not run" if refused else "it is damaged or no checkpoint"
@@ -73,6 +70,29 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
+class _BoundedReader(io.BufferedReader):
+    """A file that ends a reading of values that goes on for minutes; torch reads tensors by another way."""
+
+    left = MOST_PICKLE_BYTES
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As of any file. Raises ValueError beyond the bound."""
+        self.left -= 1 if size is None or size < 0 else max(1, size)
+        if self.left < 0:
+            raise ValueError("more values than a checkpoint has")
+        return super().read(size)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Path | BinaryIO]:
+    """What torch is to read: the path of a zip file, whose parts are checked, or an older file with a bound."""
+    if zipfile.is_zipfile(path):
+        yield path
+    else:
+        with _BoundedReader(io.FileIO(path)) as file:
+            yield file
+
+
 def _check_integrity(path: Path) -> None:
     """Compares the sums inside a zip checkpoint, which torch.load itself does not; older formats have none."""
     with path.open("rb") as file:
@@ -80,11 +100,20 @@ def _check_integrity(path: Path) -> None:
             return
     try:
         with zipfile.ZipFile(path) as archive:
+            _check_sizes(path, archive)
             damaged = archive.testzip()
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise CheckpointError(f"{path}: cut short or damaged ({error}); take an older checkpoint") from error
     if damaged:
         raise CheckpointError(f"{path}: damaged at {damaged}; take an older checkpoint")
+
+
+def _check_sizes(path: Path, archive: zipfile.ZipFile) -> None:
+    """Raises CheckpointError where parts are larger than the file, or hold more values than a checkpoint has."""
+    parts = archive.infolist()
+    pickled = max((part.file_size for part in parts if part.filename.endswith(".pkl")), default=0)
+    if sum(part.file_size for part in parts) > path.stat().st_size or pickled > MOST_PICKLE_BYTES:
+        raise CheckpointError(f"{path}: much larger unpacked than it is: not a checkpoint that torch has written")
 
 
 def _numpy_scalars() -> list[Any]:
@@ -96,44 +125,6 @@ def _numpy_scalars() -> list[Any]:
 
 
 _NUMPY_SCALARS = _numpy_scalars()
-
-
-class Store:
-    """The checkpoints of one run, in one folder: the last two, the best, and every n-th epoch's as far as kept."""
-
-    def __init__(self, folder: Path, keep: int) -> None:
-        self.folder = folder
-        self.keep = keep
-
-    def save_last(self, content: Mapping[str, Any]) -> None:
-        """Writes the newest state; the one before stays as a way back should this file be damaged."""
-        newest = self.folder / f".newest_{LAST}"
-        save(newest, content)
-        if (self.folder / LAST).is_file():
-            os.replace(self.folder / LAST, self.folder / PREVIOUS)
-        os.replace(newest, self.folder / LAST)
-
-    def save_best(self, content: Mapping[str, Any]) -> None:
-        """Writes the weights with the highest metric so far."""
-        save(self.folder / BEST, content)
-
-    def save_epoch(self, content: Mapping[str, Any], epoch: int) -> None:
-        """Writes `checkpoint_<epoch>.pth` and removes the oldest of these beyond `keep`."""
-        save(self.folder / f"checkpoint_{epoch}.pth", content)
-        files = sorted(self.folder.glob("checkpoint_*.pth"), key=lambda file: int(file.stem.split("_")[1]))
-        for file in files[: -self.keep]:
-            file.unlink()
-
-    def newest(self, warn: Callable[[str], None]) -> dict[str, Any] | None:
-        """The newest state that can be read; a damaged one is named through `warn` and the one before is taken."""
-        for name in (LAST, PREVIOUS):
-            if not (self.folder / name).is_file():
-                continue
-            try:
-                return read(self.folder / name)
-            except CheckpointError as error:
-                warn(f"{error}; trying the one before")
-        return None
 
 
 @dataclass(frozen=True)
@@ -155,21 +146,35 @@ class Match:
 
 
 def state_dict(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by their names: under `state_dict` or bare, without the `module` of wrappers."""
-    tensors = content.get("state_dict", content)
-    return {
-        ".".join(part for part in name.split(".") if part != "module"): tensor
-        for name, tensor in tensors.items()
-        if isinstance(tensor, Tensor)
-    }
+    """The tensors of a checkpoint by their names: bare or under a usual name, without the `module` of wrappers."""
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor) and isinstance(name, str)}
+    inner = next((content[name] for name in _CONTAINERS if isinstance(content.get(name), Mapping)), None)
+    if inner is not None and len(found := state_dict(inner)) > len(tensors):
+        return found
+    return {".".join(part for part in name.split(".") if part != "module"): value for name, value in tensors.items()}
+
+
+def by_names_of(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without the prefix, such as `backbone.` or `_orig_mod.`, under which most names and sizes are those of `own`."""
+    prefixes: Counter[str] = Counter()
+    for name, tensor in tensors.items():
+        parts = name.split(".")
+        for begin in range(len(parts)):
+            rest = ".".join(parts[begin:])
+            if rest in own and own[rest].shape == tensor.shape:
+                prefixes[name.removesuffix(rest)] += 1
+    prefix = max(prefixes, key=lambda one: (prefixes[one], -len(one)), default="")
+    others = {name: tensor for name, tensor in tensors.items() if not name.startswith(prefix)}
+    return others | {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
 def load_matching(model: nn.Module, content: Mapping[str, Any], source: Path, complete: bool = False) -> Match:
     """Copies every tensor whose name and size fit into `model`, and reports the rest.
 
-    Raises CheckpointError where nothing matches, or where `complete` is asked for and a weight is missing.
+    Raises CheckpointError where nothing matches, a weight is not finite, or `complete` is asked for and one is missing.
     """
-    tensors, own = state_dict(content), model.state_dict()
+    own = model.state_dict()
+    tensors = by_names_of(own, state_dict(content))
     fitting = {name: tensor for name, tensor in tensors.items() if name in own and tensor.shape == own[name].shape}
     match = Match(
         matched=tuple(fitting),
@@ -180,9 +185,18 @@ def load_matching(model: nn.Module, content: Mapping[str, Any], source: Path, co
     # counters of batches are not weights: files from before torch 0.4.1 lack them
     lacking = [name for name in (*match.missing, *match.reshaped) if not name.endswith("num_batches_tracked")]
     if not fitting or (complete and lacking):
-        raise CheckpointError(f"{source}: a checkpoint of another network: {match}")
+        keys = ", ".join(str(key)[:40] for key in list(content)[:6])
+        raise CheckpointError(f"{source}: a checkpoint of another network: {match}; the file begins with {keys}")
+    check_finite(fitting, source)
     model.load_state_dict(fitting, strict=False)
     return match
+
+
+def check_finite(tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Raises CheckpointError where weights are NaN or infinite: whatever such a network says means nothing."""
+    bad = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise CheckpointError(f"{source}: NaN or infinity in {len(bad)} tensors ({bad[0]}): take an older checkpoint")
 
 
 @dataclass(frozen=True)
@@ -196,26 +210,33 @@ class Published:
 def locate(name: str, published: Mapping[str, Published], folders: tuple[Path, ...]) -> Path:
     """A checkpoint by path, or a published one by name: from one of `folders`, torch.hub's cache, or downloaded.
 
-    Raises CheckpointError where there is no such file or the download fails.
+    Raises CheckpointError where there is no such file, the download fails, or a file is not the published one.
     """
     if Path(name).is_file():
         return Path(name)
     places = [*folders, Path(torch.hub.get_dir()) / "checkpoints"]
     for folder in places:
         if name in published and (folder / name).is_file():
-            return folder / name
+            return _checked(folder / name, published[name])
     if name not in published:
         known = f", and not one of the published {', '.join(published)}" if published else ""
         raise CheckpointError(f"{name}: no such checkpoint{known}")
     return _download(name, published[name], places)
 
 
+def _checked(path: Path, source: Published) -> Path:
+    try:
+        common.train.download.check(path, source.sha256)
+    except (OSError, common.train.download.WrongContentError) as error:
+        raise CheckpointError(f"{path}: {error}: remove it, and fetch {source.url}") from error
+    return path
+
+
 def _download(name: str, source: Published, places: list[Path]) -> Path:
     target = places[-1] / name
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        torch.hub.download_url_to_file(source.url, str(target), hash_prefix=source.sha256, progress=False)
-    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        common.train.download.fetch(source.url, target, source.sha256)
+    except (OSError, common.cli.UserError, common.train.download.WrongContentError) as error:
         raise CheckpointError(
             f"{name} is not here and cannot be downloaded ({error}): fetch {source.url} and put it into {places[0]}"
         ) from error

@@ -46,11 +46,12 @@ class EpochBatches(Sampler[list[Position]]):
     """
 
     def __init__(
-        self, num_samples: int, batch_size: int, parts: int, seed: int, epochs: int, epoch: int = 0, step: int = 0
-    ) -> None:
-        """`epoch` and `step`: where to begin."""
+        self, num_samples: int, batch_size: int, parts: int, seed: int, epochs: int, epoch: int = 0, step: int = 0,
+        most_steps: int = 0,
+    ) -> None:  # fmt: skip
+        """`epoch` and `step`: where to begin. `most_steps`: of an epoch; 0: as many as the data give."""
         self.num_samples, self.batch_size, self.parts, self.seed = num_samples, batch_size, parts, seed
-        self.epochs, self.epoch, self.step = epochs, epoch, step
+        self.epochs, self.epoch, self.step, self.most_steps = epochs, epoch, step, most_steps
         self.world, self.rank = common.distributed.world_size(), common.distributed.rank()
 
     @property
@@ -61,7 +62,8 @@ class EpochBatches(Sampler[list[Position]]):
     @property
     def steps_per_epoch(self) -> int:
         """Whole steps; at least one is needed to train."""
-        return self.num_samples // self.samples_per_step
+        steps = self.num_samples // self.samples_per_step
+        return min(steps, self.most_steps or steps)
 
     def __iter__(self) -> Iterator[list[Position]]:
         for epoch in range(self.epoch, self.epochs):

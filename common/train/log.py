@@ -96,7 +96,10 @@ def _opened(path: Path, fresh: bool, flags: str) -> TextIO:
     """A file of lines, open to be written; `flags` name its folder at the keyboard."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("w" if fresh else "a", buffering=1)
+        file = path.open("w" if fresh else "a", buffering=1)
+        if path.stat().st_size and not path.read_bytes().endswith(b"\n"):  # what a killed run left of a line
+            file.write("\n")
+        return file
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; name another folder with {flags}") from error
 

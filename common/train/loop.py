@@ -2,6 +2,7 @@
 """The one training loop: a function that is given a way to compute losses and a way to evaluate."""
 
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -11,8 +12,8 @@ from typing import Any, NoReturn
 import common.cli
 import common.device
 import common.distributed
-import common.train.checkpoint
 import common.train.log
+import common.train.store
 from common.train.state import Plan, Trainee
 
 import torch
@@ -23,6 +24,7 @@ ForwardLosses = Callable[[nn.Module, Any], Losses]
 Evaluate = Callable[[nn.Module], dict[str, float]]
 SetRates = Callable[[int], None]
 EachStep = Callable[[int, Losses], None]
+RELAY_S = 2.0  # where all processes are asked to end, the launcher hands on to its ranks what they have been told
 INTERRUPTED_EXIT_CODE = 143  # 128 + SIGTERM: stopped on request, state saved
 
 
@@ -38,7 +40,7 @@ def fit(
     plan: Plan,
     device: torch.device,
     dtype: torch.dtype | None,
-    store: common.train.checkpoint.Store,
+    store: common.train.store.Store,
     log: common.train.log.Log,
     evaluate: Evaluate | None = None,
     set_rates: SetRates | None = None,
@@ -59,6 +61,7 @@ def fit(
     )
     began = time.perf_counter()
     with _interrupts() as interrupted:
+        run.finish_epoch()
         while trainee.epoch < plan.epochs:
             _set_learning_rates(trainee.optimizer, lr_factor(trainee.epoch))
             run.take_epoch(interrupted)
@@ -88,7 +91,7 @@ class _Run:
     plan: Plan
     device: torch.device
     dtype: torch.dtype | None
-    store: common.train.checkpoint.Store
+    store: common.train.store.Store
     log: common.train.log.Log
     evaluate: Evaluate | None
     set_rates: SetRates | None
@@ -100,7 +103,7 @@ class _Run:
         # reading a loss makes an accelerator wait
         self.look_every = 1 if self.device.type == "cpu" else self.plan.log_every
 
-    def take_epoch(self, interrupted: list[int]) -> None:
+    def take_epoch(self, interrupted: list[float]) -> None:
         """The steps that are left of the epoch under way."""
         trainee, plan = self.trainee, self.plan
         self.network.train()
@@ -210,17 +213,34 @@ class _Run:
         log.scalars("train", {**losses, **rates, "learning_rate": learning_rate}, epoch * steps + step)
 
     def end_epoch(self) -> None:
-        """Evaluates where it is time, keeps the best, saves."""
-        trainee, plan = self.trainee, self.plan
+        """Saves before anything that may fail, then does what follows an epoch."""
+        trainee = self.trainee
         trainee.epoch, trainee.step = trainee.epoch + 1, 0
         self.log.end_bar()
         common.distributed.share_buffers(trainee.model)
-        due = plan.evaluate_every and (trainee.epoch % plan.evaluate_every == 0 or trainee.epoch == plan.epochs)
-        if self.evaluate and due:
-            self._evaluate(self.evaluate)
+        trainee.pending = self._is_kept() or self._is_evaluated()
         self._save()
-        if plan.keep_every and trainee.epoch % plan.keep_every == 0 and common.distributed.is_main():
+        self.finish_epoch()
+
+    def finish_epoch(self) -> None:
+        """Keeps and evaluates an epoch that is saved; where this was broken off, the next run begins with it."""
+        trainee = self.trainee
+        if not trainee.pending:
+            return
+        if self._is_kept() and common.distributed.is_main():
             self.store.save_epoch(trainee.weights(), trainee.epoch)
+        if self.evaluate and self._is_evaluated():
+            self._evaluate(self.evaluate)
+        trainee.pending = False
+        self._save()
+
+    def _is_kept(self) -> bool:
+        every = self.plan.keep_every
+        return every > 0 and self.trainee.epoch % every == 0
+
+    def _is_evaluated(self) -> bool:
+        every, epoch = self.plan.evaluate_every, self.trainee.epoch
+        return self.evaluate is not None and every > 0 and (epoch % every == 0 or epoch == self.plan.epochs)
 
     def _evaluate(self, evaluate: Evaluate) -> None:
         trainee, log = self.trainee, self.log
@@ -253,15 +273,17 @@ def _set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None
 
 
 @contextlib.contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """A list that a SIGINT or SIGTERM adds itself to; a second one of a kind acts as usual."""
-    caught: list[int] = []
+def _interrupts() -> Iterator[list[float]]:
+    """A list that SIGINT and SIGTERM add their time to; one that comes later than `RELAY_S` acts as usual."""
+    caught: list[float] = []
     kinds = (signal.SIGINT, signal.SIGTERM)
     before = {kind: signal.getsignal(kind) for kind in kinds}
 
     def note(number: int, frame: Any) -> None:
-        caught.append(number)
-        signal.signal(number, before[signal.Signals(number)])
+        caught.append(time.monotonic())
+        if caught[-1] - caught[0] > RELAY_S:
+            signal.signal(number, before[signal.Signals(number)])
+            os.kill(os.getpid(), number)
 
     for kind in kinds:
         signal.signal(kind, note)

@@ -71,9 +71,10 @@ def load_backbone(
     classifier, that the backbone need not have. `layers`: first parts of the names to take (PRETRAINED_LAYERS of the
     published configurations). Raises CheckpointError for the weights of another depth, width or network.
     """
+    found = common.train.checkpoint.state_dict(content)
     chosen = {
         name: tensor
-        for name, tensor in common.train.checkpoint.state_dict(content).items()
+        for name, tensor in common.train.checkpoint.by_names_of(backbone.state_dict(), found).items()
         if tuple(layers) == EVERY_LAYER or name.split(".")[0] in layers
     }
     match = common.train.checkpoint.load_matching(backbone, chosen, source)

@@ -2,6 +2,8 @@
 """A training run, decided before it starts: its folders, its data, how a step is divided. Every train.py has one."""
 
 import dataclasses
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +11,26 @@ from typing import Any
 
 import common.device
 import common.distributed
+import common.files
 import common.lock
 import common.train.loop
 from common.report import Run
-from common.train.checkpoint import Store
 from common.train.loader import EpochBatches, Samples, count_replaced, stream
 from common.train.log import Log
 from common.train.loop import EachStep, Losses, SetRates
 from common.train.state import Plan, Trainee
+from common.train.store import Store
 
 import torch
 from torch import nn
+
+# settings that leave the weights as they are, and the number of epochs, which may grow
+INDIFFERENT = {
+    "device", "output_dir", "log_dir", "cfg", "case", "resume", "epochs", "max_epoch_train", "max_epoch_train_NP",
+    "num_workers", "kept_images", "print_freq", "log_interval", "eval_freq", "snapshot", "save_every", "keep_every",
+    "keep", "keep_checkpoint_max", "ckpt_interval", "val_images", "val_batch_size", "prepared_train_labels", "map",
+    "board", "from_mobilenet", "weights_only",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,7 @@ class Setup:
     num_workers: int
     folder: Path  # of checkpoints and metrics
     log_folder: Path
+    name_kept: Callable[[int], str] = "checkpoint_{}.pth".format  # epochs done -> name of a checkpoint that stays
 
     @property
     def metrics_file(self) -> Path:
@@ -59,11 +71,9 @@ class Setup:
         checkpoints, `epoch` the first one. Raises UserError where an unfinished run cannot be gone on with.
         """
         config = self.config
-        store, notes = Store(self.folder, config.keep), list[str]()
-        if common.distributed.is_main():
-            common.lock.take(self.folder)
+        store, notes = Store(self.folder, config.keep, self.name_kept), list[str]()
         unfinished = common.distributed.from_main(
-            store.newest(notes.append) if config.resume == "auto" and common.distributed.is_main() else None
+            self._unfinished(store, notes) if common.distributed.is_main() else None
         )
         common.device.seed_all(config.seed)
         dtype = common.device.amp_type(device, config.amp, config.amp_type)
@@ -73,11 +83,49 @@ class Setup:
         layout: Any = {"memory_format": common.device.memory_format(device)}  # which the types of `to` leave out
         model.to(device, **layout)
         scaler = common.device.scaler(device, dtype, config.loss_scale)
-        facts = {"arch": arch, "config": dataclasses.asdict(config)}
+        facts = {"arch": arch, "config": dataclasses.asdict(config), "samples": len(self.samples)}
+        began = (unfinished or {}).get("began")
+        facts["began"] = began if isinstance(began, float) else common.distributed.from_main(time.time())
         trainee = Trainee(model, build_optimizer(model), scaler, config.ema_decay, epoch=epoch, facts=facts)
         if unfinished:
             notes.append(self.restore(trainee, unfinished, device))
         return Beginning(trainee, store, device, dtype, notes, unfinished is None)
+
+    def _unfinished(self, store: Store, notes: list[str]) -> dict[str, Any] | None:
+        """The state that the run goes on from. Another run that is in the folder is kept under another name.
+
+        Raises UserError where another process trains there, and where there is a state that cannot be read.
+        """
+        common.lock.take(self.folder)
+        common.files.remove_unfinished(self.folder)
+        content = store.newest(notes.append) if self.config.resume == "auto" else None
+        if content:
+            changes = self._changes(content)
+            finished = content["epoch"] >= content.get("epochs", math.inf) and not content.get("pending")
+            if changes and finished:
+                notes.append(f"note: the finished run of this name had other settings: {changes}")
+            else:
+                notes.extend([f"note: settings have changed since: {changes}"] if changes else [])
+                return content
+        if self.config.case != "perf" and (kept := store.set_aside()):
+            notes.append(f"note: the run that was in {self.folder} is kept as {kept.name}")
+        return None
+
+    def _changes(self, content: dict[str, Any]) -> str:
+        """Which settings that matter for the weights were others in a state, as `name before -> now`."""
+        config = content.get("config")
+        before = {
+            **(config if isinstance(config, dict) else {}),
+            "samples": content.get("samples"),
+            "ranks": len(content["random"]),
+        }
+        now = {**dataclasses.asdict(self.config), "samples": len(self.samples)}
+        now["ranks"] = common.distributed.world_size()
+        return ", ".join(
+            f"{name} {before[name]} -> {value}"
+            for name, value in now.items()
+            if name not in INDIFFERENT and name in before and before[name] != value
+        )
 
     def log(self, fresh: bool) -> Log:
         """Where the run speaks."""
@@ -86,13 +134,19 @@ class Setup:
     def positions(self, epoch: int = 0, step: int = 0) -> EpochBatches:
         """The batches of the run from a step on."""
         plan = self.plan
-        return EpochBatches(len(self.samples), self.part_size, plan.parts, self.config.seed, plan.epochs, epoch, step)
+        return EpochBatches(
+            len(self.samples), self.part_size, plan.parts, self.config.seed, plan.epochs, epoch, step,
+            plan.steps_per_epoch,
+        )  # fmt: skip
 
     def restore(self, trainee: Trainee, unfinished: dict[str, Any], device: torch.device) -> str:
         """Puts the trainee where an unfinished run stopped; says so in one line."""
         trainee.restore(unfinished, device, self.plan)
-        done = f"all {self.plan.epochs} epochs are done" if trainee.epoch >= self.plan.epochs else "resumed"
+        done = f"all {self.plan.epochs} epochs are done" if self._is_done(trainee) else "resumed"
         return f"{done} at epoch {trainee.epoch}, step {trainee.step} (--resume=no begins anew)"
+
+    def _is_done(self, trainee: Trainee) -> bool:
+        return trainee.epoch >= self.plan.epochs and not trainee.pending
 
     def train(
         self,
@@ -106,7 +160,7 @@ class Setup:
     ) -> None:
         """Trains from where the trainee stands; nothing where all is done. See common.train.loop.fit."""
         trainee, device = beginning.trainee, beginning.device
-        if trainee.epoch >= self.plan.epochs:
+        if self._is_done(trainee):
             return
         positions = self.positions(trainee.epoch, trainee.step)
         batches = count_replaced(stream(self.samples, positions, self.collate, self.num_workers, device), log.line)

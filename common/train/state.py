@@ -44,6 +44,7 @@ class Trainee:
     epoch: int = 0  # epochs done
     step: int = 0  # steps done of the epoch that is under way
     ap: float | None = None  # the best so far, where there was an evaluation
+    pending: bool = False  # whether the epoch that is done is still to be evaluated and kept
     facts: dict[str, Any] = field(default_factory=dict)  # what else a checkpoint should say: arch, config
     ema: AveragedModel | None = None
 
@@ -68,7 +69,9 @@ class Trainee:
         return {
             **self.facts,
             "epoch": self.epoch,
+            "epochs": plan.epochs,
             "step": self.step,
+            "pending": self.pending,
             "images_per_step": plan.images_per_step,
             "steps_per_epoch": plan.steps_per_epoch,
             "ap": self.ap,
@@ -87,17 +90,21 @@ class Trainee:
                     f"the unfinished run had {content.get(name)} {name}, this one has {getattr(plan, name)}: "
                     f"type the same {cure}, or --resume=no to begin anew"
                 )
+        if content["step"] > plan.steps_per_epoch:
+            raise common.cli.UserError(f"the unfinished run stopped at step {content['step']}, an epoch has "
+                                       f"{plan.steps_per_epoch}: type --resume=no to begin anew")  # fmt: skip
         with _of_the_same_network():
             self.model.load_state_dict(content["state_dict"])
             common.train.optimizer.restore(self.optimizer, content["optimizer"])
-            if self.ema and content["ema"]:
+            if self.ema and content.get("ema"):
                 self.ema.load_state_dict(content["ema"])
-        if content["scaler"]:  # empty where that run was not in float16
-            self.scaler.load_state_dict(content["scaler"])
+            if content["scaler"]:  # empty where that run was not in float16
+                self.scaler.load_state_dict(content["scaler"])
+            rank = common.distributed.rank()
+            if rank < len(content["random"]):
+                common.device.set_random_states(content["random"][rank], device)
         self.epoch, self.step, self.ap = content["epoch"], content["step"], content["ap"]
-        rank = common.distributed.rank()
-        if rank < len(content["random"]):
-            common.device.set_random_states(content["random"][rank], device)
+        self.pending = bool(content.get("pending"))
 
 
 @contextlib.contextmanager
@@ -107,7 +114,7 @@ def _of_the_same_network() -> Iterator[None]:
         yield
     except common.cli.UserError:
         raise
-    except (RuntimeError, ValueError, KeyError) as error:
+    except (RuntimeError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise common.cli.UserError(
             f"the unfinished run had another network or optimiser ({' '.join(str(error).split())[:150]}): type the "
             "same flags, or --resume=no to begin anew"

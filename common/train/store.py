@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The checkpoints of a training run: which there are, which is the newest that can be read, which stay."""
+
+import itertools
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from common.lock import LOCK_NAME
+from common.train.checkpoint import BEST, LAST, CheckpointError, read, save
+
+PREVIOUS = "previous.pth"
+# what a training needs to go on, and of which kind it is
+_STATE: dict[str, Any] = {
+    "epoch": int, "step": int, "images_per_step": int, "steps_per_epoch": int, "ap": float | int | None,
+    "state_dict": dict, "optimizer": dict, "scaler": dict, "random": list,
+}  # fmt: skip
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The state of a training. Raises CheckpointError where it is missing, damaged, or something else."""
+    if path.is_dir():
+        raise CheckpointError(f"{path}: a folder, not a checkpoint")
+    content = read(path)
+    for name, kind in _STATE.items():
+        value = content.get(name)
+        if name not in content or not isinstance(value, kind) or (kind is int and value < 0):
+            found = f"{name} is {str(value)[:30]!r}" if name in content else f"no {name} in it"
+            raise CheckpointError(f"{path}: not the state of a training: {found}")
+    return content
+
+
+class Store:
+    """The checkpoints of one run, in one folder: the last two, the best, and every n-th epoch's as far as kept."""
+
+    def __init__(self, folder: Path, keep: int, name_kept: Callable[[int], str] = "checkpoint_{}.pth".format) -> None:
+        """`keep`: how many of those stay that have the name `name_kept(epochs done)`."""
+        self.folder = folder
+        self.keep = keep
+        self.name_kept = name_kept
+
+    def save_last(self, content: Mapping[str, Any]) -> None:
+        """Writes the newest state; the one before stays as a way back should this file be damaged."""
+        save(self.folder / LAST, content, before=self.folder / PREVIOUS)
+
+    def save_best(self, content: Mapping[str, Any]) -> None:
+        """Writes the weights with the highest metric so far."""
+        save(self.folder / BEST, content)
+
+    def save_epoch(self, content: Mapping[str, Any], epoch: int) -> None:
+        """Writes a checkpoint that is kept, and removes the oldest of these beyond `keep`."""
+        save(self.folder / self.name_kept(epoch), content)
+        kept = [path for done in range(1, epoch + 1) if (path := self.folder / self.name_kept(done)).is_file()]
+        for path in kept[: max(0, len(kept) - self.keep)]:
+            path.unlink()
+
+    def newest(self, warn: Callable[[str], None]) -> dict[str, Any] | None:
+        """The newest state that can be read, None where there is none; of a damaged one `warn` is told.
+
+        Raises CheckpointError where there are some, and none can be read.
+        """
+        errors: list[CheckpointError] = []
+        for path in (self.folder / LAST, self.folder / PREVIOUS):
+            if not os.path.lexists(path):
+                continue
+            try:
+                content = read_state(path)
+            except CheckpointError as error:
+                errors.append(error)
+                continue
+            for damage in errors:
+                warn(f"{damage}; the one before is taken")
+            return content
+        if errors:
+            raise CheckpointError(
+                f"{'; '.join(map(str, errors))}; bring one of them back, or type --resume=no to begin anew (the folder "
+                "is then kept under another name)"
+            )
+        return None
+
+    def set_aside(self) -> Path | None:
+        """Renames the folder where there are checkpoints of an earlier run in it; returns its new name.
+
+        Raises CheckpointError where it cannot be renamed.
+        """
+        if not any(os.path.lexists(self.folder / name) for name in (LAST, PREVIOUS, BEST)):
+            return None
+        folder = self.folder.resolve()
+        names = (folder.with_name(f"{folder.name}.old{number}") for number in itertools.count(1))
+        other = next(name for name in names if not name.exists())
+        try:
+            os.replace(folder, other)
+            folder.mkdir()
+            if (other / LOCK_NAME).exists():  # it is this process's
+                os.replace(other / LOCK_NAME, folder / LOCK_NAME)
+        except OSError as error:
+            raise CheckpointError(f"cannot rename {folder}: {error.strerror}; name another --output_dir") from error
+        return other
