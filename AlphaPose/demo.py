@@ -22,12 +22,12 @@ from typing import Literal
 
 import common.device
 from AlphaPose import weights
-from AlphaPose.config import DEFAULT_CFG, text
+from AlphaPose.config import DEFAULT_CFG, flag
 from AlphaPose.inference import estimator, open_session, recipe_of, rule_of
 from AlphaPose.people_json import RESULT_FILE, People, PeopleWriter
 from AlphaPose.pose_finding import PoseFinder, detect, follow
 from common import cli
-from common.cli import UserError, check_least
+from common.cli import UserError
 from common.device import AmpLevel, DeviceName
 from common.media import drawing
 from common.media.demo_parts import Clock, stop_on_signals, writable
@@ -51,45 +51,43 @@ SOURCE_FLAGS = "--image, --indir, --list, --video and --webcam"
 class Config:
     """Finds people in pictures, films and cameras, with a network of AlphaPose."""
 
-    cfg: str = text("recipe file; what a checkpoint says of its own network stands above it", DEFAULT_CFG)
-    checkpoint: str = text("a file (.pth, or exported: .onnx, .xml, .om) or a published name", "")
-    image: str = text("a picture", "")
-    indir: str = text("a folder of pictures; with --list the folder of its names", "")
-    list_file: str = text("a file with the name of a picture in each line", "")
-    video: str = text("a film", "")
-    webcam: int = text("number of a camera", NO_CAMERA)
-    detector: str = text("of torchvision, as fasterrcnn_resnet50_fpn; empty: the whole picture is one box", "")
-    detfile: str = text("boxes in place of a detector: JSON, or people.jsonl of Lightweight OpenPose's demo", "")
-    min_score: float | None = text("detected boxes below it are not taken; empty: as suits the detector", None)
-    max_overlap: float = text("boxes that share more with a surer one are not taken", 0.6)
-    outdir: str = text("folder for everything that is written", "examples/res/")
-    save_img: bool = text("write pictures with people drawn on them into vis/", False)
-    save_video: bool = text("write a film with people drawn on it", False)
-    vis: bool = text("show frames in a window: P pauses, Escape or Q ends", False)
-    showbox: bool = text("draw the boxes too", False)
-    format: Literal["default", "coco", "cmu", "open"] = text("of alphapose-results.json", "default")
-    numbered_images: bool = text("image_id is the number that ends a picture's name", False)
-    min_box_area: float = text("smaller people are left out, square pixels", 0.0)
-    detbatch: int = text("frames that a detector sees at once; a camera: 1", 5)
-    posebatch: int = text("people that the network sees at once", 80)
-    qsize: int = text("frames that may wait for the network", 16)
-    flip: bool = text("mean of a person's maps and the mirror image's", False)
-    pose_track: bool = text("people keep their ids from frame to frame", False)
-    max_missed: int = text("frames for which a person may be lost and keep the id", 10)
-    gpus: str = text("number of the device; -1: the CPU", "0")
-    device: DeviceName = text("where to compute", "auto")
-    provider: Provider = text("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
-    amp: AmpLevel = text("precision level", "O0")
-    skeleton: str = text("built-in name or YAML file of one's own keypoints; empty: the checkpoint's, or coco", "")
-    max_frames: int = text("end after so many frames; 0: all", 0)
-    on_bad_image: Literal["error", "skip"] = text("an unreadable picture: stop, or leave it out and count", "error")
+    cfg: str = flag("recipe file; what a checkpoint says of its own network stands above it", DEFAULT_CFG)
+    checkpoint: str = flag("a file (.pth, or exported: .onnx, .xml, .om) or a published name", "")
+    image: str = flag("a picture", "")
+    indir: str = flag("a folder of pictures; with --list the folder of its names", "")
+    list_file: str = flag("a file with the name of a picture in each line", "")
+    video: str = flag("a film", "")
+    webcam: int = flag("number of a camera", NO_CAMERA, least=-1)
+    detector: str = flag("of torchvision, as fasterrcnn_resnet50_fpn; empty: the whole picture is one box", "")
+    detfile: str = flag("boxes in place of a detector: JSON, or people.jsonl of Lightweight OpenPose's demo", "")
+    min_score: float | None = flag("detected boxes below it are not taken; empty: as suits the detector", None)
+    max_overlap: float = flag("boxes that share more with a surer one are not taken", 0.6)
+    outdir: str = flag("folder for everything that is written", "examples/res/")
+    save_img: bool = flag("write pictures with people drawn on them into vis/", False)
+    save_video: bool = flag("write a film with people drawn on it", False)
+    vis: bool = flag("show frames in a window: P pauses, Escape or Q ends", False)
+    showbox: bool = flag("draw the boxes too", False)
+    format: Literal["default", "coco", "cmu", "open"] = flag("of alphapose-results.json", "default")
+    numbered_images: bool = flag("image_id is the number that ends a picture's name", False)
+    min_box_area: float = flag("smaller people are left out, square pixels", 0.0)
+    detbatch: int = flag("frames that a detector sees at once; a camera: 1", 5, least=1, most=10**6)
+    posebatch: int = flag("people that the network sees at once", 80, least=1, most=10**6)
+    qsize: int = flag("frames that may wait for the network", 16, least=1, most=10**6)
+    flip: bool = flag("mean of a person's maps and the mirror image's", False)
+    pose_track: bool = flag("people keep their ids from frame to frame", False)
+    max_missed: int = flag("frames for which a person may be lost and keep the id", 10)
+    gpus: str = flag("number of the device; -1: the CPU", "0")
+    device: DeviceName = flag("where to compute", "auto")
+    provider: Provider = flag("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
+    amp: AmpLevel = flag("precision level", "O0")
+    skeleton: str = flag("built-in name or YAML file of one's own keypoints; empty: the checkpoint's, or coco", "")
+    max_frames: int = flag("end after so many frames; 0: all", 0)
+    on_bad_image: Literal["error", "skip"] = flag("an unreadable picture: stop, or leave it out and count", "error")
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
         if not self.checkpoint:
             raise UserError("--checkpoint is needed: a file, or a published name such as fast_res50_256x192.pth")
-        check_least(self, 1, "detbatch", "posebatch", "qsize")
-        check_least(self, 0, "max_frames", "max_missed", "min_box_area")
         if not self.gpus.split(",")[0].removeprefix("-").isdecimal():
             raise UserError(f"--gpus={self.gpus}: the number of a device, or -1 for the CPU")
 

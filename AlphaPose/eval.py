@@ -21,12 +21,12 @@ import common.files
 import common.media.drawing
 from AlphaPose import config as recipes
 from AlphaPose import examination
-from AlphaPose.config import MODEL_FOLDER, NETWORK, text
+from AlphaPose.config import MODEL_FOLDER, NETWORK, flag
 from AlphaPose.evaluation import DRAWN_ABOVE, Evaluation
 from AlphaPose.examination import Conditions
 from AlphaPose.inference import open_session
 from AlphaPose.preparation import checkpoint_of, experiment_folder
-from common.cli import check_least, parse, run
+from common.cli import parse, run
 from common.coco.evaluation_set import draw_sheet
 from common.device import AmpLevel, AmpType, DeviceName
 from common.report import Run
@@ -43,23 +43,22 @@ LOG_FILE = "eval.log"  # as published
 class Config(Conditions):
     """Evaluates a checkpoint of AlphaPose."""
 
-    checkpoint: str = text(
+    checkpoint: str = flag(
         "a file (.pth, or exported: .onnx, .xml, .om) or a published name; empty: the best of --exp_id", ""
     )
-    device: DeviceName = text("where to compute", "auto")
-    output_dir: str = text("folder of checkpoints and results", str(MODEL_FOLDER))
-    log_dir: str = text("lines of each rank and result file; empty: output_dir/test/output/0", "")
-    exp_id: str = text("checkpoints and results are in exp/<exp_id>-<name of --cfg>", "exp_test")
-    provider: Provider = text("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
-    amp: AmpLevel = text("precision level", "O0")
-    amp_type: AmpType = text("type of O1; auto: float16, on a CPU bfloat16", "auto")
-    output_name: str = text("file of the people found", "detections.json")
-    save_images: int = text("draw so many images: ground truth beside prediction", 0)
+    device: DeviceName = flag("where to compute", "auto")
+    output_dir: str = flag("folder of checkpoints and results", str(MODEL_FOLDER))
+    log_dir: str = flag("lines of each rank and result file; empty: output_dir/test/output/0", "")
+    exp_id: str = flag("checkpoints and results are in exp/<exp_id>-<name of --cfg>", "exp_test")
+    provider: Provider = flag("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
+    amp: AmpLevel = flag("precision level", "O0")
+    amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
+    output_name: str = flag("file of the people found", "detections.json")
+    save_images: int = flag("draw so many images: ground truth beside prediction", 0)
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
         self.check_conditions()
-        check_least(self, 0, "save_images")
 
 
 def main() -> None:

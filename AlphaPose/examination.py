@@ -9,10 +9,10 @@ from typing import Any, Literal
 import common.coco.mini.dataset
 import common.distributed
 import common.skeleton
-from AlphaPose.config import DEFAULT_CFG, Config, text
+from AlphaPose.config import DEFAULT_CFG, Config, flag
 from AlphaPose.evaluation import Evaluation, Nms, Protocol, Scores, boxes_of, default_batch, evaluate, load_validation
 from AlphaPose.inference import estimator, recipe_of, rule_of
-from common.cli import UserError, check_least
+from common.cli import UserError
 from common.coco.evaluation_set import Validation
 from common.coco.images import Exif
 from common.runtime.session import Session
@@ -29,28 +29,26 @@ ALIASES = {"batch": "batch_size", "det_file": "detections", "nThreads": "num_wor
 class Conditions:
     """The flags of every program that measures AP."""
 
-    cfg: str = text("recipe file; what a checkpoint says of its own network stands above it", DEFAULT_CFG)
-    data_path: str = text("COCO folder, or `mini` for the embedded data set; empty: DATASET.TRAIN.ROOT of --cfg", "")
-    boxes: Literal["given", "detected"] = text("where people are: as annotated, or as a detector found them", "given")
-    detections: str = text("boxes of a detector, means --boxes=detected; empty: DATASET.TEST.DET_FILE of --cfg", "")
-    min_score: float = text("detected boxes below it are not taken", 0.0)
-    nms: Nms = text("of people in detected boxes, once their keypoints are known", "none")
-    scores: Scores = text("of people in detected boxes: AlphaPose's own, or the detector's as in the Ascend version",
+    cfg: str = flag("recipe file; what a checkpoint says of its own network stands above it", DEFAULT_CFG)
+    data_path: str = flag("COCO folder, or `mini` for the embedded data set; empty: DATASET.TRAIN.ROOT of --cfg", "")
+    boxes: Literal["given", "detected"] = flag("where people are: as annotated, or as a detector found them", "given")
+    detections: str = flag("boxes of a detector, means --boxes=detected; empty: DATASET.TEST.DET_FILE of --cfg", "")
+    min_score: float = flag("detected boxes below it are not taken", 0.0)
+    nms: Nms = flag("of people in detected boxes, once their keypoints are known", "none")
+    scores: Scores = flag("of people in detected boxes: AlphaPose's own, or the detector's as in the Ascend version",
                           "proposal")  # fmt: skip
-    flip_test: bool = text("mean of an image's maps and its mirror image's", False)
-    batch_size: int = text("people at once; 0: 64, on a CPU 8", 0)
-    skeleton: str = text("built-in name or YAML file of one's own keypoints; empty: the checkpoint's, or coco", "")
-    val_labels: str = text("inside data_path; empty: DATASET.VAL.ANN of --cfg", "")
-    val_images_folder: str = text("inside data_path; empty: DATASET.VAL.IMG_PREFIX of --cfg", "")
-    val_images: int = text("so many images; 0: all", 0)
-    num_workers: int = text("threads that read", 4)
-    exif: Exif = text("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
-    on_bad_image: Literal["error", "skip"] = text("an unreadable image: stop, or count it as without people", "error")
+    flip_test: bool = flag("mean of an image's maps and its mirror image's", False)
+    batch_size: int = flag("people at once; 0: 64, on a CPU 8", 0, most=10**6)
+    skeleton: str = flag("built-in name or YAML file of one's own keypoints; empty: the checkpoint's, or coco", "")
+    val_labels: str = flag("inside data_path; empty: DATASET.VAL.ANN of --cfg", "")
+    val_images_folder: str = flag("inside data_path; empty: DATASET.VAL.IMG_PREFIX of --cfg", "")
+    val_images: int = flag("so many images; 0: all", 0)
+    num_workers: int = flag("threads that read", 4, least=1, most=1024)
+    exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
+    on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
 
     def check_conditions(self) -> None:
         """Raises UserError where values cannot be meant."""
-        check_least(self, 0, "batch_size", "val_images")
-        check_least(self, 1, "num_workers")
         if not self.detected and (self.nms != "none" or self.scores != "proposal"):
             raise UserError("--nms and --scores are for detected boxes: add --detections=FILE or --boxes=detected")
 
@@ -64,7 +62,9 @@ class Conditions:
         flags = ("data_path", "detections", "skeleton", "val_labels", "val_images_folder")
         given = {name: getattr(self, name) for name in flags if getattr(self, name)}
         recipe = recipe_of(self.cfg, source, **given, **own, flip_test=self.flip_test)
-        folder = common.distributed.main_first(lambda: common.coco.mini.dataset.resolve(recipe.root))
+        folder = common.distributed.main_first(
+            lambda: common.coco.mini.dataset.resolve(recipe.data_path, recipe.data_root)
+        )
         return dataclasses.replace(recipe, data_path=str(folder), exif=self.exif)
 
 

@@ -15,10 +15,10 @@ import common.runtime.export
 import common.skeleton
 import common.train.checkpoint
 from AlphaPose import weights
-from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, text
+from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, flag
 from AlphaPose.inference import recipe_of
 from AlphaPose.preparation import checkpoint_of, network
-from common.cli import UserError, parse, run
+from common.cli import parse, run
 from common.runtime.export import Ports
 
 import torch
@@ -32,20 +32,18 @@ TRIAL_BATCHES = (2, 1)  # where any number goes
 class Config:
     """Exports a checkpoint of AlphaPose as ONNX."""
 
-    cfg: str = text("recipe file; what a checkpoint says of its own network stands above it", DEFAULT_CFG)
-    checkpoint: str = text("a file or a published name; empty: the best of --exp_id", "")
-    output_name: str = text("file to write", "alphapose_fastpose.onnx")
-    opset: int = text("ONNX operator set; CANN's ATC takes 11 everywhere", 11)
-    batch_size: int = text("people at once; 0: any number", 0)
-    exp_id: str = text("checkpoints are in exp/<exp_id>-<name of --cfg>", "exp_test")
-    output_dir: str = text("folder of exp/", str(MODEL_FOLDER))
-    skeleton: str = text("built-in name or YAML file of one's own keypoints; empty: the checkpoint's, or coco", "")
+    cfg: str = flag("recipe file; what a checkpoint says of its own network stands above it", DEFAULT_CFG)
+    checkpoint: str = flag("a file or a published name; empty: the best of --exp_id", "")
+    output_name: str = flag("file to write", "alphapose_fastpose.onnx")
+    opset: int = flag("ONNX operator set; CANN's ATC takes 11 everywhere", 11, least=1, most=1000)
+    batch_size: int = flag("people at once; 0: any number", 0, most=10**6)
+    exp_id: str = flag("checkpoints are in exp/<exp_id>-<name of --cfg>", "exp_test")
+    output_dir: str = flag("folder of exp/", str(MODEL_FOLDER))
+    skeleton: str = flag("built-in name or YAML file of one's own keypoints; empty: the checkpoint's, or coco", "")
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
         common.runtime.export.check_opset(self.opset)
-        if self.batch_size < 0:
-            raise UserError(f"--batch_size={self.batch_size}: a number of people, or 0 for any")
 
 
 ALIASES = {"checkpoint_path": "checkpoint", "batch": "batch_size"}

@@ -28,7 +28,7 @@ from torch import nn
 def prepare(flags: Config, skeleton: common.skeleton.Skeleton, device: torch.device) -> Setup:
     """Decides what the flags left open. Raises UserError, naming flag or file, where the run cannot be."""
     ranks = common.distributed.world_size()
-    data_path = str(main_first(lambda: common.coco.mini.dataset.resolve(flags.root)))
+    data_path = str(main_first(lambda: common.coco.mini.dataset.resolve(flags.data_path, flags.data_root)))
     exp_id = f"{flags.exp_id}_perf_{ranks}p" if flags.case == "perf" else flags.exp_id
     config = dataclasses.replace(flags, data_path=data_path, exp_id=exp_id)
     samples = train_samples(config, skeleton)

@@ -3,7 +3,8 @@
 
 from typing import Any
 
-from common.recipe_file import Keys, leaves, load
+from AlphaPose.config import Config
+from common.recipe_file import Keys, converted, leaves, load
 
 # key of the file -> field of Config
 FIELDS = {
@@ -69,4 +70,4 @@ SECTIONS = "DATASET, DATA_PRESET, MODEL, LOSS and TRAIN"
 def read(path: str) -> dict[str, Any]:
     """The fields that a file sets. Raises UserError, naming file and key, for what is no configuration."""
     known = KEYS.known(path, leaves(load(path, "configs/coco", SECTIONS)))
-    return {FIELDS[key]: tuple(value) if isinstance(value, list) else value for key, value in known}
+    return {FIELDS[key]: converted(path, key, value, Config, FIELDS[key]) for key, value in known}

@@ -6,6 +6,12 @@ bash test/train_full_8p.sh --data_path=/data/coco            the same on eight d
 python -m AlphaPose.train --data_path=mini --recipe=smoke    minutes on a laptop, embedded data set
 """
 
+import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036  nothing is installed for an older one: it is said here
+    sys.stderr.write("error: Python 3.10 or newer is needed, not " + sys.version.split()[0] + "\n")
+    sys.exit(2)
+
 import functools
 import time
 

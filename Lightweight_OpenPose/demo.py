@@ -26,7 +26,7 @@ from common.runtime.session import Options, Provider
 from common.skeleton import Skeleton, SkeletonError, load
 from common.train import checkpoint
 from Lightweight_OpenPose import inference, weights
-from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS, text
+from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS, flag
 from Lightweight_OpenPose.data import PIXEL_MEAN, PIXEL_SCALE
 from Lightweight_OpenPose.decode import DEMO_UPSAMPLING, MapGeometry, decode, demo_to_image, warm_up
 from Lightweight_OpenPose.model import STRIDE
@@ -44,36 +44,29 @@ LONGEST_ASPECT = 16  # of width and height: what is longer is no picture of peop
 class Config:
     """Finds people in pictures, films and cameras."""
 
-    checkpoint_path: str = text("trained weights, or an exported network: .pth, .onnx, .xml, .om", "")
-    images: tuple[str, ...] = text("pictures, with blanks or commas between them", ())
-    video: str = text("a film, or the number of a camera", "")
-    source: str = text("a picture, a folder of pictures, a film, or the number of a camera", "")
-    output_dir: str = text("folder for annotated pictures or the film, and people.jsonl", "demo_output")
-    height_size: int = text("height of the network's input, pixels", 256)
-    track: bool = text("people keep their ids from frame to frame, in films and from cameras", True)
-    smooth: bool = text("steady the keypoints of tracked people (one-euro filter)", True)
-    max_missed: int = text("frames for which a person may be lost and keep the id", 0)
-    cpu: bool = text("compute on the CPU, the same as --device=cpu", False)
-    device: DeviceName = text("where to compute", "auto")
-    provider: Provider = text("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
-    show: bool = text("show frames in a window: P pauses, Escape or Q ends", False)
-    max_frames: int = text("end after so many frames; 0: all", 0)
-    on_bad_image: Literal["error", "skip"] = text(
+    checkpoint_path: str = flag("trained weights, or an exported network: .pth, .onnx, .xml, .om", "")
+    images: tuple[str, ...] = flag("pictures, with blanks or commas between them", ())
+    video: str = flag("a film, or the number of a camera", "")
+    source: str = flag("a picture, a folder of pictures, a film, or the number of a camera", "")
+    output_dir: str = flag("folder for annotated pictures or the film, and people.jsonl", "demo_output")
+    height_size: int = flag("height of the network's input, pixels", 256, least=1, most=4096)
+    track: bool = flag("people keep their ids from frame to frame, in films and from cameras", True)
+    smooth: bool = flag("steady the keypoints of tracked people (one-euro filter)", True)
+    max_missed: int = flag("frames for which a person may be lost and keep the id", 0)
+    cpu: bool = flag("compute on the CPU, the same as --device=cpu", False)
+    device: DeviceName = flag("where to compute", "auto")
+    provider: Provider = flag("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
+    show: bool = flag("show frames in a window: P pauses, Escape or Q ends", False)
+    max_frames: int = flag("end after so many frames; 0: all", 0)
+    on_bad_image: Literal["error", "skip"] = flag(
         "an unreadable or too narrow picture: stop, or skip and count", "error"
     )
-    skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
+    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
-        sources = [bool(value) for value in (self.images, self.video, self.source)]
-        for condition, message in (
-            (sum(sources) == 1, "give one of --images, --video and --source"),
-            (self.height_size > 0, f"--height_size={self.height_size}: a number of pixels, such as 256"),
-            (self.max_frames >= 0, f"--max_frames={self.max_frames}: a number of frames, or 0 for all"),
-            (self.max_missed >= 0, f"--max_missed={self.max_missed}: a number of frames, or 0"),
-        ):
-            if not condition:
-                raise UserError(message)
+        if sum(map(bool, (self.images, self.video, self.source))) != 1:
+            raise UserError("give one of --images, --video and --source")
 
 
 class NetworkEstimator:

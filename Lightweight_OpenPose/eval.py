@@ -36,7 +36,7 @@ from Lightweight_OpenPose.config import (
     RETIRED,
     STEP_NAMES,
     WEIGHT_FOLDERS,
-    text,
+    flag,
 )
 from Lightweight_OpenPose.decode import DecodeRules
 from Lightweight_OpenPose.evaluation import default_batch, evaluate
@@ -52,36 +52,41 @@ SIDES = 2  # of an input: height and width
 class Config:
     """Evaluates a checkpoint of Lightweight OpenPose."""
 
-    data_path: str = text("COCO folder (annotations, val2017), or `mini` for the embedded data set", "")
-    step: int = text("names the output folder, and the training step whose best checkpoint is taken", 1)
-    checkpoint_path: str = text(
+    data_path: str = flag("COCO folder (annotations, val2017), or `mini`; empty: COCO_HOME or ./data/coco", "")
+    step: int = flag(
+        "names the output folder, and the training step whose best checkpoint is taken", 1, least=1, most=3
+    )
+    checkpoint_path: str = flag(
         "a file (.pth, or exported: .onnx, .xml, .om) or a published name; empty: the best of --step", ""
     )
-    device: DeviceName = text("where to compute", "auto")
-    output_dir: str = text("folder of checkpoints and results", str(MODEL_FOLDER))
-    log_dir: str = text("lines of each rank and result file; empty: output_dir/test/output/0", "")
-    skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
-    val_labels: str = text("empty: data_path/annotations/person_keypoints_val2017.json", "")
-    val_images_folder: str = text("empty: data_path/val2017", "")
-    val_images: int = text("so many images, chosen as `make_val_subset.py` does; 0: all", 0)
-    base_height: int = text(
-        "height of an image in the network, input pixels; 0: as the checkpoint was trained, or 368", 0
+    device: DeviceName = flag("where to compute", "auto")
+    output_dir: str = flag("folder of checkpoints and results", str(MODEL_FOLDER))
+    log_dir: str = flag("lines of each rank and result file; empty: output_dir/test/output/0", "")
+    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
+    val_labels: str = flag("empty: data_path/annotations/person_keypoints_val2017.json", "")
+    val_images_folder: str = flag("empty: data_path/val2017", "")
+    val_images: int = flag("so many images, chosen as `make_val_subset.py` does; 0: all", 0)
+    base_height: int = flag(
+        "height of an image in the network, input pixels; 0: as the checkpoint was trained, or 368", 0, most=4096
     )
-    input_size: tuple[int, ...] = text(
-        "height,width of one input that every image is put into, as the offline inference does; empty: by height", ()
+    input_size: tuple[int, ...] = flag(
+        "height,width of one input that every image is put into, as the offline inference does; empty: by height",
+        (),
+        least=1,
+        most=4096,
     )
-    multiscale: bool = text("mean of the maps at 0.5, 1, 1.5 and 2 times that height", False)
-    half_pixel: bool = text("the publication's shift of keypoints by half a pixel; without it AP rises a little", True)
-    batch_size: int = text("images of one size at once; 0: 32, on a CPU 2", 0)
-    provider: Provider = text("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
-    amp: AmpLevel = text("precision level", "O0")
-    amp_type: AmpType = text("type of O1; auto: float16, on a CPU bfloat16", "auto")
-    num_workers: int = text("threads that read and decode", 4)
-    exif: Exif = text("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
-    on_bad_image: Literal["error", "skip"] = text("an unreadable image: stop, or count it as without people", "error")
-    output_name: str = text("file of the detections", "detections.json")
-    save_images: int = text("draw so many images: ground truth beside prediction", 0)
-    weights_only: bool = text("accepted as published", False)
+    multiscale: bool = flag("mean of the maps at 0.5, 1, 1.5 and 2 times that height", False)
+    half_pixel: bool = flag("the publication's shift of keypoints by half a pixel; without it AP rises a little", True)
+    batch_size: int = flag("images of one size at once; 0: 32, on a CPU 2", 0, most=10**6)
+    provider: Provider = flag("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
+    amp: AmpLevel = flag("precision level", "O0")
+    amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
+    num_workers: int = flag("threads that read and decode", 4, least=1, most=1024)
+    exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
+    on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
+    output_name: str = flag("file of the detections", "detections.json")
+    save_images: int = flag("draw so many images: ground truth beside prediction", 0)
+    weights_only: bool = flag("accepted as published", False)
 
 
 def main() -> None:
@@ -91,8 +96,6 @@ def main() -> None:
                    retired=RETIRED)  # fmt: skip
     if config.step not in STEP_NAMES:
         raise UserError(f"--step={config.step}: choose 1, 2 or 3")
-    if not (config.data_path or config.val_images_folder):
-        raise UserError("--data_path is needed: a COCO folder, or `mini`")
     if config.input_size and (len(config.input_size) != SIDES or config.multiscale):
         raise UserError("--input_size=368,640 is one height and width, without --multiscale")
     folder = Path(config.output_dir) / f"eval_step{config.step}"
@@ -152,7 +155,8 @@ def _checkpoint(config: Config) -> Path:
 
 
 def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> Validation:
-    data_path = common.coco.mini.dataset.resolve(config.data_path) if config.data_path else Path()
+    own = Path(config.data_path) if config.val_images_folder else None
+    data_path = common.coco.mini.dataset.resolve(config.data_path, otherwise=own)
     return Validation.load(
         Path(config.val_labels) if config.val_labels else common.coco.images.annotation_file(data_path, "val"),
         Path(config.val_images_folder)

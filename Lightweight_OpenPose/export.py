@@ -17,7 +17,7 @@ import common.train.checkpoint
 from common.cli import UserError, parse, run
 from common.runtime.export import Ports
 from Lightweight_OpenPose import weights
-from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS, text
+from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS, flag
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
 
 import torch
@@ -32,21 +32,19 @@ TRIAL_SHAPES = ((2, 72, 96), (1, 61, 83))  # where dynamic; the second is no mul
 class Config:
     """Exports a checkpoint of Lightweight OpenPose as ONNX."""
 
-    checkpoint_path: str = text("a file or a published name", "")
-    output_name: str = text("file to write", "human-pose-estimation.onnx")
-    opset: int = text("ONNX operator set; CANN's ATC takes 11 everywhere", 11)
-    batch_size: int = text("images at once; 0: any number", 0)
-    height: int = text("of the network's input, pixels; 0: any", 0)
-    width: int = text("of the network's input, pixels; 0: any", 0)
-    skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
+    checkpoint_path: str = flag("a file or a published name", "")
+    output_name: str = flag("file to write", "human-pose-estimation.onnx")
+    opset: int = flag("ONNX operator set; CANN's ATC takes 11 everywhere", 11, least=1, most=1000)
+    batch_size: int = flag("images at once; 0: any number", 0, most=10**6)
+    height: int = flag("of the network's input, pixels; 0: any", 0, most=16384)
+    width: int = flag("of the network's input, pixels; 0: any", 0, most=16384)
+    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
         if not self.checkpoint_path:
             raise UserError("--checkpoint_path is needed: a file, or one of " + ", ".join(PUBLISHED))
         common.runtime.export.check_opset(self.opset)
-        if min(self.batch_size, self.height, self.width) < 0:
-            raise UserError("--batch_size, --height and --width: positive numbers, or 0 for any")
 
 
 def main() -> None:

@@ -62,8 +62,9 @@ def prepare(flags: Config, skeleton: common.skeleton.Skeleton, device: torch.dev
     """Decides what the flags left open. Raises UserError, naming flag or file, where the run cannot be."""
     ranks = common.distributed.world_size()
     name = flags.experiment_name or (f"perf_{ranks}p" if flags.case == "perf" else STEP_NAMES[flags.step])
-    data_path = str(main_first(lambda: common.coco.mini.dataset.resolve(flags.data_path))) if flags.data_path else ""
-    config = dataclasses.replace(flags, data_path=data_path, experiment_name=name)
+    own = Path(flags.data_path) if flags.train_images_folder else None
+    data_path = main_first(lambda: common.coco.mini.dataset.resolve(flags.data_path, otherwise=own))
+    config = dataclasses.replace(flags, data_path=str(data_path), experiment_name=name)
     samples = _train_samples(config, skeleton)
     limit = config.part_size or (CPU_IMAGES_PER_PART if device.type == "cpu" else 0)
     part_size, parts = divide(config.batch_size or IMAGES_PER_RANK * ranks, len(samples), ranks, limit)

@@ -36,7 +36,7 @@ from common.topdown.boxes import BOX_NUMBERS
 from common.topdown.nms import CONFIDENT, Floats
 from common.topdown.pipeline import Estimator, Picture
 from MIPNet import recipe_file, weights
-from MIPNet.config import RETIRED, text
+from MIPNet.config import RETIRED, flag
 from MIPNet.evaluation import CPU_BATCH, lambda_name
 from MIPNet.inference import LAMBDAS, InputRule, check_lambdas, estimator, fitting, open_session, recipe_of, rule_of
 from MIPNet.merging import BoxPeople, MergedPeople, MergeRules, decay_modes, merge_modes
@@ -55,25 +55,25 @@ SWEPT_LEAST = 2  # lambdas: 0 and 1
 class Config:
     """Finds the people in the boxes of pictures. KEY VALUE words change the recipe."""
 
-    checkpoint_path: str = text("trained weights, or an exported network: .pth, .onnx, .xml, .om", "")
-    cfg: str = text("recipe file; empty: that of the checkpoint's training, or w48_384x288_adam_lr1e-3", "")
-    images: tuple[str, ...] = text("pictures, with blanks or commas between them", ())
-    source: str = text("a picture, or a folder of pictures", "")
-    boxes: str = text("left,top,width,height[;...] in each picture, pixels", "")
-    detections: str = text("boxes in place of a detector: JSON, or people.jsonl of Lightweight OpenPose's demo", "")
-    detector: str = text("of torchvision, as fasterrcnn_resnet50_fpn; empty: the whole picture is one box", "")
-    min_score: float | None = text("detected boxes below it are not taken; empty: as suits the detector", None)
-    max_overlap: float = text("of a detector's boxes those that share more with a surer one are not taken", 0.6)
-    lambdas: tuple[float, ...] = text("of the people in a box, for a network that takes lambda", LAMBDAS)
-    sweep: int = text("so many lambdas from 0 to 1 for each box, side by side; 0: none", 0)
-    flip_test: bool = text("mean of an image's maps and its mirror image's", True)
-    threshold: float = text("score of a joint, from where it is drawn", CONFIDENT)
-    least_score: float = text("score of a person, from where it counts", 0.0)
-    output_dir: str = text("folder for pictures and people.jsonl", "demo_output")
-    device: DeviceName = text("where to compute", "auto")
-    provider: Provider = text("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
-    skeleton: str = text("built-in name or YAML file of one's own keypoints; empty: that of the data set", "")
-    on_bad_image: Literal["error", "skip"] = text("an unreadable picture: stop, or leave it out and count", "error")
+    checkpoint_path: str = flag("trained weights, or an exported network: .pth, .onnx, .xml, .om", "")
+    cfg: str = flag("recipe file; empty: that of the checkpoint's training, or w48_384x288_adam_lr1e-3", "")
+    images: tuple[str, ...] = flag("pictures, with blanks or commas between them", ())
+    source: str = flag("a picture, or a folder of pictures", "")
+    boxes: str = flag("left,top,width,height[;...] in each picture, pixels", "")
+    detections: str = flag("boxes in place of a detector: JSON, or people.jsonl of Lightweight OpenPose's demo", "")
+    detector: str = flag("of torchvision, as fasterrcnn_resnet50_fpn; empty: the whole picture is one box", "")
+    min_score: float | None = flag("detected boxes below it are not taken; empty: as suits the detector", None)
+    max_overlap: float = flag("of a detector's boxes those that share more with a surer one are not taken", 0.6)
+    lambdas: tuple[float, ...] = flag("of the people in a box, for a network that takes lambda", LAMBDAS)
+    sweep: int = flag("so many lambdas from 0 to 1 for each box, side by side; 0: none", 0, most=101)
+    flip_test: bool = flag("mean of an image's maps and its mirror image's", True)
+    threshold: float = flag("score of a joint, from where it is drawn", CONFIDENT)
+    least_score: float = flag("score of a person, from where it counts", 0.0)
+    output_dir: str = flag("folder for pictures and people.jsonl", "demo_output")
+    device: DeviceName = flag("where to compute", "auto")
+    provider: Provider = flag("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
+    skeleton: str = flag("built-in name or YAML file of one's own keypoints; empty: that of the data set", "")
+    on_bad_image: Literal["error", "skip"] = flag("an unreadable picture: stop, or leave it out and count", "error")
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
@@ -260,7 +260,7 @@ def main() -> None:
     flags, pairs = recipe_file.split(join_images(sys.argv[1:]))
     config = common.cli.parse(Config, {}, flags, ALIASES, RETIRED, recipe_file.published_words)
     config.check()
-    run(config, open_networks(config, recipe_file.fields_of("command line", pairs)))
+    run(config, open_networks(config, recipe_file.fields_of(recipe_file.COMMAND_LINE, pairs)))
 
 
 if __name__ == "__main__":

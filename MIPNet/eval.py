@@ -24,7 +24,7 @@ import common.distributed
 import common.files
 import common.media.drawing
 import common.train.checkpoint
-from common.cli import UserError, check_least
+from common.cli import UserError
 from common.coco.evaluation_set import Validation, draw_sheet
 from common.device import AmpLevel, AmpType, DeviceName
 from common.report import Run
@@ -33,7 +33,7 @@ from common.topdown.pipeline import Estimator
 from common.train.log import Log
 from MIPNet import config as recipes
 from MIPNet import examination, recipe_file, weights
-from MIPNet.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, RETIRED, text
+from MIPNet.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, RETIRED, flag
 from MIPNet.evaluation import DRAWN_ABOVE, Evaluation, Protocol, lambda_name, published_rows, table_of
 from MIPNet.examination import Conditions
 from MIPNet.inference import open_session, recipe_of
@@ -49,25 +49,24 @@ ALIASES = {**examination.ALIASES, "check_point": "checkpoint_path", "checkpoint"
 class Config(Conditions):
     """Evaluates a checkpoint of MIPNet. KEY VALUE words change the recipe, such as TEST.FLIP_TEST false."""
 
-    checkpoint_path: str = text(
+    checkpoint_path: str = flag(
         "a file (.pth, or exported: .onnx, .xml, .om) or a published name; empty: TEST.MODEL_FILE, or the best run",
         "",
     )
-    device: DeviceName = text("where to compute", "auto")
-    output_dir: str = text("folder of checkpoints and results", str(MODEL_FOLDER))
-    log_dir: str = text("lines of each rank and result file; empty: output_dir/test/output/0", "")
-    checkpoints: str = text("OUTPUT_DIR, in output_dir", "")
-    experiment: str = text("added to the name of --cfg", "")
-    provider: Provider = text("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
-    amp: AmpLevel = text("precision level", "O0")
-    amp_type: AmpType = text("type of O1; auto: float16, on a CPU bfloat16", "auto")
-    output_name: str = text("file of the people found", "detections.json")
-    save_images: int = text("draw so many images: ground truth beside prediction", 0)
+    device: DeviceName = flag("where to compute", "auto")
+    output_dir: str = flag("folder of checkpoints and results", str(MODEL_FOLDER))
+    log_dir: str = flag("lines of each rank and result file; empty: output_dir/test/output/0", "")
+    checkpoints: str = flag("OUTPUT_DIR, in output_dir", "")
+    experiment: str = flag("added to the name of --cfg", "")
+    provider: Provider = flag("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
+    amp: AmpLevel = flag("precision level", "O0")
+    amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
+    output_name: str = flag("file of the people found", "detections.json")
+    save_images: int = flag("draw so many images: ground truth beside prediction", 0)
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
         self.check_conditions()
-        check_least(self, 0, "save_images")
 
 
 def main() -> None:
@@ -78,7 +77,7 @@ def main() -> None:
     config.check()
     log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
     with common.distributed.joined(config.device) as device:
-        source, recipe = prepare(config, recipe_file.fields_of("command line", pairs))
+        source, recipe = prepare(config, recipe_file.fields_of(recipe_file.COMMAND_LINE, pairs))
         folder = experiment_folder(recipe) / "eval"
         with Log(folder / "metrics.jsonl", log_folder, fresh=True) as log:
             run_evaluation(config, recipe, source, device, folder, log)

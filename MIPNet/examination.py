@@ -9,14 +9,13 @@ from typing import Any, Literal
 import common.coco.mini.dataset
 import common.distributed
 import common.skeleton
-from common.cli import check_least
 from common.coco.evaluation_set import Validation
 from common.coco.images import Exif
 from common.runtime.session import Session
 from common.skeleton import Skeleton
 from common.topdown.boxes import PersonBoxes
 from common.topdown.pipeline import Estimator
-from MIPNet.config import Config, text
+from MIPNet.config import Config, flag
 from MIPNet.evaluation import (
     Evaluation,
     Nms,
@@ -41,27 +40,25 @@ PLACES = ("data_path", "data_dir", "val_labels", "val_images_folder", "skeleton"
 class Conditions:
     """The flags of every program that measures AP."""
 
-    cfg: str = text("recipe file; empty: that of the checkpoint's training, or w48_384x288_adam_lr1e-3", "")
-    data_path: str = text("folder of the data set, or `mini` for the embedded one; empty: DATASET.ROOT of --cfg", "")
-    detections: str = text("boxes of a detector; empty: given boxes, unless TEST.USE_GT_BBOX is false", "")
-    lambdas: tuple[float, ...] = text("of the people in a box, for a network that takes lambda", LAMBDAS)
-    nms: Nms = text("of people found twice; recipe: OKS-NMS, on CrowdPose as published", "recipe")
-    refinement: Literal["recipe", "none", "quarter", "dark"] = text("of peaks; recipe: TEST.POST_PROCESS", "recipe")
-    flip_test: bool = text("mean of an image's maps and its mirror image's, where TEST.FLIP_TEST says so too", True)
-    batch_size: int = text("people at once; 0: TEST.BATCH_SIZE_PER_GPU, on a CPU 8", 0)
-    data_dir: str = text("DATA_DIR: DATASET.ROOT is in it", "")
-    skeleton: str = text("built-in name or YAML file of one's own keypoints; empty: that of the data set", "")
-    val_labels: str = text("in data_path; empty: DATASET.TEST_ANNOTATION_FILE of --cfg", "")
-    val_images_folder: str = text("in data_path; empty: DATASET.TEST_IMAGE_DIR of --cfg", "")
-    val_images: int = text("so many images; 0: all", 0)
-    num_workers: int = text("threads that read", 4)
-    exif: Exif = text("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
-    on_bad_image: Literal["error", "skip"] = text("an unreadable image: stop, or count it as without people", "error")
+    cfg: str = flag("recipe file; empty: that of the checkpoint's training, or w48_384x288_adam_lr1e-3", "")
+    data_path: str = flag("folder of the data set, or `mini` for the embedded one; empty: DATASET.ROOT of --cfg", "")
+    detections: str = flag("boxes of a detector; empty: given boxes, unless TEST.USE_GT_BBOX is false", "")
+    lambdas: tuple[float, ...] = flag("of the people in a box, for a network that takes lambda", LAMBDAS)
+    nms: Nms = flag("of people found twice; recipe: OKS-NMS, on CrowdPose as published", "recipe")
+    refinement: Literal["recipe", "none", "quarter", "dark"] = flag("of peaks; recipe: TEST.POST_PROCESS", "recipe")
+    flip_test: bool = flag("mean of an image's maps and its mirror image's, where TEST.FLIP_TEST says so too", True)
+    batch_size: int = flag("people at once; 0: TEST.BATCH_SIZE_PER_GPU, on a CPU 8", 0, most=10**6)
+    data_dir: str = flag("DATA_DIR: DATASET.ROOT is in it", "")
+    skeleton: str = flag("built-in name or YAML file of one's own keypoints; empty: that of the data set", "")
+    val_labels: str = flag("in data_path; empty: DATASET.TEST_ANNOTATION_FILE of --cfg", "")
+    val_images_folder: str = flag("in data_path; empty: DATASET.TEST_IMAGE_DIR of --cfg", "")
+    val_images: int = flag("so many images; 0: all", 0)
+    num_workers: int = flag("threads that read", 4, least=1, most=1024)
+    exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
+    on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
 
     def check_conditions(self) -> None:
         """Raises UserError where values cannot be meant."""
-        check_least(self, 0, "batch_size", "val_images")
-        check_least(self, 1, "num_workers")
         check_lambdas(self.lambdas)
 
     def fields(self, *more: str) -> dict[str, Any]:
@@ -75,7 +72,7 @@ class Conditions:
         The data set is drawn or found.
         """
         recipe = recipe_of(self.cfg, source, given, pairs)
-        folder = common.distributed.main_first(lambda: common.coco.mini.dataset.resolve(recipe.root))
+        folder = common.distributed.main_first(lambda: common.coco.mini.dataset.resolve(recipe.data_path, recipe.root))
         flip_test = self.flip_test and recipe.flip_test
         return dataclasses.replace(recipe, data_path=str(folder), flip_test=flip_test, exif=self.exif)
 

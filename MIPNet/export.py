@@ -17,7 +17,7 @@ import common.skeleton
 from common.cli import UserError
 from common.runtime.export import Ports, check_opset, export_onnx
 from MIPNet import recipe_file, weights
-from MIPNet.config import RETIRED, text
+from MIPNet.config import RETIRED, flag
 from MIPNet.inference import recipe_of
 from MIPNet.model import GatedNetwork, lambda_vectors
 from MIPNet.preparation import check_joints, network
@@ -35,29 +35,27 @@ ALIASES = {"check_point": "checkpoint_path", "checkpoint": "checkpoint_path", "p
 class Config:
     """Exports a checkpoint of MIPNet as ONNX. KEY VALUE words change the recipe, such as MODEL.NUM_JOINTS 14."""
 
-    cfg: str = text("recipe file; empty: that of the checkpoint's training, or w48_384x288_adam_lr1e-3", "")
-    checkpoint_path: str = text("a file or a published name", "")
-    output_name: str = text("file to write", "mipnet.onnx")
-    opset: int = text("ONNX operator set; CANN's ATC takes 11 everywhere", 11)
-    batch_size: int = text("people at once; 0: any number", 0)
-    height: int = text("of the network's input, pixels; 0: that of --cfg", 0)
-    width: int = text("of the network's input, pixels; 0: that of --cfg", 0)
-    skeleton: str = text("built-in name or YAML file of one's own keypoints; empty: that of the data set", "")
+    cfg: str = flag("recipe file; empty: that of the checkpoint's training, or w48_384x288_adam_lr1e-3", "")
+    checkpoint_path: str = flag("a file or a published name", "")
+    output_name: str = flag("file to write", "mipnet.onnx")
+    opset: int = flag("ONNX operator set; CANN's ATC takes 11 everywhere", 11, least=1, most=1000)
+    batch_size: int = flag("people at once; 0: any number", 0, most=10**6)
+    height: int = flag("of the network's input, pixels; 0: that of --cfg", 0, most=16384)
+    width: int = flag("of the network's input, pixels; 0: that of --cfg", 0, most=16384)
+    skeleton: str = flag("built-in name or YAML file of one's own keypoints; empty: that of the data set", "")
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
         if not self.checkpoint_path:
             raise UserError("--checkpoint_path is needed: a file, or one of " + ", ".join(weights.BY_HAND))
         check_opset(self.opset)
-        if min(self.batch_size, self.height, self.width) < 0:
-            raise UserError("--batch_size, --height and --width: positive numbers, or 0")
 
 
 def main() -> None:
     """Reads the flags, exports, compares, says what was written."""
     flags, pairs = recipe_file.split(sys.argv[1:])
     config = common.cli.parse(Config, {}, flags, ALIASES, RETIRED, recipe_file.published_words)
-    export_checkpoint(config, recipe_file.fields_of("command line", pairs))
+    export_checkpoint(config, recipe_file.fields_of(recipe_file.COMMAND_LINE, pairs))
 
 
 def export_checkpoint(config: Config, pairs: dict[str, object]) -> None:

@@ -26,7 +26,7 @@ import torch
 def prepare(flags: Config, skeleton: common.skeleton.Skeleton, device: torch.device) -> Setup:
     """Decides what the flags left open. Raises UserError, naming flag or file, where the run cannot be."""
     ranks = common.distributed.world_size()
-    data_path = str(main_first(lambda: common.coco.mini.dataset.resolve(flags.root)))
+    data_path = str(main_first(lambda: common.coco.mini.dataset.resolve(flags.data_path, flags.root)))
     experiment = f"{flags.experiment}_perf_{ranks}p" if flags.case == "perf" else flags.experiment
     config = dataclasses.replace(flags, data_path=data_path, experiment=experiment)
     samples = train_samples(config, skeleton)

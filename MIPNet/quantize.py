@@ -58,7 +58,7 @@ def main() -> None:
     config = common.cli.parse(Config, {}, flags, examination.ALIASES, {}, recipe_file.published_words)
     config.check()
     qdq.check(config.source)
-    recipe = config.recipe(config.source, config.fields(), recipe_file.fields_of("command line", pairs))
+    recipe = config.recipe(config.source, config.fields(), recipe_file.fields_of(recipe_file.COMMAND_LINE, pairs))
     skeleton = examination.skeleton_of(recipe)
     session = top_down_quantization.opened(config.source, skeleton.num_keypoints, MOST_INPUTS, EXPORTER)
     examined = examination.prepare(config, recipe, skeleton)

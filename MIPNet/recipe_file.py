@@ -8,14 +8,13 @@ import ast
 import dataclasses
 import re
 import sys
-import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import common.cli
 from common.cli import UserError
-from common.recipe_file import Keys, leaves, load
+from common.recipe_file import Keys, check_inside, converted, leaves, load
 from MIPNet.config import ALIASES, LAMBDA_CFG, MODEL_FOLDER, RETIRED, Config
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
@@ -105,10 +104,10 @@ IDLE = (
     "TRAIN.CHECKPOINT", "TEST.NMS_THRE", "TEST.BBOX_THRE", "TEST.BBOX_FRACTION",
 )  # fmt: skip
 KEYS = Keys("MIPNet/recipe_file.py", FIELDS, FIXED, IDLE)
+COMMAND_LINE = "command line"
 SECTIONS = "DATASET, MODEL, TRAIN and TEST"
 WIDTH_FIRST = ("MODEL.IMAGE_SIZE", "MODEL.HEATMAP_SIZE")  # the fields have the height first, as all of ours
 ONE_FOR_ALL = tuple(f"MODEL.EXTRA.STAGE{stage}.NUM_BLOCKS" for stage in (2, 3, 4))  # a number for each branch
-HINTS = typing.get_type_hints(Config)
 KEY = re.compile(r"[A-Z]\w*(\.[A-Z]\w*)+")
 SWITCHES = {"--lambda": f"--cfg={LAMBDA_CFG}"}
 PERFORMANCE = {"1": "--case=perf", "0": "--case=acc"}  # --perf
@@ -123,7 +122,7 @@ def parse(
     """
     flags, pairs = split(sys.argv[1:] if argv is None else argv)
     found = common.cli.parse(config, recipes, flags, ALIASES, RETIRED, published_words, read)
-    return dataclasses.replace(found, **fields_of("command line", pairs))
+    return dataclasses.replace(found, **fields_of(COMMAND_LINE, pairs))
 
 
 def split(words: Sequence[str]) -> tuple[list[str], list[tuple[str, Any]]]:
@@ -182,30 +181,11 @@ def fields_of(source: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _converted(source: str, key: str, value: Any) -> Any:
-    hint = HINTS[FIELDS[key]]
-    try:
-        if key in ONE_FOR_ALL and isinstance(value, list | tuple):
-            (value,) = set(value)
-        typed = _typed(value, hint)
-        return typed[::-1] if key in WIDTH_FIRST else typed
-    except (TypeError, ValueError, OverflowError) as error:
-        wanted = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
-        wanted = "the same number for each branch" if key in ONE_FOR_ALL else wanted
-        raise UserError(f"{source}: {key} is {value!r}, wanted: {wanted}") from error
-
-
-def _typed(value: Any, hint: Any) -> Any:
-    """`value` as `hint` says; raises TypeError or ValueError where it is something else."""
-    arguments = typing.get_args(hint)
-    if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
-        return tuple(_typed(one, arguments[0]) for one in value)
-    if hint is str and value is None:
-        return ""
-    if hint in (int, float) and isinstance(value, int | float | str) and not isinstance(value, bool):
-        number = float(value)  # YAML takes 1e-3 for a text
-        if hint is int and number != int(number):
-            raise ValueError("not whole")
-        return hint(number)
-    if (arguments and value in arguments) or (hint in (bool, str) and isinstance(value, hint)):
-        return value
-    raise TypeError("another kind of value")
+    if key in ONE_FOR_ALL and isinstance(value, list | tuple):
+        if len(set(map(str, value))) != 1:
+            raise UserError(f"{source}: {key} is {value!r}, wanted: the same number for each branch")
+        value = value[0]
+    typed = converted(source, key, value, Config, FIELDS[key])
+    if key == "OUTPUT_DIR" and source != COMMAND_LINE:
+        check_inside(source, key, typed)
+    return typed[::-1] if key in WIDTH_FIRST else typed

@@ -7,6 +7,12 @@ python -m MIPNet.train --data_path=mini --recipe=smoke [--lambda]     minutes on
 python -m MIPNet.train --cfg experiments/coco/hrnet/w32_256x192_adam_lr1e-3.yaml TRAIN.LR 5e-4    as published
 """
 
+import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036  nothing is installed for an older one: it is said here
+    sys.stderr.write("error: Python 3.10 or newer is needed, not " + sys.version.split()[0] + "\n")
+    sys.exit(2)
+
 import functools
 import time
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from common.cli import UserError, text
+from common.cli import UserError, flag
 from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
 from OpenPose_MindSpore_port.augmentation import Augmentation
@@ -22,13 +22,9 @@ NETWORK = "OpenPose_MindSpore"  # its name in result files
 MODEL_FOLDER = Path(__file__).parent
 WEIGHT_FOLDERS = (MODEL_FOLDER / "weights", MODEL_FOLDER / "vgg_model", MODEL_FOLDER)
 PUBLISHED_VGG = ("vgg19-0-97_5004.ckpt", "vgg19-dcbb9e9d.pth")  # MindSpore's file, torchvision's
+DATA_FOLDER = Path("dataset")  # as published
 NO_WEIGHTS = "none"  # in place of a file: begin at random, said aloud
 CPU_IMAGES_PER_PART = 2  # a larger part is no faster on a CPU, and 10 images at 368x368 need more than 8 GB
-COUNTS = (
-    "part_size", "max_steps", "eval_freq", "save_every", "keep_every", "val_images", "max_epoch_train_NP",
-    "keep_checkpoint_max", "freeze_steps", "warmup_epoch", "min_keypoints", "min_area", "max_rotate_degree",
-    "center_perterb_max",
-)  # fmt: skip
 PROFILED_STEPS = 101  # --need_profiler=1 stops at step 100 (spec A8b)
 
 Rule = Literal["Adam", "Momentum"]
@@ -39,103 +35,105 @@ TrainType = Literal["fix_loss_scale", "clip_grad"]
 class Inference:
     """How people are found in the maps: what training (its evaluations), eval.py and demo.py share."""
 
-    inference_img_size: int = text("short side of an image in the network, input pixels", 368)
-    gaussian_sigma: float = text("of the smoothing of heatmaps, input pixels", 2.5)
-    heatmap_peak_thresh: float = text("a smoothed peak below it is no joint", 0.05)
-    n_integ_points: int = text("samples of the field along a candidate limb", 10)
-    n_integ_points_thresh: int = text("more samples than so many must agree", 8)
-    inner_product_thresh: float = text("with at least this projection onto the limb", 0.05)
-    limb_length_ratio: float = text("a limb longer than this part of the map is penalised", 1.0)
-    length_penalty_value: float = text("largest penalty", 1.0)
-    n_subset_limbs_thresh: int = text("a person with fewer joints is dropped", 3)
-    subset_score_thresh: float = text("as is one with a lower mean score", 0.2)
+    inference_img_size: int = flag("short side of an image in the network, input pixels", 368, least=1, most=4096)
+    gaussian_sigma: float = flag("of the smoothing of heatmaps, input pixels", 2.5, most=1000)
+    heatmap_peak_thresh: float = flag("a smoothed peak below it is no joint", 0.05)
+    n_integ_points: int = flag("samples of the field along a candidate limb", 10, least=1, most=10**4)
+    n_integ_points_thresh: int = flag("more samples than so many must agree", 8)
+    inner_product_thresh: float = flag("with at least this projection onto the limb", 0.05)
+    limb_length_ratio: float = flag("a limb longer than this part of the map is penalised", 1.0)
+    length_penalty_value: float = flag("largest penalty", 1.0)
+    n_subset_limbs_thresh: int = flag("a person with fewer joints is dropped", 3)
+    subset_score_thresh: float = flag("as is one with a lower mean score", 0.2)
 
 
 @dataclass(frozen=True)
 class Config(Inference):
     """Trains the VGG19 OpenPose of MindSpore."""
 
-    data_dir: str = text("COCO folder (annotations, train2017, val2017), or `mini` for the embedded data set",
-                         "./dataset")  # fmt: skip
-    train_dir: str = text("folder of training images, in data_dir or a path of its own", "train2017")
-    train_ann: str = text("their annotations, in data_dir/annotations or a path of its own",
+    data_dir: str = flag("COCO folder (annotations, train2017, val2017), or `mini`; empty: COCO_HOME or ./dataset", "")
+    train_dir: str = flag("folder of training images, in data_dir or a path of its own", "train2017")
+    train_ann: str = flag("their annotations, in data_dir/annotations or a path of its own",
                           "person_keypoints_train2017.json")  # fmt: skip
-    maskpath_train: str = text("folder of ignore masks; empty: data_dir/ignore_mask_train, made where missing", "")
-    imgpath_val: str = text("images of evaluations while training, found in the same way", "val2017")
-    ann: str = text("their annotations", "person_keypoints_val2017.json")
-    case: Literal["acc", "perf"] = text("perf: a run that only measures images per second", "acc")
-    device: DeviceName = text("where to compute", "auto")
-    output_dir: str = text("folder for checkpoints and logs", str(MODEL_FOLDER))
-    log_dir: str = text("lines of each rank and result file; empty: output_dir/test/output/0", "")
-    experiment_name: str = text("what resumes goes to <experiment_name>_checkpoints [train, perf_1p, ...]", "")
-    resume: Literal["auto", "no"] = text("auto: go on where an unfinished run of this name stopped", "auto")
-    skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
+    maskpath_train: str = flag("folder of ignore masks; empty: data_dir/ignore_mask_train, made where missing", "")
+    imgpath_val: str = flag("images of evaluations while training, found in the same way", "val2017")
+    ann: str = flag("their annotations", "person_keypoints_val2017.json")
+    case: Literal["acc", "perf"] = flag("perf: a run that only measures images per second", "acc")
+    device: DeviceName = flag("where to compute", "auto")
+    output_dir: str = flag("folder for checkpoints and logs", str(MODEL_FOLDER))
+    log_dir: str = flag("lines of each rank and result file; empty: output_dir/test/output/0", "")
+    experiment_name: str = flag("what resumes goes to <experiment_name>_checkpoints [train, perf_1p, ...]", "")
+    resume: Literal["auto", "no"] = flag("auto: go on where an unfinished run of this name stopped", "auto")
+    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
 
-    vgg_path: str = text("VGG19 weights, .ckpt or torchvision's .pth; empty: looked for; `none`: random", "")
-    vgg_with_bn: bool = text("VGG with batch normalisation", False)
-    load_pretrain: bool = text("begin from pretrained_model_path, weights only", False)
-    pretrained_model_path: str = text("a checkpoint of the whole network: .ckpt, .pth, .safetensors", "")
-    save_model_path: str = text("MindSpore checkpoints go to <this>/<time>, in output_dir", "./checkpoints")
-    keep_checkpoint_max: int = text("so many of these stay; 0: none is written", 5)
-    ckpt_interval: int = text("steps between them; one more at the end", 5000)
-    is_save_on_master: bool = text("rank 0 alone writes them", True)
+    vgg_path: str = flag("VGG19 weights, .ckpt or torchvision's .pth; empty: looked for; `none`: random", "")
+    vgg_with_bn: bool = flag("VGG with batch normalisation", False)
+    load_pretrain: bool = flag("begin from pretrained_model_path, weights only", False)
+    pretrained_model_path: str = flag("a checkpoint of the whole network: .ckpt, .pth, .safetensors", "")
+    save_model_path: str = flag("MindSpore checkpoints go to <this>/<time>, in output_dir", "./checkpoints")
+    keep_checkpoint_max: int = flag("so many of these stay; 0: none is written", 5)
+    ckpt_interval: int = flag("steps between them; one more at the end", 5000, least=1)
+    is_save_on_master: bool = flag("rank 0 alone writes them", True)
 
-    max_epoch_train: int = text("epochs in all", 60)
-    max_epoch_train_NP: int = text("on several devices; 0: the same", 0)  # noqa: N815  a published name
-    max_steps: int = text("steps after which an epoch ends; 0: when the data do", 0)
-    batch_size: int = text("images a step on each rank", 10)
-    part_size: int = text("images a rank takes at once, gradients accumulate; 0: all, on a CPU at most 2", 0)
-    lr: float = text("learning rate of the stages; base a quarter, VGG a quarter after the freeze", 1e-4)
-    lr_times_ranks: bool = text("multiplied with the number of devices", False)
-    lr_type: Literal["default", "cosine"] = text("drops at lr_steps, or cosine after warm-up", "default")
-    lr_gamma: float = text("at lr_steps it drops to this part", 0.1)
-    lr_steps: tuple[int, ...] = text("steps of one device; n devices need an n-th of them",
+    max_epoch_train: int = flag("epochs in all", 60, least=1)
+    max_epoch_train_NP: int = flag("on several devices; 0: the same", 0)  # noqa: N815  a published name
+    max_steps: int = flag("steps after which an epoch ends; 0: when the data do", 0)
+    batch_size: int = flag("images a step on each rank", 10, least=1, most=10**6)
+    part_size: int = flag(
+        "images a rank takes at once, gradients accumulate; 0: all, on a CPU at most 2", 0, most=10**6
+    )
+    lr: float = flag("learning rate of the stages; base a quarter, VGG a quarter after the freeze", 1e-4, above=0,
+                     most=1000)  # fmt: skip
+    lr_times_ranks: bool = flag("multiplied with the number of devices", False)
+    lr_type: Literal["default", "cosine"] = flag("drops at lr_steps, or cosine after warm-up", "default")
+    lr_gamma: float = flag("at lr_steps it drops to this part", 0.1, above=0, most=1)
+    lr_steps: tuple[int, ...] = flag("steps of one device; n devices need an n-th of them",
                                      LATER_STEPS)  # fmt: skip
-    lr_steps_NP: tuple[int, ...] = text("of several devices; empty: the same", ())  # noqa: N815
-    warmup_epoch: int = text("epochs of warm-up of the cosine", 5)
-    freeze_steps: int = text("steps of one device before VGG learns", FREEZE_STEPS)
-    optimizer: Rule = text("of one device", "Adam")
-    optimizer_NP: Rule = text("of several", "Adam")  # noqa: N815
-    group_params: bool = text("VGG, base and stages have rates of their own", True)
-    group_params_NP: bool = text("on several devices", True)  # noqa: N815
-    momentum: float = text("of Momentum", 0.9)
-    train_type: TrainType = text("clip_grad: each tensor's gradient is clipped", "fix_loss_scale")
-    train_type_NP: TrainType = text("on several devices", "fix_loss_scale")  # noqa: N815
-    GRADIENT_CLIP_TYPE: int = text("1: by a tensor's L2 norm, 0: each value", 1)
-    GRADIENT_CLIP_VALUE: float = text("to at most this", 10.0)
-    clip_scaled: bool = text("clip what is still multiplied with the loss scale, and step with that, as published",
+    lr_steps_NP: tuple[int, ...] = flag("of several devices; empty: the same", ())  # noqa: N815
+    warmup_epoch: int = flag("epochs of warm-up of the cosine", 5)
+    freeze_steps: int = flag("steps of one device before VGG learns", FREEZE_STEPS)
+    optimizer: Rule = flag("of one device", "Adam")
+    optimizer_NP: Rule = flag("of several", "Adam")  # noqa: N815
+    group_params: bool = flag("VGG, base and stages have rates of their own", True)
+    group_params_NP: bool = flag("on several devices", True)  # noqa: N815
+    momentum: float = flag("of Momentum", 0.9, most=1)
+    train_type: TrainType = flag("clip_grad: each tensor's gradient is clipped", "fix_loss_scale")
+    train_type_NP: TrainType = flag("on several devices", "fix_loss_scale")  # noqa: N815
+    GRADIENT_CLIP_TYPE: int = flag("1: by a tensor's L2 norm, 0: each value", 1, most=1)
+    GRADIENT_CLIP_VALUE: float = flag("to at most this", 10.0, above=0)
+    clip_scaled: bool = flag("clip what is still multiplied with the loss scale, and step with that, as published",
                              False)  # fmt: skip
-    ema_decay: float = text("moving average of the weights; 0: none", 0.0)
-    amp: AmpLevel = text("precision level", "O0")
-    amp_type: AmpType = text("type of O1; auto: float16, on a CPU bfloat16", "auto")
-    loss_scale: str = text("for float16: a positive number or `dynamic`", "16384")
+    ema_decay: float = flag("moving average of the weights; 0: none", 0.0, most=1)
+    amp: AmpLevel = flag("precision level", "O0")
+    amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
+    loss_scale: str = flag("for float16: a positive number or `dynamic`", "16384")
 
-    insize: int = text("training crops, input pixels", 368)
-    downscale: int = text("input pixels a map cell", STRIDE)
-    heatmap_sigma: float = text("of a joint's Gaussian, input pixels", 7.0)
-    paf_sigma: float = text("half width of a limb's field, input pixels", 8.0)
-    min_keypoints: int = text("annotated people with fewer are masked", 5)
-    min_area: float = text("so are those of at most this area, original pixels squared", 1024.0)
-    min_box_size: float = text("smallest person after the random scale, input pixels", 64.0)
-    max_box_size: float = text("largest", 512.0)
-    min_scale: float = text("smallest random scale", 0.5)
-    max_scale: float = text("largest", 2.0)
-    max_rotate_degree: float = text("three standard deviations of the rotation, degrees", 40.0)
-    center_perterb_max: float = text("largest shift of the crop, input pixels", 40.0)
+    insize: int = flag("training crops, input pixels", 368, least=8, most=4096)
+    downscale: int = flag("input pixels a map cell", STRIDE)
+    heatmap_sigma: float = flag("of a joint's Gaussian, input pixels", 7.0, above=0)
+    paf_sigma: float = flag("half width of a limb's field, input pixels", 8.0, above=0)
+    min_keypoints: int = flag("annotated people with fewer are masked", 5)
+    min_area: float = flag("so are those of at most this area, original pixels squared", 1024.0)
+    min_box_size: float = flag("smallest person after the random scale, input pixels", 64.0, above=0)
+    max_box_size: float = flag("largest", 512.0, above=0)
+    min_scale: float = flag("smallest random scale", 0.5, above=0)
+    max_scale: float = flag("largest", 2.0, above=0)
+    max_rotate_degree: float = flag("three standard deviations of the rotation, degrees", 40.0, most=360)
+    center_perterb_max: float = flag("largest shift of the crop, input pixels", 40.0)
 
-    num_workers: int = text("processes that read data; -1: one a core", -1)
-    exif: Exif = text("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
-    on_bad_image: Literal["error", "skip"] = text("an unreadable training image: stop, or take another and count",
+    num_workers: int = flag("processes that read data; -1: one a core", -1, least=-1, most=1024)
+    exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
+    on_bad_image: Literal["error", "skip"] = flag("an unreadable training image: stop, or take another and count",
                                                   "error")  # fmt: skip
-    seed: int = text("of everything random", 0)
-    log_interval: int = text("steps between published log lines", 100)
-    print_freq: int = text("steps between lines with time and data time", 100)
-    eval_freq: int = text("epochs between evaluations; 0: none", 5)
-    save_every: int = text("steps between saves, beside those at the end of epochs", 0)
-    keep_every: int = text("epochs between .pth checkpoints that stay; 0: none stays", 0)
-    keep: int = text("how many of these stay", 3)
-    val_images: int = text("images of an evaluation while training; 0: all", 250)
-    need_profiler: int = text("1: stop at step 100, as published", 0)
+    seed: int = flag("of everything random", 0, most=2**32 - 1)
+    log_interval: int = flag("steps between published log lines", 100, least=1)
+    print_freq: int = flag("steps between lines with time and data time", 100, least=1)
+    eval_freq: int = flag("epochs between evaluations; 0: none", 5)
+    save_every: int = flag("steps between saves, beside those at the end of epochs", 0)
+    keep_every: int = flag("epochs between .pth checkpoints that stay; 0: none stays", 0)
+    keep: int = flag("how many of these stay", 3, least=1)
+    val_images: int = flag("images of an evaluation while training; 0: all", 250)
+    need_profiler: int = flag("1: stop at step 100, as published", 0, most=1)
 
     def on_devices(self, ranks: int) -> "Config":
         """With several devices the keys in _NP hold in place of those without; rates and steps are given for one."""
@@ -182,30 +180,17 @@ class Config(Inference):
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
         for condition, message in (
-            (self.data_dir, "--data_path is needed: a COCO folder, or `mini`"),
             (self.downscale == STRIDE, f"--downscale={self.downscale}: the network's is {STRIDE}"),
-            (self.max_epoch_train > 0, f"--max_epoch_train={self.max_epoch_train}: at least 1"),
-            (self.batch_size > 0, f"--batch_size={self.batch_size}: at least 1"),
-            (self.lr > 0, f"--lr={self.lr}: more than 0"),
-            (self.insize > 0 and self.insize % STRIDE == 0, f"--insize={self.insize}: a multiple of {STRIDE}"),
-            (self.log_interval > 0, f"--log_interval={self.log_interval}: at least 1"),
-            (self.print_freq > 0, f"--print_freq={self.print_freq}: at least 1"),
-            (self.ckpt_interval > 0, f"--ckpt_interval={self.ckpt_interval}: at least 1"),
-            (self.inference_img_size > 0, f"--inference_img_size={self.inference_img_size}: a number of pixels"),
-            (self.heatmap_sigma > 0, f"--heatmap_sigma={self.heatmap_sigma}: more than 0"),
-            (self.paf_sigma > 0, f"--paf_sigma={self.paf_sigma}: more than 0"),
-            (self.num_workers >= -1, f"--num_workers={self.num_workers}: a number, or -1"),
-            (0 < self.min_box_size <= self.max_box_size, f"--min_box_size={self.min_box_size}: at most --max_box_size"),
-            *((getattr(self, name) >= 0, f"--{name}={getattr(self, name)}: a number, or 0") for name in COUNTS),
+            (self.insize % STRIDE == 0, f"--insize={self.insize}: a multiple of {STRIDE}"),
+            (self.min_box_size <= self.max_box_size, f"--min_box_size={self.min_box_size}: at most --max_box_size"),
             (
                 not self.clip_scaled or self.loss_scale != "dynamic",
                 "--clip_scaled: --loss_scale needs a number",
             ),
-            (self.GRADIENT_CLIP_TYPE in (0, 1), f"--GRADIENT_CLIP_TYPE={self.GRADIENT_CLIP_TYPE}: 0 or 1"),
             (not self.load_pretrain or self.pretrained_model_path, "--load_pretrain needs --pretrained_model_path"),
             (_ascends(self.lr_steps), f"--lr_steps={_joined(self.lr_steps)}: ascending steps, each at least 1"),
             (_ascends(self.lr_steps_NP), f"--lr_steps_NP={_joined(self.lr_steps_NP)}: ascending steps, at least 1"),
-            (0 < self.min_scale <= self.max_scale, f"--min_scale={self.min_scale}: at most --max_scale"),
+            (self.min_scale <= self.max_scale, f"--min_scale={self.min_scale}: at most --max_scale"),
         ):
             if not condition:
                 raise UserError(message)

@@ -7,7 +7,7 @@ python -m OpenPose_MindSpore_port.convert 0-60_5304.ckpt everything.safetensors 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +32,11 @@ RETIRED = {"key": "encrypted files are not read; in MindSpore: load_checkpoint w
 class Config:
     """Convert weights between .ckpt (MindSpore), .pth (PyTorch) and .safetensors; names stay as they are."""
 
-    source: str = field(default="", metadata={"help": "file to read; also the first word without a flag (required)"})
-    target: str = field(default="", metadata={"help": "file to write; also the second word (required)"})
-    weights_only: bool = field(
-        default=False, metadata={"help": "the network alone: network. off the names, no moments, steps, learning rates"}
-    )
-    prefix: str = field(default="", metadata={"help": "put before every name; MindSpore's evaluation needs network."})
-    crc: bool = field(default=False, metadata={"help": "a .ckpt with MindSpore's checksum"})
+    source: str = cli.flag("file to read; also the first word without a flag (required)", "")
+    target: str = cli.flag("file to write; also the second word (required)", "")
+    weights_only: bool = cli.flag("the network alone: network. off the names, no moments, steps, learning rates", False)
+    prefix: str = cli.flag("put before every name; MindSpore's evaluation needs network.", "")
+    crc: bool = cli.flag("a .ckpt with MindSpore's checksum", False)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -26,7 +26,7 @@ from common.media.tracking import Floats
 from common.runtime.session import Options, Provider
 from common.skeleton import Skeleton, SkeletonError, load
 from OpenPose_MindSpore_port import inference
-from OpenPose_MindSpore_port.config import Inference, text
+from OpenPose_MindSpore_port.config import Inference, flag
 from OpenPose_MindSpore_port.decode import warm_up
 from OpenPose_MindSpore_port.inference import InputRule, to_input
 
@@ -35,37 +35,31 @@ from OpenPose_MindSpore_port.inference import InputRule, to_input
 class Config(Inference):
     """Finds people in pictures, films and cameras."""
 
-    checkpoint_path: str = text(
+    checkpoint_path: str = flag(
         "trained weights, or an exported network: .ckpt, .pth, .safetensors, .onnx, .xml, .om", ""
     )
-    images: tuple[str, ...] = text("pictures, with blanks or commas between them", ())
-    video: str = text("a film, or the number of a camera", "")
-    source: str = text("a picture, a folder of pictures, a film, or the number of a camera", "")
-    output_dir: str = text("folder for annotated pictures or the film, and people.jsonl", "demo_output")
-    original_decode: bool = text("people as the original finds them: whole pixels, its own thresholds", False)
-    track: bool = text("people keep their ids from frame to frame, in films and from cameras", True)
-    smooth: bool = text("steady the keypoints of tracked people (one-euro filter)", True)
-    max_missed: int = text("frames for which a person may be lost and keep the id", 0)
-    cpu: bool = text("compute on the CPU, the same as --device=cpu", False)
-    device: DeviceName = text("where to compute", "auto")
-    provider: Provider = text("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
-    show: bool = text("show frames in a window: P pauses, Escape or Q ends", False)
-    max_frames: int = text("end after so many frames; 0: all", 0)
-    on_bad_image: Literal["error", "skip"] = text(
+    images: tuple[str, ...] = flag("pictures, with blanks or commas between them", ())
+    video: str = flag("a film, or the number of a camera", "")
+    source: str = flag("a picture, a folder of pictures, a film, or the number of a camera", "")
+    output_dir: str = flag("folder for annotated pictures or the film, and people.jsonl", "demo_output")
+    original_decode: bool = flag("people as the original finds them: whole pixels, its own thresholds", False)
+    track: bool = flag("people keep their ids from frame to frame, in films and from cameras", True)
+    smooth: bool = flag("steady the keypoints of tracked people (one-euro filter)", True)
+    max_missed: int = flag("frames for which a person may be lost and keep the id", 0)
+    cpu: bool = flag("compute on the CPU, the same as --device=cpu", False)
+    device: DeviceName = flag("where to compute", "auto")
+    provider: Provider = flag("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
+    show: bool = flag("show frames in a window: P pauses, Escape or Q ends", False)
+    max_frames: int = flag("end after so many frames; 0: all", 0)
+    on_bad_image: Literal["error", "skip"] = flag(
         "an unreadable or too narrow picture: stop, or skip and count", "error"
     )
-    skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
+    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
         sources = [bool(value) for value in (self.images, self.video, self.source)]
-        side = self.inference_img_size
-        for condition, message in (
-            (sum(sources) == 1, "give one of --images, --video and --source"),
-            (side > 0, f"--inference_img_size={side}: a number of pixels, such as 368"),
-            (self.max_frames >= 0, f"--max_frames={self.max_frames}: a number of frames, or 0 for all"),
-            (self.max_missed >= 0, f"--max_missed={self.max_missed}: a number of frames, or 0"),
-        ):
+        for condition, message in ((sum(sources) == 1, "give one of --images, --video and --source"),):
             if not condition:
                 raise UserError(message)
 

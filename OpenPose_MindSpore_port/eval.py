@@ -29,7 +29,7 @@ from common.report import Run
 from common.runtime.session import Options, Provider
 from common.train.log import Log
 from OpenPose_MindSpore_port import inference
-from OpenPose_MindSpore_port.config import ALIASES, MODEL_FOLDER, NETWORK, RETIRED, Inference, text
+from OpenPose_MindSpore_port.config import ALIASES, DATA_FOLDER, MODEL_FOLDER, NETWORK, RETIRED, Inference, flag
 from OpenPose_MindSpore_port.evaluation import (
     Evaluation,
     default_batch,
@@ -52,42 +52,31 @@ ALL_IMAGES = -1
 class Config(Inference):
     """Evaluates a checkpoint of the VGG19 OpenPose of MindSpore."""
 
-    model_path: str = text(
+    model_path: str = flag(
         "a file: .ckpt, .pth, .safetensors, or exported: .onnx, .xml, .om; empty: the best of training", ""
     )
-    data_dir: str = text("COCO folder (annotations, val2017), or `mini` for the embedded data set", "./dataset")
-    imgpath_val: str = text("folder of the images, in data_dir or a path of its own", "val2017")
-    ann: str = text("annotations, in data_dir/annotations or a path of its own", "person_keypoints_val2017.json")
-    output_path: str = text(f"folder of {RESULT_FILE} and pictures; empty: output_img in output_dir", "")
-    output_dir: str = text("folder of results", str(MODEL_FOLDER))
-    log_dir: str = text("lines of each rank and result file; empty: output_dir/test/output/0", "")
-    device: DeviceName = text("where to compute", "auto")
-    skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
-    val_images: int = text("so many images, chosen as `Lightweight_OpenPose` does; 0: all", 0)
-    people_only: bool = text("only images with annotated people, as the original: AP comes out higher", False)
-    original_decode: bool = text("people as the original finds them: whole pixels, its own thresholds", False)
-    original: bool = text("both, the protocol of the published figures", False)
-    batch_size: int = text("images of one size at once; 0: 16, on a CPU 2", 0)
-    provider: Provider = text("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
-    amp: AmpLevel = text("precision level", "O0")
-    amp_type: AmpType = text("type of O1; auto: float16, on a CPU bfloat16", "auto")
-    num_workers: int = text("threads that decode", 4)
-    exif: Exif = text("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
-    on_bad_image: Literal["error", "skip"] = text("an unreadable image: stop, or count it as without people", "error")
-    save_images: int = text("draw the people of so many images as <image_id>.png; -1: of all, as the original", 0)
-
-    def check(self) -> None:
-        """Raises UserError where values cannot be meant."""
-        for condition, message in (
-            (self.data_dir, "--data_path is needed: a COCO folder, or `mini`"),
-            (self.inference_img_size > 0, f"--inference_img_size={self.inference_img_size}: a number of pixels"),
-            (self.batch_size >= 0, f"--batch_size={self.batch_size}: a number of images, or 0"),
-            (self.val_images >= 0, f"--val_images={self.val_images}: a number of images, or 0 for all"),
-            (self.num_workers > 0, f"--num_workers={self.num_workers}: at least 1"),
-            (self.save_images >= ALL_IMAGES, f"--save_images={self.save_images}: a number of images, or -1 for all"),
-        ):
-            if not condition:
-                raise UserError(message)
+    data_dir: str = flag("COCO folder (annotations, val2017), or `mini`; empty: COCO_HOME or ./dataset", "")
+    imgpath_val: str = flag("folder of the images, in data_dir or a path of its own", "val2017")
+    ann: str = flag("annotations, in data_dir/annotations or a path of its own", "person_keypoints_val2017.json")
+    output_path: str = flag(f"folder of {RESULT_FILE} and pictures; empty: output_img in output_dir", "")
+    output_dir: str = flag("folder of results", str(MODEL_FOLDER))
+    log_dir: str = flag("lines of each rank and result file; empty: output_dir/test/output/0", "")
+    device: DeviceName = flag("where to compute", "auto")
+    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
+    val_images: int = flag("so many images, chosen as `Lightweight_OpenPose` does; 0: all", 0)
+    people_only: bool = flag("only images with annotated people, as the original: AP comes out higher", False)
+    original_decode: bool = flag("people as the original finds them: whole pixels, its own thresholds", False)
+    original: bool = flag("both, the protocol of the published figures", False)
+    batch_size: int = flag("images of one size at once; 0: 16, on a CPU 2", 0, most=10**6)
+    provider: Provider = flag("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
+    amp: AmpLevel = flag("precision level", "O0")
+    amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
+    num_workers: int = flag("threads that decode", 4, least=1, most=1024)
+    exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
+    on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
+    save_images: int = flag(
+        "draw the people of so many images as <image_id>.png; -1: of all, as the original", 0, least=ALL_IMAGES
+    )
 
     @property
     def result_folder(self) -> Path:
@@ -114,7 +103,6 @@ def main() -> None:
     began = time.time()
     config = parse(Config, {}, aliases={**_aliases(), "checkpoint_path": "model_path", "output_img_path": "output_path",
                                         "annotation": "ann"}, retired=_retired())  # fmt: skip
-    config.check()
     folder = config.result_folder
     log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
     with common.distributed.joined(config.device) as device:
@@ -161,7 +149,9 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
 
 
 def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> Validation:
-    data_dir = common.distributed.main_first(lambda: common.coco.mini.dataset.resolve(config.data_dir))
+    data_dir = common.distributed.main_first(
+        lambda: common.coco.mini.dataset.resolve(config.data_dir, str(DATA_FOLDER), DATA_FOLDER)
+    )
     validation = validation_of(str(data_dir), config.imgpath_val, config.ann, skeleton, config.val_images, config.exif)
     return with_people(validation) if config.only_people else validation
 

@@ -144,6 +144,7 @@ def _place(flag: str, value: str, places: tuple[Path, ...], there: Any) -> Path:
     if found is None:
         tried = " and ".join(str(place) for place in dict.fromkeys(places))
         raise UserError(
-            f"{flag}={value}: {tried} not there; --data_path must be a COCO folder, or `mini`, which draws a data set"
+            f"{flag}={value}: {tried} not there; --data_path is needed, a COCO folder or `mini`; else "
+            "COCO_HOME, DATA_PATH, ./dataset or ./data/coco are taken"
         )
     return found

@@ -19,7 +19,7 @@ import common.skeleton
 from common.cli import UserError, parse, run
 from common.runtime.export import Ports
 from OpenPose_MindSpore_port import weights
-from OpenPose_MindSpore_port.config import text
+from OpenPose_MindSpore_port.config import flag
 from OpenPose_MindSpore_port.inference import AllMaps
 from OpenPose_MindSpore_port.model import NUM_STAGES, STRIDE, OpenPose
 
@@ -43,14 +43,14 @@ INSTEAD = {
 class Config:
     """Exports a checkpoint of the VGG19 OpenPose of MindSpore as ONNX."""
 
-    ckpt_file: str = text("a checkpoint: .ckpt, .pth or .safetensors", "")
-    file_name: str = text(f"file to write; {SUFFIX} is added where it lacks", "openpose")
-    file_format: Literal["ONNX", "AIR", "MINDIR"] = text("ONNX; for the others it is said what to do", "ONNX")
-    opset: int = text("ONNX operator set; CANN's ATC takes 11 everywhere", 11)
-    batch_size: int = text("images at once; 0: any number", 0)
-    height: int = text("of the network's input, pixels, a multiple of 8; 0: any", 0)
-    width: int = text("of the network's input, pixels, a multiple of 8; 0: any", 0)
-    skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
+    ckpt_file: str = flag("a checkpoint: .ckpt, .pth or .safetensors", "")
+    file_name: str = flag(f"file to write; {SUFFIX} is added where it lacks", "openpose")
+    file_format: Literal["ONNX", "AIR", "MINDIR"] = flag("ONNX; for the others it is said what to do", "ONNX")
+    opset: int = flag("ONNX operator set; CANN's ATC takes 11 everywhere", 11, least=1, most=1000)
+    batch_size: int = flag("images at once; 0: any number", 0, most=10**6)
+    height: int = flag("of the network's input, pixels, a multiple of 8; 0: any", 0, most=16384)
+    width: int = flag("of the network's input, pixels, a multiple of 8; 0: any", 0, most=16384)
+    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
@@ -59,8 +59,6 @@ class Config:
         if not self.ckpt_file:
             raise UserError("--ckpt_file is needed: a checkpoint, .ckpt, .pth or .safetensors")
         common.runtime.export.check_opset(self.opset)
-        if min(self.batch_size, self.height, self.width) < 0:
-            raise UserError("--batch_size, --height and --width: positive numbers, or 0 for any")
         for name in ("height", "width"):
             if getattr(self, name) % STRIDE:
                 raise UserError(f"--{name}={getattr(self, name)}: a multiple of {STRIDE}, or 0 for any")

@@ -8,9 +8,8 @@ Masks go to `ignore_mask_train` and `ignore_mask_val` beside the image folders.
 """
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import common.coco.images
 import common.coco.mini.dataset
@@ -25,32 +24,30 @@ import numpy as np
 TINT = (0, 0, 255)  # BGR of what is masked, in pictures
 
 
-def _text(help_text: str, default: Any) -> Any:
-    return field(default=default, metadata={"help": help_text})
-
-
 @dataclass(frozen=True)
 class Config:
     """Writes the ignore masks of a COCO data set."""
 
-    data_dir: str = _text("COCO folder, or `mini` for the embedded data set", "./dataset")
-    train_ann: str = _text(
+    data_dir: str = cli.flag("COCO folder, or `mini`; empty: COCO_HOME or ./dataset", "")
+    train_ann: str = cli.flag(
         "annotations of the training images: a path, or a name in data_dir/annotations; empty: not these",
         "person_keypoints_train2017.json",
     )
-    val_ann: str = _text("those of the validation images", "person_keypoints_val2017.json")
-    train_dir: str = _text("folder of the training images, in data_dir or a path of its own", "train2017")
-    val_dir: str = _text("folder of the validation images", "val2017")
-    output_dir: str = _text("folder for ignore_mask_train and ignore_mask_val; empty: that of the image folder", "")
-    min_keypoints: int = _text("people with fewer labelled keypoints are masked", LabelRules.min_keypoints)
-    min_area: float = _text("so are those of at most this area, original pixels squared", LabelRules.min_area)
-    vis: bool = _text("also write pictures with the masks in red, to ignore_mask_*_vis", False)
+    val_ann: str = cli.flag("those of the validation images", "person_keypoints_val2017.json")
+    train_dir: str = cli.flag("folder of the training images, in data_dir or a path of its own", "train2017")
+    val_dir: str = cli.flag("folder of the validation images", "val2017")
+    output_dir: str = cli.flag("folder for ignore_mask_train and ignore_mask_val; empty: that of the image folder", "")
+    min_keypoints: int = cli.flag("people with fewer labelled keypoints are masked", LabelRules.min_keypoints)
+    min_area: float = cli.flag("so are those of at most this area, original pixels squared", LabelRules.min_area)
+    vis: bool = cli.flag("also write pictures with the masks in red, to ignore_mask_*_vis", False)
 
 
 def main(argv: list[str] | None = None) -> None:
     """The command of this file."""
     config = cli.parse(Config, {}, argv, aliases={"data_path": "data_dir"})
-    config = dataclasses.replace(config, data_dir=str(common.coco.mini.dataset.resolve(config.data_dir)))
+    config = dataclasses.replace(
+        config, data_dir=str(common.coco.mini.dataset.resolve(config.data_dir, "dataset", Path("dataset")))
+    )
     if not config.train_ann and not config.val_ann:
         raise cli.UserError("--train_ann and --val_ann are both empty: name an annotation file")
     for split, ann, images in (("train", config.train_ann, config.train_dir), ("val", config.val_ann, config.val_dir)):

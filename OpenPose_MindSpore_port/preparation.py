@@ -21,7 +21,7 @@ from common.train.log import Log
 from common.train.setup import Setup
 from common.train.state import Plan
 from OpenPose_MindSpore_port import ignore_masks, labels, learning_rate
-from OpenPose_MindSpore_port.config import CPU_IMAGES_PER_PART, NETWORK, PROFILED_STEPS, Config
+from OpenPose_MindSpore_port.config import CPU_IMAGES_PER_PART, DATA_FOLDER, NETWORK, PROFILED_STEPS, Config
 from OpenPose_MindSpore_port.data import TrainSamples, collate
 from OpenPose_MindSpore_port.evaluation import evaluate_while_training, validation_of
 from OpenPose_MindSpore_port.inference import InputRule, decode_rules
@@ -62,7 +62,7 @@ def prepare(flags: Config, skeleton: Skeleton, device: torch.device) -> Setup:
     """Decides what the flags left open. Raises UserError, naming flag or file, where the run cannot be."""
     ranks = common.distributed.world_size()
     name = flags.experiment_name or (f"perf_{ranks}p" if flags.case == "perf" else "train")
-    data_dir = str(main_first(lambda: common.coco.mini.dataset.resolve(flags.data_dir)))
+    data_dir = str(main_first(lambda: common.coco.mini.dataset.resolve(flags.data_dir, str(DATA_FOLDER), DATA_FOLDER)))
     config = dataclasses.replace(flags.on_devices(ranks), data_dir=data_dir, experiment_name=name)
     samples = train_samples(config, skeleton)
     limit = config.part_size or (CPU_IMAGES_PER_PART if device.type == "cpu" else 0)
@@ -133,8 +133,8 @@ def located(data_dir: str, name: str, flag: str) -> Path:
     if found := common.coco.images.find(data_dir, name):
         return found
     raise UserError(
-        f"{Path(data_dir) / name}: no such file or folder: --data_path must be a COCO folder (annotations, train2017, "
-        f"val2017), or `mini`; {flag} names another place"
+        f"{Path(data_dir) / name}: no such file or folder: --data_path is needed, a COCO folder (annotations, "
+        f"train2017, val2017) or `mini`; else COCO_HOME, DATA_PATH, ./dataset, ./data/coco; {flag} names another place"
     )
 
 

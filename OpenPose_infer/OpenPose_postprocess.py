@@ -9,7 +9,6 @@ Reads text and binary results, of this benchmark and of the newer tool. AP count
 the labels hold; an image's id is that of the labels, whatever its file is called.
 """
 
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +18,9 @@ from pathlib import Path
 import common.coco.evaluate
 import common.coco.reader
 import common.skeleton
-from common.cli import UserError, parse, run, text
+from common.cli import UserError, flag, parse, run
 from common.coco.evaluate import Detections
+from common.device import cpu_count
 from common.parallel import in_order
 from common.skeleton import Skeleton
 from Lightweight_OpenPose.decode import DecodeRules, decode, to_coco, warm_up
@@ -40,26 +40,25 @@ MS = 1000  # milliseconds a second
 class Config:
     """Finds people in the results of a benchmark, and their average precision."""
 
-    benchmark_result_path: str = text("folder dumpOutput_device<N> of benchmark.py", "./result/dumpOutput_device0")
-    labels: str = text("COCO file of the images", "")
-    pad_txt_path: str = text("pad.txt of OpenPose_preprocess.py", "./output/pad.txt")
-    detections_save_path: str = text("file to write", f"./output/{DETECTIONS}")
-    half_pixel: bool = text("the publication's shift of keypoints by half a pixel; without it AP rises a little", True)
-    num_workers: int = text("threads; -1: one a core", -1)
-    skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
+    benchmark_result_path: str = flag("folder dumpOutput_device<N> of benchmark.py", "./result/dumpOutput_device0")
+    labels: str = flag("COCO file of the images", "")
+    pad_txt_path: str = flag("pad.txt of OpenPose_preprocess.py", "./output/pad.txt")
+    detections_save_path: str = flag("file to write", f"./output/{DETECTIONS}")
+    half_pixel: bool = flag("the publication's shift of keypoints by half a pixel; without it AP rises a little", True)
+    num_workers: int = flag("threads; -1: one a core", -1, least=-1, most=1024)
+    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
         if not self.labels:
             raise UserError("--labels is needed: the COCO file of the images, person_keypoints_val2017.json")
-        if self.num_workers == 0 or self.num_workers < -1:
+        if self.num_workers == 0:
             raise UserError(f"--num_workers={self.num_workers}: a number of threads, or -1 for one a core")
 
     @property
     def threads(self) -> int:
         """How many work at once."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return cores if self.num_workers < 0 else self.num_workers
+        return cpu_count() if self.num_workers < 0 else self.num_workers
 
 
 @dataclass(frozen=True)

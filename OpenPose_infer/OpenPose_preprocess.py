@@ -17,8 +17,9 @@ from typing import Literal
 
 import common.coco.images
 import common.coco.reader
-from common.cli import UserError, parse, run, text
+from common.cli import UserError, flag, parse, run
 from common.coco.images import Exif, ImageError
+from common.device import cpu_count
 from common.media.source import PICTURE_SUFFIXES
 from common.parallel import in_order
 from common.skeleton import OPENPOSE
@@ -37,14 +38,14 @@ READ_AHEAD = 2  # images a thread that may wait: memory stays flat however many 
 class Config:
     """Images -> network inputs in .bin files, and pad.txt."""
 
-    src_path: str = text("folder of images", "")
-    save_path: str = text("folder for the .bin files", "")
-    pad_txt_path: str = text("file to write", "./output/pad.txt")
-    annotations: str = text("COCO file: only its images; empty: all images of the folder", "")
-    num_workers: int = text("threads; -1: one a core", -1)
-    exif: Exif = text("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
-    on_bad_image: Literal["error", "skip"] = text("an unreadable image: stop, or leave it out and count", "error")
-    fresh: bool = text("compute every .bin again", False)
+    src_path: str = flag("folder of images", "")
+    save_path: str = flag("folder for the .bin files", "")
+    pad_txt_path: str = flag("file to write", "./output/pad.txt")
+    annotations: str = flag("COCO file: only its images; empty: all images of the folder", "")
+    num_workers: int = flag("threads; -1: one a core", -1, least=-1, most=1024)
+    exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
+    on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or leave it out and count", "error")
+    fresh: bool = flag("compute every .bin again", False)
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
@@ -52,14 +53,13 @@ class Config:
             raise UserError("--src_path (folder of images) and --save_path (folder for .bin files) are needed")
         if not Path(self.src_path).is_dir():
             raise UserError(f"--src_path={self.src_path}: no such folder")
-        if self.num_workers == 0 or self.num_workers < -1:
+        if self.num_workers == 0:
             raise UserError(f"--num_workers={self.num_workers}: a number of threads, or -1 for one a core")
 
     @property
     def threads(self) -> int:
         """How many work at once."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return cores if self.num_workers < 0 else self.num_workers
+        return cpu_count() if self.num_workers < 0 else self.num_workers
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.cli import parse, run, text
+from common.cli import flag, parse, run
 from Lightweight_OpenPose import export
 from OpenPose_infer.config import HEIGHT, WIDTH
 
@@ -22,10 +22,10 @@ WEIGHTS = "./weights/checkpoint_iter_370000.pth"
 class Config(export.Config):
     """Exports a checkpoint of Lightweight OpenPose as ONNX, for offline inference."""
 
-    checkpoint_path: str = text("a file or a published name", WEIGHTS)
-    output_name: str = text("file to write", "./output/human-pose-estimation.onnx")
-    height: int = text("of the network's input, pixels; 0: any", HEIGHT)
-    width: int = text("of the network's input, pixels; 0: any", WIDTH)
+    checkpoint_path: str = flag("a file or a published name", WEIGHTS)
+    output_name: str = flag("file to write", "./output/human-pose-estimation.onnx")
+    height: int = flag("of the network's input, pixels; 0: any", HEIGHT, most=16384)
+    width: int = flag("of the network's input, pixels; 0: any", WIDTH, most=16384)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 import common.device
 import common.skeleton
 import common.train.checkpoint
-from common.cli import UserError, parse, run, text
+from common.cli import UserError, flag, parse, run
 from common.device import AmpLevel, AmpType, DeviceName
 from common.parallel import in_order
 from common.runtime.session import OPENVINO, Options, Provider, Session
@@ -47,24 +47,24 @@ _LINE = re.compile(r"(\d+) (.+) (\d+) (\d+)", re.ASCII)
 class Config:
     """Runs a network over prepared inputs, dumps its outputs, measures. Published flags may begin with one dash."""
 
-    om_path: str = text("a network: .om, .onnx, .xml or .pth, or a published name", "")
-    model_type: str = text("what is published: vision", MODEL_TYPE)
-    device_id: int = text("which device; names the result folder", 0)
-    batch_size: int = text("inputs at once", 1)
-    input_text_path: str = text("list of inputs, from gen_dataset_info.py; empty: noise, nothing is dumped", "")
-    input_width: int = text("of the network's input, pixels", WIDTH)
-    input_height: int = text("of the network's input, pixels", HEIGHT)
-    output_binary: bool = text("dump raw float32 instead of text: smaller and faster", False)
-    use_dvpp: bool = text("accepted as published, where it is false", False)
-    result_path: str = text("folder to write into", "result")
-    device: DeviceName = text("where to compute", "auto")
-    provider: Provider = text("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
-    amp: AmpLevel = text("precision level: O1 is the device's 16-bit type", "O0")
-    amp_type: AmpType = text("type of O1; auto: float16, on a CPU bfloat16", "auto")
-    threads: int = text("of the network on a CPU; 0: all", 0)
-    warm_up: int = text("calls before the clock starts, at least one", 5)
-    loop: int = text("so many calls for each batch; it is read and written once", 1)
-    skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
+    om_path: str = flag("a network: .om, .onnx, .xml or .pth, or a published name", "")
+    model_type: str = flag("what is published: vision", MODEL_TYPE)
+    device_id: int = flag("which device; names the result folder", 0, most=1024)
+    batch_size: int = flag("inputs at once", 1, least=1, most=10**6)
+    input_text_path: str = flag("list of inputs, from gen_dataset_info.py; empty: noise, nothing is dumped", "")
+    input_width: int = flag("of the network's input, pixels", WIDTH, least=1, most=16384)
+    input_height: int = flag("of the network's input, pixels", HEIGHT, least=1, most=16384)
+    output_binary: bool = flag("dump raw float32 instead of text: smaller and faster", False)
+    use_dvpp: bool = flag("accepted as published, where it is false", False)
+    result_path: str = flag("folder to write into", "result")
+    device: DeviceName = flag("where to compute", "auto")
+    provider: Provider = flag("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
+    amp: AmpLevel = flag("precision level: O1 is the device's 16-bit type", "O0")
+    amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
+    threads: int = flag("of the network on a CPU; 0: all", 0, most=1024)
+    warm_up: int = flag("calls before the clock starts, at least one", 5, most=10**6)
+    loop: int = flag("so many calls for each batch; it is read and written once", 1, least=1)
+    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
@@ -74,11 +74,6 @@ class Config:
             raise UserError(f"-model_type={self.model_type}: only {MODEL_TYPE} is here")
         if self.use_dvpp:
             raise UserError("-useDvpp=True: images are prepared by OpenPose_preprocess.py; type -useDvpp=False")
-        for name in ("batch_size", "input_width", "input_height", "loop"):
-            if getattr(self, name) < 1:
-                raise UserError(f"-{name}={getattr(self, name)}: a positive number is needed")
-        if min(self.device_id, self.threads, self.warm_up) < 0:
-            raise UserError("-device_id, --threads and --warm_up cannot be negative")
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -22,7 +22,7 @@ import common.device
 import common.skeleton
 import common.train.checkpoint
 from common import quantization
-from common.cli import UserError, parse, run, text
+from common.cli import UserError, flag, parse, run
 from common.coco.evaluate import Detections
 from common.coco.evaluation_set import Validation
 from common.device import DeviceName
@@ -50,27 +50,27 @@ Row = dict[str, Any]
 class Config:
     """Compares a checkpoint of Lightweight OpenPose in all formats."""
 
-    checkpoint_path: str = text("a file or a published name", "")
-    data_path: str = text("COCO folder (annotations, val2017), or `mini` for the embedded data set", "")
-    output_dir: str = text("folder for table and networks", "compare_output")
-    formats: tuple[str, ...] = text("parts of their names, comma separated; empty: all", ())
-    om_path: str = text("the network as .om, which convert_om.sh writes", "")
-    labels: str = text("empty: data_path/annotations/person_keypoints_val2017.json", "")
-    images_folder: str = text("empty: data_path/val2017", "")
-    val_images: int = text("measure AP on so many images, chosen as `make_val_subset.py` does; 0: all", 0)
-    height: int = text("of the network's input, pixels", HEIGHT)
-    width: int = text("of the network's input, pixels", WIDTH)
-    skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
-    device: DeviceName = text("where PyTorch and ONNX Runtime compute; OpenVINO and INT8: on the CPU", "auto")
-    device_id: int = text("which of these devices", 0)
-    threads: int = text("of a CPU; 0: as many as PyTorch uses", 0)
-    rounds: int = text("timed calls of each format", 20)
-    batch_size: int = text("images at once where throughput is measured", 1)
-    map_images: int = text("compare the maps of so many images", 8)
-    calibration_path: str = text("for INT8, see quantize.py", "")
-    calibration_images: int = text("for INT8, see quantize.py", 32)
-    max_ap_drop: float = text("for INT8, see quantize.py", 0.01)
-    min_int8_share: float = text("for INT8, see quantize.py", 0.5)
+    checkpoint_path: str = flag("a file or a published name", "")
+    data_path: str = flag("COCO folder (annotations, val2017), or `mini` for the embedded data set", "")
+    output_dir: str = flag("folder for table and networks", "compare_output")
+    formats: tuple[str, ...] = flag("parts of their names, comma separated; empty: all", ())
+    om_path: str = flag("the network as .om, which convert_om.sh writes", "")
+    labels: str = flag("empty: data_path/annotations/person_keypoints_val2017.json", "")
+    images_folder: str = flag("empty: data_path/val2017", "")
+    val_images: int = flag("measure AP on so many images, chosen as `make_val_subset.py` does; 0: all", 0)
+    height: int = flag("of the network's input, pixels", HEIGHT, least=1, most=16384)
+    width: int = flag("of the network's input, pixels", WIDTH, least=1, most=16384)
+    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
+    device: DeviceName = flag("where PyTorch and ONNX Runtime compute; OpenVINO and INT8: on the CPU", "auto")
+    device_id: int = flag("which of these devices", 0, most=1024)
+    threads: int = flag("of a CPU; 0: as many as PyTorch uses", 0, most=1024)
+    rounds: int = flag("timed calls of each format", 20, least=1)
+    batch_size: int = flag("images at once where throughput is measured", 1, least=1, most=10**6)
+    map_images: int = flag("compare the maps of so many images", 8, least=1)
+    calibration_path: str = flag("for INT8, see quantize.py", "")
+    calibration_images: int = flag("for INT8, see quantize.py", 32, least=1)
+    max_ap_drop: float = flag("for INT8, see quantize.py", 0.01, most=1)
+    min_int8_share: float = flag("for INT8, see quantize.py", 0.5, most=1)
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
@@ -78,9 +78,6 @@ class Config:
             (self.checkpoint_path, "--checkpoint_path is needed: a file, or one of " + ", ".join(PUBLISHED)),
             (self.data_path or (self.labels and self.images_folder),
              "--data_path is needed to measure AP: a COCO folder, or `mini`"),
-            (min(self.rounds, self.batch_size, self.map_images) > 0,
-             "--rounds, --batch_size and --map_images: at least 1"),
-            (min(self.height, self.width) > 0, "--height and --width: positive numbers"),
         ):  # fmt: skip
             if not condition:
                 raise UserError(message)

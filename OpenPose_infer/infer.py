@@ -20,7 +20,7 @@ import common.coco.mini.dataset
 import common.device
 import common.skeleton
 import common.train.checkpoint
-from common.cli import UserError, parse, run, text
+from common.cli import UserError, flag, parse, run
 from common.coco.evaluation_set import Validation
 from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
@@ -44,31 +44,29 @@ REPORT = "infer.json"
 class Config:
     """Finds the people of annotated images with a network in any format, and the AP of that."""
 
-    model: str = text("a network: .pth, .onnx, .xml or .om, or a published name", "")
-    data_path: str = text("COCO folder (annotations, val2017), or `mini` for the embedded data set", "")
-    labels: str = text("empty: data_path/annotations/person_keypoints_val2017.json", "")
-    images_folder: str = text("empty: data_path/val2017", "")
-    val_images: int = text("so many images, chosen as Lightweight_OpenPose does; 0: all", 0)
-    output_dir: str = text("folder for result.json, infer.json and metrics.jsonl", str(MODEL_FOLDER / "output"))
-    log_dir: str = text("lines of the run and result file; empty: output_dir/test/output/0", "")
-    batch_size: int = text("images at once; 0: as many as the network has, else 32, on a CPU 2", 0)
-    device: DeviceName = text("where to compute", "auto")
-    device_id: int = text("which of these devices", 0)
-    provider: Provider = text("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
-    amp: AmpLevel = text("precision level: O1 is the device's 16-bit type", "O0")
-    amp_type: AmpType = text("type of O1; auto: float16, on a CPU bfloat16", "auto")
-    threads: int = text("of the network on a CPU; 0: all", 0)
-    half_pixel: bool = text("the publication's shift of keypoints by half a pixel", True)
-    skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
-    exif: Exif = text("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
-    on_bad_image: Literal["error", "skip"] = text("an unreadable image: stop, or count it as without people", "error")
+    model: str = flag("a network: .pth, .onnx, .xml or .om, or a published name", "")
+    data_path: str = flag("COCO folder (annotations, val2017), or `mini` for the embedded data set", "")
+    labels: str = flag("empty: data_path/annotations/person_keypoints_val2017.json", "")
+    images_folder: str = flag("empty: data_path/val2017", "")
+    val_images: int = flag("so many images, chosen as Lightweight_OpenPose does; 0: all", 0)
+    output_dir: str = flag("folder for result.json, infer.json and metrics.jsonl", str(MODEL_FOLDER / "output"))
+    log_dir: str = flag("lines of the run and result file; empty: output_dir/test/output/0", "")
+    batch_size: int = flag("images at once; 0: as many as the network has, else 32, on a CPU 2", 0, most=10**6)
+    device: DeviceName = flag("where to compute", "auto")
+    device_id: int = flag("which of these devices", 0, most=1024)
+    provider: Provider = flag("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
+    amp: AmpLevel = flag("precision level: O1 is the device's 16-bit type", "O0")
+    amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
+    threads: int = flag("of the network on a CPU; 0: all", 0, most=1024)
+    half_pixel: bool = flag("the publication's shift of keypoints by half a pixel", True)
+    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
+    exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
+    on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
 
     def check(self) -> None:
         """Raises UserError where something is missing."""
         if not self.model:
             raise UserError("--model is needed: a .pth, .onnx, .xml or .om, or one of " + ", ".join(PUBLISHED))
-        if not (self.data_path or (self.labels and self.images_folder)):
-            raise UserError("--data_path is needed (a COCO folder, or `mini`), or --labels and --images_folder")
 
 
 def main() -> None:
@@ -114,7 +112,8 @@ def _batch_size(config: Config, session: Session) -> int:
 
 
 def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> Validation:
-    data_path = common.coco.mini.dataset.resolve(config.data_path) if config.data_path else Path()
+    own = Path(config.data_path) if config.labels and config.images_folder else None
+    data_path = common.coco.mini.dataset.resolve(config.data_path, otherwise=own)
     return Validation.load(
         Path(config.labels) if config.labels else common.coco.images.annotation_file(data_path, "val"),
         Path(config.images_folder) if config.images_folder else common.coco.images.image_folder(data_path, "val"),

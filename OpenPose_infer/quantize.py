@@ -22,7 +22,7 @@ import common.coco.images
 import common.coco.mini.dataset
 import common.skeleton
 from common import qdq, quantization
-from common.cli import UserError, parse, run, text
+from common.cli import UserError, flag, parse, run
 from common.coco.evaluation_set import Validation
 from common.judgement import Judge, Score, open_on
 from common.qdq import Inputs
@@ -42,16 +42,16 @@ EXPORTER = "OpenPose_pth2onnx.py"
 class Config(Flags):
     """Quantises an exported network to INT8 and keeps it only where it still finds people."""
 
-    data_path: str = text("COCO folder to measure AP on (val2017), or `mini` for the embedded data set", "")
-    calibration_path: str = text("folder of calibration images; empty: train2017 of data_path, else val2017", "")
-    labels: str = text("empty: data_path/annotations/person_keypoints_val2017.json", "")
-    images_folder: str = text("empty: data_path/val2017", "")
-    skeleton: str = text("built-in name or YAML file of one's own keypoints", "openpose")
-    height: int = text(f"of the network's input, pixels; 0: as the file says, or {HEIGHT}", 0)
-    width: int = text(f"of the network's input, pixels; 0: as the file says, or {WIDTH}", 0)
-    calibration_images: int = text("spread evenly over the folder", 32)
-    sensitivity_images: int = text("of these, so many for the report of sensitivity", 4)
-    val_images: int = text("measure AP on so many images, chosen as `make_val_subset.py` does; 0: all", 0)
+    data_path: str = flag("COCO folder to measure AP on (val2017), or `mini` for the embedded data set", "")
+    calibration_path: str = flag("folder of calibration images; empty: train2017 of data_path, else val2017", "")
+    labels: str = flag("empty: data_path/annotations/person_keypoints_val2017.json", "")
+    images_folder: str = flag("empty: data_path/val2017", "")
+    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
+    height: int = flag(f"of the network's input, pixels; 0: as the file says, or {HEIGHT}", 0, most=16384)
+    width: int = flag(f"of the network's input, pixels; 0: as the file says, or {WIDTH}", 0, most=16384)
+    calibration_images: int = flag("spread evenly over the folder", 32, least=1)
+    sensitivity_images: int = flag("of these, so many for the report of sensitivity", 4, least=1)
+    val_images: int = flag("measure AP on so many images, chosen as `make_val_subset.py` does; 0: all", 0)
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
@@ -59,7 +59,6 @@ class Config(Flags):
         for condition, message in (
             (self.data_path or (self.labels and self.images_folder),
              "--data_path is needed to measure AP: a COCO folder, or `mini`"),
-            (self.sensitivity_images > 0, f"--sensitivity_images={self.sensitivity_images}: at least 1"),
         ):  # fmt: skip
             if not condition:
                 raise UserError(message)
@@ -94,9 +93,9 @@ def input_rule(source: Path, size: tuple[int, int]) -> InputRule:
     shape = open_on(source, "cpu").inputs[0].shape
     if len(shape) != 4 or shape[0] not in (None, 1):
         raise UserError(f"{source}: takes {shape[0]} images at once; export it with --batch_size=0 or 1")
-    for own, asked, flag in zip(shape[2:], size, ("height", "width"), strict=True):
+    for own, asked, name in zip(shape[2:], size, ("height", "width"), strict=True):
         if own and asked and own != asked:
-            raise UserError(f"{source}: its {flag} is {own}, not {asked}; leave --{flag} out")
+            raise UserError(f"{source}: its {name} is {own}, not {asked}; leave --{name} out")
     height, width = (own or asked or usual for own, asked, usual in zip(shape[2:], size, (HEIGHT, WIDTH), strict=True))
     return InputRule(fixed_size=(height, width))
 

@@ -15,7 +15,7 @@ import platform
 import re
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -30,9 +30,9 @@ LIBRARIES = ("torch", "numpy", "cv2", "numba")
 class Options:
     """Measures and writes the results down."""
 
-    only: str = field(default="", metadata={"help": "names of benches, comma separated; empty: all that are not slow"})
-    runs: int = field(default=7, metadata={"help": "repetitions; their median counts"})
-    results: str = field(default=str(RESULTS), metadata={"help": "folder of the reports"})
+    only: str = cli.flag("names of benches, comma separated; empty: all that are not slow", "")
+    runs: int = cli.flag("repetitions; their median counts", 7, least=1)
+    results: str = cli.flag("folder of the reports", str(RESULTS))
 
 
 def benches() -> dict[str, ModuleType]:

@@ -7,6 +7,11 @@ when it is wanted), and OpenCV must refuse an image of more than 50 megapixels (
 """
 
 import os
+import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036  before anything that an older one cannot read
+    sys.stderr.write("error: Python 3.10 or newer is needed, not " + sys.version.split()[0] + "\n")
+    sys.exit(2)
 
 os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "50000000")

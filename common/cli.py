@@ -6,10 +6,13 @@ import atexit
 import contextlib
 import dataclasses
 import errno
+import math
 import os
+import re
 import sys
 import traceback
 import typing
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -18,6 +21,8 @@ import common.processes
 Config = TypeVar("Config")
 USAGE_EXIT_CODE = 2
 SIGINT, SIGPIPE = 2, 13  # by number: Windows has no SIGPIPE
+LONGEST_TEXT, LONGEST_NAME = 4000, 255  # bytes of a path and of a name in it
+LONGEST_LINE = 2000  # characters of a message
 
 
 class UserError(ValueError):
@@ -28,16 +33,67 @@ class PictureError(UserError):
     """A picture that can be read, but not taken by a network; where bad pictures are skipped, it is one of them."""
 
 
-def text(help_text: str, default: Any) -> Any:
-    """A field with its help text."""
-    return dataclasses.field(default=default, metadata={"help": help_text})
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """What a value of a flag may be: a finite number in a range, or a text of printable characters."""
+
+    least: float = 0
+    above: float = -math.inf
+    most: float = 10**9
+
+    def complaint(self, value: Any) -> str:
+        """What is wrong with a value; empty where nothing is."""
+        if isinstance(value, str):
+            return _complaint_of_text(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return ""
+        if not math.isfinite(value):
+            return "a finite number is needed"
+        if value <= self.above:
+            return f"more than {self.above:g}"
+        if value < self.least:
+            return f"at least {self.least:g}"
+        return f"at most {self.most:g}" if value > self.most else ""
 
 
-def check_least(options: Any, least: int, *names: str) -> None:
-    """Raises UserError where an option of these names is a number below `least`."""
-    for name in names:
-        if getattr(options, name) < least:
-            raise UserError(f"--{name}={getattr(options, name)}: at least {least}")
+def _complaint_of_text(value: str) -> str:
+    if not all(map(is_shown, value)):
+        return "characters that cannot be printed, or bytes that are no UTF-8"
+    if len(value) > LONGEST_TEXT or max(map(len, map(str.encode, re.split("[/,;]", value)))) > LONGEST_NAME:
+        return "longer than a name may be"
+    if value.startswith("~"):
+        return "no such user"  # those that there are have been replaced by their folders
+    return ""
+
+
+def flag(help_text: str, default: Any, least: float = 0, most: float = Bounds.most, above: float = -math.inf) -> Any:
+    """A field with its help text; a number lies between `least` and `most`, and above `above`."""
+    return dataclasses.field(default=default, metadata={"help": help_text, "bounds": Bounds(least, above, most)})
+
+
+def check_values(config: Config) -> Config:
+    """The same values, with `~` replaced by the home folder. Raises UserError, naming the flag, out of bounds."""
+    changes = {}
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, field.name)
+        several = value if isinstance(value, tuple) else (value,)
+        several = tuple(os.path.expanduser(one) if isinstance(one, str) else one for one in several)
+        bounds = field.metadata.get("bounds", Bounds())
+        if complaints := list(filter(None, map(bounds.complaint, several))):
+            raise UserError(f"--{field.name}={','.join(map(str, several))}: {complaints[0]}")
+        changes[field.name] = several if isinstance(value, tuple) else several[0]
+    return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+
+
+def is_shown(character: str) -> bool:
+    """Whether it may stand in a line on a terminal: no control character, no lone surrogate, no end of a line."""
+    return unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")
+
+
+def printable(text: str) -> str:
+    """A text in one line for people: what a terminal would obey is escaped, what is very long is cut."""
+    shown = text if len(text) <= LONGEST_LINE else f"{text[: LONGEST_LINE // 2]} ... {text[-LONGEST_LINE // 4 :]}"
+    return "".join(c if is_shown(c) else c.encode("unicode_escape").decode() for c in shown)
 
 
 def environment_number(name: str, default: int, least: int = 0) -> int:
@@ -88,10 +144,10 @@ def _exit_code(error: BaseException) -> Any:
 def _say(error: BaseException) -> None:
     """The line of a UserError, or a trace; the launcher of several ranks says a line of its own at the end."""
     if isinstance(error, UserError):
-        line = f"error: {error}"
+        line = f"error: {printable(str(error))}"
         told = line + "\n"
     else:
-        line = "error: " + traceback.format_exception_only(error)[-1].strip()
+        line = "error: " + printable(traceback.format_exception_only(error)[-1].strip())
         told = "".join(traceback.format_exception(error))
     launcher_says_it = common.processes.leave_last_words(line)
     if not (launcher_says_it and isinstance(error, UserError)):
@@ -135,7 +191,8 @@ def parse(
     """Defaults < file of `--cfg` < `--recipe` < flags. An unknown flag or recipe is an error, never ignored.
 
     A flag may be written with hyphens or underscores. Field metadata `help` becomes the help text; `int | None` and
-    `tuple[int, ...]` (comma separated) are understood; a boolean may stand alone (`--weights_only`).
+    `tuple[int, ...]` (comma separated) are understood; a boolean may stand alone (`--weights_only`). Values are checked
+    against the bounds of their fields (`flag`), whatever gave them.
     `aliases` are further names of a field. `retired` are flags of the published program that no longer mean
     anything: name -> why; they are accepted with a word on the error stream. `read_cfg` gives the fields that the file
     of the field `cfg` sets.
@@ -162,7 +219,7 @@ def parse(
     recipe = flags.pop("recipe", None)
     given = {**(recipes[recipe] if recipe else {}), **flags}
     from_file = read_cfg(given.get("cfg", getattr(config, "cfg", ""))) if read_cfg else {}
-    return config(**{**from_file, **given})
+    return check_values(config(**{**from_file, **given}))
 
 
 class _Parser(argparse.ArgumentParser):

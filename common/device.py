@@ -118,6 +118,11 @@ def collective_timeout_s(device: torch.device) -> int:
     return int(os.environ.get("HCCL_CONNECT_TIMEOUT", default)) if device.type == "npu" else default
 
 
+def cpu_count() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def describe(device: torch.device) -> str:
     """A name for reports: of the accelerator, or of the processor and the threads used."""
     if device.type == "cpu":

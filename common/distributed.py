@@ -102,7 +102,7 @@ def _join(backend: str, timeout: datetime.timedelta) -> None:
 
 def _share_cores() -> None:
     local_ranks = environment_number("LOCAL_WORLD_SIZE", world_size(), least=1)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = common.device.cpu_count()
     torch.set_num_threads(max(1, cores // local_ranks))
 
 

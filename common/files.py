@@ -34,7 +34,7 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
 
     Raises UserError where the disk is full or the folder not writable; an older file at `path` stays as it was.
     """
-    path = Path(path)
+    path = target_of(path)
     temporary = unfinished_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,6 +91,19 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def target_of(path: str | Path) -> Path:
+    """Where a file is really written: what a link leads to. Raises UserError where anything but a file is there."""
+    real = Path(os.path.realpath(path))
+    try:
+        mode = real.lstat().st_mode if os.path.lexists(real) else stat.S_IFREG
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; name another file") from error
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a device, pipe or link that leads nowhere"
+        raise UserError(f"cannot write {path}: {kind} is there; name another file")
+    return real
 
 
 def json_sections(path: str | Path) -> Iterator[tuple[str, Iterator[Any]]]:

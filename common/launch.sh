@@ -5,7 +5,8 @@
 #
 #   launch <ranks> <module> [--flag=value ...] "$@"
 #
-# --device_id=N takes the accelerator N, --ranks=N another number of processes. DRY_RUN=1 prints the command and stops.
+# --device_id=N takes the accelerator N (else that of ASCEND_DEVICE_ID), --ranks=N another number of processes.
+# DRY_RUN=1 prints the command and stops.
 set -euo pipefail
 
 model_dir=$(cd "$(dirname "${BASH_SOURCE[1]}")/.." && pwd)
@@ -39,22 +40,32 @@ check_python() {
   exit 2
 }
 
+# A path in which ~ is the home folder: the shell leaves it alone behind a =.
+home() {
+  if [[ $1 == "~" || $1 == "~/"* ]]; then echo "$HOME${1:1}"; else echo "$1"; fi
+}
+
 launch() {
-  local ranks=$1 module=$2 device=0 output=$model_dir arg flags=()
+  local ranks=$1 module=$2 device=${ASCEND_DEVICE_ID:-0} output=$model_dir logs="" arg flags=()
   shift 2
   for arg in "$@"; do
     case $arg in
       --device_id=*) device=${arg#*=} ;;
       --ranks=*) ranks=${arg#*=} ;;
-      --output_dir=*) output=${arg#*=} ;;
+      --output_dir=* | --output-dir=*) output=$(home "${arg#*=}") ;;
+      --log_dir=* | --log-dir=*) logs=$(home "${arg#*=}") ;;
       *) flags+=("$arg") ;;
     esac
   done
+  if [[ ! $device =~ ^[0-9]{1,4}(,[0-9]{1,4})*$ ]]; then # it names a folder
+    printf 'error: --device_id=%q: the number of a device\n' "$device" >&2
+    exit 2
+  fi
   if [[ $ranks == 1 ]]; then
     export ASCEND_RT_VISIBLE_DEVICES=${ASCEND_RT_VISIBLE_DEVICES:-$device}
     export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-$device}
   fi
-  local logs=$output/test/output/$device
+  logs=${logs:-$output/test/output/$device}
   local command=("$python" -m common.launch "--ranks=$ranks" "--log_dir=$logs" -m "$model.$module"
     "--output_dir=$output" "--log_dir=$logs" ${flags[@]+"${flags[@]}"})
   if [[ ${DRY_RUN:-0} == 1 ]]; then

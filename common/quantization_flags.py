@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from common import qdq
-from common.cli import UserError, text
+from common.cli import UserError, flag
 from common.sensitivity import Bounds
 
 
@@ -15,21 +15,23 @@ from common.sensitivity import Bounds
 class Flags:
     """What every program that quantises asks; a directory adds its own, and other defaults."""
 
-    model: str = text("the float32 network, .onnx", "")
-    output_name: str = text("file to write; empty: <model>_int8.onnx", "")
-    calibration_method: Literal["minmax", "percentile", "auto"] = text(
+    model: str = flag("the float32 network, .onnx", "")
+    output_name: str = flag("file to write; empty: <model>_int8.onnx", "")
+    calibration_method: Literal["minmax", "percentile", "auto"] = flag(
         "how ranges follow from the values seen; auto: both are tried before layers go back to float32", "minmax"
     )
-    percentile: float = text("of the values seen that a range holds, for that method", qdq.PERCENTILE)
-    max_ap_drop: float = text("refuse where AP falls by more", 0.01)
-    min_int8_share: float = text("refuse where a smaller part of the multiplications would be in INT8", 0.5)
-    max_group_difference: float = text(
+    percentile: float = flag(
+        "of the values seen that a range holds, for that method", qdq.PERCENTILE, above=50, most=100
+    )
+    max_ap_drop: float = flag("refuse where AP falls by more", 0.01, most=1)
+    min_int8_share: float = flag("refuse where a smaller part of the multiplications would be in INT8", 0.5, most=1)
+    max_group_difference: float = flag(
         "a group of layers stays float32 if alone in INT8 its mean difference is more, part of the maps' maximum", 0.003
     )
-    max_peaks_lost: float = text("or if it loses a larger part of the heatmaps' peaks", 0.1)
-    narrow_weights: bool = text("weights of 7 bits: for x86 without VNNI, where ONNX Runtime's sums overflow", False)
-    openvino_xml: bool = text("write the network as .xml and .bin of OpenVINO, too", False)
-    threads: int = text("of a runtime; 0: as many as PyTorch uses", 0)
+    max_peaks_lost: float = flag("or if it loses a larger part of the heatmaps' peaks", 0.1)
+    narrow_weights: bool = flag("weights of 7 bits: for x86 without VNNI, where ONNX Runtime's sums overflow", False)
+    openvino_xml: bool = flag("write the network as .xml and .bin of OpenVINO, too", False)
+    threads: int = flag("of a runtime; 0: as many as PyTorch uses", 0, most=1024)
 
     def check_flags(self, exporter: str) -> None:
         """Raises UserError where values cannot be meant; `exporter` is the program that writes a `model`."""
@@ -41,10 +43,6 @@ class Flags:
             (self.target.resolve() != Path(self.model).resolve(), "--output_name must not be the file of --model"),
             (not self.openvino_xml or importlib.util.find_spec("openvino"),
              "--openvino_xml needs the Python package openvino: pip install openvino"),
-            (self.threads >= 0, f"--threads={self.threads}: a number from 0 on"),
-            (50 < self.percentile <= 100, f"--percentile={self.percentile}: above 50, up to 100"),
-            (0 <= self.max_ap_drop < 1, f"--max_ap_drop={self.max_ap_drop}: a part of 1, as 0.01"),
-            (0 <= self.min_int8_share <= 1, f"--min_int8_share={self.min_int8_share}: a part of 1, as 0.5"),
         ):  # fmt: skip
             if not condition:
                 raise UserError(message)

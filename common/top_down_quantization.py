@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 from common import layer_groups
-from common.cli import UserError, check_least, text
+from common.cli import UserError, flag
 from common.coco.evaluate import Detections
 from common.coco.evaluation_set import Validation
 from common.judgement import Judge, Score, open_on
@@ -38,25 +38,26 @@ Spread = Callable[[Array], Sequence[Inputs]]  # (B, 3, H, W) -> the calls in whi
 class TopDownFlags(Flags):
     """The flags that the top-down programs share; a directory adds those of its evaluation."""
 
-    calibration_method: Literal["minmax", "percentile", "auto"] = text(
+    calibration_method: Literal["minmax", "percentile", "auto"] = flag(
         "how ranges follow from the values seen; auto: both are tried before layers go back to float32", "auto"
     )
-    percentile: float = text("of the values seen that a range holds, for that method", 99.999)
-    max_ap_drop: float = text("refuse where AP falls by more", 0.002)
-    max_group_difference: float = text(
+    percentile: float = flag("of the values seen that a range holds, for that method", 99.999, above=50, most=100)
+    max_ap_drop: float = flag("refuse where AP falls by more", 0.002, most=1)
+    max_group_difference: float = flag(
         "a group of layers stays float32 if alone in INT8 its mean difference is more, part of the maps' maximum", 0.01
     )
-    max_peaks_lost: float = text("or if it moves a larger part of the keypoints to another place", 0.05)
-    data_path: str = text("folder of the data set to calibrate and to measure AP on, or `mini`", "")
-    calibration_people: int = text("spread evenly over the training people, else over those of the validation", 64)
-    sensitivity_people: int = text("of these, so many for the report of sensitivity", 8)
+    max_peaks_lost: float = flag("or if it moves a larger part of the keypoints to another place", 0.05)
+    data_path: str = flag("folder of the data set to calibrate and to measure AP on, or `mini`", "")
+    calibration_people: int = flag(
+        "spread evenly over the training people, else over those of the validation", 64, least=1
+    )
+    sensitivity_people: int = flag("of these, so many for the report of sensitivity", 8, least=1)
 
     def check_top_down(self, exporter: str) -> None:
         """Raises UserError where values cannot be meant, see `Flags.check_flags`."""
         self.check_flags(exporter)
         if not self.data_path:
             raise UserError("--data_path is needed to calibrate and to measure AP: a data set's folder, or `mini`")
-        check_least(self, 1, "calibration_people", "sensitivity_people")
 
 
 class Evaluation(Protocol):

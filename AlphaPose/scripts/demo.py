@@ -14,7 +14,7 @@ from pathlib import Path
 import common.coco.mini.dataset
 from AlphaPose import demo, recipe_file
 from AlphaPose.config import Config as Recipe
-from AlphaPose.config import text
+from AlphaPose.config import flag
 from AlphaPose.evaluation import boxes_of, load_validation
 from AlphaPose.pose_finding import Seen
 from common import cli
@@ -30,13 +30,13 @@ RESULT = Path("out.jpg")
 class Config(demo.Config):
     """Finds people in pictures, films and cameras, or the first person of the validation images."""
 
-    data_path: str = text("COCO folder, or `mini` for the embedded data set; empty: DATASET.TRAIN.ROOT of --cfg", "")
+    data_path: str = flag("COCO folder, or `mini` for the embedded data set; empty: DATASET.TRAIN.ROOT of --cfg", "")
 
 
 def first_person(config: Config, skeleton: Skeleton) -> Seen:
     """The first validation image with people, and the box of its first one. Raises UserError where there is none."""
     recipe = Recipe(**{**recipe_file.read(config.cfg), "cfg": config.cfg})
-    root = common.coco.mini.dataset.resolve(config.data_path or recipe.root)
+    root = common.coco.mini.dataset.resolve(config.data_path, recipe.data_root)
     given = Recipe(data_path=str(root), val_labels=recipe.val_labels, val_images_folder=recipe.val_images_folder)
     validation = load_validation(given, skeleton, 0)
     boxes = boxes_of(validation, None)

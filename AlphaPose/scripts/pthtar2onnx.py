@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import common.cli
 from AlphaPose import export
-from AlphaPose.config import RETIRED, text
+from AlphaPose.config import RETIRED, flag
 
 INPUT, OUTPUT = "preact.conv1", "conv_out"
 UNUSED = RETIRED | dict.fromkeys(
@@ -24,7 +24,7 @@ UNUSED = RETIRED | dict.fromkeys(
 class Config(export.Config):
     """Exports a checkpoint of AlphaPose as ONNX, under the published names."""
 
-    output_name: str = text("file to write", "alphapose_fastpose_npu.onnx")
+    output_name: str = flag("file to write", "alphapose_fastpose_npu.onnx")
 
 
 def main() -> None:

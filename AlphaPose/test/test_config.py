@@ -87,3 +87,27 @@ def test_files_that_are_no_recipe(tmp_path: Path, content: str | None, complaint
 def test_values_that_cannot_be_meant(flag: str, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         parsed(flag).check()
+
+
+def test_a_number_that_yaml_takes_for_a_text_is_a_number(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("TRAIN: {LR: 1e-3, END_EPOCH: 2.0}")
+    config = parsed(f"--cfg={tmp_path / 'own.yaml'}")
+    assert (config.lr, config.epochs, type(config.epochs)) == (1e-3, 2, int)
+
+
+@pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        ("END_EPOCH: 2.5", "own.yaml: TRAIN.END_EPOCH is 2.5, wanted: int"),
+        ("END_EPOCH: -1", "own.yaml: TRAIN.END_EPOCH is -1: at least 1"),
+        ("LR: .nan", "own.yaml: TRAIN.LR is nan: a finite number"),
+        ("LR: fast", "own.yaml: TRAIN.LR is 'fast', wanted: float"),
+        ("LR_STEP: 90", "own.yaml: TRAIN.LR_STEP is 90, wanted: tuple"),
+        ("OPTIMIZER: sgd", "own.yaml: TRAIN.OPTIMIZER is 'sgd', wanted: Literal"),
+        ("LR: &a [*a]", "references"),
+    ],
+)
+def test_a_value_of_another_kind_is_one_line(tmp_path: Path, entry: str, complaint: str) -> None:
+    (tmp_path / "own.yaml").write_text(f"TRAIN: {{{entry}}}")
+    with pytest.raises(UserError, match=complaint):
+        parsed(f"--cfg={tmp_path / 'own.yaml'}")

@@ -5,7 +5,7 @@ python scripts/make_val_subset.py --labels <COCO>/annotations/person_keypoints_v
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from common import cli, files
@@ -16,10 +16,10 @@ from common.coco.evaluation_set import val_subset
 class Config:
     """Draw a subset of the images of a COCO keypoint file, with their annotations."""
 
-    labels: str = field(default="", metadata={"help": "annotation file, person_keypoints_val2017.json (required)"})
-    output_name: str = field(default="val_subset.json", metadata={"help": "file to write"})
-    num_images: int = field(default=250, metadata={"help": "how many images; all where the file has fewer"})
-    seed: int = field(default=0, metadata={"help": "another number draws other images"})
+    labels: str = cli.flag("annotation file, person_keypoints_val2017.json (required)", "")
+    output_name: str = cli.flag("file to write", "val_subset.json")
+    num_images: int = cli.flag("how many images; all where the file has fewer", 250, least=1)
+    seed: int = cli.flag("another number draws other images", 0, most=2**32 - 1)
 
 
 def subset(dataset: dict[str, Any], num_images: int, seed: int) -> dict[str, Any]:
@@ -41,8 +41,6 @@ def main(argv: list[str] | None = None) -> None:
     config = cli.parse(Config, {}, argv)
     if not config.labels:
         raise cli.UserError("--labels is required: the annotation file, person_keypoints_val2017.json")
-    if config.num_images < 1:
-        raise cli.UserError(f"--num-images {config.num_images}: at least 1")
     try:
         drawn = subset(files.read_json(config.labels), config.num_images, config.seed)
     except (KeyError, TypeError) as error:

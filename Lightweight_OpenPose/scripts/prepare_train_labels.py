@@ -4,7 +4,7 @@
 python scripts/prepare_train_labels.py --labels <COCO>/annotations/person_keypoints_train2017.json
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from common import cli
 from common.skeleton import SkeletonError, load
@@ -17,10 +17,10 @@ RETIRED = {"original_format": "the file is read by train.py alone"}
 class Config:
     """Prepare training labels from a COCO keypoint file."""
 
-    labels: str = field(default="", metadata={"help": "annotation file, person_keypoints_train2017.json (required)"})
-    output_name: str = field(default="prepared_train_annotation.pkl", metadata={"help": "file to write"})
-    net_input_size: int = field(default=NET_INPUT_SIZE, metadata={"help": "side of the network's input, pixels"})
-    skeleton: str = field(default="openpose", metadata={"help": "openpose, coco, crowdpose, or a YAML file"})
+    labels: str = cli.flag("annotation file, person_keypoints_train2017.json (required)", "")
+    output_name: str = cli.flag("file to write", "prepared_train_annotation.pkl")
+    net_input_size: int = cli.flag("side of the network's input, pixels", NET_INPUT_SIZE, least=1, most=4096)
+    skeleton: str = cli.flag("openpose, coco, crowdpose, or a YAML file", "openpose")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -28,8 +28,6 @@ def main(argv: list[str] | None = None) -> None:
     config = cli.parse(Config, {}, argv, retired=RETIRED)
     if not config.labels:
         raise cli.UserError("--labels is required: the annotation file, person_keypoints_train2017.json")
-    if config.net_input_size < 1:
-        raise cli.UserError(f"--net-input-size {config.net_input_size}: pixels, at least 1")
     try:
         points = load(config.skeleton)
     except SkeletonError as error:

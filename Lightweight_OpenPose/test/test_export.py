@@ -139,7 +139,7 @@ def test_a_network_of_nan_is_not_kept(tmp_path):
         ((), "--checkpoint_path is needed"),
         (("--checkpoint_path=nothing.pth",), "nothing.pth: no such checkpoint"),
         (("--checkpoint_path=x", "--opset=21"), "--opset=21: choose 9 to 20"),
-        (("--checkpoint_path=x", "--height=-8"), "positive numbers, or 0 for any"),
+        (("--checkpoint_path=x", "--height=-8"), "--height=-8: at least 0"),
         (("--checkpoint_path=x", "--colour=red"), "--colour=red"),
     ],
 )

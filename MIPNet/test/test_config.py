@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def test_published_values() -> None:
 
 
 def test_every_table_entry_is_a_field_and_published_values_are_those_of_the_file() -> None:
-    assert set(recipe_file.FIELDS.values()) <= set(recipe_file.HINTS)
+    assert set(recipe_file.FIELDS.values()) <= {field.name for field in dataclasses.fields(Config)}
     assert not set(recipe_file.FIELDS) & (set(recipe_file.FIXED) | set(recipe_file.IDLE))
     content = yaml.safe_load((EXPERIMENTS / "coco/hrnet/w48_384x288_adam_lr1e-3.yaml").read_text())
     assert content["MODEL"]["IMAGE_SIZE"] == [288, 384]  # width first, as published; our fields have the height first
@@ -154,3 +155,10 @@ def test_checkpoints_go_where_published(tmp_path: Path) -> None:
     config = parsed(f"--output_dir={tmp_path}")
     assert preparation.experiment_folder(config) == tmp_path / "output/coco/pose_hrnet/w48_384x288_adam_lr1e-3"
     assert parsed().output_dir == str(MODEL_FOLDER)
+
+
+@pytest.mark.parametrize("folder", ["/elsewhere", "a/../../b", "~/runs"])
+def test_a_file_cannot_lead_the_output_elsewhere(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "own.yaml").write_text(f"OUTPUT_DIR: {folder}")
+    with pytest.raises(UserError, match=r"own.yaml: OUTPUT_DIR is '.*', wanted: a folder inside --output_dir"):
+        parsed(f"--cfg={tmp_path / 'own.yaml'}")

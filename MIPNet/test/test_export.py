@@ -103,7 +103,7 @@ def test_the_program_takes_the_network_of_the_recipe(tmp_path: Path, monkeypatch
         ((), "--checkpoint_path is needed"),
         (("--checkpoint_path=nothing.pth",), "nothing.pth: no such checkpoint"),
         (("--checkpoint_path=x", "--opset=21"), "--opset=21: choose 9 to 20"),
-        (("--checkpoint_path=x", "--height=-8"), "positive numbers, or 0"),
+        (("--checkpoint_path=x", "--height=-8"), "--height=-8: at least 0"),
         (("--checkpoint_path=x", "--colour=red"), "--colour=red"),
     ],
 )

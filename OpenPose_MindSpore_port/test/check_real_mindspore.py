@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -38,7 +38,7 @@ DAMAGED = "damaged_crc.ckpt"  # MindSpore has to refuse this one
 class Config:
     """Check that the real MindSpore reads what we write."""
 
-    mindspore: str = field(default="", metadata={"help": "Python of an environment with mindspore (required)"})
+    mindspore: str = cli.flag("Python of an environment with mindspore (required)", "")
 
 
 def every_kind() -> dict[str, Tensor | str]:

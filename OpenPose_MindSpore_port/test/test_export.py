@@ -100,7 +100,7 @@ def test_a_skeleton_of_ones_own(tmp_path, monkeypatch) -> None:
         (("--ckpt_file=x", "--file_format=MINDIR"), "MINDIR is not written here: .*--file_format=ONNX.*converter_lite"),
         (("--ckpt_file=x", "--file_format=PDF"), "PDF"),
         (("--ckpt_file=x", "--opset=21"), "--opset=21: choose 9 to 20"),
-        (("--ckpt_file=x", "--height=-8"), "positive numbers, or 0 for any"),
+        (("--ckpt_file=x", "--height=-8"), "--height=-8: at least 0"),
         (("--ckpt_file=x", "--width=100"), "--width=100: a multiple of 8, or 0 for any"),
         (("--ckpt_file=x", "--colour=red"), "--colour=red"),
     ],

@@ -176,7 +176,7 @@ def test_broken_lists_are_refused_in_one_line(checkpoint, inputs, monkeypatch, l
     [
         ("-model_type=bert", "only vision"),
         ("-useDvpp=True", "-useDvpp=False"),
-        ("-batch_size=0", "positive"),
+        ("-batch_size=0", "--batch_size=0: at least 1"),
         ("-input_text_path=none.info", "none.info: No such file"),
         ("-om_path=none.onnx", "none.onnx"),
         ("-unknown=1", "-unknown=1"),

@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,11 @@ MAX_THREADS = 16
 class Config:
     """Check a data set in COCO's format: images, annotations, left and right."""
 
-    data_path: str = field(default="", metadata={"help": "COCO folder, or mini for the drawn data set (required)"})
-    skeleton: str = field(default="", metadata={"help": "coco, crowdpose, or a YAML file, to compare with"})
-    images: bool = field(default=True, metadata={"help": "read every image, too"})
-    exif: Exif = field(
-        default="ignore",
-        metadata={"help": "images as they are stored (so COCO is annotated), or turned as EXIF says"},
-    )
-    limit: int = field(default=20, metadata={"help": "lines of each kind on screen; 0: all"})
+    data_path: str = cli.flag("COCO folder, or mini for the drawn data set (required)", "")
+    skeleton: str = cli.flag("coco, crowdpose, or a YAML file, to compare with", "")
+    images: bool = cli.flag("read every image, too", True)
+    exif: Exif = cli.flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
+    limit: int = cli.flag("lines of each kind on screen; 0: all", 20)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures for people to look at: skeletons on images, sheets of images. OpenCV draws all of them."""
 
-import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.cli import UserError
+from common import files
 from common.skeleton import Skeleton
 
 import cv2
@@ -159,12 +157,4 @@ def _scaled(image: Image, height: int) -> Image:
 
 def save_png(path: str | Path, image: Image) -> None:
     """Writes a PNG whole or not at all, and its folder where that is missing. Raises UserError where it cannot."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(cv2.imencode(".png", image)[1].tobytes())
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot write the picture ({error})") from error
+    files.write_atomically(path, cv2.imencode(".png", image)[1].tobytes())

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common import files
 from common.cli import UserError
 
 import numpy as np
@@ -48,6 +49,7 @@ def export_onnx(
         import onnx  # nothing but an export needs these two
         import onnxruntime
 
+        target = files.target_of(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export_", dir=target.parent) as folder:
             written = Path(folder) / "network.onnx"

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-from common.cli import UserError, parse
+from common.cli import UserError, flag, parse, printable, run
 
 import pytest
 
@@ -14,7 +14,7 @@ class Config:
     """An example."""
 
     data_path: str = ""
-    epochs: int = field(default=3, metadata={"help": "100 % of them"})
+    epochs: int = flag("100 % of them", 3)
     drops: tuple[int, ...] = (1, 2)
     scale: float | None = None
     amp: Literal["O0", "O1"] = "O0"
@@ -112,3 +112,52 @@ def test_a_file_lies_between_defaults_and_flags() -> None:
     assert parse(Flags, recipes, [], read_cfg=read).epochs == len("default.yaml")
     given = parse(Flags, recipes, ["--recipe=short", "--cfg=a.yaml", "--epochs=3"], read_cfg=read)
     assert (given.cfg, given.epochs, given.rate) == ("a.yaml", 3, 0.7)
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """Numbers and texts."""
+
+    epochs: int = flag("epochs", 3, least=1)
+    rate: float = flag("learning rate", 0.1, above=0, most=10)
+    workers: int = flag("-1: one a core", -1, least=-1)
+    sizes: tuple[int, ...] = flag("pixels", (8, 8), least=1)
+    name: str = flag("a folder", "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--epochs=0", "--epochs=1e3", f"--epochs={10**20}", f"--epochs={'9' * 5000}", "--workers=-2", "--rate=nan"]
+    + ["--rate=inf", "--rate=-inf", "--rate=0", "--rate=-1", "--rate=11", "--rate=1e400", "--sizes=8,0", "--sizes=8,x"]
+    + [
+        "--name=a\0b",
+        "--name=a\nb",
+        "--name=\x1b[31m",
+        "--name=caf\udce9",
+        f"--name={'x' * 256}",
+        f"--name={'x/' * 3000}",
+    ]
+    + ["--name=~nobody-of-this-name/x"],
+)
+def test_a_value_out_of_bounds_is_one_line_that_names_the_flag(words: str, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(lambda: parse(Bounded, {}, [words]))
+    line = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert line.startswith(("error: --" + words[2:6], "error: argument --" + words[2:6]))
+    assert line.endswith("\n") and line[:-1].isprintable() and len(line) < 3000
+
+
+def test_bounds_hold_whatever_gave_the_value() -> None:
+    with pytest.raises(UserError, match="--epochs=0: at least 1"):
+        parse(Bounded, {"none": {"epochs": 0}}, ["--recipe=none"])
+
+
+def test_home_folders_are_found(monkeypatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert parse(Bounded, {}, ["--name=~/runs"]).name == "/home/someone/runs"
+    assert parse(Bounded, {}, ["--name", "a/~/b"]).name == "a/~/b"
+
+
+def test_what_a_terminal_would_obey_is_escaped() -> None:
+    assert printable("a\x1b[31m\n\udce9é\u2028") == r"a\x1b[31m\n\udce9é\u2028"

@@ -3,6 +3,7 @@
 
 import json
 import os
+import stat
 import subprocess
 from pathlib import Path
 
@@ -99,3 +100,24 @@ def test_what_killed_processes_left_half_written_goes_and_nothing_else(tmp_path:
         (tmp_path / name).touch()
     files.remove_unfinished(tmp_path)
     assert {entry.name for entry in tmp_path.iterdir()} == others
+
+
+def test_a_link_stays_and_its_target_is_written(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "file")
+    for content in (b"new", b"newer"):
+        files.write_atomically(tmp_path / "link", content)
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "elsewhere" / "file").read_bytes() == content
+
+
+def test_only_files_and_new_names_are_written(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "pipe_link").symlink_to("pipe")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "pipe_link", "circle", "folder"):
+        with pytest.raises(UserError, match=f"cannot write .*{name}: .* is there; name another file"):
+            files.write_atomically(tmp_path / name, b"x")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["circle", "folder", "pipe", "pipe_link"]

@@ -4,6 +4,7 @@
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -218,7 +219,7 @@ def test_two_may_ensure_at_once_and_a_third_finds_it(tmp_path):
     folder = tmp_path / "cache" / "mini"
     sizes = (40, 10)
     code = f"mini_coco.NUM_TRAIN, mini_coco.NUM_VAL = {sizes}; print(mini_coco.ensure({str(folder)!r}))"
-    command = [sys.executable, "-c", f"from common import mini_coco; {code}"]
+    command = [sys.executable, "-c", f"from common.coco.mini import dataset as mini_coco; {code}"]
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda _: subprocess.run(command, capture_output=True, text=True), range(2)))
     assert [(a.returncode, a.stdout.strip(), a.stderr) for a in answers] == [(0, str(folder), "")] * 2
@@ -244,14 +245,52 @@ def test_resolve(tmp_path, drawn, monkeypatch):
     assert dataset.resolve(str(tmp_path)) == tmp_path
 
 
+def test_the_cache_lies_beside_the_code():
+    assert (dataset.ROOT / "pyproject.toml").is_file()
+
+
+def test_without_a_word_the_environment_names_the_data_set_then_its_usual_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dataset, "ROOT", tmp_path / "repository")
+    monkeypatch.delenv("COCO_HOME", raising=False)
+    monkeypatch.delenv("DATA_PATH", raising=False)
+    with pytest.raises(UserError, match="--data_path is needed.*COCO_HOME or DATA_PATH.*./data/coco"):
+        dataset.resolve("")
+    assert dataset.resolve("", "dataset", tmp_path) == tmp_path
+    (tmp_path / "repository" / "data" / "coco").mkdir(parents=True)
+    assert dataset.resolve("") == tmp_path / "repository" / "data" / "coco"
+    monkeypatch.setenv("DATA_PATH", str(tmp_path))
+    assert dataset.resolve("", "./data/coco/") == tmp_path
+    assert dataset.resolve("", "/own/place") == Path("/own/place")  # of a configuration of the user
+    assert dataset.resolve("data/coco") == Path("data/coco")  # a flag stands above all
+    monkeypatch.setenv("COCO_HOME", "/nowhere")
+    with pytest.raises(UserError, match="COCO_HOME=/nowhere in the environment: no such folder"):
+        dataset.resolve("")
+
+
 def test_the_cache_moves_where_it_can_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr(dataset, "ROOT", tmp_path)
     name = f"mini_coco-{dataset.content_version()}"
     assert dataset._cache_folder() == tmp_path / ".cache" / name
     monkeypatch.setattr(dataset, "ROOT", tmp_path / "absent")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert dataset._cache_folder().parent == tmp_path
-    assert dataset._cache_folder().name.startswith(name)
+    own = tmp_path / f"pose-zoo-{os.getuid()}"
+    assert dataset._cache_folder() == own / name
+    assert own.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_cache_that_somebody_else_made_is_not_trusted(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "ROOT", tmp_path / "absent")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    own = tmp_path / f"pose-zoo-{os.getuid()}"
+    own.mkdir()
+    own.chmod(0o777)
+    with pytest.raises(UserError, match="not a folder of your own alone"):
+        dataset._cache_folder()
+    own.rmdir()
+    own.symlink_to(tmp_path)
+    with pytest.raises(UserError, match="not a folder of your own alone"):
+        dataset._cache_folder()
 
 
 def test_the_command(tmp_path, capsys):

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import common.cli
 import common.coco.images
+import common.device
 import common.distributed
 import common.processes
 
@@ -137,7 +138,7 @@ def workers_for(wanted: int, device: torch.device) -> int:
         return wanted
     if device.type == "cpu":
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = common.device.cpu_count()
     return max(1, cores // common.cli.environment_number("LOCAL_WORLD_SIZE", 1, least=1))
 
 

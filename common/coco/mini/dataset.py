@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 import uuid
 from collections.abc import Sequence
@@ -35,7 +36,10 @@ ANNOTATION_IDS_PER_IMAGE = 100
 PERSON_CATEGORY = 1
 JPEG_QUALITY = 95
 CROWD_REACH = 5  # pixels that a crowd's region reaches beyond its people
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
+ENVIRONMENT = ("COCO_HOME", "DATA_PATH")  # name the data set where no flag does
+USUAL_PLACE = "data/coco"
+PUBLISHED_PLACES = (USUAL_PLACE, "dataset")
 
 
 def write(
@@ -190,12 +194,45 @@ def _cache_folder() -> Path:
         writable = os.access(cache, os.W_OK)
     except OSError:
         writable = False
-    return cache / name if writable else Path(tempfile.gettempdir()) / f"{name}-{os.getuid()}"
+    return cache / name if writable else _own_temporary_folder() / name
 
 
-def resolve(data_path: str | Path) -> Path:
-    """The folder that a `--data_path` means: the word `mini` is the drawn data set."""
-    return ensure() if str(data_path) == "mini" else Path(data_path)
+def _own_temporary_folder() -> Path:
+    """A folder of this user alone. Raises UserError where another has made it: what it holds is not to be trusted."""
+    folder = Path(tempfile.gettempdir()) / f"pose-zoo-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise cli.UserError(f"{folder}: not a folder of your own alone; remove it, or set TMPDIR to another place")
+    return folder
+
+
+def resolve(data_path: str | Path, usual: str = USUAL_PLACE, otherwise: Path | None = None) -> Path:
+    """The folder that a `--data_path` means: the word `mini` is the drawn data set.
+
+    Without a word it is `usual`, where a configuration names another place than the published one, else that of
+    COCO_HOME or DATA_PATH in the environment, else the published place, here, beside a model's directory or the
+    repository. Raises UserError where none is there, unless there is an `otherwise`.
+    """
+    if str(data_path) == "mini":
+        return ensure()
+    if data_path or os.path.normpath(usual) not in PUBLISHED_PLACES:
+        return Path(data_path or usual)
+    for name in ENVIRONMENT:
+        if place := os.environ.get(name):
+            if not os.path.isdir(named := os.path.expanduser(place)):
+                raise cli.UserError(f"{name}={place} in the environment: no such folder")
+            return Path(named)
+    places = [above / name for name in (usual, USUAL_PLACE) for above in (Path(), ROOT, ROOT.parent)]
+    for folder in places:
+        if folder.is_dir():
+            return folder
+    if otherwise:
+        return otherwise
+    raise cli.UserError(
+        "--data_path is needed: a COCO folder, or `mini`; else COCO_HOME or DATA_PATH in the environment, else "
+        f"./{USUAL_PLACE} here or in {ROOT}: none of these is there"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
