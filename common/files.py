@@ -16,6 +16,7 @@ from common.cli import UserError
 import yaml
 
 COPY_AGAIN = "Copy the file again"
+DEEPEST_YAML = 30  # lists within lists; reading time grows with the square
 MOST_YAML_BYTES = 64_000  # ten times the largest published one; it takes seconds
 _DECODER = json.JSONDecoder()
 _UNFINISHED = re.compile(r"\..+\.(\d{1,9})\.unfinished")
@@ -160,12 +161,17 @@ def read_yaml(path: str | Path) -> Any:
     """
     content = read_bytes(path, MOST_YAML_BYTES)
     try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(content)):
-            raise UserError(f"{path}: references (*name) are not read; write out what they stand for")
+        depth = 0
+        for token in yaml.scan(content):
+            name = type(token).__name__
+            depth += name.endswith("StartToken") - name.endswith("EndToken")
+            if depth > DEEPEST_YAML or isinstance(token, yaml.AliasToken):
+                what = "references (*name)" if depth <= DEEPEST_YAML else "lists within lists without an end"
+                raise UserError(f"{path}: no YAML that is read: {what}; write it out plainly")
         return yaml.safe_load(content)
-    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        if isinstance(error, UserError):
-            raise
+    except UserError:
+        raise
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path}: no YAML ({' '.join(str(error).split())[:150]})") from error
 
 

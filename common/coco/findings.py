@@ -39,4 +39,5 @@ class Finding:
 
     def __str__(self) -> str:
         place = f"{self.file}: {self.subject}" if self.subject else self.file
-        return f"{'error' if self.is_error else 'warning'}: {place}: {self.what}. {CURES[self.kind]}"
+        line = f"{'error' if self.is_error else 'warning'}: {place}: {self.what}. {CURES[self.kind]}"
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
