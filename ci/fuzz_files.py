@@ -124,7 +124,7 @@ def kinds(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
     network = torch.nn.Linear(4, 3)
     content = {"state_dict": network.state_dict(), "epoch": 3, "config": {"cfg": "x", "base_height": 368}}
     common.train.checkpoint.save(folder / "last.pth", content)
-    step = {"event": "step", "time": 9.0, "epoch": 0, "loss": 1.5, "images_per_s": 9.5}
+    step = {"event": "step", "time": 9.0, "epoch": 0, "losses": {"stage 1": 1.5, "acc": 0.5}, "images_per_s": 9.5}
     (folder / "metrics.jsonl").write_text("".join(json.dumps({**step, "step": n}) + "\n" for n in range(9)))
     (folder / "mine.yaml").write_text(SKELETON)
     torch.onnx.export(network, (torch.zeros(1, 4),), str(folder / "net.onnx"), dynamo=False, input_names=["x"])

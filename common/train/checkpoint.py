@@ -102,7 +102,9 @@ def _check_integrity(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             _check_sizes(path, archive)
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # zipfile raises many kinds for a damaged archive
         raise CheckpointError(f"{path}: cut short or damaged ({error}); take an older checkpoint") from error
     if damaged:
         raise CheckpointError(f"{path}: damaged at {damaged}; take an older checkpoint")
