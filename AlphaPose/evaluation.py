@@ -14,7 +14,6 @@ from typing import Literal
 import common.coco.evaluate
 import common.distributed
 import common.topdown.nms
-from AlphaPose import weights
 from AlphaPose.config import BOX_PADDING, Config
 from AlphaPose.inference import InputRule, estimator, rule_of
 from AlphaPose.pose_nms import pose_nms
@@ -142,7 +141,7 @@ def evaluate_while_training(
     pictures: Path,
 ) -> dict[str, float]:
     """Metrics of the weights as they are now, in given boxes; a sheet of predictions goes to the log and `pictures`."""
-    session = of_module(weights.fused(model), device, dtype)
+    session = of_module(model.eval(), device, dtype)
     result = evaluate(estimator(session, rule, skeleton), validation, given, skeleton, default_batch(device))
     log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_boxes} people in given boxes")
     leave_sheet(log, pictures, validation, result.detections, skeleton, SHEET_ROWS, DRAWN_ABOVE)

@@ -85,6 +85,6 @@ def open_session(source: Path, options: Options, recipe: Config, skeleton: Skele
     """A network file of any format as it runs fastest. Raises UserError, see `common.runtime.session.open_network`."""
 
     def load(path: Path) -> nn.Module:
-        return weights.fused(weights.load_network(network(recipe, skeleton.num_keypoints), path))
+        return weights.load_network(network(recipe, skeleton.num_keypoints), path)
 
     return open_network(source, options, load)

@@ -7,11 +7,9 @@ import common.train.checkpoint
 import common.train.pretrained
 from AlphaPose.model import PoseHighResolutionNet, backbone, initialise
 from common.cli import UserError
-from common.runtime.fusion import fuse_batch_norm
 from common.train.checkpoint import CheckpointError
 from common.train.pretrained import HRNETS, RANDOM, RESNETS
 
-import torch
 from torch import nn
 
 WEIGHT_FOLDERS = (Path(__file__).parent / "weights", Path(__file__).parent)
@@ -28,7 +26,6 @@ BY_HAND = dict.fromkeys(
 # what the ResNet of FastPose has beside an ordinary one, and what it has in another form
 _OWN = r"\.se\.|\.conv2_offset\.|\.conv2\.1\.|^final_layer\."
 _FOLDED = r"^layer[234]\.0\.conv2\.weight$"
-EXAMPLE_SIDE = 64  # pixels of the picture that shows how layers follow one another
 
 
 def locate(name: str) -> Path:
@@ -82,10 +79,3 @@ def load_network(model: nn.Module, source: Path) -> nn.Module:
     """`model` with all weights of a checkpoint, in evaluation mode. Raises CheckpointError for another network's."""
     common.train.checkpoint.load_matching(model, common.train.checkpoint.read(source), source, complete=True)
     return model.eval()
-
-
-def fused(model: nn.Module) -> nn.Module:
-    """A copy for inference, its batch normalisation folded into the convolutions (same outputs to 1e-5 relative)."""
-    weight = next(model.parameters())
-    example = torch.linspace(-1, 1, 3 * EXAMPLE_SIDE**2).view(1, 3, EXAMPLE_SIDE, EXAMPLE_SIDE)
-    return fuse_batch_norm(model, example.to(weight))

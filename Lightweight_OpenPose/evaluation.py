@@ -11,7 +11,6 @@ from common.bottomup.pipeline import Evaluation, Finder, Maps
 from common.coco.evaluation_set import Validation, leave_sheet
 from common.runtime.session import of_module
 from common.train.log import Log
-from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.decode import DecodeRules, People, decode_scales, to_coco
 from Lightweight_OpenPose.inference import SINGLE_SCALE, Estimator, Frame, InputRule, to_input
 
@@ -77,7 +76,7 @@ def evaluate_while_training(
 ) -> dict[str, float]:
     """Metrics of the weights as they are now; a sheet of predictions goes to TensorBoard and `pictures`."""
     rules = DecodeRules(max_peaks=MAX_PEAKS_IN_TRAINING)
-    session = of_module(weights.fuse_batch_norm(model.eval()), device, dtype)
+    session = of_module(model.eval(), device, dtype)
     result = evaluate(Estimator(session, skeleton, rules), validation, InputRule(base_height), default_batch(device))
     log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_images} images")
     leave_sheet(log, pictures, validation, result.detections, skeleton, SHEET_ROWS)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which weights a run begins with, and networks rebuilt from checkpoints."""
 
-import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from common.train.checkpoint import BEST, CheckpointError
 from Lightweight_OpenPose.config import MOBILENET, NO_CHECKPOINT, PUBLISHED, STEP_NAMES, WEIGHT_FOLDERS, Config
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
 
-import torch
 from torch import nn
 
 RANDOM_START = "random start: no pre-trained weights"
@@ -78,22 +76,10 @@ def network_of(content: dict[str, Any], source: Path, skeleton: Skeleton) -> Pos
 
 def open_session(source: Path, options: Options, skeleton: Skeleton) -> Session:
     """A network file of any format as it runs fastest. Raises UserError, see `common.runtime.session.open_network`."""
-    return open_network(source, options, lambda path: fuse_batch_norm(load_network(path, skeleton)))
+    return open_network(source, options, lambda path: load_network(path, skeleton))
 
 
 def count_refinement_stages(content: dict[str, Any]) -> int:
     """How many refinement stages the network of a checkpoint has."""
     names = common.train.checkpoint.state_dict(content)
     return len({match.group(1) for name in names if (match := re.search(r"(?:^|\.)refinement_stages\.(\d+)\.", name))})
-
-
-def fuse_batch_norm(model: nn.Module) -> nn.Module:
-    """A copy whose convolutions do the work of the batch normalisation behind them (same outputs to 1e-6)."""
-    fused = copy.deepcopy(model)
-    for block in [module for module in fused.modules() if isinstance(module, nn.Sequential)]:
-        for name, following in zip(list(block._modules), list(block._modules)[1:], strict=False):
-            convolution, normalisation = block._modules[name], block._modules[following]
-            if isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d):
-                block._modules[name] = torch.nn.utils.fuse_conv_bn_eval(convolution, normalisation)
-                block._modules[following] = nn.Identity()
-    return fused

@@ -87,7 +87,7 @@ def export(model: GatedNetwork, target: Path, opset: int, batch_size: int, size_
     free = {} if batch_size else {name: {0: "batch"} for name in (*inputs, HEATMAPS)}
     batches = (batch_size, batch_size) if batch_size else TRIAL_BATCHES
     trials = [_trial(model, count, size_in, seed) for seed, count in enumerate(batches)]
-    return export_onnx(weights.fused(model), target, opset, Ports(inputs, [HEATMAPS], free), trials)
+    return export_onnx(model, target, opset, Ports(inputs, [HEATMAPS], free), trials)
 
 
 def _trial(model: GatedNetwork, count: int, size_in: tuple[int, int], seed: int) -> tuple[Tensor, ...]:

@@ -156,9 +156,8 @@ class AskedForLambdas(nn.Module):
 
 
 def for_inference(network: GatedNetwork, lambdas: Sequence[float]) -> nn.Module:
-    """A copy that runs fast, with the modes that are asked for; a network without lambda has one."""
-    fused = weights.fused(network)
-    return AskedForLambdas(fused, lambdas) if network.uses_lambda else fused
+    """The network with the modes that are asked for; one without lambda has one."""
+    return AskedForLambdas(network, lambdas) if network.uses_lambda else network
 
 
 def recipe_of(cfg: str, source: Path | None, flags: dict[str, object], pairs: dict[str, object]) -> Config:

@@ -7,12 +7,10 @@ from pathlib import Path
 
 import common.train.checkpoint
 import common.train.pretrained
-from common.runtime.fusion import fuse_batch_norm
 from common.train.checkpoint import CheckpointError, Match
 from common.train.pretrained import EVERY_LAYER, RANDOM
-from MIPNet.model import GatedNetwork, PoseHRNet, PoseResNet, lambda_vectors
+from MIPNet.model import GatedNetwork, PoseHRNet, PoseResNet
 
-import torch
 from torch import nn
 
 WEIGHT_FOLDERS = (Path(__file__).parent / "weights", Path(__file__).parent)
@@ -34,7 +32,6 @@ _OWN = r"^(deconv_layers|final_layer|final_layer_other|(stage|layer)\d_se)\."  #
 _EXTRA = re.compile(r"((stage|layer)\d_se|final_layer_other)\.")  # what tells the variants of a network apart
 _HEAD = re.compile(r"final_layer(_other)?\.")  # its size is the number of joints
 SMALL = 0.001  # standard deviation of initial weights
-EXAMPLE_SIDE = 64  # pixels of the picture that shows how layers follow one another
 
 
 def locate(name: str) -> Path:
@@ -113,15 +110,3 @@ def _remarks(match: Match, gates: Sequence[str], heads: Sequence[str]) -> list[s
 
 def _parts(names: Sequence[str]) -> str:
     return ", ".join(sorted({name.split(".")[0] for name in names}))
-
-
-def fused(model: GatedNetwork) -> nn.Module:
-    """A copy for inference, its batch normalisation folded into the layers before (same outputs to 1e-5 relative).
-
-    It keeps the methods `trunk` and `head`.
-    """
-    weight = next(model.parameters())
-    example = torch.linspace(-1, 1, 3 * EXAMPLE_SIDE**2).view(1, 3, EXAMPLE_SIDE, EXAMPLE_SIDE)
-    lambdas = lambda_vectors(torch.ones(1)) if model.uses_lambda else None
-    inputs = (example,) if lambdas is None else (example, lambdas)
-    return fuse_batch_norm(model, *(tensor.to(weight) for tensor in inputs))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.cli import PictureError, UserError
-from common.runtime.fusion import fuse_batch_norm
 from common.runtime.session import Options, Session, open_network
 from common.skeleton import Skeleton
 from OpenPose_MindSpore_port import weights
@@ -18,7 +17,6 @@ from OpenPose_MindSpore_port.model import STRIDE, OpenPose
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor, nn
 
 Pixels = npt.NDArray[np.uint8]
@@ -92,9 +90,8 @@ class LastMaps(AllMaps):
 
 
 def runnable(network: OpenPose) -> nn.Module:
-    """The network's last maps in evaluation mode, batch normalisation folded into the convolutions before it."""
-    last = LastMaps(network).eval()
-    return fuse_batch_norm(last, torch.rand(1, 3, STRIDE, STRIDE)) if network.vgg_with_bn else last
+    """The network's last maps in evaluation mode."""
+    return LastMaps(network).eval()
 
 
 def open_session(source: Path, options: Options, skeleton: Skeleton) -> Session:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from AlphaPose import preparation, weights
+from AlphaPose import preparation
 from AlphaPose.config import Config
 from AlphaPose.pose_nms import pose_nms
 from AlphaPose.test import plain_decode
@@ -72,7 +72,7 @@ def network_rows(folder: Path, runs: int) -> list[dict]:
     openvino = Options("cpu", provider="openvino")
     int8 = quantised(folder / "net.onnx", [(batch.numpy(),), (batch.flip(3).numpy(),)])
     sessions = {
-        "PyTorch, folded, channels last": of_module(weights.fused(model), torch.device("cpu"), None),
+        "PyTorch, channels last": of_module(model, torch.device("cpu"), None),
         "ONNX Runtime": open_network(folder / "net.onnx", Options("cpu"), no_checkpoint),
         "OpenVINO": open_network(folder / "net.onnx", openvino, no_checkpoint),
         "ONNX Runtime int8": open_network(int8, Options("cpu"), no_checkpoint),

@@ -16,7 +16,6 @@ from common.runtime.session import Options, Session, of_module, open_network
 from common.skeleton import OPENPOSE
 from common.test import pairs
 from common.test.int8 import quantised
-from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.decode import ORIGINAL_RULES
 from Lightweight_OpenPose.evaluation import default_batch, evaluate
 from Lightweight_OpenPose.export import export_onnx
@@ -103,9 +102,8 @@ def plain_run(noise: bool) -> Callable[[], None]:
 def sessions(folder: Path) -> dict[str, Session]:
     """Our network in PyTorch, at each precision level that the device has, and exported, on a CPU."""
     device, model = common.device.resolve("auto"), network()
-    fused = weights.fuse_batch_norm(model)
     found = {
-        f"PyTorch, {level}": of_module(fused, device, common.device.amp_type(device, level))
+        f"PyTorch, {level}": of_module(model, device, common.device.amp_type(device, level))
         for level in pairs.levels(device)
     }
     export_onnx(model, folder / "network.onnx", OPSET, (0, 0, 0))

@@ -120,7 +120,7 @@ def test_an_annotated_size_that_is_wrong_is_named(tiny_coco: Path) -> None:
     index = common.coco.reader.load(tiny_coco / "annotations" / "person_keypoints_val2017.json")
     index.image_sizes[0] += 1
     validation = Validation(Path("x.json"), tiny_coco / "val2017", index, np.array([0]))
-    with pytest.raises(UserError, match=r"jpg: \d+ x \d+ pixels, annotated as"):
+    with pytest.raises(UserError, match=r"jpg: has \d+ x \d+ pixels, annotated as"):
         validation.read(0)
 
 

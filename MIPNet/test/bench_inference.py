@@ -100,7 +100,7 @@ def network_rows(folder: Path, words: tuple[str, ...], runs: int) -> list[dict]:
     int8 = quantised(folder / "net.onnx", calls(batch.numpy(), rule))
     on_cpu, openvino = Options("cpu"), Options("cpu", provider="openvino")
     sessions = {
-        "PyTorch, folded, channels last": of_module(for_inference(model, rule.lambdas), torch.device("cpu"), None),
+        "PyTorch, channels last": of_module(for_inference(model, rule.lambdas), torch.device("cpu"), None),
         "ONNX Runtime": open_network(folder / "net.onnx", on_cpu, no_checkpoint),
         "OpenVINO": open_network(folder / "net.onnx", openvino, no_checkpoint),
         "ONNX Runtime int8": open_network(int8, on_cpu, no_checkpoint),

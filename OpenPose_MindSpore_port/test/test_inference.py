@@ -5,13 +5,12 @@ from pathlib import Path
 from common.cli import UserError
 from common.runtime.session import Session, of_module
 from common.skeleton import OPENPOSE
-from OpenPose_MindSpore_port import inference, model
+from OpenPose_MindSpore_port import inference
 from OpenPose_MindSpore_port.config import Inference
 from OpenPose_MindSpore_port.decode import ORIGINAL_RULES, DecodeRules
 from OpenPose_MindSpore_port.inference import AllMaps, Estimator, Frame, InputRule, LastMaps, runnable, to_input
 from OpenPose_MindSpore_port.model import NUM_STAGES, STRIDE, OpenPose
 from OpenPose_MindSpore_port.test import golden
-from OpenPose_MindSpore_port.test import narrow as narrow_networks
 
 import cv2
 import numpy as np
@@ -111,19 +110,3 @@ def test_the_published_numbers_are_the_decoders() -> None:
     assert inference.decode_rules(Inference(), original=True) == ORIGINAL_RULES
     changed = inference.decode_rules(Inference(heatmap_peak_thresh=0.1, n_integ_points=5, n_subset_limbs_thresh=4))
     assert (changed.heatmap_threshold, changed.num_samples, changed.min_points) == (0.1, 5, 4)
-
-
-def test_batch_normalisation_is_folded() -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model, "VGG_LAYERS", narrow_networks.NARROW_VGG)
-        built = narrow_networks.network(vgg_with_bn=True)
-    for layer in built.modules():
-        if isinstance(layer, torch.nn.BatchNorm2d):
-            layer.running_mean.normal_(0, 0.1)
-            layer.running_var.uniform_(0.5, 2)
-    folded = runnable(built)
-    assert not [layer for layer in folded.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
-    with torch.inference_mode():
-        images = torch.rand(1, 3, 16, 24) - 0.5
-        for ours, wanted in zip(folded(images), LastMaps(built)(images), strict=True):
-            torch.testing.assert_close(ours, wanted, atol=1e-5, rtol=1e-4)

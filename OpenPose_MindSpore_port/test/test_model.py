@@ -2,7 +2,6 @@
 import json
 from pathlib import Path
 
-from common.runtime.fusion import fuse_batch_norm
 from common.skeleton import OPENPOSE, Skeleton
 from OpenPose_MindSpore_port.model import NUM_STAGES, STRIDE, OpenPose, initialise
 from OpenPose_MindSpore_port.test import golden
@@ -84,7 +83,7 @@ def places(network: OpenPose, kind: type[nn.Module]) -> tuple[int, ...]:
 
 
 def test_trunk_with_batch_normalisation(model: OpenPose) -> None:
-    """Keys are MindSpore's there too, a state loads completely, and inference can fold it into the convolutions."""
+    """Keys are MindSpore's there too, and a state loads completely."""
     network = OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_fields, vgg_with_bn=True)
     assert (network.vgg_with_bn, model.vgg_with_bn) == (True, False)
     assert (places(model, nn.Conv2d), places(network, nn.Conv2d)) == (CONVOLUTIONS, CONVOLUTIONS_WITH_BN)
@@ -96,8 +95,6 @@ def test_trunk_with_batch_normalisation(model: OpenPose) -> None:
     network.load_state_dict(changed)
     assert all(torch.equal(value, changed[name]) for name, value in network.state_dict().items())
     assert torch.equal(network.base.vgg_base.layers[1].running_var, changed["base.vgg_base.layers.1.moving_variance"])
-    fused = fuse_batch_norm(network.base.vgg_base.eval(), torch.rand(1, 3, 16, 16))
-    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in fused.modules())
 
 
 def test_a_new_network_begins_near_zero_with_a_signal_in_its_trunk(model: OpenPose) -> None:

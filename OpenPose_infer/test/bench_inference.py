@@ -17,7 +17,6 @@ from common.runtime.session import Options, Session, of_module, open_network
 from common.skeleton import OPENPOSE
 from common.test import pairs
 from common.test.int8 import quantised
-from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.decode import DecodeRules
 from Lightweight_OpenPose.evaluation import evaluate
 from Lightweight_OpenPose.export import export_onnx
@@ -66,7 +65,7 @@ def _formats(model: PoseEstimationWithMobileNet, folder: Path) -> dict[str, Sess
     int8 = quantised(onnx, [(array,) for array in inputs])
     on_cpu, with_openvino = Options("cpu"), Options("cpu", provider="openvino")
     sessions = {
-        "PyTorch, folded, channels last": of_module(weights.fuse_batch_norm(model), torch.device("cpu"), None),
+        "PyTorch, channels last": of_module(model, torch.device("cpu"), None),
         "ONNX Runtime": open_network(onnx, on_cpu, _no_checkpoint),
         "OpenVINO": open_network(onnx, with_openvino, _no_checkpoint),
         "ONNX Runtime int8": open_network(int8, on_cpu, _no_checkpoint),
