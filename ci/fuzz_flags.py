@@ -156,6 +156,7 @@ def main() -> None:
     """Gives the values, prints what must not be, and the counts."""
     options = cli.parse(Options, {})
     torch.set_num_threads(1)
+    importlib.import_module("torch._dynamo")  # else at the first step, where the alarm would leave it half imported
     counts: Counter[str] = Counter()
     with working_folder():
         for number, (program, words) in enumerate(cases(options.count, options.seed, options.only)):

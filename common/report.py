@@ -75,6 +75,9 @@ def write(logs: Path, seconds: float) -> list[str]:
 
 
 def _copy(logs: Path, target: Path) -> None:
+    logs, target = logs.resolve(), target.resolve()
+    if logs == target or logs in target.parents:  # they lie there already, or would be copied without end
+        return
     try:
         shutil.copytree(logs, target, dirs_exist_ok=True)
     except OSError as error:  # shutil.Error among them

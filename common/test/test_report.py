@@ -35,3 +35,16 @@ def test_accuracy_of_a_training(
     assert result["TrainAccuracy"] == wanted and result["ActualFPS"] == "10.000"
     assert (f"TrainAccuracy : {wanted}" in lines) == (kind == "acc")
     assert (tmp_path / "run" / "logs" / f"net_bs4_1p_{kind}.log").is_file()
+
+
+@pytest.mark.parametrize("folder", ["logs", "logs/run", "."])
+def test_logs_in_or_around_the_folder_of_the_run_are_not_copied_into_themselves(tmp_path: Path, folder: str) -> None:
+    metrics, logs = tmp_path / "metrics.jsonl", tmp_path / "logs"
+    metrics.write_text("".join(json.dumps(record) + "\n" for record in records(None, [0.5])))
+    report.Run("net", "acc", 1, 4, str(metrics), str(tmp_path / folder), 0.0).leave(logs)
+    report.write(logs, 3.0)
+    assert sorted(path.name for path in logs.iterdir()) == [
+        "net_bs4_1p_acc.log",
+        "run.json",
+        "train_net_bs4_1p_acc_loss.txt",
+    ]

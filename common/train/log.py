@@ -26,7 +26,7 @@ class Log:
         """
         self.main = common.distributed.is_main()
         self.folder = lines
-        self._lines = _opened(lines / f"train_{common.distributed.rank()}.log", fresh, "--output_dir or --log_dir")
+        self._lines = _opened(lines / f"train_{_number(lines)}.log", fresh, "--output_dir or --log_dir")
         self._metrics = _opened(metrics, fresh, "--output_dir") if self.main else None
         self._board = _summary_writer(tensorboard, self) if self.main and tensorboard else None
         self._bar: Any = None
@@ -92,6 +92,12 @@ class Log:
                 file.close()
 
 
+def _number(lines: Path) -> str:
+    """Which log of the folder is this process's: of its rank, or of the device that names the folder of one process."""
+    device = common.distributed.world_size() == 1 and lines.name.isdecimal()
+    return lines.name if device else str(common.distributed.rank())
+
+
 def _opened(path: Path, fresh: bool, flags: str) -> TextIO:
     """A file of lines, open to be written; `flags` name its folder at the keyboard."""
     try:
@@ -110,7 +116,10 @@ def _summary_writer(folder: Path, log: Log) -> Any:
     except ImportError:
         log.line("note: no TensorBoard curves: pip install tensorboard")
         return None
-    return SummaryWriter(str(folder))
+    try:
+        return SummaryWriter(str(folder))
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror}; name another folder with --output_dir") from error
 
 
 class Throughput:
