@@ -17,6 +17,8 @@ def test_the_device_that_names_the_folder_of_one_process_names_its_file(tmp_path
 def test_a_folder_for_curves_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     (tmp_path / "tensorboard").write_text("a file")
-    with pytest.raises(UserError, match="cannot write .*tensorboard: .*; name another folder with --output_dir"):
-        with Log(tmp_path / "metrics.jsonl", tmp_path / "logs") as log:
-            _summary_writer(tmp_path / "tensorboard", log)
+    with (
+        Log(tmp_path / "metrics.jsonl", tmp_path / "logs") as log,
+        pytest.raises(UserError, match="cannot write .*tensorboard: .*; name another folder with --output_dir"),
+    ):
+        _summary_writer(tmp_path / "tensorboard", log)
