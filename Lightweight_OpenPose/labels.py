@@ -179,6 +179,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _content(path: str | Path) -> Any:
+    files.size_of(path)
     with Path(path).open("rb") as file:
         outer = _Unpickler(file).load()
     if isinstance(outer, list):

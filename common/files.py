@@ -141,14 +141,20 @@ def _text(path: str | Path) -> str:
         raise UserError(f"{path}: not a JSON text (byte {error.start}: {error.reason}). {COPY_AGAIN}") from error
 
 
+def size_of(path: str | Path) -> int:
+    """Bytes of a regular file. Raises UserError for a pipe, which one would wait for, or a folder; OSError."""
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise UserError(f"{path}: {'a folder' if stat.S_ISDIR(found.st_mode) else 'no regular file'}; name a file")
+    return found.st_size
+
+
 def read_bytes(path: str | Path, most: int | None = None) -> bytes:
     """The content of a regular file. Raises UserError, for more than `most` bytes too, without having read it."""
     try:
-        found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode):
-            raise UserError(f"{path}: {'a folder' if stat.S_ISDIR(found.st_mode) else 'no regular file'}; name a file")
-        if most is not None and found.st_size > most:
-            raise UserError(f"{path}: {found.st_size} bytes, more than such a file can have ({most}); name another one")
+        size = size_of(path)
+        if most is not None and size > most:
+            raise UserError(f"{path}: {size} bytes, more than such a file can have ({most}); name another one")
         return Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error

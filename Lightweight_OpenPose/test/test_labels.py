@@ -312,3 +312,11 @@ def test_stale_labels_are_told_from_current_ones(annotations, prepared, tmp_path
     assert not labels.is_current(path, source)
     path.write_bytes(path.read_bytes()[:-100])
     assert not labels.is_current(path, source)
+
+
+def test_a_pipe_in_the_place_of_labels_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "labels.pkl")
+    with pytest.raises(UserError, match="labels.pkl: no regular file"):
+        labels.read(tmp_path / "labels.pkl")
+    with pytest.raises(UserError, match="labels.pkl: no regular file"):
+        labels.is_current(tmp_path / "labels.pkl", "annotations.json")

@@ -80,7 +80,10 @@ def find(root: str | Path, name: str) -> Path | None:
 
 def missing_images(folder: str | Path, names: Sequence[str]) -> str:
     """What is wrong where some of a folder's images are not there, without opening one; else empty."""
-    there = set(os.listdir(folder))
+    try:
+        there = set(os.listdir(folder))
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror}; name the folder of the images") from error
     missing = [name for name in names if name not in there and not os.path.exists(path_inside(str(folder), name))]
     if not missing:
         return ""

@@ -353,3 +353,9 @@ def test_real_data(shared):
     for row in range(index.num_images):
         image = images.read_image(images.image_folder(folder, "train"), index.file_name(row))
         assert list(image.shape[:2]) == index.image_sizes[row].tolist()
+
+
+def test_a_file_in_the_place_of_the_image_folder_is_one_line(tmp_path):
+    (tmp_path / "val2017").write_text("a file")
+    with pytest.raises(UserError, match="val2017: Not a directory; name the folder of the images"):
+        images.missing_images(tmp_path / "val2017", ["a.jpg"])
