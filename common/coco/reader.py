@@ -284,5 +284,5 @@ class _Builder:
         flat = counted & (index.boxes[:, 2:] <= 0).any(axis=1)
         if flat.any():
             first = f"the first: annotation {index.annotation_ids[flat][0]}"
-            what = f"{np.count_nonzero(flat)} people have a box of width or height 0 and are not trained on ({first})"
+            what = f"people with a box of width or height 0, who are not trained on: {np.count_nonzero(flat)} ({first})"
             self.say("box", what, False)

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A person whose box has no width or height is trained on by nobody, said once, and ends no training."""
+
+import json
+from pathlib import Path
+
+from common.coco import images, reader
+from common.coco.mini import dataset
+from common.topdown.boxes import PeopleRule, countable_people
+from Lightweight_OpenPose import labels as lightweight
+from OpenPose_MindSpore_port import ignore_masks
+from OpenPose_MindSpore_port import labels as port
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def flat(tmp_path) -> tuple[Path, int]:
+    """An annotation file in which somebody whom all would learn has a box of height 0, and who that is."""
+    path = images.annotation_file(dataset.write(tmp_path, 9, 0), "train")
+    index = lightweight.build(path)
+    number = int(index.index.annotation_ids[index.main[0]])
+    content = json.loads(path.read_text())
+    (person,) = [person for person in content["annotations"] if person["id"] == number]
+    person["bbox"][3] = 0
+    path.write_text(json.dumps(content))
+    return path, number
+
+
+def test_nobody_trains_on_a_flat_box(flat, capsys):
+    path, number = flat
+    built = lightweight.build(path)
+    assert number not in built.index.annotation_ids[built.main] and number in built.index.annotation_ids
+    assert np.isfinite([built.scale_provided(sample) for sample in range(len(built))]).all()
+    assert number not in port.build(path, port.LabelRules()).index.annotation_ids
+    index = reader.load(path)
+    assert number not in index.annotation_ids[countable_people(index, PeopleRule())[0]]
+    note = f"people with a box of width or height 0, who are not trained on: 1 (the first: annotation {number})"
+    assert capsys.readouterr().err.count(note) == 1
+
+
+def test_a_flat_box_is_masked_where_it_lies(flat, tmp_path):
+    path, _ = flat
+    with_mask, with_people = ignore_masks.write(path, tmp_path / "masks", port.LabelRules())
+    assert 0 < with_mask <= with_people
