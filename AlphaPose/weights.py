@@ -67,7 +67,7 @@ def _load_imagenet(model: nn.Module, name: str) -> str:
     if name == RANDOM:
         return RANDOM_START
     try:
-        source = locate(name)
+        source = common.train.pretrained.locate_backbone(name, WEIGHT_FOLDERS)
     except CheckpointError as error:
         raise CheckpointError(f"{error}; '{RANDOM}' in its place begins at random") from error
     content = common.train.checkpoint.read(source)

@@ -52,7 +52,7 @@ class Config:
     height_size: int = flag("height of the network's input, pixels", 256, least=1, most=4096)
     track: bool = flag("people keep their ids from frame to frame, in films and from cameras", True)
     smooth: bool = flag("steady the keypoints of tracked people (one-euro filter)", True)
-    max_missed: int = flag("frames for which a person may be lost and keep the id", 0)
+    max_missed: int = flag("frames for which a person may be lost and keep the id", 10)
     cpu: bool = flag("compute on the CPU, the same as --device=cpu", False)
     device: DeviceName = flag("where to compute", "auto")
     provider: Provider = flag("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")

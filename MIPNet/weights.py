@@ -13,7 +13,9 @@ from MIPNet.model import GatedNetwork, PoseHRNet, PoseResNet
 
 from torch import nn
 
-WEIGHT_FOLDERS = (Path(__file__).parent / "weights", Path(__file__).parent)
+_FOLDER = Path(__file__).parent
+# the first is ours; the others are those of the published instructions and configurations
+WEIGHT_FOLDERS = tuple(_FOLDER / name for name in ("weights", "", "lib/models/imagenet", "lib/models/pytorch/imagenet"))
 RANDOM_START = "random start: no pre-trained weights"
 _HRNET_ZOO = "https://github.com/leoxiaobin/deep-high-resolution-net.pytorch#main-results"
 BY_HAND = {  # Google Drive and OneDrive: no program can fetch them
@@ -69,7 +71,7 @@ def load_start(model: PoseHRNet | PoseResNet, pretrained: str, layers: Sequence[
     is_hrnet = isinstance(model, PoseHRNet)
     initialise(model, ("",) if is_hrnet else ("deconv_layers", "final_layer"))
     try:
-        source = locate(pretrained)
+        source = common.train.pretrained.locate_backbone(pretrained, WEIGHT_FOLDERS)
     except CheckpointError as error:
         raise CheckpointError(f"MODEL.PRETRAINED: {error}; '{RANDOM}' begins at random") from error
     chosen = tuple(layers) if is_hrnet else EVERY_LAYER

@@ -9,11 +9,12 @@ Input `data`: any number x 3 x 368 x 640. The file is kept only where ONNX Runti
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 
+import common.train.checkpoint
 from common.cli import flag, parse, run
 from Lightweight_OpenPose import export
-from OpenPose_infer.config import HEIGHT, WIDTH
+from Lightweight_OpenPose.config import PUBLISHED
+from OpenPose_infer.config import HEIGHT, WEIGHT_FOLDERS, WIDTH
 
 WEIGHTS = "./weights/checkpoint_iter_370000.pth"
 
@@ -31,10 +32,8 @@ class Config(export.Config):
 def main() -> None:
     """Reads the flags, exports, compares, says what was written."""
     config = parse(Config, {})
-    path = Path(config.checkpoint_path)
-    if path == Path(WEIGHTS) and not path.is_file():  # then where published weights are kept
-        config = dataclasses.replace(config, checkpoint_path=path.name)
-    export.export_checkpoint(config)
+    source = common.train.checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
+    export.export_checkpoint(dataclasses.replace(config, checkpoint_path=str(source)))
 
 
 if __name__ == "__main__":

@@ -26,10 +26,10 @@ from common.parallel import in_order
 from common.runtime.session import OPENVINO, Options, Provider, Session
 from common.skeleton import Skeleton
 from Lightweight_OpenPose import weights
-from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS
+from Lightweight_OpenPose.config import PUBLISHED
 from Lightweight_OpenPose.model import STRIDE
 from OpenPose_infer import dumps, performance
-from OpenPose_infer.config import CHANNELS, HEIGHT, WIDTH
+from OpenPose_infer.config import CHANNELS, HEIGHT, WEIGHT_FOLDERS, WIDTH
 
 import numpy as np
 import numpy.typing as npt

@@ -31,11 +31,11 @@ from common.quantization_search import RefusedError
 from common.runtime.session import Array, Options, Session
 from common.skeleton import Skeleton
 from Lightweight_OpenPose import export, weights
-from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS
+from Lightweight_OpenPose.config import PUBLISHED
 from Lightweight_OpenPose.evaluation import evaluate
 from Lightweight_OpenPose.inference import Estimator, InputRule
 from OpenPose_infer import calibration, quantize, sensitivity
-from OpenPose_infer.config import HEIGHT, WIDTH
+from OpenPose_infer.config import HEIGHT, WEIGHT_FOLDERS, WIDTH
 from OpenPose_infer.formats import ASCEND, CHECKPOINT, FLOAT, FORMATS, INT8, REFERENCE, Files, chosen, open_formats
 from OpenPose_infer.matching import keypoint_distances
 

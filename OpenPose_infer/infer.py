@@ -29,11 +29,11 @@ from common.report import Run
 from common.runtime.session import Options, Provider, Session
 from common.train.log import Log
 from Lightweight_OpenPose import weights
-from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS
+from Lightweight_OpenPose.config import PUBLISHED
 from Lightweight_OpenPose.decode import DecodeRules, warm_up
 from Lightweight_OpenPose.evaluation import Evaluation, default_batch, evaluate
 from Lightweight_OpenPose.inference import Estimator
-from OpenPose_infer.config import CHANNELS, DETECTIONS, HEIGHT, MODEL_FOLDER, NETWORK, RULE, WIDTH
+from OpenPose_infer.config import CHANNELS, DETECTIONS, HEIGHT, MODEL_FOLDER, NETWORK, RULE, WEIGHT_FOLDERS, WIDTH
 
 import numpy as np
 

@@ -10,6 +10,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL_MARKERS = ("train.py", "modelzoo_level.txt")
+BUILDS_ON = {"OpenPose_infer": {"Lightweight_OpenPose"}}  # it deploys that network
 
 
 def list_files(which: str) -> list[str]:

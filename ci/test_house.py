@@ -19,7 +19,6 @@ SAME_NAMES = ("config", "model", "data", "loss", "train", "eval", "export", "dem
 MOST_LINES, MOST_TRAIN_LINES, MOST_FUNCTION_LINES, MOST_LAUNCHER_LINES = 400, 155, 80, 8
 HEADINGS = "Results, Set up, Train, Evaluate, Export and infer, Differences from the original, Sources and licence"
 EMPTY_NAME = re.compile(r"(^|_)(utils?|misc|helpers?|common_?utils|v\d+|new|old|final)(_|$)")
-IMPORTS_OF_MODELS = {"OpenPose_infer": {"Lightweight_OpenPose"}}  # it deploys that network
 
 # Numbers of keypoints, limbs and channels belong to common/skeleton.py. These lines have such a number and mean
 # something else: a piece of the line, and what it is.
@@ -89,7 +88,7 @@ def test_models_do_not_import_each_other() -> None:
     for name in PROGRAM:
         owner = name.split("/")[0]
         others = {module.split(".")[0] for module in project.imported(name)} & set(MODELS) - {owner}
-        assert others <= IMPORTS_OF_MODELS.get(owner, set()), name
+        assert others <= project.BUILDS_ON.get(owner, set()), name
 
 
 def test_one_file_alone_edits_the_import_path() -> None:

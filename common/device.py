@@ -191,8 +191,10 @@ def peak_memory_bytes(device: torch.device) -> int:
     """The largest memory this process has held: on the accelerator, or resident on a CPU."""
     if device.type != "cpu":
         return int(torch.get_device_module(device.type).max_memory_allocated(device))
-    import resource  # not on every platform, and only this needs it
-
+    try:
+        import resource
+    except ImportError:  # Windows: 0 stands for not known
+        return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

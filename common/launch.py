@@ -10,6 +10,7 @@ run its result file and final lines are written, see `common.report`.
 import logging
 import os
 import runpy
+import shutil
 import signal
 import socket
 import sys
@@ -142,9 +143,11 @@ def _torchrun(ranks: int, log_folder: Path, options: list[str], program: list[st
     os.environ[common.processes.LAUNCHER] = str(os.getpid())
     logging.disable(logging.ERROR)  # torchrun's traces hide the rank's own words
     quiet = ",".join(f"{rank}:3" for rank in range(1, ranks))  # rank 0 keeps the terminal, the others have files
-    options = [*options, f"--nproc_per_node={ranks}", f"--log_dir={log_folder}"]
+    outputs = log_folder / f"{common.report.OUTPUTS_OF_RANKS}_{environment_number('NODE_RANK', 0)}"
+    options = [*options, f"--nproc_per_node={ranks}", f"--log_dir={outputs}"]
     try:
-        log_folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(outputs, ignore_errors=True)  # of the run before: torchrun makes a new folder for each
+        outputs.mkdir(parents=True, exist_ok=True)
         run.main([*options, *([f"--redirects={quiet}"] if quiet else []), "-m", *program])
     except ChildFailedError as error:
         sys.exit(_say_why(error.failures, environment_number("NODE_RANK", 0) * ranks, log_folder))

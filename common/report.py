@@ -18,6 +18,7 @@ import common.cli
 from common import files
 
 RUN_FILE = "run.json"
+OUTPUTS_OF_RANKS = "ranks"  # begins the name of a folder in the log folder; what is in it is not copied
 ACCURACY = "acc"  # the name of an accuracy among the losses
 
 
@@ -79,7 +80,7 @@ def _copy(logs: Path, target: Path) -> None:
     if logs == target or logs in target.parents:  # they lie there already, or would be copied without end
         return
     try:
-        shutil.copytree(logs, target, dirs_exist_ok=True)
+        shutil.copytree(logs, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(f"{OUTPUTS_OF_RANKS}_*"))
     except OSError as error:  # shutil.Error among them
         raise common.cli.UserError(f"{target}: the logs of {logs} cannot be copied there: {error}") from error
 

@@ -11,6 +11,11 @@ export PYTHONPATH=$root
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+# as_file PROGRAM [--flag=value ...]: a program of the directory as `python PROGRAM` starts it, typed there
+as_file() {
+  (cd "${tests%/*}" && env -u PYTHONPATH "$python" "$@")
+}
+
 # has FILE KEY...: a result file with these keys
 has() {
   local file=$1 key

@@ -13,8 +13,11 @@ bash "$tests/train_performance_1p.sh" --data_path="$work/data" --output_dir="$wo
   --batch_size=4 --epochs=1 --num_workers=1 "$@"
 experiment=$work/exp/exp_test-256x192_res50_lr1e-3_1x.yaml
 bash "$tests/eval.sh" --data_path="$work/data" --output_dir="$work" --checkpoint="$experiment/last.pth" "$@"
+pictures=("$work"/data/val2017/*.jpg)
+as_file demo.py --checkpoint="$experiment/last.pth" --image="${pictures[0]}" --save_img --outdir="$work/demo"
 logs=$work/test/output/0
 has "$logs"/AlphaPose_bs4_1p_perf.log Network RankSize BatchSize DeviceType CaseName ActualFPS TrainingTime \
   TrainAccuracy ActualLoss E2ETrainingTime
 has "$logs"/AlphaPose_1p_eval.log Network DeviceType CaseName EvalAccuracy
+there "$work/demo/alphapose-results.json"
 echo "smoke job of AlphaPose passed"

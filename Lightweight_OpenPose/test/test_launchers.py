@@ -2,11 +2,10 @@
 """The published commands, from flags to result files."""
 
 import json
-import sys
 from pathlib import Path
 
 import common.train.checkpoint
-from common.test.programs import ROOT, done, equal, weights
+from common.test.programs import equal, weights
 from Lightweight_OpenPose.test.programs import FROM_SCRATCH, SMALL, launcher, module, trained
 
 import pytest
@@ -94,12 +93,6 @@ def test_two_ranks_are_one_that_accumulates_the_same_halves(tiny_coco: Path, tmp
     assert (tmp_path / "2" / "test" / "output" / "0" / "train_1.log").is_file()
     result = entries(tmp_path / "2" / "test" / "output" / "0" / "openpose_bs4_2p_perf.log")
     assert (result["RankSize"], result["BatchSize"]) == ("2", "4")
-
-
-def test_programs_run_from_their_folder_too(tiny_coco: Path, tmp_path: Path) -> None:
-    for name in ("train.py", "eval.py", "export.py", "demo.py", "scripts/prepare_train_labels.py"):
-        found = done(sys.executable, name, "--help", cwd=ROOT / "Lightweight_OpenPose", PYTHONPATH="")
-        assert found.returncode == 0 and "usage" in found.stdout, found.stderr
 
 
 def test_evaluation_alone_takes_official_names(tiny_coco: Path, tmp_path: Path) -> None:

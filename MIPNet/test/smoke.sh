@@ -26,4 +26,7 @@ for kind in plain lambda; do
   there "$work/output/$name/eval"/{detections.json,metrics.jsonl,pictures.png}
 done
 there "$work/output/$name/eval"/detections_l{0,1}.json
+as_file demo.py --checkpoint_path="$work/output/${name}_smoke/last.pth" --images "$work"/data/val2017/*.jpg \
+  --boxes=20,20,60,60 --output_dir="$work/demo"
+there "$work/demo/people.jsonl"
 echo "smoke job of MIPNet passed"

@@ -23,6 +23,7 @@ sh "$model/scripts/run_distribute_train.sh" table.json --device=cpu --output_dir
 checkpoint=$(echo "$work"/checkpoints/*/0-1_2.ckpt)
 sh "$model/scripts/run_eval_ascend.sh" "$checkpoint" dataset/val2017 dataset/annotations/person_keypoints_val2017.json \
   0 --device=cpu --output_dir="$work" --output_path="$work/output_img" --inference_img_size=64 --save_images=2
+as_file demo.py --checkpoint_path="$checkpoint" --images "$work"/dataset/val2017/*.jpg --output_dir="$work/demo"
 logs=$work/test/output/0
 has "$logs"/OpenPose_MindSpore_bs2_2p_acc.log Network RankSize BatchSize DeviceType CaseName ActualFPS TrainingTime \
   TrainAccuracy ActualLoss E2ETrainingTime
@@ -30,5 +31,5 @@ has "$logs"/OpenPose_MindSpore_1p_eval.log Network DeviceType CaseName EvalAccur
 lines=$work/train_checkpoints/0/train_0.log
 grep -q '^epoch\[0\], iter\[2\], loss\[.*\], .* imgs/sec, vgglr=' "$lines" ||
   { echo "smoke: $lines lacks the published lines" >&2 && exit 1; }
-there "$checkpoint" "$work"/output_img/{eval_result.json,metrics.jsonl}
+there "$checkpoint" "$work"/output_img/{eval_result.json,metrics.jsonl} "$work/demo/people.jsonl"
 echo "smoke job of OpenPose_MindSpore_port passed"

@@ -56,6 +56,11 @@ def test_standalone_with_paths_and_a_device() -> None:
     assert "/test/output/3 " in command
 
 
+def test_the_evaluation_can_be_typed_in_the_directory_itself() -> None:
+    here = done("sh", "run_eval_ascend.sh", "--val_images=2", cwd=SCRIPTS.parent, **DRY)
+    assert here.stdout.strip() == shown("run_eval_ascend.sh", "--val_images=2")
+
+
 def test_the_device_of_the_environment() -> None:
     assert "/test/output/6 " in shown("run_standalone_train.sh", DEVICE_ID="6")
     assert "/test/output/6 " in shown("run_eval_ascend.sh", DEVICE_ID="6")

@@ -39,5 +39,7 @@ import sys
 files, memory = (sorted(json.load(open(name)), key=str) for name in sys.argv[1:])
 assert files == memory, "the chain through files and the chain in memory differ"
 PYTHON
+as_file infer.py --data_path="$work/data" --model="$work/pose.onnx" --output_dir="$work/as_file"
+there "$work/as_file/result.json"
 grep -q "^EvalAccuracy = 0" "$work"/memory/test/output/0/openpose_infer_1p_eval.log
 echo "smoke job of OpenPose_infer passed"

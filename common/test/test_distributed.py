@@ -58,7 +58,10 @@ def launch(folder: Path, *flags: str, ranks: int = 2, environment: dict[str, str
 
 
 def test_two_ranks_speak_to_each_other(tmp_path: Path) -> None:
+    older = tmp_path / "logs" / "ranks_0" / "older"
+    older.mkdir(parents=True)
     done = launch(tmp_path)
+    assert not older.exists()  # what the ranks of the run before said is replaced
     assert "rank 0 is content" in done.stderr  # rank 0 keeps the terminal
     assert "rank 1 is content" not in done.stderr
     assert any("rank 1 is content" in file.read_text() for file in (tmp_path / "logs").rglob("*") if file.is_file())

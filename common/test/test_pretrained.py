@@ -3,7 +3,7 @@ from pathlib import Path
 
 from common.topdown.resnet import BOTTLENECK_BLOCKS, BasicBlock, ResNet, blocks_of
 from common.train.checkpoint import CheckpointError, Published
-from common.train.pretrained import HRNETS, PUBLISHED, RESNETS, load_backbone, locate
+from common.train.pretrained import HRNETS, PUBLISHED, RESNETS, load_backbone, locate, locate_backbone
 
 import pytest
 import torch
@@ -27,13 +27,19 @@ def test_places_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for name in ("hand.pth", RESNETS[50]):
         (tmp_path / name).write_bytes(b"PK\x03\x04")
     monkeypatch.setitem(PUBLISHED, RESNETS[50], Published("https://example.org"))  # of any sum
-    for name in ("hand.pth", RESNETS[50]):
-        assert locate(f"lib/models/{name}", PAGE, (tmp_path,)) == tmp_path / name
+    assert locate("lib/models/hand.pth", PAGE, (tmp_path,)) == tmp_path / "hand.pth"
+    assert locate_backbone(f"lib/models/{RESNETS[50]}", (tmp_path,)) == tmp_path / RESNETS[50]
     (tmp_path / RESNETS[18]).write_bytes(b"PK\x03\x04")
     with pytest.raises(CheckpointError, match=f"{RESNETS[18]}: its SHA-256 begins with .*, published is f37072fd"):
-        locate(RESNETS[18], PAGE, (tmp_path,))
-    with pytest.raises(CheckpointError, match="lib/models/other.pth: no such checkpoint"):
-        locate("lib/models/other.pth", PAGE, (tmp_path,))
+        locate_backbone(RESNETS[18], (tmp_path,))
+
+
+def test_what_is_not_there_is_answered_by_names_of_its_kind(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="models/other.pth: no such checkpoint, .* published hand.pth$"):
+        locate("models/other.pth", PAGE, (tmp_path,))
+    with pytest.raises(CheckpointError, match="other.pth: no such checkpoint, .* published resnet18-") as caught:
+        locate_backbone("other.pth", (tmp_path,))
+    assert "hand.pth" not in str(caught.value)
 
 
 def test_a_backbone_takes_its_own_depth_only() -> None:

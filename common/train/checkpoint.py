@@ -212,18 +212,20 @@ class Published:
 def locate(name: str, published: Mapping[str, Published], folders: tuple[Path, ...]) -> Path:
     """A checkpoint by path, or a published one by name: from one of `folders`, torch.hub's cache, or downloaded.
 
-    Raises CheckpointError where there is no such file, the download fails, or a file is not the published one.
+    A path that is not there counts by its last part. Raises CheckpointError where there is no such file, the download
+    fails, or a file is not the published one.
     """
     if Path(name).is_file():
         return Path(name)
+    short = Path(name).name
     places = [*folders, Path(torch.hub.get_dir()) / "checkpoints"]
     for folder in places:
-        if name in published and (folder / name).is_file():
-            return _checked(folder / name, published[name])
-    if name not in published:
+        if short in published and (folder / short).is_file():
+            return _checked(folder / short, published[short])
+    if short not in published:
         known = f", and not one of the published {', '.join(published)}" if published else ""
         raise CheckpointError(f"{name}: no such checkpoint{known}")
-    return _download(name, published[name], places)
+    return _download(short, published[short], places)
 
 
 def _checked(path: Path, source: Published) -> Path:

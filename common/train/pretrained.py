@@ -47,18 +47,25 @@ _CLASSIFIER = re.compile(
 
 
 def locate(name: str, by_hand: Mapping[str, str], folders: tuple[Path, ...]) -> Path:
-    """A weights file by path or published name; a path that is not there counts by its last part.
+    """A checkpoint of a pose network by path or published name; a path that is not there counts by its last part.
 
     `by_hand`: names that only a browser can fetch -> the page that links them. `folders`: where such files are kept,
-    the first is the one to name. Raises CheckpointError, naming the page or the link and the folder.
+    the first is the one to name. Raises CheckpointError, naming the page or the published names, and the folder.
     """
-    short = name if Path(name).is_file() else Path(name).name
+    if Path(name).is_file():
+        return Path(name)
+    short = Path(name).name
     if short not in by_hand:
-        return common.train.checkpoint.locate(short if short in PUBLISHED else name, PUBLISHED, folders)
+        raise CheckpointError(f"{name}: no such checkpoint, and not one of the published {', '.join(by_hand)}")
     for folder in folders:
         if (folder / short).is_file():
             return folder / short
     raise CheckpointError(f"{short} is not here: take it from {by_hand[short]} and put it into {folders[0]}")
+
+
+def locate_backbone(name: str, folders: tuple[Path, ...]) -> Path:
+    """ImageNet weights by path or published name, see `common.train.checkpoint.locate`. Raises CheckpointError."""
+    return common.train.checkpoint.locate(name, PUBLISHED, folders)
 
 
 def load_backbone(
