@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which weights a run of AlphaPose begins with, and networks from checkpoints."""
 
+import re
 from pathlib import Path
 
 import common.train.checkpoint
@@ -29,7 +30,14 @@ _FOLDED = r"^layer[234]\.0\.conv2\.weight$"
 
 
 def locate(name: str) -> Path:
-    """A checkpoint by path, or a published one by name. Raises CheckpointError."""
+    """A checkpoint by path, or a published one by name. Raises CheckpointError.
+
+    `model_<n>.pth`, the original's name of what epoch n (from 0) left, stands for checkpoint_<n + 1>.pth beside it.
+    """
+    numbered = re.fullmatch(r"model_(\d+)\.pth", Path(name).name)
+    ours = Path(name).with_name(f"checkpoint_{int(numbered[1]) + 1}.pth") if numbered else Path(name)
+    if not Path(name).is_file() and ours.is_file():
+        return ours
     return common.train.pretrained.locate(name, BY_HAND, WEIGHT_FOLDERS)
 
 

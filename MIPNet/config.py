@@ -227,7 +227,9 @@ RECIPES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 ALIASES = {"pth_path": "check_point", "dataDir": "data_dir", "modelDir": "checkpoints", "workers": "num_workers",
            "opt_level": "amp", "train_epochs": "epochs"}  # fmt: skip
-RETIRED = dict.fromkeys(("local_rank", "is_distributed"), "the launcher's --device_id and --ranks choose devices") | {
+RETIRED = dict.fromkeys(
+    ("local_rank", "locak_rank", "is_distributed"), "the launcher's --device_id and --ranks choose devices"
+) | {
     "logDir": "curves and lines stand beside the checkpoints, see --output_dir and --log_dir",
     "prevModelDir": "the original did not use it either",
     "gpu": "the launcher's --device_id chooses the device",

@@ -83,3 +83,10 @@ def test_names_of_imagenet_files() -> None:
     assert weights.imagenet_name("PoseHighResolutionNet", 50, 32).startswith("hrnet_w32-")
     with pytest.raises(UserError, match="begin with 'none'"):
         weights.imagenet_name("PoseHighResolutionNet", 50, 8)
+
+
+def test_the_originals_name_of_an_epochs_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint_200.pth").touch()
+    assert weights.locate(str(tmp_path / "model_199.pth")) == tmp_path / "checkpoint_200.pth"
+    with pytest.raises(CheckpointError, match="model_99.pth: no such checkpoint"):
+        weights.locate(str(tmp_path / "model_99.pth"))
