@@ -86,9 +86,7 @@ class NetworkEstimator:
             heatmaps, fields = self.found.maps(fast_input(image, place)[None])
         with clock.part("decode"):
             geometry = MapGeometry.demo((heatmaps.shape[2], heatmaps.shape[3]))
-            people = decode(
-                heatmaps[0], fields[0], geometry, self.found.skeleton, self.found.rules, self.found.threads
-            )  # fmt: skip
+            people = decode(heatmaps[0], fields[0], geometry, self.found.skeleton, self.found.rules)
             points = people.points()
             places = demo_to_image(points[:, :, :2] + CENTRE_SHIFT, STRIDE, place.pad_in, self.height_size / height)
             points[:, :, :2] = np.where(points[:, :, 2:] > 0, places, 0.0)

@@ -2,19 +2,18 @@
 """An image -> network input -> people, as the publication validates (spec A7): what evaluation and demo share."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from common.cli import UserError
 from common.runtime.session import Session
 from common.skeleton import Skeleton
 from Lightweight_OpenPose import data
-from Lightweight_OpenPose.decode import DecodeRules, MapGeometry, People, decode_batch
+from Lightweight_OpenPose.decode import DecodeRules, MapGeometry, People, decode
 from Lightweight_OpenPose.model import STRIDE
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
 
 Pixels = npt.NDArray[np.uint8]
 Maps = npt.NDArray[np.float32]
@@ -102,7 +101,6 @@ class Estimator:
     session: Session
     skeleton: Skeleton
     rules: DecodeRules = DecodeRules()
-    threads: int = field(default_factory=torch.get_num_threads)  # that decode
 
     def maps(self, inputs: Maps) -> tuple[Maps, Maps]:
         """Inputs (B, 3, H, W) -> heatmaps (B, num_heatmaps, h, w), fields (B, num_fields, h, w), float32.
@@ -118,5 +116,7 @@ class Estimator:
 
     def people(self, maps: tuple[Maps, Maps], frames: Sequence[Frame]) -> list[People]:
         """The people of each image, in original pixels."""
-        geometries = [place.geometry for place in frames]
-        return decode_batch(*maps, geometries, self.skeleton, self.rules, threads=self.threads)
+        return [
+            decode(heatmaps, fields, place.geometry, self.skeleton, self.rules)
+            for heatmaps, fields, place in zip(*maps, frames, strict=True)
+        ]

@@ -1,78 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decoder: heatmaps and part affinity fields of a network -> people -> COCO keypoints (spec A7).
+"""Decoder: heatmaps and part affinity fields of a network -> people -> COCO keypoints.
 
-The people are those of the original with `ORIGINAL_RULES`; the default rules place and group points better. Maps of
-the size of the network input are never built: `common.peak_windows` finds where a peak can be, `peaks` decides by exact
-values, `limbs` scores pairs of peaks along the fields and `grouping` puts people together. NumPy in, NumPy out; the
-work is compiled by numba (cached on disk; the first call after an installation takes some ten seconds, see `warm_up`)
-and runs without Python's lock, so `decode_batch` can use threads.
-
-Cells that are not finite count as 0: they never pass a threshold, and no message is given.
+The people are those of the original with `ORIGINAL_RULES`; the default rules place and group points better. Its parts
+are in `common.bottomup`, shared with Lightweight OpenPose; here stands what is particular to this model. NumPy in,
+NumPy out. The first call on a machine compiles for some seconds, see `warm_up`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from common.bottomup.pafs import (
-    Doubles,
-    Floats,
-    People,
-    best_of_each_type,
-    checked,
-    finite,
-    limb_table,
-    of_each,
-    sample_order,
-)
+from common.arrays import Float32Array, Float64Array
+from common.bottomup.assembly import People, Person, checked_maps, select
+from common.bottomup.limbs import LimbRule, find_pairs
+from common.bottomup.peaks import Axis, Peaks, axis_of, find_peaks
 from common.cli import UserError
 from common.skeleton import Skeleton
 
+import cv2
 import numpy as np
 
-from .grouping import group
-from .limbs import connect
-from .peaks import find_peaks
-from .smoothing import enlargement, smoothing
-
-Size = tuple[int, int]
+Size = tuple[int, int]  # height, width
 
 
 @dataclass(frozen=True)
 class DecodeRules:
-    """Thresholds of the decoder, the original's, and where its rules are changed for better ones (spec A7, bugs 13-15).
+    """Thresholds of the decoder, the original's, and where its rules are changed for better ones.
 
-    Heatmaps are smoothed by a Gaussian of `smoothing_sigma` network-input pixels, cut at `smoothing_truncate` times
-    that. A peak is above `heatmap_threshold` and its four neighbours. A pair of peaks is sampled at `num_samples`
-    points; a sample counts above `min_limb_score`, the pair if more than `samples_to_exceed` of them do. Its score
-    falls by min(limb_length_ratio * size / length - length_penalty, 0). A person needs `min_points` points and a mean
-    score of `min_person_score`.
-
-    `keep_ties`: of equal neighbours one is a peak; else neither. `sub_pixel`: points at the top of a Gaussian through
-    the cells around the peak; else at pixels. `pixel_centres`: input pixels become original ones as the image was
-    resized, about their centres; else they are multiplied. `longer_side`: the size in the penalty is the longer side of
-    the network input; else its width. `fill_only`: a person's points are never overwritten, and either end of a pair is
-    taken; else see `grouping.group`. `round_results`: COCO keypoints are whole numbers. `max_peaks` of a type, the
-    best, bound the work on noise, which grows with their square; 0 for no bound. On the maps of a perfect network for
-    the 32 labelled coco-mini validation images these rules give AP .786, the original's .743.
+    On the maps of a perfect network for the 32 labelled coco-mini validation images the default rules give AP .786, the
+    original's .743.
     """
 
-    smoothing_sigma: float = 2.5
-    smoothing_truncate: float = 4.0
-    heatmap_threshold: float = 0.05
-    num_samples: int = 10
-    min_limb_score: float = 0.05
-    samples_to_exceed: int = 8
-    limb_length_ratio: float = 1.0
+    smoothing_sigma: float = 2.5  # of the Gaussian that smooths heatmaps, network-input pixels
+    smoothing_truncate: float = 4.0  # sigmas at which it is cut
+    heatmap_threshold: float = 0.05  # the least value of a peak
+    num_samples: int = 10  # of the field along a pair of peaks
+    min_limb_score: float = 0.05  # a sample counts above it
+    samples_to_exceed: int = 8  # a pair counts if more samples do
+    limb_length_ratio: float = 1.0  # its score falls by min(limb_length_ratio * size / length - length_penalty, 0)
     length_penalty: float = 1.0
-    min_points: int = 3
-    min_person_score: float = 0.2
-    keep_ties: bool = True
-    sub_pixel: bool = True
-    pixel_centres: bool = True
-    longer_side: bool = True
-    fill_only: bool = True
-    round_results: bool = False
-    max_peaks: int = 100
+    min_points: int = 3  # of a person
+    min_person_score: float = 0.2  # mean over a person's points
+    sub_pixel: bool = True  # points at the top of a Gaussian through the cells around the peak; else at pixels
+    pixel_centres: bool = (
+        True  # pixels become original ones about their centres, as images are resized; else multiplied
+    )
+    longer_side: bool = True  # the size above is the longer side of the network input; else its width
+    fill_only: bool = True  # a person's points are never overwritten, either end of a pair is taken; else see `join`
+    round_results: bool = False  # COCO keypoints are whole numbers
+    max_peaks: int = 100  # of a type, the best: work on noise grows with their square; 0 for no bound
 
     def __post_init__(self) -> None:
         if self.num_samples < 2:
@@ -83,109 +58,124 @@ class DecodeRules:
             raise UserError(f"{self}: smoothing_sigma and smoothing_truncate must not be negative")
 
 
+DEFAULT_RULES = DecodeRules()
 ORIGINAL_RULES = DecodeRules(
-    keep_ties=False,
-    sub_pixel=False,
-    pixel_centres=False,
-    longer_side=False,
-    fill_only=False,
-    round_results=True,
-    max_peaks=0,
+    sub_pixel=False, pixel_centres=False, longer_side=False, fill_only=False, round_results=True, max_peaks=0
 )
 
 
 def decode(
-    heatmaps: Floats,
-    fields: Floats,
-    size_in: Size,
-    size_img: Size,
-    skeleton: Skeleton,
-    rules: DecodeRules = DecodeRules(),  # noqa: B008  frozen
-) -> People:
+    heatmaps: Float32Array, fields: Float32Array, size_in: Size, size_img: Size, skeleton: Skeleton,
+    rules: DecodeRules = DEFAULT_RULES,
+) -> People:  # fmt: skip
     """People in one image, coordinates in original pixels (`_img`).
 
     `heatmaps` (num_heatmaps, h, w) and `fields` (num_fields, h, w) float32 (`_map`), the last stage's; the last heatmap
-    (background) is not looked at. `size_in`, `size_img` (height, width) of the network input and of the original image,
-    which was resized to it. Candidates are sorted by type, then y, x of the network input; scores are totals. UserError
-    where shapes do not fit the skeleton or a size is not positive.
+    (background) is not looked at. `size_in` of the network input, `size_img` of the original image, which was resized to
+    it. Candidates come by type, y, x of the network input. Raises UserError where shapes do not fit the skeleton or a
+    size is not positive.
     """
-    heatmaps, fields = checked(heatmaps, fields, skeleton)
+    heatmaps, fields = checked_maps(heatmaps, fields, skeleton)
     if min(*size_in, *size_img) < 1:
         raise UserError(f"network input of {size_in} and image of {size_img} pixels: sizes must be positive")
-    pixels_in, places_in, scores, starts = _peaks(heatmaps[: skeleton.num_points], size_in, rules)
-    limbs, closing = limb_table(skeleton, tuple(range(len(skeleton.limbs))))
-    pairs, pair_scores, pair_starts = connect(
-        finite(fields)[0], *_axes(enlargement, fields, size_in), pixels_in, starts, limbs,
-        sample_order(rules.num_samples), float(rules.min_limb_score), rules.num_samples - rules.samples_to_exceed - 1,
-        rules.limb_length_ratio * float(max(size_in) if rules.longer_side else size_in[1]), float(rules.length_penalty),
-    )  # fmt: skip
-    people = group(
-        skeleton.num_points, limbs, closing, pairs, pair_scores, pair_starts, scores, rules.min_points,
-        float(rules.min_person_score), not rules.fill_only,
-    )  # fmt: skip
-    points_img = _to_image(places_in if rules.sub_pixel else pixels_in, size_in, size_img, rules.pixel_centres)
-    types = np.repeat(np.arange(skeleton.num_points), np.diff(starts))
-    return People(np.column_stack((points_img, scores, types)), *people)
+    sides = list(zip(fields.shape[1:], size_in, strict=True))
+    smooth = tuple(_axis(*side, rules.smoothing_sigma, rules.smoothing_truncate) for side in sides)
+    peaks = _by_rows(find_peaks(heatmaps, smooth, rules.heatmap_threshold, 0.0, rules.max_peaks))
+    longest = rules.limb_length_ratio * (max(size_in) if rules.longer_side else size_in[1])
+    rule = LimbRule(
+        rules.num_samples, rules.min_limb_score, rules.samples_to_exceed + 1, True, longest, rules.length_penalty
+    )
+    axes, people, scores = tuple(_axis(*side) for side in sides), list[Person](), peaks.candidates[:, 2].tolist()
+    for limb, ends in enumerate(skeleton.limb_points.tolist()):
+        for a, (b, score) in find_pairs(fields[2 * limb : 2 * limb + 2], axes, peaks, ends, rule).items():
+            pair = {ends[0]: a, ends[1]: b}
+            if not join(people, pair, score, scores, rules.fill_only) and limb not in skeleton.closing_limbs:
+                people.append(Person(pair, scores[a] + scores[b] + score, 2))
+    places = _places(heatmaps, peaks, size_in) if rules.sub_pixel else peaks.candidates[:, :2]
+    centre = 0.5 if rules.pixel_centres else 0.0
+    candidates = np.hstack(((places + centre) * size_img[::-1] / size_in[::-1] - centre, peaks.candidates[:, 2:]))
+    return select(people, candidates, skeleton.num_points, rules.min_points, rules.min_person_score)
 
 
-def decode_batch(
-    heatmaps: Floats,
-    fields: Floats,
-    sizes_in: Sequence[Size],
-    sizes_img: Sequence[Size],
-    skeleton: Skeleton,
-    rules: DecodeRules = DecodeRules(),  # noqa: B008  frozen
-    threads: int = 1,
-) -> list[People]:
-    """`decode` of each image of a batch: (B, num_heatmaps, h, w), (B, num_fields, h, w), two sizes an image."""
-    if not len(heatmaps) == len(fields) == len(sizes_in) == len(sizes_img):
-        raise UserError(
-            f"{len(heatmaps)} heatmaps, {len(fields)} fields, {len(sizes_in)} and {len(sizes_img)} sizes: must be equal"
-        )
+def join(people: list[Person], pair: dict[int, int], score: float, scores: list[float], fill_only: bool) -> bool:
+    """Gives a pair {type: row of the candidates} to those who have an end of it; whether there are any.
 
-    def one(i: int) -> People:
-        return decode(heatmaps[i], fields[i], sizes_in[i], sizes_img[i], skeleton, rules)
-
-    return of_each(one, len(heatmaps), threads)
+    Two people without a type in common become one; others fill their gaps, each the first one of the pair. By the
+    original's rule (not `fill_only`) a single owner gets the second end over whatever stood there, counted again.
+    """
+    (a, row_a), (b, row_b) = pair.items()
+    owners = [person for person in people if person.points.get(a) == row_a or person.points.get(b) == row_b]
+    if len(owners) == 2 and not owners[0].points.keys() & owners[1].points.keys():
+        owners[0].points |= owners[1].points
+        owners[0].score += owners[1].score + score
+        owners[0].count += owners[1].count
+        people.remove(owners[1])
+    elif len(owners) == 1 and not fill_only:
+        if owners[0].points.get(b) != row_b:
+            owners[0].add(b, row_b, scores[row_b] + score)
+    elif len(owners) <= 2:
+        for person in owners:
+            for end in [end for end in pair if end not in person.points][:1]:
+                person.add(end, pair[end], scores[pair[end]] + score)
+    return bool(owners)
 
 
 def to_coco(
-    people: People, skeleton: Skeleton, rules: DecodeRules = DecodeRules()  # noqa: B008  frozen
-) -> tuple[Doubles, Doubles]:  # fmt: skip
-    """COCO results: (M, num_keypoints, 3) float64 x_img, y_img, v; (M,) scores, a person's total score (spec A7).
+    people: People, skeleton: Skeleton, rules: DecodeRules = DEFAULT_RULES
+) -> tuple[Float64Array, Float64Array]:
+    """COCO results: (M, num_keypoints, 3) float64 x_img, y_img, v; (M,) scores, a person's total.
 
-    v is 2, and 0, 0, 0 stands for a missing keypoint.
+    v is 2; 0, 0, 0 stands for a missing keypoint.
     """
     keypoints = people.keypoints(skeleton) * (1, 1, 2)
     return np.rint(keypoints) if rules.round_results else keypoints, people.scores
 
 
-def warm_up(skeleton: Skeleton, rules: DecodeRules = DecodeRules()) -> None:  # noqa: B008  frozen
-    """Compiles the decoder, or loads it from the cache, so that the first image is not the slow one."""
-    heatmaps = np.zeros((skeleton.num_heatmaps, 8, 8), np.float32)
-    fields = np.zeros((skeleton.num_fields, 8, 8), np.float32)
-    heatmaps[:, 4, 4] = 1
+def warm_up(skeleton: Skeleton, rules: DecodeRules = DEFAULT_RULES) -> None:
+    """Compiles the decoder, or loads what was compiled before, so that the first image is not the slow one."""
+    heatmaps, fields = (np.ones((count, 8, 8), np.float32) for count in (skeleton.num_heatmaps, skeleton.num_fields))
     decode(heatmaps, fields, (64, 64), (64, 64), skeleton, rules)
 
 
-def _axes(operator, maps, size_in, *arguments):
-    return [operator(cells, int(pixels), *arguments) for cells, pixels in zip(maps.shape[1:], size_in, strict=True)]
+@lru_cache(maxsize=1024)
+def _axis(cells: int, pixels: int, sigma: float = 0.0, truncate: float = 0.0) -> Axis:
+    """A bilinear enlargement, then a Gaussian of `sigma` pixels that is reflected at the border."""
+    matrix = cv2.resize(np.eye(cells), (cells, pixels), interpolation=cv2.INTER_LINEAR)
+    if radius := int(truncate * sigma + 0.5):
+        weights = np.exp(-0.5 / sigma**2 * np.arange(-radius, radius + 1) ** 2)
+        matrix = cv2.sepFilter2D(matrix, -1, np.ones(1), weights / weights.sum(), borderType=cv2.BORDER_REFLECT)
+    return axis_of(matrix)
 
 
-def _to_image(points_in, size_in, size_img, pixel_centres):
-    """(N, 2) x, y of the network input -> original pixels. An image is resized about the centres of its pixels, half a
-    pixel inside its edge; the original multiplies coordinates instead."""
-    centre = 0.5 if pixel_centres else 0.0
-    return (points_in + centre) * size_img[::-1] / size_in[::-1] - centre
+def _by_rows(peaks: Peaks) -> Peaks:
+    """The same peaks, those of a type by y, then x."""
+    order = np.lexsort(peaks.candidates[:, [0, 1, 3]].T)
+    return Peaks(peaks.candidates[order], peaks.around[order], peaks.starts)
 
 
-def _peaks(heatmaps, size_in, rules):
-    """`peaks.find_peaks`, of each type the best `max_peaks`."""
-    maps, limits = finite(heatmaps)
-    rows, columns = _axes(smoothing, maps, size_in, float(rules.smoothing_sigma), float(rules.smoothing_truncate))
-    found = find_peaks(maps, limits, rows, columns, float(rules.heatmap_threshold), rules.keep_ties)
-    pixels_in, places_in, scores, starts = found
-    if rules.max_peaks and np.diff(starts).max() > rules.max_peaks:
-        kept, starts = best_of_each_type(scores, starts, rules.max_peaks)
-        pixels_in, places_in, scores = pixels_in[kept], places_in[kept], scores[kept]
-    return pixels_in, places_in, scores, starts
+def _places(heatmaps: Float32Array, peaks: Peaks, size_in: Size) -> Float64Array:
+    """(N, 2) x, y: the top of a Gaussian through the nearest cell and its neighbours, as targets are.
+
+    The enlarged map is made of straight lines, which draw its peak to the middle of a cell. Where the three cells are no
+    Gaussian, the top of a parabola through the pixels. No top is further than half a step away.
+    """
+    pixels, value, types = peaks.candidates[:, :2], peaks.candidates[:, 2], peaks.candidates[:, 3].astype(int)
+    shape = np.array(heatmaps.shape[:0:-1])
+    cells = ((2 * pixels + 1) * shape // (2 * np.array(size_in[::-1]))).astype(int)
+    places, padded = np.empty_like(pixels), np.pad(heatmaps, ((0, 0), (1, 1), (1, 1))).astype(np.float64)
+    for axis, step in enumerate(np.eye(2, dtype=int)):
+        before, middle, after = (padded[(types, *(cells + 1 + move * step).T[::-1])] for move in (-1, 0, 1))
+        is_gaussian = (before > 0) & (before <= middle) & (middle >= after) & (after > 0)
+        logs = np.log(np.where(is_gaussian, (before, middle, after), 1))
+        by_cells = (cells[:, axis] + 0.5 + _top(*logs)) * size_in[1 - axis] / shape[axis] - 0.5
+        by_pixels = pixels[:, axis] + _top(peaks.around[:, axis], value, peaks.around[:, axis + 2])
+        places[:, axis] = np.where(is_gaussian, by_cells, by_pixels)
+    return places
+
+
+def _top(before: Float64Array, value: Float64Array, after: Float64Array) -> Float64Array:
+    """Steps from the middle of three values to the top of a parabola through them, half a step at most; 0 at a border."""
+    bend = 2 * value - before - after
+    with np.errstate(invalid="ignore"):
+        top = np.where((bend > 0) & (bend < np.inf), 0.5 * (after - before) / np.where(bend > 0, bend, np.inf), 0)
+    return np.clip(top, -0.5, 0.5)

@@ -11,7 +11,7 @@ from common.runtime.session import Options, Session, open_network
 from common.skeleton import Skeleton
 from OpenPose_MindSpore_port import weights
 from OpenPose_MindSpore_port.config import Inference
-from OpenPose_MindSpore_port.decode import ORIGINAL_RULES, DecodeRules, People, decode_batch
+from OpenPose_MindSpore_port.decode import ORIGINAL_RULES, DecodeRules, People, decode
 from OpenPose_MindSpore_port.model import STRIDE, OpenPose
 
 import cv2
@@ -110,7 +110,6 @@ class Estimator:
     session: Session
     skeleton: Skeleton
     rules: DecodeRules = DecodeRules()
-    threads: int = 1  # that decode
 
     def maps(self, inputs: Maps) -> tuple[Maps, Maps]:
         """Inputs (B, 3, H, W) -> heatmaps (B, num_heatmaps, h, w), fields (B, num_fields, h, w) of the last stage.
@@ -127,8 +126,10 @@ class Estimator:
 
     def people(self, maps: tuple[Maps, Maps], frames: Sequence[Frame]) -> list[People]:
         """The people of each image, in original pixels."""
-        sizes_in, sizes_img = [place.size_in for place in frames], [place.size_img for place in frames]
-        return decode_batch(*maps, sizes_in, sizes_img, self.skeleton, self.rules, threads=self.threads)
+        return [
+            decode(heatmaps, fields, place.size_in, place.size_img, self.skeleton, self.rules)
+            for heatmaps, fields, place in zip(*maps, frames, strict=True)
+        ]
 
 
 def decode_rules(config: Inference, original: bool = False) -> DecodeRules:

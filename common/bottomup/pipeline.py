@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 import common.coco.evaluate
 from common import distributed
-from common.bottomup.pafs import People
+from common.bottomup.assembly import People
 from common.coco.evaluate import Detections
 from common.coco.evaluation_set import Validation
 from common.coco.images import ImageError

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""People: what goes into a decoder, what comes out of it, and how Lightweight OpenPose puts limbs together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from common.arrays import Float32Array, Float64Array, Int64Array
+from common.bottomup.limbs import Pairs
+from common.cli import UserError
+from common.skeleton import Skeleton
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class People:
+    """The people of one image. In which frame coordinates are, the decoder says (`_img` where not said otherwise)."""
+
+    candidates: Float64Array  # (N, 4) x, y, score, point type: all peaks, type by type
+    members: Int64Array  # (M, num_points) rows of `candidates`, -1 for a missing point
+    scores: Float64Array  # (M,) sums of point and limb scores
+    counts: Int64Array  # (M,) points as the decoder's rules count them, which need not be the number of members
+
+    def points(self) -> Float64Array:
+        """(M, num_points, 3) float64: x, y, score of each person's points; 0, 0, 0 where missing."""
+        return np.vstack((self.candidates[:, :3], np.zeros(3)))[self.members]  # row -1 is the last one
+
+    def keypoints(self, skeleton: Skeleton) -> Float64Array:
+        """(M, num_keypoints, 3) float64: x, y, 1 of each person's keypoints; 0, 0, 0 where missing."""
+        source = skeleton.point_of_keypoint
+        is_there = (source >= 0) & (self.members[:, source] >= 0)
+        keypoints = np.where(is_there[..., None], self.points()[:, source], 0.0)
+        keypoints[..., 2] = is_there
+        return keypoints
+
+
+@dataclass(eq=False)
+class Person:
+    """A person that is being put together."""
+
+    points: dict[int, int]  # {type: row of the candidates}
+    score: float
+    count: int = 1
+
+    def add(self, point: int, row: int, gain: float) -> None:
+        """Sets a point, whatever stood there, and counts it."""
+        self.points[point] = row
+        self.score += gain
+        self.count += 1
+
+
+def checked_maps(heatmaps: Float32Array, fields: Float32Array, skeleton: Skeleton) -> tuple[Float32Array, Float32Array]:
+    """Heatmaps without the background (num_points, h, w) and fields (num_fields, h, w), C-contiguous float32.
+
+    Cells that are not finite become 0: they pass no threshold. Raises UserError for maps of other shapes.
+    """
+    size, counts = fields.shape[1:], (skeleton.num_heatmaps, skeleton.num_fields)
+    if (heatmaps.shape, fields.shape) != ((counts[0], *size), (counts[1], *size)) or len(size) != 2 or min(size) < 1:
+        raise UserError(
+            f"heatmaps of shape {heatmaps.shape} and fields of shape {fields.shape}, but {skeleton.name!r} needs "
+            f"{counts[0]} and {counts[1]} maps of one size: network and skeleton do not belong together"
+        )
+    maps = (np.ascontiguousarray(one, np.float32) for one in (heatmaps[:-1], fields))
+    heatmaps, fields = (
+        one if np.isfinite(one).all() else np.where(np.isfinite(one), one, np.float32(0)) for one in maps
+    )
+    return heatmaps, fields
+
+
+def extend(people: list[Person], ends: tuple[int, int], pairs: Pairs, scores: Sequence[float]) -> None:
+    """Lightweight OpenPose's rule: who has the first end of a pair gets the second, whatever stood there.
+
+    Where nobody has it, a person begins. `ends`: the types of both; `scores`: those of the candidates.
+    """
+    a, b = ends
+    owned = {person.points.get(a) for person in people}
+    people += [Person({a: row}, scores[row]) for row in pairs if row not in owned]
+    for person in people:
+        if person.points.get(a) in pairs:
+            row, score = pairs[person.points[a]]
+            person.add(b, row, scores[row] + score)
+
+
+def close(people: list[Person], ends: tuple[int, int], pairs: Pairs) -> None:
+    """Lightweight OpenPose's rule for a limb that closes a loop: who lacks one end of a pair gets it, uncounted."""
+    a, b = ends
+    firsts = {row_b: row_a for row_a, (row_b, _) in pairs.items()}
+    for points in (person.points for person in people):
+        if b not in points and points.get(a) in pairs:
+            points[b] = pairs[points[a]][0]
+        elif a not in points and points.get(b) in firsts:
+            points[a] = firsts[points[b]]
+
+
+def select(
+    people: list[Person], candidates: Float64Array, num_points: int, min_points: int, min_score: float
+) -> People:
+    """The people with at least `min_points` counted points and a mean score of at least `min_score`."""
+    people = [person for person in people if person.count >= min_points and person.score / person.count >= min_score]
+    members = [[person.points.get(point, -1) for point in range(num_points)] for person in people]
+    scores, counts = np.array([person.score for person in people]), np.array([person.count for person in people], int)
+    return People(candidates, np.array(members, np.int64).reshape(-1, num_points), scores, counts)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Peaks of heatmaps in the pixels of an image, without enlarging whole maps.
+
+The published decoders enlarge a network's maps (one smooths them, too) and look for pixels above their neighbours. That
+is linear and works on each axis alone (`Axis`), so only rows and columns that can have a peak are computed.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from common.arrays import Float32Array, Float64Array, Int64Array
+
+import cv2
+import numba
+import numpy as np
+
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+TIE = np.float32(4e-7)  # share of a map's largest magnitude by which pixels may differ through rounding alone
+
+
+class Axis(NamedTuple):
+    """One axis of an enlargement: pixel p is the sum over k of taps[p, k] * cells[first[p] + k]."""
+
+    first: Int64Array  # (pixels,)
+    taps: Float32Array  # (pixels, K)
+
+
+class Peaks(NamedTuple):
+    """The peaks of an image, type by type: those of type t are the rows starts[t]:starts[t + 1]."""
+
+    candidates: Float64Array  # (N, 4) x, y, value of the enlarged heatmap, type
+    around: Float64Array  # (N, 4) values of the pixels left, above, right and below, -inf outside the image
+    starts: list[int]  # (num_types + 1,)
+
+
+def axis_of(matrix: Float64Array) -> Axis:
+    """The Axis of a (pixels, cells) matrix with a few adjacent numbers in each row that are not 0."""
+    used, cells = matrix != 0, matrix.shape[1]
+    first, last = used.argmax(axis=1), cells - 1 - used[:, ::-1].argmax(axis=1)
+    width = (last - first).max() + 1
+    first = np.minimum(first, cells - width)
+    return Axis(first, np.take_along_axis(matrix, first[:, None] + np.arange(width), 1).astype(np.float32))
+
+
+def find_peaks(
+    heatmaps: Float32Array, axes: tuple[Axis, Axis], threshold: float, nms_radius: float, max_peaks: int
+) -> Peaks:
+    """Peaks of `heatmaps` (num_types, h, w), finite, enlarged by `axes` (y, x); of each type by x, then y.
+
+    A peak is at least `threshold` and above its four neighbours; of neighbours that differ by rounding alone, the left
+    or upper one is it. A peak nearer than `nms_radius` pixels to an earlier one is dropped. Of more than `max_peaks` of
+    a type the best stay (0: all).
+    """
+    magnitudes, found = np.abs(heatmaps), []
+    high = magnitudes > 0.999 * threshold / np.prod([np.abs(axis.taps).sum(axis=1).max() for axis in axes])
+    hot_ys, hot_xs = _near(high.any(axis=2), axes[0]), _near(high.any(axis=1), axes[1])
+    ties = TIE * magnitudes.max(axis=(1, 2))
+    for cells, ys, xs, tie in zip(heatmaps, hot_ys, hot_xs, ties, strict=True):
+        peaks = _peaks_of_map(cells, *axes, ys, xs, np.float32(threshold), tie, nms_radius)
+        if 0 < max_peaks < len(peaks):
+            peaks = peaks[np.sort(np.argsort(-peaks[:, 2], kind="stable")[:max_peaks])]
+        found.append(peaks)
+    counts, peaks = list(map(len, found)), np.concatenate(found)
+    candidates = np.column_stack((peaks[:, :3], np.repeat(np.arange(len(found)), counts)))
+    return Peaks(candidates, peaks[:, 3:], np.cumsum([0, *counts]).tolist())
+
+
+def _near(high: Any, axis: Axis) -> list[Int64Array]:
+    """[pixels of an axis that any high cell is part of, and those beside], map by map; `high` (num_types, cells)."""
+    reached = np.any([high.take(axis.first + k, axis=1) for k in range(axis.taps.shape[1])], axis=0)
+    return [np.flatnonzero(one) for one in cv2.dilate(reached.astype(np.uint8), np.ones((1, 3), np.uint8))]
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """numba for a function that Python calls; kept on disk if there is a folder, so it calls nothing of other files."""
+    try:
+        return numba.njit(cache=True, **OPTIONS)(function)
+    except RuntimeError:
+        return numba.njit(**OPTIONS)(function)
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """numba for a part of a kernel."""
+    return numba.njit(forceinline=True, **OPTIONS)(function)
+
+
+@kernel
+def _peaks_of_map(
+    cells: Any, rows: Axis, columns: Axis, ys: Any, xs: Any, threshold: float, tie: float, radius: float
+) -> Any:
+    """(N, 7) x, y, value, values around: the peaks of a map (h, w) among the pixels of `ys` and `xs`, by x, then y."""
+    lifted, turned = np.empty((len(ys), cells.shape[1]), np.float32), np.empty((cells.shape[1], len(ys)), np.float32)
+    image = np.full((len(xs) + 2, len(ys) + 2), -np.inf, np.float32)
+    _enlarge(cells, rows, ys, lifted, 0)
+    for i in range(len(turned)):
+        for j in range(len(ys)):
+            turned[i, j] = lifted[j, i]
+    _enlarge(turned, columns, xs, image, 1)
+    found, count = np.empty((image.size // 2, 7)), 0
+    for i in range(len(xs)):
+        if _has_peak(image[i : i + 3], threshold, tie):
+            for j in range(len(ys)):
+                around = image[i, j + 1], image[i + 1, j], image[i + 2, j + 1], image[i + 1, j + 2]
+                value, x, y = image[i + 1, j + 1], xs[i], ys[j]
+                if _is_peak(value, around, threshold, tie) and _is_free(found, count, x, y, radius):
+                    found[count, 0], found[count, 1], found[count, 2] = x, y, value
+                    for k in range(4):
+                        found[count, 3 + k] = around[k]
+                    count += 1
+    return found[:count]
+
+
+@inlined
+def _enlarge(cells: Any, axis: Axis, pixels: Any, out: Any, margin: int) -> None:
+    """Fills `out` (len(pixels), m), but for a margin around, with these pixels of the first axis of `cells` (n, m)."""
+    for i in range(len(pixels)):
+        line, first = out[i + margin][margin : margin + cells.shape[1]], axis.first[pixels[i]]
+        line[:] = 0
+        for k in range(axis.taps.shape[1]):
+            source, tap = cells[first + k], axis.taps[pixels[i], k]
+            for j in range(len(line)):
+                line[j] += tap * source[j]
+
+
+@inlined
+def _has_peak(lines: Any, threshold: float, tie: float) -> Any:
+    """Whether the middle one of three lines of pixels has a peak, its ends left out; no branches, for speed."""
+    left, right, middle, above, below = lines[0, 1:-1], lines[2, 1:-1], lines[1, 1:-1], lines[1, :-2], lines[1, 2:]
+    found = np.int32(0)
+    for j in range(len(middle)):
+        found |= np.int32(_is_peak(middle[j], (left[j], above[j], right[j], below[j]), threshold, tie))
+    return found != 0
+
+
+@inlined
+def _is_peak(value: float, around: Any, threshold: float, tie: float) -> Any:
+    left, above, right, below = around
+    return (value >= threshold) & (value - max(left, above) > tie) & (value - max(right, below) >= -tie)
+
+
+@inlined
+def _is_free(found: Any, count: int, x: int, y: int, radius: float) -> bool:
+    """Whether none of the first `count` peaks, they come by x, is nearer than `radius`."""
+    for i in range(count - 1, -1, -1):
+        dx, dy = x - found[i, 0], y - found[i, 1]
+        if dx >= radius:
+            return True
+        if dx * dx + dy * dy < radius * radius:
+            return False
+    return True
