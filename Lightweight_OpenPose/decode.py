@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoder: heatmaps and part affinity fields of a network -> people -> COCO keypoints, by the publication's rules.
 
-Its parts are in `common.bottomup`, shared with the port of MindSpore's OpenPose; here stands what is particular to
-this model. NumPy in, NumPy out. The first call on a machine compiles for some seconds, see `warm_up`.
+What it shares with the port of MindSpore's OpenPose is in `common.bottomup`. NumPy in, NumPy out. The first call on a
+machine compiles for some seconds, see `warm_up`.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class MapGeometry:
 
     @classmethod
     def demo(cls, map_size: tuple[int, int], upsampling: int = DEMO_UPSAMPLING) -> "MapGeometry":
-        """The demo enlarges maps of (height, width) cells and nothing else; `demo_to_image` brings results to the image."""
+        """Maps of (height, width) cells enlarged and nothing else; `demo_to_image` brings results to the image."""
         return cls(upsampling, (0, 0, 0, 0), (map_size[0] * upsampling, map_size[1] * upsampling))
 
     def axes(self, map_size: tuple[int, int]) -> tuple[Axis, Axis]:
@@ -61,21 +61,13 @@ class DecodeRules:
     # 0.5 added to COCO coordinates, as in published figures. On ideal maps that costs accuracy: AP .773 instead of .791
     # on the labelled coco-mini validation images, because the training maps peak at the annotated coordinates.
     half_pixel: bool = True
-    # Of more peaks of a type the best are kept: work on noise grows with their square. The original has no bound; pure
-    # noise on maps of 46 x 69 cells gives about 660 of a type.
-    max_peaks: int = 1000
+    max_peaks: int = 1000  # of a type, the best: work on noise grows with their square; the original has no bound
 
     def __post_init__(self) -> None:
         if self.num_samples < 2:
             raise UserError(f"num_samples={self.num_samples}: must be 2 or more, a limb has two ends")
         if not (self.heatmap_threshold > 0 and self.min_limb_score >= 0 and self.max_peaks > 0):
             raise UserError(f"{self}: heatmap_threshold and max_peaks must be positive, min_limb_score not negative")
-
-    @property
-    def limb_rule(self) -> LimbRule:
-        """As `common.bottomup.limbs` takes it."""
-        needed = int(self.min_limb_fraction * self.num_samples) + 1
-        return LimbRule(self.num_samples, float(self.min_limb_score), needed)
 
 
 ORIGINAL_RULES = DecodeRules()
@@ -94,10 +86,12 @@ def decode(
     heatmaps, fields = checked_maps(heatmaps, fields, skeleton)
     axes = geometry.axes(fields.shape[1:])
     peaks = find_peaks(heatmaps, axes, rules.heatmap_threshold, rules.nms_radius, rules.max_peaks)
+    needed = sum(n / rules.num_samples <= rules.min_limb_fraction for n in range(rules.num_samples + 1))
+    rule = LimbRule(rules.num_samples, float(rules.min_limb_score), needed)
     people, scores = list[Person](), peaks.candidates[:, 2].tolist()
     for limb in skeleton.assembly:
         ends = skeleton.limb_points[limb].tolist()
-        pairs = find_pairs(fields[2 * limb : 2 * limb + 2], axes, peaks, ends, rules.limb_rule)
+        pairs = find_pairs(fields[2 * limb : 2 * limb + 2], axes, peaks, ends, rule)
         if limb in skeleton.closing_limbs:
             close(people, ends, pairs)
         else:
@@ -157,13 +151,6 @@ def _axis(cells: int, stride: int, before: int, after: int, pixels: int) -> Axis
 
 def _enlarged(maps: Float32Array, geometry: MapGeometry) -> Float32Array:
     """(C, h, w) float32 -> (C, height, width)."""
-    if not len(maps):
-        return np.zeros((0, *geometry.size), np.float32)
-    enlarged = cv2.resize(
-        np.moveaxis(maps, 0, -1), None, fx=geometry.stride, fy=geometry.stride, interpolation=cv2.INTER_CUBIC
-    )
-    top, left, bottom, right = geometry.pad
-    cut = enlarged[top : enlarged.shape[0] - bottom, left : enlarged.shape[1] - right]
-    return np.moveaxis(
-        cv2.resize(cut, geometry.size[::-1], interpolation=cv2.INTER_CUBIC).reshape(*geometry.size, -1), -1, 0
-    )
+    y, x = geometry.axes(maps.shape[1:])
+    columns = sum(x.taps[:, k] * maps[:, :, x.first + k] for k in range(x.taps.shape[1]))
+    return sum(y.taps[:, k, None] * columns[:, y.first + k] for k in range(y.taps.shape[1]))

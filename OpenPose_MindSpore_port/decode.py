@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoder: heatmaps and part affinity fields of a network -> people -> COCO keypoints.
 
-The people are those of the original with `ORIGINAL_RULES`; the default rules place and group points better. Its parts
-are in `common.bottomup`, shared with Lightweight OpenPose; here stands what is particular to this model. NumPy in,
-NumPy out. The first call on a machine compiles for some seconds, see `warm_up`.
+The people are those of the original with `ORIGINAL_RULES`; the default rules place and group points better. What it
+shares with Lightweight OpenPose is in `common.bottomup`. NumPy in, NumPy out. The first call on a machine compiles for
+some seconds, see `warm_up`.
 """
 
 from dataclasses import dataclass
@@ -70,10 +70,9 @@ def decode(
 ) -> People:  # fmt: skip
     """People in one image, coordinates in original pixels (`_img`).
 
-    `heatmaps` (num_heatmaps, h, w) and `fields` (num_fields, h, w) float32 (`_map`), the last stage's; the last heatmap
-    (background) is not looked at. `size_in` of the network input, `size_img` of the original image, which was resized to
-    it. Candidates come by type, y, x of the network input. Raises UserError where shapes do not fit the skeleton or a
-    size is not positive.
+    `heatmaps` (num_heatmaps, h, w), of which the last (background) is not looked at, and `fields` (num_fields, h, w)
+    float32 (`_map`), the last stage's. `size_in` of the network input, to which an image of `size_img` was resized.
+    Candidates come by type, y, x. Raises UserError where shapes do not fit the skeleton or a size is not positive.
     """
     heatmaps, fields = checked_maps(heatmaps, fields, skeleton)
     if min(*size_in, *size_img) < 1:
@@ -83,22 +82,24 @@ def decode(
     peaks = _by_rows(find_peaks(heatmaps, smooth, rules.heatmap_threshold, 0.0, rules.max_peaks))
     longest = rules.limb_length_ratio * (max(size_in) if rules.longer_side else size_in[1])
     rule = LimbRule(
-        rules.num_samples, rules.min_limb_score, rules.samples_to_exceed + 1, True, longest, rules.length_penalty
-    )
+        rules.num_samples, float(rules.min_limb_score), rules.samples_to_exceed + 1, True, float(longest),
+        float(rules.length_penalty),
+    )  # fmt: skip
     axes, people, scores = tuple(_axis(*side) for side in sides), list[Person](), peaks.candidates[:, 2].tolist()
     for limb, ends in enumerate(skeleton.limb_points.tolist()):
         for a, (b, score) in find_pairs(fields[2 * limb : 2 * limb + 2], axes, peaks, ends, rule).items():
             pair = {ends[0]: a, ends[1]: b}
-            if not join(people, pair, score, scores, rules.fill_only) and limb not in skeleton.closing_limbs:
-                people.append(Person(pair, scores[a] + scores[b] + score, 2))
+            join(people, pair, score, scores, rules.fill_only, limb not in skeleton.closing_limbs)
     places = _places(heatmaps, peaks, size_in) if rules.sub_pixel else peaks.candidates[:, :2]
     centre = 0.5 if rules.pixel_centres else 0.0
     candidates = np.hstack(((places + centre) * size_img[::-1] / size_in[::-1] - centre, peaks.candidates[:, 2:]))
     return select(people, candidates, skeleton.num_points, rules.min_points, rules.min_person_score)
 
 
-def join(people: list[Person], pair: dict[int, int], score: float, scores: list[float], fill_only: bool) -> bool:
-    """Gives a pair {type: row of the candidates} to those who have an end of it; whether there are any.
+def join(
+    people: list[Person], pair: dict[int, int], score: float, scores: list[float], fill_only: bool, begins: bool
+) -> None:
+    """Gives a pair {type: row of the candidates} to those who have an end of it; where nobody has, it may begin one.
 
     Two people without a type in common become one; others fill their gaps, each the first one of the pair. By the
     original's rule (not `fill_only`) a single owner gets the second end over whatever stood there, counted again.
@@ -110,6 +111,8 @@ def join(people: list[Person], pair: dict[int, int], score: float, scores: list[
         owners[0].score += owners[1].score + score
         owners[0].count += owners[1].count
         people.remove(owners[1])
+    elif begins and not owners:
+        people.append(Person(pair, scores[row_a] + scores[row_b] + score, 2))
     elif len(owners) == 1 and not fill_only:
         if owners[0].points.get(b) != row_b:
             owners[0].add(b, row_b, scores[row_b] + score)
@@ -117,7 +120,6 @@ def join(people: list[Person], pair: dict[int, int], score: float, scores: list[
         for person in owners:
             for end in [end for end in pair if end not in person.points][:1]:
                 person.add(end, pair[end], scores[pair[end]] + score)
-    return bool(owners)
 
 
 def to_coco(
@@ -154,10 +156,10 @@ def _by_rows(peaks: Peaks) -> Peaks:
 
 
 def _places(heatmaps: Float32Array, peaks: Peaks, size_in: Size) -> Float64Array:
-    """(N, 2) x, y: the top of a Gaussian through the nearest cell and its neighbours, as targets are.
+    """(N, 2) x, y: the top of a Gaussian through the nearest cell and its neighbours, as targets are Gaussians.
 
-    The enlarged map is made of straight lines, which draw its peak to the middle of a cell. Where the three cells are no
-    Gaussian, the top of a parabola through the pixels. No top is further than half a step away.
+    An enlarged map is made of straight lines, which draw its peak to the middle of a cell. Where the three cells are no
+    Gaussian, the top of a parabola through the pixels.
     """
     pixels, value, types = peaks.candidates[:, :2], peaks.candidates[:, 2], peaks.candidates[:, 3].astype(int)
     shape = np.array(heatmaps.shape[:0:-1])
@@ -174,7 +176,7 @@ def _places(heatmaps: Float32Array, peaks: Peaks, size_in: Size) -> Float64Array
 
 
 def _top(before: Float64Array, value: Float64Array, after: Float64Array) -> Float64Array:
-    """Steps from the middle of three values to the top of a parabola through them, half a step at most; 0 at a border."""
+    """Steps from the middle of three values to the top of a parabola through them: half a step at most, 0 if flat."""
     bend = 2 * value - before - after
     with np.errstate(invalid="ignore"):
         top = np.where((bend > 0) & (bend < np.inf), 0.5 * (after - before) / np.where(bend > 0, bend, np.inf), 0)

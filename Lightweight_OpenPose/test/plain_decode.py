@@ -70,10 +70,10 @@ def limb_pairs(a_points, b_points, field, rules: DecodeRules):
     valid = along > rules.min_limb_score
     count = valid.sum(-1)
     scores = (along * valid).sum(-1) / (count + 1e-6)
-    b_rows, a_rows = np.nonzero((scores > 0) & (count / rules.num_samples > rules.min_limb_fraction))
+    a_rows, b_rows = np.nonzero(((scores > 0) & (count / rules.num_samples > rules.min_limb_fraction)).T)
     found = scores[b_rows, a_rows]
     used_a, used_b, pairs = set(), set(), []
-    for i in np.argsort(found, kind="stable")[::-1]:
+    for i in np.argsort(-found, kind="stable"):
         if a_rows[i] not in used_a and b_rows[i] not in used_b:
             used_a.add(a_rows[i])
             used_b.add(b_rows[i])
@@ -84,6 +84,11 @@ def limb_pairs(a_points, b_points, field, rules: DecodeRules):
 def decode_full(heatmaps, fields, skeleton: Skeleton, rules: DecodeRules) -> People:
     """`Lightweight_OpenPose.decode.decode` of full-resolution maps (H, W, num_heatmaps), (H, W, num_fields)."""
     by_type = [peaks(heatmaps[:, :, point], rules) for point in range(skeleton.num_points)]
+    return people_of(by_type, fields, skeleton, rules)
+
+
+def people_of(by_type, fields, skeleton: Skeleton, rules: DecodeRules) -> People:
+    """The people of given peaks, [(x, y, value)] of each type; `fields` (H, W, num_fields)."""
     first = np.cumsum([0, *map(len, by_type)])
     candidates = [(x, y, value, point) for point, found in enumerate(by_type) for x, y, value in found]
     entries = []

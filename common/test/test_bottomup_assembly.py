@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
-import threading
+import subprocess
+import sys
 
-from common.bottomup.pafs import People, best_of_each_type, checked, finite, limb_table, of_each, sample_order
+from common.bottomup.assembly import People, Person, checked_maps, close, extend, select
+from common.bottomup.limbs import LimbRule, find_pairs
+from common.bottomup.peaks import Axis, Peaks, axis_of, find_peaks, kernel
 from common.cli import UserError
-from common.skeleton import OPENPOSE, Skeleton
+from common.skeleton import Skeleton
 
 import numpy as np
 import pytest
@@ -18,9 +21,22 @@ PEOPLE = People(
 )
 
 
+def as_they_are(pixels: int) -> Axis:
+    return axis_of(np.eye(pixels))
+
+
+def peaks_of(points) -> Peaks:
+    """[[x, y, type]], sorted by type."""
+    candidates = np.insert(np.array(points, np.float64), 2, 1.0, axis=1)
+    starts = np.searchsorted(candidates[:, 3], np.arange(4)).tolist()
+    return Peaks(candidates, np.zeros((len(points), 4)), starts)
+
+
 def test_points_and_keypoints() -> None:
     assert PEOPLE.points().tolist() == [[[1, 2, 0.5], [3, 4, 0.6], [0, 0, 0]], [[0, 0, 0], [0, 0, 0], [5, 6, 0.7]]]
     assert PEOPLE.keypoints(PAIR)[0].tolist() == [[1, 2, 1], [3, 4, 1], [0, 0, 0]]
+    nobody = People(np.zeros((0, 4)), np.zeros((0, 3), np.int64), np.zeros(0), np.zeros(0, np.int64))
+    assert nobody.points().shape == nobody.keypoints(PAIR).shape == (0, 3, 3)
 
 
 def test_keypoints_have_the_order_of_annotations() -> None:
@@ -28,59 +44,97 @@ def test_keypoints_have_the_order_of_annotations() -> None:
     assert PEOPLE.keypoints(turned)[0].tolist() == [[3, 4, 1], [0, 0, 0], [1, 2, 1]]
 
 
-def test_the_originals_arrays() -> None:
-    assert PEOPLE.all_keypoints().tolist() == [[1, 2, 0.5, 0], [3, 4, 0.6, 1], [5, 6, 0.7, 2]]
-    assert PEOPLE.pose_entries().tolist() == [[0, 1, -1, 1.5, 2], [-1, -1, 2, 0.7, 1]]
-    nobody = People(np.zeros((0, 4)), np.zeros((0, 3), np.int64), np.zeros(0), np.zeros(0, np.int64))
-    assert nobody.all_keypoints().shape == nobody.pose_entries().shape == (0,)
-    assert nobody.points().shape == nobody.keypoints(PAIR).shape == (0, 3, 3)
-
-
-def test_limbs_in_an_order() -> None:
-    limbs, closing = limb_table(PAIR, (2, 0, 1))
-    assert limbs.tolist() == [[0, 2, 4], [0, 1, 0], [1, 2, 2]]
-    assert closing.tolist() == [True, False, False], "limb 2 closes the loop in the skeleton's own order"
-    assert len(limb_table(OPENPOSE, OPENPOSE.assembly)[0]) == len(OPENPOSE.limbs)
-
-
-def test_best_of_each_type() -> None:
-    kept, starts = best_of_each_type(np.array([0.1, 0.9, 0.5, 0.5, 0.2]), np.array([0, 4, 4, 5]), 2)
-    assert kept.tolist() == [1, 2, 4] and starts.tolist() == [0, 2, 2, 3]
-
-
-def test_samples_are_all_looked_at() -> None:
-    for count in (2, 3, 10, 24):
-        order = sample_order(count)
-        assert sorted(order.tolist()) == list(range(count)) and order[-2:].tolist() == [0, count - 1]
+def test_maps_that_do_not_fit_are_named() -> None:
+    heatmaps, fields = np.zeros((PAIR.num_heatmaps, 3, 4), np.float32), np.zeros((PAIR.num_fields, 3, 4), np.float32)
+    assert checked_maps(heatmaps, fields.astype(np.float64), PAIR)[1].dtype == np.float32
+    for bad in (
+        (heatmaps[1:], fields),
+        (heatmaps, fields[0]),
+        (heatmaps, fields[:, 1:]),
+        (heatmaps[:, :0], fields[:, :0]),
+    ):
+        with pytest.raises(UserError, match="do not belong together"):
+            checked_maps(*bad, PAIR)
 
 
 def test_cells_that_are_not_finite_become_nothing() -> None:
-    maps = np.array([[[1, np.nan], [-2, 3]], [[np.inf, 0.5], [0, -np.inf]]], np.float32)
-    clean, limits = finite(maps)
-    assert clean.tolist() == [[[1, 0], [-2, 3]], [[0, 0.5], [0, 0]]] and limits.tolist() == [[-2, 3], [0, 0.5]]
-    assert np.isnan(maps[0, 0, 1]) and finite(clean)[0] is clean
+    heatmaps, fields = np.ones((PAIR.num_heatmaps, 2, 2), np.float32), np.ones((PAIR.num_fields, 2, 2), np.float32)
+    heatmaps[0, 0] = np.nan, np.inf
+    fields[1, 1, 1] = -np.inf
+    clean_heatmaps, clean_fields = checked_maps(heatmaps, fields, PAIR)
+    assert clean_heatmaps[0].tolist() == [[0, 0], [1, 1]] and clean_fields[1].tolist() == [[1, 1], [1, 0]]
+    assert np.isnan(heatmaps[0, 0, 0]), "the caller's maps stay as they are"
 
 
-def test_maps_that_do_not_fit_are_named() -> None:
-    heatmaps, fields = np.zeros((PAIR.num_heatmaps, 3, 4), np.float32), np.zeros((PAIR.num_fields, 3, 4), np.float32)
-    assert checked(heatmaps, fields.astype(np.float64), PAIR)[1].dtype == np.float32
-    for bad, message in (
-        ((heatmaps[1:], fields), "do not belong together"),
-        ((heatmaps, fields[0]), "do not belong together"),
-        ((heatmaps, fields[:, 1:]), "cells"),
-        ((heatmaps[:, :0], fields[:, :0]), "do not belong together"),
-    ):
-        with pytest.raises(UserError, match=message):
-            checked(*bad, PAIR)
+def test_an_axis_is_its_matrix() -> None:
+    matrix = np.array([[0.5, 0.25, 0, 0], [0, 0, 2, -1], [0, 0, 0, 3]])
+    axis = axis_of(matrix)
+    assert axis.first.tolist() == [0, 2, 2] and axis.taps.tolist() == [[0.5, 0.25], [2, -1], [0, 3]]
 
 
-def test_of_each_keeps_the_order_on_threads() -> None:
-    seen = set()
+def test_peaks_of_a_map() -> None:
+    """Values around a peak, the border, the threshold, the radius and the best few."""
+    maps = np.zeros((2, 6, 9), np.float32)
+    maps[0, 2, 3:6] = 0.5, 0.9, 0.7
+    maps[0, 0, 0], maps[0, 4, 4], maps[1, 5, 8] = 0.4, 0.3, 0.2
+    axes = as_they_are(6), as_they_are(9)
+    found = find_peaks(maps, axes, 0.25, 0.0, 0)
+    np.testing.assert_allclose(found.candidates, [[0, 0, 0.4, 0], [4, 2, 0.9, 0], [4, 4, 0.3, 0]])
+    np.testing.assert_allclose(found.around[:2], [[-np.inf, -np.inf, 0, 0], [0.5, 0, 0.7, 0]])
+    assert found.starts == [0, 3, 3]
+    assert find_peaks(maps, axes, 0.25, 2.5, 0).candidates[:, 1].tolist() == [0, 2]
+    assert find_peaks(maps, axes, 0.1, 0.0, 1).candidates[:, [0, 3]].tolist() == [[4, 0], [8, 1]]
 
-    def one(i: int) -> int:
-        seen.add(threading.get_ident())
-        return i * i
 
-    for threads in (1, 3):
-        assert of_each(one, 5, threads) == [0, 1, 4, 9, 16]
-    assert len(seen) > 1
+def test_pairs_are_those_of_the_best_scores() -> None:
+    """A field to the right: of two firsts in a row the nearer one is taken only where the better one is gone."""
+    field = np.zeros((2, 20, 20), np.float32)
+    field[0, 5], field[0, 9] = 1.0, 0.5
+    axes, rule = (as_they_are(20), as_they_are(20)), LimbRule(10, 0.05, 9)
+    peaks = peaks_of([[2, 5, 0], [2, 9, 0], [3, 9, 0], [12, 5, 1], [12, 9, 1]])
+    pairs = find_pairs(field, axes, peaks, (0, 1), rule)
+    assert [(a, b) for a, (b, _) in pairs.items()] == [(0, 3), (1, 4)], "of equal scores the first one counts"
+    np.testing.assert_allclose([score for _, score in pairs.values()], [1.0, 0.5])
+    assert find_pairs(field, axes, peaks, (1, 0), rule) == {}, "the field points the other way"
+    assert find_pairs(field, axes, peaks, (0, 2), rule) == {}, "no peak of that type"
+    short = rule._replace(mean_of_all=True, longest=5.0, penalty=1.0)
+    np.testing.assert_allclose(find_pairs(field, axes, peaks, (0, 1), short)[0][1], 1.0 - 0.5)
+
+
+def test_two_peaks_of_one_place_are_no_limb() -> None:
+    field, axes = np.ones((2, 5, 5), np.float32), (as_they_are(5), as_they_are(5))
+    assert find_pairs(field, axes, peaks_of([[2, 2, 0], [2, 2, 1]]), (0, 1), LimbRule(10, 0.0, 1)) == {}
+
+
+def test_a_pair_extends_all_who_have_its_first_end() -> None:
+    people, scores = list[Person](), [0.1, 0.2, 0.4, 0.8]
+    extend(people, (0, 1), {0: (1, 0.5)}, scores)
+    extend(people, (0, 1), {0: (2, 0.5)}, scores)
+    extend(people, (1, 2), {2: (3, 1.0)}, scores)
+    (person,) = people
+    assert person.points == {0: 0, 1: 2, 2: 3} and person.count == 4, "overwritten and counted again"
+    assert person.score == pytest.approx(0.1 + 0.2 + 0.5 + 0.4 + 0.5 + 0.8 + 1.0)
+
+
+def test_a_closing_pair_fills_gaps_only() -> None:
+    people = [Person({0: 0}, 1.0), Person({1: 2}, 1.0), Person({0: 3, 1: 4}, 1.0)]
+    close(people, (0, 1), {0: (1, 0.5), 5: (2, 0.5), 3: (9, 0.5)})
+    assert [person.points for person in people] == [{0: 0, 1: 1}, {1: 2, 0: 5}, {0: 3, 1: 4}]
+    assert [person.count for person in people] == [1, 1, 1]
+
+
+def test_few_points_and_low_scores_are_left_out() -> None:
+    people = [Person({0: 0, 1: 1}, 2.0, 2), Person({0: 2}, 2.0, 1), Person({1: 3, 2: 4}, 0.2, 2)]
+    found = select(people, np.zeros((5, 4)), 3, 2, 0.2)
+    assert found.members.tolist() == [[0, 1, -1]] and found.counts.tolist() == [2] and found.scores.tolist() == [2.0]
+
+
+def test_compiling_works_where_no_cache_can_be_written() -> None:
+    names: dict = {}
+    exec(compile("def twice(x):\n    return 2 * x", "<nowhere>", "exec"), names)  # noqa: S102  numba has no folder for it
+    assert kernel(names["twice"])(4) == 8
+
+
+def test_the_shared_parts_need_no_torch() -> None:
+    line = "import sys; import common.bottomup.assembly; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", line], check=True)

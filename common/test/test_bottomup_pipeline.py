@@ -6,7 +6,7 @@ import shutil
 import threading
 from pathlib import Path
 
-from common.bottomup.pafs import People
+from common.bottomup.assembly import People
 from common.bottomup.pipeline import STAGES, Finder, Size, evaluate
 from common.coco.evaluation_set import Validation
 from common.coco.images import ImageError
