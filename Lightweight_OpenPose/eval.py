@@ -81,7 +81,7 @@ class Config:
     provider: Provider = flag("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
     amp: AmpLevel = flag("precision level", "O0")
     amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
-    num_workers: int = flag("threads that read and decode", 4, least=1, most=1024)
+    num_workers: int = flag("threads that read images ahead, a batch each", 4, least=1, most=1024)
     exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
     on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
     output_name: str = flag("file of the detections", "detections.json")
@@ -117,12 +117,12 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
     content = common.train.checkpoint.read(source) if source.suffix in PYTORCH else {}
     trained_height = int(content.get("config", {}).get("base_height", PUBLISHED_HEIGHT))
     rule = InputRule(config.base_height or trained_height, config.input_size or None)
-    estimator = Estimator(session, skeleton, DecodeRules(half_pixel=config.half_pixel), config.num_workers)
+    estimator = Estimator(session, skeleton, DecodeRules(half_pixel=config.half_pixel))
     validation = _validation(config, skeleton)
     scales = MULTI_SCALE if config.multiscale else SINGLE_SCALE
     result = evaluate(
         estimator, validation, rule, config.batch_size or session.fixed_batch or default_batch(device), scales,
-        config.on_bad_image == "skip",
+        config.on_bad_image == "skip", config.num_workers,
     )  # fmt: skip
     protocol = {
         "annotations": str(validation.annotations), "images": result.num_images, "checkpoint": str(source),

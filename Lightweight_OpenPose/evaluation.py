@@ -29,6 +29,7 @@ def evaluate(
     batch_size: int,
     scales: tuple[float, ...] = SINGLE_SCALE,
     skip_bad: bool = False,
+    readers: int = pipeline.READERS,
 ) -> Evaluation:
     """AP over all images of `validation`; every rank takes its share of them and gets the whole result.
 
@@ -44,7 +45,7 @@ def evaluate(
         people=lambda maps, frames: _people(estimator, maps, frames),
         to_coco=lambda people: to_coco(people, estimator.skeleton, estimator.rules),
     )
-    return pipeline.evaluate(finder, validation, batch_size, skip_bad)
+    return pipeline.evaluate(finder, validation, batch_size, skip_bad, readers)
 
 
 def _people(estimator: Estimator, maps: Sequence[Maps], frames: Sequence[Sequence[Frame]]) -> list[People]:

@@ -71,7 +71,7 @@ class Config(Inference):
     provider: Provider = flag("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
     amp: AmpLevel = flag("precision level", "O0")
     amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
-    num_workers: int = flag("threads that decode", 4, least=1, most=1024)
+    num_workers: int = flag("threads that read images ahead, a batch each", 4, least=1, most=1024)
     exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
     on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
     save_images: int = flag(
@@ -131,8 +131,8 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
     rules = inference.decode_rules(config, config.original_decode or config.original)
     rule = InputRule(config.inference_img_size, session.fixed_size)
     batch_size = config.batch_size or session.fixed_batch or default_batch(device)
-    estimator = Estimator(session, skeleton, rules, config.num_workers)
-    result = evaluate(estimator, validation, rule, batch_size, config.on_bad_image == "skip")
+    estimator = Estimator(session, skeleton, rules)
+    result = evaluate(estimator, validation, rule, batch_size, config.on_bad_image == "skip", config.num_workers)
     protocol = {
         "annotations": str(validation.annotations), "images": result.num_images,
         "of": "images with people" if config.only_people else "all images", "checkpoint": str(source),

@@ -31,7 +31,12 @@ NOBODY_FOUND = "Predict poses size is zero."  # as published
 
 
 def evaluate(
-    estimator: Estimator, validation: Validation, rule: InputRule, batch_size: int, skip_bad: bool = False
+    estimator: Estimator,
+    validation: Validation,
+    rule: InputRule,
+    batch_size: int,
+    skip_bad: bool = False,
+    readers: int = pipeline.READERS,
 ) -> Evaluation:
     """AP over all images of `validation`; every rank takes its share of them and gets the whole result.
 
@@ -47,7 +52,7 @@ def evaluate(
         people=lambda maps, frames: estimator.people(maps[0], frames[0]),
         to_coco=lambda people: to_coco(people, estimator.skeleton, estimator.rules),
     )
-    return pipeline.evaluate(finder, validation, batch_size, skip_bad)
+    return pipeline.evaluate(finder, validation, batch_size, skip_bad, readers)
 
 
 def with_people(validation: Validation) -> Validation:

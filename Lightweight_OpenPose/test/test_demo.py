@@ -47,7 +47,7 @@ def test_people_are_found_where_they_are(height, width, height_size):
         assert (points[..., 2] > 0.8).mean() > 0.85  # a peak between two map pixels is none (spec, BUGS 2)
         errors.append((points - people)[points[..., 2] > 0][:, :2])
     error = np.concatenate(errors) * height_size / height  # network pixels
-    assert np.abs(error.mean(0)).max() < 0.3
+    assert np.abs(error.mean(0)).max() < 0.4  # of equal pixels the left or upper one is the peak
     assert np.abs(error).max() < 2.5
 
 

