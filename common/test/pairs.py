@@ -68,17 +68,24 @@ def plain_device() -> torch.device:
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
-def seconds(act: Callable[[], object]) -> float:
+def seconds(act: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
     """How long one call takes."""
-    began = time.perf_counter()
+    began = clock()
     act()
-    return time.perf_counter() - began
+    return clock() - began
 
 
-def compare(what: str, plain: Callable[[], object], ours: Callable[[], object], runs: int, units: int = 1) -> dict:
+def compare(
+    what: str,
+    plain: Callable[[], object],
+    ours: Callable[[], object],
+    runs: int,
+    units: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict:
     """A row: medians in milliseconds a unit, and the ratio as the median of the pairs' ratios."""
     plain(), ours()
-    pairs = [(seconds(plain), seconds(ours)) for _ in range(runs)]
+    pairs = [(seconds(plain, clock), seconds(ours, clock)) for _ in range(runs)]
     ratios = sorted(slow / fast for slow, fast in pairs)
     return {
         "what": what,
