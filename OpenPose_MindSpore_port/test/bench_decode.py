@@ -21,6 +21,7 @@ RUNS = 5
 SIZE_IN, SIZE_IMG = (368, 552), (427, 640)
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "coco-mini"
 MOST_TIES = 0.01  # of the points: neighbours that differ by rounding
+MOST_TIES = 0.01  # of the points: neighbours that differ by rounding
 NOISE, LITTLE_NOISE = 0.05, 0.02
 MANY_PEAKS = 1000  # the plain version takes some ten seconds
 
@@ -48,7 +49,7 @@ def check_equal(what: str, maps: Case) -> None:
     points, others = (
         {tuple(row) for row in people.candidates[:, [0, 1, 3]].round(3).tolist()} for people in (ours, plain)
     )
-    if len(points ^ others) > 2 + MOST_TIES * len(others) or abs(len(ours.members) - len(plain.members)) > 1:
+    if len(points - others) > 2 + MOST_TIES * len(others) or abs(len(ours.members) - len(plain.members)) > 1:
         raise AssertionError(f"{what}: the decoder and the plain version differ")
 
 
