@@ -103,10 +103,7 @@ def decode_scales(
     scales: Sequence[tuple[Float32Array, Float32Array, MapGeometry]], skeleton: Skeleton,
     rules: DecodeRules = ORIGINAL_RULES,
 ) -> People:  # fmt: skip
-    """People in one image seen at several scales, (heatmaps, fields, geometry) each, of one result size.
-
-    They are found in the mean of the enlarged maps.
-    """
+    """People in the mean of an image's enlarged maps: (heatmaps, fields, geometry) of scales of one result size."""
     sizes = {geometry.size for _, _, geometry in scales}
     if len(sizes) != 1:
         raise UserError(f"the scales of an image must have one result size, not {sorted(sizes)}")
@@ -117,10 +114,7 @@ def decode_scales(
 def to_coco(
     people: People, skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES
 ) -> tuple[Float64Array, Float64Array]:
-    """COCO results: (M, num_keypoints, 3) float64 x_img, y_img, v; (M,) scores, each times the person's count less one.
-
-    v is 1; 0, 0, 0 stands for a missing keypoint.
-    """
+    """(M, num_keypoints, 3) float64 x_img, y_img, 1, or 0, 0, 0 for a missing one; (M,) scores times count less one."""
     keypoints = people.keypoints(skeleton)
     keypoints[..., :2] += 0.5 * rules.half_pixel * keypoints[..., 2:]
     return keypoints, people.scores * np.maximum(0, people.counts - 1)
