@@ -151,7 +151,7 @@ def test_golden_crops(shared: Path) -> None:
             sample = found[0, place]
             assert (sample["visible"] == golden[f"{case}/vis"]).all()
             if f"{case}/crop_rgb_u8" in golden:
-                assert np.array_equal(sample["image"], golden[f"{case}/crop_rgb_u8"])
+                assert np.abs(sample["image"].astype(int) - golden[f"{case}/crop_rgb_u8"]).max() <= 1
             pixels = normalise(collate([sample])["image"])[0]
             mean_std = torch.stack([pixels.mean((1, 2)), pixels.std((1, 2), correction=0)])
             assert np.abs(mean_std.numpy() - golden[f"{case}/input_mean_std"]).max() < 1e-4

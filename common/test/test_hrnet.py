@@ -14,7 +14,7 @@ def test_branches_halve_in_size_and_double_in_width() -> None:
             assert [tuple(b.shape) for b in branches] == [(2, 4 << n, 16 >> n, 24 >> n) for n in range(number)]
             branches = net.stage(number, branches)
             assert len(branches) == count
-        assert torch.equal(branches[0], net(torch.zeros(2, 3, 64, 96)))
+        torch.testing.assert_close(branches[0], net(torch.zeros(2, 3, 64, 96)))
 
 
 def test_layout_of_the_paper() -> None:
