@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.test import programs
 from common.test.interruption import everything, kill_after, main_process, rank_one
-from common.test.programs import equal, weights
+from common.test.programs import complaint, equal, weights
 from common.train.checkpoint import BEST, LAST
 from Lightweight_OpenPose.test.programs import FROM_SCRATCH, SMALL, TEST, launcher, trained
 
@@ -60,6 +60,16 @@ def test_a_damaged_newest_checkpoint_costs_two_steps_not_the_run(tiny_coco: Path
     again = trained(tmp_path, *flags)
     assert again.returncode == 0, again.stderr
     assert "last.pth: cut short" in again.stdout and "resumed at epoch 0, step 2" in again.stdout
+    checkpoints = {path: path.read_bytes()[:1000] for path in last.parent.glob("*.pth")}
+    for path, content in checkpoints.items():
+        path.write_bytes(content)
+    said = complaint(trained(tmp_path, *flags))
+    assert "last.pth: cut short" in said and "previous.pth: cut short" in said and "--resume=no" in said
+    assert all(path.read_bytes() == content for path, content in checkpoints.items())
+    anew = trained(tmp_path, *flags, "--resume=no", "--epochs=1")
+    assert anew.returncode == 0 and "is kept as step_one_checkpoints.old1" in anew.stdout, anew.stderr
+    older = last.parent.with_name("step_one_checkpoints.old1")
+    assert all((older / path.name).read_bytes() == content for path, content in checkpoints.items())
 
 
 def test_a_request_to_stop_saves_and_the_next_run_goes_on(tiny_coco: Path, tmp_path: Path) -> None:
@@ -67,5 +77,6 @@ def test_a_request_to_stop_saves_and_the_next_run_goes_on(tiny_coco: Path, tmp_p
     process = started(*flags, f"--output_dir={tmp_path}")
     kill_after(3, process, main_process)
     assert process.returncode == 143
-    again = trained(tmp_path, *flags)
+    again = trained(tmp_path, *flags, "--seed=7", "--num_workers=0")
+    assert "note: settings have changed since: seed 0 -> 7\n" in again.stdout
     assert again.returncode == 0 and re.search(r"resumed at epoch 0, step [3-9]", again.stdout), again.stdout

@@ -56,16 +56,31 @@ def everything(process: Process, folder: Path) -> None:
 
 def rank_one(process: Process, folder: Path) -> None:
     """kill -9 of the process with this rank among those that work for `folder`; each has a session of its own."""
+    for number, variables in _working_for(folder):
+        if b"RANK=1" in variables:
+            os.kill(number, signal.SIGKILL)
+            return
+    pytest.fail("rank 1 is not to be found")
+
+
+def all_processes_are_asked(process: Process, folder: Path) -> None:
+    """SIGTERM to the launcher, the ranks and what they started, as scancel and systemd send it."""
+    for number, _ in _working_for(folder):
+        os.kill(number, signal.SIGTERM)
+
+
+def _working_for(folder: Path) -> list[tuple[int, list[bytes]]]:
+    """Numbers and environments of the processes with this output folder among their words."""
+    found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             variables = (entry / "environ").read_bytes().split(b"\0")
             words = (entry / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"RANK=1" in variables and f"--output_dir={folder}".encode() in words:
-            os.kill(int(entry.name), signal.SIGKILL)
-            return
-    pytest.fail("rank 1 is not to be found")
+        if f"--output_dir={folder}".encode() in words:
+            found.append((int(entry.name), variables))
+    return found
 
 
 def main_process(process: Process, folder: Path) -> None:
