@@ -17,10 +17,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 from common import files
 from common.cli import UserError
+from common.media.source import Frame
+from common.media.writers import printable
+from common.people import PERSON_CATEGORY, People
 from common.skeleton import OPENPOSE
 from common.topdown.nms import Floats
 
@@ -29,19 +32,9 @@ import numpy as np
 RESULT_FILE = "alphapose-results.json"
 SEPARATE_FOLDER = "sep-json"
 VERSION = "AlphaPose v0.3"
-PERSON_CATEGORY = 1
 LIST_FORMS = ("default", "coco")
 IMAGE_FORMS = {"cmu": ("bodies", "joints"), "open": ("people", "pose_keypoints_2d")}
 FORMS = (*LIST_FORMS, *IMAGE_FORMS)
-
-
-class People(NamedTuple):
-    """M people of one image."""
-
-    keypoints_img: Floats  # (M, K, 3) x, y in original pixels, score
-    scores: Floats  # (M,)
-    boxes_img: Floats  # (M, 4) left, top, right, bottom, original pixels
-    ids: Sequence[Any]  # M numbers of tracks, or what `untracked_ids` gives
 
 
 def untracked_ids(members: Sequence[Sequence[int]]) -> list[Any]:
@@ -52,21 +45,25 @@ def untracked_ids(members: Sequence[Sequence[int]]) -> list[Any]:
     return [[0.0] if len(group) == 1 else [[0.0]] * len(group) for group in members]
 
 
-class PeopleWriter:
+class ResultFile:
     """Writes alphapose-results.json in a folder, image after image; to be used in a `with` statement."""
 
-    def __init__(self, folder: str | Path, form: str = "default", numbered_images: bool = False) -> None:
+    def __init__(
+        self, folder: str | Path, form: str = "default", numbered_images: bool = False, of_video: bool = False
+    ) -> None:
         """`form`: one of FORMS. `numbered_images`: image_id is the number that ends the file's name, as COCO's tools
-        want it (`--eval`). An older result file is replaced. Raises UserError where the folder cannot be written.
+        want it (`--eval`). `of_video`: frames are named by their places, 0.jpg, 1.jpg. An older result file is
+        replaced. Raises UserError where the folder cannot be written.
         """
         if form not in FORMS:
             raise UserError(f"--format={form}: must be one of {', '.join(FORMS)}")
         self._folder, self._form, self._numbered = Path(folder), form, numbered_images
+        self._of_video = of_video
         brackets = "[]" if form in LIST_FORMS else "{}"
         self._file = _GrowingJson(self._folder / RESULT_FILE, brackets[0], brackets[1])
         self._images, self._separate = set[str](), set[str]()
 
-    def __enter__(self) -> "PeopleWriter":
+    def __enter__(self) -> "ResultFile":
         return self
 
     def __exit__(
@@ -74,17 +71,15 @@ class PeopleWriter:
     ) -> None:
         self.close()
 
-    def write(self, image: str | Path, people: People) -> None:
-        """Adds the people of an image, `image` its path or file name.
+    def write(self, frame: Frame, people: People) -> None:
+        """Adds the people of a frame.
 
-        Raises UserError where a value is NaN or infinite, the disk is full, a name ends in no number although
-        numbers are wanted, or two images have one name in a form that tells images apart by their names.
+        Raises UserError where the disk is full, a name ends in no number although numbers are wanted, or two images
+        have one name in a form that tells images apart by their names.
         """
-        if not len(people.scores):
+        if not len(people):
             return
-        if not all(np.isfinite(values).all() for values in people[:3]):
-            raise UserError(f"{image}: the network's result has NaN or infinity in it; look at its weights")
-        name = Path(image).name
+        name = f"{frame.index}.jpg" if self._of_video else printable(Path(frame.name).name)
         key = _number(name) if self._numbered else name
         if self._form in LIST_FORMS:
             self._file.add(", ".join(json.dumps(entry) for entry in _list_entries(key, people)))
@@ -122,10 +117,8 @@ def _number(name: str) -> int:
 
 
 def _list_entries(key: str | int, people: People) -> list[dict[str, Any]]:
-    boxes = people.boxes_img.astype(np.float64)
-    boxes[:, 2:] -= boxes[:, :2]
-    keypoints = people.keypoints_img.reshape(len(boxes), -1)
-    rows = zip(keypoints.tolist(), people.scores.tolist(), boxes.tolist(), people.ids, strict=True)
+    keypoints = people.keypoints.reshape(len(people), -1)
+    rows = zip(keypoints.tolist(), people.scores.tolist(), people.boxes.tolist(), people.ids, strict=True)
     return [
         {"image_id": key, "category_id": PERSON_CATEGORY, "keypoints": points, "score": score, "box": box, "idx": id_}
         for points, score, box, id_ in rows
@@ -134,7 +127,7 @@ def _list_entries(key: str | int, people: People) -> list[dict[str, Any]]:
 
 def _image_entry(form: str, people: People) -> dict[str, Any]:
     plural, single = IMAGE_FORMS[form]
-    points = openpose_points(people.keypoints_img).reshape(len(people.scores), -1)
+    points = openpose_points(people.keypoints).reshape(len(people), -1)
     return {"version": VERSION, plural: [{single: person} for person in points.tolist()]}
 
 

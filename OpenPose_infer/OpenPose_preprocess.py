@@ -20,7 +20,7 @@ import common.coco.reader
 from common.cli import UserError, flag, parse, run
 from common.coco.images import Exif, ImageError
 from common.device import cpu_count
-from common.media.source import PICTURE_SUFFIXES
+from common.media.source import IMAGE_SUFFIXES
 from common.parallel import in_order
 from common.skeleton import OPENPOSE
 from Lightweight_OpenPose.inference import Frame, to_input
@@ -117,9 +117,9 @@ def image_names(config: Config) -> list[str]:
         names = sorted(index.file_name(row) for row in range(index.num_images))
     else:
         files = (entry for entry in os.scandir(config.src_path) if entry.is_file())
-        names = sorted(entry.name for entry in files if Path(entry.name).suffix.lower() in PICTURE_SUFFIXES)
+        names = sorted(entry.name for entry in files if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES)
     if not names:
-        raise UserError(f"{config.annotations or config.src_path}: no images ({', '.join(sorted(PICTURE_SUFFIXES))})")
+        raise UserError(f"{config.annotations or config.src_path}: no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     owners: dict[str, str] = {}
     for name in names:
         if (other := owners.setdefault(bin_name(name), name)) is not name:

@@ -3,7 +3,7 @@
 
     python scripts/demo.py --cfg=configs/coco/resnet/256x192_res50_lr1e-3_1x.yaml --checkpoint=model.pth
 
-The picture and the person's box come from DATASET.VAL of --cfg, or from --data_path (a COCO folder, or `mini`). With
+The image and the person's box come from DATASET.VAL of --cfg, or from --data_path (a COCO folder, or `mini`). With
 --image, --indir, --list, --video, --webcam or --detfile it is `AlphaPose.demo`.
 """
 
@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import common.coco.mini.dataset
+import common.media.demo
 from AlphaPose import demo, recipe_file
 from AlphaPose.config import Config as Recipe
 from AlphaPose.config import flag
 from AlphaPose.evaluation import boxes_of, load_validation
-from AlphaPose.pose_finding import Seen
 from common import cli
-from common.media.detectors import sound
+from common.media import topdown_demo
+from common.media.detectors import Boxes, sound
 from common.media.source import Frame
-from common.media.writers import PictureWriter
+from common.media.writers import ImageWriter
 from common.skeleton import Skeleton
 
 RESULT = Path("out.jpg")
@@ -28,12 +29,12 @@ RESULT = Path("out.jpg")
 
 @dataclass(frozen=True)
 class Config(demo.Config):
-    """Finds people in pictures, films and cameras, or the first person of the validation images."""
+    """Finds people in images, videos and cameras, or the first person of the validation images."""
 
     data_path: str = flag("COCO folder, or `mini` for the embedded data set; empty: DATASET.TRAIN.ROOT of --cfg", "")
 
 
-def first_person(config: Config, skeleton: Skeleton) -> Seen:
+def first_person(config: Config, skeleton: Skeleton) -> tuple[Frame, Boxes]:
     """The first validation image with people, and the box of its first one. Raises UserError where there is none."""
     recipe = Recipe(**{**recipe_file.read(config.cfg), "cfg": config.cfg})
     root = common.coco.mini.dataset.resolve(config.data_path, recipe.data_root)
@@ -42,21 +43,23 @@ def first_person(config: Config, skeleton: Skeleton) -> Seen:
     boxes = boxes_of(validation, None)
     row = int(boxes.image_rows[0])
     frame = Frame(validation.index.file_name(row), 0, 0.0, validation.read(row))
-    return Seen([frame], [sound(boxes.boxes_img[:1], boxes.scores[:1], frame.image)])
+    return frame, sound(boxes.boxes_img[:1], boxes.scores[:1], frame.image)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
-    config = cli.parse(Config, {}, argv, demo.ALIASES, demo.RETIRED)
+    config = cli.parse(Config, {}, argv, demo.ALIASES, demo.RETIRED, prepare=common.media.demo.prepare)
     config.check()
-    if demo.has_source(config):
-        demo.find_people(config)
+    config = demo.with_list(config)
+    if config.source or config.images or config.detections:
+        demo.run(config, *topdown_demo.find_boxes(config), demo.open_estimator(config))
         return
-    find, skeleton = demo.load_finder(config)
-    seen = first_person(config, skeleton)
-    (people,) = find(seen)
-    PictureWriter(RESULT.parent).write(demo.draw(seen.frames[0].image, people, skeleton, config.showbox), RESULT.name)
-    print(f"{RESULT}: {len(people.scores)} person in {seen.frames[0].name}")
+    estimator = demo.open_estimator(config)
+    frame, box = first_person(config, estimator.skeleton)
+    (people,) = estimator.people([frame], [box])
+    drawn = people.draw(frame.image, config.threshold, config.showbox)
+    ImageWriter(RESULT.parent).write(drawn, RESULT.name)
+    print(f"{RESULT}: {len(people)} person in {frame.name}")
 
 
 if __name__ == "__main__":

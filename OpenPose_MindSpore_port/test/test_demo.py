@@ -2,15 +2,14 @@
 from pathlib import Path
 
 from common.cli import UserError
-from common.media.demo_parts import Clock
-from common.media.people_json import to_keypoints
 from common.runtime.session import Session
 from common.skeleton import COCO, OPENPOSE
 from common.test.walking_people import count_frames, film_of, lines_of, run_demo, scene, standing
 from OpenPose_MindSpore_port import inference
-from OpenPose_MindSpore_port.demo import NetworkEstimator, main
+from OpenPose_MindSpore_port.demo import main
 from OpenPose_MindSpore_port.inference import InputRule
 from OpenPose_MindSpore_port.model import STRIDE
+from OpenPose_MindSpore_port.predict import PoseEstimator
 from OpenPose_MindSpore_port.targets import TargetRules, encode
 from OpenPose_MindSpore_port.test import narrow as narrow_networks
 from OpenPose_MindSpore_port.test.narrow import narrow  # noqa: F401  a fixture
@@ -21,8 +20,8 @@ import pytest
 import torch
 
 
-def sees(people_img: np.ndarray, size_img: tuple[int, int], short_side: int) -> NetworkEstimator:
-    """The demo's estimator with a network that answers with the training targets of these people."""
+def sees(people_img: np.ndarray, size_img: tuple[int, int], short_side: int) -> PoseEstimator:
+    """An estimator with a network that answers with the training targets of these people."""
     place = InputRule(short_side).frame(size_img)
     people_in = people_img.copy()
     people_in[..., :2] = (people_img[..., :2] + 0.5) * place.size_in[::-1] / size_img[::-1] - 0.5  # about pixel centres
@@ -33,7 +32,10 @@ def sees(people_img: np.ndarray, size_img: tuple[int, int], short_side: int) -> 
         heatmaps, fields = encode(torch.from_numpy(people_in)[None], cells, OPENPOSE, TargetRules())
         return [fields.numpy(), heatmaps.numpy()]
 
-    return NetworkEstimator(inference.Estimator(Session("seer", "memory", network), OPENPOSE), InputRule(short_side))
+    made = PoseEstimator.__new__(PoseEstimator)
+    made.skeleton, made.rule = OPENPOSE, InputRule(short_side)
+    made.network = inference.Estimator(Session("seer", "memory", network), OPENPOSE)
+    return made
 
 
 @pytest.mark.parametrize(("height", "width", "short_side"), [(480, 640, 256), (333, 201, 256), (180, 640, 368)])
@@ -42,7 +44,8 @@ def test_people_are_found_where_they_are(height: int, width: int, short_side: in
     for shift in np.linspace(-7, 7, 5):
         people = np.stack([standing(0.33 * width + shift, 0.5 * height, 0.75 * height)] * (2 if width > height else 1))
         people[1:, :, 0] += 0.35 * width
-        points, scores = sees(people, (height, width), short_side)(np.zeros((height, width, 3), np.uint8), Clock())
+        found = sees(people, (height, width), short_side)(np.zeros((height, width, 3), np.uint8))
+        points, scores = found.keypoints, found.scores
         assert points.shape == people.shape and (scores > 15).all()
         points = points[np.argsort(points[:, 1, 0])]
         assert (points[..., 2] > 0).mean() > 0.95
@@ -55,10 +58,11 @@ def test_people_are_found_where_they_are(height: int, width: int, short_side: in
 def test_missing_points_stay_missing() -> None:
     person = standing(300, 240, 360)
     person[[OPENPOSE.points.index(name) for name in ("left_ankle", "right_ear")], 2] = 0
-    points, _ = sees(person[None], (480, 640), 256)(np.zeros((480, 640, 3), np.uint8), Clock())
+    found = sees(person[None], (480, 640), 256)(np.zeros((480, 640, 3), np.uint8))
+    points = found.keypoints
     missing = {name for name, point in zip(OPENPOSE.points, points[0], strict=True) if not point.any()}
     assert missing == {"left_ankle", "right_ear"}
-    keypoints = to_keypoints(points, OPENPOSE)
+    keypoints = found.annotated()
     assert keypoints.shape == (1, COCO.num_keypoints, 3)
     for index, name in enumerate(COCO.keypoints):
         np.testing.assert_array_equal(keypoints[0, index], points[0, OPENPOSE.points.index(name)])
@@ -70,24 +74,24 @@ def test_the_commands_of_the_docstring(tmp_path, capsys) -> None:
     pictures = [str(tmp_path / name) for name in ("a.jpg", "b.jpg")]
     for picture in pictures:
         cv2.imwrite(picture, scene(0))
-    film, size = film_of(tmp_path / "walk.mp4", 3), "--inference_img_size=64"
+    film, size = film_of(tmp_path / "walk.webm", 3), "--inference_img_size=64"
     main([f"--checkpoint-path={checkpoint}", "--images", *pictures, "--cpu", size, f"--output_dir={tmp_path / 'out'}"])
     assert [Path(line["source"]).name for line in lines_of(tmp_path / "out")] == ["a.jpg", "b.jpg"]
-    assert "2 pictures" in capsys.readouterr().out
+    assert "2 images" in capsys.readouterr().out
     main([f"--model_path={checkpoint}", "--video", str(film), "--track", "1", "--smooth", "1", "--device=cpu", size,
           "--original_decode", f"--output_dir={tmp_path / 'film'}"])  # fmt: skip
-    assert len(lines_of(tmp_path / "film")) == 3 == count_frames(tmp_path / "film/walk.mp4")
-    assert "decode" in capsys.readouterr().out
+    assert len(lines_of(tmp_path / "film")) == 3 == count_frames(tmp_path / "film/walk.webm")
+    assert "3 frames" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "--images, --video and --source"),
-        (["--images", "a.jpg", "--video", "b.mp4"], "one of --images"),
+        ([], "give one of --images and --source"),
+        (["--images", "a.jpg", "--video", "b.mp4"], "give one of --images"),
         (["--video", "nothing.mp4"], "nothing.mp4: no such file"),
         (["--video", "0", "--inference_img_size", "-1"], "--inference_img_size=-1"),
-        (["--video", "0", "--skeleton=cat"], "--skeleton: .*cat"),
+        (["--video", "0", "--skeleton=cat"], "skeleton cat"),
         (["--images"], "--images"),
         (["--source=PICTURE"], "none.ckpt: no such file"),
         (["--source=PICTURE", "--checkpoint_path="], "--checkpoint_path is needed"),

@@ -1,145 +1,328 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo of networks that find everybody in a picture at once: its frames one by one, and what they leave behind.
+"""The demo of every model: frames one by one through a network and a tracker, drawn and written down.
 
-`output_dir` receives annotated pictures, or a film (mp4), and `people.jsonl`: one line of JSON a frame, written at
-once, so that what is there stays valid whenever the program ends; `common.media.people_json` describes a line.
+`output_dir` receives annotated images, or a video (WebM, which browsers play), and `people.jsonl`: one line of JSON a
+frame, written at once, so that what is there stays valid whenever the program ends; `common.people` describes a line.
+Ctrl-C ends after the frame at hand, with all files whole; a second one ends at once.
 """
 
 import contextlib
+import dataclasses
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Any, Literal, Protocol, TypeVar
 
-from common.cli import PictureError, UserError
-from common.media import drawing
-from common.media.demo_parts import Clock, stop_on_signals, writable
-from common.media.people_json import people_line, to_keypoints
-from common.media.source import Frame, Image, Source
-from common.media.tracking import Floats, Tracker
-from common.media.writers import FilmWriter, PictureWriter, Window, output_folder
+from common.cli import PictureError, UserError, flag
+from common.device import DeviceName
+from common.media.source import Frame, Image, Source, open_source
+from common.media.tracking import Tracker
+from common.media.writers import ImageWriter, PeopleLines, VideoWriter, Window, output_folder
+from common.people import People
+from common.runtime.session import Provider
 from common.skeleton import Skeleton
 
-# image (H, W, 3) uint8 BGR -> points (M, num_points, 3) x, y in original pixels and score (0: missing), scores (M,)
-Estimator = Callable[[Image, Clock], tuple[Floats, Floats]]
+Item = TypeVar("Item")
+Find = Callable[[Sequence[Frame]], list[People]]
+TRACKED_ABOVE = 0.1  # score of keypoints that tell people apart: a network guesses the others
 
 _log = logging.getLogger(__name__)
 
 
-class Settings(Protocol):
-    """What the flags say of a run."""
+@dataclass(frozen=True)
+class DemoFlags:
+    """The flags that every demo has."""
+
+    checkpoint_path: str = flag("trained weights or an exported network (.pth .onnx .xml .om), or a published name", "")
+    images: tuple[str, ...] = flag("images, with blanks or commas between them", ())
+    source: str = flag("an image, a folder, a list (.txt), a video, the number of a camera, or a URL (rtsp://...)", "")
+    output_dir: str = flag("folder for annotated images or the video, and people.jsonl", "demo_output")
+    save_img: bool = flag("write images with the people on them", True)
+    save_video: bool = flag("write a video with the people on it", True)
+    threshold: float = flag("score of a keypoint, from where it is drawn", 0.0)
+    least_score: float = flag("score of a person, from where it counts", 0.0)
+    track: bool = flag("people keep their ids from frame to frame, in videos and from cameras", True)
+    smooth: bool = flag("steady the keypoints of tracked people (one-euro filter)", True)
+    max_missed: int = flag("frames for which a person may be lost and keep the id", 10)
+    show: bool = flag("show frames in a window: P pauses, Escape or Q ends", False)
+    showbox: bool = flag("draw the boxes too", False)
+    max_frames: int = flag("end after so many frames; 0: all", 0)
+    on_bad_image: Literal["error", "skip"] = flag("an image that cannot be used: stop, or skip and count", "error")
+    cpu: bool = flag("compute on the CPU, the same as --device=cpu", False)
+    device: DeviceName = flag("where to compute", "auto")
+    provider: Provider = flag("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
+
+    def check(self) -> None:
+        """Raises UserError where values cannot be meant."""
+        if not self.checkpoint_path:
+            raise UserError("--checkpoint_path is needed: trained weights, an exported network, or a published name")
 
     @property
-    def output_dir(self) -> str:
-        """The folder that receives what was found."""
+    def device_name(self) -> DeviceName:
+        """The device that the flags ask for."""
+        return "cpu" if self.cpu else self.device
 
-    @property
-    def track(self) -> bool:
-        """Whether people keep their ids from frame to frame."""
 
-    @property
-    def smooth(self) -> bool:
-        """Whether keypoints of tracked people are steadied."""
+SOURCE_WORDS = ("--images", "--source", "--image", "--indir", "--video", "--webcam")
+# names of flags in the published demos
+ALIASES = {"video": "source", "checkpoint": "checkpoint_path"}
 
-    @property
-    def max_missed(self) -> int:
-        """For how many frames a person may be lost and keep the id."""
 
-    @property
-    def show(self) -> bool:
-        """Whether frames are shown in a window."""
+def find_source(flags: DemoFlags, named: Sequence[Path] = ()) -> Source:
+    """The frames that the flags ask for; without a flag the images that a detection file has `named`.
 
-    @property
-    def max_frames(self) -> int:
-        """The end comes after so many frames; 0: after all."""
+    Raises UserError where there is no source, or more than one.
+    """
+    if bool(flags.images) + bool(flags.source) > 1 or not (flags.images or flags.source or named):
+        raise UserError("give one of --images and --source (an image, a folder, a list, a video, a camera or a URL)")
+    return open_source(flags.images or flags.source or list(named), flags.on_bad_image)
+
+
+class Writer(Protocol):
+    """A further result of a demo, in a form of its own. Opened with the first frame."""
+
+    def write(self, frame: Frame, people: People) -> None:
+        """Adds a frame."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the files of a demo are called."""
+
+    images: str = ""  # folder below output_dir; where it has a name, frames of videos go there too
+    video: str = "{}.webm"  # of the source's name
+    # a writer for output_dir, such as that of a published format
+    writers: tuple[Callable[[Path, Source], contextlib.AbstractContextManager[Writer]], ...] = ()
 
 
 class Outputs:
-    """What a run leaves behind: people.jsonl and a film or pictures, and what it shows."""
+    """What a run leaves behind: people.jsonl, a video or images, and what it shows."""
 
-    def __init__(self, settings: Settings, source: Source, skeleton: Skeleton, stack: contextlib.ExitStack) -> None:
-        self.skeleton, self.live, self.stack = skeleton, source.live, stack
-        self.window = stack.enter_context(Window("people")) if settings.show else None
-        self.folder = output_folder(Path(settings.output_dir), source)
-        self.lines: TextIO | None = None  # opened for the first frame: an earlier result outlives a wrong command
-        self.film, self.pictures = None, PictureWriter(self.folder)
-        if source.moves:
-            stem = f"camera{source.capture}" if source.live else Path(str(source.capture)).stem
-            self.film = stack.enter_context(FilmWriter(self.folder / f"{stem}.mp4", source.rate_hz))
+    def __init__(self, flags: DemoFlags, source: Source, names: Names, stack: contextlib.ExitStack) -> None:
+        self.flags, self.source, self.names, self.stack = flags, source, names, stack
+        self.window = stack.enter_context(Window("people")) if flags.show else None
+        self.folder = output_folder(Path(flags.output_dir), source)
+        self.video, self.images, self.num_people = None, None, 0
+        self.writers: list[Writer] | None = None  # opened for the first frame: a wrong command spares earlier results
+        if source.moves and flags.save_video:
+            path = self.folder / names.video.format(source.stem)
+            self.video = stack.enter_context(VideoWriter(path, source.rate_hz))
+        if flags.save_img and (names.images or not source.moves):
+            self.images = ImageWriter(output_folder(self.folder / names.images, source))
 
-    def write(self, frame: Frame, points: Floats, scores: Floats, ids: Sequence[int | None]) -> bool:
+    def write(self, frame: Frame, people: People) -> bool:
         """Writes and shows one frame; False where the person at the window wants to end."""
-        drawn = drawing.draw_people(frame.image, to_keypoints(points, self.skeleton), self.skeleton, ids)
-        if self.film is not None:
-            self.film.write(drawn, frame.time_s if self.live else None)
-        else:
-            self.pictures.write(drawn, frame.name)
-        if self.lines is None:
-            file = (self.folder / "people.jsonl").open("w", encoding="utf-8", buffering=1)
-            self.lines = self.stack.enter_context(file)
-        self.lines.write(people_line(frame, points, scores, ids, self.skeleton))
-        return self.window is None or self.window.show(drawn, wait_ms=1 if self.film else 0)
+        if self.writers is None:
+            opened = [PeopleLines(self.folder), *(make(self.folder, self.source) for make in self.names.writers)]
+            self.writers = [self.stack.enter_context(writer) for writer in opened]
+        for writer in self.writers:
+            writer.write(frame, people)
+        self.num_people += len(people)
+        if not (self.video or self.images or self.window):
+            return True
+        drawn = people.draw(frame.image, self.flags.threshold, self.flags.showbox)
+        return self._show(frame, drawn)
+
+    def _show(self, frame: Frame, drawn: Image) -> bool:
+        if self.video:
+            self.video.write(drawn, frame.time_s if self.source.live else None)
+        if self.images:
+            self.images.write(drawn, f"{frame.index}.jpg" if self.source.moves else frame.name)
+        return self.window is None or self.window.show(drawn, wait_ms=1 if self.source.moves else 0)
 
 
-def run(settings: Settings, source: Source, skeleton: Skeleton, estimate: Estimator) -> int:
-    """Takes the frames of `source` one by one through estimator, tracker and outputs; returns how many.
+def run(
+    flags: DemoFlags, source: Source, skeleton: Skeleton, find: Find, group: int = 1, names: Names | None = None
+) -> int:
+    """Takes the frames of `source`, `group` at a time, through network, tracker and outputs; returns how many.
 
     Files of an earlier run are overwritten. Raises UserError for frames that cannot be read, results that cannot be
-    written, and what the estimator refuses; of refused pictures only if `source` does not skip them, or none is left.
+    written, and what `find` refuses; of refused images only if `source` does not skip them, or none is left.
     """
-    clock, done, speed = Clock(), 0, ""
-    tracker = Tracker(skeleton, settings.smooth, max_missed=settings.max_missed)
+    clock = Clock()
+    tracker = Tracker(skeleton, flags.smooth, max_missed=flags.max_missed) if source.moves and flags.track else None
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
-        stack.enter_context(writable(settings.output_dir, "--output_dir"))
-        outputs = Outputs(settings, source, skeleton, stack)
+        stack.enter_context(writable(flags.output_dir, "--output_dir"))
+        outputs = Outputs(flags, source, names or Names(), stack)
         frames = stack.enter_context(contextlib.closing(source.frames()))
-        for frame in itertools.islice(clock.waiting(frames), settings.max_frames or None):
-            if stop.is_set():
-                break
-            people = _people(estimate, frame, clock, source)
-            if people is None:
-                continue
-            points, scores = people
-            ids: list[int | None] = [None] * len(points)
-            if source.moves and settings.track:
+        limited = itertools.islice(clock.waiting(frames), flags.max_frames or None)
+        for frame, people in _found(limited, find, 1 if source.live else group, source, clock):
+            if tracker:
                 with clock.part("track"):
-                    numbers, points = tracker.update(points, scores, frame.time_s)
-                    ids = numbers.tolist()
+                    people = follow(tracker, people, frame.time_s)
             with clock.part("draw and write"):
-                wanted = outputs.write(frame, points, scores, ids)
-            done, clock.frames = done + 1, clock.frames + 1
+                wanted = outputs.write(frame, people.select(people.scores >= flags.least_score))
+            clock.frame_done()
             if stop.is_set() or not wanted:
                 break
-            if done == 1:
-                speed = clock.summary()
-                clock.restart()
-        if source.bad and not done and not stop.is_set():
-            raise UserError(f"none of {len(source.pictures)} pictures can be used; the first: {source.bad[0]}")
-        _report(done, clock.summary() if clock.frames else speed, source, outputs, stop.is_set())
-    return done
+        if source.bad and not clock.total and not stop.is_set():
+            raise UserError(f"none of {len(source.images)} images can be used; the first: {source.bad[0]}")
+        _report(clock, source, outputs, stop.is_set())
+    return clock.total
 
 
-def _people(estimate: Estimator, frame: Frame, clock: Clock, source: Source) -> tuple[Floats, Floats] | None:
-    """Points and scores; None for a picture that the network refuses, where such shall be skipped.
+def _found(
+    frames: Iterator[Frame], find: Find, group: int, source: Source, clock: "Clock"
+) -> Iterator[tuple[Frame, People]]:
+    """Each frame and its people; an error of reading comes after the frames before it."""
+    while True:
+        batch, problem = list[Frame](), None
+        try:
+            batch.extend(itertools.islice(frames, group))
+        except UserError as error:
+            problem = error
+        if batch:
+            with clock.part("people"):
+                people = _people(find, batch, source)
+            if people is not None:
+                yield from zip(batch, people, strict=True)
+        if problem:
+            raise problem
+        if len(batch) < group:
+            return
 
-    Raises UserError, with the frame's name, for any other complaint.
-    """
+
+def _people(find: Find, frames: Sequence[Frame], source: Source) -> list[People] | None:
+    """None for an image that the network refuses, where such are skipped. UserErrors begin with the frame's name."""
     try:
-        return estimate(frame.image, clock)
+        return find(frames)
     except UserError as error:
-        if not (isinstance(error, PictureError) and source.pictures and source.on_bad == "skip"):
-            raise UserError(f"{frame.name}: {error}") from error
-        source.bad.append(frame.name)
-        _log.warning("note: skipped: %s: %s", frame.name, error)
+        skipped = isinstance(error, PictureError) and source.images and source.on_bad == "skip" and len(frames) == 1
+        if not skipped:
+            named = any(str(error).startswith(frame.name) for frame in frames)
+            raise error if named else UserError(f"{frames[0].name}: {error}") from error
+        source.bad.append(frames[0].name)
+        _log.warning("note: skipped: %s: %s", frames[0].name, error)
         return None
 
 
-def _report(done: int, speed: str, source: Source, outputs: Outputs, stopped: bool) -> None:
+def follow(tracker: Tracker, people: People, time_s: float) -> People:
+    """The people with the ids of a tracker, their keypoints steadied where it does so."""
+    seen = people.keypoints.copy()
+    seen[seen[..., 2] < TRACKED_ABOVE] = 0
+    ids, steady = tracker.update(seen, people.scores, time_s)
+    keypoints = people.keypoints.copy()
+    followed = steady[..., 2] > 0
+    keypoints[followed] = steady[followed]
+    return dataclasses.replace(people, keypoints=keypoints, ids=tuple(ids.tolist()))
+
+
+def _report(clock: "Clock", source: Source, outputs: Outputs, stopped: bool) -> None:
     """What the run did, for the person at the keyboard."""
-    what = "frames" if source.moves else "pictures"
+    what = "frames" if source.moves else "images"
     skipped = f", {len(source.bad)} skipped" if source.bad else ""
     early = ", stopped early" if stopped else ""
-    print(f"{done} {what}{skipped}{early}: {outputs.folder / 'people.jsonl'}", flush=True)  # noqa: T201
-    print(speed, flush=True)  # noqa: T201
+    where = outputs.folder / PeopleLines.NAME
+    print(f"{clock.total} {what}, {outputs.num_people} people{skipped}{early}: {where}", flush=True)  # noqa: T201
+    print(clock.summary(), flush=True)  # noqa: T201
+
+
+class Clock:
+    """Seconds spent in each part of the work, added up over frames; the first one, which warms up, is left out."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._restart()
+
+    def _restart(self) -> None:
+        self.frames, self.seconds, self.started = 0, defaultdict[str, float](float), time.perf_counter()
+        self.took = 0.0
+
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Adds the time of the `with` block to a part."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - start
+
+    def waiting(self, items: Iterator[Item], name: str = "read") -> Iterator[Item]:
+        """The items; waiting for them is a part."""
+        while True:
+            with self.part(name):
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
+
+    def frame_done(self) -> None:
+        """Counts a frame."""
+        if self.total == 1:
+            self._restart()
+        self.total, self.frames, self.took = self.total + 1, self.frames + 1, time.perf_counter() - self.started
+
+    def summary(self) -> str:
+        """Frames a second, and where the milliseconds of a frame went."""
+        frames, took = max(1, self.frames), max(self.took, 1e-9)
+        parts = ", ".join(f"{name} {1000 * spent / frames:.1f}" for name, spent in self.seconds.items())
+        return f"{self.frames / took:.1f} frames a second; milliseconds a frame: {parts}"
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Generator[threading.Event, None, None]:
+    """An event that is set by the first Ctrl-C or SIGTERM; the second one ends the program as usual."""
+    stop = threading.Event()
+    usual: dict[int, Any] = {}
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may receive signals
+        yield stop
+        return
+
+    def request(number: int, _: Any) -> None:
+        stop.set()
+        signal.signal(number, usual[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        usual[number] = signal.signal(number, request)
+    try:
+        yield stop
+    finally:
+        for each, handler in usual.items():
+            signal.signal(each, handler)
+
+
+@contextlib.contextmanager
+def writable(folder: str, flag: str) -> Iterator[None]:
+    """Says where a disk is full, or a file may not be written; `flag` names the folder at the keyboard."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another {flag}") from error
+
+
+def prepare(words: Sequence[str]) -> list[str]:
+    """The words of a command line with `--images a.jpg b.jpg` as one: `--images=a.jpg,b.jpg`.
+
+    Raises UserError where there are two sources.
+    """
+    joined = join_images(words)
+    sources = [word for word in joined if word.split("=")[0] in SOURCE_WORDS]
+    if len(sources) > 1:
+        raise UserError(f"give one of {', '.join(SOURCE_WORDS)}, not {' and '.join(sources)}")
+    return joined
+
+
+def is_flag(word: str) -> bool:
+    """Whether a word of a command line is no value."""
+    return word.startswith("--")
+
+
+def join_images(words: Sequence[str], ends: Callable[[str], bool] = is_flag) -> list[str]:
+    """`--images a.jpg b.jpg --cpu`, as published, in the form of one flag with one value: `--images=a.jpg,b.jpg`.
+
+    `ends`: which words end the list.
+    """
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1].startswith("--images") and not ends(word):
+            joined[-1] += ("," if "=" in joined[-1] else "=") + word
+        else:
+            joined.append(word)
+    return joined

@@ -3,10 +3,10 @@
 
     [{"image_id": "a.jpg", "bbox": [left, top, width, height], "score": 0.9, "idx": 3}, ...]   published; idx may lack
     [{"image_id": 139, "category_id": 1, "bbox": [...], "score": 0.9}, ...]                    COCO's results
-    people.jsonl, a line a frame, as the demos of bottom-up networks write it (`common.media.people_json`)
+    people.jsonl, a line a frame, as the demos write it (`common.people`)
 
-A picture is known by its path, else by its name where the file has that once, else by the number that ends its name.
-A frame of a film is known by its place, from 0: 7, or "7.jpg".
+A image is known by its path, else by its name where the file has that once, else by the number that ends its name.
+A frame of a video is known by its place, from 0: 7, or "7.jpg".
 """
 
 import json
@@ -19,14 +19,15 @@ from typing import Any, NamedTuple
 from common import files
 from common.cli import UserError
 from common.coco import fields
+from common.coco.reader import BOX_NUMBERS
 from common.media.detectors import Boxes, sound
-from common.media.source import PICTURE_SUFFIXES, Frame, Source
-from common.topdown.boxes import BOX_NUMBERS, PERSON_CATEGORY
+from common.media.source import IMAGE_SUFFIXES, Frame, Source
+from common.people import PERSON_CATEGORY
 
 LINES = ".jsonl"
-LAST_DIGITS = re.compile(r"[0-9]+$")  # the number that ends a picture's name
+LAST_DIGITS = re.compile(r"[0-9]+$")  # the number that ends an image's name
 SHAPES = '[{"image_id": "a.jpg", "bbox": [left, top, width, height], "score": 0.9}], or people.jsonl, is needed'
-Key = str | int | tuple[str, int]  # a picture's path or number, or a film's name and the place of a frame
+Key = str | int | tuple[str, int]  # an image's path or number, or a video's name and the place of a frame
 
 
 class _Entry(NamedTuple):
@@ -51,7 +52,7 @@ class DetectionFile:
             self.by_name[Path(key).name].append(key)
 
     def __call__(self, frames: Sequence[Frame]) -> list[Boxes]:
-        """See `detectors.Detector`; a picture that the file does not name has nobody in it."""
+        """See `detectors.Detector`; an image that the file does not name has nobody in it."""
         return [self._boxes(frame) for frame in frames]
 
     def _boxes(self, frame: Frame) -> Boxes:
@@ -60,29 +61,29 @@ class DetectionFile:
         return sound([one.box for one in entries], [one.score for one in entries], frame.image,
                      [one.id for one in entries])  # fmt: skip
 
-    def pictures(self) -> tuple[Path, ...]:
-        """The pictures that the file names, in its order. Raises UserError where it names none."""
+    def images(self) -> tuple[Path, ...]:
+        """The images that the file names, in its order. Raises UserError where it names none."""
         if not self.paths:
-            raise UserError(f"{self.path}: has no names of pictures; say where they are: --image, --indir or --video")
+            raise UserError(f"{self.path}: has no names of images; say where they are: --source")
         return tuple(Path(path) for path in self.paths)
 
     def check(self, source: Source) -> None:
-        """Raises UserError where the file is of other pictures, or of another film."""
+        """Raises UserError where the file is of other images, or of another video."""
         if source.moves:
             name = str(source.capture)
-            films = {Path(key[0]).name for key in self.found if isinstance(key, tuple)}
-            known = Path(name).name in films or any(Path(str(key)).stem.isdecimal() for key in self.found)
+            videos = {Path(key[0]).name for key in self.found if isinstance(key, tuple)}
+            known = Path(name).name in videos or any(Path(str(key)).stem.isdecimal() for key in self.found)
         else:
-            name = str(source.pictures[0])
-            known = any(self._key(str(path), place) is not None for place, path in enumerate(source.pictures))
+            name = str(source.images[0])
+            known = any(self._key(str(path), place) is not None for place, path in enumerate(source.images))
         if not known:
             first = next(iter(self.found), "nothing")
-            raise UserError(f"{self.path}: of other pictures: it has {first}, not {name}; name the file of these")
+            raise UserError(f"{self.path}: of other images: it has {first}, not {name}; name the file of these")
 
     def _key(self, name: str, index: int) -> Key | None:
         """By what the file knows a frame; None where it does not."""
         short = Path(name).name
-        if Path(name).suffix.lower() in PICTURE_SUFFIXES:
+        if Path(name).suffix.lower() in IMAGE_SUFFIXES:
             same_name = self.by_name.get(short, [])
             number = LAST_DIGITS.findall(Path(name).stem)
             candidates: list[Key] = [name, *(same_name if len(same_name) == 1 else ()), Path(name).stem]
@@ -131,7 +132,7 @@ def _of_line(line: str) -> Iterator[tuple[Key, list[_Entry]]]:
     content = json.loads(line)
     fields.need_object(content)
     source = str(content["source"])
-    is_picture = Path(source).suffix.lower() in PICTURE_SUFFIXES
+    is_picture = Path(source).suffix.lower() in IMAGE_SUFFIXES
     key: Key = source if is_picture else (Path(source).name, fields.whole(content["frame"], "frame"))
     people = content["people"]
     yield key, [_Entry(_four(person["box"]), float(person["score"]), person["id"]) for person in people]

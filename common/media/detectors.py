@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the people of a top-down demo are: from a file, from a network of torchvision, or the whole picture is one.
+"""Where the people of a top-down demo are: from a file, from a network of torchvision, or the whole image is one.
 
 `common.media.detection_file` describes the files. Lengths are original pixels.
 """
@@ -29,7 +29,7 @@ MIN_SCORE = 0.3  # of a box, a probability
 
 
 class Boxes(NamedTuple):
-    """N people of a picture, the surest first."""
+    """N people of an image, the surest first."""
 
     boxes_img: Floats  # (N, 4) left, top, width, height
     scores: Floats  # (N,)
@@ -70,24 +70,26 @@ def suppress(found: Boxes, max_overlap: float) -> Boxes:
 
 
 def open_detector(name: str, min_score: float | None, max_overlap: float, device: torch.device) -> Detector:
-    """A network of torchvision by name; without a name the whole picture is one person's, which it warns of.
+    """A network of torchvision by name; without a name the whole image is one person's, which it warns of.
 
     Raises UserError for another name, or where torchvision is missing.
     """
     if not name:
-        sys.stderr.write("warning: no --detector and no --detfile: one person is looked for, in the whole picture\n")
-        return whole_pictures
+        sys.stderr.write(
+            "warning: no --detector, --detections or --boxes: one person is looked for, in the whole image\n"
+        )
+        return whole_images
     if name in TORCHVISION:
         return TorchvisionDetector(name, MIN_SCORE if min_score is None else min_score, max_overlap, device)
     published = f"{name} of the publication is not here; " if name.startswith(NOT_BUILT) else ""
     gone = "oriented gradients missed too many people and are gone; " if name == "hog" else ""
     raise UserError(
-        f"--detector={name}: {published}{gone}take one of {', '.join(TORCHVISION)}, or name a file with --detfile"
+        f"--detector={name}: {published}{gone}take one of {', '.join(TORCHVISION)}, or name a file with --detections"
     )
 
 
-def whole_pictures(frames: Sequence[Frame]) -> list[Boxes]:
-    """A Detector: a box round each picture."""
+def whole_images(frames: Sequence[Frame]) -> list[Boxes]:
+    """A Detector: a box round each image."""
     sizes = [frame.image.shape[1::-1] for frame in frames]
     return [Boxes(np.array([[0, 0, *size]], np.float64), np.ones(1), [None]) for size in sizes]
 
@@ -98,7 +100,7 @@ class TorchvisionDetector:
     def __init__(self, name: str, min_score: float, max_overlap: float, device: torch.device) -> None:
         """Raises UserError where torchvision or the weights of the network are missing."""
         self.min_score, self.max_overlap, self.device = min_score, max_overlap, device
-        other = "or name a file with --detfile"
+        other = "or name a file with --detections"
         try:
             build = getattr(importlib.import_module("torchvision.models.detection"), name)
             self.network = build(weights="DEFAULT").eval().to(device)

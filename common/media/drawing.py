@@ -3,8 +3,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from common import files
+from common.people import People
 from common.skeleton import Skeleton
 
 import cv2
@@ -17,6 +19,10 @@ Colour = tuple[int, int, int]
 # BGR. The sides differ in lightness too, for those who do not tell the hues apart.
 SIDE_COLOURS: dict[str, Colour] = {"left": (80, 255, 110), "right": (245, 80, 255), "middle": (255, 255, 255)}
 OUTLINE: Colour = (25, 25, 25)
+LAMBDA_COLOURS: tuple[Colour, Colour] = ((230, 120, 0), (60, 140, 255))  # of lambda 0 and 1: blue and orange
+BOX_COLOUR: Colour = (0, 200, 255)
+THICKNESS = 0.006  # of the image's longer side: lines in one colour
+LARGEST_IMG = 8000  # pixels; OpenCV draws nothing sound far outside an image
 INK: Colour = (50, 50, 50)
 WHITE: Colour = (255, 255, 255)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -58,6 +64,43 @@ def draw_people(
             if ids is not None and ids[index] is not None:
                 _draw_label(canvas, points[shown], str(ids[index]))
     return canvas
+
+
+def draw(image: Image, people: People, threshold: float = 0.0, boxes: bool = False) -> Image:
+    """A copy of the image, (h, w, 3) uint8 BGR, with its people; those of a network with lambda in its two colours."""
+    keypoints, ids = people.annotated(), [number if isinstance(number, int) else None for number in people.ids]
+    if people.lambdas:
+        canvas = image.copy()
+        for row in np.argsort(people.scores, kind="stable").tolist():  # the best last, on top
+            draw_in_colour(canvas, keypoints[row], people.skeleton, lambda_colour(people.lambdas[row]), threshold)
+    else:
+        canvas = draw_people(image, keypoints, people.skeleton, ids, threshold)
+    for left, top, width, height in np.rint(people.boxes).astype(int).tolist() if boxes and len(people) else ():
+        cv2.rectangle(canvas, (left, top), (left + width, top + height), BOX_COLOUR, 2)
+    return canvas
+
+
+def lambda_colour(lambda_: float) -> Colour:
+    """Between the colours of lambda 0 and 1."""
+    first, last = (np.array(colour) for colour in LAMBDA_COLOURS)
+    blue, green, red = np.rint(first + (last - first) * lambda_).astype(int).tolist()
+    return blue, green, red
+
+
+def draw_in_colour(
+    canvas: Image, keypoints: npt.NDArray[Any], skeleton: Skeleton, colour: Colour, threshold: float
+) -> None:
+    """Draws one person, (K, 3) x, y in original pixels and score, into the image: one colour with a dark rim."""
+    shown = (keypoints[:, 2] > threshold) & np.isfinite(keypoints).all(axis=1)
+    points = np.rint(np.nan_to_num(keypoints[:, :2]).clip(-LARGEST_IMG, LARGEST_IMG)).astype(int).tolist()
+    thick = max(2, round(THICKNESS * max(canvas.shape[:2])))
+    limbs = [(points[a], points[b]) for a, b in skeleton.drawn_limb_keypoints if shown[a] and shown[b]]
+    joints = [points[joint] for joint in np.flatnonzero(shown)]
+    for paint, rim in ((OUTLINE, 2), (colour, 0)):
+        for a, b in limbs:
+            cv2.line(canvas, a, b, paint, thick + rim, cv2.LINE_AA)
+        for joint in joints:
+            cv2.circle(canvas, joint, thick + rim // 2, paint, -1, cv2.LINE_AA)
 
 
 def _draw_person(

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames in: pictures, folders of them, films and cameras. (`common.media.writers` writes and shows them.)
+"""Frames in: images, folders and lists of them, videos, cameras, streams. (`common.media.writers` writes them.)
 
 Frames are read one by one, a few ahead in a thread, so decoding overlaps the caller's work and memory does not grow
-with the length of a film. A camera drops what the caller is too slow for: the caller sees the present, not a backlog.
+with the length of a video. A camera drops what the caller is too slow for: the caller sees the present, not a backlog.
 """
 
 import contextlib
 import logging
+import os
 import queue
+import re
+import tempfile
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -26,9 +29,12 @@ Image = npt.NDArray[np.uint8]
 Item = TypeVar("Item")
 OnBad = Literal["error", "skip"]
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"})
-USUAL_RATE_HZ = 30.0  # for a camera, and for a film that does not say
-HIGHEST_RATE_HZ = 1000.0  # a film with more has no frames a second, but ticks of a clock
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"})
+USUAL_RATE_HZ = 30.0  # for a camera, and for a video that does not say
+HIGHEST_RATE_HZ = 1000.0  # a video with more has no frames a second, but ticks of a clock
+URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+LIST_SUFFIX = ".txt"
+STREAM_TIMEOUT_MS = 10_000  # of opening a stream, and of its next frame
 READ_AHEAD = 2  # frames; one being decoded comes on top
 
 _log = logging.getLogger(__name__)
@@ -36,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a source: `image` is (H, W, 3) uint8 BGR, upright; `index` its place in the source, from 0."""
+    """One frame of a source: `image` is (H, W, 3) uint8 BGR, upright; `index` its place in the source, from 0."""
 
     name: str
     index: int
@@ -46,38 +52,45 @@ class Frame:
 
 @dataclass
 class Source:
-    """What `open_source` found: either pictures, or `capture`, the file of a film or the number of a camera.
+    """What `open_source` found: either images, or `capture`: the file of a video, the number of a camera, or a URL.
 
-    `rate_hz` is 0 for pictures. After reading, `bad` names the pictures that were skipped.
+    `rate_hz` is 0 for images. After reading, `bad` names the images that were skipped.
     """
 
-    pictures: tuple[Path, ...] = ()
-    capture: Path | int | None = None
+    images: tuple[Path, ...] = ()
+    capture: Path | int | str | None = None
     rate_hz: float = 0.0
     on_bad: OnBad = "error"
     bad: list[str] = field(default_factory=list)
 
     @property
     def live(self) -> bool:
-        """A camera: frames come at their own pace."""
-        return isinstance(self.capture, int)
+        """A camera or a stream: frames come at their own pace."""
+        return isinstance(self.capture, (int, str))
 
     @property
     def moves(self) -> bool:
-        """Frames follow each other in time: a film or a camera."""
+        """Frames follow each other in time: a video or a camera."""
         return self.capture is not None
+
+    @property
+    def stem(self) -> str:
+        """What a file about the source is called."""
+        if isinstance(self.capture, int):
+            return f"camera{self.capture}"
+        return Path(str(self.capture)).stem or "stream"
 
     def frames(self) -> Generator[Frame, None, None]:
         """Reads the frames in order. Close the generator, or use it up, and its thread ends.
 
-        Raises UserError for an unreadable picture (unless `on_bad` is "skip"), camera or film, and if no frame is left.
+        Raises UserError for an unreadable image (unless `on_bad` is "skip"), camera or video, and if no frame is left.
         """
-        read = _read_pictures(self) if self.pictures else _read_capture(self)
+        read = _read_images(self) if self.images else _read_capture(self)
         return read_ahead(read, newest=self.live)
 
 
 def open_source(source: str | Path | int | Sequence[str | Path], on_bad: OnBad = "error") -> Source:
-    """`source` is a picture, a list of pictures, a folder of pictures, a film, or the number of a camera ("0").
+    """`source` is an image, several, a folder or a list (.txt) of images, a video, a camera's number ("0"), or a URL.
 
     Other files in a folder are left out with a note. Raises UserError where there is nothing to read.
     """
@@ -85,31 +98,47 @@ def open_source(source: str | Path | int | Sequence[str | Path], on_bad: OnBad =
         return Source(capture=int(source), rate_hz=USUAL_RATE_HZ)
     if not isinstance(source, (str, Path)):
         return Source(tuple(Path(item) for item in source), on_bad=on_bad)
+    if URL.match(str(source)):
+        return Source(capture=str(source), rate_hz=USUAL_RATE_HZ)
     path = Path(source)
     if path.is_dir():
-        return Source(_pictures_in(path), on_bad=on_bad)
+        return Source(_images_in(path), on_bad=on_bad)
     if not path.is_file():
-        raise UserError(f"{path}: no such file or folder; give a picture, a folder, a film, or the number of a camera")
-    if path.suffix.lower() in PICTURE_SUFFIXES:
+        raise UserError(f"{path}: no such file or folder; give an image, a folder, a video, or the number of a camera")
+    if path.suffix.lower() in IMAGE_SUFFIXES:
         return Source((path,), on_bad=on_bad)
-    with _captured(str(path), f"{path}: OpenCV reads it neither as picture nor as film; convert it (to mp4)") as film:
-        rate_hz = float(film.get(cv2.CAP_PROP_FPS))
+    if path.suffix.lower() == LIST_SUFFIX:
+        return Source(listed(path, path.parent), on_bad=on_bad)
+    with _captured(path, f"{path}: OpenCV reads it neither as image nor as video; convert it (to mp4)") as video:
+        rate_hz = float(video.get(cv2.CAP_PROP_FPS))
     return Source(capture=path, rate_hz=rate_hz if 0 < rate_hz <= HIGHEST_RATE_HZ else USUAL_RATE_HZ)
 
 
-def _pictures_in(folder: Path) -> tuple[Path, ...]:
+def listed(path: Path, folder: Path) -> tuple[Path, ...]:
+    """The images of a list: a text file with a name in each line, in `folder`. Raises UserError for another file."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a text file with the name of an image in each line ({error})") from error
+    names = tuple(folder / line.strip() for line in lines if line.strip())
+    if not names:
+        raise UserError(f"{path}: names no image")
+    return names
+
+
+def _images_in(folder: Path) -> tuple[Path, ...]:
     files = sorted(path for path in folder.iterdir() if path.is_file())
-    pictures = tuple(path for path in files if path.suffix.lower() in PICTURE_SUFFIXES)
-    if not pictures:
-        raise UserError(f"{folder}: no pictures in this folder ({', '.join(sorted(PICTURE_SUFFIXES))})")
-    if len(pictures) < len(files):
-        other = [path.name for path in files if path not in set(pictures)]
+    images = tuple(path for path in files if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not images:
+        raise UserError(f"{folder}: no images in this folder ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    if len(images) < len(files):
+        other = [path.name for path in files if path not in set(images)]
         _log.warning("note: %s: left out %d other files (%s)", folder, len(other), ", ".join(other[:3]))
-    return pictures
+    return images
 
 
-def read_picture(path: Path) -> Image:
-    """(H, W, 3) uint8 BGR, turned upright as EXIF says. Raises UserError for a missing, damaged or huge picture."""
+def read_upright(path: Path) -> Image:
+    """(H, W, 3) uint8 BGR, turned upright as EXIF says. Raises UserError for a missing, damaged or huge image."""
     try:
         content = read_file(path)
     except OSError as error:
@@ -119,14 +148,14 @@ def read_picture(path: Path) -> Image:
         with contextlib.suppress(cv2.error), quiet_opencv():  # more pixels than OPENCV_IO_MAX_IMAGE_PIXELS
             image = cv2.imdecode(content, cv2.IMREAD_COLOR)
     if image is None:
-        raise UserError(f"{path}: not a picture, damaged, or too large; mend it, or pass --on_bad_image=skip")
+        raise UserError(f"{path}: not an image, damaged, or too large; mend it, or pass --on_bad_image=skip")
     return np.asarray(image)
 
 
-def _read_pictures(source: Source) -> Generator[Frame, None, None]:
-    for index, path in enumerate(source.pictures):
+def _read_images(source: Source) -> Generator[Frame, None, None]:
+    for index, path in enumerate(source.images):
         try:
-            image = read_picture(path)
+            image = read_upright(path)
         except UserError as error:
             if source.on_bad == "error":
                 raise
@@ -134,8 +163,8 @@ def _read_pictures(source: Source) -> Generator[Frame, None, None]:
             _log.warning("note: skipped: %s", error)
             continue
         yield Frame(str(path), index, 0.0, image)
-    if len(source.bad) == len(source.pictures):
-        raise UserError(f"none of {len(source.pictures)} pictures can be read; the first: {source.pictures[0]}")
+    if len(source.bad) == len(source.images):
+        raise UserError(f"none of {len(source.images)} images can be read; the first: {source.images[0]}")
 
 
 @contextlib.contextmanager
@@ -149,10 +178,15 @@ def quiet_opencv() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _captured(what: str | int, complaint: str) -> Iterator[Any]:
+def _captured(what: Path | int | str, complaint: str) -> Iterator[Any]:
     """An open cv2.VideoCapture, or UserError(complaint)."""
-    with quiet_opencv():
-        capture = cv2.VideoCapture(what)
+    with _safe_name(what) as name, quiet_opencv():
+        if isinstance(what, str):
+            limits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
+            options = [number for limit in limits for number in (limit, STREAM_TIMEOUT_MS)]
+            capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, options)
+        else:
+            capture = cv2.VideoCapture(name)
     try:
         if not capture.isOpened():
             raise UserError(complaint)
@@ -161,9 +195,24 @@ def _captured(what: str | int, complaint: str) -> Iterator[Any]:
         capture.release()
 
 
+@contextlib.contextmanager
+def _safe_name(what: Path | int | str) -> Iterator[Any]:
+    """What OpenCV can open: a file whose name is not UTF-8, on which it crashes, by a link of another name."""
+    try:
+        name = str(what).encode().decode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory() as folder:
+            link = os.path.join(folder, "video")
+            os.symlink(os.path.abspath(str(what)), link)
+            yield link
+        return
+    yield what if isinstance(what, int) else name
+
+
 def _read_capture(source: Source) -> Generator[Frame, None, None]:
-    what = source.capture if isinstance(source.capture, int) else str(source.capture)
-    name = f"camera {what}" if source.live else str(what)
+    what = source.capture
+    assert what is not None
+    name = f"camera {what}" if isinstance(what, int) else str(what)
     index, start = 0, 0.0
     with _captured(what, f"{name}: cannot be opened; check that it is there and no other program uses it") as capture:
         while True:

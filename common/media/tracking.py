@@ -10,6 +10,7 @@ first in the list; and given time stamps the filter uses them (without, it assum
 
 from dataclasses import dataclass, field
 
+from common.people import bounding_boxes
 from common.skeleton import Skeleton
 
 import numpy as np
@@ -60,18 +61,6 @@ def point_sigmas(skeleton: Skeleton) -> Floats:
     for name, sources in skeleton.derived.items():
         of[name] = float(np.mean([of[source] for source in sources]))
     return np.array([of[name] for name in skeleton.points])
-
-
-def bounding_boxes(points: Floats) -> Floats:
-    """(M, P, 3) x, y, score (score 0: missing) -> (M, 4) x, y, width, height of what is there, in the same frame.
-
-    A box holds its outermost pixels whole: width = largest x - smallest x + 1. A person without points: zeros.
-    """
-    present = points[:, :, 2:] > 0
-    low = np.where(present, points[:, :, :2], np.inf).min(axis=1, initial=np.inf)
-    high = np.where(present, points[:, :, :2], -np.inf).max(axis=1, initial=-np.inf)
-    boxes = np.concatenate([low, high - low + 1], axis=1)
-    return np.where(present.any(axis=1), boxes, 0.0)
 
 
 def shared_points(current: Floats, previous: Floats, sigmas: Floats) -> tuple[Integers, Floats]:

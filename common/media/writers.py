@@ -1,28 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames out: films, folders of pictures, windows. (`common.media.source` reads them.)"""
+"""Frames out: people.jsonl, videos, folders of images, windows. (`common.media.source` reads them.)"""
 
 import contextlib
 import itertools
+import json
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from common.cli import UserError
-from common.media.source import Image, Source, quiet_opencv
+from common.media.source import Frame, Image, Source, quiet_opencv
+from common.people import SCHEMA_VERSION, People
 
 import cv2
 import numpy as np
 
 WRITTEN_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
-FINEST_RATE_HZ = 60.0  # above it MPEG-4 cannot express all fractions of frames a second, such as 119.88
+FINEST_RATE_HZ = 60.0  # above it WebM's clock of milliseconds cannot express all fractions of frames a second
+CODEC = "VP80"  # in WebM: every OpenCV wheel writes it, every browser plays it, and a cut-off file stays readable
 KEY_ESCAPE, KEY_Q, KEY_P = 27, ord("q"), ord("p")
 
 
 def output_folder(folder: Path, source: Source) -> Path:
     """Makes `folder`. Raises UserError where that fails, or where the source lies in it and could be overwritten."""
-    files = (source.capture,) if isinstance(source.capture, Path) else source.pictures
+    files = (source.capture,) if isinstance(source.capture, Path) else source.images
     if folder.resolve() in {path.resolve().parent for path in files}:
         raise UserError(f"{folder}: holds the source, which could be overwritten; choose another --output_dir")
     try:
@@ -32,16 +36,49 @@ def output_folder(folder: Path, source: Source) -> Path:
     return folder
 
 
-class FilmWriter:
-    """An mp4 film (MPEG-4 part 2, which every OpenCV wheel can write), playable however the `with` block ends."""
+def printable(name: str) -> str:
+    r"""A file name as valid Unicode: bytes that are no UTF-8 become \xe9."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+class PeopleLines:
+    """people.jsonl: one line of JSON a frame, on disk at once."""
+
+    NAME = "people.jsonl"
+
+    def __init__(self, folder: Path) -> None:
+        self._file: TextIO = (folder / self.NAME).open("w", encoding="utf-8", buffering=1)
+
+    def __enter__(self) -> "PeopleLines":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def write(self, frame: Frame, people: People) -> None:
+        """Adds the line of a frame."""
+        line = {
+            "version": SCHEMA_VERSION,
+            "frame": frame.index,
+            "time_s": round(frame.time_s, 4),
+            "source": printable(frame.name),
+            "width": frame.image.shape[1],
+            "height": frame.image.shape[0],
+            "people": people.to_json(),
+        }
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
+
+
+class VideoWriter:
+    """A WebM video, playable however the `with` block ends."""
 
     def __init__(self, path: Path, rate_hz: float) -> None:
-        self.path, self.frames = path, 0
+        self.path, self.frames = path.with_name(printable(path.name)), 0
         self.rate_hz = rate_hz if rate_hz <= FINEST_RATE_HZ else float(round(rate_hz))
         self._writer: Any = None
         self._last: Image = np.zeros((0, 0, 3), np.uint8)
 
-    def __enter__(self) -> "FilmWriter":
+    def __enter__(self) -> "VideoWriter":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -52,13 +89,13 @@ class FilmWriter:
         """Adds (H, W, 3) uint8 BGR; the first one sets the size, of which the format cuts an odd last row or column.
 
         With `time_s`, seconds since the first frame, it is shown from that moment on, by repeating the frame before
-        it: a camera's frames come as fast as they are processed, a film's rate is constant. Raises UserError where
-        the film cannot be written, ValueError for an image of another size.
+        it: a camera's frames come as fast as they are processed, a video's rate is constant. Raises UserError where
+        the video cannot be written, ValueError for an image of another size.
         """
         if self._writer is None:
             self._writer, self._last = self._open(image.shape[1], image.shape[0]), image
         if image.shape != self._last.shape:
-            raise ValueError(f"{self.path}: a frame of shape {image.shape} in a film of {self._last.shape}")
+            raise ValueError(f"{self.path}: a frame of shape {image.shape} in a video of {self._last.shape}")
         place = self.frames if time_s is None else max(round(time_s * self.rate_hz), self.frames)
         for _ in range(self.frames, place):
             self._writer.write(self._last)
@@ -66,14 +103,33 @@ class FilmWriter:
         self.frames, self._last = place + 1, image
 
     def _open(self, width: int, height: int) -> Any:
-        writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter.fourcc(*"mp4v"), self.rate_hz, (width, height))
+        try:
+            name = os.fsencode(self.path).decode()
+        except UnicodeDecodeError as error:  # OpenCV would crash
+            raise UserError(f"{printable(str(self.path))}: not a UTF-8 name; choose another --output_dir") from error
+        with _no_native_words():
+            writer = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*CODEC), self.rate_hz, (width, height))
         if not writer.isOpened():
             raise UserError(f"{self.path}: cannot be written; check the folder's rights and the free space")
         return writer
 
 
-class PictureWriter:
-    """Pictures in a folder, under the names of their sources; a name that comes twice gets a number."""
+@contextlib.contextmanager
+def _no_native_words() -> Iterator[None]:
+    """Without what FFmpeg prints about a codec that it then writes without fault; the caller tells of failures."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+class ImageWriter:
+    """Images in a folder, under the names of their sources; a name that comes twice gets a number."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -83,10 +139,14 @@ class PictureWriter:
         """Writes (H, W, 3) uint8 BGR and returns where. Raises UserError where that fails."""
         target = self.folder / self._free_name(Path(source))
         self._taken.add(target.name)
-        with contextlib.suppress(cv2.error), quiet_opencv():
-            if cv2.imwrite(str(target), image):
-                return target
-        raise UserError(f"{target}: cannot be written; check the folder's rights and the free space")
+        try:
+            with quiet_opencv():
+                encoded = cv2.imencode(target.suffix.lower(), image)[1]
+            target.write_bytes(encoded.tobytes())
+        except (cv2.error, OSError) as error:
+            reason = "check the folder's rights and the free space"
+            raise UserError(f"{printable(str(target))}: cannot be written; {reason}") from error
+        return target
 
     def _free_name(self, source: Path) -> str:
         suffix = source.suffix if source.suffix.lower() in WRITTEN_SUFFIXES else ".jpg"

@@ -37,7 +37,7 @@ def test_published_file_knows_pictures_by_path_and_by_name(tmp_path):
     assert by_path.ids == by_name.ids == [7] and by_path.boxes_img.tolist() == [[10, 10, 20, 40]]
     assert len(low.scores) == len(unclear.scores) == 0
     assert path.boxes_img.tolist() == [[1, 1, 2, 2]]
-    assert boxes.pictures() == tuple(Path(name) for name in ("in/a.jpg", "in/b.jpg", "x/c.jpg", "y/c.jpg"))
+    assert boxes.images() == tuple(Path(name) for name in ("in/a.jpg", "in/b.jpg", "x/c.jpg", "y/c.jpg"))
 
 
 def test_results_of_coco_are_known_by_their_number(tmp_path):
@@ -45,8 +45,8 @@ def test_results_of_coco_are_known_by_their_number(tmp_path):
     boxes = detection_file(tmp_path, content)
     names = ("000000000139.jpg", "COCO_val2014_000016777217.jpg", "000016777216.jpg", "img139.jpg", "139_b.jpg")
     assert [len(found.scores) for found in boxes([frame(name) for name in names])] == [1, 1, 0, 1, 0]
-    with pytest.raises(UserError, match="no names of pictures"):
-        boxes.pictures()
+    with pytest.raises(UserError, match="no names of images"):
+        boxes.images()
 
 
 def test_lines_of_lightweight_openpose(tmp_path):
@@ -62,14 +62,14 @@ def test_lines_of_lightweight_openpose(tmp_path):
     assert [one.boxes_img[:, 0].tolist() for one in found] == [[11], [12], []]
     assert found[0].ids == [1] and found[0].scores.tolist() == [20.5]
     boxes.check(Source(capture=Path("walk.mp4")))
-    with pytest.raises(UserError, match="other pictures"):
+    with pytest.raises(UserError, match="other images"):
         boxes.check(Source(capture=Path("run.mp4")))
 
 
 def test_a_file_of_other_pictures_is_refused(tmp_path):
     boxes = detection_file(tmp_path, [entry("a.jpg")])
     boxes.check(Source((Path("b.jpg"), Path("a.jpg"))))
-    with pytest.raises(UserError, match=r"boxes.json: of other pictures: it has a.jpg, not b.jpg"):
+    with pytest.raises(UserError, match=r"boxes.json: of other images: it has a.jpg, not b.jpg"):
         boxes.check(Source((Path("b.jpg"),)))
 
 
@@ -110,8 +110,8 @@ def test_files_of_users(shared):
     for name, message in (("det_coco", "no list of detections"), ("det_noscore", "entry 0 has no 'score'")):
         with pytest.raises(UserError, match=rf"{name}\.json: {message}"):
             DetectionFile(folder / f"{name}.json")
-    with pytest.raises(UserError, match=r"det_empty\.json: has no names of pictures"):
-        DetectionFile(folder / "det_empty.json").pictures()
+    with pytest.raises(UserError, match=r"det_empty\.json: has no names of images"):
+        DetectionFile(folder / "det_empty.json").images()
 
 
 @pytest.mark.parametrize("entry", ["null", "3", '"a"', "[]", '{"image_id": 1.5, "bbox": [1, 2, 3, 4], "score": 1}'])

@@ -24,7 +24,7 @@ def test_without_a_detector_the_whole_picture_is_one_box(capsys):
     found = open_detector("", None, 0.4, CPU)([frame(), frame(image=IMAGE[:50])])
     assert [one.boxes_img.tolist() for one in found] == [[[0, 0, 200, 100]], [[0, 0, 200, 50]]]
     assert [one.scores.tolist() for one in found] == [[1], [1]]
-    assert capsys.readouterr().err.startswith("warning: no --detector and no --detfile: one person")
+    assert capsys.readouterr().err.startswith("warning: no --detector, --detections or --boxes: one person")
 
 
 def test_boxes_are_cut_at_the_image_and_ranked():
@@ -71,12 +71,12 @@ def test_networks_of_torchvision(monkeypatch):
 
 def test_torchvision_that_is_missing_or_has_no_weights(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision.models.detection", None)
-    with pytest.raises(UserError, match="needs the package torchvision .* --detfile"):
+    with pytest.raises(UserError, match="needs the package torchvision .* --detections"):
         open_detector("ssd300_vgg16", None, 0.6, CPU)
 
     def offline(weights):
         raise OSError("no network")
 
     monkeypatch.setitem(sys.modules, "torchvision.models.detection", types.SimpleNamespace(ssd300_vgg16=offline))
-    with pytest.raises(UserError, match="weights are not in .*no network.*--detfile"):
+    with pytest.raises(UserError, match="weights are not in .*no network.*--detections"):
         open_detector("ssd300_vgg16", None, 0.6, CPU)

@@ -3,18 +3,18 @@
 
 import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
-from common.media.demo import run
-from common.media.people_json import SCHEMA
+from common.media.demo import DemoFlags, run
 from common.media.source import open_source
-from common.media.writers import FilmWriter
+from common.media.writers import VideoWriter
+from common.people import People
 from common.skeleton import OPENPOSE
 
 import cv2
 import numpy as np
 
+SCHEMA = Path(__file__).parents[2] / "docs/people.schema.json"
 WIDTH, HEIGHT = 320, 240
 COLOURS = {"blue": (255, 40, 40), "green": (40, 255, 40), "red": (40, 40, 255)}
 ANGLE = np.linspace(0, 2 * np.pi, OPENPOSE.num_points, endpoint=False)
@@ -22,18 +22,6 @@ STANDING = {
     "nose": (0, -0.42), "neck": (0, -0.3), "shoulder": (0.12, -0.3), "elbow": (0.17, -0.14), "wrist": (0.2, 0.02),
     "hip": (0.08, 0.02), "knee": (0.1, 0.25), "ankle": (0.1, 0.46), "eye": (0.03, -0.45), "ear": (0.06, -0.43),
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The flags that every demo has, as `bottom_up_demo.run` needs them."""
-
-    output_dir: str
-    track: bool = True
-    smooth: bool = True
-    max_missed: int = 0
-    show: bool = False
-    max_frames: int = 0
 
 
 def figure(x: float, y: float) -> np.ndarray:
@@ -59,42 +47,42 @@ def scene(step: int) -> np.ndarray:
     return image
 
 
-def find_squares(image, clock):
+def find_squares(image):
     """An estimator that really looks: a person around each square, in an order that changes with the picture."""
     people = []
-    with clock.part("network"):
-        for colour in COLOURS.values():
-            rows, columns = np.nonzero(cv2.inRange(image, np.subtract(colour, 90.0), np.add(colour, 90.0)))
-            if len(rows) > 50:
-                people.append(figure(columns.mean(), rows.mean()))
+    for colour in COLOURS.values():
+        rows, columns = np.nonzero(cv2.inRange(image, np.subtract(colour, 90.0), np.add(colour, 90.0)))
+        if len(rows) > 50:
+            people.append(figure(columns.mean(), rows.mean()))
     order = np.random.default_rng(int(image.sum()) % 1000).permutation(len(people))
     points = np.array([people[index] for index in order]).reshape(-1, OPENPOSE.num_points, 3)
-    return points, 10.0 + order
+    return People(OPENPOSE, points, 10.0 + order)
 
 
 def film_of(path: Path, steps: int) -> Path:
-    with FilmWriter(path, 25.0) as film:
+    with VideoWriter(path, 25.0) as film:
         for step in range(steps):
             film.write(scene(step))
     return path
 
 
-def run_demo(folder: Path, source, estimate=find_squares, on_bad_image: str = "error", **settings) -> list[dict]:
+def run_demo(folder: Path, source, estimate=find_squares, on_bad_image: str = "error", **flags) -> list[dict]:
     """The lines that a run leaves in the folder `out`."""
-    run(Settings(str(folder / "out"), **settings), open_source(source, on_bad_image), OPENPOSE, estimate)
+    flags = DemoFlags(output_dir=str(folder / "out"), **{"max_missed": 0, **flags})
+    run(flags, open_source(source, on_bad_image), OPENPOSE, lambda frames: [estimate(frame.image) for frame in frames])
     return lines_of(folder / "out")
 
 
 def lines_of(folder: Path) -> list[dict]:
-    """Those of people.jsonl; each has what SCHEMA asks for, and nothing else."""
+    """Those of people.jsonl; each has what docs/people.schema.json asks for, and nothing else."""
     lines = [json.loads(line) for line in (folder / "people.jsonl").read_text().splitlines()]
     for line in lines:
-        check_schema(line, SCHEMA)
+        check_schema(line, json.loads(SCHEMA.read_text()))
     return lines
 
 
 def check_schema(value, schema: dict, where: str = "line") -> None:
-    """The part of JSON Schema that SCHEMA uses."""
+    """The part of JSON Schema that the file uses."""
     kinds = {"object": dict, "array": list, "string": str, "null": type(None), "integer": int, "number": (int, float)}
     named = schema.get("type", [])
     named = [named] if isinstance(named, str) else named

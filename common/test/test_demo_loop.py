@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from common.cli import PictureError, UserError
-from common.media.people_json import to_keypoints
 from common.media.source import open_source
+from common.people import People
+from common.people import nobody as no_people
 from common.skeleton import COCO, CROWDPOSE, OPENPOSE, Skeleton
 from common.test.walking_people import (
     COLOURS,
@@ -32,12 +33,12 @@ import numpy as np
 import pytest
 
 
-def nobody(image, clock):
-    return np.zeros((0, OPENPOSE.num_points, 3)), np.zeros(0)
+def nobody(image):
+    return no_people(OPENPOSE)
 
 
 def test_film_is_annotated_and_everyone_keeps_the_id(tmp_path, capsys) -> None:
-    film = film_of(tmp_path / "walk.mp4", 50)
+    film = film_of(tmp_path / "walk.webm", 50)
     lines = run_demo(tmp_path, str(film))
     assert [line["frame"] for line in lines] == list(range(50))
     assert {(line["width"], line["height"], line["source"]) for line in lines} == {(WIDTH, HEIGHT, str(film))}
@@ -50,16 +51,16 @@ def test_film_is_annotated_and_everyone_keeps_the_id(tmp_path, capsys) -> None:
             assert math.dist(centre(nearest), (x, y)) < 8  # smoothed: a little behind
             ids[name].add(nearest["id"])
     assert sorted(number for numbers in ids.values() for number in numbers) == [0, 1, 2]
-    assert count_frames(tmp_path / "out/walk.mp4") == 50
+    assert count_frames(tmp_path / "out/walk.webm") == 50
     said = capsys.readouterr().out
     assert "50 frames" in said and "frames a second" in said
-    assert all(part in said for part in ("read", "network", "track", "draw and write"))
+    assert all(part in said for part in ("read", "people", "track", "draw and write"))
 
 
 def test_film_shows_skeletons_and_ids(tmp_path) -> None:
-    film = film_of(tmp_path / "walk.mp4", 2)
+    film = film_of(tmp_path / "walk.webm", 2)
     run_demo(tmp_path, film)
-    drawn = next(open_source(tmp_path / "out/walk.mp4").frames()).image
+    drawn = next(open_source(tmp_path / "out/walk.webm").frames()).image
     changed = np.abs(drawn.astype(int) - scene(0)).max(2) > 60
     x, y = places(0)["blue"]
     assert changed[y - 35 : y + 35, x - 20 : x + 20].mean() > 0.05
@@ -67,7 +68,7 @@ def test_film_shows_skeletons_and_ids(tmp_path) -> None:
 
 
 def test_without_tracking_or_smoothing(tmp_path) -> None:
-    film = film_of(tmp_path / "walk.mp4", 4)
+    film = film_of(tmp_path / "walk.webm", 4)
     assert {person["id"] for line in run_demo(tmp_path, film, track=False) for person in line["people"]} == {None}
     raw = run_demo(tmp_path, film, smooth=False)
     calm = run_demo(tmp_path, film, smooth=True)
@@ -97,10 +98,10 @@ def test_empty_pictures_have_an_empty_list(tmp_path) -> None:
 
 
 def test_a_picture_that_the_network_refuses_is_skipped_where_asked(tmp_path, capsys, caplog) -> None:
-    def only_the_second(image, clock):
+    def only_the_second(image):
         if image[0, 0, 0] == scene(0)[0, 0, 0]:
             raise PictureError("too narrow a picture")
-        return nobody(image, clock)
+        return nobody(image)
 
     paths = [tmp_path / "one.png", tmp_path / "two.png"]
     for path, picture in zip(paths, (scene(0), scene(0) + 1), strict=True):
@@ -109,17 +110,17 @@ def test_a_picture_that_the_network_refuses_is_skipped_where_asked(tmp_path, cap
         run_demo(tmp_path, paths, only_the_second)
     lines = run_demo(tmp_path, paths, only_the_second, on_bad_image="skip")
     assert [line["source"] for line in lines] == [str(paths[1])]
-    assert "1 pictures, 1 skipped" in capsys.readouterr().out
+    assert "1 images, 0 people, 1 skipped" in capsys.readouterr().out
     assert "note: skipped: " in caplog.text and "too narrow a picture" in caplog.text
-    with pytest.raises(UserError, match="none of 1 pictures can be used; the first: .*one.png"):
+    with pytest.raises(UserError, match="none of 1 images can be used; the first: .*one.png"):
         run_demo(tmp_path, paths[:1], only_the_second, on_bad_image="skip")
 
 
 def test_unseen_keypoints_are_not_named(tmp_path) -> None:
-    def half_a_person(image, clock):
+    def half_a_person(image):
         points = figure(160, 120)[None]
         points[0, 9:, 2] = 0
-        return points, np.array([3.0])
+        return People(OPENPOSE, points, np.array([3.0]))
 
     cv2.imwrite(str(tmp_path / "a.png"), scene(0))
     person = run_demo(tmp_path, tmp_path / "a.png", half_a_person)[0]["people"][0]
@@ -135,7 +136,7 @@ def test_bad_picture_stops_or_is_counted(tmp_path, capsys) -> None:
     with pytest.raises(UserError, match="a.jpg"):
         run_demo(tmp_path, folder)
     assert [line["frame"] for line in run_demo(tmp_path, folder, on_bad_image="skip")] == [1]
-    assert "1 pictures, 1 skipped" in capsys.readouterr().out
+    assert "1 images, 3 people, 1 skipped" in capsys.readouterr().out
 
 
 def test_earlier_result_outlives_a_wrong_command(tmp_path) -> None:
@@ -147,32 +148,32 @@ def test_earlier_result_outlives_a_wrong_command(tmp_path) -> None:
 
 
 def test_max_frames_ends_early(tmp_path) -> None:
-    film = film_of(tmp_path / "walk.mp4", 20)
+    film = film_of(tmp_path / "walk.webm", 20)
     assert len(run_demo(tmp_path, film, max_frames=7)) == 7
-    assert count_frames(tmp_path / "out/walk.mp4") == 7
+    assert count_frames(tmp_path / "out/walk.webm") == 7
 
 
 def test_error_in_the_middle_leaves_whole_files(tmp_path) -> None:
-    film = film_of(tmp_path / "walk.mp4", 20)
+    film = film_of(tmp_path / "walk.webm", 20)
     seen = []
 
-    def fails_at_the_fifth(image, clock):
+    def fails_at_the_fifth(image):
         seen.append(1)
         if len(seen) == 5:
             raise RuntimeError("out of memory")
-        return find_squares(image, clock)
+        return find_squares(image)
 
     with pytest.raises(RuntimeError, match="out of memory"):
         run_demo(tmp_path, film, fails_at_the_fifth)
-    assert len(lines_of(tmp_path / "out")) == 4 == count_frames(tmp_path / "out/walk.mp4")
+    assert len(lines_of(tmp_path / "out")) == 4 == count_frames(tmp_path / "out/walk.webm")
 
 
 def test_memory_is_constant_over_a_long_film(tmp_path) -> None:
-    film, sizes = film_of(tmp_path / "walk.mp4", 300), []
+    film, sizes = film_of(tmp_path / "walk.webm", 300), []
 
-    def watching(image, clock):
+    def watching(image):
         sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
-        return figure(160, 120)[None], np.ones(1)
+        return People(OPENPOSE, figure(160, 120)[None], np.ones(1))
 
     run_demo(tmp_path, film, watching)  # 230 kB a frame: 46 MB between the two, were they kept
     assert len(sizes) == 300 and sizes[-1] - sizes[100] < 10e6
@@ -180,17 +181,17 @@ def test_memory_is_constant_over_a_long_film(tmp_path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_leaves_a_playable_film_and_whole_lines(tmp_path, number) -> None:
-    film = film_of(tmp_path / "walk.mp4", 400)
+    film = film_of(tmp_path / "walk.webm", 400)
     program = (
-        "import time, numpy as np\n"
-        "from common.media.demo import run\n"
+        "import time\n"
+        "from pathlib import Path\n"
+        "from common.people import nobody\n"
         "from common.skeleton import OPENPOSE\n"
-        "from common.test.walking_people import Settings\n"
-        "from common.media.source import open_source\n"
-        "def slow(image, clock):\n"
+        "from common.test.walking_people import run_demo\n"
+        "def slow(image):\n"
         "    time.sleep(0.02)\n"
-        "    return np.zeros((0, OPENPOSE.num_points, 3)), np.zeros(0)\n"
-        f"run(Settings({str(tmp_path / 'out')!r}), open_source({str(film)!r}), OPENPOSE, slow)\n"
+        "    return nobody(OPENPOSE)\n"
+        f"run_demo(Path({str(tmp_path)!r}), {str(film)!r}, slow)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_for_lines(tmp_path / "out/people.jsonl", 5, process)
@@ -200,7 +201,7 @@ def test_signal_leaves_a_playable_film_and_whole_lines(tmp_path, number) -> None
     assert process.returncode == 0 and complained == b""
     assert b"stopped early" in said
     assert 5 <= len(lines) < 400
-    assert count_frames(tmp_path / "out/walk.mp4") == len(lines)
+    assert count_frames(tmp_path / "out/walk.webm") == len(lines)
 
 
 def wait_for_lines(path: Path, count: int, process: subprocess.Popen) -> None:
@@ -213,12 +214,12 @@ def wait_for_lines(path: Path, count: int, process: subprocess.Popen) -> None:
 
 def test_keypoints_are_reordered_and_what_was_not_learned_is_missing() -> None:
     points = np.random.default_rng(0).random((2, OPENPOSE.num_points, 3))
-    keypoints = to_keypoints(points, OPENPOSE)
+    keypoints = People(OPENPOSE, points, np.ones(2)).annotated()
     for index, name in enumerate(COCO.keypoints):
         np.testing.assert_array_equal(keypoints[:, index], points[:, OPENPOSE.points.index(name)])
     own = Skeleton("own", ("a", "b"), (0.02, 0.06), (), points=("mid", "b"), derived={"mid": ("a", "b")})
-    assert to_keypoints(np.ones((1, 2, 3)), own).tolist() == [[[0, 0, 0], [1, 1, 1]]]
-    assert to_keypoints(np.zeros((0, CROWDPOSE.num_points, 3)), CROWDPOSE).shape == (0, 14, 3)
+    assert People(own, np.ones((1, 2, 3)), np.ones(1)).annotated().tolist() == [[[0, 0, 0], [1, 1, 1]]]
+    assert no_people(CROWDPOSE).annotated().shape == (0, 14, 3)
 
 
 def test_source_in_the_output_folder_is_refused(tmp_path) -> None:
