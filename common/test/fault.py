@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training program that something happens to: `FAULT="raise step 0" python -m common.test.fault MODULE [FLAG ...]`.
 
-FAULT is what happens (raise, kill, kill_launcher), where (step, reader), and to which rank: at a reader's fifth sample,
-or at the second step. `run` starts such a program, waits for its end and looks for what it left behind.
+FAULT is what happens (raise; raise_always: in a restart, too; kill; kill_launcher), where (step, reader), and to which
+rank: at a reader's first sample, or at the second step. `run` starts such a program, waits for its end and looks for
+what it left behind.
 """
 
 import os
@@ -23,7 +24,7 @@ import torch
 
 HANGS_AFTER_S = 120
 MARK = "POSE_ZOO_TEST"  # variable that all processes of a run have
-AT = {"reader": 5, "step": 2}
+AT = {"reader": 1, "step": 2}
 
 
 def main() -> None:
@@ -43,8 +44,10 @@ def main() -> None:
 
 
 def strike(what: str) -> None:
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0" and what != "raise_always":
+        return
     Path(os.environ["FAULT_TIME"]).write_text(str(time.time()))
-    if what == "raise":
+    if what.startswith("raise"):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
     os.kill(os.getppid() if what == "kill_launcher" else os.getpid(), signal.SIGKILL)
     time.sleep(HANGS_AFTER_S)
@@ -63,6 +66,7 @@ class Outcome:
 def run(fault: str, folder: Path, module: str, *flags: str, ranks: int = 1, **variables: str) -> Outcome:
     """Runs `python -m common.launch ... -m common.test.fault MODULE FLAGS` to its end."""
     mark = uuid.uuid4().hex
+    folder.mkdir(exist_ok=True)
     at = folder / f"fault-{mark}"
     command = launch_command("common.test.fault", folder / "logs", module, *flags, ranks=ranks)
     variables = environment(FAULT=fault, FAULT_TIME=str(at), **{MARK: mark}, **variables)

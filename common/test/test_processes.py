@@ -2,9 +2,11 @@
 """Whatever goes wrong in a training, it ends, with everything that it started, and says why on the last line."""
 
 import signal
+import sys
 from pathlib import Path
 
 from common.test import fault
+from common.test.programs import complaint, done
 
 import pytest
 
@@ -40,3 +42,44 @@ def test_a_fault_ends_everything(
     assert (end.code, end.left) == (code, []), end.said
     assert 0 <= end.seconds < SECONDS
     assert [line for line in end.said.splitlines() if line][-1].startswith(last), end.said
+
+
+@pytest.mark.parametrize(
+    ("module", "flags"),
+    [
+        ("AlphaPose.train", ("--recipe=smoke",)),
+        ("MIPNet.train", ("--recipe=smoke",)),
+        ("OpenPose_MindSpore_port.train", ("--recipe=smoke",)),
+    ],
+)
+def test_a_fault_ends_the_other_programs(tiny_coco: Path, tmp_path: Path, module: str, flags: tuple[str, ...]) -> None:
+    place = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", "--device=cpu", "--num_workers=1")
+    end = fault.run("raise reader 0", tmp_path, module, *flags, *place)
+    assert (end.code, end.left) == (1, []), end.said
+    assert 0 <= end.seconds < SECONDS and "torch.OutOfMemoryError: CUDA out of memory" in end.said
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_restart_goes_on_and_restarts_are_counted(tiny_coco: Path, tmp_path: Path, ranks: int) -> None:
+    flags = ("--num_workers=1", "--save_every=1")
+    end = train(f"raise step {ranks - 1}", tiny_coco, tmp_path, *flags, ranks=ranks, MAX_RESTARTS="1")
+    assert (end.code, end.left) == (0, []) and "resumed at epoch 0, step 1" in end.said, end.said
+    again = train(f"raise_always step {ranks - 1}", tiny_coco, tmp_path / "2", *flags, ranks=ranks, MAX_RESTARTS="1")
+    assert (again.code, again.left) == (1, []), again.said
+    assert again.said.splitlines()[-1].startswith("error: ") and "CUDA out of memory" in again.said.splitlines()[-1]
+
+
+def test_too_few_open_files(tiny_coco: Path, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "Lightweight_OpenPose.train", *SMALL, f"--output_dir='{tmp_path}'"]
+    command = " ".join([*words, f"--data_path='{tiny_coco}'", "--num_workers=1"])
+    assert "ulimit -n" in complaint(done("bash", "-c", f"ulimit -n 24; exec {command}"))
+
+
+def test_shared_memory_that_is_too_small(tiny_coco: Path, tmp_path: Path) -> None:
+    place = (f"--output_dir={tmp_path}", f"--data_path={tiny_coco}", "--num_workers=1", "--net_input_size=368")
+    small = "mount -t tmpfs -o size=64k tmpfs /dev/shm"
+    if done("unshare", "-m", "bash", "-c", small).returncode:
+        pytest.skip("may not mount")
+    command = (sys.executable, "-m", "Lightweight_OpenPose.train", *SMALL, *place)
+    run = done("unshare", "-m", "bash", "-c", f'{small} && exec "$@"', "bash", *command)
+    assert "/dev/shm" in complaint(run) and "--num_workers=0" in complaint(run)

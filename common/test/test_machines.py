@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two launchers as two machines, with a folder each: they meet, agree on what they go on from, and come back."""
+
+import socket
+import subprocess
+from pathlib import Path
+
+from common.test.programs import environment, launch_command, weights
+
+DEADLINE_S = 240
+FLAGS = (
+    "--device=cpu", "--net_input_size=64", "--batch_size=4", "--print_freq=1", "--amp=O0", "--checkpoint_path=none",
+    "--recipe=full", "--step=1", "--eval_freq=0", "--num_workers=1", "--save_every=1",
+)  # fmt: skip
+Machine = subprocess.Popen[str]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def machine(number: int, port: int, data: Path, folder: Path, *flags: str, **variables: str) -> Machine:
+    """The launcher of one of two machines; it writes into a folder of its own."""
+    own = folder / str(number)
+    place = (f"--data_path={data}", f"--output_dir={own}", f"--log_dir={own / 'logs'}")
+    words = ("Lightweight_OpenPose.train", *FLAGS, *place, *flags)
+    command = launch_command("common.test.fault", own / "logs", *words)
+    variables = {"FAULT": "nothing step 9", **variables}
+    place = {"NNODES": "2", "NODE_RANK": str(number), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    passive = {"OMP_WAIT_POLICY": "PASSIVE"}  # the machines share the cores here
+    variables = environment(FAULT_TIME=str(folder / "fault"), **place, **passive, **variables)
+    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def end(*machines: Machine) -> list[tuple[int, str]]:
+    """Exit codes and words."""
+    ends = []
+    for process in machines:
+        try:
+            said = process.communicate(timeout=DEADLINE_S)[0]
+        except subprocess.TimeoutExpired:
+            process.kill()
+            said = "it hangs: " + process.communicate()[0]
+        ends.append((process.returncode, said))
+    return ends
+
+
+def test_machines_without_a_shared_disk_go_on_from_rank_zeros_state(tiny_coco: Path, tmp_path: Path) -> None:
+    for epochs, begins in ((1, "random start"), (2, "resumed at epoch 1, step 0")):
+        port = free_port()
+        ends = end(*(machine(number, port, tiny_coco, tmp_path, f"--epochs={epochs}") for number in (1, 0)))
+        assert [code for code, _ in ends] == [0, 0], ends
+        assert begins in ends[1][1] and "Final result" in ends[1][1] and "Final result" not in ends[0][1]
+    assert weights(tmp_path / "0" / "step_one_checkpoints")
+    assert not list((tmp_path / "1").rglob("*.pth"))
+
+
+def test_a_rank_and_then_a_machine_that_are_killed_come_back(tiny_coco: Path, tmp_path: Path) -> None:
+    port = free_port()
+    first, second = (
+        machine(number, port, tiny_coco, tmp_path, "--epochs=1", MAX_RESTARTS="3", FAULT="kill_launcher step 1")
+        for number in (0, 1)
+    )
+    second.wait(DEADLINE_S)  # killed by its rank
+    again = machine(1, port, tiny_coco, tmp_path, "--epochs=1", MAX_RESTARTS="3")
+    ends = end(first, again)
+    assert [code for code, _ in ends] == [0, 0], ends
+    assert "resumed at epoch 0, step 1" in ends[0][1]
+    assert second.communicate()[0] is not None
