@@ -4,68 +4,84 @@
 python -m AlphaPose.quantize --model=fast_pose.onnx --data_path=/data/coco
 python -m AlphaPose.quantize --model=fast_pose.onnx --data_path=/data/coco --detections=boxes.json --nms=pose
 
-Quantised after training, from annotated training people, see `common.quantization`. AP is measured as `eval.py` does,
-with every runtime that is installed. The file, an ONNX with QDQ nodes, serves ONNX Runtime and OpenVINO; a report in
-JSON lies beside it. Where AP falls by more than `--max_ap_drop`, nothing is written and the program ends with exit
-code 2.
+Calibrated with annotated training people, see `common.runtime.quantize`. AP is measured as `eval.py` does, with ONNX
+Runtime and OpenVINO where it is installed: both run the file. A report in JSON lies beside it. Where AP falls by more
+than `--max_ap_drop`, nothing is written and the program ends with exit code 2.
 """
 
 import dataclasses
-import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import common.cli
 from AlphaPose import examination
 from AlphaPose.evaluation import boxes_of, load_validation
 from AlphaPose.examination import Conditions, Examination
-from common import qdq, quantization, top_down_quantization
-from common.coco.evaluation_set import Validation
-from common.top_down_quantization import TopDownFlags
-from common.topdown.boxes import PersonBoxes
+from common.cli import UserError, flag, parse, run
+from common.runtime import quantize
+from common.runtime.quantize import Flags, Inputs, Score, Task
+from common.runtime.session import Session
+from common.topdown import pipeline
+from common.topdown.nms import CONFIDENT
 
 import torch
 
 EXPORTER = "python -m AlphaPose.export"
-MOST_INPUTS = 1  # images
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Config(TopDownFlags, Conditions):
-    """Quantises an exported network of AlphaPose to INT8 and keeps it only where it finds the same people."""
+class Config(Flags, Conditions):
+    """Quantizes an exported network of AlphaPose to INT8 and keeps it only where it finds the same people."""
+
+    data_path: str = flag("folder of the data set to calibrate and to measure AP on, or `mini`", "")
+    calibration_people: int = flag(
+        "spread evenly over the training people, else over those of the validation", 64, least=1
+    )
 
     def check(self) -> None:
-        """Raises UserError where values cannot be meant."""
-        self.check_top_down(EXPORTER)
+        """Raises UserError for values that make no sense."""
+        self.check_flags(EXPORTER)
         self.check_conditions()
+        if not self.data_path:
+            raise UserError("--data_path is needed to calibrate and to measure AP: a data set's folder, or `mini`")
 
 
 def main() -> None:
-    """Reads the flags, quantises, says what was written."""
-    config = common.cli.parse(Config, {}, aliases=examination.ALIASES)
+    """Reads the flags, quantizes, says what was written."""
+    config = parse(Config, {}, aliases=examination.ALIASES, retired=quantize.RETIRED)
     config.check()
-    qdq.check(config.source)
+    quantize.check(config.source)
     recipe = config.recipe(config.source)
     skeleton = examination.skeleton_of(recipe)
-    session = top_down_quantization.opened(config.source, skeleton.num_keypoints, MOST_INPUTS, EXPORTER)
+    session = quantize.open_on_cpu(config.source)
+    maps = session.outputs[-1].shape
+    if len(session.inputs) != 1 or len(maps) != 4 or maps[1] not in (None, skeleton.num_keypoints):  # (B, K, h, w)
+        raise UserError(f"{config.source}: is another network: it must draw a map for each of {skeleton.num_keypoints} "
+                        f"keypoints; export it with {EXPORTER}, and name its skeleton with --skeleton")  # fmt: skip
     examined = examination.prepare(config, recipe, skeleton)
-    network = examined.estimator(session)
-    task = top_down_quantization.task(
-        config, calibration_people(examined), network, lambda images: [(images,)], examined.protocol(network)
-    )
-    evaluate = functools.partial(examined.evaluate, device=torch.device("cpu"))
-    judge = top_down_quantization.judge(config, evaluate, examined.validation, examined.boxes)
-    quantization.run(config, judge, task)
+    quantize.run(config, task_of(examined, session, config.calibration_people))
 
 
-def calibration_people(examined: Examination) -> tuple[Validation, PersonBoxes]:
-    """The annotated training people of the data set, where it has such; else those of its validation images."""
-    recipe = examined.recipe
+def task_of(examined: Examination, session: Session, calibration_people: int) -> Task:
+    """Annotated training people to calibrate with, where the data set has such; the evaluation that scores."""
+    recipe, estimator = examined.recipe, examined.estimator(session)
     train = dataclasses.replace(recipe, val_labels=recipe.train_labels, val_images_folder=recipe.train_images_folder)
     is_there = all((Path(recipe.root) / place).exists() for place in (train.val_labels, train.val_images_folder))
-    validation = load_validation(train if is_there else recipe, examined.skeleton, 0)
-    return validation, boxes_of(validation, None)
+    images = load_validation(train if is_there else recipe, examined.skeleton, 0)
+    boxes = boxes_of(images, None)
+    boxes = boxes.select(quantize.spread(len(boxes), calibration_people))
+
+    def score(network: Session) -> Score:
+        result = examined.evaluate(network, CPU)
+        return Score(result.metrics["AP"], int((result.detections.keypoints[..., 2] > CONFIDENT).any(axis=1).sum()))
+
+    def inputs() -> Iterator[Inputs]:
+        crops = pipeline.network_inputs(pipeline.pictures_of(images, boxes, boxes.by_image()), estimator)
+        return ((batch,) for batch in crops)
+
+    return Task(score, inputs, f"{len(boxes)} people of {images.annotations}", examined.protocol(estimator))
 
 
 if __name__ == "__main__":
-    common.cli.run(main)
+    run(main)

@@ -11,7 +11,7 @@ here stays in the table, with the reason. Times are taken in rounds, every forma
 import dataclasses
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,20 +21,20 @@ import common.coco.mini.dataset
 import common.device
 import common.skeleton
 import common.train.checkpoint
-from common import quantization
 from common.cli import UserError, flag, parse, run
 from common.coco.evaluate import Detections
 from common.coco.evaluation_set import Validation
 from common.device import DeviceName
 from common.files import write_atomically
-from common.quantization_search import RefusedError
+from common.runtime.quantize import Flags, RefusedError, say
+from common.runtime.quantize import quantize as quantize_network
 from common.runtime.session import Array, Options, Session
 from common.skeleton import Skeleton
 from Lightweight_OpenPose import export, weights
 from Lightweight_OpenPose.config import PUBLISHED
 from Lightweight_OpenPose.evaluation import evaluate
 from Lightweight_OpenPose.inference import Estimator, InputRule
-from OpenPose_infer import calibration, quantize, sensitivity
+from OpenPose_infer import quantize
 from OpenPose_infer.config import HEIGHT, WEIGHT_FOLDERS, WIDTH
 from OpenPose_infer.formats import ASCEND, CHECKPOINT, FLOAT, FORMATS, INT8, REFERENCE, Files, chosen, open_formats
 from OpenPose_infer.matching import keypoint_distances
@@ -44,6 +44,7 @@ import numpy as np
 PAUSE_S = 0.02  # between two formats: the threads of the one before spin a little before they sleep
 OPSET = 13
 Row = dict[str, Any]
+Maps = tuple[Array, Array]  # heatmaps (1, num_heatmaps, h, w) and fields (1, num_fields, h, w), float32
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,7 @@ class Config:
     map_images: int = flag("compare the maps of so many images", 8, least=1)
     calibration_path: str = flag("for INT8, see quantize.py", "")
     calibration_images: int = flag("for INT8, see quantize.py", 32, least=1)
-    max_ap_drop: float = flag("for INT8, see quantize.py", 0.01, most=1)
-    min_int8_share: float = flag("for INT8, see quantize.py", 0.5, most=1)
+    max_ap_drop: float = flag("for INT8, see quantize.py", 0.002, most=1)
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
@@ -92,7 +92,7 @@ def main() -> None:
     content = {"settings": dataclasses.asdict(config), "formats": rows}
     write_atomically(folder / "compare.json", (json.dumps(content, indent=2) + "\n").encode())
     write_atomically(folder / "compare.md", (as_markdown(rows, config) + "\n").encode())
-    quantization.say(as_markdown(rows, config))
+    say(as_markdown(rows, config))
 
 
 def compare(config: Config) -> list[Row]:
@@ -124,7 +124,7 @@ def compare(config: Config) -> list[Row]:
 def _inputs(validation: Validation, rule: InputRule, count: int) -> list[Array]:
     """(1, 3, H, W) float32 of the first images."""
     paths = [validation.folder / validation.index.file_name(row) for row in validation.rows[:count].tolist()]
-    return [array[None] for array in calibration.inputs(paths, rule)]
+    return list(quantize.inputs(paths, rule))
 
 
 def _files(
@@ -137,7 +137,9 @@ def _files(
     if config.om_path:
         paths[ASCEND] = Path(config.om_path)
     kinds = {FORMATS[name].file for name in names}
-    images = calibration.choose(config.calibration_path, data_path, config.calibration_images) if INT8 in kinds else []
+    images: list[Path] = []
+    if INT8 in kinds:
+        images = quantize.calibration_images(config.calibration_path, data_path, config.calibration_images)
     network = weights.load_network(checkpoint, skeleton)
     try:
         if kinds & {FLOAT, INT8}:
@@ -155,16 +157,11 @@ def _files(
 def _quantise(config: Config, source: Path, skeleton: Skeleton, validation: Validation, images: list[Path]) -> Path:
     """Writes the INT8 network. Raises RefusedError: then the one of an earlier run, of other weights, is gone too."""
     target = source.with_name("network_int8.onnx")
-    for old in (target, quantization.report_path(target)):
+    for old in (target, target.with_suffix(".json")):
         old.unlink(missing_ok=True)
-    settings = quantize.Config(
-        model=str(source), output_name=str(target), calibration_images=config.calibration_images,
-        max_ap_drop=config.max_ap_drop, min_int8_share=config.min_int8_share, threads=config.threads,
-    )  # fmt: skip
+    flags = Flags(str(source), str(target), config.max_ap_drop, threads=config.threads)
     rule = InputRule(fixed_size=(config.height, config.width))
-    judge = quantize.judge_of(settings, validation, skeleton, rule)
-    task = quantize.task_of(images, settings.sensitivity_images, rule, validation)
-    quantization.quantise(settings, judge, task, quantization.say)
+    quantize_network(flags, quantize.task_of(images, validation, skeleton, rule))
     return target
 
 
@@ -177,7 +174,7 @@ def _accuracy(
     sessions: Mapping[str, Session], validation: Validation, rule: InputRule, skeleton: Skeleton, arrays: list[Array]
 ) -> dict[str, Row]:
     """AP, and what differs from the reference: maps as parts of their largest value, keypoints in original pixels."""
-    wanted: list[sensitivity.Maps] = []
+    wanted: list[Maps] = []
     people: Detections | None = None
     rows = {}
     for name, session in sessions.items():  # the reference comes first
@@ -185,21 +182,28 @@ def _accuracy(
         result = evaluate(Estimator(session, skeleton), validation, rule, session.fixed_batch or 1)
         wanted = wanted or [forward(array) for array in arrays]
         people = result.detections if people is None else people
-        damage = sensitivity.compare(arrays, wanted, forward)
         distances = keypoint_distances(people, result.detections)
         rows[name] = {
             "ap": result.metrics["AP"], "people": len(result.detections), "matched_people": distances.people,
-            "map_difference": float(max(damage.heatmaps_largest, damage.fields_largest)),
+            "map_difference": _map_difference(wanted, [forward(array) for array in arrays]),
             "keypoint_mean_px": distances.mean, "keypoint_median_px": distances.median,
         }  # fmt: skip
-        quantization.say(f"{name}: AP {result.metrics['AP']:.4f}")
+        say(f"{name}: AP {result.metrics['AP']:.4f}")
     return rows
 
 
-def _single(session: Session) -> sensitivity.Forward:
+def _map_difference(wanted: Sequence[Maps], found: Sequence[Maps]) -> float:
+    """The largest of heatmaps and of fields, as a part of their largest value."""
+    stacked = zip(zip(*wanted, strict=True), zip(*found, strict=True), strict=True)
+    kinds = [(np.concatenate(mine), np.concatenate(theirs)) for mine, theirs in stacked]
+    return max(float(np.abs(mine - theirs).max() / np.abs(mine).max()) for mine, theirs in kinds)
+
+
+def _single(session: Session) -> Callable[[Array], Maps]:
+    """The last heatmaps and fields of one image."""
     batch = session.fixed_batch or 1
 
-    def forward(array: Array) -> sensitivity.Maps:
+    def forward(array: Array) -> Maps:
         heatmaps, fields = (maps[:1] for maps in session(np.repeat(array, batch, 0))[-2:])
         return heatmaps, fields
 

@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An exported network in INT8 that still finds people, or no file at all.
+"""An exported network of Lightweight OpenPose in INT8 that finds the same people, or no file at all.
 
 python -m OpenPose_infer.quantize --model=pose.onnx --data_path=/data/coco --output_name=pose_int8.onnx
 python -m OpenPose_infer.quantize --model=pose.onnx --calibration_path=photos --data_path=/data/coco --val_images=500
 
-Quantised after training, from calibration images. Each group of layers is put into 8 bits alone first; what harms the
-maps stays in float32, as do the last convolutions of all heads. Then AP is measured with every runtime that is
-installed: where it falls by more than `--max_ap_drop`, further groups go back to float32, the most sensitive first,
-and where fewer than `--min_int8_share` of the multiplications would be left in INT8, nothing is written and the
-program ends with exit code 2. The file, an ONNX with QDQ nodes, serves ONNX Runtime and OpenVINO; a report in JSON
-lies beside it.
+Calibrated with images, see `common.runtime.quantize`. AP is measured as `eval.py` does, with ONNX Runtime and OpenVINO
+where it is installed: both run the file. A report in JSON lies beside it. Where AP falls by more than `--max_ap_drop`,
+nothing is written and the program ends with exit code 2.
 """
 
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,26 +17,21 @@ from typing import Any
 import common.coco.images
 import common.coco.mini.dataset
 import common.skeleton
-from common import qdq, quantization
 from common.cli import UserError, flag, parse, run
 from common.coco.evaluation_set import Validation
-from common.judgement import Judge, Score, open_on
-from common.qdq import Inputs
-from common.quantization_flags import Flags
-from common.quantization_search import Forward, Outputs, Task
-from common.runtime.session import Session
+from common.runtime import quantize
+from common.runtime.quantize import Flags, Score, Task, open_on_cpu
+from common.runtime.session import Array, Session
 from Lightweight_OpenPose.evaluation import evaluate
-from Lightweight_OpenPose.inference import Estimator, InputRule
-from OpenPose_infer import calibration, sensitivity
+from Lightweight_OpenPose.inference import Estimator, InputRule, to_input
 from OpenPose_infer.config import HEIGHT, WIDTH
-from OpenPose_infer.sensitivity import Damage
 
 EXPORTER = "OpenPose_pth2onnx.py"
 
 
 @dataclass(frozen=True)
 class Config(Flags):
-    """Quantises an exported network to INT8 and keeps it only where it still finds people."""
+    """Quantizes an exported network to INT8 and keeps it only where it finds the same people."""
 
     data_path: str = flag("COCO folder to measure AP on (val2017), or `mini` for the embedded data set", "")
     calibration_path: str = flag("folder of calibration images; empty: train2017 of data_path, else val2017", "")
@@ -50,32 +41,37 @@ class Config(Flags):
     height: int = flag(f"of the network's input, pixels; 0: as the file says, or {HEIGHT}", 0, most=16384)
     width: int = flag(f"of the network's input, pixels; 0: as the file says, or {WIDTH}", 0, most=16384)
     calibration_images: int = flag("spread evenly over the folder", 32, least=1)
-    sensitivity_images: int = flag("of these, so many for the report of sensitivity", 4, least=1)
     val_images: int = flag("measure AP on so many images, chosen as `make_val_subset.py` does; 0: all", 0)
 
     def check(self) -> None:
-        """Raises UserError where values cannot be meant."""
+        """Raises UserError for values that make no sense."""
         self.check_flags(EXPORTER)
-        for condition, message in (
-            (self.data_path or (self.labels and self.images_folder),
-             "--data_path is needed to measure AP: a COCO folder, or `mini`"),
-        ):  # fmt: skip
-            if not condition:
-                raise UserError(message)
+        if not (self.data_path or (self.labels and self.images_folder)):
+            raise UserError("--data_path is needed to measure AP: a COCO folder, or `mini`")
 
 
 def main() -> None:
-    """Reads the flags, quantises, says what was written."""
-    config = parse(Config, {}, aliases={"val_labels": "labels", "val_images_folder": "images_folder"})
+    """Reads the flags, quantizes, says what was written."""
+    aliases = {"val_labels": "labels", "val_images_folder": "images_folder"}
+    config = parse(Config, {}, aliases=aliases, retired=quantize.RETIRED)
     config.check()
-    qdq.check_installed(config.source)
+    quantize.check(config.source)
     skeleton = common.skeleton.load(config.skeleton)
     data_path = common.coco.mini.dataset.resolve(config.data_path) if config.data_path else None
     validation = annotated_images(config, data_path, skeleton)
-    images = calibration.choose(config.calibration_path, data_path, config.calibration_images)
+    images = calibration_images(config.calibration_path, data_path, config.calibration_images)
     rule = input_rule(config.source, (config.height, config.width))
-    judge = judge_of(config, validation, skeleton, rule)
-    quantization.run(config, judge, task_of(images, config.sensitivity_images, rule, validation))
+    quantize.run(config, task_of(images, validation, skeleton, rule))
+
+
+def calibration_images(folder: str, data_path: Path | None, count: int) -> list[Path]:
+    """Of `folder`, else of the training images of a data set, else of its others. Raises UserError."""
+    if not (folder or data_path):
+        raise UserError("--calibration_path is needed: a folder of images like those that the network will see")
+    folders = (
+        [Path(folder)] if folder else [Path(data_path or "") / f"{split}2017" for split in common.coco.images.SPLITS]
+    )
+    return quantize.calibration_images(next(filter(Path.is_dir, folders), folders[0]), count)
 
 
 def annotated_images(config: Any, data_path: Path | None, skeleton: common.skeleton.Skeleton) -> Validation:
@@ -90,54 +86,35 @@ def input_rule(source: Path, size: tuple[int, int]) -> InputRule:
 
     Raises UserError where file and flags contradict each other, or the file takes several images at once only.
     """
-    shape = open_on(source, "cpu").inputs[0].shape
+    shape = open_on_cpu(source).inputs[0].shape
     if len(shape) != 4 or shape[0] not in (None, 1):
         raise UserError(f"{source}: takes {shape[0]} images at once; export it with --batch_size=0 or 1")
-    for own, asked, name in zip(shape[2:], size, ("height", "width"), strict=True):
+    for own, asked, side in zip(shape[2:], size, ("height", "width"), strict=True):
         if own and asked and own != asked:
-            raise UserError(f"{source}: its {name} is {own}, not {asked}; leave --{name} out")
+            raise UserError(f"{source}: its {side} is {own}, not {asked}; leave --{side} out")
     height, width = (own or asked or usual for own, asked, usual in zip(shape[2:], size, (HEIGHT, WIDTH), strict=True))
     return InputRule(fixed_size=(height, width))
 
 
-def judge_of(config: Flags, validation: Validation, skeleton: common.skeleton.Skeleton, rule: InputRule) -> Judge:
-    """Measures the AP of networks on annotated images."""
+def task_of(
+    images: Sequence[Path], validation: Validation, skeleton: common.skeleton.Skeleton, rule: InputRule
+) -> Task:
+    """`images` to calibrate with; the evaluation that scores."""
 
     def score(session: Session) -> Score:
         result = evaluate(Estimator(session, skeleton), validation, rule, 1)
         return Score(result.metrics["AP"], len(result.detections))
 
-    images = f"{len(validation.rows)} images of {validation.folder}"
-    return Judge(config.source, score, images, config.max_ap_drop, config.threads)
+    protocol = {"annotations": str(validation.annotations), "images": len(validation.rows), "size": rule.fixed_size}
+    calibration = f"{len(images)} images of {images[0].parent}"
+    return Task(score, lambda: ((array,) for array in inputs(images, rule)), calibration, protocol)
 
 
-def task_of(images: Sequence[Path], few: int, rule: InputRule, validation: Validation) -> Task:
-    """What the search is told; `few` of the calibration images show the damage of a group of layers."""
-    return Task(
-        inputs=functools.partial(_inputs, images, rule),
-        examples=functools.partial(_inputs, images[:: max(1, len(images) // few)][:few], rule),
-        names=[str(path) for path in images],
-        described=f"{len(images)} images of {images[0].parent}",
-        groups=lambda network, _: sensitivity.groups_of(network),
-        damage=_damage,
-        protocol={"annotations": str(validation.annotations), "images": len(validation.rows)},
-    )
-
-
-def _inputs(images: Sequence[Path], rule: InputRule) -> Iterator[Inputs]:
-    """(1, 3, H, W) float32 of each image."""
-    return ((array[None],) for array in calibration.inputs(images, rule))
-
-
-def _damage(inputs: Sequence[Inputs], wanted: Sequence[Outputs], forward: Forward) -> Damage:
-    """Of the last heatmaps and fields."""
-
-    def last(outputs: Outputs) -> sensitivity.Maps:
-        heatmaps, fields = outputs[-2:]
-        return heatmaps, fields
-
-    arrays = [array for (array,) in inputs]
-    return sensitivity.compare(arrays, [last(outputs) for outputs in wanted], lambda array: last(forward((array,))))
+def inputs(images: Sequence[Path], rule: InputRule) -> Iterator[Array]:
+    """(1, 3, H, W) float32 network input of each image. Raises ImageError for an unreadable one."""
+    for path in images:
+        image = common.coco.images.read_image(path.parent, path.name)
+        yield to_input(image, rule.frame(image.shape[:2]))[None]
 
 
 if __name__ == "__main__":

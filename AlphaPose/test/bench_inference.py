@@ -10,12 +10,12 @@ from AlphaPose import preparation
 from AlphaPose.config import Config
 from AlphaPose.pose_nms import pose_nms
 from AlphaPose.test import plain_decode
+from common import crops
 from common.runtime.export import Ports, export_onnx
+from common.runtime.quantize import write_int8
 from common.runtime.session import Options, Session, of_module, open_network
 from common.skeleton import COCO
 from common.test import decoded, pairs
-from common.test.int8 import quantised
-from common.topdown import crops
 from common.topdown.gaussian_heatmaps import encode
 from common.topdown.heatmap_decoding import merge_flip
 
@@ -70,7 +70,8 @@ def network_rows(folder: Path, runs: int) -> list[dict]:
     free = {name: {0: "batch"} for name in ("image", "output")}
     export_onnx(model, folder / "net.onnx", 11, Ports(("image",), ("output",), free), [(batch[:1],)])
     openvino = Options("cpu", provider="openvino")
-    int8 = quantised(folder / "net.onnx", [(batch.numpy(),), (batch.flip(3).numpy(),)])
+    int8 = folder / "int8.onnx"
+    write_int8(folder / "net.onnx", [(batch.numpy(),), (batch.flip(3).numpy(),)], int8)
     sessions = {
         "PyTorch, channels last": of_module(model, torch.device("cpu"), None),
         "ONNX Runtime": open_network(folder / "net.onnx", Options("cpu"), no_checkpoint),

@@ -18,7 +18,8 @@ from AlphaPose.config import DEFAULT_CFG
 from AlphaPose.inference import recipe_of
 from AlphaPose.test.bench_inference import BATCH, SIZE_IN, flip_test, no_checkpoint, one_by_one
 from common.cli import UserError
-from common.runtime.session import Options, Provider, open_network
+from common.runtime.quantize import RUNTIMES
+from common.runtime.session import Options, open_network
 from common.skeleton import COCO
 from common.test import overfit, pairs
 
@@ -27,7 +28,6 @@ import torch
 TITLE = "INT8 of a network trained on photographs (SimplePose-18), boxes given, flip test: the network, ms a person"
 SLOW = True
 LABELS = ("--val_labels=annotations/person_keypoints_train2017.json", "--val_images_folder=train2017")
-PROVIDERS: dict[str, Provider] = {"ONNX Runtime": "cpu", "OpenVINO": "openvino"}
 
 
 def measure(runs: int) -> list[dict]:
@@ -37,12 +37,12 @@ def measure(runs: int) -> list[dict]:
         _run("export", f"--checkpoint={checkpoint()}", f"--output_name={model}")
         _run("quantize", f"--model={model}", f"--data_path={overfit.COCO_MINI}", *LABELS, "--flip_test")
         report, plain, rows = json.loads(target.with_suffix(".json").read_text()), pairs.Elsewhere(plain_network), []
-        for found in report["comparisons"]:
-            session = open_network(target, Options("cpu", provider=PROVIDERS[found["runtime"]]), no_checkpoint)
+        for runtime in report["int8"]:
+            session = open_network(target, Options("cpu", provider=RUNTIMES[runtime][1]), no_checkpoint)
             ours = functools.partial(flip_test, session, batch().numpy())
-            row = pairs.compare(f"{found['runtime']} int8", plain, ours, runs, BATCH)
-            aps = {kind: f"{found[kind]['ap']:.4f}" for kind in ("float32", "int8")}
-            rows.append({**row, **aps, "multiplications in INT8": f"{report['int8_share']:.0%}"})
+            row = pairs.compare(f"{runtime} int8", plain, ours, runs, BATCH)
+            aps = {kind: f"{report[kind][runtime]['ap']:.4f}" for kind in ("float32", "int8")}
+            rows.append({**row, **aps})
     return rows
 
 

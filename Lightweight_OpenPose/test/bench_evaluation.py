@@ -12,10 +12,10 @@ import common.coco.images
 import common.coco.mini.dataset
 import common.device
 from common.coco.evaluation_set import Validation
+from common.runtime.quantize import write_int8
 from common.runtime.session import Options, Session, of_module, open_network
 from common.skeleton import OPENPOSE
 from common.test import pairs
-from common.test.int8 import quantised
 from Lightweight_OpenPose.decode import ORIGINAL_RULES
 from Lightweight_OpenPose.evaluation import default_batch, evaluate
 from Lightweight_OpenPose.export import export_onnx
@@ -109,7 +109,8 @@ def sessions(folder: Path) -> dict[str, Session]:
     export_onnx(model, folder / "network.onnx", OPSET, (0, 0, 0))
     random = np.random.default_rng(0)
     seen = [(random.random((1, 3, BASE_HEIGHT, BASE_HEIGHT), np.float32) - np.float32(0.5),) for _ in range(2)]
-    files = {"float32": folder / "network.onnx", "int8": quantised(folder / "network.onnx", seen)}
+    files = {"float32": folder / "network.onnx", "int8": folder / "int8.onnx"}
+    write_int8(files["float32"], seen, files["int8"])
     openvino = Options("cpu", provider="openvino")
     return {
         **found, **{f"OpenVINO, {name}": open_network(path, openvino, lambda _: model) for name, path in files.items()}

@@ -11,11 +11,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from common import crops
+from common.runtime.quantize import write_int8
 from common.runtime.session import Options, Session, of_module, open_network
 from common.skeleton import COCO
 from common.test import decoded, pairs
-from common.test.int8 import quantised
-from common.topdown import crops
 from common.topdown.gaussian_heatmaps import encode
 from common.topdown.heatmap_decoding import merge_flip
 from MIPNet import export, preparation, recipe_file
@@ -97,7 +97,8 @@ def network_rows(folder: Path, words: tuple[str, ...], runs: int) -> list[dict]:
     config, model, batch = drawn(words)
     rule = rule_of(config)
     export.export(model, folder / "net.onnx", 11, 0, SIZE_IN)
-    int8 = quantised(folder / "net.onnx", calls(batch.numpy(), rule))
+    int8 = folder / "int8.onnx"
+    write_int8(folder / "net.onnx", calls(batch.numpy(), rule), int8)
     on_cpu, openvino = Options("cpu"), Options("cpu", provider="openvino")
     sessions = {
         "PyTorch, channels last": of_module(for_inference(model, rule.lambdas), torch.device("cpu"), None),

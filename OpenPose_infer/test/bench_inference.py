@@ -13,10 +13,10 @@ from pathlib import Path
 import common.coco.images
 import common.coco.mini.dataset
 from common.coco.evaluation_set import Validation
+from common.runtime.quantize import write_int8
 from common.runtime.session import Options, Session, of_module, open_network
 from common.skeleton import OPENPOSE
 from common.test import pairs
-from common.test.int8 import quantised
 from Lightweight_OpenPose.decode import DecodeRules
 from Lightweight_OpenPose.evaluation import evaluate
 from Lightweight_OpenPose.export import export_onnx
@@ -62,7 +62,8 @@ def _formats(model: PoseEstimationWithMobileNet, folder: Path) -> dict[str, Sess
     inputs = [
         random.random((1, CHANNELS, HEIGHT, WIDTH), np.float32) - np.float32(0.5) for _ in range(CALIBRATION_IMAGES)
     ]
-    int8 = quantised(onnx, [(array,) for array in inputs])
+    int8 = folder / "int8.onnx"
+    write_int8(onnx, [(array,) for array in inputs], int8)
     on_cpu, with_openvino = Options("cpu"), Options("cpu", provider="openvino")
     sessions = {
         "PyTorch, channels last": of_module(model, torch.device("cpu"), None),

@@ -75,7 +75,7 @@ def prepare(folder: Path) -> None:
     _run("OpenPose_pth2onnx", f"--checkpoint_path={checkpoint()}", f"--output_name={model}")
     _run(
         "quantize", f"--model={model}", f"--output_name={target}", f"--labels={LABELS}", f"--images_folder={FOLDER}",
-        f"--calibration_path={FOLDER}", f"--max_ap_drop={MAX_AP_DROP}", "--calibration_method=auto",
+        f"--calibration_path={FOLDER}", f"--max_ap_drop={MAX_AP_DROP}",
     )  # fmt: skip
 
 

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An exported network in INT8 that finds the same people, or no file at all.
+
+python -m OpenPose_MindSpore_port.quantize --model=openpose.onnx --data_path=/data/coco --output_name=openpose_int8.onnx
+
+Calibrated with training images, see `common.runtime.quantize`. AP is measured as `eval.py` does, with ONNX Runtime and
+OpenVINO where it is installed: both run the file. A report in JSON lies beside it. Where AP falls by more than
+`--max_ap_drop`, nothing is written and the program ends with exit code 2.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import common.coco.images
+import common.coco.mini.dataset
+import common.skeleton
+from common.cli import UserError, flag, parse, run
+from common.coco.evaluation_set import Validation
+from common.runtime import quantize
+from common.runtime.quantize import Flags, Inputs, Score, Task
+from common.runtime.session import Session
+from common.skeleton import Skeleton
+from OpenPose_MindSpore_port.config import Inference
+from OpenPose_MindSpore_port.evaluation import evaluate, validation_of
+from OpenPose_MindSpore_port.inference import Estimator, InputRule, decode_rules, to_input
+
+EXPORTER = "python -m OpenPose_MindSpore_port.export"
+
+
+@dataclass(frozen=True)
+class Config(Flags, Inference):
+    """Quantizes an exported network to INT8 and keeps it only where it finds the same people."""
+
+    data_dir: str = flag("COCO folder (annotations, val2017), or `mini` for the embedded data set", "")
+    imgpath_val: str = flag("folder of the images, in data_dir or a path of its own", "val2017")
+    ann: str = flag("annotations, in data_dir/annotations or a path of its own", "person_keypoints_val2017.json")
+    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
+    val_images: int = flag("measure AP on so many images, chosen as `Lightweight_OpenPose` does; 0: all", 0)
+    calibration_path: str = flag("folder of calibration images; empty: train2017 of data_dir, else imgpath_val", "")
+    calibration_images: int = flag("spread evenly over the folder", 32, least=1)
+
+    def check(self) -> None:
+        """Raises UserError for values that make no sense."""
+        self.check_flags(EXPORTER)
+        if not self.data_dir:
+            raise UserError("--data_path is needed to measure AP: a COCO folder, or `mini`")
+
+
+def main() -> None:
+    """Reads the flags, quantizes, says what was written."""
+    config = parse(Config, {}, aliases={"data_path": "data_dir", "annotation": "ann"}, retired=quantize.RETIRED)
+    config.check()
+    quantize.check(config.source)
+    skeleton = common.skeleton.load(config.skeleton)
+    data_dir = common.coco.mini.dataset.resolve(config.data_dir)
+    validation = validation_of(str(data_dir), config.imgpath_val, config.ann, skeleton, config.val_images)
+    folders = (
+        [Path(config.calibration_path)] if config.calibration_path else [data_dir / "train2017", validation.folder]
+    )
+    images = quantize.calibration_images(next(filter(Path.is_dir, folders), folders[0]), config.calibration_images)
+    session = quantize.open_on_cpu(config.source)
+    if session.fixed_batch not in (None, 1):
+        raise UserError(f"{config.source}: takes {session.fixed_batch} images at once; export it with --batch_size=0")
+    rule = InputRule(config.inference_img_size, session.fixed_size)
+    quantize.run(config, task_of(config, images, validation, skeleton, rule))
+
+
+def task_of(config: Config, images: list[Path], validation: Validation, skeleton: Skeleton, rule: InputRule) -> Task:
+    """`images` to calibrate with; the evaluation that scores."""
+
+    def score(session: Session) -> Score:
+        estimator = Estimator(session, skeleton, decode_rules(config))
+        result = evaluate(estimator, validation, rule, session.fixed_batch or 1)
+        return Score(result.metrics["AP"], len(result.detections))
+
+    def inputs() -> Iterator[Inputs]:
+        for path in images:
+            image = common.coco.images.read_image(path.parent, path.name)
+            yield (to_input(image, rule.frame(image.shape[:2]))[None],)
+
+    protocol = {"annotations": str(validation.annotations), "images": len(validation.rows), "input": str(rule)}
+    return Task(score, inputs, f"{len(images)} images of {images[0].parent}", protocol)
+
+
+if __name__ == "__main__":
+    run(main)

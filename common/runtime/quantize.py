@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a float32 ONNX file to one in INT8 that finds the same people, or to no file at all.
+
+ONNX Runtime's static quantization does the work: ranges follow from the values of calibration inputs, activations are
+unsigned, weights signed with a scale a channel. The convolutions that give the outputs stay in float32. Such a file
+serves ONNX Runtime and OpenVINO. AP is then measured with each of them that is installed, by the code of `eval.py`.
+"""
+
+import contextlib
+import functools
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.cli import UserError, flag
+from common.runtime.session import Array, Options, Provider, Session, missing, open_network, refusal
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+if TYPE_CHECKING:  # onnx and onnxruntime are imported where they are used: not everybody has them
+    from onnx import ModelProto
+
+Inputs = Sequence[Array]  # an array for each input of a network, float32
+RUNTIMES: dict[str, tuple[str, Provider]] = {
+    "ONNX Runtime": ("onnxruntime", "cpu"),
+    "OpenVINO": ("openvino", "openvino"),
+}
+METHODS = ("MinMax", "Percentile")  # ranges that hold every value seen; if these lose people, nearly every value
+PERCENTILE = 99.999
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+# No Concat: its 8 bits would reach the heads that it joins.
+QUANTIZED = [*CONVOLUTIONS, "Add", "Relu"]
+LOWEST_OPSET = 13  # the first with a scale a channel
+CURE = "export the network again, with --opset=13"
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+RETIRED = {
+    **dict.fromkeys(
+        ("max_group_difference", "max_peaks_lost", "min_int8_share", "sensitivity_people", "sensitivity_images"),
+        "layers are no longer chosen by group: all but the last convolutions compute in INT8, and AP decides",
+    ),
+    **dict.fromkeys(("calibration_method", "percentile"), "both methods are tried"),
+    "openvino_xml": "OpenVINO reads the .onnx; its program ovc writes an .xml",
+}
+
+
+class RefusedError(UserError):
+    """INT8 would lose people, or AP cannot tell: nothing was written."""
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The flags that every program has which quantizes a network."""
+
+    model: str = flag("the float32 network, .onnx", "")
+    output_name: str = flag("file to write; empty: <model>_int8.onnx", "")
+    max_ap_drop: float = flag("refuse where AP falls by more", 0.002, most=1)
+    narrow_weights: bool = flag("weights of 7 bits: for x86 without VNNI, where ONNX Runtime's sums overflow", False)
+    threads: int = flag("of a runtime; 0: as many as PyTorch uses", 0, most=1024)
+
+    def check_flags(self, exporter: str) -> None:
+        """Raises UserError for values that make no sense; `exporter` is the program that writes a `model`."""
+        for condition, message in (
+            (self.model, f"--model is needed: the .onnx that {exporter} writes"),
+            (self.source.suffix == ".onnx", f"--model={self.model}: give an .onnx, see {exporter}"),
+            (self.source.is_file(), f"{self.model}: no such file; {exporter} writes it"),
+            (self.target.suffix == ".onnx", f"--output_name={self.target}: must end in .onnx"),
+            (self.target.resolve() != self.source.resolve(), "--output_name must not be the file of --model"),
+        ):
+            if not condition:
+                raise UserError(message)
+
+    @property
+    def source(self) -> Path:
+        """The float32 network."""
+        return Path(self.model)
+
+    @property
+    def target(self) -> Path:
+        """The file to write."""
+        return Path(self.output_name) if self.output_name else self.source.parent / f"{self.source.stem}_int8.onnx"
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a network reaches on annotated images."""
+
+    ap: float
+    people: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a directory knows of its network.
+
+    `score`: of a network, by the code of `eval.py`. `inputs`: those that show which values a network sees, one call's
+    arrays after the other. `calibration`: what they are, in words. `protocol`: how AP is measured, for the report.
+    """
+
+    score: Callable[[Session], Score]
+    inputs: Callable[[], Iterable[Inputs]]
+    calibration: str
+    protocol: Mapping[str, Any]
+
+
+say = functools.partial(print, flush=True)
+
+
+def run(flags: Flags, task: Task) -> None:
+    """`quantize`, and in a line what was written."""
+    layers = ", ".join(quantize(flags, task)["float_layers"])
+    before, after = (path.stat().st_size / 1e6 for path in (flags.source, flags.target))
+    say(f"{flags.target}: {before:.1f} -> {after:.1f} MB, in float32 {layers}; report beside it, .json")
+
+
+def quantize(flags: Flags, task: Task) -> dict[str, Any]:
+    """Writes `flags.target` and a report beside it, which is returned.
+
+    Raises RefusedError where INT8 loses people or AP cannot tell, UserError for a file that cannot be quantized or
+    written; older files stay then.
+    """
+    check(flags.source)
+    runtimes, target = [name for name, (package, _) in RUNTIMES.items() if find_spec(package)], flags.target
+    say(f"calibration: {task.calibration}; AP with {', '.join(runtimes)}")
+    expected = {name: _score(flags.source, name, flags, task) for name in runtimes}
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".quantize_", dir=target.parent) as folder:
+            report = _first_that_passes(expected, flags, task, Path(folder) / "int8.onnx")
+            (Path(folder) / "int8.json").write_text(json.dumps(report, indent=2))
+            for suffix in (".json", ".onnx"):
+                os.replace(Path(folder) / f"int8{suffix}", target.with_suffix(suffix))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"cannot write {target}: {reason}; name another file with --output_name") from error
+    return report
+
+
+def _score(network: Path, runtime: str, flags: Flags, task: Task) -> Score:
+    session = open_on_cpu(network, RUNTIMES[runtime][1], flags.threads)
+    score = task.score(session)
+    session.close()
+    return score
+
+
+def _first_that_passes(expected: Mapping[str, Score], flags: Flags, task: Task, target: Path) -> dict[str, Any]:
+    """Writes `target` with the ranges of one method after the other until its people are those of float32."""
+    reasons = [why for name, score in expected.items() if (why := unfit(score, flags.max_ap_drop, name))]
+    for method in () if reasons else METHODS:
+        layers = write_int8(flags.source, task.inputs(), target, method, flags.narrow_weights)
+        scores = {name: _score(target, name, flags, task) for name in expected}
+        say("; ".join(f"{method}, {name}: AP {score.ap:.4f} float32, {scores[name].ap:.4f} INT8, people "
+                      f"{score.people}, {scores[name].people}" for name, score in expected.items()))  # fmt: skip
+        lost = [f"{why} with {name}, ranges by {method}" for name, score in expected.items()
+                if (why := complaint(score, scores[name], flags.max_ap_drop))]  # fmt: skip
+        if not lost:
+            return {
+                "ranges": method, "float_layers": layers, "calibration": task.calibration, "protocol": task.protocol,
+                "float32": {name: asdict(score) for name, score in expected.items()},
+                "int8": {name: asdict(score) for name, score in scores.items()},
+            }  # fmt: skip
+        reasons += lost
+    raise RefusedError(f"not written: {flags.target}: {'; '.join(reasons)}")
+
+
+def unfit(score: Score, max_ap_drop: float, runtime: str) -> str:
+    """Why AP cannot tell what INT8 does to a network that reaches `score`; empty where it can."""
+    if score.people and score.ap > max_ap_drop:
+        return ""
+    found = f"the float32 network finds {score.people or 'no'} people, AP {score.ap:.4f} ({runtime})"
+    return f"AP cannot tell what INT8 does: {found}; give a trained network and images with annotated people"
+
+
+def complaint(expected: Score, found: Score, max_ap_drop: float) -> str:
+    """Why INT8 that reaches `found` must not be used; empty where it may be."""
+    if not found.people:
+        return f"INT8 finds no people, where float32 finds {expected.people}"
+    if not expected.ap - found.ap <= max_ap_drop:  # also where it is NaN
+        return f"AP falls from {expected.ap:.4f} to {found.ap:.4f}, more than --max_ap_drop={max_ap_drop:g},"
+    return ""
+
+
+def open_on_cpu(network: Path, provider: Provider = "cpu", threads: int = 0) -> Session:
+    """A session of an exported network. Raises UserError, see `common.runtime.session.open_network`."""
+    return open_network(network, Options(device="cpu", provider=provider, threads=threads), _no_checkpoint)
+
+
+def _no_checkpoint(source: Path) -> nn.Module:
+    raise UserError(f"{source}: a checkpoint; export it first")
+
+
+def check(source: Path) -> "ModelProto":
+    """The network of a file that can be quantized. Raises UserError for another file, or where a package is missing."""
+    try:
+        import onnx
+        import onnxruntime.quantization  # noqa: F401
+    except ImportError as error:
+        raise missing(error, source) from error
+    try:
+        network = onnx.load(source)
+    except Exception as error:  # of protobuf and of the file system: no common class
+        raise refusal(source, error, CURE) from error
+    kinds = {node.op_type for node in network.graph.node}
+    if kinds & {"QuantizeLinear", "QLinearConv"}:
+        raise UserError(f"{source}: is quantized already; give the float32 network")
+    if "Conv" not in kinds:
+        raise UserError(f"{source}: has no convolution; {CURE}")
+    return network
+
+
+def heads(network: "ModelProto") -> list[str]:
+    """The convolutions that give the network's outputs, and the nodes behind them."""
+    makers = {name: node for node in network.graph.node for name in node.output}
+    found: dict[str, None] = {}
+    names = [output.name for output in network.graph.output]
+    while names:
+        node = makers.get(names.pop(0))
+        if node is not None and node.name not in found:
+            found[node.name] = None
+            names += [] if node.op_type in CONVOLUTIONS else node.input
+    return list(found)
+
+
+class Reader:
+    """Hands inputs to ONNX Runtime, which asks for them one by one: memory for the values of one call."""
+
+    def __init__(self, feeds: Sequence[dict[str, Array]]) -> None:
+        self._feeds, self._chosen = feeds, iter(feeds)
+
+    def __len__(self) -> int:
+        return len(self._feeds)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """The next calls get these."""
+        self._chosen = iter(self._feeds[start_index:end_index])
+
+    def get_next(self) -> dict[str, Array] | None:
+        """The arrays of a call by the inputs' names; None where there is no more."""
+        return next(self._chosen, None)
+
+
+def write_int8(
+    source: Path, inputs: Iterable[Inputs], target: Path, method: str = METHODS[0], narrow_weights: bool = False
+) -> list[str]:
+    """Writes `target`, the network `source` with all but its heads in 8 bits; returns the layers in float32.
+
+    `method`: how ranges follow from the values of `inputs`, one of METHODS. `narrow_weights`: 7 bits of a weight.
+    Raises UserError as `check` does.
+    """
+    network = check(source)
+    import onnx
+    from onnx import version_converter
+    from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    ports = open_on_cpu(source).inputs
+    feeds = [{port.name: array for port, array in zip(ports, arrays, strict=True)} for arrays in inputs]
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):  # it reports its progress
+        prepared = Path(folder) / "prepared.onnx"
+        try:
+            if any(entry.version < LOWEST_OPSET for entry in network.opset_import if not entry.domain):
+                network = version_converter.convert_version(network, LOWEST_OPSET)
+            quant_pre_process(network, prepared, skip_symbolic_shape=True)  # folds batch normalisation and constants
+        except Exception as error:  # onnx and onnxruntime have no common class
+            raise refusal(source, error, CURE) from error
+        network = onnx.load(prepared)
+        kept = heads(network)
+        quantize_static(
+            prepared, target, Reader(feeds), op_types_to_quantize=QUANTIZED, nodes_to_exclude=kept,
+            per_channel=True, reduce_range=narrow_weights, activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod[method],
+            extra_options={"CalibPercentile": PERCENTILE, "CalibStridedMinMax": 1},
+        )  # fmt: skip
+    return [node.name for node in network.graph.node if node.op_type in CONVOLUTIONS and node.name in kept]
+
+
+def spread(count: int, chosen: int) -> npt.NDArray[np.int64]:
+    """Positions of `chosen` among `count` things, or all, evenly: the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, chosen).round().astype(np.int64))
+
+
+def calibration_images(folder: Path, count: int) -> list[Path]:
+    """`count` images spread evenly over a folder. Raises UserError where it has none."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; --calibration_path takes a folder of images")
+    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not images:
+        raise UserError(f"{folder}: no images ({', '.join(IMAGE_SUFFIXES)}); name another --calibration_path")
+    return [images[row] for row in spread(len(images), count)]
