@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import common.cli
 from AlphaPose import examination
 from AlphaPose.evaluation import boxes_of, load_validation
 from AlphaPose.examination import Conditions, Examination
-from common.cli import UserError, flag, parse, run
+from common.cli import UserError, flag
 from common.runtime import quantize
 from common.runtime.quantize import Flags, Inputs, Score, Task
 from common.runtime.session import Session
@@ -49,7 +50,7 @@ class Config(Flags, Conditions):
 
 def main() -> None:
     """Reads the flags, quantizes, says what was written."""
-    config = parse(Config, {}, aliases=examination.ALIASES, retired=quantize.RETIRED)
+    config = common.cli.parse(Config, {}, aliases=examination.ALIASES, retired=quantize.RETIRED)
     config.check()
     quantize.check(config.source)
     recipe = config.recipe(config.source)
@@ -84,4 +85,4 @@ def task_of(examined: Examination, session: Session, calibration_people: int) ->
 
 
 if __name__ == "__main__":
-    run(main)
+    common.cli.run(main)
