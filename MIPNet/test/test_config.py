@@ -162,3 +162,8 @@ def test_a_file_cannot_lead_the_output_elsewhere(tmp_path: Path, folder: str) ->
     (tmp_path / "own.yaml").write_text(f"OUTPUT_DIR: {folder}")
     with pytest.raises(UserError, match=r"own.yaml: OUTPUT_DIR is '.*', wanted: a folder inside --output_dir"):
         parsed(f"--cfg={tmp_path / 'own.yaml'}")
+
+
+def test_the_rank_is_accepted_as_it_is_printed(capsys) -> None:
+    assert parsed("--locak_rank=0", "--local_rank", "0") == parsed()
+    assert "--locak_rank has no effect" in capsys.readouterr().err
