@@ -38,7 +38,7 @@ class Keys:
             elif key in self.fixed:
                 if value not in self.fixed[key]:
                     choices = " or ".join(map(str, self.fixed[key]))
-                    raise UserError(f"{source}: {key} is {value}, only {choices} is built")
+                    raise UserError(f"{source}: {key} is {str(value)[:80]}, only {choices} is built")
             elif not self.is_idle(key):
                 raise UserError(f"{source}: nothing reads {key}; is it misspelt? {self.listed_in} lists the known keys")
 
