@@ -13,8 +13,6 @@ from typing import Any, BinaryIO
 
 from common.cli import UserError
 
-import yaml
-
 COPY_AGAIN = "Copy the file again"
 DEEPEST_YAML = 30  # lists within lists; reading time grows with the square
 MOST_YAML_BYTES = 64_000  # ten times the largest published one; it takes seconds
@@ -165,6 +163,8 @@ def read_yaml(path: str | Path) -> Any:
 
     References (`*name`) are refused: a few lines of them can stand for more than fits into memory.
     """
+    import yaml  # the launchers, which read none, say in one line that packages are missing
+
     content = read_bytes(path, MOST_YAML_BYTES)
     try:
         depth = 0
