@@ -27,8 +27,8 @@ from AlphaPose.examination import Conditions
 from AlphaPose.inference import open_session
 from AlphaPose.preparation import checkpoint_of, experiment_folder
 from common.cli import parse, run
-from common.coco.evaluation_set import draw_sheet
 from common.device import AmpLevel, AmpType, DeviceName
+from common.media.sheets import draw_sheet
 from common.report import Run
 from common.runtime.session import Options, Provider
 from common.train.log import Log

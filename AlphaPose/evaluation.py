@@ -20,7 +20,8 @@ from AlphaPose.pose_nms import pose_nms
 from AlphaPose.preparation import located
 from AlphaPose.scoring import given_box_scores, proposal_scores
 from common.coco.evaluate import Detections
-from common.coco.evaluation_set import Validation, leave_sheet
+from common.coco.evaluation_set import Validation
+from common.media.sheets import leave_sheet
 from common.runtime.session import of_module
 from common.skeleton import Skeleton
 from common.topdown import boxes, crops, pipeline

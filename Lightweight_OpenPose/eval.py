@@ -21,9 +21,10 @@ import common.media.drawing
 import common.skeleton
 import common.train.checkpoint
 from common.cli import UserError, parse, run
-from common.coco.evaluation_set import Validation, draw_sheet
+from common.coco.evaluation_set import Validation
 from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
+from common.media.sheets import draw_sheet
 from common.report import Run
 from common.runtime.session import PYTORCH, Options, Provider
 from common.train.log import Log

@@ -8,7 +8,8 @@ import common.distributed
 import common.skeleton
 from common.bottomup import pipeline
 from common.bottomup.pipeline import Evaluation, Finder, Maps
-from common.coco.evaluation_set import Validation, leave_sheet
+from common.coco.evaluation_set import Validation
+from common.media.sheets import leave_sheet
 from common.runtime.session import of_module
 from common.train.log import Log
 from Lightweight_OpenPose.decode import DecodeRules, People, decode_scales, to_coco

@@ -25,8 +25,9 @@ import common.files
 import common.media.drawing
 import common.train.checkpoint
 from common.cli import UserError
-from common.coco.evaluation_set import Validation, draw_sheet
+from common.coco.evaluation_set import Validation
 from common.device import AmpLevel, AmpType, DeviceName
+from common.media.sheets import draw_sheet
 from common.report import Run
 from common.runtime.session import Options, Provider
 from common.topdown.pipeline import Estimator

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import common.coco.evaluate
 import common.distributed
 from common.coco.evaluate import Detections
-from common.coco.evaluation_set import Validation, leave_sheet
+from common.coco.evaluation_set import Validation
+from common.media.sheets import leave_sheet
 from common.runtime.session import of_module
 from common.skeleton import Skeleton
 from common.topdown import boxes, crops, pipeline

@@ -14,7 +14,8 @@ from common.bottomup import pipeline
 from common.bottomup.pipeline import Evaluation, Finder
 from common.cli import UserError
 from common.coco.evaluate import COCO_METRICS, Detections
-from common.coco.evaluation_set import Validation, leave_sheet
+from common.coco.evaluation_set import Validation
+from common.media.sheets import leave_sheet
 from common.runtime.session import of_module
 from common.train.log import Log
 from OpenPose_MindSpore_port.decode import DecodeRules, to_coco

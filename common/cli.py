@@ -29,6 +29,10 @@ class UserError(ValueError):
     """Something that the person at the keyboard can mend: the message names the file or flag, and the cure."""
 
 
+class ImageError(UserError):
+    """An image that cannot be read: missing, cut short, not an image, too large, or outside its folder."""
+
+
 class PictureError(UserError):
     """A picture that can be read, but not taken by a network; where bad pictures are skipped, it is one of them."""
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from common.cli import UserError
+from common.cli import ImageError, UserError
 from common.coco import crowd
 from common.coco.annotations import CocoIndex
 from common.coco.reader import load
@@ -41,10 +41,6 @@ EXIF_START = re.compile(rb"(?:Exif\x00\x00|eXIf)(II\*\x00|MM\x00\*)")  # of a JP
 ORIENTATION = 0x0112
 UPRIGHT = 1
 SIDEWAYS = frozenset({5, 6, 7, 8})  # orientations of a quarter turn: width and height change places
-
-
-class ImageError(UserError):
-    """An image that cannot be read: missing, cut short, not an image, too large, or outside its folder."""
 
 
 def has_annotations(data_path: str | Path, split: str) -> bool:

@@ -3,7 +3,8 @@ import dataclasses
 from pathlib import Path
 
 from common.coco.evaluate import Detections, no_detections
-from common.coco.evaluation_set import Validation, draw_sheet
+from common.coco.evaluation_set import Validation
+from common.media.sheets import draw_sheet
 from common.skeleton import COCO
 
 import numpy as np

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import common.cli
-import common.coco.images
 import common.device
 import common.distributed
 import common.processes
@@ -115,7 +114,7 @@ def readable_sample(sample: Callable[[int], dict[str, Any]], count: int, index: 
     for substitute in range(MAX_SUBSTITUTES):
         try:
             return {**sample((index + substitute) % count), "replaced": int(substitute > 0)}
-        except common.coco.images.ImageError as error:
+        except common.cli.ImageError as error:
             if not skip_bad or substitute == MAX_SUBSTITUTES - 1:
                 raise
             sys.stderr.write(f"skipped: {error}\n")

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: D103  a test says in its name what it checks
+"""Arrows between the packages of common/ and the models point down only, and a training imports no more than it must."""
+
+import ast
+import functools
+
+import project
+import pytest
+
+LEVELS = {"train": 1, "runtime": 1, "coco": 2, "topdown": 3, "bottomup": 3, "media": 3}  # the core of common/: 0
+MODEL_LEVEL = 4
+# What a training program may import in all: files and lines, today's greatest. Lower them when they fall.
+MOST_FILES, MOST_LINES = 66, 9200
+
+
+@functools.cache
+def modules() -> dict[str, str]:
+    """Dotted names of our modules, and their files."""
+    return {
+        name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): name for name in project.program_sources()
+    }
+
+
+def imported_at_once(name: str) -> set[str]:
+    """Our modules that a file imports when it is imported itself, with the packages that they lie in."""
+    taken: set[str] = set()
+    for node in project.tree(name).body:
+        if isinstance(node, ast.Import):
+            taken |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            taken |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    parts = [word.split(".") for word in taken]
+    names = {".".join(words[:length]) for words in parts for length in range(1, len(words) + 1)}
+    return names & set(modules())
+
+
+def package(module: str) -> str:
+    words = module.split(".")
+    if words[0] != "common":
+        return words[0]
+    return words[1] if len(words) > 1 and words[1] in LEVELS else "core"
+
+
+def level(module: str) -> int:
+    return MODEL_LEVEL if not module.startswith("common") else LEVELS.get(package(module), 0)
+
+
+def test_arrows_point_down() -> None:
+    up = [
+        f"{module} -> {target}"
+        for module, name in modules().items()
+        for target in imported_at_once(name)
+        if package(module) != package(target) and level(target) >= level(module) and level(target) < MODEL_LEVEL
+    ]
+    assert not up
+
+
+def test_nobody_imports_in_a_circle() -> None:
+    arrows = {
+        module: {target for target in imported_at_once(name) - {module} if not module.startswith(f"{target}.")}
+        for module, name in modules().items()
+    }
+    while leaves := [module for module, targets in arrows.items() if not targets & set(arrows)]:
+        for leaf in leaves:
+            del arrows[leaf]
+    assert not arrows
+
+
+def closure(module: str) -> set[str]:
+    """All modules that come with one."""
+    found, waiting = set[str](), [module]
+    while waiting:
+        if (name := waiting.pop()) not in found:
+            found.add(name)
+            waiting += imported_at_once(modules()[name])
+    return found
+
+
+@pytest.mark.parametrize("model", [name for name in project.model_directories() if f"{name}.train" in modules()])
+def test_a_training_imports_no_more_than_it_must(model: str) -> None:
+    found = closure(f"{model}.train")
+    assert len(found) <= MOST_FILES
+    assert sum(project.text(modules()[name]).count("\n") for name in found) <= MOST_LINES

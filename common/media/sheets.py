@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sheets of an evaluation: input, ground truth and prediction side by side."""
+
+from pathlib import Path
+
+import common.distributed
+from common.coco.evaluate import Detections
+from common.coco.evaluation_set import Validation
+from common.media import drawing
+from common.skeleton import Skeleton
+from common.train.log import Log
+
+import numpy as np
+import numpy.typing as npt
+
+
+def draw_sheet(
+    validation: Validation,
+    detections: Detections,
+    skeleton: Skeleton,
+    num_images: int,
+    threshold: float = 0.0,
+) -> npt.NDArray[np.uint8]:
+    """Input, ground truth and prediction side by side: (h, w, 3) uint8 BGR.
+
+    Shows the first images with labelled people, or the first images where nobody is labelled. Predicted keypoints are
+    drawn whose score is above `threshold`. Raises ImageError for an unreadable image.
+    """
+    index, rows, sheet = validation.index, validation.rows.tolist(), []
+    labelled = [row for row in rows if (index.num_keypoints[index.people(row)] > 0).any()]
+    for row in (labelled or rows)[:num_images]:
+        image = validation.read(row)
+        mine = detections.keypoints[detections.image_ids == index.image_ids[row]]
+        truth = drawing.draw_people(image, index.keypoints[index.people(row)], skeleton)
+        sheet.append([image, truth, drawing.draw_people(image, mine, skeleton, threshold=threshold)])
+    return drawing.contact_sheet(sheet, ["input", "ground truth", "prediction"])
+
+
+def leave_sheet(
+    log: Log,
+    folder: Path,
+    validation: Validation,
+    detections: Detections,
+    skeleton: Skeleton,
+    num_images: int,
+    threshold: float = 0.0,
+) -> None:
+    """`draw_sheet` as predictions.png in `folder` and in the log, from rank 0: of evaluations while training."""
+    if common.distributed.is_main():
+        sheet = draw_sheet(validation, detections, skeleton, num_images, threshold)
+        drawing.save_png(folder / "predictions.png", sheet)
+        log.picture("predictions", sheet, 0)
