@@ -122,6 +122,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "full": {"amp": "O2"},
     # The whole way in minutes on two cores, on the embedded data set: a small input and a shallow network.
     "smoke": {
+        "exp_id": "exp_smoke",
         "backbone": NO_WEIGHTS,
         "model": "SimplePose",
         "num_layers": 18,

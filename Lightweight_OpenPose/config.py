@@ -128,6 +128,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "full": {"step": STEP_NOT_GIVEN, "amp": "O1", "print_freq": 1},
     # The whole way in minutes on two cores, on the embedded data set: people of one size range, no refinement stage.
     "smoke": {
+        "experiment_name": "smoke",
         "checkpoint_path": NO_CHECKPOINT,
         "epochs": 6,
         "batch_size": 8,

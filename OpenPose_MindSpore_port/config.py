@@ -213,12 +213,14 @@ RECIPES: dict[str, dict[str, Any]] = {
     "full": {"amp": "O1"},
     # The rule of the last MindSpore version on several devices: see README, Differences.
     "clip_momentum": {
+        "experiment_name": "clip_momentum",
         "amp": "O1", "optimizer_NP": "Momentum", "group_params_NP": False, "train_type_NP": "clip_grad",
         "clip_scaled": True, "loss_scale": "8192", "lr_times_ranks": True, "lr_steps_NP": (250000, 300000),
         "max_epoch_train_NP": 80,
     },
     # The whole way in a minute or two on two cores, on the embedded data set: a small input, few steps.
     "smoke": {
+        "experiment_name": "smoke",
         "vgg_path": NO_WEIGHTS,
         "max_epoch_train": 2,
         "max_steps": 8,

@@ -39,6 +39,9 @@ _KIND_OF = {dtype: kind for kind, dtype in KINDS.items()}
 _ENCRYPTED = tuple(struct.pack("<I", 0x7F3A5ED8 + mode) for mode in range(3))  # AES-GCM, AES-CBC, SM4-CBC
 _TEXT_CODE, _TEXT_BYTES = "utf-32-le", 4
 _CRC_MARK, _CRC = b"crc_num", struct.Struct(">7s6xI")  # ten bytes of number, of which a CRC-32 needs four
+# Our own sum is a field that no MindSpore knows (number 100003, 20 bytes), which all parsers of protocol buffers skip;
+# MindSpore's trailer is no field: a release that does not cut it off cannot parse the file.
+_SUM_MARK, _SUM = bytes.fromhex("9aea3014") + b"pose zoo, CRC-32", struct.Struct(">20sI")
 _READ_BYTES = 16 << 20
 _MOST_ELEMENTS = 1 << 48
 _TRAINING_STATE = re.compile(
@@ -81,17 +84,26 @@ def read(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[
     return {entry.name: _value(path, content, entry) for entry in entries}
 
 
-def write(path: Path, entries: Mapping[str, Tensor | int | float | str], crc: bool = False) -> None:
+def write(
+    path: Path, entries: Mapping[str, Tensor | int | float | str], crc: bool = False, summed: bool = False
+) -> None:
     """Writes a .ckpt that MindSpore reads; `path` is never half written, an older file there is replaced.
 
     A Python integer becomes an Int64 scalar, a float a Float32 scalar. `crc`: with MindSpore's checksum at the end.
+    `summed`: with our own, which every MindSpore reads over and `read` compares.
     Raises UserError: a data type that MindSpore has not, a full disk.
     """
     checked = {name: _checked(name, value) for name, value in entries.items()}
     if not checked:
         raise UserError(f"{path}: nothing to write")
     with files.replacing(path) as file:
-        _write_entries(file, checked, crc)
+        total = _write_entries(file, checked)
+        if summed:
+            part = _SUM.pack(_SUM_MARK, total)
+            file.write(part)
+            total = zlib.crc32(part, total)
+        if crc:
+            file.write(_CRC.pack(_CRC_MARK, total))
 
 
 def _mapped(path: Path) -> memoryview:
@@ -113,15 +125,19 @@ def _check_is_checkpoint(path: Path, head: bytes) -> None:
 
 def _checked_end(path: Path, file: BinaryIO, size: int) -> int:
     """Where the messages end; a checksum behind them must be that of the content."""
-    file.seek(max(0, size - _CRC.size))
-    trailer = file.read(_CRC.size)
-    if len(trailer) < _CRC.size or not trailer.startswith(_CRC_MARK):
-        return size
-    end = size - _CRC.size
-    written, found = _CRC.unpack(trailer)[1], _crc_of(file, end)
+    for mark, trailer in ((_CRC_MARK, _CRC), (_SUM_MARK, _SUM)):
+        end = max(0, size - trailer.size)
+        file.seek(end)
+        found = file.read(trailer.size)
+        if len(found) == trailer.size and found.startswith(mark):
+            _check_sum(path, trailer.unpack(found)[1], _crc_of(file, end))
+            return end
+    return size
+
+
+def _check_sum(path: Path, written: int, found: int) -> None:
     if written != found:
         raise CheckpointError(f"{path}: wrong checksum {found:08x}, written was {written:08x}: copy the file again")
-    return end
 
 
 def _crc_of(file: BinaryIO, end: int) -> int:
@@ -214,7 +230,8 @@ def scalar(name: str, value: object) -> Tensor:
         raise UserError(f"{name}: {value} does not fit into 64 bits") from error
 
 
-def _write_entries(file: BinaryIO, entries: Mapping[str, Tensor | str], crc: bool) -> None:
+def _write_entries(file: BinaryIO, entries: Mapping[str, Tensor | str]) -> int:
+    """Writes the messages; their CRC-32."""
     total = 0
     for name, value in entries.items():
         kind, dims, content = _encoded(value)
@@ -222,9 +239,8 @@ def _write_entries(file: BinaryIO, entries: Mapping[str, Tensor | str], crc: boo
             piece = content[begin : begin + PIECE_BYTES]
             for part in (_head_of(name, kind, dims, len(piece)), piece):
                 file.write(part)
-                total = zlib.crc32(part, total) if crc else 0
-    if crc:
-        file.write(_CRC.pack(_CRC_MARK, total))
+                total = zlib.crc32(part, total)
+    return total
 
 
 def _encoded(value: Tensor | str) -> tuple[str, list[int], memoryview]:

@@ -98,7 +98,7 @@ class TrainingCheckpoints:
 
     def _write(self, done: int) -> None:
         content = entries(self._trainee, done, self._rates)
-        mindspore_checkpoint.write(self._path(done), content, crc=True)
+        mindspore_checkpoint.write(self._path(done), content, summed=True)
         own = re.compile(rf"{common.distributed.rank()}-\d+_(\d+)\.ckpt")
         steps = sorted(int(match[1]) for path in self.folder.iterdir() if (match := own.fullmatch(path.name)))
         for old in steps[: -self._keep]:

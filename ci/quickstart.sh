@@ -45,8 +45,8 @@ is_done() {
 stage="making the environment"
 # shellcheck source=ci/environment.sh
 source "$here/environment.sh"
-[[ $data_path == mini ]] && launcher=train_smoke_1p.sh || launcher=train_full_1p.sh
-tests=$root/Lightweight_OpenPose/test folder=$output/step_one_checkpoints
+[[ $data_path == mini ]] && launcher=train_smoke_1p.sh name=smoke || launcher=train_full_1p.sh name=step_one
+tests=$root/Lightweight_OpenPose/test folder=$output/${name}_checkpoints
 best=$folder/model_best.pth metrics=$folder/metrics.jsonl results=$output/eval_step1
 mkdir -p "$output"
 if [[ -d $folder && -f $output/data_path.txt && $(<"$output/data_path.txt") != "$data_path" ]]; then
@@ -81,4 +81,4 @@ else
 fi
 
 begin "summary"
-"$PYTHON" "$here/summary.py" "--folder=$output" "--data=$data_path" "--seconds=$SECONDS"
+"$PYTHON" "$here/summary.py" "--folder=$output" "--run=$folder" "--data=$data_path" "--seconds=$SECONDS"

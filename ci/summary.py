@@ -15,6 +15,7 @@ class Options:
     """Prints what a quickstart has left in its folder."""
 
     folder: str = "quickstart"
+    run: str = "quickstart/smoke_checkpoints"
     data: str = "mini"
     seconds: int = 0
 
@@ -50,10 +51,10 @@ def rows(options: Options, training: dict[str, Any], evaluation: dict[str, Any])
         ("evaluation", f"{1000 / ms if ms else 0:.1f} images/s, {ms * protocol['images'] / 1000:.0f} s"),
         ("this command", f"{options.seconds} s on --data_path={options.data}"),
         ("pictures", f"{folder}/eval_step1/pictures.png (input, ground truth, prediction)"),
-        ("curves", f"tensorboard --logdir {folder}/step_one_checkpoints (loss, AP)"),
-        ("checkpoint", f"{folder}/step_one_checkpoints/model_best.pth"),
+        ("curves", f"tensorboard --logdir {options.run} (loss, AP)"),
+        ("checkpoint", f"{options.run}/model_best.pth"),
         ("detections", f"{folder}/eval_step1/detections.json"),
-        ("all numbers", f"{folder}/step_one_checkpoints/metrics.jsonl, {folder}/eval_step1/metrics.jsonl"),
+        ("all numbers", f"{options.run}/metrics.jsonl, {folder}/eval_step1/metrics.jsonl"),
         ("logs, result files", f"{folder}/test/output/"),
     ]
 
@@ -61,8 +62,8 @@ def rows(options: Options, training: dict[str, Any], evaluation: dict[str, Any])
 def main() -> None:
     """Reads the flags, prints the table."""
     options = cli.parse(Options, {})
-    folder = Path(options.folder)
-    training, evaluation = (read(folder / part / "metrics.jsonl") for part in ("step_one_checkpoints", "eval_step1"))
+    folders = Path(options.run), Path(options.folder) / "eval_step1"
+    training, evaluation = (read(folder / "metrics.jsonl") for folder in folders)
     table = rows(options, training, evaluation)
     width = max(len(title) for title, _ in table)
     print("Lightweight OpenPose")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recipes in the order of the READMEs, in one output folder: none goes on from another's state, none loses one."""
 
+import importlib
+import sys
 from pathlib import Path
 
 import common.train.store
@@ -48,6 +50,22 @@ def run(model: str, recipe: str, ranks: int, out: Path, flags: tuple[str, ...]) 
     program = port.SMALL_TRAIN if model == port.MODEL.name else f"{model}.train"
     place = (f"--recipe={recipe}", f"--output_dir={out}", f"--log_dir={out / 'logs'}")
     return launched(program, out / "logs", *place, *flags, ranks=ranks)
+
+
+@pytest.mark.parametrize("model", DIRECTORIES)
+def test_each_recipe_has_a_folder_of_its_own(
+    model: str, tiny_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What train.py decides of each recipe, without the training."""
+    program, folders = importlib.import_module(f"{model}.train"), set()
+    monkeypatch.setattr(program, "train", lambda setup, *rest: folders.add(setup.folder))
+    recipes = importlib.import_module(f"{model}.config").RECIPES
+    needed = {"Lightweight_OpenPose": ("--step=1",), "MIPNet": ("--check_point=none",)}.get(model, ())
+    for recipe in recipes:
+        place = (f"--recipe={recipe}", f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", "--device=cpu")
+        monkeypatch.setattr(sys, "argv", [f"{model}/train.py", *place, *needed])
+        program.main()
+    assert len(folders) == len(recipes) > 2
 
 
 @pytest.mark.parametrize("model", DIRECTORIES)

@@ -45,11 +45,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_table_of_a_quickstart(tmp_path: Path) -> None:
     training = summary.read(written(tmp_path / "train", records(2)))
     evaluation = summary.read(written(tmp_path / "eval", [evaluation_record()]))
-    options = summary.Options(folder="quickstart", data="mini", seconds=99)
+    options = summary.Options(folder="quickstart", run="quickstart/step_one_checkpoints", data="mini", seconds=99)
     table = dict(summary.rows(options, training, evaluation))
     assert table["AP"].startswith("0.612 (AP50 0.9") and "48 images" in table["AP"]
     assert table["training"] == "20.0 images/s, 60 s, epochs: 2, a CPU"
     assert table["evaluation"] == "100.0 images/s, 0 s"
+    assert table["checkpoint"] == "quickstart/step_one_checkpoints/model_best.pth"
     assert table["this command"].startswith("99 s")
 
 

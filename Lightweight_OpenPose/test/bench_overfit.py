@@ -20,7 +20,7 @@ TITLE = "Overfitting the labelled coco-mini training images, from the quickstart
 SLOW = True
 EPOCHS_A_RUN = 100  # --runs=6 trains for 636 epochs
 BASE_HEIGHT = 368
-DRAWN = ROOT / "quickstart" / "step_one_checkpoints" / "model_best.pth"
+DRAWN = ROOT / "quickstart" / "smoke_checkpoints" / "model_best.pth"
 FLAGS = (
     "--step=1", "--amp=O0", "--num_refinement_stages=0", "--rotation=0", "--flip=0", "--batch_size=4",
     "--lr_drop_factor=0.3", "--weight_decay=0", "--val_images=0", "--print_freq=16",

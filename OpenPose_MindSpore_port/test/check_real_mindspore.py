@@ -68,8 +68,10 @@ def write_cases(folder: Path) -> dict[str, dict[str, Any]]:
     case("every_kind", kinds)
     case("every_kind_crc", kinds, {"crc_check": True}, crc=True)
     case("network", network)
+    case("every_kind_crc_plain", kinds, crc=True)
     case("network_crc", network, {"crc_check": True}, crc=True)
-    case("training", training_checkpoint())
+    case("training", training_checkpoint(), summed=True)
+    case("training_checked", training_checkpoint(), {"crc_check": True}, summed=True)
     with mock.patch.object(checkpoint, "PIECE_BYTES", SMALL_PIECE):
         case("pieces", kinds)
     damaged = bytearray((folder / "every_kind_crc.ckpt").read_bytes())

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import common.train.checkpoint
 from common.skeleton import OPENPOSE
 from common.test.programs import complaint, equal, weights
+from common.train.checkpoint import CheckpointError
 from common.train.log import Log
 from common.train.state import Plan
 from OpenPose_MindSpore_port import mindspore_checkpoint
@@ -99,6 +100,15 @@ def test_checkpoints_for_mindspore(run) -> None:
     assert last["global_step"].tolist() == [steps]
     assert last["beta1_power"].item() == pytest.approx(0.9**steps)
     assert len(last["learning_rate_group_2"]) == steps
+
+
+def test_a_flipped_bit_of_a_checkpoint_for_mindspore_is_found(run, tmp_path: Path) -> None:
+    newest = max((run.folder / "checkpoints").glob("*/*.ckpt"))
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / newest.name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"{newest.name}: wrong checksum"):
+        mindspore_checkpoint.read(tmp_path / newest.name)
 
 
 def golden_names(shared: Path) -> list[dict]:

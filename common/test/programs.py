@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real programs, launchers and scripts, run as a user runs them: in processes, with their words and exit codes."""
 
+import atexit
 import multiprocessing.forkserver
 import os
 import runpy
@@ -12,6 +13,7 @@ from functools import cache
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
+import common.processes
 import common.train.checkpoint
 
 import pytest
@@ -83,12 +85,17 @@ def _run(name: str, flags: Sequence[str], cwd: Path, variables: Mapping[str, str
     for path, number in zip(said, (1, 2), strict=True):
         with path.open("w") as file:
             os.dup2(file.fileno(), number)
+    common.processes.end_with_parent(os.getppid())
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(variables)
     sys.argv = [name, *flags]
     sys.path.insert(0, str(cwd))  # as by `python -m`
-    runpy.run_module(name, run_name="__main__", alter_sys=True)
+    atexit._clear()  # what is registered is the server's
+    try:
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+    finally:
+        atexit._run_exitfuncs()  # multiprocessing leaves them out: readers would be waited for without end
 
 
 def launch_command(name: str, folder: Path, *flags: str, ranks: int = 1) -> list[str]:
