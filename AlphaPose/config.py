@@ -1,18 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every number of a run, with unit and source. Defaults < file of `--cfg` < `--recipe` < flags.
+"""The flags of a training; what the published yaml configs say is in `yaml`, by their keys (`AlphaPose.keys`).
 
-The files in configs/ are the published recipes (spec A2.1 to A2.3); `recipe_file` says which of their keys is which
-field here.
+Defaults < file of `--cfg` < `--recipe` < flags and KEY VALUE words, such as TRAIN.LR 5e-4.
 """
 
+import dataclasses
+import functools
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from common.cli import UserError, flag
+import common.cli
+from AlphaPose import keys
+from common import yaml_config
+from common.cli import flag, words
 from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
-from common.topdown.crops import check_sizes
+from common.topdown.crops import Size, check_sizes
+
+from easydict import EasyDict
 
 NETWORK = "AlphaPose"  # its name in result files
 MODEL_FOLDER = Path(__file__).parent
@@ -24,9 +32,9 @@ CPU_IMAGES_PER_PART = 8  # a larger part is slower on a CPU
 
 @dataclass(frozen=True)
 class Config:
-    """Trains a top-down network of AlphaPose."""
+    """Trains a top-down network of AlphaPose. KEY VALUE words change the yaml config, such as TRAIN.LR 5e-4."""
 
-    cfg: str = flag("recipe file", DEFAULT_CFG)
+    cfg: str = flag("yaml config", DEFAULT_CFG)
     data_path: str = flag("COCO folder, or `mini` for the embedded data set; empty: DATASET.TRAIN.ROOT of --cfg", "")
     case: Literal["acc", "perf"] = flag("perf: a run that only measures images per second", "acc")
     device: DeviceName = flag("where to compute", "auto")
@@ -34,57 +42,17 @@ class Config:
     log_dir: str = flag("lines of each rank and result file; empty: output_dir/test/output/0", "")
     exp_id: str = flag("checkpoints go to exp/<exp_id>-<name of --cfg>", "exp_test")
     resume: Literal["auto", "no"] = flag("auto: go on where an unfinished run of this name stopped", "auto")
-
-    data_root: str = flag("DATASET.TRAIN.ROOT", "./data/coco/")
-    train_images_folder: str = flag("inside data_path", "train2017")
-    train_labels: str = flag("inside data_path", "annotations/person_keypoints_train2017.json")
-    val_images_folder: str = flag("inside data_path", "val2017")
-    val_labels: str = flag("inside data_path", "annotations/person_keypoints_val2017.json")
-    detections: str = flag("boxes of a detector, for evaluation without given boxes", "")
-    flip: bool = flag("mirror half of the samples", True)
-    rotation: float = flag("standard deviation of it, degrees", 40.0, most=360)
-    scale: float = flag("standard deviation of the random scale, as a part", 0.3, most=1)
-    half_body_above: int = flag("visible joints above which a half body may be taken", 8)
-    half_body: float = flag("probability of that; negative: never", -1.0, least=-1, most=1)
-
     skeleton: str = flag("built-in name or YAML file of one's own keypoints", "coco")
-    num_joints: int = flag("DATA_PRESET.NUM_JOINTS; 0: those of the skeleton", 0)
-    image_size: tuple[int, ...] = flag("height,width of the network's input, pixels", (256, 192), least=1, most=4096)
-    heatmap_size: tuple[int, ...] = flag("height,width of its maps, cells", (64, 48), least=1, most=4096)
-    sigma: float = flag("of a joint's Gaussian, cells", 2.0, above=0)
-
-    model: Literal["FastPose", "FastPose_DUC", "SimplePose", "PoseHighResolutionNet"] = flag("network", "FastPose")
-    num_layers: int = flag("of the ResNet", 50, least=1)
-    conv_dim: int = flag("channels before the last convolution of FastPose", 128, least=1, most=4096)
-    stages_with_dcn: tuple[bool, ...] = flag("stages of the ResNet with deformable convolution", ())
-    stage1_convolutions: int = flag("of FastPose_DUC", 4, least=1, most=16)
-    stage2_convolutions: int = flag("of FastPose_DUC", 2, least=1, most=16)
-    stage3_convolutions: int = flag("of FastPose_DUC", 1, least=1, most=16)
-    pretrained: str = flag("checkpoint of the whole network to start from: a file or a published name", "")
-    try_load: str = flag("checkpoint to take what fits from", "")
     backbone: str = flag("ImageNet weights: auto, a file, or `none` for a random start", BACKBONE_AUTO)
-    loss: Literal["MSELoss", "L1JointRegression"] = flag("what is minimised", "MSELoss")
-    norm_type: Literal["sigmoid", "softmax"] = flag("of L1JointRegression", "sigmoid")
-
-    batch_size: int = flag("people a step on each rank", 32, least=1, most=10**6)
     part_size: int = flag(
         "people a rank takes at once, gradients accumulate; 0: all, on a CPU at most 8", 0, most=10**6
     )
-    begin_epoch: int = flag("TRAIN.BEGIN_EPOCH", 0)
-    epochs: int = flag("epochs in all", 200, least=1)
-    optimizer: Literal["adam", "rmsprop"] = flag("as published", "adam")
-    lr: float = flag("learning rate", 1e-3, above=0, most=1000)
-    lr_factor: float = flag("it drops to this part", 0.1, above=0, most=1)
-    lr_steps: tuple[int, ...] = flag("epochs after which it drops", (90, 120))
     dpg: bool = flag("from dpg_milestone on train with jittered boxes and the first learning rate again", True)
-    dpg_milestone: int = flag("epoch", 140)
-    dpg_steps: tuple[int, ...] = flag("epochs after which the learning rate drops again", (160, 190))
     clip_norm: float = flag("largest norm of the gradients; 0: as they are", 0.0)
     ema_decay: float = flag("moving average of the weights; 0: none", 0.0, most=1)
     amp: AmpLevel = flag("precision level", "O0")
     amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
     loss_scale: str = flag("for float16: a positive number or `dynamic`", "dynamic")
-
     num_workers: int = flag("processes that read data; -1: one a core", -1, least=-1, most=1024)
     kept_images: int = flag("decoded images that a worker keeps for other people in them, of three bytes a pixel", 0)
     exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
@@ -98,46 +66,61 @@ class Config:
     flip_test: bool = flag("mean of an image's maps and its mirror image's at evaluations", False)
     map: bool = flag("accepted as published", True)
     board: bool = flag("accepted as published: TensorBoard's curves are written", True)
+    opts: tuple[Any, ...] = words()  # KEY VALUE words, which win over the file of cfg
+
+    @functools.cached_property
+    def yaml(self) -> EasyDict:
+        """The yaml config with `opts`, by published keys. Raises UserError for what is no configuration."""
+        return keys.read(self.cfg, self.opts)
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
-        check_sizes(self.image_size, self.heatmap_size)
-        if self.epochs <= self.begin_epoch:
-            raise UserError(f"--epochs={self.epochs}: more than {self.begin_epoch}")
+        check_sizes(self.yaml.DATA_PRESET.IMAGE_SIZE, self.yaml.DATA_PRESET.HEATMAP_SIZE)
+        keys.check(self.yaml)
+
+    @property
+    def size_in(self) -> Size:
+        """Height, width of the network's input, pixels."""
+        height, width = self.yaml.DATA_PRESET.IMAGE_SIZE
+        return height, width
 
     @property
     def stride(self) -> float:
         """Input pixels a map cell."""
-        return self.image_size[0] / self.heatmap_size[0]
+        return self.size_in[0] / self.yaml.DATA_PRESET.HEATMAP_SIZE[0]
 
-    @property
-    def root(self) -> str:
-        """The COCO folder: of the flag, else of the file."""
-        return self.data_path or self.data_root
+
+def parse(argv: Sequence[str] | None = None) -> Config:
+    """A command line: flags and KEY VALUE words. Raises UserError, see common.cli.parse."""
+    flags, pairs = yaml_config.split(sys.argv[1:] if argv is None else argv, keys.SHORT)
+    config = common.cli.parse(Config, RECIPES, flags, ALIASES, RETIRED)
+    return dataclasses.replace(config, opts=(*config.opts, *pairs))
 
 
 # What the names of the launchers mean; precision and epochs as published.
 RECIPES: dict[str, dict[str, Any]] = {
-    "performance": {"case": "perf", "epochs": 2, "snapshot": 0, "amp": "O2", "resume": "no"},
+    "performance": {"case": "perf", "snapshot": 0, "amp": "O2", "resume": "no", "opts": ("TRAIN.END_EPOCH", 2)},
     "full": {"amp": "O2"},
     # The whole way in minutes on two cores, on the embedded data set: a small input and a shallow network.
     "smoke": {
         "exp_id": "exp_smoke",
         "backbone": NO_WEIGHTS,
-        "model": "SimplePose",
-        "num_layers": 18,
-        "image_size": (128, 96),
-        "heatmap_size": (32, 24),
-        "sigma": 1.0,
-        "batch_size": 8,
-        "epochs": 4,
         "dpg": False,
-        "lr_steps": (3,),
         "snapshot": 2,
+        "opts": (
+            "MODEL.TYPE", "SimplePose",
+            "MODEL.NUM_LAYERS", 18,
+            "DATA_PRESET.IMAGE_SIZE", (128, 96),
+            "DATA_PRESET.HEATMAP_SIZE", (32, 24),
+            "DATA_PRESET.SIGMA", 1.0,
+            "TRAIN.BATCH_SIZE", 8,
+            "TRAIN.END_EPOCH", 4,
+            "TRAIN.LR_STEP", (3,),
+        ),
     },
-}
-ALIASES = {"train_epochs": "epochs", "opt_level": "amp", "nThreads": "num_workers", "workers": "num_workers",
-           "exp-id": "exp_id", "amp_level": "amp"}  # fmt: skip
+}  # fmt: skip
+ALIASES = {"opt_level": "amp", "nThreads": "num_workers", "workers": "num_workers", "exp-id": "exp_id",
+           "amp_level": "amp"}  # fmt: skip
 _RANKS = "torchrun sets ranks and addresses"
 RETIRED = dict.fromkeys(
     ("addr", "rank", "local_rank", "world_size", "dist_url", "dist_backend", "launcher", "multiprocessing_distributed"),

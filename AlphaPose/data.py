@@ -58,8 +58,9 @@ class TrainSamples:
 
     def __init__(self, people: People, folder: Path, skeleton: Skeleton, config: Config) -> None:
         self.people, self.folder, self.skeleton, self.config = people, folder, skeleton, config
-        self.size_in = (config.image_size[0], config.image_size[1])
-        self.augmentation = crops.Augmentation(config.scale, config.rotation, config.half_body, config.flip)
+        self.size_in, self.cfg = config.size_in, config.yaml
+        aug = self.cfg.DATASET.TRAIN.AUG
+        self.augmentation = crops.Augmentation(aug.SCALE_FACTOR, aug.ROT_FACTOR, aug.PROB_HALF_BODY, aug.FLIP)
         self.upper = crops.upper_body(skeleton)
         self.centres_img, self.sizes_img = crops.fit_boxes(people.boxes_img, self.size_in, BOX_PADDING)
 
@@ -82,11 +83,12 @@ class TrainSamples:
         height, width = index.image_sizes[image_row].tolist()
         joints, visible = index.keypoints[row, :, :2], np.minimum(index.keypoints[row, :, 2], 1)
         crop = crops.Crop(self.centres_img[place], self.sizes_img[place])
-        if self.config.dpg and epoch >= self.config.dpg_milestone:
+        if self.config.dpg and epoch >= self.cfg.TRAIN.DPG_MILESTONE:
             box = proposal(self.people.boxes_img[place], (height, width), random)
             crop = crops.Crop(*crops.fit_boxes(box, self.size_in, BOX_PADDING))
         drawn = crops.draw(self.augmentation, random)
-        crop = crops.augment(crop, drawn, joints, visible, self.upper, self.size_in, self.config.half_body_above)
+        half_body_above = self.cfg.DATASET.TRAIN.AUG.NUM_JOINTS_HALF_BODY
+        crop = crops.augment(crop, drawn, joints, visible, self.upper, self.size_in, half_body_above)
         matrix = crops.image_to_crop(crop, self.size_in, width)
         moved, seen = crops.joints_to_crop(joints, visible, matrix, crop.flip, self.skeleton)
         read = common.coco.images.reader(self.config.kept_images)

@@ -90,7 +90,7 @@ def run_evaluation(
         log.line(f"note: {line}")
     result = examined.evaluate(session, device)
     protocol = {
-        **examined.protocol(examined.estimator(session)), "checkpoint": str(source), "network": recipe.model,
+        **examined.protocol(examined.estimator(session)), "checkpoint": str(source), "network": recipe.yaml.MODEL.TYPE,
         "runtime": session.runtime, "precision": config.amp, "skipped": len(result.skipped),
     }  # fmt: skip
     _tell(result, protocol, "det" if config.detected else "gt", log, folder)

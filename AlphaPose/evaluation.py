@@ -17,7 +17,7 @@ import common.topdown.nms
 from AlphaPose.config import BOX_PADDING, Config
 from AlphaPose.inference import InputRule, estimator, rule_of
 from AlphaPose.pose_nms import pose_nms
-from AlphaPose.preparation import located
+from AlphaPose.preparation import Split, located
 from AlphaPose.scoring import given_box_scores, proposal_scores
 from common.coco.evaluate import Detections
 from common.coco.evaluation_set import Validation
@@ -164,10 +164,9 @@ def while_training(
     )  # fmt: skip
 
 
-def load_validation(config: Config, skeleton: Skeleton, num_images: int) -> Validation:
-    """The validation images of a recipe, `num_images` of them or 0 for all. Raises UserError where they are not."""
-    annotations = located(config, config.val_labels, "val_labels")
-    folder = located(config, config.val_images_folder, "val_images_folder")
+def load_validation(config: Config, skeleton: Skeleton, num_images: int, split: Split = "VAL") -> Validation:
+    """The images of a part of the data, `num_images` of them or 0 for all. Raises UserError where they are not."""
+    annotations, folder = located(config, split, "ANN"), located(config, split, "IMG_PREFIX")
     return Validation.load(annotations, folder, skeleton, num_images, config.exif)
 
 

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """All of an evaluation but the network: the flags that decide on whom and by which rules AP is measured."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import common.coco.mini.dataset
-import common.distributed
 import common.skeleton
 from AlphaPose.config import DEFAULT_CFG, Config, flag
 from AlphaPose.evaluation import Evaluation, Nms, Protocol, Scores, boxes_of, default_batch, evaluate, load_validation
 from AlphaPose.inference import estimator, recipe_of, rule_of
+from AlphaPose.preparation import check_joints
 from common.cli import UserError
 from common.coco.evaluation_set import Validation
 from common.coco.images import Exif
@@ -57,15 +55,19 @@ class Conditions:
         """Whether boxes come from a detector."""
         return self.boxes == "detected" or bool(self.detections)
 
+    @property
+    def split(self) -> Literal["VAL", "TEST"]:
+        """The section of DATASET that says where images and annotations are."""
+        return "TEST" if self.detected else "VAL"
+
     def recipe(self, source: Path, **own: Any) -> Config:
-        """What the file, the checkpoint `source`, the flags and `own` say together; the data set is drawn or found."""
-        flags = ("data_path", "detections", "skeleton", "val_labels", "val_images_folder")
-        given = {name: getattr(self, name) for name in flags if getattr(self, name)}
-        recipe = recipe_of(self.cfg, source, **given, **own, flip_test=self.flip_test)
-        folder = common.distributed.main_first(
-            lambda: common.coco.mini.dataset.resolve(recipe.data_path, recipe.data_root)
+        """What the file, the checkpoint `source`, the flags and `own` say together."""
+        places = (("ANN", self.val_labels), ("IMG_PREFIX", self.val_images_folder), ("DET_FILE", self.detections))
+        opts = [word for name, value in places if value for word in (f"DATASET.{self.split}.{name}", value)]
+        flags = {"skeleton": self.skeleton} if self.skeleton else {}
+        return recipe_of(
+            self.cfg, source, opts, data_path=self.data_path, exif=self.exif, flip_test=self.flip_test, **flags, **own
         )
-        return dataclasses.replace(recipe, data_path=str(folder), exif=self.exif)
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Examination:
     @property
     def detections(self) -> Path | None:
         """The file of a detector's boxes, None where they are given."""
-        return Path(self.recipe.detections) if self.conditions.detected else None
+        return Path(self.recipe.yaml.DATASET.TEST.DET_FILE) if self.conditions.detected else None
 
     def estimator(self, session: Session) -> Estimator:
         """The network of a session as it finds keypoints."""
@@ -109,16 +111,13 @@ class Examination:
 def skeleton_of(recipe: Config) -> Skeleton:
     """Whose keypoints. Raises UserError where the recipe has another number of them."""
     skeleton = common.skeleton.load(recipe.skeleton)
-    if recipe.num_joints not in (0, skeleton.num_keypoints):
-        raise UserError(
-            f"{recipe.cfg}: NUM_JOINTS is {recipe.num_joints}, --skeleton={skeleton.name} has {skeleton.num_keypoints}"
-        )
+    check_joints(recipe, skeleton)
     return skeleton
 
 
 def prepare(conditions: Conditions, recipe: Config, skeleton: Skeleton) -> Examination:
     """Reads annotations and boxes. Raises UserError where they are not, or hold nobody."""
-    validation = load_validation(recipe, skeleton, conditions.val_images)
-    detections = Path(recipe.detections) if conditions.detected else None
+    validation = load_validation(recipe, skeleton, conditions.val_images, conditions.split)
+    detections = Path(recipe.yaml.DATASET.TEST.DET_FILE) if conditions.detected else None
     boxes = boxes_of(validation, detections, conditions.min_score)
     return Examination(conditions, recipe, skeleton, validation, boxes)

@@ -60,14 +60,14 @@ def export_checkpoint(config: Config, input_name: str = INPUT, output_name: str 
     source = checkpoint_of(config.checkpoint, config)
     recipe = recipe_of(config.cfg, source, **({"skeleton": config.skeleton} if config.skeleton else {}))
     skeleton = common.skeleton.load(recipe.skeleton)
-    model = weights.load_network(network(recipe, skeleton.num_keypoints), source)
-    size, target = (recipe.image_size[0], recipe.image_size[1]), Path(config.output_name)
+    model = weights.load_network(network(recipe.yaml, skeleton.num_keypoints), source)
+    size, target = recipe.size_in, Path(config.output_name)
     difference = export_onnx(model, target, config.opset, size, config.batch_size, (input_name, output_name))
     sizes = f"{config.batch_size or 'any'} x 3 x {size[0]} x {size[1]}"
     megabytes = target.stat().st_size / 1e6
     print(  # noqa: T201
-        f"{target}: {recipe.model} of {source}, opset {config.opset}, {input_name} {sizes}, {megabytes:.1f} MB; "
-        f"largest difference to PyTorch {difference:.1e} of an output's maximum"
+        f"{target}: {recipe.yaml.MODEL.TYPE} of {source}, opset {config.opset}, {input_name} {sizes}, "
+        f"{megabytes:.1f} MB; largest difference to PyTorch {difference:.1e} of an output's maximum"
     )
 
 

@@ -2,11 +2,13 @@
 """How AlphaPose's networks see people and answer (spec A2.2, A2.4): what evaluation and demo share."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import common.train.checkpoint
-from AlphaPose import data, recipe_file, weights
+from AlphaPose import data, keys, weights
 from AlphaPose.config import BOX_PADDING, Config
 from AlphaPose.preparation import network
 from common.runtime.session import PYTORCH, Array, Options, Session, open_network
@@ -19,11 +21,6 @@ from common.topdown.pipeline import Estimator, Pixels
 import numpy as np
 from torch import nn
 
-# what a checkpoint of ours knows of itself: these fields of its configuration stand above the file of --cfg
-OWN_FIELDS = (
-    "model", "num_layers", "conv_dim", "stages_with_dcn", "stage1_convolutions", "stage2_convolutions",
-    "stage3_convolutions", "image_size", "heatmap_size", "num_joints", "skeleton", "loss", "norm_type",
-)  # fmt: skip
 BRIGHTEST = 255
 
 
@@ -38,8 +35,8 @@ class InputRule:
 
 def rule_of(config: Config) -> InputRule:
     """The rule of a recipe."""
-    norm = config.norm_type if config.loss == "L1JointRegression" else None
-    return InputRule((config.image_size[0], config.image_size[1]), norm, config.flip_test)
+    loss = config.yaml.LOSS
+    return InputRule(config.size_in, loss.NORM_TYPE if loss.TYPE == "L1JointRegression" else None, config.flip_test)
 
 
 def normalise(crops: Pixels) -> Array:
@@ -71,20 +68,21 @@ def estimator(session: Session, rule: InputRule, skeleton: Skeleton) -> Estimato
     )
 
 
-def recipe_of(cfg: str, source: Path, **given: object) -> Config:
-    """The recipe that a network file belongs to: the file of --cfg, above it what a checkpoint says of itself, above
-    both the fields `given`. Raises UserError for an unreadable file.
+def recipe_of(cfg: str, source: Path, opts: Sequence[Any] = (), **flags: Any) -> Config:
+    """What a network file was trained with. Raises UserError for an unreadable file.
+
+    The yaml config `cfg`, above it what a checkpoint says of its own network, above both `opts`, KEY VALUE words.
     """
     content = common.train.checkpoint.read(source) if source.suffix in PYTORCH else {}
     known = content.get("config") if isinstance(content.get("config"), dict) else {}
-    own = {name: known[name] for name in OWN_FIELDS if name in known}
-    return Config(**{**recipe_file.read(cfg), **own, "cfg": cfg, **given})
+    own = {"skeleton": known["skeleton"]} if "skeleton" in known else {}
+    return Config(cfg=cfg, opts=(*keys.of_checkpoint(str(source), known), *opts), **{**own, **flags})
 
 
 def open_session(source: Path, options: Options, recipe: Config, skeleton: Skeleton) -> Session:
     """A network file of any format as it runs fastest. Raises UserError, see `common.runtime.session.open_network`."""
 
     def load(path: Path) -> nn.Module:
-        return weights.load_network(network(recipe, skeleton.num_keypoints), path)
+        return weights.load_network(network(recipe.yaml, skeleton.num_keypoints), path)
 
     return open_network(source, options, load)

@@ -3,7 +3,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import common.coco.mini.dataset
 import common.coco.reader
@@ -22,18 +22,20 @@ from common.train.setup import Setup
 from common.train.state import Plan
 
 import torch
+from easydict import EasyDict
 from torch import nn
+
+Split = Literal["TRAIN", "VAL", "TEST"]
 
 
 def prepare(flags: Config, skeleton: common.skeleton.Skeleton, device: torch.device) -> Setup:
     """Decides what the flags left open. Raises UserError, naming flag or file, where the run cannot be."""
     ranks = common.distributed.world_size()
-    data_path = str(main_first(lambda: common.coco.mini.dataset.resolve(flags.data_path, flags.data_root)))
     exp_id = f"{flags.exp_id}_perf_{ranks}p" if flags.case == "perf" else flags.exp_id
-    config = dataclasses.replace(flags, data_path=data_path, exp_id=exp_id)
+    config = dataclasses.replace(flags, exp_id=exp_id)
     samples = train_samples(config, skeleton)
     limit = config.part_size or (CPU_IMAGES_PER_PART if device.type == "cpu" else 0)
-    part_size, parts = divide(config.batch_size * ranks, len(samples), ranks, limit)
+    part_size, parts = divide(config.yaml.TRAIN.BATCH_SIZE * ranks, len(samples), ranks, limit)
     return Setup(
         network=NETWORK,
         config=config,
@@ -76,29 +78,40 @@ def experiment_folder(config: Experiment) -> Path:
     return Path(config.output_dir) / "exp" / f"{config.exp_id}-{Path(config.cfg).name}"
 
 
-def located(config: Config, place: str, flag: str) -> Path:
-    """A file or folder of the data set. Raises UserError, naming `flag`."""
-    found = common.coco.images.find(config.root, place)
-    if found is None:
-        cure = f"--data_path must be a COCO folder, or `mini`, and --{flag} a place in it"
-        raise UserError(f"{Path(config.root) / place}: no such file or folder; {cure}")
-    return found
+def located(config: Config, split: Split, name: Literal["ANN", "IMG_PREFIX"]) -> Path:
+    """The annotations or the image folder of a part of the data set. Raises UserError, naming the key.
+
+    Where DATASET.TEST says nothing, DATASET.VAL does, and where that has no ROOT, DATASET.TRAIN.
+    """
+    dataset = config.yaml.DATASET
+    usual = (dataset.TEST.ROOT if split == "TEST" else "") or (split != "TRAIN" and dataset.VAL.ROOT)
+    root = main_first(lambda: common.coco.mini.dataset.resolve(config.data_path, usual or dataset.TRAIN.ROOT))
+    place = dataset[split][name] or dataset.VAL[name]
+    if found := common.coco.images.find(root, place):
+        return found
+    cure = f"--data_path must be a COCO folder, or `mini`, and DATASET.{split}.{name} a place in it"
+    raise UserError(f"{root / place}: no such file or folder; {cure}")
 
 
 def train_samples(config: Config, skeleton: common.skeleton.Skeleton) -> TrainSamples:
     """Everybody to train on. Raises UserError where the annotations are of another skeleton."""
-    index = common.coco.reader.load(located(config, config.train_labels, "train_labels"), skeleton.num_keypoints)
-    if config.num_joints not in (0, skeleton.num_keypoints):
-        found = f"--skeleton={config.skeleton} has {skeleton.num_keypoints}"
-        raise UserError(f"{config.cfg}: DATA_PRESET.NUM_JOINTS is {config.num_joints}, {found}")
-    folder = located(config, config.train_images_folder, "train_images_folder")
-    return TrainSamples(labelled_people(index), folder, skeleton, config)
+    index = common.coco.reader.load(located(config, "TRAIN", "ANN"), skeleton.num_keypoints)
+    check_joints(config, skeleton)
+    return TrainSamples(labelled_people(index), located(config, "TRAIN", "IMG_PREFIX"), skeleton, config)
+
+
+def check_joints(config: Config, skeleton: common.skeleton.Skeleton) -> None:
+    """Raises UserError where the yaml config has another number of joints than the skeleton."""
+    num_joints = config.yaml.DATA_PRESET.NUM_JOINTS
+    if num_joints not in (0, skeleton.num_keypoints):
+        found = f"--skeleton={skeleton.name} has {skeleton.num_keypoints}"
+        raise UserError(f"{config.cfg}: DATA_PRESET.NUM_JOINTS is {num_joints}, {found}")
 
 
 def plan(config: Config, parts: int, images_per_step: int, num_samples: int) -> Plan:
     """What the training loop is told."""
     return Plan(
-        epochs=config.epochs,
+        epochs=config.yaml.TRAIN.END_EPOCH,
         steps_per_epoch=num_samples // images_per_step,
         images_per_step=images_per_step,
         parts=parts,
@@ -111,26 +124,25 @@ def plan(config: Config, parts: int, images_per_step: int, num_samples: int) -> 
     )
 
 
-def network(config: Config, num_joints: int) -> nn.Module:
-    """The network that the recipe names."""
-    options: dict[str, Any] = {} if config.model == "PoseHighResolutionNet" else {"num_layers": config.num_layers}
-    if config.model == "FastPose":
-        options["conv_dim"] = config.conv_dim
-        if config.stages_with_dcn:
-            options["deformable"] = config.stages_with_dcn
-    if config.model == "FastPose_DUC":
-        options["counts"] = (config.stage1_convolutions, config.stage2_convolutions, config.stage3_convolutions)
-    return build(config.model, num_joints, **options)
+def network(cfg: EasyDict, num_joints: int) -> nn.Module:
+    """The network that MODEL of a yaml config names."""
+    model = cfg.MODEL
+    options: dict[str, Any] = {} if model.TYPE == "PoseHighResolutionNet" else {"num_layers": model.NUM_LAYERS}
+    if model.TYPE == "FastPose":
+        options |= {"conv_dim": model.CONV_DIM, "deformable": model.STAGE_WITH_DCN}
+    if model.TYPE == "FastPose_DUC":
+        options["counts"] = (model.STAGE1.NUM_CONV, model.STAGE2.NUM_CONV, model.STAGE3.NUM_CONV)
+    return build(model.TYPE, num_joints, **options)
 
 
 def load_start(model: nn.Module, config: Config) -> str:
     """Loads what the network begins with; returns the report of it. A run that measures speed may begin at random."""
-    imagenet = config.backbone
+    cfg, imagenet = config.yaml.MODEL, config.backbone
     if imagenet == BACKBONE_AUTO:
-        imagenet = weights.imagenet_name(config.model, config.num_layers, HRNET_WIDTH)
+        imagenet = weights.imagenet_name(cfg.TYPE, cfg.NUM_LAYERS, HRNET_WIDTH)
     try:
-        return weights.load_start(model, imagenet, config.pretrained, config.try_load)
+        return weights.load_start(model, imagenet, cfg.PRETRAINED, cfg.TRY_LOAD)
     except common.train.checkpoint.CheckpointError:
-        if config.case == "perf" and not (config.pretrained or config.try_load):
+        if config.case == "perf" and not (cfg.PRETRAINED or cfg.TRY_LOAD):
             return weights.load_start(model, weights.RANDOM)
         raise

@@ -9,10 +9,8 @@ Runtime and OpenVINO where it is installed: both run the file. A report in JSON 
 than `--max_ap_drop`, nothing is written and the program ends with exit code 2.
 """
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import common.cli
 from AlphaPose import examination
@@ -67,9 +65,10 @@ def main() -> None:
 def task_of(examined: Examination, session: Session, calibration_people: int) -> Task:
     """Annotated training people to calibrate with, where the data set has such; the evaluation that scores."""
     recipe, estimator = examined.recipe, examined.estimator(session)
-    train = dataclasses.replace(recipe, val_labels=recipe.train_labels, val_images_folder=recipe.train_images_folder)
-    is_there = all((Path(recipe.root) / place).exists() for place in (train.val_labels, train.val_images_folder))
-    images = load_validation(train if is_there else recipe, examined.skeleton, 0)
+    try:
+        images = load_validation(recipe, examined.skeleton, 0, "TRAIN")
+    except UserError:  # a data set without training people
+        images = load_validation(recipe, examined.skeleton, 0, examined.conditions.split)
     boxes = boxes_of(images, None)
     boxes = boxes.select(quantize.spread(len(boxes), calibration_people))
 

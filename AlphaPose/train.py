@@ -19,34 +19,35 @@ import common.device
 import common.distributed
 import common.skeleton
 import common.train.loop
-from AlphaPose import recipe_file
-from AlphaPose.config import ALIASES, RECIPES, RETIRED, Config
+from AlphaPose.config import Config, parse
 from AlphaPose.data import normalise
 from AlphaPose.evaluation import while_training
 from AlphaPose.loss import accuracy, heatmap_loss, regression_loss
 from AlphaPose.preparation import load_start, network, prepare
-from common.cli import parse, run
+from common.cli import run
 from common.report import ACCURACY
 from common.topdown.gaussian_heatmaps import encode
 from common.train.setup import Setup
 
 import torch
+from easydict import EasyDict
 from torch import Tensor, nn
 
 MIDDLE = 0.5  # the target of regression counts from the middle of the input
 
 
-def build_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, cfg: EasyDict) -> torch.optim.Optimizer:
     """Adam, or RMSprop, with the published values."""
     kinds = {"adam": torch.optim.Adam, "rmsprop": torch.optim.RMSprop}
-    return kinds[config.optimizer](model.parameters(), lr=config.lr)
+    return kinds[cfg.TRAIN.OPTIMIZER](model.parameters(), lr=cfg.TRAIN.LR)
 
 
 def lr_factor(epoch: int, config: Config) -> float:
     """What the learning rate of an epoch is multiplied with; the stage of dynamic proposals begins with 1 again."""
-    second_stage = config.dpg and epoch >= config.dpg_milestone
-    steps = config.dpg_steps if second_stage else config.lr_steps
-    return config.lr_factor ** sum(epoch >= step for step in steps)
+    cfg = config.yaml.TRAIN
+    second_stage = config.dpg and epoch >= cfg.DPG_MILESTONE
+    steps = cfg.DPG_STEP if second_stage else cfg.LR_STEP
+    return cfg.LR_FACTOR ** sum(epoch >= step for step in steps)
 
 
 def forward_losses(
@@ -56,18 +57,20 @@ def forward_losses(
     images, visible = (batch[name].to(device, non_blocking=True) for name in ("image", "visible"))
     joints = batch["joints"].to(common.device.exact_type(device)).to(device, non_blocking=True)
     maps = model(normalise(images)).float()
-    if config.loss == "L1JointRegression":
-        size = joints.new_tensor((config.image_size[1], config.image_size[0]))
+    loss = config.yaml.LOSS
+    if loss.TYPE == "L1JointRegression":
+        size = joints.new_tensor(config.size_in[::-1])
         target = (joints / size - MIDDLE).float()
-        return {"loss": regression_loss(maps, target, visible[..., None].expand_as(target), config.norm_type)}
-    target, weight = encode(joints, visible, (maps.shape[2], maps.shape[3]), config.stride, config.sigma)
+        return {"loss": regression_loss(maps, target, visible[..., None].expand_as(target), loss.NORM_TYPE)}
+    sigma = config.yaml.DATA_PRESET.SIGMA
+    target, weight = encode(joints, visible, (maps.shape[2], maps.shape[3]), config.stride, sigma)
     return {"loss": heatmap_loss(maps, target, weight), ACCURACY: accuracy(maps.detach(), target, weight)}
 
 
 def main() -> None:
     """Reads the flags, trains, leaves checkpoints, metrics and a result file."""
     began = time.time()
-    flags = parse(Config, RECIPES, aliases=ALIASES, retired=RETIRED, read_cfg=recipe_file.read)
+    flags = parse()
     flags.check()
     with common.distributed.joined(flags.device) as device:
         skeleton = common.skeleton.load(flags.skeleton)
@@ -76,19 +79,19 @@ def main() -> None:
 
 def train(setup: Setup, skeleton: common.skeleton.Skeleton, device: torch.device, began: float) -> None:
     """Trains what `setup` describes, from a start or from where an unfinished run stopped."""
-    config = setup.config
+    config, cfg = setup.config, setup.config.yaml
     beginning = setup.begin(
-        config.model,
+        cfg.MODEL.TYPE,
         device,
-        lambda: network(config, skeleton.num_keypoints),
+        lambda: network(cfg, skeleton.num_keypoints),
         lambda model: load_start(model, config),
-        lambda model: build_optimizer(model, config),
-        config.begin_epoch,
+        lambda model: build_optimizer(model, cfg),
+        cfg.TRAIN.BEGIN_EPOCH,
     )
     rates = functools.partial(lr_factor, config=config)
     losses = functools.partial(forward_losses, device=device, config=config)
     with setup.log(beginning.fresh) as log:
-        setup.announce(log, beginning, config.lr)
+        setup.announce(log, beginning, cfg.TRAIN.LR)
         setup.train(beginning, losses, rates, log, while_training(setup, skeleton, device, beginning.dtype, log))
     setup.leave_report(began)
 

@@ -26,7 +26,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import AlphaPose.config  # noqa: E402
-import AlphaPose.recipe_file  # noqa: E402
 import common.report  # noqa: E402
 import common.runtime.onnxruntime  # noqa: E402
 import common.train.checkpoint  # noqa: E402
@@ -107,9 +106,7 @@ def read_recipe(path: Path) -> None:
     """Reads a recipe file as train.py of each directory does, whichever it is of."""
     words, of_alphapose = [f"--cfg={path}", "--data_path=mini"], path.name.startswith("alphapose")
     if of_alphapose:
-        config = AlphaPose.config
-        cli.parse(config.Config, config.RECIPES, words, config.ALIASES, config.RETIRED,
-                  read_cfg=AlphaPose.recipe_file.read).check()  # fmt: skip
+        AlphaPose.config.parse(words).check()
     else:
         MIPNet.recipe_file.parse(MIPNet.config.Config, MIPNet.config.RECIPES, words).check()
 

@@ -78,7 +78,7 @@ def flag(help_text: str, default: Any, least: float = 0, most: float = Bounds.mo
 def check_values(config: Config) -> Config:
     """The same values, with `~` replaced by the home folder. Raises UserError, naming the flag, out of bounds."""
     changes = {}
-    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+    for field in flags_of(config):
         value = getattr(config, field.name)
         several = value if isinstance(value, tuple) else (value,)
         several = tuple(os.path.expanduser(one) if isinstance(one, str) else one for one in several)
@@ -87,6 +87,16 @@ def check_values(config: Config) -> Config:
             raise UserError(f"--{field.name}={','.join(map(str, several))}: {complaints[0]}")
         changes[field.name] = several if isinstance(value, tuple) else several[0]
     return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+
+
+def words() -> Any:
+    """A field that no flag gives: words of a command line that its program reads itself."""
+    return dataclasses.field(default=(), metadata={"words": True})
+
+
+def flags_of(config: Any) -> "list[dataclasses.Field[Any]]":
+    """The fields of a configuration that flags of their names give."""
+    return [field for field in dataclasses.fields(config) if "words" not in field.metadata]
 
 
 def is_shown(character: str) -> bool:
@@ -202,7 +212,7 @@ def parse(
     of the field `cfg` sets.
     """
     hints = typing.get_type_hints(config)
-    fields = {field.name: field for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+    fields = {field.name: field for field in flags_of(config)}
     parser = _Parser(
         description=config.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -215,8 +225,8 @@ def parse(
         )
     for name in retired:
         parser.add_argument(f"--{name}", nargs="?", const="", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    words = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
-    flags = vars(parser.parse_args(list(prepare(words))))
+    underscored = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
+    flags = vars(parser.parse_args(list(prepare(underscored))))
     for name in [name for name in retired if name in flags]:
         del flags[name]
         print(f"note: --{name} has no effect: {retired[name]}", file=sys.stderr)  # noqa: T201
@@ -230,7 +240,7 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, without the list of all flags."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (--help lists the flags)")
+        raise UserError(f"{message} (--help lists the flags; keys of a yaml config are written as TRAIN.LR 0.001)")
 
 
 def _underscored(word: str) -> str:

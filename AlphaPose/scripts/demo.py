@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import common.coco.mini.dataset
 import common.media.demo
-from AlphaPose import demo, recipe_file
+from AlphaPose import demo
 from AlphaPose.config import Config as Recipe
 from AlphaPose.config import flag
 from AlphaPose.evaluation import boxes_of, load_validation
@@ -36,10 +35,7 @@ class Config(demo.Config):
 
 def first_person(config: Config, skeleton: Skeleton) -> tuple[Frame, Boxes]:
     """The first validation image with people, and the box of its first one. Raises UserError where there is none."""
-    recipe = Recipe(**{**recipe_file.read(config.cfg), "cfg": config.cfg})
-    root = common.coco.mini.dataset.resolve(config.data_path, recipe.data_root)
-    given = Recipe(data_path=str(root), val_labels=recipe.val_labels, val_images_folder=recipe.val_images_folder)
-    validation = load_validation(given, skeleton, 0)
+    validation = load_validation(Recipe(cfg=config.cfg, data_path=config.data_path), skeleton, 0)
     boxes = boxes_of(validation, None)
     row = int(boxes.image_rows[0])
     frame = Frame(validation.index.file_name(row), 0, 0.0, validation.read(row))

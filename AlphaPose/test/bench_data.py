@@ -42,10 +42,10 @@ def plain_epoch(train: TrainSamples, epoch: int) -> None:
 def our_epoch(train: TrainSamples, epoch: int) -> None:
     """Everybody once, in batches, with targets."""
     config = train.config
-    size = config.heatmap_size[0], config.heatmap_size[1]
+    preset = config.yaml.DATA_PRESET
     for first in range(0, len(train), BATCH):
         batch = data.collate([train[epoch, place] for place in range(first, min(first + BATCH, len(train)))])
-        encode(batch["joints"], batch["visible"], size, config.stride, config.sigma)
+        encode(batch["joints"], batch["visible"], preset.HEATMAP_SIZE, config.stride, preset.SIGMA)
         data.normalise(batch["image"])
 
 

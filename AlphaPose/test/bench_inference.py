@@ -95,7 +95,7 @@ def no_checkpoint(path: Path) -> torch.nn.Module:
 def drawn() -> tuple[torch.nn.Module, torch.Tensor]:
     """A network and a batch; times do not depend on what a network has learnt."""
     torch.manual_seed(0)
-    return preparation.network(Config(), COCO.num_keypoints).eval(), torch.rand(BATCH, 3, *SIZE_IN)
+    return preparation.network(Config().yaml, COCO.num_keypoints).eval(), torch.rand(BATCH, 3, *SIZE_IN)
 
 
 def plain_network() -> Callable[[], None]:

@@ -63,7 +63,7 @@ def plain_network() -> Callable[[], None]:
     """As published, in a process without our settings."""
     source = checkpoint()
     recipe = recipe_of(DEFAULT_CFG, source)
-    model = weights.load_network(preparation.network(recipe, COCO.num_keypoints), source)
+    model = weights.load_network(preparation.network(recipe.yaml, COCO.num_keypoints), source)
     return functools.partial(one_by_one, model.eval(), batch())
 
 

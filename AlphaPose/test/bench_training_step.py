@@ -21,16 +21,18 @@ class Step:
     """A network that trains on one batch; targets are ready, as a loader of the original gives them."""
 
     def __init__(self, device: torch.device, layout: torch.memory_format, level: str) -> None:
-        self.device, config = device, Config()
+        self.device, cfg = device, Config().yaml
         torch.manual_seed(0)
-        model = preparation.network(config, COCO.num_keypoints)
+        model = preparation.network(cfg, COCO.num_keypoints)
         self.model = model.to(self.device, memory_format=layout).train()
-        self.optimizer = build_optimizer(self.model, config)
+        self.optimizer = build_optimizer(self.model, cfg)
         self.dtype = common.device.amp_type(self.device, level)
         random = torch.Generator().manual_seed(0)
-        images = torch.randn(BATCH, 3, *config.image_size, generator=random)
+        images = torch.randn(BATCH, 3, *cfg.DATA_PRESET.IMAGE_SIZE, generator=random)
         self.images = images.to(self.device, memory_format=layout)
-        self.target = torch.rand(BATCH, COCO.num_keypoints, *config.heatmap_size, generator=random).to(self.device)
+        self.target = torch.rand(BATCH, COCO.num_keypoints, *cfg.DATA_PRESET.HEATMAP_SIZE, generator=random).to(
+            self.device
+        )
         self.weight = torch.ones(BATCH, COCO.num_keypoints, device=self.device)
 
     def __call__(self) -> float:

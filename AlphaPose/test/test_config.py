@@ -1,35 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
 from pathlib import Path
 
-from AlphaPose import preparation, recipe_file
-from AlphaPose.config import ALIASES, RECIPES, RETIRED, Config
-from common.cli import UserError, parse
+from AlphaPose import preparation
+from AlphaPose.config import Config, parse
+from AlphaPose.inference import recipe_of
+from common.cli import UserError
+from common.yaml_config import settings
 
 import pytest
+import torch
 import yaml
 
 FILES = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
 
 
 def parsed(*words: str) -> Config:
-    return parse(Config, RECIPES, list(words), ALIASES, RETIRED, read_cfg=recipe_file.read)
+    return parse(words)
 
 
 def test_published_recipe_is_the_default() -> None:
-    config = parsed("--data_path=/data/coco")
-    assert (config.model, config.num_layers, config.image_size, config.heatmap_size) == (
-        "FastPose", 50, (256, 192), (64, 48),
-    )  # fmt: skip
-    assert (config.batch_size, config.epochs, config.lr, config.lr_steps) == (32, 200, 1e-3, (90, 120))
-    assert (config.rotation, config.scale, config.half_body, config.dpg_milestone) == (40, 0.3, -1, 140)
-    assert config.root == "/data/coco" and parsed().root == "./data/coco/"
+    cfg = parsed().yaml
+    assert (cfg.MODEL.TYPE, cfg.MODEL.NUM_LAYERS) == ("FastPose", 50)
+    assert (cfg.DATA_PRESET.IMAGE_SIZE, cfg.DATA_PRESET.HEATMAP_SIZE) == ((256, 192), (64, 48))
+    assert (cfg.TRAIN.BATCH_SIZE, cfg.TRAIN.END_EPOCH, cfg.TRAIN.LR, cfg.TRAIN.LR_STEP) == (32, 200, 1e-3, (90, 120))
+    aug = cfg.DATASET.TRAIN.AUG
+    assert (aug.ROT_FACTOR, aug.SCALE_FACTOR, aug.PROB_HALF_BODY, cfg.TRAIN.DPG_MILESTONE) == (40, 0.3, -1, 140)
+    assert cfg.DATASET.TRAIN.ROOT == "./data/coco/"
 
 
 def test_file_recipe_flags_win_in_this_order() -> None:
     longer = str(FILES[0].parents[1] / "resnet" / "256x192_res50_lr1e-3_2x.yaml")
-    assert parsed(f"--cfg={longer}").epochs == 270
-    assert parsed(f"--cfg={longer}", "--recipe=performance").epochs == 2
-    assert parsed(f"--cfg={longer}", "--recipe=performance", "--epochs=5").epochs == 5
+    for words, epochs in ((), 270), (("--recipe=performance",), 2), (("--recipe=performance", "--epochs=5"), 5):
+        assert epochs == parsed(f"--cfg={longer}", *words).yaml.TRAIN.END_EPOCH
+    cfg = parsed(
+        "--lr=0.1", "--image_size", "128,96", "--exp_id", "mine", "TRAIN.LR_STEP", "[3]", "TRAIN.LR", "1e-4"
+    ).yaml
+    assert (cfg.TRAIN.LR, cfg.TRAIN.LR_STEP, cfg.DATA_PRESET.IMAGE_SIZE) == (1e-4, (3,), (128, 96))
 
 
 def test_published_flags_are_taken(capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,9 +50,9 @@ def test_every_recipe_file_names_a_network(path: Path) -> None:
     config.check()
     if "dcn" in path.stem:
         with pytest.raises(UserError, match="torchvision"):
-            preparation.network(config, 17)
-    elif config.num_layers <= 50:
-        assert sum(weight.numel() for weight in preparation.network(config, 17).parameters()) > 2e7
+            preparation.network(config.yaml, 17)
+    elif config.yaml.MODEL.NUM_LAYERS <= 50:
+        assert sum(weight.numel() for weight in preparation.network(config.yaml, 17).parameters()) > 2e7
 
 
 @pytest.mark.parametrize(
@@ -60,7 +66,7 @@ def test_every_recipe_file_names_a_network(path: Path) -> None:
 def test_a_key_that_nothing_reads_is_named(tmp_path: Path, change: dict, complaint: str) -> None:
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(change))
     with pytest.raises(UserError, match=complaint):
-        parsed(f"--cfg={tmp_path / 'own.yaml'}")
+        parsed(f"--cfg={tmp_path / 'own.yaml'}").check()
 
 
 @pytest.mark.parametrize(
@@ -71,17 +77,17 @@ def test_files_that_are_no_recipe(tmp_path: Path, content: str | None, complaint
     if content is not None:
         (tmp_path / "own.yaml").write_text(content)
     with pytest.raises(UserError, match=complaint):
-        parsed(f"--cfg={tmp_path / 'own.yaml'}")
+        parsed(f"--cfg={tmp_path / 'own.yaml'}").check()
 
 
 @pytest.mark.parametrize(
     ("flag", "complaint"),
     [
-        ("--image_size=256", "height,width"),
+        ("--image_size=256,", "two numbers each"),
         ("--heatmap_size=64,40", "no equal part"),
-        ("--image_size=192,144", "--image_size=192,144: both sides must be multiples of 32"),
-        ("--epochs=0", "--epochs=0"),
-        ("--batch_size=0", "--batch_size=0"),
+        ("--image_size=192,144", "IMAGE_SIZE 192 x 144 .* both sides must be multiples of 32"),
+        ("--epochs=0", "TRAIN.END_EPOCH is 0: at least 1"),
+        ("--batch_size=0", "TRAIN.BATCH_SIZE is 0: at least 1"),
     ],
 )
 def test_values_that_cannot_be_meant(flag: str, complaint: str) -> None:
@@ -91,8 +97,8 @@ def test_values_that_cannot_be_meant(flag: str, complaint: str) -> None:
 
 def test_a_number_that_yaml_takes_for_a_text_is_a_number(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("TRAIN: {LR: 1e-3, END_EPOCH: 2.0}")
-    config = parsed(f"--cfg={tmp_path / 'own.yaml'}")
-    assert (config.lr, config.epochs, type(config.epochs)) == (1e-3, 2, int)
+    cfg = parsed(f"--cfg={tmp_path / 'own.yaml'}").yaml.TRAIN
+    assert (cfg.LR, cfg.END_EPOCH, type(cfg.END_EPOCH)) == (1e-3, 2, int)
 
 
 @pytest.mark.parametrize(
@@ -102,12 +108,45 @@ def test_a_number_that_yaml_takes_for_a_text_is_a_number(tmp_path: Path) -> None
         ("END_EPOCH: -1", "own.yaml: TRAIN.END_EPOCH is -1: at least 1"),
         ("LR: .nan", "own.yaml: TRAIN.LR is nan: a finite number"),
         ("LR: fast", "own.yaml: TRAIN.LR is 'fast', wanted: float"),
-        ("LR_STEP: 90", "own.yaml: TRAIN.LR_STEP is 90, wanted: tuple"),
-        ("OPTIMIZER: sgd", "own.yaml: TRAIN.OPTIMIZER is 'sgd', wanted: Literal"),
+        ("LR_STEP: 90", "own.yaml: TRAIN.LR_STEP is 90, wanted: list"),
+        ("OPTIMIZER: sgd", "own.yaml: TRAIN.OPTIMIZER is sgd, only adam or rmsprop is built"),
         ("LR: &a [*a]", "references"),
     ],
 )
 def test_a_value_of_another_kind_is_one_line(tmp_path: Path, entry: str, complaint: str) -> None:
     (tmp_path / "own.yaml").write_text(f"TRAIN: {{{entry}}}")
     with pytest.raises(UserError, match=complaint):
-        parsed(f"--cfg={tmp_path / 'own.yaml'}")
+        parsed(f"--cfg={tmp_path / 'own.yaml'}").check()
+
+
+def test_the_yaml_that_is_printed_in_the_instructions_is_accepted(tmp_path: Path) -> None:
+    demo = {"TYPE": "Mscoco_det", "ROOT": "./data/", "IMG_PREFIX": "val2017", "ANN": "a.json"}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"DATASET": {"DEMO": demo}, "DETECTOR": {"NAME": "yolo"}}))
+    assert "DEMO" not in parsed(f"--cfg={tmp_path / 'own.yaml'}").yaml.DATASET
+
+
+def test_each_part_of_the_data_has_its_root(tiny_coco: Path, tmp_path: Path) -> None:
+    for split in ("TRAIN", "VAL", "TEST"):
+        (tmp_path / split / "val2017").mkdir(parents=True)
+    words = [word for split in ("TRAIN", "VAL", "TEST") for word in (f"DATASET.{split}.ROOT", str(tmp_path / split))]
+    for split in ("VAL", "TEST"):
+        assert preparation.located(parsed(*words), split, "IMG_PREFIX") == tmp_path / split / "val2017"
+        given = parsed(*words, f"--data_path={tiny_coco}")
+        assert preparation.located(given, split, "IMG_PREFIX").parent == tiny_coco
+    without = parsed(*words, "DATASET.TEST.ROOT", "")
+    assert preparation.located(without, "TEST", "IMG_PREFIX") == tmp_path / "VAL" / "val2017"
+    with pytest.raises(UserError, match="train2017: .*DATASET.TRAIN.IMG_PREFIX a place in it"):
+        preparation.located(parsed(*words), "TRAIN", "IMG_PREFIX")
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_checkpoint_says_what_its_network_is(tmp_path: Path, old: bool) -> None:
+    """Those of version 0.1 had other names for the published keys."""
+    config = settings(parsed("--model=SimplePose", "--num_layers=18", "--image_size=64,32", "--heatmap_size=16,8"))
+    if old:
+        config = {"model": "SimplePose", "num_layers": 18, "stages_with_dcn": (), "image_size": (64, 32),
+                  "heatmap_size": (16, 8)}  # fmt: skip
+    torch.save({"state_dict": {}, "config": config}, tmp_path / "model_best.pth")
+    cfg = recipe_of(str(FILES[0]), tmp_path / "model_best.pth", ["LOSS.NORM_TYPE", "softmax"]).yaml
+    assert (cfg.MODEL.TYPE, cfg.MODEL.NUM_LAYERS, cfg.DATA_PRESET.IMAGE_SIZE) == ("SimplePose", 18, (64, 32))
+    assert cfg.LOSS.NORM_TYPE == "softmax"

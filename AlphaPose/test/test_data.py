@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-STILL = Config(flip=False, rotation=0.0, scale=0.0)
+AUG = "DATASET.TRAIN.AUG."
+STILL = Config(opts=(AUG + "FLIP", False, AUG + "ROT_FACTOR", 0, AUG + "SCALE_FACTOR", 0))
 
 
 def samples(folder: Path, config: Config = STILL) -> TrainSamples:
@@ -53,7 +54,7 @@ def test_a_sample_is_the_person_in_the_middle(tiny_coco: Path) -> None:
 
 def test_a_mirrored_sample_has_left_and_right_exchanged(tiny_coco: Path) -> None:
     """Two draws of one person that differ in the flip alone: joints are mirrored, names change over."""
-    found = samples(tiny_coco, dataclasses.replace(STILL, flip=True))
+    found = samples(tiny_coco, dataclasses.replace(STILL, opts=(*STILL.opts, AUG + "FLIP", True)))
     flipped, plain = {}, {}
     for epoch in range(40):
         sample = found[epoch, 0]
@@ -67,8 +68,8 @@ def test_a_mirrored_sample_has_left_and_right_exchanged(tiny_coco: Path) -> None
 
 
 def test_randomness_is_that_of_the_position(tiny_coco: Path) -> None:
-    found = samples(tiny_coco, Config(half_body=0.5))
-    again = samples(tiny_coco, Config(half_body=0.5))
+    found = samples(tiny_coco, Config(opts=(AUG + "PROB_HALF_BODY", 0.5)))
+    again = samples(tiny_coco, Config(opts=(AUG + "PROB_HALF_BODY", 0.5)))
     assert np.array_equal(found[3, 1]["image"], again[3, 1]["image"])
     assert not np.array_equal(found[3, 1]["image"], found[4, 1]["image"])
 
@@ -89,7 +90,7 @@ def test_proposals_are_near_the_box_and_inside_the_image() -> None:
 
 
 def test_second_stage_begins_at_its_epoch(tiny_coco: Path) -> None:
-    config = dataclasses.replace(STILL, dpg_milestone=2)
+    config = dataclasses.replace(STILL, opts=(*STILL.opts, "TRAIN.DPG_MILESTONE", 2))
     first, second = samples(tiny_coco, config)[1, 0], samples(tiny_coco, config)[2, 0]
     assert np.array_equal(first["image"], samples(tiny_coco)[0, 0]["image"])
     assert not np.array_equal(first["image"], second["image"])

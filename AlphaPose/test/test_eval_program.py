@@ -87,7 +87,7 @@ def test_the_program_in_detected_boxes(
         (("--data_path=nowhere",), "person_keypoints_val2017.json: no such file or folder; --data_path must be a COCO"),
         (
             ("--data_path=DATA", "--val_images_folder=x"),
-            "x: no such file or folder; .* --val_images_folder a place in it",
+            "x: no such file or folder; .* DATASET.VAL.IMG_PREFIX a place in it",
         ),
         (("--data_path=DATA", "--checkpoint=x.pth"), "x.pth: no such checkpoint"),
         (("--data_path=DATA", "--checkpoint="), "--checkpoint is needed: .*model_best.pth is not there"),

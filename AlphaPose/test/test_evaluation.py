@@ -203,7 +203,10 @@ def test_evaluation_of_a_model_in_training(tiny_coco: Path, tmp_path: Path) -> N
 
 def test_the_recipe_decides_how_maps_are_read() -> None:
     assert rule_of(Config()) == InputRule((256, 192), None, False)
-    regression = Config(loss="L1JointRegression", norm_type="softmax", flip_test=True, image_size=(128, 96))
+    regression = Config(
+        flip_test=True,
+        opts=("LOSS.TYPE", "L1JointRegression", "LOSS.NORM_TYPE", "softmax", "DATA_PRESET.IMAGE_SIZE", (128, 96)),
+    )
     assert rule_of(regression) == InputRule((128, 96), "softmax", True)
     network = estimator(Session("x", "y", lambda arrays: []), rule_of(regression), COCO)
     assert network.flip is not None and network.decode is not heatmap_decoding.decode

@@ -4,7 +4,7 @@
 import json
 from pathlib import Path
 
-from AlphaPose.config import Config
+from AlphaPose.config import Config, parse
 from AlphaPose.test.programs import EXPERIMENT, SMALL, launcher, trained
 from AlphaPose.train import forward_losses, lr_factor
 from common.test.programs import complaint, equal, weights
@@ -38,7 +38,7 @@ class Answers(nn.Module):
 
 @pytest.mark.parametrize("loss", ["MSELoss", "L1JointRegression"])
 def test_losses_are_least_for_the_right_answer(loss: str) -> None:
-    config = Config(loss=loss, image_size=(64, 32), heatmap_size=(16, 8), sigma=1.0)
+    config = parse(["LOSS.TYPE", loss, "--image_size=64,32", "--heatmap_size=16,8", "--sigma=1"])
     joints = torch.tensor([[[8.0, 8.0], [30.0, 40.0], [0.0, 0.0]]], dtype=torch.float64)
     batch = {"image": torch.zeros(1, 3, 64, 48, dtype=torch.uint8), "joints": joints,
              "visible": torch.tensor([[1.0, 1.0, 0.0]])}  # fmt: skip
@@ -96,7 +96,7 @@ def test_a_launcher_adds_no_line_and_keeps_the_exit_code(tmp_path: Path) -> None
         (("--data_path=/nowhere",), "/nowhere"),
         (("--cfg=absent.yaml",), "--cfg=absent.yaml"),
         (("--data_path=mini", "--backbone=absent.pth"), "absent.pth"),
-        (("--data_path=mini", "--lr_step=9"), "--lr_step"),
+        (("--data_path=mini", "--lr_step=9"), "--lr_step=9"),
         (("--data_path=mini", "--device=npu"), "--device=npu"),
     ],
 )

@@ -40,15 +40,15 @@ def check_sizes(size_in: tuple[int, ...], size_map: tuple[int, ...]) -> None:
     people found in the wrong place.
     """
     if len(size_in) != 2 or len(size_map) != 2:
-        raise UserError("--image_size and --heatmap_size: height,width")
+        raise UserError("IMAGE_SIZE and HEATMAP_SIZE: two numbers each are needed")
     if any(side <= 0 or side % TRUNK_STRIDE for side in size_in):
-        raise UserError(f"--image_size={_words(size_in)}: both sides must be multiples of {TRUNK_STRIDE}")
+        raise UserError(f"IMAGE_SIZE {_words(size_in)}: both sides must be multiples of {TRUNK_STRIDE}")
     if min(size_map) <= 0 or len({side / cells for side, cells in zip(size_in, size_map, strict=True)}) != 1:
-        raise UserError(f"--heatmap_size={_words(size_map)} is no equal part of --image_size={_words(size_in)}")
+        raise UserError(f"HEATMAP_SIZE {_words(size_map)} is no equal part of IMAGE_SIZE {_words(size_in)}")
 
 
 def _words(size: tuple[int, ...]) -> str:
-    return ",".join(map(str, size))
+    return "{} x {} (height x width)".format(*size)
 
 
 class BoxError(UserError):

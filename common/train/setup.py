@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training run, decided before it starts: its folders, its data, how a step is divided. Every train.py has one."""
 
-import dataclasses
 import math
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from common.train.log import Log
 from common.train.loop import EachStep, Losses, SetRates
 from common.train.state import Plan, Trainee
 from common.train.store import Store
+from common.yaml_config import settings
 
 import torch
 from torch import nn
@@ -29,7 +29,8 @@ INDIFFERENT = {
     "device", "output_dir", "log_dir", "cfg", "case", "resume", "epochs", "max_epoch_train", "max_epoch_train_NP",
     "num_workers", "kept_images", "print_freq", "log_interval", "eval_freq", "snapshot", "save_every", "keep_every",
     "keep", "keep_checkpoint_max", "ckpt_interval", "val_images", "val_batch_size", "prepared_train_labels", "map",
-    "board", "from_mobilenet", "weights_only",
+    "board", "from_mobilenet", "weights_only", "TRAIN.END_EPOCH", "PRINT_FREQ", "EPOCH_EVAL_FREQ", "WORKERS",
+    "TEST.BATCH_SIZE_PER_GPU",
 }  # fmt: skip
 
 
@@ -83,7 +84,7 @@ class Setup:
         layout: Any = {"memory_format": common.device.memory_format(device)}  # which the types of `to` leave out
         model.to(device, **layout)
         scaler = common.device.scaler(device, dtype, config.loss_scale)
-        facts = {"arch": arch, "config": dataclasses.asdict(config), "samples": len(self.samples)}
+        facts = {"arch": arch, "config": settings(config), "samples": len(self.samples)}
         began = (unfinished or {}).get("began")
         facts["began"] = began if isinstance(began, float) else common.distributed.from_main(time.time())
         trainee = Trainee(model, build_optimizer(model), scaler, config.ema_decay, epoch=epoch, facts=facts)
@@ -119,7 +120,7 @@ class Setup:
             "samples": content.get("samples"),
             "ranks": len(content["random"]),
         }
-        now = {**dataclasses.asdict(self.config), "samples": len(self.samples)}
+        now = {**settings(self.config), "samples": len(self.samples)}
         now["ranks"] = common.distributed.world_size()
         return ", ".join(
             f"{name} {before[name]} -> {value}"
@@ -184,7 +185,7 @@ class Setup:
         precision = "float32" if dtype is None else str(dtype).removeprefix("torch.")
         beyond = "; O2 does no more than O1: weights stay float32" if config.amp == "O2" else ""
         log.line(f"precision {config.amp}: {precision}, loss scale {config.loss_scale}{beyond}")
-        log.record("start", config=dataclasses.asdict(config), samples=len(self.samples), ranks=ranks, notes=notes,
+        log.record("start", config=settings(config), samples=len(self.samples), ranks=ranks, notes=notes,
                    images_per_step=plan.images_per_step, device=common.device.describe(device))  # fmt: skip
 
     def leave_report(self, began: float) -> None:

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The keys of the published yaml configs in configs/, with the default and the bounds of each value."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from common.cli import UserError
+from common.yaml_config import COMMAND_LINE, Key, Keys, leaves, load, nested, number, one_of, pairs_of
+
+from easydict import EasyDict
+
+TRAIN_LABELS = "annotations/person_keypoints_train2017.json"
+VAL_LABELS = "annotations/person_keypoints_val2017.json"
+KEYS = Keys(
+    {
+        "DATASET.TRAIN.TYPE": one_of("Mscoco"),
+        "DATASET.TRAIN.ROOT": Key("./data/coco/"),
+        "DATASET.TRAIN.IMG_PREFIX": Key("train2017"),
+        "DATASET.TRAIN.ANN": Key(TRAIN_LABELS),
+        "DATASET.TRAIN.AUG.FLIP": Key(True),
+        "DATASET.TRAIN.AUG.ROT_FACTOR": number(40.0, most=360),
+        "DATASET.TRAIN.AUG.SCALE_FACTOR": number(0.3, most=1),
+        "DATASET.TRAIN.AUG.NUM_JOINTS_HALF_BODY": number(8),
+        "DATASET.TRAIN.AUG.PROB_HALF_BODY": number(-1.0, least=-1, most=1),  # negative: never
+        "DATASET.VAL.TYPE": one_of("Mscoco"),
+        "DATASET.VAL.ROOT": Key(""),  # empty: that of the training data
+        "DATASET.VAL.IMG_PREFIX": Key("val2017"),
+        "DATASET.VAL.ANN": Key(VAL_LABELS),
+        "DATASET.TEST.TYPE": one_of("Mscoco_det"),
+        "DATASET.TEST.ROOT": Key(""),  # empty: that of the validation data
+        "DATASET.TEST.IMG_PREFIX": Key(""),
+        "DATASET.TEST.ANN": Key(""),
+        "DATASET.TEST.DET_FILE": Key(""),
+        "DATA_PRESET.TYPE": one_of("simple"),
+        "DATA_PRESET.SIGMA": number(2.0, above=0),
+        "DATA_PRESET.NUM_JOINTS": number(0),  # 0: those of the skeleton
+        "DATA_PRESET.IMAGE_SIZE": number((256, 192), least=1, most=4096),  # height, width
+        "DATA_PRESET.HEATMAP_SIZE": number((64, 48), least=1, most=4096),
+        "MODEL.TYPE": one_of("FastPose", "FastPose_DUC", "SimplePose", "PoseHighResolutionNet"),
+        "MODEL.PRETRAINED": Key(""),
+        "MODEL.TRY_LOAD": Key(""),
+        "MODEL.NUM_DECONV_FILTERS": one_of((256, 256, 256)),
+        "MODEL.NUM_LAYERS": number(50, least=1),
+        "MODEL.FINAL_CONV_KERNEL": one_of(1),
+        "MODEL.CONV_DIM": number(128, least=1, most=4096),
+        "MODEL.STAGE_WITH_DCN": Key((False, False, False, False)),
+        "MODEL.DCN.MODULATED": one_of(False),
+        "MODEL.DCN.DEFORM_GROUP": one_of(1),
+        "MODEL.DCN.FALLBACK_ON_STRIDE": one_of(False),
+        "MODEL.STAGE1.NUM_CONV": number(4, least=1, most=16),
+        "MODEL.STAGE2.NUM_CONV": number(2, least=1, most=16),
+        "MODEL.STAGE3.NUM_CONV": number(1, least=1, most=16),
+        "LOSS.TYPE": one_of("MSELoss", "L1JointRegression"),
+        "LOSS.NORM_TYPE": one_of("sigmoid", "softmax"),
+        "LOSS.OUTPUT_3D": one_of(False),
+        "TRAIN.BATCH_SIZE": number(32, least=1, most=10**6),  # of each rank
+        "TRAIN.BEGIN_EPOCH": number(0),
+        "TRAIN.END_EPOCH": number(200, least=1),
+        "TRAIN.OPTIMIZER": one_of("adam", "rmsprop"),
+        "TRAIN.LR": number(1e-3, above=0, most=1000),
+        "TRAIN.LR_FACTOR": number(0.1, above=0, most=1),
+        "TRAIN.LR_STEP": number((90, 120)),
+        "TRAIN.DPG_MILESTONE": number(140),
+        "TRAIN.DPG_STEP": number((160, 190)),
+    },
+    unused=("DATASET.DEMO.", "DETECTOR.", "TRAIN.WORLD_SIZE"),  # images come from flags, boxes from --detections
+)
+OF_THE_NETWORK = {  # what a checkpoint knows of itself: key -> its name in checkpoints of version 0.1
+    "MODEL.TYPE": "model",
+    "MODEL.NUM_LAYERS": "num_layers",
+    "MODEL.CONV_DIM": "conv_dim",
+    "MODEL.STAGE_WITH_DCN": "stages_with_dcn",
+    "MODEL.STAGE1.NUM_CONV": "stage1_convolutions",
+    "MODEL.STAGE2.NUM_CONV": "stage2_convolutions",
+    "MODEL.STAGE3.NUM_CONV": "stage3_convolutions",
+    "DATA_PRESET.IMAGE_SIZE": "image_size",
+    "DATA_PRESET.HEATMAP_SIZE": "heatmap_size",
+    "DATA_PRESET.NUM_JOINTS": "num_joints",
+    "LOSS.TYPE": "loss",
+    "LOSS.NORM_TYPE": "norm_type",
+}
+SHORT = {  # flag -> the key that it stands for
+    "epochs": "TRAIN.END_EPOCH",
+    "train_epochs": "TRAIN.END_EPOCH",
+    "batch_size": "TRAIN.BATCH_SIZE",
+    "lr": "TRAIN.LR",
+    "model": "MODEL.TYPE",
+    "num_layers": "MODEL.NUM_LAYERS",
+    "image_size": "DATA_PRESET.IMAGE_SIZE",
+    "heatmap_size": "DATA_PRESET.HEATMAP_SIZE",
+    "sigma": "DATA_PRESET.SIGMA",
+}
+SECTIONS = "DATASET, DATA_PRESET, MODEL, LOSS and TRAIN"
+
+
+def read(path: str, words: Sequence[Any] = ()) -> EasyDict:
+    """A yaml config, above it KEY VALUE words. Raises UserError, naming file and key, for what is no configuration."""
+    of_file = KEYS.checked(path, leaves(load(path, "configs/coco", SECTIONS)))
+    of_words = KEYS.checked(COMMAND_LINE, pairs_of(words))
+    return EasyDict(nested(KEYS.defaults() | of_file | of_words))
+
+
+def of_checkpoint(source: str, known: dict[str, Any]) -> list[Any]:
+    """What a checkpoint's `config` says of its network, as KEY VALUE words. Raises UserError, naming `source`."""
+    found = {key: known.get(key, known.get(old)) for key, old in OF_THE_NETWORK.items()}
+    # no stage is how version 0.1 wrote that no stage has deformable convolution
+    pairs = [(key, value) for key, value in found.items() if value not in (None, ())]
+    return [word for pair in KEYS.checked(source, pairs).items() for word in pair]
+
+
+def check(cfg: EasyDict) -> None:
+    """Raises UserError where values do not go together."""
+    if cfg.TRAIN.END_EPOCH <= cfg.TRAIN.BEGIN_EPOCH:
+        raise UserError(f"TRAIN.END_EPOCH is {cfg.TRAIN.END_EPOCH}: more than TRAIN.BEGIN_EPOCH is needed")

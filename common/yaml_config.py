@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Published yaml configs: their keys, written as SECTION.KEY, with type, bounds and default of each value.
+
+A key that is not in the table is an error, and so is a value that chooses something that is not built.
+"""
+
+import ast
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common import files
+from common.cli import Bounds, UserError, flags_of
+
+COMMAND_LINE = "command line"
+KEY = re.compile(r"[A-Z]\w*(\.[A-Z]\w*)+")
+Pairs = Iterable[tuple[str, Any]]
+
+
+@dataclass(frozen=True)
+class Key:
+    """A value's default, whose type it has to have, and what else it may be."""
+
+    default: Any  # of a list: a tuple, whose first element says the type of all
+    choices: tuple[Any, ...] = ()  # what is built; empty: anything within the bounds
+    bounds: Bounds = Bounds()
+
+
+def number(default: Any, least: float = 0, most: float = Bounds.most, above: float = -float("inf")) -> Key:
+    """A number, or a tuple of them, between `least` and `most`, and above `above`."""
+    return Key(default, bounds=Bounds(least, above, most))
+
+
+def one_of(*choices: Any) -> Key:
+    """One of the values that are built; the first is the default."""
+    return Key(choices[0], choices)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of a publication's files."""
+
+    known: Mapping[str, Key]
+    unused: tuple[str, ...]  # accepted: they change nothing here; with a dot at the end: a whole section
+
+    def checked(self, source: str, pairs: Pairs) -> dict[str, Any]:
+        """Keys and typed values; unused ones are left out. Raises UserError, naming `source` and key."""
+        found = {}
+        for key, value in pairs:
+            if key in self.known:
+                found[key] = _checked(source, key, value, self.known[key])
+            elif not any(key == name or (name.endswith(".") and key.startswith(name)) for name in self.unused):
+                raise UserError(f"{source}: nothing reads {key}; is it misspelt?")
+        return found
+
+    def defaults(self) -> dict[str, Any]:
+        """The default of every key."""
+        return {name: key.default for name, key in self.known.items()}
+
+
+def load(path: str, published_in: str, sections: str) -> dict[str, Any]:
+    """A file as nested dictionaries. Raises UserError, naming the file.
+
+    `published_in` is where the published files stand, `sections` what such a file has: words for the message.
+    """
+    try:
+        content = files.read_yaml(path)
+    except UserError as error:
+        raise UserError(f"--cfg={error}; the published files stand in {published_in}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"--cfg={path}: no configuration: {sections} are needed")
+    return content
+
+
+def _checked(source: str, key: str, value: Any, rule: Key) -> Any:
+    """A value of the default's type, within its bounds. Raises UserError."""
+    try:
+        typed = _typed(value, rule.default)
+    except (TypeError, ValueError, OverflowError) as error:
+        wanted = "list" if isinstance(rule.default, tuple) else type(rule.default).__name__
+        raise UserError(f"{source}: {key} is {repr(value)[:80]}, wanted: {wanted}") from error
+    if rule.choices and typed not in rule.choices:
+        raise UserError(f"{source}: {key} is {str(value)[:80]}, only {' or '.join(map(str, rule.choices))} is built")
+    for one in typed if isinstance(typed, tuple) else (typed,):
+        if complaint := rule.bounds.complaint(one):
+            raise UserError(f"{source}: {key} is {repr(value)[:80]}: {complaint}")
+    return typed
+
+
+def _typed(value: Any, default: Any) -> Any:
+    """`value` in the type of `default`: `LR: 1e-3` is a text in YAML. Raises TypeError or ValueError."""
+    if isinstance(default, tuple) and isinstance(value, list | tuple):
+        return tuple(_typed(one, default[0]) for one in value)
+    if isinstance(default, str) and isinstance(value, str | None):
+        return os.path.expanduser(value or "")
+    if isinstance(default, bool) or isinstance(value, bool):
+        if isinstance(default, bool) and isinstance(value, bool):
+            return value
+        raise TypeError("another kind of value")
+    if isinstance(default, int | float) and isinstance(value, int | float | str):
+        found = float(value)
+        if isinstance(default, int) and found != int(found):
+            raise ValueError("not whole")
+        return type(default)(found)
+    raise TypeError("another kind of value")
+
+
+def check_inside(source: str, key: str, folder: str) -> None:
+    """Raises UserError for a folder of a file that leads elsewhere than into the output folder."""
+    if os.path.isabs(folder) or ".." in Path(folder).parts:
+        raise UserError(f"{source}: {key} is {folder!r}, wanted: a folder inside --output_dir")
+
+
+def leaves(content: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Keys, written as SECTION.KEY, and values of nested dictionaries."""
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dictionaries of keys that are written as SECTION.KEY."""
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        *sections, last = key.split(".")
+        place = tree
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[last] = value
+    return tree
+
+
+def split(words: Sequence[str], short: Mapping[str, str], alone: Iterable[str] = ()) -> tuple[list[str], list[Any]]:
+    """Flags with their values, and the KEY VALUE words of a command line: key, value, key, value.
+
+    `short`: flags that stand for a key; `alone`: flags that never have a value. Raises UserError for a key without one.
+    """
+    flags: list[str] = []
+    pairs: list[Any] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        key = short.get(name[2:].replace("-", "_")) if word.startswith("--") else word
+        if key is None:
+            flags.append(word)
+            single = equals or word in alone or not rest
+            if not (single or rest[0].startswith("--") or KEY.fullmatch(rest[0])):
+                flags.append(rest.pop(0))
+        elif equals and key != word:
+            pairs += [key, _literal(value)]
+        elif not rest or rest[0].startswith("--"):
+            raise UserError(f"{word}: a value is needed, as in TRAIN.END_EPOCH 5")
+        else:
+            pairs += [key, _literal(rest.pop(0))]
+    return flags, pairs
+
+
+def _literal(word: str) -> Any:
+    """What yacs makes of a word: a Python literal, else text; true and false may be small as in a file."""
+    try:
+        return ast.literal_eval(word)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return {"true": True, "false": False}.get(word, word)
+
+
+def settings(config: Any) -> dict[str, Any]:
+    """What checkpoints keep of a configuration: values by the name of the flag, those of its yaml config by key."""
+    flags = {field.name: getattr(config, field.name) for field in flags_of(config)}
+    return flags | dict(leaves(getattr(config, "yaml", {})))
+
+
+def pairs_of(words: Sequence[Any]) -> Pairs:
+    """Key and value of each pair of words."""
+    return zip(words[::2], words[1::2], strict=True)
