@@ -160,7 +160,7 @@ def test_bad_checkpoints(tmp_path, monkeypatch):
 
 def test_a_target_that_cannot_be_written(tmp_path):
     (tmp_path / "pose.onnx").mkdir()
-    with pytest.raises(UserError, match="--output_name"):
+    with pytest.raises(UserError, match="a folder is there; name another file"):
         export.export_onnx(network(), tmp_path / "pose.onnx", 11)
     assert [path.name for path in tmp_path.iterdir()] == ["pose.onnx"]
 
@@ -168,6 +168,6 @@ def test_a_target_that_cannot_be_written(tmp_path):
 @pytest.mark.parametrize("library", ["onnx", "onnxruntime"])
 def test_a_missing_library_names_the_cure(tmp_path, monkeypatch, library):
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(UserError, match=r"pip install 'pose-zoo\[infer\]'"):
+    with pytest.raises(UserError, match="pip install onnx onnxruntime"):
         export.export_onnx(network(), tmp_path / "pose.onnx", 11)
     assert not list(tmp_path.iterdir())

@@ -152,7 +152,7 @@ def test_weights_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(weights, "locate", refuse)
     named: dict[str, Any]
     for named, message in (
-        ({"pretrained": "a.pth"}, r"MODEL\.PRETRAINED: a\.pth is not here"),
+        ({"pretrained": "a.pth"}, r"MODEL\.PRETRAINED: a\.pth"),
         ({"model_file": "b.pth"}, r"TEST\.MODEL_FILE: b\.pth"),
         ({"model_file": "b.pth", "check_point": "c.pth"}, r"--pth_path: c\.pth"),
     ):

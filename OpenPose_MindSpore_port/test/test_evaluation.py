@@ -178,7 +178,7 @@ def test_where_images_and_annotations_may_be(tiny_coco: Path, tmp_path: Path, mo
     assert (len(inside.rows), len(own.rows)) == (6, 2)
     monkeypatch.chdir(tmp_path)
     for words, message in (
-        (("val2018", name), r"--imgpath_val=val2018: .*coco/val2018 and val2018 not there; --data_path must be"),
+        (("val2018", name), r"--imgpath_val=val2018: .*coco/val2018 .*not there; --data_path is needed"),
         (("val2017", "x.json"), r"--ann=x.json: .*annotations/x.json and x.json not there"),
     ):
         with pytest.raises(UserError, match=message.replace("coco", tiny_coco.name)):

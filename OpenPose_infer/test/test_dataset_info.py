@@ -70,7 +70,7 @@ def test_a_file_of_another_size(folder, monkeypatch):
         (("bin", "bins", "x.info", "640", "0"), "0: WIDTH and HEIGHT"),
         (("bin", "nowhere", "x.info", "640", "368"), "nowhere: No such file or directory; OpenPose_preprocess"),
         (("jpg", "bins", "x.info"), "bins: no .jpg files"),
-        (("bin", "bins", "bins", "8", "4"), "cannot write bins: Is a directory"),
+        (("bin", "bins", "bins", "8", "4"), "cannot write bins: a folder is there"),
     ],
 )
 def test_bad_words(folder, monkeypatch, words, message):

@@ -157,7 +157,7 @@ def test_two_images_of_one_name(folder, tmp_path, monkeypatch):
         (("--src_path=nowhere",), "--src_path=nowhere: no such folder"),
         (("--num_workers=0",), "--num_workers=0: a number"),
         (("--annotations=none.json",), "none.json"),
-        (("--pad_txt_path=images",), "cannot write images: Is a directory"),
+        (("--pad_txt_path=images",), "cannot write images: a folder is there"),
         (("--save_path=notes",), "--save_path=notes: "),
     ],
 )

@@ -199,6 +199,8 @@ def _cache_folder() -> Path:
 
 def _own_temporary_folder() -> Path:
     """A folder of this user alone. Raises UserError where another has made it: what it holds is not to be trusted."""
+    if not hasattr(os, "getuid"):  # Windows: each user has a folder of temporary files of their own
+        return Path(tempfile.gettempdir()) / "pose-zoo"
     folder = Path(tempfile.gettempdir()) / f"pose-zoo-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
