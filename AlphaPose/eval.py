@@ -67,7 +67,7 @@ def main() -> None:
     config = parse(Config, {}, aliases=ALIASES, retired=recipes.RETIRED)
     config.check()
     log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
-    with common.distributed.joined(config.device) as device:
+    with common.distributed.process_group(config.device) as device:
         source = checkpoint_of(config.checkpoint, config)
         recipe = config.recipe(source, exp_id=config.exp_id, output_dir=config.output_dir)
         folder = experiment_folder(recipe) / "eval"

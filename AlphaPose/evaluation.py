@@ -84,7 +84,7 @@ def evaluate(
     keypoints = estimates.keypoints_img[estimates.found]
     detections = count_people(keypoints, found, validation.index.image_ids, network.size_in, skeleton, protocol)
     measured = time.perf_counter()
-    metrics = common.distributed.from_main(
+    metrics = common.distributed.broadcast_object(
         validation.average_precision(detections, skeleton.sigmas) if common.distributed.is_main() else {}
     )
     ended = time.perf_counter()

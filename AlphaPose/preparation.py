@@ -15,7 +15,7 @@ from AlphaPose.config import BACKBONE_AUTO, CPU_IMAGES_PER_PART, NETWORK, Config
 from AlphaPose.data import TrainSamples, collate, labelled_people
 from AlphaPose.model import HRNET_WIDTH, build
 from common.cli import UserError
-from common.distributed import main_first
+from common.distributed import main_process_first
 from common.report import ACCURACY
 from common.train.loader import divide, workers_for
 from common.train.setup import Setup
@@ -35,15 +35,13 @@ def prepare(flags: Config, skeleton: common.skeleton.Skeleton, device: torch.dev
     config = dataclasses.replace(flags, exp_id=exp_id)
     samples = train_samples(config, skeleton)
     limit = config.part_size or (CPU_IMAGES_PER_PART if device.type == "cpu" else 0)
-    part_size, parts = divide(config.yaml.TRAIN.BATCH_SIZE * ranks, len(samples), ranks, limit)
+    division = divide(config.yaml.TRAIN.BATCH_SIZE * ranks, len(samples), ranks, limit)
     return Setup(
         network=NETWORK,
         config=config,
         samples=samples,
         collate=collate,
-        plan=plan(config, parts, part_size * parts * ranks, len(samples)),
-        part_size=part_size,
-        num_workers=workers_for(config.num_workers, device),
+        plan=plan(config, division, len(samples), workers_for(config.num_workers, device)),
         folder=experiment_folder(config),
         log_folder=Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0"),
         name_kept=lambda epochs: f"model_{epochs - 1}.pth",  # as published: by the last epoch's number, from 0
@@ -85,7 +83,7 @@ def located(config: Config, split: Split, name: Literal["ANN", "IMG_PREFIX"]) ->
     """
     dataset = config.yaml.DATASET
     usual = (dataset.TEST.ROOT if split == "TEST" else "") or (split != "TRAIN" and dataset.VAL.ROOT)
-    root = main_first(lambda: common.coco.mini.dataset.resolve(config.data_path, usual or dataset.TRAIN.ROOT))
+    root = main_process_first(lambda: common.coco.mini.dataset.resolve(config.data_path, usual or dataset.TRAIN.ROOT))
     place = dataset[split][name] or dataset.VAL[name]
     if found := common.coco.images.find(root, place):
         return found
@@ -108,13 +106,15 @@ def check_joints(config: Config, skeleton: common.skeleton.Skeleton) -> None:
         raise UserError(f"{config.cfg}: DATA_PRESET.NUM_JOINTS is {num_joints}, {found}")
 
 
-def plan(config: Config, parts: int, images_per_step: int, num_samples: int) -> Plan:
+def plan(config: Config, division: tuple[int, int], num_samples: int, num_workers: int) -> Plan:
     """What the training loop is told."""
+    micro_batch_size, accumulation_steps = division
     return Plan(
         epochs=config.yaml.TRAIN.END_EPOCH,
-        steps_per_epoch=num_samples // images_per_step,
-        images_per_step=images_per_step,
-        parts=parts,
+        num_samples=num_samples,
+        micro_batch_size=micro_batch_size,
+        accumulation_steps=accumulation_steps,
+        num_workers=num_workers,
         clip_norm=config.clip_norm,
         log_every=config.print_freq,
         evaluate_every=config.snapshot,

@@ -18,7 +18,6 @@ import time
 import common.device
 import common.distributed
 import common.skeleton
-import common.train.loop
 from AlphaPose.config import Config, parse
 from AlphaPose.data import normalise
 from AlphaPose.evaluation import while_training
@@ -27,6 +26,7 @@ from AlphaPose.preparation import load_start, network, prepare
 from common.cli import run
 from common.report import ACCURACY
 from common.topdown.gaussian_heatmaps import encode
+from common.train.loop import announce, leave_report
 from common.train.setup import Setup
 
 import torch
@@ -72,7 +72,7 @@ def main() -> None:
     began = time.time()
     flags = parse()
     flags.check()
-    with common.distributed.joined(flags.device) as device:
+    with common.distributed.process_group(flags.device) as device:
         skeleton = common.skeleton.load(flags.skeleton)
         train(prepare(flags, skeleton, device), skeleton, device, began)
 
@@ -91,9 +91,9 @@ def train(setup: Setup, skeleton: common.skeleton.Skeleton, device: torch.device
     rates = functools.partial(lr_factor, config=config)
     losses = functools.partial(forward_losses, device=device, config=config)
     with setup.log(beginning.fresh) as log:
-        setup.announce(log, beginning, cfg.TRAIN.LR)
-        setup.train(beginning, losses, rates, log, while_training(setup, skeleton, device, beginning.dtype, log))
-    setup.leave_report(began)
+        announce(beginning.state, cfg.TRAIN.LR, beginning.notes, log)
+        setup.train(beginning, losses, rates, log, while_training(setup, skeleton, device, beginning.state.dtype, log))
+        leave_report(beginning.state, setup.network, began, log)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import common.coco.images
+from common.cli import UserError
 from common.coco.warping import warp_image
+from common.distributed import main_process_first
 from common.skeleton import Skeleton
 from common.train.loader import Position, readable_sample
+from Lightweight_OpenPose import labels
+from Lightweight_OpenPose.config import Config
 from Lightweight_OpenPose.labels import TrainLabels
 from Lightweight_OpenPose.model import STRIDE
 
@@ -21,6 +25,7 @@ from torch import Tensor
 Floats = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 GREY = 128  # outside the image; 0 after normalisation
+PREPARED_LABELS = "prepared_train_annotation.pkl"
 PIXEL_MEAN, PIXEL_SCALE = 128.0, 1 / 256
 
 
@@ -217,3 +222,33 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
 def normalise(images: Tensor) -> Tensor:
     """uint8 BGR as the network takes it: (pixel - 128) / 256, float32."""
     return images.float().sub_(PIXEL_MEAN).mul_(PIXEL_SCALE)  # in place: a fresh tensor of this size is slow
+
+
+def train_samples(config: Config, skeleton: Skeleton) -> TrainSamples:
+    """The images to train on; their labels are prepared where they are not. Raises UserError, naming flag or file."""
+    images = config.train_images_folder
+    folder = Path(images) if images else common.coco.images.image_folder(config.data_path, "train")
+    prepared = Path(config.prepared_train_labels or Path(config.output_dir) / PREPARED_LABELS)
+    if not config.prepared_train_labels:
+        annotations = common.coco.images.annotation_file(config.data_path, "train")
+        main_process_first(
+            lambda: _prepare_labels(prepared, annotations, config.net_input_size, skeleton.num_keypoints)
+        )
+    train_labels = labels.read(prepared)
+    if train_labels.index.keypoints.shape[1] != skeleton.num_keypoints:
+        raise UserError(
+            f"{prepared}: people have {train_labels.index.keypoints.shape[1]} keypoints, those of --skeleton="
+            f"{config.skeleton} {skeleton.num_keypoints}: name the skeleton of these labels"
+        )
+    augmentation = Augmentation(
+        config.net_input_size, config.person_height, config.scale_min, config.scale_max, config.rotation, config.shift,
+        config.flip,
+    )  # fmt: skip
+    skip_bad = config.on_bad_image == "skip"
+    return TrainSamples(train_labels, folder, skeleton, augmentation, config.seed, skip_bad, config.exif)
+
+
+def _prepare_labels(prepared: Path, annotations: Path, net_input_size: int, num_keypoints: int) -> None:
+    """Prepares labels where they are missing, or were made from another annotation file than this one."""
+    if not labels.is_current(prepared, annotations, net_input_size):
+        labels.write(labels.build(annotations, net_input_size, num_keypoints), prepared)

@@ -101,7 +101,7 @@ def main() -> None:
         raise UserError("--input_size=368,640 is one height and width, without --multiscale")
     folder = Path(config.output_dir) / f"eval_step{config.step}"
     log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
-    with common.distributed.joined(config.device) as device:
+    with common.distributed.process_group(config.device) as device:
         with Log(folder / "metrics.jsonl", log_folder, fresh=True) as log:
             run_evaluation(config, device, folder, log)
         if common.distributed.is_main():

@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import common.distributed
+import common.coco.images
 import common.skeleton
 from common.bottomup import pipeline
 from common.bottomup.pipeline import Evaluation, Finder, Maps
@@ -12,6 +12,7 @@ from common.coco.evaluation_set import Validation
 from common.media.sheets import leave_sheet
 from common.runtime.session import of_module
 from common.train.log import Log
+from Lightweight_OpenPose.config import Config
 from Lightweight_OpenPose.decode import DecodeRules, People, decode_scales, to_coco
 from Lightweight_OpenPose.inference import SINGLE_SCALE, Estimator, Frame, InputRule, to_input
 
@@ -64,6 +65,22 @@ def _people_of_scales(
         for (heatmaps, fields), places in zip(maps, frames, strict=True)
     ]
     return decode_scales(scales, estimator.skeleton, estimator.rules)
+
+
+def load_validation(config: Config, skeleton: common.skeleton.Skeleton) -> Validation | None:
+    """The images that a training is evaluated on; None where it never is. Raises UserError where they are not there."""
+    if not config.eval_freq:
+        return None
+    annotations, images = config.val_labels, config.val_images_folder
+    validation = Validation.load(
+        Path(annotations) if annotations else common.coco.images.annotation_file(config.data_path, "val"),
+        Path(images) if images else common.coco.images.image_folder(config.data_path, "val"),
+        skeleton,
+        num_images=config.val_images,
+        exif=config.exif,
+    )
+    validation.check()
+    return validation
 
 
 def evaluate_while_training(

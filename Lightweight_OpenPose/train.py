@@ -12,20 +12,38 @@ if sys.version_info < (3, 10):  # noqa: UP036  nothing is installed for an older
     sys.stderr.write("error: Python 3.10 or newer is needed, not " + sys.version.split()[0] + "\n")
     sys.exit(2)
 
+import dataclasses
 import functools
 import time
+from pathlib import Path
 
+import common.coco.mini.dataset
 import common.device
 import common.distributed
 import common.skeleton
-import common.train.loop
 from common.cli import parse, run
-from common.train.setup import Setup
+from common.distributed import main_process_first
+from common.train.loader import divide, workers_for
+from common.train.log import Log
+from common.train.loop import announce, finish_epoch, leave_report, train_one_epoch, training
+from common.train.optimizer import set_learning_rates
+from common.train.state import Plan, TrainState
+from common.train.store import Store
 from Lightweight_OpenPose import data, weights
-from Lightweight_OpenPose.config import ALIASES, RECIPES, RETIRED, Config
+from Lightweight_OpenPose.config import (
+    ALIASES,
+    CPU_IMAGES_PER_PART,
+    IMAGES_PER_RANK,
+    LEARNING_RATE_PER_IMAGE,
+    NETWORK,
+    RECIPES,
+    RETIRED,
+    STEP_NAMES,
+    Config,
+)
+from Lightweight_OpenPose.evaluation import evaluate_while_training, load_validation
 from Lightweight_OpenPose.loss import stage_losses
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
-from Lightweight_OpenPose.preparation import evaluation, prepare
 from Lightweight_OpenPose.targets import TargetRules, encode
 
 import torch
@@ -80,34 +98,82 @@ def forward_losses(
     return stage_losses(network(data.normalise(images)), heatmaps, fields, mask.float())
 
 
+def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
+    """How the run is divided into steps. Raises UserError where there are fewer samples than ranks."""
+    ranks = common.distributed.world_size()
+    limit = config.part_size or (CPU_IMAGES_PER_PART if device.type == "cpu" else 0)
+    micro_batch_size, accumulation_steps = divide(
+        config.batch_size or IMAGES_PER_RANK * ranks, num_samples, ranks, limit
+    )
+    return Plan(
+        epochs=config.epochs,
+        num_samples=num_samples,
+        micro_batch_size=micro_batch_size,
+        accumulation_steps=accumulation_steps,
+        num_workers=workers_for(config.num_workers, device),
+        clip_norm=config.clip_norm,
+        log_every=config.print_freq,
+        evaluate_every=config.eval_freq,
+        save_every=config.save_every,
+        keep_every=config.keep_every,
+    )
+
+
+def find_data(config: Config) -> Config:
+    """The settings with the folder of the data set, and a name for the run. Raises UserError."""
+    own = Path(config.data_path) if config.train_images_folder else None
+    data_path = main_process_first(lambda: common.coco.mini.dataset.resolve(config.data_path, otherwise=own))
+    perf = f"perf_{common.distributed.world_size()}p"
+    name = config.experiment_name or (perf if config.case == "perf" else STEP_NAMES[config.step])
+    return dataclasses.replace(config, data_path=str(data_path), experiment_name=name)
+
+
 def main() -> None:
     """Reads the flags, trains, leaves checkpoints, metrics and a result file."""
     began = time.time()
-    flags = parse(Config, RECIPES, aliases=ALIASES, retired=RETIRED)
-    flags.check()
-    with common.distributed.joined(flags.device) as device:
-        skeleton = common.skeleton.load(flags.skeleton)
-        train(prepare(flags, skeleton, device), skeleton, device, began)
+    config = parse(Config, RECIPES, aliases=ALIASES, retired=RETIRED)
+    config.check()
+    with common.distributed.process_group(config.device) as device:
+        config = find_data(config)
+        skeleton = common.skeleton.load(config.skeleton)
+        samples = data.train_samples(config, skeleton)
+        validation = load_validation(config, skeleton)
+        plan = plan_of(config, len(samples), device)
+        base_lr = config.base_lr or LEARNING_RATE_PER_IMAGE * plan.images_per_step
+        config = dataclasses.replace(config, base_lr=base_lr, batch_size=plan.images_per_step)
 
+        store = Store(weights.run_folder(config.output_dir, config.experiment_name), config.keep)
+        notes = list[str]()
+        unfinished = store.unfinished(config, len(samples), notes.append)
 
-def train(setup: Setup, skeleton: common.skeleton.Skeleton, device: torch.device, began: float) -> None:
-    """Trains what `setup` describes, from a start or from where an unfinished run stopped."""
-    config = setup.config
-    beginning = setup.begin(
-        "openpose",
-        device,
-        lambda: PoseEstimationWithMobileNet(config.stages, skeleton.num_heatmaps, skeleton.num_fields),
-        lambda model: weights.load_start(model, weights.starting_weights(config)),
-        lambda model: build_optimizer(model, config.base_lr, config.weight_decay),
-    )
-    rates = functools.partial(
-        lr_factor, drops=config.lr_drops, drop_factor=config.lr_drop_factor, warm_up_epochs=config.lr_warm_up_epochs
-    )
-    losses = functools.partial(forward_losses, device=device, skeleton=skeleton, rules=config.target_rules)
-    with setup.log(beginning.fresh) as log:
-        setup.announce(log, beginning, config.base_lr)
-        setup.train(beginning, losses, rates, log, evaluation(setup, skeleton, device, beginning.dtype, log))
-    setup.leave_report(began)
+        common.device.seed_all(config.seed)
+        model: nn.Module = PoseEstimationWithMobileNet(config.stages, skeleton.num_heatmaps, skeleton.num_fields)
+        if not unfinished:
+            notes.append(weights.load_start(model, weights.starting_weights(config)))
+        model = common.device.move(model, device)
+        optimizer = build_optimizer(model, base_lr, config.weight_decay)
+        state = TrainState(model, optimizer, plan, device, store, config, "openpose")
+        if unfinished:
+            notes.append(state.restore(unfinished))
+
+        losses = functools.partial(forward_losses, device=device, skeleton=skeleton, rules=config.target_rules)
+        log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
+        with Log(store.metrics_file, log_folder, store.folder / "tensorboard", fresh=not unfinished) as log:
+            announce(state, base_lr, notes, log)
+            evaluate = None if validation is None else functools.partial(
+                evaluate_while_training, validation=validation, base_height=config.base_height, skeleton=skeleton,
+                device=device, dtype=state.dtype, log=log, pictures=store.folder / "pictures",
+            )  # fmt: skip
+            with training(state, log):
+                finish_epoch(state, evaluate, log)  # one that the run before has saved, and no more
+                batches = state.batches(samples, data.collate, config.seed, log)
+                for epoch in state.epochs_left():
+                    factor = lr_factor(epoch, config.lr_drops, config.lr_drop_factor, config.lr_warm_up_epochs)
+                    set_learning_rates(optimizer, factor)
+                    train_one_epoch(state, batches, losses, log)
+                    state.end_epoch()  # saves, before anything that may fail
+                    finish_epoch(state, evaluate, log)  # keeps, evaluates, keeps the best
+        leave_report(state, NETWORK, began, log)
 
 
 if __name__ == "__main__":

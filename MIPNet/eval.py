@@ -77,7 +77,7 @@ def main() -> None:
     config = common.cli.parse(Config, {}, flags, ALIASES, RETIRED, recipe_file.published_words)
     config.check()
     log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
-    with common.distributed.joined(config.device) as device:
+    with common.distributed.process_group(config.device) as device:
         source, recipe = prepare(config, recipe_file.fields_of(recipe_file.COMMAND_LINE, pairs))
         folder = experiment_folder(recipe) / "eval"
         with Log(folder / "metrics.jsonl", log_folder, fresh=True) as log:

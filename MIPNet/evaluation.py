@@ -154,7 +154,7 @@ def _precisions(
     validation: Validation, people: Sequence[MergedPeople], skeleton: Skeleton, protocol: Protocol
 ) -> list[dict[str, float]]:
     everybody = people if common.distributed.is_main() else []
-    return common.distributed.from_main(
+    return common.distributed.broadcast_object(
         [validation.average_precision(found.detections, skeleton.sigmas, protocol.people_of) for found in everybody]
     )
 

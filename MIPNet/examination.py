@@ -72,7 +72,9 @@ class Conditions:
         The data set is drawn or found.
         """
         recipe = recipe_of(self.cfg, source, given, pairs)
-        folder = common.distributed.main_first(lambda: common.coco.mini.dataset.resolve(recipe.data_path, recipe.root))
+        folder = common.distributed.main_process_first(
+            lambda: common.coco.mini.dataset.resolve(recipe.data_path, recipe.root)
+        )
         flip_test = self.flip_test and recipe.flip_test
         return dataclasses.replace(recipe, data_path=str(folder), flip_test=flip_test, exif=self.exif)
 

@@ -9,7 +9,7 @@ import common.coco.reader
 import common.distributed
 import common.skeleton
 from common.cli import UserError
-from common.distributed import main_first
+from common.distributed import main_process_first
 from common.report import ACCURACY
 from common.train.checkpoint import CheckpointError
 from common.train.loader import divide, workers_for
@@ -26,20 +26,18 @@ import torch
 def prepare(flags: Config, skeleton: common.skeleton.Skeleton, device: torch.device) -> Setup:
     """Decides what the flags left open. Raises UserError, naming flag or file, where the run cannot be."""
     ranks = common.distributed.world_size()
-    data_path = str(main_first(lambda: common.coco.mini.dataset.resolve(flags.data_path, flags.root)))
+    data_path = str(main_process_first(lambda: common.coco.mini.dataset.resolve(flags.data_path, flags.root)))
     experiment = f"{flags.experiment}_perf_{ranks}p" if flags.case == "perf" else flags.experiment
     config = dataclasses.replace(flags, data_path=data_path, experiment=experiment)
     samples = train_samples(config, skeleton)
     limit = config.part_size or (CPU_IMAGES_PER_PART if device.type == "cpu" else 0)
-    part_size, parts = divide(config.batch_size * ranks, len(samples), ranks, limit)
+    division = divide(config.batch_size * ranks, len(samples), ranks, limit)
     return Setup(
         network=NETWORK,
         config=config,
         samples=samples,
         collate=collate,
-        plan=plan(config, parts, part_size * parts * ranks, len(samples)),
-        part_size=part_size,
-        num_workers=workers_for(config.num_workers, device),
+        plan=plan(config, division, len(samples), workers_for(config.num_workers, device)),
         folder=experiment_folder(config),
         log_folder=Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0"),
     )
@@ -76,14 +74,16 @@ def train_samples(config: Config, skeleton: common.skeleton.Skeleton) -> TrainSa
     return TrainSamples(labelled_people(index, config.people_of), folder, skeleton, config)
 
 
-def plan(config: Config, parts: int, images_per_step: int, num_samples: int) -> Plan:
+def plan(config: Config, division: tuple[int, int], num_samples: int, num_workers: int) -> Plan:
     """What the training loop is told."""
-    steps = num_samples // images_per_step
+    micro_batch_size, accumulation_steps = division
     return Plan(
         epochs=config.epochs,
-        steps_per_epoch=min(steps, config.max_steps or steps),
-        images_per_step=images_per_step,
-        parts=parts,
+        num_samples=num_samples,
+        micro_batch_size=micro_batch_size,
+        accumulation_steps=accumulation_steps,
+        max_steps=config.max_steps,
+        num_workers=num_workers,
         clip_norm=config.clip_norm,
         log_every=config.print_freq,
         evaluate_every=config.eval_freq,

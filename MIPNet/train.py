@@ -19,10 +19,10 @@ import time
 import common.device
 import common.distributed
 import common.skeleton
-import common.train.loop
 from common.cli import run
 from common.report import ACCURACY
 from common.topdown.gaussian_heatmaps import encode
+from common.train.loop import announce, leave_report
 from common.train.setup import Setup
 from MIPNet import recipe_file
 from MIPNet.config import RECIPES, Config
@@ -85,7 +85,7 @@ def main() -> None:
     began = time.time()
     flags = recipe_file.parse(Config, RECIPES)
     flags.check()
-    with common.distributed.joined(flags.device) as device:
+    with common.distributed.process_group(flags.device) as device:
         skeleton = common.skeleton.load(flags.skeleton_name)
         train(prepare(flags, skeleton, device), skeleton, device, began)
 
@@ -104,9 +104,9 @@ def train(setup: Setup, skeleton: common.skeleton.Skeleton, device: torch.device
     rates = functools.partial(lr_factor, steps=config.lr_steps, factor=config.lr_factor)
     losses = functools.partial(forward_losses, device=device, config=config)
     with setup.log(beginning.fresh) as log:
-        setup.announce(log, beginning, config.lr)
-        setup.train(beginning, losses, rates, log, while_training(setup, skeleton, device, beginning.dtype, log))
-    setup.leave_report(began)
+        announce(beginning.state, config.lr, beginning.notes, log)
+        setup.train(beginning, losses, rates, log, while_training(setup, skeleton, device, beginning.state.dtype, log))
+        leave_report(beginning.state, setup.network, began, log)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """COCO -> training batches (spec A6): one composed warp a sample, uint8 out of the workers."""
 
+import os
+import stat
+import zlib
 from pathlib import Path
 from typing import Any
 
 import common.coco.images
+from common import files
+from common.cli import UserError
 from common.coco.warping import warp_image
+from common.distributed import main_process_first
 from common.skeleton import Skeleton
 from common.train.loader import Position, readable_sample
 from OpenPose_MindSpore_port import ignore_masks
@@ -22,7 +28,9 @@ from OpenPose_MindSpore_port.augmentation import (
     usable_cells,
     warp_mask,
 )
+from OpenPose_MindSpore_port.config import Config
 from OpenPose_MindSpore_port.labels import TrainLabels
+from OpenPose_MindSpore_port.labels import build as build_labels
 from OpenPose_MindSpore_port.model import STRIDE
 
 import numpy as np
@@ -31,6 +39,8 @@ import torch
 from torch import Tensor
 
 LARGEST_PIXEL, OFFSET = 255, 0.5
+MASK_FOLDER = "ignore_mask_train"
+EVERYBODY_WRITES = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 VISIBLE = 2  # COCO's v of a point that is labelled and seen
 
 
@@ -130,3 +140,67 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
 def normalise(images: Tensor) -> Tensor:
     """uint8 BGR as the network takes it: pixel / 255 - 0.5, float32."""
     return images.float().div_(LARGEST_PIXEL).sub_(OFFSET)  # in place: a fresh tensor of this size is slow
+
+
+def train_samples(config: Config, skeleton: Skeleton) -> TrainSamples:
+    """Everybody to train on; ignore masks are made where there are none."""
+    folder = located(config.data_dir, config.train_dir, "--train_dir")
+    annotations = located(str(Path(config.data_dir) / "annotations"), config.train_ann, "--train_ann")
+    train_labels = build_labels(annotations, config.label_rules, skeleton.num_keypoints)
+    masks = main_process_first(lambda: mask_folder(config, annotations, train_labels))
+    return TrainSamples(
+        train_labels, folder, masks, skeleton, config.augmentation, config.seed, config.on_bad_image == "skip",
+        config.exif,
+    )  # fmt: skip
+
+
+def located(data_dir: str, name: str, flag: str) -> Path:
+    """A file or folder of the data set, or a path of its own. Raises UserError, naming `flag`."""
+    if found := common.coco.images.find(data_dir, name):
+        return found
+    raise UserError(
+        f"{Path(data_dir) / name}: no such file or folder: --data_path is needed, a COCO folder (annotations, "
+        f"train2017, val2017) or `mini`; else COCO_HOME, DATA_PATH, ./dataset, ./data/coco; {flag} names another place"
+    )
+
+
+def mask_folder(config: Config, annotations: Path, train_labels: TrainLabels) -> Path:
+    """Where the ignore masks are: made there whole or not at all, in output_dir where data_dir is read-only.
+
+    Raises UserError where --maskpath_train is not there.
+    """
+    if config.maskpath_train:
+        return located(config.data_dir, config.maskpath_train, "--maskpath_train")
+    of_data = Path(config.data_dir) / MASK_FOLDER
+    # the name tells data sets apart that share an output folder
+    own = Path(config.output_dir) / f"{MASK_FOLDER}_{zlib.crc32(str(annotations.resolve()).encode()):08x}"
+    for folder in (of_data, own):
+        if folder.is_dir():
+            return folder
+    folder = of_data if _is_writable(Path(config.data_dir)) else own
+    if not train_labels.masked.any():
+        return folder
+    files.remove_unfinished(folder.parent)
+    growing = files.unfinished_name(folder)
+    ignore_masks.write(annotations, growing, config.label_rules)
+    try:
+        growing.replace(folder)
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror}; name another place with --maskpath_train") from error
+    return folder
+
+
+def _is_writable(folder: Path) -> bool:
+    """Whether one may write there; a folder that nobody may write into is left alone, also by the superuser."""
+    return os.access(folder, os.W_OK) and bool(folder.stat().st_mode & EVERYBODY_WRITES)
+
+
+def mask_note(samples: TrainSamples) -> list[str]:
+    """What must be said of images whose other people have no mask; a few have none because nothing is masked."""
+    count = ignore_masks.missing(samples.masks, samples.labels)
+    if not count:
+        return []
+    return [
+        f"note: {count} images have people who are not learned and no mask in {samples.masks}: they count as "
+        "background, unless learned people hide them (python gen_ignore_mask.py writes masks)"
+    ]

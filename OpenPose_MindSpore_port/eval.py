@@ -105,7 +105,7 @@ def main() -> None:
                                         "annotation": "ann"}, retired=_retired())  # fmt: skip
     folder = config.result_folder
     log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
-    with common.distributed.joined(config.device) as device:
+    with common.distributed.process_group(config.device) as device:
         with Log(folder / "metrics.jsonl", log_folder, fresh=True) as log:
             run_evaluation(config, device, folder, log)
         if common.distributed.is_main():
@@ -149,7 +149,7 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
 
 
 def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> Validation:
-    data_dir = common.distributed.main_first(
+    data_dir = common.distributed.main_process_first(
         lambda: common.coco.mini.dataset.resolve(config.data_dir, str(DATA_FOLDER), DATA_FOLDER)
     )
     validation = validation_of(str(data_dir), config.imgpath_val, config.ann, skeleton, config.val_images, config.exif)

@@ -2,7 +2,7 @@
 """AP of a network on annotated images: the same during training, from `eval.py`, on one rank or several."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from common.coco.evaluation_set import Validation
 from common.media.sheets import leave_sheet
 from common.runtime.session import of_module
 from common.train.log import Log
+from OpenPose_MindSpore_port.config import Config
 from OpenPose_MindSpore_port.decode import DecodeRules, to_coco
 from OpenPose_MindSpore_port.inference import Estimator, Frame, InputRule, LastMaps, to_input
 
@@ -75,6 +76,28 @@ def result_line(metrics: Mapping[str, float]) -> str:
 def result_lines(result: Evaluation) -> list[str]:
     """What is said of a result, as published; an evaluation that found nobody has an AP of 0."""
     return [*([] if len(result.detections) else [NOBODY_FOUND]), result_line(result.metrics)]
+
+
+def load_validation(
+    config: Config, skeleton: common.skeleton.Skeleton, note: Callable[[str], None]
+) -> Validation | None:
+    """The images that a training is evaluated on; None where it never is, which `note` is told where nobody asked.
+
+    Raises UserError where named images are not there.
+    """
+    if not config.eval_freq:
+        return None
+    try:
+        validation = validation_of(
+            config.data_dir, config.imgpath_val, config.ann, skeleton, config.val_images, config.exif
+        )
+    except UserError as error:
+        if (config.imgpath_val, config.ann) != (Config.imgpath_val, Config.ann):
+            raise
+        note(f"note: no evaluation while training: {error}")  # the published commands name no validation images
+        return None
+    validation.check()
+    return validation
 
 
 def evaluate_while_training(

@@ -8,8 +8,7 @@ from pathlib import Path
 import common.distributed
 from common.train.log import Log
 from common.train.loop import Losses
-from common.train.setup import Setup
-from common.train.state import Plan, Trainee
+from common.train.state import Plan, TrainState
 from OpenPose_MindSpore_port.config import Config
 from OpenPose_MindSpore_port.learning_rate import Rates, set_rates
 from OpenPose_MindSpore_port.training_checkpoint import TrainingCheckpoints
@@ -22,30 +21,29 @@ START = "start training, first step maybe take hundreds of seconds, please wait"
 
 
 class Steps:
-    """Called by the training loop before and after every step, see common.train.loop.fit."""
+    """Called by the training loop before and after every step, see common.train.loop.train_one_epoch."""
 
-    def __init__(self, setup: Setup, trainee: Trainee, rates: dict[str, Rates], log: Log) -> None:
-        config: Config = setup.config
+    def __init__(self, state: TrainState, rates: dict[str, Rates], config: Config, log: Log) -> None:
         writes = common.distributed.is_main() or not config.is_save_on_master
         self._checkpoints = TrainingCheckpoints(
-            Path(config.output_dir) / config.save_model_path, trainee, rates, setup.plan.steps_per_epoch,
+            Path(config.output_dir) / config.save_model_path, state, rates, state.plan.steps_per_epoch,
             config.ckpt_interval, config.keep_checkpoint_max if writes else 0,
         )  # fmt: skip
-        self._lines = StepLines(log, rates, setup.plan, config.log_interval)
-        self._optimizer, self._rates = trainee.optimizer, rates
+        self._lines = StepLines(log, rates, state.plan, config.log_interval)
+        self._optimizer, self._rates = state.optimizer, rates
         self._log, self._stepped, self._left_out = log, False, 0
-        trainee.optimizer.register_step_post_hook(self._note)
+        state.optimizer.register_step_post_hook(self._note)
         log.line(START)
 
     def _note(self, *_: object) -> None:
         self._stepped = True
 
-    def begin(self, number: int) -> None:
+    def before(self, number: int) -> None:
         """Sets the rates of the step of this number, counted from 0."""
         set_rates(self._optimizer, self._rates, number)
         self._lines.begin()
 
-    def __call__(self, number: int, losses: Losses) -> None:
+    def after(self, number: int, losses: Losses) -> None:
         """The step of this number is done; a scaler leaves it out where gradients are not finite."""
         if not self._stepped:
             self._left_out += 1

@@ -14,7 +14,7 @@ import common.distributed
 from common import files
 from common.cli import UserError
 from common.train.loop import Losses
-from common.train.state import Trainee
+from common.train.state import TrainState
 from OpenPose_MindSpore_port import mindspore_checkpoint
 from OpenPose_MindSpore_port.learning_rate import Rates
 from OpenPose_MindSpore_port.mindspore_checkpoint import NETWORK
@@ -29,26 +29,26 @@ TIME = "%Y-%m-%d_time_%H_%M_%S"
 MOMENTS = {"exp_avg": "moment1.", "exp_avg_sq": "moment2.", "momentum_buffer": "moments."}
 
 
-def entries(trainee: Trainee, steps: int, rates: Mapping[str, Rates]) -> dict[str, Tensor]:
+def entries(state: TrainState, steps: int, rates: Mapping[str, Rates]) -> dict[str, Tensor]:
     """The content of a training checkpoint after so many steps, in MindSpore's order."""
-    model, state = trainee.model, trainee.optimizer.state
+    model, moments_of = state.model, state.optimizer.state
     found = {NETWORK + name: tensor for name, tensor in model.state_dict().items()}
     found["global_step"] = torch.tensor([steps], dtype=torch.int32)
     moments = {
         key: {
-            NETWORK + name: state[weight][key]
+            NETWORK + name: moments_of[weight][key]
             for name, weight in model.named_parameters()
-            if key in state.get(weight, ())
+            if key in moments_of.get(weight, ())
         }
         for key in MOMENTS
     }
     if moments["exp_avg"]:
-        taken = trainee.optimizer.param_groups[0].get("steps", steps)  # without those that were left out
+        taken = state.optimizer.param_groups[0].get("steps", steps)  # without those that were left out
         for number, beta in enumerate(BETAS, start=1):
             found[f"beta{number}_power"] = torch.tensor(beta**taken, dtype=torch.float32)
     for key, before in MOMENTS.items():
         found |= {before + name: tensor for name, tensor in moments[key].items()}
-    groups = [rates[group["name"]] for group in trainee.optimizer.param_groups]
+    groups = [rates[group["name"]] for group in state.optimizer.param_groups]
     if len(groups) == 1:
         return found | {"learning_rate": _tensor(groups[0])}
     return found | {f"learning_rate_group_{number}": _tensor(values) for number, values in enumerate(groups)}
@@ -68,14 +68,14 @@ def _make(folder: Path) -> None:
 class TrainingCheckpoints:
     """Writes one every `interval` steps and one at the end; the newest `keep` stay."""
 
-    def __init__(self, folder: Path, trainee: Trainee, rates: Mapping[str, Rates], plan_steps: int, interval: int,
+    def __init__(self, folder: Path, state: TrainState, rates: Mapping[str, Rates], plan_steps: int, interval: int,
                  keep: int) -> None:  # fmt: skip
         """`plan_steps`: of an epoch. `keep`: 0 for a rank that writes none.
 
         Raises UserError where `folder` cannot be: the first checkpoint is hours away.
         """
-        self.folder = folder / time.strftime(TIME, time.localtime(trainee.facts["began"]))
-        self._trainee, self._rates = trainee, rates
+        self.folder = folder / time.strftime(TIME, time.localtime(state.began))
+        self._state, self._rates = state, rates
         self._plan_steps, self._interval, self._keep = plan_steps, interval, keep
         if keep:
             _make(folder)
@@ -89,7 +89,7 @@ class TrainingCheckpoints:
 
     def finish(self) -> None:
         """The training is over: its last steps are kept, too, also where a run before was killed meanwhile."""
-        done = self._trainee.epoch * self._plan_steps
+        done = self._state.epoch * self._plan_steps
         if self._keep and done and not self._path(done).is_file():
             self._write(done)
 
@@ -97,7 +97,7 @@ class TrainingCheckpoints:
         return self.folder / f"{common.distributed.rank()}-{-(-done // self._plan_steps)}_{done}.ckpt"
 
     def _write(self, done: int) -> None:
-        content = entries(self._trainee, done, self._rates)
+        content = entries(self._state, done, self._rates)
         mindspore_checkpoint.write(self._path(done), content, summed=True)
         own = re.compile(rf"{common.distributed.rank()}-\d+_(\d+)\.ckpt")
         steps = sorted(int(match[1]) for path in self.folder.iterdir() if (match := own.fullmatch(path.name)))

@@ -21,6 +21,7 @@ import common.cli
 
 import numpy as np
 import torch
+from torch import nn
 
 DeviceName = Literal["auto", "npu", "cuda", "cpu"]
 AmpLevel = Literal["O0", "O1", "O2"]
@@ -138,6 +139,12 @@ def exact_type(device: torch.device) -> torch.dtype:
 def memory_format(device: torch.device) -> torch.memory_format:
     """channels_last where convolutions are faster with it; NPUs have a private format instead."""
     return torch.contiguous_format if device.type == "npu" else torch.channels_last
+
+
+def move(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model on a device, in the memory format that is fastest there."""
+    layout: Any = {"memory_format": memory_format(device)}  # which the types of `to` leave out
+    return model.to(device, **layout)
 
 
 def amp_type(device: torch.device, level: AmpLevel, wanted: AmpType = "auto") -> torch.dtype | None:

@@ -61,7 +61,7 @@ def is_main() -> bool:
 
 
 @contextlib.contextmanager
-def joined(name: common.device.DeviceName) -> Iterator[torch.device]:
+def process_group(name: common.device.DeviceName) -> Iterator[torch.device]:
     """The device of this rank, and the ranks joined for as long as the context lasts.
 
     Raises UserError where there are more ranks than accelerators.
@@ -106,36 +106,36 @@ def _share_cores() -> None:
     torch.set_num_threads(max(1, cores // local_ranks))
 
 
-def is_joined() -> bool:
+def has_process_group() -> bool:
     """Whether there are other ranks to speak to."""
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def wrap(model: nn.Module, device: torch.device) -> nn.Module:
     """The model itself, or one whose gradients are averaged over the ranks. Rank 0's buffers hold for all."""
-    if not is_joined():
+    if not has_process_group():
         return model
     devices = None if device.type == "cpu" else [device.index]
     return nn.parallel.DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
 
 
-def without_reduction(network: nn.Module, wanted: bool) -> contextlib.AbstractContextManager[Any]:
+def no_sync(network: nn.Module, wanted: bool) -> contextlib.AbstractContextManager[Any]:
     """Where `wanted`, gradients stay on their rank: all but the last part of an accumulated batch."""
     if wanted and isinstance(network, nn.parallel.DistributedDataParallel):
         return network.no_sync()
     return contextlib.nullcontext()
 
 
-def share_buffers(model: nn.Module) -> None:
+def sync_buffers(model: nn.Module) -> None:
     """Gives every rank rank 0's buffers (running means): what is evaluated and saved is then one model."""
-    if is_joined():
+    if has_process_group():
         for buffer in model.buffers():
             torch.distributed.broadcast(buffer, src=0)
 
 
 def mean(values: Tensor) -> Tensor:
     """The mean over the ranks of a tensor of any shape."""
-    if is_joined():
+    if has_process_group():
         values = values.clone()
         torch.distributed.all_reduce(values)
         values /= world_size()
@@ -144,23 +144,23 @@ def mean(values: Tensor) -> Tensor:
 
 def gather_objects(item: T) -> list[T]:
     """Every rank's item, on every rank, in the order of the ranks."""
-    if not is_joined():
+    if not has_process_group():
         return [item]
     items: list[Any] = [None] * world_size()
     torch.distributed.all_gather_object(items, item)
     return items
 
 
-def from_main(item: T) -> T:
+def broadcast_object(item: T) -> T:
     """Rank 0's item, on every rank."""
-    if not is_joined():
+    if not has_process_group():
         return item
     items = [item]
     torch.distributed.broadcast_object_list(items, src=0)
     return items[0]
 
 
-def main_first(make: Callable[[], T]) -> T:
+def main_process_first(make: Callable[[], T]) -> T:
     """`make()` on rank 0, then on the first rank of each machine, then on all others, which find what was written."""
     turn = 0 if is_main() else 1 if local_rank() == 0 else 2
     for _ in range(turn):
@@ -173,5 +173,5 @@ def main_first(make: Callable[[], T]) -> T:
 
 def barrier() -> None:
     """Waits for all ranks."""
-    if is_joined():
+    if has_process_group():
         torch.distributed.barrier()

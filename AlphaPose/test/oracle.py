@@ -86,7 +86,7 @@ def evaluate_oracle(
 
 
 def main(folder: Path) -> None:
-    with common.distributed.joined("cpu"):
+    with common.distributed.process_group("cpu"):
         result = evaluate_oracle(load(folder))
         if common.distributed.is_main():
             content = {"metrics": result.metrics, "people": result.detections.to_json()}

@@ -47,7 +47,7 @@ class Oracle:
 
 
 def main(folder: Path) -> None:
-    with common.distributed.joined("cpu"):
+    with common.distributed.process_group("cpu"):
         validation = Validation.load(
             common.coco.images.annotation_file(folder, "val"),
             common.coco.images.image_folder(folder, "val"),

@@ -79,7 +79,7 @@ def evaluated(checkpoint: Path, folder: Path) -> Evaluation:
     """What a network finds in the boxes of the people in front, of each lambda alone and merged."""
     recipe = replace(recipe_of("", checkpoint, {}, {}), data_path=str(folder))
     front = Validation.load(drawn_pairs.annotation_file(folder, "val", FRONT), folder / "val2017", COCO, 0)
-    with distributed.joined("cpu"):
+    with distributed.process_group("cpu"):
         session, _ = open_session(checkpoint, Options("cpu"), recipe, COCO)
         rule = rule_of(recipe)
         boxes = boxes_of(front, recipe.people_of, None)

@@ -23,19 +23,22 @@ from common.cli import run
 from MIPNet import train
 import torch
 
-fit = common.train.loop.fit
+finish_epoch = common.train.loop.finish_epoch
+begun = {}
 
-def fit_and_compare(trainee, *others):
-    begun = {name: value.clone() for name, value in trainee.model.state_dict().items()}
-    if distributed.is_main():
-        torch.save(begun, "begun.pth")
-    fit(trainee, *others)
-    states = distributed.gather_objects(trainee.model.state_dict())
+def finish_and_compare(state, *others):
+    finish_epoch(state, *others)
+    if not state.epoch:
+        begun.update((name, value.clone()) for name, value in state.model.state_dict().items())
+        if distributed.is_main():
+            torch.save(begun, "begun.pth")
+        return
+    states = distributed.gather_objects(state.model.state_dict())
     equal = all(torch.equal(state[name], states[0][name]) for state in states for name in begun)
     moved = sum(not torch.equal(states[0][name], begun[name]) for name in begun)
     sys.stdout.write(f"{len(states)} ranks, equal: {equal}, moved: {moved} of {len(begun)}\\n")
 
-common.train.loop.fit = fit_and_compare
+common.train.loop.finish_epoch = finish_and_compare
 run(train.main)
 """
 

@@ -49,11 +49,11 @@ def network_of(setup: Setup) -> torch.nn.Module:
 @pytest.mark.parametrize("words", [PLAIN, LAMBDA, RESNET], ids=["plain", "lambda", "resnet"])
 def test_two_steps_of_training_leave_a_checkpoint(tiny_coco: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
     setup = setup_of(tiny_coco, tmp_path, *words)
-    assert (setup.plan.steps_per_epoch, setup.plan.parts, setup.part_size) == (2, 2, 2)
+    assert (setup.plan.steps_per_epoch, setup.plan.accumulation_steps, setup.plan.micro_batch_size) == (2, 2, 2)
     train.train(setup, COCO, CPU, began=0.0)
     state = common.train.checkpoint.read(setup.folder / "last.pth")
     assert (state["epoch"], state["step"], state["config"]["dataset"]) == (1, 0, setup.config.dataset)
-    records = [json.loads(line) for line in setup.metrics_file.read_text().splitlines()]
+    records = [json.loads(line) for line in (setup.folder / "metrics.jsonl").read_text().splitlines()]
     steps = [record["losses"] for record in records if record["event"] == "step"]
     assert len(steps) == 2 and all(set(step) == {"loss", ACCURACY} for step in steps)
     begun = network_of(setup)

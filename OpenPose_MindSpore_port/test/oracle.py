@@ -57,7 +57,7 @@ def validation_in(folder: Path) -> Validation:
 
 
 def main(folder: Path) -> None:
-    with common.distributed.joined("cpu"):
+    with common.distributed.process_group("cpu"):
         validation = validation_in(folder)
         result = evaluate(Estimator(Oracle(validation).session(), OPENPOSE), validation, RULE, batch_size=2)
         if common.distributed.is_main():

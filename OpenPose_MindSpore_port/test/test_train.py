@@ -18,9 +18,9 @@ from common.train.log import Log
 from common.train.state import Plan
 from OpenPose_MindSpore_port import mindspore_checkpoint
 from OpenPose_MindSpore_port.config import Config
+from OpenPose_MindSpore_port.data import mask_note, train_samples
 from OpenPose_MindSpore_port.model import OpenPose
 from OpenPose_MindSpore_port.optimizer import MindSporeAdam, Momentum, one_group, parameter_groups
-from OpenPose_MindSpore_port.preparation import mask_note, train_samples
 from OpenPose_MindSpore_port.steps import StepLines, Steps
 from OpenPose_MindSpore_port.test.programs import small_done
 from OpenPose_MindSpore_port.train import build_optimizer
@@ -226,13 +226,13 @@ def test_steps_that_were_left_out_are_counted_and_said(tmp_path: Path) -> None:
     optimizer = torch.optim.SGD([{"params": model.parameters(), "name": "stage"}], lr=0.1)
     plan, config = Plan(1, 4, 1), Config(output_dir=str(tmp_path), keep_checkpoint_max=0)
     rates = dict.fromkeys(("vgg", "base", "stage"), np.ones(4, np.float32))
-    trainee = SimpleNamespace(optimizer=optimizer, facts={"began": 0.0})
+    state = SimpleNamespace(optimizer=optimizer, plan=plan, began=0.0)
     with Log(tmp_path / "metrics.jsonl", tmp_path) as log:
-        steps = Steps(SimpleNamespace(config=config, plan=plan), trainee, rates, log)
+        steps = Steps(state, rates, config, log)
         for number in range(4):
             if number != 2:
                 optimizer.step()
-            steps(number, {"s1_paf": torch.tensor(1.0), "s1_heatmap": torch.tensor(2.0)})
+            steps.after(number, {"s1_paf": torch.tensor(1.0), "s1_heatmap": torch.tensor(2.0)})
     text = (tmp_path / "train_0.log").read_text()
     assert text.count("left out") == 1 and "step 2 left out: gradients not finite; 1 since the start" in text
 

@@ -99,7 +99,7 @@ def evaluate(
         clock = {stage: spent + batch.seconds[stage] for stage, spent in clock.items()}
     detections = common.coco.evaluate.gather(common.coco.evaluate.concatenate(found))
     measured = time.perf_counter()
-    metrics = distributed.from_main(
+    metrics = distributed.broadcast_object(
         validation.average_precision(detections, finder.skeleton.sigmas) if distributed.is_main() else {}
     )
     seconds = {**clock, "evaluation": time.perf_counter() - measured, "total": time.perf_counter() - began}

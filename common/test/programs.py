@@ -21,7 +21,7 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 300
-IMPORTED = ["common.train.setup", "common.bottomup.pipeline", "common.topdown.pipeline", "common.runtime.export"]
+IMPORTED = ["common.train.loop", "common.bottomup.pipeline", "common.topdown.pipeline", "common.runtime.export"]
 Done = subprocess.CompletedProcess[str]
 
 

@@ -15,19 +15,19 @@ import torch
 from torch import nn
 
 def main():
-    with distributed.joined("cpu") as device:
+    with distributed.process_group("cpu") as device:
         rank = distributed.rank()
         assert distributed.world_size() == 2
         assert distributed.gather_objects({"rank": rank}) == [{"rank": 0}, {"rank": 1}]
-        assert distributed.from_main(f"word of {rank}") == "word of 0"
+        assert distributed.broadcast_object(f"word of {rank}") == "word of 0"
         assert distributed.mean(torch.tensor([float(rank), 1.0])).tolist() == [0.5, 1.0]
         model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
         model[1].running_mean.fill_(rank)
-        distributed.share_buffers(model)
+        distributed.sync_buffers(model)
         assert model[1].running_mean.tolist() == [0.0, 0.0]
         network = distributed.wrap(model, device)
         for last in (False, True):
-            with distributed.without_reduction(network, not last):
+            with distributed.no_sync(network, not last):
                 network(torch.full((2, 2), float(rank + 1)) * torch.tensor([[1.0], [2.0]])).sum().backward()
         gradients = distributed.gather_objects(model[0].weight.grad)
         assert torch.equal(gradients[0], gradients[1])

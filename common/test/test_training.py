@@ -4,16 +4,17 @@
 import json
 import os
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 import common.cli
 import common.device
 import common.train.loop
 from common.train.checkpoint import BEST, read
-from common.train.loader import EpochBatches, stream
 from common.train.log import Log
-from common.train.loop import INTERRUPTED_EXIT_CODE, NonFiniteLoss, fit
-from common.train.state import Plan, Trainee
+from common.train.loop import INTERRUPTED_EXIT_CODE, NonFiniteLoss, finish_epoch, train_one_epoch, training
+from common.train.optimizer import set_learning_rates
+from common.train.state import Plan, TrainState
 from common.train.store import Store
 
 import numpy as np
@@ -25,6 +26,14 @@ CPU = torch.device("cpu")
 SAMPLES, BATCH, EPOCHS = 12, 2, 3
 
 
+@dataclass(frozen=True)
+class Settings:
+    ema_decay: float = 0.0
+    amp: str = "O0"
+    amp_type: str = "auto"
+    loss_scale: str = "16"
+
+
 class Points:
     def __len__(self) -> int:
         return SAMPLES
@@ -33,8 +42,8 @@ class Points:
         return np.random.default_rng(position).standard_normal((3, 8, 8)).astype(np.float32)
 
 
-def collate(samples: list[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(samples))
+def collate(samples: list[np.ndarray]) -> dict[str, Tensor]:
+    return {"image": torch.from_numpy(np.stack(samples)), "replaced": torch.tensor(0)}
 
 
 def network() -> nn.Module:
@@ -42,9 +51,25 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.3), nn.Conv2d(4, 1, 3))
 
 
-def losses(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
-    maps = model(batch)
+def losses(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    maps = model(batch["image"])
     return {"square": maps.square().mean(), "bound": (maps - 1).abs().mean()}
+
+
+def state_of(model: nn.Module, optimizer, plan: Plan, folder: Path, settings: Settings = Settings()) -> TrainState:
+    return TrainState(model, optimizer, plan, CPU, Store(folder, 2), settings, "three layers")
+
+
+def train(state: TrainState, log: Log, forward=losses, evaluate=None, factor: float = 0.5, **hooks) -> None:
+    """The epochs of a run, as every train.py has them."""
+    with training(state, log):
+        finish_epoch(state, evaluate, log)
+        batches = state.batches(Points(), collate, 0, log)
+        for epoch in state.epochs_left():
+            set_learning_rates(state.optimizer, factor**epoch)
+            train_one_epoch(state, batches, forward, log, **hooks)
+            state.end_epoch()
+            finish_epoch(state, evaluate, log)
 
 
 class Run:
@@ -55,22 +80,16 @@ class Run:
         self.parts = changes.pop("parts", 1)
         self.ema = changes.pop("ema", 0.0)
 
-    def __call__(self, forward=losses, evaluate=None, epochs: int = EPOCHS, optimizer=torch.optim.Adam) -> Trainee:
-        model, store = network(), Store(self.folder, 2)
-        trainee = Trainee(
-            model, optimizer(model.parameters(), lr=0.05), common.device.scaler(CPU, None, "16"), self.ema
-        )
+    def __call__(self, forward=losses, evaluate=None, epochs: int = EPOCHS, optimizer=torch.optim.Adam) -> TrainState:
+        model = network()
+        plan = Plan(epochs, SAMPLES, BATCH, self.parts, log_every=1, **self.changes)
+        state = state_of(model, optimizer(model.parameters(), lr=0.05), plan, self.folder, Settings(self.ema))
         common.device.seed_all(1)
         with Log(self.folder / "metrics.jsonl", self.folder) as log:
-            steps = SAMPLES // (BATCH * self.parts)
-            plan = Plan(epochs, steps, BATCH * self.parts, self.parts, log_every=1, **self.changes)
-            if content := store.newest(log.line):
-                trainee.restore(content, CPU, plan)
-            positions = EpochBatches(SAMPLES, BATCH, self.parts, 0, epochs, trainee.epoch, trainee.step)
-            assert positions.steps_per_epoch == steps
-            batches = stream(Points(), positions, collate, 0, CPU)
-            fit(trainee, batches, forward, lambda epoch: 0.5**epoch, plan, CPU, None, store, log, evaluate)
-        return trainee
+            if content := state.store.newest(log.line):
+                state.restore(content)
+            train(state, log, forward, evaluate)
+        return state
 
     def records(self, event: str) -> list[dict]:
         lines = (self.folder / "metrics.jsonl").read_text().splitlines()
@@ -88,7 +107,7 @@ def test_interrupted_and_resumed_is_bit_equal_to_undisturbed(tmp_path: Path, at:
     whole = Run(tmp_path / "whole", ema=ema)()
     calls = []
 
-    def interrupted(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+    def interrupted(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         calls.append(1)
         if len(calls) == at[0] * (SAMPLES // BATCH) + at[1] + 1:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -112,8 +131,8 @@ def test_saves_within_an_epoch_change_nothing(tmp_path: Path) -> None:
 def test_a_batch_in_parts_is_the_batch(tmp_path: Path) -> None:
     """Without normalisation over the batch, two halves accumulated are the whole."""
 
-    def plain(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
-        return {"square": nn.functional.conv2d(batch, model[0].weight, model[0].bias).square().mean()}
+    def plain(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"square": nn.functional.conv2d(batch["image"], model[0].weight, model[0].bias).square().mean()}
 
     def descent(parameters, lr):
         return torch.optim.SGD(parameters, lr=lr)
@@ -140,7 +159,7 @@ def test_the_learning_rate_of_an_epoch(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_and_names_step_and_term(tmp_path: Path) -> None:
     calls = []
 
-    def explodes(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+    def explodes(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         calls.append(1)
         found = losses(model, batch)
         return {**found, "bound": found["bound"] * (torch.inf if len(calls) == 9 else 1)}
@@ -156,23 +175,22 @@ def test_gradients_are_clipped(tmp_path: Path) -> None:
     def descent(parameters, lr):
         return torch.optim.SGD(parameters, lr=1.0)
 
-    def large(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+    def large(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"large": 1e4 * losses(model, batch)["square"]}
 
     start = torch.cat([p.flatten() for p in network().parameters()])
-    model, plan = network(), Plan(1, 1, BATCH, clip_norm=0.5)
-    trainee = Trainee(model, descent(model.parameters(), 1.0), common.device.scaler(CPU, None, "16"))
-    batches = stream(Points(), EpochBatches(2, BATCH, 1, 0, 1), collate, 0, CPU)
+    model, plan = network(), Plan(1, BATCH, BATCH, clip_norm=0.5)
+    state = state_of(model, descent(model.parameters(), 1.0), plan, tmp_path)
     with Log(tmp_path / "metrics.jsonl", tmp_path) as log:
-        fit(trainee, batches, large, lambda epoch: 1.0, plan, CPU, None, Store(tmp_path, 1), log)
+        train(state, log, large)
     moved = torch.cat([p.detach().flatten() for p in model.parameters()]) - start
     assert moved.norm().item() == pytest.approx(0.5, rel=1e-3)
 
 
 def test_the_best_is_kept_even_if_it_is_zero(tmp_path: Path) -> None:
     aps = iter([0.0, 0.4, 0.3])
-    trainee = Run(tmp_path, evaluate_every=1)(evaluate=lambda model: {"AP": next(aps)})
-    assert trainee.ap == 0.4
+    state = Run(tmp_path, evaluate_every=1)(evaluate=lambda model: {"AP": next(aps)})
+    assert state.ap == 0.4
     assert read(tmp_path / BEST)["epoch"] == 2
     assert [record["metrics"]["AP"] for record in Run(tmp_path).records("evaluate")] == [0.0, 0.4, 0.3]
 
@@ -181,7 +199,7 @@ def test_a_failed_evaluation_loses_no_epoch_and_is_made_up_for(tmp_path: Path) -
     undisturbed = Run(tmp_path / "whole", evaluate_every=1, keep_every=1)(evaluate=lambda model: {"AP": 0.1})
     calls: list[str] = []
 
-    def counted(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+    def counted(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         calls.append("step")
         return losses(model, batch)
 
@@ -217,7 +235,7 @@ def test_a_checkpoint_to_keep_that_could_not_be_written_is_written_by_the_next_r
 def test_a_request_that_is_handed_on_is_no_second_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relay_s: float, code: int | None
 ) -> None:
-    def asked_twice(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+    def asked_twice(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
         return losses(model, batch)
@@ -245,26 +263,26 @@ def test_another_batch_size_does_not_resume(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_state_of_another_network_or_optimiser_is_refused_in_one_line(model: nn.Module, optimizer) -> None:
+def test_the_state_of_another_network_or_optimiser_is_refused_in_one_line(
+    tmp_path: Path, model: nn.Module, optimizer
+) -> None:
     plan, before = Plan(1, 1, 1), nn.Sequential(nn.Linear(2, 2))
-    state = Trainee(before, torch.optim.Adam(before.parameters()), common.device.scaler(CPU, None, "16")).state(
-        CPU, plan
-    )
-    trainee = Trainee(model, optimizer(model.parameters()), common.device.scaler(CPU, None, "16"))
+    content = state_of(before, torch.optim.Adam(before.parameters()), plan, tmp_path).content()
+    state = state_of(model, optimizer(model.parameters()), plan, tmp_path)
     with pytest.raises(common.cli.UserError, match="another network or optimiser .*--resume=no") as caught:
-        trainee.restore(state, CPU, plan)
+        state.restore(content)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("before", "now"), [(None, torch.float16), (torch.float16, None)])
-def test_a_run_may_go_on_in_another_precision(before: torch.dtype | None, now: torch.dtype | None) -> None:
+@pytest.mark.parametrize(("before", "now"), [("O0", "O1"), ("O1", "O0")])
+def test_a_run_may_go_on_in_another_precision(tmp_path: Path, before: str, now: str) -> None:
     plan, model = Plan(1, 1, 1), nn.Linear(2, 2)
     old, new = (
-        Trainee(model, torch.optim.Adam(model.parameters()), common.device.scaler(CPU, dtype, "16"))
-        for dtype in (before, now)
+        state_of(model, torch.optim.Adam(model.parameters()), plan, tmp_path, Settings(amp=amp, amp_type="float16"))
+        for amp in (before, now)
     )
-    new.restore(old.state(CPU, plan), CPU, plan)
-    assert new.scaler.is_enabled() == (now is not None)
+    new.restore(old.content())
+    assert new.scaler.is_enabled() == (now == "O1")
 
 
 def test_throughput_leaves_warm_up_and_pauses_out(tmp_path: Path) -> None:
@@ -284,8 +302,7 @@ def test_rates_of_steps_and_what_each_step_is_told_go_on_after_an_interruption(t
     def run(folder: Path, stop_at: int | None = None) -> list[tuple[int, float, float]]:
         model, told = network(), []
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-        trainee = Trainee(model, optimizer, common.device.scaler(CPU, None, "16"))
-        store, plan = Store(folder, 1), Plan(EPOCHS, SAMPLES // BATCH, BATCH, log_every=4)
+        state = state_of(model, optimizer, Plan(EPOCHS, SAMPLES, BATCH, log_every=4), folder)
 
         def rates(number: int) -> None:
             optimizer.param_groups[0]["lr"] = 0.01 / (1 + number)
@@ -297,13 +314,10 @@ def test_rates_of_steps_and_what_each_step_is_told_go_on_after_an_interruption(t
 
         common.device.seed_all(1)
         with Log(folder / "metrics.jsonl", folder) as log:
-            if content := store.newest(log.line):
-                trainee.restore(content, CPU, plan)
-            batches = stream(
-                Points(), EpochBatches(SAMPLES, BATCH, 1, 0, EPOCHS, trainee.epoch, trainee.step), collate, 0, CPU
-            )
+            if content := state.store.newest(log.line):
+                state.restore(content)
             try:
-                fit(trainee, batches, losses, lambda epoch: 7.0, plan, CPU, None, store, log, None, rates, each)
+                train(state, log, factor=7.0, before_step=rates, after_step=each)
             except SystemExit:
                 return told
         return told

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fast kernels of torch's optimisers, and states that go on under those of another device."""
+"""Fast kernels of torch's optimisers, their learning rates, and states that go on under those of another device."""
 
 from typing import Any
 
@@ -21,6 +21,12 @@ def use_fast_kernels(optimizer: torch.optim.Optimizer) -> None:
             fused = all(parameter.device.type in FUSED_DEVICES for parameter in group["params"])
             group["fused"], group["foreach"] = fused, not fused
     optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+
+
+def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Gives every group `factor` times the learning rate that it had at first."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
 
 
 def restore(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> None:

@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What training changes, its state in a checkpoint, and how long it lasts."""
+"""What training changes, how it is saved and restored, and how long it lasts."""
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import common.cli
 import common.device
 import common.distributed
 import common.train.optimizer
+from common.train.loader import EpochBatches, Samples, count_replaced, stream
+from common.train.log import Log, Throughput
+from common.train.store import Store
+from common.yaml_config import settings
 
 import torch
 from torch import nn
@@ -18,12 +23,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to train and when to do what. Numbers of steps are optimiser steps."""
+    """How a run is divided into optimiser steps, and when to do what."""
 
     epochs: int
-    steps_per_epoch: int
-    images_per_step: int  # over all ranks and parts
-    parts: int = 1  # gradients of so many batches are accumulated
+    num_samples: int
+    micro_batch_size: int  # samples that a rank takes at once
+    accumulation_steps: int = 1  # gradients of so many micro-batches are accumulated
+    max_steps: int = 0  # of an epoch; 0: as many as the data give
+    num_workers: int = 0  # processes of a rank that read images
     clip_norm: float = 0.0  # largest norm of all gradients; 0: no clipping
     log_every: int = 10
     evaluate_every: int = 0  # epochs; 0: never
@@ -32,58 +39,138 @@ class Plan:
     warm_up_steps: int = 2  # left out of the throughput
     watched: tuple[str, ...] = ()  # entries among the losses that are logged and not minimised: an accuracy
 
+    @property
+    def images_per_step(self) -> int:
+        """Over all ranks and micro-batches."""
+        return self.micro_batch_size * self.accumulation_steps * common.distributed.world_size()
 
-@dataclass
-class Trainee:
-    """What training changes, and so what a checkpoint holds."""
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole optimiser steps: samples that do not fill a last one are left out."""
+        steps = self.num_samples // self.images_per_step
+        return min(steps, self.max_steps or steps)
 
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    ema_decay: float = 0.0  # 0: no moving average of the weights
-    epoch: int = 0  # epochs done
-    step: int = 0  # steps done of the epoch that is under way
-    ap: float | None = None  # the best so far, where there was an evaluation
-    pending: bool = False  # whether the epoch that is done is still to be evaluated and kept
-    facts: dict[str, Any] = field(default_factory=dict)  # what else a checkpoint should say: arch, config
-    ema: AveragedModel | None = None
 
-    def __post_init__(self) -> None:
-        common.train.optimizer.use_fast_kernels(self.optimizer)
-        for group in self.optimizer.param_groups:
+class TrainState:
+    """What training changes, and so what a checkpoint holds; with the device and the folder that it is saved in."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        plan: Plan,
+        device: torch.device,
+        store: Store,
+        config: Any,
+        arch: str,
+    ) -> None:
+        """`model`: on `device`. `config`: a dataclass, with amp, amp_type, loss_scale, ema_decay. `arch`: its name.
+
+        Raises UserError for an impossible loss scale.
+        """
+        self.model, self.optimizer, self.plan, self.device, self.store = model, optimizer, plan, device, store
+        self.dtype = common.device.amp_type(device, config.amp, config.amp_type)  # of the arithmetic; None: float32
+        self.scaler = common.device.scaler(device, self.dtype, config.loss_scale)
+        common.train.optimizer.use_fast_kernels(optimizer)
+        for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
-        if self.ema_decay:
-            self.ema = AveragedModel(self.model, multi_avg_fn=_moving_average(self.ema_decay), use_buffers=True)
+        self.ema: AveragedModel | None = None  # the moving average of the weights
+        if config.ema_decay:
+            self.ema = AveragedModel(model, multi_avg_fn=_moving_average(config.ema_decay), use_buffers=True)
+        self.network = common.distributed.wrap(model, device)  # averages gradients over the ranks
+        self.epoch = 0  # epochs done
+        self.step = 0  # steps done of the epoch that is under way
+        self.ap: float | None = None  # the best so far, where there was an evaluation
+        self.pending = False  # whether the epoch that is done is still to be kept and evaluated
+        self.facts: dict[str, Any] = {"arch": arch, "config": settings(config), "samples": plan.num_samples}
+        self.began: float = common.distributed.broadcast_object(time.time())  # also of the runs that it goes on from
+        self.speed = Throughput(plan.images_per_step, plan.warm_up_steps)
+        self.interrupts: list[float] = []  # when SIGINT and SIGTERM arrived
 
     @property
     def best_model(self) -> nn.Module:
         """The weights to evaluate and to keep: their moving average where there is one."""
         return self.ema.module if self.ema else self.model
 
+    @property
+    def steps_done(self) -> int:
+        """Of the whole run: the number of the next step, counted from 0."""
+        return self.epoch * self.plan.steps_per_epoch + self.step
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.epoch >= self.plan.epochs and not self.pending
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the epoch that is done leaves a checkpoint that stays."""
+        return self.plan.keep_every > 0 and self.epoch % self.plan.keep_every == 0
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether an evaluation follows the epoch that is done."""
+        every = self.plan.evaluate_every
+        return every > 0 and (self.epoch % every == 0 or self.epoch == self.plan.epochs)
+
+    def epochs_left(self) -> Iterator[int]:
+        """The number of each epoch that is left, counted from 0; `end_epoch` leads to the next one."""
+        while self.epoch < self.plan.epochs:
+            yield self.epoch
+
+    def batches(self, samples: Samples, collate: Callable[[list[Any]], Any], seed: int, log: Log) -> Iterator[Any]:
+        """Micro-batches of all epochs, from the step on where training stands. See common.train.loader.stream."""
+        plan = self.plan
+        positions = EpochBatches(
+            plan.num_samples, plan.micro_batch_size, plan.accumulation_steps, seed, plan.epochs, self.epoch, self.step,
+            plan.steps_per_epoch,
+        )  # fmt: skip
+        return count_replaced(stream(samples, positions, collate, plan.num_workers, self.device), log.line)
+
+    def end_epoch(self) -> None:
+        """Saves an epoch whose steps are done, before anything that may fail: `finish_epoch` does what follows it."""
+        self.epoch, self.step = self.epoch + 1, 0
+        common.distributed.sync_buffers(self.model)
+        self.pending = self.is_kept or self.is_evaluated
+        self.save()
+
+    def save(self) -> None:
+        """Writes `last.pth`; every rank must call it."""
+        content = self.content()
+        if common.distributed.is_main():
+            self.store.save_last(content)
+        common.distributed.barrier()
+
     def weights(self) -> dict[str, Any]:
         """The content of `model_best.pth`."""
-        return {**self.facts, "epoch": self.epoch, "ap": self.ap, "state_dict": self.best_model.state_dict()}
+        facts = {**self.facts, "began": self.began}
+        return {**facts, "epoch": self.epoch, "ap": self.ap, "state_dict": self.best_model.state_dict()}
 
-    def state(self, device: torch.device, plan: Plan) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """The content of `last.pth`; every rank must call it, for its random states."""
         return {
             **self.facts,
+            "began": self.began,
             "epoch": self.epoch,
-            "epochs": plan.epochs,
+            "epochs": self.plan.epochs,
             "step": self.step,
             "pending": self.pending,
-            "images_per_step": plan.images_per_step,
-            "steps_per_epoch": plan.steps_per_epoch,
+            "images_per_step": self.plan.images_per_step,
+            "steps_per_epoch": self.plan.steps_per_epoch,
             "ap": self.ap,
             "state_dict": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "ema": self.ema.state_dict() if self.ema else None,
-            "random": common.distributed.gather_objects(common.device.random_states(device)),
+            "random": common.distributed.gather_objects(common.device.random_states(self.device)),
         }
 
-    def restore(self, content: dict[str, Any], device: torch.device, plan: Plan) -> None:
-        """The way back from `state`. Raises UserError where that run had other batches, data, network or optimiser."""
+    def restore(self, content: dict[str, Any]) -> str:
+        """The way back from `content`; says in one line where that was.
+
+        Raises UserError where that run had other batches, data, network or optimiser.
+        """
+        plan = self.plan
         for name, cure in (("images_per_step", "--batch_size and --ranks"), ("steps_per_epoch", "--data_path")):
             if content.get(name) != getattr(plan, name):
                 raise common.cli.UserError(
@@ -94,17 +181,24 @@ class Trainee:
             raise common.cli.UserError(f"the unfinished run stopped at step {content['step']}, an epoch has "
                                        f"{plan.steps_per_epoch}: type --resume=no to begin anew")  # fmt: skip
         with _of_the_same_network():
-            self.model.load_state_dict(content["state_dict"])
-            common.train.optimizer.restore(self.optimizer, content["optimizer"])
-            if self.ema and content.get("ema"):
-                self.ema.load_state_dict(content["ema"])
-            if content["scaler"]:  # empty where that run was not in float16
-                self.scaler.load_state_dict(content["scaler"])
-            rank = common.distributed.rank()
-            if rank < len(content["random"]):
-                common.device.set_random_states(content["random"][rank], device)
+            self._load(content)
         self.epoch, self.step, self.ap = content["epoch"], content["step"], content["ap"]
         self.pending = bool(content.get("pending"))
+        if isinstance(began := content.get("began"), float):
+            self.began = began
+        done = f"all {plan.epochs} epochs are done" if self.is_done else "resumed"
+        return f"{done} at epoch {self.epoch}, step {self.step} (--resume=no begins anew)"
+
+    def _load(self, content: dict[str, Any]) -> None:
+        self.model.load_state_dict(content["state_dict"])
+        common.train.optimizer.restore(self.optimizer, content["optimizer"])
+        if self.ema and content.get("ema"):
+            self.ema.load_state_dict(content["ema"])
+        if content["scaler"]:  # empty where that run was not in float16
+            self.scaler.load_state_dict(content["scaler"])
+        rank = common.distributed.rank()
+        if rank < len(content["random"]):
+            common.device.set_random_states(content["random"][rank], self.device)
 
 
 @contextlib.contextmanager

@@ -1,20 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The checkpoints of a training run: which there are, which is the newest that can be read, which stay."""
+"""The checkpoints of a training run: which there are, which one it goes on from, which stay."""
 
 import itertools
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import common.distributed
+import common.files
+import common.lock
 from common.lock import LOCK_NAME
 from common.train.checkpoint import BEST, LAST, CheckpointError, read, save
+from common.yaml_config import settings
 
 PREVIOUS = "previous.pth"
 # what a training needs to go on, and of which kind it is
 _STATE: dict[str, Any] = {
     "epoch": int, "step": int, "images_per_step": int, "steps_per_epoch": int, "ap": float | int | None,
     "state_dict": dict, "optimizer": dict, "scaler": dict, "random": list,
+}  # fmt: skip
+# settings that leave the weights as they are, and the number of epochs, which may grow
+_INDIFFERENT = {
+    "device", "output_dir", "log_dir", "cfg", "case", "resume", "epochs", "max_epoch_train", "max_epoch_train_NP",
+    "num_workers", "kept_images", "print_freq", "log_interval", "eval_freq", "snapshot", "save_every", "keep_every",
+    "keep", "keep_checkpoint_max", "ckpt_interval", "val_images", "val_batch_size", "prepared_train_labels", "map",
+    "board", "from_mobilenet", "weights_only", "TRAIN.END_EPOCH", "PRINT_FREQ", "EPOCH_EVAL_FREQ", "WORKERS",
+    "TEST.BATCH_SIZE_PER_GPU",
 }  # fmt: skip
 
 
@@ -39,6 +52,38 @@ class Store:
         self.folder = folder
         self.keep = keep
         self.name_kept = name_kept
+
+    @property
+    def metrics_file(self) -> Path:
+        """Every number of the run, a line an event."""
+        return self.folder / "metrics.jsonl"
+
+    def unfinished(self, config: Any, num_samples: int, note: Callable[[str], None]) -> dict[str, Any] | None:
+        """The state that the run goes on from, on every rank; another run in the folder is kept under another name.
+
+        `config`: a dataclass, with resume and case ("acc" or "perf"). `note` gets what should be logged of it. Raises
+        UserError where another process trains in the folder, and where there is a state that cannot be read.
+        """
+        return common.distributed.broadcast_object(
+            self._take_up(config, num_samples, note) if common.distributed.is_main() else None
+        )
+
+    def _take_up(self, config: Any, num_samples: int, note: Callable[[str], None]) -> dict[str, Any] | None:
+        common.lock.take(self.folder)
+        common.files.remove_unfinished(self.folder)
+        content = self.newest(note) if config.resume == "auto" else None
+        if content:
+            changes = _changes(content, config, num_samples)
+            finished = content["epoch"] >= content.get("epochs", math.inf) and not content.get("pending")
+            if changes and finished:
+                note(f"note: the finished run of this name had other settings: {changes}")
+            else:
+                if changes:
+                    note(f"note: settings have changed since: {changes}")
+                return content
+        if config.case != "perf" and (kept := self.set_aside()):
+            note(f"note: the run that was in {self.folder} is kept as {kept.name}")
+        return None
 
     def save_last(self, content: Mapping[str, Any]) -> None:
         """Writes the newest state; the one before stays as a way back should this file be damaged."""
@@ -97,3 +142,19 @@ class Store:
         except OSError as error:
             raise CheckpointError(f"cannot rename {folder}: {error.strerror}; name another --output_dir") from error
         return other
+
+
+def _changes(content: dict[str, Any], config: Any, num_samples: int) -> str:
+    """Which settings that matter for the weights were others in a state, as `name before -> now`."""
+    saved = content.get("config")
+    before = {
+        **(saved if isinstance(saved, dict) else {}),
+        "samples": content.get("samples"),
+        "ranks": len(content["random"]),
+    }
+    now = {**settings(config), "samples": num_samples, "ranks": common.distributed.world_size()}
+    return ", ".join(
+        f"{name} {before[name]} -> {value}"
+        for name, value in now.items()
+        if name not in _INDIFFERENT and name in before and before[name] != value
+    )
