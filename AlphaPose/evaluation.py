@@ -29,7 +29,6 @@ from common.topdown.boxes import PeopleRule, PersonBoxes
 from common.topdown.nms import Floats, Rows
 from common.topdown.pipeline import Estimator
 from common.train.log import Log
-from common.train.setup import Setup
 
 import numpy as np
 import torch
@@ -150,17 +149,16 @@ def evaluate_while_training(
 
 
 def while_training(
-    setup: Setup, skeleton: Skeleton, device: torch.device, dtype: torch.dtype | None, log: Log
+    config: Config, skeleton: Skeleton, device: torch.device, dtype: torch.dtype | None, log: Log, folder: Path
 ) -> Callable[[nn.Module], dict[str, float]] | None:
-    """What the training loop calls at every `snapshot` epochs; None where it never does."""
-    config: Config = setup.config
+    """What the training loop calls at every `snapshot` epochs; None where it never does. `folder`: of the run."""
     if not config.snapshot:
         return None
     validation = load_validation(config, skeleton, config.val_images)
     validation.check()
     return functools.partial(
         evaluate_while_training, validation=validation, given=boxes_of(validation, None), rule=rule_of(config),
-        skeleton=skeleton, device=device, dtype=dtype, log=log, pictures=setup.folder / "pictures",
+        skeleton=skeleton, device=device, dtype=dtype, log=log, pictures=folder / "pictures",
     )  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flags -> all that a training run needs, decided before it starts and said aloud."""
+"""The network, the start, the data and the folder that a configuration names."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -11,41 +10,16 @@ import common.distributed
 import common.skeleton
 import common.train.checkpoint
 from AlphaPose import weights
-from AlphaPose.config import BACKBONE_AUTO, CPU_IMAGES_PER_PART, NETWORK, Config
-from AlphaPose.data import TrainSamples, collate, labelled_people
+from AlphaPose.config import BACKBONE_AUTO, Config
+from AlphaPose.data import TrainSamples, labelled_people
 from AlphaPose.model import HRNET_WIDTH, build
 from common.cli import UserError
 from common.distributed import main_process_first
-from common.report import ACCURACY
-from common.train.loader import divide, workers_for
-from common.train.setup import Setup
-from common.train.state import Plan
 
-import torch
 from easydict import EasyDict
 from torch import nn
 
 Split = Literal["TRAIN", "VAL", "TEST"]
-
-
-def prepare(flags: Config, skeleton: common.skeleton.Skeleton, device: torch.device) -> Setup:
-    """Decides what the flags left open. Raises UserError, naming flag or file, where the run cannot be."""
-    ranks = common.distributed.world_size()
-    exp_id = f"{flags.exp_id}_perf_{ranks}p" if flags.case == "perf" else flags.exp_id
-    config = dataclasses.replace(flags, exp_id=exp_id)
-    samples = train_samples(config, skeleton)
-    limit = config.part_size or (CPU_IMAGES_PER_PART if device.type == "cpu" else 0)
-    division = divide(config.yaml.TRAIN.BATCH_SIZE * ranks, len(samples), ranks, limit)
-    return Setup(
-        network=NETWORK,
-        config=config,
-        samples=samples,
-        collate=collate,
-        plan=plan(config, division, len(samples), workers_for(config.num_workers, device)),
-        folder=experiment_folder(config),
-        log_folder=Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0"),
-        name_kept=lambda epochs: f"model_{epochs - 1}.pth",  # as published: by the last epoch's number, from 0
-    )
 
 
 class Experiment(Protocol):
@@ -104,24 +78,6 @@ def check_joints(config: Config, skeleton: common.skeleton.Skeleton) -> None:
     if num_joints not in (0, skeleton.num_keypoints):
         found = f"--skeleton={skeleton.name} has {skeleton.num_keypoints}"
         raise UserError(f"{config.cfg}: DATA_PRESET.NUM_JOINTS is {num_joints}, {found}")
-
-
-def plan(config: Config, division: tuple[int, int], num_samples: int, num_workers: int) -> Plan:
-    """What the training loop is told."""
-    micro_batch_size, accumulation_steps = division
-    return Plan(
-        epochs=config.yaml.TRAIN.END_EPOCH,
-        num_samples=num_samples,
-        micro_batch_size=micro_batch_size,
-        accumulation_steps=accumulation_steps,
-        num_workers=num_workers,
-        clip_norm=config.clip_norm,
-        log_every=config.print_freq,
-        evaluate_every=config.snapshot,
-        save_every=config.save_every,
-        keep_every=config.snapshot,
-        watched=(ACCURACY,),
-    )
 
 
 def network(cfg: EasyDict, num_joints: int) -> nn.Module:

@@ -12,22 +12,28 @@ if sys.version_info < (3, 10):  # noqa: UP036  nothing is installed for an older
     sys.stderr.write("error: Python 3.10 or newer is needed, not " + sys.version.split()[0] + "\n")
     sys.exit(2)
 
+import dataclasses
 import functools
 import time
+from pathlib import Path
 
 import common.device
 import common.distributed
 import common.skeleton
-from AlphaPose.config import Config, parse
-from AlphaPose.data import normalise
+from AlphaPose.config import CPU_IMAGES_PER_PART, NETWORK, Config, parse
+from AlphaPose.data import collate, normalise
 from AlphaPose.evaluation import while_training
 from AlphaPose.loss import accuracy, heatmap_loss, regression_loss
-from AlphaPose.preparation import load_start, network, prepare
+from AlphaPose.preparation import experiment_folder, load_start, network, train_samples
 from common.cli import run
 from common.report import ACCURACY
 from common.topdown.gaussian_heatmaps import encode
-from common.train.loop import announce, leave_report
-from common.train.setup import Setup
+from common.train.loader import divide, workers_for
+from common.train.log import Log
+from common.train.loop import announce, finish_epoch, leave_report, train_one_epoch, training
+from common.train.optimizer import set_learning_rates
+from common.train.state import Plan, TrainState
+from common.train.store import Store
 
 import torch
 from easydict import EasyDict
@@ -67,33 +73,73 @@ def forward_losses(
     return {"loss": heatmap_loss(maps, target, weight), ACCURACY: accuracy(maps.detach(), target, weight)}
 
 
+def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
+    """How the run is divided into steps. Raises UserError where there are fewer samples than ranks."""
+    ranks = common.distributed.world_size()
+    limit = config.part_size or (CPU_IMAGES_PER_PART if device.type == "cpu" else 0)
+    micro_batch_size, accumulation_steps = divide(config.yaml.TRAIN.BATCH_SIZE * ranks, num_samples, ranks, limit)
+    return Plan(
+        epochs=config.yaml.TRAIN.END_EPOCH,
+        num_samples=num_samples,
+        micro_batch_size=micro_batch_size,
+        accumulation_steps=accumulation_steps,
+        num_workers=workers_for(config.num_workers, device),
+        clip_norm=config.clip_norm,
+        log_every=config.print_freq,
+        evaluate_every=config.snapshot,
+        save_every=config.save_every,
+        keep_every=config.snapshot,
+        watched=(ACCURACY,),
+    )
+
+
+def name_kept(epochs: int) -> str:
+    """The published name of a checkpoint that stays: by the last epoch's number, from 0."""
+    return f"model_{epochs - 1}.pth"
+
+
 def main() -> None:
     """Reads the flags, trains, leaves checkpoints, metrics and a result file."""
     began = time.time()
-    flags = parse()
-    flags.check()
-    with common.distributed.process_group(flags.device) as device:
-        skeleton = common.skeleton.load(flags.skeleton)
-        train(prepare(flags, skeleton, device), skeleton, device, began)
+    config = parse()
+    config.check()
+    with common.distributed.process_group(config.device) as device:
+        if config.case == "perf":
+            config = dataclasses.replace(config, exp_id=f"{config.exp_id}_perf_{common.distributed.world_size()}p")
+        cfg = config.yaml
+        skeleton = common.skeleton.load(config.skeleton)
+        samples = train_samples(config, skeleton)
+        plan = plan_of(config, len(samples), device)
 
+        store = Store(experiment_folder(config), config.keep, name_kept)
+        notes = list[str]()
+        unfinished = store.unfinished(config, len(samples), notes.append)
 
-def train(setup: Setup, skeleton: common.skeleton.Skeleton, device: torch.device, began: float) -> None:
-    """Trains what `setup` describes, from a start or from where an unfinished run stopped."""
-    config, cfg = setup.config, setup.config.yaml
-    beginning = setup.begin(
-        cfg.MODEL.TYPE,
-        device,
-        lambda: network(cfg, skeleton.num_keypoints),
-        lambda model: load_start(model, config),
-        lambda model: build_optimizer(model, cfg),
-        cfg.TRAIN.BEGIN_EPOCH,
-    )
-    rates = functools.partial(lr_factor, config=config)
-    losses = functools.partial(forward_losses, device=device, config=config)
-    with setup.log(beginning.fresh) as log:
-        announce(beginning.state, cfg.TRAIN.LR, beginning.notes, log)
-        setup.train(beginning, losses, rates, log, while_training(setup, skeleton, device, beginning.state.dtype, log))
-        leave_report(beginning.state, setup.network, began, log)
+        common.device.seed_all(config.seed)
+        model = network(cfg, skeleton.num_keypoints)
+        if not unfinished:
+            notes.append(load_start(model, config))
+        common.device.move(model, device)
+        optimizer = build_optimizer(model, cfg)
+        state = TrainState(model, optimizer, plan, device, store, config, cfg.MODEL.TYPE)
+        state.epoch = cfg.TRAIN.BEGIN_EPOCH
+        if unfinished:
+            notes.append(state.restore(unfinished))
+
+        losses = functools.partial(forward_losses, device=device, config=config)
+        log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
+        with Log(store.metrics_file, log_folder, store.folder / "tensorboard", fresh=not unfinished) as log:
+            announce(state, cfg.TRAIN.LR, notes, log)
+            evaluate = while_training(config, skeleton, device, state.dtype, log, store.folder)
+            with training(state, log):
+                finish_epoch(state, evaluate, log)  # one that the run before has saved, and no more
+                batches = state.batches(samples, collate, config.seed, log)
+                for epoch in state.epochs_left():
+                    set_learning_rates(optimizer, lr_factor(epoch, config))
+                    train_one_epoch(state, batches, losses, log)
+                    state.end_epoch()  # saves, before anything that may fail
+                    finish_epoch(state, evaluate, log)  # keeps, evaluates, keeps the best
+        leave_report(state, NETWORK, began, log)
 
 
 if __name__ == "__main__":

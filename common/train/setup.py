@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training run of the top-down models, decided before it starts."""
+"""A training run of MIPNet, decided before it starts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +30,6 @@ class Setup:
     plan: Plan
     folder: Path  # of checkpoints and metrics
     log_folder: Path
-    name_kept: Callable[[int], str] = "checkpoint_{}.pth".format  # epochs done -> name of a checkpoint that stays
 
     def begin(
         self,
@@ -42,7 +41,7 @@ class Setup:
         epoch: int = 0,
     ) -> "Beginning":
         """A network, with what trains it, as it was left by an unfinished run of this name, or as it starts."""
-        store, notes = Store(self.folder, self.config.keep, self.name_kept), list[str]()
+        store, notes = Store(self.folder, self.config.keep), list[str]()
         unfinished = store.unfinished(self.config, len(self.samples), notes.append)
         common.device.seed_all(self.config.seed)
         model = build()
