@@ -23,6 +23,14 @@ USAGE_EXIT_CODE = 2
 SIGINT, SIGPIPE = 2, 13  # by number: Windows has no SIGPIPE
 LONGEST_TEXT, LONGEST_NAME = 4000, 255  # bytes of a path and of a name in it
 LONGEST_LINE = 2000  # characters of a message
+# errors of files that no program can cause or mend, and what does
+CURES = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "change the rights, or name another place"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space, or name another place"),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EISDIR), "name another place"),
+    **dict.fromkeys((errno.EIO, errno.ESTALE), "check the disk"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "type `ulimit -n 1024` before, then the command again"),
+}
 
 
 class UserError(ValueError):
@@ -147,12 +155,22 @@ def _exit_code(error: BaseException) -> Any:
         return 128 + SIGPIPE
     if isinstance(error, KeyboardInterrupt):
         return 128 + SIGINT
-    if os.strerror(errno.EMFILE) in str(error):
-        error = UserError(f"{error}: type `ulimit -n 1024` before, then the command again")
+    error = _as_user_error(error)
     with contextlib.suppress(OSError):  # there may be nobody to read it
         sys.stdout.flush()
         _say(error)
     return USAGE_EXIT_CODE if isinstance(error, UserError) else 1
+
+
+def _as_user_error(error: BaseException) -> BaseException:
+    """An error of the file system, which libraries pass on as they like, in one line; any other as it is."""
+    too_many = os.strerror(errno.EMFILE) in str(error)  # torch's own errors have no number
+    number = (error.errno if isinstance(error, OSError) else None) or (errno.EMFILE if too_many else None)
+    if number not in CURES:
+        return error
+    place = getattr(error, "filename", None)
+    what = f"{os.fsdecode(place)}: " if isinstance(place, str | bytes) else ""
+    return UserError(f"{what}{os.strerror(number)}; {CURES[number]}")
 
 
 def _say(error: BaseException) -> None:

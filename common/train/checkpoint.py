@@ -41,7 +41,7 @@ def save(path: Path, content: Mapping[str, Any], before: Path | None = None) -> 
         try:
             torch.save(dict(content), file)
         except RuntimeError as error:  # torch's word for a full disk
-            raise OSError(errno.ENOSPC, str(error).splitlines()[0]) from error
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} ({str(error).splitlines()[0]})") from error
         if before and path.is_file():
             file.flush()
             os.fsync(file.fileno())

@@ -3,6 +3,7 @@
 
 import json
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any, TextIO
@@ -116,10 +117,17 @@ def _summary_writer(folder: Path, log: Log) -> Any:
     except ImportError:
         log.line("note: no TensorBoard curves: pip install tensorboard")
         return None
+    threading.excepthook = _print_trace
     try:
         return SummaryWriter(str(folder))
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}; name another folder with --output_dir") from error
+
+
+def _print_trace(failure: threading.ExceptHookArgs) -> None:
+    """Of what ends a thread; TensorBoard's hands an error of its file on to the next call, where it is one line."""
+    if not isinstance(failure.exc_value, OSError):
+        threading.__excepthook__(failure)
 
 
 class Throughput:

@@ -10,6 +10,7 @@ Everything follows from the seed. A joint at (x, y) is in the middle of pixel x,
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -202,7 +203,8 @@ def _own_temporary_folder() -> Path:
     if not hasattr(os, "getuid"):  # Windows: each user has a folder of temporary files of their own
         return Path(tempfile.gettempdir()) / "pose-zoo"
     folder = Path(tempfile.gettempdir()) / f"pose-zoo-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise cli.UserError(f"{folder}: not a folder of your own alone; remove it, or set TMPDIR to another place")

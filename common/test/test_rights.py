@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folders and files of somebody else, and disks that are full: one line that names the place, and exit code 2."""
+
+import errno
+import os
+import shutil
+import sys
+import threading
+from pathlib import Path
+
+from common import cli
+from common.cli import UserError
+from common.test.programs import Done, complaint, done
+from common.train.log import Log
+
+import pytest
+
+# root may read everything, unless it lays that down
+LAID_DOWN = "-dac_override,-dac_read_search"
+OBEYING_MODES = ("setpriv", f"--inh-caps={LAID_DOWN}", f"--bounding-set={LAID_DOWN}")
+FLAGS = ("--recipe=smoke", "--device=cpu", "--net_input_size=64", "--batch_size=8", "--num_workers=0",
+         "--checkpoint_path=none", "--eval_freq=0", "--epochs=1")  # fmt: skip
+
+pytestmark = pytest.mark.skipif(
+    os.name != "posix" or (os.geteuid() == 0 and not shutil.which("setpriv")), reason="rights of POSIX"
+)
+
+
+def train(folder: Path, data: Path) -> Done:
+    command = (*OBEYING_MODES, sys.executable) if os.geteuid() == 0 else (sys.executable,)
+    return done(*command, "-m", "Lightweight_OpenPose.train", *FLAGS, f"--output_dir={folder}", f"--data_path={data}")
+
+
+@pytest.mark.parametrize("place", ["annotations", "train2017"])
+def test_a_data_set_that_one_may_not_read(tiny_coco: Path, tmp_path: Path, place: str) -> None:
+    data = shutil.copytree(tiny_coco, tmp_path / "data")
+    (data / place).chmod(0)
+    said = complaint(train(tmp_path, data))
+    (data / place).chmod(0o755)
+    assert str(data / place) in said and "Permission denied" in said
+
+
+@pytest.mark.parametrize("place", ["", "step_one_checkpoints", "step_one_checkpoints/last.pth"])
+def test_an_output_folder_that_one_may_not_use(tiny_coco: Path, tmp_path: Path, place: str) -> None:
+    path = tmp_path / "out" / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"") if path.suffix else path.mkdir()
+    path.chmod(0)
+    said = complaint(train(tmp_path / "out", tiny_coco))
+    path.chmod(0o755)
+    assert str(path) in said and "Permission denied" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(errno.EACCES, "no", "a/b"), "a/b: Permission denied; change the rights"),
+        (PermissionError(errno.EACCES, "no", b"a/\xff"), "a/\udcff: Permission denied; change the rights"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device; free space"),
+        (RuntimeError(f"torch: {os.strerror(errno.EMFILE)}"), "Too many open files; type `ulimit -n 1024` before"),
+    ],
+)
+def test_errors_of_the_file_system_are_one_line(error: Exception, line: str) -> None:
+    said = cli._as_user_error(error)
+    assert isinstance(said, UserError) and line in str(said)
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "no", "a"), OSError("x"), KeyError("a")])
+def test_what_may_be_a_fault_of_the_program_keeps_its_trace(error: Exception) -> None:
+    assert cli._as_user_error(error) is error
+
+
+def test_curves_that_cannot_be_written_are_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
+    writer = pytest.importorskip("tensorboard.summary.writer.record_writer")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # which the log replaces
+    monkeypatch.setattr(writer.RecordWriter, "write", refuse)
+    with pytest.raises((UserError, PermissionError), match="Permission denied"):
+        log = Log(tmp_path / "metrics.jsonl", tmp_path, tmp_path / "board")
+        while True:
+            log.scalars("a", {"b": 1.0}, 0)
+    assert "Traceback" not in capsys.readouterr().err
