@@ -40,7 +40,7 @@ def test_a_data_set_that_one_may_not_read(tiny_coco: Path, tmp_path: Path, place
     assert str(data / place) in said and "Permission denied" in said
 
 
-@pytest.mark.parametrize("place", ["", "step_one_checkpoints", "step_one_checkpoints/last.pth"])
+@pytest.mark.parametrize("place", ["", "smoke_checkpoints", "smoke_checkpoints/last.pth"])
 def test_an_output_folder_that_one_may_not_use(tiny_coco: Path, tmp_path: Path, place: str) -> None:
     path = tmp_path / "out" / place
     path.parent.mkdir(parents=True, exist_ok=True)
