@@ -78,8 +78,10 @@ def test_curves_that_cannot_be_written_are_one_line(tmp_path: Path, monkeypatch,
 
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # which the log replaces
     monkeypatch.setattr(writer.RecordWriter, "write", refuse)
-    with pytest.raises((UserError, PermissionError), match="Permission denied"):
-        log = Log(tmp_path / "metrics.jsonl", tmp_path, tmp_path / "board")
+    with (
+        pytest.raises((UserError, PermissionError), match="Permission denied"),
+        Log(tmp_path / "metrics.jsonl", tmp_path, tmp_path / "board") as log,
+    ):
         while True:
             log.scalars("a", {"b": 1.0}, 0)
     assert "Traceback" not in capsys.readouterr().err

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run says: lines on screen and in a file, a progress bar on a terminal, metrics.jsonl, TensorBoard."""
 
+import contextlib
 import json
 import sys
 import threading
@@ -27,10 +28,13 @@ class Log:
         """
         self.main = common.distributed.is_main()
         self.folder = lines
-        self._lines = _opened(lines / f"train_{_number(lines)}.log", fresh, "--output_dir or --log_dir")
-        self._metrics = _opened(metrics, fresh, "--output_dir") if self.main else None
-        self._board = _summary_writer(tensorboard, self) if self.main and tensorboard else None
         self._bar: Any = None
+        with contextlib.ExitStack() as opened:  # closes what is open where the next cannot be opened
+            file = _opened(lines / f"train_{_number(lines)}.log", fresh, "--output_dir or --log_dir")
+            self._lines = opened.enter_context(file)
+            self._metrics = opened.enter_context(_opened(metrics, fresh, "--output_dir")) if self.main else None
+            self._board = _summary_writer(tensorboard, self) if self.main and tensorboard else None
+            opened.pop_all()
 
     def line(self, text: str) -> None:
         """Says one line: in the rank's file, and from rank 0 on screen."""
