@@ -24,7 +24,6 @@ from common.topdown.boxes import PeopleRule, PersonBoxes
 from common.topdown.nms import CONFIDENT, OKS_THRESHOLD, Floats
 from common.topdown.pipeline import Estimator
 from common.train.log import Log
-from common.train.setup import Setup
 from MIPNet.config import Config
 from MIPNet.data import WITHOUT_AREAS
 from MIPNet.inference import InputRule, estimator, for_inference, rule_of
@@ -232,10 +231,12 @@ def evaluate_while_training(
 
 
 def while_training(
-    setup: Setup, skeleton: Skeleton, device: torch.device, dtype: torch.dtype | None, log: Log
+    config: Config, skeleton: Skeleton, device: torch.device, dtype: torch.dtype | None, log: Log, folder: Path
 ) -> Callable[[nn.Module], dict[str, float]] | None:
-    """What the training loop calls at every `eval_freq` epochs; None where it never does. Raises UserError."""
-    config: Config = setup.config
+    """What the training loop calls at every `eval_freq` epochs; None where it never does. `folder`: of the run.
+
+    Raises UserError.
+    """
     if not config.eval_freq:
         return None
     validation = load_validation(config, skeleton, config.val_images)
@@ -244,7 +245,7 @@ def while_training(
     return functools.partial(
         evaluate_while_training, validation=validation, looked_for=looked_for(config, validation), rule=rule,
         protocol=protocol_of(config, rule), arch=config.model, skeleton=skeleton, device=device, dtype=dtype, log=log,
-        pictures=setup.folder / "pictures", batch_size=batch_size_of(config, device),
+        pictures=folder / "pictures", batch_size=batch_size_of(config, device),
     )  # fmt: skip
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flags -> all that a training run needs, decided before it starts and said aloud."""
+"""What the flags mean: the data set, the folder of a run, its samples, its network and the weights it begins with."""
 
 import dataclasses
 from pathlib import Path
@@ -10,37 +10,19 @@ import common.distributed
 import common.skeleton
 from common.cli import UserError
 from common.distributed import main_process_first
-from common.report import ACCURACY
 from common.train.checkpoint import CheckpointError
-from common.train.loader import divide, workers_for
-from common.train.setup import Setup
-from common.train.state import Plan
 from MIPNet import weights
-from MIPNet.config import CPU_IMAGES_PER_PART, NETWORK, NO_WEIGHTS, Config
-from MIPNet.data import TrainSamples, collate, labelled_people
+from MIPNet.config import NO_WEIGHTS, Config
+from MIPNet.data import TrainSamples, labelled_people
 from MIPNet.model import PoseHRNet, PoseResNet, build
 
-import torch
 
-
-def prepare(flags: Config, skeleton: common.skeleton.Skeleton, device: torch.device) -> Setup:
-    """Decides what the flags left open. Raises UserError, naming flag or file, where the run cannot be."""
-    ranks = common.distributed.world_size()
-    data_path = str(main_process_first(lambda: common.coco.mini.dataset.resolve(flags.data_path, flags.root)))
-    experiment = f"{flags.experiment}_perf_{ranks}p" if flags.case == "perf" else flags.experiment
-    config = dataclasses.replace(flags, data_path=data_path, experiment=experiment)
-    samples = train_samples(config, skeleton)
-    limit = config.part_size or (CPU_IMAGES_PER_PART if device.type == "cpu" else 0)
-    division = divide(config.batch_size * ranks, len(samples), ranks, limit)
-    return Setup(
-        network=NETWORK,
-        config=config,
-        samples=samples,
-        collate=collate,
-        plan=plan(config, division, len(samples), workers_for(config.num_workers, device)),
-        folder=experiment_folder(config),
-        log_folder=Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0"),
-    )
+def find_data(config: Config) -> Config:
+    """The settings with the folder of the data set, and the run's name. Raises UserError."""
+    data_path = str(main_process_first(lambda: common.coco.mini.dataset.resolve(config.data_path, config.root)))
+    perf = f"{config.experiment}_perf_{common.distributed.world_size()}p"
+    experiment = perf if config.case == "perf" else config.experiment
+    return dataclasses.replace(config, data_path=data_path, experiment=experiment)
 
 
 def experiment_folder(config: Config) -> Path:
@@ -72,25 +54,6 @@ def train_samples(config: Config, skeleton: common.skeleton.Skeleton) -> TrainSa
     index = common.coco.reader.load(located(config, config.train_labels, "train_labels"), skeleton.num_keypoints)
     folder = located(config, config.train_images_folder, "train_images_folder")
     return TrainSamples(labelled_people(index, config.people_of), folder, skeleton, config)
-
-
-def plan(config: Config, division: tuple[int, int], num_samples: int, num_workers: int) -> Plan:
-    """What the training loop is told."""
-    micro_batch_size, accumulation_steps = division
-    return Plan(
-        epochs=config.epochs,
-        num_samples=num_samples,
-        micro_batch_size=micro_batch_size,
-        accumulation_steps=accumulation_steps,
-        max_steps=config.max_steps,
-        num_workers=num_workers,
-        clip_norm=config.clip_norm,
-        log_every=config.print_freq,
-        evaluate_every=config.eval_freq,
-        save_every=config.save_every,
-        keep_every=config.keep_every,
-        watched=(ACCURACY,),
-    )
 
 
 def network(config: Config, num_joints: int) -> PoseHRNet | PoseResNet:

@@ -15,6 +15,7 @@ if sys.version_info < (3, 10):  # noqa: UP036  nothing is installed for an older
 
 import functools
 import time
+from pathlib import Path
 
 import common.device
 import common.distributed
@@ -22,15 +23,19 @@ import common.skeleton
 from common.cli import run
 from common.report import ACCURACY
 from common.topdown.gaussian_heatmaps import encode
-from common.train.loop import announce, leave_report
-from common.train.setup import Setup
+from common.train.loader import divide, workers_for
+from common.train.log import Log
+from common.train.loop import announce, finish_epoch, leave_report, train_one_epoch, training
+from common.train.optimizer import set_learning_rates
+from common.train.state import Plan, TrainState
+from common.train.store import Store
 from MIPNet import recipe_file
-from MIPNet.config import RECIPES, Config
-from MIPNet.data import normalise
+from MIPNet.config import CPU_IMAGES_PER_PART, NETWORK, RECIPES, Config
+from MIPNet.data import collate, normalise
 from MIPNet.evaluation import while_training
 from MIPNet.loss import accuracy, draw_lambdas, hardest_joints, heatmap_loss, lambda_loss
 from MIPNet.model import lambda_vectors
-from MIPNet.preparation import load_start, network, prepare
+from MIPNet.preparation import experiment_folder, find_data, load_start, network, train_samples
 
 import torch
 from torch import Tensor, nn
@@ -80,33 +85,67 @@ def _lambda_losses(model: nn.Module, images: Tensor, targets: list[tuple[Tensor,
     return {"loss": loss, ACCURACY: accuracy(maps.detach(), meant)}
 
 
+def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
+    """How the run is divided into steps. Raises UserError where there are fewer samples than ranks."""
+    ranks = common.distributed.world_size()
+    limit = config.part_size or (CPU_IMAGES_PER_PART if device.type == "cpu" else 0)
+    micro_batch_size, accumulation_steps = divide(config.batch_size * ranks, num_samples, ranks, limit)
+    return Plan(
+        epochs=config.epochs,
+        num_samples=num_samples,
+        micro_batch_size=micro_batch_size,
+        accumulation_steps=accumulation_steps,
+        max_steps=config.max_steps,
+        num_workers=workers_for(config.num_workers, device),
+        clip_norm=config.clip_norm,
+        log_every=config.print_freq,
+        evaluate_every=config.eval_freq,
+        save_every=config.save_every,
+        keep_every=config.keep_every,
+        watched=(ACCURACY,),
+    )
+
+
 def main() -> None:
     """Reads the flags, trains, leaves checkpoints, metrics and a result file."""
     began = time.time()
-    flags = recipe_file.parse(Config, RECIPES)
-    flags.check()
-    with common.distributed.process_group(flags.device) as device:
-        skeleton = common.skeleton.load(flags.skeleton_name)
-        train(prepare(flags, skeleton, device), skeleton, device, began)
+    config = recipe_file.parse(Config, RECIPES)
+    config.check()
+    with common.distributed.process_group(config.device) as device:
+        config = find_data(config)
+        skeleton = common.skeleton.load(config.skeleton_name)
+        samples = train_samples(config, skeleton)
+        plan = plan_of(config, len(samples), device)
 
+        store = Store(experiment_folder(config), config.keep)
+        notes = list[str]()
+        unfinished = store.unfinished(config, len(samples), notes.append)
 
-def train(setup: Setup, skeleton: common.skeleton.Skeleton, device: torch.device, began: float) -> None:
-    """Trains what `setup` describes, from a start or from where an unfinished run stopped."""
-    config = setup.config
-    beginning = setup.begin(
-        config.model,
-        device,
-        lambda: network(config, skeleton.num_keypoints),
-        lambda model: load_start(model, config),
-        lambda model: build_optimizer(model, config),
-        config.begin_epoch,
-    )
-    rates = functools.partial(lr_factor, steps=config.lr_steps, factor=config.lr_factor)
-    losses = functools.partial(forward_losses, device=device, config=config)
-    with setup.log(beginning.fresh) as log:
-        announce(beginning.state, config.lr, beginning.notes, log)
-        setup.train(beginning, losses, rates, log, while_training(setup, skeleton, device, beginning.state.dtype, log))
-        leave_report(beginning.state, setup.network, began, log)
+        common.device.seed_all(config.seed)
+        model = network(config, skeleton.num_keypoints)
+        if not unfinished:
+            notes.append(load_start(model, config))
+        common.device.move(model, device)
+        optimizer = build_optimizer(model, config)
+        state = TrainState(model, optimizer, plan, device, store, config, config.model)
+        state.epoch = config.begin_epoch
+        if unfinished:
+            notes.append(state.restore(unfinished))
+
+        losses = functools.partial(forward_losses, device=device, config=config)
+        log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
+        with Log(store.metrics_file, log_folder, store.folder / "tensorboard", fresh=not unfinished) as log:
+            announce(state, config.lr, notes, log)
+            evaluate = while_training(config, skeleton, device, state.dtype, log, store.folder)
+            with training(state, log):
+                finish_epoch(state, evaluate, log)  # one that the run before has saved, and no more
+                batches = state.batches(samples, collate, config.seed, log)
+                for epoch in state.epochs_left():
+                    set_learning_rates(optimizer, lr_factor(epoch, config.lr_steps, config.lr_factor))
+                    train_one_epoch(state, batches, losses, log)
+                    state.end_epoch()  # saves, before anything that may fail
+                    finish_epoch(state, evaluate, log)  # keeps, evaluates, keeps the best
+        leave_report(state, NETWORK, began, log)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 from common.cli import UserError
 from common.coco import evaluate
 from common.skeleton import COCO, CROWDPOSE, Skeleton
+from common.train.log import Log
 from MIPNet import eval as program
 from MIPNet import preparation, recipe_file, weights
 from MIPNet.config import RECIPES, Config
@@ -121,20 +122,19 @@ def test_a_plain_checkpoint_in_a_network_with_lambda_is_said(
 @pytest.mark.parametrize("model", ["", "lambda"], ids=["plain", "lambda"])
 def test_evaluation_while_training(model: str, tiny_coco: Path, tmp_path: Path) -> None:
     config, _ = small(model, tmp_path, tiny_coco)
-    setup = preparation.prepare(config, COCO, torch.device("cpu"))
-    network = preparation.network(setup.config, COCO.num_keypoints)
-    with setup.log(fresh=True) as log:
-        called = while_training(setup, COCO, torch.device("cpu"), None, log)
+    config = preparation.find_data(config)
+    network = preparation.network(config, COCO.num_keypoints)
+    with Log(tmp_path / "metrics.jsonl", tmp_path) as log:
+        called = while_training(config, COCO, torch.device("cpu"), None, log, tmp_path)
         assert called is not None
         before = {name: value.clone() for name, value in network.state_dict().items()}
         metrics = called(network)
     assert tuple(metrics) == evaluate.COCO_METRICS
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert (setup.folder / "pictures/predictions.png").is_file()
+    assert (tmp_path / "pictures/predictions.png").is_file()
 
 
 def test_no_evaluation_where_none_is_asked_for(tiny_coco: Path, tmp_path: Path) -> None:
     config, _ = small("", tmp_path, tiny_coco, "--eval_freq=0")
-    setup = preparation.prepare(config, COCO, torch.device("cpu"))
-    with setup.log(fresh=True) as log:
-        assert while_training(setup, COCO, torch.device("cpu"), None, log) is None
+    with Log(tmp_path / "metrics.jsonl", tmp_path) as log:
+        assert while_training(config, COCO, torch.device("cpu"), None, log, tmp_path) is None

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
 import json
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import common.skeleton
 import common.train.checkpoint
@@ -10,7 +11,6 @@ from common.report import ACCURACY
 from common.skeleton import COCO
 from common.test.programs import launcher
 from common.train.checkpoint import CheckpointError
-from common.train.setup import Setup
 from MIPNet import data, loss, preparation, recipe_file, train, weights
 from MIPNet.config import RECIPES, Config
 from MIPNet.model import lambda_vectors
@@ -31,26 +31,41 @@ def parsed(*words: str) -> Config:
     return recipe_file.parse(Config, RECIPES, words)
 
 
-def setup_of(tiny_coco: Path, tmp_path: Path, *words: str) -> Setup:
-    flags = parsed(*SMALL, f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", *words)
-    flags.check()
-    return preparation.prepare(flags, COCO, CPU)
+class Run(NamedTuple):
+    config: Config
+    samples: data.TrainSamples
+    folder: Path
 
 
-def batch_of(setup: Setup, count: int = 4) -> dict[str, torch.Tensor]:
+def flags_of(tiny_coco: Path, tmp_path: Path, *words: str) -> tuple[str, ...]:
+    return (*SMALL, f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", *words)
+
+
+def setup_of(tiny_coco: Path, tmp_path: Path, *words: str) -> Run:
+    config = parsed(*flags_of(tiny_coco, tmp_path, *words))
+    config.check()
+    config = preparation.find_data(config)
+    return Run(config, preparation.train_samples(config, COCO), preparation.experiment_folder(config))
+
+
+def batch_of(setup: Run, count: int = 4) -> dict[str, torch.Tensor]:
     return data.collate([setup.samples[0, index] for index in range(count)])
 
 
-def network_of(setup: Setup) -> torch.nn.Module:
+def network_of(setup: Run) -> torch.nn.Module:
     torch.manual_seed(0)
     return preparation.network(setup.config, COCO.num_keypoints)
 
 
 @pytest.mark.parametrize("words", [PLAIN, LAMBDA, RESNET], ids=["plain", "lambda", "resnet"])
-def test_two_steps_of_training_leave_a_checkpoint(tiny_coco: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_two_steps_of_training_leave_a_checkpoint(
+    tiny_coco: Path, tmp_path: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     setup = setup_of(tiny_coco, tmp_path, *words)
-    assert (setup.plan.steps_per_epoch, setup.plan.accumulation_steps, setup.plan.micro_batch_size) == (2, 2, 2)
-    train.train(setup, COCO, CPU, began=0.0)
+    plan = train.plan_of(setup.config, len(setup.samples), CPU)
+    assert (plan.steps_per_epoch, plan.accumulation_steps, plan.micro_batch_size) == (2, 2, 2)
+    monkeypatch.setattr(sys, "argv", ["train", *flags_of(tiny_coco, tmp_path, *words)])
+    train.main()
     state = common.train.checkpoint.read(setup.folder / "last.pth")
     assert (state["epoch"], state["step"], state["config"]["dataset"]) == (1, 0, setup.config.dataset)
     records = [json.loads(line) for line in (setup.folder / "metrics.jsonl").read_text().splitlines()]
@@ -173,7 +188,7 @@ def test_data_that_are_not_there(tiny_coco: Path, tmp_path: Path) -> None:
     assert own.samples.folder == tiny_coco / "train2017"
     with pytest.raises(ValueError, match="51 keypoint numbers, not 3 x 14"):
         flags = parsed(*SMALL, f"--data_path={tiny_coco}", "DATASET.DATASET", "crowdpose", "MODEL.NUM_JOINTS", "14")
-        preparation.prepare(flags, common.skeleton.load(flags.skeleton_name), CPU)
+        preparation.train_samples(preparation.find_data(flags), common.skeleton.load(flags.skeleton_name))
 
 
 @pytest.mark.parametrize("lambda_words", [PLAIN, LAMBDA], ids=["plain", "lambda"])
