@@ -17,13 +17,12 @@ LARGEST_DIFFERENCE = 0.02  # of how far weights moved: batches of two are sensit
 FLAGS = (*SMALL, "--num_workers=0", "--optimizer=sgd", "--lr=0.1", "--epochs=1", f"--max_steps={STEPS}")
 PROGRAM = """
 import sys
-import common.train.loop
 from common import distributed
 from common.cli import run
 from MIPNet import train
 import torch
 
-finish_epoch = common.train.loop.finish_epoch
+finish_epoch = train.finish_epoch
 begun = {}
 
 def finish_and_compare(state, *others):
@@ -38,7 +37,7 @@ def finish_and_compare(state, *others):
     moved = sum(not torch.equal(states[0][name], begun[name]) for name in begun)
     sys.stdout.write(f"{len(states)} ranks, equal: {equal}, moved: {moved} of {len(begun)}\\n")
 
-common.train.loop.finish_epoch = finish_and_compare
+train.finish_epoch = finish_and_compare
 run(train.main)
 """
 
