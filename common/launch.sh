@@ -42,6 +42,7 @@ check_python() {
 
 # A path in which ~ is the home folder: the shell leaves it alone behind a =.
 home() {
+  # shellcheck disable=SC2088  # it stands behind an equals sign, where the shell leaves it as it is
   if [[ $1 == "~" || $1 == "~/"* ]]; then echo "$HOME${1:1}"; else echo "$1"; fi
 }
 

@@ -11,7 +11,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/../../common/smoke.sh"
 small=("--model=SimplePose" "--num_layers=18" "--image_size=64,32" "--heatmap_size=16,8" "--sigma=1")
 bash "$tests/train_performance_1p.sh" --data_path="$work/data" --output_dir="$work" --backbone=none "${small[@]}" \
   --batch_size=4 --epochs=1 --num_workers=1 "$@"
-experiment=$work/exp/exp_test-256x192_res50_lr1e-3_1x.yaml
+experiment=$work/exp/exp_test_perf_1p-256x192_res50_lr1e-3_1x.yaml
 bash "$tests/eval.sh" --data_path="$work/data" --output_dir="$work" --checkpoint="$experiment/last.pth" "$@"
 pictures=("$work"/data/val2017/*.jpg)
 as_file demo.py --checkpoint="$experiment/last.pth" --image="${pictures[0]}" --save_img --outdir="$work/demo"
