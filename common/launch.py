@@ -174,12 +174,16 @@ def _say_why(failures: Mapping[int, Any], first_rank: int, log_folder: Path) -> 
     return int(code if code > 0 else 128 - code)
 
 
-def _order(failure: Any) -> tuple[bool, bool, float]:
-    """What makes a failure the first: ranks complain of a lost neighbour soon after one was killed or gave up."""
-    killed = failure.exitcode < 0 and failure.exitcode != -signal.SIGTERM
+def _order(failure: Any) -> tuple[bool, bool, bool, float]:
+    """What makes a failure the first: ranks complain of a lost neighbour soon after one was killed or gave up.
+
+    A rank that SIGTERM has ended was told to by torchrun, whose times are whole seconds: it comes last.
+    """
+    stopped = failure.exitcode == -signal.SIGTERM
+    killed = failure.exitcode < 0 and not stopped
     told = failure.exitcode == USAGE_EXIT_CODE
     at = failure.message["extraInfo"]["time"] if isinstance(failure.message, dict) else failure.timestamp
-    return not killed, not told, failure.local_rank if told else at
+    return stopped, not killed, not told, failure.local_rank if told else at
 
 
 if __name__ == "__main__":

@@ -2,9 +2,12 @@
 """What the launchers say of an environment that they cannot work in: one line, exit code 2."""
 
 import os
+import signal
 import sys
+import types
 from pathlib import Path
 
+from common import launch
 from common.test.programs import ROOT, complaint, done, module
 
 import pytest
@@ -87,3 +90,14 @@ def test_a_reader_that_leaves_ends_a_program_quietly(tiny_coco: Path) -> None:
     assert (run.stdout, run.stderr, run.returncode) == ("0\n1\n2\n", "", 141)
     checked = done("bash", "-c", f"{sys.executable} -m common.coco '{tiny_coco}' | head -1")
     assert checked.stdout.count("\n") == 1 and checked.stderr == ""
+
+
+def test_the_rank_that_failed_comes_before_those_that_were_stopped(tmp_path: Path, capsys) -> None:
+    """torchrun's own times are whole seconds: a rank that it stopped may seem to have ended before the cause."""
+    words = {"message": "error: out of memory", "extraInfo": {"time": 100.9}}
+    failed = types.SimpleNamespace(local_rank=1, exitcode=1, message=words, timestamp=100)
+    stopped = types.SimpleNamespace(
+        local_rank=0, exitcode=-signal.SIGTERM, message="", timestamp=100, signal_name=lambda: "SIGTERM"
+    )
+    assert launch._say_why({0: stopped, 1: failed}, 0, tmp_path) == 1
+    assert capsys.readouterr().err.startswith("error: rank 1: out of memory")
