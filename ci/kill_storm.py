@@ -190,18 +190,18 @@ def _end_at(number: int, folder: str) -> None:
         setattr(os, name, watched(getattr(os, name)))
 
 
-def operations(model: str, work: Path, data: Path) -> tuple[int, list[str]]:
-    """Ends a run before each file operation in turn, and lets it end; how many there are, and what was lost."""
+def operations(model: str, work: Path, data: Path, every: int) -> tuple[int, list[str]]:
+    """Ends a run before every n-th file operation, and lets it end; at how many of them, and what was lost."""
     importlib.import_module(COMMANDS[model][0])
     whole, cut, said = (work / f"{model}_{name}" for name in ("whole", "cut", "said"))
     if forked(command(model, data, whole, 1), said):
         sys.exit(said.read_text()[-3000:])
     words, lost = command(model, data, cut, 1), list[str]()
-    for number in itertools.count(1):
+    for number in itertools.count(1, every):
         shutil.rmtree(cut, ignore_errors=True)
         said.unlink(missing_ok=True)
         if forked(words, said, number, cut) == 0:
-            return number - 1, lost
+            return number // every, lost
         where = said.read_text().strip().splitlines()[-1]
         found = ["failed: " + said.read_text()[-500:]] if forked(words, said) else difference(whole, cut)
         if found:
@@ -216,6 +216,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=40, help="in all [40]")
     parser.add_argument("--operations", action="store_true", help="every file operation in place of random moments")
+    parser.add_argument("--every", type=int, default=1, help="of these operations: every so many [1]")
     parser.add_argument("--model", choices=COMMANDS, action="append", help="one or more; else all")
     parser.add_argument("--seed", type=int, default=0)
     flags = parser.parse_args()
@@ -225,7 +226,7 @@ def main() -> None:
         data = dataset.write(work / "data", num_train=12, num_val=4)
         if flags.operations:
             for model in models:
-                count, found = operations(model, work, data)
+                count, found = operations(model, work, data, flags.every)
                 sys.stdout.write(
                     "\n".join([f"{model}: {count} file operations, {len(found)} lose something", *found, ""])
                 )
