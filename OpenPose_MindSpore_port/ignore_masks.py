@@ -129,24 +129,21 @@ def _regions(annotation_file: str | Path, index: CocoIndex, wanted: Bools) -> di
         row: index.runs[index.run_offsets[row] : index.run_offsets[row + 1]]
         for row in np.flatnonzero(wanted & index.is_crowd).tolist()
     }
-    row_at = np.argsort(index.file_positions)
+    rows = np.flatnonzero(wanted & ~index.is_crowd)
+    row_at = dict(zip(index.file_positions[rows].tolist(), rows.tolist(), strict=True))
     sizes = index.image_sizes[index.image_rows(np.arange(len(wanted)))]
     for section, elements in files.json_sections(annotation_file):
         for position, person in enumerate(elements if section == "annotations" else ()):
-            row = int(row_at[position])
-            if wanted[row] and row not in found:
-                found[row] = _silhouette(annotation_file, person, *sizes[row].tolist())
+            if (row := row_at.get(position)) is not None:
+                place = f"{annotation_file}: segmentation of annotation {index.annotation_ids[row]}"
+                region = person.get("segmentation") or [common.coco.reader.corners(index.boxes[row].tolist())]
+                found[row] = _run_lengths(region, *sizes[row].tolist(), place)
     return found
 
 
-def _silhouette(annotation_file: str | Path, person: dict[str, Any], height: int, width: int) -> Runs:
-    """Run lengths of a person's segmentation; of the box, where there is none."""
-    left, top, wide, high = person["bbox"]
-    corners = [left, top, left + wide, top, left + wide, top + high, left, top + high]
+def _run_lengths(region: Any, height: int, width: int, place: str) -> Runs:
+    """Run lengths of a silhouette, or of the box where there is none."""
     try:
-        return crowd.run_lengths(person.get("segmentation") or [corners], height, width)
+        return crowd.run_lengths(region, height, width)
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise UserError(
-            f"{annotation_file}: segmentation of annotation {person['id']}: {error}. "
-            "`python -m common.coco DATA_PATH` lists all that is wrong"
-        ) from error
+        raise UserError(f"{place}: {error}. `python -m common.coco DATA_PATH` lists all that is wrong") from error

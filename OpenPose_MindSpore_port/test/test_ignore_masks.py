@@ -55,6 +55,12 @@ def area_of(*squares: tuple[int, int, int]) -> np.ndarray:
     return mask
 
 
+def test_annotations_of_other_categories_are_passed_over(tmp_path: Path) -> None:
+    ball = {"id": 1, "image_id": 7, "category_id": 2, "bbox": [0, 0, 9, 9], "area": 81, "iscrowd": 0}
+    few = person(2, square(10, 20, 8), joints=1, area=64)
+    assert np.array_equal(written(tmp_path, ball, few, ball), area_of((10, 20, 8)))
+
+
 @pytest.mark.parametrize("image_id", golden_cases.IMAGE_IDS)
 def test_masks_are_the_originals(shared: Path, tmp_path_factory: pytest.TempPathFactory, image_id: int) -> None:
     folder = tmp_path_factory.mktemp("masks")
