@@ -7,6 +7,7 @@ from typing import Any
 
 import common.coco.images
 from AlphaPose.config import BOX_PADDING, Config
+from common.arrays import Float64Array
 from common.cli import UserError
 from common.coco.annotations import CocoIndex
 from common.coco.warping import warp_image
@@ -20,8 +21,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Floats = npt.NDArray[np.float64]
-Pixels = npt.NDArray[np.uint8]
 CHANNEL_MEANS = (0.406, 0.457, 0.480)  # of R, G, B: those of B, G, R, which the published weights were trained with
 DARK = 1  # a crop without a brighter value is taken as it is, not divided (spec A4, AlphaPose 9)
 
@@ -39,7 +38,7 @@ class People:
 
     index: CocoIndex
     rows: npt.NDArray[np.int64]  # of the index
-    boxes_img: Floats
+    boxes_img: Float64Array
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -100,7 +99,7 @@ class TrainSamples:
         }
 
 
-def proposal(box_img: Floats, size_img: tuple[int, int], random: np.random.Generator) -> Floats:
+def proposal(box_img: Float64Array, size_img: tuple[int, int], random: np.random.Generator) -> Float64Array:
     """A box as a detector might give it, for one (4,) left, top, width, height; inside the image (spec A2.2 item 1)."""
     start, size = box_img[:2], box_img[2:]
     share = random.random()

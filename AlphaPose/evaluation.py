@@ -19,14 +19,14 @@ from AlphaPose.inference import InputRule, estimator, rule_of
 from AlphaPose.pose_nms import pose_nms
 from AlphaPose.preparation import Split, located
 from AlphaPose.scoring import given_box_scores, proposal_scores
+from common.arrays import FloatArray, Int64Array
 from common.coco.evaluate import Detections
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.media.sheets import leave_sheet
 from common.runtime.session import of_module
 from common.skeleton import Skeleton
 from common.topdown import boxes, crops, pipeline
 from common.topdown.boxes import PeopleRule, PersonBoxes
-from common.topdown.nms import Floats, Rows
 from common.topdown.pipeline import Estimator
 from common.train.log import Log
 
@@ -64,7 +64,7 @@ class Evaluation:
 
 def evaluate(
     network: Estimator,
-    validation: Validation,
+    validation: EvaluationSet,
     looked_for: PersonBoxes,
     skeleton: Skeleton,
     batch_size: int,
@@ -93,7 +93,7 @@ def evaluate(
 
 
 def count_people(
-    keypoints_img: Floats, found: PersonBoxes, image_ids: Rows, size_in: crops.Size, skeleton: Skeleton,
+    keypoints_img: FloatArray, found: PersonBoxes, image_ids: Int64Array, size_in: crops.Size, skeleton: Skeleton,
     protocol: Protocol,
 ) -> Detections:  # fmt: skip
     """Keypoints (N, K, 3) of N boxes -> people with a score, suppressed as the protocol says.
@@ -118,11 +118,11 @@ def count_people(
     return Detections(ids[kept], keypoints_img[kept], _float64(scores[kept]))
 
 
-def _float64(scores: Floats) -> np.ndarray:
+def _float64(scores: FloatArray) -> np.ndarray:
     return scores.astype(np.float64)
 
 
-def boxes_of(validation: Validation, detections: Path | None, min_score: float = 0.0) -> PersonBoxes:
+def boxes_of(validation: EvaluationSet, detections: Path | None, min_score: float = 0.0) -> PersonBoxes:
     """The boxes of a detection file, or None: those of the annotated people whom AlphaPose counts. Raises UserError."""
     if detections is None:
         return boxes.annotated(validation, PEOPLE_RULE)
@@ -131,7 +131,7 @@ def boxes_of(validation: Validation, detections: Path | None, min_score: float =
 
 def evaluate_while_training(
     model: nn.Module,
-    validation: Validation,
+    validation: EvaluationSet,
     given: PersonBoxes,
     rule: InputRule,
     skeleton: Skeleton,
@@ -162,10 +162,10 @@ def while_training(
     )  # fmt: skip
 
 
-def load_validation(config: Config, skeleton: Skeleton, num_images: int, split: Split = "VAL") -> Validation:
+def load_validation(config: Config, skeleton: Skeleton, num_images: int, split: Split = "VAL") -> EvaluationSet:
     """The images of a part of the data, `num_images` of them or 0 for all. Raises UserError where they are not."""
     annotations, folder = located(config, split, "ANN"), located(config, split, "IMG_PREFIX")
-    return Validation.load(annotations, folder, skeleton, num_images, config.exif)
+    return EvaluationSet.load(annotations, folder, skeleton, num_images, config.exif)
 
 
 def default_batch(device: torch.device) -> int:

@@ -11,12 +11,13 @@ import common.train.checkpoint
 from AlphaPose import data, keys, weights
 from AlphaPose.config import BOX_PADDING, Config
 from AlphaPose.preparation import network
-from common.runtime.session import PYTORCH, Array, Options, Session, open_network
+from common.arrays import Float32Array, UInt8Array
+from common.runtime.session import PYTORCH, Options, Session, open_network
 from common.skeleton import Skeleton
 from common.topdown import heatmap_decoding, pipeline
 from common.topdown.crops import Size
 from common.topdown.heatmap_decoding import Norm
-from common.topdown.pipeline import Estimator, Pixels
+from common.topdown.pipeline import Estimator
 
 import numpy as np
 from torch import nn
@@ -39,7 +40,7 @@ def rule_of(config: Config) -> InputRule:
     return InputRule(config.size_in, loss.NORM_TYPE if loss.TYPE == "L1JointRegression" else None, config.flip_test)
 
 
-def normalise(crops: Pixels) -> Array:
+def normalise(crops: UInt8Array) -> Float32Array:
     """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32 RGB: what `data.normalise` makes, bit for bit.
 
     Made for threads on a CPU, where it is four times as fast.

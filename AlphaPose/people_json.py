@@ -20,12 +20,12 @@ from types import TracebackType
 from typing import Any
 
 from common import files
+from common.arrays import FloatArray
 from common.cli import UserError
 from common.media.source import Frame
 from common.media.writers import printable
 from common.people import PERSON_CATEGORY, People
 from common.skeleton import OPENPOSE
-from common.topdown.nms import Floats
 
 import numpy as np
 
@@ -131,7 +131,7 @@ def _image_entry(form: str, people: People) -> dict[str, Any]:
     return {"version": VERSION, plural: [{single: person} for person in points.tolist()]}
 
 
-def openpose_points(keypoints: Floats) -> Floats:
+def openpose_points(keypoints: FloatArray) -> FloatArray:
     """(M, 17, 3) COCO keypoints -> (M, 18, 3) OpenPose's points: the neck is the mean of the shoulders, its score too.
 
     Raises UserError for people of another number of keypoints.

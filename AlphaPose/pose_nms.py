@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from common.arrays import FloatArray, Int64Array
 from common.topdown import nms
-from common.topdown.nms import Floats, Rows
 
 import numpy as np
 import numpy.typing as npt
@@ -44,11 +44,11 @@ PUBLISHED_RULES = PoseNmsRules()
 class MergedPeople:
     """M people that stay, image after image as the images first occur, the surest of an image first."""
 
-    picks: Rows  # (M,) the person, as a row of the input, around whom the others were gathered; box and score are its
-    keypoints_img: Floats  # (M, K, 3) x, y in original pixels, score
-    boxes_img: Floats  # (M, 4) left, top, right, bottom
-    box_scores: Floats  # (M,)
-    scores: Floats  # (M,) `scoring.proposal_scores`
+    picks: Int64Array  # (M,) the row of the person around whom the others were gathered; box and score are its
+    keypoints_img: FloatArray  # (M, K, 3) x, y in original pixels, score
+    boxes_img: FloatArray  # (M, 4) left, top, right, bottom
+    box_scores: FloatArray  # (M,)
+    scores: FloatArray  # (M,) `scoring.proposal_scores`
     members: tuple[tuple[int, ...], ...]  # M groups of rows of the input, rising; the pick is one of them
 
     def __len__(self) -> int:
@@ -94,10 +94,10 @@ def pose_nms(
 class _Groups(NamedTuple):
     """G groups, best first, image after image: their members in one row after the other."""
 
-    picks: Rows  # (G,) rows of the input
-    rows: Rows  # (N,) rows of the input, rising within a group
-    starts: Rows  # (G,) where each group begins
-    sizes: Rows  # (G,)
+    picks: Int64Array  # (G,) rows of the input
+    rows: Int64Array  # (N,) rows of the input, rising within a group
+    starts: Int64Array  # (G,) where each group begins
+    sizes: Int64Array  # (G,)
 
     def members(self, keep: npt.NDArray[np.bool_]) -> tuple[tuple[int, ...], ...]:
         rows = self.rows.tolist()
@@ -105,14 +105,16 @@ class _Groups(NamedTuple):
         return tuple(tuple(rows[start : start + size]) for start, size in spans)
 
 
-def _groups(rows: Rows, owner: Rows) -> _Groups:
+def _groups(rows: Int64Array, owner: Int64Array) -> _Groups:
     """`rows` (N,): people in the order of `oks_nms.rank`; `owner` (N,): whom each belongs to, in that order."""
     order = np.lexsort((rows, owner))
     starts = np.flatnonzero(np.diff(owner[order], prepend=-1))
     return _Groups(rows[owner[order][starts]], rows[order], starts, np.diff(starts, append=len(rows)))
 
 
-def _same(keypoints: Floats, boxes: Floats, sizes: Rows, rules: PoseNmsRules) -> Iterator[tuple[int, int]]:
+def _same(
+    keypoints: FloatArray, boxes: FloatArray, sizes: Int64Array, rules: PoseNmsRules
+) -> Iterator[tuple[int, int]]:
     """The pairs (surer, less sure) that are one person; people in the order of `oks_nms.rank`."""
     sure, reach = np.tanh(keypoints[..., 2] / rules.score_slope), _reach(boxes, rules.size_share, rules.max_match_reach)
     for a, b in nms.pairs(sizes):
@@ -127,13 +129,13 @@ def _same(keypoints: Floats, boxes: Floats, sizes: Rows, rules: PoseNmsRules) ->
         yield from zip(a[same].tolist(), b[same].tolist(), strict=True)
 
 
-def _likeness(distance: Floats, both_sure: Floats, rules: PoseNmsRules) -> Floats:
+def _likeness(distance: FloatArray, both_sure: FloatArray, rules: PoseNmsRules) -> FloatArray:
     """(P,) the paper's measure of likeness: of the scores of keypoints that coincide, and of nearness."""
     nearness = rules.distance_weight * np.exp(-distance / rules.distance_slope)
     return (nearness + np.where(distance <= rules.near, both_sure, 0)).sum(1)
 
 
-def _most_likeness(matches: Rows, reach: Floats, num_keypoints: int, rules: PoseNmsRules) -> Floats:
+def _most_likeness(matches: Int64Array, reach: FloatArray, num_keypoints: int, rules: PoseNmsRules) -> FloatArray:
     """(P,) what likeness cannot exceed: nothing for matching keypoints to wish for, the others just out of reach.
 
     With the published constants and people of usual size it is 12 of 22.48, so the exact one is seldom computed.
@@ -142,7 +144,7 @@ def _most_likeness(matches: Rows, reach: Floats, num_keypoints: int, rules: Pose
     return matches * (rules.distance_weight + 1) + (num_keypoints - matches) * beyond
 
 
-def _merge(keypoints: Floats, boxes: Floats, groups: _Groups, rules: PoseNmsRules) -> Floats:
+def _merge(keypoints: FloatArray, boxes: FloatArray, groups: _Groups, rules: PoseNmsRules) -> FloatArray:
     """(G, K, 3): the weighted mean of each group; only keypoints near those of its pick count."""
     pick = np.repeat(groups.picks, groups.sizes)
     reach = _reach(boxes, rules.size_share, rules.max_merge_reach)[pick]
@@ -154,19 +156,19 @@ def _merge(keypoints: Floats, boxes: Floats, groups: _Groups, rules: PoseNmsRule
     return np.add.reduceat(share[..., None] * members, groups.starts)
 
 
-def _distances(keypoints: Floats, a: Rows, b: Rows) -> Floats:
+def _distances(keypoints: FloatArray, a: Int64Array, b: Int64Array) -> FloatArray:
     """(P, K) between the keypoints of people a[i] and b[i]; axis by axis, since whole rows are quicker to gather."""
     x, y = (np.ascontiguousarray(keypoints[..., axis]) for axis in (0, 1))
     return np.sqrt((x[a] - x[b]) ** 2 + (y[a] - y[b]) ** 2)
 
 
-def _reach(boxes: Floats, share: float, most: float) -> Floats:
+def _reach(boxes: FloatArray, share: float, most: float) -> FloatArray:
     """(N,) how far apart two keypoints may be that are the same, pixels; not below 0, so that each is its own."""
     longer = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
     return np.clip(share * longer, np.float32(0), np.float32(most))
 
 
-def _spans(keypoints: Floats, rules: PoseNmsRules) -> Floats:
+def _spans(keypoints: FloatArray, rules: PoseNmsRules) -> FloatArray:
     """(M,) the area of the keypoints' grown box, square pixels."""
     extent = keypoints[..., :2].max(1) - keypoints[..., :2].min(1)
     return rules.box_growth**2 * extent[:, 0] * extent[:, 1]

@@ -16,9 +16,10 @@ from AlphaPose.config import DEFAULT_CFG
 from AlphaPose.inference import estimator, open_session, recipe_of, rule_of
 from AlphaPose.people_json import untracked_ids
 from AlphaPose.pose_nms import pose_nms
+from common.arrays import UInt8Array
 from common.cli import UserError
 from common.media.detectors import Boxes, Detector, sound, whole_images
-from common.media.source import Frame, Image, read_upright
+from common.media.source import Frame, read_upright
 from common.people import People, nobody
 from common.runtime.session import Options
 from common.skeleton import load
@@ -53,7 +54,7 @@ class PoseEstimator:
         self.network = estimator(session, rule_of(config), self.skeleton)
         self.batch_size, self.min_box_area = 80, 0.0
 
-    def __call__(self, image: Image | str | Path, boxes: npt.ArrayLike | None = None) -> People:
+    def __call__(self, image: UInt8Array | str | Path, boxes: npt.ArrayLike | None = None) -> People:
         """The people in an image, (h, w, 3) uint8 BGR or a path; keypoints in its pixels.
 
         `boxes` (N, 4) left, top, width, height in its pixels; without them those of the detector, else the whole image.
@@ -102,5 +103,5 @@ class PoseEstimator:
         return People(self.skeleton, merged.keypoints_img, merged.scores, found, tuple(ids))
 
 
-def _pixels(frame: Frame) -> Image:
+def _pixels(frame: Frame) -> UInt8Array:
     return frame.image

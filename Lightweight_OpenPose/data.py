@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import common.coco.images
+from common.arrays import Float64Array, UInt8Array
 from common.cli import UserError
 from common.coco.warping import warp_image
 from common.distributed import main_process_first
@@ -22,8 +23,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Floats = npt.NDArray[np.float64]
-Pixels = npt.NDArray[np.uint8]
 GREY = 128  # outside the image; 0 after normalisation
 PREPARED_LABELS = "prepared_train_annotation.pkl"
 PIXEL_MEAN, PIXEL_SCALE = 128.0, 1 / 256
@@ -71,12 +70,12 @@ class Warp:
     the original resizes pixels about their centres, but multiplies coordinates (spec, precision on A4.2).
     """
 
-    pixels: Floats
-    points: Floats
+    pixels: Float64Array
+    points: Float64Array
 
 
 def compose(
-    size_img: tuple[int, int], centre_img: Floats, height_img: float, augmentation: Augmentation, drawn: Draw
+    size_img: tuple[int, int], centre_img: Float64Array, height_img: float, augmentation: Augmentation, drawn: Draw
 ) -> Warp:
     """The warp of one sample.
 
@@ -101,14 +100,14 @@ def compose(
     return Warp(pixels, points)
 
 
-def _mirrored(matrix: Floats, last: int) -> Floats:
+def _mirrored(matrix: Float64Array, last: int) -> Float64Array:
     mirrored = matrix.copy()
     mirrored[0] *= -1
     mirrored[0, 2] += last
     return mirrored
 
 
-def to_points(keypoints: npt.NDArray[Any], size_img: tuple[int, int], skeleton: Skeleton) -> Floats:
+def to_points(keypoints: npt.NDArray[Any], size_img: tuple[int, int], skeleton: Skeleton) -> Float64Array:
     """Annotated keypoints as the points that the network learns.
 
     `keypoints`: (P, num_keypoints, 3) x_img, y_img, v as in COCO; (height, width) in `size_img`. A keypoint at (0, 0)
@@ -128,7 +127,7 @@ def to_points(keypoints: npt.NDArray[Any], size_img: tuple[int, int], skeleton: 
     return _without_outside(points, size_img)
 
 
-def _without_outside(points: Floats, size_img: tuple[int, int]) -> Floats:
+def _without_outside(points: Float64Array, size_img: tuple[int, int]) -> Float64Array:
     x, y = points[..., 0], points[..., 1]
     outside = (x < 0) | (y < 0) | (x >= size_img[1]) | (y >= size_img[0]) | ((x == 0) & (y == 0))
     points = points.copy()
@@ -136,14 +135,14 @@ def _without_outside(points: Floats, size_img: tuple[int, int]) -> Floats:
     return points
 
 
-def transform_points(points: Floats, warp: Warp, flip: bool, skeleton: Skeleton) -> Floats:
+def transform_points(points: Float64Array, warp: Warp, flip: bool, skeleton: Skeleton) -> Float64Array:
     """(P, num_points, 3) from original to input pixels; mirrored people have left and right changed over."""
     moved = points.copy()
     moved[..., :2] = points[..., :2] @ warp.points[:, :2].T + warp.points[:, 2]
     return moved[:, skeleton.point_flip] if flip else moved
 
 
-def warp_mask(usable: Pixels | None, warp: Warp, size_in: int) -> Pixels:
+def warp_mask(usable: UInt8Array | None, warp: Warp, size_in: int) -> UInt8Array:
     """The crowd mask in map cells: 1 where more than half of a cell is outside every crowd, as the original rounds.
 
     `usable`: (h, w) uint8, 0 inside a crowd, original pixels; None where the image has no crowd. Returns

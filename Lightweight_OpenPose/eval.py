@@ -21,7 +21,7 @@ import common.media.drawing
 import common.skeleton
 import common.train.checkpoint
 from common.cli import UserError, parse, run
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
 from common.media.sheets import draw_sheet
@@ -155,10 +155,10 @@ def _checkpoint(config: Config) -> Path:
     return best
 
 
-def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> Validation:
+def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> EvaluationSet:
     own = Path(config.data_path) if config.val_images_folder else None
     data_path = common.coco.mini.dataset.resolve(config.data_path, otherwise=own)
-    return Validation.load(
+    return EvaluationSet.load(
         Path(config.val_labels) if config.val_labels else common.coco.images.annotation_file(data_path, "val"),
         Path(config.val_images_folder)
         if config.val_images_folder

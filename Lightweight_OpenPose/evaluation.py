@@ -8,7 +8,7 @@ import common.coco.images
 import common.skeleton
 from common.bottomup import pipeline
 from common.bottomup.pipeline import Evaluation, Finder, Maps
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.media.sheets import leave_sheet
 from common.runtime.session import of_module
 from common.train.log import Log
@@ -26,7 +26,7 @@ SHEET_ROWS = 6  # images shown at each evaluation while training
 
 def evaluate(
     estimator: Estimator,
-    validation: Validation,
+    validation: EvaluationSet,
     rule: InputRule,
     batch_size: int,
     scales: tuple[float, ...] = SINGLE_SCALE,
@@ -67,12 +67,12 @@ def _people_of_scales(
     return decode_scales(scales, estimator.skeleton, estimator.rules)
 
 
-def load_validation(config: Config, skeleton: common.skeleton.Skeleton) -> Validation | None:
+def load_validation(config: Config, skeleton: common.skeleton.Skeleton) -> EvaluationSet | None:
     """The images that a training is evaluated on; None where it never is. Raises UserError where they are not there."""
     if not config.eval_freq:
         return None
     annotations, images = config.val_labels, config.val_images_folder
-    validation = Validation.load(
+    validation = EvaluationSet.load(
         Path(annotations) if annotations else common.coco.images.annotation_file(config.data_path, "val"),
         Path(images) if images else common.coco.images.image_folder(config.data_path, "val"),
         skeleton,
@@ -85,7 +85,7 @@ def load_validation(config: Config, skeleton: common.skeleton.Skeleton) -> Valid
 
 def evaluate_while_training(
     model: nn.Module,
-    validation: Validation,
+    validation: EvaluationSet,
     base_height: int,
     skeleton: common.skeleton.Skeleton,
     device: torch.device,

@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from common.arrays import Float32Array, UInt8Array
 from common.cli import UserError
 from common.runtime.session import Session
 from common.skeleton import Skeleton
@@ -13,10 +14,7 @@ from Lightweight_OpenPose.model import STRIDE
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
-Maps = npt.NDArray[np.float32]
 SINGLE_SCALE = (1.0,)
 MULTI_SCALE = (0.5, 1.0, 1.5, 2.0)
 
@@ -83,7 +81,7 @@ def _whole_cells(length_in: int) -> int:
     return -(-length_in // STRIDE) * STRIDE
 
 
-def to_input(image: Pixels, place: Frame) -> Maps:
+def to_input(image: UInt8Array, place: Frame) -> Float32Array:
     """(h, w, 3) uint8 BGR -> (3, H, W) float32 network input: (pixel - 128) / 256, resized, 0 around it."""
     normalised = (image.astype(np.float32) - data.PIXEL_MEAN) * data.PIXEL_SCALE
     if place.ratio != 1:  # the ratio as it is, not that of the rounded sizes
@@ -102,7 +100,7 @@ class Estimator:
     skeleton: Skeleton
     rules: DecodeRules = DecodeRules()
 
-    def maps(self, inputs: Maps) -> tuple[Maps, Maps]:
+    def maps(self, inputs: Float32Array) -> tuple[Float32Array, Float32Array]:
         """Inputs (B, 3, H, W) -> heatmaps (B, num_heatmaps, h, w), fields (B, num_fields, h, w), float32.
 
         Raises UserError where the network gives other maps.
@@ -114,7 +112,7 @@ class Estimator:
             raise UserError(f"{self.session.source} gives {channels[0]} and {channels[1]} maps, not {wanted}")
         return heatmaps, fields
 
-    def people(self, maps: tuple[Maps, Maps], frames: Sequence[Frame]) -> list[People]:
+    def people(self, maps: tuple[Float32Array, Float32Array], frames: Sequence[Frame]) -> list[People]:
         """The people of each image, in original pixels."""
         return [
             decode(heatmaps, fields, place.geometry, self.skeleton, self.rules)

@@ -8,9 +8,10 @@ people = estimator("image.jpg")
 
 from pathlib import Path
 
+from common.arrays import Float32Array, UInt8Array
 from common.cli import PictureError
 from common.device import DeviceName
-from common.media.source import Image, read_upright
+from common.media.source import read_upright
 from common.people import People
 from common.runtime.session import Options, Provider
 from common.skeleton import Skeleton, load
@@ -51,7 +52,7 @@ class PoseEstimator:
         self.network, self.height = inference.Estimator(session, self.skeleton), height
         warm_up(self.skeleton, self.network.rules)
 
-    def __call__(self, image: Image | str | Path) -> People:
+    def __call__(self, image: UInt8Array | str | Path) -> People:
         """The people in an image, (h, w, 3) uint8 BGR or a path; keypoints in its pixels.
 
         Raises PictureError for an image that is much longer than wide, or the other way.
@@ -70,7 +71,7 @@ class PoseEstimator:
         return People(self.skeleton, points, people.scores)
 
 
-def fast_input(image: Image, place: inference.Frame) -> inference.Maps:
+def fast_input(image: UInt8Array, place: inference.Frame) -> Float32Array:
     """(h, w, 3) uint8 BGR -> (3, H, W) float32 network input: resized bilinearly, then normalised."""
     small = cv2.resize(image, place.scaled_in[::-1], interpolation=cv2.INTER_LINEAR)
     top, left, _, _ = place.pad_in

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import common.coco.images
+from common.arrays import Float64Array, FloatArray, Int64Array
 from common.cli import UserError
 from common.coco.annotations import CocoIndex
 from common.coco.warping import warp_image
@@ -19,8 +20,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 BRIGHTEST = 255
 # of channels 1 to 3, whatever colours these are: ImageNet's, of R, G, B
 CHANNEL_MEANS, CHANNEL_DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -36,8 +35,8 @@ class People:
     """
 
     index: CocoIndex
-    rows: Integers  # (P,) of the index
-    boxes_img: Floats
+    rows: Int64Array  # (P,) of the index
+    boxes_img: Float64Array
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -58,7 +57,7 @@ def labelled_people(index: CocoIndex, people_of: str) -> People:
     return People(index, rows, boxes[rows])
 
 
-def neighbours(people: People) -> Integers:
+def neighbours(people: People) -> Int64Array:
     """(P,) the place of the person whose box's centre is nearest in the same image; one's own for who is alone.
 
     The first of several that are as near.
@@ -130,8 +129,8 @@ class TrainSamples:
 
 
 def pair_in_box(
-    first: tuple[Floats, crops.Numbers], other: tuple[Floats, crops.Numbers], size_in: crops.Size
-) -> tuple[Floats, crops.Numbers]:
+    first: tuple[Float64Array, FloatArray], other: tuple[Float64Array, FloatArray], size_in: crops.Size
+) -> tuple[Float64Array, FloatArray]:
     """Two people in the crop of the first: joints (2, K, 2) float64, input pixels, and visibility (2, K).
 
     Each is given as joints (K, 2) and visibility (K,). What is outside the crop counts as not visible; where little

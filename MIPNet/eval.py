@@ -25,7 +25,7 @@ import common.files
 import common.media.drawing
 import common.train.checkpoint
 from common.cli import UserError
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.device import AmpLevel, AmpType, DeviceName
 from common.media.sheets import draw_sheet
 from common.report import Run
@@ -142,7 +142,7 @@ def tell(result: Evaluation, protocol: Protocol, arch: str, facts: dict[str, Any
     log.record("evaluate", metrics=result.metrics, by_lambda=alone, protocol=facts, ms_a_box=a_box)
 
 
-def write(result: Evaluation, network: Estimator, validation: Validation, folder: Path, name: str) -> None:
+def write(result: Evaluation, network: Estimator, validation: EvaluationSet, folder: Path, name: str) -> None:
     """The people of all modes into `name`, those of each alone beside it, with the published fields."""
     for value, people in {None: result.people, **result.people_by_lambda}.items():
         path = folder / name

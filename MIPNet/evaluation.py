@@ -14,14 +14,15 @@ from typing import Any, Literal
 
 import common.coco.evaluate
 import common.distributed
+from common.arrays import FloatArray
 from common.coco.evaluate import Detections
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.media.sheets import leave_sheet
 from common.runtime.session import of_module
 from common.skeleton import Skeleton
 from common.topdown import boxes, crops, pipeline
 from common.topdown.boxes import PeopleRule, PersonBoxes
-from common.topdown.nms import CONFIDENT, OKS_THRESHOLD, Floats
+from common.topdown.nms import CONFIDENT, OKS_THRESHOLD
 from common.topdown.pipeline import Estimator
 from common.train.log import Log
 from MIPNet.config import Config
@@ -101,7 +102,7 @@ class Evaluation:
 
 def evaluate(
     network: Estimator,
-    validation: Validation,
+    validation: EvaluationSet,
     looked_for: PersonBoxes,
     skeleton: Skeleton,
     batch_size: int,
@@ -135,7 +136,7 @@ def evaluate(
 
 
 def people_of_modes(
-    keypoints_img: Floats, found: PersonBoxes, validation: Validation, network: Estimator, protocol: Protocol
+    keypoints_img: FloatArray, found: PersonBoxes, validation: EvaluationSet, network: Estimator, protocol: Protocol
 ) -> list[BoxPeople]:
     """(N, modes * K, 3) keypoints of N boxes -> the people of each mode, as they are merged.
 
@@ -150,7 +151,7 @@ def people_of_modes(
 
 
 def _precisions(
-    validation: Validation, people: Sequence[MergedPeople], skeleton: Skeleton, protocol: Protocol
+    validation: EvaluationSet, people: Sequence[MergedPeople], skeleton: Skeleton, protocol: Protocol
 ) -> list[dict[str, float]]:
     everybody = people if common.distributed.is_main() else []
     return common.distributed.broadcast_object(
@@ -158,7 +159,7 @@ def _precisions(
     )
 
 
-def boxes_of(validation: Validation, people_of: str, detections: Path | None, min_score: float = 0.0) -> PersonBoxes:
+def boxes_of(validation: EvaluationSet, people_of: str, detections: Path | None, min_score: float = 0.0) -> PersonBoxes:
     """The boxes of a detection file, or None: those of the annotated people whom MIPNet counts. Raises UserError."""
     if detections is not None:
         return boxes.detected(detections, validation, min_score)
@@ -192,7 +193,7 @@ def lambda_name(lambdas: Sequence[float]) -> str:
 
 
 def published_rows(
-    people: MergedPeople, found: PersonBoxes, validation: Validation, network: Estimator
+    people: MergedPeople, found: PersonBoxes, validation: EvaluationSet, network: Estimator
 ) -> list[dict[str, Any]]:
     """People as the publication writes them: COCO's fields, and centre, scale (of 200 pixels), scores, annotation."""
     centres, sizes = crops.fit_boxes(found.boxes_img[people.boxes], network.size_in, network.padding)
@@ -207,7 +208,7 @@ def published_rows(
 
 def evaluate_while_training(
     model: GatedNetwork,
-    validation: Validation,
+    validation: EvaluationSet,
     looked_for: PersonBoxes,
     rule: InputRule,
     protocol: Protocol,
@@ -249,7 +250,7 @@ def while_training(
     )  # fmt: skip
 
 
-def looked_for(config: Config, validation: Validation) -> PersonBoxes:
+def looked_for(config: Config, validation: EvaluationSet) -> PersonBoxes:
     """The boxes that a recipe evaluates in: given ones, or those of its detection file. Raises UserError."""
     return boxes_of(validation, config.people_of, detections_of(config), config.image_threshold)
 
@@ -259,11 +260,11 @@ def detections_of(config: Config) -> Path | None:
     return None if config.given_boxes else located(config, config.detections, "detections")
 
 
-def load_validation(config: Config, skeleton: Skeleton, num_images: int) -> Validation:
+def load_validation(config: Config, skeleton: Skeleton, num_images: int) -> EvaluationSet:
     """The validation images of a recipe, `num_images` of them or 0 for all. Raises UserError where they are not."""
     annotations = located(config, config.val_labels, "val_labels")
     folder = located(config, config.val_images_folder, "val_images_folder")
-    return Validation.load(annotations, folder, skeleton, num_images, config.exif)
+    return EvaluationSet.load(annotations, folder, skeleton, num_images, config.exif)
 
 
 def batch_size_of(config: Config, device: torch.device) -> int:

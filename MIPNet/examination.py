@@ -9,7 +9,7 @@ from typing import Any, Literal
 import common.coco.mini.dataset
 import common.distributed
 import common.skeleton
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.coco.images import Exif
 from common.runtime.session import Session
 from common.skeleton import Skeleton
@@ -86,7 +86,7 @@ class Examination:
     conditions: Conditions
     recipe: Config
     skeleton: Skeleton
-    validation: Validation
+    validation: EvaluationSet
     boxes: PersonBoxes
 
     def rule(self, session: Session) -> InputRule:

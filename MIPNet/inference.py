@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import common.train.checkpoint
+from common.arrays import Float32Array, UInt8Array
 from common.cli import UserError
-from common.runtime.session import PYTORCH, Array, Options, Session, open_network
+from common.runtime.session import PYTORCH, Options, Session, open_network
 from common.skeleton import Skeleton
 from common.topdown import heatmap_decoding, pipeline
 from common.topdown.crops import PADDING, Size
 from common.topdown.heatmap_decoding import Refinement
-from common.topdown.pipeline import Estimator, Pixels
+from common.topdown.pipeline import Estimator
 from MIPNet import data, preparation, recipe_file, weights
 from MIPNet.config import DEFAULT_CFG, MODEL_FOLDER, Config
 from MIPNet.model import GatedNetwork, lambda_vectors
@@ -84,7 +85,7 @@ def check_lambdas(lambdas: Sequence[float]) -> None:
         raise UserError(f"--lambdas={','.join(map(str, lambdas))}: different numbers from 0 to 1, such as 0,1")
 
 
-def normalise(crops: Pixels, color_rgb: bool = True) -> Array:
+def normalise(crops: UInt8Array, color_rgb: bool = True) -> Float32Array:
     """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32: what `data.normalise` makes, bit for bit.
 
     Made for threads on a CPU.
@@ -118,7 +119,7 @@ def estimator(session: Session, rule: InputRule, skeleton: Skeleton) -> Estimato
     )
 
 
-def _forward(session: Session, rule: InputRule, num_keypoints: int) -> Callable[[Array], Array]:
+def _forward(session: Session, rule: InputRule, num_keypoints: int) -> Callable[[Float32Array], Float32Array]:
     """The maps of all modes: at once, or one by one from a network that takes lambda as its second input."""
     if len(session.inputs) <= 1:
         return pipeline.maps_of(session, rule.modes * num_keypoints)
@@ -129,13 +130,13 @@ def _forward(session: Session, rule: InputRule, num_keypoints: int) -> Callable[
 def _with_lambda(session: Session, value: float) -> Session:
     """A session that is given images alone, as its second input is known."""
 
-    def forward(arrays: Sequence[Array]) -> list[Array]:
+    def forward(arrays: Sequence[Float32Array]) -> list[Float32Array]:
         return session(*with_lambda(arrays[0], value))
 
     return Session(session.source, session.runtime, forward)
 
 
-def with_lambda(images: Array, value: float) -> tuple[Array, Array]:
+def with_lambda(images: Float32Array, value: float) -> tuple[Float32Array, Float32Array]:
     """The inputs of an exported network with lambda: images (B, 3, H, W), and (B, 2) the lambda vector of each."""
     return images, lambda_vectors(torch.full((len(images),), value)).numpy()
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from common.arrays import FloatArray, Int64Array
 from common.coco.evaluate import Detections
 from common.topdown import nms
-from common.topdown.nms import Floats, Rows
 
 import numpy as np
 import numpy.typing as npt
@@ -35,9 +35,9 @@ class BoxPeople:
     """What one mode found in N boxes, one person a box."""
 
     image_ids: npt.NDArray[np.int64]  # (N,)
-    keypoints_img: Floats  # (N, K, 3) x, y in original pixels, score
-    box_scores: Floats  # (N,) 1 for given boxes, else the detector's
-    areas_img: Floats  # (N,) square pixels, of the padded box: the product of scale * 200
+    keypoints_img: FloatArray  # (N, K, 3) x, y in original pixels, score
+    box_scores: FloatArray  # (N,) 1 for given boxes, else the detector's
+    areas_img: FloatArray  # (N,) square pixels, of the padded box: the product of scale * 200
 
     def __post_init__(self) -> None:
         lengths = {len(values) for values in (self.image_ids, self.keypoints_img, self.box_scores, self.areas_img)}
@@ -54,10 +54,10 @@ class MergedPeople:
     """M people, image after image as the images first occur, the best of an image first."""
 
     detections: Detections
-    modes: Rows  # (M,) the mode that found each, as its place in the list of modes
-    boxes: Rows  # (M,) the box in which, as a row of that mode
-    box_scores: Floats  # (M,) as they counted
-    keypoint_scores: Floats  # (M,) the mean confident keypoint; times the box score this is the person's score
+    modes: Int64Array  # (M,) the mode that found each, as its place in the list of modes
+    boxes: Int64Array  # (M,) the box in which, as a row of that mode
+    box_scores: FloatArray  # (M,) as they counted
+    keypoint_scores: FloatArray  # (M,) the mean confident keypoint; times the box score this is the person's score
 
 
 def decay_modes(modes: Sequence[BoxPeople], lambdas: Sequence[float], decay: float = 0.5) -> list[BoxPeople]:
@@ -92,7 +92,7 @@ def _join(modes: Sequence[BoxPeople]) -> BoxPeople:
     return BoxPeople(*(together(name) for name in ("image_ids", "keypoints_img", "box_scores", "areas_img")))
 
 
-def _keep(people: BoxPeople, scores: Floats, sigmas: Sequence[float], rules: MergeRules) -> Rows:
+def _keep(people: BoxPeople, scores: FloatArray, sigmas: Sequence[float], rules: MergeRules) -> Int64Array:
     if rules.oks_threshold is None:
         return nms.rank(scores, people.image_ids, last_first=True).rows
     suppress = nms.soft_oks_nms if rules.soft else nms.oks_nms

@@ -3,9 +3,9 @@
 
 from collections.abc import Sequence
 
-from common.media.drawing import Image, contact_sheet, draw_in_colour, lambda_colour
+from common.arrays import FloatArray, UInt8Array
+from common.media.drawing import contact_sheet, draw_in_colour, lambda_colour
 from common.skeleton import Skeleton
-from common.topdown.nms import Floats
 
 import numpy as np
 
@@ -14,9 +14,9 @@ MARGIN = 0.1  # of a box, around it in a sweep
 
 
 def sweep_sheet(
-    image: Image, boxes_img: Floats, keypoints_img: Floats, lambdas: Sequence[float], skeleton: Skeleton,
+    image: UInt8Array, boxes_img: FloatArray, keypoints_img: FloatArray, lambdas: Sequence[float], skeleton: Skeleton,
     threshold: float,
-) -> Image:  # fmt: skip
+) -> UInt8Array:  # fmt: skip
     """A row a box (N, 4), a column a lambda: the person whom it finds, `keypoints_img` (N, lambdas, K, 3), there."""
     rows = []
     for box, modes in zip(boxes_img, keypoints_img, strict=True):

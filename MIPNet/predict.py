@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from common.arrays import FloatArray, UInt8Array
 from common.media.detectors import Boxes, Detector, sound, whole_images
-from common.media.source import Frame, Image, read_upright
+from common.media.source import Frame, read_upright
 from common.people import People, nobody
 from common.runtime.session import Options
 from common.skeleton import load
 from common.topdown import crops, pipeline
-from common.topdown.nms import Floats
 from MIPNet import weights
 from MIPNet.evaluation import CPU_BATCH
 from MIPNet.inference import LAMBDAS, estimator, fitting, open_session, recipe_of, rule_of
@@ -57,7 +57,7 @@ class PoseEstimator:
         self.lambdas, self.decay = rule.lambdas, config.other_decay  # no lambdas for a network without
         self.network, self.batch_size = estimator(session, rule, self.skeleton), CPU_BATCH
 
-    def __call__(self, image: Image | str | Path, boxes: npt.ArrayLike | None = None) -> People:
+    def __call__(self, image: UInt8Array | str | Path, boxes: npt.ArrayLike | None = None) -> People:
         """The people in an image, (h, w, 3) uint8 BGR or a path, the best first; keypoints in its pixels.
 
         `boxes` (N, 4) left, top, width, height in its pixels; without them those of the detector, else the whole image.
@@ -84,7 +84,7 @@ class PoseEstimator:
             self.skeleton, detections.keypoints, detections.scores, boxes.boxes_img[merged.boxes], lambdas=lambdas
         )
 
-    def modes(self, image: Image, boxes_img: Floats) -> Floats:
+    def modes(self, image: UInt8Array, boxes_img: FloatArray) -> FloatArray:
         """(N, modes, K, 3) x, y in original pixels, score: what each lambda finds in each of N boxes."""
         picture = pipeline.Picture(lambda: image, boxes_img, np.arange(len(boxes_img)))
         found = [part.keypoints_img for part in pipeline.estimate([picture], self.network, self.batch_size)]

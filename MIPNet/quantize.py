@@ -18,10 +18,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import common.cli
+from common.arrays import Float32Array
 from common.cli import UserError, flag
 from common.runtime import quantize
 from common.runtime.quantize import Flags, Inputs, Score, Task
-from common.runtime.session import Array, Session
+from common.runtime.session import Session
 from common.topdown import pipeline
 from common.topdown.nms import CONFIDENT
 from MIPNet import config as recipes
@@ -96,7 +97,7 @@ def task_of(examined: Examination, session: Session, calibration_people: int) ->
     return Task(score, inputs, f"{len(boxes)} people of {images.annotations}", examined.facts(session))
 
 
-def calls(images: Array, rule: InputRule) -> Sequence[Inputs]:
+def calls(images: Float32Array, rule: InputRule) -> Sequence[Inputs]:
     """How a network is asked about a batch: once, or once for each lambda."""
     return [with_lambda(images, value) for value in rule.lambdas] or [(images,)]
 

@@ -7,14 +7,13 @@ pixel, to any fraction.
 
 from dataclasses import dataclass
 
+from common.arrays import Float64Array, UInt8Array
 from common.skeleton import Skeleton
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Pixels = npt.NDArray[np.uint8]
 GREY = 128  # outside the image: half of 255, rounded, as the network sees nothing
 MASK_REACH_IN = 16  # side of the square by which masks grow, input pixels
 HUES = 180  # OpenCV's 8-bit hue counts steps of 2 degrees
@@ -63,7 +62,7 @@ def draw(augmentation: Augmentation, num_people: int, random: np.random.Generato
     )
 
 
-def boxes(points: Floats) -> tuple[Floats, Floats]:
+def boxes(points: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Upper left and lower right corners, (P, 2) x, y, of people's labelled points, (P, num_points, 3).
 
     Everybody has a labelled point.
@@ -73,7 +72,7 @@ def boxes(points: Floats) -> tuple[Floats, Floats]:
     return low, np.where(labelled, points[..., :2], -np.inf).max(axis=1)
 
 
-def scale_of(points: Floats, augmentation: Augmentation, share: float) -> float:
+def scale_of(points: Float64Array, augmentation: Augmentation, share: float) -> float:
     """The scale at a part of its range, which keeps people between the smallest and the largest size.
 
     `points`: (P, num_points, 3), original pixels.
@@ -85,12 +84,12 @@ def scale_of(points: Floats, augmentation: Augmentation, share: float) -> float:
     return float((largest - smallest) * share + smallest)
 
 
-def shift_in(augmentation: Augmentation, drawn: Draw) -> Floats:
+def shift_in(augmentation: Augmentation, drawn: Draw) -> Float64Array:
     """(2,) x, y: how far the crop's centre is from that of the chosen person's box."""
     return (np.array(drawn.shift) - 0.5) * 2 * augmentation.center_perterb_max
 
 
-def compose(points: Floats, augmentation: Augmentation, drawn: Draw) -> Floats:
+def compose(points: Float64Array, augmentation: Augmentation, drawn: Draw) -> Float64Array:
     """(2, 3) float64: the matrix from original to input pixels, of pixel centres and of points alike.
 
     An image is sampled once with it, linearly: the original samples twice, linearly and cubically, which is three times
@@ -111,14 +110,14 @@ def compose(points: Floats, augmentation: Augmentation, drawn: Draw) -> Floats:
     return matrix
 
 
-def transform_points(points: Floats, matrix: Floats, flip: bool, skeleton: Skeleton) -> Floats:
+def transform_points(points: Float64Array, matrix: Float64Array, flip: bool, skeleton: Skeleton) -> Float64Array:
     """(P, num_points, 3) from original to input pixels; mirrored people have left and right changed over."""
     moved = points.copy()
     moved[..., :2] = points[..., :2] @ matrix[:, :2].T + matrix[:, 2]
     return moved[:, skeleton.point_flip] if flip else moved
 
 
-def warp_mask(mask: Pixels, matrix: Floats, insize: int) -> Pixels:
+def warp_mask(mask: UInt8Array, matrix: Float64Array, insize: int) -> UInt8Array:
     """An ignore mask, (h, w) uint8 of 0 and 255, in the crop: (insize, insize) uint8, 1 where masked.
 
     Outside the image nothing is masked: there is nobody, which may be learned.
@@ -127,7 +126,7 @@ def warp_mask(mask: Pixels, matrix: Floats, insize: int) -> Pixels:
     return (crop > 0).view(np.uint8)
 
 
-def usable_cells(mask: Pixels | None, cells: int) -> npt.NDArray[np.float32]:
+def usable_cells(mask: UInt8Array | None, cells: int) -> npt.NDArray[np.float32]:
     """(cells, cells) float32: how much of each map cell counts, 0 to 1; everything where `mask` is None.
 
     `mask`: (insize, insize) uint8, 1 where masked; it grows first, since Gaussians reach beyond people.
@@ -138,7 +137,7 @@ def usable_cells(mask: Pixels | None, cells: int) -> npt.NDArray[np.float32]:
     return 1 - cv2.resize(grown.astype(np.float32), (cells, cells), interpolation=cv2.INTER_LINEAR)
 
 
-def change_colours(image: Pixels, change: tuple[int, int, int]) -> Pixels:
+def change_colours(image: UInt8Array, change: tuple[int, int, int]) -> UInt8Array:
     """(h, w, 3) uint8 BGR with hue, saturation and value changed; hues turn round the circle."""
     values = np.arange(256)[None, :, None] + np.array(change)
     tables = np.clip(values, 0, 255)

@@ -9,6 +9,7 @@ from typing import Any
 
 import common.coco.images
 from common import files
+from common.arrays import Float64Array, UInt8Array
 from common.cli import UserError
 from common.coco.warping import warp_image
 from common.distributed import main_process_first
@@ -19,8 +20,6 @@ from OpenPose_MindSpore_port.augmentation import (
     GREY,
     Augmentation,
     Draw,
-    Floats,
-    Pixels,
     change_colours,
     compose,
     draw,
@@ -44,7 +43,7 @@ EVERYBODY_WRITES = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 VISIBLE = 2  # COCO's v of a point that is labelled and seen
 
 
-def to_points(keypoints: npt.NDArray[Any], skeleton: Skeleton) -> Floats:
+def to_points(keypoints: npt.NDArray[Any], skeleton: Skeleton) -> Float64Array:
     """Annotated keypoints as the points that the network learns.
 
     `keypoints`: (P, num_keypoints, 3) x_img, y_img, v as in COCO. A derived point (the neck) is the mean of its
@@ -106,7 +105,9 @@ class TrainSamples:
         mask = ignore_masks.read(self.masks, int(coco.image_ids[index]), (height, width))
         return self.augmented(image, mask, points, drawn)
 
-    def augmented(self, image: Pixels, mask: Pixels | None, points: Floats, drawn: Draw) -> dict[str, Any]:
+    def augmented(
+        self, image: UInt8Array, mask: UInt8Array | None, points: Float64Array, drawn: Draw
+    ) -> dict[str, Any]:
         """The sample that a draw makes: all in original pixels, `image` (h, w, 3), `mask` (h, w) uint8 of 0 and 255,
         or None."""
         size = self.augmentation.insize

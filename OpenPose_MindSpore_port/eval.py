@@ -22,7 +22,7 @@ import common.distributed
 import common.skeleton
 import common.train.checkpoint
 from common.cli import UserError, parse, run
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
 from common.report import Run
@@ -148,7 +148,7 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
         draw_images(validation, result.detections, skeleton, folder, config.save_images)
 
 
-def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> Validation:
+def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> EvaluationSet:
     data_dir = common.distributed.main_process_first(
         lambda: common.coco.mini.dataset.resolve(config.data_dir, str(DATA_FOLDER), DATA_FOLDER)
     )

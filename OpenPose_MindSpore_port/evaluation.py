@@ -14,7 +14,7 @@ from common.bottomup import pipeline
 from common.bottomup.pipeline import Evaluation, Finder
 from common.cli import UserError
 from common.coco.evaluate import COCO_METRICS, Detections
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.media.sheets import leave_sheet
 from common.runtime.session import of_module
 from common.train.log import Log
@@ -34,7 +34,7 @@ NOBODY_FOUND = "Predict poses size is zero."  # as published
 
 def evaluate(
     estimator: Estimator,
-    validation: Validation,
+    validation: EvaluationSet,
     rule: InputRule,
     batch_size: int,
     skip_bad: bool = False,
@@ -57,7 +57,7 @@ def evaluate(
     return pipeline.evaluate(finder, validation, batch_size, skip_bad, readers)
 
 
-def with_people(validation: Validation) -> Validation:
+def with_people(validation: EvaluationSet) -> EvaluationSet:
     """Only the images that have an annotated person or crowd: those of the original (spec A7).
 
     People found in the others then never count as false, so AP comes out higher than by COCO's protocol.
@@ -80,7 +80,7 @@ def result_lines(result: Evaluation) -> list[str]:
 
 def load_validation(
     config: Config, skeleton: common.skeleton.Skeleton, note: Callable[[str], None]
-) -> Validation | None:
+) -> EvaluationSet | None:
     """The images that a training is evaluated on; None where it never is, which `note` is told where nobody asked.
 
     Raises UserError where named images are not there.
@@ -102,7 +102,7 @@ def load_validation(
 
 def evaluate_while_training(
     model: nn.Module,
-    validation: Validation,
+    validation: EvaluationSet,
     rule: InputRule,
     rules: DecodeRules,
     skeleton: common.skeleton.Skeleton,
@@ -127,7 +127,7 @@ def default_batch(device: torch.device) -> int:
 
 
 def draw_images(
-    validation: Validation, detections: Detections, skeleton: common.skeleton.Skeleton, folder: Path, num_images: int
+    validation: EvaluationSet, detections: Detections, skeleton: common.skeleton.Skeleton, folder: Path, num_images: int
 ) -> int:
     """Writes `<image_id>.png`, as published, with the people found, for the first `num_images` (negative: all).
 
@@ -157,7 +157,7 @@ def validation_of(
     skeleton: common.skeleton.Skeleton,
     num_images: int,
     exif: common.coco.images.Exif = "ignore",
-) -> Validation:
+) -> EvaluationSet:
     """Annotated images of `<data_dir>/<images>` and `<data_dir>/annotations/<annotations>`, or paths as they stand.
 
     Raises UserError where one of them is neither.
@@ -165,7 +165,7 @@ def validation_of(
     root = Path(data_dir)
     labels = _place("--ann", annotations, (root / "annotations" / annotations, Path(annotations)), Path.is_file)
     folder = _place("--imgpath_val", images, (root / images, root / "images" / images, Path(images)), Path.is_dir)
-    return Validation.load(labels, folder, skeleton, num_images, exif)
+    return EvaluationSet.load(labels, folder, skeleton, num_images, exif)
 
 
 def _place(flag: str, value: str, places: tuple[Path, ...], there: Any) -> Path:

@@ -11,17 +11,15 @@ from typing import Any
 
 import common.coco.reader
 from common import files
+from common.arrays import BoolArray, Int32Array, UInt8Array
 from common.cli import UserError
 from common.coco import crowd
 from common.coco.annotations import CocoIndex
-from OpenPose_MindSpore_port.labels import Bools, LabelRules, TrainLabels, learned
+from OpenPose_MindSpore_port.labels import LabelRules, TrainLabels, learned
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
-Runs = npt.NDArray[np.int32]
 MASKED = 255
 CURE = "write it again: python gen_ignore_mask.py"
 
@@ -31,7 +29,7 @@ def mask_path(folder: Path, image_id: int) -> Path:
     return folder / f"{image_id:012d}.png"
 
 
-def read(folder: Path, image_id: int, size_img: tuple[int, ...]) -> Pixels | None:
+def read(folder: Path, image_id: int, size_img: tuple[int, ...]) -> UInt8Array | None:
     """(h, w) uint8, 255 where people are not learned, original pixels; None where there is no file: no such people.
 
     `size_img`: (height, width) of the image. Raises UserError where the file is damaged or of another size.
@@ -82,14 +80,14 @@ def write(annotation_file: str | Path, folder: Path, rules: LabelRules) -> tuple
     return len(written), len(with_people)
 
 
-def _write(path: Path, mask: Pixels) -> None:
+def _write(path: Path, mask: UInt8Array) -> None:
     """One bit a pixel: read faster than eight, and as the same 0 and 255. Whole or not at all."""
     temporary = files.unfinished_name(path)
     temporary.write_bytes(cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_BILEVEL, 1])[1].tobytes())
     temporary.replace(path)
 
 
-def masks(annotation_file: str | Path, index: CocoIndex, rules: LabelRules) -> Iterator[tuple[int, Pixels]]:
+def masks(annotation_file: str | Path, index: CocoIndex, rules: LabelRules) -> Iterator[tuple[int, UInt8Array]]:
     """Image id and mask, (h, w) uint8 of 0 and 255, of each image that has one; `index` is that of the file.
 
     Annotations are taken in the file's order. A crowd is masked but where people before it are; somebody who is not
@@ -107,7 +105,9 @@ def masks(annotation_file: str | Path, index: CocoIndex, rules: LabelRules) -> I
             yield int(index.image_ids[image]), mask * np.uint8(MASKED)
 
 
-def _mask(index: CocoIndex, people: range, keep: Bools, regions: dict[int, Runs], size_img: list[int]) -> Pixels:
+def _mask(
+    index: CocoIndex, people: range, keep: BoolArray, regions: dict[int, Int32Array], size_img: list[int]
+) -> UInt8Array:
     """(h, w) uint8, 1 where masked."""
     height, width = size_img
     taken, mask = np.zeros(height * width, np.uint8), np.zeros(height * width, np.uint8)
@@ -123,7 +123,7 @@ def _mask(index: CocoIndex, people: range, keep: Bools, regions: dict[int, Runs]
     return np.ascontiguousarray(mask.reshape(width, height).T)
 
 
-def _regions(annotation_file: str | Path, index: CocoIndex, wanted: Bools) -> dict[int, Runs]:
+def _regions(annotation_file: str | Path, index: CocoIndex, wanted: BoolArray) -> dict[int, Int32Array]:
     """Row of the index -> run lengths of the person's silhouette, for the people who are wanted."""
     found = {
         row: index.runs[index.run_offsets[row] : index.run_offsets[row + 1]]
@@ -141,7 +141,7 @@ def _regions(annotation_file: str | Path, index: CocoIndex, wanted: Bools) -> di
     return found
 
 
-def _run_lengths(region: Any, height: int, width: int, place: str) -> Runs:
+def _run_lengths(region: Any, height: int, width: int, place: str) -> Int32Array:
     """Run lengths of a silhouette, or of the box where there is none."""
     try:
         return crowd.run_lengths(region, height, width)

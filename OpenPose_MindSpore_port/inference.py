@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.arrays import Float32Array, UInt8Array
 from common.cli import PictureError, UserError
 from common.runtime.session import Options, Session, open_network
 from common.skeleton import Skeleton
@@ -16,11 +17,8 @@ from OpenPose_MindSpore_port.model import STRIDE, OpenPose
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor, nn
 
-Pixels = npt.NDArray[np.uint8]
-Maps = npt.NDArray[np.float32]
 LONGEST_ASPECT = 16  # of long and short side: what is longer is no picture of people, and would fill the memory
 MIDDLE = np.float32(0.5)  # subtracted from values of 0 to 1
 
@@ -60,7 +58,7 @@ def whole_cells(length_in: int) -> int:
     return -(-length_in // STRIDE) * STRIDE
 
 
-def to_input(image: Pixels, place: Frame) -> Maps:
+def to_input(image: UInt8Array, place: Frame) -> Float32Array:
     """(h, w, 3) uint8 BGR -> (3, H, W) float32 network input: resized bilinearly, pixel / 255 - 0.5."""
     if image.shape[:2] != place.size_in:
         image = np.asarray(cv2.resize(image, place.size_in[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
@@ -111,7 +109,7 @@ class Estimator:
     skeleton: Skeleton
     rules: DecodeRules = DecodeRules()
 
-    def maps(self, inputs: Maps) -> tuple[Maps, Maps]:
+    def maps(self, inputs: Float32Array) -> tuple[Float32Array, Float32Array]:
         """Inputs (B, 3, H, W) -> heatmaps (B, num_heatmaps, h, w), fields (B, num_fields, h, w) of the last stage.
 
         Raises UserError where the network gives other maps.
@@ -124,7 +122,7 @@ class Estimator:
             raise UserError(f"{self.session.source} gives {channels[0]} and {channels[1]} maps, not {wanted}")
         return heatmaps, fields
 
-    def people(self, maps: tuple[Maps, Maps], frames: Sequence[Frame]) -> list[People]:
+    def people(self, maps: tuple[Float32Array, Float32Array], frames: Sequence[Frame]) -> list[People]:
         """The people of each image, in original pixels."""
         return [
             decode(heatmaps, fields, place.size_in, place.size_img, self.skeleton, self.rules)

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import common.coco.reader
+from common.arrays import BoolArray
 from common.cli import UserError
 from common.coco.annotations import CocoIndex
 
 import numpy as np
-import numpy.typing as npt
-
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class LabelRules:
     min_area: float = 1024.0  # px^2 of the segmentation, original pixels; a larger one is needed
 
 
-def learned(index: CocoIndex, rules: LabelRules) -> Bools:
+def learned(index: CocoIndex, rules: LabelRules) -> BoolArray:
     """(P,) who of an index is learned: enough labelled keypoints, a large enough area, a box, no crowd."""
     enough = (index.num_keypoints >= rules.min_keypoints) & (index.keypoints[..., 2] > 0).any(axis=1)
     has_box = (index.boxes[:, 2:] > 0).all(axis=1)
@@ -34,7 +32,7 @@ class TrainLabels:
     """The images to train on, sorted by id, with those of their people who are learned."""
 
     index: CocoIndex
-    masked: Bools  # (I,) which images have other people, too: an ignore mask says where
+    masked: BoolArray  # (I,) which images have other people, too: an ignore mask says where
 
     def __len__(self) -> int:
         return self.index.num_images

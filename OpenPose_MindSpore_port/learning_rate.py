@@ -4,13 +4,12 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from common.arrays import Float32Array
 from common.cli import UserError
 
 import numpy as np
-import numpy.typing as npt
 from torch.optim import Optimizer
 
-Rates = npt.NDArray[np.float32]
 LrType = Literal["default", "cosine"]
 FREEZE_STEPS = 2000  # steps of one device in which VGG19 stays as it was loaded
 BASE_FRACTION = 4  # the trunk's rates are so many times smaller
@@ -28,7 +27,7 @@ def learning_rates(
     lr_type: LrType = "default",
     warmup_epochs: int = 5,
     freeze_steps: int = FREEZE_STEPS,
-) -> dict[str, Rates]:
+) -> dict[str, Float32Array]:
     """Rates of the groups of `optimizer.parameter_groups`: {"vgg", "base", "stage"}, each (epochs * steps,) float32.
 
     `default`: `lr`, times `gamma` from each of `lr_steps` on. `cosine`: from lr / 3 up to lr over `warmup_epochs`, then
@@ -51,7 +50,7 @@ def learning_rates(
     return {"vgg": vgg, "base": base, "stage": stage}
 
 
-def _cosine(lr: float, total: int, warm_up: int) -> Rates:
+def _cosine(lr: float, total: int, warm_up: int) -> Float32Array:
     """The original divides by all steps, not by those behind the warm-up: the last rate is not zero."""
     step = np.arange(total)
     rising = lr / 3 + step * (lr - lr / 3) / max(warm_up, 1)
@@ -59,7 +58,7 @@ def _cosine(lr: float, total: int, warm_up: int) -> Rates:
     return np.where(step < warm_up, rising, falling).astype(np.float32)
 
 
-def set_rates(optimizer: Optimizer, rates: dict[str, Rates], step: int) -> None:
+def set_rates(optimizer: Optimizer, rates: dict[str, Float32Array], step: int) -> None:
     """Gives each named parameter group its rate of a step, counted from 0; behind the end the last rate holds."""
     for group in optimizer.param_groups:
         values = rates[group["name"]]

@@ -8,8 +8,9 @@ people = estimator("image.jpg")
 
 from pathlib import Path
 
+from common.arrays import UInt8Array
 from common.device import DeviceName
-from common.media.source import Image, read_upright
+from common.media.source import read_upright
 from common.people import People
 from common.runtime.session import Options, Provider
 from common.skeleton import Skeleton, load
@@ -42,7 +43,7 @@ class PoseEstimator:
         self.network = inference.Estimator(session, self.skeleton, inference.decode_rules(settings, original_decode))
         warm_up(self.skeleton, self.network.rules)
 
-    def __call__(self, image: Image | str | Path) -> People:
+    def __call__(self, image: UInt8Array | str | Path) -> People:
         """The people in an image, (h, w, 3) uint8 BGR or a path; keypoints in its pixels.
 
         Raises PictureError for an image that is much longer than wide, or the other way.

@@ -16,7 +16,7 @@ import common.coco.images
 import common.coco.mini.dataset
 import common.skeleton
 from common.cli import UserError, flag, parse, run
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.runtime import quantize
 from common.runtime.quantize import Flags, Inputs, Score, Task
 from common.runtime.session import Session
@@ -66,7 +66,7 @@ def main() -> None:
     quantize.run(config, task_of(config, images, validation, skeleton, rule))
 
 
-def task_of(config: Config, images: list[Path], validation: Validation, skeleton: Skeleton, rule: InputRule) -> Task:
+def task_of(config: Config, images: list[Path], validation: EvaluationSet, skeleton: Skeleton, rule: InputRule) -> Task:
     """`images` to calibrate with; the evaluation that scores."""
 
     def score(session: Session) -> Score:

@@ -6,11 +6,12 @@ import time
 from pathlib import Path
 
 import common.distributed
+from common.arrays import Float32Array
 from common.train.log import Log
 from common.train.loop import Losses
 from common.train.state import Plan, TrainState
 from OpenPose_MindSpore_port.config import Config
-from OpenPose_MindSpore_port.learning_rate import Rates, set_rates
+from OpenPose_MindSpore_port.learning_rate import set_rates
 from OpenPose_MindSpore_port.training_checkpoint import TrainingCheckpoints
 
 import numpy as np
@@ -23,7 +24,7 @@ START = "start training, first step maybe take hundreds of seconds, please wait"
 class Steps:
     """Called by the training loop before and after every step, see common.train.loop.train_one_epoch."""
 
-    def __init__(self, state: TrainState, rates: dict[str, Rates], config: Config, log: Log) -> None:
+    def __init__(self, state: TrainState, rates: dict[str, Float32Array], config: Config, log: Log) -> None:
         writes = common.distributed.is_main() or not config.is_save_on_master
         self._checkpoints = TrainingCheckpoints(
             Path(config.output_dir) / config.save_model_path, state, rates, state.plan.steps_per_epoch,
@@ -63,7 +64,7 @@ class StepLines:
     Losses are added up where they are and read when a line is due: the original waits for the device at every step.
     """
 
-    def __init__(self, log: Log, rates: dict[str, Rates], plan: Plan, interval: int) -> None:
+    def __init__(self, log: Log, rates: dict[str, Float32Array], plan: Plan, interval: int) -> None:
         self._log, self._rates, self._plan, self._interval = log, rates, plan, interval
         self._sums: Tensor | None = None
         self._count, self._seconds, self._began = 0, 0.0, time.perf_counter()

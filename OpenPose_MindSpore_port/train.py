@@ -9,6 +9,8 @@ python -m OpenPose_MindSpore_port.train --data_path=mini --recipe=smoke     minu
 
 import sys
 
+from common.arrays import Float32Array
+
 if sys.version_info < (3, 10):  # noqa: UP036  nothing is installed for an older one: it is said here
     sys.stderr.write("error: Python 3.10 or newer is needed, not " + sys.version.split()[0] + "\n")
     sys.exit(2)
@@ -43,7 +45,6 @@ from OpenPose_MindSpore_port.config import (
 from OpenPose_MindSpore_port.data import collate, mask_note, normalise, train_samples
 from OpenPose_MindSpore_port.evaluation import evaluate_while_training, load_validation
 from OpenPose_MindSpore_port.inference import InputRule, decode_rules
-from OpenPose_MindSpore_port.learning_rate import Rates
 from OpenPose_MindSpore_port.loss import stage_losses
 from OpenPose_MindSpore_port.model import OpenPose
 from OpenPose_MindSpore_port.optimizer import Clipping, MindSporeAdam, Momentum, one_group, parameter_groups
@@ -108,7 +109,7 @@ def find_data(config: Config) -> Config:
     return dataclasses.replace(config, data_dir=str(data_dir), experiment_name=name)
 
 
-def learning_rates(config: Config, plan: Plan) -> tuple[dict[str, Rates], list[str]]:
+def learning_rates(config: Config, plan: Plan) -> tuple[dict[str, Float32Array], list[str]]:
     """The rate of every step and group, and the published lines (spec A8); first a warning if it drops too early."""
     ranks = common.distributed.world_size()
     rates = learning_rate.learning_rates(

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import common.distributed
 from common import files
+from common.arrays import Float32Array
 from common.cli import UserError
 from common.train.loop import Losses
 from common.train.state import TrainState
 from OpenPose_MindSpore_port import mindspore_checkpoint
-from OpenPose_MindSpore_port.learning_rate import Rates
 from OpenPose_MindSpore_port.mindspore_checkpoint import NETWORK
 from OpenPose_MindSpore_port.optimizer import BETAS
 
@@ -29,7 +29,7 @@ TIME = "%Y-%m-%d_time_%H_%M_%S"
 MOMENTS = {"exp_avg": "moment1.", "exp_avg_sq": "moment2.", "momentum_buffer": "moments."}
 
 
-def entries(state: TrainState, steps: int, rates: Mapping[str, Rates]) -> dict[str, Tensor]:
+def entries(state: TrainState, steps: int, rates: Mapping[str, Float32Array]) -> dict[str, Tensor]:
     """The content of a training checkpoint after so many steps, in MindSpore's order."""
     model, moments_of = state.model, state.optimizer.state
     found = {NETWORK + name: tensor for name, tensor in model.state_dict().items()}
@@ -54,7 +54,7 @@ def entries(state: TrainState, steps: int, rates: Mapping[str, Rates]) -> dict[s
     return found | {f"learning_rate_group_{number}": _tensor(values) for number, values in enumerate(groups)}
 
 
-def _tensor(values: Rates) -> Tensor:
+def _tensor(values: Float32Array) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values))
 
 
@@ -68,8 +68,15 @@ def _make(folder: Path) -> None:
 class TrainingCheckpoints:
     """Writes one every `interval` steps and one at the end; the newest `keep` stay."""
 
-    def __init__(self, folder: Path, state: TrainState, rates: Mapping[str, Rates], plan_steps: int, interval: int,
-                 keep: int) -> None:  # fmt: skip
+    def __init__(
+        self,
+        folder: Path,
+        state: TrainState,
+        rates: Mapping[str, Float32Array],
+        plan_steps: int,
+        interval: int,
+        keep: int,
+    ) -> None:
         """`plan_steps`: of an epoch. `keep`: 0 for a rank that writes none.
 
         Raises UserError where `folder` cannot be: the first checkpoint is hours away.

@@ -20,6 +20,7 @@ from pathlib import Path
 import common.device
 import common.skeleton
 import common.train.checkpoint
+from common.arrays import Float32Array
 from common.cli import UserError, flag, parse, run
 from common.device import AmpLevel, AmpType, DeviceName
 from common.parallel import in_order
@@ -32,10 +33,8 @@ from OpenPose_infer import dumps, performance
 from OpenPose_infer.config import CHANNELS, HEIGHT, WEIGHT_FOLDERS, WIDTH
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-Array = npt.NDArray[np.float32]
 MODEL_TYPE = "vision"
 READERS, WRITERS = 1, 2  # threads
 AHEAD = 3  # batches that wait before and behind the network
@@ -94,7 +93,7 @@ class Batch:
     """Inputs on their way through the network: `paths` of those that are real, the rest fills up."""
 
     paths: Sequence[Path]
-    arrays: Sequence[Array] = ()  # the stacked inputs, or the outputs
+    arrays: Sequence[Float32Array] = ()  # the stacked inputs, or the outputs
     seconds: tuple[float, ...] = ()  # of the step that made it
 
 
@@ -183,13 +182,13 @@ def _dtype(config: Config, source: Path) -> torch.dtype | None:
     return common.device.amp_type(device, config.amp, config.amp_type)
 
 
-def _noise(config: Config) -> Array:
+def _noise(config: Config) -> Float32Array:
     """A batch in the range of real inputs."""
     random = np.random.default_rng(0)
     return random.random((config.batch_size, *config.input_shape), np.float32) - np.float32(0.5)
 
 
-def _check_outputs(outputs: Sequence[Array], session: Session, config: Config, skeleton: Skeleton) -> None:
+def _check_outputs(outputs: Sequence[Float32Array], session: Session, config: Config, skeleton: Skeleton) -> None:
     cells = -(-config.input_height // STRIDE), -(-config.input_width // STRIDE)
     channels = (skeleton.num_heatmaps, skeleton.num_fields)
     wanted = [(config.batch_size, count, *cells) for count in channels]
@@ -250,7 +249,7 @@ def _read(paths: Sequence[Path], config: Config, size: int) -> Batch:
     return Batch(paths, [inputs], (middle - began, time.perf_counter() - middle))
 
 
-def _content(path: Path, config: Config) -> Array:
+def _content(path: Path, config: Config) -> Float32Array:
     try:
         content = np.fromfile(os.fspath(path), "<f4")
     except OSError as error:

@@ -21,14 +21,15 @@ import common.coco.mini.dataset
 import common.device
 import common.skeleton
 import common.train.checkpoint
+from common.arrays import Float32Array
 from common.cli import UserError, flag, parse, run
 from common.coco.evaluate import Detections
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.device import DeviceName
 from common.files import write_atomically
 from common.runtime.quantize import Flags, RefusedError, say
 from common.runtime.quantize import quantize as quantize_network
-from common.runtime.session import Array, Options, Session
+from common.runtime.session import Options, Session
 from common.skeleton import Skeleton
 from Lightweight_OpenPose import export, weights
 from Lightweight_OpenPose.config import PUBLISHED
@@ -44,7 +45,7 @@ import numpy as np
 PAUSE_S = 0.02  # between two formats: the threads of the one before spin a little before they sleep
 OPSET = 13
 Row = dict[str, Any]
-Maps = tuple[Array, Array]  # heatmaps (1, num_heatmaps, h, w) and fields (1, num_fields, h, w), float32
+Maps = tuple[Float32Array, Float32Array]  # heatmaps (1, num_heatmaps, h, w) and fields (1, num_fields, h, w), float32
 
 
 @dataclass(frozen=True)
@@ -121,14 +122,14 @@ def compare(config: Config) -> list[Row]:
     return rows
 
 
-def _inputs(validation: Validation, rule: InputRule, count: int) -> list[Array]:
+def _inputs(validation: EvaluationSet, rule: InputRule, count: int) -> list[Float32Array]:
     """(1, 3, H, W) float32 of the first images."""
     paths = [validation.folder / validation.index.file_name(row) for row in validation.rows[:count].tolist()]
     return list(quantize.inputs(paths, rule))
 
 
 def _files(
-    config: Config, names: Sequence[str], skeleton: Skeleton, validation: Validation, data_path: Path | None
+    config: Config, names: Sequence[str], skeleton: Skeleton, validation: EvaluationSet, data_path: Path | None
 ) -> Files:
     """The network as each kind of file: exported here, quantised here."""
     checkpoint = common.train.checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
@@ -154,7 +155,7 @@ def _files(
     return Files(paths, missing)
 
 
-def _quantise(config: Config, source: Path, skeleton: Skeleton, validation: Validation, images: list[Path]) -> Path:
+def _quantise(config: Config, source: Path, skeleton: Skeleton, validation: EvaluationSet, images: list[Path]) -> Path:
     """Writes the INT8 network. Raises RefusedError: then the one of an earlier run, of other weights, is gone too."""
     target = source.with_name("network_int8.onnx")
     for old in (target, target.with_suffix(".json")):
@@ -165,13 +166,17 @@ def _quantise(config: Config, source: Path, skeleton: Skeleton, validation: Vali
     return target
 
 
-def _try(session: Session, array: Array) -> None:
+def _try(session: Session, array: Float32Array) -> None:
     """Raises where a runtime opens a network that it cannot compute."""
     session(np.repeat(array, session.fixed_batch or 1, 0))
 
 
 def _accuracy(
-    sessions: Mapping[str, Session], validation: Validation, rule: InputRule, skeleton: Skeleton, arrays: list[Array]
+    sessions: Mapping[str, Session],
+    validation: EvaluationSet,
+    rule: InputRule,
+    skeleton: Skeleton,
+    arrays: list[Float32Array],
 ) -> dict[str, Row]:
     """AP, and what differs from the reference: maps as parts of their largest value, keypoints in original pixels."""
     wanted: list[Maps] = []
@@ -199,18 +204,18 @@ def _map_difference(wanted: Sequence[Maps], found: Sequence[Maps]) -> float:
     return max(float(np.abs(mine - theirs).max() / np.abs(mine).max()) for mine, theirs in kinds)
 
 
-def _single(session: Session) -> Callable[[Array], Maps]:
+def _single(session: Session) -> Callable[[Float32Array], Maps]:
     """The last heatmaps and fields of one image."""
     batch = session.fixed_batch or 1
 
-    def forward(array: Array) -> Maps:
+    def forward(array: Float32Array) -> Maps:
         heatmaps, fields = (maps[:1] for maps in session(np.repeat(array, batch, 0))[-2:])
         return heatmaps, fields
 
     return forward
 
 
-def _times(sessions: Mapping[str, Session], array: Array, config: Config) -> dict[str, Row]:
+def _times(sessions: Mapping[str, Session], array: Float32Array, config: Config) -> dict[str, Row]:
     """Milliseconds of one image alone, images a second in batches: medians over rounds through all formats."""
     batches = {name: session.fixed_batch or config.batch_size for name, session in sessions.items()}
     alone: dict[str, list[float]] = {name: [] for name in sessions}
@@ -232,7 +237,7 @@ def _times(sessions: Mapping[str, Session], array: Array, config: Config) -> dic
     }
 
 
-def _call_seconds(session: Session, array: Array) -> float:
+def _call_seconds(session: Session, array: Float32Array) -> float:
     began = time.perf_counter()
     session(array)  # its result is on the host: nothing is left running
     return time.perf_counter() - began

@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.arrays import Float32Array
 from common.cli import UserError
 from common.skeleton import Skeleton
 
 import numpy as np
 import numpy.typing as npt
 
-Maps = npt.NDArray[np.float32]
 TEXT, BINARY = "txt", "bin"
 FIRST_NUMBER = 1
 FORM = "%.9g"  # nine digits tell every float32 from its neighbours
@@ -63,7 +63,7 @@ def finish(folder: Path) -> None:
     (folder / UNFINISHED).unlink(missing_ok=True)
 
 
-def write(folder: Path, stem: str, outputs: Sequence[Maps], binary: bool) -> None:
+def write(folder: Path, stem: str, outputs: Sequence[Float32Array], binary: bool) -> None:
     """The outputs of one image; their names appear when the contents of all of them are written.
 
     Raises UserError for a NaN or an infinity, or where the folder cannot be written.
@@ -123,7 +123,9 @@ def _check_pairs(results: Results, names: set[str]) -> None:
                 raise UserError(f"{path}: missing, the other outputs of {stem} are there: half written; {CURE}")
 
 
-def read_maps(results: Results, stem: str, skeleton: Skeleton, map_size: tuple[int, int]) -> tuple[Maps, Maps]:
+def read_maps(
+    results: Results, stem: str, skeleton: Skeleton, map_size: tuple[int, int]
+) -> tuple[Float32Array, Float32Array]:
     """Heatmaps (num_heatmaps, h, w) and fields (num_fields, h, w) float32 of the last stage of one image.
 
     `map_size` (h, w) cells. Raises UserError, naming the file, for anything but so many finite numbers.
@@ -144,7 +146,7 @@ def _verified(path: Path, sums: Mapping[str, str]) -> npt.NDArray[np.uint8]:
     return content
 
 
-def _read_text(path: Path, content: npt.NDArray[np.uint8], shape: tuple[int, int, int]) -> Maps:
+def _read_text(path: Path, content: npt.NDArray[np.uint8], shape: tuple[int, int, int]) -> Float32Array:
     text = content.tobytes().decode("ascii", "backslashreplace")
     try:
         numbers = np.fromstring(text, np.float32, sep=" ")
@@ -153,7 +155,7 @@ def _read_text(path: Path, content: npt.NDArray[np.uint8], shape: tuple[int, int
     return _checked(path, numbers, shape)
 
 
-def _read_binary(path: Path, content: npt.NDArray[np.uint8], shape: tuple[int, int, int]) -> Maps:
+def _read_binary(path: Path, content: npt.NDArray[np.uint8], shape: tuple[int, int, int]) -> Float32Array:
     if content.size % np.dtype(np.float32).itemsize:
         raise UserError(f"{path}: {content.size} bytes are no float32 numbers: half written; {CURE}")
     return _checked(path, content.view("<f4"), shape)
@@ -166,7 +168,7 @@ def _bytes(path: Path) -> npt.NDArray[np.uint8]:
         raise UserError(f"{path}: {error.strerror}; {CURE}") from error
 
 
-def _checked(path: Path, numbers: Maps, shape: tuple[int, int, int]) -> Maps:
+def _checked(path: Path, numbers: Float32Array, shape: tuple[int, int, int]) -> Float32Array:
     """All of `numbers` in `shape`."""
     wanted = int(np.prod(shape))
     if numbers.size != wanted:

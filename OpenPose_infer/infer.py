@@ -21,7 +21,7 @@ import common.device
 import common.skeleton
 import common.train.checkpoint
 from common.cli import UserError, flag, parse, run
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
 from common.files import write_atomically
@@ -111,10 +111,10 @@ def _batch_size(config: Config, session: Session) -> int:
     return config.batch_size or session.fixed_batch or default_batch(where)
 
 
-def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> Validation:
+def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> EvaluationSet:
     own = Path(config.data_path) if config.labels and config.images_folder else None
     data_path = common.coco.mini.dataset.resolve(config.data_path, otherwise=own)
-    return Validation.load(
+    return EvaluationSet.load(
         Path(config.labels) if config.labels else common.coco.images.annotation_file(data_path, "val"),
         Path(config.images_folder) if config.images_folder else common.coco.images.image_folder(data_path, "val"),
         skeleton,

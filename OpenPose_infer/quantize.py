@@ -17,11 +17,12 @@ from typing import Any
 import common.coco.images
 import common.coco.mini.dataset
 import common.skeleton
+from common.arrays import Float32Array
 from common.cli import UserError, flag, parse, run
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.runtime import quantize
 from common.runtime.quantize import Flags, Score, Task, open_on_cpu
-from common.runtime.session import Array, Session
+from common.runtime.session import Session
 from Lightweight_OpenPose.evaluation import evaluate
 from Lightweight_OpenPose.inference import Estimator, InputRule, to_input
 from OpenPose_infer.config import HEIGHT, WIDTH
@@ -74,11 +75,11 @@ def calibration_images(folder: str, data_path: Path | None, count: int) -> list[
     return quantize.calibration_images(next(filter(Path.is_dir, folders), folders[0]), count)
 
 
-def annotated_images(config: Any, data_path: Path | None, skeleton: common.skeleton.Skeleton) -> Validation:
+def annotated_images(config: Any, data_path: Path | None, skeleton: common.skeleton.Skeleton) -> EvaluationSet:
     """The images that the flags `data_path`, `labels`, `images_folder` and `val_images` of a config mean."""
     labels = config.labels or common.coco.images.annotation_file(data_path or "", "val")
     folder = config.images_folder or common.coco.images.image_folder(data_path or "", "val")
-    return Validation.load(Path(labels), Path(folder), skeleton, config.val_images)
+    return EvaluationSet.load(Path(labels), Path(folder), skeleton, config.val_images)
 
 
 def input_rule(source: Path, size: tuple[int, int]) -> InputRule:
@@ -97,7 +98,7 @@ def input_rule(source: Path, size: tuple[int, int]) -> InputRule:
 
 
 def task_of(
-    images: Sequence[Path], validation: Validation, skeleton: common.skeleton.Skeleton, rule: InputRule
+    images: Sequence[Path], validation: EvaluationSet, skeleton: common.skeleton.Skeleton, rule: InputRule
 ) -> Task:
     """`images` to calibrate with; the evaluation that scores."""
 
@@ -110,7 +111,7 @@ def task_of(
     return Task(score, lambda: ((array,) for array in inputs(images, rule)), calibration, protocol)
 
 
-def inputs(images: Sequence[Path], rule: InputRule) -> Iterator[Array]:
+def inputs(images: Sequence[Path], rule: InputRule) -> Iterator[Float32Array]:
     """(1, 3, H, W) float32 network input of each image. Raises ImageError for an unreadable one."""
     for path in images:
         image = common.coco.images.read_image(path.parent, path.name)

@@ -33,7 +33,7 @@ import MIPNet.config  # noqa: E402
 import MIPNet.recipe_file  # noqa: E402
 from common import cli, skeleton  # noqa: E402
 from common.coco import evaluate, images, reader, validate  # noqa: E402
-from common.coco.evaluation_set import Validation  # noqa: E402
+from common.coco.evaluation_set import EvaluationSet  # noqa: E402
 from common.coco.mini import dataset  # noqa: E402
 from common.media.detection_file import DetectionFile  # noqa: E402
 from common.runtime.session import Options  # noqa: E402
@@ -127,7 +127,7 @@ def kinds(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
     torch.onnx.export(network, (torch.zeros(1, 4),), str(folder / "net.onnx"), dynamo=False, input_names=["x"])
     for name, place in (("alphapose", "AlphaPose/configs"), ("mipnet", "MIPNet/experiments")):
         shutil.copy(sorted((ROOT / place).rglob("*.yaml"))[0], folder / f"{name}.yaml")
-    validation = Validation.load(annotations, images.image_folder(data, "val"), skeleton.COCO, 0)
+    validation = EvaluationSet.load(annotations, images.image_folder(data, "val"), skeleton.COCO, 0)
     return {
         "annotation": (annotations, read_annotations),
         "labels": (folder / "labels.pkl", labels.read),

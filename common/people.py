@@ -16,6 +16,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from common.arrays import Float64Array, UInt8Array
 from common.cli import UserError
 from common.skeleton import Skeleton
 
@@ -24,8 +25,6 @@ import numpy.typing as npt
 
 SCHEMA_VERSION = 2
 PERSON_CATEGORY = 1  # of COCO
-Float64Array = npt.NDArray[np.float64]
-UInt8Array = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

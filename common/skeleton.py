@@ -15,12 +15,10 @@ from reprlib import repr as shown
 from typing import Any
 
 from common import files
+from common.arrays import Int64Array
 from common.cli import UserError
 
 import numpy as np
-import numpy.typing as npt
-
-Integers = npt.NDArray[np.int64]
 
 
 class SkeletonError(UserError):
@@ -100,7 +98,7 @@ class Skeleton:
         return 2 * len(self.limbs)
 
     @cached_property
-    def limb_points(self) -> Integers:
+    def limb_points(self) -> Int64Array:
         """(L, 2) int64: indices into `points` of both ends of each limb, in field order."""
         return self._indices(self.limbs, self.points)
 
@@ -119,37 +117,37 @@ class Skeleton:
         return frozenset(closing)
 
     @cached_property
-    def keypoint_of_point(self) -> Integers:
+    def keypoint_of_point(self) -> Int64Array:
         """(num_points,) int64: the keypoint that each point is, -1 for a derived one."""
         return np.array([self._find(self.keypoints, name) for name in self.points], np.int64)
 
     @cached_property
-    def point_of_keypoint(self) -> Integers:
+    def point_of_keypoint(self) -> Int64Array:
         """(num_keypoints,) int64: the point that each keypoint is, -1 where the network does not learn it."""
         return np.array([self._find(self.points, name) for name in self.keypoints], np.int64)
 
     @cached_property
-    def keypoint_flip(self) -> Integers:
+    def keypoint_flip(self) -> Int64Array:
         """(num_keypoints,) int64: `keypoints[flip]` are those of the mirrored person."""
         return self._flip(self.keypoints)
 
     @cached_property
-    def point_flip(self) -> Integers:
+    def point_flip(self) -> Int64Array:
         """(num_points,) int64: the same for `points`."""
         return self._flip(self.points)
 
     @cached_property
-    def drawn_limb_keypoints(self) -> Integers:
+    def drawn_limb_keypoints(self) -> Int64Array:
         """(D, 2) int64: drawn limbs whose two ends are keypoints, as indices into `keypoints`."""
         drawn = [limb for limb in self.drawn_limbs if set(limb) <= set(self.keypoints)]
         return self._indices(tuple(drawn), self.keypoints)
 
-    def _flip(self, names: tuple[str, ...]) -> Integers:
+    def _flip(self, names: tuple[str, ...]) -> Int64Array:
         mirror = {a: b for pair in self.flip_pairs for a, b in (pair, pair[::-1])}
         return np.array([names.index(mirror.get(name, name)) for name in names], np.int64)
 
     @staticmethod
-    def _indices(limbs: tuple[tuple[str, str], ...], names: tuple[str, ...]) -> Integers:
+    def _indices(limbs: tuple[tuple[str, str], ...], names: tuple[str, ...]) -> Int64Array:
         return np.array([[names.index(a), names.index(b)] for a, b in limbs], np.int64).reshape(-1, 2)
 
     @staticmethod

@@ -14,7 +14,7 @@ from pathlib import Path
 import common.distributed
 from AlphaPose.evaluation import Evaluation, Protocol, boxes_of, evaluate
 from AlphaPose.inference import InputRule, estimator, normalise
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.coco.warping import warp_image
 from common.runtime.session import Session
 from common.skeleton import COCO
@@ -33,7 +33,7 @@ class Oracle:
     """Answers as a network: [crops (B, 3, H, W)] -> [maps]; `people` are the rows of who is in each box."""
 
     def __init__(
-        self, validation: Validation, boxes: PersonBoxes, people: np.ndarray, size_in: crops.Size, sigma: float
+        self, validation: EvaluationSet, boxes: PersonBoxes, people: np.ndarray, size_in: crops.Size, sigma: float
     ) -> None:
         self.maps: dict[int, np.ndarray] = {}
         index, size_map = validation.index, (size_in[0] // STRIDE, size_in[1] // STRIDE)
@@ -69,15 +69,15 @@ def _mirrored(maps: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(moved[COCO.keypoint_flip][..., ::-1])
 
 
-def load(folder: Path) -> Validation:
+def load(folder: Path) -> EvaluationSet:
     """The validation images of a COCO folder."""
-    return Validation.load(
+    return EvaluationSet.load(
         folder / "annotations" / "person_keypoints_val2017.json", folder / "val2017", COCO, 0
     )  # fmt: skip
 
 
 def evaluate_oracle(
-    validation: Validation, rule: InputRule = SMALL, sigma: float = 1.0, batch_size: int = 4
+    validation: EvaluationSet, rule: InputRule = SMALL, sigma: float = 1.0, batch_size: int = 4
 ) -> Evaluation:
     """The evaluation of a perfect network in given boxes."""
     given = boxes_of(validation, None)

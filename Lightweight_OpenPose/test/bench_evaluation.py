@@ -11,7 +11,7 @@ import common.coco.evaluate
 import common.coco.images
 import common.coco.mini.dataset
 import common.device
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.runtime.quantize import write_int8
 from common.runtime.session import Options, Session, of_module, open_network
 from common.skeleton import OPENPOSE
@@ -65,7 +65,7 @@ def noisy(session: Session) -> Session:
     return dataclasses.replace(session, forward=lambda arrays: noise_instead(session.forward(arrays)))
 
 
-def plain_evaluation(model, validation: Validation, noise: bool = False) -> None:
+def plain_evaluation(model, validation: EvaluationSet, noise: bool = False) -> None:
     """Batch 1, contiguous float32, full-resolution maps, Python loops."""
     results = []
     for row in validation.rows.tolist():
@@ -83,10 +83,10 @@ def plain_evaluation(model, validation: Validation, noise: bool = False) -> None
         results.append((row, people))
 
 
-def images() -> Validation:
+def images() -> EvaluationSet:
     """The first of the real images where they stand beside the project, else of the drawn ones."""
     folder = SHARED if SHARED.is_dir() else common.coco.mini.dataset.ensure()
-    return Validation.load(
+    return EvaluationSet.load(
         common.coco.images.annotation_file(folder, "val"),
         common.coco.images.image_folder(folder, "val"),
         OPENPOSE,

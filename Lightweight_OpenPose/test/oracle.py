@@ -12,7 +12,7 @@ from pathlib import Path
 
 import common.coco.images
 import common.distributed
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from Lightweight_OpenPose.evaluation import evaluate
@@ -27,7 +27,7 @@ BASE_HEIGHT = 128
 class Oracle:
     """Answers as a network: [images (B, 3, H, W)] -> [heatmaps, fields]."""
 
-    def __init__(self, validation: Validation) -> None:
+    def __init__(self, validation: EvaluationSet) -> None:
         self.maps = {}
         for row in validation.rows.tolist():
             image = validation.read(row)
@@ -48,7 +48,7 @@ class Oracle:
 
 def main(folder: Path) -> None:
     with common.distributed.process_group("cpu"):
-        validation = Validation.load(
+        validation = EvaluationSet.load(
             common.coco.images.annotation_file(folder, "val"),
             common.coco.images.image_folder(folder, "val"),
             OPENPOSE,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import common.coco.mini.dataset
 from common.cli import UserError
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from common.test.programs import launched, weights
@@ -84,7 +84,7 @@ def test_two_ranks_find_what_one_finds(tiny_coco: Path, tmp_path: Path) -> None:
 
 
 def test_nobody_found_is_an_ap_of_zero(tiny_coco: Path) -> None:
-    validation = Validation.load(
+    validation = EvaluationSet.load(
         tiny_coco / "annotations" / "person_keypoints_val2017.json", tiny_coco / "val2017", OPENPOSE, 0
     )
 
@@ -99,7 +99,7 @@ def test_nobody_found_is_an_ap_of_zero(tiny_coco: Path) -> None:
 
 
 def test_several_scales_find_people_too(tiny_coco: Path) -> None:
-    validation = Validation.load(
+    validation = EvaluationSet.load(
         tiny_coco / "annotations" / "person_keypoints_val2017.json", tiny_coco / "val2017", OPENPOSE, 0
     )
     single = Oracle(validation)
@@ -110,7 +110,7 @@ def test_several_scales_find_people_too(tiny_coco: Path) -> None:
         cells = (inputs[0].shape[3] // 8, inputs[0].shape[2] // 8)
         return [cv2.resize(part.transpose(1, 2, 0), cells).transpose(2, 0, 1)[None] for part in known]
 
-    first = Validation(validation.annotations, validation.folder, validation.index, validation.rows[:1])
+    first = EvaluationSet(validation.annotations, validation.folder, validation.index, validation.rows[:1])
     estimator = Estimator(Session("all scales", "memory", at_every_scale), OPENPOSE)
     result = evaluate(estimator, first, InputRule(BASE_HEIGHT), 1, MULTI_SCALE)
     assert result.num_images == 1 and len(result.detections) > 0
@@ -119,7 +119,7 @@ def test_several_scales_find_people_too(tiny_coco: Path) -> None:
 def test_an_annotated_size_that_is_wrong_is_named(tiny_coco: Path) -> None:
     index = common.coco.reader.load(tiny_coco / "annotations" / "person_keypoints_val2017.json")
     index.image_sizes[0] += 1
-    validation = Validation(Path("x.json"), tiny_coco / "val2017", index, np.array([0]))
+    validation = EvaluationSet(Path("x.json"), tiny_coco / "val2017", index, np.array([0]))
     with pytest.raises(UserError, match=r"jpg: has \d+ x \d+ pixels, annotated as"):
         validation.read(0)
 

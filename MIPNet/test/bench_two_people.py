@@ -18,10 +18,11 @@ from typing import Any
 import common.coco.evaluate
 import common.train.checkpoint
 from common import distributed
+from common.arrays import UInt8Array
 from common.cli import UserError
 from common.coco.evaluate import Detections
-from common.coco.evaluation_set import Validation
-from common.media.drawing import Image, contact_sheet
+from common.coco.evaluation_set import EvaluationSet
+from common.media.drawing import contact_sheet
 from common.runtime.session import Options
 from common.skeleton import COCO
 from common.topdown.crops import PADDING
@@ -78,7 +79,7 @@ def train(folder: Path, name: str, epochs: int, *flags: str) -> Path:
 def evaluated(checkpoint: Path, folder: Path) -> Evaluation:
     """What a network finds in the boxes of the people in front, of each lambda alone and merged."""
     recipe = replace(recipe_of("", checkpoint, {}, {}), data_path=str(folder))
-    front = Validation.load(drawn_pairs.annotation_file(folder, "val", FRONT), folder / "val2017", COCO, 0)
+    front = EvaluationSet.load(drawn_pairs.annotation_file(folder, "val", FRONT), folder / "val2017", COCO, 0)
     with distributed.process_group("cpu"):
         session, _ = open_session(checkpoint, Options("cpu"), recipe, COCO)
         rule = rule_of(recipe)
@@ -106,7 +107,7 @@ def precisions(folder: Path, result: Evaluation) -> dict[str, float]:
     }
 
 
-def picture(folder: Path, results: dict[str, Evaluation]) -> Image:
+def picture(folder: Path, results: dict[str, Evaluation]) -> UInt8Array:
     """The first validation images: the box, the plain network's guess, and what each lambda finds there.
 
     The box is drawn as the network sees it, padded.
@@ -117,7 +118,7 @@ def picture(folder: Path, results: dict[str, Evaluation]) -> Image:
         "lambda 1: the person of the box": (people(results[LAMBDA], FIRST), FIRST),
         "lambda 0: the other one": (people(results[LAMBDA], OTHER), OTHER),
     }
-    front = Validation.load(drawn_pairs.annotation_file(folder, "val", FRONT), folder / "val2017", COCO, 0)
+    front = EvaluationSet.load(drawn_pairs.annotation_file(folder, "val", FRONT), folder / "val2017", COCO, 0)
     rows = [
         [_panel(front, row, found, lambda_) for found, lambda_ in columns.values()]
         for row in front.rows[:DRAWN_ROWS].tolist()
@@ -125,7 +126,7 @@ def picture(folder: Path, results: dict[str, Evaluation]) -> Image:
     return contact_sheet(rows, list(columns), DRAWN_HEIGHT)
 
 
-def _panel(front: Validation, row: int, found: Detections | None, lambda_: float) -> Image:
+def _panel(front: EvaluationSet, row: int, found: Detections | None, lambda_: float) -> UInt8Array:
     image: Any = cv2.resize(front.read(row), None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
     if found is None:
         for box in front.index.boxes[front.index.people(row)]:

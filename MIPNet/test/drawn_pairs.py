@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.arrays import Float64Array, Int64Array, UInt8Array
 from common.coco.mini import figures, scenes
 from common.coco.mini.dataset import FIRST_IMAGE_ID, JPEG_QUALITY, PERSON_CATEGORY, SPLITS
-from common.coco.mini.figures import Brush, Image, Pixels
+from common.coco.mini.figures import Brush
 from common.coco.mini.scenes import MARGIN, Scene
 from common.skeleton import COCO
 from common.topdown.crops import PADDING
@@ -32,7 +33,7 @@ HIDDEN, SEEN = 1, 2  # COCO's v
 class Person:
     """A drawn person: joints (17, 3) x, y, v; box left, top, width, height; pixels of the silhouette."""
 
-    joints_img: Pixels
+    joints_img: Int64Array
     box_img: tuple[float, float, float, float]
     area: float
 
@@ -45,7 +46,7 @@ class Person:
         }  # fmt: skip
 
 
-def draw_pair(random: np.random.Generator) -> tuple[Image, Person, Person]:
+def draw_pair(random: np.random.Generator) -> tuple[UInt8Array, Person, Person]:
     """A picture (h, w, 3) uint8 BGR, who is behind, who is in front; drawn anew until one box holds both."""
     while True:
         image, behind, front = _compose(random)
@@ -69,7 +70,7 @@ def _holds(box_of: Person, other: Person) -> bool:
     return bool((away <= box[2:] / 2 * PADDING).all())
 
 
-def _compose(random: np.random.Generator) -> tuple[Image, Person, Person]:
+def _compose(random: np.random.Generator) -> tuple[UInt8Array, Person, Person]:
     scene = scenes.draw_scene("empty", random)
     width, height = (int(length) for length in scene.size)
     tall, side = height * random.uniform(0.62, 0.78), random.choice((-1, 1))
@@ -83,7 +84,7 @@ def _compose(random: np.random.Generator) -> tuple[Image, Person, Person]:
     return scene.canvas_img, behind, front
 
 
-def _add(scene: Scene, random: np.random.Generator, tall: float, hips: figures.Points) -> int:
+def _add(scene: Scene, random: np.random.Generator, tall: float, hips: Float64Array) -> int:
     """Paints a person with the hips near `hips` (x, y), inside the image."""
     pose = figures.sample_pose(random, tall)
     low, high = MARGIN - pose.min(0), scene.size - 1 - MARGIN - pose.max(0)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import common.distributed
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.coco.warping import warp_image
 from common.runtime.session import Session
 from common.skeleton import COCO, Skeleton
@@ -36,7 +36,7 @@ class Oracle:
     """Answers as a network: [crops (B, 3, H, W)] -> [maps]; `people`: for each mode, the rows of who is in each box."""
 
     def __init__(
-        self, validation: Validation, boxes: PersonBoxes, people: Sequence[np.ndarray], rule: InputRule,
+        self, validation: EvaluationSet, boxes: PersonBoxes, people: Sequence[np.ndarray], rule: InputRule,
         skeleton: Skeleton,
     ) -> None:  # fmt: skip
         self.maps: dict[int, np.ndarray] = {}
@@ -73,14 +73,14 @@ def _mirrored(maps: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     return np.ascontiguousarray(moved[:, skeleton.keypoint_flip][..., ::-1])
 
 
-def load(folder: Path, skeleton: Skeleton = COCO) -> Validation:
+def load(folder: Path, skeleton: Skeleton = COCO) -> EvaluationSet:
     """The validation images of a COCO folder."""
     annotations = folder / "annotations" / "person_keypoints_val2017.json"
-    return Validation.load(annotations, folder / "val2017", skeleton, 0)
+    return EvaluationSet.load(annotations, folder / "val2017", skeleton, 0)
 
 
 def evaluate_oracle(
-    validation: Validation, rule: InputRule = PLAIN, people_of: str = "coco", skeleton: Skeleton = COCO,
+    validation: EvaluationSet, rule: InputRule = PLAIN, people_of: str = "coco", skeleton: Skeleton = COCO,
     nms: Nms = "recipe", batch_size: int = 4,
 ) -> Evaluation:  # fmt: skip
     """The evaluation of a perfect network in given boxes; for lambda 0 it finds the nearest other person."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import common.coco.evaluate
 from common.cli import UserError
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.coco.warping import warp_image
 from common.runtime.session import Session
 from common.skeleton import COCO, CROWDPOSE, Skeleton
@@ -150,9 +150,9 @@ def test_two_ranks_find_what_one_finds(tiny_coco: Path, tmp_path: Path) -> None:
     assert found[0] == found[1] and found[0]["metrics"]["AP"] > CEILING
 
 
-def sample(shared: Path, name: str, skeleton: Skeleton) -> Validation:
+def sample(shared: Path, name: str, skeleton: Skeleton) -> EvaluationSet:
     folder = shared / "data" / name
-    return Validation.load(folder / f"test_{name}.json", folder, skeleton, 0)
+    return EvaluationSet.load(folder / f"test_{name}.json", folder, skeleton, 0)
 
 
 @pytest.mark.parametrize("rule", [PLAIN, PAIRS], ids=["plain", "lambda"])
@@ -192,7 +192,7 @@ def test_a_crowdpose_file_without_crowd_index_is_named(shared: Path, tmp_path: P
     for image in content["images"]:
         del image["crowdIndex"]
     (tmp_path / "people.json").write_text(json.dumps(content))
-    validation = Validation.load(tmp_path / "people.json", shared / "data/crowdpose", CROWDPOSE, 0)
+    validation = EvaluationSet.load(tmp_path / "people.json", shared / "data/crowdpose", CROWDPOSE, 0)
     with pytest.raises(UserError, match=r"people.json: no crowdIndex"):
         evaluate_oracle(validation, PLAIN, "crowdpose", CROWDPOSE)
 

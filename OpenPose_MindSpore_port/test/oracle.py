@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import common.distributed
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from OpenPose_MindSpore_port.data import to_points
@@ -29,7 +29,7 @@ RULE = InputRule(128)
 class Oracle:
     """Answers as a network: [images (B, 3, H, W)] -> [fields, heatmaps]."""
 
-    def __init__(self, validation: Validation) -> None:
+    def __init__(self, validation: EvaluationSet) -> None:
         self.maps = {}
         for row in validation.rows.tolist():
             image = validation.read(row)
@@ -51,7 +51,7 @@ class Oracle:
         return Session("oracle", "memory", self)
 
 
-def validation_in(folder: Path) -> Validation:
+def validation_in(folder: Path) -> EvaluationSet:
     """The validation images of a COCO folder."""
     return validation_of(str(folder), "val2017", "person_keypoints_val2017.json", OPENPOSE, 0)
 

@@ -7,6 +7,7 @@ uint8 BGR, masks (h, w) uint8 1 where masked, points (P, num_points, 3) int64 x,
 
 from typing import Any
 
+from common.arrays import Int64Array, UInt8Array
 from common.skeleton import Skeleton
 from OpenPose_MindSpore_port.augmentation import Augmentation, Draw, boxes, scale_of, shift_in
 
@@ -14,14 +15,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
-Points = npt.NDArray[np.int64]
-Sample = tuple[Pixels, Pixels, Points]
+Sample = tuple[UInt8Array, UInt8Array, Int64Array]
 TURNED_BORDER, CROPPED_BORDER = 127.5, 127  # the first is rounded to 128, the second was cut
 
 
 def augment(
-    image: Pixels, mask: Pixels, points: npt.NDArray[Any], augmentation: Augmentation, drawn: Draw, skeleton: Skeleton
+    image: UInt8Array,
+    mask: UInt8Array,
+    points: npt.NDArray[Any],
+    augmentation: Augmentation,
+    drawn: Draw,
+    skeleton: Skeleton,
 ) -> Sample:
     """A training crop: image (insize, insize, 3), mask (insize, insize), points in input pixels.
 
@@ -37,7 +41,7 @@ def augment(
     return flip(cropped, mask, points, skeleton) if drawn.flip else (cropped, mask, points)
 
 
-def resize(image: Pixels, mask: Pixels, points: Points, scale: float) -> Sample:
+def resize(image: UInt8Array, mask: UInt8Array, points: Int64Array, scale: float) -> Sample:
     """Step 1: image and mask scaled about pixel corners, coordinates multiplied."""
     height, width = image.shape[:2]
     size = round(width * scale), round(height * scale)
@@ -46,7 +50,7 @@ def resize(image: Pixels, mask: Pixels, points: Points, scale: float) -> Sample:
     return cv2.resize(image, size), cv2.resize(mask, size), points  # type: ignore[return-value]
 
 
-def rotate(image: Pixels, mask: Pixels, points: Points, angle_deg: float) -> Sample:
+def rotate(image: UInt8Array, mask: UInt8Array, points: Int64Array, angle_deg: float) -> Sample:
     """Step 2: turned about the middle, onto a canvas that holds all; whatever touches the mask is masked."""
     height, width = image.shape[:2]
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), angle_deg, 1.0)
@@ -62,7 +66,7 @@ def rotate(image: Pixels, mask: Pixels, points: Points, angle_deg: float) -> Sam
     return turned, masked.astype(np.uint8), points  # type: ignore[return-value]
 
 
-def crop(image: Pixels, mask: Pixels, points: Points, augmentation: Augmentation, drawn: Draw) -> Sample:
+def crop(image: UInt8Array, mask: UInt8Array, points: Int64Array, augmentation: Augmentation, drawn: Draw) -> Sample:
     """Step 3: a square round one person's box, moved at random."""
     low, high = boxes(points[drawn.person : drawn.person + 1].astype(np.float64))
     centre = np.trunc((low[0] + high[0]) / 2 + shift_in(augmentation, drawn) + 0.5)
@@ -73,7 +77,7 @@ def crop(image: Pixels, mask: Pixels, points: Points, augmentation: Augmentation
     return _cut(image, left, top, size, CROPPED_BORDER), _cut(mask, left, top, size, 0), points
 
 
-def _cut(image: Pixels, left: int, top: int, size: int, border: int) -> Pixels:
+def _cut(image: UInt8Array, left: int, top: int, size: int, border: int) -> UInt8Array:
     """The square at (left, top), `border` outside the image."""
     canvas = np.full((size, size, *image.shape[2:]), border, np.uint8)
     x, y = max(left, 0), max(top, 0)
@@ -82,7 +86,7 @@ def _cut(image: Pixels, left: int, top: int, size: int, border: int) -> Pixels:
     return canvas
 
 
-def flip(image: Pixels, mask: Pixels, points: Points, skeleton: Skeleton) -> Sample:
+def flip(image: UInt8Array, mask: UInt8Array, points: Int64Array, skeleton: Skeleton) -> Sample:
     """Step 5: mirrored, left and right of people changed over."""
     points = points[:, skeleton.point_flip]
     points[..., 0] = image.shape[1] - 1 - points[..., 0]

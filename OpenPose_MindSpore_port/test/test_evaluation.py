@@ -10,7 +10,7 @@ import common.coco.images
 import common.coco.reader
 from common.cli import UserError
 from common.coco.evaluate import COCO_METRICS, average_precision
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from common.test.programs import launched
@@ -50,7 +50,7 @@ def test_golden_average_precision(shared: Path) -> None:
     folder = golden.folder(shared)
     images = shared / "data" / "coco-mini" / "train2017"
     index = common.coco.reader.load(folder / "annotations.json", OPENPOSE.num_keypoints)
-    validation = Validation(folder / "annotations.json", images, index, np.arange(index.num_images))
+    validation = EvaluationSet(folder / "annotations.json", images, index, np.arange(index.num_images))
     cases, known = np.load(folder / "decode.npz"), {}
     for number in range(index.num_images):
         maps = [cases[f"real{number}/{kind}"] for kind in ("pafs", "heatmaps")]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import common.coco.images
 import common.coco.mini.dataset
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.runtime.quantize import write_int8
 from common.runtime.session import Options, Session, of_module, open_network
 from common.skeleton import OPENPOSE
@@ -122,9 +122,9 @@ def _chain_rows(formats: dict[str, Session], runs: int) -> list[dict]:
     ]
 
 
-def _validation() -> Validation:
+def _validation() -> EvaluationSet:
     folder = SHARED if SHARED.is_dir() else common.coco.mini.dataset.ensure()
-    return Validation.load(
+    return EvaluationSet.load(
         common.coco.images.annotation_file(folder, "val"),
         common.coco.images.image_folder(folder, "val"),
         OPENPOSE,

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.cli import UserError
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.runtime.session import Options, Provider, open_network
 from common.skeleton import OPENPOSE
 from common.test import overfit, pairs
@@ -59,9 +59,9 @@ def checkpoint() -> Path:
     return path
 
 
-def images(count: int) -> Validation:
+def images(count: int) -> EvaluationSet:
     """So many of the images that the network was trained on; 0: all."""
-    return Validation.load(LABELS, FOLDER, OPENPOSE, count)
+    return EvaluationSet.load(LABELS, FOLDER, OPENPOSE, count)
 
 
 def plain_chain() -> Callable[[], None]:

@@ -17,21 +17,18 @@ from typing import Generic, TypeVar
 
 import common.coco.evaluate
 from common import distributed
+from common.arrays import Float32Array, Float64Array, UInt8Array
 from common.bottomup.assembly import People
 from common.coco.evaluate import Detections
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.coco.images import ImageError
 from common.parallel import in_order
 from common.skeleton import Skeleton
 
 import numpy as np
-import numpy.typing as npt
 
 Size = tuple[int, int]  # height, width
-Pixels = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-Maps = tuple[Floats, Floats]  # heatmaps (B, num_heatmaps, h, w), fields (B, num_fields, h, w)
+Maps = tuple[Float32Array, Float32Array]  # heatmaps (B, num_heatmaps, h, w), fields (B, num_fields, h, w)
 Frame = TypeVar("Frame")  # how an image lies in the network's input: the model's own
 
 READERS, DECODE_BEHIND = 2, 1  # batches read, and decoded, while the network works
@@ -51,10 +48,10 @@ class Finder(Generic[Frame]):
     skeleton: Skeleton
     frames: Callable[[Size], Sequence[Frame]]
     size_in: Callable[[Frame], Size]
-    to_input: Callable[[Pixels, Frame], Floats]
-    maps: Callable[[Floats], Maps]
+    to_input: Callable[[UInt8Array, Frame], Float32Array]
+    maps: Callable[[Float32Array], Maps]
     people: Callable[[Sequence[Maps], Sequence[Sequence[Frame]]], list[People]]
-    to_coco: Callable[[People], tuple[Doubles, Doubles]]
+    to_coco: Callable[[People], tuple[Float64Array, Float64Array]]
 
 
 @dataclass
@@ -74,7 +71,7 @@ class _Batch(Generic[Frame]):
 
     rows: list[int]  # of the index
     frames: list[tuple[Frame, ...]]  # of each scale, of each image
-    inputs: list[Floats]  # of each scale (B, 3, H, W); none where no image could be read
+    inputs: list[Float32Array]  # of each scale (B, 3, H, W); none where no image could be read
     problems: list[ImageError]
     seconds: dict[str, float]
     maps: list[Maps] = field(default_factory=list)  # of each scale
@@ -82,7 +79,7 @@ class _Batch(Generic[Frame]):
 
 
 def evaluate(
-    finder: Finder[Frame], validation: Validation, batch_size: int, skip_bad: bool = False, readers: int = READERS
+    finder: Finder[Frame], validation: EvaluationSet, batch_size: int, skip_bad: bool = False, readers: int = READERS
 ) -> Evaluation:
     """AP over all images of `validation`; every rank takes its share of them and gets the whole result.
 
@@ -107,7 +104,7 @@ def evaluate(
     return Evaluation(metrics, detections, len(validation.rows), seconds, skipped)
 
 
-def _share(finder: Finder[Frame], validation: Validation, batch_size: int) -> list[list[int]]:
+def _share(finder: Finder[Frame], validation: EvaluationSet, batch_size: int) -> list[list[int]]:
     """Batches of images with the same input size at every scale, every world-size-th of them: those of this rank."""
     by_size: dict[tuple[Size, ...], list[int]] = {}
     for row in validation.rows.tolist():
@@ -120,7 +117,7 @@ def _share(finder: Finder[Frame], validation: Validation, batch_size: int) -> li
 
 
 def _batches(
-    finder: Finder[Frame], validation: Validation, shares: list[list[int]], readers: int
+    finder: Finder[Frame], validation: EvaluationSet, shares: list[list[int]], readers: int
 ) -> Iterator[_Batch[Frame]]:
     """The batches with their people: read ahead in threads, through the network here, decoded behind in a thread."""
     with ThreadPoolExecutor(readers) as pool, ThreadPoolExecutor(1) as decoder:
@@ -129,9 +126,9 @@ def _batches(
         yield from in_order(decoder, lambda batch: _decoded(finder, batch), through, DECODE_BEHIND)
 
 
-def _read(finder: Finder[Frame], validation: Validation, rows: list[int]) -> _Batch[Frame]:
+def _read(finder: Finder[Frame], validation: EvaluationSet, rows: list[int]) -> _Batch[Frame]:
     began = time.perf_counter()
-    images, problems = dict[int, Pixels](), list[ImageError]()
+    images, problems = dict[int, UInt8Array](), list[ImageError]()
     for row in rows:
         try:
             images[row] = validation.read(row)
@@ -161,6 +158,6 @@ def _decoded(finder: Finder[Frame], batch: _Batch[Frame]) -> _Batch[Frame]:
     return batch
 
 
-def _detections(finder: Finder[Frame], validation: Validation, row: int, people: People) -> Detections:
+def _detections(finder: Finder[Frame], validation: EvaluationSet, row: int, people: People) -> Detections:
     keypoints, scores = finder.to_coco(people)
     return Detections(np.full(len(scores), validation.index.image_ids[row]), keypoints, scores)

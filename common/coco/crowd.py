@@ -6,16 +6,17 @@ The first run is outside the region, the second inside, and so on; together they
 
 from typing import Any
 
+from common.arrays import Int32Array
+
 import numpy as np
 import numpy.typing as npt
 from faster_coco_eval.core import mask as coco_mask
 
-Runs = npt.NDArray[np.int32]
 MAX_PIXELS = 50_000_000  # the limit that `common` sets for images: nobody's annotation file may ask for more memory
 SHORTEST_POLYGON = 6  # numbers: three corners
 
 
-def run_lengths(segmentation: Any, height: int, width: int) -> Runs:
+def run_lengths(segmentation: Any, height: int, width: int) -> Int32Array:
     """(R,) int32 of a COCO segmentation of any kind: run lengths as they are, a compressed string, or polygons.
 
     Raises ValueError, KeyError, TypeError or RuntimeError where it is none of these or not of an image of this size.
@@ -36,7 +37,7 @@ def run_lengths(segmentation: Any, height: int, width: int) -> Runs:
     return runs.astype(np.int32)
 
 
-def outside(runs: Runs) -> npt.NDArray[np.uint8]:
+def outside(runs: Int32Array) -> npt.NDArray[np.uint8]:
     """(height * width,) uint8, column after column: 1 outside the region, 0 inside."""
     return np.repeat(np.resize(np.array([1, 0], np.uint8), len(runs)), runs)
 
@@ -52,6 +53,6 @@ def _polygons(polygons: list[Any], height: int, width: int) -> npt.NDArray[np.ui
     return np.asarray(coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(inside, height, width))), np.uint8)
 
 
-def _of_mask(mask: npt.NDArray[np.uint8]) -> Runs:
+def _of_mask(mask: npt.NDArray[np.uint8]) -> Int32Array:
     flat = np.concatenate([[0], mask.ravel(order="F"), [2]])  # the first run is outside; the last one ends
     return np.diff(np.flatnonzero(flat[1:] != flat[:-1]), prepend=0).astype(np.int32)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 
 @dataclass(frozen=True)
-class Validation:
+class EvaluationSet:
     """Annotated images to evaluate on."""
 
     annotations: Path
@@ -33,13 +33,13 @@ class Validation:
         skeleton: common.skeleton.Skeleton,
         num_images: int,
         exif: common.coco.images.Exif = "ignore",
-    ) -> "Validation":
+    ) -> "EvaluationSet":
         """All images of a file, or `num_images` of them by the publication's rule. Raises UserError."""
         index = common.coco.reader.load(annotations, skeleton.num_keypoints)
         rows = np.arange(index.num_images)
         if 0 < num_images < index.num_images:
             rows = np.array(val_subset(index.num_images, num_images))
-        return Validation(annotations, folder, index, rows, exif)
+        return EvaluationSet(annotations, folder, index, rows, exif)
 
     def average_precision(
         self, detections: Detections, sigmas: Sequence[float], protocol: common.coco.evaluate.Protocol = "coco"

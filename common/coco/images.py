@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from common.arrays import UInt8Array
 from common.cli import ImageError, UserError
 from common.coco import crowd
 from common.coco.annotations import CocoIndex
@@ -22,7 +23,6 @@ from common.coco.reader import load
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 __all__ = [
     "SPLITS", "CocoIndex", "Exif", "ImageError", "annotation_file", "find", "missing_images", "orientation_of",
@@ -30,7 +30,6 @@ __all__ = [
     "lacks_end", "load", "path_inside", "read_annotated", "read_image", "reader",
 ]  # fmt: skip
 
-Pixels = npt.NDArray[np.uint8]
 SPLITS = ("train", "val")
 Size = tuple[int, int]  # height, width
 Exif = Literal["ignore", "turn"]
@@ -98,7 +97,7 @@ def _layout(split: str) -> str:
     )
 
 
-def read_image(folder: str | Path, file_name: str, exif: Exif = "ignore") -> Pixels:
+def read_image(folder: str | Path, file_name: str, exif: Exif = "ignore") -> UInt8Array:
     """(h, w, 3) uint8 BGR, by default as stored: COCO's annotations do not follow EXIF tags; "turn" follows them.
 
     Raises ImageError, naming the file and the cure, where the file is missing, is cut short, is no image, has more
@@ -107,7 +106,7 @@ def read_image(folder: str | Path, file_name: str, exif: Exif = "ignore") -> Pix
     return _read(folder, file_name, exif)[0]
 
 
-def read_annotated(folder: str | Path, file_name: str, size_img: Size, exif: Exif = "ignore") -> Pixels:
+def read_annotated(folder: str | Path, file_name: str, size_img: Size, exif: Exif = "ignore") -> UInt8Array:
     """`read_image`, read-only. `size_img`: height and width as annotated; for any other size it raises ImageError."""
     image, content = _read(folder, file_name, exif)
     if image.shape[:2] != size_img:
@@ -118,12 +117,12 @@ def read_annotated(folder: str | Path, file_name: str, size_img: Size, exif: Exi
 
 
 @functools.cache
-def reader(kept: int) -> Callable[[str | Path, str, Size, Exif], Pixels]:
+def reader(kept: int) -> Callable[[str | Path, str, Size, Exif], UInt8Array]:
     """`read_annotated`, of which each process keeps the `kept` images that were asked for last."""
     return functools.lru_cache(maxsize=kept)(read_annotated)
 
 
-def read_with_orientation(folder: str | Path, file_name: str, exif: Exif) -> tuple[Pixels, int]:
+def read_with_orientation(folder: str | Path, file_name: str, exif: Exif) -> tuple[UInt8Array, int]:
     """`read_image`, and the EXIF orientation of the file, 1 (upright) to 8."""
     image, content = _read(folder, file_name, exif)
     return image, orientation_of(content)
@@ -138,7 +137,7 @@ def wrong_size(size: tuple[int, ...], annotated: Size, orientation: int, exif: E
     return f"{what}: joints would lie elsewhere"
 
 
-def _read(folder: str | Path, file_name: str, exif: Exif) -> tuple[Pixels, Pixels]:
+def _read(folder: str | Path, file_name: str, exif: Exif) -> tuple[UInt8Array, UInt8Array]:
     """The image and the bytes of its file."""
     path = path_inside(str(folder), file_name)
     try:
@@ -163,7 +162,7 @@ def path_inside(folder: str, file_name: str) -> str:
     return os.path.join(folder, name)
 
 
-def read_file(path: str | Path) -> Pixels:
+def read_file(path: str | Path) -> UInt8Array:
     """(n,) uint8 of a regular file; OSError for any other, which is not opened: a pipe would wait for ever."""
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
@@ -171,7 +170,7 @@ def read_file(path: str | Path) -> Pixels:
     return np.fromfile(path, np.uint8)
 
 
-def lacks_end(content: Pixels) -> bool:
+def lacks_end(content: UInt8Array) -> bool:
     """Whether a JPEG was cut short; OpenCV fills what is missing with grey, or not even that, and is silent.
 
     `content`: the bytes of a file, (n,) uint8. Something else may follow the end: a phone adds a film. A preview in
@@ -187,7 +186,7 @@ def lacks_end(content: Pixels) -> bool:
     return True
 
 
-def orientation_of(content: Pixels) -> int:
+def orientation_of(content: UInt8Array) -> int:
     """The EXIF orientation of the bytes of a JPEG or PNG file, 1 (upright, also where there is none) to 8."""
     stream = content.data.cast("B")
     found = EXIF_START.search(stream)
@@ -205,7 +204,7 @@ def orientation_of(content: Pixels) -> int:
     return UPRIGHT
 
 
-def crowd_mask(index: CocoIndex, image_row: int) -> Pixels | None:
+def crowd_mask(index: CocoIndex, image_row: int) -> UInt8Array | None:
     """(h, w) uint8 in original pixels: 1 where the image can be used, 0 in a crowd; None where it has no crowd."""
     people = index.people(image_row)
     starts = index.run_offsets[people.start : people.stop + 1]

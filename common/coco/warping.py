@@ -3,11 +3,12 @@
 
 from typing import Any, cast
 
+from common.arrays import UInt8Array
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
 BLACK, GREY = 0, 128
 
 
@@ -19,11 +20,15 @@ def inverse(matrix: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
 
 
 def warp_image(
-    image: Pixels, matrix: npt.NDArray[np.floating[Any]], size: tuple[int, int], border: int = BLACK, rgb: bool = False
-) -> Pixels:
+    image: UInt8Array,
+    matrix: npt.NDArray[np.floating[Any]],
+    size: tuple[int, int],
+    border: int = BLACK,
+    rgb: bool = False,
+) -> UInt8Array:
     """(h, w, 3) uint8 BGR -> (height, width, 3) uint8 of `size`, BGR or `rgb`; `border`, a shade, outside it.
 
     `matrix` (2, 3): from pixels of the image to those of the result. Linear between pixels.
     """
     warped = cv2.warpAffine(image, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderValue=(border,) * 3)
-    return cast(Pixels, cv2.cvtColor(warped, cv2.COLOR_BGR2RGB) if rgb else warped)
+    return cast(UInt8Array, cv2.cvtColor(warped, cv2.COLOR_BGR2RGB) if rgb else warped)

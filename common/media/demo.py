@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
+from common.arrays import UInt8Array
 from common.cli import PictureError, UserError, flag
 from common.device import DeviceName
-from common.media.source import Frame, Image, Source, open_source
+from common.media.source import Frame, Source, open_source
 from common.media.tracking import Tracker
 from common.media.writers import ImageWriter, PeopleLines, VideoWriter, Window, output_folder
 from common.people import People
@@ -129,7 +130,7 @@ class Outputs:
         drawn = people.draw(frame.image, self.flags.threshold, self.flags.showbox)
         return self._show(frame, drawn)
 
-    def _show(self, frame: Frame, drawn: Image) -> bool:
+    def _show(self, frame: Frame, drawn: UInt8Array) -> bool:
         if self.video:
             self.video.write(drawn, frame.time_s if self.source.live else None)
         if self.images:

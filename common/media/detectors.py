@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from urllib.error import URLError
 
+from common.arrays import Float64Array, UInt8Array
 from common.cli import UserError
-from common.media.source import Frame, Image
+from common.media.source import Frame
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-Floats = npt.NDArray[np.float64]
 PERSON = 1  # class of torchvision's detectors
 NOT_BUILT = ("yolo", "yolox", "tracker", "efficientdet")  # published, and not built here
 TORCHVISION = (
@@ -31,15 +31,15 @@ MIN_SCORE = 0.3  # of a box, a probability
 class Boxes(NamedTuple):
     """N people of an image, the surest first."""
 
-    boxes_img: Floats  # (N, 4) left, top, width, height
-    scores: Floats  # (N,)
+    boxes_img: Float64Array  # (N, 4) left, top, width, height
+    scores: Float64Array  # (N,)
     ids: list[Any]  # N identities of a tracking detector; None where it gave none
 
 
 Detector = Callable[[Sequence[Frame]], list[Boxes]]
 
 
-def sound(boxes: npt.ArrayLike, scores: npt.ArrayLike, image: Image, ids: Sequence[Any] | None = None) -> Boxes:
+def sound(boxes: npt.ArrayLike, scores: npt.ArrayLike, image: UInt8Array, ids: Sequence[Any] | None = None) -> Boxes:
     """Boxes (N, 4) left, top, width, height cut at the image, without those of which nothing is left, surest first."""
     given, sure = np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(scores, np.float64).reshape(-1)
     size = np.array(image.shape[1::-1])
@@ -118,7 +118,7 @@ class TorchvisionDetector:
             answers = self.network([image.to(self.device) for image in inputs])
         return [self._people(answer, frame.image) for answer, frame in zip(answers, frames, strict=True)]
 
-    def _people(self, answer: dict[str, torch.Tensor], image: Image) -> Boxes:
+    def _people(self, answer: dict[str, torch.Tensor], image: UInt8Array) -> Boxes:
         corners, scores, labels = (answer[key].cpu().numpy() for key in ("boxes", "scores", "labels"))
         rows = (labels == PERSON) & (scores >= self.min_score)
         boxes = np.hstack([corners[rows, :2], corners[rows, 2:] - corners[rows, :2]])

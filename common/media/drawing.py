@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from common import files
+from common.arrays import UInt8Array
 from common.people import People
 from common.skeleton import Skeleton
 
@@ -13,7 +14,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Image = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 # BGR. The sides differ in lightness too, for those who do not tell the hues apart.
@@ -33,13 +33,13 @@ TITLE_HEIGHT = 30
 
 
 def draw_people(
-    image_img: Image,
+    image_img: UInt8Array,
     keypoints: npt.ArrayLike,
     skeleton: Skeleton,
     ids: Sequence[int | None] | None = None,
     threshold: float = 0.0,
     zoom: float = 1.0,
-) -> Image:
+) -> UInt8Array:
     """A new image with limbs and joints drawn on it: left, right and middle in the colours of `SIDE_COLOURS`.
 
     image_img: (h, w, 3) uint8 BGR. keypoints: (M, K, 3) x, y in original pixels (whole numbers are pixel centres) and
@@ -66,7 +66,7 @@ def draw_people(
     return canvas
 
 
-def draw(image: Image, people: People, threshold: float = 0.0, boxes: bool = False) -> Image:
+def draw(image: UInt8Array, people: People, threshold: float = 0.0, boxes: bool = False) -> UInt8Array:
     """A copy of the image, (h, w, 3) uint8 BGR, with its people; those of a network with lambda in its two colours."""
     keypoints, ids = people.annotated(), [number if isinstance(number, int) else None for number in people.ids]
     if people.lambdas:
@@ -88,7 +88,7 @@ def lambda_colour(lambda_: float) -> Colour:
 
 
 def draw_in_colour(
-    canvas: Image, keypoints: npt.NDArray[Any], skeleton: Skeleton, colour: Colour, threshold: float
+    canvas: UInt8Array, keypoints: npt.NDArray[Any], skeleton: Skeleton, colour: Colour, threshold: float
 ) -> None:
     """Draws one person, (K, 3) x, y in original pixels and score, into the image: one colour with a dark rim."""
     shown = (keypoints[:, 2] > threshold) & np.isfinite(keypoints).all(axis=1)
@@ -104,7 +104,7 @@ def draw_in_colour(
 
 
 def _draw_person(
-    canvas: Image, points: npt.NDArray[np.float64], shown: npt.NDArray[np.bool_], skeleton: Skeleton
+    canvas: UInt8Array, points: npt.NDArray[np.float64], shown: npt.NDArray[np.bool_], skeleton: Skeleton
 ) -> None:
     extent = float(np.ptp(points[shown], axis=0).max())
     thick = float(np.clip(0.022 * extent, 1.5, max(2.0, 0.012 * max(canvas.shape[:2]))))
@@ -136,17 +136,17 @@ def _fixed(point: npt.NDArray[np.float64]) -> tuple[int, int]:
 
 
 def _line(
-    canvas: Image, a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], thickness: float, colour: Colour
+    canvas: UInt8Array, a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], thickness: float, colour: Colour
 ) -> None:
     cv2.line(canvas, _fixed(a), _fixed(b), colour, max(1, round(thickness)), cv2.LINE_AA, SHIFT)
 
 
-def _disc(canvas: Image, centre: npt.NDArray[np.float64], radius: float, colour: Colour) -> None:
+def _disc(canvas: UInt8Array, centre: npt.NDArray[np.float64], radius: float, colour: Colour) -> None:
     rim = np.stack([_fixed(point) for point in centre + radius * CIRCLE]).astype(np.int32)
     cv2.fillConvexPoly(canvas, rim, colour, cv2.LINE_AA, SHIFT)
 
 
-def _draw_label(canvas: Image, points: npt.NDArray[np.float64], text: str) -> None:
+def _draw_label(canvas: UInt8Array, points: npt.NDArray[np.float64], text: str) -> None:
     """Above the highest point, inside the image."""
     scale = max(0.4, 0.0016 * canvas.shape[0])
     width, height = _text_size(text, scale)
@@ -162,11 +162,13 @@ def _text_size(text: str, scale: float) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _text(canvas: Image, text: str, left_base: tuple[int, int], scale: float = 0.42, colour: Colour = INK) -> None:
+def _text(canvas: UInt8Array, text: str, left_base: tuple[int, int], scale: float = 0.42, colour: Colour = INK) -> None:
     cv2.putText(canvas, text, left_base, FONT, scale, colour, 1, cv2.LINE_AA)
 
 
-def contact_sheet(rows: Sequence[Sequence[Image]], titles: Sequence[str], height: int = 240, gap: int = 8) -> Image:
+def contact_sheet(
+    rows: Sequence[Sequence[UInt8Array]], titles: Sequence[str], height: int = 240, gap: int = 8
+) -> UInt8Array:
     """Images in rows, such as input | ground truth | prediction, with a bar of titles over the columns.
 
     Each image (h, w, 3) uint8 is scaled to `height` pixels and stands in the middle of its column, which is as wide as
@@ -188,16 +190,16 @@ def contact_sheet(rows: Sequence[Sequence[Image]], titles: Sequence[str], height
     return sheet
 
 
-def _scaled(image: Image, height: int) -> Image:
+def _scaled(image: UInt8Array, height: int) -> UInt8Array:
     if image.shape[0] == height:
         return image
     size = (max(1, round(image.shape[1] * height / image.shape[0])), height)
-    resized: Image = cv2.resize(
+    resized: UInt8Array = cv2.resize(
         image, size, interpolation=cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_CUBIC
     )
     return resized
 
 
-def save_png(path: str | Path, image: Image) -> None:
+def save_png(path: str | Path, image: UInt8Array) -> None:
     """Writes a PNG whole or not at all, and its folder where that is missing. Raises UserError where it cannot."""
     files.write_atomically(path, cv2.imencode(".png", image)[1].tobytes())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import common.distributed
 from common.coco.evaluate import Detections
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.media import drawing
 from common.skeleton import Skeleton
 from common.train.log import Log
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 
 def draw_sheet(
-    validation: Validation,
+    validation: EvaluationSet,
     detections: Detections,
     skeleton: Skeleton,
     num_images: int,
@@ -39,7 +39,7 @@ def draw_sheet(
 def leave_sheet(
     log: Log,
     folder: Path,
-    validation: Validation,
+    validation: EvaluationSet,
     detections: Detections,
     skeleton: Skeleton,
     num_images: int,

@@ -18,14 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from common.arrays import UInt8Array
 from common.cli import UserError
 from common.coco.images import lacks_end, read_file
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Image = npt.NDArray[np.uint8]
 Item = TypeVar("Item")
 OnBad = Literal["error", "skip"]
 
@@ -47,7 +46,7 @@ class Frame:
     name: str
     index: int
     time_s: float
-    image: Image
+    image: UInt8Array
 
 
 @dataclass
@@ -137,7 +136,7 @@ def _images_in(folder: Path) -> tuple[Path, ...]:
     return images
 
 
-def read_upright(path: Path) -> Image:
+def read_upright(path: Path) -> UInt8Array:
     """(H, W, 3) uint8 BGR, turned upright as EXIF says. Raises UserError for a missing, damaged or huge image."""
     try:
         content = read_file(path)

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import common.device
+from common.arrays import Float64Array
 from common.cli import UserError, flag
 from common.coco.reader import BOX_NUMBERS
 from common.media import demo
 from common.media.detection_file import DetectionFile
-from common.media.detectors import Boxes, Detector, Floats, open_detector
+from common.media.detectors import Boxes, Detector, open_detector
 from common.media.source import Frame, Source
 
 import numpy as np
@@ -56,7 +57,7 @@ def find_boxes(flags: TopDownFlags) -> tuple[Source, Detector]:
 class FixedBoxes:
     """A Detector that gives each frame the same boxes."""
 
-    def __init__(self, boxes_img: Floats) -> None:
+    def __init__(self, boxes_img: Float64Array) -> None:
         self.boxes_img = boxes_img
 
     def __call__(self, frames: Sequence[Frame]) -> list[Boxes]:
@@ -72,7 +73,7 @@ class FixedBoxes:
         return [Boxes(self.boxes_img, np.ones(count), [None] * count) for _ in frames]
 
 
-def read_boxes(words: str) -> Floats:
+def read_boxes(words: str) -> Float64Array:
     """(N, 4) of `--boxes`. Raises UserError."""
     try:
         boxes = [[float(number) for number in box.split(",")] for box in words.split(";") if box.strip()]

@@ -10,14 +10,12 @@ first in the list; and given time stamps the filter uses them (without, it assum
 
 from dataclasses import dataclass, field
 
+from common.arrays import Float64Array, Int64Array
 from common.people import bounding_boxes
 from common.skeleton import Skeleton
 
 import numpy as np
 import numpy.typing as npt
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 SAME_KEYPOINT = 0.5  # two keypoints with a likeness above this are the same one
 MIN_SHARED = 3  # so many keypoints make the same person
@@ -35,7 +33,7 @@ class OneEuro:
         self.min_cutoff_hz, self.beta, self.speed_cutoff_hz = min_cutoff_hz, beta, speed_cutoff_hz
         self._raw = self._smooth = self._speed = np.array(np.nan)
 
-    def __call__(self, values: Floats, step_s: float = 1 / RATE_HZ) -> Floats:
+    def __call__(self, values: Float64Array, step_s: float = 1 / RATE_HZ) -> Float64Array:
         """`values`, float64 of any shape (the same in each call), `step_s` after the last -> filtered, same unit."""
         fresh = np.isnan(self._raw)
         speed = np.where(fresh, 0.0 * values, (values - self._raw) / step_s)
@@ -46,13 +44,13 @@ class OneEuro:
         return self._smooth
 
 
-def _low_pass(values: Floats, last: Floats, step_s: float, cutoff_hz: Floats | float) -> Floats:
+def _low_pass(values: Float64Array, last: Float64Array, step_s: float, cutoff_hz: Float64Array | float) -> Float64Array:
     """One step of exponential smoothing; the time constant of a cut-off is 1 / (2 pi cutoff)."""
     alpha = 1.0 / (1.0 + 1.0 / (2 * np.pi * cutoff_hz) / step_s)
     return alpha * values + (1.0 - alpha) * last
 
 
-def point_sigmas(skeleton: Skeleton) -> Floats:
+def point_sigmas(skeleton: Skeleton) -> Float64Array:
     """(num_points,) float64: the OKS constant of each point; a derived point has the mean of its sources.
 
     For the OpenPose skeleton these are the 18 constants of the original, the neck's among them.
@@ -63,7 +61,9 @@ def point_sigmas(skeleton: Skeleton) -> Floats:
     return np.array([of[name] for name in skeleton.points])
 
 
-def shared_points(current: Floats, previous: Floats, sigmas: Floats) -> tuple[Integers, Floats]:
+def shared_points(
+    current: Float64Array, previous: Float64Array, sigmas: Float64Array
+) -> tuple[Int64Array, Float64Array]:
     """How much (M, P, 3) current people look like (N, P, 3) previous ones; x, y in one frame, score 0: missing.
 
     Returns (M, N) int64, the number of points that both have in the same place, and (M, N) float64, the mean over
@@ -76,8 +76,8 @@ def shared_points(current: Floats, previous: Floats, sigmas: Floats) -> tuple[In
     return (likeness > SAME_KEYPOINT).sum(-1), likeness.mean(-1)
 
 
-def _areas(points: Floats) -> Floats:
-    areas: Floats = bounding_boxes(points)[:, 2:].prod(axis=1)
+def _areas(points: Float64Array) -> Float64Array:
+    areas: Float64Array = bounding_boxes(points)[:, 2:].prod(axis=1)
     return areas
 
 
@@ -86,7 +86,7 @@ class Track:
     """A person over time: the points (P, 3) that the next frame is compared with, their time, and their filter."""
 
     id: int
-    points: Floats
+    points: Float64Array
     time_s: float | None
     missed: int = 0
     filter: OneEuro = field(default_factory=OneEuro)
@@ -112,7 +112,9 @@ class Tracker:
         self._sigmas = point_sigmas(skeleton) if sigmas is None else np.asarray(sigmas, np.float64)
         self._next_id = 0
 
-    def update(self, points: Floats, scores: Floats, time_s: float | None = None) -> tuple[Integers, Floats]:
+    def update(
+        self, points: Float64Array, scores: Float64Array, time_s: float | None = None
+    ) -> tuple[Int64Array, Float64Array]:
         """The people of the next frame -> their ids (M,) int64 and steadied points (M, P, 3) float64.
 
         `points` (M, num_points, 3): x, y in original pixels, score (0: missing; its place is then 0, 0 in the
@@ -128,7 +130,7 @@ class Tracker:
         self._retire(chosen)
         return np.array([track.id for track in chosen], np.int64), points.reshape(-1, len(self._sigmas), 3)
 
-    def _continue(self, points: Floats, scores: Floats, time_s: float | None) -> list[Track]:
+    def _continue(self, points: Float64Array, scores: Float64Array, time_s: float | None) -> list[Track]:
         """The track of each person: the best one still free, or a new one."""
         previous = np.array([track.points for track in self.tracks]).reshape(-1, *points.shape[1:])
         counts, nearness = shared_points(points, previous, self._sigmas)
@@ -144,11 +146,11 @@ class Tracker:
             free[best] = False
         return [chosen[person] for person in range(len(points))]
 
-    def _new_track(self, person: Floats, time_s: float | None) -> Track:
+    def _new_track(self, person: Float64Array, time_s: float | None) -> Track:
         self._next_id += 1
         return Track(self._next_id - 1, person, time_s)
 
-    def _steady(self, track: Track, person: Floats, time_s: float | None) -> Floats:
+    def _steady(self, track: Track, person: Float64Array, time_s: float | None) -> Float64Array:
         """`person` (P, 3) filtered, and remembered in its track."""
         steady = person.copy()
         if self.smooth:

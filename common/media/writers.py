@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from common.arrays import UInt8Array
 from common.cli import UserError
-from common.media.source import Frame, Image, Source, quiet_opencv
+from common.media.source import Frame, Source, quiet_opencv
 from common.people import SCHEMA_VERSION, People
 
 import cv2
@@ -76,7 +77,7 @@ class VideoWriter:
         self.path, self.frames = path.with_name(printable(path.name)), 0
         self.rate_hz = rate_hz if rate_hz <= FINEST_RATE_HZ else float(round(rate_hz))
         self._writer: Any = None
-        self._last: Image = np.zeros((0, 0, 3), np.uint8)
+        self._last: UInt8Array = np.zeros((0, 0, 3), np.uint8)
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -85,7 +86,7 @@ class VideoWriter:
         if self._writer is not None:
             self._writer.release()
 
-    def write(self, image: Image, time_s: float | None = None) -> None:
+    def write(self, image: UInt8Array, time_s: float | None = None) -> None:
         """Adds (H, W, 3) uint8 BGR; the first one sets the size, of which the format cuts an odd last row or column.
 
         With `time_s`, seconds since the first frame, it is shown from that moment on, by repeating the frame before
@@ -135,7 +136,7 @@ class ImageWriter:
         self.folder = folder
         self._taken: set[str] = set()
 
-    def write(self, image: Image, source: str) -> Path:
+    def write(self, image: UInt8Array, source: str) -> Path:
         """Writes (H, W, 3) uint8 BGR and returns where. Raises UserError where that fails."""
         target = self.folder / self._free_name(Path(source))
         self._taken.add(target.name)
@@ -168,7 +169,7 @@ class Window:
     def __exit__(self, *error: object) -> None:
         cv2.destroyAllWindows()
 
-    def show(self, image: Image, wait_ms: int = 1) -> bool:
+    def show(self, image: UInt8Array, wait_ms: int = 1) -> bool:
         """Shows (H, W, 3) uint8 BGR for at least `wait_ms` (0: until a key); False when the end was asked for."""
         cv2.imshow(self.title, image)
         key = cv2.waitKey(wait_ms) & 0xFF

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from common.arrays import Float32Array
 from common.cli import UserError
-from common.runtime.session import Array, Options, Port, Session
+from common.runtime.session import Options, Port, Session
 
 import numpy as np
 
@@ -161,7 +162,7 @@ class _Network:
         batch = None if self._batches else tensor.shape[0]
         return Port(tensor.name.split(":", 2)[-1], (batch, *tensor.shape[1:]))
 
-    def forward(self, arrays: Sequence[Array]) -> list[Array]:
+    def forward(self, arrays: Sequence[Float32Array]) -> list[Float32Array]:
         """See `Session`."""
         acl = self._acl
         acl("rt.set_context", self._context)  # of this thread
@@ -180,7 +181,7 @@ class _Network:
         index = self._acl("mdl.get_input_index_by_name", self._description, BATCH_INPUT)
         self._acl("mdl.set_dynamic_batch_size", self._model, self._datasets[0], index, batch)
 
-    def _read(self, index: int, tensor: _Tensor) -> Array:
+    def _read(self, index: int, tensor: _Tensor) -> Float32Array:
         shape = tensor.shape
         if self._batches:
             shape = tuple(self._acl("mdl.get_cur_output_dims", self._description, index)["dims"])

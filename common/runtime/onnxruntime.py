@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import common.device
+from common.arrays import Float32Array
 from common.cli import UserError
-from common.runtime.session import TYPE_NAMES, Array, Options, Port, Session, missing, refusal
+from common.runtime.session import TYPE_NAMES, Options, Port, Session, missing, refusal
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -47,8 +48,8 @@ def open_onnx(source: Path, options: Options) -> Session:
     session = _session(onnxruntime, source, provider, options)
     names = [entry.name for entry in session.get_inputs()]
 
-    def forward(arrays: Sequence[Array]) -> list[Array]:
-        outputs: list[Array] = session.run(None, dict(zip(names, arrays, strict=True)))
+    def forward(arrays: Sequence[Float32Array]) -> list[Float32Array]:
+        outputs: list[Float32Array] = session.run(None, dict(zip(names, arrays, strict=True)))
         return outputs
 
     inputs, outputs = (tuple(map(_port, entries)) for entries in (session.get_inputs(), session.get_outputs()))

@@ -6,8 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from common.arrays import Float32Array
 from common.cli import UserError
-from common.runtime.session import TYPE_NAMES, Array, Options, Port, Session, missing, refusal
+from common.runtime.session import TYPE_NAMES, Options, Port, Session, missing, refusal
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def open_openvino(source: Path, options: Options) -> Session:
         raise refusal(source, error, CURE) from error
     request = network.create_infer_request()
 
-    def forward(arrays: Sequence[Array]) -> list[Array]:
+    def forward(arrays: Sequence[Float32Array]) -> list[Float32Array]:
         found = request.infer(dict(enumerate(arrays)), share_inputs=True)
         return [np.array(found[port], np.float32) for port in network.outputs]
 

@@ -18,8 +18,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.arrays import Float32Array
 from common.cli import UserError, flag
-from common.runtime.session import Array, Options, Provider, Session, missing, open_network, refusal
+from common.runtime.session import Options, Provider, Session, missing, open_network, refusal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,7 @@ from torch import nn
 if TYPE_CHECKING:  # onnx and onnxruntime are imported where they are used: not everybody has them
     from onnx import ModelProto
 
-Inputs = Sequence[Array]  # an array for each input of a network, float32
+Inputs = Sequence[Float32Array]  # an array for each input of a network, float32
 RUNTIMES: dict[str, tuple[str, Provider]] = {
     "ONNX Runtime": ("onnxruntime", "cpu"),
     "OpenVINO": ("openvino", "openvino"),
@@ -231,7 +232,7 @@ def heads(network: "ModelProto") -> list[str]:
 class Reader:
     """Hands inputs to ONNX Runtime, which asks for them one by one: memory for the values of one call."""
 
-    def __init__(self, feeds: Sequence[dict[str, Array]]) -> None:
+    def __init__(self, feeds: Sequence[dict[str, Float32Array]]) -> None:
         self._feeds, self._chosen = feeds, iter(feeds)
 
     def __len__(self) -> int:
@@ -241,7 +242,7 @@ class Reader:
         """The next calls get these."""
         self._chosen = iter(self._feeds[start_index:end_index])
 
-    def get_next(self) -> dict[str, Array] | None:
+    def get_next(self) -> dict[str, Float32Array] | None:
         """The arrays of a call by the inputs' names; None where there is no more."""
         return next(self._chosen, None)
 

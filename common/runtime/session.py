@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import common.device
+from common.arrays import Float32Array
 from common.cli import UserError
 from common.device import DeviceName
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-Array = npt.NDArray[np.float32]
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "cann", "openvino"]
 PYTORCH, ONNX, OPENVINO, ASCEND = (".pth", ".pt", ".tar"), (".onnx",), (".xml",), (".om",)
 TYPE_NAMES = {None: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
@@ -65,12 +64,12 @@ class Session:
 
     source: str
     runtime: str  # as reports name it: runtime, its version, device, precision
-    forward: Callable[[Sequence[Array]], list[Array]]
+    forward: Callable[[Sequence[Float32Array]], list[Float32Array]]
     inputs: tuple[Port, ...] = ()
     outputs: tuple[Port, ...] = ()
     close: Callable[[], None] = field(default=lambda: None)
 
-    def __call__(self, *arrays: Array) -> list[Array]:
+    def __call__(self, *arrays: Float32Array) -> list[Float32Array]:
         """One array an output, float32, as the network gives them. Raises UserError for shapes that do not fit."""
         for port, array in zip(self.inputs, arrays, strict=True) if self.inputs else ():
             if not port.fits(array.shape):
@@ -80,7 +79,7 @@ class Session:
                 )
         return self.forward(arrays)
 
-    def filled(self, *arrays: Array) -> list[Array]:
+    def filled(self, *arrays: Float32Array) -> list[Float32Array]:
         """A call with fewer items than a fixed batch has: it is filled up with the last one, and cut again."""
         count = len(arrays[0])
         missing = max(0, (self.fixed_batch or 0) - count)
@@ -128,7 +127,7 @@ def of_module(network: nn.Module, device: torch.device, dtype: torch.dtype | Non
     layout: Any = {"memory_format": common.device.memory_format(device)}  # which the types of `to` leave out
     network = network.eval().to(device, **layout)
 
-    def forward(arrays: Sequence[Array]) -> list[Array]:
+    def forward(arrays: Sequence[Float32Array]) -> list[Float32Array]:
         inputs = [torch.from_numpy(array).to(device, non_blocking=True) for array in arrays]
         with torch.inference_mode(), common.device.autocast(device, dtype):
             outputs = network(*inputs)
@@ -138,8 +137,8 @@ def of_module(network: nn.Module, device: torch.device, dtype: torch.dtype | Non
     return Session(source, name, forward)
 
 
-def _to_array(output: Tensor) -> Array:
-    array: Array = output.float().cpu().contiguous().numpy()
+def _to_array(output: Tensor) -> Float32Array:
+    array: Float32Array = output.float().cpu().contiguous().numpy()
     return array
 
 

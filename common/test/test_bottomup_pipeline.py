@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.bottomup.assembly import People
 from common.bottomup.pipeline import STAGES, Finder, Size, evaluate
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.coco.images import ImageError
 from common.skeleton import COCO
 
@@ -20,8 +20,8 @@ CELL = 8  # inputs are whole cells
 SCALES = (0.5, 1.0)
 
 
-def validation_in(folder: Path) -> Validation:
-    return Validation.load(folder / "annotations" / "person_keypoints_val2017.json", folder / "val2017", COCO, 0)
+def validation_in(folder: Path) -> EvaluationSet:
+    return EvaluationSet.load(folder / "annotations" / "person_keypoints_val2017.json", folder / "val2017", COCO, 0)
 
 
 def frames(size_img: Size) -> list[Size]:
@@ -36,7 +36,7 @@ def to_input(image: np.ndarray, size_in: Size) -> np.ndarray:
 class Seer:
     """Its maps name the row of the image; its people are those annotated there."""
 
-    def __init__(self, validation: Validation) -> None:
+    def __init__(self, validation: EvaluationSet) -> None:
         self.validation, self.shapes = validation, []
         self.rows = {}
         for row in validation.rows.tolist():

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from common.cli import UserError
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.coco.reader import from_sections
 from common.skeleton import COCO, CROWDPOSE
 from common.topdown import crops
@@ -24,12 +24,12 @@ def person(image: int = 1, box: Any = (10, 20, 31, 41), **others: Any) -> dict[s
     return {"image_id": image, "bbox": list(box), "area": 9.0, "keypoints": KEYPOINTS, **others}
 
 
-def validation(people: list[dict[str, Any]], images: tuple[int, ...] = (7, 1, 5), rows: Any = None) -> Validation:
+def validation(people: list[dict[str, Any]], images: tuple[int, ...] = (7, 1, 5), rows: Any = None) -> EvaluationSet:
     """Images by their ids in the file's order."""
     frames = [{"id": image, "file_name": f"{image}.jpg", "height": HEIGHT, "width": WIDTH} for image in images]
     numbered = [{"id": number, **one} for number, one in enumerate(people)]
     index = from_sections("x.json", [("images", frames), ("annotations", numbered)], COCO.num_keypoints)
-    return Validation(Path("x.json"), Path(), index, np.arange(len(images)) if rows is None else np.array(rows))
+    return EvaluationSet(Path("x.json"), Path(), index, np.arange(len(images)) if rows is None else np.array(rows))
 
 
 def written(tmp_path: Path, content: Any) -> Path:
@@ -144,7 +144,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 )
 def test_real_annotations_and_detections(shared: Path, place: str, skeleton: Any, rule: PeopleRule) -> None:
     path = shared / "data" / place
-    real = Validation.load(path, path.parent, skeleton, 0)
+    real = EvaluationSet.load(path, path.parent, skeleton, 0)
     assert len(annotated(real, rule)) > len(real.rows)
     if skeleton is CROWDPOSE:
         boxes = detected(path.parent / "test_crowdpose_det_AP_40.json", real)

@@ -10,7 +10,7 @@ from common.cli import UserError
 from common.coco import evaluate, images, validate
 from common.coco.annotations import CocoIndex
 from common.coco.evaluate import Detections
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.coco.mini import dataset
 from common.coco.reader import from_sections, load
 from common.skeleton import COCO
@@ -196,18 +196,18 @@ def test_areas_that_are_none_are_named_before_training(tmp_path, content, area, 
 def test_an_evaluation_that_would_come_to_nothing_is_refused_before_training(tmp_path, content):
     folder = dataset.write(tmp_path / "data", 0, 9)
     path, pictures = images.annotation_file(folder, "val"), images.image_folder(folder, "val")
-    Validation.load(path, pictures, COCO, 0).check()
+    EvaluationSet.load(path, pictures, COCO, 0).check()
     with pytest.raises(UserError, match="no crowdIndex"):
-        Validation.load(path, pictures, COCO, 0).check("crowdpose")
+        EvaluationSet.load(path, pictures, COCO, 0).check("crowdpose")
     next(pictures.iterdir()).unlink()
     with pytest.raises(UserError, match="1 of 9 annotated images are not there, the first is '0000"):
-        Validation.load(path, pictures, COCO, 0).check()
+        EvaluationSet.load(path, pictures, COCO, 0).check()
     unlabelled = copy.deepcopy(content)
     everybody({"keypoints": lambda one: [0 if place % 3 == 2 else v for place, v in enumerate(one["keypoints"])]})(
         unlabelled
     )
     path.write_text(json.dumps(unlabelled))
-    for refused in (Validation.load(path, pictures, COCO, 0).check, lambda: _precision_of_nobody(path)):
+    for refused in (EvaluationSet.load(path, pictures, COCO, 0).check, lambda: _precision_of_nobody(path)):
         with pytest.raises(UserError, match=r"val2017\.json: nobody counts of the .* people .*AP would be -1"):
             refused()
     path.write_text(json.dumps({**content, "annotations": []}))

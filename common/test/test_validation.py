@@ -3,15 +3,15 @@ import dataclasses
 from pathlib import Path
 
 from common.coco.evaluate import Detections, no_detections
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.media.sheets import draw_sheet
 from common.skeleton import COCO
 
 import numpy as np
 
 
-def validation_in(folder: Path) -> Validation:
-    return Validation.load(folder / "annotations" / "person_keypoints_val2017.json", folder / "val2017", COCO, 0)
+def validation_in(folder: Path) -> EvaluationSet:
+    return EvaluationSet.load(folder / "annotations" / "person_keypoints_val2017.json", folder / "val2017", COCO, 0)
 
 
 def test_a_sheet_shows_what_is_above_the_threshold(tiny_coco: Path) -> None:

@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from common import files
+from common.arrays import BoolArray, Float64Array, Int64Array
 from common.cli import UserError
 from common.coco import fields
 from common.coco.annotations import CocoIndex
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.topdown import crops
 
 import numpy as np
 import numpy.typing as npt
-
-Floats = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 PERSON_CATEGORY = 1
 DETECTED = -1  # in place of a person's row
@@ -32,10 +29,10 @@ FORMAT = 'a list of {"image_id": 1, "category_id": 1, "bbox": [left, top, width,
 class PersonBoxes:
     """N boxes, image after image in the order of the validation, those of an image in their file's order."""
 
-    image_rows: Rows  # (N,) of the annotation index
-    boxes_img: Floats  # (N, 4) left, top, width, height, original pixels
-    scores: Floats  # (N,) of the detector, 1 for an annotated person
-    person_rows: Rows  # (N,) of the annotation index, DETECTED where nobody is known to belong to the box
+    image_rows: Int64Array  # (N,) of the annotation index
+    boxes_img: Float64Array  # (N, 4) left, top, width, height, original pixels
+    scores: Float64Array  # (N,) of the detector, 1 for an annotated person
+    person_rows: Int64Array  # (N,) of the annotation index, DETECTED where nobody is known to belong to the box
     notes: tuple[str, ...] = ()  # a line for each kind of boxes that were left out
 
     def __len__(self) -> int:
@@ -47,7 +44,7 @@ class PersonBoxes:
             self.image_rows[rows], self.boxes_img[rows], self.scores[rows], self.person_rows[rows], self.notes
         )
 
-    def by_image(self) -> list[tuple[int, Rows]]:
+    def by_image(self) -> list[tuple[int, Int64Array]]:
         """(image row, rows of its boxes) of every image that has boxes."""
         starts = np.flatnonzero(np.diff(self.image_rows, prepend=-1))
         parts = np.split(np.arange(len(self)), starts[1:])
@@ -58,13 +55,13 @@ class PersonBoxes:
 class PeopleRule:
     """Which annotated people count, and what is left of their boxes; as it stands, AlphaPose's rule (spec A2.2)."""
 
-    sanitise: Callable[[npt.ArrayLike, npt.ArrayLike], Floats] = crops.clip_boxes  # or crops.push_boxes_inside
+    sanitise: Callable[[npt.ArrayLike, npt.ArrayLike], Float64Array] = crops.clip_boxes  # or crops.push_boxes_inside
     allow_lines: bool = False  # see crops.usable_boxes
     needs_area: bool = True  # the annotated area must be above 0; CrowdPose has none
     needs_visible: bool = True  # a keypoint must be labelled; without it any number of the keypoints above 0 will do
 
 
-def countable_people(index: CocoIndex, rule: PeopleRule) -> tuple[Rows, Floats]:
+def countable_people(index: CocoIndex, rule: PeopleRule) -> tuple[Int64Array, Float64Array]:
     """Rows (M,) of the people of an index who count, and their boxes (M, 4) inside the image; crowds never count."""
     owners = index.image_rows(np.arange(len(index.boxes)))
     boxes = rule.sanitise(index.boxes, index.image_sizes[owners])
@@ -76,7 +73,7 @@ def countable_people(index: CocoIndex, rule: PeopleRule) -> tuple[Rows, Floats]:
     return rows, boxes[rows]
 
 
-def annotated(validation: Validation, rule: PeopleRule) -> PersonBoxes:
+def annotated(validation: EvaluationSet, rule: PeopleRule) -> PersonBoxes:
     """The boxes of the annotated people: "given" boxes. Raises UserError where there is nobody."""
     people, boxes = countable_people(validation.index, rule)
     owners = validation.index.image_rows(people)
@@ -89,7 +86,7 @@ def annotated(validation: Validation, rule: PeopleRule) -> PersonBoxes:
     return PersonBoxes(owners[order], boxes[order], np.ones(len(order)), people[order])
 
 
-def detected(path: str | Path, validation: Validation, min_score: float = 0.0) -> PersonBoxes:
+def detected(path: str | Path, validation: EvaluationSet, min_score: float = 0.0) -> PersonBoxes:
     """The boxes of a detector from COCO's list of results; those below `min_score` are not taken.
 
     Boxes that are not finite, of no size or outside their image, and those of unknown images, are left out; `notes`
@@ -115,9 +112,9 @@ def detected(path: str | Path, validation: Validation, min_score: float = 0.0) -
 class _Found:
     """The people of a detection file, in its order."""
 
-    image_ids: Rows  # (N,)
-    boxes: Floats  # (N, 4)
-    scores: Floats  # (N,)
+    image_ids: Int64Array  # (N,)
+    boxes: Float64Array  # (N, 4)
+    scores: Float64Array  # (N,)
 
 
 def _read(path: str | Path) -> _Found:
@@ -147,7 +144,7 @@ def _four(box: "array[float]") -> "array[float]":
     return box
 
 
-def _image_rows(path: str | Path, image_ids: Rows, validation: Validation) -> Rows:
+def _image_rows(path: str | Path, image_ids: Int64Array, validation: EvaluationSet) -> Int64Array:
     """(N,) the image row of each id, -1 for one that the annotations do not know. Raises UserError for none known."""
     order = np.argsort(validation.index.image_ids, kind="stable")
     known = validation.index.image_ids[order]
@@ -161,14 +158,14 @@ def _image_rows(path: str | Path, image_ids: Rows, validation: Validation) -> Ro
     return rows
 
 
-def _sound(boxes: Floats, scores: Floats, sizes_img: npt.NDArray[Any]) -> Bools:
+def _sound(boxes: Float64Array, scores: Float64Array, sizes_img: npt.NDArray[Any]) -> BoolArray:
     """(N,) which boxes are finite, have an extent, and touch their image."""
     sound = np.isfinite(scores) & (np.abs(boxes) < LARGEST_IMG).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
     sound[sound] = ~crops.outside_image(boxes[sound], sizes_img[sound])
     return np.asarray(sound)
 
 
-def _notes(path: str | Path, found: _Found, known: Bools, sound: Bools) -> tuple[str, ...]:
+def _notes(path: str | Path, found: _Found, known: BoolArray, sound: BoolArray) -> tuple[str, ...]:
     notes = []
     if not known.all():
         notes.append(f"{path}: {np.count_nonzero(~known)} boxes of images that are not annotated are left out")
@@ -180,7 +177,7 @@ def _notes(path: str | Path, found: _Found, known: Bools, sound: Bools) -> tuple
     return tuple(notes)
 
 
-def _in_order_of(validation: Validation, image_rows: Rows) -> Rows:
+def _in_order_of(validation: EvaluationSet, image_rows: Int64Array) -> Int64Array:
     """Which of some things, given the image of each, are of the images to evaluate; image after image."""
     place = np.full(validation.index.num_images, -1, np.int64)
     place[validation.rows] = np.arange(len(validation.rows))

@@ -7,8 +7,8 @@ centres and sizes of boxes are x, y.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
+from common.arrays import BoolArray, Float64Array, FloatArray
 from common.cli import UserError
 from common.coco.warping import inverse
 from common.skeleton import Skeleton
@@ -16,10 +16,6 @@ from common.skeleton import Skeleton
 import numpy as np
 import numpy.typing as npt
 
-Numbers = npt.NDArray[Any]  # float32 or float64
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]  # height, width
 
 TRUNK_STRIDE = 32  # ResNet and HRNet halve an input five times
@@ -62,8 +58,8 @@ class Crop:
     `rotation_deg` turns the picture counter-clockwise; `flip` mirrors the image, before everything else.
     """
 
-    centre_img: Numbers
-    size_img: Numbers
+    centre_img: FloatArray
+    size_img: FloatArray
     rotation_deg: float = 0.0
     flip: bool = False
 
@@ -103,7 +99,7 @@ def draw(augmentation: Augmentation, random: np.random.Generator) -> Draw:
     )
 
 
-def clip_boxes(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> Floats:
+def clip_boxes(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> Float64Array:
     """Boxes cut at the borders of their images: what is outside goes (AlphaPose's rule, spec A2.2).
 
     `boxes_img` (N, 4) left, top, width, height; `sizes_img` (N, 2) or (2,) height, width. The last pixel of a box is
@@ -116,7 +112,7 @@ def clip_boxes(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> Floats:
     return np.hstack([start, end - start])
 
 
-def push_boxes_inside(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> Floats:
+def push_boxes_inside(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> Float64Array:
     """Boxes that begin outside are moved to the border, then cut at the far side (MIPNet's rule, spec A1.4).
 
     Arguments and result as in `clip_boxes`; a box beyond the far side gets a negative width or height.
@@ -127,7 +123,7 @@ def push_boxes_inside(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> Flo
     return np.hstack([start, end - start])
 
 
-def outside_image(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> Bools:
+def outside_image(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> BoolArray:
     """(N,) which boxes do not touch their image at all: their crops would be black. Arguments as in `clip_boxes`.
 
     For detections, which both originals take as they are; those that touch the image need no clipping.
@@ -137,12 +133,12 @@ def outside_image(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> Bools:
     return np.asarray(beyond.any(axis=1))
 
 
-def _last_pixels(sizes_img: npt.ArrayLike) -> Floats:
+def _last_pixels(sizes_img: npt.ArrayLike) -> Float64Array:
     """x, y of the last pixel of images of (height, width)."""
     return np.asarray(sizes_img, np.float64)[..., ::-1] - 1
 
 
-def usable_boxes(boxes_img: npt.ArrayLike, areas: npt.ArrayLike, allow_lines: bool = False) -> Bools:
+def usable_boxes(boxes_img: npt.ArrayLike, areas: npt.ArrayLike, allow_lines: bool = False) -> BoolArray:
     """(N,) which sanitised boxes a person can be cropped from.
 
     `boxes_img` (N, 4) as `clip_boxes` or `push_boxes_inside` return them; `areas` (N,) as annotated, must be above 0.
@@ -154,7 +150,7 @@ def usable_boxes(boxes_img: npt.ArrayLike, areas: npt.ArrayLike, allow_lines: bo
     return (np.asarray(areas) > 0) & extended
 
 
-def fit_boxes(boxes_img: npt.ArrayLike, size_in: Size, padding: float = PADDING) -> tuple[Numbers, Numbers]:
+def fit_boxes(boxes_img: npt.ArrayLike, size_in: Size, padding: float = PADDING) -> tuple[FloatArray, FloatArray]:
     """Centres (..., 2) and sizes (..., 2) of crops: boxes widened to the aspect ratio of the input, then padded.
 
     `boxes_img` (..., 4) left, top, width, height. float32, as in both originals. Raises BoxError for a box without
@@ -173,28 +169,28 @@ def fit_boxes(boxes_img: npt.ArrayLike, size_in: Size, padding: float = PADDING)
     return centres.astype(np.float32), sizes.astype(np.float32) * np.float32(padding)
 
 
-def crop_corners(centres_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> Numbers:
+def crop_corners(centres_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> FloatArray:
     """(..., 4) left, top, right, bottom of crops: what AlphaPose hands on as a person's box."""
     sizes = np.asarray(sizes_img)
     start = np.asarray(centres_img) - sizes * 0.5
     return np.concatenate([start, start + sizes], axis=-1)
 
 
-def fit_corners(corners_img: npt.ArrayLike) -> tuple[Floats, Floats]:
+def fit_corners(corners_img: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
     """Centres and sizes (..., 2) float64 of crops given as left, top, right, bottom: undoes `crop_corners`."""
     corners = np.asarray(corners_img, np.float64)
     sizes = corners[..., 2:] - corners[..., :2]
     return corners[..., :2] + sizes * 0.5, sizes
 
 
-def upper_body(skeleton: Skeleton) -> Bools:
+def upper_body(skeleton: Skeleton) -> BoolArray:
     """(num_keypoints,) which keypoints are above the hips."""
     return np.array([not name.endswith(LOWER_BODY) for name in skeleton.keypoints])
 
 
 def half_body(
-    joints_img: Numbers, visible: npt.ArrayLike, upper: Bools, prefer_upper: bool, size_in: Size
-) -> tuple[Numbers, Numbers] | None:
+    joints_img: FloatArray, visible: npt.ArrayLike, upper: BoolArray, prefer_upper: bool, size_in: Size
+) -> tuple[FloatArray, FloatArray] | None:
     """Centre and size (2,) float32 of the crop round the visible joints of one half of a person.
 
     `joints_img` (K, 2), `visible` (K,), `upper` (K,) from `upper_body`. None where that half has fewer than two
@@ -214,9 +210,9 @@ def half_body(
 def augment(
     crop: Crop,
     drawn: Draw,
-    joints_img: Numbers,
+    joints_img: FloatArray,
     visible: npt.ArrayLike,
-    upper: Bools,
+    upper: BoolArray,
     size_in: Size,
     half_body_joints: int = HALF_BODY_JOINTS,
 ) -> Crop:
@@ -235,7 +231,7 @@ def augment(
 
 def crop_to_image(
     centres_img: npt.ArrayLike, sizes_img: npt.ArrayLike, size_in: Size, rotation_deg: npt.ArrayLike = 0.0
-) -> Floats:
+) -> Float64Array:
     """(..., 2, 3) float64: the matrices from input pixels, or map cells, to original pixels.
 
     `centres_img`, `sizes_img` (..., 2); `size_in` (height, width) of the input, or of a map. Only the width of a crop
@@ -255,7 +251,7 @@ def crop_to_image(
     return np.stack([along_x, along_y, start], axis=-1)
 
 
-def image_to_crop(crop: Crop, size_in: Size, width_img: int) -> Floats:
+def image_to_crop(crop: Crop, size_in: Size, width_img: int) -> Float64Array:
     """(2, 3) float64: the one matrix of a crop, from original to input pixels, flip included; for `warping.warp_image`.
 
     `width_img`: of the image, pixels; a flip takes column x to width_img - 1 - x. Raises BoxError for a crop without
@@ -273,15 +269,15 @@ def image_to_crop(crop: Crop, size_in: Size, width_img: int) -> Floats:
     return matrix
 
 
-def transform(points: npt.ArrayLike, matrices: Floats) -> Floats:
+def transform(points: npt.ArrayLike, matrices: Float64Array) -> Float64Array:
     """Points (..., K, 2) through matrices (..., 2, 3): (..., K, 2) float64."""
     linear = np.swapaxes(matrices[..., :2], -1, -2)
     return np.asarray(points, np.float64) @ linear + matrices[..., None, :, 2]
 
 
 def joints_to_crop(
-    joints_img: npt.ArrayLike, visible: npt.ArrayLike, matrix: Floats, flip: bool, skeleton: Skeleton
-) -> tuple[Floats, Numbers]:
+    joints_img: npt.ArrayLike, visible: npt.ArrayLike, matrix: Float64Array, flip: bool, skeleton: Skeleton
+) -> tuple[Float64Array, FloatArray]:
     """A person's joints in the crop: (K, 2) float64 input pixels, and who of them is visible (K,).
 
     `matrix` from `image_to_crop`; in a mirrored image (`flip`) left and right change over. All joints are moved; the

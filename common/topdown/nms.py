@@ -10,11 +10,10 @@ at one of the two people only; here both must see a keypoint.
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from common.arrays import FloatArray, Int64Array
+
 import numpy as np
 import numpy.typing as npt
-
-Floats = npt.NDArray[np.floating[Any]]
-Rows = npt.NDArray[np.int64]
 
 OKS_THRESHOLD = 0.9  # both originals
 CONFIDENT = 0.2  # of a keypoint's score, from where it counts in a person's (both originals)
@@ -28,8 +27,8 @@ class Ranked(NamedTuple):
     `rows` (N,): their places in the input. `sizes` (I,): how many each image has.
     """
 
-    rows: Rows
-    sizes: Rows
+    rows: Int64Array
+    sizes: Int64Array
 
 
 def rank(scores: npt.ArrayLike, images: npt.ArrayLike | None = None, *, last_first: bool = False) -> Ranked:
@@ -44,7 +43,7 @@ def rank(scores: npt.ArrayLike, images: npt.ArrayLike | None = None, *, last_fir
     return Ranked(rows, np.bincount(owners).astype(np.int64))
 
 
-def _by_first_occurrence(images: npt.NDArray[Any]) -> Rows:
+def _by_first_occurrence(images: npt.NDArray[Any]) -> Int64Array:
     """(N,) the number of each person's image, counted in the order in which the images first occur."""
     _, first, inverse = np.unique(images, return_index=True, return_inverse=True)
     numbers = np.empty(len(first), np.int64)
@@ -52,7 +51,7 @@ def _by_first_occurrence(images: npt.NDArray[Any]) -> Rows:
     return numbers[inverse]
 
 
-def pairs(sizes: Rows) -> Iterator[tuple[Rows, Rows]]:
+def pairs(sizes: Int64Array) -> Iterator[tuple[Int64Array, Int64Array]]:
     """Every two people of one image, in parts: (a, b), places in the order of `rank` with a before b, a rising."""
     people = int(sizes.sum())
     left = np.arange(people)
@@ -68,7 +67,7 @@ def pairs(sizes: Rows) -> Iterator[tuple[Rows, Rows]]:
         start = stop
 
 
-def owners(num_people: int, too_similar: Iterable[tuple[int, int]]) -> Rows:
+def owners(num_people: int, too_similar: Iterable[tuple[int, int]]) -> Int64Array:
     """(N,) whom each person belongs to: itself where it stays, else the best person that suppressed it.
 
     `too_similar`: pairs (a, b) in the order of `pairs`. Who has gone suppresses nobody.
@@ -81,11 +80,11 @@ def owners(num_people: int, too_similar: Iterable[tuple[int, int]]) -> Rows:
 
 
 def pair_oks(
-    keypoints_img: Floats,
+    keypoints_img: FloatArray,
     areas_img: npt.ArrayLike,
     sigmas: npt.ArrayLike,
-    left: Rows,
-    right: Rows,
+    left: Int64Array,
+    right: Int64Array,
     in_vis_threshold: float | None = None,
 ) -> npt.NDArray[np.float64]:
     """(P,) the OKS of people `left[i]` and `right[i]` (spec A1.7).
@@ -111,7 +110,7 @@ def pair_oks(
 
 
 def oks_matrix(
-    keypoints_img: Floats, areas_img: npt.ArrayLike, sigmas: npt.ArrayLike, in_vis_threshold: float | None = None
+    keypoints_img: FloatArray, areas_img: npt.ArrayLike, sigmas: npt.ArrayLike, in_vis_threshold: float | None = None
 ) -> npt.NDArray[np.float64]:
     """(N, N) the OKS of everybody with everybody; arguments as `pair_oks`."""
     people = len(keypoints_img)
@@ -120,14 +119,14 @@ def oks_matrix(
 
 
 def oks_nms(
-    keypoints_img: Floats,
+    keypoints_img: FloatArray,
     areas_img: npt.ArrayLike,
     scores: npt.ArrayLike,
     sigmas: npt.ArrayLike,
     threshold: float = OKS_THRESHOLD,
     images: npt.ArrayLike | None = None,
     in_vis_threshold: float | None = None,
-) -> Rows:
+) -> Int64Array:
     """(M,) the people that stay, as rows of the input: image after image as they first occur, best first.
 
     `scores` (N,): who comes first; of equal ones the last in the input (as the original's reversed sort). `images`
@@ -141,7 +140,12 @@ def oks_nms(
 
 
 def _above(
-    keypoints: Floats, areas: Floats, sigmas: npt.ArrayLike, threshold: float, sizes: Rows, visible: float | None
+    keypoints: FloatArray,
+    areas: FloatArray,
+    sigmas: npt.ArrayLike,
+    threshold: float,
+    sizes: Int64Array,
+    visible: float | None,
 ) -> Iterator[tuple[int, int]]:
     for a, b in pairs(sizes):
         above = pair_oks(keypoints, areas, sigmas, a, b, visible) > threshold
@@ -149,7 +153,7 @@ def _above(
 
 
 def soft_oks_nms(
-    keypoints_img: Floats,
+    keypoints_img: FloatArray,
     areas_img: npt.ArrayLike,
     scores: npt.ArrayLike,
     sigmas: npt.ArrayLike,
@@ -157,7 +161,7 @@ def soft_oks_nms(
     images: npt.ArrayLike | None = None,
     in_vis_threshold: float | None = None,
     max_people: int = SOFT_MAX_PEOPLE,
-) -> Rows:
+) -> Int64Array:
     """(M,) at most `max_people` of each image, put in a new order: nobody goes for being similar, but comes later.
 
     After each choice the scores of the others are multiplied by exp(-OKS^2 / threshold) (spec A1.7). Arguments as
@@ -172,7 +176,7 @@ def soft_oks_nms(
     return np.concatenate([np.zeros(0, np.int64), *chosen])
 
 
-def _softly(scores: Floats, decay: Floats, max_people: int) -> list[int]:
+def _softly(scores: FloatArray, decay: FloatArray, max_people: int) -> list[int]:
     """The order of choice; `scores` (n,) falling, `decay` (n, n). The original reverses ties anew in each round."""
     waiting, order = np.arange(len(scores)), list[int]()
     while len(waiting) and len(order) < max_people:
@@ -184,7 +188,7 @@ def _softly(scores: Floats, decay: Floats, max_people: int) -> list[int]:
     return order
 
 
-def confident_mean(keypoint_scores: Floats, threshold: float = CONFIDENT) -> Floats:
+def confident_mean(keypoint_scores: FloatArray, threshold: float = CONFIDENT) -> FloatArray:
     """(N,) the mean of a person's keypoint scores above `threshold`, 0 where there is none; `keypoint_scores` (N, K).
 
     Times the box's score this is a person's score in both models (spec A1.7, A2.4). Summed in keypoint order and in

@@ -19,12 +19,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import common.distributed
+from common.arrays import Float32Array, Int64Array, UInt8Array
 from common.cli import UserError
-from common.coco.evaluation_set import Validation
+from common.coco.evaluation_set import EvaluationSet
 from common.coco.images import ImageError
 from common.coco.warping import warp_image
 from common.parallel import in_order
-from common.runtime.session import Array, Session
+from common.runtime.session import Session
 from common.topdown import crops, heatmap_decoding
 from common.topdown.boxes import PersonBoxes
 from common.topdown.heatmap_decoding import Peaks
@@ -34,8 +35,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Pixels = npt.NDArray[np.uint8]
-Rows = npt.NDArray[np.int64]
 Clock = dict[str, float]
 
 READERS = 4
@@ -57,19 +56,19 @@ class Estimator:
 
     size_in: crops.Size  # height, width of the network's input
     num_maps: int
-    normalise: Callable[[Pixels], Array]
-    forward: Callable[[Array], Array]
+    normalise: Callable[[UInt8Array], Float32Array]
+    forward: Callable[[Float32Array], Float32Array]
     decode: Callable[[Tensor], Peaks] = heatmap_decoding.decode
-    flip: Rows | None = None
+    flip: Int64Array | None = None
     shift: bool = True  # of the mirrored maps
     padding: float = crops.PADDING
     fixed_batch: int | None = None  # crops that a call must have; None: any number
 
 
-def maps_of(session: Session, num_maps: int) -> Callable[[Array], Array]:
+def maps_of(session: Session, num_maps: int) -> Callable[[Float32Array], Float32Array]:
     """`Estimator.forward` of a network with one input, whose last output is the maps; UserError for other maps."""
 
-    def forward(inputs: Array) -> Array:
+    def forward(inputs: Float32Array) -> Float32Array:
         maps = session(inputs)[-1]
         if maps.ndim != 4 or maps.shape[1] != num_maps:
             found = " x ".join(map(str, maps.shape))
@@ -82,23 +81,23 @@ def maps_of(session: Session, num_maps: int) -> Callable[[Array], Array]:
 class Picture(NamedTuple):
     """An image and where people are looked for in it; `read` is called in a thread."""
 
-    read: Callable[[], Pixels]  # (h, w, 3) uint8 BGR; may raise ImageError
+    read: Callable[[], UInt8Array]  # (h, w, 3) uint8 BGR; may raise ImageError
     boxes_img: npt.NDArray[np.float64]  # (n, 4) left, top, width, height
-    rows: Rows  # (n,) numbers by which the caller knows the boxes
+    rows: Int64Array  # (n,) numbers by which the caller knows the boxes
 
 
 @dataclass(frozen=True)
 class Found:
     """The keypoints of some boxes, `rows` (B,): (B, num_maps, 3) float32 x, y in original pixels, score."""
 
-    rows: Rows
+    rows: Int64Array
     keypoints_img: npt.NDArray[np.float32]
     seconds: Clock  # by STAGES, what these took
 
 
 class _Person(NamedTuple):
     row: int
-    pixels: Pixels  # (H, W, 3) BGR
+    pixels: UInt8Array  # (H, W, 3) BGR
     centre_img: npt.NDArray[Any]
     size_img: npt.NDArray[Any]
 
@@ -115,8 +114,8 @@ class _Cut(NamedTuple):
 class _Batch:
     people: list[_Person] = field(default_factory=list)
     seconds: Clock = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    inputs: list[Array] = field(default_factory=list)  # crops, and mirrored crops for a flip test
-    maps: list[Array] = field(default_factory=list)  # of each of them
+    inputs: list[Float32Array] = field(default_factory=list)  # crops, and mirrored crops for a flip test
+    maps: list[Float32Array] = field(default_factory=list)  # of each of them
 
 
 def estimate(
@@ -144,7 +143,7 @@ def estimate(
         yield from in_order(decoder, lambda batch: _decode(batch, estimator), through, DECODE_BEHIND)
 
 
-def network_inputs(pictures: Iterable[Picture], estimator: Estimator, batch_size: int = 1) -> Iterator[Array]:
+def network_inputs(pictures: Iterable[Picture], estimator: Estimator, batch_size: int = 1) -> Iterator[Float32Array]:
     """What `estimate` would hand to the network, (B, 3, H, W) float32, call after call; memory for one call.
 
     With a flip test the mirrored crops too. Raises ImageError and BoxError.
@@ -154,7 +153,9 @@ def network_inputs(pictures: Iterable[Picture], estimator: Estimator, batch_size
         yield from _prepare(batch, estimator).inputs
 
 
-def pictures_of(validation: Validation, boxes: PersonBoxes, images: Iterable[tuple[int, Rows]]) -> Iterator[Picture]:
+def pictures_of(
+    validation: EvaluationSet, boxes: PersonBoxes, images: Iterable[tuple[int, Int64Array]]
+) -> Iterator[Picture]:
     """The pictures of some images and their boxes, as `PersonBoxes.by_image` gives them."""
     return (Picture(functools.partial(validation.read, image), boxes.boxes_img[rows], rows) for image, rows in images)
 
@@ -238,7 +239,7 @@ class Estimates:
 
 def estimate_boxes(
     estimator: Estimator,
-    validation: Validation,
+    validation: EvaluationSet,
     boxes: PersonBoxes,
     batch_size: int,
     skip_bad: bool = False,

@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from common import cli
+from common.arrays import BoolArray, Int64Array
 from common.coco.mini import figures, scenes
-from common.coco.mini.scenes import SCENES, Mask, Scene
+from common.coco.mini.scenes import SCENES, Scene
 from common.skeleton import COCO
 
 import cv2
@@ -118,11 +119,11 @@ def _annotations(scene: Scene, image_id: int, keypoints: tuple[str, ...]) -> lis
     return [{"id": first + index, **ids, **annotation} for index, annotation in enumerate(found)]
 
 
-def _joints(joints: figures.Pixels) -> dict[str, Any]:
+def _joints(joints: Int64Array) -> dict[str, Any]:
     return {"keypoints": joints.ravel().tolist(), "num_keypoints": int((joints[:, 2] > 0).sum())}
 
 
-def _measures(mask: Mask) -> dict[str, Any]:
+def _measures(mask: BoolArray) -> dict[str, Any]:
     """Area in pixels, and the box (x, y, width, height) around the outer edges of the pixels."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     x, y = int(columns[0]), int(rows[0])
@@ -130,7 +131,7 @@ def _measures(mask: Mask) -> dict[str, Any]:
     return {"area": float(np.count_nonzero(mask)), "bbox": box}
 
 
-def _polygons(mask: Mask) -> list[list[float]]:
+def _polygons(mask: BoolArray) -> list[list[float]]:
     """Outer contours, one list x, y, x, y, … a piece, in COCO's frame: pixel x reaches from x to x + 1."""
     # Doubled, so that the contour, which runs through pixel centres, keeps near the outer edge and has an area at
     # parts one pixel wide.
@@ -139,15 +140,15 @@ def _polygons(mask: Mask) -> list[list[float]]:
     return [((contour.reshape(-1) + 0.5) / 2).tolist() for contour in contours]
 
 
-def _crowd_region(scene: Scene) -> Mask:
+def _crowd_region(scene: Scene) -> BoolArray:
     """The people of the crowd and a little around them, without the people in front of it."""
     kernel = np.ones((2 * CROWD_REACH + 1,) * 2, np.uint8)
     near = cv2.dilate(scene.mask(scene.crowd).astype(np.uint8), kernel)
-    region: Mask = (near > 0) & ~scene.mask(list(scene.people))
+    region: BoolArray = (near > 0) & ~scene.mask(list(scene.people))
     return region
 
 
-def run_lengths(mask: Mask) -> dict[str, Any]:
+def run_lengths(mask: BoolArray) -> dict[str, Any]:
     """COCO's uncompressed run lengths of an (h, w) bool mask: column by column, beginning with the zeros."""
     flat = np.concatenate([[False], mask.ravel(order="F"), [not mask[-1, -1]]])
     edges = np.flatnonzero(flat[1:] != flat[:-1])

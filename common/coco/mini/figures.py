@@ -11,16 +11,12 @@ pixel. From it follow silhouettes, and which joints something hides.
 import colorsys
 from dataclasses import dataclass
 
+from common.arrays import Float64Array, Int32Array, Int64Array, UInt8Array
 from common.skeleton import COCO
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-Image = npt.NDArray[np.uint8]
-Owners = npt.NDArray[np.int32]
-Points = npt.NDArray[np.float64]
-Pixels = npt.NDArray[np.int64]
 Colour = tuple[int, int, int]
 Limb = tuple[Colour, Colour]
 
@@ -77,7 +73,7 @@ def sample_palette(rng: np.random.Generator) -> Palette:
     )
 
 
-def sample_pose(rng: np.random.Generator, height: float) -> Points:
+def sample_pose(rng: np.random.Generator, height: float) -> Float64Array:
     """(17, 2) float64 COCO joints in pixels, y down, the middle of the hips at (0, 0); `height` when standing."""
     roll = np.radians(rng.uniform(-35, 35) if rng.random() < 0.1 else rng.uniform(-8, 8))
     spine = roll + np.radians(rng.uniform(-7, 7))
@@ -94,7 +90,7 @@ def sample_pose(rng: np.random.Generator, height: float) -> Points:
     return height * np.array([pose[name] for name in COCO.keypoints])
 
 
-def _sample_head(rng: np.random.Generator, chest: Points, spine: float, turn: float) -> dict[str, Points]:
+def _sample_head(rng: np.random.Generator, chest: Float64Array, spine: float, turn: float) -> dict[str, Float64Array]:
     angle = spine + np.radians(rng.uniform(-10, 10))
     middle = chest + _turned((0, -NECK), (spine + angle) / 2)
     face = turn * FACE_TURN
@@ -122,7 +118,7 @@ def _sample_leg(rng: np.random.Generator) -> tuple[float, float]:
 
 
 def _chain(
-    pose: dict[str, Points],
+    pose: dict[str, Float64Array],
     rng: np.random.Generator,
     name: str,
     joints: tuple[str, str, str],
@@ -137,7 +133,7 @@ def _chain(
         pose[f"{name}_{end}"] = pose[f"{name}_{start}"] + _turned((0, length * rng.uniform(0.85, 1.02)), radians)
 
 
-def _turned(vector: tuple[float, float], angle: float) -> Points:
+def _turned(vector: tuple[float, float], angle: float) -> Float64Array:
     """A vector (x right, y down) turned clockwise on the screen by `angle` radians."""
     x, y = vector
     return np.array([x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)])
@@ -146,15 +142,15 @@ def _turned(vector: tuple[float, float], angle: float) -> Points:
 class Brush:
     """Paints filled, antialiased shapes on a picture, and whole pixels on the owner map under it."""
 
-    def __init__(self, canvas_img: Image, owners_img: Owners) -> None:
+    def __init__(self, canvas_img: UInt8Array, owners_img: Int32Array) -> None:
         self.canvas_img = canvas_img
         self.owners_img = owners_img
 
-    def disc(self, centre: Points, radius: float, colour: Colour, owner: int | None = None) -> None:
+    def disc(self, centre: Float64Array, radius: float, colour: Colour, owner: int | None = None) -> None:
         """A filled circle; `owner` None leaves the owner map as it is."""
         self.polygon(centre + radius * CIRCLE, colour, owner)
 
-    def polygon(self, corners: Points, colour: Colour, owner: int | None = None) -> None:
+    def polygon(self, corners: Float64Array, colour: Colour, owner: int | None = None) -> None:
         """A filled convex polygon, corners (N, 2) in pixels."""
         points = np.round(corners * SUBPIXELS).astype(np.int32)
         cv2.fillConvexPoly(self.canvas_img, points, colour, cv2.LINE_AA, SHIFT)
@@ -162,7 +158,11 @@ class Brush:
             cv2.fillConvexPoly(self.owners_img, points, owner, cv2.LINE_8, SHIFT)
 
     def capsule(
-        self, ends: tuple[Points, Points], radii: tuple[float, float], colour: Colour, owner: int | None = None
+        self,
+        ends: tuple[Float64Array, Float64Array],
+        radii: tuple[float, float],
+        colour: Colour,
+        owner: int | None = None,
     ) -> None:
         """A bone with round ends, `radii` thick there."""
         start, end = ends
@@ -174,14 +174,14 @@ class Brush:
             self.disc(centre, radius, colour, owner)
 
     def ellipse(
-        self, centre: Points, axes: tuple[float, float], angle: float, colour: Colour, owner: int | None = None
+        self, centre: Float64Array, axes: tuple[float, float], angle: float, colour: Colour, owner: int | None = None
     ) -> None:
         """A filled ellipse with half axes in pixels, turned by `angle` radians."""
         turn = np.array([_turned((1.0, 0.0), angle), _turned((0.0, 1.0), angle)])
         self.polygon(centre + (CIRCLE * axes) @ turn, colour, owner)
 
 
-def paint_figure(brush: Brush, joints_img: Pixels, height: float, palette: Palette, figure: int) -> None:
+def paint_figure(brush: Brush, joints_img: Int64Array, height: float, palette: Palette, figure: int) -> None:
     """Paints a person over what is there.
 
     `joints_img` (17, 2) whole pixels, which may lie outside the picture; `figure` its number from 1 in the owner map.
@@ -204,7 +204,7 @@ def paint_figure(brush: Brush, joints_img: Pixels, height: float, palette: Palet
         _paint_limb(brush, arm, ARM_RADIUS * height, palette.arms[index], owner[f"{name}_arm"])
 
 
-def _paint_limb(brush: Brush, joints: list[Points], radius: float, colours: Limb, owner: int) -> None:
+def _paint_limb(brush: Brush, joints: list[Float64Array], radius: float, colours: Limb, owner: int) -> None:
     """Two bones with one dark outline around both, a bright blob on the middle joint and a dark one on the last."""
     rim = radius * OUTLINE / ARM_RADIUS
     for extra, shades, part in ((rim, tuple(map(_darker, colours)), owner), (0.0, colours, None)):
@@ -215,7 +215,7 @@ def _paint_limb(brush: Brush, joints: list[Points], radius: float, colours: Limb
     brush.disc(joints[2], 0.5 * radius, (30, 30, 30))
 
 
-def _paint_torso(brush: Brush, pose: dict[str, Points], height: float, palette: Palette, owner: int) -> None:
+def _paint_torso(brush: Brush, pose: dict[str, Float64Array], height: float, palette: Palette, owner: int) -> None:
     corners = [pose[name] for name in ("left_shoulder", "right_shoulder", "right_hip", "left_hip")]
     throat = (corners[0] + corners[1]) / 2
     brush.capsule((throat, (pose["left_ear"] + pose["right_ear"]) / 2), (0.04 * height,) * 2, palette.skin, owner)
@@ -228,7 +228,9 @@ def _paint_torso(brush: Brush, pose: dict[str, Points], height: float, palette: 
         brush.disc(corner, 0.03 * height, _brighter(colours[0]))
 
 
-def _paint_head(brush: Brush, pose: dict[str, Points], height: float, palette: Palette, owner: dict[str, int]) -> None:
+def _paint_head(
+    brush: Brush, pose: dict[str, Float64Array], height: float, palette: Palette, owner: dict[str, int]
+) -> None:
     """Ears in the colours of their side, hair, eyes with pupils, nose."""
     line = pose["left_ear"] - pose["right_ear"]
     angle = float(np.arctan2(line[1], line[0]))
@@ -261,7 +263,7 @@ def shows(joint: str, part: str) -> bool:
     return part == f"{side}_{limb}" or (part == "torso" and name in ("shoulder", "hip"))
 
 
-def paint_crate(brush: Brush, centre: Points, size: tuple[float, float], colour: Colour, owner: int) -> None:
+def paint_crate(brush: Brush, centre: Float64Array, size: tuple[float, float], colour: Colour, owner: int) -> None:
     """A box with a cross on it, `size` its width and height in pixels."""
     corners = centre + np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * np.array(size) / 2
     brush.polygon(corners, _darker(colour), owner)
@@ -271,7 +273,7 @@ def paint_crate(brush: Brush, centre: Points, size: tuple[float, float], colour:
         brush.capsule(ends, (0.04 * min(size),) * 2, _darker(colour))
 
 
-def paint_ball(brush: Brush, centre: Points, radius: float, colour: Colour, owner: int) -> None:
+def paint_ball(brush: Brush, centre: Float64Array, radius: float, colour: Colour, owner: int) -> None:
     """A ball with a highlight."""
     brush.disc(centre, radius, _darker(colour), owner)
     brush.disc(centre, 0.9 * radius, colour)

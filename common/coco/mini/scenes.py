@@ -8,13 +8,13 @@ small people, a crowd, nobody. A scene that misses what its kind is about is dra
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from common.arrays import BoolArray, Float64Array, Int32Array, Int64Array, UInt8Array
 from common.coco.mini import figures
-from common.coco.mini.figures import NUM_PARTS, PARTS, Brush, Image, Owners, Pixels, Points, hsv
+from common.coco.mini.figures import NUM_PARTS, PARTS, Brush, hsv
 from common.skeleton import COCO
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 WIDTHS, HEIGHTS = (240, 320), (192, 240)
 MARGIN = 8  # pixels between a joint and the border, where people are meant to be inside
@@ -25,22 +25,21 @@ SCENES = (
     "far", "pair", "overlap", "single", "cut_off", "trio", "pair", "single",
 )  # fmt: skip
 MIN_CROWD_AREA = 800  # pixels of a crowd that can be seen
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass
 class Scene:
     """A picture under way: `people` are the joints (17, 2) of the labelled persons, by number in the owner map."""
 
-    canvas_img: Image
-    owners_img: Owners
-    people: dict[int, Pixels] = field(default_factory=dict)
+    canvas_img: UInt8Array
+    owners_img: Int32Array
+    people: dict[int, Int64Array] = field(default_factory=dict)
     unlabelled: list[int] = field(default_factory=list)  # drawn too small for joints
     crowd: list[int] = field(default_factory=list)
     things: int = 0  # numbers given away, of people and objects
 
     @property
-    def size(self) -> Pixels:
+    def size(self) -> Int64Array:
         """(width, height) in pixels."""
         return np.array(self.owners_img.shape[::-1])
 
@@ -49,11 +48,11 @@ class Scene:
         self.things += 1
         return self.things
 
-    def mask(self, numbers: Sequence[int]) -> Mask:
+    def mask(self, numbers: Sequence[int]) -> BoolArray:
         """(h, w) bool: where one of these is on top."""
         return np.isin(self.owners_img // NUM_PARTS, numbers)
 
-    def visibility(self, number: int) -> Pixels:
+    def visibility(self, number: int) -> Int64Array:
         """(17,) int64: 0 outside the image, 1 hidden (also by another limb of the same body), 2 seen."""
         joints_img = self.people[number]
         inside = ((joints_img >= 0) & (joints_img < self.size)).all(1)
@@ -124,7 +123,7 @@ def _places(kind: str, rng: np.random.Generator, slimness: float) -> list[tuple[
 
 
 def _add_person(
-    scene: Scene, rng: np.random.Generator, height: float, hips: Points, labelled: bool, cut: bool = False
+    scene: Scene, rng: np.random.Generator, height: float, hips: Float64Array, labelled: bool, cut: bool = False
 ) -> int:
     """Draws a person of `height` pixels with its hips near `hips` (x, y), moved inside the image unless `cut`."""
     joints = figures.sample_pose(rng, height)
@@ -163,7 +162,7 @@ def _add_crowd(scene: Scene, rng: np.random.Generator) -> None:
             scene.crowd.append(_add_person(scene, rng, rng.uniform(22, 28), hips, labelled=False))
 
 
-def _add_object(scene: Scene, rng: np.random.Generator, centre: Points) -> None:
+def _add_object(scene: Scene, rng: np.random.Generator, centre: Float64Array) -> None:
     brush, number = Brush(scene.canvas_img, scene.owners_img), scene.add_number()
     colour = hsv(rng.uniform(0, 360), 0.12, rng.uniform(0.4, 0.6))
     if rng.random() < 0.5:
@@ -173,7 +172,7 @@ def _add_object(scene: Scene, rng: np.random.Generator, centre: Points) -> None:
         figures.paint_ball(brush, centre, rng.uniform(15, 24), colour, number * NUM_PARTS)
 
 
-def _background(rng: np.random.Generator, width: int, height: int) -> Image:
+def _background(rng: np.random.Generator, width: int, height: int) -> UInt8Array:
     """A wall, a floor and a texture on both, low in contrast and in saturation."""
     image = np.empty((height, width, 3), np.float32)
     horizon = int(height * rng.uniform(0.45, 0.8))
