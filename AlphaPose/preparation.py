@@ -4,7 +4,7 @@
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-import common.coco.mini.dataset
+import common.coco.images
 import common.coco.reader
 import common.distributed
 import common.skeleton
@@ -57,7 +57,7 @@ def located(config: Config, split: Split, name: Literal["ANN", "IMG_PREFIX"]) ->
     """
     dataset = config.yaml.DATASET
     usual = (dataset.TEST.ROOT if split == "TEST" else "") or (split != "TRAIN" and dataset.VAL.ROOT)
-    root = main_process_first(lambda: common.coco.mini.dataset.resolve(config.data_path, usual or dataset.TRAIN.ROOT))
+    root = main_process_first(lambda: common.coco.images.data_folder(config.data_path, usual or dataset.TRAIN.ROOT))
     place = dataset[split][name] or dataset.VAL[name]
     if found := common.coco.images.find(root, place):
         return found

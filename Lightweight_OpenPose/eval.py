@@ -14,7 +14,6 @@ from typing import Literal
 
 import common.coco.evaluate
 import common.coco.images
-import common.coco.mini.dataset
 import common.device
 import common.distributed
 import common.media.drawing
@@ -157,7 +156,7 @@ def _checkpoint(config: Config) -> Path:
 
 def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> EvaluationSet:
     own = Path(config.data_path) if config.val_images_folder else None
-    data_path = common.coco.mini.dataset.resolve(config.data_path, otherwise=own)
+    data_path = common.coco.images.data_folder(config.data_path, otherwise=own)
     return EvaluationSet.load(
         Path(config.val_labels) if config.val_labels else common.coco.images.annotation_file(data_path, "val"),
         Path(config.val_images_folder)

@@ -17,7 +17,7 @@ import functools
 import time
 from pathlib import Path
 
-import common.coco.mini.dataset
+import common.coco.images
 import common.device
 import common.distributed
 import common.skeleton
@@ -122,7 +122,7 @@ def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
 def find_data(config: Config) -> Config:
     """The settings with the folder of the data set, and a name for the run. Raises UserError."""
     own = Path(config.data_path) if config.train_images_folder else None
-    data_path = main_process_first(lambda: common.coco.mini.dataset.resolve(config.data_path, otherwise=own))
+    data_path = main_process_first(lambda: common.coco.images.data_folder(config.data_path, otherwise=own))
     perf = f"perf_{common.distributed.world_size()}p"
     name = config.experiment_name or (perf if config.case == "perf" else STEP_NAMES[config.step])
     return dataclasses.replace(config, data_path=str(data_path), experiment_name=name)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import common.coco.mini.dataset
+import common.coco.images
 import common.distributed
 import common.skeleton
 from common.coco.evaluation_set import EvaluationSet
@@ -73,7 +73,7 @@ class Conditions:
         """
         recipe = recipe_of(self.cfg, source, given, pairs)
         folder = common.distributed.main_process_first(
-            lambda: common.coco.mini.dataset.resolve(recipe.data_path, recipe.root)
+            lambda: common.coco.images.data_folder(recipe.data_path, recipe.root)
         )
         flip_test = self.flip_test and recipe.flip_test
         return dataclasses.replace(recipe, data_path=str(folder), flip_test=flip_test, exif=self.exif)

@@ -4,7 +4,7 @@
 import dataclasses
 from pathlib import Path
 
-import common.coco.mini.dataset
+import common.coco.images
 import common.coco.reader
 import common.distributed
 import common.skeleton
@@ -19,7 +19,7 @@ from MIPNet.model import PoseHRNet, PoseResNet, build
 
 def find_data(config: Config) -> Config:
     """The settings with the folder of the data set, and the run's name. Raises UserError."""
-    data_path = str(main_process_first(lambda: common.coco.mini.dataset.resolve(config.data_path, config.root)))
+    data_path = str(main_process_first(lambda: common.coco.images.data_folder(config.data_path, config.root)))
     perf = f"{config.experiment}_perf_{common.distributed.world_size()}p"
     experiment = perf if config.case == "perf" else config.experiment
     return dataclasses.replace(config, data_path=data_path, experiment=experiment)

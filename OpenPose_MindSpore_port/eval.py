@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import common.coco.evaluate
-import common.coco.mini.dataset
+import common.coco.images
 import common.device
 import common.distributed
 import common.skeleton
@@ -150,7 +150,7 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
 
 def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> EvaluationSet:
     data_dir = common.distributed.main_process_first(
-        lambda: common.coco.mini.dataset.resolve(config.data_dir, str(DATA_FOLDER), DATA_FOLDER)
+        lambda: common.coco.images.data_folder(config.data_dir, str(DATA_FOLDER), DATA_FOLDER)
     )
     validation = validation_of(str(data_dir), config.imgpath_val, config.ann, skeleton, config.val_images, config.exif)
     return with_people(validation) if config.only_people else validation

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import common.coco.images
-import common.coco.mini.dataset
 import common.coco.reader
 from common import cli
 from OpenPose_MindSpore_port import ignore_masks
@@ -46,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     """The command of this file."""
     config = cli.parse(Config, {}, argv, aliases={"data_path": "data_dir"})
     config = dataclasses.replace(
-        config, data_dir=str(common.coco.mini.dataset.resolve(config.data_dir, "dataset", Path("dataset")))
+        config, data_dir=str(common.coco.images.data_folder(config.data_dir, "dataset", Path("dataset")))
     )
     if not config.train_ann and not config.val_ann:
         raise cli.UserError("--train_ann and --val_ann are both empty: name an annotation file")

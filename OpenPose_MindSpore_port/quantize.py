@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import common.coco.images
-import common.coco.mini.dataset
 import common.skeleton
 from common.cli import UserError, flag, parse, run
 from common.coco.evaluation_set import EvaluationSet
@@ -53,7 +52,7 @@ def main() -> None:
     config.check()
     quantize.check(config.source)
     skeleton = common.skeleton.load(config.skeleton)
-    data_dir = common.coco.mini.dataset.resolve(config.data_dir)
+    data_dir = common.coco.images.data_folder(config.data_dir)
     validation = validation_of(str(data_dir), config.imgpath_val, config.ann, skeleton, config.val_images)
     folders = (
         [Path(config.calibration_path)] if config.calibration_path else [data_dir / "train2017", validation.folder]

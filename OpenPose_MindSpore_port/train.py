@@ -20,7 +20,7 @@ import functools
 import time
 from pathlib import Path
 
-import common.coco.mini.dataset
+import common.coco.images
 import common.device
 import common.distributed
 import common.skeleton
@@ -102,7 +102,7 @@ def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
 def find_data(config: Config) -> Config:
     """The settings with the folder of the data set, and a name for the run. Raises UserError."""
     data_dir = main_process_first(
-        lambda: common.coco.mini.dataset.resolve(config.data_dir, str(DATA_FOLDER), DATA_FOLDER)
+        lambda: common.coco.images.data_folder(config.data_dir, str(DATA_FOLDER), DATA_FOLDER)
     )
     perf = f"perf_{common.distributed.world_size()}p"
     name = config.experiment_name or (perf if config.case == "perf" else "train")

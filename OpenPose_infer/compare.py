@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import common.coco.images
-import common.coco.mini.dataset
 import common.device
 import common.skeleton
 import common.train.checkpoint
@@ -100,7 +99,7 @@ def compare(config: Config) -> list[Row]:
     """A row for each format; `absent` in it is the reason where it cannot run. Raises UserError."""
     names = chosen(config.formats)
     skeleton = common.skeleton.load(config.skeleton)
-    data_path = common.coco.mini.dataset.resolve(config.data_path) if config.data_path else None
+    data_path = common.coco.images.data_folder(config.data_path) if config.data_path else None
     validation = quantize.annotated_images(config, data_path, skeleton)
     rule = InputRule(fixed_size=(config.height, config.width))
     arrays = _inputs(validation, rule, config.map_images)

@@ -16,7 +16,6 @@ from typing import Literal
 
 import common.coco.evaluate
 import common.coco.images
-import common.coco.mini.dataset
 import common.device
 import common.skeleton
 import common.train.checkpoint
@@ -113,7 +112,7 @@ def _batch_size(config: Config, session: Session) -> int:
 
 def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> EvaluationSet:
     own = Path(config.data_path) if config.labels and config.images_folder else None
-    data_path = common.coco.mini.dataset.resolve(config.data_path, otherwise=own)
+    data_path = common.coco.images.data_folder(config.data_path, otherwise=own)
     return EvaluationSet.load(
         Path(config.labels) if config.labels else common.coco.images.annotation_file(data_path, "val"),
         Path(config.images_folder) if config.images_folder else common.coco.images.image_folder(data_path, "val"),

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import common.coco.images
-import common.coco.mini.dataset
 import common.skeleton
 from common.arrays import Float32Array
 from common.cli import UserError, flag, parse, run
@@ -58,7 +57,7 @@ def main() -> None:
     config.check()
     quantize.check(config.source)
     skeleton = common.skeleton.load(config.skeleton)
-    data_path = common.coco.mini.dataset.resolve(config.data_path) if config.data_path else None
+    data_path = common.coco.images.data_folder(config.data_path) if config.data_path else None
     validation = annotated_images(config, data_path, skeleton)
     images = calibration_images(config.calibration_path, data_path, config.calibration_images)
     rule = input_rule(config.source, (config.height, config.width))

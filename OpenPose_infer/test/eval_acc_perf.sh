@@ -25,7 +25,7 @@ for arg in "$@"; do
   esac
 done
 [[ $datasets_path ]] || { echo "error: --datasets_path is needed: a COCO folder, or mini" >&2 && exit 2; }
-[[ $datasets_path == mini ]] && datasets_path=$("$python" -c "import common.coco.mini.dataset as m; print(m.resolve('mini'))")
+[[ $datasets_path == mini ]] && datasets_path=$("$python" -c "import common.coco.images as i; print(i.data_folder('mini'))")
 labels=$datasets_path/annotations/person_keypoints_val2017.json
 
 # step NAME MODULE [WORDS ...]: one program; its own last line says why it failed

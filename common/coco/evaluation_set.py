@@ -10,6 +10,7 @@ import common.coco.evaluate
 import common.coco.images
 import common.coco.reader
 import common.skeleton
+from common.cli import ImageError
 from common.coco.evaluate import Detections
 
 import numpy as np
@@ -53,7 +54,7 @@ class EvaluationSet:
         common.coco.evaluate.check(self.index, self.rows, protocol, self.annotations)
         names = [self.index.file_name(row) for row in self.rows.tolist()]
         if missing := common.coco.images.missing_images(self.folder, names):
-            raise common.coco.images.ImageError(f"{missing}: evaluation needs them. Put them there")
+            raise ImageError(f"{missing}: evaluation needs them. Put them there")
 
     def read(self, row: int) -> npt.NDArray[np.uint8]:
         """(h, w, 3) uint8 BGR. Raises ImageError, also where the file has another size than its annotation says."""

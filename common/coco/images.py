@@ -19,27 +19,51 @@ from common.arrays import UInt8Array
 from common.cli import ImageError, UserError
 from common.coco import crowd
 from common.coco.annotations import CocoIndex
-from common.coco.reader import load
 
 import cv2
 import numpy as np
-
-__all__ = [
-    "SPLITS", "CocoIndex", "Exif", "ImageError", "annotation_file", "find", "missing_images", "orientation_of",
-    "read_file", "read_with_orientation", "wrong_size", "crowd_mask", "has_annotations", "image_folder",
-    "lacks_end", "load", "path_inside", "read_annotated", "read_image", "reader",
-]  # fmt: skip
 
 SPLITS = ("train", "val")
 Size = tuple[int, int]  # height, width
 Exif = Literal["ignore", "turn"]
 READ_FLAGS = {"ignore": cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, "turn": cv2.IMREAD_COLOR}
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = ("COCO_HOME", "DATA_PATH")  # name the data set where no flag does
+USUAL_PLACE = "data/coco"
+PUBLISHED_PLACES = (USUAL_PLACE, "dataset")
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # but stuffed zeros, filling, restarts (ITU-T T.81, annex B)
 EXIF_START = re.compile(rb"(?:Exif\x00\x00|eXIf)(II\*\x00|MM\x00\*)")  # of a JPEG, of a PNG
 ORIENTATION = 0x0112
 UPRIGHT = 1
 SIDEWAYS = frozenset({5, 6, 7, 8})  # orientations of a quarter turn: width and height change places
+
+
+def data_folder(data_path: str | Path, usual: str = USUAL_PLACE, otherwise: Path | None = None) -> Path:
+    """The folder that a `--data_path` means: the word `mini` is the drawn data set.
+
+    Without a word it is `usual`, where a configuration names another place than the published one, else that of
+    COCO_HOME or DATA_PATH in the environment, else the published place, here, beside a model's directory or the
+    repository. Raises UserError where none is there, unless there is an `otherwise`.
+    """
+    if str(data_path) == "mini":
+        from common.coco.mini import dataset  # draws; most runs have images of their own
+
+        return dataset.ensure()
+    if data_path or os.path.normpath(usual) not in PUBLISHED_PLACES:
+        return Path(data_path or usual)
+    for name in ENVIRONMENT:
+        if place := os.environ.get(name):
+            if not os.path.isdir(named := os.path.expanduser(place)):
+                raise UserError(f"{name}={place} in the environment: no such folder")
+            return Path(named)
+    places = [above / name for name in (usual, USUAL_PLACE) for above in (Path(), ROOT, ROOT.parent)]
+    if found := next(filter(Path.is_dir, places), otherwise):
+        return found
+    raise UserError(
+        "--data_path is needed: a COCO folder, or `mini`; else COCO_HOME or DATA_PATH in the environment, else "
+        f"./{USUAL_PLACE} here or in {ROOT}: none of these is there"
+    )
 
 
 def has_annotations(data_path: str | Path, split: str) -> bool:

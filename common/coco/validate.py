@@ -18,11 +18,10 @@ from typing import Any
 
 import common.coco.images
 from common import cli, skeleton
-from common.cli import UserError
+from common.cli import ImageError, UserError
 from common.coco import fields
 from common.coco.findings import Finding
 from common.coco.images import Exif
-from common.coco.mini import dataset
 from common.coco.rules import AnnotationFile, broken_skeleton
 from common.skeleton import Skeleton
 
@@ -35,7 +34,7 @@ MAX_THREADS = 16
 class Config:
     """Check a data set in COCO's format: images, annotations, left and right."""
 
-    data_path: str = cli.flag("COCO folder, or mini for the drawn data set (required)", "")
+    data_path: str = cli.flag("COCO folder, or `mini` for the drawn data set; empty: COCO_HOME or ./data/coco", "")
     skeleton: str = cli.flag("coco, crowdpose, or a YAML file, to compare with", "")
     images: bool = cli.flag("read every image, too", True)
     exif: Exif = cli.flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
@@ -45,13 +44,11 @@ class Config:
 def main(argv: Sequence[str] | None = None) -> None:
     """The command `python -m common.coco`."""
     config = cli.parse(Config, {}, argv, prepare=_name_the_path)
-    if not config.data_path:
-        raise UserError("which data set? python -m common.coco DATA_PATH (or mini)")
     try:
         points = skeleton.load(config.skeleton) if config.skeleton else None
     except skeleton.SkeletonError as error:
         raise UserError(f"--skeleton: {error}") from error
-    findings = check(dataset.resolve(config.data_path), points, config.images, config.exif)
+    findings = check(common.coco.images.data_folder(config.data_path), points, config.images, config.exif)
     _report(findings, config.limit)
     sys.exit(1 if any(finding.is_error for finding in findings) else 0)
 
@@ -121,7 +118,7 @@ def _check_image(folder: Path, image: dict[str, Any], exif: Exif) -> Finding | N
     subject, path = f"image {number}", str(folder / name.decode())
     try:
         pixels, orientation = common.coco.images.read_with_orientation(folder, name.decode(), exif)
-    except common.coco.images.ImageError as error:
+    except ImageError as error:
         return Finding(str(folder), subject, "image", str(error))
     if pixels.shape[:2] != (height, width):
         what = common.coco.images.wrong_size(pixels.shape[:2], (height, width), orientation, exif)

@@ -43,6 +43,33 @@ def one_person(**changes) -> dict:
     return {"images": [image], "annotations": [person(**changes)]}
 
 
+# --- where the data lie ---
+
+
+def test_without_a_word_the_environment_names_the_data_set_then_its_usual_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(images, "ROOT", tmp_path / "repository")
+    monkeypatch.delenv("COCO_HOME", raising=False)
+    monkeypatch.delenv("DATA_PATH", raising=False)
+    with pytest.raises(UserError, match="--data_path is needed.*COCO_HOME or DATA_PATH.*./data/coco"):
+        images.data_folder("")
+    assert images.data_folder("", "dataset", tmp_path) == tmp_path
+    (tmp_path / "repository" / "data" / "coco").mkdir(parents=True)
+    assert images.data_folder("") == tmp_path / "repository" / "data" / "coco"
+    monkeypatch.setenv("DATA_PATH", str(tmp_path))
+    assert images.data_folder("", "./data/coco/") == tmp_path
+    assert images.data_folder("", "/own/place") == Path("/own/place")  # of a configuration of the user
+    assert images.data_folder("data/coco") == Path("data/coco")  # a flag stands above all
+    monkeypatch.setenv("COCO_HOME", "/nowhere")
+    with pytest.raises(UserError, match="COCO_HOME=/nowhere in the environment: no such folder"):
+        images.data_folder("")
+
+
+def test_mini_is_the_drawn_data_set(monkeypatch, drawn):
+    monkeypatch.setattr(dataset, "_cache_folder", lambda: drawn)
+    assert images.data_folder("mini") == drawn
+
+
 # --- the index ---
 
 

@@ -275,4 +275,14 @@ def test_command(drawn):
     assert lines[2].startswith("... and 3 more") and lines[3] == "5 errors, 0 warnings"
     nothing = command(str(drawn / "nowhere"))
     assert nothing.returncode == 2 and nothing.stderr.startswith("error: ") and "Traceback" not in nothing.stderr
-    assert command().returncode == 2
+
+
+def test_without_a_path_the_environment_names_the_data_set(drawn, monkeypatch, capsys):
+    images.annotation_file(drawn, "val").unlink()
+    monkeypatch.setenv("COCO_HOME", str(drawn))
+    with pytest.raises(SystemExit) as end:
+        validate.main(["--images", "false"])
+    assert (end.value.code, capsys.readouterr().out) == (0, "0 errors, 0 warnings\n")
+    monkeypatch.setenv("COCO_HOME", "/nowhere")
+    with pytest.raises(UserError, match="COCO_HOME=/nowhere"):
+        validate.main([])

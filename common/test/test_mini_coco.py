@@ -239,35 +239,6 @@ def test_ensure_keeps_its_hands_off_other_folders(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["mine", "thesis.txt"]
 
 
-def test_resolve(tmp_path, drawn, monkeypatch):
-    monkeypatch.setattr(dataset, "_cache_folder", lambda: drawn)
-    assert dataset.resolve("mini") == drawn
-    assert dataset.resolve(str(tmp_path)) == tmp_path
-
-
-def test_the_cache_lies_beside_the_code():
-    assert (dataset.ROOT / "pyproject.toml").is_file()
-
-
-def test_without_a_word_the_environment_names_the_data_set_then_its_usual_place(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(dataset, "ROOT", tmp_path / "repository")
-    monkeypatch.delenv("COCO_HOME", raising=False)
-    monkeypatch.delenv("DATA_PATH", raising=False)
-    with pytest.raises(UserError, match="--data_path is needed.*COCO_HOME or DATA_PATH.*./data/coco"):
-        dataset.resolve("")
-    assert dataset.resolve("", "dataset", tmp_path) == tmp_path
-    (tmp_path / "repository" / "data" / "coco").mkdir(parents=True)
-    assert dataset.resolve("") == tmp_path / "repository" / "data" / "coco"
-    monkeypatch.setenv("DATA_PATH", str(tmp_path))
-    assert dataset.resolve("", "./data/coco/") == tmp_path
-    assert dataset.resolve("", "/own/place") == Path("/own/place")  # of a configuration of the user
-    assert dataset.resolve("data/coco") == Path("data/coco")  # a flag stands above all
-    monkeypatch.setenv("COCO_HOME", "/nowhere")
-    with pytest.raises(UserError, match="COCO_HOME=/nowhere in the environment: no such folder"):
-        dataset.resolve("")
-
-
 def test_the_cache_moves_where_it_can_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr(dataset, "ROOT", tmp_path)
     name = f"mini_coco-{dataset.content_version()}"

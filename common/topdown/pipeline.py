@@ -20,9 +20,8 @@ from typing import Any, NamedTuple
 
 import common.distributed
 from common.arrays import Float32Array, Int64Array, UInt8Array
-from common.cli import UserError
+from common.cli import ImageError, UserError
 from common.coco.evaluation_set import EvaluationSet
-from common.coco.images import ImageError
 from common.coco.warping import warp_image
 from common.parallel import in_order
 from common.runtime.session import Session

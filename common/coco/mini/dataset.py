@@ -24,6 +24,7 @@ from typing import Any
 
 from common import cli
 from common.arrays import BoolArray, Int64Array
+from common.coco.images import ROOT
 from common.coco.mini import figures, scenes
 from common.coco.mini.scenes import SCENES, Scene
 from common.skeleton import COCO
@@ -38,10 +39,6 @@ ANNOTATION_IDS_PER_IMAGE = 100
 PERSON_CATEGORY = 1
 JPEG_QUALITY = 95
 CROWD_REACH = 5  # pixels that a crowd's region reaches beyond its people
-ROOT = Path(__file__).resolve().parents[3]
-ENVIRONMENT = ("COCO_HOME", "DATA_PATH")  # name the data set where no flag does
-USUAL_PLACE = "data/coco"
-PUBLISHED_PLACES = (USUAL_PLACE, "dataset")
 
 
 def write(
@@ -210,34 +207,6 @@ def _own_temporary_folder() -> Path:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise cli.UserError(f"{folder}: not a folder of your own alone; remove it, or set TMPDIR to another place")
     return folder
-
-
-def resolve(data_path: str | Path, usual: str = USUAL_PLACE, otherwise: Path | None = None) -> Path:
-    """The folder that a `--data_path` means: the word `mini` is the drawn data set.
-
-    Without a word it is `usual`, where a configuration names another place than the published one, else that of
-    COCO_HOME or DATA_PATH in the environment, else the published place, here, beside a model's directory or the
-    repository. Raises UserError where none is there, unless there is an `otherwise`.
-    """
-    if str(data_path) == "mini":
-        return ensure()
-    if data_path or os.path.normpath(usual) not in PUBLISHED_PLACES:
-        return Path(data_path or usual)
-    for name in ENVIRONMENT:
-        if place := os.environ.get(name):
-            if not os.path.isdir(named := os.path.expanduser(place)):
-                raise cli.UserError(f"{name}={place} in the environment: no such folder")
-            return Path(named)
-    places = [above / name for name in (usual, USUAL_PLACE) for above in (Path(), ROOT, ROOT.parent)]
-    for folder in places:
-        if folder.is_dir():
-            return folder
-    if otherwise:
-        return otherwise
-    raise cli.UserError(
-        "--data_path is needed: a COCO folder, or `mini`; else COCO_HOME or DATA_PATH in the environment, else "
-        f"./{USUAL_PLACE} here or in {ROOT}: none of these is there"
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
