@@ -10,7 +10,7 @@ from AlphaPose.config import BOX_PADDING, Config
 from common.arrays import Float64Array
 from common.cli import UserError
 from common.coco.annotations import CocoIndex
-from common.coco.warping import warp_image
+from common.coco.images import warp_image
 from common.skeleton import Skeleton
 from common.topdown import crops
 from common.topdown.boxes import PeopleRule, countable_people

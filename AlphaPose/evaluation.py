@@ -20,8 +20,7 @@ from AlphaPose.pose_nms import pose_nms
 from AlphaPose.preparation import Split, located
 from AlphaPose.scoring import given_box_scores, proposal_scores
 from common.arrays import FloatArray, Int64Array
-from common.coco.evaluate import Detections
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import Detections, EvaluationSet
 from common.media.sheets import leave_sheet
 from common.runtime.session import of_module
 from common.skeleton import Skeleton

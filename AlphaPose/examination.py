@@ -11,7 +11,7 @@ from AlphaPose.evaluation import Evaluation, Nms, Protocol, Scores, boxes_of, de
 from AlphaPose.inference import estimator, recipe_of, rule_of
 from AlphaPose.preparation import check_joints
 from common.cli import UserError
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import EvaluationSet
 from common.coco.images import Exif
 from common.runtime.session import Session
 from common.skeleton import Skeleton

@@ -14,9 +14,9 @@ from AlphaPose.preparation import network
 from common.arrays import Float32Array, UInt8Array
 from common.runtime.session import PYTORCH, Options, Session, open_network
 from common.skeleton import Skeleton
-from common.topdown import heatmap_decoding, pipeline
+from common.topdown import heatmaps, pipeline
 from common.topdown.crops import Size
-from common.topdown.heatmap_decoding import Norm
+from common.topdown.heatmaps import Norm
 from common.topdown.pipeline import Estimator
 
 import numpy as np
@@ -62,7 +62,7 @@ def estimator(session: Session, rule: InputRule, skeleton: Skeleton) -> Estimato
         num_maps=skeleton.num_keypoints,
         normalise=normalise,
         forward=pipeline.maps_of(session, skeleton.num_keypoints),
-        decode=functools.partial(heatmap_decoding.regress, norm=rule.norm) if rule.norm else heatmap_decoding.decode,
+        decode=functools.partial(heatmaps.regress, norm=rule.norm) if rule.norm else heatmaps.decode,
         flip=skeleton.keypoint_flip if rule.flip_test else None,
         padding=BOX_PADDING,
         fixed_batch=session.fixed_batch,

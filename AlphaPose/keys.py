@@ -4,8 +4,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from common.cli import UserError
-from common.yaml_config import COMMAND_LINE, Key, Keys, leaves, load, nested, number, one_of, pairs_of
+from common.cli import UserError, leaves
+from common.yaml_config import COMMAND_LINE, Key, Keys, load, nested, number, one_of, pairs_of
 
 from easydict import EasyDict
 

@@ -27,12 +27,11 @@ from AlphaPose.loss import accuracy, heatmap_loss, regression_loss
 from AlphaPose.preparation import experiment_folder, load_start, network, train_samples
 from common.cli import run
 from common.report import ACCURACY
-from common.topdown.gaussian_heatmaps import encode
+from common.topdown.heatmaps import encode
 from common.train.loader import divide, workers_for
 from common.train.log import Log
 from common.train.loop import announce, finish_epoch, leave_report, train_one_epoch, training
-from common.train.optimizer import set_learning_rates
-from common.train.state import Plan, TrainState
+from common.train.state import Plan, TrainState, set_learning_rates
 from common.train.store import Store
 
 import torch

@@ -8,7 +8,7 @@ from typing import Any
 import common.coco.images
 from common.arrays import Float64Array, UInt8Array
 from common.cli import UserError
-from common.coco.warping import warp_image
+from common.coco.images import warp_image
 from common.distributed import main_process_first
 from common.skeleton import Skeleton
 from common.train.loader import Position, readable_sample

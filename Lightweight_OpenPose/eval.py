@@ -20,7 +20,7 @@ import common.media.drawing
 import common.skeleton
 import common.train.checkpoint
 from common.cli import UserError, parse, run
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import EvaluationSet
 from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
 from common.media.sheets import draw_sheet

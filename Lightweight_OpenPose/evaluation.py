@@ -8,7 +8,7 @@ import common.coco.images
 import common.skeleton
 from common.bottomup import pipeline
 from common.bottomup.pipeline import Evaluation, Finder, Maps
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import EvaluationSet
 from common.media.sheets import leave_sheet
 from common.runtime.session import of_module
 from common.train.log import Log

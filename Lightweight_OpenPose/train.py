@@ -26,8 +26,7 @@ from common.distributed import main_process_first
 from common.train.loader import divide, workers_for
 from common.train.log import Log
 from common.train.loop import announce, finish_epoch, leave_report, train_one_epoch, training
-from common.train.optimizer import set_learning_rates
-from common.train.state import Plan, TrainState
+from common.train.state import Plan, TrainState, set_learning_rates
 from common.train.store import Store
 from Lightweight_OpenPose import data, weights
 from Lightweight_OpenPose.config import (

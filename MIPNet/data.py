@@ -9,7 +9,7 @@ import common.coco.images
 from common.arrays import Float64Array, FloatArray, Int64Array
 from common.cli import UserError
 from common.coco.annotations import CocoIndex
-from common.coco.warping import warp_image
+from common.coco.images import warp_image
 from common.skeleton import Skeleton
 from common.topdown import crops
 from common.train.loader import Position, readable_sample

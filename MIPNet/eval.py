@@ -25,7 +25,7 @@ import common.files
 import common.media.drawing
 import common.train.checkpoint
 from common.cli import UserError
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import EvaluationSet
 from common.device import AmpLevel, AmpType, DeviceName
 from common.media.sheets import draw_sheet
 from common.report import Run

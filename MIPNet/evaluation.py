@@ -15,8 +15,7 @@ from typing import Any, Literal
 import common.coco.evaluate
 import common.distributed
 from common.arrays import FloatArray
-from common.coco.evaluate import Detections
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import Detections, EvaluationSet
 from common.media.sheets import leave_sheet
 from common.runtime.session import of_module
 from common.skeleton import Skeleton

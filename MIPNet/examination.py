@@ -9,7 +9,7 @@ from typing import Any, Literal
 import common.coco.images
 import common.distributed
 import common.skeleton
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import EvaluationSet
 from common.coco.images import Exif
 from common.runtime.session import Session
 from common.skeleton import Skeleton

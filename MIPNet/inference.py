@@ -16,9 +16,9 @@ from common.arrays import Float32Array, UInt8Array
 from common.cli import UserError
 from common.runtime.session import PYTORCH, Options, Session, open_network
 from common.skeleton import Skeleton
-from common.topdown import heatmap_decoding, pipeline
+from common.topdown import heatmaps, pipeline
 from common.topdown.crops import PADDING, Size
-from common.topdown.heatmap_decoding import Refinement
+from common.topdown.heatmaps import Refinement
 from common.topdown.pipeline import Estimator
 from MIPNet import data, preparation, recipe_file, weights
 from MIPNet.config import DEFAULT_CFG, MODEL_FOLDER, Config
@@ -111,7 +111,7 @@ def estimator(session: Session, rule: InputRule, skeleton: Skeleton) -> Estimato
         num_maps=rule.modes * count,
         normalise=functools.partial(normalise, color_rgb=rule.color_rgb),
         forward=_forward(session, rule, count),
-        decode=functools.partial(heatmap_decoding.decode, refinement=rule.refinement),
+        decode=functools.partial(heatmaps.decode, refinement=rule.refinement),
         flip=np.concatenate(flips) if rule.flip_test else None,
         shift=rule.shift,
         padding=rule.padding,

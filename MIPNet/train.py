@@ -22,12 +22,11 @@ import common.distributed
 import common.skeleton
 from common.cli import run
 from common.report import ACCURACY
-from common.topdown.gaussian_heatmaps import encode
+from common.topdown.heatmaps import encode
 from common.train.loader import divide, workers_for
 from common.train.log import Log
 from common.train.loop import announce, finish_epoch, leave_report, train_one_epoch, training
-from common.train.optimizer import set_learning_rates
-from common.train.state import Plan, TrainState
+from common.train.state import Plan, TrainState, set_learning_rates
 from common.train.store import Store
 from MIPNet import recipe_file
 from MIPNet.config import CPU_IMAGES_PER_PART, NETWORK, RECIPES, Config

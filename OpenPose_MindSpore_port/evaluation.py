@@ -13,8 +13,7 @@ import common.skeleton
 from common.bottomup import pipeline
 from common.bottomup.pipeline import Evaluation, Finder
 from common.cli import UserError
-from common.coco.evaluate import COCO_METRICS, Detections
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import COCO_METRICS, Detections, EvaluationSet
 from common.media.sheets import leave_sheet
 from common.runtime.session import of_module
 from common.train.log import Log

@@ -13,7 +13,7 @@ import common.coco.reader
 from common import files
 from common.arrays import BoolArray, Int32Array, UInt8Array
 from common.cli import UserError
-from common.coco import crowd
+from common.coco import annotations
 from common.coco.annotations import CocoIndex
 from OpenPose_MindSpore_port.labels import LabelRules, TrainLabels, learned
 
@@ -114,7 +114,7 @@ def _mask(
     for row in people:
         if row not in regions:
             continue
-        inside = 1 - crowd.outside(regions[row])
+        inside = 1 - annotations.outside(regions[row])
         if index.is_crowd[row]:
             mask |= inside & ~taken
         elif not keep[row]:
@@ -144,6 +144,6 @@ def _regions(annotation_file: str | Path, index: CocoIndex, wanted: BoolArray) -
 def _run_lengths(region: Any, height: int, width: int, place: str) -> Int32Array:
     """Run lengths of a silhouette, or of the box where there is none."""
     try:
-        return crowd.run_lengths(region, height, width)
+        return annotations.run_lengths(region, height, width)
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise UserError(f"{place}: {error}. `python -m common.coco DATA_PATH` lists all that is wrong") from error

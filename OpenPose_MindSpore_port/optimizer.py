@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.cli import UserError
-from common.train.optimizer import use_fast_kernels
+from common.train.state import use_fast_kernels
 
 import torch
 from torch import Tensor, nn

@@ -15,7 +15,7 @@ from pathlib import Path
 import common.coco.images
 import common.skeleton
 from common.cli import UserError, flag, parse, run
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import EvaluationSet
 from common.runtime import quantize
 from common.runtime.quantize import Flags, Inputs, Score, Task
 from common.runtime.session import Session

@@ -22,8 +22,7 @@ import common.skeleton
 import common.train.checkpoint
 from common.arrays import Float32Array
 from common.cli import UserError, flag, parse, run
-from common.coco.evaluate import Detections
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import Detections, EvaluationSet
 from common.device import DeviceName
 from common.files import write_atomically
 from common.runtime.quantize import Flags, RefusedError, say

@@ -20,7 +20,7 @@ import common.device
 import common.skeleton
 import common.train.checkpoint
 from common.cli import UserError, flag, parse, run
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import EvaluationSet
 from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
 from common.files import write_atomically

@@ -18,7 +18,7 @@ import common.coco.images
 import common.skeleton
 from common.arrays import Float32Array
 from common.cli import UserError, flag, parse, run
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import EvaluationSet
 from common.runtime import quantize
 from common.runtime.quantize import Flags, Score, Task, open_on_cpu
 from common.runtime.session import Session

@@ -33,7 +33,7 @@ import MIPNet.config  # noqa: E402
 import MIPNet.recipe_file  # noqa: E402
 from common import cli, skeleton  # noqa: E402
 from common.coco import evaluate, images, reader, validate  # noqa: E402
-from common.coco.evaluation_set import EvaluationSet  # noqa: E402
+from common.coco.evaluate import EvaluationSet  # noqa: E402
 from common.coco.mini import dataset  # noqa: E402
 from common.media.detection_file import DetectionFile  # noqa: E402
 from common.runtime.session import Options  # noqa: E402

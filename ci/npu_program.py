@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 import common.device
-import common.train.optimizer
+import common.train.state
 from common.cli import UserError
 from Lightweight_OpenPose import data
 
@@ -34,7 +34,7 @@ def same_kernels() -> None:
 
     A bias in front of a normalisation has no gradient but rounding errors, of which Adam makes steps of full length.
     """
-    common.train.optimizer.FUSED_DEVICES = set()
+    common.train.state.FUSED_DEVICES = set()
 
 
 def complete_simulation() -> None:

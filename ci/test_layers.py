@@ -11,7 +11,7 @@ import pytest
 LEVELS = {"train": 1, "runtime": 1, "coco": 2, "topdown": 3, "bottomup": 3, "media": 3}  # the core of common/: 0
 MODEL_LEVEL = 4
 # What a training program may import in all: files and lines, today's greatest. Lower them when they fall.
-MOST_FILES, MOST_LINES = 62, 8700
+MOST_FILES, MOST_LINES = 57, 8450
 
 
 @functools.cache

@@ -13,7 +13,7 @@ import sys
 import traceback
 import typing
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import common.processes
@@ -105,6 +105,21 @@ def words() -> Any:
 def flags_of(config: Any) -> "list[dataclasses.Field[Any]]":
     """The fields of a configuration that flags of their names give."""
     return [field for field in dataclasses.fields(config) if "words" not in field.metadata]
+
+
+def settings(config: Any) -> dict[str, Any]:
+    """What checkpoints keep of a configuration: values by the name of the flag, those of its yaml config by key."""
+    flags = {field.name: getattr(config, field.name) for field in flags_of(config)}
+    return flags | dict(leaves(getattr(config, "yaml", {})))
+
+
+def leaves(content: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Keys, written as SECTION.KEY, and values of nested dictionaries."""
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
 
 
 def is_shown(character: str) -> bool:

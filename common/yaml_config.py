@@ -7,13 +7,13 @@ A key that is not in the table is an error, and so is a value that chooses somet
 import ast
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common import files
-from common.cli import Bounds, UserError, flags_of
+from common.cli import Bounds, UserError
 
 COMMAND_LINE = "command line"
 KEY = re.compile(r"[A-Z]\w*(\.[A-Z]\w*)+")
@@ -114,15 +114,6 @@ def check_inside(source: str, key: str, folder: str) -> None:
         raise UserError(f"{source}: {key} is {folder!r}, wanted: a folder inside --output_dir")
 
 
-def leaves(content: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Keys, written as SECTION.KEY, and values of nested dictionaries."""
-    for name, value in content.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value
-
-
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     """Nested dictionaries of keys that are written as SECTION.KEY."""
     tree: dict[str, Any] = {}
@@ -167,12 +158,6 @@ def _literal(word: str) -> Any:
         return ast.literal_eval(word)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return {"true": True, "false": False}.get(word, word)
-
-
-def settings(config: Any) -> dict[str, Any]:
-    """What checkpoints keep of a configuration: values by the name of the flag, those of its yaml config by key."""
-    flags = {field.name: getattr(config, field.name) for field in flags_of(config)}
-    return flags | dict(leaves(getattr(config, "yaml", {})))
 
 
 def pairs_of(words: Sequence[Any]) -> Pairs:

@@ -15,7 +15,7 @@ from AlphaPose.data import TrainSamples, labelled_people
 from AlphaPose.test import plain_data
 from common.skeleton import COCO
 from common.test import pairs
-from common.topdown.gaussian_heatmaps import encode
+from common.topdown.heatmaps import encode
 
 import numpy as np
 

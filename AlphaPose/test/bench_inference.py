@@ -16,8 +16,7 @@ from common.runtime.quantize import write_int8
 from common.runtime.session import Options, Session, of_module, open_network
 from common.skeleton import COCO
 from common.test import decoded, pairs
-from common.topdown.gaussian_heatmaps import encode
-from common.topdown.heatmap_decoding import merge_flip
+from common.topdown.heatmaps import encode, merge_flip
 
 import numpy as np
 import torch

@@ -8,7 +8,7 @@ from AlphaPose.loss import heatmap_loss
 from AlphaPose.train import build_optimizer
 from common.skeleton import COCO
 from common.test import pairs
-from common.train.optimizer import use_fast_kernels
+from common.train.state import use_fast_kernels
 
 import torch
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import common.distributed
 from AlphaPose.evaluation import Evaluation, Protocol, boxes_of, evaluate
 from AlphaPose.inference import InputRule, estimator, normalise
-from common.coco.evaluation_set import EvaluationSet
-from common.coco.warping import warp_image
+from common.coco.evaluate import EvaluationSet
+from common.coco.images import warp_image
 from common.runtime.session import Session
 from common.skeleton import COCO
 from common.topdown import crops
 from common.topdown.boxes import PersonBoxes
-from common.topdown.gaussian_heatmaps import encode
+from common.topdown.heatmaps import encode
 
 import numpy as np
 import torch

@@ -4,8 +4,7 @@ from pathlib import Path
 from AlphaPose import preparation
 from AlphaPose.config import Config, parse
 from AlphaPose.inference import recipe_of
-from common.cli import UserError
-from common.yaml_config import settings
+from common.cli import UserError, settings
 
 import pytest
 import torch

@@ -24,7 +24,7 @@ from common.media.writers import VideoWriter
 from common.runtime.session import Options
 from common.skeleton import COCO
 from common.topdown import pipeline
-from common.topdown.gaussian_heatmaps import encode
+from common.topdown.heatmaps import encode
 
 import cv2
 import numpy as np

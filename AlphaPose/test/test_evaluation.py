@@ -11,12 +11,12 @@ from AlphaPose.evaluation import Protocol, boxes_of, count_people, evaluate, eva
 from AlphaPose.inference import InputRule, estimator, normalise, rule_of
 from AlphaPose.model import SimplePose
 from AlphaPose.test.oracle import SMALL, Oracle, evaluate_oracle, load
-from common.coco.warping import warp_image
+from common.coco.images import warp_image
 from common.runtime.session import Port, Session
 from common.skeleton import COCO
 from common.test import top_down_golden as golden
 from common.test.programs import launched
-from common.topdown import crops, heatmap_decoding, pipeline
+from common.topdown import crops, heatmaps, pipeline
 from common.topdown.boxes import PersonBoxes
 from common.train.log import Log
 
@@ -209,7 +209,7 @@ def test_the_recipe_decides_how_maps_are_read() -> None:
     )
     assert rule_of(regression) == InputRule((128, 96), "softmax", True)
     network = estimator(Session("x", "y", lambda arrays: []), rule_of(regression), COCO)
-    assert network.flip is not None and network.decode is not heatmap_decoding.decode
+    assert network.flip is not None and network.decode is not heatmaps.decode
 
 
 def test_an_exported_network_knows_the_size_of_its_input() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common import cli, files
-from common.coco.evaluation_set import val_subset
+from common.coco.evaluate import val_subset
 
 
 @dataclass(frozen=True)

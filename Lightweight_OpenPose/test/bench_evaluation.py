@@ -11,7 +11,7 @@ import common.coco.evaluate
 import common.coco.images
 import common.coco.mini.dataset
 import common.device
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import EvaluationSet
 from common.runtime.quantize import write_int8
 from common.runtime.session import Options, Session, of_module, open_network
 from common.skeleton import OPENPOSE

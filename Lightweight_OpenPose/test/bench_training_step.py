@@ -4,7 +4,7 @@
 import common.device
 from common.skeleton import OPENPOSE
 from common.test import pairs
-from common.train.optimizer import use_fast_kernels
+from common.train.state import use_fast_kernels
 from Lightweight_OpenPose import train
 from Lightweight_OpenPose.config import Config
 from Lightweight_OpenPose.loss import stage_losses

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import common.coco.images
 import common.distributed
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import EvaluationSet
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from Lightweight_OpenPose.evaluation import evaluate

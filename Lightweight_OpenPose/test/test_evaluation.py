@@ -6,7 +6,7 @@ from pathlib import Path
 
 import common.coco.mini.dataset
 from common.cli import UserError
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import EvaluationSet
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from common.test.programs import launched, weights

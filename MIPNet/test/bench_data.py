@@ -11,7 +11,7 @@ import common.coco.mini.dataset
 import common.coco.reader
 from common.skeleton import COCO
 from common.test import pairs
-from common.topdown.gaussian_heatmaps import encode
+from common.topdown.heatmaps import encode
 from MIPNet import data, recipe_file
 from MIPNet.config import RECIPES, Config
 from MIPNet.data import TrainSamples, labelled_people

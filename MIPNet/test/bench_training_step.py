@@ -10,7 +10,7 @@ import common.device
 from common.device import AmpLevel
 from common.skeleton import COCO
 from common.test import pairs
-from common.train.optimizer import use_fast_kernels
+from common.train.state import use_fast_kernels
 from MIPNet import preparation, recipe_file
 from MIPNet.config import EXPERIMENTS, RECIPES, Config
 from MIPNet.loss import draw_lambdas, heatmap_loss, lambda_loss

@@ -20,8 +20,7 @@ import common.train.checkpoint
 from common import distributed
 from common.arrays import UInt8Array
 from common.cli import UserError
-from common.coco.evaluate import Detections
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import Detections, EvaluationSet
 from common.media.drawing import contact_sheet
 from common.runtime.session import Options
 from common.skeleton import COCO

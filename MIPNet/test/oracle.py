@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import common.distributed
-from common.coco.evaluation_set import EvaluationSet
-from common.coco.warping import warp_image
+from common.coco.evaluate import EvaluationSet
+from common.coco.images import warp_image
 from common.runtime.session import Session
 from common.skeleton import COCO, Skeleton
 from common.topdown import crops
 from common.topdown.boxes import PersonBoxes
-from common.topdown.gaussian_heatmaps import encode
+from common.topdown.heatmaps import encode
 from MIPNet.data import People, neighbours
 from MIPNet.evaluation import Evaluation, Nms, Protocol, boxes_of, evaluate
 from MIPNet.inference import InputRule, estimator, normalise

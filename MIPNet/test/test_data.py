@@ -11,7 +11,7 @@ from common.cli import UserError
 from common.skeleton import COCO, CROWDPOSE, Skeleton
 from common.test import top_down_golden as golden
 from common.topdown import crops
-from common.topdown.gaussian_heatmaps import encode
+from common.topdown.heatmaps import encode
 from MIPNet import data
 from MIPNet.config import Config
 from MIPNet.data import TrainSamples

@@ -8,8 +8,8 @@ from typing import Any
 
 import common.coco.evaluate
 from common.cli import UserError
-from common.coco.evaluation_set import EvaluationSet
-from common.coco.warping import warp_image
+from common.coco.evaluate import EvaluationSet
+from common.coco.images import warp_image
 from common.runtime.session import Session
 from common.skeleton import COCO, CROWDPOSE, Skeleton
 from common.test import top_down_golden as golden

@@ -6,7 +6,7 @@ from pathlib import Path
 import common.coco.images
 import common.coco.reader
 from common.skeleton import COCO
-from common.topdown.gaussian_heatmaps import encode
+from common.topdown.heatmaps import encode
 from MIPNet import data, recipe_file
 from MIPNet.config import RECIPES, Config
 from MIPNet.test import plain_data

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import common.distributed
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import EvaluationSet
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from OpenPose_MindSpore_port.data import to_points

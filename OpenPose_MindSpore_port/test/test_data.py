@@ -6,7 +6,7 @@ from pathlib import Path
 import common.coco.images
 import common.coco.reader
 from common.cli import UserError
-from common.coco.warping import warp_image
+from common.coco.images import warp_image
 from common.skeleton import COCO, OPENPOSE
 from OpenPose_MindSpore_port import augmentation, data, ignore_masks, labels
 from OpenPose_MindSpore_port.augmentation import Augmentation, Draw

@@ -9,8 +9,7 @@ from pathlib import Path
 import common.coco.images
 import common.coco.reader
 from common.cli import UserError
-from common.coco.evaluate import COCO_METRICS, average_precision
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import COCO_METRICS, EvaluationSet, average_precision
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from common.test.programs import launched

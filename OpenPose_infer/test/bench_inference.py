@@ -12,7 +12,7 @@ from pathlib import Path
 
 import common.coco.images
 import common.coco.mini.dataset
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import EvaluationSet
 from common.runtime.quantize import write_int8
 from common.runtime.session import Options, Session, of_module, open_network
 from common.skeleton import OPENPOSE

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.cli import UserError
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import EvaluationSet
 from common.runtime.session import Options, Provider, open_network
 from common.skeleton import OPENPOSE
 from common.test import overfit, pairs

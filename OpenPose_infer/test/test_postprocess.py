@@ -7,7 +7,7 @@ from pathlib import Path
 
 import common.coco.images
 from common.cli import UserError
-from common.coco.evaluate import average_precision, from_json
+from common.coco.evaluate import average_precision
 from common.skeleton import OPENPOSE
 from OpenPose_infer import OpenPose_postprocess
 from OpenPose_infer.test import ideal_dumps
@@ -43,7 +43,7 @@ def test_people_are_those_decoded_in_memory_for_any_number_of_threads(ideal, mon
     three = postprocess(monkeypatch, tmp_path, ideal, "--num_workers=3")
     assert one == three == ideal.detections.to_json()
     assert len(one) > 3
-    metrics = average_precision(ideal.labels, from_json(one, OPENPOSE.num_keypoints), OPENPOSE.sigmas)
+    metrics = average_precision(ideal.labels, ideal.detections, OPENPOSE.sigmas)
     assert metrics["AP"] > 0.5
     assert f"maxDets= 20 ] = {metrics['AP']:0.3f}" in said
     assert "ms an image: read " in said

@@ -20,8 +20,7 @@ from common import distributed
 from common.arrays import Float32Array, Float64Array, UInt8Array
 from common.bottomup.assembly import People
 from common.cli import ImageError
-from common.coco.evaluate import Detections
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import Detections, EvaluationSet
 from common.parallel import in_order
 from common.skeleton import Skeleton
 

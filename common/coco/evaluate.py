@@ -5,15 +5,18 @@ The numbers are those of pycocotools and of the official CrowdPose tool; faster-
 """
 
 import json
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from common import distributed, files
-from common.cli import UserError
+from common.cli import ImageError, UserError
+from common.coco import images
 from common.coco.annotations import CocoIndex
 from common.coco.reader import from_sections, load
+from common.skeleton import Skeleton
 
 import numpy as np
 import numpy.typing as npt
@@ -82,20 +85,6 @@ def concatenate(parts: Sequence[Detections]) -> Detections:
         np.concatenate([part.image_ids for part in parts]).astype(np.int64),
         np.concatenate([part.keypoints for part in parts]),
         np.concatenate([part.scores for part in parts]).astype(np.float64),
-    )
-
-
-def from_json(results: Iterable[Mapping[str, Any]], num_keypoints: int) -> Detections:
-    """The detections of COCO's list of results. Raises UserError for another number of keypoints."""
-    results = list(results)
-    for result in results:
-        if len(result["keypoints"]) != 3 * num_keypoints:
-            given = f"{len(result['keypoints'])} keypoint numbers"
-            raise UserError(f"a result for image id {result['image_id']} has {given}, not 3 x {num_keypoints}")
-    return Detections(
-        np.array([result["image_id"] for result in results], np.int64),
-        np.array([result["keypoints"] for result in results], np.float64).reshape(-1, num_keypoints, 3),
-        np.array([result["score"] for result in results], np.float64),
     )
 
 
@@ -244,3 +233,58 @@ def _describe(name: str) -> str:
     overlap = f"0.{rest}" if rest.isdigit() else "0.50:0.95"
     people = _RANGES.get(rest, "area=   all")
     return f" {title:<18} ({kind}) @[ IoU={overlap:<9} | {people} | maxDets={MAX_PEOPLE:>3d} ]"
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """Annotated images to evaluate on."""
+
+    annotations: Path
+    folder: Path
+    index: CocoIndex
+    rows: npt.NDArray[np.int64]  # images of the index
+    exif: images.Exif = "ignore"
+
+    @staticmethod
+    def load(
+        annotations: Path,
+        folder: Path,
+        skeleton: Skeleton,
+        num_images: int,
+        exif: images.Exif = "ignore",
+    ) -> "EvaluationSet":
+        """All images of a file, or `num_images` of them by the publication's rule. Raises UserError."""
+        index = load(annotations, skeleton.num_keypoints)
+        rows = np.arange(index.num_images)
+        if 0 < num_images < index.num_images:
+            rows = np.array(val_subset(index.num_images, num_images))
+        return EvaluationSet(annotations, folder, index, rows, exif)
+
+    def average_precision(
+        self, detections: Detections, sigmas: Sequence[float], protocol: Protocol = "coco"
+    ) -> dict[str, float]:
+        """The metrics of people found in these images, as of common.coco.evaluate."""
+        ids = self.index.image_ids[self.rows]
+        return average_precision(self.index, detections, sigmas, ids, protocol, self.annotations)
+
+    def check(self, protocol: Protocol = "coco") -> None:
+        """Raises UserError where an evaluation would fail: nobody counts, an image is missing."""
+        check(self.index, self.rows, protocol, self.annotations)
+        names = [self.index.file_name(row) for row in self.rows.tolist()]
+        if missing := images.missing_images(self.folder, names):
+            raise ImageError(f"{missing}: evaluation needs them. Put them there")
+
+    def read(self, row: int) -> npt.NDArray[np.uint8]:
+        """(h, w, 3) uint8 BGR. Raises ImageError, also where the file has another size than its annotation says."""
+        height, width = self.index.image_sizes[row].tolist()
+        return images.read_annotated(self.folder, self.index.file_name(row), (height, width), self.exif)
+
+
+def val_subset(num_images: int, wanted: int, seed: int = 0) -> list[int]:
+    """Positions of the images that a validation subset takes, in drawn order.
+
+    With seed 0, 250 of COCO val2017's 5,000 are those of the published results (spec A3).
+    """
+    positions = list(range(num_images))
+    random.Random(seed).shuffle(positions)
+    return positions[:wanted]

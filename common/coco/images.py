@@ -13,15 +13,16 @@ import stat
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 from common.arrays import UInt8Array
 from common.cli import ImageError, UserError
-from common.coco import crowd
+from common.coco import annotations
 from common.coco.annotations import CocoIndex
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 SPLITS = ("train", "val")
 Size = tuple[int, int]  # height, width
@@ -36,6 +37,7 @@ JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # but stuffed zeros, fil
 EXIF_START = re.compile(rb"(?:Exif\x00\x00|eXIf)(II\*\x00|MM\x00\*)")  # of a JPEG, of a PNG
 ORIENTATION = 0x0112
 UPRIGHT = 1
+BLACK, GREY = 0, 128  # shades of a border
 SIDEWAYS = frozenset({5, 6, 7, 8})  # orientations of a quarter turn: width and height change places
 
 
@@ -238,5 +240,27 @@ def crowd_mask(index: CocoIndex, image_row: int) -> UInt8Array | None:
     mask = np.ones((width, height), np.uint8)
     for start, stop in zip(starts[:-1], starts[1:], strict=True):
         if stop > start:
-            mask &= crowd.outside(index.runs[start:stop]).reshape(width, height)
+            mask &= annotations.outside(index.runs[start:stop]).reshape(width, height)
     return cv2.transpose(mask)  # type: ignore[no-any-return]
+
+
+def inverse(matrix: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+    """(2, 3) float64: the way back of an affine map (2, 3)."""
+    a, b, x, c, d, y = map(float, matrix.flat)
+    rows = np.array([[d, -b, b * y - d * x], [-c, a, c * x - a * y]])
+    return rows / (a * d - b * c)
+
+
+def warp_image(
+    image: UInt8Array,
+    matrix: npt.NDArray[np.floating[Any]],
+    size: tuple[int, int],
+    border: int = BLACK,
+    rgb: bool = False,
+) -> UInt8Array:
+    """(h, w, 3) uint8 BGR -> (height, width, 3) uint8 of `size`, BGR or `rgb`; `border`, a shade, outside it.
+
+    `matrix` (2, 3): from pixels of the image to those of the result. Linear between pixels.
+    """
+    warped = cv2.warpAffine(image, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderValue=(border,) * 3)
+    return cast(UInt8Array, cv2.cvtColor(warped, cv2.COLOR_BGR2RGB) if rgb else warped)

@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import common.coco.crowd
 from common import files
 from common.cli import UserError
 from common.coco import fields
-from common.coco.annotations import NO_CROWD_INDEX, CocoIndex, to_offsets
+from common.coco.annotations import NO_CROWD_INDEX, CocoIndex, run_lengths, to_offsets
 from common.coco.fields import FAULTS, LARGEST_IMG, Category, shown, whole
 
 import numpy as np
@@ -252,7 +251,7 @@ class _Builder:
         if row not in people.regions:
             return NO_RUNS
         try:
-            return common.coco.crowd.run_lengths(people.regions[row], size[0], size[1])
+            return run_lengths(people.regions[row], size[0], size[1])
         except (*FAULTS, RuntimeError, MemoryError) as error:
             crowd = f"segmentation of the crowd, annotation {people.ids[row]}"
             raise UserError(f"{self.source}: {crowd}: {error}. {FORMAT_ADVICE}") from error

@@ -14,7 +14,7 @@ from typing import Any
 
 from common import files
 from common.cli import UserError
-from common.coco import crowd, fields, sides
+from common.coco import annotations, fields, sides
 from common.coco.fields import FAULTS, Category, shown
 from common.coco.findings import Finding
 from common.coco.reader import from_sections
@@ -264,7 +264,7 @@ def _broken_crowd(person: dict[str, Any], size: tuple[int, int]) -> Broken:
         yield "crowd", "a crowd without segmentation: its box is left out instead", False
         return
     try:
-        crowd.run_lengths(person["segmentation"], size[1], size[0])
+        annotations.run_lengths(person["segmentation"], size[1], size[0])
     except (*FAULTS, RuntimeError, MemoryError) as error:
         yield "crowd", f"the crowd's segmentation: {error}", True
 

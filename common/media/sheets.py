@@ -4,8 +4,7 @@
 from pathlib import Path
 
 import common.distributed
-from common.coco.evaluate import Detections
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import Detections, EvaluationSet
 from common.media import drawing
 from common.skeleton import Skeleton
 from common.train.log import Log

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from common.parallel import in_order
-from common.topdown.heatmap_decoding import cells_to_image, decode
+from common.topdown.heatmaps import cells_to_image, decode
 from common.topdown.pipeline import DECODE_BEHIND, DECODERS
 
 import numpy as np

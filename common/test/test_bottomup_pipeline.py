@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.bottomup.assembly import People
 from common.bottomup.pipeline import STAGES, Finder, Size, evaluate
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import EvaluationSet
 from common.coco.images import ImageError
 from common.skeleton import COCO
 

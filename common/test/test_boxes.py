@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from common.cli import UserError
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import EvaluationSet
 from common.coco.reader import from_sections
 from common.skeleton import COCO, CROWDPOSE
 from common.topdown import crops

@@ -4,7 +4,7 @@
 import json
 from pathlib import Path
 
-from common.coco import annotations, crowd, images, reader
+from common.coco import annotations, images, reader
 from common.coco.mini import dataset
 
 import numpy as np
@@ -60,8 +60,8 @@ def test_run_lengths_and_masks_are_one_another_s_inverse():
     rng = np.random.default_rng(0)
     for mask in (rng.integers(0, 2, (7, 5)), np.ones((3, 4), int), np.zeros((3, 4), int)):
         compressed = masks.encode(np.asfortranarray(mask, np.uint8))
-        runs = crowd.run_lengths(compressed, *mask.shape)
-        outside = crowd.outside(runs).reshape(mask.shape[::-1]).T
+        runs = annotations.run_lengths(compressed, *mask.shape)
+        outside = annotations.outside(runs).reshape(mask.shape[::-1]).T
         np.testing.assert_array_equal(outside, 1 - mask)
 
 
@@ -78,7 +78,7 @@ def test_several_crowds_are_all_left_out_and_others_count_only_as_boxes(tmp_path
 
 
 def test_a_polygon_far_outside_asks_for_no_memory():
-    huge = crowd.run_lengths([[-1e12, -1e12, 1e12, -1e12, 1e12, 1e12, -1e12, 1e12]], HEIGHT, WIDTH)
-    assert not crowd.outside(huge).any()
+    huge = annotations.run_lengths([[-1e12, -1e12, 1e12, -1e12, 1e12, 1e12, -1e12, 1e12]], HEIGHT, WIDTH)
+    assert not annotations.outside(huge).any()
     with pytest.raises(ValueError, match="image of"):
-        crowd.run_lengths(POLYGONS, 10**6, 10**6)
+        annotations.run_lengths(POLYGONS, 10**6, 10**6)

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 from common.coco import reader
-from common.coco.warping import inverse, warp_image
+from common.coco.images import inverse, warp_image
 from common.skeleton import COCO, CROWDPOSE
 from common.test import top_down_golden as golden
 from common.topdown import crops

@@ -3,10 +3,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from common.coco.warping import inverse
+from common.coco.images import inverse
 from common.skeleton import COCO
 from common.test import top_down_golden as golden
-from common.topdown import crops, gaussian_heatmaps, heatmap_decoding
+from common.topdown import crops, heatmaps
 from common.topdown.crops import Augmentation, Crop
 
 import numpy as np
@@ -32,7 +32,7 @@ def golden_maps(shared: Path, tag: str) -> tuple[Tensor, Tensor]:
 def case_maps(shared: Path, tag: str, case: str) -> Tensor:
     maps, mirrored = golden_maps(shared, tag)
     edge = torch.from_numpy(golden.decode_inputs(shared).edge_case(*golden.map_size(tag)))
-    return {"plain": maps, "edge": edge, "flip": heatmap_decoding.merge_flip(maps, mirrored, FLIP)}[case]
+    return {"plain": maps, "edge": edge, "flip": heatmaps.merge_flip(maps, mirrored, FLIP)}[case]
 
 
 def golden_crops(shared: Path, tag: str, count: int) -> tuple[Any, Any]:
@@ -49,12 +49,12 @@ def test_golden_mipnet(shared: Path, tag: str, case: str, refinement: Any, post:
     """Bit for bit; the image coordinates up to one rounding of float32."""
     wanted = golden.arrays(shared, "decode_mipnet")
     maps = case_maps(shared, tag, case)
-    cells, scores = heatmap_decoding.decode(maps, refinement, keep_zero=True)
+    cells, scores = heatmaps.decode(maps, refinement, keep_zero=True)
     assert (scores.numpy()[..., None] == wanted[f"{tag}/{case}/post{post}/scores"]).all()
-    joints = heatmap_decoding.cells_to_image(cells, *golden_crops(shared, tag, len(maps)), golden.map_size(tag))
+    joints = heatmaps.cells_to_image(cells, *golden_crops(shared, tag, len(maps)), golden.map_size(tag))
     assert joints.dtype == np.float32
     np.testing.assert_allclose(joints, wanted[f"{tag}/{case}/post{post}/coords"], rtol=ONE_ROUNDING)
-    highest = heatmap_decoding.decode(maps, "none", keep_zero=True).cells
+    highest = heatmaps.decode(maps, "none", keep_zero=True).cells
     assert (highest.numpy() == wanted[f"{tag}/{case}/post{post}/argmax"]).all()
 
 
@@ -63,8 +63,8 @@ def test_golden_mipnet(shared: Path, tag: str, case: str, refinement: Any, post:
 def test_golden_dark(shared: Path, tag: str, case: str) -> None:
     wanted = golden.arrays(shared, "decode_mipnet")[f"{tag}/{case}/dark/coords"]
     maps = case_maps(shared, tag, case)
-    cells, _ = heatmap_decoding.decode(maps, "dark")
-    joints = heatmap_decoding.cells_to_image(cells, *golden_crops(shared, tag, len(maps)), golden.map_size(tag))
+    cells, _ = heatmaps.decode(maps, "dark")
+    joints = heatmaps.cells_to_image(cells, *golden_crops(shared, tag, len(maps)), golden.map_size(tag))
     np.testing.assert_allclose(joints, wanted, atol=DARK_TOLERANCE_IMG)
 
 
@@ -72,10 +72,8 @@ def test_golden_dark(shared: Path, tag: str, case: str) -> None:
 def test_golden_alphapose(shared: Path, case: str) -> None:
     wanted = golden.arrays(shared, "decode_alphapose")
     maps = case_maps(shared, "alphapose", case)
-    cells, scores = heatmap_decoding.decode(maps)
-    joints = heatmap_decoding.cells_to_image(
-        cells, *golden_crops(shared, "alphapose", len(maps)), golden.map_size("alphapose")
-    )
+    cells, scores = heatmaps.decode(maps)
+    joints = heatmaps.cells_to_image(cells, *golden_crops(shared, "alphapose", len(maps)), golden.map_size("alphapose"))
     np.testing.assert_allclose(joints, wanted[f"{case}/coords"], rtol=ONE_ROUNDING)
     assert (scores.numpy()[..., None] == wanted[f"{case}/scores"]).all()
 
@@ -84,10 +82,8 @@ def test_golden_alphapose(shared: Path, case: str) -> None:
 def test_golden_regression(shared: Path, norm: Any) -> None:
     wanted = golden.arrays(shared, "decode_alphapose")
     maps = case_maps(shared, "alphapose", "plain") * 20 - 8
-    cells, scores = heatmap_decoding.regress(maps, norm)
-    joints = heatmap_decoding.cells_to_image(
-        cells, *golden_crops(shared, "alphapose", len(maps)), golden.map_size("alphapose")
-    )
+    cells, scores = heatmaps.regress(maps, norm)
+    joints = heatmaps.cells_to_image(cells, *golden_crops(shared, "alphapose", len(maps)), golden.map_size("alphapose"))
     np.testing.assert_allclose(joints, wanted[f"regress_{norm}/coords"], atol=5e-4)
     np.testing.assert_allclose(scores.numpy()[..., None], wanted[f"regress_{norm}/scores"], rtol=1e-6)
 
@@ -106,10 +102,10 @@ def test_encode_and_decode_return_the_joints(seed: int) -> None:
         matrix = crops.image_to_crop(crop, size_in, width_img)
         joints_in, seen = crops.joints_to_crop(joints, everyone, matrix, crop.flip, COCO)
         inside = ((joints_in >= 0) & (joints_in < np.array(size_in[::-1]) - stride / 2)).all(axis=1)
-        maps, weights = gaussian_heatmaps.encode(
+        maps, weights = heatmaps.encode(
             torch.from_numpy(joints_in)[None], torch.from_numpy(seen)[None], map_size, stride, 2
         )
-        cells = heatmap_decoding.decode(maps, "none").cells[0].numpy()
+        cells = heatmaps.decode(maps, "none").cells[0].numpy()
         assert inside.sum() > 4 and (weights[0].numpy()[inside] == 1).all()
         back = crops.transform(cells * stride, inverse(matrix))
         back = back[FLIP] if crop.flip else back
@@ -123,8 +119,8 @@ def test_dark_finds_the_top_of_a_gaussian() -> None:
     top = torch.tensor([20.4, 25.8])
     y, x = torch.meshgrid(torch.arange(64), torch.arange(48), indexing="ij")
     maps = torch.exp(-((x - top[0]) ** 2 + (y - top[1]) ** 2) / 8)[None, None]
-    assert (heatmap_decoding.decode(maps, "quarter").cells - top).abs().max() <= 0.25
-    assert (heatmap_decoding.decode(maps, "dark").cells - top).abs().max() <= 0.01
+    assert (heatmaps.decode(maps, "quarter").cells - top).abs().max() <= 0.25
+    assert (heatmaps.decode(maps, "dark").cells - top).abs().max() <= 0.01
 
 
 def test_merging_with_the_mirrored_maps() -> None:
@@ -132,8 +128,8 @@ def test_merging_with_the_mirrored_maps() -> None:
     maps = torch.rand(2, COCO.num_keypoints, 6, 5, generator=random)
     other = maps.flip(3)[:, torch.from_numpy(FLIP)]
     before = maps.clone(), other.clone()
-    assert torch.equal(heatmap_decoding.merge_flip(maps, other, FLIP, shift=False), maps)
-    shifted = heatmap_decoding.merge_flip(maps, other, FLIP)
+    assert torch.equal(heatmaps.merge_flip(maps, other, FLIP, shift=False), maps)
+    shifted = heatmaps.merge_flip(maps, other, FLIP)
     assert torch.equal(shifted[..., 0], maps[..., 0])
     assert torch.equal(shifted[..., 1:], (maps[..., 1:] + maps[..., :-1]) * 0.5)
     assert torch.equal(maps, before[0]) and torch.equal(other, before[1])
@@ -143,21 +139,21 @@ def test_merging_with_the_mirrored_maps() -> None:
 def test_a_map_without_a_value_above_zero(keep_zero: bool, cell: list[float]) -> None:
     maps = torch.full((1, 1, 8, 6), -1.0)
     maps[0, 0, 4, 3] = 0
-    assert heatmap_decoding.decode(maps, "none", keep_zero).cells[0, 0].tolist() == cell
-    assert heatmap_decoding.decode(maps - 1, "quarter", keep_zero).cells[0, 0].tolist() == [0, 0]
+    assert heatmaps.decode(maps, "none", keep_zero).cells[0, 0].tolist() == cell
+    assert heatmaps.decode(maps - 1, "quarter", keep_zero).cells[0, 0].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("refinement", ["none", "quarter", "dark"])
 def test_nobody(refinement: Any) -> None:
-    cells, scores = heatmap_decoding.decode(torch.zeros(0, 17, 64, 48), refinement)
+    cells, scores = heatmaps.decode(torch.zeros(0, 17, 64, 48), refinement)
     assert cells.shape == (0, 17, 2) and scores.shape == (0, 17)
-    assert heatmap_decoding.cells_to_image(cells, np.zeros((0, 2)), np.zeros((0, 2)), (64, 48)).shape == (0, 17, 2)
+    assert heatmaps.cells_to_image(cells, np.zeros((0, 2)), np.zeros((0, 2)), (64, 48)).shape == (0, 17, 2)
 
 
 def test_half_precision_maps() -> None:
     maps = torch.rand(2, 3, 16, 12, generator=torch.Generator().manual_seed(1)).bfloat16()
     for refinement in ("none", "quarter", "dark"):
-        low, high = heatmap_decoding.decode(maps, refinement), heatmap_decoding.decode(maps.float(), refinement)
+        low, high = heatmaps.decode(maps, refinement), heatmaps.decode(maps.float(), refinement)
         assert torch.equal(low.cells, high.cells) and torch.equal(low.scores, high.scores)
 
 
@@ -168,8 +164,8 @@ def random_maps(count: int, size: tuple[int, int] = (64, 48)) -> torch.Tensor:
 def test_the_compiled_way_is_the_one_of_other_devices() -> None:
     """Peaks anywhere, at the borders too; few cells, so that some are equal."""
     maps = (random_maps(40, (6, 5)) * 4).round() / 4 - 0.5
-    found, plain = heatmap_decoding.decode(maps), heatmap_decoding.decode(maps, "none")
-    assert torch.equal(found.cells, heatmap_decoding.refine_quarter(maps, plain.cells))
+    found, plain = heatmaps.decode(maps), heatmaps.decode(maps, "none")
+    assert torch.equal(found.cells, heatmaps.refine_quarter(maps, plain.cells))
     assert torch.equal(found.scores, plain.scores)
     flat = maps.flatten(2)
     assert torch.equal(plain.scores, flat.amax(2))
@@ -180,5 +176,5 @@ def test_the_compiled_way_is_the_one_of_other_devices() -> None:
 def test_what_is_not_a_number_stays_so() -> None:
     maps = random_maps(1)
     maps[0, 3, 5, 5] = torch.nan
-    scores = heatmap_decoding.decode(maps).scores[0]
+    scores = heatmaps.decode(maps).scores[0]
     assert scores.isnan().nonzero().flatten().tolist() == [3]

@@ -9,8 +9,7 @@ from pathlib import Path
 from common.cli import UserError
 from common.coco import evaluate, images, validate
 from common.coco.annotations import CocoIndex
-from common.coco.evaluate import Detections
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import Detections, EvaluationSet
 from common.coco.mini import dataset
 from common.coco.reader import from_sections, load
 from common.skeleton import COCO

@@ -5,7 +5,7 @@ import copy
 from functools import partial
 
 import common.device
-from common.train.optimizer import restore, use_fast_kernels
+from common.train.state import restore_optimizer, use_fast_kernels
 
 import pytest
 import torch
@@ -55,7 +55,7 @@ def test_a_state_of_another_kind_of_device_keeps_our_kernels(rule) -> None:
     take_steps(theirs, weights, gradients(1))
     theirs.param_groups[0].update(fused=False, foreach=True, lr=0.05)
     use_fast_kernels(ours)
-    restore(ours, theirs.state_dict())
+    restore_optimizer(ours, theirs.state_dict())
     group = ours.param_groups[0]
     assert (group["fused"], group["foreach"], group["lr"]) == (True, False, 0.05)
     take_steps(ours, weights, gradients(1))
@@ -70,7 +70,7 @@ def test_a_state_of_another_memory_layout_goes_on(rule) -> None:
     theirs = nn.Parameter(ours.detach().clone(memory_format=torch.channels_last))
     resumed = rule([theirs], lr=0.1)
     use_fast_kernels(resumed)
-    restore(resumed, copy.deepcopy(optimizer.state_dict()))
+    restore_optimizer(resumed, copy.deepcopy(optimizer.state_dict()))
     take_steps(optimizer, ours, all_of_them[2:])
     take_steps(resumed, theirs, all_of_them[2:])
     assert torch.allclose(ours, theirs, atol=1e-6)
@@ -79,7 +79,7 @@ def test_a_state_of_another_memory_layout_goes_on(rule) -> None:
 def test_another_number_of_groups_is_refused() -> None:
     one, two = torch.optim.Adam([parameter()]), torch.optim.Adam([{"params": [parameter()]}, {"params": [parameter()]}])
     with pytest.raises(ValueError, match="groups"):
-        restore(two, one.state_dict())
+        restore_optimizer(two, one.state_dict())
 
 
 def test_a_step_with_infinite_gradients_is_left_out() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.cli import UserError
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import EvaluationSet
 from common.coco.images import ImageError
 from common.runtime.session import Port, Session
 from common.skeleton import COCO

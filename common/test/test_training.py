@@ -13,8 +13,7 @@ import common.train.loop
 from common.train.checkpoint import BEST, read
 from common.train.log import Log
 from common.train.loop import INTERRUPTED_EXIT_CODE, NonFiniteLoss, finish_epoch, train_one_epoch, training
-from common.train.optimizer import set_learning_rates
-from common.train.state import Plan, TrainState
+from common.train.state import Plan, TrainState, set_learning_rates
 from common.train.store import Store
 
 import numpy as np

@@ -2,8 +2,7 @@
 import dataclasses
 from pathlib import Path
 
-from common.coco.evaluate import Detections, no_detections
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import Detections, EvaluationSet, no_detections
 from common.media.sheets import draw_sheet
 from common.skeleton import COCO
 

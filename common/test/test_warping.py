@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images through affine maps."""
 
-from common.coco.warping import GREY, warp_image
+from common.coco.images import GREY, warp_image
 
 import cv2
 import numpy as np

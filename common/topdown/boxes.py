@@ -12,7 +12,7 @@ from common.arrays import BoolArray, Float64Array, Int64Array
 from common.cli import UserError
 from common.coco import fields
 from common.coco.annotations import CocoIndex
-from common.coco.evaluation_set import EvaluationSet
+from common.coco.evaluate import EvaluationSet
 from common.topdown import crops
 
 import numpy as np

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from common.arrays import BoolArray, Float64Array, FloatArray
 from common.cli import UserError
-from common.coco.warping import inverse
+from common.coco.images import inverse
 from common.skeleton import Skeleton
 
 import numpy as np
@@ -252,7 +252,7 @@ def crop_to_image(
 
 
 def image_to_crop(crop: Crop, size_in: Size, width_img: int) -> Float64Array:
-    """(2, 3) float64: the one matrix of a crop, from original to input pixels, flip included; for `warping.warp_image`.
+    """(2, 3) float64: the one matrix of a crop, from original to input pixels, flip included; for `images.warp_image`.
 
     `width_img`: of the image, pixels; a flip takes column x to width_img - 1 - x. Raises BoxError for a crop without
     extent.

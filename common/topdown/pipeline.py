@@ -21,13 +21,13 @@ from typing import Any, NamedTuple
 import common.distributed
 from common.arrays import Float32Array, Int64Array, UInt8Array
 from common.cli import ImageError, UserError
-from common.coco.evaluation_set import EvaluationSet
-from common.coco.warping import warp_image
+from common.coco.evaluate import EvaluationSet
+from common.coco.images import warp_image
 from common.parallel import in_order
 from common.runtime.session import Session
-from common.topdown import crops, heatmap_decoding
+from common.topdown import crops, heatmaps
 from common.topdown.boxes import PersonBoxes
-from common.topdown.heatmap_decoding import Peaks
+from common.topdown.heatmaps import Peaks
 
 import numpy as np
 import numpy.typing as npt
@@ -50,14 +50,14 @@ class Estimator:
     `normalise`: (B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32. `forward`: (B, 3, H, W) float32 -> (B, num_maps, h, w)
     float32; a network with more than one answer (several people in a box) gives their maps one after the other.
     `decode`: such maps -> cells and scores. `flip` (num_maps,): maps of the mirrored picture, see
-    `heatmap_decoding.merge_flip`; None: no flip test.
+    `heatmaps.merge_flip`; None: no flip test.
     """
 
     size_in: crops.Size  # height, width of the network's input
     num_maps: int
     normalise: Callable[[UInt8Array], Float32Array]
     forward: Callable[[Float32Array], Float32Array]
-    decode: Callable[[Tensor], Peaks] = heatmap_decoding.decode
+    decode: Callable[[Tensor], Peaks] = heatmaps.decode
     flip: Int64Array | None = None
     shift: bool = True  # of the mirrored maps
     padding: float = crops.PADDING
@@ -217,10 +217,10 @@ def _decode(batch: _Batch, estimator: Estimator) -> Found:
     people = batch.people
     maps, *mirrored = (torch.from_numpy(np.require(maps[: len(people)], requirements="W")) for maps in batch.maps)
     if estimator.flip is not None:
-        maps = heatmap_decoding.merge_flip(maps, mirrored[0], estimator.flip, estimator.shift)
+        maps = heatmaps.merge_flip(maps, mirrored[0], estimator.flip, estimator.shift)
     cells, scores = estimator.decode(maps)
     centres, sizes = np.stack([one.centre_img for one in people]), np.stack([one.size_img for one in people])
-    joints = heatmap_decoding.cells_to_image(cells, centres, sizes, (maps.shape[2], maps.shape[3]))
+    joints = heatmaps.cells_to_image(cells, centres, sizes, (maps.shape[2], maps.shape[3]))
     keypoints = np.concatenate([joints, scores.cpu().numpy()[..., None]], axis=-1, dtype=np.float32)
     batch.seconds["decode"] = time.perf_counter() - began
     return Found(np.array([one.row for one in people], np.int64), keypoints, batch.seconds)

@@ -10,15 +10,17 @@ from typing import Any
 import common.cli
 import common.device
 import common.distributed
-import common.train.optimizer
+from common.cli import settings
 from common.train.loader import EpochBatches, Samples, count_replaced, stream
 from common.train.log import Log, Throughput
 from common.train.store import Store
-from common.yaml_config import settings
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+FUSED_DEVICES = {"cpu", "cuda"}  # where torch has its own fused kernels; elsewhere the many-tensor form
+KERNELS = ("fused", "foreach")  # of a group: what the machine decides, not the run
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class TrainState:
         self.model, self.optimizer, self.plan, self.device, self.store = model, optimizer, plan, device, store
         self.dtype = common.device.amp_type(device, config.amp, config.amp_type)  # of the arithmetic; None: float32
         self.scaler = common.device.scaler(device, self.dtype, config.loss_scale)
-        common.train.optimizer.use_fast_kernels(optimizer)
+        use_fast_kernels(optimizer)
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         self.ema: AveragedModel | None = None  # the moving average of the weights
@@ -191,7 +193,7 @@ class TrainState:
 
     def _load(self, content: dict[str, Any]) -> None:
         self.model.load_state_dict(content["state_dict"])
-        common.train.optimizer.restore(self.optimizer, content["optimizer"])
+        restore_optimizer(self.optimizer, content["optimizer"])
         if self.ema and content.get("ema"):
             self.ema.load_state_dict(content["ema"])
         if content["scaler"]:  # empty where that run was not in float16
@@ -217,3 +219,49 @@ def _of_the_same_network() -> Iterator[None]:
 
 def _moving_average(decay: float) -> Any:
     return get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+
+
+def use_fast_kernels(optimizer: torch.optim.Optimizer) -> None:
+    """One pass over all tensors, where torch can: a twentieth of a training step on a CPU.
+
+    A GradScaler must divide the gradients itself, and leave out the whole step where one is infinite: inside the fused
+    kernels it would be too late for clipping and for a count of steps.
+    """
+    for group in optimizer.param_groups:
+        if "fused" in group:  # not every rule has such kernels
+            fused = all(parameter.device.type in FUSED_DEVICES for parameter in group["params"])
+            group["fused"], group["foreach"] = fused, not fused
+    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+
+
+def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Gives every group `factor` times the learning rate that it had at first."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> None:
+    """Goes on from a state, also one of another kind of device: kernels and memory layout stay those of this one.
+
+    Raises ValueError, KeyError or RuntimeError, as torch does, for the state of another optimiser.
+    """
+    saved = state_dict["param_groups"]
+    if len(saved) == len(optimizer.param_groups):
+        saved = [
+            {**before, **{name: now[name] for name in KERNELS if name in now}}
+            for before, now in zip(saved, optimizer.param_groups, strict=True)
+        ]
+    optimizer.load_state_dict({**state_dict, "param_groups": saved})
+    _align(optimizer)
+
+
+def _align(optimizer: torch.optim.Optimizer) -> None:
+    """Gives moments the memory layout of their parameters.
+
+    torch's fused kernels take it for granted and mix up values in silence where it is another: a state saved on an NPU
+    (contiguous) that goes on under a CPU's channels_last.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -10,10 +10,10 @@ from typing import Any
 
 import common.distributed
 import common.files
-import common.lock
-from common.lock import LOCK_NAME
+import common.train.lock
+from common.cli import settings
 from common.train.checkpoint import BEST, LAST, CheckpointError, read, save
-from common.yaml_config import settings
+from common.train.lock import LOCK_NAME
 
 PREVIOUS = "previous.pth"
 # what a training needs to go on, and of which kind it is
@@ -69,7 +69,7 @@ class Store:
         )
 
     def _take_up(self, config: Any, num_samples: int, note: Callable[[str], None]) -> dict[str, Any] | None:
-        common.lock.take(self.folder)
+        common.train.lock.take(self.folder)
         common.files.remove_unfinished(self.folder)
         content = self.newest(note) if config.resume == "auto" else None
         if content:
