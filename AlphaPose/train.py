@@ -28,10 +28,10 @@ from AlphaPose.preparation import experiment_folder, load_start, network, train_
 from common.cli import run
 from common.report import ACCURACY
 from common.topdown.heatmaps import encode
-from common.train.loader import divide, workers_for
+from common.train.loader import Plan, divide, workers_for
 from common.train.log import Log
 from common.train.loop import announce, finish_epoch, leave_report, train_one_epoch, training
-from common.train.state import Plan, TrainState, set_learning_rates
+from common.train.state import TrainState, set_learning_rates
 from common.train.store import Store
 
 import torch

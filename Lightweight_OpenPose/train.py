@@ -23,10 +23,10 @@ import common.distributed
 import common.skeleton
 from common.cli import parse, run
 from common.distributed import main_process_first
-from common.train.loader import divide, workers_for
+from common.train.loader import Plan, divide, workers_for
 from common.train.log import Log
 from common.train.loop import announce, finish_epoch, leave_report, train_one_epoch, training
-from common.train.state import Plan, TrainState, set_learning_rates
+from common.train.state import TrainState, set_learning_rates
 from common.train.store import Store
 from Lightweight_OpenPose import data, weights
 from Lightweight_OpenPose.config import (

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import common.distributed
 from common.arrays import Float32Array
+from common.train.loader import Plan
 from common.train.log import Log
 from common.train.loop import Losses
-from common.train.state import Plan, TrainState
+from common.train.state import TrainState
 from OpenPose_MindSpore_port.config import Config
 from OpenPose_MindSpore_port.learning_rate import set_rates
 from OpenPose_MindSpore_port.training_checkpoint import TrainingCheckpoints

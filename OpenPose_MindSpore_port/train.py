@@ -26,10 +26,10 @@ import common.distributed
 import common.skeleton
 from common.cli import parse, run
 from common.distributed import main_process_first
-from common.train.loader import divide, workers_for
+from common.train.loader import Plan, divide, workers_for
 from common.train.log import Log
 from common.train.loop import Losses, announce, finish_epoch, leave_report, train_one_epoch, training
-from common.train.state import Plan, TrainState
+from common.train.state import TrainState
 from common.train.store import Store
 from OpenPose_MindSpore_port import learning_rate, weights
 from OpenPose_MindSpore_port.config import (

@@ -9,7 +9,7 @@ import common.coco.images
 import common.coco.mini.dataset
 from common.skeleton import OPENPOSE
 from common.test import pairs
-from common.train.loader import EpochBatches, stream
+from common.train.loader import EpochBatches, Plan, stream
 from Lightweight_OpenPose import data, labels
 from Lightweight_OpenPose.config import Config
 from Lightweight_OpenPose.data import Augmentation, TrainSamples
@@ -85,7 +85,7 @@ def pause(train: TrainSamples) -> dict:
     """The wait for the first batch of an epoch against that for the others, two workers, steps of 0.2 s."""
     import time
 
-    positions = EpochBatches(len(train), BATCH, 1, 0, epochs=5)
+    positions = EpochBatches(Plan(5, len(train), BATCH), 0)
     waits = []
     batches = stream(train, positions, data.collate, 2, torch.device("cpu"))
     for _ in range(positions.steps_per_epoch * positions.epochs):

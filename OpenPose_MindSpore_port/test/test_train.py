@@ -14,8 +14,8 @@ import common.train.checkpoint
 from common.skeleton import OPENPOSE
 from common.test.programs import complaint, equal, weights
 from common.train.checkpoint import CheckpointError
+from common.train.loader import Plan
 from common.train.log import Log
-from common.train.state import Plan
 from OpenPose_MindSpore_port import mindspore_checkpoint
 from OpenPose_MindSpore_port.config import Config
 from OpenPose_MindSpore_port.data import mask_note, train_samples

@@ -245,10 +245,10 @@ class Clock:
         finally:
             self.seconds[name] += time.perf_counter() - start
 
-    def waiting(self, items: Iterator[Item], name: str = "read") -> Iterator[Item]:
+    def waiting(self, items: Iterator[Item]) -> Iterator[Item]:
         """The items; waiting for them is a part."""
         while True:
-            with self.part(name):
+            with self.part("read"):
                 item = next(items, None)
             if item is None:
                 return

@@ -29,7 +29,7 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 SHIFT = 4  # bits behind the point of coordinates given to OpenCV
 # Rim of a circle of radius 1. OpenCV's own small antialiased circles come out as diamonds.
 CIRCLE = np.stack([np.cos(np.arange(24) * np.pi / 12), np.sin(np.arange(24) * np.pi / 12)], axis=1)
-TITLE_HEIGHT = 30
+TITLE_HEIGHT, GAP = 30, 8
 
 
 def draw_people(
@@ -38,14 +38,13 @@ def draw_people(
     skeleton: Skeleton,
     ids: Sequence[int | None] | None = None,
     threshold: float = 0.0,
-    zoom: float = 1.0,
 ) -> UInt8Array:
     """A new image with limbs and joints drawn on it: left, right and middle in the colours of `SIDE_COLOURS`.
 
     image_img: (h, w, 3) uint8 BGR. keypoints: (M, K, 3) x, y in original pixels (whole numbers are pixel centres) and
     visibility or score; a joint is drawn where that is above `threshold`, a limb where both its ends are. `ids`: a
-    number a person, None for no label. `zoom` enlarges the picture first, so that the lines stay sharp. Lines are as
-    thick as suits the person. Raises ValueError for another number of keypoints, or of ids, than there should be.
+    number a person, None for no label. Lines are as thick as suits the person. Raises ValueError for another number of
+    keypoints, or of ids, than there should be.
     """
     people = np.asarray(keypoints, np.float64)
     people = people.reshape(0, skeleton.num_keypoints, 3) if people.size == 0 else people
@@ -54,15 +53,12 @@ def draw_people(
     if ids is not None and len(ids) != len(people):
         raise ValueError(f"{len(ids)} ids for {len(people)} people")
     canvas = np.ascontiguousarray(image_img).copy()
-    if zoom != 1.0:
-        canvas = cv2.resize(canvas, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
     for index, person in enumerate(people):
         shown = (person[:, 2] > threshold) & np.isfinite(person).all(1)
         if shown.any():
-            points = (person[:, :2] + 0.5) * zoom - 0.5
-            _draw_person(canvas, points, shown, skeleton)
+            _draw_person(canvas, person[:, :2], shown, skeleton)
             if ids is not None and ids[index] is not None:
-                _draw_label(canvas, points[shown], str(ids[index]))
+                _draw_label(canvas, person[shown, :2], str(ids[index]))
     return canvas
 
 
@@ -166,9 +162,7 @@ def _text(canvas: UInt8Array, text: str, left_base: tuple[int, int], scale: floa
     cv2.putText(canvas, text, left_base, FONT, scale, colour, 1, cv2.LINE_AA)
 
 
-def contact_sheet(
-    rows: Sequence[Sequence[UInt8Array]], titles: Sequence[str], height: int = 240, gap: int = 8
-) -> UInt8Array:
+def contact_sheet(rows: Sequence[Sequence[UInt8Array]], titles: Sequence[str], height: int = 240) -> UInt8Array:
     """Images in rows, such as input | ground truth | prediction, with a bar of titles over the columns.
 
     Each image (h, w, 3) uint8 is scaled to `height` pixels and stands in the middle of its column, which is as wide as
@@ -178,12 +172,12 @@ def contact_sheet(
         raise ValueError(f"{len(titles)} titles, but rows of {[len(row) for row in rows]} images")
     scaled = [[_scaled(image, height) for image in row] for row in rows]
     widths = [max(row[column].shape[1] for row in scaled) for column in range(len(titles))]
-    lefts = [gap + sum(widths[:column]) + gap * column for column in range(len(titles))]
-    sheet = np.full((TITLE_HEIGHT + len(rows) * (height + gap), lefts[-1] + widths[-1] + gap, 3), WHITE, np.uint8)
+    lefts = [GAP + sum(widths[:column]) + GAP * column for column in range(len(titles))]
+    sheet = np.full((TITLE_HEIGHT + len(rows) * (height + GAP), lefts[-1] + widths[-1] + GAP, 3), WHITE, np.uint8)
     for left, width, title in zip(lefts, widths, titles, strict=True):
         _text(sheet, title, (left + max(0, width - _text_size(title, 0.5)[0]) // 2, TITLE_HEIGHT - 10), 0.5)
     for index, row in enumerate(scaled):
-        top = TITLE_HEIGHT + index * (height + gap)
+        top = TITLE_HEIGHT + index * (height + GAP)
         for left, width, image in zip(lefts, widths, row, strict=True):
             start = left + (width - image.shape[1]) // 2
             sheet[top : top + height, start : start + image.shape[1]] = image

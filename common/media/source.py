@@ -236,15 +236,13 @@ class _End:
     error: BaseException | None = None
 
 
-def read_ahead(
-    items: Generator[Item, None, None], depth: int = READ_AHEAD, newest: bool = False
-) -> Generator[Item, None, None]:
-    """The items, made in a thread that is at most `depth` + 1 of them ahead, and ends when the consumer stops.
+def read_ahead(items: Generator[Item, None, None], newest: bool = False) -> Generator[Item, None, None]:
+    """The items, made in a thread that is at most READ_AHEAD + 1 of them ahead, and ends when the consumer stops.
 
     With `newest` the thread never waits: when the consumer is slow, the oldest waiting item is thrown away.
     An error of `items` is raised to the consumer, in its turn.
     """
-    waiting: queue.Queue[Item | _End] = queue.Queue(depth)
+    waiting: queue.Queue[Item | _End] = queue.Queue(READ_AHEAD)
     stop = threading.Event()
     thread = threading.Thread(target=_fill, args=(items, waiting, stop, newest), name="read ahead", daemon=True)
     thread.start()

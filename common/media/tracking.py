@@ -15,7 +15,6 @@ from common.people import bounding_boxes
 from common.skeleton import Skeleton
 
 import numpy as np
-import numpy.typing as npt
 
 SAME_KEYPOINT = 0.5  # two keypoints with a likeness above this are the same one
 MIN_SHARED = 3  # so many keypoints make the same person
@@ -96,20 +95,12 @@ class Tracker:
     """Gives people of successive frames their ids (0, 1, 2, ..., its own count) and steadies their points.
 
     `smooth` turns the filter on. A track that nobody continues is kept for `max_missed` frames (the original: 0).
-    `sigmas`: the OKS constants of the points where they are not the skeleton's `points` (top-down networks: keypoints).
     """
 
-    def __init__(
-        self,
-        skeleton: Skeleton,
-        smooth: bool = True,
-        min_shared: int = MIN_SHARED,
-        max_missed: int = 0,
-        sigmas: npt.ArrayLike | None = None,
-    ) -> None:
-        self.smooth, self.min_shared, self.max_missed = smooth, min_shared, max_missed
+    def __init__(self, skeleton: Skeleton, smooth: bool = True, max_missed: int = 0) -> None:
+        self.smooth, self.max_missed = smooth, max_missed
         self.tracks: list[Track] = []
-        self._sigmas = point_sigmas(skeleton) if sigmas is None else np.asarray(sigmas, np.float64)
+        self._sigmas = point_sigmas(skeleton)
         self._next_id = 0
 
     def update(
@@ -137,7 +128,7 @@ class Tracker:
         chosen: dict[int, Track] = {}
         free = np.ones(len(self.tracks), bool)
         for person in np.argsort(-np.asarray(scores), kind="stable").tolist():
-            fits = np.flatnonzero(free & (counts[person] >= self.min_shared))
+            fits = np.flatnonzero(free & (counts[person] >= MIN_SHARED))
             if not len(fits):
                 chosen[person] = self._new_track(points[person], time_s)
                 continue

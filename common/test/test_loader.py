@@ -2,7 +2,7 @@
 import time
 
 from common.cli import UserError
-from common.train.loader import EpochBatches, divide, stream
+from common.train.loader import EpochBatches, Plan, divide, stream
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ class Numbers:
 
 
 def positions(samples: int = 23, batch: int = 4, parts: int = 1, epochs: int = 3, epoch: int = 0, step: int = 0):
-    return EpochBatches(samples, batch, parts, seed=5, epochs=epochs, epoch=epoch, step=step)
+    return EpochBatches(Plan(epochs, samples, batch, parts), 5, epoch, step)
 
 
 def test_an_epoch_takes_each_sample_at_most_once_and_orders_differ() -> None:
@@ -41,19 +41,19 @@ def test_an_epoch_takes_each_sample_at_most_once_and_orders_differ() -> None:
 
 def test_from_any_step_on_it_is_the_rest() -> None:
     whole = list(positions(parts=2))
-    steps = positions(parts=2).steps_per_epoch
+    steps = Plan(3, 23, 4, 2).steps_per_epoch
     for epoch, step in ((0, 1), (1, 0), (2, steps - 1)):
         assert list(positions(parts=2, epoch=epoch, step=step)) == whole[(epoch * steps + step) * 2 :]
 
 
 def test_an_epoch_that_ends_early_resumes_with_the_same_samples() -> None:
     def positions(epoch: int, step: int) -> list:
-        return list(EpochBatches(20, 2, 1, seed=5, epochs=3, epoch=epoch, step=step, most_steps=4))
+        return list(EpochBatches(Plan(3, 20, 2, max_steps=4), 5, epoch, step))
 
     whole = positions(0, 0)
     assert [batch[0][0] for batch in whole] == [epoch for epoch in range(3) for _ in range(4)]
     assert all(positions(*divmod(done, 4)) == whole[done:] for done in range(len(whole)))
-    assert EpochBatches(20, 2, 1, 5, 3, most_steps=100).steps_per_epoch == 10
+    assert Plan(3, 20, 2, max_steps=100).steps_per_epoch == 10
 
 
 def test_ranks_take_what_one_rank_takes_in_parts(monkeypatch) -> None:

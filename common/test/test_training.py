@@ -11,9 +11,10 @@ import common.cli
 import common.device
 import common.train.loop
 from common.train.checkpoint import BEST, read
+from common.train.loader import Plan
 from common.train.log import Log
 from common.train.loop import INTERRUPTED_EXIT_CODE, NonFiniteLoss, finish_epoch, train_one_epoch, training
-from common.train.state import Plan, TrainState, set_learning_rates
+from common.train.state import TrainState, set_learning_rates
 from common.train.store import Store
 
 import numpy as np
@@ -287,7 +288,7 @@ def test_a_run_may_go_on_in_another_precision(tmp_path: Path, before: str, now: 
 def test_throughput_leaves_warm_up_and_pauses_out(tmp_path: Path) -> None:
     import time
 
-    Run(tmp_path, evaluate_every=1, warm_up_steps=2)(
+    Run(tmp_path, evaluate_every=1)(
         lambda model, batch: (time.sleep(0.02), losses(model, batch))[1],
         evaluate=lambda model: (time.sleep(1.5), {"AP": 0.1})[1],
     )

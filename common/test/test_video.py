@@ -195,7 +195,7 @@ def test_real_jpegs_are_not_taken_for_cut_ones(shared):
 def test_reader_is_never_far_ahead_of_an_endless_source():
     made = itertools.count()
     ahead = []
-    frames = read_ahead((number for number in made), depth=2)
+    frames = read_ahead(number for number in made)
     for used, frame in zip(range(1, 3001), frames, strict=False):
         assert frame == used - 1
         if used % 500 == 0:

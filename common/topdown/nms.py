@@ -3,8 +3,7 @@
 
 Both top-down models end their evaluation with it (spec A1.7, A2.4). The people of an image are taken best first; who
 is too similar to one that stays goes. All pairs of all images are compared in one array operation, so that only the
-few pairs that are too similar are walked through one by one. Spec A4, bug 17: the original's visibility test looked
-at one of the two people only; here both must see a keypoint.
+few pairs that are too similar are walked through one by one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -85,14 +84,12 @@ def pair_oks(
     sigmas: npt.ArrayLike,
     left: Int64Array,
     right: Int64Array,
-    in_vis_threshold: float | None = None,
 ) -> npt.NDArray[np.float64]:
     """(P,) the OKS of people `left[i]` and `right[i]` (spec A1.7).
 
-    `keypoints_img` (N, K, 2) x, y in original pixels, or (N, K, 3) with a score; `areas_img` (N,) square pixels, of
-    the padded box; `sigmas` (K,), `Skeleton.sigmas`. OKS = mean over k of exp(-d_k^2 / (2 sigma_k)^2 / area / 2),
-    `area` the mean of both. `in_vis_threshold`: only keypoints count whose score is above it in both people; 0 where
-    there is none. None: all count. Raises ValueError for another number of sigmas.
+    `keypoints_img` (N, K, 2 or more) x, y in original pixels; `areas_img` (N,) square pixels, of the padded box;
+    `sigmas` (K,), `Skeleton.sigmas`. OKS = mean over k of exp(-d_k^2 / (2 sigma_k)^2 / area / 2), `area` the mean of
+    both. Raises ValueError for another number of sigmas.
     """
     variances = (2 * np.asarray(sigmas, np.float64)) ** 2
     if keypoints_img.shape[1] != len(variances):
@@ -102,20 +99,14 @@ def pair_oks(
     x, y = (np.ascontiguousarray(keypoints_img[..., axis]) for axis in (0, 1))
     distance = (x[left] - x[right]) ** 2 + (y[left] - y[right]) ** 2
     similarity = np.exp(-(distance / variances / area[:, None] / 2))
-    if in_vis_threshold is None:
-        return np.asarray(similarity.sum(1) / len(variances))
-    seen = keypoints_img[..., 2] > in_vis_threshold
-    both = seen[left] & seen[right]
-    return np.asarray((similarity * both).sum(1) / np.maximum(both.sum(1), 1))
+    return np.asarray(similarity.sum(1) / len(variances))
 
 
-def oks_matrix(
-    keypoints_img: FloatArray, areas_img: npt.ArrayLike, sigmas: npt.ArrayLike, in_vis_threshold: float | None = None
-) -> npt.NDArray[np.float64]:
+def oks_matrix(keypoints_img: FloatArray, areas_img: npt.ArrayLike, sigmas: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """(N, N) the OKS of everybody with everybody; arguments as `pair_oks`."""
     people = len(keypoints_img)
     left, right = np.divmod(np.arange(people * people), max(people, 1))
-    return pair_oks(keypoints_img, areas_img, sigmas, left, right, in_vis_threshold).reshape(people, people)
+    return pair_oks(keypoints_img, areas_img, sigmas, left, right).reshape(people, people)
 
 
 def oks_nms(
@@ -125,7 +116,6 @@ def oks_nms(
     sigmas: npt.ArrayLike,
     threshold: float = OKS_THRESHOLD,
     images: npt.ArrayLike | None = None,
-    in_vis_threshold: float | None = None,
 ) -> Int64Array:
     """(M,) the people that stay, as rows of the input: image after image as they first occur, best first.
 
@@ -135,7 +125,7 @@ def oks_nms(
     """
     ranked = rank(scores, images, last_first=True)
     keypoints, areas = keypoints_img[ranked.rows], np.asarray(areas_img, np.float64)[ranked.rows]
-    owner = owners(len(keypoints), _above(keypoints, areas, sigmas, threshold, ranked.sizes, in_vis_threshold))
+    owner = owners(len(keypoints), _above(keypoints, areas, sigmas, threshold, ranked.sizes))
     return np.asarray(ranked.rows[owner == np.arange(len(owner))])
 
 
@@ -145,10 +135,9 @@ def _above(
     sigmas: npt.ArrayLike,
     threshold: float,
     sizes: Int64Array,
-    visible: float | None,
 ) -> Iterator[tuple[int, int]]:
     for a, b in pairs(sizes):
-        above = pair_oks(keypoints, areas, sigmas, a, b, visible) > threshold
+        above = pair_oks(keypoints, areas, sigmas, a, b) > threshold
         yield from zip(a[above].tolist(), b[above].tolist(), strict=True)
 
 
@@ -159,10 +148,8 @@ def soft_oks_nms(
     sigmas: npt.ArrayLike,
     threshold: float = OKS_THRESHOLD,
     images: npt.ArrayLike | None = None,
-    in_vis_threshold: float | None = None,
-    max_people: int = SOFT_MAX_PEOPLE,
 ) -> Int64Array:
-    """(M,) at most `max_people` of each image, put in a new order: nobody goes for being similar, but comes later.
+    """(M,) at most SOFT_MAX_PEOPLE of each image, put in a new order: nobody goes for being similar, but comes later.
 
     After each choice the scores of the others are multiplied by exp(-OKS^2 / threshold) (spec A1.7). Arguments as
     `oks_nms`.
@@ -171,15 +158,15 @@ def soft_oks_nms(
     values = np.asarray(scores, np.float64)
     chosen = []
     for rows in np.split(ranked.rows, np.cumsum(ranked.sizes)[:-1]):
-        decay = np.exp(-(oks_matrix(keypoints_img[rows], areas[rows], sigmas, in_vis_threshold) ** 2) / threshold)
-        chosen.append(rows[_softly(values[rows], decay, max_people)])
+        decay = np.exp(-(oks_matrix(keypoints_img[rows], areas[rows], sigmas) ** 2) / threshold)
+        chosen.append(rows[_softly(values[rows], decay)])
     return np.concatenate([np.zeros(0, np.int64), *chosen])
 
 
-def _softly(scores: FloatArray, decay: FloatArray, max_people: int) -> list[int]:
+def _softly(scores: FloatArray, decay: FloatArray) -> list[int]:
     """The order of choice; `scores` (n,) falling, `decay` (n, n). The original reverses ties anew in each round."""
     waiting, order = np.arange(len(scores)), list[int]()
-    while len(waiting) and len(order) < max_people:
+    while len(waiting) and len(order) < SOFT_MAX_PEOPLE:
         best, waiting = int(waiting[0]), waiting[1:]
         order.append(best)
         scores = scores[1:] * decay[best, waiting]

@@ -142,13 +142,13 @@ def estimate(
         yield from in_order(decoder, lambda batch: _decode(batch, estimator), through, DECODE_BEHIND)
 
 
-def network_inputs(pictures: Iterable[Picture], estimator: Estimator, batch_size: int = 1) -> Iterator[Float32Array]:
+def network_inputs(pictures: Iterable[Picture], estimator: Estimator) -> Iterator[Float32Array]:
     """What `estimate` would hand to the network, (B, 3, H, W) float32, call after call; memory for one call.
 
     With a flip test the mirrored crops too. Raises ImageError and BoxError.
     """
     cuts = (_cut(picture, estimator) for picture in pictures)
-    for batch in _batches(cuts, estimator.fixed_batch or batch_size, _refuse):
+    for batch in _batches(cuts, estimator.fixed_batch or 1, _refuse):
         yield from _prepare(batch, estimator).inputs
 
 

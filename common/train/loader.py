@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import common.cli
@@ -36,43 +37,56 @@ class Samples(Protocol):
     def __getitem__(self, position: Position) -> Any: ...
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How a run is divided into optimiser steps, and when to do what."""
+
+    epochs: int
+    num_samples: int
+    micro_batch_size: int  # samples that a rank takes at once
+    accumulation_steps: int = 1  # gradients of so many micro-batches are accumulated
+    max_steps: int = 0  # of an epoch; 0: as many as the data give
+    num_workers: int = 0  # processes of a rank that read images
+    clip_norm: float = 0.0  # largest norm of all gradients; 0: no clipping
+    log_every: int = 10
+    evaluate_every: int = 0  # epochs; 0: never
+    save_every: int = 0  # steps, beside the end of each epoch; 0: at the end of epochs only
+    keep_every: int = 0  # epochs between checkpoints that stay; 0: none stays
+    watched: tuple[str, ...] = ()  # entries among the losses that are logged and not minimised: an accuracy
+
+    @property
+    def images_per_step(self) -> int:
+        """Over all ranks and micro-batches."""
+        return self.micro_batch_size * self.accumulation_steps * common.distributed.world_size()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole optimiser steps: samples that do not fill a last one are left out."""
+        steps = self.num_samples // self.images_per_step
+        return min(steps, self.max_steps or steps)
+
+
 class EpochBatches(Sampler[list[Position]]):
     """The positions of every batch of a run, from any step on, for this rank.
 
     One stream over all epochs: workers read the next epoch's first batches while the last steps of this one run, so
-    there is no pause between epochs, and each epoch has its own order whatever is read ahead. A step takes
-    `batch_size * parts` samples on each rank; several ranks take what one rank with as many parts would. Samples that
-    do not fill a last step are left out; the order changes with the epoch.
+    there is no pause between epochs, and each epoch has its own order whatever is read ahead. Several ranks take what
+    one rank with as many micro-batches would. The order changes with the epoch.
     """
 
-    def __init__(
-        self, num_samples: int, batch_size: int, parts: int, seed: int, epochs: int, epoch: int = 0, step: int = 0,
-        most_steps: int = 0,
-    ) -> None:  # fmt: skip
-        """`epoch` and `step`: where to begin. `most_steps`: of an epoch; 0: as many as the data give."""
-        self.num_samples, self.batch_size, self.parts, self.seed = num_samples, batch_size, parts, seed
-        self.epochs, self.epoch, self.step, self.most_steps = epochs, epoch, step, most_steps
-        self.world, self.rank = common.distributed.world_size(), common.distributed.rank()
-
-    @property
-    def samples_per_step(self) -> int:
-        """Over all ranks."""
-        return self.batch_size * self.parts * self.world
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Whole steps; at least one is needed to train."""
-        steps = self.num_samples // self.samples_per_step
-        return min(steps, self.most_steps or steps)
+    def __init__(self, plan: Plan, seed: int, epoch: int = 0, step: int = 0) -> None:
+        """`epoch` and `step`: where to begin."""
+        self.plan, self.seed, self.epoch, self.step = plan, seed, epoch, step
+        self.rank = common.distributed.rank()
 
     def __iter__(self) -> Iterator[list[Position]]:
-        for epoch in range(self.epoch, self.epochs):
-            order = np.random.default_rng((self.seed, epoch)).permutation(self.num_samples)
-            for step in range(self.step if epoch == self.epoch else 0, self.steps_per_epoch):
-                first = step * self.samples_per_step + self.rank * self.parts * self.batch_size
-                for part in range(self.parts):
-                    begin = first + part * self.batch_size
-                    yield [(epoch, int(index)) for index in order[begin : begin + self.batch_size]]
+        plan, size = self.plan, self.plan.micro_batch_size
+        for epoch in range(self.epoch, plan.epochs):
+            order = np.random.default_rng((self.seed, epoch)).permutation(plan.num_samples)
+            for step in range(self.step if epoch == self.epoch else 0, plan.steps_per_epoch):
+                first = step * plan.images_per_step + self.rank * plan.accumulation_steps * size
+                for begin in range(first, first + plan.accumulation_steps * size, size):
+                    yield [(epoch, int(index)) for index in order[begin : begin + size]]
 
 
 def stream(

@@ -4,14 +4,13 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import common.cli
 import common.device
 import common.distributed
 from common.cli import settings
-from common.train.loader import EpochBatches, Samples, count_replaced, stream
+from common.train.loader import EpochBatches, Plan, Samples, count_replaced, stream
 from common.train.log import Log, Throughput
 from common.train.store import Store
 
@@ -20,37 +19,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 FUSED_DEVICES = {"cpu", "cuda"}  # where torch has its own fused kernels; elsewhere the many-tensor form
+WARM_UP_STEPS = 2  # left out of the throughput
 KERNELS = ("fused", "foreach")  # of a group: what the machine decides, not the run
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a run is divided into optimiser steps, and when to do what."""
-
-    epochs: int
-    num_samples: int
-    micro_batch_size: int  # samples that a rank takes at once
-    accumulation_steps: int = 1  # gradients of so many micro-batches are accumulated
-    max_steps: int = 0  # of an epoch; 0: as many as the data give
-    num_workers: int = 0  # processes of a rank that read images
-    clip_norm: float = 0.0  # largest norm of all gradients; 0: no clipping
-    log_every: int = 10
-    evaluate_every: int = 0  # epochs; 0: never
-    save_every: int = 0  # steps, beside the end of each epoch; 0: at the end of epochs only
-    keep_every: int = 0  # epochs between checkpoints that stay; 0: none stays
-    warm_up_steps: int = 2  # left out of the throughput
-    watched: tuple[str, ...] = ()  # entries among the losses that are logged and not minimised: an accuracy
-
-    @property
-    def images_per_step(self) -> int:
-        """Over all ranks and micro-batches."""
-        return self.micro_batch_size * self.accumulation_steps * common.distributed.world_size()
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Whole optimiser steps: samples that do not fill a last one are left out."""
-        steps = self.num_samples // self.images_per_step
-        return min(steps, self.max_steps or steps)
 
 
 class TrainState:
@@ -86,7 +56,7 @@ class TrainState:
         self.pending = False  # whether the epoch that is done is still to be kept and evaluated
         self.facts: dict[str, Any] = {"arch": arch, "config": settings(config), "samples": plan.num_samples}
         self.began: float = common.distributed.broadcast_object(time.time())  # also of the runs that it goes on from
-        self.speed = Throughput(plan.images_per_step, plan.warm_up_steps)
+        self.speed = Throughput(plan.images_per_step, WARM_UP_STEPS)
         self.interrupts: list[float] = []  # when SIGINT and SIGTERM arrived
 
     @property
@@ -122,12 +92,8 @@ class TrainState:
 
     def batches(self, samples: Samples, collate: Callable[[list[Any]], Any], seed: int, log: Log) -> Iterator[Any]:
         """Micro-batches of all epochs, from the step on where training stands. See common.train.loader.stream."""
-        plan = self.plan
-        positions = EpochBatches(
-            plan.num_samples, plan.micro_batch_size, plan.accumulation_steps, seed, plan.epochs, self.epoch, self.step,
-            plan.steps_per_epoch,
-        )  # fmt: skip
-        return count_replaced(stream(samples, positions, collate, plan.num_workers, self.device), log.line)
+        positions = EpochBatches(self.plan, seed, self.epoch, self.step)
+        return count_replaced(stream(samples, positions, collate, self.plan.num_workers, self.device), log.line)
 
     def end_epoch(self) -> None:
         """Saves an epoch whose steps are done, before anything that may fail: `finish_epoch` does what follows it."""

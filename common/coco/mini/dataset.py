@@ -158,19 +158,16 @@ def content_version() -> str:
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:8]
 
 
-def ensure(folder: str | Path | None = None) -> Path:
+def ensure() -> Path:
     """The data set in its standard size and seed, drawn first where it is absent; a few seconds.
 
-    Without `folder` it is kept in `.cache` beside the code, or in the folder for temporary files where that cannot be
-    written. Two processes may ask at once. Raises UserError where `folder` exists and is something else.
+    It is kept in `.cache` beside the code, or in the folder for temporary files where that cannot be written. Two
+    processes may ask at once.
     """
-    folder = _cache_folder() if folder is None else Path(folder)
+    folder = _cache_folder()
     if _is_complete(folder):
         return folder
-    taken = folder.exists() and not (folder.is_dir() and next(folder.iterdir(), None) is None)
-    if taken and not _is_complete(folder):  # asked again: somebody else may have finished it just now
-        raise cli.UserError(f"{folder}: exists and is no drawn data set; name another folder")
-    drawn = folder.absolute().with_name(f".{folder.absolute().name}-{uuid.uuid4().hex}")
+    drawn = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     try:
         write(drawn, NUM_TRAIN, NUM_VAL)
         drawn.rename(folder)
