@@ -19,7 +19,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=${POSE_ZOO_VENV:-$root/.venv}
 export PYTHON=$venv/bin/python
 torch=${POSE_ZOO_TORCH:-torch==2.13.0}
-extras=dev,infer,openvino,tensorboard,mindspore
+extras=dev,infer,openvino,tensorboard,mindspore,web
 stamp=$venv/pose_zoo.installed   # what was installed, when it is whole
 unfinished=$venv/pose_zoo.begun  # we made this folder and have not finished
 log=$venv/pose_zoo.log

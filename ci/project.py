@@ -46,8 +46,8 @@ def is_test(name: str) -> bool:
 
 
 def program_sources() -> list[str]:
-    """Python files of common/ and the model directories, without their tests."""
-    packages = ("common", *model_directories())
+    """Python files of common/, the model directories and tools/, without their tests."""
+    packages = ("common", *model_directories(), "tools")
     return [name for name in files() if name.endswith(".py") and name.split("/")[0] in packages and not is_test(name)]
 
 

@@ -58,7 +58,7 @@ model_directories() {
 
 stage "ruff check" "$PYTHON" -m ruff check
 stage "ruff format" "$PYTHON" -m ruff format --check
-stage "types of common/" "$PYTHON" -m mypy
+stage "types" "$PYTHON" -m mypy
 stage "shellcheck" check_shell
 stage "pytest" run_tests
 for directory in $(model_directories); do
