@@ -32,7 +32,7 @@ class _Parser(BaseException):
 
 
 def programs() -> list[str]:
-    """Modules of common/ and the model directories that run as programs."""
+    """Modules of common/, tools/ and the model directories that run as programs."""
     return [name for name in project.program_sources() if '\nif __name__ == "__main__":' in project.text(name)]
 
 
