@@ -35,12 +35,9 @@ def read(folder: Path, image_id: int, size_img: tuple[int, ...]) -> UInt8Array |
     `size_img`: (height, width) of the image. Raises UserError where the file is damaged or of another size.
     """
     path = mask_path(folder, image_id)
-    try:
-        content = np.fromfile(path, np.uint8)
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; {CURE}") from error
+    content = np.frombuffer(files.read_bytes(path), np.uint8)
     mask = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE) if content.size else None
     if mask is None:
         raise UserError(f"{path}: cut short, damaged or no image ({content.size} bytes); {CURE}")

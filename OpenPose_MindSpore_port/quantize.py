@@ -20,7 +20,7 @@ from common.runtime import quantize
 from common.runtime.quantize import Flags, Inputs, Score, Task
 from common.runtime.session import Session
 from common.skeleton import Skeleton
-from OpenPose_MindSpore_port.config import Inference
+from OpenPose_MindSpore_port.config import DATA_FOLDER, Inference
 from OpenPose_MindSpore_port.evaluation import evaluate, validation_of
 from OpenPose_MindSpore_port.inference import Estimator, InputRule, decode_rules, to_input
 
@@ -31,7 +31,7 @@ EXPORTER = "python -m OpenPose_MindSpore_port.export"
 class Config(Flags, Inference):
     """Quantizes an exported network to INT8 and keeps it only where it finds the same people."""
 
-    data_dir: str = flag("COCO folder (annotations, val2017), or `mini` for the embedded data set", "")
+    data_dir: str = flag("COCO folder (annotations, val2017), or `mini`; empty: COCO_HOME or ./dataset", "")
     imgpath_val: str = flag("folder of the images, in data_dir or a path of its own", "val2017")
     ann: str = flag("annotations, in data_dir/annotations or a path of its own", "person_keypoints_val2017.json")
     skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
@@ -39,20 +39,14 @@ class Config(Flags, Inference):
     calibration_path: str = flag("folder of calibration images; empty: train2017 of data_dir, else imgpath_val", "")
     calibration_images: int = flag("spread evenly over the folder", 32, least=1)
 
-    def check(self) -> None:
-        """Raises UserError for values that make no sense."""
-        self.check_flags(EXPORTER)
-        if not self.data_dir:
-            raise UserError("--data_path is needed to measure AP: a COCO folder, or `mini`")
-
 
 def main() -> None:
     """Reads the flags, quantizes, says what was written."""
     config = parse(Config, {}, aliases={"data_path": "data_dir", "annotation": "ann"}, retired=quantize.RETIRED)
-    config.check()
+    config.check_flags(EXPORTER)
     quantize.check(config.source)
     skeleton = common.skeleton.load(config.skeleton)
-    data_dir = common.coco.images.data_folder(config.data_dir)
+    data_dir = common.coco.images.data_folder(config.data_dir, str(DATA_FOLDER), DATA_FOLDER)
     validation = validation_of(str(data_dir), config.imgpath_val, config.ann, skeleton, config.val_images)
     folders = (
         [Path(config.calibration_path)] if config.calibration_path else [data_dir / "train2017", validation.folder]

@@ -17,6 +17,7 @@ from typing import Literal
 
 import common.coco.images
 import common.coco.reader
+from common import files
 from common.cli import UserError, flag, parse, run
 from common.coco.images import Exif, ImageError
 from common.device import cpu_count
@@ -116,8 +117,8 @@ def image_names(config: Config) -> list[str]:
         index = common.coco.reader.load(config.annotations, OPENPOSE.num_keypoints)
         names = sorted(index.file_name(row) for row in range(index.num_images))
     else:
-        files = (entry for entry in os.scandir(config.src_path) if entry.is_file())
-        names = sorted(entry.name for entry in files if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES)
+        entries = (entry for entry in os.scandir(config.src_path) if entry.is_file())
+        names = sorted(entry.name for entry in entries if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES)
     if not names:
         raise UserError(f"{config.annotations or config.src_path}: no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     owners: dict[str, str] = {}
@@ -146,7 +147,7 @@ def preprocess(folder: Path, name: str, target: Path, fresh: bool = False, exif:
     place = RULE.frame(image.shape[:2])
     old = not fresh and _is_whole(path, folder / name)
     if not old:
-        _write(path, to_input(image, place))
+        files.write_atomically(path, np.ascontiguousarray(to_input(image, place), np.float32).tobytes())
     return Outcome(name, place, old)
 
 
@@ -158,21 +159,10 @@ def _is_whole(path: Path, image: Path) -> bool:
         return False
 
 
-def _write(path: Path, content: np.ndarray) -> None:
-    """Under a temporary name, then renamed; not synchronised with the disk, what a crash leaves is made again."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(memoryview(np.ascontiguousarray(content, np.float32)).cast("B"))
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror}; free space, then type the command again") from error
-
-
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        files.remove_unfinished(folder)
     except OSError as error:
         raise UserError(f"--save_path={folder}: {error.strerror}") from error
 

@@ -23,6 +23,7 @@ import common.train.checkpoint
 from common.arrays import Float32Array
 from common.cli import UserError, flag, parse, run
 from common.device import AmpLevel, AmpType, DeviceName
+from common.files import read_bytes
 from common.parallel import in_order
 from common.runtime.session import OPENVINO, Options, Provider, Session
 from common.skeleton import Skeleton
@@ -129,9 +130,9 @@ def input_paths(config: Config) -> list[Path]:
     """
     info = Path(config.input_text_path)
     try:
-        lines = info.read_bytes().decode("utf-8", "surrogateescape").splitlines()
-    except OSError as error:
-        raise UserError(f"{info}: {error.strerror}; gen_dataset_info.py writes it") from error
+        lines = read_bytes(info).decode("utf-8", "surrogateescape").splitlines()
+    except UserError as error:
+        raise UserError(f"{error}; gen_dataset_info.py writes it") from error
     paths = [_path(line, f"{info}, line {number}", config) for number, line in enumerate(lines, 1) if line.strip()]
     if not paths:
         raise UserError(f"{info}: names no input; run gen_dataset_info.py again")

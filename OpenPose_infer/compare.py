@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import common.coco.images
 import common.device
 import common.skeleton
 import common.train.checkpoint
@@ -25,7 +24,7 @@ from common.cli import UserError, flag, parse, run
 from common.coco.evaluate import Detections, EvaluationSet
 from common.device import DeviceName
 from common.files import write_atomically
-from common.runtime.quantize import Flags, RefusedError, say
+from common.runtime.quantize import Flags, RefusedError, calibration_images, say
 from common.runtime.quantize import quantize as quantize_network
 from common.runtime.session import Options, Session
 from common.skeleton import Skeleton
@@ -35,6 +34,7 @@ from Lightweight_OpenPose.evaluation import evaluate
 from Lightweight_OpenPose.inference import Estimator, InputRule
 from OpenPose_infer import quantize
 from OpenPose_infer.config import HEIGHT, WEIGHT_FOLDERS, WIDTH
+from OpenPose_infer.data import DataFlags, data_path, evaluation_set
 from OpenPose_infer.formats import ASCEND, CHECKPOINT, FLOAT, FORMATS, INT8, REFERENCE, Files, chosen, open_formats
 from OpenPose_infer.matching import keypoint_distances
 
@@ -47,20 +47,15 @@ Maps = tuple[Float32Array, Float32Array]  # heatmaps (1, num_heatmaps, h, w) and
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(DataFlags):
     """Compares a checkpoint of Lightweight OpenPose in all formats."""
 
     checkpoint_path: str = flag("a file or a published name", "")
-    data_path: str = flag("COCO folder (annotations, val2017), or `mini` for the embedded data set", "")
     output_dir: str = flag("folder for table and networks", "compare_output")
     formats: tuple[str, ...] = flag("parts of their names, comma separated; empty: all", ())
     om_path: str = flag("the network as .om, which convert_om.sh writes", "")
-    labels: str = flag("empty: data_path/annotations/person_keypoints_val2017.json", "")
-    images_folder: str = flag("empty: data_path/val2017", "")
-    val_images: int = flag("measure AP on so many images, chosen as `make_val_subset.py` does; 0: all", 0)
     height: int = flag("of the network's input, pixels", HEIGHT, least=1, most=16384)
     width: int = flag("of the network's input, pixels", WIDTH, least=1, most=16384)
-    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
     device: DeviceName = flag("where PyTorch and ONNX Runtime compute; OpenVINO and INT8: on the CPU", "auto")
     device_id: int = flag("which of these devices", 0, most=1024)
     threads: int = flag("of a CPU; 0: as many as PyTorch uses", 0, most=1024)
@@ -71,21 +66,12 @@ class Config:
     calibration_images: int = flag("for INT8, see quantize.py", 32, least=1)
     max_ap_drop: float = flag("for INT8, see quantize.py", 0.002, most=1)
 
-    def check(self) -> None:
-        """Raises UserError where values cannot be meant."""
-        for condition, message in (
-            (self.checkpoint_path, "--checkpoint_path is needed: a file, or one of " + ", ".join(PUBLISHED)),
-            (self.data_path or (self.labels and self.images_folder),
-             "--data_path is needed to measure AP: a COCO folder, or `mini`"),
-        ):  # fmt: skip
-            if not condition:
-                raise UserError(message)
-
 
 def main() -> None:
     """Reads the flags, compares, leaves the table on the screen and in files."""
     config = parse(Config, {}, aliases={"val_labels": "labels", "val_images_folder": "images_folder"})
-    config.check()
+    if not config.checkpoint_path:
+        raise UserError("--checkpoint_path is needed: a file, or one of " + ", ".join(PUBLISHED))
     rows = compare(config)
     folder = Path(config.output_dir)
     content = {"settings": dataclasses.asdict(config), "formats": rows}
@@ -98,12 +84,12 @@ def compare(config: Config) -> list[Row]:
     """A row for each format; `absent` in it is the reason where it cannot run. Raises UserError."""
     names = chosen(config.formats)
     skeleton = common.skeleton.load(config.skeleton)
-    data_path = common.coco.images.data_folder(config.data_path) if config.data_path else None
-    validation = quantize.annotated_images(config, data_path, skeleton)
+    folder = data_path(config)
+    validation = evaluation_set(config, folder, skeleton)
     rule = InputRule(fixed_size=(config.height, config.width))
     arrays = _inputs(validation, rule, config.map_images)
     options = Options(config.device, config.device_id, threads=config.threads)
-    files = _files(config, names, skeleton, validation, data_path)
+    files = _files(config, names, skeleton, validation, folder)
     sessions, absent = open_formats(names, files, options, skeleton, lambda session: _try(session, arrays[0]))
     measured = _accuracy(sessions, validation, rule, skeleton, arrays)
     timed = _times(sessions, arrays[0], config)
@@ -126,9 +112,7 @@ def _inputs(validation: EvaluationSet, rule: InputRule, count: int) -> list[Floa
     return list(quantize.inputs(paths, rule))
 
 
-def _files(
-    config: Config, names: Sequence[str], skeleton: Skeleton, validation: EvaluationSet, data_path: Path | None
-) -> Files:
+def _files(config: Config, names: Sequence[str], skeleton: Skeleton, validation: EvaluationSet, folder: Path) -> Files:
     """The network as each kind of file: exported here, quantised here."""
     checkpoint = common.train.checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
     target = Path(config.output_dir) / "network.onnx"
@@ -138,7 +122,8 @@ def _files(
     kinds = {FORMATS[name].file for name in names}
     images: list[Path] = []
     if INT8 in kinds:
-        images = quantize.calibration_images(config.calibration_path, data_path, config.calibration_images)
+        calibration = quantize.calibration_folder(config.calibration_path, folder, validation)
+        images = calibration_images(calibration, config.calibration_images)
     network = weights.load_network(checkpoint, skeleton)
     try:
         if kinds & {FLOAT, INT8}:

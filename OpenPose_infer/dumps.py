@@ -6,6 +6,7 @@ the outputs in the network's order, from 1 as published or from 0 as the newer t
 heatmaps and the fields of the last stage. Only numbers are read: the original evaluated each word as Python.
 """
 
+import io
 import os
 import re
 import zlib
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import files
 from common.arrays import Float32Array
 from common.cli import UserError
 from common.skeleton import Skeleton
@@ -25,7 +27,6 @@ FIRST_NUMBER = 1
 FORM = "%.9g"  # nine digits tell every float32 from its neighbours
 UNFINISHED = ".unfinished"  # stands in a folder while it is written
 SUMS = "crc32.txt"  # the sum and name of each file that `write` wrote, a line each
-PART = ".part"  # ends the name of a file while it is written
 CURE = "run benchmark.py again"
 _NAME = re.compile(rf"(?P<stem>.+)_(?P<number>\d+)\.(?P<kind>{TEXT}|{BINARY})", re.ASCII)
 
@@ -52,7 +53,7 @@ def begin(folder: Path) -> None:
         (folder / UNFINISHED).touch()
         (folder / SUMS).unlink(missing_ok=True)
         for entry in list(os.scandir(folder)):
-            if _NAME.fullmatch(entry.name.removesuffix(PART)) and entry.is_file(follow_symlinks=False):
+            if _NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                 os.unlink(entry.path)
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}; name another place with --result_path") from error
@@ -64,7 +65,7 @@ def finish(folder: Path) -> None:
 
 
 def write(folder: Path, stem: str, outputs: Sequence[Float32Array], binary: bool) -> None:
-    """The outputs of one image; their names appear when the contents of all of them are written.
+    """The outputs of one image, between `begin` and `finish`.
 
     Raises UserError for a NaN or an infinity, or where the folder cannot be written.
     """
@@ -74,19 +75,21 @@ def write(folder: Path, stem: str, outputs: Sequence[Float32Array], binary: bool
     try:
         sums = ""
         for name, output in zip(names, outputs, strict=True):
-            flat = np.ascontiguousarray(output, np.float32).reshape(1, -1)
-            part = folder / (name + PART)
-            if binary:
-                flat.tofile(part)
-            else:
-                np.savetxt(part, flat, FORM)
-            sums += f"{zlib.crc32(part.read_bytes()):08x} {name}\n"
+            content = _encoded(np.ascontiguousarray(output, np.float32).reshape(1, -1), binary)
+            files.target_of(folder / name).write_bytes(content)  # UNFINISHED says so while this is not whole
+            sums += f"{zlib.crc32(content):08x} {name}\n"
         with (folder / SUMS).open("ab") as file:
             file.write(os.fsencode(sums))
-        for name in names:
-            os.replace(folder / (name + PART), folder / name)
     except OSError as error:
         raise UserError(f"cannot write {folder / names[0]}: {error.strerror}; free space, then {CURE}") from error
+
+
+def _encoded(flat: Float32Array, binary: bool) -> bytes:
+    if binary:
+        return flat.astype("<f4").tobytes()
+    text = io.BytesIO()
+    np.savetxt(text, flat, FORM)
+    return text.getvalue()
 
 
 def find(folder: Path) -> Results:
@@ -163,9 +166,9 @@ def _read_binary(path: Path, content: npt.NDArray[np.uint8], shape: tuple[int, i
 
 def _bytes(path: Path) -> npt.NDArray[np.uint8]:
     try:
-        return np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; {CURE}") from error
+        return np.frombuffer(files.read_bytes(path), np.uint8)
+    except UserError as error:  # missing, or a pipe
+        raise UserError(f"{error}; {CURE}") from error
 
 
 def _checked(path: Path, numbers: Float32Array, shape: tuple[int, int, int]) -> Float32Array:

@@ -15,12 +15,10 @@ from pathlib import Path
 from typing import Literal
 
 import common.coco.evaluate
-import common.coco.images
 import common.device
 import common.skeleton
 import common.train.checkpoint
 from common.cli import UserError, flag, parse, run
-from common.coco.evaluate import EvaluationSet
 from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
 from common.files import write_atomically
@@ -33,6 +31,7 @@ from Lightweight_OpenPose.decode import DecodeRules, warm_up
 from Lightweight_OpenPose.evaluation import Evaluation, default_batch, evaluate
 from Lightweight_OpenPose.inference import Estimator
 from OpenPose_infer.config import CHANNELS, DETECTIONS, HEIGHT, MODEL_FOLDER, NETWORK, RULE, WEIGHT_FOLDERS, WIDTH
+from OpenPose_infer.data import DataFlags, data_path, evaluation_set
 
 import numpy as np
 
@@ -40,14 +39,10 @@ REPORT = "infer.json"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(DataFlags):
     """Finds the people of annotated images with a network in any format, and the AP of that."""
 
     model: str = flag("a network: .pth, .onnx, .xml or .om, or a published name", "")
-    data_path: str = flag("COCO folder (annotations, val2017), or `mini` for the embedded data set", "")
-    labels: str = flag("empty: data_path/annotations/person_keypoints_val2017.json", "")
-    images_folder: str = flag("empty: data_path/val2017", "")
-    val_images: int = flag("so many images, chosen as Lightweight_OpenPose does; 0: all", 0)
     output_dir: str = flag("folder for result.json, infer.json and metrics.jsonl", str(MODEL_FOLDER / "output"))
     log_dir: str = flag("lines of the run and result file; empty: output_dir/test/output/0", "")
     batch_size: int = flag("images at once; 0: as many as the network has, else 32, on a CPU 2", 0, most=10**6)
@@ -58,7 +53,6 @@ class Config:
     amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
     threads: int = flag("of the network on a CPU; 0: all", 0, most=1024)
     half_pixel: bool = flag("the publication's shift of keypoints by half a pixel", True)
-    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
     exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
     on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
 
@@ -74,7 +68,7 @@ def main() -> None:
     config = parse(Config, {}, aliases={"val_labels": "labels", "checkpoint_path": "model"})
     config.check()
     skeleton = common.skeleton.load(config.skeleton)
-    validation = _validation(config, skeleton)
+    validation = evaluation_set(config, data_path(config), skeleton, config.exif)
     estimator = open_estimator(config, skeleton)
     result = evaluate(
         estimator, validation, RULE, _batch_size(config, estimator.session), skip_bad=config.on_bad_image == "skip"
@@ -108,18 +102,6 @@ def open_estimator(config: Config, skeleton: common.skeleton.Skeleton) -> Estima
 def _batch_size(config: Config, session: Session) -> int:
     where = common.device.resolve(config.device, config.device_id)
     return config.batch_size or session.fixed_batch or default_batch(where)
-
-
-def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> EvaluationSet:
-    own = Path(config.data_path) if config.labels and config.images_folder else None
-    data_path = common.coco.images.data_folder(config.data_path, otherwise=own)
-    return EvaluationSet.load(
-        Path(config.labels) if config.labels else common.coco.images.annotation_file(data_path, "val"),
-        Path(config.images_folder) if config.images_folder else common.coco.images.image_folder(data_path, "val"),
-        skeleton,
-        config.val_images,
-        config.exif,
-    )
 
 
 def summarise(result: Evaluation, session: Session) -> dict[str, object]:

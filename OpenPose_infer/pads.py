@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from common.cli import UserError
-from common.files import write_atomically
+from common.files import read_bytes, write_atomically
 from Lightweight_OpenPose.inference import Frame
 from OpenPose_infer.config import HEIGHT, RULE, WIDTH
 
@@ -40,9 +40,9 @@ def read(path: Path) -> dict[str, Frame]:
     between which no image of that size lies.
     """
     try:
-        text = path.read_bytes().decode("utf-8", "surrogateescape")
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; OpenPose_preprocess.py writes it") from error
+        text = read_bytes(path).decode("utf-8", "surrogateescape")
+    except UserError as error:
+        raise UserError(f"{error}; OpenPose_preprocess.py writes it") from error
     places: dict[str, Frame] = {}
     for number, content in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
         if content.strip():

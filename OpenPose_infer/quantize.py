@@ -12,7 +12,6 @@ nothing is written and the program ends with exit code 2.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import common.coco.images
 import common.skeleton
@@ -25,60 +24,39 @@ from common.runtime.session import Session
 from Lightweight_OpenPose.evaluation import evaluate
 from Lightweight_OpenPose.inference import Estimator, InputRule, to_input
 from OpenPose_infer.config import HEIGHT, WIDTH
+from OpenPose_infer.data import DataFlags, data_path, evaluation_set
 
 EXPORTER = "OpenPose_pth2onnx.py"
 
 
 @dataclass(frozen=True)
-class Config(Flags):
+class Config(DataFlags, Flags):
     """Quantizes an exported network to INT8 and keeps it only where it finds the same people."""
 
-    data_path: str = flag("COCO folder to measure AP on (val2017), or `mini` for the embedded data set", "")
-    calibration_path: str = flag("folder of calibration images; empty: train2017 of data_path, else val2017", "")
-    labels: str = flag("empty: data_path/annotations/person_keypoints_val2017.json", "")
-    images_folder: str = flag("empty: data_path/val2017", "")
-    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
+    calibration_path: str = flag("folder of calibration images; empty: train2017 of data_path, else those of AP", "")
     height: int = flag(f"of the network's input, pixels; 0: as the file says, or {HEIGHT}", 0, most=16384)
     width: int = flag(f"of the network's input, pixels; 0: as the file says, or {WIDTH}", 0, most=16384)
     calibration_images: int = flag("spread evenly over the folder", 32, least=1)
-    val_images: int = flag("measure AP on so many images, chosen as `make_val_subset.py` does; 0: all", 0)
-
-    def check(self) -> None:
-        """Raises UserError for values that make no sense."""
-        self.check_flags(EXPORTER)
-        if not (self.data_path or (self.labels and self.images_folder)):
-            raise UserError("--data_path is needed to measure AP: a COCO folder, or `mini`")
 
 
 def main() -> None:
     """Reads the flags, quantizes, says what was written."""
     aliases = {"val_labels": "labels", "val_images_folder": "images_folder"}
     config = parse(Config, {}, aliases=aliases, retired=quantize.RETIRED)
-    config.check()
+    config.check_flags(EXPORTER)
     quantize.check(config.source)
     skeleton = common.skeleton.load(config.skeleton)
-    data_path = common.coco.images.data_folder(config.data_path) if config.data_path else None
-    validation = annotated_images(config, data_path, skeleton)
-    images = calibration_images(config.calibration_path, data_path, config.calibration_images)
+    folder = data_path(config)
+    validation = evaluation_set(config, folder, skeleton)
+    calibration = calibration_folder(config.calibration_path, folder, validation)
+    images = quantize.calibration_images(calibration, config.calibration_images)
     rule = input_rule(config.source, (config.height, config.width))
     quantize.run(config, task_of(images, validation, skeleton, rule))
 
 
-def calibration_images(folder: str, data_path: Path | None, count: int) -> list[Path]:
-    """Of `folder`, else of the training images of a data set, else of its others. Raises UserError."""
-    if not (folder or data_path):
-        raise UserError("--calibration_path is needed: a folder of images like those that the network will see")
-    folders = (
-        [Path(folder)] if folder else [Path(data_path or "") / f"{split}2017" for split in common.coco.images.SPLITS]
-    )
-    return quantize.calibration_images(next(filter(Path.is_dir, folders), folders[0]), count)
-
-
-def annotated_images(config: Any, data_path: Path | None, skeleton: common.skeleton.Skeleton) -> EvaluationSet:
-    """The images that the flags `data_path`, `labels`, `images_folder` and `val_images` of a config mean."""
-    labels = config.labels or common.coco.images.annotation_file(data_path or "", "val")
-    folder = config.images_folder or common.coco.images.image_folder(data_path or "", "val")
-    return EvaluationSet.load(Path(labels), Path(folder), skeleton, config.val_images)
+def calibration_folder(chosen: str, folder: Path, validation: EvaluationSet) -> Path:
+    """That of --calibration_path, else the training images of the data set, else the images that AP is measured on."""
+    return Path(chosen) if chosen else common.coco.images.find(folder, "train2017") or validation.folder
 
 
 def input_rule(source: Path, size: tuple[int, int]) -> InputRule:

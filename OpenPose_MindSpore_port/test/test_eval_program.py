@@ -3,6 +3,7 @@
 
 import ast
 import json
+import resource
 import shutil
 import sys
 from pathlib import Path
@@ -92,6 +93,21 @@ def test_the_protocol_of_the_original_draws_and_skips(
     assert drawn == populated and len(populated) < len(content["images"])
     for person in json.loads((tmp_path / "output_img" / "eval_result.json").read_text()):
         assert all(float(number).is_integer() for number in person["keypoints"])
+
+
+def test_a_full_disk_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tiny_coco: Path, tmp_path: Path, checkpoint: Path
+) -> None:
+    """As where a file may not grow beyond a few bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        with pytest.raises(UserError, match="cannot write .*eval_result.json: File too large"):
+            run_program(monkeypatch, f"--data_path={tiny_coco}", f"--model_path={checkpoint}", *LENIENT,
+                        f"--output_path={tmp_path}", f"--log_dir={tmp_path}")  # fmt: skip
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "eval_result.json").exists()
 
 
 def test_checkpoints_of_each_format_give_the_same_maps(tmp_path: Path, checkpoint: Path) -> None:

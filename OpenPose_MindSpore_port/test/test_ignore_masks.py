@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -117,6 +118,10 @@ def test_a_damaged_mask_or_one_of_another_size_is_named_with_its_cure(tmp_path: 
         path.write_bytes(content)
         with pytest.raises(UserError, match=rf"{path}: .*gen_ignore_mask"):
             ignore_masks.read(tmp_path, 7, SIZE)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match=f"{path}: no regular file"):
+        ignore_masks.read(tmp_path, 7, SIZE)
 
 
 def test_an_eight_bit_mask_of_the_original_program_is_read(tmp_path: Path) -> None:

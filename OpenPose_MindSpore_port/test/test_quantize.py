@@ -72,7 +72,7 @@ def test_a_network_that_finds_nobody_right_is_refused(tmp_path, model, tiny_coco
     ("words", "message"),
     [
         ((), "--model is needed: the .onnx that python -m OpenPose_MindSpore_port.export writes"),
-        (("--model={model}",), "--data_path is needed"),
+        (("--model={model}",), "--data_path is needed, .*COCO_HOME, DATA_PATH, ./dataset"),
         (("--model={model}", "--data_path=nowhere"), "nowhere"),
         (("--model={model}", "--data_path={data}", "--calibration_path=nowhere"), "nowhere: no such folder"),
         (("--model={model}", "--data_path={data}", "--calibration_images=0"), "at least 1"),

@@ -3,6 +3,7 @@
 
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -281,12 +282,18 @@ def test_a_rate_that_drops_too_early_is_said(tiny_coco: Path, tmp_path: Path) ->
         (("--data_path={coco}", "--loss_scale=large"), "--loss_scale=large"),
         (("--data_path={coco}", "--log_dir={ann}"), "--output_dir or --log_dir"),
         (("--data_path={coco}", "--save_model_path={ann}/ckpt"), "--save_model_path"),
+        (("--data_path={coco}", "--save_model_path=/dev/null"), "--save_model_path"),
+        (("--data_path={coco}", "--save_model_path={pipe}"), "--save_model_path"),
+        (("--data_path={coco}", "--load_pretrain", "--pretrained_model_path={pipe}"), "no such checkpoint"),
+        (("--data_path={coco}", "--load_pretrain", "--pretrained_model_path=/dev/zero"), "no such checkpoint"),
+        (("--data_path={coco}", "--vgg_path={pipe}"), "--vgg_path"),
     ],
 )
 def test_mistakes_end_in_one_line(tiny_coco: Path, tmp_path: Path, flags: tuple[str, ...], words: str) -> None:
     places = {"coco": tiny_coco, "nowhere": tmp_path / "nowhere"}
     places["ann"] = tiny_coco / "annotations" / "person_keypoints_val2017.json"
-    filled = [flag.format(**places) for flag in flags]
+    os.mkfifo(pipe := tmp_path / "pipe.ckpt")
+    filled = [flag.format(**places, pipe=pipe) for flag in flags]
     assert words in complaint(small_done(tmp_path, *filled))
     assert not list(tmp_path.glob("**/*.pth"))
 

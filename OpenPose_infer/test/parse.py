@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from common.cli import UserError, run
-from common.files import read_json
+from common.files import read_bytes, read_json
 
 CHIPS = 4  # of an Ascend 310 card
 PLACE = 7  # of the network's rate among all numbers of the file
@@ -40,9 +40,9 @@ def batch_size(source: Path) -> str:
 def rate(source: Path) -> float:
     """Images a second of the network alone. Raises UserError where the file is none of a benchmark."""
     try:
-        text = source.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise UserError(f"{source}: {error.strerror}; benchmark.py writes it") from error
+        text = read_bytes(source).decode("utf-8", "replace")
+    except UserError as error:
+        raise UserError(f"{error}; benchmark.py writes it") from error
     values = re.findall(r":(.*?),", text.replace("\n", ",") + ",")
     try:
         return float(values[PLACE].replace("samples/s", ""))

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from common.cli import UserError
+from common.coco import images
 from common.coco.evaluate import Detections, no_detections
 from Lightweight_OpenPose import export
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
@@ -116,7 +117,7 @@ def test_a_library_that_is_missing_is_a_reason(tmp_path, data, monkeypatch):
     ("words", "message"),
     [
         ((), "--checkpoint_path is needed"),
-        (("--checkpoint_path=x.pth",), "--data_path is needed"),
+        (("--checkpoint_path=x.pth",), "--data_path is needed: .*COCO_HOME or DATA_PATH"),
         (("--checkpoint_path=x.pth", "--data_path=mini", "--rounds=0"), "at least 1"),
         (("--checkpoint_path=x.pth", "--data_path=mini", "--formats=caffe"), "--formats=caffe: in none of the names"),
         (("--checkpoint_path=nothing.pth", "--data_path={data}"), "nothing.pth: no such checkpoint"),
@@ -125,6 +126,7 @@ def test_a_library_that_is_missing_is_a_reason(tmp_path, data, monkeypatch):
 )
 def test_bad_flags(tmp_path, data, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(images, "ROOT", tmp_path / "project")
     filled = [word.format(data=data, good=checkpoint(tmp_path)) for word in words]
     monkeypatch.setattr(sys, "argv", ["compare", f"--skeleton={data / 'blobs.yaml'}", "--output_dir=out", *filled])
     with pytest.raises(UserError, match=message):

@@ -214,5 +214,8 @@ def test_broken_pads(tmp_path, text, message):
 
 
 def test_missing_pads(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe: no regular file"):
+        pads.read(tmp_path / "pipe")
     with pytest.raises(UserError, match=r"pad\.txt: No such file.*OpenPose_preprocess\.py writes it"):
         pads.read(tmp_path / "pad.txt")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from common.cli import UserError
+from common.coco import images
 from common.runtime.quantize import RefusedError
 from common.runtime.session import Options, open_network
 from Lightweight_OpenPose import export
@@ -101,7 +102,7 @@ def test_the_program_ends_with_one_line_and_code_2(tmp_path, data, networks):
         ((), "--model is needed"),
         (("--model=a.pth",), "give an .onnx"),
         (("--model=nothing.onnx",), "nothing.onnx: no such file"),
-        (("--model=broken.onnx",), "--data_path is needed"),
+        (("--model={networks}/good.onnx",), "--data_path is needed: .*COCO_HOME or DATA_PATH.*none of these is there"),
         (("--model=broken.onnx", "--data_path=mini", "--output_name=broken.onnx"), "must not be the file of --model"),
         (("--model=broken.onnx", "--data_path=mini", "--output_name=a.pth"), "must end in .onnx"),
         (("--model=broken.onnx", "--data_path=mini", "--max_ap_drop=2"), "--max_ap_drop=2"),
@@ -118,6 +119,7 @@ def test_the_program_ends_with_one_line_and_code_2(tmp_path, data, networks):
 )
 def test_bad_flags(tmp_path, data, networks, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(images, "ROOT", tmp_path / "project")
     Path("broken.onnx").write_text("no network")
     filled = [word.format(data=data, networks=networks) for word in words]
     monkeypatch.setattr(sys, "argv", ["quantize", f"--skeleton={data / 'blobs.yaml'}", *filled])
