@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kinds of errors in hand-made cases with known answers, PCK against a plain version, and the page of a report."""
+
+import json
+import math
+
+from common.cli import UserError
+from common.coco import accuracy, errors, evaluate, images
+from common.coco.evaluate import Detections, EvaluationSet
+from common.coco.reader import from_sections
+from common.media import error_report
+from common.skeleton import COCO, Skeleton
+
+import numpy as np
+import pytest
+
+POINTS = Skeleton("points", ("left_hand", "right_hand", "nose"), (0.1, 0.1, 0.1), (("left_hand", "right_hand"),))
+AREA = 10_000.0  # s = 100 px, 2 sigma = 0.2: ks is 0.85 at 11.4 px and 0.5 at 23.5 px
+JUST_GOOD, JUST_NEAR = (0.2 * 100 * math.sqrt(-2 * math.log(ks)) for ks in (0.85, 0.5))
+FIRST = np.array([(100, 300, 2), (300, 300, 2), (200, 100, 2)], float)
+SECOND = FIRST + (1000, 0, 0)
+
+
+def index_of(*images_of_people, boxes=None, **more):
+    images_, annotations = [], []
+    for number, people in enumerate(images_of_people, 1):
+        images_.append({"id": number, "file_name": f"{number}.jpg", "width": 3000, "height": 1000})
+        for keypoints in people:
+            place = {"id": len(annotations) + 1, "image_id": number, "category_id": 1, "area": AREA}
+            box = boxes[len(annotations)] if boxes else [0, 0, 400, 400]
+            annotations.append({**place, "bbox": box, "keypoints": np.ravel(keypoints).tolist(), **more})
+    sections = {"images": images_, "annotations": annotations}
+    return from_sections("drawn", sections.items(), len(images_of_people[0][0]))
+
+
+def detections_of(*people, ids=None):
+    scores = np.linspace(0.9, 0.5, len(people)) if len(people) else np.zeros(0)
+    ids = np.array(ids if ids is not None else [1] * len(people), np.int64)
+    return Detections(ids, np.array(people, float).reshape(len(people), -1, 3), scores)
+
+
+def kinds_of(index, detections, skeleton=POINTS):
+    found = errors.match(index, np.arange(index.num_images), detections, skeleton)
+    return [[errors.KINDS[kind] if kind >= 0 else "-" for kind in row] for row in found.kinds.tolist()]
+
+
+def moved(keypoints, place, x, y=0.0):
+    changed = keypoints.copy()
+    changed[place, :2] += x, y
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("found", "kind"),
+    [
+        (FIRST, "good"),
+        (moved(FIRST, 0, JUST_GOOD - 0.1), "good"),
+        (moved(FIRST, 0, JUST_GOOD + 0.1), "jitter"),
+        (moved(FIRST, 0, 0, JUST_NEAR - 0.1), "jitter"),
+        (moved(FIRST, 0, 0, JUST_NEAR + 0.1), "miss"),
+        (moved(FIRST, 0, 200), "inversion"),  # at the right hand
+        (moved(FIRST, 0, 200 - JUST_NEAR + 0.1), "inversion"),
+        (moved(FIRST, 0, 1000), "swap"),  # at the left hand of the other person
+        (moved(FIRST, 0, 1200), "swap"),  # at the right hand of the other person
+        (moved(FIRST, 0, 100, -200), "miss"),  # at the nose: no counterpart of a hand
+        (moved(FIRST, 0, 1100, -200), "miss"),  # at the other's nose
+        (FIRST * np.array([[1, 1, 0], [1, 1, 1], [1, 1, 1]]), "miss"),  # not detected
+    ],
+)
+def test_a_keypoint_is_of_the_published_kind(found, kind):
+    index = index_of([FIRST, SECOND])
+    assert kinds_of(index, detections_of(found, SECOND)) == [[kind, "good", "good"], ["good"] * 3]
+
+
+def test_a_point_near_its_place_is_no_inversion_even_where_the_counterpart_is_nearer():
+    close = moved(FIRST, 1, -170)  # right hand 30 px from the left one
+    both = moved(close, 0, 18)  # 18 px from its place, 12 from the other
+    assert kinds_of(index_of([close]), detections_of(both)) == [["jitter", "good", "good"]]
+
+
+def test_what_is_not_labelled_has_no_kind_and_is_nobodys_counterpart():
+    hidden = FIRST.copy()
+    hidden[1] = 0
+    assert kinds_of(index_of([hidden]), detections_of(moved(FIRST, 0, 200))) == [["miss", "-", "good"]]
+
+
+def test_people_who_are_not_found_and_detections_of_nobody():
+    index = index_of([FIRST, SECOND])
+    nobody = FIRST + (2200, 500, 0)
+    found = errors.match(index, np.array([0]), detections_of(nobody, FIRST), POINTS)
+    assert found.found_by.tolist() == [1, -1] and found.background.tolist() == [True, False]
+    assert (found.kinds[1] == errors.NOT_LABELLED).all() and np.isnan(found.distances[1]).all()
+    crowd = index_of([FIRST], iscrowd=1, boxes=[[2000, 500, 600, 500]])
+    assert not errors.match(crowd, np.array([0]), detections_of(nobody), POINTS).background.any()
+
+
+def test_the_best_detection_chooses_first_and_each_person_is_found_once():
+    index = index_of([FIRST])
+    found = errors.match(index, np.array([0]), detections_of(moved(FIRST, 2, 15), FIRST), POINTS)
+    assert found.found_by.tolist() == [0] and found.background.tolist() == [False, True]
+
+
+def test_similarity_is_that_of_the_evaluation():
+    from pycocotools.cocoeval import COCOeval
+
+    rng = np.random.default_rng(1)
+    truth = np.concatenate([rng.uniform(0, 100, (2, 17, 2)), rng.integers(0, 3, (2, 17, 1))], axis=2)
+    truth[:, 0, 2] = 2
+    mine = np.concatenate([rng.uniform(0, 100, (3, 17, 2)), np.ones((3, 17, 1))], axis=2)
+    areas = np.array([900.0, 4000.0])
+    ks = errors.similarities(mine, truth, areas, np.array(COCO.sigmas))
+    evaluation = COCOeval.__new__(COCOeval)
+    evaluation.params = type(
+        "P", (), {"imgIds": [1], "catIds": [1], "maxDets": [20], "kpt_oks_sigmas": np.array(COCO.sigmas)}
+    )
+    evaluation._gts = {(1, 1): [
+        {"keypoints": k.ravel().tolist(), "bbox": [0, 0, 99, 99], "area": a} for k, a in zip(truth, areas, strict=True)
+    ]}  # fmt: skip
+    evaluation._dts = {(1, 1): [{"keypoints": k.ravel().tolist(), "score": 1 - n} for n, k in enumerate(mine)]}
+    oks = ks.sum(axis=2) / (truth[..., 2] > 0).sum(axis=1)
+    np.testing.assert_allclose(oks, evaluation.computeOks(1, 1), rtol=1e-9)
+
+
+def plain_pck(truth, found, boxes, threshold):
+    """Percentage of correct keypoints, one after the other; `found` None where nobody was found."""
+    right = total = 0
+    for person, mine, (_, _, width, height) in zip(truth, found, boxes, strict=True):
+        for place, (x, y, v) in enumerate(person):
+            if v > 0 and mine is not None:
+                total += 1
+                near = math.dist((x, y), mine[place][:2]) <= threshold * max(width, height)
+                right += bool(mine[place][2] > 0 and near)
+    return right / total
+
+
+def test_pck_is_that_of_a_plain_version():
+    rng = np.random.default_rng(0)
+    truth, found, boxes = [], [], []
+    for number in range(30):
+        person = np.concatenate([rng.uniform(0, 300, (3, 2)), rng.integers(0, 3, (3, 1))], axis=1)
+        person[0, 2] = 2
+        mine = person + np.concatenate([rng.normal(0, 20, (3, 2)), np.zeros((3, 1))], axis=1)
+        mine[:, 2] = rng.uniform(0.1, 1, 3) * (rng.uniform(size=3) < 0.9)
+        truth.append(person)
+        found.append(None if number % 7 == 0 else mine)
+        boxes.append([0, 0, *rng.uniform(100, 400, 2)])
+    index = index_of(*[[person] for person in truth], boxes=boxes)
+    there = [place for place, mine in enumerate(found) if mine is not None]
+    detections = detections_of(*[found[place] for place in there], ids=[place + 1 for place in there])
+    matches = errors.match(index, np.arange(30), detections, POINTS)
+    for place, row in enumerate(matches.found_by.tolist()):
+        if row < 0:
+            found[place] = None  # of too low a similarity, as well
+    numbers = accuracy.accuracy(index, matches, POINTS)
+    for threshold in accuracy.PCK_THRESHOLDS:
+        assert numbers["pck"][str(threshold)]["all"] == pytest.approx(
+            plain_pck(truth, found, boxes, threshold), abs=1e-6
+        )
+    curve = [plain_pck(truth, found, boxes, step / 100) for step in range(51)]
+    area = sum((a + b) / 2 for a, b in zip(curve, curve[1:], strict=False)) / 50
+    assert numbers["auc"]["all"] == pytest.approx(area, abs=1e-6)
+
+
+def test_distances_and_heads_of_a_known_case():
+    index = index_of([COCO_PERSON], boxes=[[0, 0, 100, 200]])
+    mine = COCO_PERSON.copy()
+    mine[:, 0] += 10
+    numbers = accuracy.accuracy(index, errors.match(index, np.array([0]), detections_of(mine), COCO), COCO)
+    assert numbers["epe_px"]["all"] == pytest.approx(10) and numbers["epe_relative"]["nose"] == pytest.approx(0.05)
+    # the head is 20 px wide, from ear to ear: half of it is the distance
+    assert numbers["pckh"]["0.5"]["all"] == 1 and numbers["pckh"]["0.2"]["all"] == 0
+    assert numbers["pck"]["0.05"]["all"] == 1
+    without_head = accuracy.accuracy(*points_case(), POINTS)
+    assert without_head["pckh"] is None and "no head" in without_head["pckh_note"]
+
+
+COCO_PERSON = np.array([(40 + 5 * place, 20 + 10 * place, 2) for place in range(17)], float)
+COCO_PERSON[:5, :2] = (50, 20), (54, 18), (46, 18), (60, 20), (40, 20)
+
+
+def points_case():
+    index = index_of([FIRST])
+    return index, errors.match(index, np.array([0]), detections_of(FIRST), POINTS)
+
+
+def test_parts_have_the_ap_of_their_images():
+    one = [FIRST]
+    two = [FIRST, SECOND]
+    index = index_of(one, two, two, boxes=[[0, 0, 400, 400]] * 3 + [[0, 0, 400, 400], [0, 0, 400, 300]])
+    found = detections_of(FIRST, moved(FIRST, 0, 30), SECOND, ids=[1, 2, 3])
+    rows = np.arange(3)
+    crowds = accuracy.by_crowd(index, rows, found, POINTS, "coco")
+    assert [part["images"] for part in crowds] == [1, 2, 0, 0]
+    assert crowds[0]["AP"] == pytest.approx(1) and crowds[2]["AP"] is None
+    expected = evaluate.average_precision(index, found.select(found.image_ids > 1), POINTS.sigmas, [2, 3])["AP"]
+    assert crowds[1]["AP"] == pytest.approx(expected, abs=1e-6)
+    overlaps = accuracy.by_overlap(index, rows, found, POINTS, "coco")
+    assert [part["images"] for part in overlaps] == [0, 0, 0, 2]  # the first image has nobody to overlap
+    without = accuracy.without_each(index, rows, found, POINTS, "coco")
+    assert without["left_hand"] > without["nose"]
+
+
+def test_the_page_of_a_drawn_data_set(tiny_coco, tmp_path, capsys):
+    path = images.annotation_file(tiny_coco, "val")
+    content = json.loads(path.read_text())
+    results = [
+        {"image_id": one["image_id"], "category_id": 1, "keypoints": one["keypoints"], "score": 0.9}
+        for one in content["annotations"]
+        if one["num_keypoints"] and not one["iscrowd"]
+    ]
+    results[0]["keypoints"][0] += 200  # the nose, far away
+    (tmp_path / "found.json").write_text(json.dumps(results))
+    words = [f"--data_path={tiny_coco}", f"--detections={tmp_path / 'found.json'}", f"--output_dir={tmp_path / 'out'}"]
+    error_report.main(words)
+    numbers = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert numbers["errors"]["nose"]["miss"] == 1 and numbers["errors"]["left_eye"]["miss"] == 0
+    assert numbers["people_found"] == numbers["people"] == len(results) and numbers["detections_of_nobody"] == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("<figure>") == 1 and page.count("<svg") >= 5 and "http-equiv" not in page
+    assert "1 of" in page and capsys.readouterr().out.strip().endswith("report.html")
+
+
+def test_names_of_files_are_text_on_the_page():
+    shown = error_report._Shown("<script>&\x1b.jpg", 1, 2, b"")
+    assert "&lt;script&gt;&amp;\\x1b.jpg" in error_report._figure(shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "no list of results"),
+        ("[1]", "entry 0: 1 is no JSON object"),
+        ('[{"image_id": 1, "score": 1}]', "entry 0: no 'keypoints'"),
+        ('[{"image_id": 1, "score": 1, "keypoints": [1, 2]}]', "2 keypoint numbers, not 3 x 17"),
+        (f'[{{"image_id": 1, "score": NaN, "keypoints": {[0] * 51}}}]', "NaN or infinity"),
+    ],
+)
+def test_odd_result_files_are_one_line(tmp_path, text, message):
+    (tmp_path / "found.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        error_report.load_detections(tmp_path / "found.json", 17)
+
+
+def test_results_of_other_images_are_refused(tiny_coco, tmp_path):
+    found = Detections(np.array([7], np.int64), np.ones((1, 17, 3)), np.ones(1))
+    path = images.annotation_file(tiny_coco, "val")
+    validation = EvaluationSet.load(path, images.image_folder(tiny_coco, "val"), COCO, 0)
+    with pytest.raises(UserError, match="image id 7"):
+        error_report.write(validation, found, COCO, tmp_path)
