@@ -25,7 +25,7 @@ def stacked(values: Mapping[str, Mapping[str, int]]) -> str:
     names = list(next(iter(values.values()), {}))
     legend = "".join(
         f'<rect x="{LEFT + 90 * place}" y="2" width="12" height="12" fill="{COLOURS[place % len(COLOURS)]}"/>'
-        f'<text x="{LEFT + 90 * place + 17}" y="12">{html.escape(name)}</text>'
+        f'<text x="{LEFT + 90 * place + 16}" y="12">{html.escape(name)}</text>'
         for place, name in enumerate(names)
     )
     rows = [legend]
