@@ -74,7 +74,9 @@ def test_each_recipe_has_a_folder_of_its_own(
     assert len(folders) == len(recipes) > 2
 
 
-@pytest.mark.parametrize("model", DIRECTORIES)
+@pytest.mark.parametrize(
+    "model", [pytest.param(name, marks=() if name == port.MODEL.name else pytest.mark.slow) for name in DIRECTORIES]
+)
 def test_the_published_order_of_recipes(model: str, tiny_coco: Path, tmp_path: Path) -> None:
     """Performance on one device, full, performance on several, full: each has its state, or says what it keeps."""
     flags, full, performance_folder, full_folder = DIRECTORIES[model]

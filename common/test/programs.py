@@ -60,7 +60,7 @@ def module(name: str, *flags: str, cwd: Path | None = None, **more: str) -> Done
     with tempfile.TemporaryDirectory() as folder:
         said = Path(folder, "out"), Path(folder, "err")
         words = (name, flags, cwd or Path.cwd(), environment(**more), said)
-        process = _server().Process(target=_run, args=words)
+        process = server().Process(target=_run, args=words)
         process.start()
         process.join(DEADLINE_S)
         if process.exitcode is None:
@@ -70,8 +70,17 @@ def module(name: str, *flags: str, cwd: Path | None = None, **more: str) -> Done
         return Done([name, *flags], process.exitcode, *(path.read_text() for path in said))
 
 
+def snippet(code: str, *flags: str, **more: str) -> Done:
+    """Runs a program's text as `python -c` does, in a process as `module` makes them."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "program.py")
+        file.write_text(code)
+        return module(str(file), *flags, **more)
+
+
 @cache
-def _server() -> ForkServerContext:
+def server() -> ForkServerContext:
+    """Makes processes that have imported torch, OpenCV and numba."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(IMPORTED)
     with pytest.MonkeyPatch.context() as patch:
@@ -93,7 +102,10 @@ def _run(name: str, flags: Sequence[str], cwd: Path, variables: Mapping[str, str
     sys.path.insert(0, str(cwd))  # as by `python -m`
     atexit._clear()  # what is registered is the server's
     try:
-        runpy.run_module(name, run_name="__main__", alter_sys=True)
+        if name.endswith(".py"):
+            runpy.run_path(name, run_name="__main__")
+        else:
+            runpy.run_module(name, run_name="__main__", alter_sys=True)
     finally:
         atexit._run_exitfuncs()  # multiprocessing leaves them out: readers would be waited for without end
 

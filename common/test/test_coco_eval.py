@@ -5,7 +5,6 @@ import contextlib
 import copy
 import io
 import json
-import multiprocessing
 import os
 from pathlib import Path
 
@@ -269,7 +268,7 @@ def _gather_on_rank(rank: int, store: str, results) -> None:
 
 
 def test_ranks_gather_their_detections(tmp_path):
-    context = multiprocessing.get_context("spawn")
+    context = server()
     results = context.SimpleQueue()
     ranks = [context.Process(target=_gather_on_rank, args=(rank, str(tmp_path / "store"), results)) for rank in (0, 1)]
     for process in ranks:

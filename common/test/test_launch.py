@@ -92,12 +92,22 @@ def test_a_reader_that_leaves_ends_a_program_quietly(tiny_coco: Path) -> None:
     assert checked.stdout.count("\n") == 1 and checked.stderr == ""
 
 
+def failure(rank: int, code: int, message: object = "") -> types.SimpleNamespace:
+    """What torchrun tells of a rank that has ended."""
+    signal_name = (lambda: signal.Signals(-code).name) if code < 0 else None
+    return types.SimpleNamespace(
+        local_rank=rank, exitcode=code, message=message, timestamp=100, signal_name=signal_name
+    )
+
+
 def test_the_rank_that_failed_comes_before_those_that_were_stopped(tmp_path: Path, capsys) -> None:
     """torchrun's own times are whole seconds: a rank that it stopped may seem to have ended before the cause."""
-    words = {"message": "error: out of memory", "extraInfo": {"time": 100.9}}
-    failed = types.SimpleNamespace(local_rank=1, exitcode=1, message=words, timestamp=100)
-    stopped = types.SimpleNamespace(
-        local_rank=0, exitcode=-signal.SIGTERM, message="", timestamp=100, signal_name=lambda: "SIGTERM"
-    )
-    assert launch._say_why({0: stopped, 1: failed}, 0, tmp_path) == 1
+    failed = failure(1, 1, {"message": "error: out of memory", "extraInfo": {"time": 100.9}})
+    assert launch._say_why({0: failure(0, -signal.SIGTERM), 1: failed}, 0, tmp_path) == 1
     assert capsys.readouterr().err.startswith("error: rank 1: out of memory")
+
+
+def test_a_rank_that_was_killed_comes_before_those_that_complain_of_it(tmp_path: Path, capsys) -> None:
+    complains = failure(0, 1, {"message": "error: connection closed", "extraInfo": {"time": 99.0}})
+    assert launch._say_why({0: complains, 1: failure(1, -signal.SIGKILL)}, 0, tmp_path) == 128 + signal.SIGKILL
+    assert capsys.readouterr().err.startswith("error: rank 1 ended with signal SIGKILL; ranks' logs: ")

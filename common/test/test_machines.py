@@ -5,7 +5,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from common.test.programs import environment, launch_command, weights
+from common.test.programs import environment, launch_command, launched, weights
 
 DEADLINE_S = 240
 FLAGS = (
@@ -47,25 +47,24 @@ def end(*machines: Machine) -> list[tuple[int, str]]:
     return ends
 
 
-def test_machines_without_a_shared_disk_go_on_from_rank_zeros_state(tiny_coco: Path, tmp_path: Path) -> None:
-    for epochs, begins in ((1, "random start"), (2, "resumed at epoch 1, step 0")):
-        port = free_port()
-        ends = end(*(machine(number, port, tiny_coco, tmp_path, f"--epochs={epochs}") for number in (1, 0)))
-        assert [code for code, _ in ends] == [0, 0], ends
-        assert begins in ends[1][1] and "Final result" in ends[1][1] and "Final result" not in ends[0][1]
-    assert weights(tmp_path / "0" / "step_one_checkpoints")
-    assert not list((tmp_path / "1").rglob("*.pth"))
-
-
-def test_a_rank_and_then_a_machine_that_are_killed_come_back(tiny_coco: Path, tmp_path: Path) -> None:
+def test_machines_without_a_shared_disk_go_on_from_rank_zeros_state_and_come_back(
+    tiny_coco: Path, tmp_path: Path
+) -> None:
+    """The state is that of a run on one machine. One of two is killed with its launcher, and started again."""
+    own = tmp_path / "0"
+    place = (f"--data_path={tiny_coco}", f"--output_dir={own}", f"--log_dir={own / 'logs'}", "--epochs=1")
+    assert launched("Lightweight_OpenPose.train", own / "logs", *FLAGS, *place).returncode == 0
     port = free_port()
     first, second = (
-        machine(number, port, tiny_coco, tmp_path, "--epochs=1", MAX_RESTARTS="3", FAULT="kill_launcher step 1")
+        machine(number, port, tiny_coco, tmp_path, "--epochs=2", MAX_RESTARTS="3", FAULT="kill_launcher step 1")
         for number in (0, 1)
     )
     second.wait(DEADLINE_S)  # killed by its rank
-    again = machine(1, port, tiny_coco, tmp_path, "--epochs=1", MAX_RESTARTS="3")
+    again = machine(1, port, tiny_coco, tmp_path, "--epochs=2", MAX_RESTARTS="3")
     ends = end(first, again)
     assert [code for code, _ in ends] == [0, 0], ends
-    assert "resumed at epoch 0, step 1" in ends[0][1]
+    assert all(f"resumed at epoch 1, step {step}" in ends[0][1] for step in (0, 1)), ends
+    assert "Final result" in ends[0][1] and "Final result" not in ends[1][1]
     assert second.communicate()[0] is not None
+    assert weights(tmp_path / "0" / "step_one_checkpoints")
+    assert not list((tmp_path / "1").rglob("*.pth"))

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 from common.cli import UserError
 from common.people import People, bounding_boxes, nobody
 from common.skeleton import COCO, OPENPOSE
+from common.test.programs import snippet
 from common.test.walking_people import SCHEMA, check_schema, film_of, run_demo, scene
 
 import cv2
@@ -73,6 +72,5 @@ def test_names_that_are_not_utf8_are_read_and_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", ["AlphaPose", "Lightweight_OpenPose", "MIPNet", "OpenPose_MindSpore_port"])
 def test_every_directory_has_an_estimator(model: str) -> None:
-    program = f"from {model} import PoseEstimator; PoseEstimator('absent.pth')"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = snippet(f"from {model} import PoseEstimator; PoseEstimator('absent.pth')")
     assert done.returncode == 1 and "absent.pth" in done.stderr.splitlines()[-1]

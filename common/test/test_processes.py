@@ -10,6 +10,7 @@ from common.test.programs import complaint, done
 
 import pytest
 
+SLOW = pytest.mark.slow  # rare variants of what others show
 SECONDS = 60  # on a machine that others load; ci/kill_matrix.py measures
 SMALL = (
     "--device=cpu", "--net_input_size=64", "--batch_size=4", "--print_freq=1", "--amp=O0", "--checkpoint_path=none",
@@ -26,15 +27,16 @@ def train(what: str, data: Path, folder: Path, *flags: str, ranks: int = 1, **va
     ("what", "readers", "ranks", "code", "last"),
     [
         ("raise step 0", 2, 1, 1, "torch.OutOfMemoryError: CUDA out of memory"),
-        ("raise reader 0", 1, 1, 1, "torch.OutOfMemoryError: CUDA out of memory"),
+        pytest.param("raise reader 0", 1, 1, 1, "torch.OutOfMemoryError: CUDA out of memory", marks=SLOW),
         ("kill reader 0", 1, 1, 1, "RuntimeError: DataLoader worker"),
-        ("kill step 0", 2, 1, -signal.SIGKILL, ""),
+        pytest.param("kill step 0", 2, 1, -signal.SIGKILL, "", marks=SLOW),
         ("raise step 1", 1, 2, 1, "error: rank 1: torch.OutOfMemoryError: CUDA out of memory"),
-        ("kill reader 1", 1, 2, 1, "error: rank 1: RuntimeError: DataLoader worker"),
-        ("kill step 1", 0, 2, 128 + signal.SIGKILL, "error: rank 1 ended with signal SIGKILL"),
+        pytest.param("kill reader 1", 1, 2, 1, "error: rank 1: RuntimeError: DataLoader worker", marks=SLOW),
+        pytest.param("kill step 1", 0, 2, 128 + signal.SIGKILL, "error: rank 1 ended with signal SIGKILL",
+                     marks=SLOW),
         ("kill_launcher step 0", 1, 2, -signal.SIGKILL, ""),
     ],
-)
+)  # fmt: skip
 def test_a_fault_ends_everything(
     tiny_coco: Path, tmp_path: Path, what: str, readers: int, ranks: int, code: int, last: str
 ) -> None:
@@ -44,29 +46,20 @@ def test_a_fault_ends_everything(
     assert [line for line in end.said.splitlines() if line][-1].startswith(last), end.said
 
 
-@pytest.mark.parametrize(
-    ("module", "flags"),
-    [
-        ("AlphaPose.train", ("--recipe=smoke",)),
-        ("MIPNet.train", ("--recipe=smoke",)),
-        ("OpenPose_MindSpore_port.train", ("--recipe=smoke",)),
-    ],
-)
-def test_a_fault_ends_the_other_programs(tiny_coco: Path, tmp_path: Path, module: str, flags: tuple[str, ...]) -> None:
-    place = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", "--device=cpu", "--num_workers=1")
-    end = fault.run("raise reader 0", tmp_path, module, *flags, *place)
+@pytest.mark.parametrize("module", ["AlphaPose.train", "MIPNet.train", "OpenPose_MindSpore_port.train"])
+def test_a_fault_ends_the_other_programs(tiny_coco: Path, tmp_path: Path, module: str) -> None:
+    flags = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", "--device=cpu", "--num_workers=1")
+    end = fault.run("raise reader 0", tmp_path, module, "--recipe=smoke", *flags)
     assert (end.code, end.left) == (1, []), end.said
     assert 0 <= end.seconds < SECONDS and "torch.OutOfMemoryError: CUDA out of memory" in end.said
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=SLOW)])
 def test_a_restart_goes_on_and_restarts_are_counted(tiny_coco: Path, tmp_path: Path, ranks: int) -> None:
     flags = ("--num_workers=1", "--save_every=1")
-    end = train(f"raise step {ranks - 1}", tiny_coco, tmp_path, *flags, ranks=ranks, MAX_RESTARTS="1")
-    assert (end.code, end.left) == (0, []) and "resumed at epoch 0, step 1" in end.said, end.said
-    again = train(f"raise_always step {ranks - 1}", tiny_coco, tmp_path / "2", *flags, ranks=ranks, MAX_RESTARTS="1")
-    assert (again.code, again.left) == (1, []), again.said
-    assert again.said.splitlines()[-1].startswith("error: ") and "CUDA out of memory" in again.said.splitlines()[-1]
+    end = train(f"raise_always step {ranks - 1}", tiny_coco, tmp_path, *flags, ranks=ranks, MAX_RESTARTS="1")
+    assert (end.code, end.left) == (1, []) and "resumed at epoch 0, step 1" in end.said, end.said
+    assert end.said.splitlines()[-1].startswith("error: ") and "CUDA out of memory" in end.said.splitlines()[-1]
 
 
 def test_too_few_open_files(tiny_coco: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def train(folder: Path, data: Path) -> Done:
     return done(*command, "-m", "Lightweight_OpenPose.train", *FLAGS, f"--output_dir={folder}", f"--data_path={data}")
 
 
-@pytest.mark.parametrize("place", ["annotations", "train2017"])
+@pytest.mark.parametrize("place", ["annotations", pytest.param("train2017", marks=pytest.mark.slow)])
 def test_a_data_set_that_one_may_not_read(tiny_coco: Path, tmp_path: Path, place: str) -> None:
     data = shutil.copytree(tiny_coco, tmp_path / "data")
     (data / place).chmod(0)
@@ -40,7 +40,10 @@ def test_a_data_set_that_one_may_not_read(tiny_coco: Path, tmp_path: Path, place
     assert str(data / place) in said and "Permission denied" in said
 
 
-@pytest.mark.parametrize("place", ["", "smoke_checkpoints", "smoke_checkpoints/last.pth"])
+@pytest.mark.parametrize(
+    "place",
+    ["smoke_checkpoints", *(pytest.param(name, marks=pytest.mark.slow) for name in ("", "smoke_checkpoints/last.pth"))],
+)
 def test_an_output_folder_that_one_may_not_use(tiny_coco: Path, tmp_path: Path, place: str) -> None:
     path = tmp_path / "out" / place
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """One small network in every format that runs here: the same numbers, and one clear line for what does not fit."""
 
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from common.cli import UserError
 from common.runtime.session import Options, Port, Session, of_module, open_network
-from common.test.programs import complaint, done
+from common.test.programs import complaint, snippet
 
 import numpy as np
 import onnxruntime
@@ -164,7 +163,7 @@ def test_a_runtime_that_is_not_installed(files: dict[str, Path], package: str, n
         "import common.cli, pathlib\nfrom common.runtime.session import Options, open_network\n"
         f"common.cli.run(lambda: open_network(pathlib.Path({str(files[name])!r}), Options('cpu'), None))"
     )
-    assert f"pip install {package}" in complaint(done(sys.executable, "-c", program))
+    assert f"pip install {package}" in complaint(snippet(program))
 
 
 SIGNAL_AFTER_NETWORKS = """
@@ -181,7 +180,7 @@ print(*caught)
 
 
 def test_signals_are_handled_after_two_networks_of_openvino_went(files: dict[str, Path]) -> None:
-    run = done(sys.executable, "-c", SIGNAL_AFTER_NETWORKS, str(files["any.xml"]))
+    run = snippet(SIGNAL_AFTER_NETWORKS, str(files["any.xml"]))
     assert (run.returncode, run.stdout.split()) == (0, ["caught"]), run.stderr
 
 

@@ -2,7 +2,6 @@
 """The training loop: the optimiser steps of an epoch, and what follows them. Every train.py calls it."""
 
 import contextlib
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -245,7 +244,7 @@ def _signals_noted_in(caught: list[float]) -> Iterator[None]:
         caught.append(time.monotonic())
         if caught[-1] - caught[0] > RELAY_S:
             signal.signal(number, before[signal.Signals(number)])
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
 
     for kind in kinds:
         signal.signal(kind, note)
