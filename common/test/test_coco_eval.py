@@ -14,6 +14,7 @@ from common.cli import UserError
 from common.coco.evaluate import Detections
 from common.coco.mini import dataset
 from common.skeleton import COCO, CROWDPOSE
+from common.test.programs import server
 
 import numpy as np
 import pytest

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from common import device
 from common.cli import UserError
+from common.test.programs import snippet
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_types_of_the_precision_levels() -> None:
 
 
 def test_types_of_an_npu() -> None:
-    ended = run_python(NPU_TYPES, HCCL_CONNECT_TIMEOUT="1800")
+    ended = snippet(NPU_TYPES, HCCL_CONNECT_TIMEOUT="1800")
     assert ended.returncode == 0, ended.stderr
 
 
@@ -204,7 +205,7 @@ def test_the_cpu_is_always_there(monkeypatch) -> None:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_freed_memory_stays_on_a_cpu() -> None:
     """A block of 64 MB, ten times: its 16,384 pages come from the system each time, and after that no more."""
-    before, after = map(int, run_python(PAGES).stdout.split())
+    before, after = map(int, snippet(PAGES).stdout.split())
     assert before > 10 * 16_000 and after < 100
 
 
@@ -242,7 +243,7 @@ def test_torch_npu_that_does_not_load(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_torch_npu_without_cann_does_no_harm(tmp_path: Path) -> None:
     variables = broken_torch_npu(tmp_path, "ImportError('libhccl.so: cannot open shared object file')")
     assert "Failed to load the backend extension: torch_npu" in run_python("import torch", **variables).stderr
-    ended = run_python(RESOLVE, "auto", "cpu", "npu", **variables)
+    ended = snippet(f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{RESOLVE}", "auto", "cpu", "npu", **variables)
     assert (ended.returncode, ended.stdout) == (2, "cpu cpu ")
     note, error = ended.stderr.splitlines()
     assert note.startswith("note: no NPU: torch_npu does not load, ")  # somebody may have forgotten set_env.sh

@@ -2,9 +2,9 @@
 """Real ranks: processes that torchrun starts, joined by gloo."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
+
+from common.test.programs import ROOT, complaint, done, launch_command, module
 
 import pytest
 
@@ -33,7 +33,7 @@ def main():
         assert torch.equal(gradients[0], gradients[1])
         distributed.barrier()
         sys.stderr.write(f"rank {rank} is content\\n")
-        if "--die" in sys.argv and rank == 1:
+        if rank == 1:
             raise common.cli.UserError("rank 1 has seen enough")
 
 if __name__ == "__main__":
@@ -41,51 +41,32 @@ if __name__ == "__main__":
 """
 
 
-def launch(folder: Path, *flags: str, ranks: int = 2, environment: dict[str, str] | None = None):
-    (folder / "program.py").write_text(PROGRAM)
-    command = [
-        sys.executable,
-        "-m",
-        "common.launch",
-        f"--ranks={ranks}",
-        f"--log_dir={folder / 'logs'}",
-        "-m",
-        "program",
-    ]
-    paths = os.pathsep.join([str(folder), str(Path(__file__).parents[2])])
-    env = {**os.environ, "PYTHONPATH": paths, **(environment or {})}
-    return subprocess.run([*command, *flags], capture_output=True, text=True, env=env, timeout=120, check=False)
-
-
-def test_two_ranks_speak_to_each_other(tmp_path: Path) -> None:
+def test_two_ranks_speak_to_each_other_and_one_that_dies_is_named(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
     older = tmp_path / "logs" / "ranks_0" / "older"
     older.mkdir(parents=True)
-    done = launch(tmp_path)
+    run = done(*launch_command("program", tmp_path / "logs", ranks=2), PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     assert not older.exists()  # what the ranks of the run before said is replaced
-    assert "rank 0 is content" in done.stderr  # rank 0 keeps the terminal
-    assert "rank 1 is content" not in done.stderr
+    assert "rank 0 is content" in run.stderr  # rank 0 keeps the terminal
+    assert "rank 1 is content" not in run.stderr
     assert any("rank 1 is content" in file.read_text() for file in (tmp_path / "logs").rglob("*") if file.is_file())
-    assert done.stderr.splitlines()[-1].startswith("error: ") and "no metrics" in done.stderr  # it left no run.json
+    assert run.returncode == 2 and "Traceback" not in run.stderr
+    assert run.stderr.splitlines()[-1] == "error: rank 1 has seen enough"
 
 
-def test_a_rank_that_dies_makes_the_launcher_fail_with_its_exit_code(tmp_path: Path) -> None:
-    done = launch(tmp_path, "--die")
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == "error: rank 1 has seen enough"
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("flags", "complaint"),
-    [(["--device=npu"], "--device=npu"), (["--device=cuda"], "--device=cpu")],
-)
-def test_more_accelerators_than_there_are(tmp_path: Path, flags: list[str], complaint: str) -> None:
-    done = launch(tmp_path, *flags, ranks=8, environment={"CUDA_VISIBLE_DEVICES": ""})
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1 and complaint in done.stderr and "--device=cpu" in done.stderr
+@pytest.mark.parametrize(("flag", "said"), [("--device=npu", "--device=npu"), ("--device=cuda", "--device=cpu")])
+def test_more_accelerators_than_there_are(tmp_path: Path, flag: str, said: str) -> None:
+    command = launch_command("program", tmp_path / "logs", flag, ranks=8)
+    line = complaint(module(*command[2:], CUDA_VISIBLE_DEVICES=""))
+    assert said in line and "--device=cpu" in line
 
 
 @pytest.mark.parametrize("ranks", ["0", "two", "-1"])
 def test_ranks_must_be_a_number(tmp_path: Path, ranks: str) -> None:
-    done = launch(tmp_path, ranks=ranks)  # type: ignore[arg-type]
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and f"--ranks={ranks}" in done.stderr
+    command = launch_command("program", tmp_path / "logs", ranks=ranks)  # type: ignore[arg-type]
+    assert f"--ranks={ranks}" in complaint(module(*command[2:]))
+
+
+def test_a_program_that_leaves_nothing_to_report(tmp_path: Path) -> None:
+    command = launch_command("colorsys", tmp_path / "logs")
+    assert "no metrics" in complaint(module(*command[2:]))

@@ -5,7 +5,8 @@ import socket
 import subprocess
 from pathlib import Path
 
-from common.test.programs import environment, launch_command, launched, weights
+from common.test import fault
+from common.test.programs import environment, launch_command, weights
 
 DEADLINE_S = 240
 FLAGS = (
@@ -50,20 +51,20 @@ def end(*machines: Machine) -> list[tuple[int, str]]:
 def test_machines_without_a_shared_disk_go_on_from_rank_zeros_state_and_come_back(
     tiny_coco: Path, tmp_path: Path
 ) -> None:
-    """The state is that of a run on one machine. One of two is killed with its launcher, and started again."""
+    """The state is of a run on one machine that failed. One of two is killed with its launcher, and started again."""
     own = tmp_path / "0"
     place = (f"--data_path={tiny_coco}", f"--output_dir={own}", f"--log_dir={own / 'logs'}", "--epochs=1")
-    assert launched("Lightweight_OpenPose.train", own / "logs", *FLAGS, *place).returncode == 0
+    assert fault.run("raise step 0", own, "Lightweight_OpenPose.train", *FLAGS, *place).code == 1
     port = free_port()
     first, second = (
-        machine(number, port, tiny_coco, tmp_path, "--epochs=2", MAX_RESTARTS="3", FAULT="kill_launcher step 1")
+        machine(number, port, tiny_coco, tmp_path, "--epochs=1", MAX_RESTARTS="3", FAULT="kill_launcher step 1")
         for number in (0, 1)
     )
     second.wait(DEADLINE_S)  # killed by its rank
-    again = machine(1, port, tiny_coco, tmp_path, "--epochs=2", MAX_RESTARTS="3")
+    again = machine(1, port, tiny_coco, tmp_path, "--epochs=1", MAX_RESTARTS="3")
     ends = end(first, again)
     assert [code for code, _ in ends] == [0, 0], ends
-    assert all(f"resumed at epoch 1, step {step}" in ends[0][1] for step in (0, 1)), ends
+    assert all(f"resumed at epoch 0, step {step}" in ends[0][1] for step in (1, 2)), ends
     assert "Final result" in ends[0][1] and "Final result" not in ends[1][1]
     assert second.communicate()[0] is not None
     assert weights(tmp_path / "0" / "step_one_checkpoints")
