@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COCO, CrowdPose or OCHuman -> training batches (spec A1.4): one composed warp a box, uint8 out of the workers."""
+"""COCO, CrowdPose or OCHuman -> training batches and evaluations: one composed warp a box, uint8 out of the workers."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import common.coco.images
+import common.coco.reader
 from common.arrays import Float64Array, FloatArray, Int64Array
 from common.cli import UserError
 from common.coco.annotations import CocoIndex
+from common.coco.evaluate import EvaluationSet
 from common.coco.images import warp_image
+from common.distributed import main_process_first
 from common.skeleton import Skeleton
-from common.topdown import crops
+from common.topdown import boxes, crops
+from common.topdown.boxes import PeopleRule, PersonBoxes
 from common.train.loader import Position, readable_sample
 from MIPNet.config import Config
 
@@ -42,23 +47,23 @@ class People:
         return len(self.rows)
 
 
-def labelled_people(index: CocoIndex, people_of: str) -> People:
-    """Everybody with a joint and a box in the image. `people_of`: the data set, "coco", "crowdpose" or "ochuman".
+def people_rule(people_of: str) -> PeopleRule:
+    """Which annotated people count. `people_of`: the data set, "coco", "crowdpose" or "ochuman"."""
+    return PeopleRule(
+        crops.push_boxes_inside, allow_lines=True, needs_area=people_of != WITHOUT_AREAS, needs_visible=False
+    )
 
-    Raises UserError where there is nobody.
-    """
-    owners = index.image_rows(np.arange(len(index.boxes)))
-    boxes = crops.push_boxes_inside(index.boxes, index.image_sizes[owners])
-    areas = np.ones(len(boxes)) if people_of == WITHOUT_AREAS else index.areas
-    labelled = index.keypoints.max(axis=(1, 2), initial=0) > 0
-    rows = np.flatnonzero(labelled & ~index.is_crowd & crops.usable_boxes(boxes, areas, allow_lines=True))
+
+def labelled_people(index: CocoIndex, people_of: str) -> People:
+    """Everybody with a joint and a box in the image. Raises UserError where there is nobody."""
+    rows, found = boxes.countable_people(index, people_rule(people_of))
     if not len(rows):
         raise UserError("the annotation file has no person with labelled joints; `python -m common.coco` examines it")
-    return People(index, rows, boxes[rows])
+    return People(index, rows, found)
 
 
 def neighbours(people: People) -> Int64Array:
-    """(P,) the place of the person whose box's centre is nearest in the same image; one's own for who is alone.
+    """(P,) the place of the person whose box's centre is nearest in the same image; its own if it is alone.
 
     The first of several that are as near.
     """
@@ -74,15 +79,61 @@ def neighbours(people: People) -> Int64Array:
     return nearest
 
 
+def find(config: Config) -> Config:
+    """The settings with the folder of the data set in `data_path`. Raises UserError."""
+    folder = main_process_first(lambda: common.coco.images.data_folder(config.data_path, config.root))
+    return dataclasses.replace(config, data_path=str(folder))
+
+
+def located(config: Config, key: str) -> Path:
+    """The file or folder of a key of DATASET or TEST: in --data_path, else a path of its own. Raises UserError."""
+    section, name = key.split(".")
+    path = config.yaml[section][name]
+    if found := common.coco.images.find(config.root, path):
+        return found
+    raise UserError(
+        f"{Path(config.root) / path}: no such file or folder: --data_path must be the folder of the data set, or "
+        f"`mini`; {key} names another place"
+    )
+
+
+def train_samples(config: Config, skeleton: Skeleton) -> "TrainSamples":
+    """Everybody to train on. Raises UserError where the annotations are of another skeleton."""
+    index = common.coco.reader.load(located(config, "DATASET.TRAIN_ANNOTATION_FILE"), skeleton.num_keypoints)
+    folder = located(config, "DATASET.TRAIN_IMAGE_DIR")
+    return TrainSamples(labelled_people(index, config.people_of), folder, skeleton, config)
+
+
+def annotated_images(config: Config, split: str, num_images: int = 0) -> EvaluationSet:
+    """The images of "TRAIN" or "TEST", `num_images` of them or 0 for all. Raises UserError where they are missing."""
+    annotations, folder = (located(config, f"DATASET.{split}_{what}") for what in ("ANNOTATION_FILE", "IMAGE_DIR"))
+    return EvaluationSet.load(annotations, folder, config.load_skeleton(), num_images, config.exif)
+
+
+def given_boxes(images: EvaluationSet, config: Config) -> PersonBoxes:
+    """The boxes of the annotated people who count. Raises UserError where there is nobody."""
+    return boxes.annotated(images, people_rule(config.people_of))
+
+
+def boxes_to_evaluate(images: EvaluationSet, config: Config) -> PersonBoxes:
+    """Given boxes, or those of the detection file of TEST. Raises UserError."""
+    if config.yaml.TEST.USE_GT_BBOX:
+        return given_boxes(images, config)
+    return boxes.detected(located(config, "TEST.COCO_BBOX_FILE"), images, config.yaml.TEST.IMAGE_THRE)
+
+
 class TrainSamples:
     """`samples[epoch, index]`: the crop of one person's box, random in a way that (seed, epoch, index) decides."""
 
     def __init__(self, people: People, folder: Path, skeleton: Skeleton, config: Config) -> None:
         self.people, self.folder, self.skeleton, self.config = people, folder, skeleton, config
-        self.size_in = (config.image_size[0], config.image_size[1])
-        self.augmentation = crops.Augmentation(config.scale, config.rotation, config.half_body, config.flip)
+        self.size_in, self.cfg = config.size_in, config.yaml.DATASET
+        self.augmentation = crops.Augmentation(
+            self.cfg.SCALE_FACTOR, self.cfg.ROT_FACTOR, self.cfg.PROB_HALF_BODY, self.cfg.FLIP
+        )
         self.upper = crops.upper_body(skeleton)
-        self.centres_img, self.sizes_img = crops.fit_boxes(people.boxes_img, self.size_in, config.box_padding)
+        padding = config.yaml.TEST.SCALE_THRE
+        self.centres_img, self.sizes_img = crops.fit_boxes(people.boxes_img, self.size_in, padding)
         self.others = neighbours(people) if config.gives_pairs else None
 
     def __len__(self) -> int:
@@ -91,8 +142,8 @@ class TrainSamples:
     def __getitem__(self, position: Position) -> dict[str, Any]:
         """{"image": (h, w, 3) uint8, "joints": (K, 2) float64 input pixels, "visible": (K,) float32, "replaced"}.
 
-        The channels are R, G, B, or B, G, R where the network takes these (`color_rgb`).
-        Of a data set of pairs, joints (2, K, 2) and visible (2, K): of the person of the box and of the other one.
+        The channels are R, G, B, or B, G, R where the network takes these (COLOR_RGB). Of a data set of pairs, joints
+        (2, K, 2) and visible (2, K) are of the person of the box and of the other one.
         An unreadable image raises ImageError; where bad ones are skipped, the next readable person takes its place.
         """
         epoch, index = position
@@ -107,7 +158,7 @@ class TrainSamples:
         joints, visible = self._annotated(row)
         crop = crops.Crop(self.centres_img[place], self.sizes_img[place])
         drawn = crops.draw(self.augmentation, random)
-        crop = crops.augment(crop, drawn, joints, visible, self.upper, self.size_in, self.config.half_body_above)
+        crop = crops.augment(crop, drawn, joints, visible, self.upper, self.size_in, self.cfg.NUM_JOINTS_HALF_BODY)
         matrix = crops.image_to_crop(crop, self.size_in, width)
         moved, seen = crops.joints_to_crop(joints, visible, matrix, crop.flip, self.skeleton)
         if self.others is not None:
@@ -117,7 +168,7 @@ class TrainSamples:
         read = common.coco.images.reader(self.config.kept_images)
         image = read(self.folder, index.file_name(image_row), (height, width), self.config.exif)
         return {
-            "image": warp_image(image, matrix, self.size_in, rgb=self.config.color_rgb),
+            "image": warp_image(image, matrix, self.size_in, rgb=self.cfg.COLOR_RGB),
             "joints": np.where(seen[..., None] > 0, moved, 0.0),
             "visible": seen.astype(np.float32),
         }
@@ -134,7 +185,7 @@ def pair_in_box(
     """Two people in the crop of the first: joints (2, K, 2) float64, input pixels, and visibility (2, K).
 
     Each is given as joints (K, 2) and visibility (K,). What is outside the crop counts as not visible; where little
-    of the other one is left, the first is taken twice (spec A1.4, coco_lambda).
+    of the other one is left, the first is taken twice.
     """
     joints, visible = np.stack([first[0], other[0]]), np.stack([first[1], other[1]])
     inside = ((joints >= 0) & (joints <= size_in[::-1])).all(axis=2)
@@ -155,7 +206,7 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
 def normalise(images: Tensor) -> Tensor:
     """(B, 3, H, W) uint8 as the network takes it: float32, (pixel / 255 - mean) / deviation of each channel.
 
-    Whatever the channels are, R, G, B or B, G, R: the means are those of the first, second and third (spec A1.3).
+    Whatever the channels are, R, G, B or B, G, R: the means are those of the first, second and third.
     """
     # a row of pixels at a time: a CPU is twice as fast with it as with three channels at a time
     rows, width = images.permute(0, 2, 3, 1).flatten(2).float(), images.shape[3]

@@ -16,29 +16,32 @@ from pathlib import Path
 from typing import Any
 
 import common.cli
-from common.cli import UserError, flag
+from common.arrays import FloatArray, UInt8Array
+from common.cli import UserError, flag, words
 from common.media import demo, drawing, topdown_demo
 from common.media.detectors import Detector
+from common.media.drawing import contact_sheet, draw_in_colour, lambda_colour
 from common.media.source import Frame
 from common.people import People
 from common.runtime.session import Options
+from common.skeleton import Skeleton
 from common.topdown.nms import CONFIDENT
-from MIPNet import recipe_file
-from MIPNet.config import RETIRED
-from MIPNet.inference import LAMBDAS, check_lambdas
-from MIPNet.mode_drawing import sweep_sheet
-from MIPNet.predict import PoseEstimator
+from common.yaml_config import KEY
+from MIPNet.config import parse_flags
+from MIPNet.predict import LAMBDAS, PoseEstimator, check_lambdas
 
 import numpy as np
 
 ALIASES = {**topdown_demo.ALIASES, "check_point": "checkpoint_path", "pth_path": "checkpoint_path"}
 SWEPT_BOXES = 6  # rows of a sweep
 SWEPT_LEAST = 2  # lambdas: 0 and 1
+SWEPT_HEIGHT = 320  # pixels of an image in a sweep
+MARGIN = 0.1  # of a box, around it in a sweep
 
 
 @dataclass(frozen=True)
 class Config(topdown_demo.TopDownFlags):
-    """Finds the people in the boxes of images, videos and cameras. KEY VALUE words change the recipe."""
+    """Finds the people in the boxes of images, videos and cameras. KEY VALUE words change the yaml config."""
 
     cfg: str = flag("yaml config; empty: that of the checkpoint's training, or w48_384x288_adam_lr1e-3", "")
     lambdas: tuple[float, ...] = flag("of the people in a box, for a network that takes lambda", LAMBDAS)
@@ -46,6 +49,7 @@ class Config(topdown_demo.TopDownFlags):
     flip_test: bool = flag("mean of an image's maps and its mirror image's", True)
     threshold: float = flag("score of a keypoint, from where it is drawn", CONFIDENT)
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: that of the data set", "")
+    opts: tuple[Any, ...] = words()  # KEY VALUE words, which win over all
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
@@ -71,31 +75,52 @@ class Sweep:
         """Asks the network for each lambda in the first boxes of a frame."""
         boxes = self.detector([frame])[0].boxes_img[:SWEPT_BOXES]
         if len(boxes):
-            found = self.estimator.modes(frame.image, boxes)
             lambdas, skeleton = self.estimator.lambdas, self.estimator.skeleton
+            found = self.estimator.find(frame.image, boxes)
+            found = found.reshape(len(boxes), len(lambdas), skeleton.num_keypoints, 3)
             sheet = sweep_sheet(frame.image, boxes, found, lambdas, skeleton, self.threshold)
             drawing.save_png(self.folder / f"{frame.index}_{Path(frame.name).stem}_sweep.png", sheet)
 
 
-def open_estimator(config: Config, changes: dict[str, Any], lambdas: Sequence[float]) -> PoseEstimator:
+def sweep_sheet(
+    image: UInt8Array,
+    boxes_img: FloatArray,
+    keypoints_img: FloatArray,
+    lambdas: Sequence[float],
+    skeleton: Skeleton,
+    threshold: float,
+) -> UInt8Array:
+    """A row a box (N, 4), a column a lambda: the person that it finds there, `keypoints_img` (N, lambdas, K, 3)."""
+    rows = []
+    for box, modes in zip(boxes_img, keypoints_img, strict=True):
+        left, top = np.maximum(box[:2] - MARGIN * box[2:], 0).astype(int)
+        right, bottom = np.minimum(box[:2] + (1 + MARGIN) * box[2:], image.shape[1::-1]).astype(int)
+        row = []
+        for lambda_, keypoints in zip(lambdas, modes, strict=True):
+            canvas = image.copy()
+            draw_in_colour(canvas, keypoints, skeleton, lambda_colour(lambda_), threshold)
+            row.append(canvas[top : max(bottom, top + 1), left : max(right, left + 1)])
+        rows.append(row)
+    return contact_sheet(rows, [f"{value:.2f}" for value in lambdas], SWEPT_HEIGHT)
+
+
+def open_estimator(config: Config, lambdas: Sequence[float]) -> PoseEstimator:
     """The network of `--checkpoint_path`, asked for these lambdas. Raises UserError where it is missing."""
-    changes = {**({"skeleton": config.skeleton} if config.skeleton else {}), **changes}
     options = Options(config.device_name, provider=config.provider)
-    return PoseEstimator(config.checkpoint_path, options, None, lambdas, config.cfg, config.flip_test, changes)
+    opts = config.opts if config.flip_test else ("TEST.FLIP_TEST", False, *config.opts)
+    return PoseEstimator(config.checkpoint_path, options, None, lambdas, config.cfg, opts)
 
 
 def _is_no_image(word: str) -> bool:
-    return word.startswith("--") or bool(recipe_file.KEY.fullmatch(word))
+    return word.startswith("--") or bool(KEY.fullmatch(word))
 
 
 def main() -> None:
     """The command line."""
-    flags, pairs = recipe_file.split(demo.prepare(demo.join_images(sys.argv[1:], _is_no_image)))
-    config = common.cli.parse(Config, {}, flags, ALIASES, RETIRED, recipe_file.published_words)
+    config = parse_flags(Config, demo.prepare(demo.join_images(sys.argv[1:], _is_no_image)), ALIASES)
     config.check()
     source, detector = topdown_demo.find_boxes(config)
-    changes = recipe_file.fields_of(recipe_file.COMMAND_LINE, pairs)
-    estimator = open_estimator(config, changes, config.lambdas)
+    estimator = open_estimator(config, config.lambdas)
     estimator.batch_size = config.posebatch
     writers = []
     if config.sweep:
@@ -103,11 +128,14 @@ def main() -> None:
             raise UserError(f"--sweep: {config.checkpoint_path} takes no lambda")
         if source.moves:
             raise UserError(f"--sweep: {config.source} is a video or camera; give images")
-        swept = open_estimator(config, changes, np.linspace(0, 1, config.sweep).tolist())
+        swept = open_estimator(config, np.linspace(0, 1, config.sweep).tolist())
         writers.append(lambda folder, of: Sweep(folder, swept, detector, config.threshold))
 
     def find(frames: Sequence[Frame]) -> list[People]:
-        return [estimator.people(frame, boxes) for frame, boxes in zip(frames, detector(frames), strict=True)]
+        return [
+            estimator.people(frame.image, boxes.boxes_img, boxes.scores)
+            for frame, boxes in zip(frames, detector(frames), strict=True)
+        ]
 
     demo.run(config, source, estimator.skeleton, find, names=demo.Names(writers=tuple(writers)))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AP of a checkpoint on COCO, CrowdPose or OCHuman, in given boxes or in those of a detector (spec A1.7).
+"""AP of a checkpoint on COCO, CrowdPose or OCHuman, in given boxes or in those of a detector.
 
 bash test/eval.sh --data_path=/data/coco --checkpoint_path=model_best.pth
 python -m MIPNet.eval --lambda --data_path=mini --checkpoint_path=model_best.pth --save_images=8
@@ -7,15 +7,16 @@ python -m MIPNet.eval --cfg experiments/crowdpose/hrnet/w48_384x288_adam_lr1e-3_
     --data_path=/data/crowdpose --checkpoint_path=pose.onnx --detections=boxes.json TEST.FLIP_TEST false
 
 Writes detections.json (and detections_l0.json, detections_l1.json: of each lambda alone), metrics.jsonl, pictures.png
-and a result file into output/<data set>/<network>/<name of --cfg>/eval.
+and a result file into output/<data set>/<network>/<name of --cfg>/eval. A network with lambda finds several people in a
+box: the modes are merged, and each mode alone counts too.
 """
 
 import json
-import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import common.cli
 import common.coco.evaluate
@@ -24,31 +25,85 @@ import common.distributed
 import common.files
 import common.media.drawing
 import common.train.checkpoint
-from common.cli import UserError
-from common.coco.evaluate import EvaluationSet
+from common.cli import UserError, flag, words
+from common.coco.evaluate import Detections
+from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
-from common.media.sheets import draw_sheet
+from common.media.sheets import draw_sheet, leave_sheet
 from common.report import Run
-from common.runtime.session import Options, Provider
-from common.topdown.pipeline import Estimator
+from common.runtime.session import Options, Provider, of_module
+from common.topdown import crops, pipeline
+from common.topdown.boxes import PersonBoxes
 from common.train.log import Log
-from MIPNet import config as recipes
-from MIPNet import examination, recipe_file, weights
-from MIPNet.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, RETIRED, flag
-from MIPNet.evaluation import DRAWN_ABOVE, Evaluation, Protocol, lambda_name, published_rows, table_of
-from MIPNet.examination import Conditions
-from MIPNet.inference import open_session, recipe_of
-from MIPNet.preparation import experiment_folder
+from MIPNet import config as settings
+from MIPNet import data, weights
+from MIPNet.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, parse_flags
+from MIPNet.merging import MergedPeople
+from MIPNet.predict import CPU_BATCH, LAMBDAS, PoseEstimator, check_lambdas, for_inference, open_session
 
+import numpy as np
 import torch
+from torch import nn
 
-ALIASES = {**examination.ALIASES, "check_point": "checkpoint_path", "checkpoint": "checkpoint_path",
-           "pth_path": "checkpoint_path", "modelDir": "checkpoints", "opt_level": "amp"}  # fmt: skip
+SHEET_ROWS, DRAWN_ABOVE = 6, 0.3  # images shown at each evaluation while training; score of a keypoint that is drawn
+NO_ANNOTATION = -1  # in place of an annotation's id (published)
+# as the publication heads the columns of its table
+TITLES = {"AP50": "AP .5", "AP75": "AP .75", "APm": "AP (M)", "APl": "AP (L)", "AR50": "AR .5", "AR75": "AR .75"} | {
+    "ARm": "AR (M)",
+    "ARl": "AR (L)",
+    "APeasy": "AP (easy)",
+    "APmed": "AP (medium)",
+    "APhard": "AP (hard)",
+}
+ALIASES = {"workers": "num_workers"}
+SHORT = {  # flag -> the key that it stands for
+    "modelDir": "OUTPUT_DIR",
+    "checkpoints": "OUTPUT_DIR",
+    "dataDir": "DATA_DIR",
+    "data_dir": "DATA_DIR",
+    "val_labels": "DATASET.TEST_ANNOTATION_FILE",
+    "val_images_folder": "DATASET.TEST_IMAGE_DIR",
+}
 
 
 @dataclass(frozen=True)
-class Config(Conditions):
-    """Evaluates a checkpoint of MIPNet. KEY VALUE words change the recipe, such as TEST.FLIP_TEST false."""
+class EvaluationSettings:
+    """The flags of every program that measures AP: on which people, and by which rules."""
+
+    cfg: str = flag("yaml config; empty: that of the checkpoint's training, or w48_384x288_adam_lr1e-3", "")
+    data_path: str = flag("folder of the data set, or `mini` for the embedded one; empty: DATASET.ROOT of --cfg", "")
+    detections: str = flag("boxes of a detector; empty: given boxes, unless TEST.USE_GT_BBOX is false", "")
+    lambdas: tuple[float, ...] = flag("of the people in a box, for a network that takes lambda", LAMBDAS)
+    nms: Literal["recipe", "none", "oks", "soft"] = flag(
+        "of people found twice; recipe: OKS-NMS, or as published", "recipe"
+    )
+    refinement: Literal["recipe", "none", "quarter", "dark"] = flag("of peaks; recipe: TEST.POST_PROCESS", "recipe")
+    flip_test: bool = flag("mean of an image's maps and its mirror image's, where TEST.FLIP_TEST says so too", True)
+    batch_size: int = flag("people at once; 0: TEST.BATCH_SIZE_PER_GPU, on a CPU 8", 0, most=10**6)
+    skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: that of the data set", "")
+    val_images: int = flag("number of images; 0: all", 0)
+    num_workers: int = flag("threads that read", 4, least=1, most=1024)
+    exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
+    on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
+    opts: tuple[Any, ...] = words()  # KEY VALUE words, which win over all
+
+    def check(self) -> None:
+        """Raises UserError where values cannot be meant."""
+        check_lambdas(self.lambdas)
+
+    def config(self, source: Path | None, **flags: Any) -> settings.Config:
+        """What yaml config, checkpoint and flags say together. Raises UserError."""
+        keyed = {"TEST.NMS": self.nms, "TEST.REFINEMENT": self.refinement}
+        keyed |= {} if self.flip_test else {"TEST.FLIP_TEST": False}
+        keyed |= {"TEST.COCO_BBOX_FILE": self.detections, "TEST.USE_GT_BBOX": False} if self.detections else {}
+        opts = (*(word for pair in keyed.items() for word in pair), *self.opts)
+        same = {name: getattr(self, name) for name in ("data_path", "skeleton", "val_images", "exif", "on_bad_image")}
+        return weights.config_of(source, self.cfg, opts, **same, **flags)
+
+
+@dataclass(frozen=True)
+class Config(EvaluationSettings):
+    """Evaluates a checkpoint of MIPNet. KEY VALUE words change the yaml config, such as TEST.FLIP_TEST false."""
 
     checkpoint_path: str = flag(
         "a file (.pth, or exported: .onnx, .xml, .om) or a published name; empty: TEST.MODEL_FILE, or the best run",
@@ -57,99 +112,221 @@ class Config(Conditions):
     device: DeviceName = flag("where to compute", "auto")
     output_dir: str = flag("folder of checkpoints and results", str(MODEL_FOLDER))
     log_dir: str = flag("lines of each rank and result file; empty: output_dir/test/output/0", "")
-    checkpoints: str = flag("OUTPUT_DIR, in output_dir", "")
     experiment: str = flag("added to the name of --cfg", "")
     provider: Provider = flag("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
     amp: AmpLevel = flag("precision level", "O0")
     amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
     output_name: str = flag("file of the people found", "detections.json")
-    save_images: int = flag("draw so many images: ground truth beside prediction", 0)
+    save_images: int = flag("number of images to draw: ground truth beside prediction", 0)
 
-    def check(self) -> None:
-        """Raises UserError where values cannot be meant."""
-        self.check_conditions()
+
+@dataclass
+class Evaluation:
+    """What an evaluation found. People and metrics by name: of all lambdas together, first, and of each alone."""
+
+    people: dict[str, MergedPeople]
+    metrics: dict[str, dict[str, float]]
+    boxes: PersonBoxes  # whose images could be read: the rows of `MergedPeople.boxes`
+    num_boxes: int
+    seconds: dict[str, float]  # of this rank: read, crop, network, decode (side by side), evaluation; total
+    skipped: list[str]
+
+    @property
+    def detections(self) -> Detections:
+        """The people of all lambdas."""
+        return next(iter(self.people.values())).detections
+
+    @property
+    def total(self) -> dict[str, float]:
+        """Their metrics."""
+        return next(iter(self.metrics.values()))
+
+    def table(self, arch: str) -> list[str]:
+        """The publication's table, a line each: a header, a rule, and the numbers of each name."""
+        titles = [TITLES.get(name, name) for name in self.total]
+        lines = ["| Arch " + " ".join(f"| {title}" for title in titles) + " |", "|---" * (len(titles) + 1) + "|"]
+        for name, numbers in self.metrics.items():
+            row = " ".join(f"| {value:.3f}" for value in numbers.values())
+            lines.append(f"| {f'{name}:{arch}' if name else arch} {row} |")
+        return lines
+
+
+class Evaluator:
+    """AP on the validation images of a configuration; every rank takes its share and gets the whole result."""
+
+    def __init__(self, config: settings.Config, readers: int = pipeline.READERS) -> None:
+        """`readers`: threads. Raises UserError where images, annotations or boxes are missing, or have no people."""
+        self.config, self.readers = config, readers
+        self.validation = data.annotated_images(config, "TEST", config.val_images)
+        self.boxes = data.boxes_to_evaluate(self.validation, config)
+
+    def __call__(self, estimator: PoseEstimator) -> Evaluation:
+        """Raises ImageError for an unreadable image, unless bad ones are skipped; UserError for a network of NaN."""
+        began = time.perf_counter()
+        skip = self.config.on_bad_image == "skip"
+        estimates = pipeline.estimate_boxes(
+            estimator.network, self.validation, self.boxes, estimator.batch_size, skip, self.readers
+        )
+        estimated = time.perf_counter()
+        boxes = self.boxes.select(estimates.found)
+        ids = self.validation.index.image_ids[boxes.image_rows]
+        modes = estimator.modes(estimates.keypoints_img[estimates.found], boxes.boxes_img, boxes.scores, ids)
+        parts = {lambda_name(estimator.lambdas): modes}
+        parts |= {lambda_name([value]): [mode] for value, mode in zip(estimator.lambdas, modes, strict=False)}
+        people = {name: estimator.merge(part, estimator.nms(len(part))) for name, part in parts.items()}
+        metrics = self._metrics(people, estimator)
+        ended = time.perf_counter()
+        seconds = {**estimates.seconds, "evaluation": ended - estimated, "total": ended - began}
+        return Evaluation(people, metrics, boxes, len(self.boxes), seconds, estimates.skipped)
+
+    def _metrics(self, people: dict[str, MergedPeople], estimator: PoseEstimator) -> dict[str, dict[str, float]]:
+        """Computed by rank 0."""
+        sigmas, rules = estimator.skeleton.sigmas, self.config.people_of
+        here = people.items() if common.distributed.is_main() else ()
+        return common.distributed.broadcast_object(
+            {name: self.validation.average_precision(found.detections, sigmas, rules) for name, found in here}
+        )
+
+    def protocol(self, estimator: PoseEstimator) -> dict[str, Any]:
+        """How AP is measured: without it two numbers cannot be compared."""
+        test = self.config.yaml.TEST
+        return {
+            "boxes": "given" if test.USE_GT_BBOX else str(data.located(self.config, "TEST.COCO_BBOX_FILE")),
+            "data_set": self.config.people_of,
+            "annotations": str(self.validation.annotations),
+            "images": len(self.validation.rows),
+            "lambdas": estimator.lambdas or "none",
+            "nms": estimator.nms(estimator.num_modes),
+            "flip_test": test.FLIP_TEST,
+            "refinement": estimator.refinement,
+            "input_size": estimator.network.size_in,
+        }
+
+    def published_rows(
+        self, people: MergedPeople, boxes: PersonBoxes, estimator: PoseEstimator
+    ) -> list[dict[str, Any]]:
+        """People as published: COCO's fields, and centre, scale (of 200 pixels), scores, annotation."""
+        boxes, network = boxes.select(people.boxes), estimator.network
+        centres, sizes = crops.fit_boxes(boxes.boxes_img, network.size_in, network.padding)
+        columns = {
+            "center": centres,
+            "scale": sizes / 200,
+            "annotation_id": np.append(self.validation.index.annotation_ids, NO_ANNOTATION)[boxes.person_rows],
+            "box_score": people.box_scores,
+            "keypoint_score": people.keypoint_scores,
+        }
+        rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+        found = people.detections.to_json()
+        return [{**entry, **dict(zip(columns, row, strict=True))} for entry, row in zip(found, rows, strict=True)]
+
+
+def lambda_name(lambdas: Sequence[float]) -> str:
+    """What people are called that were found with these: l0,1; empty for a network without lambda."""
+    return "l" + ",".join(f"{value:g}" for value in lambdas) if lambdas else ""
+
+
+def batch_size_of(config: settings.Config, device: torch.device) -> int:
+    """People at once, at most as many as are worth it."""
+    most = config.yaml.TEST.BATCH_SIZE_PER_GPU
+    return min(most, CPU_BATCH) if device.type == "cpu" else most
+
+
+def while_training(
+    config: settings.Config, device: torch.device, dtype: torch.dtype | None, log: Log, folder: Path
+) -> Callable[[nn.Module], dict[str, float]] | None:
+    """What the training loop calls every EPOCH_EVAL_FREQ epochs; None where it never does. `folder`: of the run.
+
+    Raises UserError.
+    """
+    if not config.yaml.EPOCH_EVAL_FREQ:
+        return None
+    evaluator = Evaluator(config)
+    evaluator.validation.check(config.people_of)
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        session = of_module(for_inference(model, LAMBDAS), device, dtype)
+        estimator = PoseEstimator.of_session(session, config)
+        estimator.batch_size = batch_size_of(config, device)
+        result = evaluator(estimator)
+        log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_boxes} boxes")
+        for line in result.table(config.yaml.MODEL.NAME):
+            log.line(line)
+        pictures = folder / "pictures"
+        leave_sheet(log, pictures, evaluator.validation, result.detections, estimator.skeleton, SHEET_ROWS, DRAWN_ABOVE)
+        return result.total
+
+    return evaluate
 
 
 def main() -> None:
     """Reads the flags, evaluates, leaves people, metrics, pictures and a result file."""
     began = time.time()
-    flags, pairs = recipe_file.split(sys.argv[1:])
-    config = common.cli.parse(Config, {}, flags, ALIASES, RETIRED, recipe_file.published_words)
+    names = dict.fromkeys(("check_point", "checkpoint", "pth_path"), "checkpoint_path") | {"opt_level": "amp"}
+    config = parse_flags(Config, None, ALIASES | names, SHORT)
     config.check()
     log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
     with common.distributed.process_group(config.device) as device:
-        source, recipe = prepare(config, recipe_file.fields_of(recipe_file.COMMAND_LINE, pairs))
-        folder = experiment_folder(recipe) / "eval"
+        source = checkpoint_of(config)
+        run = data.find(config.config(source, output_dir=config.output_dir, experiment=config.experiment))
+        folder = run.folder / "eval"
         with Log(folder / "metrics.jsonl", log_folder, fresh=True) as log:
-            run_evaluation(config, recipe, source, device, folder, log)
+            run_evaluation(config, run, source, device, log)
         if common.distributed.is_main():
             Run(NETWORK, "eval", 1, 1, str(folder / "metrics.jsonl"), str(folder), began).leave(log_folder)
 
 
-def prepare(config: Config, pairs: dict[str, Any]) -> tuple[Path, recipes.Config]:
-    """The network file, and what recipe file, checkpoint, flags and KEY VALUE words (`pairs`) say together."""
-    given = {**config.fields("checkpoints", "experiment"), "output_dir": config.output_dir}
-    source = _checkpoint(config, {**given, **pairs})
-    return source, config.recipe(source, given, pairs)
-
-
-def _checkpoint(config: Config, given: dict[str, Any]) -> Path:
-    own = recipe_of(config.cfg or DEFAULT_CFG, None, {}, given)
-    if config.checkpoint_path or own.model_file:
-        return weights.locate(config.checkpoint_path or own.model_file)
-    best = experiment_folder(own) / common.train.checkpoint.BEST
+def checkpoint_of(config: Config) -> Path:
+    """The network file: of the flag, of TEST.MODEL_FILE, or the best of the run. Raises UserError."""
+    own = settings.Config(
+        cfg=config.cfg or DEFAULT_CFG, output_dir=config.output_dir, experiment=config.experiment, opts=config.opts
+    )
+    if name := config.checkpoint_path or own.yaml.TEST.MODEL_FILE:
+        return weights.locate(name)
+    best = own.folder / common.train.checkpoint.BEST
     if not best.is_file():
         raise UserError(f"--checkpoint_path is needed: {best} is not there")
     return best
 
 
-def run_evaluation(
-    config: Config, recipe: recipes.Config, source: Path, device: torch.device, folder: Path, log: Log
-) -> None:
-    """Evaluates as `config` says and writes the results into `folder`."""
-    skeleton = examination.skeleton_of(recipe)
+def run_evaluation(config: Config, run: settings.Config, source: Path, device: torch.device, log: Log) -> None:
+    """Evaluates as `config` says, whose yaml config is that of `run`, and writes the results into its folder."""
     dtype = common.device.amp_type(device, config.amp, config.amp_type)
     options = Options(config.device, common.distributed.local_rank(), config.provider, dtype)
-    session, said = open_session(source, options, recipe, skeleton, config.lambdas)
-    examined = examination.prepare(config, recipe, skeleton)
-    for line in (said, *(f"note: {note}" for note in examined.boxes.notes)):
+    session, report = open_session(source, options, run, config.lambdas)
+    estimator, evaluator = PoseEstimator.of_session(session, run, config.lambdas), Evaluator(run, config.num_workers)
+    estimator.batch_size = config.batch_size or batch_size_of(run, device)
+    for line in (report, *(f"note: {note}" for note in evaluator.boxes.notes)):
         if line:
             log.line(line)
-    result = examined.evaluate(session, device)
-    arch = recipe.model if not session.inputs else source.stem
-    facts = {**examined.facts(session), "checkpoint": str(source), "runtime": session.runtime,
-             "precision": config.amp, "skipped": len(result.skipped)}  # fmt: skip
-    tell(result, examined.protocol(session), arch, facts, log)
+    result = evaluator(estimator)
+    measured = {"checkpoint": str(source), "runtime": session.runtime, "precision": config.amp}
+    protocol = {**evaluator.protocol(estimator), **measured, "skipped": len(result.skipped)}
+    log_result(result, run.yaml.MODEL.NAME if not session.inputs else source.stem, protocol, log)
     if common.distributed.is_main():
-        write(result, examined.estimator(session), examined.validation, folder, config.output_name)
+        for name, people in result.people.items():
+            path = run.folder / "eval" / config.output_name
+            path = path if people.detections is result.detections else path.with_stem(f"{path.stem}_{name}")
+            rows = evaluator.published_rows(people, result.boxes, estimator)
+            common.files.write_atomically(path, json.dumps(rows, indent=4, sort_keys=True).encode())
         if config.save_images:
-            sheet = draw_sheet(examined.validation, result.detections, skeleton, config.save_images, DRAWN_ABOVE)
-            common.media.drawing.save_png(folder / "pictures.png", sheet)
+            skeleton = estimator.skeleton
+            sheet = draw_sheet(evaluator.validation, result.detections, skeleton, config.save_images, DRAWN_ABOVE)
+            common.media.drawing.save_png(run.folder / "eval" / "pictures.png", sheet)
 
 
-def tell(result: Evaluation, protocol: Protocol, arch: str, facts: dict[str, Any], log: Log) -> None:
+def log_result(result: Evaluation, arch: str, protocol: dict[str, Any], log: Log) -> None:
     """Protocol, the publication's table, COCO's table, and where the time went; the same into the metrics."""
     a_box = {name: 1000 * seconds / max(1, result.num_boxes) for name, seconds in result.seconds.items()}
     for line in (
         *(f"skipped: {line}" for line in result.skipped),
-        "protocol: " + ", ".join(f"{name} {value}" for name, value in facts.items()),
-        *table_of(result, arch, protocol),
-        common.coco.evaluate.table(result.metrics),
+        "protocol: " + ", ".join(f"{name} {value}" for name, value in protocol.items()),
+        *result.table(arch),
+        common.coco.evaluate.table(result.total),
         f"ms a box ({result.num_boxes}): " + ", ".join(f"{name} {value:.2f}" for name, value in a_box.items()),
     ):
         log.line(line)
-    alone = {lambda_name((value,)): metrics for value, metrics in result.by_lambda.items()}
-    log.record("evaluate", metrics=result.metrics, by_lambda=alone, protocol=facts, ms_a_box=a_box)
-
-
-def write(result: Evaluation, network: Estimator, validation: EvaluationSet, folder: Path, name: str) -> None:
-    """The people of all modes into `name`, those of each alone beside it, with the published fields."""
-    for value, people in {None: result.people, **result.people_by_lambda}.items():
-        path = folder / name
-        if value is not None:
-            path = path.with_stem(f"{path.stem}_{lambda_name((value,))}")
-        rows = published_rows(people, result.found, validation, network)
-        common.files.write_atomically(path, json.dumps(rows, indent=4, sort_keys=True).encode())
+    _, *alone = result.metrics.items()
+    log.record("evaluate", metrics=result.total, by_lambda=dict(alone), protocol=protocol, ms_a_box=a_box)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A checkpoint as ONNX, kept only when ONNX Runtime gives the same maps as PyTorch (platform.md 6.1).
+"""A checkpoint as ONNX, kept only when ONNX Runtime gives the same maps as PyTorch.
 
 python -m MIPNet.export --checkpoint_path=model_best.pth --output_name=mipnet.onnx
 python -m MIPNet.export --lambda --checkpoint_path=model_best.pth --batch_size=1
 
-The network takes `images`, (B, 3, H, W) float32, normalised as `inference.normalise` does, and one with lambda also
+The network takes `images`, (B, 3, H, W) float32, normalised as `predict.normalise` does, and one with lambda also
 `lambdas`, (B, 2) float32: (lambda, 1 - lambda) of each image. It gives `heatmaps` (B, num_joints, H / 4, W / 4).
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import common.cli
-import common.skeleton
-from common.cli import UserError
+from common.cli import UserError, flag, words
 from common.runtime.export import Ports, check_opset, export_onnx
-from MIPNet import recipe_file, weights
-from MIPNet.config import RETIRED, flag
-from MIPNet.inference import recipe_of
-from MIPNet.model import GatedNetwork, lambda_vectors
-from MIPNet.preparation import check_joints, network
+from MIPNet import weights
+from MIPNet.config import parse_flags
+from MIPNet.model import GatedNetwork, build, lambda_vectors
 
 import torch
 from torch import Tensor
@@ -33,16 +30,17 @@ ALIASES = {"check_point": "checkpoint_path", "checkpoint": "checkpoint_path", "p
 
 @dataclass(frozen=True)
 class Config:
-    """Exports a checkpoint of MIPNet as ONNX. KEY VALUE words change the recipe, such as MODEL.NUM_JOINTS 14."""
+    """Exports a checkpoint of MIPNet as ONNX. KEY VALUE words change the yaml config, such as MODEL.NUM_JOINTS 14."""
 
-    cfg: str = flag("recipe file; empty: that of the checkpoint's training, or w48_384x288_adam_lr1e-3", "")
+    cfg: str = flag("yaml config; empty: that of the checkpoint's training, or w48_384x288_adam_lr1e-3", "")
     checkpoint_path: str = flag("a file or a published name", "")
     output_name: str = flag("file to write", "mipnet.onnx")
     opset: int = flag("ONNX operator set; CANN's ATC takes 11 everywhere", 11, least=1, most=1000)
     batch_size: int = flag("people at once; 0: any number", 0, most=10**6)
     height: int = flag("of the network's input, pixels; 0: that of --cfg", 0, most=16384)
     width: int = flag("of the network's input, pixels; 0: that of --cfg", 0, most=16384)
-    skeleton: str = flag("built-in name or YAML file of one's own keypoints; empty: that of the data set", "")
+    skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: that of the data set", "")
+    opts: tuple[Any, ...] = words()  # KEY VALUE words, which win over all
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
@@ -52,28 +50,21 @@ class Config:
 
 
 def main() -> None:
-    """Reads the flags, exports, compares, says what was written."""
-    flags, pairs = recipe_file.split(sys.argv[1:])
-    config = common.cli.parse(Config, {}, flags, ALIASES, RETIRED, recipe_file.published_words)
-    export_checkpoint(config, recipe_file.fields_of(recipe_file.COMMAND_LINE, pairs))
-
-
-def export_checkpoint(config: Config, pairs: dict[str, object]) -> None:
-    """Exports what the flags ask for, and says what was written. Raises UserError as `common.runtime.export` does."""
+    """Reads the flags, exports, compares, says what was written. Raises UserError as `common.runtime.export` does."""
+    config = parse_flags(Config, None, ALIASES)
     config.check()
     source = weights.locate(config.checkpoint_path)
-    recipe = recipe_of(config.cfg, source, {"skeleton": config.skeleton} if config.skeleton else {}, pairs)
-    skeleton = common.skeleton.load(recipe.skeleton_name)
-    check_joints(recipe, skeleton)
-    model = network(recipe, skeleton.num_keypoints)
+    trained = weights.config_of(source, config.cfg, config.opts, skeleton=config.skeleton)
+    model = build(trained.yaml.MODEL, trained.load_skeleton().num_keypoints)
     print(weights.load_checkpoint(model, source))  # noqa: T201
-    size = (config.height or recipe.image_size[0], config.width or recipe.image_size[1])
+    size = (config.height or trained.size_in[0], config.width or trained.size_in[1])
     target = Path(config.output_name)
     difference = export(model, target, config.opset, config.batch_size, size)
     shape = " x ".join(map(str, (config.batch_size or "any", 3, *size)))
     second = f" and {LAMBDAS} {config.batch_size or 'any'} x 2" if model.uses_lambda else ""
-    print(f"{target}: opset {config.opset}, {IMAGES} {shape}{second}, {target.stat().st_size / 1e6:.1f} MB; "  # noqa: T201
-          f"largest difference to PyTorch {difference:.1e} of an output's maximum")  # fmt: skip
+    ports = f"{IMAGES} {shape}{second}, {target.stat().st_size / 1e6:.1f} MB"
+    compared = f"largest difference to PyTorch {difference:.1e} of an output's maximum"
+    print(f"{target}: opset {config.opset}, {ports}; {compared}")  # noqa: T201
 
 
 def export(model: GatedNetwork, target: Path, opset: int, batch_size: int, size_in: tuple[int, int]) -> float:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What MIPNet trains on: the squared error of heatmaps, and that of two people whom lambda tells apart (spec A1.5)."""
+"""What MIPNet trains on: the squared error of heatmaps, and that of two people whom lambda tells apart."""
 
 from collections.abc import Callable
 
@@ -40,7 +40,7 @@ def lambda_loss(
 def draw_lambdas(count: int, generator: torch.Generator | None = None) -> Tensor:
     """(2 * count,) float32 on the CPU: 0 or 1 at random for each image, then the opposite of each.
 
-    Every image is trained with both, so that the batch normalisation over lambda vectors sees both (spec A1.5).
+    Every image is trained with both, so that the batch normalisation over lambda vectors sees both.
     """
     chosen = (torch.rand(count, generator=generator) > 0.5).float()
     return torch.cat([chosen, 1 - chosen])

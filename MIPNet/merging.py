@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what each lambda found in each box to the people of an image (spec A1.7).
+"""From what each lambda found in each box to the people of an image.
 
 A mode is one value of lambda. Lambda 1 finds the person of the box, lambda 0 the other one, if there is one: its boxes
 count less, and whom both modes found is found once. A network without lambda has one mode.
@@ -24,7 +24,6 @@ class MergeRules:
     in_vis_threshold: float = nms.CONFIDENT  # TEST.IN_VIS_THRE: of a keypoint's score, to count in the person's
     oks_threshold: float | None = nms.OKS_THRESHOLD  # TEST.OKS_THRE; None: nobody goes (the original on CrowdPose)
     soft: bool = False  # TEST.SOFT_NMS: similar people come later instead of going; at most 20 an image
-    decay: float = 0.5  # TEST.DECAY_THRE: what the boxes of lambda 0 count
 
 
 PUBLISHED_RULES = MergeRules()
@@ -60,7 +59,7 @@ class MergedPeople:
     keypoint_scores: FloatArray  # (M,) the mean confident keypoint; times the box score this is the person's score
 
 
-def decay_modes(modes: Sequence[BoxPeople], lambdas: Sequence[float], decay: float = 0.5) -> list[BoxPeople]:
+def decay_modes(modes: Sequence[BoxPeople], lambdas: Sequence[float], decay: float) -> list[BoxPeople]:
     """The modes with the box scores of lambda 0, the other person, times `decay`; the modes given stay as they are."""
     return [mode if lambda_ else mode.decayed(decay) for mode, lambda_ in zip(modes, lambdas, strict=True)]
 

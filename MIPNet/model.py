@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The networks of MIPNet (Khirodkar et al. 2021, arXiv:2101.11223): HRNet and ResNet, plain or gated (spec A1.2).
+"""The networks of MIPNet (Khirodkar et al. 2021, arXiv:2101.11223): HRNet and ResNet, plain or gated.
 
 A gate weighs the channels of a feature map by squeeze and excitation, and in the multi-instance modulation block
 (paper, section 3.2) by lambda too, which says which of the people in the box is meant: 1 the one whose box it is, 0
@@ -12,23 +12,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from common.cli import UserError
-from common.topdown.hrnet import HRNet, Stage, standard_stages
+from common.topdown.hrnet import HRNet, Stage
 from common.topdown.resnet import ResNet, blocks_of, deconvolutions
 
 import torch
 from torch import Tensor, nn
+from yacs.config import CfgNode
 
 STRIDE = 4  # input pixels a map cell
-STEM = 64  # channels behind the stem
 HRNET_FIRST_BLOCKS = 4
 REDUCTION = 4  # of the channels inside a gate
 LAMBDA_LENGTH = 2  # a lambda vector is (lambda, 1 - lambda)
 POSITIONS = (1, 2, 3, 4)  # MODEL.SE_MODULES: in front of stages 2, 3, 4 and behind 4 (HRNet), of layers 1 to 4 (ResNet)
-NO_GATES = (False, False, False, False)
-PUBLISHED_GATES = (False, False, True, True)
-DECONV_FILTERS, DECONV_KERNELS = (256, 256, 256), (4, 4, 4)
-
 PLAIN, SE, LAMBDA, TWO_HEADS = "", "_se", "_se_lambda", "_multi_task_lambda"
+VARIANTS = {f"pose_hrnet{variant}": variant for variant in (PLAIN, SE, LAMBDA, TWO_HEADS)} | {
+    f"pose_resnet{variant}": variant for variant in (PLAIN, SE, LAMBDA)
+}  # of MODEL.NAME
 
 
 def lambda_vectors(values: Tensor) -> Tensor:
@@ -148,8 +147,8 @@ class GatedNetwork(nn.Module, ABC):
 
         Row b + B * i is for image b. Where N is more than B the trunk runs once and the head on all rows, which
         equals the whole network on the repeated images to the last bit, but for the running variances of the trunk,
-        which divide by n - 1 for another n (spec D1). Training takes N = 2B, lambda and 1 - lambda, so that the batch
-        normalisation over lambda vectors sees both (spec A1.2).
+        which divide by n - 1 for another n. Training takes N = 2B, lambda and 1 - lambda, so that the batch
+        normalisation over lambda vectors sees both.
         """
         features = self.trunk(images)
         return self.head(features if lambdas is None else repeated(features, lambdas), lambdas)
@@ -162,20 +161,19 @@ def repeated(features: list[Tensor], lambdas: Tensor) -> list[Tensor]:
 
 
 class PoseHRNet(GatedNetwork, HRNet):
-    """HRNet with gates between its stages. `variant`: PLAIN, SE, LAMBDA or TWO_HEADS, `final_kernel`: 1 or 3."""
+    """HRNet with gates between its stages."""
 
     GATE_NAME = "stage{}_se"
 
-    def __init__(
-        self, num_joints: int, stages: Sequence[Stage], variant: str = PLAIN, se_modules: Sequence[bool] = NO_GATES,
-        final_kernel: int = 1, stem: int = STEM,
-    ) -> None:  # fmt: skip
-        HRNet.__init__(self, stem, HRNET_FIRST_BLOCKS, stages)
-        width = stages[-1].channels[0]
-        self.final_layer = final_convolution(width, num_joints, final_kernel)
+    def __init__(self, cfg: CfgNode, num_joints: int) -> None:
+        """`cfg`: the section MODEL of a yaml config."""
+        stages, kernel = stages_of(cfg.EXTRA), cfg.EXTRA.FINAL_CONV_KERNEL
+        HRNet.__init__(self, cfg.EXTRA.STEM_INPLANES, HRNET_FIRST_BLOCKS, stages)
+        width, variant = stages[-1].channels[0], VARIANTS[cfg.NAME]
+        self.final_layer = final_convolution(width, num_joints, kernel)
         if variant == TWO_HEADS:
-            self.final_layer_other = final_convolution(width, num_joints, final_kernel)
-        self.add_gates(variant, se_modules, [*(stage.channels for stage in stages), (width,)])
+            self.final_layer_other = final_convolution(width, num_joints, kernel)
+        self.add_gates(variant, cfg.SE_MODULES, [*(stage.channels for stage in stages), (width,)])
 
     def begin(self, images: Tensor) -> list[Tensor]:
         """See GatedNetwork."""
@@ -194,23 +192,32 @@ class PoseHRNet(GatedNetwork, HRNet):
         return maps * share + self.final_layer_other(features[0]) * (1 - share)
 
 
+def stages_of(extra: CfgNode) -> list[Stage]:
+    """HRNet's stages 2 to 4, of MODEL.EXTRA. Raises UserError where they do not follow each other."""
+    sections = {number: extra[f"STAGE{number}"] for number in (2, 3, 4)}
+    channels = [section.NUM_CHANNELS for section in sections.values()]
+    if any(before != after[: len(before)] for before, after in zip(channels, channels[1:], strict=False)):
+        raise UserError(f"NUM_CHANNELS {channels}: the branches of a stage are those of the one before, and one more")
+    for number, section in sections.items():
+        if len(set(section.NUM_BLOCKS)) != 1:
+            place = f"MODEL.EXTRA.STAGE{number}.NUM_BLOCKS"
+            raise UserError(f"{place} is {list(section.NUM_BLOCKS)}: the same number is needed for each branch")
+    return [Stage(one.NUM_MODULES, one.NUM_BLOCKS[0], one.NUM_CHANNELS) for one in sections.values()]
+
+
 class PoseResNet(GatedNetwork, ResNet):
     """SimpleBaseline (Xiao et al. 2018, arXiv:1804.06208) with gates in front of its layers."""
 
     GATE_NAME = "layer{}_se"
 
-    def __init__(
-        self, num_joints: int, num_layers: int = 50, variant: str = PLAIN, se_modules: Sequence[bool] = NO_GATES,
-        final_kernel: int = 1, filters: Sequence[int] = DECONV_FILTERS, kernels: Sequence[int] = DECONV_KERNELS,
-        stem: int = STEM,
-    ) -> None:  # fmt: skip
-        if variant == TWO_HEADS:
-            raise UserError("MODEL.NAME pose_resnet_multi_task_lambda: two heads exist on pose_hrnet only")
-        block, counts = blocks_of(num_layers)
-        ResNet.__init__(self, (block,) * len(counts), counts, stem)
-        self.deconv_layers = deconvolutions(self.inputs[-1], filters, kernels)
-        self.final_layer = final_convolution(filters[-1], num_joints, final_kernel)
-        self.add_gates(variant, se_modules, [(width,) for width in self.inputs])
+    def __init__(self, cfg: CfgNode, num_joints: int) -> None:
+        """`cfg`: the section MODEL of a yaml config."""
+        extra = cfg.EXTRA
+        block, counts = blocks_of(extra.NUM_LAYERS)
+        ResNet.__init__(self, (block,) * len(counts), counts, extra.STEM_INPLANES)
+        self.deconv_layers = deconvolutions(self.inputs[-1], extra.NUM_DECONV_FILTERS, extra.NUM_DECONV_KERNELS)
+        self.final_layer = final_convolution(extra.NUM_DECONV_FILTERS[-1], num_joints, extra.FINAL_CONV_KERNEL)
+        self.add_gates(VARIANTS[cfg.NAME], cfg.SE_MODULES, [(width,) for width in self.inputs])
 
     def begin(self, images: Tensor) -> list[Tensor]:
         """See GatedNetwork."""
@@ -232,24 +239,7 @@ def final_convolution(channels: int, num_joints: int, kernel: int) -> nn.Conv2d:
     return nn.Conv2d(channels, num_joints, kernel, padding=kernel // 2)
 
 
-VARIANTS = {f"pose_hrnet{variant}": variant for variant in (PLAIN, SE, LAMBDA, TWO_HEADS)} | {
-    f"pose_resnet{variant}": variant for variant in (PLAIN, SE, LAMBDA)
-}
-
-
-def build(
-    name: str, num_joints: int, *, stages: Sequence[Stage] | None = None, num_layers: int = 50,
-    se_modules: Sequence[bool] = NO_GATES, final_kernel: int = 1, filters: Sequence[int] = DECONV_FILTERS,
-    kernels: Sequence[int] = DECONV_KERNELS, stem: int = STEM,
-) -> PoseHRNet | PoseResNet:  # fmt: skip
-    """The network that MODEL.NAME names (see VARIANTS). Raises UserError for an unknown name or impossible values.
-
-    `stages`: HRNet's, from EXTRA.STAGE2 to STAGE4; W32 when not given. `num_layers`, `filters`, `kernels`: ResNet's,
-    from EXTRA. `se_modules`: MODEL.SE_MODULES, four. `stem`: width of the stem, for networks smaller than published.
-    """
-    if name not in VARIANTS:
-        raise UserError(f"MODEL.NAME {name}: take one of {', '.join(VARIANTS)}")
-    variant = VARIANTS[name]
-    if name.startswith("pose_hrnet"):
-        return PoseHRNet(num_joints, stages or standard_stages(32), variant, se_modules, final_kernel, stem)
-    return PoseResNet(num_joints, num_layers, variant, se_modules, final_kernel, filters, kernels, stem)
+def build(cfg: CfgNode, num_joints: int) -> PoseHRNet | PoseResNet:
+    """The network of the section MODEL of a yaml config. Raises UserError for impossible values."""
+    family = PoseHRNet if cfg.NAME.startswith("pose_hrnet") else PoseResNet
+    return family(cfg, num_joints)

@@ -4,28 +4,39 @@
 from MIPNet import PoseEstimator
 estimator = PoseEstimator("model_best.pth")
 people = estimator("image.jpg", boxes=[[20, 30, 200, 400]])
+
+A network with lambda is asked once for each lambda: its answers are the modes. What does not depend on lambda is
+computed once for all of them where the network is PyTorch's; an exported one computes all of it again.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from common.arrays import FloatArray, UInt8Array
-from common.media.detectors import Boxes, Detector, sound, whole_images
-from common.media.source import Frame, read_upright
+from common.arrays import Float32Array, FloatArray, Int64Array, UInt8Array
+from common.cli import UserError
 from common.people import People, nobody
-from common.runtime.session import Options
-from common.skeleton import load
-from common.topdown import crops, pipeline
-from MIPNet import weights
-from MIPNet.evaluation import CPU_BATCH
-from MIPNet.inference import LAMBDAS, estimator, fitting, open_session, recipe_of, rule_of
-from MIPNet.merging import BoxPeople, MergeRules, decay_modes, merge_modes
-from MIPNet.preparation import check_joints
+from common.runtime.session import Options, Session, open_network
+from common.topdown import crops, heatmaps, pipeline
+from MIPNet import data, weights
+from MIPNet.config import Config
+from MIPNet.merging import BoxPeople, MergedPeople, MergeRules, decay_modes, merge_modes
+from MIPNet.model import GatedNetwork, build, lambda_vectors
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:  # a training evaluates, and has no use for what reads videos
+    from common.media.detectors import Detector
+
+LAMBDAS = (0.0, 1.0)  # the other person, and the one whose box it is
+LARGEST_LAMBDA = 1.0
+CPU_BATCH = 8  # people at once; a CPU gains nothing from more
+Nms = Literal["none", "oks", "soft"]
+WITHOUT_NMS = "crowdpose"  # the original suppresses nobody there, which finds each person of merged modes twice
 
 
 class PoseEstimator:
@@ -35,57 +46,203 @@ class PoseEstimator:
         self,
         checkpoint_path: str | Path,
         options: Options | None = None,
-        detector: Detector | None = None,
+        detector: "Detector | None" = None,
         lambdas: Sequence[float] = LAMBDAS,
         cfg: str = "",
-        flip_test: bool = True,
-        changes: dict[str, Any] | None = None,
+        opts: Sequence[Any] = (),
     ) -> None:
-        """`checkpoint_path`: .pth, .onnx, .xml, .om, or a published name; what it says of itself wins over `cfg`.
+        """Opens a network file.
 
-        `lambdas`: what a network that takes lambda is asked for in each box. `detector`: who finds the people where no
-        boxes are given. `changes`: fields of the configuration that win over all. Raises UserError where the file is
-        missing, damaged, or of another network.
+        Args:
+            checkpoint_path: .pth, .onnx, .xml, .om, or a published name; what it says of itself wins over `cfg`.
+            options: device and runtime.
+            detector: what finds the boxes where none are given.
+            lambdas: what a network that takes lambda is asked for in each box.
+            cfg: yaml config; empty: that of the checkpoint's training.
+            opts: KEY VALUE words, which win over all, such as ("TEST.FLIP_TEST", False).
+
+        Raises:
+            UserError: the file is missing, damaged, or of another network.
         """
         source = weights.locate(str(checkpoint_path))
-        config = recipe_of(cfg, source, {}, changes or {})
-        self.skeleton, self.detector = load(config.skeleton_name), detector
-        check_joints(config, self.skeleton)
-        config = replace(config, flip_test=flip_test and config.flip_test)
-        session, _ = open_session(source, options or Options(), config, self.skeleton, lambdas)
-        rule = fitting(rule_of(config, lambdas), session, lambdas)
-        self.lambdas, self.decay = rule.lambdas, config.other_decay  # no lambdas for a network without
-        self.network, self.batch_size = estimator(session, rule, self.skeleton), CPU_BATCH
+        config = weights.config_of(source, cfg, opts)
+        session, _ = open_session(source, options or Options(), config, lambdas)
+        self._use(session, config, lambdas)
+        self.detector = detector
+
+    @classmethod
+    def of_session(cls, session: Session, config: Config, lambdas: Sequence[float] = LAMBDAS) -> "PoseEstimator":
+        """With a network that is open already."""
+        estimator = cls.__new__(cls)
+        estimator._use(session, config, lambdas)
+        return estimator
+
+    def _use(self, session: Session, config: Config, lambdas: Sequence[float]) -> None:
+        takes_lambda = len(session.inputs) > 1 if session.inputs else config.takes_lambda  # an exported file tells
+        self.lambdas = tuple(lambdas) if takes_lambda else ()
+        self.config, self.skeleton, self.detector = config, config.load_skeleton(), None
+        self.network, self.batch_size = self._pipeline(session), CPU_BATCH
+
+    @property
+    def num_modes(self) -> int:
+        """How many people a box may give."""
+        return max(1, len(self.lambdas))
+
+    def _pipeline(self, session: Session) -> pipeline.Estimator:
+        """The network as `common.topdown.pipeline` wants it: mode after mode, each with a map a keypoint."""
+        cfg, count = self.config.yaml, self.skeleton.num_keypoints
+        height, width = session.inputs[0].shape[2:] if session.inputs else (None, None)
+        flips = [self.skeleton.keypoint_flip + mode * count for mode in range(self.num_modes)]
+        return pipeline.Estimator(
+            size_in=(height or self.config.size_in[0], width or self.config.size_in[1]),
+            num_maps=self.num_modes * count,
+            normalise=functools.partial(normalise, color_rgb=cfg.DATASET.COLOR_RGB),
+            forward=_forward(session, self.lambdas, count),
+            decode=functools.partial(heatmaps.decode, refinement=self.refinement),
+            flip=np.concatenate(flips) if cfg.TEST.FLIP_TEST else None,
+            shift=cfg.TEST.SHIFT_HEATMAP,
+            padding=cfg.TEST.SCALE_THRE,
+            fixed_batch=session.fixed_batch,
+        )
+
+    @property
+    def refinement(self) -> heatmaps.Refinement:
+        """Of peaks."""
+        test = self.config.yaml.TEST
+        if test.REFINEMENT != "recipe":
+            return test.REFINEMENT
+        return "quarter" if test.POST_PROCESS else "none"
+
+    def nms(self, modes: int) -> Nms:
+        """How evaluations suppress people who were found by that many modes."""
+        test = self.config.yaml.TEST
+        if test.NMS != "recipe":
+            return test.NMS
+        if test.SOFT_NMS:
+            return "soft"
+        return "none" if self.config.people_of == WITHOUT_NMS and modes == 1 else "oks"
 
     def __call__(self, image: UInt8Array | str | Path, boxes: npt.ArrayLike | None = None) -> People:
         """The people in an image, (h, w, 3) uint8 BGR or a path, the best first; keypoints in its pixels.
 
         `boxes` (N, 4) left, top, width, height in its pixels; without them those of the detector, else the whole image.
         """
-        name = str(image) if isinstance(image, (str, Path)) else "image"
-        frame = Frame(name, 0, 0.0, read_upright(Path(image)) if isinstance(image, (str, Path)) else image)
-        if boxes is not None:
-            return self.people(frame, sound(boxes, np.ones(len(np.asarray(boxes).reshape(-1, 4))), frame.image))
-        return self.people(frame, (self.detector or whole_images)([frame])[0])
+        from common.media.detectors import sound, whole_images
+        from common.media.source import Frame, read_upright
 
-    def people(self, frame: Frame, boxes: Boxes) -> People:
-        """The people in the boxes of a frame."""
-        if not len(boxes.scores):
+        pixels = read_upright(Path(image)) if isinstance(image, (str, Path)) else image
+        if boxes is None:
+            (found,) = (self.detector or whole_images)([Frame("image", 0, 0.0, pixels)])
+        else:
+            found = sound(boxes, np.ones(len(np.asarray(boxes).reshape(-1, 4))), pixels)
+        return self.people(pixels, found.boxes_img, found.scores)
+
+    def people(self, image: UInt8Array, boxes_img: FloatArray, scores: FloatArray) -> People:
+        """The people in N boxes of an image, whose scores are (N,). Raises UserError for a network that gives NaN."""
+        if not len(scores):
             return nobody(self.skeleton)
-        found = self.modes(frame.image, boxes.boxes_img)
-        _, sizes = crops.fit_boxes(boxes.boxes_img, self.network.size_in, self.network.padding)
-        ids, areas = np.zeros(len(found), np.int64), sizes.prod(axis=1)
-        modes = [BoxPeople(ids, found[:, mode], boxes.scores, areas) for mode in range(found.shape[1])]
-        modes = decay_modes(modes, self.lambdas, self.decay) if self.lambdas else modes
-        merged = merge_modes(modes, self.skeleton.sigmas, MergeRules(decay=self.decay))
+        found = self.find(image, boxes_img)
+        merged = self.merge(self.modes(found, boxes_img, scores, np.zeros(len(found), np.int64)), "oks")
         lambdas = tuple(self.lambdas[mode] for mode in merged.modes) if self.lambdas else ()
-        detections = merged.detections
-        return People(
-            self.skeleton, detections.keypoints, detections.scores, boxes.boxes_img[merged.boxes], lambdas=lambdas
-        )
+        keypoints = merged.detections.keypoints
+        return People(self.skeleton, keypoints, merged.detections.scores, boxes_img[merged.boxes], lambdas=lambdas)
 
-    def modes(self, image: UInt8Array, boxes_img: FloatArray) -> FloatArray:
-        """(N, modes, K, 3) x, y in original pixels, score: what each lambda finds in each of N boxes."""
+    def find(self, image: UInt8Array, boxes_img: FloatArray) -> FloatArray:
+        """(N, modes * K, 3) x, y in original pixels, score: what each mode finds in each of N boxes."""
         picture = pipeline.Picture(lambda: image, boxes_img, np.arange(len(boxes_img)))
-        found = [part.keypoints_img for part in pipeline.estimate([picture], self.network, self.batch_size)]
-        return np.concatenate(found).reshape(len(boxes_img), -1, self.skeleton.num_keypoints, 3)
+        parts = pipeline.estimate([picture], self.network, self.batch_size)
+        return np.concatenate([part.keypoints_img for part in parts])
+
+    def modes(
+        self, keypoints_img: FloatArray, boxes_img: FloatArray, scores: FloatArray, image_ids: Int64Array
+    ) -> list[BoxPeople]:
+        """The people of each mode, as they are merged: (N, modes * K, 3) keypoints of N boxes, their scores and images.
+
+        Areas are those of the crops; with lambda 0 the boxes' scores count less.
+        """
+        _, sizes = crops.fit_boxes(boxes_img, self.network.size_in, self.network.padding)
+        by_mode = keypoints_img.reshape(len(boxes_img), self.num_modes, self.skeleton.num_keypoints, 3)
+        modes = [BoxPeople(image_ids, by_mode[:, mode], scores, sizes.prod(axis=1)) for mode in range(self.num_modes)]
+        return decay_modes(modes, self.lambdas, self.config.yaml.TEST.DECAY_THRE) if self.lambdas else modes
+
+    def merge(self, modes: Sequence[BoxPeople], nms: Nms) -> MergedPeople:
+        """Each person of some modes once."""
+        test = self.config.yaml.TEST
+        threshold = None if nms == "none" else test.OKS_THRE
+        return merge_modes(modes, self.skeleton.sigmas, MergeRules(test.IN_VIS_THRE, threshold, nms == "soft"))
+
+
+def check_lambdas(lambdas: Sequence[float]) -> None:
+    """Raises UserError for none, for one twice, and for one that is not from 0 to 1."""
+    sound_ones = all(0 <= value <= LARGEST_LAMBDA for value in lambdas)
+    if not (lambdas and sound_ones and len(set(lambdas)) == len(lambdas)):
+        raise UserError(f"--lambdas={','.join(map(str, lambdas))}: different numbers from 0 to 1, such as 0,1")
+
+
+def open_session(
+    source: Path, options: Options, config: Config, lambdas: Sequence[float] = LAMBDAS
+) -> tuple[Session, str]:
+    """A network file of any format as it runs fastest, and what loading it reported (empty where there is nothing).
+
+    Raises UserError, see `common.runtime.session.open_network`.
+    """
+    reports = []
+
+    def load(path: Path) -> nn.Module:
+        network = build(config.yaml.MODEL, config.load_skeleton().num_keypoints)
+        reports.append(weights.load_checkpoint(network, path))
+        return for_inference(network, lambdas)
+
+    session = open_network(source, options, load)
+    return session, "".join(reports)
+
+
+def normalise(crops: UInt8Array, color_rgb: bool = True) -> Float32Array:
+    """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32: what `data.normalise` makes, made for threads on a CPU."""
+    inputs = np.empty((len(crops), 3, *crops.shape[1:3]), np.float32)
+    means, deviations = np.float32(data.CHANNEL_MEANS), np.float32(data.CHANNEL_DEVIATIONS)
+    factors, shifts = 1 / (np.float32(data.BRIGHTEST) * deviations), means / deviations
+    for pixels, planes in zip(crops, inputs, strict=True):
+        for channel in range(len(planes)):
+            found = pixels[..., -1 - channel if color_rgb else channel]
+            np.multiply(found, factors[channel], out=planes[channel], dtype=np.float32)
+            planes[channel] -= shifts[channel]
+    return inputs
+
+
+def _forward(session: Session, lambdas: Sequence[float], num_keypoints: int) -> Callable[[Float32Array], Float32Array]:
+    """The maps of all modes: at once, or one by one from a network that takes lambda as its second input."""
+    if len(session.inputs) <= 1:
+        return pipeline.maps_of(session, max(1, len(lambdas)) * num_keypoints)
+    modes = [pipeline.maps_of(_with_lambda(session, value), num_keypoints) for value in lambdas]
+    return lambda images: np.concatenate([mode(images) for mode in modes], axis=1)
+
+
+def _with_lambda(session: Session, value: float) -> Session:
+    """A session that is given images alone, as its second input is known."""
+    return Session(session.source, session.runtime, lambda arrays: session(*with_lambda(arrays[0], value)))
+
+
+def with_lambda(images: Float32Array, value: float) -> tuple[Float32Array, Float32Array]:
+    """The inputs of an exported network with lambda: images (B, 3, H, W), and (B, 2) the lambda vector of each."""
+    return images, lambda_vectors(torch.full((len(images),), value)).numpy()
+
+
+class AskedForLambdas(nn.Module):
+    """A network that answers for each of some lambdas; its trunk runs once."""
+
+    def __init__(self, network: nn.Module, lambdas: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("vectors", lambda_vectors(torch.tensor(lambdas)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, modes * num_joints, h, w)."""
+        features = self.network.trunk(images)
+        rows = len(images)
+        return torch.cat([self.network.head(features, vector.expand(rows, -1)) for vector in self.vectors], dim=1)
+
+
+def for_inference(network: GatedNetwork, lambdas: Sequence[float]) -> nn.Module:
+    """The network with the modes that are asked for; one without lambda has one."""
+    return AskedForLambdas(network, lambdas) if network.uses_lambda else network

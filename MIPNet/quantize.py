@@ -12,8 +12,6 @@ run the file. A report in JSON lies beside it. Where AP falls by more than `--ma
 program ends with exit code 2.
 """
 
-import dataclasses
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,25 +23,21 @@ from common.runtime.quantize import Flags, Inputs, Score, Task
 from common.runtime.session import Session
 from common.topdown import pipeline
 from common.topdown.nms import CONFIDENT
-from MIPNet import config as recipes
-from MIPNet import examination, recipe_file
-from MIPNet.evaluation import boxes_of, load_validation
-from MIPNet.examination import Conditions, Examination
-from MIPNet.inference import InputRule, with_lambda
-from MIPNet.preparation import located
-
-import torch
+from MIPNet import config as settings
+from MIPNet import data
+from MIPNet.config import parse_flags
+from MIPNet.eval import ALIASES, SHORT, EvaluationSettings, Evaluator
+from MIPNet.predict import PoseEstimator, with_lambda
 
 EXPORTER = "python -m MIPNet.export"
-MOST_INPUTS = 2  # images and lambda vectors
-CPU = torch.device("cpu")
+MOST_INPUTS, MAP_AXES = 2, 4  # images and lambda vectors; (B, K, h, w)
 
 
 @dataclass(frozen=True)
-class Config(Flags, Conditions):
+class Config(Flags, EvaluationSettings):
     """Quantizes an exported network of MIPNet to INT8 and keeps it only where it finds the same people.
 
-    KEY VALUE words change the recipe, such as TEST.FLIP_TEST false.
+    KEY VALUE words change the yaml config, such as TEST.FLIP_TEST false.
     """
 
     data_path: str = flag("folder of the data set to calibrate and to measure AP on, or `mini`", "")
@@ -54,60 +48,54 @@ class Config(Flags, Conditions):
     def check(self) -> None:
         """Raises UserError for values that make no sense."""
         self.check_flags(EXPORTER)
-        self.check_conditions()
+        EvaluationSettings.check(self)
         if not self.data_path:
             raise UserError("--data_path is needed to calibrate and to measure AP: a data set's folder, or `mini`")
 
 
 def main() -> None:
     """Reads the flags, quantizes, says what was written."""
-    flags, pairs = recipe_file.split(sys.argv[1:])
-    config = common.cli.parse(Config, {}, flags, examination.ALIASES, quantize.RETIRED, recipe_file.published_words)
+    config = parse_flags(Config, None, ALIASES, SHORT, quantize.RETIRED)
     config.check()
     quantize.check(config.source)
-    recipe = config.recipe(config.source, config.fields(), recipe_file.fields_of(recipe_file.COMMAND_LINE, pairs))
-    skeleton = examination.skeleton_of(recipe)
+    run = data.find(config.config(config.source))
     session = quantize.open_on_cpu(config.source)
-    maps = session.outputs[-1].shape
-    if (
-        len(session.inputs) > MOST_INPUTS or len(maps) != 4 or maps[1] not in (None, skeleton.num_keypoints)
-    ):  # (B, K, h, w)
-        raise UserError(f"{config.source}: is another network: it must draw a map for each of {skeleton.num_keypoints} "
-                        f"keypoints; export it with {EXPORTER}, and name its skeleton with --skeleton")  # fmt: skip
-    examined = examination.prepare(config, recipe, skeleton)
-    quantize.run(config, task_of(examined, session, config.calibration_people))
+    maps, count = session.outputs[-1].shape, run.load_skeleton().num_keypoints
+    if len(session.inputs) > MOST_INPUTS or len(maps) != MAP_AXES or maps[1] not in (None, count):
+        raise UserError(
+            f"{config.source}: is another network: it must draw a map for each of {count} keypoints; export it with "
+            f"{EXPORTER}, and name its skeleton with --skeleton"
+        )
+    quantize.run(config, task_of(config, run, session))
 
 
-def task_of(examined: Examination, session: Session, calibration_people: int) -> Task:
-    """Annotated training people to calibrate with, where the data set has such; the evaluation that scores."""
-    recipe, estimator, rule = examined.recipe, examined.estimator(session), examined.rule(session)
-    train = dataclasses.replace(recipe, val_labels=recipe.train_labels, val_images_folder=recipe.train_images_folder)
-    images = load_validation(train if _is_there(train) else recipe, examined.skeleton, 0)
-    boxes = boxes_of(images, recipe.people_of, None)
-    boxes = boxes.select(quantize.spread(len(boxes), calibration_people))
+def task_of(config: Config, run: settings.Config, session: Session) -> Task:
+    """Annotated training people to calibrate with, where the data set has some; the evaluation that scores."""
+    evaluator, estimator = Evaluator(run, config.num_workers), PoseEstimator.of_session(session, run, config.lambdas)
+    try:
+        images = data.annotated_images(run, "TRAIN")
+    except UserError:  # a data set without training people, such as OCHuman
+        images = data.annotated_images(run, "TEST")
+    boxes = data.given_boxes(images, run)
+    boxes = boxes.select(quantize.spread(len(boxes), config.calibration_people))
 
     def score(network: Session) -> Score:
-        result = examined.evaluate(network, CPU)
-        return Score(result.metrics["AP"], int((result.detections.keypoints[..., 2] > CONFIDENT).any(axis=1).sum()))
+        found = PoseEstimator.of_session(network, run, config.lambdas)
+        found.batch_size = config.batch_size or found.batch_size
+        result = evaluator(found)
+        return Score(result.total["AP"], int((result.detections.keypoints[..., 2] > CONFIDENT).any(axis=1).sum()))
 
     def inputs() -> Iterator[Inputs]:
-        crops = pipeline.network_inputs(pipeline.pictures_of(images, boxes, boxes.by_image()), estimator)
-        return (arrays for batch in crops for arrays in calls(batch, rule))
+        crops = pipeline.network_inputs(pipeline.pictures_of(images, boxes, boxes.by_image()), estimator.network)
+        return (arrays for batch in crops for arrays in calls(batch, estimator.lambdas))
 
-    return Task(score, inputs, f"{len(boxes)} people of {images.annotations}", examined.facts(session))
+    people = f"{len(boxes)} people of {images.annotations}"
+    return Task(score, inputs, people, evaluator.protocol(estimator))
 
 
-def calls(images: Float32Array, rule: InputRule) -> Sequence[Inputs]:
+def calls(images: Float32Array, lambdas: Sequence[float]) -> Sequence[Inputs]:
     """How a network is asked about a batch: once, or once for each lambda."""
-    return [with_lambda(images, value) for value in rule.lambdas] or [(images,)]
-
-
-def _is_there(recipe: recipes.Config) -> bool:
-    """Whether the data set has what a recipe validates on; OCHuman, for one, has no training people."""
-    try:
-        return all(located(recipe, place, "") for place in (recipe.val_labels, recipe.val_images_folder))
-    except UserError:
-        return False
+    return [with_lambda(images, value) for value in lambdas] or [(images,)]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains a network of MIPNet (spec A1.5, A1.6), plain or with lambda, on one device or several.
+"""Trains a network of MIPNet, plain or with lambda, on one device or several.
 
 bash test/train_full_8p.sh --data_path=/data/coco                     the published recipe, HRNet-W48 on eight devices
 bash test/train_lambda_full_8p.sh --data_path=/data/coco              two people a box, told apart by lambda
@@ -19,7 +19,6 @@ from pathlib import Path
 
 import common.device
 import common.distributed
-import common.skeleton
 from common.cli import run
 from common.report import ACCURACY
 from common.topdown.heatmaps import encode
@@ -28,24 +27,25 @@ from common.train.log import Log
 from common.train.loop import announce, finish_epoch, leave_report, train_one_epoch, training
 from common.train.state import TrainState, set_learning_rates
 from common.train.store import Store
-from MIPNet import recipe_file
-from MIPNet.config import CPU_IMAGES_PER_PART, NETWORK, RECIPES, Config
-from MIPNet.data import collate, normalise
-from MIPNet.evaluation import while_training
+from MIPNet import data
+from MIPNet.config import CPU_IMAGES_PER_PART, NETWORK, Config, parse
+from MIPNet.data import collate, normalise, train_samples
+from MIPNet.eval import while_training
 from MIPNet.loss import accuracy, draw_lambdas, hardest_joints, heatmap_loss, lambda_loss
-from MIPNet.model import lambda_vectors
-from MIPNet.preparation import experiment_folder, find_data, load_start, network, train_samples
+from MIPNet.model import build, lambda_vectors
+from MIPNet.weights import load_start
 
 import torch
 from torch import Tensor, nn
+from yacs.config import CfgNode
 
 
-def build_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
-    """Adam without weight decay as published, or SGD."""
-    if config.optimizer == "adam":
-        return torch.optim.Adam(model.parameters(), lr=config.lr)
+def build_optimizer(model: nn.Module, cfg: CfgNode) -> torch.optim.Optimizer:
+    """Adam without weight decay as published, or SGD. `cfg`: the section TRAIN of a yaml config."""
+    if cfg.OPTIMIZER == "adam":
+        return torch.optim.Adam(model.parameters(), lr=cfg.LR)
     return torch.optim.SGD(
-        model.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay, nesterov=config.nesterov
+        model.parameters(), cfg.LR, momentum=cfg.MOMENTUM, weight_decay=cfg.WD, nesterov=cfg.NESTEROV
     )
 
 
@@ -61,14 +61,12 @@ def forward_losses(
     images, visible = (batch[name].to(device, non_blocking=True) for name in ("image", "visible"))
     joints = batch["joints"].to(common.device.exact_type(device)).to(device, non_blocking=True)
     images = normalise(images)
-    size_map = (config.heatmap_size[0], config.heatmap_size[1])
+    draw = functools.partial(encode, map_size=config.size_map, stride=config.stride, sigma_map=config.yaml.MODEL.SIGMA)
     if config.takes_lambda:
-        targets = [encode(joints[:, n], visible[:, n], size_map, config.stride, config.sigma) for n in (0, 1)]
-        return _lambda_losses(model, images, targets)
-    maps = model(images).float()
-    target, weight = encode(joints, visible, size_map, config.stride, config.sigma)
-    if config.hardest:
-        loss = hardest_joints(maps, target, weight, config.hardest_count)
+        return _lambda_losses(model, images, [draw(joints[:, n], visible[:, n]) for n in (0, 1)])
+    maps, (target, weight) = model(images).float(), draw(joints, visible)
+    if config.yaml.LOSS.USE_OHKM:
+        loss = hardest_joints(maps, target, weight, config.yaml.LOSS.TOPK)
     else:
         loss = heatmap_loss(maps, target, weight)
     return {"loss": loss, ACCURACY: accuracy(maps.detach(), target)}
@@ -86,19 +84,19 @@ def _lambda_losses(model: nn.Module, images: Tensor, targets: list[tuple[Tensor,
 
 def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
     """How the run is divided into steps. Raises UserError where there are fewer samples than ranks."""
-    ranks = common.distributed.world_size()
+    cfg, ranks = config.yaml, common.distributed.world_size()
     limit = config.part_size or (CPU_IMAGES_PER_PART if device.type == "cpu" else 0)
-    micro_batch_size, accumulation_steps = divide(config.batch_size * ranks, num_samples, ranks, limit)
+    micro_batch_size, accumulation_steps = divide(cfg.TRAIN.BATCH_SIZE_PER_GPU * ranks, num_samples, ranks, limit)
     return Plan(
-        epochs=config.epochs,
+        epochs=cfg.TRAIN.END_EPOCH,
         num_samples=num_samples,
         micro_batch_size=micro_batch_size,
         accumulation_steps=accumulation_steps,
         max_steps=config.max_steps,
-        num_workers=workers_for(config.num_workers, device),
+        num_workers=workers_for(cfg.WORKERS, device),
         clip_norm=config.clip_norm,
-        log_every=config.print_freq,
-        evaluate_every=config.eval_freq,
+        log_every=cfg.PRINT_FREQ,
+        evaluate_every=cfg.EPOCH_EVAL_FREQ,
         save_every=config.save_every,
         keep_every=config.keep_every,
         watched=(ACCURACY,),
@@ -108,39 +106,39 @@ def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
 def main() -> None:
     """Reads the flags, trains, leaves checkpoints, metrics and a result file."""
     began = time.time()
-    config = recipe_file.parse(Config, RECIPES)
+    config = parse()
     config.check()
     with common.distributed.process_group(config.device) as device:
-        config = find_data(config)
-        skeleton = common.skeleton.load(config.skeleton_name)
+        config = data.find(config)
+        cfg, skeleton = config.yaml, config.load_skeleton()
         samples = train_samples(config, skeleton)
         plan = plan_of(config, len(samples), device)
 
-        store = Store(experiment_folder(config), config.keep)
+        store = Store(config.folder, config.keep)
         notes = list[str]()
         unfinished = store.unfinished(config, len(samples), notes.append)
 
         common.device.seed_all(config.seed)
-        model = network(config, skeleton.num_keypoints)
+        model = build(cfg.MODEL, skeleton.num_keypoints)
         if not unfinished:
             notes.append(load_start(model, config))
         common.device.move(model, device)
-        optimizer = build_optimizer(model, config)
-        state = TrainState(model, optimizer, plan, device, store, config, config.model)
-        state.epoch = config.begin_epoch
+        optimizer = build_optimizer(model, cfg.TRAIN)
+        state = TrainState(model, optimizer, plan, device, store, config, cfg.MODEL.NAME)
+        state.epoch = cfg.TRAIN.BEGIN_EPOCH
         if unfinished:
             notes.append(state.restore(unfinished))
 
         losses = functools.partial(forward_losses, device=device, config=config)
         log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
         with Log(store.metrics_file, log_folder, store.folder / "tensorboard", fresh=not unfinished) as log:
-            announce(state, config.lr, notes, log)
-            evaluate = while_training(config, skeleton, device, state.dtype, log, store.folder)
+            announce(state, cfg.TRAIN.LR, notes, log)
+            evaluate = while_training(config, device, state.dtype, log, store.folder)
             with training(state, log):
                 finish_epoch(state, evaluate, log)  # one that the run before has saved, and no more
                 batches = state.batches(samples, collate, config.seed, log)
                 for epoch in state.epochs_left():
-                    set_learning_rates(optimizer, lr_factor(epoch, config.lr_steps, config.lr_factor))
+                    set_learning_rates(optimizer, lr_factor(epoch, cfg.TRAIN.LR_STEP, cfg.TRAIN.LR_FACTOR))
                     train_one_epoch(state, batches, losses, log)
                     state.end_epoch()  # saves, before anything that may fail
                     finish_epoch(state, evaluate, log)  # keeps, evaluates, keeps the best

@@ -1,35 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which weights a run of MIPNet begins with, and networks from checkpoints (spec A1.2)."""
+"""Which weights a run of MIPNet begins with, and networks from  checkpoints."""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import common.train.checkpoint
 import common.train.pretrained
+from common.runtime.session import PYTORCH
 from common.train.checkpoint import CheckpointError, Match
 from common.train.pretrained import EVERY_LAYER, RANDOM
+from MIPNet import keys
+from MIPNet.config import DEFAULT_CFG, MODEL_FOLDER, NO_WEIGHTS, Config
 from MIPNet.model import GatedNetwork, PoseHRNet, PoseResNet
 
 from torch import nn
 
-_FOLDER = Path(__file__).parent
 # the first is ours; the others are those of the published instructions and configurations
-WEIGHT_FOLDERS = tuple(_FOLDER / name for name in ("weights", "", "lib/models/imagenet", "lib/models/pytorch/imagenet"))
+WEIGHT_FOLDERS = tuple(
+    MODEL_FOLDER / name for name in ("weights", "", "lib/models/imagenet", "lib/models/pytorch/imagenet")
+)
 RANDOM_START = "random start: no pre-trained weights"
 _HRNET_ZOO = "https://github.com/leoxiaobin/deep-high-resolution-net.pytorch#main-results"
 BY_HAND = {  # Google Drive and OneDrive: no program can fetch them
-    f"pose_{name}.pth": _HRNET_ZOO
-    for name in (
-        "hrnet_w32_256x192", "hrnet_w32_384x288", "hrnet_w48_256x192", "hrnet_w48_384x288",
-        "resnet_50_256x192", "resnet_50_384x288", "resnet_101_256x192", "resnet_101_384x288",
-        "resnet_152_256x192", "resnet_152_384x288",
-    )
-}  # fmt: skip
-# the authors' ImageNet layers of HRNet: EXTRA.PRETRAINED_LAYERS of the published configurations
-HRNET_LAYERS = (
-    "conv1", "bn1", "conv2", "bn2", "layer1", "transition1", "stage2", "transition2", "stage3", "transition3", "stage4",
-)  # fmt: skip
+    f"pose_{network}_{size}.pth": _HRNET_ZOO
+    for network in ("hrnet_w32", "hrnet_w48", "resnet_50", "resnet_101", "resnet_152")
+    for size in ("256x192", "384x288")
+}
 _OWN = r"^(deconv_layers|final_layer|final_layer_other|(stage|layer)\d_se)\."  # what no ImageNet file has
 _EXTRA = re.compile(r"((stage|layer)\d_se|final_layer_other)\.")  # what tells the variants of a network apart
 _HEAD = re.compile(r"final_layer(_other)?\.")  # its size is the number of joints
@@ -58,7 +56,27 @@ def initialise(model: nn.Module, only: tuple[str, ...] = ("",)) -> None:
             nn.init.zeros_(module.bias)
 
 
-def load_start(model: PoseHRNet | PoseResNet, pretrained: str, layers: Sequence[str] = HRNET_LAYERS) -> str:
+def load_start(model: PoseHRNet | PoseResNet, config: Config) -> str:
+    """Loads what a training begins with; returns the report of it. A run that measures speed may begin at random.
+
+    A checkpoint of the whole network takes the place of ImageNet weights. Raises CheckpointError.
+    """
+    cfg = config.yaml
+    checkpoint = config.check_point or cfg.TEST.MODEL_FILE
+    try:
+        if not checkpoint:
+            return load_imagenet(model, cfg.MODEL.PRETRAINED, cfg.MODEL.EXTRA.PRETRAINED_LAYERS)
+        source = locate(checkpoint)
+    except CheckpointError as error:
+        if config.case == "perf" and not config.check_point:
+            return load_imagenet(model, NO_WEIGHTS)
+        flag = "--pth_path" if config.check_point else "TEST.MODEL_FILE"
+        raise CheckpointError(f"{flag}: {error}") if checkpoint else error from error
+    initialise(model)
+    return load_checkpoint(model, source, new_head=True)
+
+
+def load_imagenet(model: PoseHRNet | PoseResNet, pretrained: str, layers: Sequence[str] = keys.HRNET_LAYERS) -> str:
     """Initialises the network and loads ImageNet weights into its trunk; returns the report of it.
 
     `pretrained` (MODEL.PRETRAINED): file or published name; empty or RANDOM begins at random. `layers`: first parts
@@ -74,11 +92,27 @@ def load_start(model: PoseHRNet | PoseResNet, pretrained: str, layers: Sequence[
         source = common.train.pretrained.locate_backbone(pretrained, WEIGHT_FOLDERS)
     except CheckpointError as error:
         raise CheckpointError(f"MODEL.PRETRAINED: {error}; '{RANDOM}' begins at random") from error
-    chosen = tuple(layers) if is_hrnet else EVERY_LAYER
-    match = common.train.pretrained.load_backbone(
-        model, common.train.checkpoint.read(source), source, _OWN, layers=chosen
-    )
+    content, chosen = common.train.checkpoint.read(source), tuple(layers) if is_hrnet else EVERY_LAYER
+    match = common.train.pretrained.load_backbone(model, content, source, _OWN, layers=chosen)
     return f"=> using ImageNet weights {source}: {match}"
+
+
+def config_of(source: Path | None, cfg: str, opts: Sequence[Any] = (), **flags: Any) -> Config:
+    """The settings that a network file belongs to. Raises UserError for an unreadable file.
+
+    The yaml config `cfg` (empty: the one that the checkpoint was trained with, else the published one), above it what
+    a checkpoint says of its own network, above that `opts`, KEY VALUE words. `flags` are fields of Config.
+    """
+    content = common.train.checkpoint.read(source) if source and source.suffix in PYTORCH else {}
+    known = content.get("config") if isinstance(content.get("config"), dict) else {}
+    own = keys.of_checkpoint(str(source), known, with_data_set=not cfg)
+    flags["skeleton"] = flags.get("skeleton") or str(known.get("skeleton", ""))
+    return Config(cfg=cfg or _trained_with(str(known.get("cfg", ""))), opts=(*own, *opts), **flags)
+
+
+def _trained_with(cfg: str) -> str:
+    """The yaml config of a run, where it is still there; else the published one."""
+    return cfg if cfg and (Path(cfg).is_file() or (MODEL_FOLDER / cfg).is_file()) else DEFAULT_CFG
 
 
 def load_checkpoint(model: GatedNetwork, source: Path, new_head: bool = False) -> str:

@@ -30,7 +30,6 @@ import common.report  # noqa: E402
 import common.runtime.onnxruntime  # noqa: E402
 import common.train.checkpoint  # noqa: E402
 import MIPNet.config  # noqa: E402
-import MIPNet.recipe_file  # noqa: E402
 from common import cli, skeleton  # noqa: E402
 from common.coco import evaluate, images, reader, validate  # noqa: E402
 from common.coco.evaluate import EvaluationSet  # noqa: E402
@@ -103,12 +102,9 @@ def load_checkpoint(path: Path) -> None:
 
 
 def read_recipe(path: Path) -> None:
-    """Reads a recipe file as train.py of each directory does, whichever it is of."""
-    words, of_alphapose = [f"--cfg={path}", "--data_path=mini"], path.name.startswith("alphapose")
-    if of_alphapose:
-        AlphaPose.config.parse(words).check()
-    else:
-        MIPNet.recipe_file.parse(MIPNet.config.Config, MIPNet.config.RECIPES, words).check()
+    """Reads a yaml config as train.py of each directory does, whichever it is of."""
+    model = AlphaPose if path.name.startswith("alphapose") else MIPNet
+    model.config.parse([f"--cfg={path}", "--data_path=mini"]).check()
 
 
 def kinds(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:

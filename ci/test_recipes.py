@@ -11,17 +11,13 @@ from common.test.programs import Done, launched
 from common.train.checkpoint import LAST
 from common.train.store import PREVIOUS
 from Lightweight_OpenPose.test import programs as lightweight
-from MIPNet.config import RECIPES as MIPNET_RECIPES
+from MIPNet.config import SMALL_NETWORK
 from OpenPose_MindSpore_port.test import programs as port
 
 import pytest
 
 RANKS = (1, 2)  # two stand for eight
-NARROW = tuple(
-    f"--{field}=" + (",".join(map(str, value)) if isinstance(value, tuple) else str(value))
-    for field, value in MIPNET_RECIPES["smoke"].items()
-    if field.startswith("stage") or field in ("stem", "pretrained", "model_file")
-)
+NARROW = tuple(str(word) for pair in SMALL_NETWORK.items() for word in pair)
 MIPNET = ("--device=cpu", "--num_workers=0", "--image_size=64,64", "--heatmap_size=16,16", "--batch_size=2",
           "--max_steps=2", *NARROW)  # fmt: skip
 # directory -> flags, epochs of the full recipe, and the folders of its recipes

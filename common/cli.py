@@ -233,16 +233,14 @@ def parse(
     aliases: Mapping[str, str] = {},
     retired: Mapping[str, str] = {},
     prepare: Callable[[Sequence[str]], Sequence[str]] = list,
-    read_cfg: Callable[[str], Mapping[str, Any]] | None = None,
 ) -> Config:
-    """Defaults < file of `--cfg` < `--recipe` < flags. An unknown flag or recipe is an error, never ignored.
+    """Defaults < `--recipe` < flags. An unknown flag or recipe is an error, never ignored.
 
     A flag may be written with hyphens or underscores. Field metadata `help` becomes the help text; `int | None` and
     `tuple[int, ...]` (comma separated) are understood; a boolean may stand alone (`--weights_only`). Values are checked
     against the bounds of their fields (`flag`), whatever gave them.
     `aliases` are further names of a field. `retired` are flags of the published program that no longer mean
-    anything: name -> why; they are accepted with a word on the error stream. `read_cfg` gives the fields that the file
-    of the field `cfg` sets.
+    anything: name -> why; they are accepted with a word on the error stream.
     """
     hints = typing.get_type_hints(config)
     fields = {field.name: field for field in flags_of(config)}
@@ -264,9 +262,7 @@ def parse(
         del flags[name]
         print(f"note: --{name} has no effect: {retired[name]}", file=sys.stderr)  # noqa: T201
     recipe = flags.pop("recipe", None)
-    given = {**(recipes[recipe] if recipe else {}), **flags}
-    from_file = read_cfg(given.get("cfg", getattr(config, "cfg", ""))) if read_cfg else {}
-    return check_values(config(**{**from_file, **given}))
+    return check_values(config(**{**(recipes[recipe] if recipe else {}), **flags}))
 
 
 class _Parser(argparse.ArgumentParser):

@@ -126,10 +126,10 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def split(words: Sequence[str], short: Mapping[str, str], alone: Iterable[str] = ()) -> tuple[list[str], list[Any]]:
+def split(words: Sequence[str], short: Mapping[str, str]) -> tuple[list[str], list[Any]]:
     """Flags with their values, and the KEY VALUE words of a command line: key, value, key, value.
 
-    `short`: flags that stand for a key; `alone`: flags that never have a value. Raises UserError for a key without one.
+    `short`: flags that stand for a key. Raises UserError for a key without a value.
     """
     flags: list[str] = []
     pairs: list[Any] = []
@@ -140,7 +140,7 @@ def split(words: Sequence[str], short: Mapping[str, str], alone: Iterable[str] =
         key = short.get(name[2:].replace("-", "_")) if word.startswith("--") else word
         if key is None:
             flags.append(word)
-            single = equals or word in alone or not rest
+            single = equals or not rest
             if not (single or rest[0].startswith("--") or KEY.fullmatch(rest[0])):
                 flags.append(rest.pop(0))
         elif equals and key != word:

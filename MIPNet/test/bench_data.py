@@ -12,8 +12,8 @@ import common.coco.reader
 from common.skeleton import COCO
 from common.test import pairs
 from common.topdown.heatmaps import encode
-from MIPNet import data, recipe_file
-from MIPNet.config import RECIPES, Config
+from MIPNet import data
+from MIPNet.config import parse
 from MIPNet.data import TrainSamples, labelled_people
 from MIPNet.test import plain_data
 
@@ -28,7 +28,7 @@ def samples(*words: str) -> TrainSamples:
     """Real images where they stand beside the project, else the drawn ones; the published augmentation."""
     folder = SHARED if SHARED.is_dir() else common.coco.mini.dataset.ensure()
     index = common.coco.reader.load(common.coco.images.annotation_file(folder, "train"))
-    config = recipe_file.parse(Config, RECIPES, words)
+    config = parse(words)
     return TrainSamples(
         labelled_people(index, config.people_of), common.coco.images.image_folder(folder, "train"), COCO, config
     )
@@ -43,13 +43,13 @@ def plain_epoch(train: TrainSamples, epoch: int) -> None:
 def our_epoch(train: TrainSamples, epoch: int) -> None:
     """Everybody once, in batches, with targets."""
     config = train.config
-    size = config.heatmap_size[0], config.heatmap_size[1]
-    for first in range(0, len(train), config.batch_size):
-        places = range(first, min(first + config.batch_size, len(train)))
+    step = config.yaml.TRAIN.BATCH_SIZE_PER_GPU
+    for first in range(0, len(train), step):
+        places = range(first, min(first + step, len(train)))
         batch = data.collate([train[epoch, place] for place in places])
         people = [...] if train.others is None else [(slice(None), 0), (slice(None), 1)]
         for one in people:
-            encode(batch["joints"][one], batch["visible"][one], size, config.stride, config.sigma)
+            encode(batch["joints"][one], batch["visible"][one], config.size_map, config.stride, config.yaml.MODEL.SIGMA)
         data.normalise(batch["image"])
 
 

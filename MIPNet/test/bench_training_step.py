@@ -11,10 +11,9 @@ from common.device import AmpLevel
 from common.skeleton import COCO
 from common.test import pairs
 from common.train.state import use_fast_kernels
-from MIPNet import preparation, recipe_file
-from MIPNet.config import EXPERIMENTS, RECIPES, Config
+from MIPNet.config import EXPERIMENTS, parse
 from MIPNet.loss import draw_lambdas, heatmap_loss, lambda_loss
-from MIPNet.model import lambda_vectors
+from MIPNet.model import build, lambda_vectors
 from MIPNet.train import build_optimizer
 
 import torch
@@ -35,16 +34,16 @@ class Step:
 
     def __init__(self, name: str, device: torch.device, layout: torch.memory_format, level: AmpLevel = "O0") -> None:
         path, batch = NETWORKS[name]
-        config = recipe_file.parse(Config, RECIPES, [f"--cfg={path}"])
+        config = parse([f"--cfg={path}"])
         self.device, self.pairs, self.dtype = device, config.takes_lambda, common.device.amp_type(device, level)
         torch.manual_seed(0)
-        model = preparation.network(config, COCO.num_keypoints)
+        model = build(config.yaml.MODEL, COCO.num_keypoints)
         self.model = model.to(self.device, memory_format=layout).train()
-        self.optimizer = build_optimizer(self.model, config)
+        self.optimizer = build_optimizer(self.model, config.yaml.TRAIN)
         random = torch.Generator().manual_seed(0)
-        images = torch.randn(batch, 3, *config.image_size, generator=random)
+        images = torch.randn(batch, 3, *config.size_in, generator=random)
         self.images = images.to(self.device, memory_format=layout)
-        people, maps = (2 if self.pairs else 1), (batch, COCO.num_keypoints, *config.heatmap_size)
+        people, maps = (2 if self.pairs else 1), (batch, COCO.num_keypoints, *config.size_map)
         self.targets = [torch.rand(*maps, generator=random).to(self.device) for _ in range(people)]
         self.weight = torch.ones(batch, COCO.num_keypoints, device=self.device)
 

@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,16 @@ from common import distributed
 from common.arrays import UInt8Array
 from common.cli import UserError
 from common.coco.evaluate import Detections, EvaluationSet
-from common.media.drawing import contact_sheet
+from common.media.drawing import contact_sheet, draw_in_colour, lambda_colour
 from common.runtime.session import Options
 from common.skeleton import COCO
 from common.topdown.crops import PADDING
 from common.topdown.nms import CONFIDENT
-from MIPNet.evaluation import CPU_BATCH, Evaluation, boxes_of, evaluate, protocol_of
-from MIPNet.inference import estimator, open_session, recipe_of, rule_of
-from MIPNet.mode_drawing import colour_of, draw_person
+from MIPNet.eval import Evaluation, Evaluator, lambda_name
+from MIPNet.predict import PoseEstimator, open_session
 from MIPNet.test import drawn_pairs
 from MIPNet.test.drawn_pairs import BEHIND, FRONT
+from MIPNet.weights import config_of
 
 import cv2
 import numpy as np
@@ -77,18 +76,17 @@ def train(folder: Path, name: str, epochs: int, *flags: str) -> Path:
 
 def evaluated(checkpoint: Path, folder: Path) -> Evaluation:
     """What a network finds in the boxes of the people in front, of each lambda alone and merged."""
-    recipe = replace(recipe_of("", checkpoint, {}, {}), data_path=str(folder))
-    front = EvaluationSet.load(drawn_pairs.annotation_file(folder, "val", FRONT), folder / "val2017", COCO, 0)
+    annotations = str(drawn_pairs.annotation_file(folder, "val", FRONT))
+    config = config_of(checkpoint, "", ["DATASET.TEST_ANNOTATION_FILE", annotations], data_path=str(folder))
     with distributed.process_group("cpu"):
-        session, _ = open_session(checkpoint, Options("cpu"), recipe, COCO)
-        rule = rule_of(recipe)
-        boxes = boxes_of(front, recipe.people_of, None)
-        return evaluate(estimator(session, rule, COCO), front, boxes, COCO, CPU_BATCH, protocol_of(recipe, rule))
+        session, _ = open_session(checkpoint, Options("cpu"), config)
+        return Evaluator(config)(PoseEstimator.of_session(session, config))
 
 
 def people(result: Evaluation, lambda_: float) -> Detections:
     """One person a box: what this lambda found, or the one guess of a network without lambda."""
-    return result.people_by_lambda[lambda_].detections if result.people_by_lambda else result.detections
+    alone = result.people.get(lambda_name([lambda_]))
+    return alone.detections if alone else result.detections
 
 
 def precisions(folder: Path, result: Evaluation) -> dict[str, float]:
@@ -134,5 +132,5 @@ def _panel(front: EvaluationSet, row: int, found: Detections | None, lambda_: fl
             cv2.rectangle(image, *corners.astype(int).tolist(), BOX_COLOUR, ENLARGED)
         return image
     for keypoints in found.keypoints[found.image_ids == front.index.image_ids[row]]:
-        draw_person(image, keypoints * (ENLARGED, ENLARGED, 1), COCO, colour_of(lambda_), CONFIDENT)
+        draw_in_colour(image, keypoints * (ENLARGED, ENLARGED, 1), COCO, lambda_colour(lambda_), CONFIDENT)
     return image

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training sample made step by step, as spec A1.4 writes it: what the pipeline is measured against."""
+"""A training sample made step by step, as the original makes it: what the pipeline is measured against."""
 
 from common.test.plain_top_down import targets, three_points
 from common.topdown import crops
@@ -21,9 +21,9 @@ def sample(train: TrainSamples, place: int, random: np.random.Generator) -> tupl
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     rows = [row] if train.others is None else [row, int(train.people.rows[train.others[place]])]
     people = [(index.keypoints[one, :, :2].copy(), np.minimum(index.keypoints[one, :, 2], 1)) for one in rows]
-    centre, size = crops.fit_boxes(train.people.boxes_img[place], train.size_in, config.box_padding)
+    centre, size = crops.fit_boxes(train.people.boxes_img[place], train.size_in, config.yaml.TEST.SCALE_THRE)
     drawn = crops.draw(train.augmentation, random)
-    if drawn.half_body and people[0][1].sum() > config.half_body_above:
+    if drawn.half_body and people[0][1].sum() > config.yaml.DATASET.NUM_JOINTS_HALF_BODY:
         centre, size = half_body(people[0], train, drawn.prefer_upper) or (centre, size)
     if drawn.flip:
         image = image[:, ::-1]
@@ -34,8 +34,8 @@ def sample(train: TrainSamples, place: int, random: np.random.Generator) -> tupl
     people = [moved(person, matrix, train) for person in people]
     if train.others is not None and people[1][1].sum() <= FEWEST_OF_THE_OTHER:
         people[1] = people[0]
-    cells = config.heatmap_size[0], config.heatmap_size[1]
-    return normalised(crop), [targets(*person, cells, config.stride, config.sigma) for person in people]
+    sigma = config.yaml.MODEL.SIGMA
+    return normalised(crop), [targets(*person, config.size_map, config.stride, sigma) for person in people]
 
 
 def half_body(person: Joints, train: TrainSamples, prefer_upper: bool) -> Joints | None:

@@ -1,17 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The programs and launchers of this directory, run as a user runs them, at sizes that take seconds."""
+"""The programs and launchers of this directory, run as a user runs them, and networks at sizes that take seconds."""
 
 from pathlib import Path
+from typing import Any
 
+from common.cli import settings
 from common.test.programs import ROOT
+from MIPNet import keys, weights
+from MIPNet.config import DEFAULT_CFG, SMALL_NETWORK, Config, parse
+from MIPNet.model import GatedNetwork, build
 
-SMALL = (
-    "--recipe=smoke", "--lambda", "--device=cpu", "--image_size=64,64", "--heatmap_size=16,16", "--print_freq=1",
-    "--eval_freq=0",
-)  # fmt: skip
+import torch
+
+SIZES = ("--image_size=64,64", "--heatmap_size=16,16")
+SMALL = ("--recipe=smoke", "--lambda", "--device=cpu", *SIZES, "--print_freq=1", "--eval_freq=0")
 RUN = Path("output/coco_lambda/pose_hrnet_se_lambda/w48_384x288_adam_lr1e-3_lambda_smoke")
+PUBLISHED_GATES, ALL_GATES, LAST_GATE = (False, False, True, True), (True,) * 4, (False, False, False, True)
+TINY: dict[str, Any] = SMALL_NETWORK | {
+    "MODEL.EXTRA.STAGE2.NUM_CHANNELS": (8, 16),
+    "MODEL.EXTRA.STAGE3.NUM_CHANNELS": (8, 16, 32),
+    "MODEL.EXTRA.STAGE4.NUM_CHANNELS": (8, 16, 32, 64),
+    "MODEL.EXTRA.NUM_LAYERS": 18,
+    "MODEL.SE_MODULES": PUBLISHED_GATES,
+}
 
 
 def script(name: str, *flags: str) -> list[str]:
     """The command of test/<name>."""
     return ["bash", str(ROOT / "MIPNet" / "test" / name), *flags]
+
+
+def tiny(name: str, num_joints: int = 5, **changes: Any) -> GatedNetwork:
+    """A network of random weights; `changes`: keys of MODEL, or of MODEL.EXTRA in small letters."""
+    named = {f"MODEL.{key}" if key.isupper() else f"MODEL.EXTRA.{key.upper()}": value for key, value in changes.items()}
+    values = TINY | {"MODEL.NAME": name} | named
+    return build(keys.read(DEFAULT_CFG, [word for pair in values.items() for word in pair]).MODEL, num_joints)
+
+
+def small_checkpoint(folder: Path, *words: str) -> tuple[Config, Path]:
+    """The settings of a small network, and a checkpoint of it that knows them."""
+    config = parse(["--recipe=smoke", "--device=cpu", "--num_workers=0", *SIZES, *words])
+    torch.manual_seed(0)
+    network = build(config.yaml.MODEL, config.load_skeleton().num_keypoints)
+    weights.initialise(network)
+    torch.save({"state_dict": network.state_dict(), "config": settings(config)}, folder / "small.pth")
+    return config, folder / "small.pth"

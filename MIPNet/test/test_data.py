@@ -13,21 +13,23 @@ from common.test import top_down_golden as golden
 from common.topdown import crops
 from common.topdown.heatmaps import encode
 from MIPNet import data
-from MIPNet.config import Config
+from MIPNet.config import Config, parse
 from MIPNet.data import TrainSamples
 
 import numpy as np
 import pytest
 import torch
 
-STILL: dict[str, Any] = {"flip": False, "rotation": 0.0, "scale": 0.0, "half_body": 0.0}
+STILL = {"FLIP": False, "ROT_FACTOR": 0.0, "SCALE_FACTOR": 0.0, "PROB_HALF_BODY": 0.0}
 TAGS = ("w48_384x288", "w32_256x192")
 
 
-def config_of(tag: str, **changes: Any) -> Config:
-    size = golden.SIZES_IN[tag]
-    sizes: dict[str, Any] = {"image_size": size, "heatmap_size": golden.map_size(tag), "sigma": golden.SIGMAS[tag]}
-    return Config(**{**sizes, **changes})
+def config_of(tag: str, *flags: str, **of_data_set: Any) -> Config:
+    """Settings of a size; `of_data_set`: keys of DATASET, without half bodies if they say nothing of these."""
+    sizes = {"MODEL.IMAGE_SIZE": golden.SIZES_IN[tag][::-1], "MODEL.HEATMAP_SIZE": golden.map_size(tag)[::-1]}
+    keyed = {f"DATASET.{key}": value for key, value in ({"PROB_HALF_BODY": 0.0} | of_data_set).items()}
+    values = sizes | {"MODEL.SIGMA": golden.SIGMAS[tag]} | keyed
+    return parse([*flags, *(str(word) for pair in values.items() for word in pair)])
 
 
 @cache
@@ -48,8 +50,8 @@ def sample_of(shared: Path, person: dict[str, Any], config: Config) -> tuple[Tra
 
 def targets(batch: dict[str, torch.Tensor], config: Config, which: Any = slice(None)) -> tuple[Any, Any]:
     """Maps and weights as the training draws them."""
-    size = (config.heatmap_size[0], config.heatmap_size[1])
-    maps, weights = encode(batch["joints"][which], batch["visible"][which], size, config.stride, config.sigma)
+    joints, visible = batch["joints"][which], batch["visible"][which]
+    maps, weights = encode(joints, visible, config.size_map, config.stride, config.yaml.MODEL.SIGMA)
     return maps.numpy(), weights.numpy()
 
 
@@ -79,7 +81,7 @@ def assert_same_pixels(images: torch.Tensor, wanted: Any) -> None:
 
 @pytest.mark.parametrize("tag", TAGS)
 def test_pairs_are_the_originals(shared: Path, tag: str) -> None:
-    config = config_of(tag, dataset="coco_lambda", **STILL)
+    config = config_of(tag, DATASET="coco_lambda", **STILL)
     for person in golden.people(shared, tag):
         samples, place = sample_of(shared, person, config)
         batch = data.collate([samples[0, place]])
@@ -174,7 +176,7 @@ def test_little_of_the_other_one_in_the_box() -> None:
 
 def test_a_mirrored_pair_stays_on_its_people(tiny_coco: Path) -> None:
     """Both people of a box are mirrored and moved by the same crop: the joints of one who is alone are equal twice."""
-    config = config_of("w32_256x192", dataset="coco_lambda")
+    config = config_of("w32_256x192", DATASET="coco_lambda")
     samples = TrainSamples(people(tiny_coco, "train"), tiny_coco / "train2017", COCO, config)
     batch = data.collate([samples[epoch, place] for place in range(len(samples)) for epoch in range(2)])
     assert batch["joints"].shape == (2 * len(samples), 2, COCO.num_keypoints, 2)
@@ -189,7 +191,7 @@ def test_a_mirrored_pair_stays_on_its_people(tiny_coco: Path) -> None:
 
 
 def test_a_sample_depends_on_seed_epoch_and_index_alone(tiny_coco: Path) -> None:
-    config = config_of("w32_256x192", kept_images=4)
+    config = config_of("w32_256x192", "--kept_images=4")
     samples = TrainSamples(people(tiny_coco, "train"), tiny_coco / "train2017", COCO, config)
     plain = TrainSamples(people(tiny_coco, "train"), tiny_coco / "train2017", COCO, config_of("w32_256x192"))
     for place in (3, 0, 3):
@@ -208,7 +210,7 @@ def test_channels_of_the_network() -> None:
 
 def test_the_order_of_the_channels_is_the_recipes(tiny_coco: Path) -> None:
     found, folder = people(tiny_coco, "train"), tiny_coco / "train2017"
-    rgb, bgr = (TrainSamples(found, folder, COCO, config_of("w32_256x192", color_rgb=order)) for order in (True, False))
+    rgb, bgr = (TrainSamples(found, folder, COCO, config_of("w32_256x192", COLOR_RGB=order)) for order in (True, False))
     assert np.array_equal(rgb[0, 0]["image"], bgr[0, 0]["image"][..., ::-1])
 
 
@@ -218,7 +220,7 @@ def test_samples_of_the_crowded_data_sets(shared: Path, name: str, skeleton: Ske
     found = data.labelled_people(common.coco.reader.load(folder / f"test_{name}.json", skeleton.num_keypoints), name)
     assert len(found) == count  # of CrowdPose's five, one has no joints
     for pairs in ("", "_lambda"):
-        config = config_of("w32_256x192", dataset=f"{name}{pairs}", **STILL)
+        config = config_of("w32_256x192", DATASET=f"{name}{pairs}", **STILL)
         samples = TrainSamples(found, folder, skeleton, config)
         batch = data.collate([samples[0, place] for place in range(count)])
         assert batch["joints"].shape[-2:] == (skeleton.num_keypoints, 2)
@@ -232,7 +234,7 @@ def test_samples_of_the_crowded_data_sets(shared: Path, name: str, skeleton: Ske
 def test_an_unreadable_image_is_replaced_or_named(tiny_coco: Path) -> None:
     found = people(tiny_coco, "train")
     for policy in ("error", "skip"):
-        samples = TrainSamples(found, tiny_coco / "val2017", COCO, config_of("w32_256x192", on_bad_image=policy))
+        samples = TrainSamples(found, tiny_coco / "val2017", COCO, config_of("w32_256x192", f"--on_bad_image={policy}"))
         with pytest.raises(common.coco.images.ImageError, match="annotation file and image folder belong together"):
             samples[0, 0]  # the images of the other split: none can be read
 

@@ -6,16 +6,14 @@ from pathlib import Path
 
 from common.cli import UserError
 from common.media.drawing import LAMBDA_COLOURS as COLOURS
-from common.media.drawing import draw_in_colour as draw_person
-from common.media.drawing import lambda_colour as colour_of
+from common.media.drawing import draw_in_colour, lambda_colour
 from common.skeleton import COCO
-from MIPNet import demo, preparation, recipe_file, weights
-from MIPNet.config import RECIPES, Config
-from MIPNet.evaluation import boxes_of
-from MIPNet.inference import estimator
-from MIPNet.mode_drawing import sweep_sheet
+from MIPNet import demo
+from MIPNet.demo import sweep_sheet
+from MIPNet.eval import Evaluator
 from MIPNet.predict import PoseEstimator
-from MIPNet.test.oracle import PAIRS, Oracle, load
+from MIPNet.test.oracle import PAIRS, Oracle, config_of
+from MIPNet.test.programs import small_checkpoint
 
 import cv2
 import numpy as np
@@ -28,15 +26,8 @@ CELL_IMG = 6  # original pixels of a map cell, or less
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small network with lambda that knows its own recipe."""
-    words = ["--recipe=smoke", "--lambda", "--image_size=64,64", "--heatmap_size=16,16"]
-    config = recipe_file.parse(Config, RECIPES, words)
-    torch.manual_seed(0)
-    network = preparation.network(config, COCO.num_keypoints)
-    weights.initialise(network)
-    path = tmp_path_factory.mktemp("weights") / "small.pth"
-    torch.save({"state_dict": network.state_dict(), "config": dict(vars(config))}, path)
-    return path
+    """A small network with lambda that knows its own settings."""
+    return small_checkpoint(tmp_path_factory.mktemp("weights"), "--lambda")[1]
 
 
 @pytest.fixture
@@ -86,26 +77,16 @@ def test_a_folder_with_the_boxes_of_a_file(checkpoint: Path, tiny_coco: Path, tm
     assert "6 images, 2 people" in capsys.readouterr().out
 
 
-def test_without_boxes_the_whole_picture_is_one(checkpoint: Path, picture: Path, tmp_path: Path, monkeypatch) -> None:
-    run_program(monkeypatch, f"--checkpoint_path={checkpoint}", f"--images={picture}", f"--output_dir={tmp_path}",
-                "--device=cpu")  # fmt: skip
-    height, width = cv2.imread(str(picture)).shape[:2]
-    assert all(person["box"] == [0, 0, width, height] for person in lines(tmp_path)[0]["people"])
-
-
 def two_people(tiny_coco: Path) -> tuple[PoseEstimator, np.ndarray, np.ndarray, np.ndarray]:
     """A network that finds the person of a box with lambda 1 and another with lambda 0, a box, and who they are."""
-    validation = load(tiny_coco)
-    given = boxes_of(validation, "coco", None)
-    pair = next(rows for _, rows in given.by_image() if len(rows) > 1)[:2]
-    box = given.select(pair[1:])
-    rows = given.person_rows[pair]
-    oracle = Oracle(validation, box, [rows[:1], rows[1:]], PAIRS, COCO)
-    image = validation.read(int(box.image_rows[0]))
-    made = PoseEstimator.__new__(PoseEstimator)
-    made.skeleton, made.detector, made.lambdas, made.decay = COCO, None, PAIRS.lambdas, 0.5
-    made.network, made.batch_size = estimator(oracle.session(), PAIRS, COCO), 8
-    return made, image, box.boxes_img, validation.index.keypoints[rows]
+    config = config_of(tiny_coco, *PAIRS)
+    evaluator = Evaluator(config)
+    pair = next(rows for _, rows in evaluator.boxes.by_image() if len(rows) > 1)[:2]
+    box, people = evaluator.boxes.select(pair[1:]), evaluator.boxes.person_rows[pair]
+    oracle = Oracle(config, evaluator.validation, box, [people[:1], people[1:]])
+    image = evaluator.validation.read(int(box.image_rows[0]))
+    estimator = PoseEstimator.of_session(oracle.session(), config)
+    return estimator, image, box.boxes_img, evaluator.validation.index.keypoints[people]
 
 
 def test_both_people_of_a_box_in_their_colours(tiny_coco: Path) -> None:
@@ -124,20 +105,20 @@ def test_both_people_of_a_box_in_their_colours(tiny_coco: Path) -> None:
 
 
 def test_a_sweep_goes_from_one_colour_to_the_other() -> None:
-    assert (colour_of(0), colour_of(1)) == COLOURS and colour_of(0.5) == (145, 130, 128)
+    assert (lambda_colour(0), lambda_colour(1)) == COLOURS and lambda_colour(0.5) == (145, 130, 128)
     image = np.full((100, 120, 3), 255, np.uint8)
     keypoints = np.zeros((1, 3, 17, 3)) + (60, 50, 1)
     sheet = sweep_sheet(image, np.array([[30.0, 20, 60, 60]]), keypoints, (0, 0.5, 1), COCO, 0.2)
-    for colour in (COLOURS[0], colour_of(0.5), COLOURS[1]):
+    for colour in (COLOURS[0], lambda_colour(0.5), COLOURS[1]):
         assert (np.abs(sheet.astype(int) - colour).max(axis=2) < 3).any()
 
 
 def test_what_is_not_found_is_not_drawn() -> None:
     canvas = np.zeros((50, 50, 3), np.uint8)
-    draw_person(canvas, np.zeros((17, 3)) + (20, 20, 0.1), COCO, (9, 9, 9), 0.2)
-    draw_person(canvas, np.full((17, 3), np.nan), COCO, (9, 9, 9), 0.2)
+    draw_in_colour(canvas, np.zeros((17, 3)) + (20, 20, 0.1), COCO, (9, 9, 9), 0.2)
+    draw_in_colour(canvas, np.full((17, 3), np.nan), COCO, (9, 9, 9), 0.2)
     assert not canvas.any()
-    draw_person(canvas, np.zeros((17, 3)) + (1e9, 20, 1), COCO, (9, 9, 9), 0.2)
+    draw_in_colour(canvas, np.zeros((17, 3)) + (1e9, 20, 1), COCO, (9, 9, 9), 0.2)
     assert not canvas.any()
 
 
@@ -147,7 +128,6 @@ def test_what_is_not_found_is_not_drawn() -> None:
         ((), "--checkpoint_path is needed"),
         (("--checkpoint_path=x",), "give one of --images and --source"),
         (("--checkpoint_path=x", "--images=a.jpg", "--boxes=1,2,3,4", "--detections=b.json"), "give one of --boxes"),
-        (("--checkpoint_path=x", "--images=a.jpg", "--detfile=b.json", "--detector=ssd300"), "give one of --boxes"),
         (("--checkpoint_path=x", "--images=a.jpg", "--sweep=1"), "--sweep=1: at least 2"),
         (("--checkpoint_path=absent.pth", "--images=a.jpg"), "absent.pth: no such checkpoint"),
         (("--checkpoint_path=x", "--images=a.jpg", "--lambdas=3"), "--lambdas=3.0"),
@@ -173,13 +153,6 @@ def test_bad_boxes(words, message: str, checkpoint: Path, picture: Path, tmp_pat
     with pytest.raises(UserError, match=message):
         run_program(monkeypatch, f"--checkpoint_path={checkpoint}", f"--images={picture}", "--device=cpu",
                     f"--output_dir={tmp_path}", *words)  # fmt: skip
-
-
-def test_boxes_of_other_pictures_are_refused(checkpoint: Path, picture: Path, tmp_path: Path, monkeypatch) -> None:
-    (tmp_path / "boxes.json").write_text(json.dumps([{"image_id": "other.jpg", "bbox": [1, 2, 3, 4], "score": 1}]))
-    with pytest.raises(UserError, match=r"boxes.json: of other images: it has other.jpg"):
-        run_program(monkeypatch, f"--checkpoint_path={checkpoint}", f"--images={picture}", "--device=cpu",
-                    f"--output_dir={tmp_path}", f"--detfile={tmp_path / 'boxes.json'}")  # fmt: skip
 
 
 class DarkThings(torch.nn.Module):

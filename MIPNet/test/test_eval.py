@@ -1,95 +1,290 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import json
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import common.coco.evaluate
+import common.coco.images
 from common.cli import UserError
-from common.coco import evaluate
-from common.skeleton import COCO, CROWDPOSE, Skeleton
+from common.coco.images import warp_image
+from common.runtime.session import Session
+from common.test import top_down_golden as golden
+from common.test.programs import launched
+from common.topdown import crops, pipeline
 from common.train.log import Log
+from MIPNet import data, weights
 from MIPNet import eval as program
-from MIPNet import preparation, recipe_file, weights
-from MIPNet.config import RECIPES, Config
-from MIPNet.evaluation import while_training
-from MIPNet.model import PoseResNet
-from MIPNet.test.oracle import load
+from MIPNet.eval import Evaluator, while_training
+from MIPNet.model import build
+from MIPNet.predict import PoseEstimator, normalise
+from MIPNet.test.oracle import PAIRS, Oracle, config_of, evaluate_oracle
+from MIPNet.test.programs import small_checkpoint, tiny
 
+import numpy as np
 import pytest
 import torch
 
-
-@pytest.mark.parametrize(("name", "skeleton"), [("crowdpose", CROWDPOSE), ("ochuman", COCO)])
-def test_the_program_on_the_samples(
-    name: str, skeleton: Skeleton, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    folder, cfg = shared / "data" / name, f"experiments/{name}/hrnet/w32_256x192_adam_lr1e-3_lambda.yaml"
-    _, checkpoint = small("", tmp_path, folder, f"--cfg={cfg}", skeleton=skeleton)
-    run_program(monkeypatch, f"--data_path={folder}", f"--checkpoint_path={checkpoint}", f"--output_dir={tmp_path}",
-                "DATASET.TEST_ANNOTATION_FILE", f"test_{name}.json", "DATASET.TEST_IMAGE_DIR", ".")  # fmt: skip
-    said = capsys.readouterr().out
-    assert f"data_set {name}" in said and "| l0,1:pose_hrnet_se_lambda |" in said
-    assert ("AP (easy)" in said) == (name == "crowdpose")
+GOLDEN_SEED = 7
+COORDINATES_IMG = 2e-3  # original pixels; the golden ones are float32 of up to 640
+CEILING = 0.9  # AP of ideal maps of 32 x 24 cells
+DECODED = 4  # people in the golden maps of w48
+CPU = torch.device("cpu")
 
 
-def small(
-    model: str, tmp_path: Path, tiny_coco: Path, *words: str, skeleton: Skeleton = COCO
-) -> tuple[Config, Path]:  # fmt: skip
-    """The recipe of a small network, and a checkpoint of it that knows it."""
-    flags = ["--recipe=smoke", "--image_size=64,64", "--heatmap_size=16,16", f"--data_path={tiny_coco}",
-             "--device=cpu", f"--output_dir={tmp_path}", "--num_workers=0", *words]  # fmt: skip
-    config = recipe_file.parse(Config, RECIPES, [*flags, *(["--lambda"] if model else [])])
-    torch.manual_seed(0)
-    network = preparation.network(config, skeleton.num_keypoints)
-    weights.initialise(network)
-    path = tmp_path / "small.pth"
-    torch.save({"state_dict": network.state_dict(), "config": {**vars(config)}}, path)
-    return config, path
+def words(*keys: Any) -> list[str]:
+    return [str(word) for word in keys]
 
 
-def run_program(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["eval", *words])
+def of_sample(shared: Path, name: str, *more: str) -> list[str]:
+    """The words for the sample of CrowdPose or OCHuman."""
+    place = ("DATASET.TEST_ANNOTATION_FILE", f"test_{name}.json", "DATASET.TEST_IMAGE_DIR", ".")
+    return words(shared / "data" / name, *place, "DATASET.DATASET", name, *more)
+
+
+def answering(*answers: np.ndarray) -> Session:
+    """A network that gives these maps, one after the other."""
+    left: Iterator[np.ndarray] = iter(answers)
+    return Session("golden", "memory", lambda arrays: [next(left)])
+
+
+def golden_pictures(people: list[dict[str, Any]], shared: Path) -> Iterator[pipeline.Picture]:
+    """Each person in the box that the original has looked in."""
+    for row, person in enumerate(people):
+        image = np.ascontiguousarray(golden.image(shared, person)[:, :, ::-1])
+        size = person["scale"].astype(np.float64) / crops.PADDING
+        box = np.concatenate([person["center"] - size / 2, size])
+        yield pipeline.Picture(lambda image=image: image, box[None], np.array([row]))
+
+
+@pytest.mark.parametrize("tag", ["w48_384x288", "w32_256x192"])
+@pytest.mark.parametrize("case", ["plain/post1", "plain/post0", "flip/post1", "edge/post1", "plain/dark"])
+def test_golden_keypoints_through_the_whole_pipeline(shared: Path, tag: str, case: str) -> None:
+    count = 1 if case.startswith("edge") else DECODED if tag.startswith("w48") else golden.PEOPLE
+    people, inputs = golden.people(shared, tag)[:count], golden.decode_inputs(shared)
+    answers = [inputs.edge_case(*golden.map_size(tag))]
+    if count > 1:
+        answers = list(inputs.make(np.stack([person["target"] for person in people]), GOLDEN_SEED))
+    refinement = {"post1": "quarter", "post0": "none", "dark": "dark"}[case.split("/")[1]]
+    sizes = zip(("image", "heatmap"), (golden.SIZES_IN[tag], golden.map_size(tag)), strict=True)
+    flags = [f"--{name}_size={height},{width}" for name, (height, width) in sizes]
+    config = config_of(shared, *flags, *words("TEST.REFINEMENT", refinement, "TEST.FLIP_TEST", case.startswith("flip")))
+    network = PoseEstimator.of_session(answering(*answers), config).network
+    (found,) = pipeline.estimate(golden_pictures(people, shared), network, batch_size=golden.PEOPLE)
+    expected = golden.arrays(shared, "decode_mipnet")[f"{tag}/{case}/coords"]
+    np.testing.assert_allclose(found.keypoints_img[..., :2], expected, atol=0.02 if "dark" in case else COORDINATES_IMG)
+
+
+def test_golden_inputs(shared: Path) -> None:
+    for person in golden.people(shared, "w48_384x288"):
+        image = np.ascontiguousarray(golden.image(shared, person)[:, :, ::-1])
+        matrix = crops.image_to_crop(crops.Crop(person["center"], person["scale"]), (384, 288), image.shape[1])
+        shown = normalise(warp_image(image, matrix, (384, 288))[None])[0]
+        measured = np.stack([shown.mean((1, 2)), shown.std((1, 2))])
+        np.testing.assert_allclose(measured, person["input_mean_std"], atol=1e-3)
+
+
+@pytest.mark.parametrize("color_rgb", [True, False])
+def test_the_network_sees_what_it_is_trained_on(color_rgb: bool) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 6, 5, 3), np.uint8)
+    colours = np.ascontiguousarray(pixels[..., ::-1]) if color_rgb else pixels
+    trained = data.normalise(torch.from_numpy(colours).permute(0, 3, 1, 2))
+    np.testing.assert_allclose(normalise(pixels, color_rgb), trained.numpy(), rtol=0, atol=1e-6)
+    blue = np.zeros((1, 4, 4, 3), np.uint8)
+    blue[..., 0] = 255
+    assert normalise(blue, color_rgb)[0, :, 0, 0].argmax() == (2 if color_rgb else 0)
+
+
+def test_golden_evaluation(shared: Path) -> None:
+    """The predictions of the golden case, in our boxes, with our scores and areas: all numbers of the original."""
+    inputs = np.load(shared / "golden/topdown/eval_mipnet_inputs.npz")
+    expected = json.loads((shared / "golden/topdown/eval_mipnet.json").read_text())
+    annotations = common.coco.images.annotation_file(shared / "data/coco-mini", "val").name
+    folder = shared / "data/coco-mini"
+    names = words("DATASET.TEST_ANNOTATION_FILE", f"annotations/{annotations}")
+    config = config_of(folder, "--image_size=384,288", "--heatmap_size=96,72", *PAIRS, *names)
+    evaluator, estimator = Evaluator(config), PoseEstimator.of_session(answering(), config)
+    images, boxes = evaluator.validation, evaluator.boxes
+    order = {person: row for row, person in enumerate(inputs["annotation_id"].tolist())}
+    rows = [order[person] for person in images.index.annotation_ids[boxes.person_rows].tolist()]
+    assert sorted(rows) == list(range(len(order)))
+    boxes = dataclasses.replace(boxes, scores=inputs["box_score"][rows])
+    keypoints = np.concatenate([inputs["pred_lambda0"][rows], inputs["pred_lambda1"][rows]], axis=1)
+    modes = estimator.modes(keypoints, boxes.boxes_img, boxes.scores, images.index.image_ids[boxes.image_rows])
+    for name, chosen in {"lambda_merged": modes, "lambda0": modes[:1], "lambda1": modes[1:]}.items():
+        people = estimator.merge(chosen, estimator.nms(len(chosen)))
+        metrics = images.average_precision(people.detections, estimator.skeleton.sigmas)
+        np.testing.assert_allclose(list(metrics.values()), list(expected[name].values()), atol=1e-12)
+    people = estimator.merge(modes, "oks")
+    assert (sum(len(mode.image_ids) for mode in modes), len(people.boxes)) == (
+        expected["n_in"],
+        expected["n_kept_merged"],
+    )
+    found = {(row["annotation_id"], row["score"]): row for row in evaluator.published_rows(people, boxes, estimator)}
+    for row in expected["kept_first10"]:
+        mine = found[row["annotation_id"], row["score"]]
+        assert all(mine[key] == value for key, value in row.items())
+
+
+@pytest.mark.parametrize("flip_test", ["false", "true"])
+def test_a_plain_oracle_finds_all_people(tiny_coco: Path, flip_test: str) -> None:
+    result = evaluate_oracle(config_of(tiny_coco, "TEST.FLIP_TEST", flip_test))
+    assert result.total["AP"] > CEILING and list(result.metrics) == [""]
+    assert {"read", "crop", "network", "decode", "evaluation", "total"} == set(result.seconds)
+    assert result.table("net")[2].startswith("| net | ")
+
+
+@pytest.mark.parametrize("flip_test", ["false", "true"])
+def test_modes_are_merged_and_count_alone(tiny_coco: Path, flip_test: str) -> None:
+    result = evaluate_oracle(config_of(tiny_coco, *PAIRS, "TEST.FLIP_TEST", flip_test))
+    assert list(result.metrics) == ["l0,1", "l0", "l1"]
+    assert result.metrics["l1"]["AP"] > CEILING and result.total["AP"] > CEILING
+    assert len(result.people["l1"].boxes) == result.num_boxes
+    assert result.num_boxes <= len(result.detections) < 2 * result.num_boxes  # whom both found is found once
+    everybody = evaluate_oracle(config_of(tiny_coco, *PAIRS, "TEST.NMS", "none"))
+    assert len(everybody.detections) == 2 * result.num_boxes
+    lines = result.table("net")
+    assert [line.split(" ")[1] for line in lines[2:]] == ["l0,1:net", "l0:net", "l1:net"]
+    assert lines[0].startswith("| Arch | AP | AP .5 | AP .75 | AP (M) |")
+    assert lines[2].split()[3] == f"{result.total['AP']:.3f}"  # where the launchers look for it
+
+
+def test_two_ranks_find_what_one_finds(tiny_coco: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_coco, tmp_path / "coco")
+    done = launched("MIPNet.test.oracle", tmp_path / "logs", str(folder), ranks=2)
+    assert "Traceback" not in done.stderr, done.stderr
+    alone = evaluate_oracle(config_of(folder, *PAIRS))
+    metrics, people = json.loads((folder / "oracle.json").read_text())
+    assert metrics == alone.metrics and people == json.loads(json.dumps(alone.detections.to_json()))
+
+
+@pytest.mark.parametrize("more", [(), PAIRS], ids=["plain", "lambda"])
+def test_crowdpose_has_its_own_joints_and_numbers(shared: Path, more: tuple[str, ...]) -> None:
+    result = evaluate_oracle(config_of(*of_sample(shared, "crowdpose", *more)))
+    assert tuple(result.total) == common.coco.evaluate.CROWDPOSE_METRICS
+    assert result.total["AP"] > 0.9 and result.num_boxes == 4  # who has no joint has no box
+    assert result.table("net")[0].endswith("| AP (easy) | AP (medium) | AP (hard) |")
+
+
+@pytest.mark.parametrize(
+    ("more", "one_mode", "two_modes"),
+    [
+        ((), "oks", "oks"),
+        (("DATASET.DATASET", "crowdpose"), "none", "oks"),
+        (("DATASET.DATASET", "crowdpose", "TEST.NMS", "oks"), "oks", "oks"),
+        (("TEST.SOFT_NMS", "true"), "soft", "soft"),
+        (("TEST.SOFT_NMS", "true", "TEST.NMS", "none"), "none", "none"),
+    ],
+)
+def test_who_is_suppressed(tmp_path: Path, more: tuple[str, ...], one_mode: str, two_modes: str) -> None:
+    estimator = PoseEstimator.of_session(answering(), config_of(tmp_path, *more, *PAIRS))
+    assert (estimator.nms(1), estimator.nms(2)) == (one_mode, two_modes)
+
+
+def test_crowdpose_in_the_boxes_of_a_detector(shared: Path) -> None:
+    file = words("TEST.USE_GT_BBOX", "false", "TEST.COCO_BBOX_FILE", "test_crowdpose_det_AP_40.json")
+    config = config_of(*of_sample(shared, "crowdpose", *file, "TEST.IMAGE_THRE", "0.3"))
+    evaluator = Evaluator(config)
+    assert 0 < len(evaluator.boxes) <= 6 and (evaluator.boxes.person_rows == -1).all()
+    blind = Session("blind", "memory", lambda arrays: [np.zeros((len(arrays[0]), 14, 32, 24), np.float32)])
+    estimator = PoseEstimator.of_session(blind, config)
+    result = evaluator(estimator)
+    assert result.total["AP"] == 0
+    (people,) = result.people.values()
+    assert {row["annotation_id"] for row in evaluator.published_rows(people, result.boxes, estimator)} == {-1}
+
+
+def test_a_crowdpose_file_without_crowd_index_is_named(shared: Path, tmp_path: Path) -> None:
+    content = json.loads((shared / "data/crowdpose/test_crowdpose.json").read_text())
+    for image in content["images"]:
+        del image["crowdIndex"]
+    (tmp_path / "people.json").write_text(json.dumps(content))
+    place = words("DATASET.TEST_ANNOTATION_FILE", tmp_path / "people.json")
+    with pytest.raises(UserError, match=r"people.json: no crowdIndex"):
+        evaluate_oracle(config_of(*of_sample(shared, "crowdpose", *place)))
+
+
+def test_ochuman(shared: Path) -> None:
+    result = evaluate_oracle(config_of(*of_sample(shared, "ochuman", *PAIRS)))
+    assert result.metrics["l1"]["AP"] > 0.9 and result.num_boxes == 5
+
+
+def test_maps_of_another_number_of_joints_are_refused(tiny_coco: Path) -> None:
+    config = config_of(tiny_coco)
+    evaluator = Evaluator(config)
+    oracle = Oracle(config, evaluator.validation, evaluator.boxes, [evaluator.boxes.person_rows])
+    with pytest.raises(UserError, match="not a map for each of 34"):
+        evaluator(PoseEstimator.of_session(oracle.session(), config_of(tiny_coco, *PAIRS)))
+
+
+def run_program(monkeypatch: pytest.MonkeyPatch, *flags: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["eval", *flags])
     program.main()
 
 
-@pytest.mark.parametrize("model", ["", "lambda"], ids=["plain", "lambda"])
+@pytest.mark.parametrize("more", [(), ("--lambda",)], ids=["plain", "lambda"])
 def test_the_program_leaves_people_numbers_and_its_protocol(
-    model: str, tiny_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    more: tuple[str, ...],
+    tiny_coco: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    config, checkpoint = small(model, tmp_path, tiny_coco)
+    config, checkpoint = small_checkpoint(tmp_path, f"--output_dir={tmp_path}", "--experiment=", *more)
     place = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", "--device=cpu")
     run_program(monkeypatch, *place, f"--checkpoint_path={checkpoint}", "--save_images=1", "TEST.FLIP_TEST", "false")
     said = capsys.readouterr().out
     assert "protocol: boxes given, data_set coco" in said and "| Arch | AP |" in said
-    assert f"{config.model} | " in said and "input_size (64, 64)" in said  # the checkpoint's, not the file's
-    folder = tmp_path / "output" / config.dataset / config.model / Path(config.cfg).stem / "eval"
-    names = {"detections.json", "metrics.jsonl", "pictures.png"}
-    names |= {"detections_l0.json", "detections_l1.json"} if model else set()
-    assert {path.name for path in folder.iterdir()} == names
+    assert f"{config.yaml.MODEL.NAME} | " in said
+    assert "input_size (64, 64)" in said  # the checkpoint's, not the file's
+    folder = config.folder / "eval"
+    expected = {"detections.json", "metrics.jsonl", "pictures.png"}
+    assert {path.name for path in folder.iterdir()} == expected | (
+        {"detections_l0.json", "detections_l1.json"} if more else set()
+    )
     (record,) = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert record["protocol"]["flip_test"] is False and record["protocol"]["boxes"] == "given"
-    assert set(record["by_lambda"]) == ({"l0", "l1"} if model else set())
+    assert set(record["by_lambda"]) == ({"l0", "l1"} if more else set())
     first = json.loads((folder / "detections.json").read_text())[0]
     assert {"image_id", "keypoints", "score", "center", "scale", "annotation_id", "box_score"} < set(first)
     assert (tmp_path / "test/output/0/run.json").is_file()
 
 
+@pytest.mark.parametrize("name", ["crowdpose", "ochuman"])
+def test_the_program_on_the_samples(
+    name: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = f"--cfg=experiments/{name}/hrnet/w32_256x192_adam_lr1e-3_lambda.yaml"
+    _, checkpoint = small_checkpoint(tmp_path, cfg)
+    folder, *place = of_sample(shared, name)
+    flags = (f"--data_path={folder}", f"--checkpoint_path={checkpoint}", f"--output_dir={tmp_path}")
+    run_program(monkeypatch, *flags, *place[:4])
+    said = capsys.readouterr().out
+    assert f"data_set {name}" in said and "| l0,1:pose_hrnet_se_lambda |" in said
+    assert ("AP (easy)" in said) == (name == "crowdpose")
+
+
 def test_boxes_of_a_detector_stand_in_the_protocol(
     tiny_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, checkpoint = small("", tmp_path, tiny_coco)
-    image = int(load(tiny_coco).index.image_ids[0])
+    _, checkpoint = small_checkpoint(tmp_path)
+    image = int(Evaluator(config_of(tiny_coco)).validation.index.image_ids[0])
     detections = tmp_path / "found boxes.json"
     detections.write_text(json.dumps([{"image_id": image, "category_id": 1, "bbox": [5, 5, 60, 90], "score": 0.7}]))
     place = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", f"--checkpoint_path={checkpoint}")
-    run_program(monkeypatch, *place, f"--detections={detections}", "--flip_test=false", "--refinement=dark")
-    assert f"protocol: boxes {detections}" in capsys.readouterr().out
-    with pytest.raises(UserError, match="--detections names another place"):
+    flags = ("--flip_test=false", "--refinement=dark", "--nms=none")
+    run_program(monkeypatch, *place, f"--detections={detections}", *flags)
+    said = capsys.readouterr().out
+    assert f"protocol: boxes {detections}" in said and "nms none, flip_test False, refinement dark" in said
+    with pytest.raises(UserError, match="absent.json: no such file"):
         run_program(monkeypatch, *place, "--detections=absent.json")
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("flags", "message"),
     [
         (("--lambdas=0,2",), "--lambdas=0.0,2.0: different numbers from 0 to 1"),
         (("--lambdas=1,1",), "different numbers"),
@@ -97,44 +292,37 @@ def test_boxes_of_a_detector_stand_in_the_protocol(
         (("--checkpoint_path=absent.pth",), "absent.pth: no such checkpoint"),
         ((), "--checkpoint_path is needed: .*model_best.pth is not there"),
         (("TEST.FLIPTEST", "true"), "nothing reads TEST.FLIPTEST"),
-        (("MODEL.NUM_JOINTS", "14"), "--checkpoint_path is needed"),
         (("--colour=red",), "--colour=red"),
     ],
 )
-def test_bad_flags(words: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_flags(flags: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=message):
-        run_program(monkeypatch, "--data_path=mini", f"--output_dir={tmp_path}", "--device=cpu", *words)
+        run_program(monkeypatch, "--data_path=mini", f"--output_dir={tmp_path}", "--device=cpu", *flags)
 
 
-def test_a_plain_checkpoint_in_a_network_with_lambda_is_said(
+def test_a_plain_checkpoint_in_a_network_with_lambda_is_reported(
     tiny_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    network = PoseResNet(17, 18)
-    torch.save(network.state_dict(), tmp_path / "resnet18.pth")
-    words = ("--cfg", "experiments/coco/resnet/res50_256x192_d256x3_adam_lr1e-3_lambda.yaml", "--flip_test=false",
-             f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", "--device=cpu", "--val_images=1",
-             f"--checkpoint_path={tmp_path / 'resnet18.pth'}", "MODEL.EXTRA.NUM_LAYERS", "18",
-             "MODEL.IMAGE_SIZE", "[32,64]", "MODEL.HEATMAP_SIZE", "[8,16]")  # fmt: skip
-    run_program(monkeypatch, *words)
+    torch.save(tiny("pose_resnet", 17, stem_inplanes=64).state_dict(), tmp_path / "resnet18.pth")
+    cfg = ("--cfg", "experiments/coco/resnet/res50_256x192_d256x3_adam_lr1e-3_lambda.yaml", "--flip_test=false")
+    place = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", "--device=cpu", "--val_images=1")
+    small = ("MODEL.EXTRA.NUM_LAYERS", "18", "MODEL.IMAGE_SIZE", "[32,64]", "MODEL.HEATMAP_SIZE", "[8,16]")
+    run_program(monkeypatch, *cfg, *place, f"--checkpoint_path={tmp_path / 'resnet18.pth'}", *small)
     assert "the file's network lacks layer" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("model", ["", "lambda"], ids=["plain", "lambda"])
-def test_evaluation_while_training(model: str, tiny_coco: Path, tmp_path: Path) -> None:
-    config, _ = small(model, tmp_path, tiny_coco)
-    config = preparation.find_data(config)
-    network = preparation.network(config, COCO.num_keypoints)
+@pytest.mark.parametrize("more", [(), ("--lambda",)], ids=["plain", "lambda"])
+def test_evaluation_while_training(more: tuple[str, ...], tiny_coco: Path, tmp_path: Path) -> None:
+    config, _ = small_checkpoint(tmp_path, f"--data_path={tiny_coco}", *more)
+    network = build(config.yaml.MODEL, 17)
+    weights.initialise(network)
     with Log(tmp_path / "metrics.jsonl", tmp_path) as log:
-        called = while_training(config, COCO, torch.device("cpu"), None, log, tmp_path)
-        assert called is not None
+        evaluate = while_training(config, CPU, None, log, tmp_path)
+        assert evaluate is not None
         before = {name: value.clone() for name, value in network.state_dict().items()}
-        metrics = called(network)
-    assert tuple(metrics) == evaluate.COCO_METRICS
+        metrics = evaluate(network)
+        never, _ = small_checkpoint(tmp_path, f"--data_path={tiny_coco}", "--eval_freq=0")
+        assert while_training(never, CPU, None, log, tmp_path) is None
+    assert tuple(metrics) == common.coco.evaluate.COCO_METRICS
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert (tmp_path / "pictures/predictions.png").is_file()
-
-
-def test_no_evaluation_where_none_is_asked_for(tiny_coco: Path, tmp_path: Path) -> None:
-    config, _ = small("", tmp_path, tiny_coco, "--eval_freq=0")
-    with Log(tmp_path / "metrics.jsonl", tmp_path) as log:
-        assert while_training(config, COCO, torch.device("cpu"), None, log, tmp_path) is None

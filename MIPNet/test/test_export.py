@@ -4,12 +4,12 @@ from pathlib import Path
 
 from common.cli import UserError
 from common.runtime.session import Options, open_network
-from common.skeleton import COCO
-from common.topdown.hrnet import Stage
 from common.train.checkpoint import CheckpointError
 from MIPNet import export
-from MIPNet.inference import InputRule, estimator, fitting, for_inference
-from MIPNet.model import GatedNetwork, build, lambda_vectors
+from MIPNet.config import parse
+from MIPNet.model import GatedNetwork, lambda_vectors
+from MIPNet.predict import PoseEstimator, for_inference
+from MIPNet.test.programs import LAST_GATE, tiny
 
 import numpy as np
 import pytest
@@ -18,9 +18,7 @@ import torch
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-STAGES = (Stage(1, 1, (8, 16)), Stage(1, 1, (8, 16, 32)), Stage(1, 1, (8, 16, 32, 64)))
 SIZE = (64, 32)
-GATES = (False, False, True, True)
 LAMBDA_CFG = "experiments/coco/resnet/res50_256x192_d256x3_adam_lr1e-3_lambda.yaml"
 SMALL_RESNET = ("MODEL.EXTRA.NUM_LAYERS", "18", "MODEL.IMAGE_SIZE", "[32,64]", "MODEL.HEATMAP_SIZE", "[8,16]")
 NAMES = {"plain": "pose_hrnet", "lambda": "pose_hrnet_se_lambda", "two heads": "pose_hrnet_multi_task_lambda"}
@@ -29,7 +27,7 @@ NAMES = {"plain": "pose_hrnet", "lambda": "pose_hrnet_se_lambda", "two heads": "
 def network(kind: str) -> GatedNetwork:
     """Small, with running means that differ, as training leaves them."""
     torch.manual_seed(1)
-    model = build(NAMES[kind], 17, stages=STAGES, se_modules=GATES, stem=8)
+    model = tiny(NAMES[kind], 17)
     for name, buffer in model.named_buffers():
         if name.endswith("running_mean"):
             buffer.normal_(0, 0.1)
@@ -65,9 +63,9 @@ def test_an_exported_network_answers_as_pytorch_for_each_lambda(kind: str, batch
     export.export(model, target, 11, batch, SIZE)
     lambdas = (0.0, 0.25, 1.0)
     session = open_network(target, Options("cpu"), lambda path: model)
-    rule = fitting(InputRule((384, 288)), session, lambdas)
-    assert rule.size_in == SIZE and rule.lambdas == lambdas  # the file tells
-    found = estimator(session, rule, COCO)
+    estimator = PoseEstimator.of_session(session, parse([]), lambdas)
+    found = estimator.network
+    assert found.size_in == SIZE and estimator.lambdas == lambdas  # the file tells
     assert found.num_maps == 51 and found.fixed_batch == (batch or None)
     images = np.random.default_rng(0).standard_normal((2, 3, *SIZE), np.float32)
     maps = found.forward(images)
@@ -86,7 +84,7 @@ def run_program(monkeypatch, *words: str) -> None:
 
 
 def test_the_program_takes_the_network_of_the_recipe(tmp_path: Path, monkeypatch, capsys, recwarn) -> None:
-    model = build("pose_resnet_se_lambda", 17, num_layers=18, se_modules=(False, False, False, True))
+    model = tiny("pose_resnet_se_lambda", 17, stem_inplanes=64, SE_MODULES=LAST_GATE)
     checkpoint = tmp_path / "model.pth"
     torch.save({"state_dict": model.state_dict()}, checkpoint)
     target = tmp_path / "pose.onnx"

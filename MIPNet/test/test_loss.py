@@ -3,18 +3,14 @@ from pathlib import Path
 
 from common.test import top_down_networks as golden
 from MIPNet import loss
-from MIPNet.model import LAMBDA, PUBLISHED_GATES, build, lambda_vectors
+from MIPNet.model import lambda_vectors
+from MIPNet.test.test_model import published
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-TRAINED = {
-    "mipnet_pose_resnet_se_lambda50_256x192": lambda: build(
-        f"pose_resnet{LAMBDA}", 17, se_modules=(False, False, False, True)
-    ),
-    "mipnet_pose_hrnet_se_lambda_w32_256x192": lambda: build(f"pose_hrnet{LAMBDA}", 17, se_modules=PUBLISHED_GATES),
-}
+TRAINED = ("mipnet_pose_resnet_se_lambda50_256x192", "mipnet_pose_hrnet_se_lambda_w32_256x192")
 
 
 def test_losses_are_the_originals(shared: Path) -> None:
@@ -54,7 +50,7 @@ def first_loss(model: nn.Module, shared: Path) -> Tensor:
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_the_first_loss_of_training_is_the_originals(shared: Path, name: str) -> None:
-    model = golden.network(shared, TRAINED[name]).train()
+    model = golden.network(shared, lambda: published(name.removeprefix("mipnet_"))).train()
     with torch.no_grad():
         found = first_loss(model, shared).item()
     assert found == pytest.approx(golden.losses(shared)[f"train3_{name}"][0], rel=1e-5)
@@ -63,7 +59,7 @@ def test_the_first_loss_of_training_is_the_originals(shared: Path, name: str) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TRAINED)
 def test_three_steps_of_training_are_the_originals(shared: Path, name: str) -> None:
-    model = golden.network(shared, TRAINED[name]).train()
+    model = golden.network(shared, lambda: published(name.removeprefix("mipnet_"))).train()
     found = golden.adam_losses(model, lambda: first_loss(model, shared), steps=3)
     assert found == pytest.approx(golden.losses(shared)[f"train3_{name}"], rel=1e-2)
 

@@ -1,42 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Both people of a box are found, each once: the original's numbers, and what must hold for any people."""
+"""Both people of a box are found, each once. The original's numbers are in test_eval.py."""
 
 import dataclasses
-import json
-from pathlib import Path
 
-import common.coco.images
-from common.coco import evaluate
 from common.skeleton import COCO, CROWDPOSE
 from MIPNet.merging import PUBLISHED_RULES, BoxPeople, decay_modes, merge_modes
 
 import numpy as np
 import pytest
-
-
-def padded_area(person: dict, image: dict) -> float:
-    """Square pixels of the crop 288 x 384 around an annotated box (spec A1.4)."""
-    left, top, width, height = person["bbox"]
-    left, top = max(0, left), max(0, top)
-    width = min(image["width"] - 1, left + max(0, width - 1)) - left
-    height = min(image["height"] - 1, top + max(0, height - 1)) - top
-    width = max(width, height * 0.75) * 1.25
-    return width * width / 0.75
-
-
-@pytest.fixture(scope="module")
-def golden(shared: Path):
-    """The annotation file, both modes with the golden predictions, and the golden numbers."""
-    folder = shared / "golden" / "topdown"
-    path = common.coco.images.annotation_file(shared / "data" / "coco-mini", "val")
-    inputs = np.load(folder / "eval_mipnet_inputs.npz")
-    content = json.loads(path.read_text())
-    by_id, image_of = ({entry["id"]: entry for entry in content[key]} for key in ("annotations", "images"))
-    people = [by_id[row] for row in inputs["annotation_id"].tolist()]
-    images = np.array([person["image_id"] for person in people])
-    areas = np.array([padded_area(person, image_of[person["image_id"]]) for person in people])
-    modes = [BoxPeople(images, inputs[f"pred_lambda{mode}"], inputs["box_score"], areas) for mode in (0, 1)]
-    return path, modes, inputs["annotation_id"], json.loads((folder / "eval_mipnet.json").read_text())
 
 
 def far_people(images, scores, offset: float = 0.0) -> BoxPeople:
@@ -47,35 +18,9 @@ def far_people(images, scores, offset: float = 0.0) -> BoxPeople:
     return BoxPeople(np.array(images), keypoints, np.array(scores, float), np.full(count, 1e4))
 
 
-@pytest.mark.parametrize("name", ["baseline", "lambda1", "lambda0", "lambda_merged"])
-def test_precision_is_the_originals(golden, name: str) -> None:
-    path, modes, _, wanted = golden
-    modes = decay_modes(modes, (0, 1))
-    chosen = {"lambda_merged": modes, "lambda0": modes[:1]}.get(name, modes[1:])
-    metrics = evaluate.average_precision(path, merge_modes(chosen, COCO.sigmas).detections, COCO.sigmas)
-    assert len(metrics) == len(wanted[name]) == 10
-    np.testing.assert_allclose(list(metrics.values()), list(wanted[name].values()), rtol=0, atol=1e-12)
-
-
-def test_people_and_scores_are_the_originals(golden) -> None:
-    _, modes, annotation_ids, wanted = golden
-    merged = merge_modes(decay_modes(modes, (0, 1)), COCO.sigmas)
-    assert sum(len(mode.image_ids) for mode in modes) == wanted["n_in"]
-    assert len(merged.detections) == wanted["n_kept_merged"]
-    found = {
-        "image_id": merged.detections.image_ids,
-        "score": merged.detections.scores,
-        "annotation_id": annotation_ids[merged.boxes],
-        "box_score": merged.box_scores,
-        "keypoint_score": merged.keypoint_scores,
-    }
-    for number, row in enumerate(wanted["kept_first10"]):
-        assert {key: found[key][number].item() for key in row} == row
-
-
 def test_the_other_persons_box_counts_half() -> None:
     mode = far_people([1, 1], [0.9, 0.4])
-    decayed, kept = decay_modes([mode, mode], (0, 1))
+    decayed, kept = decay_modes([mode, mode], (0, 1), 0.5)
     np.testing.assert_array_equal(decayed.box_scores, [0.45, 0.2])
     assert kept is mode
     np.testing.assert_array_equal(mode.box_scores, [0.9, 0.4])
@@ -85,7 +30,7 @@ def test_who_both_modes_found_is_found_once_and_the_other_person_stays() -> None
     first = far_people([5, 5], [1.0, 1.0])
     other = far_people([5, 5], [1.0, 1.0], offset=250)
     same = dataclasses.replace(other, keypoints_img=np.stack([first.keypoints_img[0] + 0.1, other.keypoints_img[1]]))
-    merged = merge_modes(decay_modes([same, first], (0, 1)), COCO.sigmas)
+    merged = merge_modes(decay_modes([same, first], (0, 1), 0.5), COCO.sigmas)
     assert merged.modes.tolist() == [1, 1, 0]
     assert merged.boxes.tolist() == [1, 0, 1]
     np.testing.assert_allclose(merged.detections.scores, [0.8, 0.8, 0.4])

@@ -1,44 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from common.cli import UserError
 from common.test import top_down_networks as golden
-from common.topdown.hrnet import Stage, standard_stages
-from MIPNet.model import LAMBDA, NO_GATES, PUBLISHED_GATES, SE, STRIDE, VARIANTS, GatedNetwork, build, lambda_vectors
+from MIPNet.config import parse
+from MIPNet.model import STRIDE, VARIANTS, GatedNetwork, build, lambda_vectors
+from MIPNet.test.programs import ALL_GATES, LAST_GATE, PUBLISHED_GATES, tiny
 
 import pytest
 import torch
 
-ALL, LAST = (True,) * 4, (False, False, False, True)
 LAMBDAS = {"lambda1": 1.0, "lambda0": 0.0}
-
-
-def hrnet(variant: str = "", width: int = 32, gates: Sequence[bool] = NO_GATES, joints: int = 17) -> GatedNetwork:
-    return build(f"pose_hrnet{variant}", joints, stages=standard_stages(width), se_modules=gates)
-
-
-def resnet(variant: str, layers: int, gates: Sequence[bool] = NO_GATES, joints: int = 17) -> GatedNetwork:
-    return build(f"pose_resnet{variant}", joints, num_layers=layers, se_modules=gates)
-
-
-NETWORKS = {
-    "pose_hrnet_w32_256x192": lambda: hrnet(),
-    "pose_hrnet_w48_384x288": lambda: hrnet(width=48),
-    "pose_hrnet_se_w32_256x192": lambda: hrnet(SE, 32, PUBLISHED_GATES),
-    "pose_hrnet_se_lambda_w32_256x192": lambda: hrnet(LAMBDA, 32, PUBLISHED_GATES),
-    "pose_hrnet_se_lambda_w48_384x288": lambda: hrnet(LAMBDA, 48, PUBLISHED_GATES),
-    "pose_hrnet_se_lambda_w32_256x192_all4": lambda: hrnet(LAMBDA, 32, ALL),
-    "pose_hrnet_se_lambda_w48_384x288_crowdpose": lambda: hrnet(LAMBDA, 48, PUBLISHED_GATES, joints=14),
-    "pose_hrnet_multi_task_lambda_w32_256x192": lambda: hrnet("_multi_task_lambda"),
-    "pose_resnet50_256x192": lambda: resnet("", 50),
-    "pose_resnet101_384x288": lambda: resnet("", 101),
-    "pose_resnet152_384x288": lambda: resnet("", 152),
-    "pose_resnet_se50_256x192_all4": lambda: resnet(SE, 50, ALL),
-    "pose_resnet_se_lambda50_256x192": lambda: resnet(LAMBDA, 50, LAST),
-    "pose_resnet_se_lambda50_256x192_all4": lambda: resnet(LAMBDA, 50, ALL),
-    "pose_resnet_se_lambda101_384x288_crowdpose": lambda: resnet(LAMBDA, 101, LAST, joints=14),
+W32, W48 = "coco/hrnet/w32_256x192_adam_lr1e-3.yaml", "coco/hrnet/w48_384x288_adam_lr1e-3.yaml"
+W32_LAMBDA, W48_LAMBDA = (file.replace(".yaml", "_lambda.yaml") for file in (W32, W48))
+RES50 = "coco/resnet/res50_256x192_d256x3_adam_lr1e-3.yaml"
+NETWORKS: dict[str, tuple[Any, ...]] = {  # golden network -> published yaml config and KEY VALUE words
+    "pose_hrnet_w32_256x192": (W32,),
+    "pose_hrnet_w48_384x288": (W48,),
+    "pose_hrnet_se_w32_256x192": (W32, "MODEL.NAME", "pose_hrnet_se", "MODEL.SE_MODULES", PUBLISHED_GATES),
+    "pose_hrnet_se_lambda_w32_256x192": (W32_LAMBDA,),
+    "pose_hrnet_se_lambda_w48_384x288": (W48_LAMBDA,),
+    "pose_hrnet_se_lambda_w32_256x192_all4": (W32_LAMBDA, "MODEL.SE_MODULES", ALL_GATES),
+    "pose_hrnet_se_lambda_w48_384x288_crowdpose": (W48_LAMBDA.replace("coco", "crowdpose"),),
+    "pose_hrnet_multi_task_lambda_w32_256x192": (W32, "MODEL.NAME", "pose_hrnet_multi_task_lambda"),
+    "pose_resnet50_256x192": (RES50,),
+    "pose_resnet101_384x288": ("coco/resnet/res101_384x288_d256x3_adam_lr1e-3.yaml",),
+    "pose_resnet152_384x288": ("coco/resnet/res152_384x288_d256x3_adam_lr1e-3.yaml",),
+    "pose_resnet_se50_256x192_all4": (RES50, "MODEL.NAME", "pose_resnet_se", "MODEL.SE_MODULES", ALL_GATES),
+    "pose_resnet_se_lambda50_256x192": (RES50.replace(".yaml", "_lambda.yaml"), "MODEL.SE_MODULES", LAST_GATE),
+    "pose_resnet_se_lambda50_256x192_all4": (RES50.replace(".yaml", "_lambda.yaml"), "MODEL.SE_MODULES", ALL_GATES),
+    "pose_resnet_se_lambda101_384x288_crowdpose": ("crowdpose/resnet/res101_384x288_d256x3_adam_lr1e-3_lambda.yaml",),
 }
+
+
+def published(name: str) -> GatedNetwork:
+    file, *words = NETWORKS[name]
+    config = parse([f"--cfg=experiments/{file}", *map(str, words)])
+    return build(config.yaml.MODEL, config.load_skeleton().num_keypoints)
+
+
 OUTPUTS = [
     "pose_hrnet_se_lambda_w32_256x192",
     "pose_hrnet_multi_task_lambda_w32_256x192",
@@ -53,13 +54,13 @@ OUTPUTS = [
 @pytest.mark.parametrize("name", NETWORKS)
 def test_state_dict_keys_are_the_originals(shared: Path, name: str) -> None:
     with torch.device("meta"):
-        assert golden.keys_of(NETWORKS[name]()) == golden.keys(shared, f"mipnet_{name}")
+        assert golden.keys_of(published(name)) == golden.keys(shared, f"mipnet_{name}")
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_outputs_are_the_originals(shared: Path, name: str) -> None:
     """Both lambdas with one trunk; also as inference runs it: channels last."""
-    model = golden.network(shared, NETWORKS[name])
+    model = golden.network(shared, lambda: published(name))
     images = golden.images(shared, (288, 384) if "384" in name else (192, 256))
     wanted = golden.outputs(shared, f"mipnet_{name}")
     lambdas = lambda_vectors(torch.tensor([LAMBDAS[key] for key in wanted])) if model.uses_lambda else None
@@ -71,22 +72,23 @@ def test_outputs_are_the_originals(shared: Path, name: str) -> None:
         assert golden.error(channels_last[row : row + 1], maps) < 1e-4
 
 
-def small(name: str = "pose_hrnet_se_lambda", gates: Sequence[bool] = PUBLISHED_GATES) -> GatedNetwork:
-    torch.manual_seed(0)
-    stages = [Stage(1, 1, channels) for channels in ((8, 16), (8, 16, 32), (8, 16, 32, 64))]
-    return build(name, 5, stages=stages, num_layers=18, se_modules=gates, stem=16)
-
-
 def pictures(count: int) -> torch.Tensor:
     return torch.randn(count, 3, 64, 96, generator=torch.Generator().manual_seed(1))
 
 
+def seeded(name: str = "pose_hrnet_se_lambda", gates: tuple[bool, ...] = PUBLISHED_GATES) -> GatedNetwork:
+    torch.manual_seed(0)
+    return tiny(name, SE_MODULES=gates)
+
+
 @pytest.mark.parametrize("name", ["pose_hrnet_se_lambda", "pose_hrnet_multi_task_lambda", "pose_resnet_se_lambda"])
-@pytest.mark.parametrize("gates", [PUBLISHED_GATES, ALL, LAST])
+@pytest.mark.parametrize("gates", [PUBLISHED_GATES, ALL_GATES, LAST_GATE])
 @pytest.mark.parametrize("training", [False, True])
-def test_one_trunk_for_all_lambdas_changes_no_bit(name: str, gates: Sequence[bool], training: bool) -> None:
+def test_one_trunk_for_all_lambdas_is_the_network_on_the_repeated_batch(
+    name: str, gates: tuple[bool, ...], training: bool
+) -> None:
     lambdas = lambda_vectors(torch.tensor([1.0, 0.0, 1.0, 0.0, 1.0, 0.0]))
-    shared_trunk, whole = small(name, gates).train(training), small(name, gates).train(training)
+    shared_trunk, whole = seeded(name, gates).train(training), seeded(name, gates).train(training)
     with torch.no_grad():
         torch.testing.assert_close(shared_trunk(pictures(3), lambdas), whole(torch.cat([pictures(3)] * 2), lambdas))
     for (key, ours), theirs in zip(shared_trunk.state_dict().items(), whole.state_dict().values(), strict=True):
@@ -97,53 +99,49 @@ def test_one_trunk_for_all_lambdas_changes_no_bit(name: str, gates: Sequence[boo
 def test_gradients_of_one_trunk_are_those_of_the_repeated_batch() -> None:
     lambdas = lambda_vectors(torch.tensor([1.0, 0.0, 0.0, 1.0]))
     found = []
-    for model, images in ((small().train(), pictures(2)), (small().train(), torch.cat([pictures(2)] * 2))):
-        model.double()(images.double(), lambdas.double()).square().mean().backward()
+    for images in (pictures(2), torch.cat([pictures(2)] * 2)):
+        model = seeded().train().double()
+        model(images.double(), lambdas.double()).square().mean().backward()
         found.append([parameter.grad for parameter in model.parameters()])
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-12)
 
 
-def test_trunk_and_head_are_the_network_and_the_trunk_runs_once() -> None:
-    model, lambdas = small().eval(), lambda_vectors(torch.tensor([0.25, 0.75]))
-    with torch.no_grad():
-        features = model.trunk(pictures(2))
-        torch.testing.assert_close(model.head(features, lambdas), model(pictures(2), lambdas))
-        assert not torch.equal(model.head(features, lambdas), model.head(features, 1 - lambdas))
-    assert lambdas.tolist() == [[0.25, 0.75], [0.75, 0.25]]
-
-
 @pytest.mark.parametrize("name", VARIANTS)
-def test_maps_are_a_quarter_of_the_input(name: str) -> None:
-    model = small(name).eval()
-    lambdas = lambda_vectors(torch.ones(2)) if model.uses_lambda else None
+def test_maps_are_a_quarter_of_the_input_and_depend_on_lambda(name: str) -> None:
+    model = seeded(name).eval()
+    lambdas = lambda_vectors(torch.tensor([0.25, 0.75])) if model.uses_lambda else None
+    assert lambdas is None or lambdas.tolist() == [[0.25, 0.75], [0.75, 0.25]]
     with torch.no_grad():
-        assert model(pictures(2), lambdas).shape == (2, 5, 64 // STRIDE, 96 // STRIDE)
+        maps = model(pictures(2), lambdas)
+        assert maps.shape == (2, 5, 64 // STRIDE, 96 // STRIDE)
+        assert lambdas is None or not torch.equal(maps, model(pictures(2), 1 - lambdas))
 
 
 @pytest.mark.parametrize("shape", [None, (2,), (2, 3), (3, 2), (1, 2)])
 def test_lambda_vectors_of_the_wrong_length(shape: tuple[int, ...] | None) -> None:
     with pytest.raises(UserError, match=r"lambda: .* given, \[2, 2\] wanted"):
-        small()(pictures(2), None if shape is None else torch.ones(shape))
+        seeded()(pictures(2), None if shape is None else torch.ones(shape))
 
 
 def test_a_plain_network_takes_no_lambda() -> None:
     with pytest.raises(UserError, match="takes none"):
-        small("pose_hrnet")(pictures(1), torch.ones(1, 2))
+        seeded("pose_hrnet")(pictures(1), torch.ones(1, 2))
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("name", "changes", "words"),
     [
-        ({"name": "pose_vit"}, "MODEL.NAME pose_vit: take one of pose_hrnet"),
-        ({"name": "pose_hrnet_se", "se_modules": (True,) * 3}, "SE_MODULES"),
-        ({"name": "pose_hrnet", "stages": standard_stages(8)[:2]}, "2, 3 and 4 branches"),
-        ({"name": "pose_hrnet", "final_kernel": 2}, "FINAL_CONV_KERNEL 2"),
-        ({"name": "pose_resnet", "num_layers": 42}, "NUM_LAYERS 42"),
-        ({"name": "pose_resnet", "kernels": (4, 4)}, "NUM_DECONV_KERNELS"),
-        ({"name": "pose_resnet", "kernels": (4, 4, 5)}, "NUM_DECONV_KERNELS"),
+        ("pose_hrnet_se", {"SE_MODULES": (True,) * 3}, "SE_MODULES"),
+        ("pose_hrnet", {"stage3.num_channels": (16, 32, 64)}, "NUM_CHANNELS"),
+        ("pose_hrnet", {"stage2.num_channels": (8,)}, "2, 3 and 4 branches"),
+        ("pose_hrnet", {"stage2.num_blocks": (4, 3)}, "the same number is needed for each branch"),
+        ("pose_hrnet", {"final_conv_kernel": 2}, "FINAL_CONV_KERNEL 2"),
+        ("pose_resnet", {"num_layers": 42}, "NUM_LAYERS 42"),
+        ("pose_resnet", {"num_deconv_kernels": (4, 4)}, "NUM_DECONV_KERNELS"),
+        ("pose_resnet", {"num_deconv_kernels": (4, 4, 5)}, "NUM_DECONV_KERNELS"),
     ],
 )
-def test_networks_that_do_not_exist(options: dict[str, object], words: str) -> None:
+def test_networks_that_do_not_exist(name: str, changes: dict[str, Any], words: str) -> None:
     with torch.device("meta"), pytest.raises(UserError, match=words):
-        build(num_joints=17, **options)
+        tiny(name, **changes)

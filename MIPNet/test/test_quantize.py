@@ -9,14 +9,13 @@ from common.cli import UserError
 from common.runtime import quantize as common_quantize
 from common.runtime.quantize import RefusedError
 from common.runtime.session import Options, open_network
-from common.skeleton import COCO
 from common.test import quantised_programs
 from common.test.blob_people import COLOURS
 from common.test.quantised_programs import report
 from MIPNet import eval as evaluation_program
-from MIPNet import export, preparation, quantize, recipe_file, weights
-from MIPNet.config import RECIPES, Config
-from MIPNet.inference import InputRule, with_lambda
+from MIPNet import export, quantize, weights
+from MIPNet.predict import with_lambda
+from MIPNet.test.programs import tiny
 
 import numpy as np
 import pytest
@@ -68,10 +67,10 @@ def test_a_network_that_finds_people_is_quantized(tmp_path, data, networks, monk
 
 def test_every_lambda_is_calibrated_with():
     images = np.zeros((2, 3, 8, 8), np.float32)
-    found = quantize.calls(images, InputRule(lambdas=(0.0, 1.0)))
+    found = quantize.calls(images, (0.0, 1.0))
     np.testing.assert_array_equal([vectors for _, vectors in found], [[[0, 1]] * 2, [[1, 0]] * 2])
     assert all(given is images for given, _ in found)
-    assert len(quantize.calls(images, InputRule())[0]) == 1
+    assert len(quantize.calls(images, ())[0]) == 1
 
 
 @KINDS
@@ -94,7 +93,7 @@ def test_int8_that_loses_people_is_refused(tmp_path, data, networks, monkeypatch
         (("--model={networks}/plain/blind.onnx",), "AP cannot tell .* finds no people"),
         (("--skeleton=coco", "MODEL.NUM_JOINTS", "17"), "is another network.* for each of 17 keypoints"),
         (("--lambdas=0,2",), "--lambdas=0.0,2.0"),
-        (("--detections=absent.json",), "--detections names another place"),
+        (("--detections=absent.json",), "TEST.COCO_BBOX_FILE names another place"),
         (("TEST.FLIPTEST", "true"), "nothing reads TEST.FLIPTEST"),
     ],
 )
@@ -111,9 +110,8 @@ def test_bad_input(tmp_path, data, networks, monkeypatch, words, message):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small HRNet with lambda, as it is exported."""
-    config = recipe_file.parse(Config, RECIPES, ["--recipe=smoke", "--lambda"])
     torch.manual_seed(0)
-    network = preparation.network(config, COCO.num_keypoints)
+    network = tiny("pose_hrnet_se_lambda")
     weights.initialise(network)
     target = tmp_path_factory.mktemp("exported") / "small.onnx"
     export.export(network.eval(), target, 11, 0, (64, 64))

@@ -14,7 +14,7 @@ import torch
 RANKS, STEPS = 2, 3
 LARGEST_DIFFERENCE = 0.02  # of how far weights moved: batches of two are sensitive to rounding
 # SGD: the first steps of Adam are signs of gradients, however small
-FLAGS = (*SMALL, "--num_workers=0", "--optimizer=sgd", "--lr=0.1", "--epochs=1", f"--max_steps={STEPS}")
+FLAGS = (*SMALL, "--num_workers=0", "--lr=0.1", "--epochs=1", f"--max_steps={STEPS}", "TRAIN.OPTIMIZER", "sgd")
 PROGRAM = """
 import sys
 from common import distributed

@@ -1,77 +1,75 @@
 # SPDX-License-Identifier: Apache-2.0
-import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import common.skeleton
 import common.train.checkpoint
+from common.cli import UserError
 from common.report import ACCURACY
 from common.skeleton import COCO
 from common.test.programs import launcher
 from common.train.checkpoint import CheckpointError
-from MIPNet import data, loss, preparation, recipe_file, train, weights
-from MIPNet.config import RECIPES, Config
-from MIPNet.model import lambda_vectors
+from MIPNet import data, loss, train, weights
+from MIPNet.config import SMALL_NETWORK, Config, parse
+from MIPNet.model import build, lambda_vectors
+from MIPNet.test.programs import SIZES
 
 import pytest
 import torch
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).parents[2]
 PLAIN, LAMBDA = (), ("--lambda",)
-RESNET = ("--cfg=experiments/coco/resnet/res50_256x192_d256x3_adam_lr1e-3.yaml", "--num_layers=18",
-          "--deconv_filters=32,32,32")  # fmt: skip
-SMALL = ("--recipe=smoke", "--device=cpu", "--num_workers=0", "--image_size=64,64", "--heatmap_size=16,16",
-         "--epochs=1", "--batch_size=4", "--part_size=2", "--max_steps=2", "--print_freq=1")  # fmt: skip
+RESNET = ("--cfg=experiments/coco/resnet/res50_256x192_d256x3_adam_lr1e-3.yaml", "MODEL.EXTRA.NUM_LAYERS", "18",
+          "MODEL.EXTRA.NUM_DECONV_FILTERS", "(32, 32, 32)")  # fmt: skip
+SHORT = ("--device=cpu", "--num_workers=0", *SIZES, "--epochs=1", "--batch_size=4", "--part_size=2", "--max_steps=2",
+         "--print_freq=1")  # fmt: skip
+SMALL = ("--recipe=smoke", *SHORT)
 
 
 def parsed(*words: str) -> Config:
-    return recipe_file.parse(Config, RECIPES, words)
+    return parse(words)
 
 
 class Run(NamedTuple):
     config: Config
     samples: data.TrainSamples
-    folder: Path
 
 
 def flags_of(tiny_coco: Path, tmp_path: Path, *words: str) -> tuple[str, ...]:
     return (*SMALL, f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", *words)
 
 
-def setup_of(tiny_coco: Path, tmp_path: Path, *words: str) -> Run:
+def run_of(tiny_coco: Path, tmp_path: Path, *words: str) -> Run:
     config = parsed(*flags_of(tiny_coco, tmp_path, *words))
     config.check()
-    config = preparation.find_data(config)
-    return Run(config, preparation.train_samples(config, COCO), preparation.experiment_folder(config))
+    return Run(config, data.train_samples(config, config.load_skeleton()))
 
 
-def batch_of(setup: Run, count: int = 4) -> dict[str, torch.Tensor]:
-    return data.collate([setup.samples[0, index] for index in range(count)])
+def batch_of(run: Run, count: int = 4) -> dict[str, torch.Tensor]:
+    return data.collate([run.samples[0, index] for index in range(count)])
 
 
-def network_of(setup: Run) -> torch.nn.Module:
+def network_of(config: Config) -> torch.nn.Module:
     torch.manual_seed(0)
-    return preparation.network(setup.config, COCO.num_keypoints)
+    return build(config.yaml.MODEL, COCO.num_keypoints)
 
 
 @pytest.mark.parametrize("words", [PLAIN, LAMBDA, RESNET], ids=["plain", "lambda", "resnet"])
 def test_two_steps_of_training_leave_a_checkpoint(
     tiny_coco: Path, tmp_path: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    setup = setup_of(tiny_coco, tmp_path, *words)
-    plan = train.plan_of(setup.config, len(setup.samples), CPU)
+    config, samples = run_of(tiny_coco, tmp_path, *words)
+    plan = train.plan_of(config, len(samples), CPU)
     assert (plan.steps_per_epoch, plan.accumulation_steps, plan.micro_batch_size) == (2, 2, 2)
     monkeypatch.setattr(sys, "argv", ["train", *flags_of(tiny_coco, tmp_path, *words)])
     train.main()
-    state = common.train.checkpoint.read(setup.folder / "last.pth")
-    assert (state["epoch"], state["step"], state["config"]["dataset"]) == (1, 0, setup.config.dataset)
-    records = [json.loads(line) for line in (setup.folder / "metrics.jsonl").read_text().splitlines()]
+    state = common.train.checkpoint.read(config.folder / "last.pth")
+    assert (state["epoch"], state["step"], state["config"]["DATASET.DATASET"]) == (1, 0, config.yaml.DATASET.DATASET)
+    records = [json.loads(line) for line in (config.folder / "metrics.jsonl").read_text().splitlines()]
     steps = [record["losses"] for record in records if record["event"] == "step"]
     assert len(steps) == 2 and all(set(step) == {"loss", ACCURACY} for step in steps)
-    begun = network_of(setup)
+    begun = network_of(config)
     weights.initialise(begun)
     trained = common.train.checkpoint.state_dict(state)
     assert trained.keys() == begun.state_dict().keys()
@@ -79,9 +77,9 @@ def test_two_steps_of_training_leave_a_checkpoint(
 
 
 def test_lambda_loss_is_that_of_the_doubled_batch(tiny_coco: Path, tmp_path: Path) -> None:
-    """Spec A1.5: [x; x] with lambda' = [lambda; 1 - lambda]; mean(L_A * lambda') + mean(L_B * (1 - lambda'))."""
-    setup = setup_of(tiny_coco, tmp_path, *LAMBDA)
-    config, batch, model = setup.config, batch_of(setup), network_of(setup).train()
+    """[x; x] with lambda' = [lambda; 1 - lambda]; mean(L_A * lambda') + mean(L_B * (1 - lambda'))."""
+    run = run_of(tiny_coco, tmp_path, *LAMBDA)
+    config, batch, model = run.config, batch_of(run), network_of(run.config).train()
     torch.manual_seed(5)
     found = train.forward_losses(model, batch, CPU, config)
     torch.manual_seed(5)
@@ -93,34 +91,33 @@ def test_lambda_loss_is_that_of_the_doubled_batch(tiny_coco: Path, tmp_path: Pat
     wanted = 0.0
     for row, of_box in enumerate(lambdas.tolist()):
         person = row % 4, 0 if of_box else 1
-        size = (config.heatmap_size[0], config.heatmap_size[1])
         joints, visible = batch["joints"][person][None], batch["visible"][person][None]
-        target, weight = train.encode(joints, visible, size, config.stride, config.sigma)
+        target, weight = train.encode(joints, visible, config.size_map, config.stride, config.yaml.MODEL.SIGMA)
         wanted += 0.5 * ((maps[row] - target[0]) * weight[0, :, None, None]).square().mean().item() / len(lambdas)
     assert found["loss"].item() == pytest.approx(wanted, rel=1e-5)
 
 
 def test_plain_loss_is_half_the_squared_error(tiny_coco: Path, tmp_path: Path) -> None:
-    setup = setup_of(tiny_coco, tmp_path)
-    config, batch, model = setup.config, batch_of(setup), network_of(setup).eval()
+    run = run_of(tiny_coco, tmp_path)
+    config, batch, model = run.config, batch_of(run), network_of(run.config).eval()
     found = train.forward_losses(model, batch, CPU, config)
     maps = model(data.normalise(batch["image"]))
-    target, weight = train.encode(batch["joints"], batch["visible"], (16, 16), config.stride, config.sigma)
+    target, weight = train.encode(batch["joints"], batch["visible"], (16, 16), config.stride, config.yaml.MODEL.SIGMA)
     error = ((maps - target) * weight[..., None, None]).square()
     assert found["loss"].item() == pytest.approx(0.5 * error.mean().item(), rel=1e-5)
-    hardest = train.forward_losses(model, batch, CPU, dataclasses.replace(config, hardest=True))
+    hardest = train.forward_losses(model, batch, CPU, parsed(*SMALL, "LOSS.USE_OHKM", "true"))
     worst = error.mean(dim=(2, 3)).topk(8, dim=1).values
     assert hardest["loss"].item() == pytest.approx(0.5 * worst.mean().item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("words", [PLAIN, LAMBDA], ids=["plain", "lambda"])
 def test_steps_lower_the_loss_of_a_batch(tiny_coco: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
-    setup = setup_of(tiny_coco, tmp_path, *words)
-    model, batch = network_of(setup).train(), batch_of(setup)
-    optimizer = train.build_optimizer(model, setup.config)
+    run = run_of(tiny_coco, tmp_path, *words)
+    model, batch = network_of(run.config).train(), batch_of(run)
+    optimizer = train.build_optimizer(model, run.config.yaml.TRAIN)
     losses = []
     for _ in range(12):
-        found = train.forward_losses(model, batch, CPU, setup.config)
+        found = train.forward_losses(model, batch, CPU, run.config)
         optimizer.zero_grad()
         found["loss"].backward()
         optimizer.step()
@@ -130,11 +127,13 @@ def test_steps_lower_the_loss_of_a_batch(tiny_coco: Path, tmp_path: Path, words:
 
 def test_optimisers_are_the_published_ones() -> None:
     model = torch.nn.Linear(2, 2)
-    adam = train.build_optimizer(model, Config())
+    adam = train.build_optimizer(model, parsed().yaml.TRAIN)
     group = adam.param_groups[0]
     assert isinstance(adam, torch.optim.Adam)
     assert (group["lr"], group["betas"], group["eps"], group["weight_decay"]) == (1e-3, (0.9, 0.999), 1e-8, 0)
-    group = train.build_optimizer(model, Config(optimizer="sgd", nesterov=True)).param_groups[0]
+    group = train.build_optimizer(
+        model, parsed("TRAIN.OPTIMIZER", "sgd", "TRAIN.NESTEROV", "true").yaml.TRAIN
+    ).param_groups[0]
     assert (group["momentum"], group["weight_decay"], group["nesterov"]) == (0.9, 1e-4, True)
 
 
@@ -144,8 +143,8 @@ def test_learning_rate_drops_after_the_published_epochs() -> None:
 
 
 def start(config: Config, joints: int = COCO.num_keypoints) -> tuple[torch.nn.Module, str]:
-    model = preparation.network(config, joints)
-    return model, preparation.load_start(model, config)
+    model = build(config.yaml.MODEL, joints)
+    return model, weights.load_start(model, config)
 
 
 def test_a_lambda_network_begins_from_a_plain_one(tmp_path: Path) -> None:
@@ -154,50 +153,41 @@ def test_a_lambda_network_begins_from_a_plain_one(tmp_path: Path) -> None:
     config = parsed(*SMALL, *LAMBDA, "TEST.MODEL_FILE", str(tmp_path / "plain.pth"))
     model, report = start(config)
     assert "the file's network lacks stage3_se, stage4_se" in report
-    assert torch.equal(model.state_dict()["stage4.0.branches.0.0.conv1.weight"],
-                       plain.state_dict()["stage4.0.branches.0.0.conv1.weight"])  # fmt: skip
-    _, report = start(dataclasses.replace(config, num_joints=14), joints=14)
-    assert "another number of joints: the last layer begins anew" in report
+    name = "stage4.0.branches.0.0.conv1.weight"
+    assert torch.equal(model.state_dict()[name], plain.state_dict()[name])
+    assert "another number of joints: the last layer begins anew" in start(config, joints=14)[1]
 
 
-def test_weights_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(name: str) -> Path:
-        raise CheckpointError(f"{name} is not here")
-
-    monkeypatch.setattr(weights, "locate", refuse)
-    named: dict[str, Any]
-    for named, message in (
-        ({"pretrained": "a.pth"}, r"MODEL\.PRETRAINED: a\.pth"),
-        ({"model_file": "b.pth"}, r"TEST\.MODEL_FILE: b\.pth"),
-        ({"model_file": "b.pth", "check_point": "c.pth"}, r"--pth_path: c\.pth"),
-    ):
-        config = dataclasses.replace(parsed(*SMALL), **named)
-        with pytest.raises(CheckpointError, match=message):
-            start(config)
-        measuring = dataclasses.replace(config, case="perf")
-        if "check_point" not in named:
-            assert start(measuring)[1] == weights.RANDOM_START
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("MODEL.PRETRAINED", "a.pth"), r"MODEL\.PRETRAINED: a\.pth"),
+        (("TEST.MODEL_FILE", "b.pth"), r"TEST\.MODEL_FILE: b\.pth"),
+        (("TEST.MODEL_FILE", "b.pth", "--pth_path=c.pth"), r"--pth_path: c\.pth"),
+    ],
+)
+def test_weights_that_are_missing(words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        start(parsed(*SMALL, *words))
+    if "--pth_path=c.pth" not in words:
+        assert start(parsed(*SMALL, *words, "--perf=1"))[1] == weights.RANDOM_START
 
 
-def test_data_that_are_not_there(tiny_coco: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"absent.*person_keypoints_train2017\.json: no such file.*--data_path"):
-        setup_of(Path("absent"), tmp_path)
-    with pytest.raises(ValueError, match=r"elsewhere: no such file or folder.*--train_images_folder"):
-        setup_of(tiny_coco, tmp_path, "DATASET.TRAIN_IMAGE_DIR", "elsewhere")
-    own = setup_of(tiny_coco, tmp_path, "DATASET.TRAIN_IMAGE_DIR", str(tiny_coco / "train2017"))
+def test_data_that_are_missing(tiny_coco: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"absent.*person_keypoints_train2017\.json: no such file.*--data_path"):
+        run_of(Path("absent"), tmp_path)
+    with pytest.raises(UserError, match=r"elsewhere: no such file or folder.*DATASET\.TRAIN_IMAGE_DIR"):
+        run_of(tiny_coco, tmp_path, "DATASET.TRAIN_IMAGE_DIR", "elsewhere")
+    own = run_of(tiny_coco, tmp_path, "DATASET.TRAIN_IMAGE_DIR", str(tiny_coco / "train2017"))
     assert own.samples.folder == tiny_coco / "train2017"
-    with pytest.raises(ValueError, match="51 keypoint numbers, not 3 x 14"):
-        flags = parsed(*SMALL, f"--data_path={tiny_coco}", "DATASET.DATASET", "crowdpose", "MODEL.NUM_JOINTS", "14")
-        preparation.train_samples(preparation.find_data(flags), common.skeleton.load(flags.skeleton_name))
+    with pytest.raises(UserError, match="51 keypoint numbers, not 3 x 14"):
+        run_of(tiny_coco, tmp_path, "DATASET.DATASET", "crowdpose", "MODEL.NUM_JOINTS", "14")
 
 
 @pytest.mark.parametrize("lambda_words", [PLAIN, LAMBDA], ids=["plain", "lambda"])
 def test_the_launchers_leave_their_result_file(tiny_coco: Path, tmp_path: Path, lambda_words: tuple[str, ...]) -> None:
     script = "train_lambda_performance_1p.sh" if lambda_words else "train_performance_1p.sh"
-    small = [word for word in SMALL if word != "--recipe=smoke"]
-    for field, value in RECIPES["smoke"].items():
-        if field.startswith("stage") or field in ("stem", "pretrained", "model_file"):
-            small.append(f"--{field}=" + (",".join(map(str, value)) if isinstance(value, tuple) else str(value)))
+    small = [*SHORT, *(str(word) for pair in SMALL_NETWORK.items() for word in pair)]
     place = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}")
     done = launcher("MIPNet", script, *place, *small, "TRAIN.LR", "1e-4")
     assert done.returncode == 0, done.stderr

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from pathlib import Path
 
-from common.topdown.hrnet import Stage
 from common.train.checkpoint import CheckpointError
 from common.train.pretrained import RANDOM
 from MIPNet import weights
-from MIPNet.model import LAMBDA, PUBLISHED_GATES, GatedNetwork, build
+from MIPNet.model import LAMBDA, GatedNetwork
+from MIPNet.test.programs import tiny
 
 import pytest
 import torch
@@ -13,8 +13,8 @@ from torch import nn
 
 
 def network(variant: str = "", family: str = "hrnet", width: int = 8, joints: int = 5) -> GatedNetwork:
-    stages = [Stage(1, 1, tuple(width << branch for branch in range(count))) for count in (2, 3, 4)]
-    return build(f"pose_{family}{variant}", joints, stages=stages, num_layers=18, se_modules=PUBLISHED_GATES, stem=16)
+    channels = {f"stage{n}.num_channels": tuple(width << branch for branch in range(n)) for n in (2, 3, 4)}
+    return tiny(f"pose_{family}{variant}", joints, **channels)
 
 
 def saved(model: nn.Module, path: Path, wrapped: bool = True) -> Path:
@@ -37,7 +37,7 @@ def imagenet(tmp_path: Path, **options: object) -> Path:
 def test_imagenet_weights_go_into_the_trunk(tmp_path: Path, variant: str) -> None:
     torch.manual_seed(1)
     source, model = imagenet(tmp_path), network(variant)
-    report = weights.load_start(model, str(source))
+    report = weights.load_imagenet(model, str(source))
     assert str(source) in report
     wanted = torch.load(source)["stage3.0.branches.2.0.conv1.weight"]
     assert torch.equal(model.state_dict()["stage3.0.branches.2.0.conv1.weight"], wanted)
@@ -47,7 +47,7 @@ def test_imagenet_weights_go_into_the_trunk(tmp_path: Path, variant: str) -> Non
 def test_only_the_chosen_layers_are_taken(tmp_path: Path) -> None:
     torch.manual_seed(1)
     source, model = imagenet(tmp_path), network()
-    weights.load_start(model, str(source), layers=("conv1", "bn1"))
+    weights.load_imagenet(model, str(source), layers=("conv1", "bn1"))
     assert torch.equal(model.conv1.weight, torch.load(source)["conv1.weight"])
     assert model.conv2.weight.std() < 2 * weights.SMALL
 
@@ -55,21 +55,21 @@ def test_only_the_chosen_layers_are_taken(tmp_path: Path) -> None:
 def test_imagenet_weights_of_another_width_are_refused(tmp_path: Path) -> None:
     source = imagenet(tmp_path, width=16)
     with pytest.raises(CheckpointError, match="imagenet.pth: weights of another network, depth or width"):
-        weights.load_start(network(), str(source))
+        weights.load_imagenet(network(), str(source))
 
 
 @pytest.mark.parametrize("nothing", ["", RANDOM])
 @pytest.mark.parametrize("family", ["hrnet", "resnet"])
 def test_a_random_start_is_said_aloud(nothing: str, family: str) -> None:
     model = network(LAMBDA, family)
-    assert "random start" in weights.load_start(model, nothing)
+    assert "random start" in weights.load_imagenet(model, nothing)
     assert 0.5 * weights.SMALL < model.conv1.weight.std() < 2 * weights.SMALL
     assert not model.final_layer.bias.any()
 
 
 def test_a_missing_file_is_named_with_the_cure() -> None:
     with pytest.raises(CheckpointError, match="MODEL.PRETRAINED: models/none.pth: .*'none' begins at random"):
-        weights.load_start(network(), "models/none.pth")
+        weights.load_imagenet(network(), "models/none.pth")
     with pytest.raises(CheckpointError, match="pose_hrnet_w48_384x288.pth is not here: take it from https"):
         weights.load_checkpoint(network(), weights.locate("models/pytorch/pose_coco/pose_hrnet_w48_384x288.pth"))
 

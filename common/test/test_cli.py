@@ -96,24 +96,6 @@ def test_booleans_in_a_list_are_read_as_such() -> None:
         parse(Flags, {}, ["--stages=maybe"])
 
 
-def test_a_file_lies_between_defaults_and_flags() -> None:
-    @dataclass(frozen=True)
-    class Flags:
-        """Flags."""
-
-        cfg: str = "default.yaml"
-        epochs: int = 1
-        rate: float = 0.1
-
-    def read(path: str) -> dict[str, object]:
-        return {"epochs": len(path), "rate": 0.5}
-
-    recipes = {"short": {"rate": 0.7}}
-    assert parse(Flags, recipes, [], read_cfg=read).epochs == len("default.yaml")
-    given = parse(Flags, recipes, ["--recipe=short", "--cfg=a.yaml", "--epochs=3"], read_cfg=read)
-    assert (given.cfg, given.epochs, given.rate) == ("a.yaml", 3, 0.7)
-
-
 @dataclass(frozen=True)
 class Bounded:
     """Numbers and texts."""
