@@ -18,7 +18,7 @@ from common.test import fault
 
 FLAGS = (
     "--device=cpu", "--net_input_size=64", "--batch_size=4", "--amp=O0", "--checkpoint_path=none", "--recipe=full",
-    "--step=1", "--epochs=1", "--eval_freq=0",
+    "--step=1", "--epochs=1", "--base_height=64", "--val_images=2",
 )  # fmt: skip
 CASES = [  # name, fault, numbers of readers, numbers of ranks
     ("exception in a step", "raise step 0", (0, 1, 2), (1, 2)),
@@ -27,6 +27,9 @@ CASES = [  # name, fault, numbers of readers, numbers of ranks
     ("reader killed", "kill reader 0", (1, 2), (1, 2)),
     ("rank killed", "kill step 0", (0, 1, 2), (1, 2)),
     ("other rank killed", "kill step 1", (0, 1, 2), (2,)),
+    ("exception in an evaluation", "raise evaluation 0", (1,), (1, 2)),
+    ("the same in the other rank", "raise evaluation 1", (1,), (2,)),
+    ("other rank killed in an evaluation", "kill evaluation 1", (1,), (2,)),
     ("launcher killed", "kill_launcher step 0", (0, 1, 2), (2,)),
 ]
 

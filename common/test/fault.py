@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training program that something happens to: `FAULT="raise step 0" python -m common.test.fault MODULE [FLAG ...]`.
 
-FAULT is what happens (raise; raise_always: in a restart, too; kill; kill_launcher), where (step, reader), and to which
-rank: at a reader's first sample, or at the second step. `run` starts such a program, waits for its end and looks for
-what it left behind.
+FAULT is what happens (raise; raise_always: in a restart, too; kill; kill_launcher), where, and to which rank: at a
+reader's first sample, at the second step, or before the ranks of an evaluation meet. `run` starts such a program, waits
+for its end and looks for what it left behind.
 """
 
 import os
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import common.coco.evaluate
 import common.train.loader
 from common.test.programs import environment, launch_command
 
@@ -24,12 +25,17 @@ import torch
 
 HANGS_AFTER_S = 120
 MARK = "POSE_ZOO_TEST"  # variable that all processes of a run have
-AT = {"reader": 1, "step": 2}
+AT = {"reader": 1, "step": 2, "evaluation": 1}  # which call of the place
+PLACES = {
+    "reader": (common.train.loader._Dataset, "__getitem__"),
+    "step": (torch.Tensor, "backward"),
+    "evaluation": (common.coco.evaluate, "gather"),
+}
 
 
 def main() -> None:
     what, where, rank = os.environ["FAULT"].split()
-    owner, name = (torch.Tensor, "backward") if where == "step" else (common.train.loader._Dataset, "__getitem__")
+    owner, name = PLACES[where]
     original, calls = getattr(owner, name), []
 
     def faulty(*arguments: Any, **named: Any) -> Any:

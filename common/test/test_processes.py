@@ -14,7 +14,7 @@ SLOW = pytest.mark.slow  # rare variants of what others show
 SECONDS = 60  # on a machine that others load; ci/kill_matrix.py measures
 SMALL = (
     "--device=cpu", "--net_input_size=64", "--batch_size=4", "--print_freq=1", "--amp=O0", "--checkpoint_path=none",
-    "--recipe=full", "--step=1", "--epochs=1", "--eval_freq=0",
+    "--recipe=full", "--step=1", "--epochs=1", "--base_height=64", "--val_images=2",
 )  # fmt: skip
 
 
@@ -35,6 +35,7 @@ def train(what: str, data: Path, folder: Path, *flags: str, ranks: int = 1, **va
         pytest.param("kill step 1", 0, 2, 128 + signal.SIGKILL, "error: rank 1 ended with signal SIGKILL",
                      marks=SLOW),
         ("kill_launcher step 0", 1, 2, -signal.SIGKILL, ""),
+        ("raise evaluation 1", 0, 2, 1, "error: rank 1: torch.OutOfMemoryError: CUDA out of memory"),
     ],
 )  # fmt: skip
 def test_a_fault_ends_everything(
