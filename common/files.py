@@ -59,8 +59,8 @@ def unfinished_name(path: Path) -> Path:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Removes what processes that were killed left half written in a folder."""
-    for entry in folder.glob(".*.unfinished"):
+    """Removes what processes that were killed left half written in a folder and those in it."""
+    for entry in list(folder.rglob(".*.unfinished")):
         match = _UNFINISHED.fullmatch(entry.name)
         if match and not _is_alive(int(match[1])):
             if entry.is_dir():

@@ -95,11 +95,13 @@ def test_what_killed_processes_left_half_written_goes_and_nothing_else(tmp_path:
     (tmp_path / f".a.pth.{killed.pid}.unfinished").write_bytes(b"half")
     (tmp_path / f".masks.{killed.pid}.unfinished").mkdir()
     (tmp_path / f".masks.{killed.pid}.unfinished" / "1.png").touch()
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / f".sheet.png.{killed.pid}.unfinished").touch()
     others = {f".b.pth.{os.getppid()}.unfinished", ".unfinished", f".c.{killed.pid}", ".d.x.unfinished"}
     for name in others:
         (tmp_path / name).touch()
     files.remove_unfinished(tmp_path)
-    assert {entry.name for entry in tmp_path.iterdir()} == others
+    assert {entry.name for entry in tmp_path.rglob("*")} == {*others, "pictures"}
 
 
 def test_a_link_stays_and_its_target_is_written(tmp_path: Path) -> None:
