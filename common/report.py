@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """metrics.jsonl -> the ModelZoo result file and final lines (spec A6, "Shell launchers"; platform.md 8.5).
 
-`python -m common.report --log_dir=test/output/0 --seconds=123`, after a run. A run says where its metrics are and what
-it is called in `run.json` of its log folder.
+A run says where its metrics are and what it is called in `run.json` of its log folder; the launcher calls `write`.
 """
 
 import contextlib
 import json
 import platform
 import shutil
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,14 +42,6 @@ class Run:
     def leave(self, logs: Path) -> None:
         """Writes run.json."""
         files.write_atomically(logs / RUN_FILE, json.dumps(asdict(self), indent=1).encode())
-
-
-@dataclass(frozen=True)
-class Options:
-    """Writes the result file of a run and prints its final lines."""
-
-    log_dir: str = "test/output/0"
-    seconds: float = 0.0
 
 
 def write(logs: Path, seconds: float) -> list[str]:
@@ -149,14 +139,3 @@ def _final_lines(run: Run, entries: dict[str, str]) -> list[str]:
     if run.kind == "eval":
         lines.append(f"EvalAccuracy : {entries['EvalAccuracy']}")
     return lines
-
-
-def main() -> None:
-    """Reads the flags, writes, prints."""
-    options = common.cli.parse(Options, {})
-    for line in write(Path(options.log_dir), options.seconds):
-        sys.stdout.write(line + "\n")
-
-
-if __name__ == "__main__":
-    common.cli.run(main)

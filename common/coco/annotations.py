@@ -120,6 +120,15 @@ _PERSON_ARRAYS = (
 )  # fmt: skip
 
 
+def places_of(ids: npt.ArrayLike, known: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(N,) where each of N `ids` stands among the `known` ones, which are different; -1 for one that does not."""
+    if not len(known):
+        return np.full(np.shape(ids), -1)
+    order = np.argsort(known, kind="stable")
+    places = order[np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)]
+    return np.where(known[places] == ids, places, -1)
+
+
 def to_offsets(counts: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """(N + 1,) where each of N groups of so many rows begins, and the end."""
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from common import distributed, files
 from common.cli import ImageError, UserError
 from common.coco import images
-from common.coco.annotations import CocoIndex
+from common.coco.annotations import CocoIndex, places_of
 from common.coco.reader import from_sections, load
 from common.skeleton import Skeleton
 
@@ -122,8 +122,7 @@ def average_precision(
         raise ValueError(f"{detections.keypoints.shape[1]} keypoints, {len(sigmas)} sigmas")
     source = annotations if isinstance(annotations, str | Path) else source
     index = _index_of(annotations, len(sigmas))
-    numbers = _Numbers(index.image_ids)
-    unknown = np.flatnonzero(numbers.of(detections.image_ids) < 0)
+    unknown = np.flatnonzero(places_of(detections.image_ids, index.image_ids) < 0)
     if len(unknown):
         image = detections.image_ids[unknown[0]]
         raise UserError(f"detections of image id {image}, which is not in {source}: evaluate with its own file")
@@ -131,7 +130,7 @@ def average_precision(
     rows = np.flatnonzero(np.isin(index.image_ids, chosen))
     check(index, rows, protocol, source)
     results = detections.select(np.isin(detections.image_ids, index.image_ids[rows]))
-    metrics = _evaluate(_truth(index, rows, numbers), _results(results, numbers), sigmas, protocol)
+    metrics = _evaluate(_truth(index, rows), _results(index, results), sigmas, protocol)
     if metrics["AP"] < 0 and _people_of(index, rows).any():
         advice = "`python -m common.coco DATA_PATH` examines the data set"
         raise UserError(f"{source}: AP is -1 although people are annotated: are their areas beyond measure? {advice}")
@@ -167,21 +166,14 @@ def _index_of(annotations: CocoIndex | str | Path | Mapping[str, Any], num_keypo
     return load(annotations, num_keypoints)
 
 
-class _Numbers:
-    """Images as the evaluation knows them, numbered from 1 in the order of their ids: it may hold an id as a float."""
-
-    def __init__(self, image_ids: npt.NDArray[np.int64]) -> None:
-        self.known = np.sort(image_ids)
-
-    def of(self, image_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """(N,) the numbers of some images, -1 for unknown ones."""
-        places = np.minimum(np.searchsorted(self.known, image_ids), len(self.known) - 1)
-        return np.where(self.known[places] == image_ids, places + 1, -1)
+def _numbers(index: CocoIndex, image_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """(N,) images from 1 on in the order of their ids: the evaluation may hold an id as a float."""
+    return places_of(image_ids, np.sort(index.image_ids)) + 1
 
 
-def _truth(index: CocoIndex, rows: npt.NDArray[np.integer[Any]], numbers: _Numbers) -> dict[str, Any]:
+def _truth(index: CocoIndex, rows: npt.NDArray[np.integer[Any]]) -> dict[str, Any]:
     """The images that count, with their people, in a form with all the fields that the evaluation reads."""
-    image_numbers = numbers.of(index.image_ids)
+    image_numbers = _numbers(index, index.image_ids)
     people = np.flatnonzero(_people_of(index, rows))
     fields = zip(
         image_numbers[index.image_rows(people)].tolist(),
@@ -202,8 +194,8 @@ def _truth(index: CocoIndex, rows: npt.NDArray[np.integer[Any]], numbers: _Numbe
     return {"images": images, "annotations": annotations, "categories": [{"id": PERSON_CATEGORY, "name": "person"}]}
 
 
-def _results(detections: Detections, numbers: _Numbers) -> list[dict[str, Any]]:
-    images = numbers.of(detections.image_ids).tolist()
+def _results(index: CocoIndex, detections: Detections) -> list[dict[str, Any]]:
+    images = _numbers(index, detections.image_ids).tolist()
     return [{**one, "image_id": image} for one, image in zip(detections.to_json(), images, strict=True)]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from common import files
 from common.cli import UserError
 from common.coco import fields
-from common.coco.annotations import NO_CROWD_INDEX, CocoIndex, run_lengths, to_offsets
+from common.coco.annotations import NO_CROWD_INDEX, CocoIndex, places_of, run_lengths, to_offsets
 from common.coco.fields import FAULTS, LARGEST_IMG, Category, shown, whole
 
 import numpy as np
@@ -234,18 +234,16 @@ class _Builder:
 
     def _owner_rows(self, image_ids: npt.NDArray[np.int64], people: _People) -> npt.NDArray[np.int64]:
         """(P,) the image row of each annotation, in the file's order."""
-        order = np.argsort(image_ids, kind="stable")
-        known = image_ids[order]
+        known = np.sort(image_ids)
         twice = known[1:][known[1:] == known[:-1]]
         if len(twice):
             raise UserError(f"{self.source}: image id {twice[0]} stands there twice. {FORMAT_ADVICE}")
-        owners = np.array(people.owners, np.int64)
-        places = np.minimum(np.searchsorted(known, owners), len(known) - 1)
-        lost = np.flatnonzero(known[places] != owners)
+        rows = places_of(np.array(people.owners, np.int64), image_ids)
+        lost = np.flatnonzero(rows < 0)
         if len(lost):
-            who = f"annotation {people.ids[lost[0]]} is of image {owners[lost[0]]}"
+            who = f"annotation {people.ids[lost[0]]} is of image {people.owners[lost[0]]}"
             raise UserError(f"{self.source}: {who}, which is not there. {FORMAT_ADVICE}")
-        return order[places]
+        return rows
 
     def _runs(self, people: _People, row: int, size: list[int]) -> npt.NDArray[np.int32]:
         if row not in people.regions:

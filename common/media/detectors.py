@@ -14,6 +14,7 @@ from common.arrays import Float64Array, UInt8Array
 from common.cli import UserError
 from common.media.source import Frame
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -54,18 +55,7 @@ def sound(boxes: npt.ArrayLike, scores: npt.ArrayLike, image: UInt8Array, ids: S
 
 def suppress(found: Boxes, max_overlap: float) -> Boxes:
     """Without boxes that share more than `max_overlap` of what they and a surer one cover together."""
-    x, y, width, height = found.boxes_img.T
-    shared = [
-        np.minimum(place[:, None] + side[:, None], place + side) - np.maximum(place[:, None], place)
-        for place, side in ((x, width), (y, height))
-    ]
-    both = np.maximum(shared[0], 0) * np.maximum(shared[1], 0)
-    areas = width * height
-    overlap = both / (areas[:, None] + areas - both)
-    kept: list[int] = []
-    for row in range(len(areas)):
-        if not kept or overlap[row, kept].max() <= max_overlap:
-            kept.append(row)
+    kept = list(cv2.dnn.NMSBoxes(found.boxes_img.tolist(), found.scores.tolist(), 0.0, max_overlap))
     return Boxes(found.boxes_img[kept], found.scores[kept], [found.ids[row] for row in kept])
 
 

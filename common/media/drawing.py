@@ -166,10 +166,8 @@ def contact_sheet(rows: Sequence[Sequence[UInt8Array]], titles: Sequence[str], h
     """Images in rows, such as input | ground truth | prediction, with a bar of titles over the columns.
 
     Each image (h, w, 3) uint8 is scaled to `height` pixels and stands in the middle of its column, which is as wide as
-    its widest image. Raises ValueError where a row is not as long as `titles`, or there is no row.
+    its widest image. Each row is as long as `titles`.
     """
-    if not rows or not titles or any(len(row) != len(titles) for row in rows):
-        raise ValueError(f"{len(titles)} titles, but rows of {[len(row) for row in rows]} images")
     scaled = [[_scaled(image, height) for image in row] for row in rows]
     widths = [max(row[column].shape[1] for row in scaled) for column in range(len(titles))]
     lefts = [GAP + sum(widths[:column]) + GAP * column for column in range(len(titles))]

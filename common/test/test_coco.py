@@ -292,12 +292,6 @@ def test_what_is_kept_cannot_be_changed_and_nothing_is_kept_unasked(tmp_path, im
     assert unkept(tmp_path, "a.png", (48, 64)) is not unkept(tmp_path, "a.png", (48, 64))
 
 
-def test_a_missing_image_is_an_error_each_time(tmp_path):
-    for _ in range(2):
-        with pytest.raises(images.ImageError, match=r"absent\.jpg"):
-            images.reader(1)(tmp_path, "absent.jpg", (48, 64))
-
-
 def test_what_is_no_image_is_an_error(tmp_path, image):
     (tmp_path / "text.jpg").write_text("no image")
     for name, message in (("text.jpg", "no image"), ("none.jpg", "No such file"), ("x\0y", "null")):

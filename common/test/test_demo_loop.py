@@ -222,13 +222,6 @@ def test_keypoints_are_reordered_and_what_was_not_learned_is_missing() -> None:
     assert no_people(CROWDPOSE).annotated().shape == (0, 14, 3)
 
 
-def test_source_in_the_output_folder_is_refused(tmp_path) -> None:
-    (tmp_path / "out").mkdir()
-    cv2.imwrite(str(tmp_path / "out/a.png"), scene(0))
-    with pytest.raises(UserError, match="--output_dir"):
-        run_demo(tmp_path, tmp_path / "out")
-
-
 def test_full_disk_is_one_clear_error(tmp_path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full, which is always full")

@@ -72,13 +72,6 @@ def test_shared_points_equals_the_formula_written_out():
             assert nearness[i, j] == pytest.approx(sum(likeness) / 18)
 
 
-def test_boxes_hold_their_outermost_pixels_and_ignore_missing_points():
-    points = np.zeros((2, 3, 3))
-    points[0] = [[10, 20, 1], [14, 27, 0.5], [500, 500, 0]]
-    assert bounding_boxes(points).tolist() == [[10, 20, 5, 8], [0, 0, 0, 0]]
-    assert bounding_boxes(np.zeros((0, 3, 3))).shape == (0, 4)
-
-
 def test_ids_stay_with_people_who_walk_past_each_other_in_any_order():
     """Three people at different speeds, listed in another order and with other scores in each frame."""
     rng = np.random.default_rng(1)
@@ -134,11 +127,6 @@ def test_lost_track_is_kept_for_max_missed_frames(max_missed, gap, expected):
         assert ids.shape == (0,) and points.shape == (0, 18, 3)
     ids, _ = tracker.update(figure(100, 100)[None], np.ones(1))
     assert ids.tolist() == [expected]
-
-
-def test_two_trackers_count_for_themselves():
-    for _ in range(2):
-        assert Tracker(OPENPOSE).update(figure(0, 0)[None], np.ones(1))[0].tolist() == [0]
 
 
 def test_tracks_do_not_pile_up():

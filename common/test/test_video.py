@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import itertools
 import logging
-import os
 import threading
 import time
 from pathlib import Path
 
 from common.cli import UserError
 from common.media.source import open_source, read_ahead, read_upright
-from common.media.writers import ImageWriter, VideoWriter, Window, output_folder
+from common.media.writers import ImageWriter, VideoWriter, output_folder
 
 import cv2
 import numpy as np
@@ -206,15 +205,6 @@ def test_reader_is_never_far_ahead_of_an_endless_source():
     assert reading_threads() == 0
 
 
-def test_memory_is_constant_over_a_long_film(tmp_path):
-    path = write_film(tmp_path / "film.webm", (n % 250 for n in range(3000)), height=96, width=128)
-    sizes = []
-    for frame in open_source(path).frames():  # 36 kB a frame: 110 MB, were they kept
-        if frame.index in (500, 2999):
-            sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
-    assert sizes[1] - sizes[0] < 8e6
-
-
 def test_thread_ends_when_the_consumer_stops(tmp_path):
     path = write_film(tmp_path / "film.webm", range(100))
     frames = open_source(path).frames()
@@ -297,10 +287,3 @@ def test_source_is_not_overwritten(tmp_path):
     with pytest.raises(UserError, match="no folder can be made"):
         output_folder(tmp_path / "a.png" / "out", open_source(tmp_path))
     assert output_folder(tmp_path / "out" / "deep", open_source(tmp_path)).is_dir()
-
-
-def test_window_without_a_screen_is_one_clear_error(monkeypatch):
-    for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
-        monkeypatch.delenv(variable, raising=False)
-    with pytest.raises(UserError, match="--show: .*leave --show out"):
-        Window("demo")

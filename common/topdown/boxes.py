@@ -11,7 +11,7 @@ from common import files
 from common.arrays import BoolArray, Float64Array, Int64Array
 from common.cli import UserError
 from common.coco import fields
-from common.coco.annotations import CocoIndex
+from common.coco.annotations import CocoIndex, places_of
 from common.coco.evaluate import EvaluationSet
 from common.topdown import crops
 
@@ -20,8 +20,6 @@ import numpy.typing as npt
 
 PERSON_CATEGORY = 1
 DETECTED = -1  # in place of a person's row
-LARGEST_IMG = 1e7  # pixels; what is beyond is a broken number, not a place
-BOX_NUMBERS = 4
 FORMAT = 'a list of {"image_id": 1, "category_id": 1, "bbox": [left, top, width, height], "score": 0.9} is needed'
 
 
@@ -139,17 +137,14 @@ def _read(path: str | Path) -> _Found:
 
 
 def _four(box: "array[float]") -> "array[float]":
-    if len(box) != BOX_NUMBERS:
+    if len(box) != 4:
         raise ValueError(f"bbox has {len(box)} numbers")
     return box
 
 
 def _image_rows(path: str | Path, image_ids: Int64Array, validation: EvaluationSet) -> Int64Array:
     """(N,) the image row of each id, -1 for one that the annotations do not know. Raises UserError for none known."""
-    order = np.argsort(validation.index.image_ids, kind="stable")
-    known = validation.index.image_ids[order]
-    places = np.minimum(np.searchsorted(known, image_ids), max(len(known) - 1, 0))
-    rows = np.where(known[places] == image_ids, order[places], -1) if len(known) else np.full(len(image_ids), -1)
+    rows = places_of(image_ids, validation.index.image_ids)
     if len(rows) and (rows < 0).all():
         raise UserError(
             f"{path}: detections of other images: none of its image ids (the first is {image_ids[0]}) is in "
@@ -160,7 +155,7 @@ def _image_rows(path: str | Path, image_ids: Int64Array, validation: EvaluationS
 
 def _sound(boxes: Float64Array, scores: Float64Array, sizes_img: npt.NDArray[Any]) -> BoolArray:
     """(N,) which boxes are finite, have an extent, and touch their image."""
-    sound = np.isfinite(scores) & (np.abs(boxes) < LARGEST_IMG).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
+    sound = np.isfinite(scores) & (np.abs(boxes) < fields.LARGEST_IMG).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
     sound[sound] = ~crops.outside_image(boxes[sound], sizes_img[sound])
     return np.asarray(sound)
 

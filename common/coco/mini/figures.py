@@ -83,10 +83,9 @@ def sample_pose(rng: np.random.Generator, height: float) -> Float64Array:
     for name, side in (("left", 1), ("right", -1)):
         pose[f"{name}_shoulder"] = chest + _turned((side * SHOULDER * (1 - 0.2 * abs(turn)), 0.0), spine)
         pose[f"{name}_hip"] = _turned((side * HIP * (1 - 0.2 * abs(turn)), 0.0), roll)
-        upper, lower = _sample_arm(rng)
-        _chain(pose, rng, name, ("shoulder", "elbow", "wrist"), (UPPER_ARM, FOREARM), (upper, lower), side, spine)
-        upper, lower = _sample_leg(rng)
-        _chain(pose, rng, name, ("hip", "knee", "ankle"), (THIGH, SHIN), (upper, lower), side, roll)
+        arm, leg = f"{name}_shoulder {name}_elbow {name}_wrist", f"{name}_hip {name}_knee {name}_ankle"
+        _chain(pose, rng, arm, (UPPER_ARM, FOREARM), spine, side * _sample_arm(rng))
+        _chain(pose, rng, leg, (THIGH, SHIN), roll, side * _sample_leg(rng))
     return height * np.array([pose[name] for name in COCO.keypoints])
 
 
@@ -101,36 +100,31 @@ def _sample_head(rng: np.random.Generator, chest: Float64Array, spine: float, tu
     return pose
 
 
-def _sample_arm(rng: np.random.Generator) -> tuple[float, float]:
+def _sample_arm(rng: np.random.Generator) -> Float64Array:
     """Degrees from hanging down, outwards, of upper arm and forearm: hanging, stretched out or raised."""
     low, high = ((8, 40), (8, 40), (50, 110), (115, 155))[rng.integers(4)]
     upper = rng.uniform(low, high)
-    return upper, upper + rng.uniform(-60, 90)
+    return np.array([upper, upper + rng.uniform(-60, 90)])
 
 
-def _sample_leg(rng: np.random.Generator) -> tuple[float, float]:
+def _sample_leg(rng: np.random.Generator) -> Float64Array:
     """Degrees from straight down, outwards, of thigh and shin: standing, or a kick."""
     if rng.random() < 0.15:
         upper = rng.uniform(35, 75)
-        return upper, upper - rng.uniform(0, 70)
+        return np.array([upper, upper - rng.uniform(0, 70)])
     upper = rng.uniform(2, 28)
-    return upper, upper - rng.uniform(-8, 26)
+    return np.array([upper, upper - rng.uniform(-8, 26)])
 
 
 def _chain(
-    pose: dict[str, Float64Array],
-    rng: np.random.Generator,
-    name: str,
-    joints: tuple[str, str, str],
-    lengths: tuple[float, float],
-    degrees: tuple[float, float],
-    side: int,
-    frame: float,
-) -> None:
+    pose: dict[str, Float64Array], rng: np.random.Generator, joints: str, lengths: tuple[float, float], frame: float,
+    degrees: Float64Array,
+) -> None:  # fmt: skip
     """Adds the middle and the end of an arm or a leg to `pose`; bones may look shorter, as if they pointed away."""
-    for start, end, length, angle in zip(joints[:2], joints[1:], lengths, degrees, strict=True):
-        radians = frame - side * np.radians(angle)
-        pose[f"{name}_{end}"] = pose[f"{name}_{start}"] + _turned((0, length * rng.uniform(0.85, 1.02)), radians)
+    start, *ends = joints.split()
+    for end, length, angle in zip(ends, lengths, degrees, strict=True):
+        pose[end] = pose[start] + _turned((0, length * rng.uniform(0.85, 1.02)), frame - np.radians(angle))
+        start = end
 
 
 def _turned(vector: tuple[float, float], angle: float) -> Float64Array:
