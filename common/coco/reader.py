@@ -40,7 +40,11 @@ def load(annotation_file: str | Path, num_keypoints: int | None = None, say: Say
     keypoint file, has no images, where an annotation belongs to no image, has another number of keypoints, or is not
     finite, where coordinates are parts of the image instead of pixels, or where it is not clear who the people are.
     """
-    return from_sections(annotation_file, files.json_sections(annotation_file), num_keypoints, say)
+    try:
+        sections = files.json_sections(annotation_file, skip_polygons=True)
+        return from_sections(annotation_file, sections, num_keypoints, say)
+    except files.PolygonsNeeded:
+        return from_sections(annotation_file, files.json_sections(annotation_file), num_keypoints, say)
 
 
 def from_sections(
@@ -103,7 +107,10 @@ class _People:
             raise ValueError(f"the box of annotation {number} is not [left, top, width, height]")
         area = fields.area_of(element)
         if fields.yes_or_no(element.get("iscrowd"), "iscrowd"):
-            self.regions[len(self.ids)] = element.get("segmentation") or [corners(box)]
+            region = element.get("segmentation") or [corners(box)]
+            if region == files.SKIPPED:
+                raise files.PolygonsNeeded
+            self.regions[len(self.ids)] = region
         self.is_crowd.append(len(self.ids) in self.regions)
         self.without_area += area is None
         self.areas.append(max(box[2], 0.0) * max(box[3], 0.0) if area is None else area)

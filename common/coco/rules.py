@@ -13,17 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from common import files
+from common.arrays import BoolArray, FloatArray
 from common.cli import UserError
 from common.coco import annotations, fields, sides
+from common.coco.annotations import CocoIndex
 from common.coco.fields import FAULTS, Category, shown
 from common.coco.findings import Finding
 from common.coco.reader import from_sections
+from common.coco.soundness import sound_places
 from common.skeleton import COCO, Skeleton
 
 import numpy as np
 
 TOLERANCE_IMG = 1.0  # pixels that a box or a keypoint may reach beyond the image: rounding
 RARE = 0.01  # of the people who can be judged: so many with exchanged sides are slips, more are a rule
+IMAGE_KEYS = ("id", "file_name", "width", "height", "crowdIndex")  # of an image, that the rules and the reader need
 Broken = Iterator[tuple[str, str, bool]]  # (kind, what, is_error) of one image or annotation
 
 
@@ -39,22 +43,39 @@ class AnnotationFile:
         self._annotations: list[dict[str, Any]] = []
         self._categories: list[dict[str, Any]] = []
         self._findings: list[Finding] = []
-        self._read()
+        try:
+            self._read(skip_polygons=True)
+        except files.PolygonsNeeded:  # those of a crowd
+            for taken in (self.images, self._image_list, self._annotations, self._categories, self._findings):
+                taken.clear()
+            self._read(skip_polygons=False)
 
     def check(self) -> list[Finding]:
         """Everything that breaks a rule, in the order of the file."""
+        notes: list[tuple[str, str, bool]] = []
+        found = self._index(notes)
+        index = found if isinstance(found, CocoIndex) else None
         self._check_names()
-        self._check_annotations()
-        self._check_sides()
-        self._check_reading()
+        self._check_annotations(index)
+        self._check_sides(index)
+        self._check_reading(found, notes)
         return self._findings
+
+    def _index(self, notes: list[tuple[str, str, bool]]) -> CocoIndex | UserError:
+        """What the reader of training and evaluation makes of the file, and says of it."""
+        lists = {"categories": self._categories, "images": self._image_list, "annotations": self._annotations}
+        num_keypoints = self._skeleton.num_keypoints if self._skeleton else None
+        try:
+            return from_sections(self.path, lists.items(), num_keypoints, lambda *note: notes.append(note))
+        except UserError as error:
+            return error
 
     def _add(self, subject: str, broken: Iterable[tuple[str, str, bool]]) -> None:
         self._findings += [Finding(str(self.path), subject, *rule) for rule in broken]
 
-    def _read(self) -> None:
+    def _read(self, skip_polygons: bool) -> None:
         try:
-            for section, elements in files.json_sections(self.path):
+            for section, elements in files.json_sections(self.path, skip_polygons):
                 for place, element in enumerate(elements if section in ("images", "annotations", "categories") else ()):
                     if isinstance(element, dict):
                         self._take(section, element, place)
@@ -68,12 +89,15 @@ class AnnotationFile:
             self._categories.append(element)
         elif section == "annotations":
             if not element.get("iscrowd"):
-                element.pop("segmentation", None)  # the bulk of the file, and needed for nothing here
+                element.pop("segmentation", None)  # needed for nothing here
+            elif element.get("segmentation") == files.SKIPPED:
+                raise files.PolygonsNeeded
             self._annotations.append(element)
         else:
             self._take_image(element, place)
 
     def _take_image(self, element: dict[str, Any], place: int) -> None:
+        element = {key: element[key] for key in IMAGE_KEYS if key in element}
         self._image_list.append(element)
         number = _whole(element.get("id"))
         if number is None:
@@ -115,10 +139,14 @@ class AnnotationFile:
             what = f"its keypoints are {', '.join(self.names)}, those of the skeleton {theirs}"
             self._add("categories", [("skeleton", what, True)])
 
-    def _check_annotations(self) -> None:
+    def _check_annotations(self, index: CocoIndex | None) -> None:
+        sound = self._sound(index)
+        if sound.all():
+            return
         ids = Counter(_whole(person.get("id")) for person in self._annotations)
         categories, people, length = self._names(), {id(person) for person in self._people()}, 3 * len(self.names)
-        for place, person in enumerate(self._annotations):
+        for place in np.flatnonzero(~sound).tolist():
+            person = self._annotations[place]
             number, image_id = _whole(person.get("id")), _whole(person.get("image_id"))
             subject = f"annotations[{place}]" if number is None else f"annotation {number}"
             if number is None:
@@ -137,24 +165,37 @@ class AnnotationFile:
             else:
                 self._add(subject, _broken_person(person, self.images[image_id], length))
 
-    def _check_reading(self) -> None:
-        """What the reader of training and evaluation says of the file; an error only where none was found before."""
-        lists = {"categories": self._categories, "images": self._image_list, "annotations": self._annotations}
-        try:
-            notes: list[tuple[str, str, bool]] = []
-            num_keypoints = self._skeleton.num_keypoints if self._skeleton else None
-            index = from_sections(self.path, lists.items(), num_keypoints, lambda *note: notes.append(note))
-            if not (~index.is_crowd & (index.num_keypoints > 0)).any():
-                notes.append(("people", "nobody with keypoints is annotated", True))
-            self._add("", [note for note in notes if note[0] != "box"])  # said of each annotation
-        except UserError as error:
-            if not any(finding.is_error for finding in self._findings):
-                self._add("", [("field", str(error).removeprefix(f"{self.path}: "), True)])
+    def _sound(self, index: CocoIndex | None) -> BoolArray:
+        """Which annotations need no look."""
+        categories = self._names()
+        first = self._annotations[0].get("category_id") if self._annotations else None
+        is_known = not categories or (first is not None and _category(first) in categories)  # all are of the same
+        if index is None or not is_known or index.keypoints.shape[1] != len(self.names):
+            return np.zeros(len(self._annotations), np.bool_)
+        return sound_places(index, self._annotations, TOLERANCE_IMG)
 
-    def _check_sides(self) -> None:
+    def _check_reading(self, index: CocoIndex | UserError, notes: list[tuple[str, str, bool]]) -> None:
+        """What the reader says of the file; an error only where none was found before."""
+        if isinstance(index, UserError):
+            if not any(finding.is_error for finding in self._findings):
+                self._add("", [("field", str(index).removeprefix(f"{self.path}: "), True)])
+            return
+        if not (~index.is_crowd & (index.num_keypoints > 0)).any():
+            notes.append(("people", "nobody with keypoints is annotated", True))
+        self._add("", [note for note in notes if note[0] != "box"])  # said of each annotation
+
+    def _keypoints(self, index: CocoIndex | None) -> tuple[list[dict[str, Any]], FloatArray]:
+        """The annotations with the right number of keypoints, and these: (P, K, 3)."""
+        shape = len(self._annotations), len(self.names), 3
+        if index is not None and index.keypoints.shape == shape:
+            return self._annotations, index.keypoints[np.argsort(index.file_positions)]
+        people = [person for person in self._people() if _numbers(person.get("keypoints"), 3 * shape[1])]
+        keypoints = np.array([person["keypoints"] for person in people], np.float64)
+        return people, keypoints.reshape(len(people), *shape[1:])
+
+    def _check_sides(self, index: CocoIndex | None) -> None:
         names = self.names
-        people = [person for person in self._people() if _numbers(person.get("keypoints"), 3 * len(names))]
-        keypoints = np.array([person["keypoints"] for person in people], np.float64).reshape(len(people), len(names), 3)
+        people, keypoints = self._keypoints(index)
         testable, exchanged = sides.exchanged(keypoints, names)
         count = int(exchanged.sum())
         if 2 * count > testable.sum():

@@ -12,6 +12,7 @@ from common.cli import UserError
 from common.coco import images, sides, validate
 from common.coco.findings import Finding
 from common.coco.mini import dataset
+from common.coco.reader import load
 from common.skeleton import COCO, CROWDPOSE, Skeleton
 from common.test.test_coco import tagged
 
@@ -286,3 +287,50 @@ def test_without_a_path_the_environment_names_the_data_set(drawn, monkeypatch, c
     monkeypatch.setenv("COCO_HOME", "/nowhere")
     with pytest.raises(UserError, match="COCO_HOME=/nowhere"):
         validate.main([])
+
+
+def test_what_is_skipped_in_arrays_is_found_all_the_same(drawn):
+    """Each broken rule alone, in a file whose other annotations are sound: the rules look at that one."""
+    path = images.annotation_file(drawn, "train")
+    content = json.loads(path.read_text())
+    person = next(one for one in content["annotations"] if one["num_keypoints"] and not one["iscrowd"])
+    for key, value, kind in (
+        ("num_keypoints", 99, "labelled"),
+        ("keypoints", [1, 1, 7, *person["keypoints"][3:]], "visibility"),
+        ("keypoints", [9999, 1, 2, *person["keypoints"][3:]], "outside"),
+        ("bbox", [0, 0, 9999, 5], "outside"),
+        ("bbox", [0, 0, 0, 5], "box"),
+    ):
+        changed = {**person, key: value}
+        annotations = [changed if one is person else one for one in content["annotations"]]
+        path.write_text(json.dumps({**content, "annotations": annotations}))
+        found = [(one.subject, one.kind) for one in validate.check(drawn, images=False)]
+        assert (f"annotation {person['id']}", kind) in found, (key, value)
+
+
+def test_polygons_of_a_crowd_are_read_those_of_people_are_not(drawn):
+    path = images.annotation_file(drawn, "train")
+    content = json.loads(path.read_text())
+    plain = load(path)
+    assert all(isinstance(one["segmentation"], list) for one in content["annotations"] if not one["iscrowd"])
+    crowd = next(one for one in content["annotations"] if one["iscrowd"])
+    left, top, width, height = crowd["bbox"]
+    corners = [left, top, left + width, top, left + width, top + height, left, top + height]
+    crowd["segmentation"] = [corners]
+    path.write_text(json.dumps(content))
+    index = load(path)
+    (row,) = np.flatnonzero(index.annotation_ids == crowd["id"])
+    region = index.runs[index.run_offsets[row] : index.run_offsets[row + 1]]
+    assert region[1::2].sum() == pytest.approx(width * height, rel=0.05)
+    np.testing.assert_array_equal(index.keypoints, plain.keypoints)
+    images.annotation_file(drawn, "val").unlink()
+    assert not [one for one in validate.check(drawn, images=False) if one.is_error]
+
+
+def test_damage_behind_skipped_polygons_is_told_at_its_place(drawn):
+    path = images.annotation_file(drawn, "train")
+    text = path.read_text()
+    cut = text.rindex('"iscrowd"')
+    path.write_text(text[:cut])
+    with pytest.raises(UserError, match=f"character {cut} of {cut}"):
+        load(path)
