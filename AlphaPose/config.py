@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import common.cli
 from AlphaPose import keys
-from common import yaml_config
+from common.topdown import yaml_config
 from common.cli import flag, words
 from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from common.cli import UserError, leaves
-from common.yaml_config import COMMAND_LINE, Key, Keys, load, nested, number, one_of, pairs_of
+from common.topdown.yaml_config import COMMAND_LINE, Key, Keys, load, nested, number, one_of, pairs_of
 
 from easydict import EasyDict
 

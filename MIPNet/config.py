@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 import common.cli
 import common.distributed
 import common.skeleton
-from common import yaml_config
+from common.topdown import yaml_config
 from common.cli import UserError, flag, words
 from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName

@@ -26,7 +26,7 @@ from common.people import People
 from common.runtime.session import Options
 from common.skeleton import Skeleton
 from common.topdown.nms import CONFIDENT
-from common.yaml_config import KEY
+from common.topdown.yaml_config import KEY
 from MIPNet.config import parse_flags
 from MIPNet.predict import LAMBDAS, PoseEstimator, check_lambdas
 

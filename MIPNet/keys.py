@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from common.cli import leaves
-from common.yaml_config import COMMAND_LINE, Key, Keys, check_inside, load, nested, number, one_of, pairs_of
+from common.topdown.yaml_config import COMMAND_LINE, Key, Keys, check_inside, load, nested, number, one_of, pairs_of
 from MIPNet.model import VARIANTS
 
 from yacs.config import CfgNode
