@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 import common.cli
 from AlphaPose import keys
-from common.topdown import yaml_config
 from common.cli import flag, words
 from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
+from common.topdown import yaml_config
 from common.topdown.crops import Size, check_sizes
 
 from easydict import EasyDict

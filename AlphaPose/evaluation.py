@@ -149,10 +149,8 @@ def evaluate_while_training(
 
 def while_training(
     config: Config, skeleton: Skeleton, device: torch.device, dtype: torch.dtype | None, log: Log, folder: Path
-) -> Callable[[nn.Module], dict[str, float]] | None:
-    """What the training loop calls at every `snapshot` epochs; None where it never does. `folder`: of the run."""
-    if not config.snapshot:
-        return None
+) -> Callable[[nn.Module], dict[str, float]]:
+    """What the training loop calls at every `snapshot` epochs. `folder`: of the run. Raises UserError."""
     validation = load_validation(config, skeleton, config.val_images)
     validation.check()
     return functools.partial(

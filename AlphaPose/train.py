@@ -22,7 +22,6 @@ import common.distributed
 import common.skeleton
 from AlphaPose.config import CPU_IMAGES_PER_PART, NETWORK, Config, parse
 from AlphaPose.data import collate, normalise
-from AlphaPose.evaluation import while_training
 from AlphaPose.loss import accuracy, heatmap_loss, regression_loss
 from AlphaPose.preparation import experiment_folder, load_start, network, train_samples
 from common.cli import run
@@ -129,7 +128,11 @@ def main() -> None:
         log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
         with Log(store.metrics_file, log_folder, store.folder / "tensorboard", fresh=not unfinished) as log:
             announce(state, cfg.TRAIN.LR, notes, log)
-            evaluate = while_training(config, skeleton, device, state.dtype, log, store.folder)
+            evaluate = None
+            if plan.evaluate_every:
+                from AlphaPose.evaluation import while_training  # of which a performance run needs nothing
+
+                evaluate = while_training(config, skeleton, device, state.dtype, log, store.folder)
             with training(state, log):
                 finish_epoch(state, evaluate, log)  # one that the run before has saved, and no more
                 batches = state.batches(samples, collate, config.seed, log)

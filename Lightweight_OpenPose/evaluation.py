@@ -67,10 +67,8 @@ def _people_of_scales(
     return decode_scales(scales, estimator.skeleton, estimator.rules)
 
 
-def load_validation(config: Config, skeleton: common.skeleton.Skeleton) -> EvaluationSet | None:
-    """The images that a training is evaluated on; None where it never is. Raises UserError where they are not there."""
-    if not config.eval_freq:
-        return None
+def load_validation(config: Config, skeleton: common.skeleton.Skeleton) -> EvaluationSet:
+    """The images that a training is evaluated on. Raises UserError where they are not there."""
     annotations, images = config.val_labels, config.val_images_folder
     validation = EvaluationSet.load(
         Path(annotations) if annotations else common.coco.images.annotation_file(config.data_path, "val"),

@@ -40,7 +40,6 @@ from Lightweight_OpenPose.config import (
     STEP_NAMES,
     Config,
 )
-from Lightweight_OpenPose.evaluation import evaluate_while_training, load_validation
 from Lightweight_OpenPose.loss import stage_losses
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
 from Lightweight_OpenPose.targets import TargetRules, encode
@@ -136,7 +135,11 @@ def main() -> None:
         config = find_data(config)
         skeleton = common.skeleton.load(config.skeleton)
         samples = data.train_samples(config, skeleton)
-        validation = load_validation(config, skeleton)
+        validation = None
+        if config.eval_freq:
+            from Lightweight_OpenPose import evaluation  # of which a performance run needs nothing
+
+            validation = evaluation.load_validation(config, skeleton)
         plan = plan_of(config, len(samples), device)
         base_lr = config.base_lr or LEARNING_RATE_PER_IMAGE * plan.images_per_step
         config = dataclasses.replace(config, base_lr=base_lr, batch_size=plan.images_per_step)
@@ -160,8 +163,8 @@ def main() -> None:
         with Log(store.metrics_file, log_folder, store.folder / "tensorboard", fresh=not unfinished) as log:
             announce(state, base_lr, notes, log)
             evaluate = None if validation is None else functools.partial(
-                evaluate_while_training, validation=validation, base_height=config.base_height, skeleton=skeleton,
-                device=device, dtype=state.dtype, log=log, pictures=store.folder / "pictures",
+                evaluation.evaluate_while_training, validation=validation, base_height=config.base_height,
+                skeleton=skeleton, device=device, dtype=state.dtype, log=log, pictures=store.folder / "pictures",
             )  # fmt: skip
             with training(state, log):
                 finish_epoch(state, evaluate, log)  # one that the run before has saved, and no more

@@ -16,11 +16,11 @@ from typing import Any, Literal, TypeVar
 import common.cli
 import common.distributed
 import common.skeleton
-from common.topdown import yaml_config
 from common.cli import UserError, flag, words
 from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
 from common.skeleton import Skeleton
+from common.topdown import yaml_config
 from common.topdown.crops import Size, check_sizes
 from MIPNet import keys
 

@@ -233,13 +233,8 @@ def batch_size_of(config: settings.Config, device: torch.device) -> int:
 
 def while_training(
     config: settings.Config, device: torch.device, dtype: torch.dtype | None, log: Log, folder: Path
-) -> Callable[[nn.Module], dict[str, float]] | None:
-    """What the training loop calls every EPOCH_EVAL_FREQ epochs; None where it never does. `folder`: of the run.
-
-    Raises UserError.
-    """
-    if not config.yaml.EPOCH_EVAL_FREQ:
-        return None
+) -> Callable[[nn.Module], dict[str, float]]:
+    """What the training loop calls every EPOCH_EVAL_FREQ epochs. `folder`: of the run. Raises UserError."""
     evaluator = Evaluator(config)
     evaluator.validation.check(config.people_of)
 

@@ -30,7 +30,6 @@ from common.train.store import Store
 from MIPNet import data
 from MIPNet.config import CPU_IMAGES_PER_PART, NETWORK, Config, parse
 from MIPNet.data import collate, normalise, train_samples
-from MIPNet.eval import while_training
 from MIPNet.loss import accuracy, draw_lambdas, hardest_joints, heatmap_loss, lambda_loss
 from MIPNet.model import build, lambda_vectors
 from MIPNet.weights import load_start
@@ -133,7 +132,11 @@ def main() -> None:
         log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
         with Log(store.metrics_file, log_folder, store.folder / "tensorboard", fresh=not unfinished) as log:
             announce(state, cfg.TRAIN.LR, notes, log)
-            evaluate = while_training(config, device, state.dtype, log, store.folder)
+            evaluate = None
+            if plan.evaluate_every:
+                from MIPNet.eval import while_training  # of which a performance run needs nothing
+
+                evaluate = while_training(config, device, state.dtype, log, store.folder)
             with training(state, log):
                 finish_epoch(state, evaluate, log)  # one that the run before has saved, and no more
                 batches = state.batches(samples, collate, config.seed, log)

@@ -10,8 +10,11 @@ import pytest
 
 LEVELS = {"train": 1, "runtime": 1, "coco": 2, "topdown": 3, "bottomup": 3, "media": 3}  # the core of common/: 0
 MODEL_LEVEL, TOOLS_LEVEL = 4, 5
-# What a training program may import in all: files and lines, today's greatest. Lower them when they fall.
-MOST_FILES, MOST_LINES = 57, 8450
+# Files and lines that a training may import, without what it evaluates with: today's. Lower them when they fall.
+MOST = {
+    "AlphaPose": (39, 6200), "Lightweight_OpenPose": (33, 5200), "MIPNet": (41, 6850),
+    "OpenPose_MindSpore_port": (56, 8350),
+}  # fmt: skip
 
 
 @functools.cache
@@ -81,5 +84,6 @@ def closure(module: str) -> set[str]:
 @pytest.mark.parametrize("model", [name for name in project.model_directories() if f"{name}.train" in modules()])
 def test_a_training_imports_no_more_than_it_must(model: str) -> None:
     found = closure(f"{model}.train")
-    assert len(found) <= MOST_FILES
-    assert sum(project.text(modules()[name]).count("\n") for name in found) <= MOST_LINES
+    most_files, most_lines = MOST[model]
+    assert len(found) <= most_files
+    assert sum(project.text(modules()[name]).count("\n") for name in found) <= most_lines

@@ -5,18 +5,20 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common import files
 from common.arrays import BoolArray, Float64Array, Int64Array
 from common.cli import UserError
 from common.coco import fields
 from common.coco.annotations import CocoIndex, places_of
-from common.coco.evaluate import EvaluationSet
 from common.topdown import crops
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:  # training takes its boxes from here too, and evaluates nothing with them
+    from common.coco.evaluate import EvaluationSet
 
 PERSON_CATEGORY = 1
 DETECTED = -1  # in place of a person's row
@@ -71,7 +73,7 @@ def countable_people(index: CocoIndex, rule: PeopleRule) -> tuple[Int64Array, Fl
     return rows, boxes[rows]
 
 
-def annotated(validation: EvaluationSet, rule: PeopleRule) -> PersonBoxes:
+def annotated(validation: "EvaluationSet", rule: PeopleRule) -> PersonBoxes:
     """The boxes of the annotated people: "given" boxes. Raises UserError where there is nobody."""
     people, boxes = countable_people(validation.index, rule)
     owners = validation.index.image_rows(people)
@@ -84,7 +86,7 @@ def annotated(validation: EvaluationSet, rule: PeopleRule) -> PersonBoxes:
     return PersonBoxes(owners[order], boxes[order], np.ones(len(order)), people[order])
 
 
-def detected(path: str | Path, validation: EvaluationSet, min_score: float = 0.0) -> PersonBoxes:
+def detected(path: str | Path, validation: "EvaluationSet", min_score: float = 0.0) -> PersonBoxes:
     """The boxes of a detector from COCO's list of results; those below `min_score` are not taken.
 
     Boxes that are not finite, of no size or outside their image, and those of unknown images, are left out; `notes`
@@ -142,7 +144,7 @@ def _four(box: "array[float]") -> "array[float]":
     return box
 
 
-def _image_rows(path: str | Path, image_ids: Int64Array, validation: EvaluationSet) -> Int64Array:
+def _image_rows(path: str | Path, image_ids: Int64Array, validation: "EvaluationSet") -> Int64Array:
     """(N,) the image row of each id, -1 for one that the annotations do not know. Raises UserError for none known."""
     rows = places_of(image_ids, validation.index.image_ids)
     if len(rows) and (rows < 0).all():
@@ -172,7 +174,7 @@ def _notes(path: str | Path, found: _Found, known: BoolArray, sound: BoolArray) 
     return tuple(notes)
 
 
-def _in_order_of(validation: EvaluationSet, image_rows: Int64Array) -> Int64Array:
+def _in_order_of(validation: "EvaluationSet", image_rows: Int64Array) -> Int64Array:
     """Which of some things, given the image of each, are of the images to evaluate; image after image."""
     place = np.full(validation.index.num_images, -1, np.int64)
     place[validation.rows] = np.arange(len(validation.rows))

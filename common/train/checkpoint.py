@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import common.cli
-import common.train.download
 from common import files
 
 import numpy as np
@@ -229,18 +228,22 @@ def locate(name: str, published: Mapping[str, Published], folders: tuple[Path, .
 
 
 def _checked(path: Path, source: Published) -> Path:
+    from common.train import download  # not where a run has all its weights
+
     try:
-        common.train.download.check(path, source.sha256)
-    except (OSError, common.train.download.WrongContentError) as error:
+        download.check(path, source.sha256)
+    except (OSError, download.WrongContentError) as error:
         raise CheckpointError(f"{path}: {error}: remove it, and fetch {source.url}") from error
     return path
 
 
 def _download(name: str, source: Published, places: list[Path]) -> Path:
+    from common.train import download
+
     target = places[-1] / name
     try:
-        common.train.download.fetch(source.url, target, source.sha256)
-    except (OSError, common.cli.UserError, common.train.download.WrongContentError) as error:
+        download.fetch(source.url, target, source.sha256)
+    except (OSError, common.cli.UserError, download.WrongContentError) as error:
         raise CheckpointError(
             f"{name} is not here and cannot be downloaded ({error}): fetch {source.url} and put it into {places[0]}"
         ) from error
