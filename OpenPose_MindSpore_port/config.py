@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every number of the recipes, with unit and source. Defaults < `--recipe` < flags.
 
-Keys have the names of the published config.py and its values (spec A10); what is new stands beside them.
+Keys have the names and values of the published config.py; what is new stands beside them.
 """
 
 import dataclasses
@@ -12,131 +12,149 @@ from typing import Any, Literal
 from common.cli import UserError, flag
 from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
-from OpenPose_MindSpore_port.augmentation import Augmentation
-from OpenPose_MindSpore_port.labels import LabelRules
-from OpenPose_MindSpore_port.learning_rate import FREEZE_STEPS, LATER_STEPS
 from OpenPose_MindSpore_port.model import STRIDE
-from OpenPose_MindSpore_port.targets import TargetRules
 
 NETWORK = "OpenPose_MindSpore"  # its name in result files
 MODEL_FOLDER = Path(__file__).parent
 WEIGHT_FOLDERS = (MODEL_FOLDER / "weights", MODEL_FOLDER / "vgg_model", MODEL_FOLDER)
 PUBLISHED_VGG = ("vgg19-0-97_5004.ckpt", "vgg19-dcbb9e9d.pth")  # MindSpore's file, torchvision's
 DATA_FOLDER = Path("dataset")  # as published
-NO_WEIGHTS = "none"  # in place of a file: begin at random, said aloud
-CPU_IMAGES_PER_PART = 2  # a larger part is no faster on a CPU, and 10 images at 368x368 need more than 8 GB
-PROFILED_STEPS = 101  # --need_profiler=1 stops at step 100 (spec A8b)
+NO_WEIGHTS = "none"  # in place of a file: begin at random
+CPU_MICRO_BATCH = 2  # images; more are no faster on a CPU, and 10 at 368x368 need more than 8 GB
+PROFILED_STEPS = 101  # --need_profiler=1 stops at step 100
+FREEZE_STEPS = 2000  # steps of one device in which VGG19 stays as it was loaded
+LATER_STEPS = (100_000, 200_000, 250_000)  # lr_steps of all publications but the first
 
 Rule = Literal["Adam", "Momentum"]
 TrainType = Literal["fix_loss_scale", "clip_grad"]
 
 
 @dataclass(frozen=True)
-class Inference:
-    """How people are found in the maps: what training (its evaluations), eval.py and demo.py share."""
+class DecodeRules:
+    """Thresholds of the decoder."""
 
-    inference_img_size: int = flag("short side of an image in the network, input pixels", 368, least=1, most=4096)
-    gaussian_sigma: float = flag("of the smoothing of heatmaps, input pixels", 2.5, most=1000)
-    heatmap_peak_thresh: float = flag("a smoothed peak below it is no joint", 0.05)
-    n_integ_points: int = flag("samples of the field along a candidate limb", 10, least=1, most=10**4)
-    n_integ_points_thresh: int = flag("more samples than so many must agree", 8)
-    inner_product_thresh: float = flag("with at least this projection onto the limb", 0.05)
-    limb_length_ratio: float = flag("a limb longer than this part of the map is penalised", 1.0)
-    length_penalty_value: float = flag("largest penalty", 1.0)
-    n_subset_limbs_thresh: int = flag("a person with fewer joints is dropped", 3)
-    subset_score_thresh: float = flag("as is one with a lower mean score", 0.2)
+    gaussian_sigma: float = flag("standard deviation that smooths the heatmaps, input pixels", 2.5, most=1000)
+    heatmap_peak_thresh: float = flag("least value of a smoothed peak that is a joint", 0.05, above=0)
+    n_integ_points: int = flag("samples of the part affinity field along a candidate limb", 10, least=2, most=10**4)
+    n_integ_points_thresh: int = flag("a limb needs more agreeing samples than this", 8)
+    inner_product_thresh: float = flag("least projection onto the limb of an agreeing sample", 0.05)
+    limb_length_ratio: float = flag("limbs longer than this share of the network input are penalised", 1.0)
+    length_penalty_value: float = flag("largest penalty of a long limb", 1.0)
+    n_subset_limbs_thresh: int = flag("least joints of a person", 3)
+    subset_score_thresh: float = flag("least mean score of a person", 0.2)
 
 
 @dataclass(frozen=True)
-class Config(Inference):
+class Inference(DecodeRules):
+    """How people are found in an image."""
+
+    inference_img_size: int = flag("short side of an image in the network, input pixels", 368, least=1, most=4096)
+
+
+@dataclass(frozen=True)
+class LabelRules:
+    """Whom the network learns; everybody else is masked."""
+
+    min_keypoints: int = flag("least labelled keypoints of a person to learn", 5)
+    min_area: float = flag("a person to learn has a larger area than this, original pixels squared", 1024.0)
+
+
+@dataclass(frozen=True)
+class TargetRules:
+    """Sizes of the training targets."""
+
+    downscale: int = flag("input pixels a map cell", STRIDE)
+    heatmap_sigma: float = flag("standard deviation of a joint's Gaussian, input pixels", 7.0, above=0)
+    paf_sigma: float = flag("half width of a limb's part affinity field, input pixels", 8.0, above=0)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training crops vary."""
+
+    insize: int = flag("side of the training crops, input pixels", 368, least=8, most=4096)
+    min_box_size: float = flag("smallest person after the random scale, input pixels", 64.0, above=0)
+    max_box_size: float = flag("largest person after the random scale, input pixels", 512.0, above=0)
+    min_scale: float = flag("smallest random scale", 0.5, above=0)
+    max_scale: float = flag("largest random scale", 2.0, above=0)
+    max_rotate_degree: float = flag("three standard deviations of the rotation, degrees", 40.0, most=360)
+    center_perterb_max: float = flag("largest shift of the crop, input pixels", 40.0)
+
+
+@dataclass(frozen=True)
+class Config(Augmentation, TargetRules, LabelRules, Inference):
     """Trains the VGG19 OpenPose of MindSpore."""
 
     data_dir: str = flag("COCO folder (annotations, train2017, val2017), or `mini`; empty: COCO_HOME or ./dataset", "")
     train_dir: str = flag("folder of training images, in data_dir or a path of its own", "train2017")
-    train_ann: str = flag("their annotations, in data_dir/annotations or a path of its own",
-                          "person_keypoints_train2017.json")  # fmt: skip
+    train_ann: str = flag("their annotations: in data_dir/annotations, or a path", "person_keypoints_train2017.json")
     maskpath_train: str = flag("folder of ignore masks; empty: data_dir/ignore_mask_train, made where missing", "")
-    imgpath_val: str = flag("images of evaluations while training, found in the same way", "val2017")
-    ann: str = flag("their annotations", "person_keypoints_val2017.json")
-    case: Literal["acc", "perf"] = flag("perf: a run that only measures images per second", "acc")
+    imgpath_val: str = flag("folder of the images of evaluations during training, found in the same way", "val2017")
+    ann: str = flag("annotations of these evaluations", "person_keypoints_val2017.json")
+    case: Literal["acc", "perf"] = flag("perf: only measure images per second", "acc")
     device: DeviceName = flag("where to compute", "auto")
     output_dir: str = flag("folder for checkpoints and logs", str(MODEL_FOLDER))
-    log_dir: str = flag("lines of each rank and result file; empty: output_dir/test/output/0", "")
-    experiment_name: str = flag("what resumes goes to <experiment_name>_checkpoints [train, perf_1p, ...]", "")
-    resume: Literal["auto", "no"] = flag("auto: go on where an unfinished run of this name stopped", "auto")
-    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
+    log_dir: str = flag("folder of each rank's log and the result file; empty: output_dir/test/output/0", "")
+    experiment_name: str = flag("state and best weights go to <experiment_name>_checkpoints [train, perf_1p, ...]", "")
+    resume: Literal["auto", "no"] = flag("auto: continue the unfinished run of this name", "auto")
+    skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
 
-    vgg_path: str = flag("VGG19 weights, .ckpt or torchvision's .pth; empty: looked for; `none`: random", "")
+    vgg_path: str = flag("VGG19 weights, .ckpt or torchvision's .pth; empty: found or downloaded; `none`: random", "")
     vgg_with_bn: bool = flag("VGG with batch normalisation", False)
-    load_pretrain: bool = flag("begin from pretrained_model_path, weights only", False)
+    load_pretrain: bool = flag("start from pretrained_model_path, weights only", False)
     pretrained_model_path: str = flag("a checkpoint of the whole network: .ckpt, .pth, .safetensors", "")
     save_model_path: str = flag("MindSpore checkpoints go to <this>/<time>, in output_dir", "./checkpoints")
-    keep_checkpoint_max: int = flag("so many of these stay; 0: none is written", 5)
-    ckpt_interval: int = flag("steps between them; one more at the end", 5000, least=1)
-    is_save_on_master: bool = flag("rank 0 alone writes them", True)
+    keep_checkpoint_max: int = flag("how many MindSpore checkpoints to keep; 0: write none", 5)
+    ckpt_interval: int = flag("steps between MindSpore checkpoints; the last step has one, too", 5000, least=1)
+    is_save_on_master: bool = flag("only rank 0 writes MindSpore checkpoints", True)
 
-    max_epoch_train: int = flag("epochs in all", 60, least=1)
-    max_epoch_train_NP: int = flag("on several devices; 0: the same", 0)  # noqa: N815  a published name
+    max_epoch_train: int = flag("epochs", 60, least=1)
+    max_epoch_train_NP: int = flag("epochs on several devices; 0: the same", 0)  # noqa: N815  a published name
     max_steps: int = flag("steps after which an epoch ends; 0: when the data do", 0)
     batch_size: int = flag("images a step on each rank", 10, least=1, most=10**6)
-    part_size: int = flag(
+    micro_batch_size: int = flag(
         "images a rank takes at once, gradients accumulate; 0: all, on a CPU at most 2", 0, most=10**6
     )
-    lr: float = flag("learning rate of the stages; base a quarter, VGG a quarter after the freeze", 1e-4, above=0,
-                     most=1000)  # fmt: skip
-    lr_times_ranks: bool = flag("multiplied with the number of devices", False)
+    lr: float = flag("learning rate of the stages; those of base and VGG are a quarter", 1e-4, above=0, most=1000)
+    lr_times_ranks: bool = flag("multiply the learning rate by the number of devices", False)
     lr_type: Literal["default", "cosine"] = flag("drops at lr_steps, or cosine after warm-up", "default")
-    lr_gamma: float = flag("at lr_steps it drops to this part", 0.1, above=0, most=1)
-    lr_steps: tuple[int, ...] = flag("steps of one device; n devices need an n-th of them",
-                                     LATER_STEPS)  # fmt: skip
-    lr_steps_NP: tuple[int, ...] = flag("of several devices; empty: the same", ())  # noqa: N815
-    warmup_epoch: int = flag("epochs of warm-up of the cosine", 5)
+    lr_gamma: float = flag("factor by which the learning rate drops at lr_steps", 0.1, above=0, most=1)
+    lr_steps: tuple[int, ...] = flag("steps at which the learning rate drops, counted as on one device", LATER_STEPS)
+    lr_steps_NP: tuple[int, ...] = flag("lr_steps of several devices; empty: the same", ())  # noqa: N815
+    warmup_epoch: int = flag("warm-up epochs of the cosine schedule", 5)
     freeze_steps: int = flag("steps of one device before VGG learns", FREEZE_STEPS)
-    optimizer: Rule = flag("of one device", "Adam")
-    optimizer_NP: Rule = flag("of several", "Adam")  # noqa: N815
-    group_params: bool = flag("VGG, base and stages have rates of their own", True)
-    group_params_NP: bool = flag("on several devices", True)  # noqa: N815
-    momentum: float = flag("of Momentum", 0.9, most=1)
+    optimizer: Rule = flag("optimiser on one device", "Adam")
+    optimizer_NP: Rule = flag("optimiser on several devices", "Adam")  # noqa: N815
+    group_params: bool = flag("separate learning rates for VGG, base and stages", True)
+    group_params_NP: bool = flag("group_params on several devices", True)  # noqa: N815
+    momentum: float = flag("momentum of the Momentum optimiser", 0.9, most=1)
     train_type: TrainType = flag("clip_grad: each tensor's gradient is clipped", "fix_loss_scale")
-    train_type_NP: TrainType = flag("on several devices", "fix_loss_scale")  # noqa: N815
-    GRADIENT_CLIP_TYPE: int = flag("1: by a tensor's L2 norm, 0: each value", 1, most=1)
-    GRADIENT_CLIP_VALUE: float = flag("to at most this", 10.0, above=0)
-    clip_scaled: bool = flag("clip what is still multiplied with the loss scale, and step with that, as published",
-                             False)  # fmt: skip
-    ema_decay: float = flag("moving average of the weights; 0: none", 0.0, most=1)
+    train_type_NP: TrainType = flag("train_type on several devices", "fix_loss_scale")  # noqa: N815
+    GRADIENT_CLIP_TYPE: int = flag("1: clip by a tensor's L2 norm, 0: clip each value", 1, most=1)
+    GRADIENT_CLIP_VALUE: float = flag("largest norm or value of a clipped gradient", 10.0, above=0)
+    clip_scaled: bool = flag("clip the gradient of the scaled loss and step with it, as published", False)
+    ema_decay: float = flag("decay of the moving average of the weights; 0: none", 0.0, most=1)
     amp: AmpLevel = flag("precision level", "O0")
-    amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
-    loss_scale: str = flag("for float16: a positive number or `dynamic`", "16384")
-
-    insize: int = flag("training crops, input pixels", 368, least=8, most=4096)
-    downscale: int = flag("input pixels a map cell", STRIDE)
-    heatmap_sigma: float = flag("of a joint's Gaussian, input pixels", 7.0, above=0)
-    paf_sigma: float = flag("half width of a limb's field, input pixels", 8.0, above=0)
-    min_keypoints: int = flag("annotated people with fewer are masked", 5)
-    min_area: float = flag("so are those of at most this area, original pixels squared", 1024.0)
-    min_box_size: float = flag("smallest person after the random scale, input pixels", 64.0, above=0)
-    max_box_size: float = flag("largest", 512.0, above=0)
-    min_scale: float = flag("smallest random scale", 0.5, above=0)
-    max_scale: float = flag("largest", 2.0, above=0)
-    max_rotate_degree: float = flag("three standard deviations of the rotation, degrees", 40.0, most=360)
-    center_perterb_max: float = flag("largest shift of the crop, input pixels", 40.0)
+    amp_type: AmpType = flag("16-bit type of O1; auto: float16, on a CPU bfloat16", "auto")
+    loss_scale: str = flag("loss scale for float16: a positive number or `dynamic`", "16384")
 
     num_workers: int = flag("processes that read data; -1: one a core", -1, least=-1, most=1024)
     exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
-    on_bad_image: Literal["error", "skip"] = flag("an unreadable training image: stop, or take another and count",
-                                                  "error")  # fmt: skip
-    seed: int = flag("of everything random", 0, most=2**32 - 1)
+    on_bad_image: Literal["error", "skip"] = flag(
+        "unreadable training image: stop, or take another and count it", "error"
+    )
+    seed: int = flag("seed of everything random", 0, most=2**32 - 1)
     log_interval: int = flag("steps between published log lines", 100, least=1)
-    print_freq: int = flag("steps between lines with time and data time", 100, least=1)
-    eval_freq: int = flag("epochs between evaluations; 0: none", 5)
+    print_freq: int = flag("steps between log lines with times", 100, least=1)
+    eval_freq: int = flag("epochs between evaluations; 0: never", 5)
     save_every: int = flag("steps between saves, beside those at the end of epochs", 0)
-    keep_every: int = flag("epochs between .pth checkpoints that stay; 0: none stays", 0)
-    keep: int = flag("how many of these stay", 3, least=1)
-    val_images: int = flag("images of an evaluation while training; 0: all", 250)
+    keep_every: int = flag("epochs between .pth checkpoints that are kept; 0: keep none", 0)
+    keep: int = flag("how many .pth checkpoints to keep", 3, least=1)
+    val_images: int = flag("images of an evaluation during training; 0: all", 250)
     need_profiler: int = flag("1: stop at step 100, as published", 0, most=1)
 
     def on_devices(self, ranks: int) -> "Config":
-        """With several devices the keys in _NP hold in place of those without; rates and steps are given for one."""
+        """The settings that hold on so many devices: on several, keys in _NP replace those without."""
         if ranks == 1:
             return self
         return dataclasses.replace(
@@ -149,33 +167,15 @@ class Config(Inference):
             lr=self.lr * (ranks if self.lr_times_ranks else 1),
         )
 
-    def told_of_devices(self, ranks: int) -> list[str]:
-        """What must be said where a key in _NP, of a recipe perhaps, replaces another that may have been typed."""
+    def device_notes(self, ranks: int) -> list[str]:
+        """A line that names the keys in _NP which replace others, where they do."""
         several = self.on_devices(ranks)
         replaced = [
             f"{name}_NP={getattr(several, name)} (not {getattr(self, name)})"
             for name in ("optimizer", "group_params", "train_type", "lr_steps", "max_epoch_train")
             if getattr(several, name) != getattr(self, name)
         ]
-        return [f"note: on {ranks} devices hold {', '.join(replaced)}"] if replaced else []
-
-    @property
-    def label_rules(self) -> LabelRules:
-        """Who is learned."""
-        return LabelRules(self.min_keypoints, self.min_area)
-
-    @property
-    def target_rules(self) -> TargetRules:
-        """Sizes of the training targets."""
-        return TargetRules(self.downscale, self.heatmap_sigma, self.paf_sigma)
-
-    @property
-    def augmentation(self) -> Augmentation:
-        """How training crops vary."""
-        return Augmentation(
-            self.insize, self.min_box_size, self.max_box_size, self.min_scale, self.max_scale, self.max_rotate_degree,
-            self.center_perterb_max,
-        )  # fmt: skip
+        return [f"note: on {ranks} devices: {', '.join(replaced)}"] if replaced else []
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
@@ -207,15 +207,27 @@ def _joined(steps: tuple[int, ...]) -> str:
 # What the names of the launchers mean. Precision as published: mixed.
 RECIPES: dict[str, dict[str, Any]] = {
     "performance": {
-        "case": "perf", "max_epoch_train": 1, "max_steps": 500, "eval_freq": 0, "amp": "O1", "print_freq": 1,
-        "keep_checkpoint_max": 0, "resume": "no",
+        "case": "perf",
+        "max_epoch_train": 1,
+        "max_steps": 500,
+        "eval_freq": 0,
+        "amp": "O1",
+        "print_freq": 1,
+        "keep_checkpoint_max": 0,
+        "resume": "no",
     },
     "full": {"amp": "O1"},
     # The rule of the last MindSpore version on several devices: see README, Differences.
     "clip_momentum": {
         "experiment_name": "clip_momentum",
-        "amp": "O1", "optimizer_NP": "Momentum", "group_params_NP": False, "train_type_NP": "clip_grad",
-        "clip_scaled": True, "loss_scale": "8192", "lr_times_ranks": True, "lr_steps_NP": (250000, 300000),
+        "amp": "O1",
+        "optimizer_NP": "Momentum",
+        "group_params_NP": False,
+        "train_type_NP": "clip_grad",
+        "clip_scaled": True,
+        "loss_scale": "8192",
+        "lr_times_ranks": True,
+        "lr_steps_NP": (250000, 300000),
         "max_epoch_train_NP": 80,
     },
     # The whole way in a minute or two on two cores, on the embedded data set: a small input, few steps.
@@ -237,9 +249,16 @@ RECIPES: dict[str, dict[str, Any]] = {
         "print_freq": 4,
         "keep_checkpoint_max": 1,
     },
-}  # fmt: skip
-ALIASES = {"data_path": "data_dir", "imgpath_train": "train_dir", "jsonpath_train": "train_ann",
-           "epochs": "max_epoch_train", "opt_level": "amp", "workers": "num_workers"}  # fmt: skip
+}
+ALIASES = {
+    "data_path": "data_dir",
+    "imgpath_train": "train_dir",
+    "jsonpath_train": "train_ann",
+    "epochs": "max_epoch_train",
+    "opt_level": "amp",
+    "workers": "num_workers",
+    "part_size": "micro_batch_size",
+}
 _RANKS = "torchrun sets ranks and addresses, see scripts/run_distribute_train.sh and test/train_full_8p.sh"
 _UNUSED = "the original did not use it either"
 RETIRED = (
@@ -247,8 +266,11 @@ RETIRED = (
     | dict.fromkeys(("device_id", "gpu"), "the launcher's --device_id chooses the device, or DEVICE_ID in scripts/")
     | dict.fromkeys(("eva_num", "inference_scales", "heatmap_size", "ksize"), _UNUSED)
     | dict.fromkeys(
-        tuple(f"{part}_{key}" for part in ("face", "hand")
-              for key in ("inference_img_size", "heatmap_peak_thresh", "crop_scale", "line_indices")),
+        tuple(
+            f"{part}_{key}"
+            for part in ("face", "hand")
+            for key in ("inference_img_size", "heatmap_peak_thresh", "crop_scale", "line_indices")
+        ),
         "of networks for faces and hands, which were never part of it",
     )
     | {
@@ -257,4 +279,4 @@ RETIRED = (
         "config_path": "values stand in config.py and are flags",
         "enable_modelarts": "a platform that is no part of this program",
     }
-)  # fmt: skip
+)

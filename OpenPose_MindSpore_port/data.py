@@ -1,46 +1,149 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COCO -> training batches (spec A6): one composed warp a sample, uint8 out of the workers."""
+"""COCO -> training batches: one composed warp a sample, uint8 out of the workers.
 
-import os
-import stat
-import zlib
+Scale, rotation, crop and flip are one matrix, which image, ignore mask and points share, so a point stays on its
+pixel, to any fraction.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import common.coco.images
-from common import files
-from common.arrays import Float64Array, UInt8Array
-from common.cli import UserError
-from common.coco.images import warp_image
+from common.arrays import Float32Array, Float64Array, UInt8Array
 from common.distributed import main_process_first
 from common.skeleton import Skeleton
 from common.train.loader import Position, readable_sample
 from OpenPose_MindSpore_port import ignore_masks
-from OpenPose_MindSpore_port.augmentation import (
-    GREY,
-    Augmentation,
-    Draw,
-    change_colours,
-    compose,
-    draw,
-    transform_points,
-    usable_cells,
-    warp_mask,
-)
-from OpenPose_MindSpore_port.config import Config
-from OpenPose_MindSpore_port.labels import TrainLabels
-from OpenPose_MindSpore_port.labels import build as build_labels
+from OpenPose_MindSpore_port.config import Augmentation, Config
+from OpenPose_MindSpore_port.ignore_masks import TrainLabels
 from OpenPose_MindSpore_port.model import STRIDE
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+GREY = 128  # outside the image: half of 255, rounded, as the network sees nothing
+MASK_REACH_IN = 16  # side of the square by which masks grow, input pixels
+HUES = 180  # OpenCV's 8-bit hue counts steps of 2 degrees
+COLOUR_SHARE, FLIPPED_SHARE = 0.5, 0.5
+COLOUR_REACH = (10, 40, 30)  # largest change of hue, saturation and value, 8-bit steps
 LARGEST_PIXEL, OFFSET = 255, 0.5
-MASK_FOLDER = "ignore_mask_train"
-EVERYBODY_WRITES = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 VISIBLE = 2  # COCO's v of a point that is labelled and seen
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One draw. `scale` and `shift` (x, y) are parts of their ranges, from 0 to 1."""
+
+    scale: float
+    angle_deg: float
+    person: int  # round whom the crop lies
+    shift: tuple[float, float]
+    colour: tuple[int, int, int] | None  # added to hue, saturation, value
+    flip: bool
+
+
+def sample_augmentation(augmentation: Augmentation, num_people: int, random: np.random.Generator) -> Draw:
+    """One draw, distributed as in the original."""
+    scale, shift_x, shift_y, person, colour, flip, *change = random.random(6 + len(COLOUR_REACH)).tolist()
+    hue, saturation, value = (
+        int(share * (2 * reach + 1)) - reach for share, reach in zip(change, COLOUR_REACH, strict=True)
+    )
+    return Draw(
+        scale=scale,
+        angle_deg=random.standard_normal() / 3 * augmentation.max_rotate_degree,
+        person=int(person * num_people),
+        shift=(shift_x, shift_y),
+        colour=(hue, saturation, value) if colour < COLOUR_SHARE else None,
+        flip=flip < FLIPPED_SHARE,
+    )
+
+
+def boxes(points: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Upper left and lower right corners, (P, 2) x, y, of people's labelled points, (P, num_points, 3).
+
+    Everybody has a labelled point.
+    """
+    labelled = points[..., 2:] > 0
+    low = np.where(labelled, points[..., :2], np.inf).min(axis=1)
+    return low, np.where(labelled, points[..., :2], -np.inf).max(axis=1)
+
+
+def scale_of(points: Float64Array, augmentation: Augmentation, share: float) -> float:
+    """The scale at a part of its range, which keeps people between the smallest and the largest size.
+
+    `points`: (P, num_points, 3), original pixels.
+    """
+    low, high = boxes(points)
+    diagonals = np.sqrt(np.square(high - low + 1).sum(axis=1))
+    smallest = min(max(augmentation.min_box_size / diagonals.min(), augmentation.min_scale), 1.0)
+    largest = min(max(augmentation.max_box_size / diagonals.max(), 1.0), augmentation.max_scale)
+    return float((largest - smallest) * share + smallest)
+
+
+def shift_in(augmentation: Augmentation, drawn: Draw) -> Float64Array:
+    """(2,) x, y: how far the crop's centre is from that of the chosen person's box."""
+    return (np.array(drawn.shift) - 0.5) * 2 * augmentation.center_perterb_max
+
+
+def compose(points: Float64Array, augmentation: Augmentation, drawn: Draw) -> Float64Array:
+    """(2, 3) float64: the matrix from original to input pixels, of pixel centres and of points alike.
+
+    An image is sampled once with it, linearly: the original samples twice, linearly and cubically, which is three times
+    slower and, from half to twice the size, hardly sharper.
+
+    `points`: (P, num_points, 3), original pixels. The box of the chosen person is that of the turned points.
+    """
+    scale = scale_of(points, augmentation, drawn.scale)
+    turn = cv2.getRotationMatrix2D((0, 0), drawn.angle_deg, scale)[:, :2]
+    turned = points[drawn.person : drawn.person + 1].copy()
+    turned[..., :2] = turned[..., :2] @ turn.T
+    low, high = boxes(turned)
+    centre = (low[0] + high[0]) / 2 + shift_in(augmentation, drawn)
+    matrix = np.column_stack([turn, (augmentation.insize - 1) / 2 - centre])
+    if drawn.flip:
+        matrix[0] *= -1
+        matrix[0, 2] += augmentation.insize - 1
+    return matrix
+
+
+def transform_points(points: Float64Array, matrix: Float64Array, flip: bool, skeleton: Skeleton) -> Float64Array:
+    """(P, num_points, 3) from original to input pixels; mirrored people have left and right changed over."""
+    moved = points.copy()
+    moved[..., :2] = points[..., :2] @ matrix[:, :2].T + matrix[:, 2]
+    return moved[:, skeleton.point_flip] if flip else moved
+
+
+def warp_mask(mask: UInt8Array, matrix: Float64Array, insize: int) -> UInt8Array:
+    """An ignore mask, (h, w) uint8 of 0 and 255, in the crop: (insize, insize) uint8, 1 where masked.
+
+    Outside the image nothing is masked: there is nobody, which may be learned.
+    """
+    crop = cv2.warpAffine(mask, matrix, (insize, insize), flags=cv2.INTER_NEAREST)
+    return (crop > 0).view(np.uint8)
+
+
+def valid_cells(mask: UInt8Array | None, cells: int) -> Float32Array:
+    """(cells, cells) float32: how much of each map cell counts, 0 to 1; everything where `mask` is None.
+
+    `mask`: (insize, insize) uint8, 1 where masked; it grows first, since Gaussians reach beyond people.
+    """
+    if mask is None:
+        return np.ones((cells, cells), np.float32)
+    grown = cv2.dilate(mask, np.ones((MASK_REACH_IN, MASK_REACH_IN), np.uint8))
+    return 1 - cv2.resize(grown.astype(np.float32), (cells, cells), interpolation=cv2.INTER_LINEAR)
+
+
+def change_colours(image: UInt8Array, change: tuple[int, int, int]) -> UInt8Array:
+    """(h, w, 3) uint8 BGR with hue, saturation and value changed; hues turn round the circle."""
+    values = np.arange(256)[None, :, None] + np.array(change)
+    tables = np.clip(values, 0, 255)
+    tables[..., 0] = values[..., 0] % HUES
+    hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_BGR2HSV), tables.astype(np.uint8))
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)  # type: ignore[return-value]
 
 
 def to_points(keypoints: npt.NDArray[Any], skeleton: Skeleton) -> Float64Array:
@@ -65,43 +168,33 @@ def to_points(keypoints: npt.NDArray[Any], skeleton: Skeleton) -> Float64Array:
 class TrainSamples:
     """`samples[epoch, index]`: one training sample, random in a way that (seed, epoch, index) decides."""
 
-    def __init__(
-        self,
-        labels: TrainLabels,
-        folder: Path,
-        masks: Path,
-        skeleton: Skeleton,
-        augmentation: Augmentation,
-        seed: int,
-        skip_bad: bool,
-        exif: common.coco.images.Exif = "ignore",
-    ) -> None:
-        """`masks`: folder of ignore masks."""
-        self.labels, self.folder, self.masks, self.skeleton = labels, folder, masks, skeleton
-        self.augmentation, self.seed, self.skip_bad = augmentation, seed, skip_bad
-        self.exif = exif
+    def __init__(self, labels: TrainLabels, folder: Path, masks: Path, skeleton: Skeleton, config: Config) -> None:
+        """`folder`: of the images. `masks`: folder of ignore masks."""
+        self.labels, self.folder, self.masks, self.skeleton, self.config = labels, folder, masks, skeleton, config
         self.points = to_points(labels.index.keypoints, skeleton).astype(np.float32)  # halves of pixels stay exact
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, position: Position) -> dict[str, Any]:
-        """{"image": (insize, insize, 3) uint8 BGR, "usable": (insize/8, insize/8) float32, "points": (P, num_points,
-        3) float32 in input pixels, "replaced": 0 or 1}.
+        """{"image": (insize, insize, 3) uint8 BGR, "valid_mask": (insize/8, insize/8) float32, "points": (P,
+        num_points, 3) float32 in input pixels, "replaced": 0 or 1}.
 
         An unreadable image raises ImageError; where bad ones are skipped, the next readable sample takes its place. An
         ignore mask that is damaged or of another size raises UserError.
         """
         epoch, index = position
-        random = np.random.default_rng((self.seed, epoch, index))
-        return readable_sample(lambda found: self._sample(found, random), len(self), index, self.skip_bad)
+        random = np.random.default_rng((self.config.seed, epoch, index))
+        return readable_sample(
+            lambda row: self._sample(row, random), len(self), index, self.config.on_bad_image == "skip"
+        )
 
     def _sample(self, index: int, random: np.random.Generator) -> dict[str, Any]:
         coco = self.labels.index
         points = self.points[coco.people(index)].astype(np.float64)
-        drawn = draw(self.augmentation, len(points), random)
+        drawn = sample_augmentation(self.config, len(points), random)
         height, width = coco.image_sizes[index].tolist()
-        image = common.coco.images.read_annotated(self.folder, coco.file_name(index), (height, width), self.exif)
+        image = common.coco.images.read_annotated(self.folder, coco.file_name(index), (height, width), self.config.exif)
         mask = ignore_masks.read(self.masks, int(coco.image_ids[index]), (height, width))
         return self.augmented(image, mask, points, drawn)
 
@@ -110,21 +203,21 @@ class TrainSamples:
     ) -> dict[str, Any]:
         """The sample that a draw makes: all in original pixels, `image` (h, w, 3), `mask` (h, w) uint8 of 0 and 255,
         or None."""
-        size = self.augmentation.insize
-        matrix = compose(points, self.augmentation, drawn)
-        crop = warp_image(image, matrix, (size, size), GREY)
+        size = self.config.insize
+        matrix = compose(points, self.config, drawn)
+        crop = common.coco.images.warp_image(image, matrix, (size, size), GREY)
         crop = crop if drawn.colour is None else change_colours(crop, drawn.colour)
         masked_in = None if mask is None else warp_mask(mask, matrix, size)
         points_in = transform_points(points, matrix, drawn.flip, self.skeleton)
         return {
             "image": crop,
-            "usable": usable_cells(masked_in, size // STRIDE),
+            "valid_mask": valid_cells(masked_in, size // STRIDE),
             "points": points_in.astype(np.float32),
         }
 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Samples as one batch: image (B, 3, S, S) uint8, usable (B, 1, s, s) float32, points (B, P, num_points, 3)
+    """Samples as one batch: image (B, 3, S, S) uint8, valid_mask (B, 1, s, s) float32, points (B, P, num_points, 3)
     float32; samples with fewer than P people are filled with people that have no points."""
     most = max(len(sample["points"]) for sample in samples)
     points = np.zeros((len(samples), most, *samples[0]["points"].shape[1:]), np.float32)
@@ -132,7 +225,7 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
         row[: len(sample["points"])] = sample["points"]
     return {
         "image": torch.from_numpy(np.stack([sample["image"] for sample in samples])).permute(0, 3, 1, 2),
-        "usable": torch.from_numpy(np.stack([sample["usable"] for sample in samples])[:, None]),
+        "valid_mask": torch.from_numpy(np.stack([sample["valid_mask"] for sample in samples])[:, None]),
         "points": torch.from_numpy(points),
         "replaced": torch.tensor(sum(sample["replaced"] for sample in samples)),
     }
@@ -145,63 +238,8 @@ def normalise(images: Tensor) -> Tensor:
 
 def train_samples(config: Config, skeleton: Skeleton) -> TrainSamples:
     """Everybody to train on; ignore masks are made where there are none."""
-    folder = located(config.data_dir, config.train_dir, "--train_dir")
-    annotations = located(str(Path(config.data_dir) / "annotations"), config.train_ann, "--train_ann")
-    train_labels = build_labels(annotations, config.label_rules, skeleton.num_keypoints)
-    masks = main_process_first(lambda: mask_folder(config, annotations, train_labels))
-    return TrainSamples(
-        train_labels, folder, masks, skeleton, config.augmentation, config.seed, config.on_bad_image == "skip",
-        config.exif,
-    )  # fmt: skip
-
-
-def located(data_dir: str, name: str, flag: str) -> Path:
-    """A file or folder of the data set, or a path of its own. Raises UserError, naming `flag`."""
-    if found := common.coco.images.find(data_dir, name):
-        return found
-    raise UserError(
-        f"{Path(data_dir) / name}: no such file or folder: --data_path is needed, a COCO folder (annotations, "
-        f"train2017, val2017) or `mini`; else COCO_HOME, DATA_PATH, ./dataset, ./data/coco; {flag} names another place"
-    )
-
-
-def mask_folder(config: Config, annotations: Path, train_labels: TrainLabels) -> Path:
-    """Where the ignore masks are: made there whole or not at all, in output_dir where data_dir is read-only.
-
-    Raises UserError where --maskpath_train is not there.
-    """
-    if config.maskpath_train:
-        return located(config.data_dir, config.maskpath_train, "--maskpath_train")
-    of_data = Path(config.data_dir) / MASK_FOLDER
-    # the name tells data sets apart that share an output folder
-    own = Path(config.output_dir) / f"{MASK_FOLDER}_{zlib.crc32(str(annotations.resolve()).encode()):08x}"
-    for folder in (of_data, own):
-        if folder.is_dir():
-            return folder
-    folder = of_data if _is_writable(Path(config.data_dir)) else own
-    if not train_labels.masked.any():
-        return folder
-    files.remove_unfinished(folder.parent)
-    growing = files.unfinished_name(folder)
-    ignore_masks.write(annotations, growing, config.label_rules)
-    try:
-        growing.replace(folder)
-    except OSError as error:
-        raise UserError(f"{folder}: {error.strerror}; name another place with --maskpath_train") from error
-    return folder
-
-
-def _is_writable(folder: Path) -> bool:
-    """Whether one may write there; a folder that nobody may write into is left alone, also by the superuser."""
-    return os.access(folder, os.W_OK) and bool(folder.stat().st_mode & EVERYBODY_WRITES)
-
-
-def mask_note(samples: TrainSamples) -> list[str]:
-    """What must be said of images whose other people have no mask; a few have none because nothing is masked."""
-    count = ignore_masks.missing(samples.masks, samples.labels)
-    if not count:
-        return []
-    return [
-        f"note: {count} images have people who are not learned and no mask in {samples.masks}: they count as "
-        "background, unless learned people hide them (python gen_ignore_mask.py writes masks)"
-    ]
+    folder = ignore_masks.located(config.data_dir, config.train_dir, "--train_dir")
+    annotations = ignore_masks.located(str(Path(config.data_dir) / "annotations"), config.train_ann, "--train_ann")
+    labels = ignore_masks.build_labels(annotations, config, skeleton.num_keypoints)
+    masks = main_process_first(lambda: ignore_masks.mask_folder(config, annotations, labels))
+    return TrainSamples(labels, folder, masks, skeleton, config)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AP of a checkpoint on COCO keypoints (spec A7).
+"""AP of a checkpoint on COCO keypoints.
 
 python eval.py --model_path=0-6_30000.ckpt --imgpath_val=val2017 --ann=person_keypoints_val2017.json
 bash test/eval.sh --data_path=/data/coco --model_path=model_best.pth --save_images=8
@@ -10,7 +10,9 @@ count, as COCO asks, and people are found by improved rules; `--people_only` tak
 `--original_decode` finds people as the original does, and `--original` is both: the published figures came so.
 """
 
+import dataclasses
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,33 +21,33 @@ import common.coco.evaluate
 import common.coco.images
 import common.device
 import common.distributed
-import common.skeleton
 import common.train.checkpoint
-from common.cli import UserError, parse, run
-from common.coco.evaluate import EvaluationSet
+from common.bottomup import pipeline
+from common.bottomup.pipeline import Evaluation, Finder
+from common.cli import ImageError, UserError, flag, parse, run
+from common.coco.evaluate import COCO_METRICS, EvaluationSet
 from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
 from common.report import Run
-from common.runtime.session import Options, Provider
+from common.runtime.session import Options, Provider, of_module
+from common.skeleton import Skeleton, load
 from common.train.log import Log
-from OpenPose_MindSpore_port import inference
-from OpenPose_MindSpore_port.config import ALIASES, DATA_FOLDER, MODEL_FOLDER, NETWORK, RETIRED, Inference, flag
-from OpenPose_MindSpore_port.evaluation import (
-    Evaluation,
-    default_batch,
-    draw_images,
-    evaluate,
-    result_lines,
-    validation_of,
-    with_people,
-)
-from OpenPose_MindSpore_port.inference import Estimator, InputRule
+from common.train.state import TrainState
+from OpenPose_MindSpore_port.config import ALIASES, DATA_FOLDER, MODEL_FOLDER, NETWORK, RETIRED, Inference
+from OpenPose_MindSpore_port.config import Config as TrainConfig
+from OpenPose_MindSpore_port.decode import to_coco
+from OpenPose_MindSpore_port.predict import LastMaps, PoseEstimator, Sizes, open_session, to_input
 
+import numpy as np
 import torch
+from torch import nn
 
 RESULT_FILE = "eval_result.json"  # as published
 TRAINED = "train_checkpoints"  # where train.py leaves its best checkpoint
 ALL_IMAGES = -1
+ACCELERATOR_BATCH, CPU_BATCH = 16, 2  # images at once; a CPU gains nothing from more
+SHEET_ROWS = 6  # images shown at each evaluation during training
+PUBLISHED_NAMES = ("AP", "Ap .5", "AP .75", "AP (M)", "AP (L)", "AR", "AR .5", "AR .75", "AR (M)", "AR (L)")
 
 
 @dataclass(frozen=True)
@@ -53,29 +55,29 @@ class Config(Inference):
     """Evaluates a checkpoint of the VGG19 OpenPose of MindSpore."""
 
     model_path: str = flag(
-        "a file: .ckpt, .pth, .safetensors, or exported: .onnx, .xml, .om; empty: the best of training", ""
+        "a file: .ckpt, .pth, .safetensors, or exported: .onnx, .xml, .om; empty: the best of train.py", ""
     )
     data_dir: str = flag("COCO folder (annotations, val2017), or `mini`; empty: COCO_HOME or ./dataset", "")
     imgpath_val: str = flag("folder of the images, in data_dir or a path of its own", "val2017")
     ann: str = flag("annotations, in data_dir/annotations or a path of its own", "person_keypoints_val2017.json")
     output_path: str = flag(f"folder of {RESULT_FILE} and pictures; empty: output_img in output_dir", "")
     output_dir: str = flag("folder of results", str(MODEL_FOLDER))
-    log_dir: str = flag("lines of each rank and result file; empty: output_dir/test/output/0", "")
+    log_dir: str = flag("folder of each rank's log and the result file; empty: output_dir/test/output/0", "")
     device: DeviceName = flag("where to compute", "auto")
-    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
-    val_images: int = flag("so many images, chosen as `Lightweight_OpenPose` does; 0: all", 0)
-    people_only: bool = flag("only images with annotated people, as the original: AP comes out higher", False)
-    original_decode: bool = flag("people as the original finds them: whole pixels, its own thresholds", False)
-    original: bool = flag("both, the protocol of the published figures", False)
+    skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
+    val_images: int = flag("images to evaluate, spread as in the published subset; 0: all", 0)
+    people_only: bool = flag("only images with annotated people, as the original: AP is higher", False)
+    original_decode: bool = flag("people as the original finds them: whole pixels, its rule of joining", False)
+    original: bool = flag("--people_only and --original_decode: the protocol of the published figures", False)
     batch_size: int = flag("images of one size at once; 0: 16, on a CPU 2", 0, most=10**6)
-    provider: Provider = flag("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
+    provider: Provider = flag("execution provider of ONNX Runtime; auto: that of the device", "auto")
     amp: AmpLevel = flag("precision level", "O0")
-    amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
+    amp_type: AmpType = flag("16-bit type of O1; auto: float16, on a CPU bfloat16", "auto")
     num_workers: int = flag("threads that read images ahead, a batch each", 4, least=1, most=1024)
     exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
     on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
     save_images: int = flag(
-        "draw the people of so many images as <image_id>.png; -1: of all, as the original", 0, least=ALL_IMAGES
+        "images to draw people in, as <image_id>.png; -1: all, as the original", 0, least=ALL_IMAGES
     )
 
     @property
@@ -92,17 +94,14 @@ class Config(Inference):
             raise UserError(f"--model_path is needed: {kinds}; training has left no {best}")
         return Path(self.model_path or best)
 
-    @property
-    def only_people(self) -> bool:
-        """Whether images without people are left out."""
-        return self.people_only or self.original
-
 
 def main() -> None:
     """Reads the flags, evaluates, leaves people, metrics, pictures and a result file."""
     began = time.time()
-    config = parse(Config, {}, aliases={**_aliases(), "checkpoint_path": "model_path", "output_img_path": "output_path",
-                                        "annotation": "ann"}, retired=_retired())  # fmt: skip
+    names = set(Config.__dataclass_fields__)
+    aliases = {alias: name for alias, name in ALIASES.items() if name in names}
+    aliases |= {"checkpoint_path": "model_path", "output_img_path": "output_path", "annotation": "ann"}
+    config = parse(Config, {}, aliases=aliases, retired={name: RETIRED[name] for name in RETIRED.keys() - names})
     folder = config.result_folder
     log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
     with common.distributed.process_group(config.device) as device:
@@ -112,60 +111,182 @@ def main() -> None:
             Run(NETWORK, "eval", 1, 1, str(folder / "metrics.jsonl"), str(folder), began).leave(log_folder)
 
 
-def _aliases() -> dict[str, str]:
-    names = set(Config.__dataclass_fields__)
-    return {alias: name for alias, name in ALIASES.items() if name in names}
-
-
-def _retired() -> dict[str, str]:
-    return {name: why for name, why in RETIRED.items() if name not in Config.__dataclass_fields__}
-
-
 def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log) -> None:
     """Evaluates as `config` says and writes the results into `folder`."""
-    skeleton = common.skeleton.load(config.skeleton)
+    skeleton = load(config.skeleton)
     dtype = common.device.amp_type(device, config.amp, config.amp_type)
     options = Options(config.device, common.distributed.local_rank(), config.provider, dtype)
     source, validation = config.checkpoint, _validation(config, skeleton)
-    session = inference.open_session(source, options, skeleton)
-    rules = inference.decode_rules(config, config.original_decode or config.original)
-    rule = InputRule(config.inference_img_size, session.fixed_size)
+    session = open_session(source, options, skeleton)
+    original = config.original or config.original_decode
+    estimator = PoseEstimator(session, skeleton=skeleton, settings=config, original_decode=original)
     batch_size = config.batch_size or session.fixed_batch or default_batch(device)
-    estimator = Estimator(session, skeleton, rules)
-    result = evaluate(estimator, validation, rule, batch_size, config.on_bad_image == "skip", config.num_workers)
+    result = evaluate(estimator, validation, batch_size, config.on_bad_image == "skip", config.num_workers)
     protocol = {
-        "annotations": str(validation.annotations), "images": result.num_images,
-        "of": "images with people" if config.only_people else "all images", "checkpoint": str(source),
-        "runtime": session.runtime, "input": rule.fixed_in or f"short side {rule.short_side_in}",
+        "annotations": str(validation.annotations),
+        "images": result.num_images,
+        "of": "images with people" if config.original or config.people_only else "all images",
+        "checkpoint": str(source),
+        "runtime": session.runtime,
+        "input": session.fixed_size or f"short side {config.inference_img_size}",
         "precision": config.amp,
-        "decode": "original" if config.original_decode or config.original else "improved",
+        "decode": "original" if original else "improved",
         "skipped": len(result.skipped),
-    }  # fmt: skip
-    _tell(result, protocol, log)
+    }
+    _log_result(result, protocol, log)
     if common.distributed.is_main():
         result.detections.write_json(folder / RESULT_FILE)
     if config.save_images:
-        draw_images(validation, result.detections, skeleton, folder, config.save_images)
+        draw_images(validation, result, skeleton, folder, config.save_images)
 
 
-def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> EvaluationSet:
+def _validation(config: Config, skeleton: Skeleton) -> EvaluationSet:
     data_dir = common.distributed.main_process_first(
         lambda: common.coco.images.data_folder(config.data_dir, str(DATA_FOLDER), DATA_FOLDER)
     )
-    validation = validation_of(str(data_dir), config.imgpath_val, config.ann, skeleton, config.val_images, config.exif)
-    return with_people(validation) if config.only_people else validation
+    validation = evaluation_set(str(data_dir), config.imgpath_val, config.ann, skeleton, config.val_images, config.exif)
+    return with_people(validation) if config.original or config.people_only else validation
 
 
-def _tell(result: Evaluation, protocol: dict[str, Any], log: Log) -> None:
+def _log_result(result: Evaluation, protocol: dict[str, Any], log: Log) -> None:
     for line in result.skipped:
         log.line(f"skipped: {line}")
     log.line("protocol: " + ", ".join(f"{name} {value}" for name, value in protocol.items()))
     log.line(common.coco.evaluate.table(result.metrics))
-    a_image = {name: 1000 * seconds / max(1, result.num_images) for name, seconds in result.seconds.items()}
-    log.line("ms an image: " + ", ".join(f"{name} {value:.2f}" for name, value in a_image.items()))
-    for line in result_lines(result):
-        log.line(line)
-    log.record("evaluate", metrics=result.metrics, protocol=protocol, ms_an_image=a_image)
+    per_image = {name: 1000 * seconds / max(1, result.num_images) for name, seconds in result.seconds.items()}
+    log.line("ms an image: " + ", ".join(f"{name} {value:.2f}" for name, value in per_image.items()))
+    _log_published_lines(result, log)
+    log.record("evaluate", metrics=result.metrics, protocol=protocol, ms_an_image=per_image)
+
+
+def _log_published_lines(result: Evaluation, log: Log) -> None:
+    if not len(result.detections):
+        log.line("Predict poses size is zero.")
+    log.line(result_line(result.metrics))
+
+
+def result_line(metrics: Mapping[str, float]) -> str:
+    """The published line: COCO's ten numbers under the original's names, in its order."""
+    named = {published: float(metrics[name]) for published, name in zip(PUBLISHED_NAMES, COCO_METRICS, strict=True)}
+    return f"result:  {named}"
+
+
+def evaluate(
+    estimator: PoseEstimator,
+    validation: EvaluationSet,
+    batch_size: int,
+    skip_bad: bool = False,
+    readers: int = pipeline.READERS,
+) -> Evaluation:
+    """AP over all images of `validation`; every rank takes its share of them and gets the whole result.
+
+    Raises ImageError for an unreadable image, unless `skip_bad`: then it is counted and has no people.
+    """
+    finder = Finder[Sizes](
+        estimator.skeleton,
+        frames=lambda size_img: [estimator.sizes(size_img)],
+        size_in=lambda sizes: sizes[0],
+        to_input=lambda image, sizes: to_input(image, sizes[0]),
+        maps=estimator.maps,
+        people=lambda maps, sizes: estimator.people(maps[0], sizes[0]),
+        to_coco=lambda people: to_coco(people, estimator.skeleton, estimator.original_decode),
+    )
+    return pipeline.evaluate(finder, validation, batch_size, skip_bad, readers)
+
+
+def default_batch(device: torch.device) -> int:
+    """Images of one size that are worth taking at once."""
+    return CPU_BATCH if device.type == "cpu" else ACCELERATOR_BATCH
+
+
+def with_people(validation: EvaluationSet) -> EvaluationSet:
+    """Only the images that have an annotated person or crowd: those of the original.
+
+    People found in the others then never count as false, so AP comes out higher than by COCO's protocol.
+    """
+    counts = np.diff(validation.index.person_offsets)
+    return dataclasses.replace(validation, rows=validation.rows[counts[validation.rows] > 0])
+
+
+def evaluation_set(
+    data_dir: str, images: str, annotations: str, skeleton: Skeleton, num_images: int, exif: Exif = "ignore"
+) -> EvaluationSet:
+    """Annotated images of `<data_dir>/<images>` and `<data_dir>/annotations/<annotations>`, or paths as they stand.
+
+    Raises UserError where one of them is neither.
+    """
+    root = Path(data_dir)
+    labels = _find("--ann", annotations, (root / "annotations" / annotations, Path(annotations)), Path.is_file)
+    folder = _find("--imgpath_val", images, (root / images, root / "images" / images, Path(images)), Path.is_dir)
+    return EvaluationSet.load(labels, folder, skeleton, num_images, exif)
+
+
+def _find(flag_name: str, value: str, places: tuple[Path, ...], is_there: Callable[[Path], bool]) -> Path:
+    place = next(filter(is_there, places), None)
+    if place is None:
+        tried = " and ".join(map(str, dict.fromkeys(places)))
+        raise UserError(
+            f"{flag_name}={value}: {tried} not there; --data_path is needed, a COCO folder or `mini`; else "
+            "COCO_HOME, DATA_PATH, ./dataset or ./data/coco are taken"
+        )
+    return place
+
+
+def training_evaluation_set(
+    config: TrainConfig, skeleton: Skeleton, note: Callable[[str], None]
+) -> EvaluationSet | None:
+    """The images that a training is evaluated on; None where it never is, with a note where nobody asked for that.
+
+    Raises UserError where named images are not there.
+    """
+    if not config.eval_freq:
+        return None
+    try:
+        validation = evaluation_set(
+            config.data_dir, config.imgpath_val, config.ann, skeleton, config.val_images, config.exif
+        )
+    except UserError as error:
+        if (config.imgpath_val, config.ann) != (TrainConfig.imgpath_val, TrainConfig.ann):
+            raise
+        note(f"note: no evaluation during training: {error}")  # the published commands name no validation images
+        return None
+    validation.check()
+    return validation
+
+
+def evaluate_training(
+    model: nn.Module, validation: EvaluationSet, config: TrainConfig, skeleton: Skeleton, state: TrainState, log: Log
+) -> dict[str, float]:
+    """Metrics of the weights as they are now; a sheet of predictions goes to TensorBoard and the run's folder."""
+    from common.media.sheets import leave_sheet
+
+    session = of_module(LastMaps(model).eval(), state.device, state.dtype)
+    estimator = PoseEstimator(session, skeleton=skeleton, settings=config)
+    result = evaluate(estimator, validation, default_batch(state.device))
+    _log_published_lines(result, log)
+    log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_images} images")
+    leave_sheet(log, state.store.folder / "pictures", validation, result.detections, skeleton, SHEET_ROWS)
+    return result.metrics
+
+
+def draw_images(
+    validation: EvaluationSet, result: Evaluation, skeleton: Skeleton, folder: Path, num_images: int
+) -> None:
+    """Writes `<image_id>.png`, as published, with the people found, for the first `num_images` (negative: all).
+
+    Every rank draws its share. An image that cannot be read is left out: the evaluation has reported it.
+    """
+    from common.media import drawing
+
+    rows = validation.rows[:num_images] if num_images >= 0 else validation.rows
+    for row in rows[common.distributed.rank() :: common.distributed.world_size()].tolist():
+        try:
+            image = validation.read(row)
+        except ImageError:
+            continue
+        image_id = validation.index.image_ids[row]
+        people = result.detections.keypoints[result.detections.image_ids == image_id]
+        drawing.save_png(folder / f"{image_id}.png", drawing.draw_people(image, people, skeleton))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A checkpoint as ONNX, kept only when ONNX Runtime gives the same maps as PyTorch (spec A11).
+"""A checkpoint as ONNX, kept only when ONNX Runtime gives the same maps as PyTorch.
 
 python export.py --ckpt_file=0-6_30000.ckpt --file_name=openpose --file_format=ONNX
 python -m OpenPose_MindSpore_port.export --checkpoint_path=model_best.pth --batch_size=1 --height=368 --width=496
@@ -16,12 +16,11 @@ from typing import Literal
 
 import common.runtime.export
 import common.skeleton
-from common.cli import UserError, parse, run
+from common.cli import UserError, flag, parse, run
 from common.runtime.export import Ports
 from OpenPose_MindSpore_port import weights
-from OpenPose_MindSpore_port.config import flag
-from OpenPose_MindSpore_port.inference import AllMaps
 from OpenPose_MindSpore_port.model import NUM_STAGES, STRIDE, OpenPose
+from OpenPose_MindSpore_port.predict import LastMaps
 
 import torch
 from torch import Tensor
@@ -36,7 +35,16 @@ INSTEAD = {
     "`atc --model=FILE.onnx --framework=5 --output=FILE --soc_version=Ascend310P3` writes an .om for Ascend",
     "MINDIR": "it is MindSpore's own format: export --file_format=ONNX, which MindSpore Lite's converter_lite "
     "(--fmk=ONNX) and `atc --framework=5` read",
-}  # fmt: skip
+}
+
+
+class AllMaps(LastMaps):
+    """The network with the outputs of an exported one: pafs of all stages, then heatmaps of all stages."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) -> 6 x (B, num_fields, h, w), 6 x (B, num_heatmaps, h, w)."""
+        pafs, heatmaps = self.network(images)
+        return (*pafs, *heatmaps)
 
 
 @dataclass(frozen=True)
@@ -44,13 +52,13 @@ class Config:
     """Exports a checkpoint of the VGG19 OpenPose of MindSpore as ONNX."""
 
     ckpt_file: str = flag("a checkpoint: .ckpt, .pth or .safetensors", "")
-    file_name: str = flag(f"file to write; {SUFFIX} is added where it lacks", "openpose")
-    file_format: Literal["ONNX", "AIR", "MINDIR"] = flag("ONNX; for the others it is said what to do", "ONNX")
+    file_name: str = flag(f"file to write; {SUFFIX} is added where it is missing", "openpose")
+    file_format: Literal["ONNX", "AIR", "MINDIR"] = flag("ONNX; the others are refused with what replaces them", "ONNX")
     opset: int = flag("ONNX operator set; CANN's ATC takes 11 everywhere", 11, least=1, most=1000)
     batch_size: int = flag("images at once; 0: any number", 0, most=10**6)
     height: int = flag("of the network's input, pixels, a multiple of 8; 0: any", 0, most=16384)
     width: int = flag("of the network's input, pixels, a multiple of 8; 0: any", 0, most=16384)
-    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
+    skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
@@ -74,20 +82,22 @@ RETIRED = dict.fromkeys(("device_id", "device_target"), "an export computes on t
 
 
 def main() -> None:
-    """Reads the flags, exports, compares, says what was written."""
+    """The command line."""
     export_checkpoint(parse(Config, {}, aliases=ALIASES, retired=RETIRED))
 
 
 def export_checkpoint(config: Config) -> None:
-    """Exports what the flags ask for, and says what was written. Raises UserError as `export_onnx` does."""
+    """Exports what the flags ask for, and prints what was written. Raises UserError as `export_onnx` does."""
     config.check()
     skeleton = common.skeleton.load(config.skeleton)
     network = weights.load_network(Path(config.ckpt_file), skeleton)
     target, shape = config.target, (config.batch_size, config.height, config.width)
     difference = export_onnx(network, target, config.opset, shape)
     sizes = " x ".join(str(size or "any") for size in (shape[0], 3, *shape[1:]))
-    print(f"{target}: opset {config.opset}, {INPUT} {sizes}, {target.stat().st_size / 1e6:.1f} MB; "  # noqa: T201
-          f"largest difference to PyTorch {difference:.1e} of an output's maximum")  # fmt: skip
+    print(  # noqa: T201
+        f"{target}: opset {config.opset}, {INPUT} {sizes}, {target.stat().st_size / 1e6:.1f} MB; "  # noqa: T201
+        f"largest difference to PyTorch {difference:.1e} of an output's maximum"
+    )
 
 
 def export_onnx(network: OpenPose, target: Path, opset: int, shape: Shape = (0, 0, 0)) -> float:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the ignore masks that training needs: where people are whom nobody learns.
+"""Writes the ignore masks that training needs: masks of people who are not learned.
 
 python gen_ignore_mask.py --train_ann <annotations>/person_keypoints_train2017.json \
     --val_ann <annotations>/person_keypoints_val2017.json --train_dir train2017 --val_dir val2017
@@ -15,7 +15,7 @@ import common.coco.images
 import common.coco.reader
 from common import cli
 from OpenPose_MindSpore_port import ignore_masks
-from OpenPose_MindSpore_port.labels import LabelRules
+from OpenPose_MindSpore_port.config import DATA_FOLDER, LabelRules
 
 import cv2
 import numpy as np
@@ -24,7 +24,7 @@ TINT = (0, 0, 255)  # BGR of what is masked, in pictures
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(LabelRules):
     """Writes the ignore masks of a COCO data set."""
 
     data_dir: str = cli.flag("COCO folder, or `mini`; empty: COCO_HOME or ./dataset", "")
@@ -32,12 +32,10 @@ class Config:
         "annotations of the training images: a path, or a name in data_dir/annotations; empty: not these",
         "person_keypoints_train2017.json",
     )
-    val_ann: str = cli.flag("those of the validation images", "person_keypoints_val2017.json")
+    val_ann: str = cli.flag("annotations of the validation images; empty: not these", "person_keypoints_val2017.json")
     train_dir: str = cli.flag("folder of the training images, in data_dir or a path of its own", "train2017")
     val_dir: str = cli.flag("folder of the validation images", "val2017")
     output_dir: str = cli.flag("folder for ignore_mask_train and ignore_mask_val; empty: that of the image folder", "")
-    min_keypoints: int = cli.flag("people with fewer labelled keypoints are masked", LabelRules.min_keypoints)
-    min_area: float = cli.flag("so are those of at most this area, original pixels squared", LabelRules.min_area)
     vis: bool = cli.flag("also write pictures with the masks in red, to ignore_mask_*_vis", False)
 
 
@@ -45,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     """The command of this file."""
     config = cli.parse(Config, {}, argv, aliases={"data_path": "data_dir"})
     config = dataclasses.replace(
-        config, data_dir=str(common.coco.images.data_folder(config.data_dir, "dataset", Path("dataset")))
+        config, data_dir=str(common.coco.images.data_folder(config.data_dir, str(DATA_FOLDER), DATA_FOLDER))
     )
     if not config.train_ann and not config.val_ann:
         raise cli.UserError("--train_ann and --val_ann are both empty: name an annotation file")
@@ -77,8 +75,7 @@ def _image_folder(config: Config, split: str, name: str) -> Path:
 
 def _write(config: Config, split: str, annotation_file: Path, images: Path) -> None:
     folder = Path(config.output_dir or images.parent) / f"ignore_mask_{split}"
-    rules = LabelRules(config.min_keypoints, config.min_area)
-    written, with_people = ignore_masks.write(annotation_file, folder, rules)
+    written, with_people = ignore_masks.write(annotation_file, folder, config)
     print(f"{folder}: {written} masks, for {with_people} images with people")  # noqa: T201  the program's answer
     if config.vis:
         _write_pictures(annotation_file, images, folder)

@@ -1,27 +1,70 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ignore masks: where people are whom nobody learns, one PNG an image; there the network may say what it likes.
+"""Who of a COCO annotation file is learned, and the masks of the others, which are excluded from the loss.
 
-Written by `gen_ignore_mask.py`, read while training (spec A6). An image of which all is learned has no file.
+A mask is a PNG, written by `gen_ignore_mask.py` or by training where there is none. An image of which everybody is
+learned has no file.
 """
 
 import os
+import stat
+import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import common.coco.images
 import common.coco.reader
 from common import files
 from common.arrays import BoolArray, Int32Array, UInt8Array
 from common.cli import UserError
 from common.coco import annotations
 from common.coco.annotations import CocoIndex
-from OpenPose_MindSpore_port.labels import LabelRules, TrainLabels, learned
+from OpenPose_MindSpore_port.config import Config, LabelRules
 
 import cv2
 import numpy as np
 
 MASKED = 255
+MASK_FOLDER = "ignore_mask_train"
+EVERYBODY_WRITES = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 CURE = "write it again: python gen_ignore_mask.py"
+
+
+def learned(index: CocoIndex, rules: LabelRules) -> BoolArray:
+    """(P,) who of an index is learned: enough labelled keypoints, a large enough area, a box, no crowd."""
+    enough = (index.num_keypoints >= rules.min_keypoints) & (index.keypoints[..., 2] > 0).any(axis=1)
+    has_box = (index.boxes[:, 2:] > 0).all(axis=1)
+    return np.asarray(enough & has_box & (index.areas > rules.min_area) & ~index.is_crowd)
+
+
+@dataclass(frozen=True)
+class TrainLabels:
+    """The images to train on, sorted by id, with those of their people who are learned."""
+
+    index: CocoIndex
+    masked: BoolArray  # (I,) which images have other people, too: an ignore mask says where
+
+    def __len__(self) -> int:
+        return self.index.num_images
+
+
+def build_labels(annotation_file: str | Path, rules: LabelRules, num_keypoints: int | None = None) -> TrainLabels:
+    """The labels of an annotation file. `num_keypoints`: how many the skeleton has; None: as many as the file has.
+
+    Raises UserError where the file is wrong or nobody can be learned.
+    """
+    index = common.coco.reader.load(annotation_file, num_keypoints)
+    keep = learned(index, rules)
+    rows = np.unique(index.image_rows(np.flatnonzero(keep)))
+    rows = rows[np.argsort(index.image_ids[rows])]
+    if not len(rows):
+        raise UserError(
+            f"{annotation_file}: nobody with {rules.min_keypoints} keypoints (--min_keypoints) and an area of more "
+            f"than {rules.min_area:g} px (--min_area)"
+        )
+    others = np.bincount(index.image_rows(np.flatnonzero(~keep)), minlength=index.num_images)
+    return TrainLabels(index.select(rows, keep), others[rows] > 0)
 
 
 def mask_path(folder: Path, image_id: int) -> Path:
@@ -78,10 +121,10 @@ def write(annotation_file: str | Path, folder: Path, rules: LabelRules) -> tuple
 
 
 def _write(path: Path, mask: UInt8Array) -> None:
-    """One bit a pixel: read faster than eight, and as the same 0 and 255. Whole or not at all."""
-    temporary = files.unfinished_name(path)
-    temporary.write_bytes(cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_BILEVEL, 1])[1].tobytes())
-    temporary.replace(path)
+    """One bit a pixel, whole or not at all; not synchronised with the disk: there are 64,000 of COCO."""
+    growing = files.unfinished_name(path)
+    growing.write_bytes(cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_BILEVEL, 1])[1].tobytes())
+    growing.replace(path)
 
 
 def masks(annotation_file: str | Path, index: CocoIndex, rules: LabelRules) -> Iterator[tuple[int, UInt8Array]]:
@@ -120,15 +163,15 @@ def _mask(
     return np.ascontiguousarray(mask.reshape(width, height).T)
 
 
-def _regions(annotation_file: str | Path, index: CocoIndex, wanted: BoolArray) -> dict[int, Int32Array]:
-    """Row of the index -> run lengths of the person's silhouette, for the people who are wanted."""
+def _regions(annotation_file: str | Path, index: CocoIndex, chosen: BoolArray) -> dict[int, Int32Array]:
+    """Row of the index -> run lengths of the person's silhouette, for the people who are chosen."""
     found = {
         row: index.runs[index.run_offsets[row] : index.run_offsets[row + 1]]
-        for row in np.flatnonzero(wanted & index.is_crowd).tolist()
+        for row in np.flatnonzero(chosen & index.is_crowd).tolist()
     }
-    rows = np.flatnonzero(wanted & ~index.is_crowd)
+    rows = np.flatnonzero(chosen & ~index.is_crowd)
     row_at = dict(zip(index.file_positions[rows].tolist(), rows.tolist(), strict=True))
-    sizes = index.image_sizes[index.image_rows(np.arange(len(wanted)))]
+    sizes = index.image_sizes[index.image_rows(np.arange(len(chosen)))]
     for section, elements in files.json_sections(annotation_file):
         for position, person in enumerate(elements if section == "annotations" else ()):
             if (row := row_at.get(position)) is not None:
@@ -144,3 +187,55 @@ def _run_lengths(region: Any, height: int, width: int, place: str) -> Int32Array
         return annotations.run_lengths(region, height, width)
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise UserError(f"{place}: {error}. `python -m common.coco DATA_PATH` lists all that is wrong") from error
+
+
+def located(data_dir: str, name: str, flag: str) -> Path:
+    """A file or folder of the data set, or a path of its own. Raises UserError, naming `flag`."""
+    if found := common.coco.images.find(data_dir, name):
+        return found
+    raise UserError(
+        f"{Path(data_dir) / name}: no such file or folder: --data_path is needed, a COCO folder (annotations, "
+        f"train2017, val2017) or `mini`; else COCO_HOME, DATA_PATH, ./dataset, ./data/coco; {flag} names another place"
+    )
+
+
+def mask_folder(config: Config, annotations: Path, labels: TrainLabels) -> Path:
+    """Where the ignore masks are: made there whole or not at all, in output_dir where data_dir is read-only.
+
+    Raises UserError where --maskpath_train is not there.
+    """
+    if config.maskpath_train:
+        return located(config.data_dir, config.maskpath_train, "--maskpath_train")
+    of_data = Path(config.data_dir) / MASK_FOLDER
+    # the name tells data sets apart that share an output folder
+    own = Path(config.output_dir) / f"{MASK_FOLDER}_{zlib.crc32(str(annotations.resolve()).encode()):08x}"
+    for folder in (of_data, own):
+        if folder.is_dir():
+            return folder
+    folder = of_data if _is_writable(Path(config.data_dir)) else own
+    if not labels.masked.any():
+        return folder
+    files.remove_unfinished(folder.parent)
+    growing = files.unfinished_name(folder)
+    write(annotations, growing, config)
+    try:
+        growing.replace(folder)
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror}; name another place with --maskpath_train") from error
+    return folder
+
+
+def _is_writable(folder: Path) -> bool:
+    """Whether one may write there; a folder that nobody may write into is left alone, also by the superuser."""
+    return os.access(folder, os.W_OK) and bool(folder.stat().st_mode & EVERYBODY_WRITES)
+
+
+def mask_notes(masks: Path, labels: TrainLabels) -> list[str]:
+    """A line about images whose other people have no mask; a few have none because nothing is masked."""
+    count = missing(masks, labels)
+    if not count:
+        return []
+    return [
+        f"note: {count} images have people who are not learned and no mask in {masks}: they count as background, "
+        "unless learned people hide them (python gen_ignore_mask.py writes masks)"
+    ]

@@ -4,7 +4,7 @@
     entries = read(Path("0-60_5304.ckpt"), wanted=is_weight)      # name -> tensor or text
     write(Path("ours.ckpt"), model.state_dict())
 
-Source: specification, section B. Checked against MindSpore 2.10: test/check_real_mindspore.py.
+Checked against MindSpore 2.10: test/check_real_mindspore.py.
 """
 
 import math
@@ -27,10 +27,20 @@ import torch
 from torch import Tensor
 
 KINDS = {
-    "Int8": torch.int8, "UInt8": torch.uint8, "Int16": torch.int16, "UInt16": torch.uint16, "Int32": torch.int32,
-    "UInt32": torch.uint32, "Int64": torch.int64, "UInt64": torch.uint64, "Float16": torch.float16,
-    "Float32": torch.float32, "Float64": torch.float64, "Bool": torch.bool, "BFloat16": torch.bfloat16,
-}  # fmt: skip
+    "Int8": torch.int8,
+    "UInt8": torch.uint8,
+    "Int16": torch.int16,
+    "UInt16": torch.uint16,
+    "Int32": torch.int32,
+    "UInt32": torch.uint32,
+    "Int64": torch.int64,
+    "UInt64": torch.uint64,
+    "Float16": torch.float16,
+    "Float32": torch.float32,
+    "Float64": torch.float64,
+    "Bool": torch.bool,
+    "BFloat16": torch.bfloat16,
+}
 TEXT, PACKED = "str", "Int4"  # MindSpore 2.10 writes a byte for each place of an Int4 tensor: read as int8
 PIECE_BYTES = 512 << 20  # a larger tensor is written in pieces of this size
 NETWORK = "network."  # MindSpore's training wrapper puts it before the names of the weights

@@ -3,7 +3,7 @@
 
 A file is one message `Checkpoint` whose field 1 is repeated for every parameter, or for every piece of a large one:
 `Value{tag = 1, tensor = 2, maptensor = 3}`, `Tensor{dims = 1, tensor_type = 2, tensor_content = 3}`. Other fields are
-skipped. Source: specification, section B.
+skipped.
 """
 
 from collections.abc import Iterator

@@ -2,8 +2,8 @@
 """The network of OpenPose (Cao et al. 2017, arXiv:1611.08050) with the trunk of VGG19, as published for MindSpore.
 
 Ten convolutions of VGG19 and two of its own give features of stride 8; six stages of two branches each predict part
-affinity fields (L1) and heatmaps (L2), every stage but the first from the maps before and the features. State-dict
-keys are MindSpore's names in MindSpore's order (spec A2), batch normalisation included: a `.ckpt` needs no translation.
+affinity pafs (L1) and heatmaps (L2), every stage but the first from the maps before and the features. State-dict
+keys are MindSpore's names in MindSpore's order, batch normalisation included: a `.ckpt` needs no translation.
 """
 
 from typing import Any, Literal
@@ -17,7 +17,7 @@ POOLING = "M"
 VGG_LAYERS = (64, 64, POOLING, 128, 128, POOLING, 256, 256, 256, 256, POOLING, 512, 512)
 FEATURES = 128  # channels of the features, and of all stages inside
 FIRST_STAGE_HIDDEN = 512
-FIELD_BRANCH, HEATMAP_BRANCH = "L1", "L2"
+PAF_BRANCH, HEATMAP_BRANCH = "L1", "L2"
 CPM_STD = 0.01  # MindSpore 1.x: the standard deviation of a new convolution's weights
 
 Initialisation = Literal["normal", "he_uniform"]
@@ -66,7 +66,7 @@ class Base(nn.Module):
 
 
 class Stage(nn.Module):
-    """Two branches of convolutions with ReLU between them, none behind the last: fields and heatmaps.
+    """Two branches of convolutions with ReLU between them, none behind the last: pafs and heatmaps.
 
     `plan`: (name, output channels, kernel) of a branch's convolutions; the last convolution's channels are those of
     the maps. They stand side by side under names such as `conv1_L1`, as in MindSpore's files.
@@ -81,8 +81,8 @@ class Stage(nn.Module):
                 self.add_module(self.names[branch][position], conv(widths[position], widths[position + 1], kernel))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, inputs, h, w) -> fields (B, num_fields, h, w), heatmaps (B, num_heatmaps, h, w)."""
-        return self._branch(FIELD_BRANCH, features), self._branch(HEATMAP_BRANCH, features)
+        """(B, inputs, h, w) -> pafs (B, num_fields, h, w), heatmaps (B, num_heatmaps, h, w)."""
+        return self._branch(PAF_BRANCH, features), self._branch(HEATMAP_BRANCH, features)
 
     def _branch(self, branch: str, features: Tensor) -> Tensor:
         *hidden, last = (getattr(self, name) for name in self.names[branch])
@@ -100,7 +100,7 @@ class OpenPose(nn.Module):
 
     def __init__(self, num_heatmaps: int, num_fields: int, vgg_with_bn: bool = False) -> None:
         super().__init__()
-        outputs = {FIELD_BRANCH: num_fields, HEATMAP_BRANCH: num_heatmaps}
+        outputs = {PAF_BRANCH: num_fields, HEATMAP_BRANCH: num_heatmaps}
         self.base = Base(vgg_with_bn)
         self.stage_1 = Stage(FEATURES, _first_plan(), outputs)
         for number in range(2, NUM_STAGES + 1):
@@ -113,19 +113,19 @@ class OpenPose(nn.Module):
         return any(isinstance(layer, nn.BatchNorm2d) for layer in self.base.vgg_base.layers)
 
     def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Maps of every stage, the best last: (6 fields, 6 heatmaps).
+        """Maps of every stage, the best last: (6 pafs, 6 heatmaps).
 
         `images`: (B, 3, H, W) float, BGR, pixel / 255 - 0.5. Maps: (B, num_fields or num_heatmaps, ceil(H / 8),
         ceil(W / 8)) each, without activation.
         """
         features = self.base(images)
         stages = [getattr(self, f"stage_{number}") for number in range(1, NUM_STAGES + 1)]
-        fields, heatmaps = map(list, zip(stages[0](features), strict=True))
+        pafs, heatmaps = map(list, zip(stages[0](features), strict=True))
         for stage in stages[1:]:
-            maps = stage(torch.cat([fields[-1], heatmaps[-1], features], dim=1))
-            fields.append(maps[0])
+            maps = stage(torch.cat([pafs[-1], heatmaps[-1], features], dim=1))
+            pafs.append(maps[0])
             heatmaps.append(maps[1])
-        return fields, heatmaps
+        return pafs, heatmaps
 
 
 def _first_plan() -> tuple[tuple[str, int, int], ...]:
@@ -166,7 +166,7 @@ def _from_mindspore_names(layer: nn.Module, state: dict[str, Any], prefix: str, 
 
 @torch.no_grad()
 def initialise(model: OpenPose, how: Initialisation = "normal") -> None:
-    """Sets all weights anew (spec A2).
+    """Sets all weights anew.
 
     `normal`: as MindSpore 1.x and so as published: N(0, 0.01) and biases 0, but for the trunk, which that leaves
     without signal (outputs near 1e-11): He's uniform distribution (2015, arXiv:1502.01852) with biases 0. The trunk's

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adam and Momentum as MindSpore computes them, and the three groups of parameters (spec A4).
+"""Adam and Momentum as MindSpore computes them, the groups of parameters, and the learning rate of every step.
 
-The freeze of the first 2000 steps is a rate of 0 for VGG19, as in the original: its weights stay, but gradients and
-Adam's moments are computed, and are warm when the freeze ends. Not computing them would make the steps of the freeze
-1.33 times as fast (CPU, float32), which is 0.2 % of the published 318 240 steps, and Adam would begin for VGG19 at full
-rate from cold moments.
+The freeze of the first 2000 steps is a rate of 0 for VGG19, as in the original: its weights stay, while Adam's moments
+are computed and warm when the freeze ends.
 """
 
 import math
@@ -12,23 +10,26 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from common.arrays import Float32Array
 from common.cli import UserError
 from common.train.state import use_fast_kernels
+from OpenPose_MindSpore_port.config import LATER_STEPS, Config
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 GROUPS = ("vgg", "base", "stage")
 VGG_PART, BASE_PART = "base.vgg_base", "base.conv"
 BETAS, EPSILON, MOMENTUM = (0.9, 0.999), 1e-8, 0.9
-CLIP_LIMIT = 10.0
-CLIP_LOSS_SCALE = 8192.0  # of the original where it clips, on several devices
+BASE_FRACTION = 4  # the trunk's rates are so many times smaller
+PUBLISHED_STEP = 30_000  # the published AP is that of `0-6_30000.ckpt`
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
     """The groups "vgg" (trunk), "base" (its two narrowing convolutions) and "stage", in this order, for an optimiser.
 
-    Each is {"name", "params"}; `learning_rate.set_rates` finds their rates by name.
+    Each is {"name", "params"}; `set_rates` finds their rates by name.
     """
     members: dict[str, list[nn.Parameter]] = {name: [] for name in GROUPS}
     for name, parameter in model.named_parameters():
@@ -45,27 +46,24 @@ def one_group(model: nn.Module) -> list[dict[str, Any]]:
 class Clipping:
     """How long the gradient of one tensor may be: each tensor on its own, unlike `clip_grad_norm_` of torch.
 
-    `reference_clipping`: as the original, which clips the gradient of the loss times `loss_scale` and never divides by
-    it. With a scale of 8192 nearly every tensor is clipped, and the length of its update does not depend on the loss
-    (spec, bug 3). By default gradients are those of the loss itself, which are seldom as long as the limit.
+    `loss_scale`: the original clips the gradient of the loss times 8192 and never divides by it, so that nearly every
+    tensor is clipped, and the length of its update does not depend on the loss. With 1 it is that of the loss itself.
     """
 
-    limit: float = CLIP_LIMIT
+    limit: float = 10.0
     by_norm: bool = True  # the L2 norm of a tensor; else each value
-    reference_clipping: bool = False
-    loss_scale: float = CLIP_LOSS_SCALE
+    loss_scale: float = 1.0
 
     @torch.no_grad()
     def apply(self, gradients: list[Tensor]) -> None:
         """Scales, then clips every gradient in place. They must have the loss scale of training taken out."""
-        scale = self.loss_scale if self.reference_clipping else 1.0
         if not gradients:
             return
         if self.by_norm:
-            norms = torch.stack(torch._foreach_norm(gradients)) * scale
-            torch._foreach_mul_(gradients, (scale * self.limit / norms.clamp(min=self.limit)).unbind())
+            norms = torch.stack(torch._foreach_norm(gradients)) * self.loss_scale
+            torch._foreach_mul_(gradients, (self.loss_scale * self.limit / norms.clamp(min=self.limit)).unbind())
             return
-        torch._foreach_mul_(gradients, scale)
+        torch._foreach_mul_(gradients, self.loss_scale)
         torch._foreach_clamp_min_(gradients, -self.limit)
         torch._foreach_clamp_max_(gradients, self.limit)
 
@@ -79,11 +77,8 @@ class MindSporeAdam(torch.optim.Adam):
     A group's parameters are expected to get gradients together: the group counts its steps.
     """
 
-    def __init__(
-        self, params: Iterable[Any], lr: float = 1e-4, betas: tuple[float, float] = BETAS, eps: float = EPSILON,
-        clipping: Clipping | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__(params, lr=lr, betas=betas, eps=eps)
+    def __init__(self, params: Iterable[Any], lr: float = 1e-4, clipping: Clipping | None = None) -> None:
+        super().__init__(params, lr=lr, betas=BETAS, eps=EPSILON)
         self.clipping = clipping
         use_fast_kernels(self)
         for group in self.param_groups:
@@ -91,7 +86,7 @@ class MindSporeAdam(torch.optim.Adam):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Clips where wanted, then one step of every parameter that has a gradient; `closure` as of torch's."""
+        """Clips where asked for, then one step of every parameter that has a gradient; `closure` as of torch's."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         _clip(self)
         epsilons = [group["eps"] for group in self.param_groups]
@@ -106,7 +101,7 @@ class MindSporeAdam(torch.optim.Adam):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from a state, with our momentum. Raises UserError for that of another rule or of other groups."""
+        """Continues from a state. Raises UserError for that of another rule or of other groups."""
         super().load_state_dict(_adopted(self, state_dict))
 
 
@@ -126,14 +121,14 @@ class Momentum(torch.optim.SGD):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Clips where wanted, then one step; `closure` as of every optimiser of torch."""
+        """Clips where asked for, then one step; `closure` as of every optimiser of torch."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         _clip(self)
         super().step()
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from a state, with our momentum. Raises UserError for that of another rule or of other groups."""
+        """Continues from a state. Raises UserError for that of another rule or of other groups."""
         super().load_state_dict(_adopted(self, state_dict))
 
 
@@ -144,7 +139,7 @@ def _clip(optimizer: MindSporeAdam | Momentum) -> None:
 
 
 def _adopted(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
-    """The state with our momentum. Raises UserError where it is that of another rule or grouping."""
+    """The state with the momentum of the flags. Raises UserError where it is that of another rule or grouping."""
     saved, own = state_dict["param_groups"], optimizer.param_groups
     if [_kind(group) for group in saved] != [_kind(group) for group in own]:
         raise UserError(
@@ -160,3 +155,69 @@ def _adopted(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> di
 
 def _kind(group: dict[str, Any]) -> tuple[Any, int, bool]:
     return group.get("name"), len(group["params"]), "momentum" in group
+
+
+def build_optimizer(model: nn.Module, config: Config) -> MindSporeAdam | Momentum:
+    """Adam or Momentum, with a rate for each part of the network or one for all, gradients clipped or not."""
+    groups = parameter_groups(model) if config.group_params else one_group(model)
+    clipping = None
+    if config.train_type == "clip_grad":
+        loss_scale = float(config.loss_scale) if config.clip_scaled else 1.0
+        clipping = Clipping(config.GRADIENT_CLIP_VALUE, config.GRADIENT_CLIP_TYPE == 1, loss_scale)
+    if config.optimizer == "Momentum":
+        return Momentum(groups, config.lr, config.momentum, clipping)
+    return MindSporeAdam(groups, config.lr, clipping)
+
+
+def learning_rates(config: Config, steps_per_epoch: int, epochs: int, ranks: int = 1) -> dict[str, Float32Array]:
+    """Rates of the groups of `parameter_groups`: {"vgg", "base", "stage"}, each (epochs * steps_per_epoch,) float32.
+
+    `default`: `lr`, times `lr_gamma` from each of `lr_steps` on. `cosine`: from lr / 3 up to lr during the warm-up,
+    then half a cosine. `lr_steps` and `freeze_steps` are steps of one device: several take as many images in fewer.
+    Rates of the trunk are a quarter, those of VGG19 zero at first. Raises UserError for a plan without steps.
+    """
+    total = steps_per_epoch * epochs
+    if total < 1:
+        raise UserError(f"{epochs} epochs of {steps_per_epoch} steps: nothing to train; give more images or epochs")
+    if config.lr_type == "cosine":
+        stage = _cosine(config.lr, total, config.warmup_epoch * steps_per_epoch)
+    else:
+        stage = np.full(total, config.lr, np.float32)
+        for step in config.lr_steps:
+            stage[step // ranks :] *= np.float32(config.lr_gamma)
+    base = stage / np.float32(BASE_FRACTION)
+    vgg = base.copy()
+    vgg[: config.freeze_steps // ranks] = 0
+    return {"vgg": vgg, "base": base, "stage": stage}
+
+
+def _cosine(lr: float, total: int, warm_up: int) -> Float32Array:
+    """The original divides by all steps, not by those behind the warm-up: the last rate is not zero."""
+    step = np.arange(total)
+    rising = lr / 3 + step * (lr - lr / 3) / max(warm_up, 1)
+    falling = lr * (1 + np.cos(np.pi * (step - warm_up) / total)) / 2
+    return np.where(step < warm_up, rising, falling).astype(np.float32)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, rates: dict[str, Float32Array], step: int) -> None:
+    """Gives each named parameter group its rate of a step, counted from 0; behind the end the last rate holds."""
+    for group in optimizer.param_groups:
+        values = rates[group["name"]]
+        group["lr"] = float(values[min(step, len(values) - 1)])
+
+
+def early_drop_warnings(config: Config, total_steps: int) -> list[str]:
+    """A line where the rate drops before the step of the published checkpoint was reached.
+
+    The first publication has lr_steps 10000,20000, all later ones 100000,200000,250000: with the first the rate is a
+    hundredth when the checkpoint of the published AP is written. `total_steps`: of the run, as if on one device.
+    """
+    early = sorted(step for step in config.lr_steps if step < min(PUBLISHED_STEP, total_steps))
+    if not early or config.lr_gamma >= 1 or config.lr_type != "default":
+        return []
+    names, later = (",".join(map(str, steps)) for steps in (config.lr_steps, LATER_STEPS))
+    return [
+        f"warning: --lr_steps={names}: from step {early[-1]} on the learning rate is "
+        f"{config.lr * config.lr_gamma ** len(early):.1e}, before step {PUBLISHED_STEP}, whose checkpoint has the "
+        f"published AP; later publications have --lr_steps={later}"
+    ]

@@ -6,18 +6,74 @@ estimator = PoseEstimator("0-6_30000.ckpt")
 people = estimator("image.jpg")
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from common.arrays import UInt8Array
+from common.arrays import Float32Array, UInt8Array
+from common.bottomup import assembly
+from common.bottomup.pipeline import Maps, Size
+from common.cli import PictureError, UserError
 from common.device import DeviceName
-from common.media.source import read_upright
 from common.people import People
-from common.runtime.session import Options, Provider
+from common.runtime.session import Options, Provider, Session, open_network
 from common.skeleton import Skeleton, load
-from OpenPose_MindSpore_port import inference
+from OpenPose_MindSpore_port import weights
 from OpenPose_MindSpore_port.config import Inference
-from OpenPose_MindSpore_port.decode import warm_up
-from OpenPose_MindSpore_port.inference import InputRule, to_input
+from OpenPose_MindSpore_port.decode import decode
+from OpenPose_MindSpore_port.model import STRIDE
+
+import cv2
+import numpy as np
+from torch import Tensor, nn
+
+LONGEST_ASPECT = 16  # of long and short side: what is longer is no image of people, and would fill the memory
+MIDDLE = np.float32(0.5)  # subtracted from values of 0 to 1
+Sizes = tuple[Size, Size]  # (height, width) of the network's input, and of the image that is stretched to it
+
+
+def input_size(size_img: Size, short_side_in: int) -> Size:
+    """(height, width) of the input for an image: the short side as asked, the long one up to a whole map cell.
+
+    Raises PictureError for an image that is much longer than wide, or the other way.
+    """
+    height, width = size_img
+    if max(size_img) > LONGEST_ASPECT * min(size_img):
+        raise PictureError(f"{width} x {height} pixels: too narrow a picture; cut it to a usual shape")
+    long_in = _whole_cells(round(short_side_in / (min(size_img) / max(size_img))))
+    short_in = _whole_cells(short_side_in)
+    return (short_in, long_in) if height < width else (long_in, short_in)
+
+
+def _whole_cells(length_in: int) -> int:
+    return -(-length_in // STRIDE) * STRIDE
+
+
+def to_input(image: UInt8Array, size_in: Size) -> Float32Array:
+    """(h, w, 3) uint8 BGR -> (3, H, W) float32 network input: resized bilinearly, pixel / 255 - 0.5."""
+    if image.shape[:2] != size_in:
+        image = np.asarray(cv2.resize(image, size_in[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
+    return np.ascontiguousarray(image.transpose(2, 0, 1)) / np.float32(255) - MIDDLE
+
+
+class LastMaps(nn.Module):
+    """The network with the maps of the last stage alone: those that people are found in."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) -> (B, num_fields, h, w), (B, num_heatmaps, h, w)."""
+        pafs, heatmaps = self.network(images)
+        return pafs[-1], heatmaps[-1]
+
+
+def open_session(source: Path, options: Options, skeleton: Skeleton) -> Session:
+    """A network file of any format (.ckpt, .pth, .safetensors, .onnx, .xml, .om), ready to run.
+
+    Raises UserError, see `common.runtime.session.open_network` and `weights.load_network`.
+    """
+    return open_network(source, options, lambda path: LastMaps(weights.load_network(path, skeleton)).eval())
 
 
 class PoseEstimator:
@@ -25,30 +81,62 @@ class PoseEstimator:
 
     def __init__(
         self,
-        checkpoint_path: str | Path,
+        checkpoint_path: str | Path | Session,
         device: DeviceName = "auto",
         skeleton: str | Skeleton = "openpose",
         settings: Inference | None = None,
         provider: Provider = "auto",
         original_decode: bool = False,
     ) -> None:
-        """`checkpoint_path`: .ckpt, .pth, .safetensors, .onnx, .xml or .om. `settings`: of input and decoder.
+        """`checkpoint_path`: .ckpt, .pth, .safetensors, .onnx, .xml or .om, or such a file that is open already.
 
+        `settings`: of input and decoder. `original_decode`: people as the original finds them.
         Raises UserError where the file is missing, damaged, or of another network.
         """
-        settings = settings or Inference()
         self.skeleton = load(skeleton) if isinstance(skeleton, str) else skeleton
-        session = inference.open_session(Path(checkpoint_path), Options(device, provider=provider), self.skeleton)
-        self.rule = InputRule(settings.inference_img_size, session.fixed_size)
-        self.network = inference.Estimator(session, self.skeleton, inference.decode_rules(settings, original_decode))
-        warm_up(self.skeleton, self.network.rules)
+        self.settings, self.original_decode = settings or Inference(), original_decode
+        self.session = (
+            checkpoint_path
+            if isinstance(checkpoint_path, Session)
+            else open_session(Path(checkpoint_path), Options(device, provider=provider), self.skeleton)
+        )
 
     def __call__(self, image: UInt8Array | str | Path) -> People:
         """The people in an image, (h, w, 3) uint8 BGR or a path; keypoints in its pixels.
 
         Raises PictureError for an image that is much longer than wide, or the other way.
         """
-        pixels = read_upright(Path(image)) if isinstance(image, (str, Path)) else image
-        place = self.rule.frame((pixels.shape[0], pixels.shape[1]))
-        (people,) = self.network.people(self.network.maps(to_input(pixels, place)[None]), [place])
+        pixels = _read(Path(image)) if isinstance(image, (str, Path)) else image
+        sizes = self.sizes((pixels.shape[0], pixels.shape[1]))
+        (people,) = self.people(self.maps(to_input(pixels, sizes[0])[None]), [sizes])
         return People(self.skeleton, people.points(), people.scores)
+
+    def sizes(self, size_img: Size) -> Sizes:
+        """The network's input for an image of (height, width), with that: a network of fixed size takes no other."""
+        return self.session.fixed_size or input_size(size_img, self.settings.inference_img_size), size_img
+
+    def maps(self, inputs: Float32Array) -> Maps:
+        """Inputs (B, 3, H, W) -> heatmaps (B, num_heatmaps, h, w), pafs (B, num_fields, h, w) of the last stage.
+
+        Raises UserError where the network gives other maps.
+        """
+        outputs = self.session.filled(inputs)  # pafs of all stages, or of the last; then as many heatmaps
+        pafs, heatmaps = outputs[len(outputs) // 2 - 1], outputs[-1]
+        channels = heatmaps.shape[1], pafs.shape[1]
+        if channels != (self.skeleton.num_heatmaps, self.skeleton.num_fields):
+            expected = f"{self.skeleton.num_heatmaps} heatmaps and {self.skeleton.num_fields} pafs"
+            raise UserError(f"{self.session.source} gives {channels[0]} and {channels[1]} maps, not {expected}")
+        return heatmaps, pafs
+
+    def people(self, maps: Maps, sizes: Sequence[Sizes]) -> list[assembly.People]:
+        """The people of each image, in original pixels."""
+        return [
+            decode(heatmaps, pafs, one, self.skeleton, self.settings, self.original_decode)
+            for heatmaps, pafs, one in zip(*maps, sizes, strict=True)
+        ]
+
+
+def _read(path: Path) -> UInt8Array:
+    from common.media.source import read_upright  # of videos and cameras too, which an evaluation needs not
+
+    return read_upright(path)

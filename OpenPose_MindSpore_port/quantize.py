@@ -19,10 +19,9 @@ from common.coco.evaluate import EvaluationSet
 from common.runtime import quantize
 from common.runtime.quantize import Flags, Inputs, Score, Task
 from common.runtime.session import Session
-from common.skeleton import Skeleton
 from OpenPose_MindSpore_port.config import DATA_FOLDER, Inference
-from OpenPose_MindSpore_port.evaluation import evaluate, validation_of
-from OpenPose_MindSpore_port.inference import Estimator, InputRule, decode_rules, to_input
+from OpenPose_MindSpore_port.eval import evaluate, evaluation_set
+from OpenPose_MindSpore_port.predict import PoseEstimator, to_input
 
 EXPORTER = "python -m OpenPose_MindSpore_port.export"
 
@@ -34,10 +33,10 @@ class Config(Flags, Inference):
     data_dir: str = flag("COCO folder (annotations, val2017), or `mini`; empty: COCO_HOME or ./dataset", "")
     imgpath_val: str = flag("folder of the images, in data_dir or a path of its own", "val2017")
     ann: str = flag("annotations, in data_dir/annotations or a path of its own", "person_keypoints_val2017.json")
-    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
-    val_images: int = flag("measure AP on so many images, chosen as `Lightweight_OpenPose` does; 0: all", 0)
+    skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
+    val_images: int = flag("images to measure AP on, spread as in the published subset; 0: all", 0)
     calibration_path: str = flag("folder of calibration images; empty: train2017 of data_dir, else imgpath_val", "")
-    calibration_images: int = flag("spread evenly over the folder", 32, least=1)
+    calibration_images: int = flag("number of calibration images, spread evenly over the folder", 32, least=1)
 
 
 def main() -> None:
@@ -47,32 +46,32 @@ def main() -> None:
     quantize.check(config.source)
     skeleton = common.skeleton.load(config.skeleton)
     data_dir = common.coco.images.data_folder(config.data_dir, str(DATA_FOLDER), DATA_FOLDER)
-    validation = validation_of(str(data_dir), config.imgpath_val, config.ann, skeleton, config.val_images)
-    folders = (
-        [Path(config.calibration_path)] if config.calibration_path else [data_dir / "train2017", validation.folder]
-    )
-    images = quantize.calibration_images(next(filter(Path.is_dir, folders), folders[0]), config.calibration_images)
+    validation = evaluation_set(str(data_dir), config.imgpath_val, config.ann, skeleton, config.val_images)
+    training = common.coco.images.find(data_dir, "train2017") or validation.folder
+    folder = Path(config.calibration_path) if config.calibration_path else training
+    images = quantize.calibration_images(folder, config.calibration_images)
     session = quantize.open_on_cpu(config.source)
     if session.fixed_batch not in (None, 1):
         raise UserError(f"{config.source}: takes {session.fixed_batch} images at once; export it with --batch_size=0")
-    rule = InputRule(config.inference_img_size, session.fixed_size)
-    quantize.run(config, task_of(config, images, validation, skeleton, rule))
+    quantize.run(config, task_of(config, images, validation, PoseEstimator(session, "cpu", skeleton, config)))
 
 
-def task_of(config: Config, images: list[Path], validation: EvaluationSet, skeleton: Skeleton, rule: InputRule) -> Task:
-    """`images` to calibrate with; the evaluation that scores."""
+def task_of(config: Config, images: list[Path], validation: EvaluationSet, floating: PoseEstimator) -> Task:
+    """`images` to calibrate with; the evaluation that scores. `floating`: the network in float32."""
 
     def score(session: Session) -> Score:
-        estimator = Estimator(session, skeleton, decode_rules(config))
-        result = evaluate(estimator, validation, rule, session.fixed_batch or 1)
+        estimator = PoseEstimator(session, "cpu", floating.skeleton, config)
+        result = evaluate(estimator, validation, session.fixed_batch or 1)
         return Score(result.metrics["AP"], len(result.detections))
 
     def inputs() -> Iterator[Inputs]:
         for path in images:
             image = common.coco.images.read_image(path.parent, path.name)
-            yield (to_input(image, rule.frame(image.shape[:2]))[None],)
+            size_in, _ = floating.sizes((image.shape[0], image.shape[1]))
+            yield (to_input(image, size_in)[None],)
 
-    protocol = {"annotations": str(validation.annotations), "images": len(validation.rows), "input": str(rule)}
+    size = floating.session.fixed_size or f"short side {config.inference_img_size}"
+    protocol = {"annotations": str(validation.annotations), "images": len(validation.rows), "input": size}
     return Task(score, inputs, f"{len(images)} images of {images[0].parent}", protocol)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranks from HCCL's rank table (spec A11): `python -m OpenPose_MindSpore_port.rank_table TABLE LAUNCHER [--flag=value]`
+"""Ranks from HCCL's rank table: `python -m OpenPose_MindSpore_port.rank_table TABLE LAUNCHER [--flag=value]`
 
 starts a launcher of test/ with the ranks that the table gives this server, on the devices that it names. A table of
 several servers is used on each of them; the ranks meet at the server of rank 0, port MASTER_PORT. On a machine without

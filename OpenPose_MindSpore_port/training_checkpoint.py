@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints as the published training leaves them (spec A3, A9): `<folder>/<time>/<rank>-<epoch>_<step>.ckpt`.
+"""Checkpoints as the published training leaves them: `<folder>/<time>/<rank>-<epoch>_<step>.ckpt`.
 
 They hold what MindSpore's do, under its names: weights, the optimiser's moments, step and learning rates. What a
-resumed run needs beside that (random states, the loader's place) is in last.pth, see common.train.state.
+resumed run needs beside that (random states, the place in the data) is in last.pth, see common.train.state.
 """
 
 import re
@@ -17,6 +17,7 @@ from common.cli import UserError
 from common.train.loop import Losses
 from common.train.state import TrainState
 from OpenPose_MindSpore_port import mindspore_checkpoint
+from OpenPose_MindSpore_port.config import Config
 from OpenPose_MindSpore_port.mindspore_checkpoint import NETWORK
 from OpenPose_MindSpore_port.optimizer import BETAS
 
@@ -58,37 +59,21 @@ def _tensor(values: Float32Array) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values))
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: {error.strerror}; name another folder with --save_model_path") from error
-
-
 class TrainingCheckpoints:
-    """Writes one every `interval` steps and one at the end; the newest `keep` stay."""
+    """Writes one every `ckpt_interval` steps and one at the end; the newest `keep_checkpoint_max` stay."""
 
-    def __init__(
-        self,
-        folder: Path,
-        state: TrainState,
-        rates: Mapping[str, Float32Array],
-        plan_steps: int,
-        interval: int,
-        keep: int,
-    ) -> None:
-        """`plan_steps`: of an epoch. `keep`: 0 for a rank that writes none.
-
-        Raises UserError where `folder` cannot be: the first checkpoint is hours away.
-        """
-        self.folder = folder / time.strftime(TIME, time.localtime(state.began))
-        self._state, self._rates = state, rates
-        self._plan_steps, self._interval, self._keep = plan_steps, interval, keep
-        if keep:
-            _make(folder)
+    def __init__(self, state: TrainState, rates: Mapping[str, Float32Array], config: Config) -> None:
+        """Raises UserError where the folder cannot be made: the first checkpoint is hours away."""
+        root = Path(config.output_dir) / config.save_model_path
+        self.folder = root / time.strftime(TIME, time.localtime(state.began))
+        self._state, self._rates, self._interval = state, rates, config.ckpt_interval
+        writes = common.distributed.is_main() or not config.is_save_on_master
+        self._keep = config.keep_checkpoint_max if writes else 0
+        if self._keep:
+            _make(root)
             files.remove_unfinished(self.folder)
 
-    def __call__(self, number: int, losses: Losses) -> None:
+    def step(self, number: int, losses: Losses) -> None:
         """The step of this number, counted from 0, is done; nothing is written where its losses are not finite."""
         done = number + 1
         if self._keep and done % self._interval == 0 and bool(torch.stack([*losses.values()]).isfinite().all()):
@@ -96,12 +81,12 @@ class TrainingCheckpoints:
 
     def finish(self) -> None:
         """The training is over: its last steps are kept, too, also where a run before was killed meanwhile."""
-        done = self._state.epoch * self._plan_steps
+        done = self._state.epoch * self._state.plan.steps_per_epoch
         if self._keep and done and not self._path(done).is_file():
             self._write(done)
 
     def _path(self, done: int) -> Path:
-        return self.folder / f"{common.distributed.rank()}-{-(-done // self._plan_steps)}_{done}.ckpt"
+        return self.folder / f"{common.distributed.rank()}-{-(-done // self._state.plan.steps_per_epoch)}_{done}.ckpt"
 
     def _write(self, done: int) -> None:
         content = entries(self._state, done, self._rates)
@@ -110,3 +95,10 @@ class TrainingCheckpoints:
         steps = sorted(int(match[1]) for path in self.folder.iterdir() if (match := own.fullmatch(path.name)))
         for old in steps[: -self._keep]:
             self._path(old).unlink(missing_ok=True)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror}; name another folder with --save_model_path") from error

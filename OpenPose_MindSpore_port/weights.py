@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which weights a run begins with, and networks rebuilt from checkpoints: MindSpore's .ckpt, .pth, .safetensors.
 
-The original loads what fits and says nothing of the rest, so a wrong prefix begins, or evaluates, at random (spec A3,
-bug 5). Here a tensor that is missing or of another size is an error.
+The original loads what fits and reports nothing of the rest, so a wrong prefix begins, or evaluates, at random. Here a
+tensor that is missing or of another size is an error.
 """
 
 import re
@@ -13,8 +13,8 @@ import common.train.checkpoint
 from common.cli import UserError
 from common.skeleton import Skeleton
 from common.train.checkpoint import CheckpointError, Published
-from OpenPose_MindSpore_port import convert, mindspore_checkpoint
-from OpenPose_MindSpore_port.config import NO_WEIGHTS, PUBLISHED_VGG, WEIGHT_FOLDERS
+from OpenPose_MindSpore_port import mindspore_checkpoint
+from OpenPose_MindSpore_port.config import NO_WEIGHTS, PUBLISHED_VGG, WEIGHT_FOLDERS, Config
 from OpenPose_MindSpore_port.model import BATCH_NORM_NAMES, OpenPose
 
 import torch
@@ -25,9 +25,14 @@ TORCHVISION_VGG = PUBLISHED_VGG[1]
 PUBLISHED = {TORCHVISION_VGG: Published(f"https://download.pytorch.org/models/{TORCHVISION_VGG}", "dcbb9e9d")}
 # What stands before a layer's number: MindSpore's wrappers, torchvision, and a whole OpenPose
 VGG_PREFIXES = (
-    "network.backbone.layers", "network.layers", "backbone.layers", "layers", "features",
-    "network.base.vgg_base.layers", "base.vgg_base.layers",
-)  # fmt: skip
+    "network.backbone.layers",
+    "network.layers",
+    "backbone.layers",
+    "layers",
+    "features",
+    "network.base.vgg_base.layers",
+    "base.vgg_base.layers",
+)
 _LAYER = re.compile(rf"({'|'.join(map(re.escape, VGG_PREFIXES))})\.(\d+\.\w+)")
 _PICKLED = (b"PK", b"\x80")  # how PyTorch's files begin, new and old
 _NORMALISED = re.compile(r"(.*\.)?base\.vgg_base\.layers\.1\.")  # without batch normalisation a ReLU
@@ -42,6 +47,8 @@ def read(source: Path) -> dict[str, Tensor]:
     if not source.is_file():
         raise CheckpointError(f"{source}: no such checkpoint")
     if source.suffix == ".safetensors":
+        from OpenPose_MindSpore_port import convert  # other formats need the package safetensors
+
         entries, _ = convert.read(source, weights_only=True)
     elif source.suffix == ".ckpt" and not _head(source).startswith(_PICKLED):
         entries = mindspore_checkpoint.read(source, mindspore_checkpoint.is_weight)
@@ -82,10 +89,11 @@ def starting_vgg(vgg_path: str, may_be_random: bool = False) -> Path | None:
         ) from error
 
 
-def load_start(model: OpenPose, vgg: Path | None, pretrained: Path | None = None) -> str:
-    """Loads the weights that a run begins with, of the whole network or of VGG19; returns the report of it."""
-    if pretrained is not None:
-        return load_pretrained(model, pretrained)
+def load_start(model: OpenPose, config: Config) -> str:
+    """Loads the weights that a training begins with, of the whole network or of VGG19; returns the report of it."""
+    if config.load_pretrain:
+        return load_pretrained(model, Path(config.pretrained_model_path))
+    vgg = starting_vgg(config.vgg_path, may_be_random=config.case == "perf")
     return RANDOM_START if vgg is None else load_vgg(model, vgg)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The result folder of a benchmark -> people -> COCO results and their average precision (spec A9.6).
+"""The result folder of a benchmark -> people -> COCO results and their average precision.
 
     python OpenPose_postprocess.py --benchmark_result_path=./result/dumpOutput_device0 \
         --labels=/data/coco/annotations/person_keypoints_val2017.json --pad_txt_path=./output/pad.txt \
@@ -97,8 +97,12 @@ def main() -> None:
     people = f"{len(found.detections)} people in {len(jobs)} images"
     print(f"{config.detections_save_path}: {people}{_left_out(results, jobs)}")  # noqa: T201
     print(common.coco.evaluate.table(metrics))  # noqa: T201
-    seconds = {"read": found.read, "decode": found.decode, "read and decode side by side": decoded - began,
-               "evaluation": time.perf_counter() - decoded}  # fmt: skip
+    seconds = {
+        "read": found.read,
+        "decode": found.decode,
+        "read and decode side by side": decoded - began,
+        "evaluation": time.perf_counter() - decoded,
+    }
     print("ms an image: " + ", ".join(f"{part} {MS * spent / len(jobs):.2f}" for part, spent in seconds.items()))  # noqa: T201
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images -> network inputs in files, and pad.txt (spec A9.1).
+"""Images -> network inputs in files, and pad.txt.
 
     python OpenPose_preprocess.py --src_path=/data/coco/val2017 --save_path=./output/prep_dataset \
         --pad_txt_path=./output/pad.txt
@@ -95,8 +95,10 @@ def main() -> None:
     if not lines:
         raise UserError(f"{config.src_path}: none of {len(names)} images can be read")
     pads.write(Path(config.pad_txt_path), lines)
-    print(f"{target}: {len(lines)} images, {old} of them from before, {skipped} unreadable; "  # noqa: T201
-          f"{config.pad_txt_path}: {len(lines)} lines{_others(target, names)}")  # fmt: skip
+    print(  # noqa: T201
+        f"{target}: {len(lines)} images, {old} of them from before, {skipped} unreadable; "  # noqa: T201
+        f"{config.pad_txt_path}: {len(lines)} lines{_others(target, names)}"
+    )
 
 
 def _refuse(error: ImageError, on_bad_image: str) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A checkpoint -> ONNX, for ATC and every other runtime (spec A9.3).
+"""A checkpoint -> ONNX, for ATC and every other runtime.
 
     python OpenPose_pth2onnx.py --checkpoint_path=./weights/checkpoint_iter_370000.pth \
         --output_name=./output/human-pose-estimation.onnx

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a network of any format over prepared inputs, with the flags of the published benchmark (spec A9.5).
+"""Runs a network of any format over prepared inputs, with the flags of the published benchmark.
 
     python benchmark.py -model_type=vision -device_id=0 -batch_size=1 -om_path=output/human-pose-estimation.onnx \
         -input_text_path=./output/prep_bin.info -input_width=640 -input_height=368 -output_binary=True -useDvpp=False
@@ -108,9 +108,15 @@ def main() -> None:
     folder = Path(config.result_path) / f"dumpOutput_device{config.device_id}"
     measured = measure(config, session, paths, folder)
     name = f"perf_{MODEL_TYPE}_batchsize_{config.batch_size}_device_{config.device_id}.txt"
-    about = {"model": session.source, "runtime": session.runtime, "device_id": config.device_id,
-             "input": list(config.input_shape), "loop": config.loop, "warm_up": max(1, config.warm_up),
-             "output_binary": config.output_binary}  # fmt: skip
+    about = {
+        "model": session.source,
+        "runtime": session.runtime,
+        "device_id": config.device_id,
+        "input": list(config.input_shape),
+        "loop": config.loop,
+        "warm_up": max(1, config.warm_up),
+        "output_binary": config.output_binary,
+    }
     performance.write(Path(config.result_path) / name, measured, about)
     print(session.runtime)  # noqa: T201
     print(measured.lines(), end="")  # noqa: T201
@@ -195,8 +201,10 @@ def _check_outputs(outputs: Sequence[Float32Array], session: Session, config: Co
     wanted = [(config.batch_size, count, *cells) for count in channels]
     if len(outputs) % MAPS_A_STAGE or [output.shape for output in outputs[-MAPS_A_STAGE:]] != wanted:
         found = ", ".join(str(output.shape) for output in outputs)
-        raise UserError(f"{session.source}: outputs {found}; the last two must be {wanted[0]} and {wanted[1]}: "
-                        "another network or --skeleton")  # fmt: skip
+        raise UserError(
+            f"{session.source}: outputs {found}; the last two must be {wanted[0]} and {wanted[1]}: "
+            "another network or --skeleton"
+        )
 
 
 def measure(config: Config, session: Session, paths: Sequence[Path], folder: Path) -> performance.Performance:

@@ -172,10 +172,13 @@ def _accuracy(
         people = result.detections if people is None else people
         distances = keypoint_distances(people, result.detections)
         rows[name] = {
-            "ap": result.metrics["AP"], "people": len(result.detections), "matched_people": distances.people,
+            "ap": result.metrics["AP"],
+            "people": len(result.detections),
+            "matched_people": distances.people,
             "map_difference": _map_difference(wanted, [forward(array) for array in arrays]),
-            "keypoint_mean_px": distances.mean, "keypoint_median_px": distances.median,
-        }  # fmt: skip
+            "keypoint_mean_px": distances.mean,
+            "keypoint_median_px": distances.median,
+        }
         say(f"{name}: AP {result.metrics['AP']:.4f}")
     return rows
 
@@ -230,14 +233,16 @@ def as_markdown(rows: Sequence[Row], config: Config) -> str:
     """The table, and how it was measured."""
     where = common.device.describe(common.device.resolve(config.device, config.device_id))
     lines = [
-        f"# {config.checkpoint_path} in every format", "",
+        f"# {config.checkpoint_path} in every format",
+        "",
         f"Input {config.height} x {config.width}; {where}; median of {config.rounds} rounds, formats in turn. "
         f"Differences are against {REFERENCE}: of maps as a part of the largest value, of keypoints in pixels of the "
-        "image. Throughput in batches as given.", "",
+        "image. Throughput in batches as given.",
+        "",
         "| format | AP | largest map difference | keypoints, mean px | median px | matched people | latency, ms "
         "| speed-up | images/s (batch) | MB | runtime |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     return "\n".join(lines + [_line(row) for row in rows])
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers of the published offline inference (spec A9)."""
+"""The numbers of the published offline inference."""
 
 from pathlib import Path
 

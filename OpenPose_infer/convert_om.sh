@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# An ONNX file -> an .om for an Ascend chip, with ATC (spec A9.4).
+# An ONNX file -> an .om for an Ascend chip, with ATC.
 #   bash convert_om.sh --model=./output/human-pose-estimation.onnx --output=./output/human-pose-estimation_bs1 \
 #     --batch_size=1 --soc_version=Ascend310P3
 # --output is the name without .om [the model's, with _bs<batch_size>]. Several batch sizes (--batch_size=1,4,16) make

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The result folder: the outputs of the network for each image, as text or raw float32 (spec A9.5).
+"""The result folder: the outputs of the network for each image, as text or raw float32.
 
 `{stem}_{number}.txt` holds one line of blank separated numbers, `{stem}_{number}.bin` raw float32; the numbers count
 the outputs in the network's order, from 1 as published or from 0 as the newer tool does, so the last two are the

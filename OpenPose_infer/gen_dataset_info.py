@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The list of network inputs that benchmark.py reads (spec A9.2).
+"""The list of network inputs that benchmark.py reads.
 
     python gen_dataset_info.py bin ./output/prep_dataset ./output/prep_bin.info 640 368
     python gen_dataset_info.py jpg /data/coco/val2017 ./output/jpg.info

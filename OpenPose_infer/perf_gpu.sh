@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Images a second on a GPU, batch 1 and 16: TensorRT alone with trtexec (spec A9.8), and ONNX Runtime with TensorRT.
+# Images a second on a GPU, batch 1 and 16: TensorRT alone with trtexec, and ONNX Runtime with TensorRT.
 #   bash perf_gpu.sh --model=./output/human-pose-estimation.onnx --input_text_path=./output/prep_bin.info
 # Writes OpenPose_b1.log and OpenPose_b16.log, and lines as `t4 bs1 fps:252.592`, named after the GPU. Without
 # --input_text_path (gen_dataset_info.py writes that file) ONNX Runtime is left out. Another --batch_sizes=1,4,8,16,32.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast a benchmark was: the lines of the published tool, and the same numbers as JSON (spec A9.5, A9.7)."""
+"""How fast a benchmark was: the lines of the published tool, and the same numbers as JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -39,12 +39,16 @@ class Performance:
     def lines(self) -> str:
         """The five lines of the published tool: images a second, and milliseconds (in all, then for a batch).
 
-        Scripts take what stands between `:` and `,`, the eighth of it as the network's rate (spec A9.7): therefore a
+        Scripts take what stands between `:` and `,`, the eighth of it as the network's rate: therefore a
         comma ends each line.
         """
         rows = [f"[e2e] throughputRate: {self.images / self.total:.6g}, latency: {MS * self.total:.6g},"]
-        for title, part in (("data read", "read"), ("preprocess", "preprocess"), ("inference", "inference"),
-                            ("postprocess", "postprocess")):  # fmt: skip
+        for title, part in (
+            ("data read", "read"),
+            ("preprocess", "preprocess"),
+            ("inference", "inference"),
+            ("postprocess", "postprocess"),
+        ):
             network = f" Interface throughputRate: {self.rate('network'):.6g}," if part == "inference" else ""
             rows.append(
                 f"[{title}] throughputRate: {self.rate(part):.6g},{network} moduleLatency: {self.latency(part):.6g},"

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The decoder against the plain version: ideal maps of real images, a crowd, noise; results are compared first.
-
-`python -m OpenPose_MindSpore_port.test.bench_decode` prints a table.
-"""
+"""The decoder against the plain version: ideal maps of real images, a crowd, noise; results are compared first."""
 
 import time
 from pathlib import Path
 
 from common.skeleton import OPENPOSE
 from common.test import pairs
-from OpenPose_MindSpore_port.decode import ORIGINAL_RULES, DecodeRules, decode
+from OpenPose_MindSpore_port.config import DecodeRules
+from OpenPose_MindSpore_port.decode import decode
 from OpenPose_MindSpore_port.test import ideal_maps, plain_decode
 from OpenPose_MindSpore_port.test.ideal_maps import Case
 
@@ -17,10 +15,8 @@ import numpy as np
 
 TITLE = "Decoding: milliseconds an image, network maps to people, processor time of one thread"
 SLOW = True
-RUNS = 5
 SIZE_IN, SIZE_IMG = (368, 552), (427, 640)
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "coco-mini"
-MOST_TIES = 0.01  # of the points: neighbours that differ by rounding
 MOST_TIES = 0.01  # of the points: neighbours that differ by rounding
 NOISE, LITTLE_NOISE = 0.05, 0.02
 MANY_PEAKS = 1000  # the plain version takes some ten seconds
@@ -36,16 +32,16 @@ def cases() -> dict[str, list[Case]]:
     )
     found = {
         f"{len(real)} real images, ideal maps": list(real),
-        "two drawn people": [(*few, SIZE_IN, SIZE_IMG)],
-        "crowd of 30, noise 0.02": [(*ideal_maps.with_noise(many, LITTLE_NOISE, random), SIZE_IN, SIZE_IMG)],
-        "two drawn people, noise 0.05": [(*ideal_maps.with_noise(few, NOISE, random), SIZE_IN, SIZE_IMG)],
+        "two drawn people": [(*few, (SIZE_IN, SIZE_IMG))],
+        "crowd of 30, noise 0.02": [(*ideal_maps.with_noise(many, LITTLE_NOISE, random), (SIZE_IN, SIZE_IMG))],
+        "two drawn people, noise 0.05": [(*ideal_maps.with_noise(few, NOISE, random), (SIZE_IN, SIZE_IMG))],
     }
     return {what: images for what, images in found.items() if images}
 
 
 def check_equal(what: str, maps: Case) -> None:
     """By the original's rules as many people as by the plain version, and the same points but for ties."""
-    ours, plain = decode(*maps, OPENPOSE, ORIGINAL_RULES), plain_decode.decode(*maps, OPENPOSE)
+    ours, plain = decode(*maps, OPENPOSE, original=True), plain_decode.decode(*maps, OPENPOSE, DecodeRules(), True)
     points, others = (
         {tuple(row) for row in people.candidates[:, [0, 1, 3]].round(3).tolist()} for people in (ours, plain)
     )
@@ -63,25 +59,19 @@ def measure(runs: int) -> list[dict]:
         for what, images in cases().items():
             for maps in images:
                 check_equal(what, maps)
-            peaks = sum(len(decode(*maps, OPENPOSE, ORIGINAL_RULES).candidates) for maps in images) // len(images)
-            for name, rules in (("original rules", ORIGINAL_RULES), ("default rules", DecodeRules())):
+            peaks = sum(len(decode(*maps, OPENPOSE, original=True).candidates) for maps in images) // len(images)
+            for name, original in (("original rules", True), ("default rules", False)):
                 row = pairs.compare(
                     f"{what}, {name}",
-                    lambda images=images: [plain_decode.decode(*maps, OPENPOSE) for maps in images],
-                    lambda images=images, rules=rules: [decode(*maps, OPENPOSE, rules) for maps in images],
+                    lambda images=images: [
+                        plain_decode.decode(*maps, OPENPOSE, DecodeRules(), True) for maps in images
+                    ],
+                    lambda images=images, original=original: [
+                        decode(*maps, OPENPOSE, original=original) for maps in images
+                    ],
                     1 if peaks > MANY_PEAKS else runs,
                     len(images),
                     time.process_time,
                 )
                 rows.append({**row, "peaks": peaks})
     return rows
-
-
-def main() -> None:
-    """Prints the table."""
-    for row in measure(RUNS):
-        print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{value}" for key, value in row.items()))
-
-
-if __name__ == "__main__":
-    main()

@@ -38,9 +38,9 @@ class Network:
     def maps(self) -> list[Tensor]:
         """One forward pass: the maps of all stages."""
         with torch.inference_mode(), common.device.autocast(self.device, self.dtype):
-            fields, heatmaps = self.model(self.images)
+            pafs, heatmaps = self.model(self.images)
         common.device.synchronize(self.device)
-        return [*fields, *heatmaps]
+        return [*pafs, *heatmaps]
 
     def step(self) -> float:
         """One step of training: its loss."""

@@ -1,22 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network with the weights of the golden data, by the rule that their README describes."""
+"""Golden data of the original under real MindSpore; the network with the weights that their README describes."""
 
 import functools
 import zlib
+from pathlib import Path
 
 from common.skeleton import OPENPOSE
 from OpenPose_MindSpore_port.model import OpenPose
-from OpenPose_MindSpore_port.test.golden_cases import folder
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["folder", "network", "weight"]
+IMAGE_IDS = (370162, 227000, 790, 256353, 129648, 544238)  # of annotations.json
+
+
+def folder(shared: Path) -> Path:
+    return shared / "golden" / "openpose_mindspore"
+
+
+def case(shared: Path, file: str, key: int | str) -> dict[str, np.ndarray]:
+    """The arrays `<key>/<array>` of a file by their names."""
+    with np.load(folder(shared) / file) as arrays:
+        return {name.split("/")[1]: arrays[name] for name in arrays.files if name.split("/")[0] == str(key)}
 
 
 def network(vgg_with_bn: bool = False) -> OpenPose:
-    """The network with the weights of the golden data."""
     model = OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_fields, vgg_with_bn)
     model.load_state_dict({name: weight(name, tuple(value.shape)) for name, value in model.state_dict().items()})
     return model

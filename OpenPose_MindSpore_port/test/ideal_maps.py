@@ -8,15 +8,16 @@ import common.coco.reader
 from common.coco.evaluate import Detections, average_precision, concatenate, no_detections
 from common.skeleton import Skeleton
 from OpenPose_MindSpore_port import data
-from OpenPose_MindSpore_port.decode import DecodeRules, decode, to_coco
-from OpenPose_MindSpore_port.inference import InputRule
+from OpenPose_MindSpore_port.config import Inference, TargetRules
+from OpenPose_MindSpore_port.decode import decode, to_coco
 from OpenPose_MindSpore_port.model import STRIDE
-from OpenPose_MindSpore_port.targets import TargetRules, encode
+from OpenPose_MindSpore_port.predict import Sizes, input_size
+from OpenPose_MindSpore_port.targets import encode
 
 import numpy as np
 import torch
 
-Case = tuple[np.ndarray, np.ndarray, tuple[int, int], tuple[int, int]]  # heatmaps, fields, size_in, size_img
+Case = tuple[np.ndarray, np.ndarray, Sizes]  # heatmaps, pafs, sizes of network input and image
 
 
 def drawn(points_in, size_in: tuple[int, int], skeleton: Skeleton):
@@ -41,31 +42,27 @@ def people_in(count: int, size_in: tuple[int, int], skeleton: Skeleton, random: 
     return points
 
 
-def of_labelled_images(
-    coco_folder: Path, split: str, skeleton: Skeleton, pixel_centres: bool = True
-) -> dict[int, Case]:
-    """By image id: the maps of all labelled people of each image that has some; see `DecodeRules.pixel_centres`."""
-    centre = 0.5 if pixel_centres else 0.0
+def of_labelled_images(coco_folder: Path, split: str, skeleton: Skeleton, original: bool = False) -> dict[int, Case]:
+    """By image id: the maps of all labelled people of each image that has some; `original`: as it places points."""
+    centre = 0.0 if original else 0.5
     index, cases = common.coco.reader.load(common.coco.images.annotation_file(coco_folder, split)), {}
     for row in range(index.num_images):
         people = index.people(row)
         keypoints = index.keypoints[people][(index.num_keypoints[people] > 0) & ~index.is_crowd[people]]
         if len(keypoints):
-            place = InputRule().frame(tuple(index.image_sizes[row].tolist()))
+            size_img = tuple(index.image_sizes[row].tolist())
+            size_in = input_size(size_img, Inference.inference_img_size)
             points = data.to_points(keypoints, skeleton)
             points[..., :2] = np.trunc(points[..., :2])  # the original's neck is a whole pixel; annotations are
-            ratio = np.array(place.size_in[::-1]) / place.size_img[::-1]
-            points[..., :2] = (points[..., :2] + centre) * ratio - centre
-            cases[int(index.image_ids[row])] = (*drawn(points, place.size_in, skeleton), place.size_in, place.size_img)
+            points[..., :2] = (points[..., :2] + centre) * size_in[::-1] / np.array(size_img[::-1]) - centre
+            cases[int(index.image_ids[row])] = (*drawn(points, size_in, skeleton), (size_in, size_img))
     return cases
 
 
-def average_precision_of(
-    cases: dict[int, Case], annotations: Path, skeleton: Skeleton, rules: DecodeRules
-) -> dict[str, float]:
+def average_precision_of(cases: dict[int, Case], annotations: Path, skeleton: Skeleton, original: bool) -> float:
     """AP of the decoded maps on these images: the decoder's ceiling."""
     found = [no_detections(skeleton.num_keypoints)]
     for image_id, case in cases.items():
-        keypoints, scores = to_coco(decode(*case, skeleton, rules), skeleton, rules)
+        keypoints, scores = to_coco(decode(*case, skeleton, original=original), skeleton, original)
         found.append(Detections(np.full(len(scores), image_id), keypoints, scores))
-    return average_precision(annotations, concatenate(found), skeleton.sigmas, list(cases))
+    return average_precision(annotations, concatenate(found), skeleton.sigmas, list(cases))["AP"]

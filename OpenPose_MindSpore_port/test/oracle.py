@@ -14,52 +14,54 @@ import common.distributed
 from common.coco.evaluate import EvaluationSet
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
+from OpenPose_MindSpore_port.config import Inference, TargetRules
 from OpenPose_MindSpore_port.data import to_points
-from OpenPose_MindSpore_port.evaluation import evaluate, validation_of
-from OpenPose_MindSpore_port.inference import Estimator, InputRule, to_input
+from OpenPose_MindSpore_port.eval import evaluate, evaluation_set
 from OpenPose_MindSpore_port.model import STRIDE
-from OpenPose_MindSpore_port.targets import TargetRules, encode
+from OpenPose_MindSpore_port.predict import PoseEstimator, input_size, to_input
+from OpenPose_MindSpore_port.targets import encode
 
 import numpy as np
 import torch
 
-RULE = InputRule(128)
+SETTINGS = Inference(inference_img_size=128)
 
 
 class Oracle:
-    """Answers as a network: [images (B, 3, H, W)] -> [fields, heatmaps]."""
+    """Answers as a network: [images (B, 3, H, W)] -> [pafs, heatmaps]."""
 
     def __init__(self, validation: EvaluationSet) -> None:
         self.maps = {}
         for row in validation.rows.tolist():
             image = validation.read(row)
-            place = RULE.frame(image.shape[:2])
+            size_img = image.shape[:2]
+            size_in = input_size(size_img, SETTINGS.inference_img_size)
             people = validation.index.people(row)
             labelled = (validation.index.num_keypoints[people] > 0) & ~validation.index.is_crowd[people]
             points = to_points(validation.index.keypoints[people][labelled], OPENPOSE)
-            points[..., :2] *= np.array(place.size_in[::-1]) / place.size_img[::-1]
-            cells = place.size_in[0] // STRIDE, place.size_in[1] // STRIDE
-            heatmaps, fields = encode(torch.from_numpy(points)[None], cells, OPENPOSE, TargetRules())
-            self.maps[to_input(image, place).tobytes()] = fields[0].numpy(), heatmaps[0].numpy()
+            points[..., :2] *= np.array(size_in[::-1]) / size_img[::-1]
+            cells = size_in[0] // STRIDE, size_in[1] // STRIDE
+            heatmaps, pafs = encode(torch.from_numpy(points)[None], cells, OPENPOSE, TargetRules())
+            self.maps[to_input(image, size_in).tobytes()] = pafs[0].numpy(), heatmaps[0].numpy()
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         found = [self.maps[image.tobytes()] for image in inputs[0]]
         return [np.stack([maps[kind] for maps in found]) for kind in (0, 1)]
 
-    def session(self) -> Session:
+    def estimator(self) -> PoseEstimator:
         """As a network."""
-        return Session("oracle", "memory", self)
+        return PoseEstimator(Session("oracle", "memory", self), settings=SETTINGS)
 
 
 def validation_in(folder: Path) -> EvaluationSet:
     """The validation images of a COCO folder."""
-    return validation_of(str(folder), "val2017", "person_keypoints_val2017.json", OPENPOSE, 0)
+    return evaluation_set(str(folder), "val2017", "person_keypoints_val2017.json", OPENPOSE, 0)
 
 
 def main(folder: Path) -> None:
     with common.distributed.process_group("cpu"):
         validation = validation_in(folder)
-        result = evaluate(Estimator(Oracle(validation).session(), OPENPOSE), validation, RULE, batch_size=2)
+        result = evaluate(Oracle(validation).estimator(), validation, batch_size=2)
         if common.distributed.is_main():
             content = {"metrics": result.metrics, "detections": len(result.detections), "images": result.num_images}
             (folder / f"oracle_{common.distributed.world_size()}.json").write_text(json.dumps(content))

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The decoder written down slowly and plainly, step by step as the specification (A7) tells it.
+"""The decoder written down slowly and plainly: what the fast one is tested and measured against.
 
-It is what the fast decoder is tested against and measured against. It keeps the original's way of working: all maps
-enlarged to the network input, a loop over all pairs of peaks, lists of rows.
+All maps are enlarged to the network input, all pairs of peaks are looked at in a loop, people are lists of rows.
 """
 
+from common.bottomup.assembly import People
 from common.skeleton import Skeleton
-from OpenPose_MindSpore_port.decode import ORIGINAL_RULES, DecodeRules, People
+from OpenPose_MindSpore_port.config import DecodeRules
+from OpenPose_MindSpore_port.decode import GAUSSIAN_REACH, MOST_PEAKS
 
 import cv2
 import numpy as np
@@ -19,25 +20,24 @@ def enlarged(maps, size_in):
 
 def smoothed(image, rules: DecodeRules):
     """A map as large as the network input, (H, W) float64, smoothed; reflected (d c b a | a b c d) at its borders."""
-    radius = int(rules.smoothing_truncate * rules.smoothing_sigma + 0.5)
-    weights = np.exp(-0.5 / rules.smoothing_sigma**2 * np.arange(-radius, radius + 1) ** 2)
+    radius = int(GAUSSIAN_REACH * rules.gaussian_sigma + 0.5)
+    weights = np.exp(-0.5 / rules.gaussian_sigma**2 * np.arange(-radius, radius + 1) ** 2)
     weights /= weights.sum()
     return cv2.sepFilter2D(image, -1, weights, weights, borderType=cv2.BORDER_REFLECT)
 
 
-def peaks(image, cells, rules: DecodeRules):
+def peaks(image, cells, rules: DecodeRules, original: bool):
     """[(x, y, score, place x, place y)] of one smoothed map, by y, then x; `cells` (h, w) is the map itself."""
     bordered = np.pad(image, 1)
     centre = bordered[1:-1, 1:-1]
     above_all = (centre > bordered[1:-1, :-2]) & (centre > bordered[1:-1, 2:])
     above_all = above_all & (centre > bordered[:-2, 1:-1]) & (centre > bordered[2:, 1:-1])
-    ys, xs = np.nonzero(above_all & (image > rules.heatmap_threshold))
+    ys, xs = np.nonzero(above_all & (image > rules.heatmap_peak_thresh))
     found = [(int(x), int(y), float(image[y, x])) for y, x in zip(ys, xs, strict=True)]
-    if rules.max_peaks:
-        best = sorted(range(len(found)), key=lambda i: -found[i][2])[: rules.max_peaks]
-        found = [found[i] for i in sorted(best)]
-    if not rules.sub_pixel:
+    if original:
         return [(x, y, score, x, y) for x, y, score in found]
+    best = sorted(range(len(found)), key=lambda i: -found[i][2])[:MOST_PEAKS]
+    found = [found[i] for i in sorted(best)]
     return [(x, y, score, *place(image, cells, x, y)) for x, y, score in found]
 
 
@@ -45,8 +45,9 @@ def place(image, cells, x, y):
     """The top of a Gaussian through the nearest cell and its neighbours, else of a parabola through the pixels."""
     scale_y, scale_x = (pixels / count for pixels, count in zip(image.shape, cells.shape, strict=True))
     # whole numbers: of two cells that are equally far the later one, without rounding
-    row, column = ((2 * v + 1) * count // (2 * pixels) for v, count, pixels in zip((y, x), cells.shape, image.shape,
-                                                                                     strict=True))  # fmt: skip
+    row, column = (
+        (2 * v + 1) * count // (2 * pixels) for v, count, pixels in zip((y, x), cells.shape, image.shape, strict=True)
+    )
     return (
         top(cells[row].astype(np.float64), column, scale_x, image[y], x),
         top(cells[:, column].astype(np.float64), row, scale_y, image[:, x], y),
@@ -73,11 +74,11 @@ def limb_pairs(a_peaks, b_peaks, field, img_len, rules: DecodeRules):
             length = np.linalg.norm(way)
             if length == 0:
                 continue
-            xs = np.rint(np.linspace(a[0], b[0], rules.num_samples)).astype(int)
-            ys = np.rint(np.linspace(a[1], b[1], rules.num_samples)).astype(int)
+            xs = np.rint(np.linspace(a[0], b[0], rules.n_integ_points)).astype(int)
+            ys = np.rint(np.linspace(a[1], b[1], rules.n_integ_points)).astype(int)
             along = field[0, ys, xs] * way[0] / length + field[1, ys, xs] * way[1] / length
-            score = along.mean() + min(rules.limb_length_ratio * img_len / length - rules.length_penalty, 0)
-            if (along > rules.min_limb_score).sum() > rules.samples_to_exceed and score > 0:
+            score = along.mean() + min(rules.limb_length_ratio * img_len / length - rules.length_penalty_value, 0)
+            if (along > rules.inner_product_thresh).sum() > rules.n_integ_points_thresh and score > 0:
                 found.append((i, j, score))
     used_a, used_b, pairs = set(), set(), []
     for i, j, score in sorted(found, key=lambda pair: -pair[2]):
@@ -88,22 +89,25 @@ def limb_pairs(a_peaks, b_peaks, field, img_len, rules: DecodeRules):
     return pairs
 
 
-def group(pairs_of_limbs, scores, skeleton: Skeleton, rules: DecodeRules):
+def group(pairs_of_limbs, scores, skeleton: Skeleton, rules: DecodeRules, original: bool):
     """[[members, score, count]] of people; `pairs_of_limbs` [[(peak a, peak b, score)]], `scores` of all peaks."""
     rows = []
     for limb, pairs in enumerate(pairs_of_limbs):
         a, b = skeleton.limb_points[limb]
         for ia, ib, score in pairs:
-            if not join(rows, a, b, ia, ib, score, scores, rules) and limb not in skeleton.closing_limbs:
+            if not join(rows, (a, b), (ia, ib), score, scores, original) and limb not in skeleton.closing_limbs:
                 rows.append([[-1] * skeleton.num_points, scores[ia] + scores[ib] + score, 2])
                 rows[-1][0][a], rows[-1][0][b] = ia, ib
-    return [row for row in rows if row[2] >= rules.min_points and row[1] / row[2] >= rules.min_person_score]
+    return [
+        row for row in rows if row[2] >= rules.n_subset_limbs_thresh and row[1] / row[2] >= rules.subset_score_thresh
+    ]
 
 
-def join(rows, a, b, ia, ib, score, scores, rules: DecodeRules) -> bool:
+def join(rows, ends, pair, score, scores, original: bool) -> bool:
     """Joins a pair to the people that have an end of it, in place; whether there are any."""
+    (a, b), (ia, ib) = ends, pair
     found = [row for row in rows if row[0][a] == ia or row[0][b] == ib]
-    if len(found) == 1 and not rules.fill_only:
+    if len(found) == 1 and original:
         if found[0][0][b] != ib:
             take(found[0], b, ib, score, scores)
     elif len(found) == 2 and not any(p >= 0 and q >= 0 for p, q in zip(found[0][0], found[1][0], strict=True)):
@@ -127,12 +131,13 @@ def take(row, point, peak, score, scores):
     row[2] += 1
 
 
-def decode(heatmaps, fields, size_in, size_img, skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES) -> People:
+def decode(heatmaps, pafs, sizes, skeleton: Skeleton, rules: DecodeRules, original: bool) -> People:
     """`OpenPose_MindSpore_port.decode.decode`, the slow way."""
-    images, wide_fields = enlarged(heatmaps, size_in), enlarged(fields, size_in)
-    by_type = [peaks(smoothed(images[i], rules), heatmaps[i], rules) for i in range(skeleton.num_points)]
+    size_in, size_img = sizes
+    images, wide_pafs = enlarged(heatmaps, size_in), enlarged(pafs, size_in)
+    by_type = [peaks(smoothed(images[i], rules), heatmaps[i], rules, original) for i in range(skeleton.num_points)]
     first = np.cumsum([0, *map(len, by_type)])
-    scale, centre = np.array(size_img[::-1]) / size_in[::-1], 0.5 if rules.pixel_centres else 0.0
+    scale, centre = np.array(size_img[::-1]) / size_in[::-1], 0.0 if original else 0.5
     candidates = [
         (*((np.array(peak[3:]) + centre) * scale - centre), peak[2], point)
         for point, found in enumerate(by_type)
@@ -140,11 +145,11 @@ def decode(heatmaps, fields, size_in, size_img, skeleton: Skeleton, rules: Decod
     ]
     pairs = []
     for limb, (a, b) in enumerate(skeleton.limb_points):
-        field = wide_fields[2 * limb : 2 * limb + 2]
-        img_len = max(size_in) if rules.longer_side else size_in[1]
+        field = wide_pafs[2 * limb : 2 * limb + 2]
+        img_len = size_in[1] if original else max(size_in)
         found = limb_pairs(by_type[a], by_type[b], field, img_len, rules)
         pairs.append([(int(first[a]) + i, int(first[b]) + j, score) for i, j, score in found])
-    rows = group(pairs, [candidate[2] for candidate in candidates], skeleton, rules)
+    rows = group(pairs, [candidate[2] for candidate in candidates], skeleton, rules, original)
     return People(
         np.array(candidates, np.float64).reshape(-1, 4),
         np.array([members for members, _, _ in rows], np.int64).reshape(-1, skeleton.num_points),

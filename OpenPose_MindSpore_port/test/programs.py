@@ -10,9 +10,19 @@ MODEL = ROOT / "OpenPose_MindSpore_port"
 SMALL_TRAIN = f"{MODEL.name}.test.small_train"
 SCRIPTS = MODEL / "scripts"
 SMALL = (
-    "--device=cpu", "--vgg_path=none", "--insize=64", "--inference_img_size=64", "--batch_size=2", "--num_workers=1",
-    "--print_freq=1", "--log_interval=2", "--amp=O0", "--val_images=2", "--freeze_steps=2", "--lr=1e-3",
-)  # fmt: skip
+    "--device=cpu",
+    "--vgg_path=none",
+    "--insize=64",
+    "--inference_img_size=64",
+    "--batch_size=2",
+    "--num_workers=1",
+    "--print_freq=1",
+    "--log_interval=2",
+    "--amp=O0",
+    "--val_images=2",
+    "--freeze_steps=2",
+    "--lr=1e-3",
+)
 
 
 def script(name: str, *words: str, shell: str = "sh", cwd: Path | None = None, **more: str) -> Done:

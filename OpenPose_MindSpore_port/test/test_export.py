@@ -5,7 +5,7 @@ from pathlib import Path
 from common.cli import UserError
 from common.skeleton import OPENPOSE
 from OpenPose_MindSpore_port import export, mindspore_checkpoint
-from OpenPose_MindSpore_port.inference import AllMaps
+from OpenPose_MindSpore_port.export import AllMaps
 from OpenPose_MindSpore_port.model import STRIDE
 from OpenPose_MindSpore_port.test import narrow as narrow_networks
 from OpenPose_MindSpore_port.test.narrow import narrow  # noqa: F401  a fixture
@@ -36,8 +36,16 @@ def dimensions(value) -> list[int | str]:
 def test_the_published_command_writes_twelve_outputs(tmp_path, monkeypatch, capsys, recwarn) -> None:
     built, source = narrow_networks.network(), tmp_path / "0-6_30000.ckpt"
     mindspore_checkpoint.write(source, {f"network.{name}": tensor for name, tensor in built.state_dict().items()})
-    words = ("--file_format", "ONNX", "--file_name", str(tmp_path / "new/folder/openpose"), "--device_target", "Ascend",
-             "--device_id", "0")  # fmt: skip
+    words = (
+        "--file_format",
+        "ONNX",
+        "--file_name",
+        str(tmp_path / "new/folder/openpose"),
+        "--device_target",
+        "Ascend",
+        "--device_id",
+        "0",
+    )
     run_program(monkeypatch, f"--ckpt_file={source}", *words)
     target = tmp_path / "new/folder/openpose.onnx"
     said = capsys.readouterr().out
@@ -50,11 +58,21 @@ def test_the_published_command_writes_twelve_outputs(tmp_path, monkeypatch, caps
     (images,) = written.graph.input
     assert (images.name, dimensions(images)) == ("images", ["batch", 3, "height", "width"])
     assert [output.name for output in written.graph.output] == [
-        "paf1", "paf2", "paf3", "paf4", "paf5", "paf6",
-        "heatmap1", "heatmap2", "heatmap3", "heatmap4", "heatmap5", "heatmap6",
-    ]  # fmt: skip
-    fields, heatmaps = (dimensions(written.graph.output[index]) for index in (5, 11))
-    assert fields == ["batch", OPENPOSE.num_fields, "map_height", "map_width"]
+        "paf1",
+        "paf2",
+        "paf3",
+        "paf4",
+        "paf5",
+        "paf6",
+        "heatmap1",
+        "heatmap2",
+        "heatmap3",
+        "heatmap4",
+        "heatmap5",
+        "heatmap6",
+    ]
+    pafs, heatmaps = (dimensions(written.graph.output[index]) for index in (5, 11))
+    assert pafs == ["batch", OPENPOSE.num_fields, "map_height", "map_width"]
     assert heatmaps == ["batch", OPENPOSE.num_heatmaps, "map_height", "map_width"]
 
 

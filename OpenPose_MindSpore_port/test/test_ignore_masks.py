@@ -8,9 +8,9 @@ from pathlib import Path
 
 import common.coco.images
 from common.cli import UserError
-from OpenPose_MindSpore_port import gen_ignore_mask, ignore_masks, labels
-from OpenPose_MindSpore_port.labels import LabelRules
-from OpenPose_MindSpore_port.test import golden_cases
+from OpenPose_MindSpore_port import gen_ignore_mask, ignore_masks
+from OpenPose_MindSpore_port.config import LabelRules
+from OpenPose_MindSpore_port.test import golden
 
 import cv2
 import numpy as np
@@ -31,9 +31,16 @@ def person(number: int, region: list[list[int]], joints: int, area: float, crowd
     keypoints = [value for joint in range(17) for value in ((9, 9, 2) if joint < joints else (0, 0, 0))]
     box = [region[0][0], region[0][1], region[0][2] - region[0][0], region[0][5] - region[0][1]]
     return {
-        "id": number, "image_id": 7, "category_id": 1, "segmentation": region, "bbox": box, "area": area,
-        "num_keypoints": joints, "keypoints": keypoints, "iscrowd": int(crowd),
-    }  # fmt: skip
+        "id": number,
+        "image_id": 7,
+        "category_id": 1,
+        "segmentation": region,
+        "bbox": box,
+        "area": area,
+        "num_keypoints": joints,
+        "keypoints": keypoints,
+        "iscrowd": int(crowd),
+    }
 
 
 def annotations(folder: Path, *people: dict) -> Path:
@@ -62,11 +69,11 @@ def test_annotations_of_other_categories_are_passed_over(tmp_path: Path) -> None
     assert np.array_equal(written(tmp_path, ball, few, ball), area_of((10, 20, 8)))
 
 
-@pytest.mark.parametrize("image_id", golden_cases.IMAGE_IDS)
+@pytest.mark.parametrize("image_id", golden.IMAGE_IDS)
 def test_masks_are_the_originals(shared: Path, tmp_path_factory: pytest.TempPathFactory, image_id: int) -> None:
     folder = tmp_path_factory.mktemp("masks")
-    ignore_masks.write(golden_cases.folder(shared) / "annotations.json", folder, RULES)
-    case = golden_cases.case(shared, "ignore_masks.npz", image_id)
+    ignore_masks.write(golden.folder(shared) / "annotations.json", folder, RULES)
+    case = golden.case(shared, "ignore_masks.npz", image_id)
     size = tuple(case["hw"].tolist())
     mask = ignore_masks.read(folder, image_id, size)
     assert (mask is not None) == case["exists"]
@@ -133,7 +140,7 @@ def test_an_eight_bit_mask_of_the_original_program_is_read(tmp_path: Path) -> No
 def test_missing_masks_are_counted(tiny_coco: Path, tmp_path: Path) -> None:
     """Only images that need one count; none is missing once they are written."""
     annotation_file = common.coco.images.annotation_file(tiny_coco, "train")
-    found = labels.build(annotation_file, RULES)
+    found = ignore_masks.build_labels(annotation_file, RULES)
     needed = int(found.masked.sum())
     assert 0 < needed < len(found)
     assert ignore_masks.missing(tmp_path / "nowhere", found) == needed
@@ -147,9 +154,15 @@ def test_the_published_command_writes_masks_beside_the_images(tiny_coco: Path, t
     dataset = Path(shutil.copytree(tiny_coco, tmp_path / "dataset"))
     annotation = {split: str(common.coco.images.annotation_file(dataset, split)) for split in ("train", "val")}
     flags = [
-        "--train_ann", annotation["train"], "--val_ann", annotation["val"], "--train_dir", "train2017", "--val_dir",
+        "--train_ann",
+        annotation["train"],
+        "--val_ann",
+        annotation["val"],
+        "--train_dir",
+        "train2017",
+        "--val_dir",
         "val2017",
-    ]  # fmt: skip
+    ]
     command = [sys.executable, "gen_ignore_mask.py", *flags, "--data_dir", str(dataset)]
     done = subprocess.run(command, cwd=MODEL, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

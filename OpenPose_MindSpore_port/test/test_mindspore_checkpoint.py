@@ -11,7 +11,6 @@ from common.train.checkpoint import CheckpointError
 from OpenPose_MindSpore_port import mindspore_checkpoint as checkpoint
 from OpenPose_MindSpore_port import mindspore_messages
 from OpenPose_MindSpore_port.mindspore_messages import MOST_NAME_BYTES
-from OpenPose_MindSpore_port.test import bench_checkpoint
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ from hypothesis import strategies as st
 
 PLAIN = ("tiny", "dtypes", "append", "crc", "chunked", "prefixed", "old_style")
 REWRITTEN = PLAIN[:-1]  # old_style has the layout of MindSpore 1.x
-# from the specification: 2 x 3 float32 called a
+# 2 x 3 float32 called a
 EXAMPLE = bytes.fromhex("0a2c0a016112270802080312") + b"\x07Float32\x1a\x18" + np.arange(6, dtype="<f4").tobytes()
 
 
@@ -51,10 +50,15 @@ def varied() -> dict:
     entries = {f"t.{kind}": (100 * torch.rand(2, 3)).to(dtype) for kind, dtype in checkpoint.KINDS.items()}
     plane = torch.randn(4, 6)
     return entries | {
-        "scalar": torch.tensor(2.5), "empty": torch.empty(0), "empty.plane": torch.empty(3, 0, dtype=torch.int16),
-        "transposed": plane.T, "stepped": plane[::2, 1::2], "名字": torch.ones(1), "text": "hello-世界 🙂",
+        "scalar": torch.tensor(2.5),
+        "empty": torch.empty(0),
+        "empty.plane": torch.empty(3, 0, dtype=torch.int16),
+        "transposed": plane.T,
+        "stepped": plane[::2, 1::2],
+        "名字": torch.ones(1),
+        "text": "hello-世界 🙂",
         "no text": "",
-    }  # fmt: skip
+    }
 
 
 def assert_equal(found: dict, expected: dict) -> None:
@@ -100,7 +104,7 @@ def test_real_files_are_written_byte_for_byte(
     assert (tmp_path / "again.ckpt").read_bytes() == (golden_folder(shared) / f"{name}.ckpt").read_bytes()
 
 
-def test_the_example_of_the_specification(tmp_path: Path) -> None:
+def test_the_bytes_of_a_small_file(tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
     checkpoint.write(path, {"a": torch.arange(6.0).view(2, 3)})
     assert path.read_bytes() == EXAMPLE
@@ -195,16 +199,6 @@ def test_the_weights_of_a_training_checkpoint(shared: Path) -> None:
     assert list(checkpoint.network_weights(dict.fromkeys(weights))) == weights
 
 
-def test_the_checkpoint_of_the_bench_is_the_real_one(shared: Path) -> None:
-    stored = json.loads((shared / "golden" / "openpose_mindspore" / "train_ckpt_keys.json").read_text())
-    kinds = {dtype: kind for kind, dtype in checkpoint.KINDS.items()}
-    ours = [
-        {"name": name, "shape": list(value.shape), "dtype": kinds[value.dtype]}
-        for name, value in bench_checkpoint.training_checkpoint().items()
-    ]
-    assert ours == stored
-
-
 def test_other_spellings(tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
     path.write_bytes(
@@ -217,10 +211,12 @@ def test_other_spellings(tmp_path: Path) -> None:
         + b"\x18\x07\x25abcd\x29abcdefgh"  # fields of each other wire type
     )
     expected = {
-        "old scalar": torch.tensor(2.5), "old kind": torch.tensor([3, 4], dtype=torch.uint8),
-        "packed sizes": torch.zeros(2, 1), "odd truth": torch.tensor([False, True]),
+        "old scalar": torch.tensor(2.5),
+        "old kind": torch.tensor([3, 4], dtype=torch.uint8),
+        "packed sizes": torch.zeros(2, 1),
+        "odd truth": torch.tensor([False, True]),
         "packed": torch.tensor([1, -2], dtype=torch.int8),
-    }  # fmt: skip
+    }
     assert_equal(checkpoint.read(path), expected)
 
 
@@ -262,7 +258,7 @@ def test_other_spellings(tmp_path: Path) -> None:
         (with_crc(EXAMPLE, 1), f"wrong checksum {zlib.crc32(EXAMPLE):08x}, written was 00000001"),
         (with_crc(EXAMPLE, zlib.crc32(EXAMPLE))[:-1], "cut short"),
     ],
-)  # fmt: skip
+)
 def test_damaged_files(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "damaged.ckpt"
     path.write_bytes(content)
@@ -356,13 +352,6 @@ def test_fuzz(tmp_path: Path, edits: list[tuple[str, int, bytes]]) -> None:
     for content in (whole.read_bytes(), whole.read_bytes()[: -checkpoint._CRC.size]):
         (tmp_path / "edited.ckpt").write_bytes(edited(content, edits))
         check_survival(tmp_path / "edited.ckpt")
-
-
-def test_memory_of_a_fresh_process(tmp_path: Path) -> None:
-    """As the bench measures 628 MB: every value looked at, for half of the file."""
-    big = {f"{kind}.{number}": torch.ones(1 << 20) for kind in ("moment1", "w") for number in range(8)}
-    checkpoint.write(tmp_path / "64 MB.ckpt", big, crc=True)
-    assert bench_checkpoint.fresh("weights alone, summed", tmp_path / "64 MB.ckpt")["growth"] < 0.65
 
 
 def test_the_format_is_none_of_torch(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-PARAMETERS = 52_311_446  # spec A2
-CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21)  # their places in the trunk, spec A2
+PARAMETERS = 52_311_446
+CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21)  # their places in the trunk
 CONVOLUTIONS_WITH_BN = (0, 3, 7, 10, 14, 17, 20, 23, 27, 30)
-FIRST_LOSS = 0.303  # of a network whose outputs are zero, spec A2
+FIRST_LOSS = 0.303  # of a network whose outputs are zero
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_maps_of_any_size(model: OpenPose, size: tuple[int, int]) -> None:
 
 
 def test_a_later_stage_sees_fields_before_heatmaps_before_features(model: OpenPose) -> None:
-    """The order in which the weights of `conv1` were trained: its input channels (spec A2)."""
+    """The order in which the weights of `conv1` were trained: its input channels."""
     seen = {}
     hooks = [
         model.stage_2.register_forward_pre_hook(lambda stage, inputs: seen.update(joined=inputs[0])),
@@ -98,7 +98,7 @@ def test_trunk_with_batch_normalisation(model: OpenPose) -> None:
 
 
 def test_a_new_network_begins_near_zero_with_a_signal_in_its_trunk(model: OpenPose) -> None:
-    """So the first loss is that of outputs that are zero, as in the published log (spec A2)."""
+    """So the first loss is that of outputs that are zero, as in the published log."""
     images = torch.rand(2, 3, 64, 64) - 0.5
     with torch.inference_mode():
         fields, heatmaps = model(images)

@@ -18,7 +18,7 @@ def device(number: int, rank: int) -> dict[str, str]:
 
 
 def table(*servers: tuple[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """As hccl_tools.py writes it (spec A11)."""
+    """As hccl_tools.py writes it."""
     entries = [{"server_id": name, "device": devices, "host_nic_ip": "reserve"} for name, devices in servers]
     return {"version": "1.0", "server_count": str(len(entries)), "server_list": entries, "status": "completed"}
 

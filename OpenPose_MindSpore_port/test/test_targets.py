@@ -2,8 +2,9 @@
 from pathlib import Path
 
 from common.skeleton import COCO, OPENPOSE, Skeleton
-from OpenPose_MindSpore_port.targets import TargetRules, encode
-from OpenPose_MindSpore_port.test import golden_cases, plain_targets
+from OpenPose_MindSpore_port.config import TargetRules
+from OpenPose_MindSpore_port.targets import encode
+from OpenPose_MindSpore_port.test import golden, plain_targets
 
 import numpy as np
 import pytest
@@ -21,20 +22,20 @@ def check(points: np.ndarray, case: dict[str, np.ndarray]) -> None:
     """The golden maps to 1e-6, whatever type the points have."""
     for kind in (torch.float32, torch.float64):
         found = encode(torch.from_numpy(points).to(kind)[None], case["heatmaps"].shape[1:], OPENPOSE, RULES)
-        for ours, golden in zip(found, (case["heatmaps"], case["pafs"]), strict=True):
+        for ours, theirs in zip(found, (case["heatmaps"], case["pafs"]), strict=True):
             assert ours.dtype == torch.float32
-            assert np.abs(ours[0].numpy() - golden).max() <= 1e-6
+            assert np.abs(ours[0].numpy() - theirs).max() <= 1e-6
 
 
-@pytest.mark.parametrize("image_id", golden_cases.IMAGE_IDS)
+@pytest.mark.parametrize("image_id", golden.IMAGE_IDS)
 def test_targets_of_images_are_the_originals(shared: Path, image_id: int) -> None:
-    case = golden_cases.case(shared, "targets.npz", image_id)
+    case = golden.case(shared, "targets.npz", image_id)
     check(case["poses_368"], case)
 
 
 @pytest.mark.parametrize("number", range(6))
 def test_targets_of_drawn_people_are_the_originals(shared: Path, number: int) -> None:
-    case = golden_cases.case(shared, "targets_synth.npz", number)
+    case = golden.case(shared, "targets_synth.npz", number)
     check(case["poses"], case)
 
 
@@ -59,7 +60,7 @@ def test_the_peak_is_where_the_point_is() -> None:
     for x, y in ((3.5, 27.5), (100, 60), (200.25, 301.75), (360.5, 11)):
         heatmaps, _ = encode(torch.tensor([[[[x, y, 2.0]]]]), CELLS, DOT, RULES)
         row, column = divmod(int(heatmaps[0, 0].argmax()), CELLS[1])
-        assert abs(column * RULES.stride + 3.5 - x) <= RULES.stride / 2
+        assert abs(column * RULES.downscale + 3.5 - x) <= RULES.downscale / 2
         padded = torch.nn.functional.pad(heatmaps[0, 0], (1, 1, 1, 1)).log()
         for axis, (line, cell, wanted) in enumerate(
             ((padded[row + 1], column, x), (padded[:, column + 1], row, y)),
@@ -67,7 +68,7 @@ def test_the_peak_is_where_the_point_is() -> None:
             before, here, after = line[cell : cell + 3].tolist()
             if np.isfinite(before) and np.isfinite(after):
                 offset = (before - after) / 2 / (before - 2 * here + after)
-                assert (cell + offset) * RULES.stride + 3.5 == pytest.approx(wanted, abs=0.01), axis
+                assert (cell + offset) * RULES.downscale + 3.5 == pytest.approx(wanted, abs=0.01), axis
 
 
 def test_the_larger_of_two_people_counts_and_the_background_is_the_rest() -> None:
@@ -79,11 +80,11 @@ def test_the_larger_of_two_people_counts_and_the_background_is_the_rest() -> Non
     assert torch.equal(heatmaps[0, 1], 1 - heatmaps[0, 0])
 
 
-def test_a_field_points_along_its_limb_and_is_a_mean_where_people_cross() -> None:
+def test_a_paf_points_along_its_limb_and_is_a_mean_where_people_cross() -> None:
     right, down = [[83.0, 163.5, 2], [243, 163.5, 2]], [[163.5, 83, 2], [163.5, 243, 2]]
-    _, fields = encode(torch.tensor([[right, down]]), CELLS, LINE, RULES)
-    assert fields[0, :, 20, 20].tolist() == [0.5, 0.5]
-    assert fields[0, :, 20, 12].tolist() == [1, 0] and fields[0, :, 12, 20].tolist() == [0, 1]
+    _, pafs = encode(torch.tensor([[right, down]]), CELLS, LINE, RULES)
+    assert pafs[0, :, 20, 20].tolist() == [0.5, 0.5]
+    assert pafs[0, :, 20, 12].tolist() == [1, 0] and pafs[0, :, 12, 20].tolist() == [0, 1]
     _, alone = encode(torch.tensor([[right]]), CELLS, LINE, RULES)
     assert (alone[0, 0, 19:22, 10:30] == 1).all() and alone[0, 0, :19].abs().max() == 0
     assert alone[0, 0, :, :10].abs().max() == 0 == alone[0, 0, :, 30:].abs().max() == alone[0, 1].abs().max()
@@ -100,15 +101,18 @@ def test_samples_of_a_batch_do_not_touch_each_other() -> None:
 
 def test_nobody_is_background() -> None:
     for points in (torch.zeros(2, 0, OPENPOSE.num_points, 3), torch.zeros(2, 3, OPENPOSE.num_points, 3)):
-        heatmaps, fields = encode(points, (4, 5), OPENPOSE, RULES)
+        heatmaps, pafs = encode(points, (4, 5), OPENPOSE, RULES)
         assert heatmaps.shape == (2, OPENPOSE.num_heatmaps, 4, 5)
-        assert (heatmaps[:, -1] == 1).all() and heatmaps[:, :-1].abs().max() == 0 == fields.abs().max()
+        assert (heatmaps[:, -1] == 1).all() and heatmaps[:, :-1].abs().max() == 0 == pafs.abs().max()
 
 
 @pytest.mark.skipif(not torch.accelerator.is_available(), reason="needs an accelerator")
 def test_an_accelerator_draws_the_same() -> None:
     random = np.random.default_rng(0)
     points = torch.from_numpy(random.integers(-50, 420, (4, 5, OPENPOSE.num_points, 3))).float()
-    for there, here in zip(encode(points.to(torch.accelerator.current_accelerator()), CELLS, OPENPOSE, RULES),
-                           encode(points, CELLS, OPENPOSE, RULES), strict=True):  # fmt: skip
+    for there, here in zip(
+        encode(points.to(torch.accelerator.current_accelerator()), CELLS, OPENPOSE, RULES),
+        encode(points, CELLS, OPENPOSE, RULES),
+        strict=True,
+    ):
         assert (there.cpu() - here).abs().max() <= 1e-6

@@ -8,7 +8,7 @@ from common.skeleton import COCO, OPENPOSE
 from common.train import download
 from common.train.checkpoint import CheckpointError
 from OpenPose_MindSpore_port import convert, mindspore_checkpoint, weights
-from OpenPose_MindSpore_port.config import NO_WEIGHTS, PUBLISHED_VGG
+from OpenPose_MindSpore_port.config import NO_WEIGHTS, PUBLISHED_VGG, Config
 from OpenPose_MindSpore_port.model import OpenPose
 from OpenPose_MindSpore_port.test import golden
 
@@ -157,8 +157,8 @@ def refuse(*args: object, **options: object) -> None:
 
 def test_reports_of_a_start(model: OpenPose, vgg: dict[str, Tensor], tmp_path: Path) -> None:
     source = write(tmp_path / "vgg19.ckpt", named(vgg, "features"))
-    assert weights.load_start(model, None) == weights.RANDOM_START
-    assert "VGG19" in weights.load_start(model, source)
+    assert weights.load_start(model, Config(vgg_path=NO_WEIGHTS)) == weights.RANDOM_START
+    assert "VGG19" in weights.load_start(model, Config(vgg_path=str(source)))
 
 
 # --- the whole network ---
@@ -175,7 +175,8 @@ def test_whole_networks_of_every_format(model: OpenPose, tmp_path: Path, ending:
     network = weights.load_network(source, OPENPOSE)
     assert not network.training
     assert all(torch.equal(value, state[name].float()) for name, value in network.state_dict().items())
-    assert "184 tensors matched" in weights.load_start(model, None, source)
+    start = Config(load_pretrain=True, pretrained_model_path=str(source))
+    assert "184 tensors matched" in weights.load_start(model, start)
 
 
 def test_our_own_checkpoints(model: OpenPose, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rate of a benchmark as published: `python test/parse.py result/perf_vision_batchsize_1_device_0.txt` (spec A9.7).
+"""The rate of a benchmark as published: `python test/parse.py result/perf_vision_batchsize_1_device_0.txt`.
 
 Prints `310 bs1 fps:...`: four times the rate of the network, as an Ascend 310 card has four chips and the benchmark
 runs on one. Where the figures of our own benchmark lie beside the file, a second line says what was measured.

@@ -111,7 +111,7 @@ def test_figures_have_the_published_lines_and_agree(checkpoint, inputs, monkeypa
     wanted = rf"\[inference\] throughputRate: {number}, Interface throughputRate: {number}, moduleLatency: {number},"
     assert re.fullmatch(wanted, lines[3])
     figures = json.loads(source.with_suffix(".json").read_text())
-    rate = float(re.findall(r":(.*?),", source.read_text())[7])  # spec A9.7
+    rate = float(re.findall(r":(.*?),", source.read_text())[7])
     assert rate == pytest.approx(figures["network_throughput"], rel=1e-5)
     assert rate == pytest.approx(float(lines[3].split("Interface throughputRate: ")[1].split(",")[0]))
     assert figures["images"] == 2 * NUM_INPUTS and figures["batch_size"] == 2

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-BIN_BYTES = 2826240  # 1 x 3 x 368 x 640 float32 (spec A9.1)
+BIN_BYTES = 2826240  # 1 x 3 x 368 x 640 float32
 
 
 def run_program(monkeypatch, source: Path, target: Path, *flags: str) -> None:

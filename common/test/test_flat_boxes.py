@@ -9,7 +9,7 @@ from common.coco.mini import dataset
 from common.topdown.boxes import PeopleRule, countable_people
 from Lightweight_OpenPose import labels as lightweight
 from OpenPose_MindSpore_port import ignore_masks
-from OpenPose_MindSpore_port import labels as port
+from OpenPose_MindSpore_port.config import LabelRules
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_nobody_trains_on_a_flat_box(flat, capsys):
     built = lightweight.build(path)
     assert number not in built.index.annotation_ids[built.main] and number in built.index.annotation_ids
     assert np.isfinite([built.scale_provided(sample) for sample in range(len(built))]).all()
-    assert number not in port.build(path, port.LabelRules()).index.annotation_ids
+    assert number not in ignore_masks.build_labels(path, LabelRules()).index.annotation_ids
     index = reader.load(path)
     assert number not in index.annotation_ids[countable_people(index, PeopleRule())[0]]
     note = f"people with a box of width or height 0, who are not trained on: 1 (the first: annotation {number})"
@@ -42,5 +42,5 @@ def test_nobody_trains_on_a_flat_box(flat, capsys):
 
 def test_a_flat_box_is_masked_where_it_lies(flat, tmp_path):
     path, _ = flat
-    with_mask, with_people = ignore_masks.write(path, tmp_path / "masks", port.LabelRules())
+    with_mask, with_people = ignore_masks.write(path, tmp_path / "masks", LabelRules())
     assert 0 < with_mask <= with_people

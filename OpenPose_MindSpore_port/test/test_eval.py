@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluation on annotated images, and eval.py as a user types it, on a narrow network."""
+
+import ast
+import dataclasses
+import json
+import resource
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import common.coco.reader
+from common.cli import ImageError, UserError
+from common.coco.evaluate import COCO_METRICS, EvaluationSet, average_precision
+from common.runtime.session import Session
+from common.skeleton import OPENPOSE
+from common.test.programs import launched
+from common.train.log import Log
+from OpenPose_MindSpore_port import eval as program
+from OpenPose_MindSpore_port import export, mindspore_checkpoint
+from OpenPose_MindSpore_port.config import NETWORK, Config, Inference
+from OpenPose_MindSpore_port.eval import PUBLISHED_NAMES, draw_images, evaluate, evaluation_set, with_people
+from OpenPose_MindSpore_port.model import STRIDE
+from OpenPose_MindSpore_port.predict import PoseEstimator, to_input
+from OpenPose_MindSpore_port.test import golden, oracle
+from OpenPose_MindSpore_port.test import narrow as narrow_networks
+from OpenPose_MindSpore_port.test.narrow import narrow  # noqa: F401  a fixture
+from OpenPose_MindSpore_port.test.oracle import Oracle, validation_in
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+ANNOTATIONS = "person_keypoints_val2017.json"
+SMALL = ("--device=cpu", "--inference_img_size=32")
+LENIENT = [
+    "--inference_img_size=64",
+    "--n_integ_points_thresh=3",
+    "--n_subset_limbs_thresh=2",
+    "--subset_score_thresh=0",
+]
+
+
+def blind(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    batch, _, height, width = inputs[0].shape
+    counts = (OPENPOSE.num_fields, OPENPOSE.num_heatmaps)
+    return [np.zeros((batch, count, height // STRIDE, width // STRIDE), np.float32) for count in counts]
+
+
+def in_memory(forward, side: int = 64, original: bool = False) -> PoseEstimator:
+    session = Session("blind", "memory", forward)
+    return PoseEstimator(session, settings=Inference(inference_img_size=side), original_decode=original)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As MindSpore's training leaves it: `network.` before the names, moments beside."""
+    path = tmp_path_factory.mktemp("weights") / "0-6_30000.ckpt"
+    weights = narrow_networks.network().state_dict()
+    entries = {f"{prefix}network.{name}": tensor for prefix in ("", "moment1.") for name, tensor in weights.items()}
+    mindspore_checkpoint.write(path, {**entries, "global_step": torch.tensor([30000])})
+    return path
+
+
+def run_program(monkeypatch: pytest.MonkeyPatch, folder: Path, *flags: str) -> None:
+    """With results in `folder`, unless a flag says otherwise."""
+    places = (f"--output_path={folder}", f"--log_dir={folder / 'logs'}")
+    monkeypatch.setattr(sys, "argv", ["eval.py", *SMALL, *places, *flags])
+    program.main()
+
+
+def result_of(out: str) -> dict[str, float]:
+    (line,) = [line for line in out.splitlines() if line.startswith("result:  ")]
+    return ast.literal_eval(line.removeprefix("result:  "))
+
+
+# --- evaluation ---
+
+
+def test_golden_average_precision(shared: Path) -> None:
+    """The maps of the original's run through our whole evaluation: its people and its ten numbers."""
+    folder, known = golden.folder(shared), {}
+    index = common.coco.reader.load(folder / "annotations.json", OPENPOSE.num_keypoints)
+    images = shared / "data" / "coco-mini" / "train2017"
+    validation = EvaluationSet(folder / "annotations.json", images, index, np.arange(index.num_images))
+
+    def recorded(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        found = [known[image.tobytes()] for image in inputs[0]]
+        return [np.stack([maps[kind] for maps in found]) for kind in ("pafs", "heatmaps")]
+
+    estimator = in_memory(recorded, 368, original=True)
+    for number in range(index.num_images):
+        case = golden.case(shared, "decode.npz", f"real{number}")
+        image = validation.read(int(np.flatnonzero(index.image_ids == case["image_id"])[0]))
+        known[to_input(image, estimator.sizes(image.shape[:2])[0]).tobytes()] = case
+    result = evaluate(estimator, validation, batch_size=2)
+    expected = json.loads((folder / "ap.json").read_text())
+    printed = result_of(program.result_line(result.metrics))
+    assert list(printed) == list(expected) == list(PUBLISHED_NAMES)
+    assert printed == pytest.approx(expected, abs=0.002)
+    theirs = json.loads((folder / "detections.json").read_text())
+
+    def key(person: dict) -> tuple:
+        return person["image_id"], round(person["score"], 3)
+
+    for mine, person in zip(sorted(result.detections.to_json(), key=key), sorted(theirs, key=key), strict=True):
+        assert key(mine) == pytest.approx(key(person), abs=2e-3) and mine["keypoints"] == person["keypoints"]
+
+
+def test_two_ranks_find_what_one_finds(tiny_coco: Path, tmp_path: Path) -> None:
+    """A network that knows the answers: every image counts once, on any number of ranks."""
+    folder = shutil.copytree(tiny_coco, tmp_path / "coco")
+    oracle.main(folder)
+    done = launched("OpenPose_MindSpore_port.test.oracle", tmp_path / "logs", str(folder), ranks=2)
+    assert "Traceback" not in done.stderr, done.stderr
+    one, two = (json.loads((folder / f"oracle_{ranks}.json").read_text()) for ranks in (1, 2))
+    assert one == two
+    assert one["images"] == 6 and one["metrics"]["AP"] > 0.6
+
+
+def test_an_evaluation_during_training_that_finds_nobody(tiny_coco: Path, tmp_path: Path) -> None:
+    """An AP of 0, the published lines, a picture; and nothing changes in the weights."""
+    model = narrow_networks.network()
+    for tensor in model.parameters():
+        torch.nn.init.zeros_(tensor)
+    validation = dataclasses.replace(validation_in(tiny_coco), rows=np.arange(3))
+    state = SimpleNamespace(device=torch.device("cpu"), dtype=None, store=SimpleNamespace(folder=tmp_path))
+    with Log(tmp_path / "metrics.jsonl", tmp_path) as log:
+        config = Config(inference_img_size=32)
+        metrics = program.evaluate_training(model, validation, config, OPENPOSE, state, log)
+    assert set(metrics) == set(COCO_METRICS) and metrics["AP"] == 0
+    lines = (tmp_path / "train_0.log").read_text().splitlines()
+    assert lines[0] == "Predict poses size is zero." and lines[1].startswith("result:  {'AP': 0.0, 'Ap .5': 0.0,")
+    assert (tmp_path / "pictures" / "predictions.png").is_file()
+    assert not any(tensor.any() for tensor in model.parameters())
+
+
+def test_the_published_line_has_plain_numbers() -> None:
+    metrics = {name: np.float64(place / 10) for place, name in enumerate(COCO_METRICS)}
+    assert program.result_line(metrics) == (
+        "result:  {'AP': 0.0, 'Ap .5': 0.1, 'AP .75': 0.2, 'AP (M)': 0.3, 'AP (L)': 0.4, 'AR': 0.5, 'AR .5': 0.6, "
+        "'AR .75': 0.7, 'AR (M)': 0.8, 'AR (L)': 0.9}"
+    )
+
+
+def test_images_without_people_count_unless_asked(tiny_coco: Path, tmp_path: Path) -> None:
+    """A person seen in an empty image costs precision by COCO's protocol, nothing by the original's."""
+    folder = shutil.copytree(tiny_coco, tmp_path / "coco")
+    file = folder / "annotations" / ANNOTATIONS
+    content = json.loads(file.read_text())
+    emptied = content["annotations"][0]["image_id"]
+    content["annotations"] = [person for person in content["annotations"] if person["image_id"] != emptied]
+    before = validation_in(folder)
+    estimator, populated = Oracle(before).estimator(), len(with_people(before).rows)
+    file.write_text(json.dumps(content))
+    everything = validation_in(folder)
+    chosen = with_people(everything)
+    assert (len(everything.rows), len(chosen.rows)) == (6, populated - 1)
+    assert emptied not in everything.index.image_ids[chosen.rows]
+    found = [evaluate(estimator, part, 2) for part in (everything, chosen)]
+    assert found[0].metrics["AP"] < found[1].metrics["AP"]
+    assert len(found[0].detections) > len(found[1].detections)
+    against_all = average_precision(file, found[1].detections, OPENPOSE.sigmas)
+    assert found[1].metrics == pytest.approx(against_all)  # the original counts all ids of the file
+
+
+def test_an_image_that_cannot_be_read_stops_or_is_counted(tiny_coco: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_coco, tmp_path / "coco")
+    for image in sorted((folder / "val2017").iterdir())[:2]:
+        image.write_bytes(b"no image")
+    with pytest.raises(ImageError, match=".jpg: cut short, damaged or no image"):
+        evaluate(in_memory(blind), validation_in(folder), 1)
+    result = evaluate(in_memory(blind), validation_in(folder), 1, skip_bad=True)
+    assert len(result.skipped) == 2 and (result.num_images, result.metrics["AP"]) == (6, 0)
+    draw_images(validation_in(folder), result, OPENPOSE, tmp_path / "drawn", -1)
+    assert len(list((tmp_path / "drawn").iterdir())) == 4
+
+
+def test_people_are_drawn_into_their_images(tiny_coco: Path, tmp_path: Path) -> None:
+    validation = validation_in(tiny_coco)
+    draw_images(validation, evaluate(Oracle(validation).estimator(), validation, 2), OPENPOSE, tmp_path, 2)
+    ids = [str(validation.index.image_ids[row]) for row in validation.rows[:2]]
+    assert sorted(path.stem for path in tmp_path.iterdir()) == sorted(ids)
+    drawn, image = cv2.imread(str(tmp_path / f"{ids[0]}.png")), validation.read(int(validation.rows[0]))
+    assert drawn.shape == image.shape and (drawn != image).any()
+
+
+def test_where_images_and_annotations_may_be(tiny_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inside data_dir, as published; or paths of their own."""
+    inside = evaluation_set(str(tiny_coco), "val2017", ANNOTATIONS, OPENPOSE, 0)
+    file = str(tiny_coco / "annotations" / ANNOTATIONS)
+    own = evaluation_set("nowhere", str(tiny_coco / "val2017"), file, OPENPOSE, 2)
+    assert inside.folder == own.folder and inside.annotations == own.annotations
+    assert (len(inside.rows), len(own.rows)) == (6, 2)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"--ann=x.json: .*annotations/x.json and x.json not there"):
+        evaluation_set(str(tiny_coco), "val2017", "x.json", OPENPOSE, 0)
+
+
+# --- the program ---
+
+
+def test_the_published_command(monkeypatch, capsys, tiny_coco: Path, tmp_path: Path, checkpoint: Path) -> None:
+    words = "--imgpath_val val2017 --ann person_keypoints_val2017.json --is_distributed 0 --rank 0 --group_size 1"
+    run_program(monkeypatch, tmp_path, f"--data_dir={tiny_coco}", "--model_path", str(checkpoint), *words.split())
+    output = capsys.readouterr()
+    metrics = result_of(output.out)
+    assert list(metrics) == list(PUBLISHED_NAMES) and 0 <= metrics["AP"] < 0.5
+    assert f"images 6, of all images, checkpoint {checkpoint}, runtime PyTorch" in output.out
+    assert "input short side 32" in output.out and "decode improved" in output.out
+    assert "--is_distributed has no effect: torchrun" in output.err
+    people = json.loads((tmp_path / "eval_result.json").read_text())
+    assert all(set(person) == {"image_id", "category_id", "keypoints", "score"} for person in people)
+    record = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert list(record["metrics"]) == list(COCO_METRICS) and record["metrics"]["AP"] == metrics["AP"]
+    assert json.loads((tmp_path / "logs" / "run.json").read_text())["network"] == NETWORK
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_the_protocol_of_the_original_draws_and_skips(monkeypatch, capsys, tiny_coco: Path, tmp_path: Path) -> None:
+    """Images with people only, its decoder, a picture of every image: the best checkpoint of training."""
+    best = tmp_path / "train_checkpoints" / "model_best.pth"
+    best.parent.mkdir()
+    narrow_networks.save(narrow_networks.network(), best)
+    content = json.loads((tiny_coco / "annotations" / ANNOTATIONS).read_text())
+    populated = {person["image_id"] for person in content["annotations"]}
+    flags = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", "--output_path=", "--original", "--save_images=-1")
+    run_program(monkeypatch, tmp_path, *flags)
+    text = capsys.readouterr().out
+    assert f"images {len(populated)}, of images with people, checkpoint {best}" in text
+    assert "decode original" in text
+    drawn = {int(path.stem) for path in (tmp_path / "output_img").glob("*.png")}
+    assert drawn == populated and len(populated) < len(content["images"])
+    for person in json.loads((tmp_path / "output_img" / "eval_result.json").read_text()):
+        assert all(float(number).is_integer() for number in person["keypoints"])
+
+
+def test_a_full_disk_is_one_line(monkeypatch, tiny_coco: Path, tmp_path: Path, checkpoint: Path) -> None:
+    """As where a file may not grow beyond a few bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        with pytest.raises(UserError, match="cannot write .*eval_result.json: File too large"):
+            run_program(monkeypatch, tmp_path, f"--data_path={tiny_coco}", f"--model_path={checkpoint}", *LENIENT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "eval_result.json").exists()
+
+
+def test_checkpoints_of_each_format_give_the_same_maps(tmp_path: Path, checkpoint: Path) -> None:
+    """.pth, MindSpore's .ckpt and .safetensors through the session that all programs open."""
+    safetensors = pytest.importorskip("safetensors.torch")
+    built = narrow_networks.network()
+    paths = [checkpoint, narrow_networks.save(built, tmp_path / "a.pth"), tmp_path / "a.safetensors"]
+    safetensors.save_file({name: tensor.contiguous() for name, tensor in built.state_dict().items()}, paths[2])
+    inputs = np.random.default_rng(1).random((1, 3, 16, 16), np.float32) - np.float32(0.5)
+    first, *others = (PoseEstimator(path, "cpu").maps(inputs) for path in paths)
+    for other in others:
+        assert all(np.allclose(one, two, atol=1e-5) for one, two in zip(first, other, strict=True))
+
+
+def test_an_exported_network_has_the_same_result(monkeypatch, capsys, tiny_coco, tmp_path, checkpoint) -> None:
+    pytest.importorskip("onnx")
+    export.export_onnx(narrow_networks.network(), tmp_path / "openpose.onnx", 11)
+    people = []
+    for source in (checkpoint, tmp_path / "openpose.onnx"):
+        run_program(monkeypatch, tmp_path / "x", f"--data_path={tiny_coco}", f"--checkpoint_path={source}", *LENIENT)
+        people.append(json.loads((tmp_path / "x" / "eval_result.json").read_text()))
+    assert "ONNX Runtime" in capsys.readouterr().out
+    assert len(people[0]) == len(people[1]) > 0
+    for one, two in zip(*people, strict=True):
+        assert one["image_id"] == two["image_id"] and one["score"] == pytest.approx(two["score"], rel=1e-3)
+        assert one["keypoints"] == pytest.approx(two["keypoints"], abs=0.1)
+
+
+def test_a_network_of_fixed_size_takes_every_image(monkeypatch, capsys, tiny_coco: Path, tmp_path: Path) -> None:
+    """Images are stretched to its size, and its batch is filled up."""
+    pytest.importorskip("onnx")
+    target = tmp_path / "fixed.onnx"
+    export.export_onnx(narrow_networks.network(), target, 11, (4, 48, 32))
+    run_program(monkeypatch, tmp_path, f"--data_path={tiny_coco}", f"--model_path={target}")
+    out = capsys.readouterr().out
+    assert "input (48, 32)" in out and "AP" in result_of(out)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--model_path=",), "--model_path is needed: .ckpt, .*training has left no .*model_best.pth"),
+        (("--model_path=x.ckpt",), "x.ckpt: no such file"),
+        (("--model_path=x.pth",), "x.pth: no such checkpoint"),
+        (("--model_path=bare.ckpt",), "bare.ckpt: a checkpoint of another network"),
+        (("--data_path=",), "--data_path is needed"),
+        (("--data_path=nowhere",), "--ann=person_keypoints_val2017.json: nowhere/annotations/.* not there"),
+        (("--imgpath_val=test2017",), "--imgpath_val=test2017: .*test2017 not there"),
+        (("--skeleton=crowdpose",), "keypoint"),
+        (("--save_images=-2",), "--save_images=-2: at least -1"),
+        (("--num_workers=0",), "--num_workers=0: at least 1"),
+        (("--inference_img_size=0",), "--inference_img_size=0: at least 1"),
+        (("--n_integ_points=1",), "--n_integ_points=1: at least 2"),
+        (("--heatmap_peak_thresh=0",), "--heatmap_peak_thresh=0"),
+        (("--gaussian_sigma=-1",), "--gaussian_sigma=-1"),
+        (("--leraning_rate=1",), "--leraning_rate=1"),
+    ],
+)
+def test_what_the_program_refuses(monkeypatch, tiny_coco, tmp_path, checkpoint, flags, message) -> None:
+    monkeypatch.chdir(tmp_path)
+    mindspore_checkpoint.write(Path("bare.ckpt"), {"fc.weight": torch.zeros(3)})
+    given = (f"--data_path={tiny_coco}", f"--model_path={checkpoint}", f"--output_dir={tmp_path}")
+    with pytest.raises(UserError, match=message):
+        run_program(monkeypatch, tmp_path, *given, *flags)
+    assert not list(tmp_path.rglob("eval_result.json"))
