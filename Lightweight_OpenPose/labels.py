@@ -136,6 +136,7 @@ def write(labels: TrainLabels, path: str | Path) -> None:
         "arrays": {name: (values.dtype.str, values.shape, values.tobytes()) for name, values in arrays.items()},
     }
     whole = pickle.dumps(content)
+    files.remove_unfinished(Path(path).parent)
     files.write_atomically(path, pickle.dumps({"format": FORMAT, "crc32": zlib.crc32(whole), "content": whole}))
 
 

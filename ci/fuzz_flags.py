@@ -63,6 +63,11 @@ WORDS = {
     "MIPNet/train.py": (*SMALL_TRAINING, *TOP_DOWN, "--max_steps=1"),
     "OpenPose_MindSpore_port/train.py": (*SMALL_TRAINING, "--insize=64", "--batch_size=2", "--max_steps=1"),
 }
+# program -> keys of its yaml config, which are changed by KEY VALUE words
+KEYS = {
+    f"{model}/train.py": sorted(importlib.import_module(f"{model}.keys").KEYS.known)
+    for model in ("AlphaPose", "MIPNet")
+}
 USUAL = {"--data_path": "data", "--data_dir": "data", "--output_dir": "out", "--outdir": "out",
          "--source": "data/val2017",
          "--device": "cpu", "--labels": "data/annotations/person_keypoints_val2017.json"}  # fmt: skip
@@ -90,7 +95,9 @@ def cases(count: int, seed: int, only: str = "") -> Iterator[tuple[str, list[str
     for number in range(count):
         name = names[number % len(names)]
         usual = WORDS.get(name) or [f"{flag}={value}" for flag, value in USUAL.items() if flag in flags[name]]
-        yield name, [*usual, f"{chance.choice(flags[name])}={chance.choice(NUMBERS + NAMES)}"]
+        value, keys = chance.choice(NUMBERS + NAMES), KEYS.get(name, ())
+        flag = chance.choice([*flags[name], *keys])
+        yield name, [*usual, *([flag, value] if flag in keys else [f"{flag}={value}"])]
 
 
 def _main_of(program: str) -> Callable[[], object] | None:
@@ -163,7 +170,7 @@ def main() -> None:
             end, line = outcome(program, words, options.limit)
             counts[end] += 1
             if end in ("traceback", "control characters"):
-                print(f"{number} {program} {cli.printable(words[-1])}: {line}", flush=True)
+                print(f"{number} {program} {cli.printable(' '.join(words[-2:]))}: {line}", flush=True)
     print(dict(counts))
     sys.exit(1 if counts["traceback"] or counts["control characters"] else 0)
 

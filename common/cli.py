@@ -269,7 +269,10 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, without the list of all flags."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (--help lists the flags; keys of a yaml config are written as TRAIN.LR 0.001)")
+        keys = (
+            "; keys of a yaml config are written as TRAIN.LR 0.001" if "KEY VALUE" in (self.description or "") else ""
+        )
+        raise UserError(f"{message} (--help lists the flags{keys})")
 
 
 def _underscored(word: str) -> str:
