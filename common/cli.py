@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
-import common.processes
+import common.parallel
 
 Config = TypeVar("Config")
 USAGE_EXIT_CODE = 2
@@ -152,8 +152,8 @@ def run(main: Callable[[], Any]) -> None:
     a tensor, asks for Python's lock, and is ended with an abort that turns a run that succeeded into a failure.
     """
     try:
-        if common.processes.LAUNCHER in os.environ:
-            common.processes.end_with_parent(environment_number(common.processes.LAUNCHER, 0))
+        if common.parallel.LAUNCHER in os.environ:
+            common.parallel.end_with_parent(environment_number(common.parallel.LAUNCHER, 0))
         main()
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt, SystemExit) as error:
@@ -196,7 +196,7 @@ def _say(error: BaseException) -> None:
     else:
         line = "error: " + printable(traceback.format_exception_only(error)[-1].strip())
         told = "".join(traceback.format_exception(error))
-    launcher_says_it = common.processes.leave_last_words(line)
+    launcher_says_it = common.parallel.leave_last_words(line)
     if not (launcher_says_it and isinstance(error, UserError)):
         sys.stderr.write(told)
         sys.stderr.flush()

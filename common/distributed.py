@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import common.cli
 import common.device
 from common.cli import environment_number
-from common.processes import LAUNCHER
+from common.parallel import LAUNCHER
 
 import torch
 import torch.distributed

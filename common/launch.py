@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import common.processes
+import common.parallel
 import common.report
 from common.cli import USAGE_EXIT_CODE, UserError, environment_number, run
 
@@ -140,7 +140,7 @@ def _torchrun(ranks: int, log_folder: Path, options: list[str], program: list[st
     # Without it a restart may meet the addresses of the attempt before and hang (pytorch issue 135712).
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
-    os.environ[common.processes.LAUNCHER] = str(os.getpid())
+    os.environ[common.parallel.LAUNCHER] = str(os.getpid())
     logging.disable(logging.ERROR)  # torchrun's traces hide the rank's own words
     quiet = ",".join(f"{rank}:3" for rank in range(1, ranks))  # rank 0 keeps the terminal, the others have files
     outputs = log_folder / f"{common.report.OUTPUTS_OF_RANKS}_{environment_number('NODE_RANK', 0)}"

@@ -1,13 +1,70 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work done ahead in threads, in order and within bounds."""
+"""Processes that end together, however one of them ends; and work done ahead in threads, in order and within bounds."""
 
+import ctypes
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from typing import TypeVar
 
+LAUNCHER = "POSE_ZOO_LAUNCHER"  # variable of a rank's environment: the process that started it
+KILLED_EXIT_CODE = 137  # 128 + SIGKILL
+_PR_SET_PDEATHSIG = 1
+_WATCH_EVERY_S = 1.0
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def end_with_parent(parent: int) -> None:
+    """Ends this process, whatever it does, when the process `parent` that started it is gone.
+
+    On Linux the kernel sees to it; elsewhere a thread looks every second.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    if os.getppid() != parent:  # it was gone before
+        os._exit(KILLED_EXIT_CODE)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_WATCH_EVERY_S)
+    os._exit(KILLED_EXIT_CODE)
+
+
+def kill_children() -> None:
+    """Kills the daemonic processes that are left: at the exit, before multiprocessing asks them to end and waits.
+
+    Those that read data do not listen to SIGTERM, and one that hangs listens to nothing.
+    """
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler calls a killed worker an error
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
+
+
+def leave_last_words(line: str) -> bool:
+    """Leaves the line that ends a rank to its launcher; whether it will be the last one on the same screen."""
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if not file or LAUNCHER not in os.environ:
+        return False
+    now = time.time()
+    times = {"timestamp": str(int(now)), "time": now}  # the first is torchrun's
+    with open(file, "w") as opened:
+        json.dump({"message": {"message": line, "extraInfo": times}}, opened)
+    is_last_attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT") == os.environ.get("TORCHELASTIC_MAX_RESTARTS")
+    return is_last_attempt and os.environ.get("LOCAL_RANK") == "0"
 
 
 def in_order(pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:

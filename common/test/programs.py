@@ -13,7 +13,7 @@ from functools import cache
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-import common.processes
+import common.parallel
 import common.train.checkpoint
 
 import pytest
@@ -94,7 +94,7 @@ def _run(name: str, flags: Sequence[str], cwd: Path, variables: Mapping[str, str
     for path, number in zip(said, (1, 2), strict=True):
         with path.open("w") as file:
             os.dup2(file.fileno(), number)
-    common.processes.end_with_parent(os.getppid())
+    common.parallel.end_with_parent(os.getppid())
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(variables)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import common.cli
 import common.device
 import common.distributed
-import common.processes
+import common.parallel
 
 import cv2
 import numpy as np
@@ -103,7 +103,7 @@ def stream(
     """
     if num_workers:
         _allow_files(FILES + FILES_PER_WORKER * num_workers)
-        atexit.register(common.processes.kill_children)  # whatever ends the program
+        atexit.register(common.parallel.kill_children)  # whatever ends the program
     loader: DataLoader[Any] = DataLoader(
         _Dataset(samples),
         batch_sampler=positions,
@@ -235,7 +235,7 @@ def _quiet_worker(worker: int) -> None:
     """
     parent = multiprocessing.parent_process()
     assert parent and parent.pid
-    common.processes.end_with_parent(parent.pid)
+    common.parallel.end_with_parent(parent.pid)
     for request in (signal.SIGINT, signal.SIGTERM):
         signal.signal(request, signal.SIG_IGN)
     multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_give_up)  # type: ignore[attr-defined]
