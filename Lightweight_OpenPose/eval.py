@@ -27,7 +27,7 @@ from common.media.sheets import draw_sheet
 from common.report import Run
 from common.runtime.session import PYTORCH, Options, Provider
 from common.train.log import Log
-from Lightweight_OpenPose import weights
+from Lightweight_OpenPose import inference, weights
 from Lightweight_OpenPose.config import (
     ALIASES,
     MODEL_FOLDER,
@@ -113,7 +113,7 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
     source = _checkpoint(config)
     dtype = common.device.amp_type(device, config.amp, config.amp_type)
     options = Options(config.device, common.distributed.local_rank(), config.provider, dtype)
-    session = weights.open_session(source, options, skeleton)
+    session = inference.open_session(source, options, skeleton)
     content = common.train.checkpoint.read(source) if source.suffix in PYTORCH else {}
     trained_height = int(content.get("config", {}).get("base_height", PUBLISHED_HEIGHT))
     rule = InputRule(config.base_height or trained_height, config.input_size or None)

@@ -3,12 +3,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from common.arrays import Float32Array, UInt8Array
 from common.cli import UserError
-from common.runtime.session import Session
+from common.runtime.session import Options, Session, open_network
 from common.skeleton import Skeleton
-from Lightweight_OpenPose import data
+from Lightweight_OpenPose import data, weights
 from Lightweight_OpenPose.decode import DecodeRules, MapGeometry, People, decode
 from Lightweight_OpenPose.model import STRIDE
 
@@ -90,6 +91,11 @@ def to_input(image: UInt8Array, place: Frame) -> Float32Array:
     padded = np.zeros((3, *place.input_size), np.float32)
     padded[:, top : top + place.scaled_in[0], left : left + place.scaled_in[1]] = normalised.transpose(2, 0, 1)
     return padded
+
+
+def open_session(source: Path, options: Options, skeleton: Skeleton) -> Session:
+    """A network file of any format as it runs fastest. Raises UserError, see `common.runtime.session.open_network`."""
+    return open_network(source, options, lambda path: weights.load_network(path, skeleton))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """People in an image, in three lines of Python.
 
-from Lightweight_OpenPose import PoseEstimator
+from Lightweight_OpenPose import PoseEstimator, inference
 estimator = PoseEstimator("checkpoint_iter_370000.pth")
 people = estimator("image.jpg")
 """
@@ -16,7 +16,7 @@ from common.people import People
 from common.runtime.session import Options, Provider
 from common.skeleton import Skeleton, load
 from common.train import checkpoint
-from Lightweight_OpenPose import inference, weights
+from Lightweight_OpenPose import inference
 from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS
 from Lightweight_OpenPose.data import PIXEL_MEAN, PIXEL_SCALE
 from Lightweight_OpenPose.decode import DEMO_UPSAMPLING, MapGeometry, decode, demo_to_image, warm_up
@@ -48,7 +48,7 @@ class PoseEstimator:
         """
         self.skeleton = load(skeleton) if isinstance(skeleton, str) else skeleton
         source = checkpoint.locate(str(checkpoint_path), PUBLISHED, WEIGHT_FOLDERS)
-        session = weights.open_session(source, Options(device, provider=provider), self.skeleton)
+        session = inference.open_session(source, Options(device, provider=provider), self.skeleton)
         self.network, self.height = inference.Estimator(session, self.skeleton), height
         warm_up(self.skeleton, self.network.rules)
 

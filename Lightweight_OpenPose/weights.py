@@ -7,7 +7,6 @@ from typing import Any
 
 import common.train.checkpoint
 from common.cli import UserError
-from common.runtime.session import Options, Session, open_network
 from common.skeleton import Skeleton
 from common.train.checkpoint import BEST, CheckpointError
 from Lightweight_OpenPose.config import MOBILENET, NO_CHECKPOINT, PUBLISHED, STEP_NAMES, WEIGHT_FOLDERS, Config
@@ -72,11 +71,6 @@ def network_of(content: dict[str, Any], source: Path, skeleton: Skeleton) -> Pos
     model = PoseEstimationWithMobileNet(stages, skeleton.num_heatmaps, skeleton.num_fields)
     common.train.checkpoint.load_matching(model, content, source, complete=True)
     return model.eval()
-
-
-def open_session(source: Path, options: Options, skeleton: Skeleton) -> Session:
-    """A network file of any format as it runs fastest. Raises UserError, see `common.runtime.session.open_network`."""
-    return open_network(source, options, lambda path: load_network(path, skeleton))
 
 
 def count_refinement_stages(content: dict[str, Any]) -> int:

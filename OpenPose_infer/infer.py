@@ -25,7 +25,7 @@ from common.files import write_atomically
 from common.report import Run
 from common.runtime.session import Options, Provider, Session
 from common.train.log import Log
-from Lightweight_OpenPose import weights
+from Lightweight_OpenPose import inference
 from Lightweight_OpenPose.config import PUBLISHED
 from Lightweight_OpenPose.decode import DecodeRules, warm_up
 from Lightweight_OpenPose.evaluation import Evaluation, default_batch, evaluate
@@ -92,7 +92,7 @@ def open_estimator(config: Config, skeleton: common.skeleton.Skeleton) -> Estima
     source = common.train.checkpoint.locate(config.model, PUBLISHED, WEIGHT_FOLDERS)
     dtype = common.device.amp_type(common.device.resolve(config.device, config.device_id), config.amp, config.amp_type)
     options = Options(config.device, config.device_id, config.provider, dtype, config.threads)
-    session = weights.open_session(source, options, skeleton)
+    session = inference.open_session(source, options, skeleton)
     estimator = Estimator(session, skeleton, DecodeRules(half_pixel=config.half_pixel))
     warm_up(skeleton, estimator.rules)
     estimator.maps(np.zeros((_batch_size(config, session), CHANNELS, HEIGHT, WIDTH), np.float32))
