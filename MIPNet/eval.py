@@ -170,10 +170,11 @@ class Evaluator:
         estimated = time.perf_counter()
         boxes = self.boxes.select(estimates.found)
         ids = self.validation.index.image_ids[boxes.image_rows]
-        modes = estimator.modes(estimates.keypoints_img[estimates.found], boxes.boxes_img, boxes.scores, ids)
-        parts = {lambda_name(estimator.lambdas): modes}
-        parts |= {lambda_name([value]): [mode] for value, mode in zip(estimator.lambdas, modes, strict=False)}
-        people = {name: estimator.merge(part, estimator.nms(len(part))) for name, part in parts.items()}
+        keypoints = estimates.keypoints_img[estimates.found]
+        found = estimator.box_people(keypoints, boxes.boxes_img, boxes.scores, ids)
+        people = {lambda_name(estimator.lambdas): estimator.merge(found, estimator.nms(estimator.num_modes))}
+        for mode, value in enumerate(estimator.lambdas if estimator.num_modes > 1 else ()):
+            people[lambda_name([value])] = estimator.merge(found.mode(mode), estimator.nms(1))
         metrics = self._metrics(people, estimator)
         ended = time.perf_counter()
         seconds = {**estimates.seconds, "evaluation": ended - estimated, "total": ended - began}

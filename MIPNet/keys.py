@@ -28,6 +28,12 @@ HRNET_LAYERS = (
     "stage4",
 )
 
+# devices, what --resume decides, what the original does not use either
+UNUSED = """
+AUTO_RESUME PIN_MEMORY GPUS LOG_DIR RANK CUDNN. DEBUG. DATASET.TRAIN_SET DATASET.HYBRID_JOINTS_TYPE MODEL.TAG_PER_JOINT
+TRAIN.GAMMA1 TRAIN.GAMMA2 TRAIN.RESUME TRAIN.CHECKPOINT TEST.NMS_THRE TEST.BBOX_THRE TEST.BBOX_FRACTION
+"""
+
 
 def _stages() -> Iterator[tuple[str, Key]]:
     """The keys of HRNet's stages."""
@@ -114,26 +120,7 @@ KEYS = Keys(
         "TEST.REFINEMENT": one_of("recipe", "none", "quarter", "dark"),  # of peaks; recipe: POST_PROCESS
         "TEST.SHIFT_HEATMAP": Key(True),
     },
-    # devices, what --resume decides, what the original does not use either
-    unused=(
-        "AUTO_RESUME",
-        "PIN_MEMORY",
-        "GPUS",
-        "LOG_DIR",
-        "RANK",
-        "CUDNN.",
-        "DEBUG.",
-        "DATASET.TRAIN_SET",
-        "DATASET.HYBRID_JOINTS_TYPE",
-        "MODEL.TAG_PER_JOINT",
-        "TRAIN.GAMMA1",
-        "TRAIN.GAMMA2",
-        "TRAIN.RESUME",
-        "TRAIN.CHECKPOINT",
-        "TEST.NMS_THRE",
-        "TEST.BBOX_THRE",
-        "TEST.BBOX_FRACTION",
-    ),
+    unused=tuple(UNUSED.split()),
 )
 OF_THE_NETWORK = {  # what a checkpoint knows of itself: key -> its name in checkpoints of version 0.1
     "MODEL.NAME": "model",

@@ -8,7 +8,6 @@ State-dict keys are the original's; `test/test_model.py` holds them.
 Input: (B, 3, H, W) float; output: heatmaps (B, num_joints, H / 4, W / 4), without activation.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from common.cli import UserError
@@ -89,10 +88,11 @@ class Gates(nn.Module):
         return [gate(branch, lambdas) for gate, branch in zip(self.se_layers, branches, strict=True)]
 
 
-class GatedNetwork(nn.Module, ABC):
+class GatedNetwork(nn.Module):
     """What both families share: parts in turn with gates between, cut in two where lambda first matters.
 
-    A family gives `begin`, `part`, `finish` and `GATE_NAME`, and calls `add_gates` last: there its keys belong.
+    A family gives `begin`, (B, 3, H, W) -> the branches at position 1; `part`, what stands behind the gate of a
+    position; `finish`, branches behind the last position -> heatmaps; it calls `add_gates` last: there its keys belong.
     """
 
     GATE_NAME: str
@@ -117,18 +117,6 @@ class GatedNetwork(nn.Module, ABC):
             features = features if gates is None else gates(features, lambdas)
             features = self.part(position, features)
         return features
-
-    @abstractmethod
-    def begin(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) -> the branches at position 1."""
-
-    @abstractmethod
-    def part(self, position: int, features: list[Tensor]) -> list[Tensor]:
-        """What stands behind the gate of a position."""
-
-    @abstractmethod
-    def finish(self, features: list[Tensor], lambdas: Tensor | None) -> Tensor:
-        """Branches behind the last position -> heatmaps."""
 
     def trunk(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) -> branches (B, ...): all that does not depend on lambda."""
@@ -174,10 +162,6 @@ class PoseHRNet(GatedNetwork, HRNet):
         if variant == TWO_HEADS:
             self.final_layer_other = final_convolution(width, num_joints, kernel)
         self.add_gates(variant, cfg.SE_MODULES, [*(stage.channels for stage in stages), (width,)])
-
-    def begin(self, images: Tensor) -> list[Tensor]:
-        """See GatedNetwork."""
-        return HRNet.begin(self, images)
 
     def part(self, position: int, features: list[Tensor]) -> list[Tensor]:
         """See GatedNetwork: stages 2 to 4, then nothing."""

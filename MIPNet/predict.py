@@ -21,7 +21,7 @@ from common.runtime.session import Options, Session, open_network
 from common.topdown import crops, heatmaps, pipeline
 from MIPNet import data, weights
 from MIPNet.config import Config
-from MIPNet.merging import BoxPeople, MergedPeople, MergeRules, decay_modes, merge_modes
+from MIPNet.merging import BoxPeople, MergedPeople, MergeRules, merge_modes
 from MIPNet.model import GatedNetwork, build, lambda_vectors
 
 import numpy as np
@@ -142,10 +142,10 @@ class PoseEstimator:
         if not len(scores):
             return nobody(self.skeleton)
         found = self.find(image, boxes_img)
-        merged = self.merge(self.modes(found, boxes_img, scores, np.zeros(len(found), np.int64)), "oks")
+        merged = self.merge(self.box_people(found, boxes_img, scores, np.zeros(len(found), np.int64)), "oks")
         lambdas = tuple(self.lambdas[mode] for mode in merged.modes) if self.lambdas else ()
-        keypoints = merged.detections.keypoints
-        return People(self.skeleton, keypoints, merged.detections.scores, boxes_img[merged.boxes], lambdas=lambdas)
+        found = merged.detections
+        return People(self.skeleton, found.keypoints, found.scores, boxes_img[merged.boxes], lambdas=lambdas)
 
     def find(self, image: UInt8Array, boxes_img: FloatArray) -> FloatArray:
         """(N, modes * K, 3) x, y in original pixels, score: what each mode finds in each of N boxes."""
@@ -153,23 +153,23 @@ class PoseEstimator:
         parts = pipeline.estimate([picture], self.network, self.batch_size)
         return np.concatenate([part.keypoints_img for part in parts])
 
-    def modes(
+    def box_people(
         self, keypoints_img: FloatArray, boxes_img: FloatArray, scores: FloatArray, image_ids: Int64Array
-    ) -> list[BoxPeople]:
-        """The people of each mode, as they are merged: (N, modes * K, 3) keypoints of N boxes, their scores and images.
+    ) -> BoxPeople:
+        """What `find` gave for N boxes, with their scores and images, (N,), as it is merged.
 
         Areas are those of the crops; with lambda 0 the boxes' scores count less.
         """
         _, sizes = crops.fit_boxes(boxes_img, self.network.size_in, self.network.padding)
-        by_mode = keypoints_img.reshape(len(boxes_img), self.num_modes, self.skeleton.num_keypoints, 3)
-        modes = [BoxPeople(image_ids, by_mode[:, mode], scores, sizes.prod(axis=1)) for mode in range(self.num_modes)]
-        return decay_modes(modes, self.lambdas, self.config.yaml.TEST.DECAY_THRE) if self.lambdas else modes
+        by_mode = keypoints_img.reshape(len(boxes_img), self.num_modes, self.skeleton.num_keypoints, 3).swapaxes(0, 1)
+        factors = [1.0 if value else self.config.yaml.TEST.DECAY_THRE for value in self.lambdas or (1.0,)]
+        return BoxPeople(image_ids, by_mode, np.outer(factors, scores), sizes.prod(axis=1))
 
-    def merge(self, modes: Sequence[BoxPeople], nms: Nms) -> MergedPeople:
-        """Each person of some modes once."""
+    def merge(self, people: BoxPeople, nms: Nms) -> MergedPeople:
+        """Each person once."""
         test = self.config.yaml.TEST
         threshold = None if nms == "none" else test.OKS_THRE
-        return merge_modes(modes, self.skeleton.sigmas, MergeRules(test.IN_VIS_THRE, threshold, nms == "soft"))
+        return merge_modes(people, self.skeleton.sigmas, MergeRules(test.IN_VIS_THRE, threshold, nms == "soft"))
 
 
 def check_lambdas(lambdas: Sequence[float]) -> None:

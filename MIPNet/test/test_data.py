@@ -202,12 +202,6 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone(tiny_coco: Path) -> None
     assert not np.array_equal(samples[0, 3]["image"], reseeded[0, 3]["image"])
 
 
-def test_channels_of_the_network() -> None:
-    pixels = torch.tensor([0, 128, 255], dtype=torch.uint8).view(1, 3, 1, 1)
-    found = data.normalise(pixels).flatten().tolist()
-    assert found == pytest.approx([-0.485 / 0.229, (128 / 255 - 0.456) / 0.224, (1 - 0.406) / 0.225], abs=1e-5)
-
-
 def test_the_order_of_the_channels_is_the_recipes(tiny_coco: Path) -> None:
     found, folder = people(tiny_coco, "train"), tiny_coco / "train2017"
     rgb, bgr = (TrainSamples(found, folder, COCO, config_of("w32_256x192", COLOR_RGB=order)) for order in (True, False))

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from common.cli import UserError
 from common.runtime.session import Options, open_network
-from common.train.checkpoint import CheckpointError
 from MIPNet import export
 from MIPNet.config import parse
 from MIPNet.model import GatedNetwork, lambda_vectors
@@ -114,14 +113,6 @@ def test_a_size_that_no_network_takes(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="64 x 48: height and width must be multiples of 32"):
         export.export(network("plain"), tmp_path / "pose.onnx", 11, 0, (64, 48))
     assert not list(tmp_path.iterdir())
-
-
-def test_a_checkpoint_of_another_network(tmp_path: Path, monkeypatch) -> None:
-    torch.save(network("plain").state_dict(), tmp_path / "small.pth")
-    with pytest.raises(CheckpointError, match=r"small.pth: a checkpoint of another network"):
-        run_program(monkeypatch, f"--checkpoint_path={tmp_path / 'small.pth'}", f"--output_name={tmp_path / 'x.onnx'}",
-                    "--cfg", LAMBDA_CFG, *SMALL_RESNET)  # fmt: skip
-    assert [path.name for path in tmp_path.iterdir()] == ["small.pth"]
 
 
 def test_the_trunk_runs_once_for_all_lambdas() -> None:

@@ -52,12 +52,6 @@ def test_only_the_chosen_layers_are_taken(tmp_path: Path) -> None:
     assert model.conv2.weight.std() < 2 * weights.SMALL
 
 
-def test_imagenet_weights_of_another_width_are_refused(tmp_path: Path) -> None:
-    source = imagenet(tmp_path, width=16)
-    with pytest.raises(CheckpointError, match="imagenet.pth: weights of another network, depth or width"):
-        weights.load_imagenet(network(), str(source))
-
-
 @pytest.mark.parametrize("nothing", ["", RANDOM])
 @pytest.mark.parametrize("family", ["hrnet", "resnet"])
 def test_a_random_start_is_said_aloud(nothing: str, family: str) -> None:
