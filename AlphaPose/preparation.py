@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The network, the start, the data and the folder that a configuration names."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -55,14 +56,24 @@ def located(config: Config, split: Split, name: Literal["ANN", "IMG_PREFIX"]) ->
 
     Where DATASET.TEST says nothing, DATASET.VAL does, and where that has no ROOT, DATASET.TRAIN.
     """
-    dataset = config.yaml.DATASET
-    usual = (dataset.TEST.ROOT if split == "TEST" else "") or (split != "TRAIN" and dataset.VAL.ROOT)
-    root = main_process_first(lambda: common.coco.images.data_folder(config.data_path, usual or dataset.TRAIN.ROOT))
+    dataset, root = config.yaml.DATASET, _root(config, split)
     place = dataset[split][name] or dataset.VAL[name]
     if found := common.coco.images.find(root, place):
         return found
     cure = f"--data_path must be a COCO folder, or `mini`, and DATASET.{split}.{name} a place in it"
     raise UserError(f"{root / place}: no such file or folder; {cure}")
+
+
+def _root(config: Config, split: Split) -> Path:
+    dataset = config.yaml.DATASET
+    usual = (dataset.TEST.ROOT if split == "TEST" else "") or (split != "TRAIN" and dataset.VAL.ROOT)
+    return main_process_first(lambda: common.coco.images.data_folder(config.data_path, usual or dataset.TRAIN.ROOT))
+
+
+def with_skeleton(config: Config) -> Config:
+    """The settings with the skeleton of the data set, where it has its own and no other is asked for."""
+    name = common.coco.images.skeleton_name(config.skeleton, Config.skeleton, _root(config, "TRAIN"))
+    return dataclasses.replace(config, skeleton=name)
 
 
 def train_samples(config: Config, skeleton: common.skeleton.Skeleton) -> TrainSamples:
@@ -75,7 +86,8 @@ def train_samples(config: Config, skeleton: common.skeleton.Skeleton) -> TrainSa
 def check_joints(config: Config, skeleton: common.skeleton.Skeleton) -> None:
     """Raises UserError where the yaml config has another number of joints than the skeleton."""
     num_joints = config.yaml.DATA_PRESET.NUM_JOINTS
-    if num_joints not in (0, skeleton.num_keypoints):
+    own = config.skeleton.endswith(common.coco.images.YAML)  # a file of your own decides
+    if num_joints not in (0, skeleton.num_keypoints) and not own:
         found = f"--skeleton={skeleton.name} has {skeleton.num_keypoints}"
         raise UserError(f"{config.cfg}: DATA_PRESET.NUM_JOINTS is {num_joints}, {found}")
 

@@ -23,7 +23,7 @@ import common.skeleton
 from AlphaPose.config import CPU_IMAGES_PER_PART, NETWORK, Config, parse
 from AlphaPose.data import collate, normalise
 from AlphaPose.loss import accuracy, heatmap_loss, regression_loss
-from AlphaPose.preparation import experiment_folder, load_start, network, train_samples
+from AlphaPose.preparation import experiment_folder, load_start, network, train_samples, with_skeleton
 from common.cli import run
 from common.report import ACCURACY
 from common.topdown.heatmaps import encode
@@ -104,6 +104,7 @@ def main() -> None:
     with common.distributed.process_group(config.device) as device:
         if config.case == "perf":
             config = dataclasses.replace(config, exp_id=f"{config.exp_id}_perf_{common.distributed.world_size()}p")
+        config = with_skeleton(config)
         cfg = config.yaml
         skeleton = common.skeleton.load(config.skeleton)
         samples = train_samples(config, skeleton)

@@ -7,6 +7,7 @@ python -m Lightweight_OpenPose.eval --data_path=mini --checkpoint_path=model_bes
 Writes detections.json, metrics.jsonl, pictures and a result file into eval_step<step>.
 """
 
+import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,7 @@ def main() -> None:
 
 def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log) -> None:
     """Evaluates as `config` says and writes the results into `folder`."""
+    config = _find_data(config)
     skeleton = common.skeleton.load(config.skeleton)
     source = _checkpoint(config)
     dtype = common.device.amp_type(device, config.amp, config.amp_type)
@@ -154,14 +156,19 @@ def _checkpoint(config: Config) -> Path:
     return best
 
 
-def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> EvaluationSet:
+def _find_data(config: Config) -> Config:
     own = Path(config.data_path) if config.val_images_folder else None
     data_path = common.coco.images.data_folder(config.data_path, otherwise=own)
+    skeleton = common.coco.images.skeleton_name(config.skeleton, Config.skeleton, data_path)
+    return dataclasses.replace(config, data_path=str(data_path), skeleton=skeleton)
+
+
+def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> EvaluationSet:
     return EvaluationSet.load(
-        Path(config.val_labels) if config.val_labels else common.coco.images.annotation_file(data_path, "val"),
+        Path(config.val_labels) if config.val_labels else common.coco.images.annotation_file(config.data_path, "val"),
         Path(config.val_images_folder)
         if config.val_images_folder
-        else common.coco.images.image_folder(data_path, "val"),
+        else common.coco.images.image_folder(config.data_path, "val"),
         skeleton,
         config.val_images,
         config.exif,

@@ -123,7 +123,8 @@ def find_data(config: Config) -> Config:
     data_path = main_process_first(lambda: common.coco.images.data_folder(config.data_path, otherwise=own))
     perf = f"perf_{common.distributed.world_size()}p"
     name = config.experiment_name or (perf if config.case == "perf" else STEP_NAMES[config.step])
-    return dataclasses.replace(config, data_path=str(data_path), experiment_name=name)
+    skeleton = common.coco.images.skeleton_name(config.skeleton, Config.skeleton, data_path)
+    return dataclasses.replace(config, data_path=str(data_path), skeleton=skeleton, experiment_name=name)
 
 
 def main() -> None:

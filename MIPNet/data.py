@@ -18,7 +18,7 @@ from common.skeleton import Skeleton
 from common.topdown import boxes, crops
 from common.topdown.boxes import PeopleRule, PersonBoxes
 from common.train.loader import Position, readable_sample
-from MIPNet.config import Config
+from MIPNet.config import SKELETONS, Config
 
 import numpy as np
 import numpy.typing as npt
@@ -80,9 +80,10 @@ def neighbours(people: People) -> Int64Array:
 
 
 def find(config: Config) -> Config:
-    """The settings with the folder of the data set in `data_path`. Raises UserError."""
+    """The settings with the folder of the data set in `data_path`, and its own skeleton. Raises UserError."""
     folder = main_process_first(lambda: common.coco.images.data_folder(config.data_path, config.root))
-    return dataclasses.replace(config, data_path=str(folder))
+    skeleton = common.coco.images.skeleton_name(config.skeleton, SKELETONS[config.people_of], folder)
+    return dataclasses.replace(config, data_path=str(folder), skeleton=skeleton)
 
 
 def located(config: Config, key: str) -> Path:

@@ -113,6 +113,7 @@ def main() -> None:
 
 def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log) -> None:
     """Evaluates as `config` says and writes the results into `folder`."""
+    config = _find_data(config)
     skeleton = load(config.skeleton)
     dtype = common.device.amp_type(device, config.amp, config.amp_type)
     options = Options(config.device, common.distributed.local_rank(), config.provider, dtype)
@@ -140,11 +141,17 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
         draw_images(validation, result, skeleton, folder, config.save_images)
 
 
-def _validation(config: Config, skeleton: Skeleton) -> EvaluationSet:
+def _find_data(config: Config) -> Config:
     data_dir = common.distributed.main_process_first(
         lambda: common.coco.images.data_folder(config.data_dir, str(DATA_FOLDER), DATA_FOLDER)
     )
-    validation = evaluation_set(str(data_dir), config.imgpath_val, config.ann, skeleton, config.val_images, config.exif)
+    skeleton = common.coco.images.skeleton_name(config.skeleton, Config.skeleton, data_dir)
+    return dataclasses.replace(config, data_dir=str(data_dir), skeleton=skeleton)
+
+
+def _validation(config: Config, skeleton: Skeleton) -> EvaluationSet:
+    places = config.data_dir, config.imgpath_val, config.ann
+    validation = evaluation_set(*places, skeleton, config.val_images, config.exif)
     return with_people(validation) if config.original or config.people_only else validation
 
 

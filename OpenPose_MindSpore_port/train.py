@@ -92,7 +92,8 @@ def find_data(config: Config) -> Config:
     )
     perf = f"perf_{common.distributed.world_size()}p"
     name = config.experiment_name or (perf if config.case == "perf" else "train")
-    return dataclasses.replace(config, data_dir=str(data_dir), experiment_name=name)
+    skeleton = common.coco.images.skeleton_name(config.skeleton, Config.skeleton, data_dir)
+    return dataclasses.replace(config, data_dir=str(data_dir), skeleton=skeleton, experiment_name=name)
 
 
 def start_lines(config: Config, plan: Plan, rates: Mapping[str, Float32Array]) -> list[str]:

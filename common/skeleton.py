@@ -6,7 +6,10 @@ built in (COCO with 17 keypoints, OpenPose's 18 points over COCO annotations, Cr
 a YAML file, see `load`.
 """
 
+import functools
 import math
+import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -191,12 +194,24 @@ def _from_mapping(name: str, values: Any) -> Skeleton:
     return Skeleton(
         _names([values.get("name", name)], "name")[0],
         keypoints,
-        _sigmas(values.get("sigmas", USUAL_SIGMA), len(keypoints)),
+        _sigmas(values["sigmas"] if "sigmas" in values else _usual_sigma(name), len(keypoints)),
         points=_names(values.get("points", []), "points"),
         derived={_names([point], "derived")[0]: _names(names, f"derived: {point}") for point, names in derived.items()},
         assembly=_list(values.get("assembly", []), "assembly", "numbers of limbs", lambda one: type(one) is int),
         **{key: _pairs(values.get(key, []), key) for key in ("flip_pairs", "limbs", "drawn_limbs")},
     )
+
+
+@functools.cache
+def _usual_sigma(name: str) -> float:
+    """Says once a process, by the first rank, what AP will rest on."""
+    if os.environ.get("RANK", "0") == "0":
+        told = (
+            f"note: skeleton {name}: no `sigmas`, so {USUAL_SIGMA} for each keypoint; AP with other sigmas is another "
+        )
+        told += "number. `python -m common.coco --estimate_sigmas` finds them from repeated annotations"
+        print(told, file=sys.stderr, flush=True)  # noqa: T201
+    return USUAL_SIGMA
 
 
 def _list(value: Any, key: str, kind: str, fits: Callable[[Any], bool]) -> tuple[Any, ...]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from common import skeleton
 from common.arrays import UInt8Array
 from common.cli import ImageError, UserError
 from common.coco import annotations
@@ -31,6 +32,8 @@ READ_FLAGS = {"ignore": cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, "turn"
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = ("COCO_HOME", "DATA_PATH")  # name the data set where no flag does
 USUAL_PLACE = "data/coco"
+SKELETON = "skeleton.yaml"  # in a data set's folder: its own keypoints
+YAML = (".yaml", ".yml")
 PUBLISHED_PLACES = (USUAL_PLACE, "dataset")
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # but stuffed zeros, filling, restarts (ITU-T T.81, annex B)
@@ -42,7 +45,7 @@ SIDEWAYS = frozenset({5, 6, 7, 8})  # orientations of a quarter turn: width and 
 
 
 def data_folder(data_path: str | Path, usual: str = USUAL_PLACE, otherwise: Path | None = None) -> Path:
-    """The folder that a `--data_path` means: the word `mini` is the drawn data set.
+    """The folder that a `--data_path` means: the word `mini` is the drawn data set, a data.yaml that of its parts.
 
     Without a word it is `usual`, where a configuration names another place than the published one, else that of
     COCO_HOME or DATA_PATH in the environment, else the published place, here, beside a model's directory or the
@@ -52,6 +55,10 @@ def data_folder(data_path: str | Path, usual: str = USUAL_PLACE, otherwise: Path
         from common.coco.mini import dataset  # draws; most runs have images of their own
 
         return dataset.ensure()
+    if str(data_path).endswith(YAML) and not os.path.isdir(data_path):
+        from common.coco import data_file
+
+        return data_file.folder_of(Path(data_path))
     if data_path or os.path.normpath(usual) not in PUBLISHED_PLACES:
         return Path(data_path or usual)
     for name in ENVIRONMENT:
@@ -63,9 +70,20 @@ def data_folder(data_path: str | Path, usual: str = USUAL_PLACE, otherwise: Path
     if found := next(filter(Path.is_dir, places), otherwise):
         return found
     raise UserError(
-        "--data_path is needed: a COCO folder, or `mini`; else COCO_HOME or DATA_PATH in the environment, else "
-        f"./{USUAL_PLACE} here or in {ROOT}: none of these is there"
+        "--data_path is needed: a COCO folder, a data.yaml, or `mini`; else COCO_HOME or DATA_PATH in the environment, "
+        f"else ./{USUAL_PLACE} here or in {ROOT}: none of these is there"
     )
+
+
+def skeleton_name(name: str, usual: str, data_path: str | Path) -> str:
+    """The name or file of the skeleton to use: of `skeleton.yaml` in the data set's folder, where no other than the
+    `usual` one is asked for and that one has other keypoints. Raises SkeletonError.
+    """
+    own = Path(data_path) / SKELETON
+    if name not in ("", usual) or not own.is_file():
+        return name or usual
+    same = skeleton.load(own).keypoints == skeleton.load(usual).keypoints
+    return usual if same else os.path.realpath(own)
 
 
 def has_annotations(data_path: str | Path, split: str) -> bool:

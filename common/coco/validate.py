@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks a data set in COCO's format before hours are spent on it: every annotation, every image, left and right.
 
-    python -m common.coco DATA_PATH [--skeleton file.yaml] [--images false] [--limit 20]
+    python -m common.coco DATA_PATH [--skeleton file.yaml] [--images false] [--limit 20] [--html findings.html]
 
-prints one line a finding and a summary; the exit code is 1 if something is wrong, else 0. A warning is something that
-COCO itself has here and there, and that training copes with. The rules stand in `common.coco.rules`.
+prints one line a finding and a summary; --html writes a page with the images beside them. The exit code is 1 if
+something is wrong, else 0. A warning is something that COCO itself has here and there, and that training copes with.
+The rules stand in `common.coco.rules`.
 """
 
 import os
@@ -19,7 +20,7 @@ from typing import Any
 import common.coco.images
 from common import cli, skeleton
 from common.cli import ImageError, UserError
-from common.coco import fields
+from common.coco import fields, sigmas
 from common.coco.findings import Finding
 from common.coco.images import Exif
 from common.coco.rules import AnnotationFile, broken_skeleton
@@ -39,17 +40,29 @@ class Config:
     images: bool = cli.flag("read every image, too", True)
     exif: Exif = cli.flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
     limit: int = cli.flag("lines of each kind on screen; 0: all", 20)
+    html: str = cli.flag("file to write: the findings with their images beside them, left and right first", "")
+    estimate_sigmas: tuple[str, ...] = cli.flag(
+        "instead of a check: annotation files of the same images by several people, two or more", ()
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command `python -m common.coco`."""
     config = cli.parse(Config, {}, argv, prepare=_name_the_path)
+    if config.estimate_sigmas:
+        print(sigmas.estimate(config.estimate_sigmas))  # noqa: T201  this is the program's answer
+        sys.exit(0)
     try:
         points = skeleton.load(config.skeleton) if config.skeleton else None
     except skeleton.SkeletonError as error:
         raise UserError(f"--skeleton: {error}") from error
-    findings = check(common.coco.images.data_folder(config.data_path), points, config.images, config.exif)
+    folder = common.coco.images.data_folder(config.data_path)
+    findings = check(folder, points, config.images, config.exif)
     _report(findings, config.limit)
+    if config.html:
+        from common.media import findings_page  # draws: a package above this one
+
+        findings_page.write(Path(config.html), findings, folder, points, config.exif)
     sys.exit(1 if any(finding.is_error for finding in findings) else 0)
 
 

@@ -334,3 +334,20 @@ def test_damage_behind_skipped_polygons_is_told_at_its_place(drawn):
     path.write_text(text[:cut])
     with pytest.raises(UserError, match=f"character {cut} of {cut}"):
         load(path)
+
+
+def test_the_page_has_the_findings_beside_their_images_sides_first(drawn, tmp_path):
+    path = images.annotation_file(drawn, "train")
+    content = json.loads(path.read_text())
+    people = [one for one in content["annotations"] if one["num_keypoints"] and not one["iscrowd"]]
+    people[0]["num_keypoints"] = 99
+    for person in people[1:]:
+        rows = np.array(person["keypoints"]).reshape(-1, 3)[COCO.keypoint_flip]
+        person["keypoints"] = rows.ravel().tolist()
+    path.write_text(json.dumps(content))
+    images.annotation_file(drawn, "val").unlink()
+    with pytest.raises(SystemExit, match="1"):
+        validate.main([str(drawn), "--images=false", f"--html={tmp_path / 'page.html'}"])
+    page = (tmp_path / "page.html").read_text()
+    sides_at, count_at = page.index("faces the camera"), page.index("num_keypoints is 99")
+    assert sides_at < count_at and page.count("<figure>") > 2 and "<li>" in page

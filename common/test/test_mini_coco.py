@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from common.cli import UserError
+from common.coco import cache
 from common.coco.mini import dataset, scenes
 from common.skeleton import COCO
 
@@ -208,10 +209,10 @@ def test_two_may_ensure_at_once_and_a_third_finds_it(tmp_path):
 
 
 def test_the_cache_moves_where_it_can_be_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(dataset, "ROOT", tmp_path)
+    monkeypatch.setattr(cache, "ROOT", tmp_path)
     name = f"mini_coco-{dataset.content_version()}"
     assert dataset._cache_folder() == tmp_path / ".cache" / name
-    monkeypatch.setattr(dataset, "ROOT", tmp_path / "absent")
+    monkeypatch.setattr(cache, "ROOT", tmp_path / "absent")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     own = tmp_path / f"pose-zoo-{os.getuid()}"
     assert dataset._cache_folder() == own / name
@@ -219,7 +220,7 @@ def test_the_cache_moves_where_it_can_be_written(tmp_path, monkeypatch):
 
 
 def test_a_cache_that_somebody_else_made_is_not_trusted(tmp_path, monkeypatch):
-    monkeypatch.setattr(dataset, "ROOT", tmp_path / "absent")
+    monkeypatch.setattr(cache, "ROOT", tmp_path / "absent")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     own = tmp_path / f"pose-zoo-{os.getuid()}"
     own.mkdir()

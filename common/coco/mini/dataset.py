@@ -10,13 +10,9 @@ Everything follows from the seed. A joint at (x, y) is in the middle of pixel x,
 """
 
 import argparse
-import contextlib
 import hashlib
 import json
-import os
 import shutil
-import stat
-import tempfile
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +20,7 @@ from typing import Any
 
 from common import cli
 from common.arrays import BoolArray, Int64Array
-from common.coco.images import ROOT
+from common.coco.cache import cache_folder
 from common.coco.mini import figures, scenes
 from common.coco.mini.scenes import SCENES, Scene
 from common.skeleton import COCO
@@ -184,26 +180,7 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _cache_folder() -> Path:
-    name, cache = f"mini_coco-{content_version()}", ROOT / ".cache"
-    try:
-        cache.mkdir(exist_ok=True)
-        writable = os.access(cache, os.W_OK)
-    except OSError:
-        writable = False
-    return cache / name if writable else _own_temporary_folder() / name
-
-
-def _own_temporary_folder() -> Path:
-    """A folder of this user alone. Raises UserError where another has made it: what it holds is not to be trusted."""
-    if not hasattr(os, "getuid"):  # Windows: each user has a folder of temporary files of their own
-        return Path(tempfile.gettempdir()) / "pose-zoo"
-    folder = Path(tempfile.gettempdir()) / f"pose-zoo-{os.getuid()}"
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise cli.UserError(f"{folder}: not a folder of your own alone; remove it, or set TMPDIR to another place")
-    return folder
+    return cache_folder(f"mini_coco-{content_version()}")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
