@@ -242,12 +242,10 @@ def _find(flag_name: str, value: str, places: tuple[Path, ...], is_there: Callab
 def training_evaluation_set(
     config: TrainConfig, skeleton: Skeleton, note: Callable[[str], None]
 ) -> EvaluationSet | None:
-    """The images that a training is evaluated on; None where it never is, with a note where nobody asked for that.
+    """The images that a training is evaluated on; None, with a note, where they are not there and nobody named them.
 
     Raises UserError where named images are not there.
     """
-    if not config.eval_freq:
-        return None
     try:
         validation = evaluation_set(
             config.data_dir, config.imgpath_val, config.ann, skeleton, config.val_images, config.exif

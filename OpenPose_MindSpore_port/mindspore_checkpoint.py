@@ -4,7 +4,7 @@
     entries = read(Path("0-60_5304.ckpt"), wanted=is_weight)      # name -> tensor or text
     write(Path("ours.ckpt"), model.state_dict())
 
-Checked against MindSpore 2.10: test/check_real_mindspore.py.
+MindSpore 2.10 read what this writes, see ci/results.
 """
 
 import math

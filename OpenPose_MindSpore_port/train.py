@@ -16,7 +16,7 @@ if sys.version_info < (3, 10):  # noqa: UP036  nothing is installed for an older
 import dataclasses
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import common.coco.images
@@ -44,7 +44,6 @@ from OpenPose_MindSpore_port.config import (
     TargetRules,
 )
 from OpenPose_MindSpore_port.data import collate, normalise, train_samples
-from OpenPose_MindSpore_port.eval import evaluate_training, training_evaluation_set
 from OpenPose_MindSpore_port.ignore_masks import mask_notes
 from OpenPose_MindSpore_port.loss import stage_losses
 from OpenPose_MindSpore_port.model import OpenPose
@@ -108,6 +107,20 @@ def start_lines(config: Config, plan: Plan, rates: Mapping[str, Float32Array]) -
     ]
 
 
+def find_evaluation(
+    config: Config, skeleton: Skeleton, note: Callable[[str], None]
+) -> Callable[..., dict[str, float]] | None:
+    """`evaluation(model, state=, log=)` of the validation images, which are checked; None where there is none."""
+    if not config.eval_freq:
+        return None
+    from OpenPose_MindSpore_port import eval as evaluation  # of which a performance run needs nothing
+
+    validation = evaluation.training_evaluation_set(config, skeleton, note)
+    if validation is None:
+        return None
+    return functools.partial(evaluation.evaluate_training, validation=validation, config=config, skeleton=skeleton)
+
+
 def main() -> None:
     """The command line."""
     began = time.time()
@@ -119,7 +132,7 @@ def main() -> None:
         skeleton = load(config.skeleton)
         samples = train_samples(config, skeleton)
         notes = list[str]()
-        validation = training_evaluation_set(config, skeleton, notes.append)
+        evaluate = find_evaluation(config, skeleton, notes.append)
         plan = plan_of(config, len(samples), device)
         rates = learning_rates(config, plan.steps_per_epoch, plan.epochs, ranks)
 
@@ -144,13 +157,7 @@ def main() -> None:
             announce(state, config.lr, notes, log)
             checkpoints = TrainingCheckpoints(state, rates, config)
             step_log = StepLog(state, rates, log, config.log_interval)
-            evaluate = (
-                None
-                if validation is None
-                else functools.partial(
-                    evaluate_training, validation=validation, config=config, skeleton=skeleton, state=state, log=log
-                )
-            )
+            evaluate_epoch = evaluate and functools.partial(evaluate, state=state, log=log)
 
             def before_step(number: int) -> None:
                 set_rates(optimizer, rates, number)
@@ -161,12 +168,12 @@ def main() -> None:
                 checkpoints.step(number, losses)
 
             with training(state, log):
-                finish_epoch(state, evaluate, log)  # one that the run before has saved, and no more
+                finish_epoch(state, evaluate_epoch, log)  # one that the run before has saved, and no more
                 batches = state.batches(samples, collate, config.seed, log)
                 for _ in state.epochs_left():
                     train_one_epoch(state, batches, losses, log, before_step, after_step)
                     state.end_epoch()  # saves, before anything that may fail
-                    finish_epoch(state, evaluate, log)  # keeps, evaluates, keeps the best
+                    finish_epoch(state, evaluate_epoch, log)  # keeps, evaluates, keeps the best
             checkpoints.finish()
         leave_report(state, NETWORK, began, log)
 
