@@ -58,7 +58,7 @@ def labelled_people(index: CocoIndex, people_of: str) -> People:
     """Everybody with a joint and a box in the image. Raises UserError where there is nobody."""
     rows, found = boxes.countable_people(index, people_rule(people_of))
     if not len(rows):
-        raise UserError("the annotation file has no person with labelled joints; `python -m common.coco` examines it")
+        raise UserError("the annotation file has no person with labelled joints; `python -m common.coco` checks it")
     return People(index, rows, found)
 
 

@@ -26,8 +26,8 @@ from common.people import People
 from common.runtime.session import Options
 from common.skeleton import Skeleton
 from common.topdown.nms import CONFIDENT
-from common.topdown.yaml_config import KEY
 from MIPNet.config import parse_flags
+from MIPNet.keys import KEYS
 from MIPNet.predict import LAMBDAS, PoseEstimator, check_lambdas
 
 import numpy as np
@@ -112,12 +112,12 @@ def open_estimator(config: Config, lambdas: Sequence[float]) -> PoseEstimator:
 
 
 def _is_no_image(word: str) -> bool:
-    return word.startswith("--") or bool(KEY.fullmatch(word))
+    return demo.is_flag(word) or word in KEYS.known  # IMG_1.JPG is none of these
 
 
 def main() -> None:
     """The command line."""
-    config = parse_flags(Config, demo.prepare(demo.join_images(sys.argv[1:], _is_no_image)), ALIASES)
+    config = parse_flags(Config, demo.prepare(sys.argv[1:], _is_no_image), ALIASES)
     config.check()
     source, detector = topdown_demo.find_boxes(config)
     estimator = open_estimator(config, config.lambdas)

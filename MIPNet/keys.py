@@ -110,9 +110,7 @@ KEYS = Keys(
         "TEST.IN_VIS_THRE": number(0.2),  # score of a keypoint that counts in its person's
         "TEST.OKS_THRE": number(0.9, most=1),
         "TEST.SOFT_NMS": Key(False),
-        "TEST.NMS": one_of(
-            "recipe", "none", "oks", "soft"
-        ),  # recipe: SOFT_NMS, and the publication's rule on CrowdPose
+        "TEST.NMS": one_of("recipe", "none", "oks", "soft"),  # recipe: SOFT_NMS, and as published on CrowdPose
         "TEST.DECAY_THRE": number(0.5, most=1),  # what the box's score is multiplied with for lambda 0
         "TEST.SCALE_THRE": number(1.25, above=0),  # size of a crop over that of the person's box
         "TEST.FLIP_TEST": Key(True),
@@ -145,7 +143,7 @@ SECTIONS = "DATASET, MODEL, TRAIN and TEST"
 def read(path: str, words: Sequence[Any] = ()) -> CfgNode:
     """A yaml config, above it KEY VALUE words. Raises UserError, naming file and key, for what is no configuration.
 
-    A path that is not there is looked for beside this program, where the published files stand.
+    A path that does not exist is taken from beside this program, where the published files are.
     """
     found = path if Path(path).is_file() or not (FOLDER / path).is_file() else str(FOLDER / path)
     of_file = KEYS.checked(found, leaves(load(found, "experiments/", SECTIONS)))

@@ -12,10 +12,12 @@ computed once for all of them where the network is PyTorch's; an exported one co
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from common.arrays import Float32Array, FloatArray, Int64Array, UInt8Array
 from common.cli import UserError
+from common.media.detectors import Detector, sound, whole_images
+from common.media.source import Frame, read_upright
 from common.people import People, nobody
 from common.runtime.session import Options, Session, open_network
 from common.topdown import crops, heatmaps, pipeline
@@ -28,9 +30,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-
-if TYPE_CHECKING:  # a training evaluates, and has no use for what reads videos
-    from common.media.detectors import Detector
 
 LAMBDAS = (0.0, 1.0)  # the other person, and the one whose box it is
 LARGEST_LAMBDA = 1.0
@@ -46,7 +45,7 @@ class PoseEstimator:
         self,
         checkpoint_path: str | Path,
         options: Options | None = None,
-        detector: "Detector | None" = None,
+        detector: Detector | None = None,
         lambdas: Sequence[float] = LAMBDAS,
         cfg: str = "",
         opts: Sequence[Any] = (),
@@ -127,9 +126,6 @@ class PoseEstimator:
 
         `boxes` (N, 4) left, top, width, height in its pixels; without them those of the detector, else the whole image.
         """
-        from common.media.detectors import sound, whole_images
-        from common.media.source import Frame, read_upright
-
         pixels = read_upright(Path(image)) if isinstance(image, (str, Path)) else image
         if boxes is None:
             (found,) = (self.detector or whole_images)([Frame("image", 0, 0.0, pixels)])

@@ -29,6 +29,7 @@ from MIPNet.eval import Evaluation, Evaluator, lambda_name
 from MIPNet.predict import PoseEstimator, open_session
 from MIPNet.test import drawn_pairs
 from MIPNet.test.drawn_pairs import BEHIND, FRONT
+from MIPNet.test.programs import script
 from MIPNet.weights import config_of
 
 import cv2
@@ -63,10 +64,9 @@ def measure(runs: int) -> list[dict]:
 
 def train(folder: Path, name: str, epochs: int, *flags: str) -> Path:
     """Trains as a user does; returns the checkpoint."""
-    command = [
-        "bash", str(ROOT / "MIPNet" / "test" / "train_smoke_1p.sh"), f"--data_path={folder}",
-        f"--output_dir={WORK / name}", *FLAGS, f"--epochs={epochs}", f"--lr_steps={max(1, epochs * 3 // 4)}", *flags,
-    ]  # fmt: skip
+    place = (f"--data_path={folder}", f"--output_dir={WORK / name}")
+    length = (f"--epochs={epochs}", f"--lr_steps={max(1, epochs * 3 // 4)}")
+    command = script("train_smoke_1p.sh", *place, *FLAGS, *length, *flags)
     done = subprocess.run(command, env={**os.environ, "PYTHON": sys.executable}, check=False)
     if done.returncode:
         raise UserError(f"the training of the {name} network ended with exit code {done.returncode}")
@@ -119,7 +119,7 @@ def picture(folder: Path, results: dict[str, Evaluation]) -> UInt8Array:
     rows = [
         [_panel(front, row, found, lambda_) for found, lambda_ in columns.values()]
         for row in front.rows[:DRAWN_ROWS].tolist()
-    ]  # fmt: skip
+    ]
     return contact_sheet(rows, list(columns), DRAWN_HEIGHT)
 
 

@@ -39,11 +39,9 @@ class Person:
 
     def annotation(self, number: int, image_id: int) -> dict[str, Any]:
         """As COCO has it."""
-        return {
-            "id": number, "image_id": image_id, "category_id": PERSON_CATEGORY, "iscrowd": 0, "segmentation": [],
-            "keypoints": self.joints_img.ravel().tolist(), "num_keypoints": COCO.num_keypoints,
-            "bbox": list(self.box_img), "area": self.area,
-        }  # fmt: skip
+        same = {"category_id": PERSON_CATEGORY, "iscrowd": 0, "segmentation": [], "num_keypoints": COCO.num_keypoints}
+        place = {"bbox": list(self.box_img), "area": self.area, "keypoints": self.joints_img.ravel().tolist()}
+        return {"id": number, "image_id": image_id, **same, **place}
 
 
 def draw_pair(random: np.random.Generator) -> tuple[UInt8Array, Person, Person]:

@@ -157,9 +157,9 @@ def test_a_checkpoint_says_what_its_network_is(tmp_path: Path, old: bool) -> Non
     """Those of version 0.1 had other names for the published keys, and the height first."""
     known = settings(parsed("--recipe=smoke", "--lambda", "--image_size=64,32", "--heatmap_size=16,8"))
     if old:
-        known = {"cfg": LAMBDA_CFG, "model": "pose_hrnet_se_lambda", "dataset": "coco_lambda", "stem": 16,
-                 "se_modules": (False, False, True, True), "image_size": (64, 32), "heatmap_size": (16, 8),
-                 "stage2_blocks": 1, "stage3_channels": (16, 32, 64), "skeleton": ""}  # fmt: skip
+        known = {"cfg": LAMBDA_CFG, "model": "pose_hrnet_se_lambda", "dataset": "coco_lambda", "skeleton": ""}
+        known |= {"se_modules": (False, False, True, True), "image_size": (64, 32), "heatmap_size": (16, 8)}
+        known |= {"stem": 16, "stage2_blocks": 1, "stage3_channels": (16, 32, 64)}
     source = tmp_path / "model_best.pth"
     torch.save({"state_dict": {}, "config": known}, source)
     config = config_of(source, "", ["TEST.FLIP_TEST", False])

@@ -14,8 +14,8 @@ def far_people(image_ids, *box_scores, offset: float = 0.0) -> BoxPeople:
     count = len(image_ids)
     keypoints = np.ones((count, 17, 3)) * (np.arange(count)[:, None, None] * 500 + offset)
     keypoints[..., 2] = 0.8
-    return BoxPeople(np.array(image_ids), np.stack([keypoints] * len(box_scores)), np.array(box_scores, float),
-                     np.full(count, 1e4))  # fmt: skip
+    modes = np.stack([keypoints] * len(box_scores))
+    return BoxPeople(np.array(image_ids), modes, np.array(box_scores, float), np.full(count, 1e4))
 
 
 def merged(people: BoxPeople, rules: MergeRules = RULES) -> MergedPeople:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""INT8 of networks with and without lambda: written with a report where it finds the same people, else refused."""
+"""INT8 of networks with lambda: written with a report where it finds the same people, else refused."""
 
 import json
 import sys
@@ -26,7 +26,6 @@ pytest.importorskip("onnxruntime")
 
 BACKGROUND = 0.5
 PAIRS = ("MODEL.NUM_JOINTS", str(COLOURS))
-KINDS = pytest.mark.parametrize("kind", ["plain", "lambda"])
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +36,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("networks")
-    for kind in ("plain", "lambda"):
-        (folder / kind).mkdir()
-        quantised_programs.networks(folder / kind, BACKGROUND, kind == "lambda")
-    return folder
+    return quantised_programs.networks(folder, BACKGROUND, with_lambda=True)
 
 
 def run(monkeypatch, data: Path, model: Path, *words: str) -> None:
@@ -48,17 +44,16 @@ def run(monkeypatch, data: Path, model: Path, *words: str) -> None:
     quantize.main()
 
 
-@KINDS
-def test_a_network_that_finds_people_is_quantized(tmp_path, data, networks, monkeypatch, kind):
+def test_a_network_that_finds_people_is_quantized(tmp_path, data, networks, monkeypatch):
     target = tmp_path / "a.onnx"
-    run(monkeypatch, data, networks / kind / "good.onnx", f"--output_name={target}", "TEST.FLIP_TEST", "true")
+    run(monkeypatch, data, networks / "good.onnx", f"--output_name={target}", "TEST.FLIP_TEST", "true")
     assert report(target)["float_layers"] == ["/final_layer/Conv"]
     facts = report(target)["protocol"]
-    assert facts["flip_test"] is True and facts["lambdas"] == ([0.0, 1.0] if kind == "lambda" else "none")
+    assert facts["flip_test"] is True and facts["lambdas"] == [0.0, 1.0]
     for runtime, before in report(target)["float32"].items():
         assert before["ap"] > 0.9 and report(target)["int8"][runtime]["ap"] > before["ap"] - 0.002
-    monkeypatch.setattr(sys, "argv", ["eval", f"--checkpoint_path={target}", f"--data_path={data}", "--device=cpu",
-                        f"--skeleton={data / 'blobs.yaml'}", f"--output_dir={tmp_path}", *PAIRS])  # fmt: skip
+    place = (f"--data_path={data}", f"--skeleton={data / 'blobs.yaml'}", f"--output_dir={tmp_path}", "--device=cpu")
+    monkeypatch.setattr(sys, "argv", ["eval", f"--checkpoint_path={target}", *place, *PAIRS])
     evaluation_program.main()
     (metrics,) = tmp_path.glob("output/*/*/*/eval/metrics.jsonl")
     ap = report(target)["int8"]["ONNX Runtime"]["ap"]
@@ -73,14 +68,13 @@ def test_every_lambda_is_calibrated_with():
     assert len(quantize.calls(images, ())[0]) == 1
 
 
-@KINDS
-def test_int8_that_loses_people_is_refused(tmp_path, data, networks, monkeypatch, kind):
+def test_int8_that_loses_people_is_refused(tmp_path, data, networks, monkeypatch):
     for name in ("a.onnx", "a.json"):
         (tmp_path / name).write_text("the older one")
     with pytest.raises(
         RefusedError, match="not written: .*a.onnx: INT8 finds no people.* ranges by MinMax; .* ranges by Percentile"
     ):
-        run(monkeypatch, data, networks / kind / "loud.onnx", f"--output_name={tmp_path / 'a.onnx'}")
+        run(monkeypatch, data, networks / "loud.onnx", f"--output_name={tmp_path / 'a.onnx'}")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["the older one"] * 2
 
 
@@ -90,7 +84,7 @@ def test_int8_that_loses_people_is_refused(tmp_path, data, networks, monkeypatch
         (("--model=",), "--model is needed: the .onnx that python -m MIPNet.export writes"),
         (("--data_path=",), "--data_path is needed"),
         (("--data_path=nowhere",), "nowhere.*no such file or folder"),
-        (("--model={networks}/plain/blind.onnx",), "AP cannot tell .* finds no people"),
+        (("--model={networks}/blind.onnx",), "AP cannot tell .* finds no people"),
         (("--skeleton=coco", "MODEL.NUM_JOINTS", "17"), "is another network.* for each of 17 keypoints"),
         (("--lambdas=0,2",), "--lambdas=0.0,2.0"),
         (("--detections=absent.json",), "TEST.COCO_BBOX_FILE names another place"),
@@ -99,7 +93,7 @@ def test_int8_that_loses_people_is_refused(tmp_path, data, networks, monkeypatch
 )
 def test_bad_input(tmp_path, data, networks, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
-    flags = quantised_programs.flags(data, networks / "lambda" / "good.onnx")
+    flags = quantised_programs.flags(data, networks / "good.onnx")
     given = [word.format(networks=networks) for word in words]
     monkeypatch.setattr(sys, "argv", ["quantize", *flags, *PAIRS, "--output_name=out.onnx", *given])
     with pytest.raises(UserError, match=message):

@@ -15,8 +15,8 @@ import pytest
 
 LAUNCHER = "train_smoke_1p.sh"
 EPOCHS = 3
-FLAGS = (*SMALL, f"--epochs={EPOCHS}", "--lr_steps=1", "--batch_size=4", "--num_workers=0", "--ema_decay=0.9",
-         "--save_every=1")  # fmt: skip
+SAVED = ("--ema_decay=0.9", "--save_every=1")
+FLAGS = (*SMALL, f"--epochs={EPOCHS}", "--lr_steps=1", "--batch_size=4", "--num_workers=0", *SAVED)
 SPACE = 500_000  # bytes of a file: less than a checkpoint
 
 

@@ -20,10 +20,10 @@ import torch
 
 CPU = torch.device("cpu")
 PLAIN, LAMBDA = (), ("--lambda",)
-RESNET = ("--cfg=experiments/coco/resnet/res50_256x192_d256x3_adam_lr1e-3.yaml", "MODEL.EXTRA.NUM_LAYERS", "18",
-          "MODEL.EXTRA.NUM_DECONV_FILTERS", "(32, 32, 32)")  # fmt: skip
-SHORT = ("--device=cpu", "--num_workers=0", *SIZES, "--epochs=1", "--batch_size=4", "--part_size=2", "--max_steps=2",
-         "--print_freq=1")  # fmt: skip
+SHALLOW = ("MODEL.EXTRA.NUM_LAYERS", "18", "MODEL.EXTRA.NUM_DECONV_FILTERS", "(32, 32, 32)")
+RESNET = ("--cfg=experiments/coco/resnet/res50_256x192_d256x3_adam_lr1e-3.yaml", *SHALLOW)
+STEPS = ("--epochs=1", "--batch_size=4", "--part_size=2", "--max_steps=2", "--print_freq=1")
+SHORT = ("--device=cpu", "--num_workers=0", *SIZES, *STEPS)
 SMALL = ("--recipe=smoke", *SHORT)
 
 

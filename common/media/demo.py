@@ -298,21 +298,21 @@ def writable(folder: str, flag: str) -> Iterator[None]:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another {flag}") from error
 
 
-def prepare(words: Sequence[str]) -> list[str]:
+def is_flag(word: str) -> bool:
+    """Whether a word of a command line is no value."""
+    return word.startswith("--")
+
+
+def prepare(words: Sequence[str], ends: Callable[[str], bool] = is_flag) -> list[str]:
     """The words of a command line with `--images a.jpg b.jpg` as one: `--images=a.jpg,b.jpg`.
 
-    Raises UserError where there are two sources.
+    `ends`: which words end the list. Raises UserError where there are two sources.
     """
-    joined = join_images(words)
+    joined = join_images(words, ends)
     sources = [word for word in joined if word.split("=")[0] in SOURCE_WORDS]
     if len(sources) > 1:
         raise UserError(f"give one of {', '.join(SOURCE_WORDS)}, not {' and '.join(sources)}")
     return joined
-
-
-def is_flag(word: str) -> bool:
-    """Whether a word of a command line is no value."""
-    return word.startswith("--")
 
 
 def join_images(words: Sequence[str], ends: Callable[[str], bool] = is_flag) -> list[str]:
