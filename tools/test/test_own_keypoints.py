@@ -5,7 +5,7 @@ import importlib
 import runpy
 from pathlib import Path
 
-from common.coco import validate
+from common.coco import cache, validate
 from common.skeleton import load
 from tools.convert import __main__ as convert
 
@@ -13,6 +13,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MODELS = ("Lightweight_OpenPose", "OpenPose_MindSpore_port", "AlphaPose", "MIPNet")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch) -> None:
+    (tmp_path / "code").mkdir()
+    monkeypatch.setattr(cache, "ROOT", tmp_path / "code")
 
 
 def creatures(folder: Path, num: int, corrected: bool) -> Path:
