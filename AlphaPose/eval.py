@@ -28,6 +28,7 @@ from AlphaPose.inference import open_session
 from AlphaPose.preparation import checkpoint_of, experiment_folder
 from common.cli import parse, run
 from common.device import AmpLevel, AmpType, DeviceName
+from common.media import error_report
 from common.media.sheets import draw_sheet
 from common.report import Run
 from common.runtime.session import Options, Provider
@@ -55,6 +56,7 @@ class Config(Conditions):
     amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
     output_name: str = flag("file of the people found", "detections.json")
     save_images: int = flag("draw so many images: ground truth beside prediction", 0)
+    report: bool = flag("also write report.html, a page of where the network fails, and report.json", False)
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
@@ -96,6 +98,8 @@ def run_evaluation(
     _tell(result, protocol, "det" if config.detected else "gt", log, folder)
     if common.distributed.is_main():
         result.detections.write_json(folder / config.output_name)
+        if config.report:
+            error_report.write(examined.validation, result.detections, skeleton, folder)
         if config.save_images:
             sheet = draw_sheet(examined.validation, result.detections, skeleton, config.save_images, DRAWN_ABOVE)
             common.media.drawing.save_png(folder / "pictures.png", sheet)

@@ -24,6 +24,7 @@ from common.cli import UserError, parse, run
 from common.coco.evaluate import EvaluationSet
 from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
+from common.media import error_report
 from common.media.sheets import draw_sheet
 from common.report import Run
 from common.runtime.session import PYTORCH, Options, Provider
@@ -87,6 +88,7 @@ class Config:
     on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
     output_name: str = flag("file of the detections", "detections.json")
     save_images: int = flag("draw so many images: ground truth beside prediction", 0)
+    report: bool = flag("also write report.html, a page of where the network fails, and report.json", False)
     weights_only: bool = flag("accepted as published", False)
 
 
@@ -142,6 +144,8 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
     log.record("evaluate", metrics=result.metrics, protocol=protocol, ms_an_image=a_image)
     if common.distributed.is_main():
         result.detections.write_json(folder / config.output_name)
+        if config.report:
+            error_report.write(validation, result.detections, skeleton, folder)
         if config.save_images:
             sheet = draw_sheet(validation, result.detections, skeleton, config.save_images)
             common.media.drawing.save_png(folder / "pictures.png", sheet)

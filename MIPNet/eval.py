@@ -118,6 +118,7 @@ class Config(EvaluationSettings):
     amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
     output_name: str = flag("file of the people found", "detections.json")
     save_images: int = flag("number of images to draw: ground truth beside prediction", 0)
+    report: bool = flag("also write report.html, a page of where the network fails, and report.json", False)
 
 
 @dataclass
@@ -304,6 +305,11 @@ def run_evaluation(config: Config, run: settings.Config, source: Path, device: t
             path = path if people.detections is result.detections else path.with_stem(f"{path.stem}_{name}")
             rows = evaluator.published_rows(people, result.boxes, estimator)
             common.files.write_atomically(path, json.dumps(rows, indent=4, sort_keys=True).encode())
+        if config.report:
+            from common.media import error_report  # a training, which evaluates too, needs it not
+
+            page = run.folder / "eval"
+            error_report.write(evaluator.validation, result.detections, estimator.skeleton, page, run.people_of)
         if config.save_images:
             skeleton = estimator.skeleton
             sheet = draw_sheet(evaluator.validation, result.detections, skeleton, config.save_images, DRAWN_ABOVE)

@@ -76,6 +76,7 @@ class Config(Inference):
     num_workers: int = flag("threads that read images ahead, a batch each", 4, least=1, most=1024)
     exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
     on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
+    report: bool = flag("also write report.html, a page of where the network fails, and report.json", False)
     save_images: int = flag(
         "images to draw people in, as <image_id>.png; -1: all, as the original", 0, least=ALL_IMAGES
     )
@@ -137,6 +138,10 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
     _log_result(result, protocol, log)
     if common.distributed.is_main():
         result.detections.write_json(folder / RESULT_FILE)
+        if config.report:
+            from common.media import error_report  # a training, which evaluates too, needs it not
+
+            error_report.write(validation, result.detections, skeleton, folder)
     if config.save_images:
         draw_images(validation, result, skeleton, folder, config.save_images)
 

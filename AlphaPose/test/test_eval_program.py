@@ -44,7 +44,7 @@ def test_the_program_in_given_boxes(
     """The published flags, and what the published launcher reads."""
     folder = run_program(
         monkeypatch, tmp_path, f"--data_path={tiny_coco}", f"--checkpoint={checkpoint}", "--batch", "3", "--gpus=0",
-        "--flip-test", "--save_images=1",
+        "--flip-test", "--save_images=1", "--report",
     )  # fmt: skip
     lines = capsys.readouterr().out.splitlines()
     result = next(line for line in lines if "gt box" in line).split()
@@ -55,6 +55,9 @@ def test_the_program_in_given_boxes(
     assert " ".join(result) in (folder / "eval.log").read_text()
     people = json.loads((folder / "eval" / "detections.json").read_text())
     assert len(people) == len(boxes_of(load(tiny_coco), None)) and (folder / "eval" / "pictures.png").is_file()
+    assert json.loads((folder / "eval" / "report.json").read_text())["metrics"]["AP"] == pytest.approx(
+        float(result[3]), abs=1e-4
+    )
     record = json.loads((folder / "eval" / "metrics.jsonl").read_text().splitlines()[-1])
     assert record["metrics"]["AP"] == pytest.approx(float(result[3]), abs=1e-4)
     assert record["protocol"]["boxes"] == "given"

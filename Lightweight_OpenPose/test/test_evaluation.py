@@ -136,5 +136,6 @@ def test_a_skeleton_of_ones_own_trains_and_is_evaluated(tmp_path: Path) -> None:
     state = weights(tmp_path / "step_one_checkpoints", "model_best.pth")
     assert len(state["initial_stage.heatmaps.1.0.weight"]) == 7  # five keypoints, the waist, the background
     assert len(state["initial_stage.pafs.1.0.weight"]) == 6
-    done = launcher("eval.sh", *place, f"--output_dir={tmp_path}", "--device=cpu", "--save_images=1")
+    done = launcher("eval.sh", *place, f"--output_dir={tmp_path}", "--device=cpu", "--save_images=1", "--report")
+    assert (tmp_path / "eval_step1" / "report.html").is_file()
     assert done.returncode == 0 and "EvalAccuracy : " in done.stdout, done.stderr

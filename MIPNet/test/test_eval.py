@@ -217,13 +217,14 @@ def test_the_program_leaves_people_numbers_and_its_protocol(
 ) -> None:
     config, checkpoint = small_checkpoint(tmp_path, f"--output_dir={tmp_path}", "--experiment=", *more)
     place = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", "--device=cpu")
-    run_program(monkeypatch, *place, f"--checkpoint_path={checkpoint}", "--save_images=1", "TEST.FLIP_TEST", "false")
+    run_program(monkeypatch, *place, f"--checkpoint_path={checkpoint}", "--save_images=1", "--report", "TEST.FLIP_TEST",
+                "false")  # fmt: skip
     said = capsys.readouterr().out
     assert "protocol: boxes given, data_set coco" in said and "| Arch | AP |" in said
     assert f"{config.yaml.MODEL.NAME} | " in said
     assert "input_size (64, 64)" in said  # the checkpoint's, not the file's
     folder = config.folder / "eval"
-    expected = {"detections.json", "metrics.jsonl", "pictures.png"}
+    expected = {"detections.json", "metrics.jsonl", "pictures.png", "report.html", "report.json"}
     assert {path.name for path in folder.iterdir()} == expected | (
         {"detections_l0.json", "detections_l1.json"} if more else set()
     )

@@ -228,7 +228,8 @@ def test_the_protocol_of_the_original_draws_and_skips(monkeypatch, capsys, tiny_
     content = json.loads((tiny_coco / "annotations" / ANNOTATIONS).read_text())
     populated = {person["image_id"] for person in content["annotations"]}
     flags = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", "--output_path=", "--original", "--save_images=-1")
-    run_program(monkeypatch, tmp_path, *flags)
+    run_program(monkeypatch, tmp_path, *flags, "--report")
+    assert (tmp_path / "output_img" / "report.html").is_file()
     text = capsys.readouterr().out
     assert f"images {len(populated)}, of images with people, checkpoint {best}" in text
     assert "decode original" in text
