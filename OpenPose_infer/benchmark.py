@@ -39,7 +39,7 @@ import torch
 MODEL_TYPE = "vision"
 READERS, WRITERS = 1, 2  # threads
 AHEAD = 3  # batches that wait before and behind the network
-MAPS_A_STAGE = 2  # heatmaps and fields
+MAPS_A_STAGE = 2  # heatmaps and pafs
 _LINE = re.compile(r"(\d+) (.+) (\d+) (\d+)", re.ASCII)
 
 

@@ -43,7 +43,7 @@ import numpy as np
 PAUSE_S = 0.02  # between two formats: the threads of the one before spin a little before they sleep
 OPSET = 13
 Row = dict[str, Any]
-Maps = tuple[Float32Array, Float32Array]  # heatmaps (1, num_heatmaps, h, w) and fields (1, num_fields, h, w), float32
+Maps = tuple[Float32Array, Float32Array]  # heatmaps (1, num_heatmaps, h, w) and pafs (1, num_fields, h, w), float32
 
 
 @dataclass(frozen=True)
@@ -184,19 +184,19 @@ def _accuracy(
 
 
 def _map_difference(wanted: Sequence[Maps], found: Sequence[Maps]) -> float:
-    """The largest of heatmaps and of fields, as a part of their largest value."""
+    """The largest of heatmaps and of pafs, as a part of their largest value."""
     stacked = zip(zip(*wanted, strict=True), zip(*found, strict=True), strict=True)
     kinds = [(np.concatenate(mine), np.concatenate(theirs)) for mine, theirs in stacked]
     return max(float(np.abs(mine - theirs).max() / np.abs(mine).max()) for mine, theirs in kinds)
 
 
 def _single(session: Session) -> Callable[[Float32Array], Maps]:
-    """The last heatmaps and fields of one image."""
+    """The last heatmaps and pafs of one image."""
     batch = session.fixed_batch or 1
 
     def forward(array: Float32Array) -> Maps:
-        heatmaps, fields = (maps[:1] for maps in session(np.repeat(array, batch, 0))[-2:])
-        return heatmaps, fields
+        heatmaps, pafs = (maps[:1] for maps in session(np.repeat(array, batch, 0))[-2:])
+        return heatmaps, pafs
 
     return forward
 

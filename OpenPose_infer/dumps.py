@@ -3,7 +3,7 @@
 
 `{stem}_{number}.txt` holds one line of blank separated numbers, `{stem}_{number}.bin` raw float32; the numbers count
 the outputs in the network's order, from 1 as published or from 0 as the newer tool does, so the last two are the
-heatmaps and the fields of the last stage. Only numbers are read: the original evaluated each word as Python.
+heatmaps and the pafs of the last stage. Only numbers are read: the original evaluated each word as Python.
 """
 
 import io
@@ -38,7 +38,7 @@ class Results:
     folder: Path
     stems: tuple[str, ...]
     kind: str  # TEXT or BINARY
-    last: int  # number of the last output: the fields; the one before it: the heatmaps
+    last: int  # number of the last output: the pafs; the one before it: the heatmaps
     sums: Mapping[str, str]  # name -> CRC-32 of its content; without the files of other tools
 
     def path(self, stem: str, number: int) -> Path:
@@ -129,16 +129,16 @@ def _check_pairs(results: Results, names: set[str]) -> None:
 def read_maps(
     results: Results, stem: str, skeleton: Skeleton, map_size: tuple[int, int]
 ) -> tuple[Float32Array, Float32Array]:
-    """Heatmaps (num_heatmaps, h, w) and fields (num_fields, h, w) float32 of the last stage of one image.
+    """Heatmaps (num_heatmaps, h, w) and pafs (num_fields, h, w) float32 of the last stage of one image.
 
     `map_size` (h, w) cells. Raises UserError, naming the file, for anything but so many finite numbers.
     """
     read = _read_text if results.kind == TEXT else _read_binary
-    heatmaps, fields = (
+    heatmaps, pafs = (
         read(path := results.path(stem, number), _verified(path, results.sums), (channels, *map_size))
         for number, channels in ((results.last - 1, skeleton.num_heatmaps), (results.last, skeleton.num_fields))
     )
-    return heatmaps, fields
+    return heatmaps, pafs
 
 
 def _verified(path: Path, sums: Mapping[str, str]) -> npt.NDArray[np.uint8]:

@@ -68,8 +68,15 @@ def test_evaluation_has_the_same_keys() -> None:
 
 
 def test_one_device_keeps_its_keys_and_several_take_theirs() -> None:
-    config = parsed("--lr_steps=8,16", "--lr_steps_NP=24", "--max_epoch_train_NP=80", "--optimizer_NP=Momentum",
-                    "--group_params_NP=false", "--train_type_NP=clip_grad", "--lr_times_ranks")  # fmt: skip
+    config = parsed(
+        "--lr_steps=8,16",
+        "--lr_steps_NP=24",
+        "--max_epoch_train_NP=80",
+        "--optimizer_NP=Momentum",
+        "--group_params_NP=false",
+        "--train_type_NP=clip_grad",
+        "--lr_times_ranks",
+    )
     assert config.on_devices(1) == config
     several = config.on_devices(8)
     assert (several.optimizer, several.group_params, several.train_type) == ("Momentum", False, "clip_grad")

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-PARAMETERS = 52_311_446
 CONVOLUTIONS = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21)  # their places in the trunk
 CONVOLUTIONS_WITH_BN = (0, 3, 7, 10, 14, 17, 20, 23, 27, 30)
 FIRST_LOSS = 0.303  # of a network whose outputs are zero
@@ -27,10 +26,6 @@ def test_state_dict_keys_are_mindspores(shared: Path, model: OpenPose) -> None:
     keys = json.loads((golden.folder(shared) / "params.json").read_text())
     ours = [(name, list(value.shape), "Float32") for name, value in model.state_dict().items()]
     assert ours == [(entry["name"], entry["shape"], entry["dtype"]) for entry in keys]
-
-
-def test_number_of_parameters(model: OpenPose) -> None:
-    assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS
 
 
 def test_outputs_are_the_originals(shared: Path) -> None:

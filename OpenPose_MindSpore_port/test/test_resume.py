@@ -37,6 +37,7 @@ def test_killed_and_started_again_is_bit_equal(tiny_coco: Path, tmp_path: Path) 
     assert equal(weights(one, "model_best.pth"), weights(other, "model_best.pth"))
 
 
+@pytest.mark.slow
 def test_two_ranks_go_on_bit_equal(tiny_coco: Path, tmp_path: Path) -> None:
     flags = (f"--data_path={tiny_coco}", *FLAGS, "--eval_freq=0")
     assert small_done(tmp_path / "whole", *flags, ranks=2).returncode == 0
@@ -48,6 +49,7 @@ def test_two_ranks_go_on_bit_equal(tiny_coco: Path, tmp_path: Path) -> None:
     assert equal(*(weights(tmp_path / name / "train_checkpoints") for name in ("whole", "cut")))
 
 
+@pytest.mark.slow
 def test_all_processes_of_two_ranks_asked_to_stop_save(tiny_coco: Path, tmp_path: Path) -> None:
     flags = (f"--data_path={tiny_coco}", *FLAGS, "--save_every=0", "--eval_freq=0")
     process = started(*small(tmp_path, *flags, ranks=2))
@@ -57,7 +59,7 @@ def test_all_processes_of_two_ranks_asked_to_stop_save(tiny_coco: Path, tmp_path
     assert again.returncode == 0 and re.search(r"resumed at epoch [01], step \d", again.stdout), again.stdout
 
 
-@pytest.mark.parametrize("ask", [main_process, everybody_is_asked])
+@pytest.mark.parametrize("ask", [main_process, pytest.param(everybody_is_asked, marks=pytest.mark.slow)])
 def test_a_request_to_stop_saves_and_the_next_run_goes_on(tiny_coco: Path, tmp_path: Path, ask) -> None:
     flags = (f"--data_path={tiny_coco}", *FLAGS, "--save_every=0")
     process = started(*small(tmp_path, *flags))

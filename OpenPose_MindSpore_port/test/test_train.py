@@ -50,10 +50,9 @@ def step_losses(folder: Path, name: str = "train") -> list[dict[str, float]]:
     return [record["losses"] for line in lines if (record := json.loads(line))["event"] == "step"]
 
 
-@pytest.fixture(scope="module")
-def run(tiny_coco: Path, tmp_path_factory: pytest.TempPathFactory):
-    """Two epochs of five steps, an evaluation, MindSpore checkpoints every three steps."""
-    folder = tmp_path_factory.mktemp("run")
+def test_a_run_as_published(tiny_coco: Path, tmp_path: Path) -> None:
+    """Two epochs of five steps, an evaluation, MindSpore checkpoints every three steps; one run for all checks."""
+    folder = tmp_path / "run"
     found = trained(
         folder,
         f"--data_path={tiny_coco}",
@@ -63,10 +62,18 @@ def run(tiny_coco: Path, tmp_path_factory: pytest.TempPathFactory):
         "--keep_checkpoint_max=2",
         "--lr_steps=9",
     )
-    return SimpleNamespace(folder=folder, text=found.stdout, losses=step_losses(folder))
+    run = SimpleNamespace(folder=folder, text=found.stdout, losses=step_losses(folder))
+    check_published_lines(run)
+    check_words_before_the_first_step(run)
+    check_the_evaluation_gives_the_published_line(run)
+    check_checkpoints_for_mindspore(run)
+    check_a_flipped_bit_of_a_checkpoint_for_mindspore_is_found(run, tmp_path)
+    check_a_finished_run_is_not_trained_again(run, tiny_coco)
+    check_a_run_begins_with_a_checkpoint_for_mindspore(run, tiny_coco, tmp_path / "next")
+    check_the_first_loss_is_that_of_a_network_that_says_nothing(run)
 
 
-def test_published_lines(run) -> None:
+def check_published_lines(run) -> None:
     lines = [match for line in run.text.splitlines() if (match := PUBLISHED_LINE.fullmatch(line))]
     steps = len(run.losses)
     assert [int(line[2]) for line in lines] == list(range(0, steps, 2))
@@ -84,7 +91,7 @@ def test_published_lines(run) -> None:
     assert heatmaps == pytest.approx([run.losses[0][f"s{n}_heatmap"] for n in range(1, 7)], abs=1e-6)
 
 
-def test_words_before_the_first_step(run) -> None:
+def check_words_before_the_first_step(run) -> None:
     wanted = (
         "random start: no pre-trained weights",
         "warning: --lr_steps=9: from step 9 on the learning rate is",
@@ -96,12 +103,12 @@ def test_words_before_the_first_step(run) -> None:
     assert places == sorted(places)
 
 
-def test_the_evaluation_gives_the_published_line(run) -> None:
+def check_the_evaluation_gives_the_published_line(run) -> None:
     assert re.search(r"^result:  \{'AP': .*'Ap \.5': ", run.text, re.MULTILINE)
     assert (run.folder / "train_checkpoints" / common.train.checkpoint.BEST).is_file()
 
 
-def test_checkpoints_for_mindspore(run) -> None:
+def check_checkpoints_for_mindspore(run) -> None:
     (folder,) = (run.folder / "checkpoints").iterdir()
     assert re.fullmatch(r"\d{4}-\d\d-\d\d_time_\d\d_\d\d_\d\d", folder.name)
     steps, a_epoch = len(run.losses), len(run.losses) // 2
@@ -115,7 +122,7 @@ def test_checkpoints_for_mindspore(run) -> None:
     assert len(last["learning_rate_group_2"]) == steps
 
 
-def test_a_flipped_bit_of_a_checkpoint_for_mindspore_is_found(run, tmp_path: Path) -> None:
+def check_a_flipped_bit_of_a_checkpoint_for_mindspore_is_found(run, tmp_path: Path) -> None:
     newest = max((run.folder / "checkpoints").glob("*/*.ckpt"))
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
@@ -155,14 +162,14 @@ def test_entries_of_momentum() -> None:
     assert "learning_rate" in found and "beta1_power" not in found
 
 
-def test_a_finished_run_is_not_trained_again(run, tiny_coco: Path) -> None:
+def check_a_finished_run_is_not_trained_again(run, tiny_coco: Path) -> None:
     before = weights(run.folder / "train_checkpoints")
     again = trained(run.folder, f"--data_path={tiny_coco}", "--epochs=2", "--lr_steps=9")
     assert "--resume=no" in again.stdout
     assert equal(before, weights(run.folder / "train_checkpoints"))
 
 
-def test_a_run_begins_with_a_checkpoint_for_mindspore(run, tiny_coco: Path, tmp_path: Path) -> None:
+def check_a_run_begins_with_a_checkpoint_for_mindspore(run, tiny_coco: Path, tmp_path: Path) -> None:
     (folder,) = (run.folder / "checkpoints").iterdir()
     last = max(folder.iterdir(), key=lambda path: path.stat().st_mtime)
     flags = ("--load_pretrain", f"--pretrained_model_path={last}", "--epochs=1", "--max_steps=1", "--lr=1e-30")
@@ -293,7 +300,7 @@ def test_mistakes_end_in_one_line(tiny_coco: Path, tmp_path: Path, flags: tuple[
     assert not list(tmp_path.glob("**/*.pth"))
 
 
-def test_the_first_loss_is_that_of_a_network_that_says_nothing(run) -> None:
+def check_the_first_loss_is_that_of_a_network_that_says_nothing(run) -> None:
     """Six times the mean square of the targets: 0.30 on COCO, here of drawn people in small crops."""
     first = run.losses[0]
     assert all(

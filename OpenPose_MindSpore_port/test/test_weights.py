@@ -7,7 +7,7 @@ from common.cli import UserError
 from common.skeleton import COCO, OPENPOSE
 from common.train import download
 from common.train.checkpoint import CheckpointError
-from OpenPose_MindSpore_port import convert, mindspore_checkpoint, weights
+from OpenPose_MindSpore_port import convert, weights
 from OpenPose_MindSpore_port.config import NO_WEIGHTS, PUBLISHED_VGG, Config
 from OpenPose_MindSpore_port.model import OpenPose
 from OpenPose_MindSpore_port.test import golden
@@ -226,20 +226,6 @@ def test_golden_files(shared: Path) -> None:
     assert all(np.array_equal(found[name].numpy(), expected[f"prefixed.ckpt|network.{name}"]) for name in names)
 
 
-def test_golden_safetensors(shared: Path) -> None:
-    pytest.importorskip("safetensors")
-    folder = golden.folder(shared) / "ckpt"
-    ckpt, other = weights.read(folder / "tiny.ckpt"), weights.read(folder / "tiny.safetensors")
-    assert ckpt.keys() == other.keys()
-    assert all(torch.equal(ckpt[name], other[name]) for name in ckpt)
-
-
-@pytest.mark.parametrize("mode", ["AES-GCM", "AES-CBC", "SM4-CBC"])
-def test_golden_encrypted_files_are_refused(shared: Path, mode: str) -> None:
-    with pytest.raises(UserError, match=f"enc_{mode}.ckpt: encrypted.*dec_key"):
-        weights.read(golden.folder(shared) / "ckpt" / f"enc_{mode}.ckpt")
-
-
 def test_golden_files_are_no_openpose(shared: Path, model: OpenPose) -> None:
     source = golden.folder(shared) / "ckpt" / "prefixed.ckpt"
     with pytest.raises(CheckpointError, match=r"prefixed.ckpt: a checkpoint of another network: 0 tensors matched"):
@@ -262,8 +248,3 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path, ending: str) -> Non
         source.write_bytes(content)
         with pytest.raises(UserError, match=f"weights{ending}"):
             weights.read(source)
-
-
-def test_moments_are_not_read(tmp_path: Path) -> None:
-    mindspore_checkpoint.write(tmp_path / "a.ckpt", {"moment1.network.a": torch.ones(1), "network.a": torch.zeros(1)})
-    assert list(weights.read(tmp_path / "a.ckpt")) == ["a"]

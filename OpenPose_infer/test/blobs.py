@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks with weights set by hand that find the people of `common.test.blob_people`: nothing is trained.
 
-Channel c of such a network carries colour c from the image to heatmap c; the fields are constant.
+Channel c of such a network carries colour c from the image to heatmap c; the pafs are constant.
 """
 
 from common.test.blob_people import COLOURS, SIZE, write_data

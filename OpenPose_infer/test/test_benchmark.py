@@ -54,10 +54,19 @@ def inputs(tmp_path, monkeypatch) -> dict[str, np.ndarray]:
 def flags(network: Path, batch: int = 1, *more: str) -> list[str]:
     """As the published command writes them."""
     return [
-        "-model_type=vision", "-device_id=0", f"-batch_size={batch}", f"-om_path={network}",
-        "-input_text_path=bin.info", f"-input_width={WIDTH}", f"-input_height={HEIGHT}", "-output_binary=True",
-        "-useDvpp=False", "--device=cpu", "--warm_up=1", *more,
-    ]  # fmt: skip
+        "-model_type=vision",
+        "-device_id=0",
+        f"-batch_size={batch}",
+        f"-om_path={network}",
+        "-input_text_path=bin.info",
+        f"-input_width={WIDTH}",
+        f"-input_height={HEIGHT}",
+        "-output_binary=True",
+        "-useDvpp=False",
+        "--device=cpu",
+        "--warm_up=1",
+        *more,
+    ]
 
 
 def run_program(monkeypatch, *words: str) -> None:
@@ -104,8 +113,12 @@ def test_figures_have_the_published_lines_and_agree(checkpoint, inputs, monkeypa
     source = Path("result/perf_vision_batchsize_2_device_0.txt")
     lines = source.read_text().splitlines()
     assert [line.split("]")[0] + "]" for line in lines] == [
-        "[e2e]", "[data read]", "[preprocess]", "[inference]", "[postprocess]",
-    ]  # fmt: skip
+        "[e2e]",
+        "[data read]",
+        "[preprocess]",
+        "[inference]",
+        "[postprocess]",
+    ]
     number = r"[\d.e+-]+"
     assert re.fullmatch(rf"\[e2e\] throughputRate: {number}, latency: {number},", lines[0])
     wanted = rf"\[inference\] throughputRate: {number}, Interface throughputRate: {number}, moduleLatency: {number},"
@@ -219,9 +232,14 @@ def test_published_parse_program_prints_four_times_the_network_s_rate(tmp_path, 
 def test_programs_run_from_their_own_folder(checkpoint, inputs, tmp_path):
     def run(program: str, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, str(ROOT / "OpenPose_infer" / program), *words], cwd=tmp_path, capture_output=True,
-            text=True, check=False, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+            [sys.executable, str(ROOT / "OpenPose_infer" / program), *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
 
     done = run("benchmark.py", *flags(checkpoint))
     assert done.returncode == 0, done.stderr

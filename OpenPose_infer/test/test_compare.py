@@ -40,24 +40,32 @@ def checkpoint(folder: Path, loud: tuple[int, ...] = ()) -> Path:
 def run(monkeypatch, data: Path, source: Path, *words: str) -> dict[str, dict]:
     """The rows of the program by their formats."""
     folder = source.parent / "compared"
-    monkeypatch.setattr(sys, "argv", [
-        "compare", f"--checkpoint_path={source}", f"--data_path={data}", f"--skeleton={data / 'blobs.yaml'}",
-        f"--output-dir={folder}", f"--height={blobs.SIZE}", f"--width={blobs.SIZE}", f"--rounds={ROUNDS}",
-        "--map_images=2", "--calibration_images=2", "--threads=1", "--device=cpu", *words,
-    ])  # fmt: skip
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "compare",
+            f"--checkpoint_path={source}",
+            f"--data_path={data}",
+            f"--skeleton={data / 'blobs.yaml'}",
+            f"--output-dir={folder}",
+            f"--height={blobs.SIZE}",
+            f"--width={blobs.SIZE}",
+            f"--rounds={ROUNDS}",
+            "--map_images=2",
+            "--calibration_images=2",
+            "--threads=1",
+            "--device=cpu",
+            *words,
+        ],
+    )
     compare.main()
     return {row["format"]: row for row in json.loads((folder / "compare.json").read_text())["formats"]}
 
 
-@pytest.fixture(scope="module")
-def compared(data, tmp_path_factory) -> tuple[Path, dict[str, dict]]:
-    folder = tmp_path_factory.mktemp("all formats")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        return folder / "compared", run(monkeypatch, data, checkpoint(folder), "--batch_size=2")
-
-
-def test_every_format_has_a_row(compared):
-    _, rows = compared
+def test_every_format_has_a_row(tmp_path, data, monkeypatch):
+    """One run: what it measures, the differences, the sizes of the files, and the table."""
+    rows, folder = run(monkeypatch, data, checkpoint(tmp_path), "--batch_size=2"), tmp_path / "compared"
     assert list(rows) == list(formats.FORMATS)
     assert rows["OM"]["absent"] == "not here: give --om_path, which convert_om.sh writes"
     for name in rows.keys() - {"OM", "TensorRT float32", "TensorRT float16"}:
@@ -65,27 +73,15 @@ def test_every_format_has_a_row(compared):
         assert rows[name]["ap"] > 0.9 and rows[name]["people"] == rows[name]["matched_people"] == 4
         assert rows[name]["latency_ms"] > 0 and rows[name]["batch_size"] == 2 and rows[name]["images_a_second"] > 0
     assert rows["PyTorch float32"]["speed_up"] == 1
-
-
-def test_differences_are_those_of_the_precision(compared):
-    _, rows = compared
     assert rows["PyTorch float32"]["map_difference"] == rows["PyTorch float32"]["keypoint_mean_px"] == 0
     for name in ("ONNX Runtime float32", "OpenVINO float32"):
         assert rows[name]["map_difference"] < 1e-4 and rows[name]["keypoint_mean_px"] == 0
     for name in ("PyTorch bfloat16", "ONNX Runtime int8", "OpenVINO int8"):
         assert 1e-4 < rows[name]["map_difference"] < 0.1 and rows[name]["keypoint_mean_px"] < 2
-
-
-def test_sizes_are_those_of_the_files(compared):
-    folder, rows = compared
-    for name, file in (("ONNX Runtime float32", "network.onnx"), ("OpenVINO int8", "network_int8.onnx"),
-                       ("PyTorch bfloat16", "../blobs.pth")):  # fmt: skip
+    files = {"ONNX Runtime float32": "network.onnx", "OpenVINO int8": "network_int8.onnx"}
+    for name, file in {**files, "PyTorch bfloat16": "../blobs.pth"}.items():
         assert rows[name]["mb"] == (folder / file).stat().st_size / 1e6
     assert rows["ONNX Runtime int8"]["mb"] < 0.4 * rows["ONNX Runtime float32"]["mb"]
-
-
-def test_the_table_has_a_line_for_each_format(compared):
-    folder, rows = compared
     lines = [line for line in (folder / "compare.md").read_text().splitlines() if line.startswith("|")]
     assert [line.split("|")[1].strip() for line in lines[2:]] == list(rows)
     assert {line.count("|") for line in lines} == {12}
@@ -135,8 +131,11 @@ def test_bad_flags(tmp_path, data, monkeypatch, words, message):
 
 def test_formats_are_chosen_by_parts_of_their_names():
     assert formats.chosen(("openvino",)) == [
-        "PyTorch float32", "OpenVINO float32", "OpenVINO bfloat16", "OpenVINO int8",
-    ]  # fmt: skip
+        "PyTorch float32",
+        "OpenVINO float32",
+        "OpenVINO bfloat16",
+        "OpenVINO int8",
+    ]
     assert formats.chosen(()) == list(formats.FORMATS)
 
 

@@ -56,16 +56,32 @@ def test_every_float32_survives_its_text(tmp_path):
     numbers = bits.view(np.float32)
     numbers = np.append(numbers[np.isfinite(numbers)], np.float32([0.0, -0.0, 1e-45, 3.4028235e38]))
     cells = (1, len(numbers) // OPENPOSE.num_fields)
-    fields = numbers[: OPENPOSE.num_fields * cells[1]].reshape(-1, *cells)
-    dumps.write(tmp_path, "a", [fields[: OPENPOSE.num_heatmaps], fields], binary=False)
+    pafs = numbers[: OPENPOSE.num_fields * cells[1]].reshape(-1, *cells)
+    dumps.write(tmp_path, "a", [pafs[: OPENPOSE.num_heatmaps], pafs], binary=False)
     _, read = dumps.read_maps(dumps.find(tmp_path), "a", OPENPOSE, cells)
-    assert np.array_equal(read.view(np.uint32), fields.view(np.uint32))
+    assert np.array_equal(read.view(np.uint32), pafs.view(np.uint32))
 
 
-@pytest.mark.parametrize("word", [
-    "__import__('os').system('touch", "nan", "-inf", "1e39", "0x10", "1_0", "1,2", "1e", ".", "-", "--1", "1.2.3",
-    "1d5", "\0", "\xb2",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "word",
+    [
+        "__import__('os').system('touch",
+        "nan",
+        "-inf",
+        "1e39",
+        "0x10",
+        "1_0",
+        "1,2",
+        "1e",
+        ".",
+        "-",
+        "--1",
+        "1.2.3",
+        "1d5",
+        "\0",
+        "\xb2",
+    ],
+)
 def test_anything_but_finite_numbers_is_refused(tmp_path, word):
     dumps.write(tmp_path, "a", outputs(), binary=False)
     numbers = (tmp_path / "a_3.txt").read_text().split()
@@ -88,8 +104,8 @@ def test_files_of_the_newer_tool_count_from_nought_and_have_several_lines(tmp_pa
         rows = maps.reshape(-1, CELLS[1])
         (tmp_path / f"a_{number}.txt").write_text("\n".join(" ".join(map(repr, row)) for row in rows.tolist()))
     results = dumps.find(tmp_path)
-    heatmaps, fields = dumps.read_maps(results, "a", OPENPOSE, CELLS)
-    assert np.array_equal(heatmaps, outputs()[2]) and np.array_equal(fields, outputs()[3])
+    heatmaps, pafs = dumps.read_maps(results, "a", OPENPOSE, CELLS)
+    assert np.array_equal(heatmaps, outputs()[2]) and np.array_equal(pafs, outputs()[3])
 
 
 @pytest.mark.parametrize("binary", [False, True])

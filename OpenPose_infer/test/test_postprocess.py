@@ -119,9 +119,14 @@ def test_program_ends_in_one_line_for_half_a_folder(copied, tmp_path):
     next(copied.folder.glob("*_4.bin")).unlink()
     words = copied.flags(f"--dump_output_result_path={copied.folder}", f"--detections_save_path={tmp_path / 'r.json'}")
     done = subprocess.run(
-        [sys.executable, "OpenPose_postprocess.py", *words], cwd=ROOT / "OpenPose_infer", capture_output=True,
-        text=True, check=False, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        [sys.executable, "OpenPose_postprocess.py", *words],
+        cwd=ROOT / "OpenPose_infer",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "missing" in done.stderr
     assert not (tmp_path / "r.json").exists()

@@ -74,8 +74,9 @@ def test_images_of_a_folder_in_order_of_their_names(folder, tmp_path, monkeypatc
     for path in (tmp_path / "bins").iterdir():
         assert path.stat().st_size == BIN_BYTES
     places = pads.read(tmp_path / "out" / "pad.txt")
-    assert places == {name: RULE.frame(size) for name, size in
-                      (("a.b.jpg", (40, 60)), ("c d.png", (60, 40)), ("e.JPG", (7, 640)))}  # fmt: skip
+    assert places == {
+        name: RULE.frame(size) for name, size in (("a.b.jpg", (40, 60)), ("c d.png", (60, 40)), ("e.JPG", (7, 640)))
+    }
 
 
 @pytest.mark.parametrize("threads", [1, 5])

@@ -16,8 +16,11 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 PUBLISHED_OUTPUTS = (
-    "stage_0_output_1_heatmaps", "stage_0_output_0_pafs", "stage_1_output_1_heatmaps", "stage_1_output_0_pafs",
-)  # fmt: skip
+    "stage_0_output_1_heatmaps",
+    "stage_0_output_0_pafs",
+    "stage_1_output_1_heatmaps",
+    "stage_1_output_0_pafs",
+)
 
 
 def run_program(monkeypatch, *words: str) -> None:

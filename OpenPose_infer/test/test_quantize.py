@@ -40,8 +40,14 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(monkeypatch, data: Path, model: Path, *words: str) -> None:
-    flags = (f"--model={model}", f"--data-path={data}", f"--skeleton={data / 'blobs.yaml'}", "--calibration_images=4",
-             "--threads=1", *words)  # fmt: skip
+    flags = (
+        f"--model={model}",
+        f"--data-path={data}",
+        f"--skeleton={data / 'blobs.yaml'}",
+        "--calibration_images=4",
+        "--threads=1",
+        *words,
+    )
     size = () if "loud" in model.name else (f"--height={blobs.SIZE}", f"--width={blobs.SIZE}")
     monkeypatch.setattr(sys, "argv", ["quantize", *flags, *size])
     quantize.main()
@@ -58,8 +64,11 @@ def test_a_network_that_finds_people_is_quantized(tmp_path, data, networks, monk
     assert [entry.version for entry in written.opset_import if not entry.domain] == [13]
     integers = {name for node in written.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
     in_float32 = [node.name for node in written.graph.node if node.op_type == "Conv" and node.input[1] not in integers]
-    heads = [f"/{stage}/{kind}/{kind}.1/{kind}.1.0/Conv" for stage in ("initial_stage", "refinement_stages.0")
-             for kind in ("heatmaps", "pafs")]  # fmt: skip
+    heads = [
+        f"/{stage}/{kind}/{kind}.1/{kind}.1.0/Conv"
+        for stage in ("initial_stage", "refinement_stages.0")
+        for kind in ("heatmaps", "pafs")
+    ]
     makers = {name: node for node in written.graph.node for name in node.output}
     assert {makers[output.name].op_type for output in written.graph.output} == {"Conv"}  # no 8 bits behind them
     report = json.loads((tmp_path / "new/small.json").read_text())
@@ -83,12 +92,23 @@ def test_int8_that_finds_nobody_is_refused(tmp_path, data, networks, monkeypatch
 
 def test_the_program_ends_with_one_line_and_code_2(tmp_path, data, networks):
     (tmp_path / "blind_int8.onnx").write_text("the older one")
-    flags = (f"--model={networks / 'blind.onnx'}", f"--data_path={data}", f"--skeleton={data / 'blobs.yaml'}",
-             f"--output_name={tmp_path / 'blind_int8.onnx'}", "--height=96", "--width=96")  # fmt: skip
+    flags = (
+        f"--model={networks / 'blind.onnx'}",
+        f"--data_path={data}",
+        f"--skeleton={data / 'blobs.yaml'}",
+        f"--output_name={tmp_path / 'blind_int8.onnx'}",
+        "--height=96",
+        "--width=96",
+    )
     done = subprocess.run(
-        [sys.executable, "quantize.py", *flags], cwd=Path(quantize.__file__).parent, capture_output=True, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=120, check=False,
-    )  # fmt: skip
+        [sys.executable, "quantize.py", *flags],
+        cwd=Path(quantize.__file__).parent,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=120,
+        check=False,
+    )
     lines = done.stderr.splitlines()
     assert done.returncode == 2 and len(lines) == 1, done.stderr
     assert lines[0].startswith(f"error: not written: {tmp_path / 'blind_int8.onnx'}: AP cannot tell ")

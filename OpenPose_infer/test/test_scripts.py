@@ -32,8 +32,11 @@ def tool(folder: Path, name: str, body: str) -> None:
 
 def script(name: str, folder: Path, *flags: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {
-        **os.environ, "PATH": f"{folder / 'tools'}:{SYSTEM_PATH}", "ASCEND_HOME": str(folder / "Ascend"), **variables
-    }  # fmt: skip
+        **os.environ,
+        "PATH": f"{folder / 'tools'}:{SYSTEM_PATH}",
+        "ASCEND_HOME": str(folder / "Ascend"),
+        **variables,
+    }
     command = ["bash", str(FOLDER / name), *flags]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
 
@@ -61,9 +64,14 @@ def test_conversion_with_the_published_flags(folder):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "new/pose.om: batch 1, Ascend310\n"
     assert words(folder, "atc") == [
-        "--framework=5", f"--model={model}", "--output=new/pose", "--input_format=NCHW",
-        "--input_shape=data:1,3,368,640", "--log=error", "--soc_version=Ascend310",
-    ]  # fmt: skip
+        "--framework=5",
+        f"--model={model}",
+        "--output=new/pose",
+        "--input_format=NCHW",
+        "--input_shape=data:1,3,368,640",
+        "--log=error",
+        "--soc_version=Ascend310",
+    ]
 
 
 def test_defaults_and_several_batch_sizes(folder):
@@ -127,10 +135,15 @@ def test_published_lines_of_tensorrt(folder):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[:2] == ["t4 bs1 fps:31.575", "t4 bs16 fps:505.192"]
     assert words(folder, "trtexec") == [
-        f"{word}" for batch in (1, 16) for word in (
-            "--onnx=./output/human-pose-estimation.onnx", "--fp16", f"--shapes=data:{batch}x3x368x640", "--device=1",
+        f"{word}"
+        for batch in (1, 16)
+        for word in (
+            "--onnx=./output/human-pose-estimation.onnx",
+            "--fp16",
+            f"--shapes=data:{batch}x3x368x640",
+            "--device=1",
         )
-    ]  # fmt: skip
+    ]
     assert (folder / "OpenPose_b1.log").read_text() == (folder / "OpenPose_b16.log").read_text() == TRTEXEC_8
     assert "--id=1" in words(folder, "nvidia-smi")
     assert "without --input_text_path" in done.stdout
@@ -150,10 +163,19 @@ def test_onnxruntime_beside_tensorrt(folder):
     done = script("perf_gpu.sh", folder, "--input_text_path=prep.info", "--batch_sizes=4", PYTHON=python)
     assert done.returncode == 0, done.stderr
     assert words(folder, "python") == [
-        "-m", "OpenPose_infer.benchmark", "-model_type=vision", "-device_id=0", "-batch_size=4",
-        "-om_path=./output/human-pose-estimation.onnx", "-input_text_path=prep.info", "-input_width=640",
-        "-input_height=368", "-output_binary=True", "-useDvpp=False", "--provider=tensorrt",
-    ]  # fmt: skip
+        "-m",
+        "OpenPose_infer.benchmark",
+        "-model_type=vision",
+        "-device_id=0",
+        "-batch_size=4",
+        "-om_path=./output/human-pose-estimation.onnx",
+        "-input_text_path=prep.info",
+        "-input_width=640",
+        "-input_height=368",
+        "-output_binary=True",
+        "-useDvpp=False",
+        "--provider=tensorrt",
+    ]
     tool(folder / "tools", "python", "exit 2")
     assert script("perf_gpu.sh", folder, "--input_text_path=prep.info", PYTHON=python).returncode == 1
 
