@@ -11,12 +11,11 @@ import common.coco.reader
 from common.arrays import Float64Array, FloatArray, Int64Array
 from common.cli import UserError
 from common.coco.annotations import CocoIndex
-from common.coco.evaluate import EvaluationSet
 from common.coco.images import warp_image
 from common.distributed import main_process_first
 from common.skeleton import Skeleton
 from common.topdown import boxes, crops
-from common.topdown.boxes import PeopleRule, PersonBoxes
+from common.topdown.boxes import PeopleRule
 from common.train.loader import Position, readable_sample
 from MIPNet.config import SKELETONS, Config
 
@@ -103,24 +102,6 @@ def train_samples(config: Config, skeleton: Skeleton) -> "TrainSamples":
     index = common.coco.reader.load(located(config, "DATASET.TRAIN_ANNOTATION_FILE"), skeleton.num_keypoints)
     folder = located(config, "DATASET.TRAIN_IMAGE_DIR")
     return TrainSamples(labelled_people(index, config.people_of), folder, skeleton, config)
-
-
-def annotated_images(config: Config, split: str, num_images: int = 0) -> EvaluationSet:
-    """The images of "TRAIN" or "TEST", `num_images` of them or 0 for all. Raises UserError where they are missing."""
-    annotations, folder = (located(config, f"DATASET.{split}_{what}") for what in ("ANNOTATION_FILE", "IMAGE_DIR"))
-    return EvaluationSet.load(annotations, folder, config.load_skeleton(), num_images, config.exif)
-
-
-def given_boxes(images: EvaluationSet, config: Config) -> PersonBoxes:
-    """The boxes of the annotated people who count. Raises UserError where there is nobody."""
-    return boxes.annotated(images, people_rule(config.people_of))
-
-
-def boxes_to_evaluate(images: EvaluationSet, config: Config) -> PersonBoxes:
-    """Given boxes, or those of the detection file of TEST. Raises UserError."""
-    if config.yaml.TEST.USE_GT_BBOX:
-        return given_boxes(images, config)
-    return boxes.detected(located(config, "TEST.COCO_BBOX_FILE"), images, config.yaml.TEST.IMAGE_THRE)
 
 
 class TrainSamples:

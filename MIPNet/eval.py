@@ -26,14 +26,14 @@ import common.files
 import common.media.drawing
 import common.train.checkpoint
 from common.cli import UserError, flag, words
-from common.coco.evaluate import Detections
+from common.coco.evaluate import Detections, EvaluationSet
 from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
 from common.media.sheets import draw_sheet, leave_sheet
 from common.report import Run
 from common.runtime.session import Options, Provider, of_module
 from common.topdown import crops, pipeline
-from common.topdown.boxes import PersonBoxes
+from common.topdown.boxes import PersonBoxes, annotated, detected
 from common.train.log import Log
 from MIPNet import config as settings
 from MIPNet import data, weights
@@ -152,14 +152,32 @@ class Evaluation:
         return lines
 
 
+def annotated_images(config: settings.Config, split: str, num_images: int = 0) -> EvaluationSet:
+    """The images of "TRAIN" or "TEST", `num_images` of them or 0 for all. Raises UserError where they are missing."""
+    annotations, folder = (data.located(config, f"DATASET.{split}_{what}") for what in ("ANNOTATION_FILE", "IMAGE_DIR"))
+    return EvaluationSet.load(annotations, folder, config.load_skeleton(), num_images, config.exif)
+
+
+def given_boxes(images: EvaluationSet, config: settings.Config) -> PersonBoxes:
+    """The boxes of the annotated people who count. Raises UserError where there is nobody."""
+    return annotated(images, data.people_rule(config.people_of))
+
+
+def boxes_to_evaluate(images: EvaluationSet, config: settings.Config) -> PersonBoxes:
+    """Given boxes, or those of the detection file of TEST. Raises UserError."""
+    if config.yaml.TEST.USE_GT_BBOX:
+        return given_boxes(images, config)
+    return detected(data.located(config, "TEST.COCO_BBOX_FILE"), images, config.yaml.TEST.IMAGE_THRE)
+
+
 class Evaluator:
     """AP on the validation images of a configuration; every rank takes its share and gets the whole result."""
 
     def __init__(self, config: settings.Config, readers: int = pipeline.READERS) -> None:
         """`readers`: threads. Raises UserError where images, annotations or boxes are missing, or have no people."""
         self.config, self.readers = config, readers
-        self.validation = data.annotated_images(config, "TEST", config.val_images)
-        self.boxes = data.boxes_to_evaluate(self.validation, config)
+        self.validation = annotated_images(config, "TEST", config.val_images)
+        self.boxes = boxes_to_evaluate(self.validation, config)
 
     def __call__(self, estimator: PoseEstimator) -> Evaluation:
         """Raises ImageError for an unreadable image, unless bad ones are skipped; UserError for a network of NaN."""

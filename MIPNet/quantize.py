@@ -26,7 +26,7 @@ from common.topdown.nms import CONFIDENT
 from MIPNet import config as settings
 from MIPNet import data
 from MIPNet.config import parse_flags
-from MIPNet.eval import ALIASES, SHORT, EvaluationSettings, Evaluator
+from MIPNet.eval import ALIASES, SHORT, EvaluationSettings, Evaluator, annotated_images, given_boxes
 from MIPNet.predict import PoseEstimator, with_lambda
 
 EXPORTER = "python -m MIPNet.export"
@@ -73,10 +73,10 @@ def task_of(config: Config, run: settings.Config, session: Session) -> Task:
     """Annotated training people to calibrate with, where the data set has some; the evaluation that scores."""
     evaluator, estimator = Evaluator(run, config.num_workers), PoseEstimator.of_session(session, run, config.lambdas)
     try:
-        images = data.annotated_images(run, "TRAIN")
+        images = annotated_images(run, "TRAIN")
     except UserError:  # a data set without training people, such as OCHuman
-        images = data.annotated_images(run, "TEST")
-    boxes = data.given_boxes(images, run)
+        images = annotated_images(run, "TEST")
+    boxes = given_boxes(images, run)
     boxes = boxes.select(quantize.spread(len(boxes), config.calibration_people))
 
     def score(network: Session) -> Score:
