@@ -8,7 +8,7 @@ people = estimator("image.jpg")
 
 from pathlib import Path
 
-from common.arrays import Float32Array, UInt8Array
+from common.arrays import Float32Array, Float64Array, UInt8Array
 from common.cli import PictureError
 from common.device import DeviceName
 from common.media.source import read_upright
@@ -58,17 +58,27 @@ class PoseEstimator:
         Raises PictureError for an image that is much longer than wide, or the other way.
         """
         pixels = read_upright(Path(image)) if isinstance(image, (str, Path)) else image
-        height, width = pixels.shape[:2]
-        if max(height, width) > LONGEST_ASPECT * min(height, width):
-            raise PictureError(f"{width} x {height} pixels: too narrow an image; cut it to a usual shape")
-        place = inference.frame((height, width), self.height)
-        heatmaps, pafs = self.network.maps(fast_input(pixels, place)[None])
+        place, heatmaps, pafs = self._maps(pixels)
         geometry = MapGeometry.demo((heatmaps.shape[2], heatmaps.shape[3]))
         people = decode(heatmaps[0], pafs[0], geometry, self.skeleton, self.network.rules)
         points = people.points()
-        places = demo_to_image(points[:, :, :2] + CENTRE_SHIFT, STRIDE, place.pad_in, self.height / height)
+        places = demo_to_image(points[:, :, :2] + CENTRE_SHIFT, STRIDE, place.pad_in, self.height / len(pixels))
         points[:, :, :2] = np.where(points[:, :, 2:] > 0, places, 0.0)
         return People(self.skeleton, points, people.scores)
+
+    def image_maps(self, image: UInt8Array) -> tuple[Float32Array, Float32Array, Float64Array]:
+        """Of an image (h, w, 3): heatmaps (1, num_heatmaps, h, w), pafs, and (2, 3): x, y of a cell -> pixels."""
+        place, heatmaps, pafs = self._maps(image)
+        pixels = len(image) / self.height  # of the image, an input pixel
+        x, y = ((STRIDE / 2 - cut) * pixels - 0.5 for cut in (place.pad_in[1], place.pad_in[0]))
+        return heatmaps, pafs, np.array([[STRIDE * pixels, 0, x], [0, STRIDE * pixels, y]])
+
+    def _maps(self, image: UInt8Array) -> tuple[inference.Frame, Float32Array, Float32Array]:
+        height, width = image.shape[:2]
+        if max(height, width) > LONGEST_ASPECT * min(height, width):
+            raise PictureError(f"{width} x {height} pixels: too narrow an image; cut it to a usual shape")
+        place = inference.frame((height, width), self.height)
+        return place, *self.network.maps(fast_input(image, place)[None])
 
 
 def fast_input(image: UInt8Array, place: inference.Frame) -> Float32Array:

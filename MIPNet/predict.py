@@ -133,11 +133,16 @@ class PoseEstimator:
             found = sound(boxes, np.ones(len(np.asarray(boxes).reshape(-1, 4))), pixels)
         return self.people(pixels, found.boxes_img, found.scores)
 
-    def people(self, image: UInt8Array, boxes_img: FloatArray, scores: FloatArray) -> People:
-        """The people in N boxes of an image, whose scores are (N,). Raises UserError for a network that gives NaN."""
+    def people(
+        self, image: UInt8Array, boxes_img: FloatArray, scores: FloatArray, found: FloatArray | None = None
+    ) -> People:
+        """The people in N boxes of an image, whose scores are (N,); `found`: what `find` gave, where it was called.
+
+        Raises UserError for a network that gives NaN.
+        """
         if not len(scores):
             return nobody(self.skeleton)
-        found = self.find(image, boxes_img)
+        found = self.find(image, boxes_img) if found is None else found
         merged = self.merge(self.box_people(found, boxes_img, scores, np.zeros(len(found), np.int64)), "oks")
         lambdas = tuple(self.lambdas[mode] for mode in merged.modes) if self.lambdas else ()
         found = merged.detections

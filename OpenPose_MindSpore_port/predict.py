@@ -9,7 +9,7 @@ people = estimator("image.jpg")
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.arrays import Float32Array, UInt8Array
+from common.arrays import Float32Array, Float64Array, UInt8Array
 from common.bottomup import assembly
 from common.bottomup.pipeline import Maps, Size
 from common.cli import PictureError, UserError
@@ -127,6 +127,13 @@ class PoseEstimator:
             expected = f"{self.skeleton.num_heatmaps} heatmaps and {self.skeleton.num_fields} pafs"
             raise UserError(f"{self.session.source} gives {channels[0]} and {channels[1]} maps, not {expected}")
         return heatmaps, pafs
+
+    def image_maps(self, image: UInt8Array) -> tuple[Float32Array, Float32Array, Float64Array]:
+        """Of an image (h, w, 3): heatmaps (1, num_heatmaps, h, w), pafs, and (2, 3): x, y of a cell -> pixels."""
+        size_img = image.shape[0], image.shape[1]
+        heatmaps, pafs = self.maps(to_input(image, self.sizes(size_img)[0])[None])
+        y, x = (side / cells for side, cells in zip(size_img, heatmaps.shape[2:], strict=True))
+        return heatmaps, pafs, np.array([[x, 0, x / 2 - 0.5], [0, y, y / 2 - 0.5]])
 
     def people(self, maps: Maps, sizes: Sequence[Sizes]) -> list[assembly.People]:
         """The people of each image, in original pixels."""

@@ -73,8 +73,9 @@ def _own_flags(script: str) -> set[str]:
     """What a script reads itself (`--name=*`), and the flags of the program that it hands its words to."""
     content = project.text(script)
     handed = re.search(r'-m (\w+)\.(\w+) .*"\$@"', content)
-    program = frozen.known_flags().get(f"{handed[1]}/{handed[2]}.py", set()) if handed else set()
-    return set(re.findall(r"(--\w+)=\*", content)) | program
+    names = [f"{handed[1]}/{handed[2]}{end}" for end in (".py", "/__main__.py")] if handed else []
+    known = frozen.known_flags()
+    return set(re.findall(r"(--\w+)=\*", content)).union(*(known.get(name, set()) for name in names))
 
 
 def _program_problem(words: list[str], folder: str) -> str:

@@ -56,6 +56,8 @@ model_directories() {
   done | sort -u
 }
 
+[[ $(command -v chromium chromium-browser google-chrome) ]] ||
+  echo "no browser (apt-get install chromium): the tests of the page in it are skipped"
 stage "ruff check" "$PYTHON" -m ruff check
 stage "ruff format" "$PYTHON" -m ruff format --check
 stage "types" "$PYTHON" -m mypy

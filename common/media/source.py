@@ -142,13 +142,25 @@ def read_upright(path: Path) -> UInt8Array:
         content = read_file(path)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; check the path") from error
-    image = None
-    if content.size and not lacks_end(content):
-        with contextlib.suppress(cv2.error), quiet_opencv():  # more pixels than OPENCV_IO_MAX_IMAGE_PIXELS
-            image = cv2.imdecode(content, cv2.IMREAD_COLOR)
+    try:
+        image = decode_upright(content)
+    except cv2.error:
+        image = None
     if image is None:
         raise UserError(f"{path}: not an image, damaged, or too large; mend it, or pass --on_bad_image=skip")
-    return np.asarray(image)
+    return image
+
+
+def decode_upright(content: UInt8Array) -> UInt8Array | None:
+    """The image of a file's bytes, (n,) uint8, turned upright as EXIF says; None where they are none, or not whole.
+
+    Raises cv2.error, before it decodes, for one of more pixels than OPENCV_IO_MAX_IMAGE_PIXELS.
+    """
+    if not content.size or lacks_end(content):
+        return None
+    with quiet_opencv():
+        image = cv2.imdecode(content, cv2.IMREAD_COLOR)
+    return None if image is None else np.asarray(image)
 
 
 def _read_images(source: Source) -> Generator[Frame, None, None]:

@@ -42,6 +42,19 @@ def printable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
+def people_line(frame: Frame, people: People) -> dict[str, Any]:
+    """The line of a frame, see `common.people`."""
+    return {
+        "version": SCHEMA_VERSION,
+        "frame": frame.index,
+        "time_s": round(frame.time_s, 4),
+        "source": printable(frame.name),
+        "width": frame.image.shape[1],
+        "height": frame.image.shape[0],
+        "people": people.to_json(),
+    }
+
+
 class PeopleLines:
     """people.jsonl: one line of JSON a frame, on disk at once."""
 
@@ -58,16 +71,7 @@ class PeopleLines:
 
     def write(self, frame: Frame, people: People) -> None:
         """Adds the line of a frame."""
-        line = {
-            "version": SCHEMA_VERSION,
-            "frame": frame.index,
-            "time_s": round(frame.time_s, 4),
-            "source": printable(frame.name),
-            "width": frame.image.shape[1],
-            "height": frame.image.shape[0],
-            "people": people.to_json(),
-        }
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
+        self._file.write(json.dumps(people_line(frame, people), allow_nan=False) + "\n")
 
 
 class VideoWriter:

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The networks behind the page: every model directory's `PoseEstimator`, opened alike, with a watch on its network."""
+
+import functools
+import importlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import common.device
+from common.arrays import UInt8Array
+from common.cli import UserError
+from common.device import DeviceName
+from common.media.detectors import open_detector, sound, whole_images
+from common.media.overlay import ImageMaps
+from common.media.source import Frame
+from common.people import People
+from common.runtime.session import Options
+from common.skeleton import Skeleton
+from common.topdown import crops
+from common.topdown.pipeline import Picture, network_inputs
+
+import numpy as np
+
+BOTTOM_UP = ("Lightweight_OpenPose", "OpenPose_MindSpore_port")
+TOP_DOWN = ("AlphaPose", "MIPNet")
+MAX_OVERLAP = 0.6  # of a detector's boxes, as in the demos
+Boxes = Sequence[Sequence[float]] | None  # left, top, width, height in original pixels
+NO_BOX = "No box lies on the image: drag one around a person."
+STEPS = 11  # of lambda from 0 to 1
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What to open: a model directory, a file of weights, and who finds the boxes of a top-down network."""
+
+    directory: str
+    file: str
+    device: DeviceName = "auto"
+    detector: str = ""
+
+    @classmethod
+    def of(cls, words: str, device: DeviceName = "auto", detector: str = "") -> "Spec":
+        """From `Directory:file`. Raises UserError."""
+        directory, colon, file = words.partition(":")
+        if not (colon and file and directory in (*BOTTOM_UP, *TOP_DOWN)):
+            raise UserError(f"--model={words}: Directory:file, the directory one of {', '.join(BOTTOM_UP + TOP_DOWN)}")
+        return cls(directory, file, device, detector)
+
+    @property
+    def command(self) -> str:
+        """The command that finds the same people in an image."""
+        return f"python -m {self.directory}.demo --checkpoint_path={self.file}"
+
+
+@dataclass
+class Watch:
+    """When a network began and ended to compute, over the calls since `begin`."""
+
+    first: float = 0.0
+    last: float = 0.0
+    network: float = 0.0
+
+    def begin(self) -> float:
+        """Forgets the calls so far; returns the time."""
+        self.first = self.last = self.network = 0.0
+        return time.perf_counter()
+
+    def timing(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """The same function, timed."""
+
+        def timed(*words: Any) -> Any:
+            began = time.perf_counter()
+            answer = forward(*words)
+            self.last = time.perf_counter()
+            self.first, self.network = self.first or began, self.network + self.last - began
+            return answer
+
+        return timed
+
+    def parts(self, began: float) -> dict[str, float]:
+        """Seconds of preprocessing, network and decoding of the calls since `began`; together all of the time."""
+        total = time.perf_counter() - began
+        before = (self.first or began) - began
+        parts = {"preprocessing": before, "network": self.network, "decoding": total - before - self.network}
+        return {name: round(seconds, 6) for name, seconds in parts.items()}
+
+
+@dataclass
+class Model:
+    """A network, opened; `swept` opens it for all steps of lambda, where it takes lambda."""
+
+    spec: Spec
+    estimator: Any
+    swept: Callable[[], Any] | None = None
+    watch: Watch = field(default_factory=Watch)
+
+    def __post_init__(self) -> None:
+        """Puts the watch on the network, wherever the estimator keeps it."""
+        if hasattr(self.estimator, "session"):
+            self.estimator.session = self._watched(self.estimator.session)
+        elif hasattr(self.estimator.network, "session"):
+            network = self.estimator.network
+            self.estimator.network = replace(network, session=self._watched(network.session))
+        else:
+            self.estimator.network = self._watched(self.estimator.network)
+
+    def _watched(self, holder: Any) -> Any:
+        return replace(holder, forward=self.watch.timing(holder.forward))
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Of the people that it finds."""
+        found: Skeleton = self.estimator.skeleton
+        return found
+
+    def people(
+        self, image: UInt8Array, boxes: Sequence[Sequence[float]] | None = None
+    ) -> tuple[People, dict[str, float]]:
+        """The people in an image, (h, w, 3) uint8 BGR, and the seconds of each part; `boxes`: for a top-down one."""
+        began = self.watch.begin()
+        people = self.estimator(image) if boxes is None or not self.takes_boxes else self.estimator(image, boxes)
+        return people, self.watch.parts(began)
+
+    @property
+    def takes_boxes(self) -> bool:
+        """Whether it looks for people in boxes."""
+        return hasattr(self.estimator, "detector")
+
+    @property
+    def takes_lambda(self) -> bool:
+        """Whether lambda chooses among the people of a box."""
+        return bool(getattr(self.estimator, "lambdas", ()))
+
+    def maps(self, image: UInt8Array, boxes: Boxes) -> ImageMaps:
+        """The heatmaps, and of a bottom-up network the part affinity fields, in which it finds people."""
+        if not self.takes_boxes:
+            heatmaps, pafs, to_image = self.estimator.image_maps(image)
+            return ImageMaps(heatmaps[:, :-1], to_image[None], pafs)  # without the background
+        height, width = image.shape[:2]
+        places = sound([[0, 0, width, height]] if boxes is None else boxes, np.ones(len(boxes or [0])), image).boxes_img
+        if not len(places):
+            raise UserError(NO_BOX)
+        network = replace(self.estimator.network, flip=None)
+        picture = Picture(lambda: image, places, np.arange(len(places)))
+        heat = np.concatenate([network.forward(part) for part in network_inputs([picture], network)])[: len(places)]
+        modes = heat.reshape(len(places), -1, self.skeleton.num_points, *heat.shape[2:])
+        crop = crops.fit_boxes(places, network.size_in, network.padding)
+        return ImageMaps(modes.max(axis=1), crops.crop_to_image(*crop, (heat.shape[2], heat.shape[3])))
+
+    def sweep(self, image: UInt8Array, boxes: Boxes) -> dict[str, Any]:
+        """What each step of lambda finds in each box, the trunk runs once, and the people of both ends merged.
+
+        Raises UserError for a network that takes no lambda.
+        """
+        if self.swept is None or not self.takes_lambda:
+            raise UserError(f"{self.spec.directory} takes no lambda: open a MIPNet network that was trained with it")
+        estimator = self.swept()
+        frame = Frame("image", 0, 0.0, image)
+        places = whole_images([frame])[0] if boxes is None else sound(boxes, np.ones(len(boxes)), image)
+        if not len(places.scores):
+            raise UserError(NO_BOX)
+        found = estimator.find(image, places.boxes_img).reshape(len(places.scores), -1, self.skeleton.num_points, 3)
+        ends = found[:, [0, -1]].reshape(len(found), -1, 3)
+        merged = self.estimator.people(image, places.boxes_img, places.scores, ends)
+        return {
+            "lambdas": [float(step) for step in estimator.lambdas],
+            "boxes": places.boxes_img.tolist(),
+            "points": self.skeleton.points,
+            "keypoints": np.round(found.astype(np.float64), 3).tolist(),
+            "merged": merged.to_json(),
+        }
+
+
+def open_model(spec: Spec) -> Model:
+    """Raises UserError where the file is missing, damaged, or of another network."""
+    maker = importlib.import_module(spec.directory).PoseEstimator
+    if spec.directory in BOTTOM_UP:
+        return Model(spec, maker(spec.file, spec.device))
+    options, detector = Options(spec.device), None
+    if spec.detector:
+        detector = open_detector(spec.detector, None, MAX_OVERLAP, common.device.resolve(spec.device))
+    steps = np.linspace(0, 1, STEPS).tolist()
+    swept = functools.cache(lambda: maker(spec.file, options, detector, steps)) if spec.directory == "MIPNet" else None
+    return Model(spec, maker(spec.file, options, detector), swept)

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whom a network with lambda finds in a box, from lambda 0 to 1. All steps come in one answer: the slider only draws.
+import { $, attempt, fill, post, say } from "./api.js";
+import { lambdaColour, View } from "./draw.js";
+import { t } from "./words.js";
+
+const LEAST = 0.1;
+const view = new View($("lambda-canvas"), { onBox: (box) => { $("lambda-source").value = "hand"; take([...boxes, box]); } });
+let page, boxes = [], answer = null, running = null, took = 0;
+
+const model = () => page.models[Number($("lambda-model").value)];
+
+// The people of one step, as the people schema has them.
+function peopleAt(step) {
+  const lambda = answer.lambdas[step];
+  return answer.keypoints.map((modes, place) => ({
+    id: place, lambda, box: answer.boxes[place], colour: lambdaColour(lambda),
+    keypoints: Object.fromEntries(answer.points.map((name, point) => [name, modes[step][point]])),
+  }));
+}
+
+function shownPeople() {
+  const show = document.querySelector("[name=lambda-show]:checked").value, last = answer.lambdas.length - 1;
+  if (show === "both") return [...peopleAt(0), ...peopleAt(last)];
+  if (show === "merged") return answer.merged.map((person) => ({ ...person, colour: lambdaColour(person.lambda ?? 1) }));
+  return peopleAt(Math.round(Number($("lambda-slider").value) * last));
+}
+
+function draw() {
+  const began = performance.now();
+  $("lambda-shown").textContent = Number($("lambda-slider").value).toFixed(1);
+  const people = answer ? shownPeople() : [];
+  view.boxes = answer?.boxes ?? boxes;
+  view.layers = [{ people, model: model() ?? page.models[0], options: { threshold: LEAST, limbs: true, points: true } }];
+  view.draw();
+  if (!answer) return;
+  $("lambda-canvas").ariaLabel = t("shown", people.length);
+  const moved = (performance.now() - began).toFixed(1);
+  $("lambda-answer").textContent = t("sweep-answer", answer.boxes.length, answer.lambdas.length, took, moved);
+  $("lambda-canvas").dataset.moved = moved;
+}
+
+async function take(given) {
+  boxes = given;
+  $("lambda-boxes").value = boxes.map((box) => box.join(",")).join("; ");
+  await compute();
+}
+
+async function compute() {
+  if (!page.image || !model()) return;
+  running?.abort();
+  running = new AbortController();
+  const { signal } = running;
+  say(t("working"));
+  await attempt(async () => {
+    const began = performance.now();
+    const words = { model: $("lambda-model").value, boxes: boxes.length ? JSON.stringify(boxes) : null };
+    answer = await (await post("sweep", words, page.image.blob, signal)).json();
+    took = Math.round(performance.now() - began);
+    $("lambda-slider").disabled = false;
+    say("");
+    draw();
+  });
+}
+
+// Boxes of the people that another model finds, of the detector, by hand, or the whole image.
+async function fromSource() {
+  const source = $("lambda-source").value;
+  if (source === "hand") return;
+  if (source === "whole") return take([]);
+  const words = { models: source.slice(1), name: page.image.name };
+  await attempt(async () => {
+    const [found] = (await (await post("people", words, page.image.blob)).json()).answers;
+    await take(found.line.people.map((person) => person.box));
+  });
+}
+
+function typed() {
+  const found = $("lambda-boxes").value.split(";").map((box) => box.split(",").map(Number)).filter((box) => box.length === 4);
+  $("lambda-source").value = "hand";
+  if (found.length && found.flat().every(Number.isFinite)) take(found);
+}
+
+async function show() {
+  if (!model()) return say(t("no-lambda"), true);
+  if (!page.image) return;
+  [answer, boxes] = [null, []];
+  view.show(page.image.bitmap);
+  draw();
+  await ($("lambda-source").value === "hand" ? compute() : fromSource());
+}
+
+function sources() {
+  const others = [...page.models.keys()].filter((number) => !page.models[number].boxes || page.models[number].detector);
+  const names = others.map((number) => page.models[number].detector
+    ? t("detected", page.models[number].detector) : t("people-of", page.names[number]));
+  fill($("lambda-source"), [t("whole-image"), t("by-hand"), ...names], ["whole", "hand", ...others.map((number) => `m${number}`)]);
+}
+
+export function open(state) {
+  page = state;
+  const able = [...page.models.keys()].filter((number) => page.models[number].lambda);
+  fill($("lambda-model"), able.map((number) => page.names[number]), able);
+  sources();
+  $("lambda-slider").addEventListener("input", () => { document.querySelector("[name=lambda-show]").checked = true; draw(); });
+  for (const radio of document.querySelectorAll("[name=lambda-show]")) radio.addEventListener("change", draw);
+  $("lambda-model").addEventListener("change", compute);
+  $("lambda-source").addEventListener("change", fromSource);
+  $("lambda-boxes").addEventListener("change", typed);
+  $("lambda-clear").addEventListener("click", () => { $("lambda-source").value = "hand"; [answer, boxes] = [null, []]; $("lambda-boxes").value = ""; draw(); });
+  return { show, view, translate: sources };
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// A video as a job: its lines arrive while it runs, and lie as skeletons over the playing video.
+import { $, ask, attempt, fill, follow, post, say } from "./api.js";
+import { drawPeople, thickness } from "./draw.js";
+import { save } from "./saving.js";
+import { shellName } from "./image.js";
+import { t } from "./words.js";
+
+let page, file = null, job = null, lines = [], total = 0, own = true;
+
+function choose(given) {
+  file = given;
+  lines = [];
+  own = true;
+  $("video-player").src = URL.createObjectURL(file);
+  $("video-start").disabled = false;
+  $("video-answer").textContent = file.name;
+}
+
+async function start() {
+  if (file.size > page.limits.video_bytes) return say(t("too-large", page.limits.video_bytes / 1e6), true);
+  say(t("sending"));
+  busy(true);
+  lines = [];
+  await attempt(async () => {
+    const words = { model: $("video-model").value, name: file.name };
+    job = (await (await post("jobs", words, file)).json()).id;
+    say("");
+    const model = page.models[Number($("video-model").value)];
+    $("video-command").value = `${model.command} --source=${shellName(file.name)} --output_dir=people`;
+    await follow(`jobs/${job}/events`, take);
+  });
+  busy(false);
+}
+
+function busy(is) {
+  $("video-start").disabled = is;
+  $("video-cancel").disabled = !is;
+  for (const button of document.querySelectorAll("[data-result]")) button.disabled = is || !job;
+}
+
+function take(kind, content) {
+  if (kind === "about") total = content.frames ?? 0;
+  if (kind === "line") {
+    lines.push(content);
+    $("video-progress").value = total ? lines.length / total : 0;
+    $("video-answer").textContent = t("frames", lines.length, total || "?", content.people.length);
+    for (const button of document.querySelectorAll("[data-result]")) button.disabled = false;
+  }
+  if (kind === "state") ended(content);
+}
+
+async function ended({ state, error }) {
+  if (error) say(error, true);
+  $("video-answer").textContent = t(state === "cancelled" ? "cancelled" : "done", lines.length);
+  $("video-progress").value = 1;
+  if (!own && lines.length) $("video-player").src = URL.createObjectURL(await (await ask(`jobs/${job}/people.webm`)).blob());
+  draw();
+}
+
+// The line of the frame that is shown at a time: the last one that begins before it.
+export function lineAt(found, time) {
+  let [low, high] = [0, found.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (found[middle].time_s <= time + 1e-3) low = middle + 1;
+    else high = middle;
+  }
+  return found[low - 1];
+}
+
+function draw(_, frame) {
+  const canvas = $("video-canvas"), player = $("video-player");
+  const line = own ? lineAt(lines, frame?.mediaTime ?? player.currentTime) : null;
+  const scale = line ? Math.min(player.clientWidth / line.width, player.clientHeight / line.height) * devicePixelRatio : 1;
+  [canvas.width, canvas.height] = line ? [Math.round(line.width * scale), Math.round(line.height * scale)] : [1, 1];
+  if (line) {
+    const options = { threshold: 0.1, limbs: true, points: true, ids: true };
+    const model = page.models[Number($("video-model").value)], context = canvas.getContext("2d");
+    context.scale(scale, scale);
+    drawPeople(context, line.people, model, options, thickness(line.width, line.height));
+    canvas.ariaLabel = t("shown", line.people.length);
+    canvas.dataset.frame = line.frame;
+  }
+}
+
+function everyFrame(now, frame) {
+  draw(now, frame);
+  $("video-player").requestVideoFrameCallback?.(everyFrame);
+}
+
+export function open(state) {
+  page = state;
+  fill($("video-model"), page.names);
+  $("video-file").addEventListener("change", (event) => event.target.files[0] && choose(event.target.files[0]));
+  $("video-start").addEventListener("click", start);
+  $("video-cancel").addEventListener("click", () => attempt(() => ask(`jobs/${job}`, {}, { method: "DELETE" })));
+  $("video-player").addEventListener("error", () => { own = false; });
+  $("video-player").addEventListener("seeked", () => draw());
+  $("video-player").requestVideoFrameCallback?.(everyFrame);
+  for (const button of document.querySelectorAll("[data-result]")) {
+    button.addEventListener("click", () => attempt(async () => {
+      const { result } = button.dataset;
+      save(await (await ask(`jobs/${job}/${result}`)).blob(), result);
+    }));
+  }
+  return { show: () => {}, choose };
+}

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks for the tests of the page: they find a person at every red mark of an image, and obey its first pixel."""
+
+import os
+import time
+from dataclasses import dataclass
+
+from common.media.detectors import sound, whole_images
+from common.media.source import Frame
+from common.people import People
+from common.skeleton import COCO
+from tools.page.models import Model, Spec
+
+import cv2
+import numpy as np
+
+RED, SLOW, DIES, FAILS, ENDLESS = (0, 0, 255), (0, 255, 0), (255, 0, 0), (0, 255, 255), (255, 0, 255)  # BGR
+SLOW_S, ENDLESS_S, LEAST_AREA = 0.7, 60.0, 20  # seconds, pixels
+ACROSS = {"left": 14, "right": -14}
+ROWS = {"eye": -6, "ear": -3, "shoulder": 14, "elbow": 30, "wrist": 46, "hip": 50, "knee": 70, "ankle": 92}
+OFFSETS = np.array([[0, 0] if name == "nose" else [ACROSS[name.split("_")[0]], ROWS[name.split("_")[1]]]
+                    for name in COCO.keypoints])  # fmt: skip
+SPECS = [Spec("Lightweight_OpenPose", "fake.pth"), Spec("MIPNet", "fake.onnx")]
+
+
+def picture(places=((100, 60),), width=320, height=240, first=(128, 128, 128)) -> np.ndarray:
+    image = np.full((height, width, 3), 128, np.uint8)
+    for x, y in places:
+        cv2.rectangle(image, (x - 4, y - 4), (x + 4, y + 4), RED, -1)
+    image[:8, :8] = first
+    return image
+
+
+def png(*words, **more) -> bytes:
+    return cv2.imencode(".png", picture(*words, **more))[1].tobytes()
+
+
+@dataclass(frozen=True)
+class Network:
+    forward: object
+
+
+def marks(image: np.ndarray) -> np.ndarray:
+    first = image[2, 2].astype(int)
+    is_near = [np.abs(first - colour).max() < 60 for colour in (SLOW, DIES, FAILS, ENDLESS)]
+    if is_near[0] or is_near[3]:
+        time.sleep(SLOW_S if is_near[0] else ENDLESS_S)
+    if is_near[1]:
+        os._exit(1)
+    if is_near[2]:
+        raise ValueError("first pixel")
+    red = (image[..., 2] > 180) & (image[..., :2].max(axis=2) < 90)
+    _, _, sizes, centres = cv2.connectedComponentsWithStats(np.uint8(red))
+    return centres[1:][sizes[1:, cv2.CC_STAT_AREA] > LEAST_AREA]
+
+
+class BottomUp:
+    def __init__(self) -> None:
+        self.skeleton, self.session = COCO, Network(marks)
+
+    def __call__(self, image: np.ndarray) -> People:
+        return found(self.session.forward(image))
+
+    def image_maps(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        heat = np.zeros((1, COCO.num_heatmaps, *image.shape[:2]), np.float32)
+        for x, y in np.rint(marks(image)).astype(int):
+            heat[0, :, y - 5 : y + 6, x - 5 : x + 6] = 1
+        return heat, np.ones((1, COCO.num_fields, *image.shape[:2]), np.float32), np.eye(3)[:2]
+
+
+class TopDown:
+    """Lambda moves the person to the right, 10 pixels from 0 to 1."""
+
+    def __init__(self, lambdas=(0.0, 1.0)) -> None:
+        self.skeleton, self.network, self.detector, self.lambdas = COCO, Network(marks), None, tuple(lambdas)
+
+    def __call__(self, image: np.ndarray, boxes=None) -> People:
+        frame = Frame("image", 0, 0.0, image)
+        places = whole_images([frame])[0] if boxes is None else sound(boxes, np.ones(len(boxes)), image)
+        return self.people(image, places.boxes_img, places.scores)
+
+    def find(self, image: np.ndarray, boxes_img: np.ndarray) -> np.ndarray:
+        marked = self.network.forward(image)
+        people = np.zeros((len(boxes_img), len(self.lambdas), COCO.num_points, 3))
+        for row, (left, top, width, height) in enumerate(boxes_img):
+            inside = ((marked > (left, top)) & (marked < (left + width, top + height))).all(axis=1)
+            for mode, value in enumerate(self.lambdas):
+                people[row, mode] = found(marked[inside][:1] + (10 * value, 0)).keypoints[0] if inside.any() else 0
+        return people.reshape(len(people), -1, 3)
+
+    def people(self, image: np.ndarray, boxes_img: np.ndarray, scores: np.ndarray, found=None) -> People:
+        found = self.find(image, boxes_img) if found is None else found
+        people = found[:, -COCO.num_points :]
+        return People(COCO, people, scores, boxes_img, lambdas=(1.0,) * len(people))
+
+
+def found(places: np.ndarray) -> People:
+    keypoints = np.ones((len(places), COCO.num_points, 3))
+    keypoints[..., :2] = places[:, None] + OFFSETS
+    return People(COCO, keypoints, np.ones(len(places)))
+
+
+def open_fake(spec: Spec) -> Model:
+    if spec.directory == "MIPNet":
+        return Model(spec, TopDown(), lambda: TopDown(np.linspace(0, 1, 11)))
+    return Model(spec, BottomUp())

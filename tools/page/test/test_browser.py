@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page in Chromium: every part, on images whose joints are known exactly, and no request to any other host."""
+
+import base64
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from common.media.writers import VideoWriter
+from common.skeleton import COCO
+from tools.page.test.fake import OFFSETS, picture, png
+from tools.page.test.serving import Client, serving
+
+import cv2
+import numpy as np
+import pytest
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), "")
+pytestmark = pytest.mark.skipif(not BROWSER, reason="no browser: apt-get install chromium")
+playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
+
+PLACES = [(100, 60), (220, 100)]
+NEAR = 5  # pixels of the image
+FLAGS = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+
+
+def walk(number: int) -> np.ndarray:
+    return picture([(80 + abs(20 - number % 40), 60), (230, 90)])
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with serving() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory):
+    film = tmp_path_factory.mktemp("camera") / "walk.mjpeg"
+    film.write_bytes(b"".join(cv2.imencode(".jpg", walk(number))[1].tobytes() for number in range(40)))
+    with playwright.sync_playwright() as driver:
+        flags = [*FLAGS, f"--use-file-for-fake-video-capture={film}"]
+        opened = driver.chromium.launch(executable_path=BROWSER, args=flags)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser, client: Client):
+    opened = browser.new_page(viewport={"width": 800, "height": 900}, locale="en-GB")
+    opened.set_default_timeout(60_000)
+    playwright.expect.set_options(timeout=60_000)
+    asked, faults = [], []
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.on("pageerror", lambda error: faults.append(str(error)))
+    opened.goto(client.url)
+    opened.wait_for_selector("html[data-ready]")
+    yield opened
+    foreign = [url for url in asked if not url.startswith((client.url, "blob:"))]
+    opened.close()
+    assert not foreign and not faults
+
+
+def give(page, body: bytes, name: str = "two.png") -> None:
+    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": body})
+
+
+def filled(page, name: str, words: str = ".+") -> None:
+    playwright.expect(page.locator(f"#{name}")).to_have_text(re.compile(words))
+
+
+def canvas(page, name: str) -> np.ndarray:
+    """(h, w, 3) int RGB, in pixels of the image."""
+    address = page.locator(f"#{name}").evaluate("canvas => canvas.toDataURL()")
+    pixels = cv2.imdecode(np.frombuffer(base64.b64decode(address.partition(",")[2]), np.uint8), cv2.IMREAD_COLOR)
+    return cv2.resize(pixels, (320, 240), interpolation=cv2.INTER_AREA).astype(int)[..., ::-1]
+
+
+def is_drawn(pixels: np.ndarray, colour, place) -> bool:
+    x, y = np.rint(place).astype(int)
+    around = pixels[max(0, y - NEAR) : y + NEAR + 1, max(0, x - NEAR) : x + NEAR + 1]
+    return bool((np.abs(around - colour).max(axis=-1) < 70).any())
+
+
+def test_an_image_and_its_skeletons(page) -> None:
+    give(page, png(PLACES))
+    filled(page, "image-answer", "^2 people in .*network")
+    pixels = canvas(page, "image-canvas")
+    sides = {"left": (110, 255, 80), "right": (255, 80, 245), "nose": (255, 255, 255)}
+    for place in PLACES:
+        for name, offset in zip(COCO.keypoints, OFFSETS, strict=True):
+            assert is_drawn(pixels, sides[name.split("_")[0]], np.add(place, offset)), name
+    page.locator("#threshold").fill("1")  # above every score
+    assert not is_drawn(canvas(page, "image-canvas"), sides["left"], np.add(PLACES[0], OFFSETS[-2]))
+    page.locator("#threshold").fill("0.1")
+    page.select_option("#maps", "heatmaps")
+    with page.expect_download() as saved:
+        page.click("[data-save=coco]")
+    (first, _) = json.loads(Path(saved.value.path()).read_text())
+    np.testing.assert_allclose(np.reshape(first["keypoints"], (-1, 3))[:, :2], OFFSETS + PLACES[0], atol=0.5)
+    for kind, start in (("json", b"{"), ("csv", b"frame,time_s"), ("png", b"\x89PNG")):
+        with page.expect_download() as saved:
+            page.click(f"[data-save={kind}]")
+        assert Path(saved.value.path()).read_bytes().startswith(start)
+    assert page.input_value("#image-command").endswith("--images two.png --output_dir=people")
+
+
+def test_a_bad_image_is_a_sentence_on_the_page(page) -> None:
+    give(page, b"text", "text.png")
+    filled(page, "status", "not an image")
+    give(page, b"GIF89a" + bytes(50), "film.gif")
+    filled(page, "status", "GIF may move")
+
+
+def test_keyboard_languages_and_a_narrow_screen(page) -> None:
+    page.set_viewport_size({"width": 360, "height": 700})
+    page.focus("#tab-image")
+    for name in ("compare", "lambda", "video", "camera"):
+        page.keyboard.press("ArrowRight")
+        assert page.locator(f"#{name}").is_visible() and page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.select_option("#language", "zh")
+    assert page.inner_text("#tab-camera") == "摄像头" and page.get_attribute("html", "lang") == "zh"
+    unnamed = page.locator("input, select, button, canvas, video").evaluate_all(
+        "all => all.filter(one => !(one.ariaLabel || one.labels?.[0]?.textContent.trim() || one.textContent.trim()"
+        " || one.querySelector('img[alt]') || one.matches('canvas'))).map(one => one.outerHTML)"
+    )
+    assert not unnamed
+
+
+def test_models_side_by_side_and_lambda(page) -> None:
+    give(page, png(PLACES))
+    page.click("#tab-compare")
+    row = page.locator("#compare-table tbody tr").nth(1).locator("td")
+    playwright.expect(row.nth(6)).to_have_text(re.compile(r"^10\.\d\d$"))  # lambda 1 lies 10 pixels to the right
+    assert row.nth(1).inner_text() == "2"
+    page.click("#tab-lambda")
+    filled(page, "lambda-answer", "^1 boxes, 11 steps")
+    frame = page.locator("#lambda-canvas").bounding_box()
+    scale = frame["width"] / 320
+    page.mouse.move(frame["x"] + 180 * scale, frame["y"] + 60 * scale)
+    page.mouse.down()
+    page.mouse.move(frame["x"] + 300 * scale, frame["y"] + 230 * scale, steps=3)
+    page.mouse.up()
+    playwright.expect(page.locator("#lambda-boxes")).to_have_value(re.compile(r"^18\d|^179"))
+    playwright.expect(page.locator("#status")).to_have_text("")
+    for value, colour in (("0", (0, 120, 230)), ("1", (255, 140, 60))):
+        page.locator("#lambda-slider").fill(value)
+        nose = np.add(PLACES[1], (10 * int(value), 0))
+        assert is_drawn(canvas(page, "lambda-canvas"), colour, nose)
+        assert float(page.get_attribute("#lambda-canvas", "data-moved")) < 50  # milliseconds
+    page.check("[value=merged]")
+
+
+def test_a_video_plays_with_its_skeletons(page, tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "walk.webm", 10.0) as writer:
+        for number in range(20):
+            writer.write(walk(number))
+    page.click("#tab-video")
+    page.set_input_files("#video-file", str(tmp_path / "walk.webm"))
+    page.click("#video-start")
+    filled(page, "video-answer", "^Done: 20 frames")
+    page.locator("#video-player").evaluate("player => { player.currentTime = 1.25; }")
+    playwright.expect(page.locator("#video-canvas")).to_have_attribute("data-frame", "12")
+    with page.expect_download() as saved:
+        page.click("[data-result='people.jsonl']")
+    assert len(Path(saved.value.path()).read_text().splitlines()) == 20
+
+
+def test_the_camera_keeps_up_and_ids_stay(page) -> None:
+    page.click("#tab-camera")
+    page.click("#camera-start")
+    filled(page, "camera-answer", "2 people")
+    found = set()
+    for _ in range(10):
+        page.wait_for_timeout(150)
+        found.add(page.get_attribute("#camera-canvas", "data-ids"))
+    assert found <= {"0,1", "1,0"}
+    assert float(page.get_attribute("#camera-canvas", "data-rate")) > 1  # ci/results has the measured one
+    page.click("#camera-stop")
+    assert page.is_enabled("#camera-start")

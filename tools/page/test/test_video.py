@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Videos: a job, its events, its files, and that nothing of it is left."""
+
+import csv
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from common.media.source import open_source
+from common.media.writers import VideoWriter
+from tools.page import jobs
+from tools.page.jobs import lines_after
+from tools.page.test.fake import SLOW, picture, png
+from tools.page.test.serving import Answer, Client, serving
+
+import pytest
+
+FRAMES, RATE_HZ = 12, 10.0
+
+
+@pytest.fixture(scope="module")
+def client():
+    with serving() as opened:
+        yield opened
+
+
+def film(folder: Path, frames: int = FRAMES, first=(128, 128, 128)) -> bytes:
+    path = folder / "walk.webm"
+    with VideoWriter(path, RATE_HZ) as writer:
+        for number in range(frames):
+            writer.write(picture([(60 + 4 * number, 60), (230, 90)], first=first))
+    return path.read_bytes()
+
+
+def begin(client: Client, body: bytes, name: str = "walk.webm") -> Answer:
+    return client.ask("/api/jobs", body, model="0", name=name)
+
+
+def events(client: Client, job: str) -> list[tuple[str, dict]]:
+    blocks = client.ask(f"/api/jobs/{job}/events").body.decode().split("\n\n")
+    parts = [block.split("\n") for block in blocks if block.startswith("event: ")]
+    return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in parts]
+
+
+def test_a_video_from_upload_to_results(client: Client, tmp_path: Path) -> None:
+    job = begin(client, film(tmp_path), "../walk.webm").json["id"]
+    found = events(client, job)
+    lines = [content for name, content in found if name == "line"]
+    assert found[0][0] == "about" and found[0][1]["frames"] == FRAMES
+    assert found[-1] == ("state", {"state": "done", "error": ""})
+    assert [line["frame"] for line in lines] == list(range(FRAMES))
+    assert {tuple(person["id"] for person in line["people"]) for line in lines} in ({(0, 1)}, {(1, 0)})
+    kept = client.ask(f"/api/jobs/{job}/people.jsonl").body
+    assert [json.loads(line) for line in kept.splitlines()] == lines
+    table = list(csv.DictReader(io.StringIO(client.ask(f"/api/jobs/{job}/people.csv").body.decode())))
+    assert len(table) == FRAMES * 2 * 17 and {row["id"] for row in table} == {"0", "1"}
+    webm = tmp_path / "annotated.webm"
+    webm.write_bytes(client.ask(f"/api/jobs/{job}/people.webm").body)
+    assert len(list(open_source(webm).frames())) == FRAMES
+    assert not client.page.jobs.job.video.exists()  # gone with the job
+    assert client.ask(f"/api/jobs/{job}/said.json").status == 404
+
+
+def test_one_video_at_a_time_and_cancel(client: Client, tmp_path: Path) -> None:
+    body = film(tmp_path, 40, SLOW)
+    job = begin(client, body).json["id"]
+    second = begin(client, body)
+    assert second.status == 409 and "Another video" in second.json["error"]
+    assert client.ask("/api/people", png()).status == 200  # images go on meanwhile
+    deadline = time.monotonic() + 60
+    results = client.page.jobs.job.results
+    while not lines_after(results / jobs.LINES, 0) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert client.ask(f"/api/jobs/{job}", method="DELETE").json == {"state": "cancelled"}
+    lines = client.ask(f"/api/jobs/{job}/people.jsonl").body.splitlines()
+    assert 0 < len(lines) < 40 and all(json.loads(line)["people"] for line in lines)
+    assert events(client, job)[-1][1]["state"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"a text named .mp4, long enough", 415), (b"#EXTM3U\n#EXT-X-VERSION:3\n/etc/passwd\n", 415), (b"", 415)],
+)
+def test_what_is_no_video(client: Client, body: bytes, status: int) -> None:
+    answer = begin(client, body, "film.mp4")
+    assert answer.status == status and "not a video" in answer.json["error"]
+
+
+def test_videos_without_frames_and_cut_ones(client: Client, tmp_path: Path) -> None:
+    whole = film(tmp_path)
+    (name, end) = events(client, begin(client, whole[:300]).json["id"])[-1]
+    assert name == "state" and end["state"] == "failed" and end["error"].startswith("walk.webm: ")
+    cut = events(client, begin(client, whole[: len(whole) * 2 // 3]).json["id"])
+    assert 0 < sum(name == "line" for name, _ in cut) < FRAMES and cut[-1][1]["state"] == "done"
+
+
+def test_an_upload_that_is_cut_off_leaves_nothing(client: Client) -> None:
+    connection = client.connection()
+    connection.putrequest("POST", "/api/jobs?model=0")
+    connection.putheader("Content-Length", "100000")
+    connection.endheaders()
+    connection.send(b"\x1aE\xdf\xa3" + bytes(1000))
+    connection.close()
+    deadline = time.monotonic() + 20
+    while (client.page.jobs.job or list(client.page.jobs.folder.iterdir())) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not list(client.page.jobs.folder.iterdir())
+
+
+def test_a_killed_server_leaves_no_files() -> None:
+    code = "from tools.page.jobs import Jobs; jobs = Jobs(); (jobs.folder / 'film').touch()"
+    code += "; print(jobs.folder, flush=True); input()"
+    server = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with server:
+        folder = Path(server.stdout.readline().strip())
+        assert (folder / "film").is_file()
+        server.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not folder.exists()
