@@ -120,7 +120,7 @@ def transform_points(points: Float64Array, matrix: Float64Array, flip: bool, ske
 def warp_mask(mask: UInt8Array, matrix: Float64Array, insize: int) -> UInt8Array:
     """An ignore mask, (h, w) uint8 of 0 and 255, in the crop: (insize, insize) uint8, 1 where masked.
 
-    Outside the image nothing is masked: there is nobody, which may be learned.
+    Outside the image nothing is masked: that there are no people may be learned.
     """
     crop = cv2.warpAffine(mask, matrix, (insize, insize), flags=cv2.INTER_NEAREST)
     return (crop > 0).view(np.uint8)

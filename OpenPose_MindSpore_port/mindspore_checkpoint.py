@@ -26,21 +26,8 @@ from OpenPose_MindSpore_port.mindspore_messages import Entry
 import torch
 from torch import Tensor
 
-KINDS = {
-    "Int8": torch.int8,
-    "UInt8": torch.uint8,
-    "Int16": torch.int16,
-    "UInt16": torch.uint16,
-    "Int32": torch.int32,
-    "UInt32": torch.uint32,
-    "Int64": torch.int64,
-    "UInt64": torch.uint64,
-    "Float16": torch.float16,
-    "Float32": torch.float32,
-    "Float64": torch.float64,
-    "Bool": torch.bool,
-    "BFloat16": torch.bfloat16,
-}
+_NAMES = "Int8 UInt8 Int16 UInt16 Int32 UInt32 Int64 UInt64 Float16 Float32 Float64 Bool BFloat16"
+KINDS: dict[str, torch.dtype] = {name: getattr(torch, name.lower()) for name in _NAMES.split()}
 TEXT, PACKED = "str", "Int4"  # MindSpore 2.10 writes a byte for each place of an Int4 tensor: read as int8
 PIECE_BYTES = 512 << 20  # a larger tensor is written in pieces of this size
 NETWORK = "network."  # MindSpore's training wrapper puts it before the names of the weights

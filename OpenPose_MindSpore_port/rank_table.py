@@ -127,14 +127,14 @@ def check_devices(path: Path, server: Server) -> None:
 
 
 def environment(servers: Sequence[Server], number: int) -> dict[str, str]:
-    """What the launcher of the server of this number is told: its devices, and where the servers meet."""
+    """Variables for the launcher of the server of this number: its devices, and where the servers meet."""
     server = servers[number]
     devices = ",".join(map(str, server.devices))
-    told = {"ASCEND_RT_VISIBLE_DEVICES": devices, "CUDA_VISIBLE_DEVICES": devices}
+    variables = {"ASCEND_RT_VISIBLE_DEVICES": devices, "CUDA_VISIBLE_DEVICES": devices}
     if len(servers) > 1:
-        told |= {"NNODES": str(len(servers)), "NODE_RANK": str(number), "MASTER_ADDR": servers[0].server_id}
-        told["MASTER_PORT"] = os.environ.get("MASTER_PORT", PORT)
-    return told
+        variables |= {"NNODES": str(len(servers)), "NODE_RANK": str(number), "MASTER_ADDR": servers[0].server_id}
+        variables["MASTER_PORT"] = os.environ.get("MASTER_PORT", PORT)
+    return variables
 
 
 def main(words: Sequence[str]) -> None:

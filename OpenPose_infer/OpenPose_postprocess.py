@@ -46,7 +46,7 @@ class Config:
     detections_save_path: str = flag("file to write", f"./output/{DETECTIONS}")
     half_pixel: bool = flag("the publication's shift of keypoints by half a pixel; without it AP rises a little", True)
     num_workers: int = flag("threads; -1: one a core", -1, least=-1, most=1024)
-    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
+    skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""

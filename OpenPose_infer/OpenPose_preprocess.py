@@ -138,7 +138,7 @@ def bin_name(name: str) -> str:
 def preprocess(folder: Path, name: str, target: Path, fresh: bool = False, exif: Exif = "ignore") -> Outcome:
     """Writes the .bin of one image into `target`, unless a whole one is there.
 
-    Raises UserError where it cannot be written. An unreadable image is told in the outcome, and leaves no .bin.
+    Raises UserError where it cannot be written. An unreadable image is named in the outcome, and leaves no .bin.
     """
     path = target / bin_name(name)
     try:

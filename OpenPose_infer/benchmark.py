@@ -64,7 +64,7 @@ class Config:
     threads: int = flag("of the network on a CPU; 0: all", 0, most=1024)
     warm_up: int = flag("calls before the clock starts, at least one", 5, most=10**6)
     loop: int = flag("so many calls for each batch; it is read and written once", 1, least=1)
-    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
+    skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""

@@ -40,8 +40,8 @@ def test_one_server_of_eight(tmp_path: Path) -> None:
 def test_devices_stand_in_the_order_of_their_ranks(tmp_path: Path) -> None:
     servers = rank_table.read(written(tmp_path, table(("10.0.0.1", [device(6, 1), device(2, 0)]))))
     assert servers[0].devices == (2, 6)
-    told = rank_table.environment(servers, 0)
-    assert told == {"ASCEND_RT_VISIBLE_DEVICES": "2,6", "CUDA_VISIBLE_DEVICES": "2,6"}
+    variables = rank_table.environment(servers, 0)
+    assert variables == {"ASCEND_RT_VISIBLE_DEVICES": "2,6", "CUDA_VISIBLE_DEVICES": "2,6"}
 
 
 def test_two_servers_meet_at_that_of_rank_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,8 +50,8 @@ def test_two_servers_meet_at_that_of_rank_0(tmp_path: Path, monkeypatch: pytest.
     servers = rank_table.read(path)
     assert [server.server_id for server in servers] == ["127.0.0.1", "10.0.0.2"]
     assert rank_table.own(path, servers) == 0  # the address of any machine
-    told = rank_table.environment(servers, 1)
-    assert (told["NNODES"], told["NODE_RANK"], told["MASTER_ADDR"]) == ("2", "1", "127.0.0.1")
+    variables = rank_table.environment(servers, 1)
+    assert (variables["NNODES"], variables["NODE_RANK"], variables["MASTER_ADDR"]) == ("2", "1", "127.0.0.1")
     monkeypatch.setenv("NODE_RANK", "1")
     assert rank_table.own(path, servers) == 1
 
