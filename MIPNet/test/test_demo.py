@@ -47,13 +47,14 @@ def test_pictures_a_sweep_and_people(checkpoint: Path, picture: Path, tmp_path: 
     camera = tmp_path / "IMG_1.JPG"
     camera.write_bytes(picture.read_bytes())
     monkeypatch.chdir(tmp_path)
-    images = ("--images", str(picture), camera.name, "TEST.FLIP_TEST", "false")
+    images = ("--images", str(picture), str(picture), camera.name, "TEST.FLIP_TEST", "false")
     run_program(monkeypatch, f"--checkpoint_path={checkpoint}", *flags, *images)
     stem = picture.stem
-    sweeps = {f"0_{stem}_sweep.png", "1_IMG_1_sweep.png"}
-    assert {path.name for path in out.iterdir()} == {picture.name, camera.name, "people.jsonl"} | sweeps
-    first, second = lines(out)
-    assert first["people"] == second["people"] and len(first["people"]) >= 2
+    sweeps = {f"0_{stem}_sweep.png", f"1_{stem}_sweep.png", "2_IMG_1_sweep.png"}
+    drawn = {picture.name, f"{stem}_2.jpg", camera.name}
+    assert {path.name for path in out.iterdir()} == {"people.jsonl"} | drawn | sweeps
+    first, second, third = lines(out)
+    assert first["people"] == second["people"] == third["people"] and len(first["people"]) >= 2
     person = first["people"][0]
     assert set(person["keypoints"]) <= set(COCO.keypoints) and person["lambda"] in (0, 1)
     assert person["box"] in ([20, 20, 90, 120], [30, 10, 100, 140])
