@@ -132,7 +132,7 @@ class Outputs:
 
     def _show(self, frame: Frame, drawn: UInt8Array) -> bool:
         if self.video:
-            self.video.write(drawn, frame.time_s if self.source.live else None)
+            self.video.write(drawn, frame.time_s)
         if self.images:
             self.images.write(drawn, f"{frame.index}.jpg" if self.source.moves else frame.name)
         return self.window is None or self.window.show(drawn, wait_ms=1 if self.source.moves else 0)

@@ -34,6 +34,7 @@ HIGHEST_RATE_HZ = 1000.0  # a video with more has no frames a second, but ticks 
 URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 LIST_SUFFIX = ".txt"
 STREAM_TIMEOUT_MS = 10_000  # of opening a stream, and of its next frame
+RECONNECTS, RECONNECT_S = 5, 2.0  # times in a row that a stream which broke off is opened again, and the pause before
 READ_AHEAD = 2  # frames; one being decoded comes on top
 
 _log = logging.getLogger(__name__)
@@ -224,19 +225,28 @@ def _read_capture(source: Source) -> Generator[Frame, None, None]:
     what = source.capture
     assert what is not None
     name = f"camera {what}" if isinstance(what, int) else str(what)
-    index, start = 0, 0.0
-    with _captured(what, f"{name}: cannot be opened; check that it is there and no other program uses it") as capture:
-        while True:
-            read, image = capture.read()
-            if not read:
-                break
-            now = time.monotonic() if source.live else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            start = now if index == 0 else start
-            yield Frame(name, index, now - start, image)
-            index += 1
-        expected = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    if index == 0:
-        raise UserError(f"{name}: no frame can be read from it; it is empty or damaged")
+    complaint = f"{name}: cannot be opened; check that it is there and no other program uses it"
+    index, start, expected, failures = 0, 0.0, 0, 0
+    while failures <= RECONNECTS:
+        begun = index
+        try:
+            with _captured(what, complaint) as capture:
+                while (answer := capture.read())[0]:
+                    now = time.monotonic() if source.live else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                    start = now if index == 0 else start
+                    yield Frame(name, index, now - start, answer[1])
+                    index += 1
+                expected = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        except UserError:
+            if index == 0:  # it never was there
+                raise
+        if index == 0:
+            raise UserError(f"{name}: no frame can be read from it; it is empty or damaged")
+        if not isinstance(what, str) or expected > 0:  # what has an end of its own
+            break
+        failures = 1 if index > begun else failures + 1
+        _log.warning("note: %s: broke off after %d frames", name, index)
+        time.sleep(RECONNECT_S)
     if index < expected:
         _log.warning("note: %s: ended after %d of %d frames, it may be damaged", name, index, expected)
 

@@ -21,6 +21,7 @@ import numpy as np
 
 WRITTEN_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 FINEST_RATE_HZ = 60.0  # above it WebM's clock of milliseconds cannot express all fractions of frames a second
+LONGEST_STILL_S = 10.0  # for which a frame may stand
 CODEC = "VP80"  # in WebM: every OpenCV wheel writes it, every browser plays it, and a cut-off file stays readable
 KEY_ESCAPE, KEY_Q, KEY_P = 27, ord("q"), ord("p")
 
@@ -81,6 +82,7 @@ class VideoWriter:
         self.path, self.frames = path.with_name(printable(path.name)), 0
         self.rate_hz = rate_hz if rate_hz <= FINEST_RATE_HZ else float(round(rate_hz))
         self._writer: Any = None
+        self._cut_s = 0.0
         self._last: UInt8Array = np.zeros((0, 0, 3), np.uint8)
 
     def __enter__(self) -> "VideoWriter":
@@ -94,18 +96,26 @@ class VideoWriter:
         """Adds (H, W, 3) uint8 BGR; the first one sets the size, of which the format cuts an odd last row or column.
 
         With `time_s`, seconds since the first frame, it is shown from that moment on, by repeating the frame before
-        it: a camera's frames come as fast as they are processed, a video's rate is constant. Raises UserError where
+        it: the frames of cameras and of many phones come as they like, this video's rate is constant. A pause of more
+        than LONGEST_STILL_S is cut: time stamps may be broken. Raises UserError where
         the video cannot be written, ValueError for an image of another size.
         """
         if self._writer is None:
             self._writer, self._last = self._open(image.shape[1], image.shape[0]), image
         if image.shape != self._last.shape:
             raise ValueError(f"{self.path}: a frame of shape {image.shape} in a video of {self._last.shape}")
-        place = self.frames if time_s is None else max(round(time_s * self.rate_hz), self.frames)
+        place = self.frames if time_s is None else self._place(time_s)
         for _ in range(self.frames, place):
             self._writer.write(self._last)
         self._writer.write(image)
         self.frames, self._last = place + 1, image
+
+    def _place(self, time_s: float) -> int:
+        """The number of the frame that is shown at a time, at least the next one."""
+        place = max(round((time_s - self._cut_s) * self.rate_hz), self.frames)
+        too_far = max(0, place - self.frames - round(LONGEST_STILL_S * self.rate_hz))
+        self._cut_s += too_far / self.rate_hz
+        return place - too_far
 
     def _open(self, width: int, height: int) -> Any:
         try:

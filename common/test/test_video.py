@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
+import http.server
 import itertools
 import logging
+import struct
 import threading
 import time
 from pathlib import Path
 
 from common.cli import UserError
+from common.media import source as source_module
 from common.media.source import open_source, read_ahead, read_upright
-from common.media.writers import ImageWriter, VideoWriter, output_folder
+from common.media.writers import LONGEST_STILL_S, ImageWriter, VideoWriter, output_folder
 
 import cv2
 import numpy as np
@@ -287,3 +290,88 @@ def test_source_is_not_overwritten(tmp_path):
     with pytest.raises(UserError, match="no folder can be made"):
         output_folder(tmp_path / "a.png" / "out", open_source(tmp_path))
     assert output_folder(tmp_path / "out" / "deep", open_source(tmp_path)).is_dir()
+
+
+def test_a_broken_clock_does_not_fill_the_disk(tmp_path):
+    with VideoWriter(tmp_path / "film.webm", 10.0) as film:
+        for time_s in (0.0, 1e6, 1e6 + 0.2):
+            film.write(grey(0), time_s)
+    assert len(levels_of(tmp_path / "film.webm")) == 4 + 10 * LONGEST_STILL_S
+
+
+def with_a_pause(film: Path, behind: int, pause_ms: int) -> Path:
+    """The WebM of 10 frames a second with later time stamps behind a frame, as phones write them."""
+    content, place = bytearray(film.read_bytes()), 0
+    for number in range(20):
+        place = content.index(b"\x81" + struct.pack(">h", 100 * number), place)  # of a SimpleBlock: track, time
+        content[place + 1 : place + 3] = struct.pack(">h", 100 * number + pause_ms * (number > behind))
+        place += 3
+    film.write_bytes(content)
+    return film
+
+
+def test_frames_of_a_varying_rate_keep_their_times(tmp_path):
+    with VideoWriter(tmp_path / "film.webm", 10.0) as film:
+        for level in range(20):
+            film.write(grey(10 * level))
+    path = with_a_pause(tmp_path / "film.webm", behind=9, pause_ms=500)
+    frames = list(open_source(path).frames())
+    expected = np.arange(20) / 10 + 0.5 * (np.arange(20) > 9)
+    np.testing.assert_allclose([frame.time_s for frame in frames], expected, atol=2e-3)
+    with VideoWriter(tmp_path / "again.webm", 10.0) as film:
+        for frame in frames:
+            film.write(frame.image, frame.time_s)
+    assert len(levels_of(tmp_path / "again.webm")) == 25
+
+
+def test_a_video_that_a_phone_has_turned_is_upright(tmp_path):
+    path = tmp_path / "phone.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (64, 48))
+    image = grey(0)
+    image[:24, :32] = 255  # the upper left quarter
+    for _ in range(3):
+        writer.write(image)
+    writer.release()
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 4 + 4 + 20 + 16
+    content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)  # a quarter turn
+    path.write_bytes(content)
+    turned = next(open_source(path).frames()).image
+    assert turned.shape[:2] == (64, 48)
+    assert turned[8:24, 32:40].mean() > 200 and turned[40:, :16].mean() < 50  # now it is the upper right one
+
+
+class Stream(http.server.BaseHTTPRequestHandler):
+    """Five frames a connection, two connections; nothing behind them."""
+
+    connections = 0
+
+    def do_GET(self) -> None:  # noqa: N802
+        Stream.connections += 1
+        if Stream.connections > 2:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for level in range(5):
+            part = jpeg(grey(40 * level))
+            self.wfile.write(
+                b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(part) + part + b"\r\n"
+            )
+            time.sleep(0.02)
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+def test_a_stream_that_breaks_off_is_opened_again(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(source_module, "RECONNECT_S", 0.01)
+    monkeypatch.setattr(source_module, "RECONNECTS", 2)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stream) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        source = open_source(f"http://127.0.0.1:{server.server_port}/camera")
+        last = list(source.frames())[-1]
+        server.shutdown()
+    assert source.live and last.index >= 7  # of ten; the newest count, and a decoder may keep one of each connection
+    assert "broke off" in caplog.text
