@@ -16,7 +16,7 @@ from tools.page.test.serving import serving
 
 import numpy as np
 
-CALLS, FRAMES_S = 30, 10.0
+CALLS, FRAMES_S, LIMIT_S = 30, 10.0, 300.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def main() -> None:
         raise UserError("--model is needed: Directory:weights, such as that of ci/quickstart.sh")
     specs = [Spec.of(words) for words in (options.model, options.lambda_model) if words]
     here = open_model(specs[0]).estimator
-    with serving(specs=specs, opened=open_model) as client:
+    with serving(limit_s=LIMIT_S, specs=specs, opened=open_model) as client:
 
         def ask(path: str, **words: str) -> None:
             answer = client.ask(f"/api/{path}", body, **words)

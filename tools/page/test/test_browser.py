@@ -8,8 +8,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from common.coco.mini.scenes import SCENES, draw_scene
 from common.media.writers import VideoWriter
 from common.skeleton import COCO
+from tools.page import __main__ as program
+from tools.page.models import open_model
+from tools.page.service import FIRST_SAMPLE
 from tools.page.test.fake import OFFSETS, picture, png
 from tools.page.test.serving import Client, serving
 
@@ -71,11 +75,11 @@ def filled(page, name: str, words: str = ".+") -> None:
     playwright.expect(page.locator(f"#{name}")).to_have_text(re.compile(words))
 
 
-def canvas(page, name: str) -> np.ndarray:
-    """(h, w, 3) int RGB, in pixels of the image."""
+def canvas(page, name: str, size: tuple[int, int] = (320, 240)) -> np.ndarray:
+    """(h, w, 3) int RGB, in pixels of the image, whose size is (width, height)."""
     address = page.locator(f"#{name}").evaluate("canvas => canvas.toDataURL()")
     pixels = cv2.imdecode(np.frombuffer(base64.b64decode(address.partition(",")[2]), np.uint8), cv2.IMREAD_COLOR)
-    return cv2.resize(pixels, (320, 240), interpolation=cv2.INTER_AREA).astype(int)[..., ::-1]
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(int)[..., ::-1]
 
 
 def is_drawn(pixels: np.ndarray, colour, place) -> bool:
@@ -180,3 +184,31 @@ def test_the_camera_keeps_up_and_ids_stay(page) -> None:
     assert float(page.get_attribute("#camera-canvas", "data-rate")) > 1  # ci/results has the measured one
     page.click("#camera-stop")
     assert page.is_enabled("#camera-start")
+
+
+TRAINED = [program.ROOT / name for name in program.TRAINED]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(Path.is_file, TRAINED)), reason="needs the network that ci/quickstart.sh trains")
+def test_the_quickstarts_network_finds_the_drawn_joints(browser) -> None:
+    specs = program.specs_of(program.Config())
+    truth = np.stack(list(draw_scene(SCENES[0], np.random.default_rng([0, FIRST_SAMPLE])).people.values()))
+    with serving(specs=specs, opened=open_model) as client:
+        opened = browser.new_page(viewport={"width": 800, "height": 900})
+        opened.goto(client.url)
+        opened.click("#samples button:nth-child(1)")
+        filled(opened, "image-answer")
+        with opened.expect_download() as saved:
+            opened.click("[data-save=json]")
+        line = json.loads(Path(saved.value.path()).read_text())
+        pixels = canvas(opened, "image-canvas", (line["width"], line["height"]))
+        opened.close()
+    joints = [
+        (name, *point[:2]) for person in line["people"] for name, point in person["keypoints"].items() if point[2] > 0.1
+    ]
+    sides = {"left": (110, 255, 80), "right": (255, 80, 245)}
+    assert all(is_drawn(pixels, sides.get(name.split("_")[0], (255, 255, 255)), (x, y)) for name, x, y in joints)
+    known = [(COCO.keypoints.index(name), x, y) for name, x, y in joints if name in COCO.keypoints]
+    away = [np.hypot(*(truth[:, place] - (x, y)).T).min() for place, x, y in known]
+    assert len(line["people"]) >= len(truth) and np.median(away) < NEAR
