@@ -3,10 +3,12 @@
 
 import importlib
 import runpy
+import sys
 from pathlib import Path
 
 from common.coco import cache, validate
 from common.skeleton import load
+from common.test import programs
 from tools.convert import __main__ as convert
 
 import pytest
@@ -76,3 +78,38 @@ def found(model: str, *words: str):
     module = importlib.import_module(f"{model}.train")
     flags = [*words, "--recipe=smoke", f"--output_dir={Path(words[0].partition('=')[2]).parent / 'out'}"]
     return module.find_data(cli.parse(module.Config, module.RECIPES, flags, aliases=module.ALIASES))
+
+
+SHORT = {
+    "Lightweight_OpenPose": ("--epochs=1", "--eval_freq=1", "--num_workers=0"),
+    "OpenPose_MindSpore_port": ("--max_epoch_train=1", "--max_steps=2", "--eval_freq=1", "--num_workers=0"),
+    "AlphaPose": ("--num_workers=0", "TRAIN.END_EPOCH", "1", "TRAIN.LR_STEP", "[1]"),
+    "MIPNet": ("--epochs=1", "--num_workers=0"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_every_training_saves_a_network_of_five_points(tmp_path, model):
+    folder = creatures(tmp_path, 10, corrected=True)
+    run = trained(model, folder, tmp_path / "out", *SHORT[model])
+    assert [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".pth", ".ckpt")], run.stdout
+
+
+@pytest.mark.slow
+def test_a_top_down_network_learns_the_creatures(tmp_path):
+    """As in the tutorial: fifty images, a small network from a random start."""
+    folder = creatures(tmp_path, 50, corrected=True)
+    keys = {"TRAIN.END_EPOCH": "60", "TRAIN.LR_STEP": "[45,55]", "DATASET.TRAIN.AUG.ROT_FACTOR": "20.0"}
+    words = [word for pair in keys.items() for word in pair]
+    run = trained("AlphaPose", folder, tmp_path / "out", "--num_workers=0", *words)
+    found = [float(line.rpartition(":")[2]) for line in run.stdout.splitlines() if ",ap:" in line]
+    assert max(found) > 0.9
+
+
+def trained(model: str, folder: Path, output: Path, *words: str) -> programs.Done:
+    """A training by the small recipe, to its end."""
+    flags = (f"--data_path={folder}", "--recipe=smoke", f"--output_dir={output}", "--device=cpu", *words)
+    run = programs.done(sys.executable, "-m", f"{model}.train", *flags)
+    assert run.returncode == 0, run.stderr
+    return run
