@@ -109,9 +109,15 @@ def _label(value: dict[str, Any], kind: str) -> str:
     return reading.name_of(labels[0], "a label")
 
 
+def _kind(one: dict[str, Any], usual: str, fits: bool) -> str:
+    """Where a region's label stands: `<KeyPoint>` and `<Rectangle>` beside `<Labels>` have it in `labels`."""
+    return "labels" if one.get("type") == "labels" and fits and "x" in one["value"] else usual
+
+
 def _frame(one: dict[str, Any], scale: tuple[int, int]) -> grouping.Frame | None:
     value = one["value"]
-    if "rectanglelabels" not in value or not value["rectanglelabels"]:
+    kind = _kind(one, "rectanglelabels", "height" in value)
+    if not value.get(kind):
         return None
     sides = [number(value[side], side) / FULL for side in ("x", "y", "width", "height")]
     corners = _corners(sides, number(value.get("rotation") or 0, "rotation"), scale)
@@ -119,7 +125,7 @@ def _frame(one: dict[str, Any], scale: tuple[int, int]) -> grouping.Frame | None
     left, right = (edge(x for x, _ in corners) for edge in (min, max))
     top, bottom = (edge(y for _, y in corners) for edge in (min, max))
     box: Box = left * scale[0], top * scale[1], (right - left) * scale[0], (bottom - top) * scale[1]
-    return grouping.Frame(_label(value, "rectanglelabels"), box, one.get("id"))
+    return grouping.Frame(_label(value, kind), box, one.get("id"))
 
 
 def _corners(sides: list[float], degrees: float, scale: tuple[int, int]) -> list[tuple[float, float]]:
@@ -135,14 +141,15 @@ def _point(
     one: dict[str, Any], scale: tuple[int, int], owner: dict[Any, Any], groups: set[Any], hidden: set[Any]
 ) -> grouping.Point | None:
     value = one["value"]
-    if "keypointlabels" not in value or not value["keypointlabels"]:
+    kind = _kind(one, "keypointlabels", "height" not in value)
+    if not value.get(kind):
         return None
     x, y = _turned_back(number(value["x"], "x") / FULL, number(value["y"], "y") / FULL, one)
     group = owner.get(one.get("id")) or one.get("parentID")
     is_hidden = one.get("id") is not None and one.get("id") in hidden
     v = HIDDEN if is_hidden else reading.visibility({**value, **_meta(one)})
     whose = group if group in groups else None
-    return grouping.Point(_label(value, "keypointlabels"), x * scale[0], y * scale[1], v, whose)
+    return grouping.Point(_label(value, kind), x * scale[0], y * scale[1], v, whose)
 
 
 def _meta(one: dict[str, Any]) -> dict[str, Any]:

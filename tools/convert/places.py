@@ -47,8 +47,10 @@ class ImageFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.by_name: dict[str, list[Path]] = defaultdict(list)
+        real = root.resolve()
         for path in sorted(root.rglob("*")) if root.is_dir() else ():
-            if path.suffix.lower() in IMAGE_SUFFIXES:
+            is_link = path.is_symlink() and path.resolve().is_relative_to(real)  # such as those of an earlier result
+            if path.suffix.lower() in IMAGE_SUFFIXES and not is_link:
                 self.by_name[path.name.lower()].append(path)
 
     def find(self, name: str, subset: str = "") -> Path | None:

@@ -300,6 +300,22 @@ def test_json_min_and_relations(tmp_path):
     assert [round(rows["p"][0], 1) for rows, _ in found] == [12.8, 6.4]
 
 
+def test_points_and_rectangles_beside_labels(tmp_path):
+    around = {"original_width": 64, "original_height": 48, "type": "labels"}
+    box = {**around, "id": "b", "value": {"x": 0, "y": 0, "width": 90, "height": 90, "labels": ["creature"]}}
+    spot = {**around, "id": "k", "value": {"x": 50, "y": 50, "width": 1, "labels": ["p"]}}
+    tasks = [{"id": 1, "annotations": [{"result": [box, spot]}], "data": {"image": "c.png"}}]
+    source = exports._write(exports.draw(tmp_path / "in") / "a.json", json.dumps(tasks))
+    ((rows, around_it),) = people(written(run(source, tmp_path / "out", "--val=0", kind="labelstudio")))["c.png"]
+    assert rows["p"] == [32, 24, 2] and around_it == pytest.approx([0, 0, 57.6, 43.2])
+
+
+def test_links_of_an_earlier_result_are_no_second_images(tmp_path):
+    source = exports.cvat(exports.draw(tmp_path / "in"))
+    run(source, tmp_path / "in" / "first")
+    assert len(people(written(run(source, tmp_path / "in" / "second", "--val=0")))) == 3
+
+
 def test_halpe_has_26_points_of_the_body(tmp_path):
     content = {
         "images": [{"id": 1, "file_name": "c.png", "width": 64, "height": 48}],
