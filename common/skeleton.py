@@ -194,7 +194,9 @@ def _from_mapping(name: str, values: Any) -> Skeleton:
     return Skeleton(
         _names([values.get("name", name)], "name")[0],
         keypoints,
-        _sigmas(values["sigmas"] if "sigmas" in values else _usual_sigma(name), len(keypoints)),
+        _sigmas(
+            values["sigmas"] if "sigmas" in values else _usual_sigma(shown(values.get("name", name))), len(keypoints)
+        ),
         points=_names(values.get("points", []), "points"),
         derived={_names([point], "derived")[0]: _names(names, f"derived: {point}") for point, names in derived.items()},
         assembly=_list(values.get("assembly", []), "assembly", "numbers of limbs", lambda one: type(one) is int),

@@ -39,7 +39,7 @@ def _known(source: Path, paths: list[Path]) -> list[Category]:
         return []
     values = files.read_yaml(config)
     drawn = values.get("skeleton") if isinstance(values, dict) else None
-    pairs = [pair for pair in drawn or [] if isinstance(pair, list) and len(pair) == 2]  # noqa: PLR2004
+    pairs = [pair for pair in (drawn if isinstance(drawn, list) else []) if isinstance(pair, list) and len(pair) == 2]  # noqa: PLR2004
     return [Category(ANIMAL, (), tuple((str(a), str(b)) for a, b in pairs))] if pairs else []
 
 

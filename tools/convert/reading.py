@@ -35,7 +35,7 @@ def entry(file: Path, place: str, cure: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (*FAULTS, IndexError) as error:
+    except (*FAULTS, IndexError, RecursionError) as error:
         what = f"has no {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{file}: {place}: {what}. {cure}") from error
 

@@ -81,6 +81,11 @@ BAD = {
                 {"shape_attributes": {"name": "point", "cx": 1, "cy": 1}, "region_attributes": {}}]}}),
             "no attribute of none names the point",
         ),
+        "deep": (
+            "v.csv",
+            "filename,region_shape_attributes,region_attributes\nc.png," + "[" * 100_000 + ",{}\n",
+            "v.csv: line 2: ",
+        ),
         "columns": ("v.csv", "a,b\n1,2\n", "its first line has not filename"),
     },
     "dlc": {
