@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import common.cli
+import common.skeleton
 from AlphaPose import keys
-from common.cli import flag, words
-from common.coco.images import Exif
+from common.cli import UserError, flag, words
+from common.coco.images import YAML, Exif
 from common.device import AmpLevel, AmpType, DeviceName
 from common.topdown import yaml_config
 from common.topdown.crops import Size, check_sizes
@@ -26,7 +27,7 @@ NETWORK = "AlphaPose"  # its name in result files
 MODEL_FOLDER = Path(__file__).parent
 DEFAULT_CFG = str(MODEL_FOLDER / "configs" / "coco" / "resnet" / "256x192_res50_lr1e-3_1x.yaml")
 NO_WEIGHTS, BACKBONE_AUTO = "none", "auto"
-BOX_PADDING = 1.25  # size of a crop over that of the person's box (spec A2.2)
+BOX_PADDING = 1.25  # size of a crop over that of the person's box
 CPU_IMAGES_PER_PART = 8  # a larger part is slower on a CPU
 
 
@@ -42,7 +43,7 @@ class Config:
     log_dir: str = flag("lines of each rank and result file; empty: output_dir/test/output/0", "")
     exp_id: str = flag("checkpoints go to exp/<exp_id>-<name of --cfg>", "exp_test")
     resume: Literal["auto", "no"] = flag("auto: go on where an unfinished run of this name stopped", "auto")
-    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "coco")
+    skeleton: str = flag("built-in name or YAML file of your own keypoints", "coco")
     backbone: str = flag("ImageNet weights: auto, a file, or `none` for a random start", BACKBONE_AUTO)
     part_size: int = flag(
         "people a rank takes at once, gradients accumulate; 0: all, on a CPU at most 8", 0, most=10**6
@@ -79,6 +80,20 @@ class Config:
         keys.check(self.yaml)
 
     @property
+    def folder(self) -> Path:
+        """Where the run keeps its checkpoints."""
+        return experiment_folder(self.output_dir, self.exp_id, self.cfg)
+
+    def load_skeleton(self) -> common.skeleton.Skeleton:
+        """Whose keypoints. Raises UserError where the yaml config has another number of them."""
+        skeleton, num_joints = common.skeleton.load(self.skeleton), self.yaml.DATA_PRESET.NUM_JOINTS
+        own = self.skeleton.endswith(YAML)  # a file of your own decides
+        if num_joints not in (0, skeleton.num_keypoints) and not own:
+            found = f"--skeleton={skeleton.name} has {skeleton.num_keypoints}"
+            raise UserError(f"{self.cfg}: DATA_PRESET.NUM_JOINTS is {num_joints}, {found}")
+        return skeleton
+
+    @property
     def size_in(self) -> Size:
         """Height, width of the network's input, pixels."""
         height, width = self.yaml.DATA_PRESET.IMAGE_SIZE
@@ -88,6 +103,11 @@ class Config:
     def stride(self) -> float:
         """Input pixels a map cell."""
         return self.size_in[0] / self.yaml.DATA_PRESET.HEATMAP_SIZE[0]
+
+
+def experiment_folder(output_dir: str, exp_id: str, cfg: str) -> Path:
+    """Where a run keeps its checkpoints, as published: exp/<exp_id>-<name of --cfg>."""
+    return Path(output_dir) / "exp" / f"{exp_id}-{Path(cfg).name}"
 
 
 def parse(argv: Sequence[str] | None = None) -> Config:

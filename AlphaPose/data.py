@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COCO -> training batches (spec A2.2): one composed warp a person, uint8 out of the workers."""
+"""COCO -> the people to train on and to evaluate; one composed warp a person, uint8 out of the workers."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import common.coco.images
+import common.coco.reader
 from AlphaPose.config import BOX_PADDING, Config
 from common.arrays import Float64Array
 from common.cli import UserError
 from common.coco.annotations import CocoIndex
+from common.coco.evaluate import EvaluationSet
 from common.coco.images import warp_image
+from common.distributed import main_process_first
 from common.skeleton import Skeleton
-from common.topdown import crops
-from common.topdown.boxes import PeopleRule, countable_people
+from common.topdown import boxes, crops
+from common.topdown.boxes import PeopleRule, PersonBoxes, countable_people
 from common.train.loader import Position, readable_sample
 
 import numpy as np
@@ -21,10 +25,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+Split = Literal["TRAIN", "VAL", "TEST"]
 CHANNEL_MEANS = (0.406, 0.457, 0.480)  # of R, G, B: those of B, G, R, which the published weights were trained with
-DARK = 1  # a crop without a brighter value is taken as it is, not divided (spec A4, AlphaPose 9)
+DARK = 1  # a crop without a brighter value is taken as it is, not divided
 
-# The dynamic proposals of the second stage (spec A2.2 item 1): edges of a detector's boxes over those of the person,
+# The dynamic proposals of the second stage: edges of a detector's boxes over those of the person,
 # as parts of its width and height: mean and standard deviation, left, top, right, bottom.
 EDGE_MEANS = (-0.0142, 0.0043, 0.0154, -0.0013)
 EDGE_DEVIATIONS = (0.1158, 0.0680, 0.1337, 0.0711)
@@ -44,12 +49,57 @@ class People:
         return len(self.rows)
 
 
+def located(config: Config, split: Split, name: Literal["ANN", "IMG_PREFIX"]) -> Path:
+    """The annotations or the image folder of a part of the data set. Raises UserError, naming the key.
+
+    Where DATASET.TEST says nothing, DATASET.VAL does, and where that has no ROOT, DATASET.TRAIN.
+    """
+    dataset, root = config.yaml.DATASET, _root(config, split)
+    place = dataset[split][name] or dataset.VAL[name]
+    if found := common.coco.images.find(root, place):
+        return found
+    cure = f"--data_path must be a COCO folder, or `mini`, and DATASET.{split}.{name} a place in it"
+    raise UserError(f"{root / place}: no such file or folder; {cure}")
+
+
+def _root(config: Config, split: Split) -> Path:
+    dataset = config.yaml.DATASET
+    usual = (dataset.TEST.ROOT if split == "TEST" else "") or (split != "TRAIN" and dataset.VAL.ROOT)
+    return main_process_first(lambda: common.coco.images.data_folder(config.data_path, usual or dataset.TRAIN.ROOT))
+
+
+def with_skeleton(config: Config) -> Config:
+    """The settings with the skeleton of the data set, where it has its own and no other is asked for."""
+    name = common.coco.images.skeleton_name(config.skeleton, Config.skeleton, _root(config, "TRAIN"))
+    return dataclasses.replace(config, skeleton=name)
+
+
+def annotated_images(config: Config, split: Split, num_images: int = 0) -> EvaluationSet:
+    """The images of a part of the data, `num_images` of them or 0 for all. Raises UserError where they are not."""
+    annotations, folder = located(config, split, "ANN"), located(config, split, "IMG_PREFIX")
+    return EvaluationSet.load(annotations, folder, config.load_skeleton(), num_images, config.exif)
+
+
+def boxes_of(images: EvaluationSet, detections: Path | None = None, min_score: float = 0.0) -> PersonBoxes:
+    """The boxes of a detection file, or None: those of the annotated people whom AlphaPose counts. Raises UserError."""
+    if detections is None:
+        return boxes.annotated(images, PeopleRule(crops.clip_boxes))
+    return boxes.detected(detections, images, min_score)
+
+
+def train_samples(config: Config, skeleton: Skeleton) -> "TrainSamples":
+    """Everybody to train on. Raises UserError where there is nobody, or the annotations are of another skeleton."""
+    annotations = located(config, "TRAIN", "ANN")
+    index = common.coco.reader.load(annotations, skeleton.num_keypoints)
+    people = labelled_people(index)
+    if not len(people):
+        raise UserError(f"{annotations}: no person with labelled joints; `python -m common.coco` examines it")
+    return TrainSamples(people, located(config, "TRAIN", "IMG_PREFIX"), skeleton, config)
+
+
 def labelled_people(index: CocoIndex) -> People:
-    """Everybody with a labelled joint and a box inside the image. Raises UserError where there is nobody."""
-    rows, boxes = countable_people(index, PeopleRule())
-    if not len(rows):
-        raise UserError("the annotation file has no person with labelled joints; `python -m common.coco` examines it")
-    return People(index, rows, boxes)
+    """Everybody with a labelled joint and a box inside the image."""
+    return People(index, *countable_people(index, PeopleRule()))
 
 
 class TrainSamples:
@@ -100,7 +150,7 @@ class TrainSamples:
 
 
 def proposal(box_img: Float64Array, size_img: tuple[int, int], random: np.random.Generator) -> Float64Array:
-    """A box as a detector might give it, for one (4,) left, top, width, height; inside the image (spec A2.2 item 1)."""
+    """A box as a detector might give it, for one (4,) left, top, width, height; inside the image."""
     start, size = box_img[:2], box_img[2:]
     share = random.random()
     if share > SUB_PATCH_ABOVE:

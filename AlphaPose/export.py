@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A checkpoint as ONNX, kept only when ONNX Runtime gives the same maps as PyTorch (spec A2.5).
+"""A checkpoint as ONNX, kept only when ONNX Runtime gives the same maps as PyTorch.
 
 python -m AlphaPose.export --checkpoint=fast_res50_256x192.pth --output_name=fast_pose.onnx
 python -m AlphaPose.export --checkpoint=fast_res50_256x192.pth --batch_size=32
 
-The network takes RGB crops as `data.normalise` makes them, (B, 3, H, W) float32 of the recipe's size, and gives
+The network takes RGB crops as `data.normalise` makes them, (B, 3, H, W) float32 of the config's size, and gives
 heatmaps (B, num_joints, H / 4, W / 4).
 """
 
@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import common.runtime.export
-import common.skeleton
-import common.train.checkpoint
 from AlphaPose import weights
-from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, flag
-from AlphaPose.inference import recipe_of
-from AlphaPose.preparation import checkpoint_of, network
+from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, experiment_folder, flag
+from AlphaPose.model import build
 from common.cli import parse, run
 from common.runtime.export import Ports
 
@@ -32,14 +29,14 @@ TRIAL_BATCHES = (2, 1)  # where any number goes
 class Config:
     """Exports a checkpoint of AlphaPose as ONNX."""
 
-    cfg: str = flag("recipe file; what a checkpoint says of its own network stands above it", DEFAULT_CFG)
+    cfg: str = flag("yaml config; what a checkpoint says of its own network wins over it", DEFAULT_CFG)
     checkpoint: str = flag("a file or a published name; empty: the best of --exp_id", "")
     output_name: str = flag("file to write", "alphapose_fastpose.onnx")
     opset: int = flag("ONNX operator set; CANN's ATC takes 11 everywhere", 11, least=1, most=1000)
     batch_size: int = flag("people at once; 0: any number", 0, most=10**6)
     exp_id: str = flag("checkpoints are in exp/<exp_id>-<name of --cfg>", "exp_test")
     output_dir: str = flag("folder of exp/", str(MODEL_FOLDER))
-    skeleton: str = flag("built-in name or YAML file of one's own keypoints; empty: the checkpoint's, or coco", "")
+    skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: the checkpoint's, or coco", "")
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
@@ -57,16 +54,16 @@ def main() -> None:
 def export_checkpoint(config: Config, input_name: str = INPUT, output_name: str = OUTPUT) -> None:
     """Exports what the flags ask for, and says what was written. Raises UserError as `export_onnx` does."""
     config.check()
-    source = checkpoint_of(config.checkpoint, config)
-    recipe = recipe_of(config.cfg, source, **({"skeleton": config.skeleton} if config.skeleton else {}))
-    skeleton = common.skeleton.load(recipe.skeleton)
-    model = weights.load_network(network(recipe.yaml, skeleton.num_keypoints), source)
-    size, target = recipe.size_in, Path(config.output_name)
+    folder = experiment_folder(config.output_dir, config.exp_id, config.cfg)
+    source = weights.checkpoint_of(config.checkpoint, folder)
+    trained = weights.config_of(config.cfg, source, skeleton=config.skeleton)
+    model = weights.load_network(build(trained.yaml.MODEL, trained.load_skeleton().num_keypoints), source)
+    size, target = trained.size_in, Path(config.output_name)
     difference = export_onnx(model, target, config.opset, size, config.batch_size, (input_name, output_name))
     sizes = f"{config.batch_size or 'any'} x 3 x {size[0]} x {size[1]}"
     megabytes = target.stat().st_size / 1e6
     print(  # noqa: T201
-        f"{target}: {recipe.yaml.MODEL.TYPE} of {source}, opset {config.opset}, {input_name} {sizes}, "
+        f"{target}: {trained.yaml.MODEL.TYPE} of {source}, opset {config.opset}, {input_name} {sizes}, "
         f"{megabytes:.1f} MB; largest difference to PyTorch {difference:.1e} of an output's maximum"
     )
 

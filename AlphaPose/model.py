@@ -15,6 +15,7 @@ from common.cli import UserError
 from common.topdown.hrnet import HRNet, standard_stages
 from common.topdown.resnet import BOTTLENECK_BLOCKS, Block, Bottleneck, ResNet, blocks_of, convolution, deconvolutions
 
+from easydict import EasyDict
 from torch import Tensor, nn
 
 STRIDE = 4  # input pixels a map cell
@@ -223,27 +224,20 @@ class PoseHighResolutionNet(HRNet):
         return self.final_layer(super().forward(images))
 
 
-def build(
-    kind: str, num_joints: int, num_layers: int = 50, conv_dim: int = 128, deformable: Sequence[bool] = NO_DCN,
-    shuffled: bool | None = None, counts: Sequence[int] = DUC_CONVOLUTIONS, width: int = HRNET_WIDTH,
-) -> nn.Module:  # fmt: skip
-    """The network that MODEL.TYPE names; each takes of the arguments what it has, see its class.
+def build(cfg: EasyDict, num_joints: int) -> nn.Module:
+    """The network that MODEL of a yaml config names, `cfg`.
 
-    `deformable`: MODEL.STAGE_WITH_DCN of FastPose, four or none at all. `counts`: MODEL.STAGE{1,2,3}.NUM_CONV of
-    FastPose_DUC. `width`: HRNet's. Raises UserError for an unknown name, for values that the network cannot have, and
-    for deformable convolution without torchvision.
+    Raises UserError for values that the network cannot have, and for deformable convolution without torchvision.
     """
-    networks: dict[str, Callable[[], nn.Module]] = {
-        "FastPose": lambda: FastPose(num_joints, num_layers, conv_dim, deformable or NO_DCN),
-        "FastPose_DUC": lambda: FastPoseDUC(num_joints, num_layers, shuffled, counts),
-        "SimplePose": lambda: SimplePose(num_joints, num_layers),
-        "PoseHighResolutionNet": lambda: PoseHighResolutionNet(num_joints, width),
-    }
-    if kind not in networks:
-        raise UserError(f"MODEL.TYPE {kind}: take one of {', '.join(networks)}")
-    if any(deformable):
-        deformable_operation()
-    return networks[kind]()
+    if cfg.TYPE == "FastPose":
+        if any(cfg.STAGE_WITH_DCN):
+            deformable_operation()
+        return FastPose(num_joints, cfg.NUM_LAYERS, cfg.CONV_DIM, cfg.STAGE_WITH_DCN or NO_DCN)
+    if cfg.TYPE == "FastPose_DUC":
+        return FastPoseDUC(num_joints, cfg.NUM_LAYERS, counts=[cfg[f"STAGE{n}"].NUM_CONV for n in (1, 2, 3)])
+    if cfg.TYPE == "SimplePose":
+        return SimplePose(num_joints, cfg.NUM_LAYERS)
+    return PoseHighResolutionNet(num_joints)
 
 
 def backbone(model: nn.Module) -> nn.Module:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parametric pose NMS (RMPE, arXiv:1612.00137, section 3.3; constants and rules: spec A2.4), many images in one call.
+"""Parametric pose NMS (RMPE, arXiv:1612.00137, section 3.3; constants as published), many images in one call.
 
 The surest person of an image gathers everybody who looks like him, and the group becomes one pose: the mean of its
 members, weighted by their scores. Whom somebody gathers depends on the two of them only, so all pairs of all images
@@ -16,7 +16,7 @@ from common.topdown import nms
 import numpy as np
 import numpy.typing as npt
 
-from .scoring import proposal_scores
+PROPOSAL_BEST_WEIGHT = 1.25  # of a person's best keypoint, where a detector's score is added too
 
 
 @dataclass(frozen=True)
@@ -172,3 +172,8 @@ def _spans(keypoints: FloatArray, rules: PoseNmsRules) -> FloatArray:
     """(M,) the area of the keypoints' grown box, square pixels."""
     extent = keypoints[..., :2].max(1) - keypoints[..., :2].min(1)
     return rules.box_growth**2 * extent[:, 0] * extent[:, 1]
+
+
+def proposal_scores(keypoint_scores: FloatArray, box_scores: npt.ArrayLike) -> FloatArray:
+    """(N,) the score of people in detected boxes: that of the box (N,), the mean keypoint and 1.25 times the best."""
+    return keypoint_scores.mean(1) + np.asarray(box_scores) + PROPOSAL_BEST_WEIGHT * keypoint_scores.max(1)

@@ -9,24 +9,29 @@ people = estimator("image.jpg", boxes=[[20, 30, 200, 400]])
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from AlphaPose import weights
-from AlphaPose.config import DEFAULT_CFG
-from AlphaPose.inference import estimator, open_session, recipe_of, rule_of
+from AlphaPose import data, weights
+from AlphaPose.config import BOX_PADDING, DEFAULT_CFG, Config
+from AlphaPose.model import build
 from AlphaPose.people_json import untracked_ids
 from AlphaPose.pose_nms import pose_nms
-from common.arrays import UInt8Array
+from common.arrays import Float32Array, UInt8Array
 from common.cli import UserError
-from common.media.detectors import Boxes, Detector, sound, whole_images
-from common.media.source import Frame, read_upright
 from common.people import People, nobody
-from common.runtime.session import Options
-from common.skeleton import load
-from common.topdown import pipeline
+from common.runtime.session import Options, Session, open_network
+from common.topdown import heatmaps, pipeline
 
 import numpy as np
 import numpy.typing as npt
+from torch import nn
+
+if TYPE_CHECKING:  # a training evaluates, and has no use for what reads videos
+    from common.media.detectors import Boxes, Detector
+    from common.media.source import Frame
+
+BRIGHTEST = 255
+DEFAULT_BATCH = 80  # people at once, as published
 
 
 class PoseEstimator:
@@ -36,7 +41,7 @@ class PoseEstimator:
         self,
         checkpoint_path: str | Path,
         options: Options | None = None,
-        detector: Detector | None = None,
+        detector: "Detector | None" = None,
         cfg: str = DEFAULT_CFG,
         skeleton: str = "",
         flip_test: bool = False,
@@ -47,18 +52,46 @@ class PoseEstimator:
         UserError where the file is missing, damaged, or of another network.
         """
         source = weights.locate(str(checkpoint_path))
-        own = {"skeleton": skeleton} if skeleton else {}
-        config = recipe_of(cfg, source, flip_test=flip_test, **own)
-        self.skeleton, self.detector = load(config.skeleton), detector
-        session = open_session(source, options or Options(), config, self.skeleton)
-        self.network = estimator(session, rule_of(config), self.skeleton)
-        self.batch_size, self.min_box_area = 80, 0.0
+        config = weights.config_of(cfg, source, flip_test=flip_test, skeleton=skeleton)
+        self._use(open_session(source, options or Options(), config), config)
+        self.detector = detector
+
+    @classmethod
+    def of_session(cls, session: Session, config: Config) -> "PoseEstimator":
+        """With a network that is open already."""
+        estimator = cls.__new__(cls)
+        estimator._use(session, config)
+        return estimator
+
+    def _use(self, session: Session, config: Config) -> None:
+        self.config, self.skeleton, self.detector = config, config.load_skeleton(), None
+        self.network = self._pipeline(session, config)
+        self.batch_size, self.min_box_area = DEFAULT_BATCH, 0.0
+
+    def _pipeline(self, session: Session, config: Config) -> pipeline.Estimator:
+        """The network as `common.topdown.pipeline` wants it; an exported one's input size wins over the config's."""
+        height, width = session.inputs[0].shape[2:] if session.inputs else (None, None)
+        loss, count = config.yaml.LOSS, self.skeleton.num_keypoints
+        regress = functools.partial(heatmaps.regress, norm=loss.NORM_TYPE)
+        return pipeline.Estimator(
+            size_in=(height or config.size_in[0], width or config.size_in[1]),
+            num_maps=count,
+            normalise=normalise,
+            forward=pipeline.maps_of(session, count),
+            decode=regress if loss.TYPE == "L1JointRegression" else heatmaps.decode,
+            flip=self.skeleton.keypoint_flip if config.flip_test else None,
+            padding=BOX_PADDING,
+            fixed_batch=session.fixed_batch,
+        )
 
     def __call__(self, image: UInt8Array | str | Path, boxes: npt.ArrayLike | None = None) -> People:
         """The people in an image, (h, w, 3) uint8 BGR or a path; keypoints in its pixels.
 
         `boxes` (N, 4) left, top, width, height in its pixels; without them those of the detector, else the whole image.
         """
+        from common.media.detectors import sound, whole_images
+        from common.media.source import Frame, read_upright
+
         name = str(image) if isinstance(image, (str, Path)) else "image"
         frame = Frame(name, 0, 0.0, read_upright(Path(image)) if isinstance(image, (str, Path)) else image)
         if boxes is not None:
@@ -68,7 +101,7 @@ class PoseEstimator:
         (people,) = self.people([frame], [found])
         return people
 
-    def people(self, frames: Sequence[Frame], boxes: Sequence[Boxes]) -> list[People]:
+    def people(self, frames: "Sequence[Frame]", boxes: "Sequence[Boxes]") -> list[People]:
         """The people of each frame, the surest first; their boxes are the detector's.
 
         Crops of all boxes go through the network together. Raises UserError for NaN.
@@ -90,7 +123,7 @@ class PoseEstimator:
             raise UserError(f"{frame.name}: the network's result has NaN or infinity in it; look at its weights")
         return [self._merged(keypoints[mine], found) for mine, found in zip(rows, boxes, strict=True)]
 
-    def _merged(self, keypoints: Any, boxes: Boxes) -> People:
+    def _merged(self, keypoints: Any, boxes: "Boxes") -> People:
         """Each person once: pose NMS."""
         if not len(boxes.scores):
             return nobody(self.skeleton)
@@ -103,5 +136,25 @@ class PoseEstimator:
         return People(self.skeleton, merged.keypoints_img, merged.scores, found, tuple(ids))
 
 
-def _pixels(frame: Frame) -> UInt8Array:
+def _pixels(frame: "Frame") -> UInt8Array:
     return frame.image
+
+
+def open_session(source: Path, options: Options, config: Config) -> Session:
+    """A network file of any format as it runs fastest. Raises UserError, see `common.runtime.session.open_network`."""
+
+    def load(path: Path) -> nn.Module:
+        return weights.load_network(build(config.yaml.MODEL, config.load_skeleton().num_keypoints), path)
+
+    return open_network(source, options, load)
+
+
+def normalise(crops: UInt8Array) -> Float32Array:
+    """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32 RGB: what `data.normalise` makes, made for threads on a CPU."""
+    inputs = np.empty((len(crops), 3, *crops.shape[1:3]), np.float32)
+    for pixels, planes in zip(crops, inputs, strict=True):
+        divisor = BRIGHTEST if pixels.max() > data.DARK else 1
+        for channel, mean in enumerate(data.CHANNEL_MEANS):
+            np.divide(pixels[..., 2 - channel], divisor, out=planes[channel], dtype=np.float32)
+            planes[channel] -= np.float32(mean)
+    return inputs

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import common.cli
-from AlphaPose import examination
-from AlphaPose.evaluation import boxes_of, load_validation
-from AlphaPose.examination import Conditions, Examination
+from AlphaPose import config as settings
+from AlphaPose import data
+from AlphaPose.eval import ALIASES, CPU_BATCH, EvaluationSettings, Evaluator
+from AlphaPose.predict import PoseEstimator
 from common.cli import UserError, flag
 from common.runtime import quantize
 from common.runtime.quantize import Flags, Inputs, Score, Task
@@ -23,14 +24,12 @@ from common.runtime.session import Session
 from common.topdown import pipeline
 from common.topdown.nms import CONFIDENT
 
-import torch
-
 EXPORTER = "python -m AlphaPose.export"
-CPU = torch.device("cpu")
+MAP_AXES = 4  # (B, K, h, w)
 
 
 @dataclass(frozen=True)
-class Config(Flags, Conditions):
+class Config(Flags, EvaluationSettings):
     """Quantizes an exported network of AlphaPose to INT8 and keeps it only where it finds the same people."""
 
     data_path: str = flag("folder of the data set to calibrate and to measure AP on, or `mini`", "")
@@ -41,46 +40,46 @@ class Config(Flags, Conditions):
     def check(self) -> None:
         """Raises UserError for values that make no sense."""
         self.check_flags(EXPORTER)
-        self.check_conditions()
-        if not self.data_path:
-            raise UserError("--data_path is needed to calibrate and to measure AP: a data set's folder, or `mini`")
+        EvaluationSettings.check(self)
 
 
 def main() -> None:
     """Reads the flags, quantizes, says what was written."""
-    config = common.cli.parse(Config, {}, aliases=examination.ALIASES, retired=quantize.RETIRED)
-    config.check()
-    quantize.check(config.source)
-    recipe = config.recipe(config.source)
-    skeleton = examination.skeleton_of(recipe)
-    session = quantize.open_on_cpu(config.source)
-    maps = session.outputs[-1].shape
-    if len(session.inputs) != 1 or len(maps) != 4 or maps[1] not in (None, skeleton.num_keypoints):  # (B, K, h, w)
-        raise UserError(f"{config.source}: is another network: it must draw a map for each of {skeleton.num_keypoints} "
-                        f"keypoints; export it with {EXPORTER}, and name its skeleton with --skeleton")  # fmt: skip
-    examined = examination.prepare(config, recipe, skeleton)
-    quantize.run(config, task_of(examined, session, config.calibration_people))
+    asked = common.cli.parse(Config, {}, aliases=ALIASES, retired=quantize.RETIRED)
+    asked.check()
+    quantize.check(asked.source)
+    config = asked.config(asked.source)
+    session = quantize.open_on_cpu(asked.source)
+    maps, count = session.outputs[-1].shape, config.load_skeleton().num_keypoints
+    if len(session.inputs) != 1 or len(maps) != MAP_AXES or maps[1] not in (None, count):
+        raise UserError(
+            f"{asked.source}: is another network: it must draw a map for each of {count} keypoints; export it with "
+            f"{EXPORTER}, and name its skeleton with --skeleton"
+        )
+    quantize.run(asked, task_of(asked, config, session))
 
 
-def task_of(examined: Examination, session: Session, calibration_people: int) -> Task:
-    """Annotated training people to calibrate with, where the data set has such; the evaluation that scores."""
-    recipe, estimator = examined.recipe, examined.estimator(session)
+def task_of(asked: Config, config: settings.Config, session: Session) -> Task:
+    """Annotated training people to calibrate with, where the data set has some; the evaluation that scores."""
+    evaluator, estimator = Evaluator(config, asked), PoseEstimator.of_session(session, config)
     try:
-        images = load_validation(recipe, examined.skeleton, 0, "TRAIN")
+        images = data.annotated_images(config, "TRAIN")
     except UserError:  # a data set without training people
-        images = load_validation(recipe, examined.skeleton, 0, examined.conditions.split)
-    boxes = boxes_of(images, None)
-    boxes = boxes.select(quantize.spread(len(boxes), calibration_people))
+        images = data.annotated_images(config, asked.split)
+    boxes = data.boxes_of(images)
+    boxes = boxes.select(quantize.spread(len(boxes), asked.calibration_people))
 
     def score(network: Session) -> Score:
-        result = examined.evaluate(network, CPU)
+        found = PoseEstimator.of_session(network, config)
+        found.batch_size = asked.batch_size or CPU_BATCH
+        result = evaluator(found)
         return Score(result.metrics["AP"], int((result.detections.keypoints[..., 2] > CONFIDENT).any(axis=1).sum()))
 
     def inputs() -> Iterator[Inputs]:
-        crops = pipeline.network_inputs(pipeline.pictures_of(images, boxes, boxes.by_image()), estimator)
+        crops = pipeline.network_inputs(pipeline.pictures_of(images, boxes, boxes.by_image()), estimator.network)
         return ((batch,) for batch in crops)
 
-    return Task(score, inputs, f"{len(boxes)} people of {images.annotations}", examined.protocol(estimator))
+    return Task(score, inputs, f"{len(boxes)} people of {images.annotations}", evaluator.protocol(estimator))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains a top-down network of AlphaPose on COCO keypoints (spec A2.3), on one device or several.
+"""Trains a top-down network of AlphaPose on COCO keypoints, on one device or several.
 
 bash test/train_full_1p.sh --data_path=/data/coco            the published recipe, FastPose on ResNet-50
 bash test/train_full_8p.sh --data_path=/data/coco            the same on eight devices
@@ -19,11 +19,11 @@ from pathlib import Path
 
 import common.device
 import common.distributed
-import common.skeleton
 from AlphaPose.config import CPU_IMAGES_PER_PART, NETWORK, Config, parse
-from AlphaPose.data import collate, normalise
+from AlphaPose.data import collate, normalise, train_samples, with_skeleton
 from AlphaPose.loss import accuracy, heatmap_loss, regression_loss
-from AlphaPose.preparation import experiment_folder, load_start, network, train_samples, with_skeleton
+from AlphaPose.model import build
+from AlphaPose.weights import load_start
 from common.cli import run
 from common.report import ACCURACY
 from common.topdown.heatmaps import encode
@@ -105,17 +105,16 @@ def main() -> None:
         if config.case == "perf":
             config = dataclasses.replace(config, exp_id=f"{config.exp_id}_perf_{common.distributed.world_size()}p")
         config = with_skeleton(config)
-        cfg = config.yaml
-        skeleton = common.skeleton.load(config.skeleton)
+        cfg, skeleton = config.yaml, config.load_skeleton()
         samples = train_samples(config, skeleton)
         plan = plan_of(config, len(samples), device)
 
-        store = Store(experiment_folder(config), config.keep, name_kept)
+        store = Store(config.folder, config.keep, name_kept)
         notes = list[str]()
         unfinished = store.unfinished(config, len(samples), notes.append)
 
         common.device.seed_all(config.seed)
-        model = network(cfg, skeleton.num_keypoints)
+        model = build(cfg.MODEL, skeleton.num_keypoints)
         if not unfinished:
             notes.append(load_start(model, config))
         common.device.move(model, device)
@@ -131,9 +130,9 @@ def main() -> None:
             announce(state, cfg.TRAIN.LR, notes, log)
             evaluate = None
             if plan.evaluate_every:
-                from AlphaPose.evaluation import while_training  # of which a performance run needs nothing
+                from AlphaPose.eval import while_training  # of which a performance run needs nothing
 
-                evaluate = while_training(config, skeleton, device, state.dtype, log, store.folder)
+                evaluate = while_training(config, device, state.dtype, log, store.folder)
             with training(state, log):
                 finish_epoch(state, evaluate, log)  # one that the run before has saved, and no more
                 batches = state.batches(samples, collate, config.seed, log)

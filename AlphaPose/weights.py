@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which weights a run of AlphaPose begins with, and networks from checkpoints."""
+"""Which weights a run of AlphaPose begins with, and what checkpoints hold."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import common.train.checkpoint
 import common.train.pretrained
-from AlphaPose.model import PoseHighResolutionNet, backbone, initialise
+from AlphaPose import keys
+from AlphaPose.config import BACKBONE_AUTO, Config
+from AlphaPose.model import HRNET_WIDTH, PoseHighResolutionNet, backbone, initialise
 from common.cli import UserError
+from common.runtime.session import PYTORCH
 from common.train.checkpoint import CheckpointError
 from common.train.pretrained import HRNETS, RANDOM, RESNETS
 
@@ -41,34 +46,65 @@ def locate(name: str) -> Path:
     return common.train.pretrained.locate(name, BY_HAND, WEIGHT_FOLDERS)
 
 
-def imagenet_name(kind: str, num_layers: int, width: int) -> str:
-    """The published ImageNet file of a network's backbone, by MODEL.TYPE. Raises UserError where there is none."""
-    name = HRNETS.get(width) if kind == PoseHighResolutionNet.__name__ else RESNETS.get(num_layers)
-    if name is None:
-        raise UserError(f"{kind}: no ImageNet weights of this size are published; begin with '{RANDOM}'")
-    return name
+def checkpoint_of(name: str, folder: Path) -> Path:
+    """A checkpoint by path or published name; without a name the best of a run, in `folder`. Raises UserError."""
+    if name:
+        return locate(name)
+    best = folder / common.train.checkpoint.BEST
+    if not best.is_file():
+        raise UserError(f"--checkpoint is needed: {best} is not there")
+    return best
 
 
-def load_start(model: nn.Module, imagenet: str, pretrained: str = "", try_load: str = "") -> str:
+def config_of(cfg: str, source: Path, opts: Sequence[Any] = (), **flags: Any) -> Config:
+    """The settings that a network file belongs to. Raises UserError for an unreadable file.
+
+    The yaml config `cfg`, above it what a checkpoint says of its own network, above both `opts`, KEY VALUE words.
+    `flags` are fields of Config; an empty `skeleton` is that of the checkpoint.
+    """
+    content = common.train.checkpoint.read(source) if source.suffix in PYTORCH else {}
+    known = content.get("config") if isinstance(content.get("config"), dict) else {}
+    flags["skeleton"] = flags.get("skeleton") or str(known.get("skeleton", Config.skeleton))
+    return Config(cfg=cfg, opts=(*keys.of_checkpoint(str(source), known), *opts), **flags)
+
+
+def load_start(model: nn.Module, config: Config) -> str:
     """Initialises the network and loads what it begins with; returns the report of it.
 
-    `imagenet`: file or name for the backbone, or RANDOM. `pretrained` (MODEL.PRETRAINED): a checkpoint of the whole
-    network in its place. `try_load` (MODEL.TRY_LOAD): a checkpoint whose tensors are taken over the ImageNet weights
-    where name and size fit. Raises CheckpointError for a file that is missing or of another network.
+    MODEL.PRETRAINED is a checkpoint of the whole network; else the backbone has ImageNet weights (`--backbone`), over
+    which those tensors of MODEL.TRY_LOAD are taken whose name and size fit. A run that measures speed may begin at
+    random. Raises CheckpointError for a file that is missing or of another network.
     """
+    cfg = config.yaml.MODEL
     initialise(model)
-    if pretrained:
-        source = locate(pretrained)
+    if cfg.PRETRAINED:
+        source = locate(cfg.PRETRAINED)
         match = common.train.checkpoint.load_matching(
             model, common.train.checkpoint.read(source), source, complete=True
         )
         return f"=> using pre-trained model {source}: {match}"
-    report = _load_imagenet(model, imagenet)
-    if not try_load:
+    try:
+        report = _load_imagenet(model, imagenet_name(config))
+    except CheckpointError:
+        if config.case != "perf" or cfg.TRY_LOAD:
+            raise
+        report = RANDOM_START
+    if not cfg.TRY_LOAD:
         return report
-    source = locate(try_load)
+    source = locate(cfg.TRY_LOAD)
     match = common.train.checkpoint.load_matching(model, common.train.checkpoint.read(source), source)
     return f"{report}; then what fits of {source}: {match}"
+
+
+def imagenet_name(config: Config) -> str:
+    """The ImageNet file of the backbone: the named one, else the published one. Raises UserError for lack of one."""
+    cfg = config.yaml.MODEL
+    if config.backbone != BACKBONE_AUTO:
+        return config.backbone
+    name = HRNETS[HRNET_WIDTH] if PoseHighResolutionNet.__name__ == cfg.TYPE else RESNETS.get(cfg.NUM_LAYERS)
+    if name is None:
+        raise UserError(f"{cfg.TYPE}: no ImageNet weights of this size are published; begin with '{RANDOM}'")
+    return name
 
 
 def _load_imagenet(model: nn.Module, name: str) -> str:

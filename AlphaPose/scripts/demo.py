@@ -12,16 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import common.media.demo
-from AlphaPose import demo
-from AlphaPose.config import Config as Recipe
+from AlphaPose import config as settings
+from AlphaPose import data, demo
 from AlphaPose.config import flag
-from AlphaPose.evaluation import boxes_of, load_validation
 from common import cli
 from common.media import topdown_demo
 from common.media.detectors import Boxes, sound
 from common.media.source import Frame
 from common.media.writers import ImageWriter
-from common.skeleton import Skeleton
 
 RESULT = Path("out.jpg")
 
@@ -33,10 +31,11 @@ class Config(demo.Config):
     data_path: str = flag("COCO folder, or `mini` for the embedded data set; empty: DATASET.TRAIN.ROOT of --cfg", "")
 
 
-def first_person(config: Config, skeleton: Skeleton) -> tuple[Frame, Boxes]:
+def first_person(config: Config, skeleton: str) -> tuple[Frame, Boxes]:
     """The first validation image with people, and the box of its first one. Raises UserError where there is none."""
-    validation = load_validation(Recipe(cfg=config.cfg, data_path=config.data_path), skeleton, 0)
-    boxes = boxes_of(validation, None)
+    run = settings.Config(cfg=config.cfg, data_path=config.data_path, skeleton=skeleton)
+    validation = data.annotated_images(run, "VAL")
+    boxes = data.boxes_of(validation)
     row = int(boxes.image_rows[0])
     frame = Frame(validation.index.file_name(row), 0, 0.0, validation.read(row))
     return frame, sound(boxes.boxes_img[:1], boxes.scores[:1], frame.image)
@@ -51,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         demo.run(config, *topdown_demo.find_boxes(config), demo.open_estimator(config))
         return
     estimator = demo.open_estimator(config)
-    frame, box = first_person(config, estimator.skeleton)
+    frame, box = first_person(config, estimator.config.skeleton)
     (people,) = estimator.people([frame], [box])
     drawn = people.draw(frame.image, config.threshold, config.showbox)
     ImageWriter(RESULT.parent).write(drawn, RESULT.name)

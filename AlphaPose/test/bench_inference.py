@@ -6,16 +6,16 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from AlphaPose import preparation
 from AlphaPose.config import Config
+from AlphaPose.model import build
 from AlphaPose.pose_nms import pose_nms
 from AlphaPose.test import plain_decode
-from common import crops
 from common.runtime.export import Ports, export_onnx
 from common.runtime.quantize import write_int8
 from common.runtime.session import Options, Session, of_module, open_network
 from common.skeleton import COCO
 from common.test import decoded, pairs
+from common.topdown import crops
 from common.topdown.heatmaps import encode, merge_flip
 
 import numpy as np
@@ -94,7 +94,7 @@ def no_checkpoint(path: Path) -> torch.nn.Module:
 def drawn() -> tuple[torch.nn.Module, torch.Tensor]:
     """A network and a batch; times do not depend on what a network has learnt."""
     torch.manual_seed(0)
-    return preparation.network(Config().yaml, COCO.num_keypoints).eval(), torch.rand(BATCH, 3, *SIZE_IN)
+    return build(Config().yaml.MODEL, COCO.num_keypoints).eval(), torch.rand(BATCH, 3, *SIZE_IN)
 
 
 def plain_network() -> Callable[[], None]:

@@ -2,9 +2,9 @@
 """One optimiser step of FastPose-R50, batch 8, 256 x 192: the network as written down, against O0 and O1 as trained."""
 
 import common.device
-from AlphaPose import preparation
 from AlphaPose.config import Config
 from AlphaPose.loss import heatmap_loss
+from AlphaPose.model import build
 from AlphaPose.train import build_optimizer
 from common.skeleton import COCO
 from common.test import pairs
@@ -23,7 +23,7 @@ class Step:
     def __init__(self, device: torch.device, layout: torch.memory_format, level: str) -> None:
         self.device, cfg = device, Config().yaml
         torch.manual_seed(0)
-        model = preparation.network(cfg, COCO.num_keypoints)
+        model = build(cfg.MODEL, COCO.num_keypoints)
         self.model = model.to(self.device, memory_format=layout).train()
         self.optimizer = build_optimizer(self.model, cfg)
         self.dtype = common.device.amp_type(self.device, level)

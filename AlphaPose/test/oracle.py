@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import common.distributed
-from AlphaPose.evaluation import Evaluation, Protocol, boxes_of, evaluate
-from AlphaPose.inference import InputRule, estimator, normalise
+from AlphaPose.config import Config
+from AlphaPose.eval import Evaluation, EvaluationSettings, Evaluator
+from AlphaPose.predict import PoseEstimator, normalise
 from common.coco.evaluate import EvaluationSet
 from common.coco.images import warp_image
 from common.runtime.session import Session
@@ -26,7 +27,7 @@ import numpy as np
 import torch
 
 STRIDE = 4
-SMALL = InputRule((128, 96))
+SMALL = ("DATA_PRESET.IMAGE_SIZE", (128, 96), "DATA_PRESET.HEATMAP_SIZE", (32, 24))
 
 
 class Oracle:
@@ -69,25 +70,24 @@ def _mirrored(maps: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(moved[COCO.keypoint_flip][..., ::-1])
 
 
-def load(folder: Path) -> EvaluationSet:
-    """The validation images of a COCO folder."""
-    return EvaluationSet.load(
-        folder / "annotations" / "person_keypoints_val2017.json", folder / "val2017", COCO, 0
-    )  # fmt: skip
+def small(folder: Path, *opts: object, flip_test: bool = False) -> Config:
+    """Settings for a COCO folder, with small crops."""
+    return Config(data_path=str(folder), opts=(*SMALL, *opts), flip_test=flip_test)
 
 
-def evaluate_oracle(
-    validation: EvaluationSet, rule: InputRule = SMALL, sigma: float = 1.0, batch_size: int = 4
-) -> Evaluation:
+def evaluate_oracle(config: Config, sigma: float = 1.0, batch_size: int = 4) -> Evaluation:
     """The evaluation of a perfect network in given boxes."""
-    given = boxes_of(validation, None)
-    oracle = Oracle(validation, given, given.person_rows, rule.size_in, sigma)
-    return evaluate(estimator(oracle.session(), rule, COCO), validation, given, COCO, batch_size, Protocol())
+    evaluator = Evaluator(config, EvaluationSettings())
+    boxes = evaluator.boxes
+    oracle = Oracle(evaluator.validation, boxes, boxes.person_rows, config.size_in, sigma)
+    estimator = PoseEstimator.of_session(oracle.session(), config)
+    estimator.batch_size = batch_size
+    return evaluator(estimator)
 
 
 def main(folder: Path) -> None:
     with common.distributed.process_group("cpu"):
-        result = evaluate_oracle(load(folder))
+        result = evaluate_oracle(small(folder))
         if common.distributed.is_main():
             content = {"metrics": result.metrics, "people": result.detections.to_json()}
             (folder / f"oracle_{common.distributed.world_size()}.json").write_text(json.dumps(content))

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from pathlib import Path
 
-from AlphaPose import preparation
 from AlphaPose.config import Config, parse
-from AlphaPose.inference import recipe_of
+from AlphaPose.data import located
+from AlphaPose.model import build
+from AlphaPose.weights import config_of
 from common.cli import UserError, settings
 
 import pytest
@@ -49,9 +50,9 @@ def test_every_recipe_file_names_a_network(path: Path) -> None:
     config.check()
     if "dcn" in path.stem:
         with pytest.raises(UserError, match="torchvision"):
-            preparation.network(config.yaml, 17)
+            build(config.yaml.MODEL, 17)
     elif config.yaml.MODEL.NUM_LAYERS <= 50:
-        assert sum(weight.numel() for weight in preparation.network(config.yaml, 17).parameters()) > 2e7
+        assert sum(weight.numel() for weight in build(config.yaml.MODEL, 17).parameters()) > 2e7
 
 
 @pytest.mark.parametrize(
@@ -129,13 +130,13 @@ def test_each_part_of_the_data_has_its_root(tiny_coco: Path, tmp_path: Path) -> 
         (tmp_path / split / "val2017").mkdir(parents=True)
     words = [word for split in ("TRAIN", "VAL", "TEST") for word in (f"DATASET.{split}.ROOT", str(tmp_path / split))]
     for split in ("VAL", "TEST"):
-        assert preparation.located(parsed(*words), split, "IMG_PREFIX") == tmp_path / split / "val2017"
+        assert located(parsed(*words), split, "IMG_PREFIX") == tmp_path / split / "val2017"
         given = parsed(*words, f"--data_path={tiny_coco}")
-        assert preparation.located(given, split, "IMG_PREFIX").parent == tiny_coco
+        assert located(given, split, "IMG_PREFIX").parent == tiny_coco
     without = parsed(*words, "DATASET.TEST.ROOT", "")
-    assert preparation.located(without, "TEST", "IMG_PREFIX") == tmp_path / "VAL" / "val2017"
+    assert located(without, "TEST", "IMG_PREFIX") == tmp_path / "VAL" / "val2017"
     with pytest.raises(UserError, match="train2017: .*DATASET.TRAIN.IMG_PREFIX a place in it"):
-        preparation.located(parsed(*words), "TRAIN", "IMG_PREFIX")
+        located(parsed(*words), "TRAIN", "IMG_PREFIX")
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -146,6 +147,6 @@ def test_a_checkpoint_says_what_its_network_is(tmp_path: Path, old: bool) -> Non
         config = {"model": "SimplePose", "num_layers": 18, "stages_with_dcn": (), "image_size": (64, 32),
                   "heatmap_size": (16, 8)}  # fmt: skip
     torch.save({"state_dict": {}, "config": config}, tmp_path / "model_best.pth")
-    cfg = recipe_of(str(FILES[0]), tmp_path / "model_best.pth", ["LOSS.NORM_TYPE", "softmax"]).yaml
+    cfg = config_of(str(FILES[0]), tmp_path / "model_best.pth", ["LOSS.NORM_TYPE", "softmax"]).yaml
     assert (cfg.MODEL.TYPE, cfg.MODEL.NUM_LAYERS, cfg.DATA_PRESET.IMAGE_SIZE) == ("SimplePose", 18, (64, 32))
     assert cfg.LOSS.NORM_TYPE == "softmax"

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
+import json
 from pathlib import Path
 
 import common.coco.images
 import common.coco.reader
 from AlphaPose import data
 from AlphaPose.config import Config
-from AlphaPose.data import TrainSamples, collate, labelled_people, normalise, proposal
+from AlphaPose.data import TrainSamples, collate, labelled_people, normalise, proposal, train_samples
+from AlphaPose.keys import TRAIN_LABELS
 from common.cli import UserError
 from common.skeleton import COCO
 
@@ -32,10 +34,14 @@ def test_everybody_with_a_labelled_joint_is_a_sample(tiny_coco: Path) -> None:
     assert (people.boxes_img[:, :2] + people.boxes_img[:, 2:] <= sizes[:, ::-1] - 1).all()
 
 
-def test_nobody_is_an_error(tiny_coco: Path) -> None:
-    index = common.coco.reader.load(tiny_coco / "annotations" / "person_keypoints_train2017.json")
-    with pytest.raises(UserError, match="no person with labelled joints"):
-        labelled_people(dataclasses.replace(index, num_keypoints=np.zeros_like(index.num_keypoints)))
+def test_nobody_is_an_error(tiny_coco: Path, tmp_path: Path) -> None:
+    content = json.loads((tiny_coco / TRAIN_LABELS).read_text())
+    for person in content["annotations"]:
+        person |= {"keypoints": [0] * len(person["keypoints"]), "num_keypoints": 0}
+    (tmp_path / "nobody.json").write_text(json.dumps(content))
+    config = Config(data_path=str(tiny_coco), opts=("DATASET.TRAIN.ANN", str(tmp_path / "nobody.json")))
+    with pytest.raises(UserError, match="nobody.json: no person with labelled joints"):
+        train_samples(config, COCO)
 
 
 def test_a_sample_is_the_person_in_the_middle(tiny_coco: Path) -> None:

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from AlphaPose import demo
 from AlphaPose.demo import Config, main, run, with_list
-from AlphaPose.inference import normalise
 from AlphaPose.model import SimplePose
-from AlphaPose.predict import PoseEstimator
+from AlphaPose.predict import PoseEstimator, normalise
 from AlphaPose.scripts import demo as online
 from common.cli import UserError
 from common.coco.mini import dataset

@@ -9,9 +9,9 @@ from pathlib import Path
 import common.train.checkpoint
 from AlphaPose import eval as program
 from AlphaPose.config import NETWORK
-from AlphaPose.evaluation import boxes_of
+from AlphaPose.data import annotated_images, boxes_of
 from AlphaPose.model import SimplePose
-from AlphaPose.test.oracle import load
+from AlphaPose.test.oracle import small
 from common.cli import UserError
 
 import pytest
@@ -54,10 +54,10 @@ def test_the_program_in_given_boxes(
     assert any("Average Precision" in line for line in lines)
     assert " ".join(result) in (folder / "eval.log").read_text()
     people = json.loads((folder / "eval" / "detections.json").read_text())
-    assert len(people) == len(boxes_of(load(tiny_coco), None)) and (folder / "eval" / "pictures.png").is_file()
-    assert json.loads((folder / "eval" / "report.json").read_text())["metrics"]["AP"] == pytest.approx(
-        float(result[3]), abs=1e-4
-    )
+    assert len(people) == len(boxes_of(annotated_images(small(tiny_coco), "VAL")))
+    report = json.loads((folder / "eval" / "report.json").read_text())
+    assert report["metrics"]["AP"] == pytest.approx(float(result[3]), abs=1e-4)
+    assert (folder / "eval" / "pictures.png").is_file()
     record = json.loads((folder / "eval" / "metrics.jsonl").read_text().splitlines()[-1])
     assert record["metrics"]["AP"] == pytest.approx(float(result[3]), abs=1e-4)
     assert record["protocol"]["boxes"] == "given"

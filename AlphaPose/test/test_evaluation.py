@@ -7,10 +7,12 @@ from typing import Any
 
 from AlphaPose import data
 from AlphaPose.config import Config
-from AlphaPose.evaluation import Protocol, boxes_of, count_people, evaluate, evaluate_while_training
-from AlphaPose.inference import InputRule, estimator, normalise, rule_of
+from AlphaPose.eval import EvaluationSettings, Evaluator, while_training
 from AlphaPose.model import SimplePose
-from AlphaPose.test.oracle import SMALL, Oracle, evaluate_oracle, load
+from AlphaPose.predict import PoseEstimator, normalise
+from AlphaPose.scoring import Protocol, count_people
+from AlphaPose.test.oracle import Oracle, evaluate_oracle, small
+from common.coco.evaluate import EvaluationSet
 from common.coco.images import warp_image
 from common.runtime.session import Port, Session
 from common.skeleton import COCO
@@ -27,7 +29,7 @@ import torch
 ROOT = Path(__file__).parents[2]
 GOLDEN_SEED = 7
 COORDINATES_IMG = 1e-3  # original pixels
-SIZE = {"golden": (256, 192), "small": (64, 48)}
+SIZE = (256, 192)
 
 
 def golden_pictures(people: list[dict[str, Any]], shared: Path) -> list[pipeline.Picture]:
@@ -59,10 +61,11 @@ def test_golden_keypoints_through_the_whole_pipeline(shared: Path, case: str) ->
         answers = [inputs.edge_case(64, 48)]
     else:
         answers = list(inputs.make(np.stack([person["target"] for person in people]), GOLDEN_SEED))
-    norm: Any = case.removeprefix("regress_") if case.startswith("regress") else None
-    if norm:
+    opts: tuple[str, ...] = ()
+    if case.startswith("regress"):
+        opts = ("LOSS.TYPE", "L1JointRegression", "LOSS.NORM_TYPE", case.removeprefix("regress_"))
         answers[0] = answers[0] * np.float32(20) - np.float32(8)
-    network = estimator(answering(*answers), InputRule(norm=norm, flip_test=case == "flip"), COCO)
+    network = PoseEstimator.of_session(answering(*answers), Config(opts=opts, flip_test=case == "flip")).network
     found = list(pipeline.estimate(golden_pictures(people, shared), network, batch_size=golden.PEOPLE))
     wanted = golden.arrays(shared, "decode_alphapose")
     np.testing.assert_allclose(found[0].keypoints_img[..., :2], wanted[f"{case}/coords"], atol=COORDINATES_IMG)
@@ -74,10 +77,10 @@ def test_golden_inputs(shared: Path) -> None:
     for person in golden.people(shared, "alphapose"):
         image = np.ascontiguousarray(golden.image(shared, person)[:, :, ::-1])
         for name, box in (("", xywh(person["label_bbox_xyxy"])), ("test_", person["test_box_xywh"])):
-            centre, size = crops.fit_boxes(box, SIZE["golden"])
+            centre, size = crops.fit_boxes(box, SIZE)
             np.testing.assert_allclose(crops.crop_corners(centre, size), person[f"{name}bbox_out"], rtol=1e-6)
-            matrix = crops.image_to_crop(crops.Crop(centre, size), SIZE["golden"], image.shape[1])
-            shown = normalise(warp_image(image, matrix, SIZE["golden"])[None])[0]
+            matrix = crops.image_to_crop(crops.Crop(centre, size), SIZE, image.shape[1])
+            shown = normalise(warp_image(image, matrix, SIZE)[None])[0]
             assert shown.dtype == np.float32 and shown.flags.c_contiguous
             found = np.stack([shown.mean((1, 2)), shown.std((1, 2))])
             np.testing.assert_allclose(found, person[f"{name}input_mean_std"], atol=2e-4)
@@ -104,7 +107,7 @@ def test_inputs_are_those_of_training() -> None:
 
 def test_golden_evaluation_of_an_oracle(shared: Path) -> None:
     wanted = json.loads((shared / "golden/topdown/eval_alphapose.json").read_text())
-    result = evaluate_oracle(load(shared / "data/coco-mini"), InputRule(), sigma=2.0, batch_size=32)
+    result = evaluate_oracle(Config(data_path=str(shared / "data/coco-mini")), sigma=2.0, batch_size=32)
     assert result.metrics["AP"] == pytest.approx(wanted["oracle_gt_mAP_no_flip"], abs=1e-6)
     assert result.num_boxes == len(result.detections) == wanted["n"]
     by_image = np.argsort(result.detections.image_ids, kind="stable")  # as the original goes through them
@@ -116,15 +119,15 @@ def test_golden_evaluation_of_an_oracle(shared: Path) -> None:
 
 @pytest.mark.parametrize("flip_test", [False, True])
 def test_an_oracle_finds_everybody_in_given_boxes(tiny_coco: Path, flip_test: bool) -> None:
-    result = evaluate_oracle(load(tiny_coco), InputRule(flip_test=flip_test), sigma=2.0)
+    result = evaluate_oracle(Config(data_path=str(tiny_coco), flip_test=flip_test), sigma=2.0)
     assert result.metrics["AP"] > 0.97 and result.num_images == 6 and not result.skipped
     assert {"read", "crop", "network", "decode", "nms", "evaluation", "total"} == set(result.seconds)
 
 
-def detected_twice(folder: Path, tmp_path: Path) -> tuple[Any, PersonBoxes, np.ndarray]:
+def detected_twice(folder: Path, tmp_path: Path) -> tuple[Config, EvaluationSet, PersonBoxes, np.ndarray]:
     """Everybody's box by a detector, sure, and once more moved by a pixel, less sure."""
-    validation = load(folder)
-    given = boxes_of(validation, None)
+    validation = data.annotated_images(small(folder), "VAL")
+    given = data.boxes_of(validation)
     entries = [
         {"image_id": int(image), "category_id": 1, "bbox": (box + shift).tolist(), "score": score}
         for shift, score in ((0, 0.9), (1, 0.8))
@@ -132,16 +135,17 @@ def detected_twice(folder: Path, tmp_path: Path) -> tuple[Any, PersonBoxes, np.n
     ]
     path = tmp_path / "person boxes.json"
     path.write_text(json.dumps(entries))
-    found = boxes_of(validation, path)
+    found = data.boxes_of(validation, path)
     order = np.argsort(np.tile(given.image_rows, 2), kind="stable")
-    return validation, found, np.tile(given.person_rows, 2)[order]
+    return small(folder, "DATASET.TEST.DET_FILE", str(path)), validation, found, np.tile(given.person_rows, 2)[order]
 
 
 def test_suppression_leaves_one_of_two_detections(tiny_coco: Path, tmp_path: Path) -> None:
-    validation, found, people = detected_twice(tiny_coco, tmp_path)
-    network = estimator(Oracle(validation, found, people, SMALL.size_in, 1.0).session(), SMALL, COCO)
+    config, validation, found, people = detected_twice(tiny_coco, tmp_path)
+    estimator = PoseEstimator.of_session(Oracle(validation, found, people, config.size_in, 1.0).session(), config)
     results = {
-        nms: evaluate(network, validation, found, COCO, 8, Protocol(True, nms=nms)) for nms in ("none", "oks", "pose")
+        nms: Evaluator(config, EvaluationSettings(boxes="detected", nms=nms))(estimator)
+        for nms in ("none", "oks", "pose")
     }
     twice = results["none"]
     assert len(twice.detections) == len(found) == 2 * len(set(people.tolist()))
@@ -157,26 +161,26 @@ def test_suppression_leaves_one_of_two_detections(tiny_coco: Path, tmp_path: Pat
 
 
 def test_scores_of_the_ascend_version(tiny_coco: Path, tmp_path: Path) -> None:
-    validation, found, _ = detected_twice(tiny_coco, tmp_path)
+    config, validation, found, _ = detected_twice(tiny_coco, tmp_path)
     keypoints = np.random.default_rng(0).random((len(found), 17, 3)).astype(np.float32)
     ids = validation.index.image_ids
-    plain = count_people(keypoints, found, ids, SMALL.size_in, COCO, Protocol(True, "box"))
+    plain = count_people(keypoints, found, ids, config.size_in, COCO, Protocol(True, "box"))
     np.testing.assert_allclose(plain.scores, found.scores, rtol=0, atol=1e-3)
     np.testing.assert_array_equal(plain.image_ids, ids[found.image_rows])
-    suppressed = count_people(keypoints, found, ids, SMALL.size_in, COCO, Protocol(True, "box", "oks"))
+    suppressed = count_people(keypoints, found, ids, config.size_in, COCO, Protocol(True, "box", "oks"))
     assert 0 < suppressed.scores.max() < 0.9  # the mean of the keypoints' scores times the box's
 
 
 def test_nobody_seen_is_an_ap_of_zero(tiny_coco: Path, tmp_path: Path) -> None:
-    validation, found, _ = detected_twice(tiny_coco, tmp_path)
+    config, *_ = detected_twice(tiny_coco, tmp_path)
 
     def blind(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [np.zeros((len(inputs[0]), 17, 32, 24), np.float32)]
 
-    network = estimator(Session("blind", "memory", blind), SMALL, COCO)
-    for protocol in (Protocol(), Protocol(True), Protocol(True, nms="oks"), Protocol(True, nms="pose")):
-        result = evaluate(network, validation, found, COCO, 8, protocol)
-        assert result.metrics["AP"] < 0.05, protocol
+    estimator = PoseEstimator.of_session(Session("blind", "memory", blind), config)
+    for boxes, nms in (("given", "none"), ("detected", "none"), ("detected", "oks"), ("detected", "pose")):
+        result = Evaluator(config, EvaluationSettings(boxes=boxes, nms=nms))(estimator)
+        assert result.metrics["AP"] < 0.05, (boxes, nms)
 
 
 def test_two_ranks_find_what_one_finds(tiny_coco: Path, tmp_path: Path) -> None:
@@ -184,36 +188,33 @@ def test_two_ranks_find_what_one_finds(tiny_coco: Path, tmp_path: Path) -> None:
     done = launched("AlphaPose.test.oracle", tmp_path / "logs", str(folder), ranks=2)
     assert "Traceback" not in done.stderr, done.stderr
     two = json.loads((folder / "oracle_2.json").read_text())
-    one = evaluate_oracle(load(folder))
+    one = evaluate_oracle(small(folder))
     assert two == {"metrics": one.metrics, "people": one.detections.to_json()}
 
 
 def test_evaluation_of_a_model_in_training(tiny_coco: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model, validation = SimplePose(17, 18).train(), load(tiny_coco)
+    model, config = SimplePose(17, 18).train(), small(tiny_coco, flip_test=True)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with Log(tmp_path / "metrics.jsonl", tmp_path / "logs") as log:
-        metrics = evaluate_while_training(
-            model, validation, boxes_of(validation, None), InputRule(SIZE["small"], flip_test=True), COCO,
-            torch.device("cpu"), None, log, tmp_path / "pictures",
-        )  # fmt: skip
+        metrics = while_training(config, torch.device("cpu"), None, log, tmp_path)(model)
     assert 0 <= metrics["AP"] < 0.5 and (tmp_path / "pictures" / "predictions.png").is_file()
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_the_recipe_decides_how_maps_are_read() -> None:
-    assert rule_of(Config()) == InputRule((256, 192), None, False)
-    regression = Config(
-        flip_test=True,
-        opts=("LOSS.TYPE", "L1JointRegression", "LOSS.NORM_TYPE", "softmax", "DATA_PRESET.IMAGE_SIZE", (128, 96)),
-    )
-    assert rule_of(regression) == InputRule((128, 96), "softmax", True)
-    network = estimator(Session("x", "y", lambda arrays: []), rule_of(regression), COCO)
-    assert network.flip is not None and network.decode is not heatmaps.decode
+def test_the_yaml_config_decides_how_maps_are_read() -> None:
+    def network(config: Config) -> pipeline.Estimator:
+        return PoseEstimator.of_session(Session("x", "y", lambda arrays: []), config).network
+
+    plain = network(Config())
+    assert (plain.size_in, plain.flip, plain.decode) == ((256, 192), None, heatmaps.decode)
+    regression = ("LOSS.TYPE", "L1JointRegression", "DATA_PRESET.IMAGE_SIZE", (128, 96))
+    other = network(Config(flip_test=True, opts=regression))
+    assert other.size_in == (128, 96) and other.flip is not None and other.decode is not heatmaps.decode
 
 
 def test_an_exported_network_knows_the_size_of_its_input() -> None:
     for shape, size in (((4, 3, 128, 96), (128, 96)), ((None, 3, None, None), (256, 192))):
         session = Session("x.onnx", "memory", lambda arrays: [], (Port("image", shape),))
-        network = estimator(session, InputRule(), COCO)
+        network = PoseEstimator.of_session(session, Config()).network
         assert (network.size_in, network.fixed_batch) == (size, shape[0])

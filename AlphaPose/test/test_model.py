@@ -2,12 +2,14 @@
 import importlib.util
 from pathlib import Path
 
+from AlphaPose.config import Config
 from AlphaPose.model import STRIDE, FastPose, FastPoseDUC, PoseHighResolutionNet, SimplePose, build
 from common.cli import UserError
 from common.test import top_down_networks as golden
 
 import pytest
 import torch
+from torch import nn
 
 DCN = (False, True, True, True)
 KEYS = {
@@ -48,25 +50,30 @@ def test_outputs_are_the_originals(shared: Path, name: str) -> None:
         assert golden.error(model.to(memory_format=torch.channels_last)(images), wanted) < 1e-4
 
 
+def built(num_joints: int, *opts: object) -> nn.Module:
+    """The network of a yaml config with these keys of MODEL."""
+    words = [f"MODEL.{word}" if place % 2 == 0 else word for place, word in enumerate(opts)]
+    return build(Config(opts=tuple(words)).yaml.MODEL, num_joints)
+
+
 @pytest.mark.parametrize(
-    ("kind", "options"),
+    "opts",
     [
-        ("FastPose", {"conv_dim": 256, "deformable": ()}),
-        ("FastPose_DUC", {"counts": (1, 1, 1)}),
-        ("SimplePose", {"num_layers": 18}),
-        ("PoseHighResolutionNet", {"width": 8}),
+        ("CONV_DIM", 256),
+        ("TYPE", "FastPose_DUC", "STAGE1.NUM_CONV", 1, "STAGE2.NUM_CONV", 1, "STAGE3.NUM_CONV", 1),
+        ("TYPE", "SimplePose", "NUM_LAYERS", 18),
+        ("TYPE", "PoseHighResolutionNet"),
     ],
 )
-def test_maps_are_a_quarter_of_the_input(kind: str, options: dict[str, object]) -> None:
-    model = build(kind, 5, **options).eval()
+def test_maps_are_a_quarter_of_the_input(opts: tuple[object, ...]) -> None:
     with torch.inference_mode():
-        assert model(torch.zeros(2, 3, 64, 96)).shape == (2, 5, 64 // STRIDE, 96 // STRIDE)
+        assert built(5, *opts).eval()(torch.zeros(2, 3, 64, 96)).shape == (2, 5, 64 // STRIDE, 96 // STRIDE)
 
 
 @needs_torchvision
 def test_deformable_convolution_begins_as_an_ordinary_one() -> None:
     torch.manual_seed(0)
-    model = build("FastPose", 5, deformable=DCN).eval()
+    model = built(5, "STAGE_WITH_DCN", DCN).eval()
     plain = FastPose(5).eval()
     plain.load_state_dict({name: model.state_dict()[name] for name in plain.state_dict()})
     images = torch.randn(1, 3, 64, 64)
@@ -77,22 +84,21 @@ def test_deformable_convolution_begins_as_an_ordinary_one() -> None:
 @pytest.mark.skipif(importlib.util.find_spec("torchvision") is not None, reason="torchvision is here")
 def test_deformable_convolution_without_torchvision_is_one_clear_line() -> None:
     with pytest.raises(UserError, match="pip install torchvision"):
-        build("FastPose", 17, deformable=DCN)
+        built(17, "STAGE_WITH_DCN", DCN)
 
 
 @pytest.mark.parametrize(
-    ("kind", "options", "words"),
+    ("opts", "words"),
     [
-        ("FastPoze", {}, "MODEL.TYPE FastPoze: take one of FastPose"),
-        ("FastPose", {"num_layers": 18}, "50, 101 or 152"),
-        ("FastPose", {"num_layers": 34}, "50, 101 or 152"),
-        ("FastPose", {"conv_dim": 64}, "CONV_DIM 64"),
-        ("FastPose", {"deformable": (True, False)}, "STAGE_WITH_DCN"),
-        ("FastPose_DUC", {"counts": (4, 2)}, "NUM_CONV"),
-        ("SimplePose", {"num_layers": 51}, "NUM_LAYERS 51"),
+        (("TYPE", "FastPoze"), "MODEL.TYPE is FastPoze, only FastPose"),
+        (("NUM_LAYERS", 18), "50, 101 or 152"),
+        (("NUM_LAYERS", 34), "50, 101 or 152"),
+        (("CONV_DIM", 64), "CONV_DIM 64"),
+        (("STAGE_WITH_DCN", (True, False)), "STAGE_WITH_DCN"),
+        (("TYPE", "SimplePose", "NUM_LAYERS", 51), "NUM_LAYERS 51"),
     ],
 )
-def test_networks_that_do_not_exist(kind: str, options: dict[str, object], words: str, monkeypatch) -> None:
+def test_networks_that_do_not_exist(opts: tuple[object, ...], words: str, monkeypatch) -> None:
     monkeypatch.setattr("AlphaPose.model.deformable_operation", lambda: None)
     with pytest.raises(UserError, match=words):
-        build(kind, 17, **options)
+        built(17, *opts)

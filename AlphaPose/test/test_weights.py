@@ -2,6 +2,7 @@
 from pathlib import Path
 
 from AlphaPose import weights
+from AlphaPose.config import Config
 from AlphaPose.model import STEM, FastPose, FastPoseDUC, PoseHighResolutionNet, SimplePose, backbone
 from common.cli import UserError
 from common.topdown.resnet import Bottleneck, ResNet
@@ -26,7 +27,7 @@ def imagenet_resnet(path: Path, counts: tuple[int, ...] = (3, 4, 6, 3)) -> Path:
 def test_imagenet_weights_go_into_the_backbone(tmp_path: Path, build: type[nn.Module]) -> None:
     source = imagenet_resnet(tmp_path / "resnet.pth")
     model = build(5)
-    report = weights.load_start(model, str(source))
+    report = weights.load_start(model, Config(backbone=str(source)))
     wanted = torch.load(source)
     assert str(source) in report and "tensors matched" in report
     assert torch.equal(backbone(model).state_dict()["layer3.1.conv2.weight"], wanted["layer3.1.conv2.weight"])
@@ -35,12 +36,12 @@ def test_imagenet_weights_go_into_the_backbone(tmp_path: Path, build: type[nn.Mo
 def test_imagenet_weights_of_another_depth_are_refused(tmp_path: Path) -> None:
     source = imagenet_resnet(tmp_path / "resnet101.pth", (3, 4, 8, 3))
     with pytest.raises(CheckpointError, match="resnet101.pth: weights of another network, depth or width"):
-        weights.load_start(FastPose(5), str(source))
+        weights.load_start(FastPose(5), Config(backbone=str(source)))
 
 
 def test_a_random_start_is_said_aloud_and_begins_small_at_the_end() -> None:
     model = FastPose(5)
-    assert "random start" in weights.load_start(model, RANDOM)
+    assert "random start" in weights.load_start(model, Config(backbone=RANDOM))
     assert model.conv_out.weight.std() < 0.002 and not model.conv_out.bias.any()
     assert model.duc1.conv.weight.std() > 0.005
 
@@ -50,7 +51,7 @@ def test_a_checkpoint_of_the_whole_network_with_a_wrappers_names(tmp_path: Path)
     model, path = FastPose(5), tmp_path / "fast.pth"
     torch.save({f"module.{name}": tensor for name, tensor in model.state_dict().items()}, path)
     fresh = FastPose(5)
-    weights.load_start(fresh, RANDOM, pretrained=str(path))
+    weights.load_start(fresh, Config(backbone=RANDOM, opts=("MODEL.PRETRAINED", str(path))))
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), fresh.state_dict().values(), strict=True))
 
 
@@ -59,7 +60,7 @@ def test_try_load_takes_what_fits(tmp_path: Path) -> None:
     model, path = FastPose(7), tmp_path / "seven.pth"
     torch.save(model.state_dict(), path)
     fresh = FastPose(5)
-    report = weights.load_start(fresh, RANDOM, try_load=str(path))
+    report = weights.load_start(fresh, Config(backbone=RANDOM, opts=("MODEL.TRY_LOAD", str(path))))
     assert "2 reshaped (conv_out.weight, conv_out.bias)" in report
     assert torch.equal(model.duc2.conv.weight, fresh.duc2.conv.weight)
 
@@ -79,10 +80,13 @@ def test_a_file_that_only_a_browser_can_fetch_names_page_and_folder() -> None:
 
 
 def test_names_of_imagenet_files() -> None:
-    assert weights.imagenet_name("FastPose", 101, 32).startswith("resnet101-")
-    assert weights.imagenet_name("PoseHighResolutionNet", 50, 32).startswith("hrnet_w32-")
+    def name(*opts: object) -> str:
+        return weights.imagenet_name(Config(opts=opts))
+
+    assert name("MODEL.NUM_LAYERS", 101).startswith("resnet101-")
+    assert name("MODEL.TYPE", "PoseHighResolutionNet").startswith("hrnet_w32-")
     with pytest.raises(UserError, match="begin with 'none'"):
-        weights.imagenet_name("PoseHighResolutionNet", 50, 8)
+        name("MODEL.NUM_LAYERS", 51)
 
 
 def test_the_originals_name_of_an_epochs_checkpoint(tmp_path: Path) -> None:
