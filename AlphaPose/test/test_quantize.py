@@ -114,7 +114,7 @@ def test_the_program_ends_with_one_line(tmp_path, data, networks):
         (("--model=a.pth",), "--model=a.pth: give an .onnx"),
         (("--model=nothing.onnx",), "nothing.onnx: no such file"),
         (("--model=broken.onnx",), "broken.onnx: .*export the network again"),
-        (("--data_path=",), "--data_path is needed: a COCO folder, or `mini`"),
+        (("--data_path=",), "--data_path is needed: a COCO folder"),
         (("--data_path=nowhere",), "nowhere.*no such file or folder"),
         (("--data_path=empty",), "its list 'images' is empty"),
         (
