@@ -23,7 +23,7 @@ import common.media.drawing
 from AlphaPose import config as settings
 from AlphaPose import data, weights
 from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, experiment_folder, flag
-from AlphaPose.predict import PoseEstimator, open_session
+from AlphaPose.predict import PoseEstimator, config_of, open_session
 from AlphaPose.scoring import Nms, Protocol, Scores, count_people
 from common.cli import UserError, parse, run
 from common.coco.evaluate import Detections
@@ -88,7 +88,7 @@ class EvaluationSettings:
         places = {"ANN": self.val_labels, "IMG_PREFIX": self.val_images_folder, "DET_FILE": self.detections}
         opts = [word for key, value in places.items() if value for word in (f"DATASET.{self.split}.{key}", value)]
         same = {name: getattr(self, name) for name in ("data_path", "exif", "flip_test", "skeleton")}
-        return weights.config_of(self.cfg, source, opts, **same, **flags)
+        return config_of(self.cfg, source, opts, **same, **flags)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import common.runtime.export
 from AlphaPose import weights
 from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, experiment_folder, flag
 from AlphaPose.model import build
+from AlphaPose.predict import config_of
 from common.cli import parse, run
 from common.runtime.export import Ports
 
@@ -56,7 +57,7 @@ def export_checkpoint(config: Config, input_name: str = INPUT, output_name: str 
     config.check()
     folder = experiment_folder(config.output_dir, config.exp_id, config.cfg)
     source = weights.checkpoint_of(config.checkpoint, folder)
-    trained = weights.config_of(config.cfg, source, skeleton=config.skeleton)
+    trained = config_of(config.cfg, source, skeleton=config.skeleton)
     model = weights.load_network(build(trained.yaml.MODEL, trained.load_skeleton().num_keypoints), source)
     size, target = trained.size_in, Path(config.output_name)
     difference = export_onnx(model, target, config.opset, size, config.batch_size, (input_name, output_name))

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from AlphaPose import data, weights
+import common.train.checkpoint
+from AlphaPose import data, keys, weights
 from AlphaPose.config import BOX_PADDING, DEFAULT_CFG, Config
 from AlphaPose.model import build
 from AlphaPose.people_json import untracked_ids
@@ -19,7 +20,7 @@ from AlphaPose.pose_nms import pose_nms
 from common.arrays import Float32Array, UInt8Array
 from common.cli import UserError
 from common.people import People, nobody
-from common.runtime.session import Options, Session, open_network
+from common.runtime.session import PYTORCH, Options, Session, open_network
 from common.topdown import heatmaps, pipeline
 
 import numpy as np
@@ -52,7 +53,7 @@ class PoseEstimator:
         UserError where the file is missing, damaged, or of another network.
         """
         source = weights.locate(str(checkpoint_path))
-        config = weights.config_of(cfg, source, flip_test=flip_test, skeleton=skeleton)
+        config = config_of(cfg, source, flip_test=flip_test, skeleton=skeleton)
         self._use(open_session(source, options or Options(), config), config)
         self.detector = detector
 
@@ -138,6 +139,18 @@ class PoseEstimator:
 
 def _pixels(frame: "Frame") -> UInt8Array:
     return frame.image
+
+
+def config_of(cfg: str, source: Path, opts: Sequence[Any] = (), **flags: Any) -> Config:
+    """The settings that a network file belongs to. Raises UserError for an unreadable file.
+
+    The yaml config `cfg`, above it what a checkpoint says of its own network, above both `opts`, KEY VALUE words.
+    `flags` are fields of Config; an empty `skeleton` is that of the checkpoint.
+    """
+    content = common.train.checkpoint.read(source) if source.suffix in PYTORCH else {}
+    known = content.get("config") if isinstance(content.get("config"), dict) else {}
+    flags["skeleton"] = flags.get("skeleton") or str(known.get("skeleton", Config.skeleton))
+    return Config(cfg=cfg, opts=(*keys.of_checkpoint(str(source), known), *opts), **flags)
 
 
 def open_session(source: Path, options: Options, config: Config) -> Session:

@@ -2,17 +2,13 @@
 """Which weights a run of AlphaPose begins with, and what checkpoints hold."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import common.train.checkpoint
 import common.train.pretrained
-from AlphaPose import keys
 from AlphaPose.config import BACKBONE_AUTO, Config
 from AlphaPose.model import HRNET_WIDTH, PoseHighResolutionNet, backbone, initialise
 from common.cli import UserError
-from common.runtime.session import PYTORCH
 from common.train.checkpoint import CheckpointError
 from common.train.pretrained import HRNETS, RANDOM, RESNETS
 
@@ -54,18 +50,6 @@ def checkpoint_of(name: str, folder: Path) -> Path:
     if not best.is_file():
         raise UserError(f"--checkpoint is needed: {best} is not there")
     return best
-
-
-def config_of(cfg: str, source: Path, opts: Sequence[Any] = (), **flags: Any) -> Config:
-    """The settings that a network file belongs to. Raises UserError for an unreadable file.
-
-    The yaml config `cfg`, above it what a checkpoint says of its own network, above both `opts`, KEY VALUE words.
-    `flags` are fields of Config; an empty `skeleton` is that of the checkpoint.
-    """
-    content = common.train.checkpoint.read(source) if source.suffix in PYTORCH else {}
-    known = content.get("config") if isinstance(content.get("config"), dict) else {}
-    flags["skeleton"] = flags.get("skeleton") or str(known.get("skeleton", Config.skeleton))
-    return Config(cfg=cfg, opts=(*keys.of_checkpoint(str(source), known), *opts), **flags)
 
 
 def load_start(model: nn.Module, config: Config) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 from AlphaPose.config import Config, parse
 from AlphaPose.data import located
 from AlphaPose.model import build
-from AlphaPose.weights import config_of
+from AlphaPose.predict import config_of
 from common.cli import UserError, settings
 
 import pytest
