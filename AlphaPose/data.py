@@ -12,12 +12,11 @@ from AlphaPose.config import BOX_PADDING, Config
 from common.arrays import Float64Array
 from common.cli import UserError
 from common.coco.annotations import CocoIndex
-from common.coco.evaluate import EvaluationSet
 from common.coco.images import warp_image
 from common.distributed import main_process_first
 from common.skeleton import Skeleton
-from common.topdown import boxes, crops
-from common.topdown.boxes import PeopleRule, PersonBoxes, countable_people
+from common.topdown import crops
+from common.topdown.boxes import PeopleRule, countable_people
 from common.train.loader import Position, readable_sample
 
 import numpy as np
@@ -72,19 +71,6 @@ def with_skeleton(config: Config) -> Config:
     """The settings with the skeleton of the data set, where it has its own and no other is asked for."""
     name = common.coco.images.skeleton_name(config.skeleton, Config.skeleton, _root(config, "TRAIN"))
     return dataclasses.replace(config, skeleton=name)
-
-
-def annotated_images(config: Config, split: Split, num_images: int = 0) -> EvaluationSet:
-    """The images of a part of the data, `num_images` of them or 0 for all. Raises UserError where they are not."""
-    annotations, folder = located(config, split, "ANN"), located(config, split, "IMG_PREFIX")
-    return EvaluationSet.load(annotations, folder, config.load_skeleton(), num_images, config.exif)
-
-
-def boxes_of(images: EvaluationSet, detections: Path | None = None, min_score: float = 0.0) -> PersonBoxes:
-    """The boxes of a detection file, or None: those of the annotated people whom AlphaPose counts. Raises UserError."""
-    if detections is None:
-        return boxes.annotated(images, PeopleRule(crops.clip_boxes))
-    return boxes.detected(detections, images, min_score)
 
 
 def train_samples(config: Config, skeleton: Skeleton) -> "TrainSamples":

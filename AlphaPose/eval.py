@@ -26,14 +26,15 @@ from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, experiment_fold
 from AlphaPose.predict import PoseEstimator, config_of, open_session
 from AlphaPose.scoring import Nms, Protocol, Scores, count_people
 from common.cli import UserError, parse, run
-from common.coco.evaluate import Detections
+from common.coco.evaluate import Detections, EvaluationSet
 from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
 from common.media import error_report
 from common.media.sheets import draw_sheet, leave_sheet
 from common.report import Run
 from common.runtime.session import Options, Provider, of_module
-from common.topdown import pipeline
+from common.topdown import boxes, crops, pipeline
+from common.topdown.boxes import PeopleRule, PersonBoxes
 from common.train.log import Log
 
 import torch
@@ -127,9 +128,9 @@ class Evaluator:
 
     def __init__(self, config: settings.Config, asked: EvaluationSettings) -> None:
         """Raises UserError where images, annotations or boxes are missing, or have no people."""
-        self.asked, self.validation = asked, data.annotated_images(config, asked.split, asked.val_images)
+        self.asked, self.validation = asked, annotated_images(config, asked.split, asked.val_images)
         self.detections = Path(config.yaml.DATASET.TEST.DET_FILE) if asked.detected else None
-        self.boxes = data.boxes_of(self.validation, self.detections, asked.min_score)
+        self.boxes = boxes_of(self.validation, self.detections, asked.min_score)
 
     def __call__(self, estimator: PoseEstimator) -> Evaluation:
         """Raises ImageError for an unreadable image, unless bad ones are skipped."""
@@ -164,6 +165,19 @@ class Evaluator:
             "annotations": str(self.validation.annotations),
             "input_size": estimator.network.size_in,
         }
+
+
+def annotated_images(config: Config, split: data.Split, num_images: int = 0) -> EvaluationSet:
+    """The images of a part of the data, `num_images` of them or 0 for all. Raises UserError where they are not."""
+    annotations, folder = data.located(config, split, "ANN"), data.located(config, split, "IMG_PREFIX")
+    return EvaluationSet.load(annotations, folder, config.load_skeleton(), num_images, config.exif)
+
+
+def boxes_of(images: EvaluationSet, detections: Path | None = None, min_score: float = 0.0) -> PersonBoxes:
+    """The boxes of a detection file, or None: those of the annotated people whom AlphaPose counts. Raises UserError."""
+    if detections is None:
+        return boxes.annotated(images, PeopleRule(crops.clip_boxes))
+    return boxes.detected(detections, images, min_score)
 
 
 def batch_size_of(asked: EvaluationSettings, device: torch.device) -> int:

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 import common.cli
 from AlphaPose import config as settings
-from AlphaPose import data
-from AlphaPose.eval import ALIASES, CPU_BATCH, EvaluationSettings, Evaluator
+from AlphaPose.eval import ALIASES, CPU_BATCH, EvaluationSettings, Evaluator, annotated_images, boxes_of
 from AlphaPose.predict import PoseEstimator
 from common.cli import UserError, flag
 from common.runtime import quantize
@@ -63,10 +62,10 @@ def task_of(asked: Config, config: settings.Config, session: Session) -> Task:
     """Annotated training people to calibrate with, where the data set has some; the evaluation that scores."""
     evaluator, estimator = Evaluator(config, asked), PoseEstimator.of_session(session, config)
     try:
-        images = data.annotated_images(config, "TRAIN")
+        images = annotated_images(config, "TRAIN")
     except UserError:  # a data set without training people
-        images = data.annotated_images(config, asked.split)
-    boxes = data.boxes_of(images)
+        images = annotated_images(config, asked.split)
+    boxes = boxes_of(images)
     boxes = boxes.select(quantize.spread(len(boxes), asked.calibration_people))
 
     def score(network: Session) -> Score:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import common.media.demo
 from AlphaPose import config as settings
-from AlphaPose import data, demo
+from AlphaPose import demo
 from AlphaPose.config import flag
+from AlphaPose.eval import annotated_images, boxes_of
 from common import cli
 from common.media import topdown_demo
 from common.media.detectors import Boxes, sound
@@ -34,8 +35,8 @@ class Config(demo.Config):
 def first_person(config: Config, skeleton: str) -> tuple[Frame, Boxes]:
     """The first validation image with people, and the box of its first one. Raises UserError where there is none."""
     run = settings.Config(cfg=config.cfg, data_path=config.data_path, skeleton=skeleton)
-    validation = data.annotated_images(run, "VAL")
-    boxes = data.boxes_of(validation)
+    validation = annotated_images(run, "VAL")
+    boxes = boxes_of(validation)
     row = int(boxes.image_rows[0])
     frame = Frame(validation.index.file_name(row), 0, 0.0, validation.read(row))
     return frame, sound(boxes.boxes_img[:1], boxes.scores[:1], frame.image)

@@ -9,7 +9,7 @@ from pathlib import Path
 import common.train.checkpoint
 from AlphaPose import eval as program
 from AlphaPose.config import NETWORK
-from AlphaPose.data import annotated_images, boxes_of
+from AlphaPose.eval import annotated_images, boxes_of
 from AlphaPose.model import SimplePose
 from AlphaPose.test.oracle import small
 from common.cli import UserError

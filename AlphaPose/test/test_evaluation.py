@@ -7,7 +7,7 @@ from typing import Any
 
 from AlphaPose import data
 from AlphaPose.config import Config
-from AlphaPose.eval import EvaluationSettings, Evaluator, while_training
+from AlphaPose.eval import EvaluationSettings, Evaluator, annotated_images, boxes_of, while_training
 from AlphaPose.model import SimplePose
 from AlphaPose.predict import PoseEstimator, normalise
 from AlphaPose.scoring import Protocol, count_people
@@ -126,8 +126,8 @@ def test_an_oracle_finds_everybody_in_given_boxes(tiny_coco: Path, flip_test: bo
 
 def detected_twice(folder: Path, tmp_path: Path) -> tuple[Config, EvaluationSet, PersonBoxes, np.ndarray]:
     """Everybody's box by a detector, sure, and once more moved by a pixel, less sure."""
-    validation = data.annotated_images(small(folder), "VAL")
-    given = data.boxes_of(validation)
+    validation = annotated_images(small(folder), "VAL")
+    given = boxes_of(validation)
     entries = [
         {"image_id": int(image), "category_id": 1, "bbox": (box + shift).tolist(), "score": score}
         for shift, score in ((0, 0.9), (1, 0.8))
@@ -135,7 +135,7 @@ def detected_twice(folder: Path, tmp_path: Path) -> tuple[Config, EvaluationSet,
     ]
     path = tmp_path / "person boxes.json"
     path.write_text(json.dumps(entries))
-    found = data.boxes_of(validation, path)
+    found = boxes_of(validation, path)
     order = np.argsort(np.tile(given.image_rows, 2), kind="stable")
     return small(folder, "DATASET.TEST.DET_FILE", str(path)), validation, found, np.tile(given.person_rows, 2)[order]
 
