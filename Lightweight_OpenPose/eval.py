@@ -9,6 +9,7 @@ Writes detections.json, metrics.jsonl, pictures and a result file into eval_step
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,16 +21,19 @@ import common.distributed
 import common.media.drawing
 import common.skeleton
 import common.train.checkpoint
+from common.bottomup import pipeline
+from common.bottomup.pipeline import Evaluation, Finder, Maps
 from common.cli import UserError, parse, run
 from common.coco.evaluate import EvaluationSet
 from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
 from common.media import error_report
-from common.media.sheets import draw_sheet
+from common.media.sheets import draw_sheet, leave_sheet
 from common.report import Run
-from common.runtime.session import PYTORCH, Options, Provider
+from common.runtime.session import PYTORCH, Options, Provider, of_module
 from common.train.log import Log
-from Lightweight_OpenPose import inference, weights
+from Lightweight_OpenPose import config as training
+from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.config import (
     ALIASES,
     MODEL_FOLDER,
@@ -40,13 +44,24 @@ from Lightweight_OpenPose.config import (
     WEIGHT_FOLDERS,
     flag,
 )
-from Lightweight_OpenPose.decode import DecodeRules
-from Lightweight_OpenPose.evaluation import default_batch, evaluate
-from Lightweight_OpenPose.inference import MULTI_SCALE, SINGLE_SCALE, Estimator, InputRule
+from Lightweight_OpenPose.decode import DecodeRules, People, decode_scales, to_coco
+from Lightweight_OpenPose.predict import (
+    MULTI_SCALE,
+    SINGLE_SCALE,
+    Frame,
+    InputRule,
+    PoseEstimator,
+    open_session,
+    to_input,
+)
 
 import torch
+from torch import nn
 
 PUBLISHED_HEIGHT = 368  # of an image in the network, input pixels
+ACCELERATOR_BATCH, CPU_BATCH = 32, 2  # images at once; a CPU gains nothing from more
+MAX_PEAKS_IN_TRAINING = 100  # of one type: early maps are noise with thousands; no picture has so many people
+SHEET_ROWS = 6  # images shown at each evaluation while training
 SIDES = 2  # of an input: height and width
 
 
@@ -117,12 +132,12 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
     source = _checkpoint(config)
     dtype = common.device.amp_type(device, config.amp, config.amp_type)
     options = Options(config.device, common.distributed.local_rank(), config.provider, dtype)
-    session = inference.open_session(source, options, skeleton)
+    session = open_session(source, options, skeleton)
     content = common.train.checkpoint.read(source) if source.suffix in PYTORCH else {}
     trained_height = int(content.get("config", {}).get("base_height", PUBLISHED_HEIGHT))
     rule = InputRule(config.base_height or trained_height, config.input_size or None)
-    estimator = Estimator(session, skeleton, DecodeRules(half_pixel=config.half_pixel))
-    validation = _validation(config, skeleton)
+    estimator = PoseEstimator.of_session(session, skeleton, DecodeRules(half_pixel=config.half_pixel))
+    validation = load_validation(config, skeleton)
     scales = MULTI_SCALE if config.multiscale else SINGLE_SCALE
     result = evaluate(
         estimator, validation, rule, config.batch_size or session.fixed_batch or default_batch(device), scales,
@@ -167,7 +182,8 @@ def _find_data(config: Config) -> Config:
     return dataclasses.replace(config, data_path=str(data_path), skeleton=skeleton)
 
 
-def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> EvaluationSet:
+def load_validation(config: Config | training.Config, skeleton: common.skeleton.Skeleton) -> EvaluationSet:
+    """The images to evaluate on, with what is annotated in them. Raises UserError where they are not there."""
     return EvaluationSet.load(
         Path(config.val_labels) if config.val_labels else common.coco.images.annotation_file(config.data_path, "val"),
         Path(config.val_images_folder)
@@ -177,6 +193,75 @@ def _validation(config: Config, skeleton: common.skeleton.Skeleton) -> Evaluatio
         config.val_images,
         config.exif,
     )
+
+
+def evaluate(
+    estimator: PoseEstimator,
+    validation: EvaluationSet,
+    rule: InputRule,
+    batch_size: int,
+    scales: tuple[float, ...] = SINGLE_SCALE,
+    skip_bad: bool = False,
+    readers: int = pipeline.READERS,
+) -> Evaluation:
+    """AP over all images of `validation`; every rank takes its share of them and gets the whole result.
+
+    Reading, the network and decoding work side by side. Raises ImageError for an unreadable image, unless `skip_bad`:
+    then it is counted and has no people.
+    """
+    finder = Finder[Frame](
+        estimator.skeleton,
+        frames=lambda size_img: [rule.frame(size_img, scale) for scale in scales],
+        size_in=lambda place: place.input_size,
+        to_input=to_input,
+        maps=estimator.maps,
+        people=lambda maps, frames: _people(estimator, maps, frames),
+        to_coco=lambda people: to_coco(people, estimator.skeleton, estimator.rules),
+    )
+    return pipeline.evaluate(finder, validation, batch_size, skip_bad, readers)
+
+
+def _people(estimator: PoseEstimator, maps: Sequence[Maps], frames: Sequence[Sequence[Frame]]) -> list[People]:
+    """The people of each image; those of several scales are found in the mean of their maps."""
+    if len(maps) == 1:
+        return estimator.people(maps[0], frames[0])
+    return [_people_of_scales(estimator, maps, frames, position) for position in range(len(frames[0]))]
+
+
+def _people_of_scales(
+    estimator: PoseEstimator, maps: Sequence[Maps], frames: Sequence[Sequence[Frame]], position: int
+) -> People:
+    scales = [
+        (heatmaps[position], pafs[position], places[position].geometry)
+        for (heatmaps, pafs), places in zip(maps, frames, strict=True)
+    ]
+    return decode_scales(scales, estimator.skeleton, estimator.rules)
+
+
+def evaluate_while_training(
+    model: nn.Module,
+    validation: EvaluationSet,
+    base_height: int,
+    skeleton: common.skeleton.Skeleton,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    log: Log,
+    pictures: Path,
+) -> dict[str, float]:
+    """Metrics of the weights as they are now; a sheet of predictions goes to TensorBoard and `pictures`."""
+    rules = DecodeRules(max_peaks=MAX_PEAKS_IN_TRAINING)
+    session = of_module(model.eval(), device, dtype)
+    result = evaluate(
+        PoseEstimator.of_session(session, skeleton, rules), validation, InputRule(base_height), default_batch(device)
+    )
+    log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_images} images")
+    leave_sheet(log, pictures, validation, result.detections, skeleton, SHEET_ROWS)
+    return result.metrics
+
+
+def default_batch(device: torch.device) -> int:
+    """Images of one size that are worth taking at once."""
+    return CPU_BATCH if device.type == "cpu" else ACCELERATOR_BATCH
 
 
 if __name__ == "__main__":

@@ -1,34 +1,124 @@
 # SPDX-License-Identifier: Apache-2.0
 """People in an image, in three lines of Python.
 
-from Lightweight_OpenPose import PoseEstimator, inference
+from Lightweight_OpenPose import PoseEstimator
 estimator = PoseEstimator("checkpoint_iter_370000.pth")
 people = estimator("image.jpg")
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from common.arrays import Float32Array, Float64Array, UInt8Array
-from common.cli import PictureError
+from common.cli import PictureError, UserError
 from common.device import DeviceName
 from common.media.source import read_upright
 from common.people import People
-from common.runtime.session import Options, Provider
+from common.runtime.session import Options, Provider, Session, open_network
 from common.skeleton import Skeleton, load
 from common.train import checkpoint
-from Lightweight_OpenPose import inference
+from Lightweight_OpenPose import decode, weights
 from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS
 from Lightweight_OpenPose.data import PIXEL_MEAN, PIXEL_SCALE
-from Lightweight_OpenPose.decode import DEMO_UPSAMPLING, MapGeometry, decode, demo_to_image, warm_up
+from Lightweight_OpenPose.decode import (
+    DEMO_UPSAMPLING,
+    ORIGINAL_RULES,
+    DecodeRules,
+    MapGeometry,
+    demo_to_image,
+    warm_up,
+)
 from Lightweight_OpenPose.model import STRIDE
 
 import cv2
 import numpy as np
 
+SINGLE_SCALE = (1.0,)
+MULTI_SCALE = (0.5, 1.0, 1.5, 2.0)
 # A pixel of the enlarged map is STRIDE / DEMO_UPSAMPLING network pixels wide, and its centre lies in their middle: map
 # pixel i is network pixel 2 i + 0.5. The original takes 2 i, half a network pixel too far left and up.
 CENTRE_SHIFT = 0.5 - 0.5 * DEMO_UPSAMPLING / STRIDE
+DEMO_HEIGHT = 256  # of the network's input, pixels
 LONGEST_ASPECT = 16  # of width and height: what is longer is no image of people, and would fill the memory
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How an image lies in the network's input, all sizes (height, width)."""
+
+    size_img: tuple[int, int]
+    ratio: float  # input pixels an original pixel
+    scaled_in: tuple[int, int]  # of the image, resized
+    pad_in: tuple[int, int, int, int]  # top, left, bottom, right: grey around it
+    interpolation: int = cv2.INTER_CUBIC
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Of the network's input."""
+        top, left, bottom, right = self.pad_in
+        return self.scaled_in[0] + top + bottom, self.scaled_in[1] + left + right
+
+    @property
+    def geometry(self) -> MapGeometry:
+        """The way from map cells back to the image."""
+        return MapGeometry(STRIDE, self.pad_in, self.size_img)
+
+
+@dataclass(frozen=True)
+class InputRule:
+    """How images of any size become network inputs, sizes (height, width) in input pixels."""
+
+    base_height: int = 368  # validation: every image scaled to it (spec A7)
+    fixed_size: tuple[int, int] | None = None  # offline inference: every image inside it (spec A9.1)
+
+    def frame(self, size_img: tuple[int, int], scale: float = 1.0) -> Frame:
+        """Where an image of this size lies."""
+        return letterbox(size_img, self.fixed_size) if self.fixed_size else frame(size_img, self.base_height, scale)
+
+
+def frame(size_img: tuple[int, int], base_height: int, scale: float = 1.0) -> Frame:
+    """Scaled to `scale * base_height`, padded on all sides to a multiple of the stride, at least `base_height` wide."""
+    ratio = scale * base_height / size_img[0]
+    height, width = round(size_img[0] * ratio), round(size_img[1] * ratio)
+    wanted = _whole_cells(base_height), _whole_cells(max(width, base_height))
+    return _centred(size_img, ratio, (min(base_height, height), width), wanted, (height, width), cv2.INTER_CUBIC)
+
+
+def letterbox(size_img: tuple[int, int], size_in: tuple[int, int]) -> Frame:
+    """Scaled bilinearly to fit into `size_in`, padded on all sides to fill it (spec A9.1)."""
+    ratio = min(size_in[0] / size_img[0], size_in[1] / size_img[1])
+    scaled = round(size_img[0] * ratio), round(size_img[1] * ratio)
+    return _centred(size_img, ratio, scaled, size_in, scaled, cv2.INTER_LINEAR)
+
+
+def _centred(
+    size_img: tuple[int, int], ratio: float, inner: tuple[int, int], outer: tuple[int, int],
+    scaled_in: tuple[int, int], interpolation: int,
+) -> Frame:  # fmt: skip
+    spare = outer[0] - inner[0], outer[1] - inner[1]
+    top, left = spare[0] // 2, spare[1] // 2
+    return Frame(size_img, ratio, scaled_in, (top, left, spare[0] - top, spare[1] - left), interpolation)
+
+
+def _whole_cells(length_in: int) -> int:
+    return -(-length_in // STRIDE) * STRIDE
+
+
+def to_input(image: UInt8Array, place: Frame) -> Float32Array:
+    """(h, w, 3) uint8 BGR -> (3, H, W) float32 network input: (pixel - 128) / 256, resized, 0 around it."""
+    normalised = (image.astype(np.float32) - PIXEL_MEAN) * PIXEL_SCALE
+    if place.ratio != 1:  # the ratio as it is, not that of the rounded sizes
+        normalised = cv2.resize(normalised, None, fx=place.ratio, fy=place.ratio, interpolation=place.interpolation)
+    top, left, _, _ = place.pad_in
+    padded = np.zeros((3, *place.input_size), np.float32)
+    padded[:, top : top + place.scaled_in[0], left : left + place.scaled_in[1]] = normalised.transpose(2, 0, 1)
+    return padded
+
+
+def open_session(source: Path, options: Options, skeleton: Skeleton) -> Session:
+    """A network file of any format as it runs fastest. Raises UserError, see `common.runtime.session.open_network`."""
+    return open_network(source, options, lambda path: weights.load_network(path, skeleton))
 
 
 class PoseEstimator:
@@ -39,18 +129,24 @@ class PoseEstimator:
         checkpoint_path: str | Path,
         device: DeviceName = "auto",
         skeleton: str | Skeleton = "openpose",
-        height: int = 256,
+        height: int = DEMO_HEIGHT,
         provider: Provider = "auto",
     ) -> None:
         """`checkpoint_path`: .pth, .onnx, .xml, .om, or a published name. `height`: of the network's input, pixels.
 
         Raises UserError where the file is missing, damaged, or of another network.
         """
-        self.skeleton = load(skeleton) if isinstance(skeleton, str) else skeleton
+        self.skeleton, self.rules, self.height = _loaded(skeleton), ORIGINAL_RULES, height
         source = checkpoint.locate(str(checkpoint_path), PUBLISHED, WEIGHT_FOLDERS)
-        session = inference.open_session(source, Options(device, provider=provider), self.skeleton)
-        self.network, self.height = inference.Estimator(session, self.skeleton), height
-        warm_up(self.skeleton, self.network.rules)
+        self.session = open_session(source, Options(device, provider=provider), self.skeleton)
+        warm_up(self.skeleton, self.rules)
+
+    @classmethod
+    def of_session(cls, session: Session, skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES) -> "PoseEstimator":
+        """With a network that is open already and other rules, as evaluations use it."""
+        made = cls.__new__(cls)
+        made.session, made.skeleton, made.rules, made.height = session, skeleton, rules, DEMO_HEIGHT
+        return made
 
     def __call__(self, image: UInt8Array | str | Path) -> People:
         """The people in an image, (h, w, 3) uint8 BGR or a path; keypoints in its pixels.
@@ -60,7 +156,7 @@ class PoseEstimator:
         pixels = read_upright(Path(image)) if isinstance(image, (str, Path)) else image
         place, heatmaps, pafs = self._maps(pixels)
         geometry = MapGeometry.demo((heatmaps.shape[2], heatmaps.shape[3]))
-        people = decode(heatmaps[0], pafs[0], geometry, self.skeleton, self.network.rules)
+        people = decode.decode(heatmaps[0], pafs[0], geometry, self.skeleton, self.rules)
         points = people.points()
         places = demo_to_image(points[:, :, :2] + CENTRE_SHIFT, STRIDE, place.pad_in, self.height / len(pixels))
         points[:, :, :2] = np.where(points[:, :, 2:] > 0, places, 0.0)
@@ -73,15 +169,34 @@ class PoseEstimator:
         x, y = ((STRIDE / 2 - cut) * pixels - 0.5 for cut in (place.pad_in[1], place.pad_in[0]))
         return heatmaps, pafs, np.array([[STRIDE * pixels, 0, x], [0, STRIDE * pixels, y]])
 
-    def _maps(self, image: UInt8Array) -> tuple[inference.Frame, Float32Array, Float32Array]:
+    def maps(self, inputs: Float32Array) -> tuple[Float32Array, Float32Array]:
+        """Inputs (B, 3, H, W) -> heatmaps (B, num_heatmaps, h, w), pafs (B, num_fields, h, w), float32.
+
+        Raises UserError where the network gives other maps.
+        """
+        heatmaps, pafs = self.session.filled(inputs)[-2:]
+        channels = heatmaps.shape[1], pafs.shape[1]
+        if channels != (self.skeleton.num_heatmaps, self.skeleton.num_fields):
+            wanted = f"{self.skeleton.num_heatmaps} heatmaps and {self.skeleton.num_fields} pafs"
+            raise UserError(f"{self.session.source} gives {channels[0]} and {channels[1]} maps, not {wanted}")
+        return heatmaps, pafs
+
+    def people(self, maps: tuple[Float32Array, Float32Array], frames: Sequence[Frame]) -> list[decode.People]:
+        """The people of each image, in original pixels."""
+        return [
+            decode.decode(heatmaps, pafs, place.geometry, self.skeleton, self.rules)
+            for heatmaps, pafs, place in zip(*maps, frames, strict=True)
+        ]
+
+    def _maps(self, image: UInt8Array) -> tuple[Frame, Float32Array, Float32Array]:
         height, width = image.shape[:2]
         if max(height, width) > LONGEST_ASPECT * min(height, width):
             raise PictureError(f"{width} x {height} pixels: too narrow an image; cut it to a usual shape")
-        place = inference.frame((height, width), self.height)
-        return place, *self.network.maps(fast_input(image, place)[None])
+        place = frame((height, width), self.height)
+        return place, *self.maps(fast_input(image, place)[None])
 
 
-def fast_input(image: UInt8Array, place: inference.Frame) -> Float32Array:
+def fast_input(image: UInt8Array, place: Frame) -> Float32Array:
     """(h, w, 3) uint8 BGR -> (3, H, W) float32 network input: resized bilinearly, then normalised."""
     small = cv2.resize(image, place.scaled_in[::-1], interpolation=cv2.INTER_LINEAR)
     top, left, _, _ = place.pad_in
@@ -89,3 +204,7 @@ def fast_input(image: UInt8Array, place: inference.Frame) -> Float32Array:
     normalised = (small - np.float32(PIXEL_MEAN)) * PIXEL_SCALE
     padded[:, top : top + small.shape[0], left : left + small.shape[1]] = normalised.transpose(2, 0, 1)
     return padded
+
+
+def _loaded(skeleton: str | Skeleton) -> Skeleton:
+    return load(skeleton) if isinstance(skeleton, str) else skeleton

@@ -138,9 +138,10 @@ def main() -> None:
         samples = data.train_samples(config, skeleton)
         validation = None
         if config.eval_freq:
-            from Lightweight_OpenPose import evaluation  # of which a performance run needs nothing
+            from Lightweight_OpenPose import eval as evaluation  # of which a performance run needs nothing
 
             validation = evaluation.load_validation(config, skeleton)
+            validation.check()
         plan = plan_of(config, len(samples), device)
         base_lr = config.base_lr or LEARNING_RATE_PER_IMAGE * plan.images_per_step
         config = dataclasses.replace(config, base_lr=base_lr, batch_size=plan.images_per_step)

@@ -24,8 +24,8 @@ from common.device import cpu_count
 from common.parallel import in_order
 from common.skeleton import Skeleton
 from Lightweight_OpenPose.decode import DecodeRules, decode, to_coco, warm_up
-from Lightweight_OpenPose.inference import Frame
 from Lightweight_OpenPose.model import STRIDE
+from Lightweight_OpenPose.predict import Frame
 from OpenPose_infer import dumps, pads
 from OpenPose_infer.config import DETECTIONS, HEIGHT, WIDTH
 

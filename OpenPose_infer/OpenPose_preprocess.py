@@ -24,7 +24,7 @@ from common.device import cpu_count
 from common.media.source import IMAGE_SUFFIXES
 from common.parallel import in_order
 from common.skeleton import OPENPOSE
-from Lightweight_OpenPose.inference import Frame, to_input
+from Lightweight_OpenPose.predict import Frame, to_input
 from OpenPose_infer import pads
 from OpenPose_infer.config import CHANNELS, HEIGHT, RULE, WIDTH
 

@@ -27,7 +27,7 @@ from common.files import read_bytes
 from common.parallel import in_order
 from common.runtime.session import OPENVINO, Options, Provider, Session
 from common.skeleton import Skeleton
-from Lightweight_OpenPose import inference
+from Lightweight_OpenPose import predict
 from Lightweight_OpenPose.config import PUBLISHED
 from Lightweight_OpenPose.model import STRIDE
 from OpenPose_infer import dumps, performance
@@ -173,7 +173,7 @@ def open_session(config: Config, skeleton: Skeleton) -> Session:
     source = common.train.checkpoint.locate(config.om_path, PUBLISHED, WEIGHT_FOLDERS)
     dtype = _dtype(config, source) if config.amp != "O0" else None
     options = Options(config.device, config.device_id, config.provider, dtype, config.threads)
-    session = inference.open_session(source, options, skeleton)
+    session = predict.open_session(source, options, skeleton)
     if session.fixed_batch not in (None, config.batch_size):
         fixed = f"{session.source} takes {session.fixed_batch} at once"
         raise UserError(f"-batch_size={config.batch_size}: {fixed}; type that, or export for another batch")

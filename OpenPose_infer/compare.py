@@ -30,8 +30,8 @@ from common.runtime.session import Options, Session
 from common.skeleton import Skeleton
 from Lightweight_OpenPose import export, weights
 from Lightweight_OpenPose.config import PUBLISHED
-from Lightweight_OpenPose.evaluation import evaluate
-from Lightweight_OpenPose.inference import Estimator, InputRule
+from Lightweight_OpenPose.eval import evaluate
+from Lightweight_OpenPose.predict import InputRule, PoseEstimator
 from OpenPose_infer import quantize
 from OpenPose_infer.config import HEIGHT, WEIGHT_FOLDERS, WIDTH
 from OpenPose_infer.data import DataFlags, data_path, evaluation_set
@@ -167,7 +167,7 @@ def _accuracy(
     rows = {}
     for name, session in sessions.items():  # the reference comes first
         forward = _single(session)
-        result = evaluate(Estimator(session, skeleton), validation, rule, session.fixed_batch or 1)
+        result = evaluate(PoseEstimator.of_session(session, skeleton), validation, rule, session.fixed_batch or 1)
         wanted = wanted or [forward(array) for array in arrays]
         people = result.detections if people is None else people
         distances = keypoint_distances(people, result.detections)

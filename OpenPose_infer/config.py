@@ -5,7 +5,7 @@ from pathlib import Path
 
 from Lightweight_OpenPose import config as training
 from Lightweight_OpenPose.export import INPUT, output_names
-from Lightweight_OpenPose.inference import InputRule
+from Lightweight_OpenPose.predict import InputRule
 
 NETWORK = "openpose_infer"  # its name in result files
 MODEL_FOLDER = Path(__file__).parent

@@ -8,7 +8,7 @@ from pathlib import Path
 from common.cli import UserError
 from common.runtime.session import Options, Provider, Session
 from common.skeleton import Skeleton
-from Lightweight_OpenPose import inference
+from Lightweight_OpenPose import predict
 
 import torch
 
@@ -71,7 +71,7 @@ def open_formats(
             continue
         try:
             wanted = replace(options, provider=entry.provider, dtype=entry.dtype)
-            session = inference.open_session(files.paths[entry.file], wanted, skeleton)
+            session = predict.open_session(files.paths[entry.file], wanted, skeleton)
             try_out(session)
             sessions[name] = session
         except (UserError, RuntimeError) as error:

@@ -25,11 +25,11 @@ from common.files import write_atomically
 from common.report import Run
 from common.runtime.session import Options, Provider, Session
 from common.train.log import Log
-from Lightweight_OpenPose import inference
+from Lightweight_OpenPose import predict
 from Lightweight_OpenPose.config import PUBLISHED
 from Lightweight_OpenPose.decode import DecodeRules, warm_up
-from Lightweight_OpenPose.evaluation import Evaluation, default_batch, evaluate
-from Lightweight_OpenPose.inference import Estimator
+from Lightweight_OpenPose.eval import Evaluation, default_batch, evaluate
+from Lightweight_OpenPose.predict import PoseEstimator
 from OpenPose_infer.config import CHANNELS, DETECTIONS, HEIGHT, MODEL_FOLDER, NETWORK, RULE, WEIGHT_FOLDERS, WIDTH
 from OpenPose_infer.data import DataFlags, data_path, evaluation_set
 
@@ -87,13 +87,13 @@ def main() -> None:
     Run(NETWORK, "eval", 1, 1, str(folder / "metrics.jsonl"), str(folder), began).leave(log_folder)
 
 
-def open_estimator(config: Config, skeleton: common.skeleton.Skeleton) -> Estimator:
+def open_estimator(config: Config, skeleton: common.skeleton.Skeleton) -> PoseEstimator:
     """The network of `--model` and its decoder, both warm: the first call would spoil the figures."""
     source = common.train.checkpoint.locate(config.model, PUBLISHED, WEIGHT_FOLDERS)
     dtype = common.device.amp_type(common.device.resolve(config.device, config.device_id), config.amp, config.amp_type)
     options = Options(config.device, config.device_id, config.provider, dtype, config.threads)
-    session = inference.open_session(source, options, skeleton)
-    estimator = Estimator(session, skeleton, DecodeRules(half_pixel=config.half_pixel))
+    session = predict.open_session(source, options, skeleton)
+    estimator = PoseEstimator.of_session(session, skeleton, DecodeRules(half_pixel=config.half_pixel))
     warm_up(skeleton, estimator.rules)
     estimator.maps(np.zeros((_batch_size(config, session), CHANNELS, HEIGHT, WIDTH), np.float32))
     return estimator

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from common.cli import UserError
 from common.files import read_bytes, write_atomically
-from Lightweight_OpenPose.inference import Frame
+from Lightweight_OpenPose.predict import Frame
 from OpenPose_infer.config import HEIGHT, RULE, WIDTH
 
 _LINE = re.compile(r"(.+)" + r" (\d+)" * 6, re.ASCII)

@@ -21,8 +21,8 @@ from common.coco.evaluate import EvaluationSet
 from common.runtime import quantize
 from common.runtime.quantize import Flags, Score, Task, open_on_cpu
 from common.runtime.session import Session
-from Lightweight_OpenPose.evaluation import evaluate
-from Lightweight_OpenPose.inference import Estimator, InputRule, to_input
+from Lightweight_OpenPose.eval import evaluate
+from Lightweight_OpenPose.predict import InputRule, PoseEstimator, to_input
 from OpenPose_infer.config import HEIGHT, WIDTH
 from OpenPose_infer.data import DataFlags, data_path, evaluation_set
 
@@ -80,7 +80,7 @@ def task_of(
     """`images` to calibrate with; the evaluation that scores."""
 
     def score(session: Session) -> Score:
-        result = evaluate(Estimator(session, skeleton), validation, rule, 1)
+        result = evaluate(PoseEstimator.of_session(session, skeleton), validation, rule, 1)
         return Score(result.metrics["AP"], len(result.detections))
 
     protocol = {"annotations": str(validation.annotations), "images": len(validation.rows), "size": rule.fixed_size}

@@ -13,8 +13,8 @@ from common.skeleton import OPENPOSE
 from common.test import pairs
 from Lightweight_OpenPose import decode as decoder
 from Lightweight_OpenPose.decode import MapGeometry
-from Lightweight_OpenPose.inference import frame
 from Lightweight_OpenPose.model import STRIDE
+from Lightweight_OpenPose.predict import frame
 from Lightweight_OpenPose.test import ideal_maps, plain_decode, synthetic_maps
 
 import numpy as np

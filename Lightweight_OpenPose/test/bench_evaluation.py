@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole evaluation, image by image: the protocol written down step by step against `evaluation.evaluate`."""
+"""Whole evaluation, image by image: the protocol written down step by step against `eval.evaluate`."""
 
 import dataclasses
 import functools
@@ -17,10 +17,10 @@ from common.runtime.session import Options, Session, of_module, open_network
 from common.skeleton import OPENPOSE
 from common.test import pairs
 from Lightweight_OpenPose.decode import ORIGINAL_RULES
-from Lightweight_OpenPose.evaluation import default_batch, evaluate
+from Lightweight_OpenPose.eval import default_batch, evaluate
 from Lightweight_OpenPose.export import export_onnx
-from Lightweight_OpenPose.inference import Estimator, InputRule, frame
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
+from Lightweight_OpenPose.predict import InputRule, PoseEstimator, frame
 from Lightweight_OpenPose.test import plain_decode
 from Lightweight_OpenPose.test.bench_decode import NOISY_TYPES
 
@@ -125,7 +125,7 @@ def measure(runs: int) -> list[dict]:
     for noise in (False, True):
         plain = pairs.Elsewhere(functools.partial(plain_run, noise))
         for name, session in ours.items():
-            estimator = Estimator(noisy(session) if noise else session, OPENPOSE)
+            estimator = PoseEstimator.of_session(noisy(session) if noise else session, OPENPOSE)
             act = functools.partial(evaluate, estimator, validation, InputRule(BASE_HEIGHT), batch)
             rows.append(pairs.compare(f"{'noise' if noise else 'no people'}, {name}", plain, act, runs, IMAGES))
     return rows

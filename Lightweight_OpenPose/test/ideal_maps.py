@@ -10,8 +10,8 @@ from common.skeleton import Skeleton
 from Lightweight_OpenPose import data
 from Lightweight_OpenPose.config import Config
 from Lightweight_OpenPose.decode import DecodeRules, decode, to_coco
-from Lightweight_OpenPose.inference import Frame, frame
 from Lightweight_OpenPose.model import STRIDE
+from Lightweight_OpenPose.predict import Frame, frame
 from Lightweight_OpenPose.targets import encode
 
 import numpy as np

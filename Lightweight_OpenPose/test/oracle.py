@@ -15,8 +15,8 @@ import common.distributed
 from common.coco.evaluate import EvaluationSet
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
-from Lightweight_OpenPose.evaluation import evaluate
-from Lightweight_OpenPose.inference import Estimator, InputRule, frame, to_input
+from Lightweight_OpenPose.eval import evaluate
+from Lightweight_OpenPose.predict import InputRule, PoseEstimator, frame, to_input
 from Lightweight_OpenPose.test.ideal_maps import encoded
 
 import numpy as np
@@ -55,7 +55,10 @@ def main(folder: Path) -> None:
             0,
         )
         result = evaluate(
-            Estimator(Oracle(validation).session(), OPENPOSE), validation, InputRule(BASE_HEIGHT), batch_size=2
+            PoseEstimator.of_session(Oracle(validation).session(), OPENPOSE),
+            validation,
+            InputRule(BASE_HEIGHT),
+            batch_size=2,
         )
         if common.distributed.is_main():
             content = {"metrics": result.metrics, "detections": len(result.detections), "images": result.num_images}

@@ -7,7 +7,7 @@ from common.cli import UserError
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from common.test.walking_people import count_frames, film_of, lines_of, run_demo, scene, standing
-from Lightweight_OpenPose import inference
+from Lightweight_OpenPose import predict
 from Lightweight_OpenPose.demo import main
 from Lightweight_OpenPose.model import STRIDE, PoseEstimationWithMobileNet
 from Lightweight_OpenPose.predict import PoseEstimator, fast_input
@@ -21,7 +21,7 @@ import torch
 
 def sees(people_img: np.ndarray, size_img: tuple[int, int], height_size: int) -> PoseEstimator:
     """An estimator with a network that answers with the training targets of these people."""
-    place = inference.frame(size_img, height_size)
+    place = predict.frame(size_img, height_size)
     people_in = people_img.copy()
     people_in[..., :2] = people_in[..., :2] * height_size / size_img[0] + (place.pad_in[1], place.pad_in[0])
 
@@ -30,9 +30,8 @@ def sees(people_img: np.ndarray, size_img: tuple[int, int], height_size: int) ->
         cells = (place.input_size[0] // STRIDE, place.input_size[1] // STRIDE)
         return [part.numpy() for part in encode(torch.from_numpy(people_in)[None], cells, OPENPOSE, TargetRules())]
 
-    made = PoseEstimator.__new__(PoseEstimator)
-    made.skeleton, made.height = OPENPOSE, height_size
-    made.network = inference.Estimator(Session("seer", "memory", network), OPENPOSE)
+    made = PoseEstimator.of_session(Session("seer", "memory", network), OPENPOSE)
+    made.height = height_size
     return made
 
 
@@ -66,7 +65,7 @@ def test_missing_points_stay_missing():
 
 def test_input_is_padded_with_grey_and_normalised():
     image = np.full((100, 60, 3), 255, np.uint8)
-    place = inference.frame((100, 60), 250)
+    place = predict.frame((100, 60), 250)
     padded = fast_input(image, place)
     assert padded.shape == (3, 256, 256) and padded.dtype == np.float32
     top, left, bottom, right = place.pad_in

@@ -11,8 +11,8 @@ from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from common.test.programs import launched, weights
 from Lightweight_OpenPose.decode import DecodeRules
-from Lightweight_OpenPose.evaluation import evaluate
-from Lightweight_OpenPose.inference import MULTI_SCALE, Estimator, InputRule, frame, to_input
+from Lightweight_OpenPose.eval import evaluate
+from Lightweight_OpenPose.predict import MULTI_SCALE, InputRule, PoseEstimator, frame, to_input
 from Lightweight_OpenPose.test.ideal_maps import average_precision_of_ideal_maps
 from Lightweight_OpenPose.test.oracle import BASE_HEIGHT, Oracle
 from Lightweight_OpenPose.test.programs import FROM_SCRATCH, SMALL, launcher, trained
@@ -93,7 +93,7 @@ def test_nobody_found_is_an_ap_of_zero(tiny_coco: Path) -> None:
         counts = (OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
         return [np.zeros((batch, count, height // 8, width // 8), np.float32) for count in counts]
 
-    estimator = Estimator(Session("blind", "memory", blind), OPENPOSE)
+    estimator = PoseEstimator.of_session(Session("blind", "memory", blind), OPENPOSE)
     result = evaluate(estimator, validation, InputRule(64), 2)
     assert (result.metrics["AP"], len(result.detections), result.num_images) == (0, 0, 6)
 
@@ -111,7 +111,7 @@ def test_several_scales_find_people_too(tiny_coco: Path) -> None:
         return [cv2.resize(part.transpose(1, 2, 0), cells).transpose(2, 0, 1)[None] for part in known]
 
     first = EvaluationSet(validation.annotations, validation.folder, validation.index, validation.rows[:1])
-    estimator = Estimator(Session("all scales", "memory", at_every_scale), OPENPOSE)
+    estimator = PoseEstimator.of_session(Session("all scales", "memory", at_every_scale), OPENPOSE)
     result = evaluate(estimator, first, InputRule(BASE_HEIGHT), 1, MULTI_SCALE)
     assert result.num_images == 1 and len(result.detections) > 0
 

@@ -18,10 +18,10 @@ from common.runtime.session import Options, Session, of_module, open_network
 from common.skeleton import OPENPOSE
 from common.test import pairs
 from Lightweight_OpenPose.decode import DecodeRules
-from Lightweight_OpenPose.evaluation import evaluate
+from Lightweight_OpenPose.eval import evaluate
 from Lightweight_OpenPose.export import export_onnx
-from Lightweight_OpenPose.inference import Estimator
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
+from Lightweight_OpenPose.predict import PoseEstimator
 from Lightweight_OpenPose.test import plain_decode
 from Lightweight_OpenPose.test.bench_evaluation import plain_evaluation
 from OpenPose_infer import dumps
@@ -114,7 +114,7 @@ def _chain_rows(formats: dict[str, Session], runs: int) -> list[dict]:
     validation, plain = _validation(), pairs.Elsewhere(_plain_chain)
 
     def ours(session: Session) -> Callable[[], object]:
-        return lambda: evaluate(Estimator(session, OPENPOSE), validation, RULE, 1)
+        return lambda: evaluate(PoseEstimator.of_session(session, OPENPOSE), validation, RULE, 1)
 
     return [
         pairs.compare(f"chain in memory, {name}", plain, ours(session), runs, IMAGES)
