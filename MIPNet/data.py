@@ -54,11 +54,8 @@ def people_rule(people_of: str) -> PeopleRule:
 
 
 def labelled_people(index: CocoIndex, people_of: str) -> People:
-    """Everybody with a joint and a box in the image. Raises UserError where there is nobody."""
-    rows, found = boxes.countable_people(index, people_rule(people_of))
-    if not len(rows):
-        raise UserError("the annotation file has no person with labelled joints; `python -m common.coco` checks it")
-    return People(index, rows, found)
+    """Everybody with a joint and a box in the image."""
+    return People(index, *boxes.countable_people(index, people_rule(people_of)))
 
 
 def neighbours(people: People) -> Int64Array:
@@ -98,10 +95,12 @@ def located(config: Config, key: str) -> Path:
 
 
 def train_samples(config: Config, skeleton: Skeleton) -> "TrainSamples":
-    """Everybody to train on. Raises UserError where the annotations are of another skeleton."""
-    index = common.coco.reader.load(located(config, "DATASET.TRAIN_ANNOTATION_FILE"), skeleton.num_keypoints)
-    folder = located(config, "DATASET.TRAIN_IMAGE_DIR")
-    return TrainSamples(labelled_people(index, config.people_of), folder, skeleton, config)
+    """Everybody to train on. Raises UserError where there is nobody, or the annotations are of another skeleton."""
+    annotations = located(config, "DATASET.TRAIN_ANNOTATION_FILE")
+    people = labelled_people(common.coco.reader.load(annotations, skeleton.num_keypoints), config.people_of)
+    if not len(people):
+        raise UserError(f"{annotations}: no person with labelled joints; `python -m common.coco` checks it")
+    return TrainSamples(people, located(config, "DATASET.TRAIN_IMAGE_DIR"), skeleton, config)
 
 
 class TrainSamples:

@@ -49,8 +49,6 @@ class Config(Flags, EvaluationSettings):
         """Raises UserError for values that make no sense."""
         self.check_flags(EXPORTER)
         EvaluationSettings.check(self)
-        if not self.data_path:
-            raise UserError("--data_path is needed to calibrate and to measure AP: a data set's folder, or `mini`")
 
 
 def main() -> None:

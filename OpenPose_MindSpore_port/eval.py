@@ -220,6 +220,10 @@ def with_people(validation: EvaluationSet) -> EvaluationSet:
     return dataclasses.replace(validation, rows=validation.rows[counts[validation.rows] > 0])
 
 
+class _MissingError(UserError):
+    """Validation images or annotations are not there."""
+
+
 def evaluation_set(
     data_dir: str, images: str, annotations: str, skeleton: Skeleton, num_images: int, exif: Exif = "ignore"
 ) -> EvaluationSet:
@@ -237,7 +241,7 @@ def _find(flag_name: str, value: str, places: tuple[Path, ...], is_there: Callab
     place = next(filter(is_there, places), None)
     if place is None:
         tried = " and ".join(map(str, dict.fromkeys(places)))
-        raise UserError(
+        raise _MissingError(
             f"{flag_name}={value}: {tried} not there; --data_path is needed, a COCO folder or `mini`; else "
             "COCO_HOME, DATA_PATH, ./dataset or ./data/coco are taken"
         )
@@ -249,13 +253,13 @@ def training_evaluation_set(
 ) -> EvaluationSet | None:
     """The images that a training is evaluated on; None, with a note, where they are not there and nobody named them.
 
-    Raises UserError where named images are not there.
+    Raises UserError where named images are not there, or annotations cannot be used.
     """
     try:
         validation = evaluation_set(
             config.data_dir, config.imgpath_val, config.ann, skeleton, config.val_images, config.exif
         )
-    except UserError as error:
+    except _MissingError as error:
         if (config.imgpath_val, config.ann) != (TrainConfig.imgpath_val, TrainConfig.ann):
             raise
         note(f"note: no evaluation during training: {error}")  # the published commands name no validation images

@@ -141,9 +141,15 @@ def test_who_counts(tmp_path: Path) -> None:
     assert found.index.annotation_ids[found.rows].tolist() == [0, 1, 2]  # one beside the image, one of a single pixel
     assert found.boxes_img.tolist() == [[10, 10, 19, 29], [0, 90, 19, 9], [199, 10, 0, 9]]
     for changes in ({"iscrowd": 1}, {"keypoints": [0] * 51}, {"area": 0}):
-        with pytest.raises(UserError, match="no person with labelled joints"):
-            data.labelled_people(index_of(tmp_path, boxes, **changes), "coco")
+        assert not len(data.labelled_people(index_of(tmp_path, boxes, **changes), "coco"))
     assert len(data.labelled_people(index_of(tmp_path, boxes, CROWDPOSE, area=0), "crowdpose")) == 3
+
+
+def test_nobody_to_train_on_is_named_with_the_file(tmp_path: Path) -> None:
+    index_of(tmp_path, [[10, 10, 20, 30]], iscrowd=1)
+    opts = ("DATASET.TRAIN_ANNOTATION_FILE", "people.json", "DATASET.TRAIN_IMAGE_DIR", ".")
+    with pytest.raises(UserError, match=r"people\.json: no person with labelled joints"):
+        data.train_samples(Config(data_path=str(tmp_path), opts=opts), COCO)
 
 
 def test_the_nearest_neighbour(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_int8_that_loses_people_is_refused(tmp_path, data, networks, monkeypatch
     ("words", "message"),
     [
         (("--model=",), "--model is needed: the .onnx that python -m MIPNet.export writes"),
-        (("--data_path=",), "--data_path is needed"),
+        (("--data_path=",), "--data_path is needed: a COCO folder"),
         (("--data_path=nowhere",), "nowhere.*no such file or folder"),
         (("--model={networks}/blind.onnx",), "AP cannot tell .* finds no people"),
         (("--skeleton=coco", "MODEL.NUM_JOINTS", "17"), "is another network.* for each of 17 keypoints"),

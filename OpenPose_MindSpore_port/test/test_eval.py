@@ -314,3 +314,16 @@ def test_what_the_program_refuses(monkeypatch, tiny_coco, tmp_path, checkpoint, 
     with pytest.raises(UserError, match=message):
         run_program(monkeypatch, tmp_path, *given, *flags)
     assert not list(tmp_path.rglob("eval_result.json"))
+
+
+def test_a_training_is_told_of_validation_images_that_lack_and_refuses_annotations_that_are_wrong(
+    tiny_coco: Path, tmp_path: Path
+) -> None:
+    folder, notes = shutil.copytree(tiny_coco, tmp_path / "coco"), list[str]()
+    config = Config(data_dir=str(folder))
+    (folder / "annotations" / ANNOTATIONS).write_text('{"images": [], "annotations": []}')
+    with pytest.raises(UserError, match="its list 'images' is empty"):
+        program.training_evaluation_set(config, OPENPOSE, notes.append)
+    (folder / "annotations" / ANNOTATIONS).unlink()
+    assert program.training_evaluation_set(config, OPENPOSE, notes.append) is None
+    assert notes[0].startswith("note: no evaluation during training")
