@@ -21,7 +21,7 @@ from tools.page.worker import Line, Worker
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINED = ("quickstart/step_one_checkpoints/model_best.pth", "quickstart/smoke_checkpoints/model_best.pth")
-KEEP_ALIVE_S, MOST_CONNECTIONS, BACKLOG = 5, 1000, 2048
+BACKLOG = 2048  # connections that may wait to be taken
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ def main() -> None:
     config = common.cli.parse(Config, {}, prepare=joined)
     try:
         from tools.page.app import Page, build
-
-        import uvicorn
+        from tools.page.connections import server_of
     except ImportError as error:
         raise UserError(f"the page needs the package {error.name}: pip install 'pose-zoo[web]'") from error
     specs = specs_of(config)
@@ -84,11 +83,7 @@ def main() -> None:
     app = build(Page(Line(worker, config.queue), specs, open_model), Guard.of(config.host, token))
     where = f"http://{shown(config.host)}:{listening.getsockname()[1]}/{f'#token={token}' if token else ''}"
     print(f"open {where}\nCtrl-C ends it", flush=True)  # noqa: T201
-    settings = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_keep_alive=KEEP_ALIVE_S, server_header=False,
-        limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=2,
-    )  # fmt: skip
-    uvicorn.Server(settings).run(sockets=[listening])
+    server_of(app).run(sockets=[listening])
 
 
 def listen(host: str, port: int) -> socket.socket:

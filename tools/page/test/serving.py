@@ -13,13 +13,12 @@ from urllib.parse import urlencode
 
 from tools.page.__main__ import listen
 from tools.page.app import Limits, Page, build
+from tools.page.connections import server_of
 from tools.page.models import Spec
 from tools.page.security import Guard
 from tools.page.service import Service
 from tools.page.test.fake import SPECS, open_fake
 from tools.page.worker import Line, Worker
-
-import uvicorn
 
 
 @dataclass
@@ -67,8 +66,7 @@ def serving(
     worker.start()
     page = Page(Line(worker, queue), specs, opened, limits or Limits(body_s=10))
     listening = listen("127.0.0.1", 0)
-    settings = uvicorn.Config(build(page, Guard.of("127.0.0.1", "")), log_level="warning", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(settings)
+    server = server_of(build(page, Guard.of("127.0.0.1", "")))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     while not server.started:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import common.people
 from common.skeleton import COCO
-from tools.page import app
+from tools.page import app, connections
 from tools.page.app import Limits
 from tools.page.test import load
 from tools.page.test.fake import DIES, ENDLESS, FAILS, OFFSETS, SLOW, picture, png
@@ -165,6 +165,14 @@ def test_slow_and_vanishing_clients(client: Client) -> None:
         browser.sendall(begin)
         assert b" 408 " in browser.recv(1000)
     assert client.ask("/api/people", PNG).status == 200
+
+
+def test_a_connection_that_asks_for_nothing_is_closed(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEADERS_S", 0.3)
+    with socket.create_connection(("127.0.0.1", client.port), 20) as browser:
+        browser.sendall(b"GET / HTTP/1.1\r\nHost: 127")
+        assert browser.recv(1000) == b""
+    assert client.ask("/").status == 200
 
 
 def test_a_full_line_says_when_to_come_back(client: Client) -> None:
