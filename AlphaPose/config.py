@@ -28,7 +28,7 @@ MODEL_FOLDER = Path(__file__).parent
 DEFAULT_CFG = str(MODEL_FOLDER / "configs" / "coco" / "resnet" / "256x192_res50_lr1e-3_1x.yaml")
 NO_WEIGHTS, BACKBONE_AUTO = "none", "auto"
 BOX_PADDING = 1.25  # size of a crop over that of the person's box
-CPU_IMAGES_PER_PART = 8  # a larger part is slower on a CPU
+CPU_MICRO_BATCH = 8  # a larger one is slower on a CPU
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Config:
     resume: Literal["auto", "no"] = flag("auto: go on where an unfinished run of this name stopped", "auto")
     skeleton: str = flag("built-in name or YAML file of your own keypoints", "coco")
     backbone: str = flag("ImageNet weights: auto, a file, or `none` for a random start", BACKBONE_AUTO)
-    part_size: int = flag(
+    micro_batch_size: int = flag(
         "people a rank takes at once, gradients accumulate; 0: all, on a CPU at most 8", 0, most=10**6
     )
     dpg: bool = flag("from dpg_milestone on train with jittered boxes and the first learning rate again", True)
@@ -139,8 +139,14 @@ RECIPES: dict[str, dict[str, Any]] = {
         ),
     },
 }  # fmt: skip
-ALIASES = {"opt_level": "amp", "nThreads": "num_workers", "workers": "num_workers", "exp-id": "exp_id",
-           "amp_level": "amp"}  # fmt: skip
+ALIASES = {
+    "opt_level": "amp",
+    "amp_level": "amp",
+    "part_size": "micro_batch_size",
+    "nThreads": "num_workers",
+    "workers": "num_workers",
+    "exp-id": "exp_id",
+}
 _RANKS = "torchrun sets ranks and addresses"
 RETIRED = dict.fromkeys(
     ("addr", "rank", "local_rank", "world_size", "dist_url", "dist_backend", "launcher", "multiprocessing_distributed"),

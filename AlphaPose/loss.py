@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What AlphaPose trains on: squared error of heatmaps, or coordinates as an integral over them (spec A2.2, A2.3)."""
+"""What AlphaPose trains on: squared error of heatmaps, or coordinates as an integral over them."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The networks of AlphaPose: FastPose, FastPose_DUC, SimplePose and HRNet (spec A2.1).
+"""The networks of AlphaPose: FastPose, FastPose_DUC, SimplePose and HRNet.
 
 FastPose (Fang et al. 2022, arXiv:2211.03375): a ResNet whose layers begin with squeeze and excitation (Hu et al.
 2018, arXiv:1709.01507), then pixel shuffles (Shi et al. 2016, arXiv:1609.05158) back to a quarter of the input. The
@@ -246,9 +246,9 @@ def backbone(model: nn.Module) -> nn.Module:
 
 
 def initialise(model: nn.Module) -> None:
-    """What the original sets before ImageNet weights come in (spec A2.1): the rest keeps torch's defaults.
+    """What the original sets before ImageNet weights come in: the rest keeps torch's defaults.
 
-    FastPose: its last convolution ~ N(0, 0.001). SimplePose: also its deconvolutions (spec A1.2). HRNet: all.
+    FastPose: its last convolution ~ N(0, 0.001). SimplePose: also its deconvolutions. HRNet: all.
     """
     for name, module in model.named_modules():
         is_head = not name.startswith("preact")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The JSON files in which AlphaPose writes people down (spec A2.5): alphapose-results.json in three forms.
+"""The JSON files in which AlphaPose writes people down: alphapose-results.json in three forms.
 
 default (also `coco`): a list of
     {"image_id": "a.jpg", "category_id": 1, "keypoints": [x, y, score, ...], "score": 2.1, "box": [x, y, w, h],

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import common.device
 import common.distributed
-from AlphaPose.config import CPU_IMAGES_PER_PART, NETWORK, Config, parse
+from AlphaPose.config import CPU_MICRO_BATCH, NETWORK, Config, parse
 from AlphaPose.data import collate, normalise, train_samples, with_skeleton
 from AlphaPose.loss import accuracy, heatmap_loss, regression_loss
 from AlphaPose.model import build
@@ -74,7 +74,7 @@ def forward_losses(
 def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
     """How the run is divided into steps. Raises UserError where there are fewer samples than ranks."""
     ranks = common.distributed.world_size()
-    limit = config.part_size or (CPU_IMAGES_PER_PART if device.type == "cpu" else 0)
+    limit = config.micro_batch_size or (CPU_MICRO_BATCH if device.type == "cpu" else 0)
     micro_batch_size, accumulation_steps = divide(config.yaml.TRAIN.BATCH_SIZE * ranks, num_samples, ranks, limit)
     return Plan(
         epochs=config.yaml.TRAIN.END_EPOCH,

@@ -30,7 +30,7 @@ WEIGHT_FOLDERS = (MODEL_FOLDER / "weights", MODEL_FOLDER)
 
 IMAGES_PER_RANK = 80  # published: 80 on one card, 640 on eight
 LEARNING_RATE_PER_IMAGE = 4e-5 / 80  # published: 4e-5 for 80 images a step, 32e-5 for 640
-CPU_IMAGES_PER_PART = 8  # a larger part is slower on a CPU, and 80 images at 368x368 need more than 20 GB
+CPU_MICRO_BATCH = 8  # a larger one is slower on a CPU, and 80 images at 368x368 need more than 20 GB
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Config:
 
     epochs: int = flag("epochs in all", 280, least=1)
     batch_size: int = flag("images a step over all ranks; 0: 80 a rank", 0, most=10**6)
-    part_size: int = flag(
+    micro_batch_size: int = flag(
         "images a rank takes at once, gradients accumulate; 0: all, on a CPU at most 8", 0, most=10**6
     )
     base_lr: float = flag("learning rate; 0: 4e-5 for 80 images a step, in proportion", 0.0, most=1000)
@@ -148,7 +148,13 @@ RECIPES: dict[str, dict[str, Any]] = {
         "print_freq": 7,
     },
 }
-ALIASES = {"opt_level": "amp", "num_epochs": "epochs", "train_epochs": "epochs", "workers": "num_workers"}
+ALIASES = {
+    "opt_level": "amp",
+    "part_size": "micro_batch_size",
+    "num_epochs": "epochs",
+    "train_epochs": "epochs",
+    "workers": "num_workers",
+}
 _RANKS = "torchrun sets ranks and addresses"
 RETIRED = dict.fromkeys(
     ("addr", "rank", "local_rank", "world_size", "dist_url", "dist_backend"), _RANKS

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COCO -> training batches (spec A4): one composed warp a sample, uint8 out of the workers."""
+"""COCO -> training batches: one composed warp a sample, uint8 out of the workers."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,7 @@ class Draw:
 
 
 def draw(augmentation: Augmentation, random: np.random.Generator) -> Draw:
-    """Five uniform numbers, distributed as in the original (spec A4, transforms 2 to 5)."""
+    """Five uniform numbers, distributed as in the original."""
     scale, angle, shift_x, shift_y, flip = random.random(5)
     return Draw(
         scale=augmentation.scale_min + (augmentation.scale_max - augmentation.scale_min) * scale,

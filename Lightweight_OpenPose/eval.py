@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AP of a checkpoint on COCO keypoints, with the protocol of the publication (spec A7).
+"""AP of a checkpoint on COCO keypoints, with the protocol of the publication.
 
 bash test/eval.sh --data_path=/data/coco --step=1 --checkpoint_path=model_best.pth
 python -m Lightweight_OpenPose.eval --data_path=mini --checkpoint_path=model_best.pth --save_images=8 --multiscale

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A checkpoint as ONNX, kept only when ONNX Runtime gives the same maps as PyTorch (spec A9.3, platform.md 6.1).
+"""A checkpoint as ONNX, kept only when ONNX Runtime gives the same maps as PyTorch.
 
 python -m Lightweight_OpenPose.export --checkpoint_path=model_best.pth --output_name=human-pose-estimation.onnx
 python -m Lightweight_OpenPose.export --checkpoint_path=model_best.pth --batch_size=1 --height=368 --width=640

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The masked squared error of every stage (spec A4; Cao et al. 2017, arXiv:1611.08050, equations 5 and 6)."""
+"""The masked squared error of every stage (Cao et al. 2017, arXiv:1611.08050, equations 5 and 6)."""
 
 from torch import Tensor
 

@@ -69,8 +69,8 @@ class Frame:
 class InputRule:
     """How images of any size become network inputs, sizes (height, width) in input pixels."""
 
-    base_height: int = 368  # validation: every image scaled to it (spec A7)
-    fixed_size: tuple[int, int] | None = None  # offline inference: every image inside it (spec A9.1)
+    base_height: int = 368  # validation: every image scaled to it
+    fixed_size: tuple[int, int] | None = None  # offline inference: every image inside it
 
     def frame(self, size_img: tuple[int, int], scale: float = 1.0) -> Frame:
         """Where an image of this size lies."""
@@ -86,7 +86,7 @@ def frame(size_img: tuple[int, int], base_height: int, scale: float = 1.0) -> Fr
 
 
 def letterbox(size_img: tuple[int, int], size_in: tuple[int, int]) -> Frame:
-    """Scaled bilinearly to fit into `size_in`, padded on all sides to fill it (spec A9.1)."""
+    """Scaled bilinearly to fit into `size_in`, padded on all sides to fill it."""
     ratio = min(size_in[0] / size_img[0], size_in[1] / size_img[1])
     scaled = round(size_img[0] * ratio), round(size_img[1] * ratio)
     return _centred(size_img, ratio, scaled, size_in, scaled, cv2.INTER_LINEAR)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The encoder: people -> the heatmaps and part affinity fields that the network learns (spec A4).
+"""The encoder: people -> the heatmaps and part affinity fields that the network learns.
 
 A whole batch is encoded at once, on the device of its points. Only cells near a point or a limb are computed.
 `decode.py` is the way back.

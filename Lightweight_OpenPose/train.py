@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains Lightweight OpenPose on COCO keypoints (spec A5, A6), on one device or several.
+"""Trains Lightweight OpenPose on COCO keypoints, on one device or several.
 
 bash test/train_full_1p.sh --data_path=/data/coco --step=1       the published recipe, three steps one after the other
 bash test/train_full_8p.sh --data_path=/data/coco --step=2       the same on eight devices
@@ -31,7 +31,7 @@ from common.train.store import Store
 from Lightweight_OpenPose import data, weights
 from Lightweight_OpenPose.config import (
     ALIASES,
-    CPU_IMAGES_PER_PART,
+    CPU_MICRO_BATCH,
     IMAGES_PER_RANK,
     LEARNING_RATE_PER_IMAGE,
     NETWORK,
@@ -47,7 +47,7 @@ from Lightweight_OpenPose.targets import TargetRules, encode
 import torch
 from torch import Tensor, nn
 
-# part of the network, kind of parameter, learning rate over the base, whether weight decay applies (spec A5)
+# part of the network, kind of parameter, learning rate over the base, whether weight decay applies
 PARAMETER_GROUPS = (
     ("model", "conv.weight", 1, True), ("model", "depthwise.weight", 1, False),
     ("model", "bn.weight", 1, False), ("model", "bn.bias", 2, False),
@@ -99,7 +99,7 @@ def forward_losses(
 def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
     """How the run is divided into steps. Raises UserError where there are fewer samples than ranks."""
     ranks = common.distributed.world_size()
-    limit = config.part_size or (CPU_IMAGES_PER_PART if device.type == "cpu" else 0)
+    limit = config.micro_batch_size or (CPU_MICRO_BATCH if device.type == "cpu" else 0)
     micro_batch_size, accumulation_steps = divide(
         config.batch_size or IMAGES_PER_RANK * ranks, num_samples, ranks, limit
     )

@@ -34,7 +34,7 @@ DEFAULT_CFG = str(EXPERIMENTS / "coco" / "hrnet" / "w48_384x288_adam_lr1e-3.yaml
 LAMBDA_CFG = str(EXPERIMENTS / "coco" / "hrnet" / "w48_384x288_adam_lr1e-3_lambda.yaml")  # what --lambda means
 NO_WEIGHTS = "none"
 NEEDED = "needed"  # in place of a file that the user has to name
-CPU_IMAGES_PER_PART = 4  # a larger part needs more than 8 GB with W48 at 384x288 and lambda
+CPU_MICRO_BATCH = 4  # a larger one needs more than 8 GB with W48 at 384x288 and lambda
 PUBLISHED_PERF_STEPS = 601  # after so many the publication's performance run on one card stops
 PAIRS = "_lambda"  # ending of the networks that take lambda, and of the data sets that give pairs of people
 SKELETONS = {"coco": "coco", "crowdpose": "crowdpose", "ochuman": "coco"}
@@ -59,7 +59,7 @@ class Config:
     resume: Literal["auto", "no"] = flag("auto: go on where an unfinished run of this name stopped", "auto")
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: that of the data set", "")
     check_point: str = flag("checkpoint of the whole network to start from; before TEST.MODEL_FILE", "")
-    part_size: int = flag("people a rank takes at once, gradients accumulate; 0: all, on a CPU 4", 0, most=10**6)
+    micro_batch_size: int = flag("people a rank takes at once, gradients accumulate; 0: all, on a CPU 4", 0, most=10**6)
     max_steps: int = flag("steps after which an epoch ends; 0: when the data do", 0)
     clip_norm: float = flag("largest norm of the gradients; 0: as they are", 0.0)
     ema_decay: float = flag("moving average of the weights; 0: none", 0.0, most=1)
@@ -190,7 +190,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     # everything in minutes on two cores, on the embedded data set
     "smoke": {
         "experiment": "_smoke",
-        "part_size": 8,
+        "micro_batch_size": 8,
         "opts": tuple(itertools.chain(*SMALL_NETWORK.items(), *SHORT_RUN.items())),
     },
 }
@@ -218,7 +218,7 @@ LISTS = {  # flag -> the key of its numbers, and -1 where that has them the othe
     "heatmap_size": ("MODEL.HEATMAP_SIZE", -1),
     "lr_steps": ("TRAIN.LR_STEP", 1),
 }
-ALIASES = {"pth_path": "check_point", "opt_level": "amp"}
+ALIASES = {"pth_path": "check_point", "opt_level": "amp", "part_size": "micro_batch_size"}
 RETIRED = dict.fromkeys(
     ("local_rank", "locak_rank", "is_distributed"), "the launcher's --device_id and --ranks choose devices"
 ) | {

@@ -28,7 +28,7 @@ from common.train.loop import announce, finish_epoch, leave_report, train_one_ep
 from common.train.state import TrainState, set_learning_rates
 from common.train.store import Store
 from MIPNet import data
-from MIPNet.config import CPU_IMAGES_PER_PART, NETWORK, Config, parse
+from MIPNet.config import CPU_MICRO_BATCH, NETWORK, Config, parse
 from MIPNet.data import collate, normalise, train_samples
 from MIPNet.loss import accuracy, draw_lambdas, hardest_joints, heatmap_loss, lambda_loss
 from MIPNet.model import build, lambda_vectors
@@ -84,7 +84,7 @@ def _lambda_losses(model: nn.Module, images: Tensor, targets: list[tuple[Tensor,
 def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
     """How the run is divided into steps. Raises UserError where there are fewer samples than ranks."""
     cfg, ranks = config.yaml, common.distributed.world_size()
-    limit = config.part_size or (CPU_IMAGES_PER_PART if device.type == "cpu" else 0)
+    limit = config.micro_batch_size or (CPU_MICRO_BATCH if device.type == "cpu" else 0)
     micro_batch_size, accumulation_steps = divide(cfg.TRAIN.BATCH_SIZE_PER_GPU * ranks, num_samples, ranks, limit)
     return Plan(
         epochs=cfg.TRAIN.END_EPOCH,

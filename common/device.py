@@ -90,7 +90,7 @@ def too_few(kind: str, asked: int, available: int) -> str:
 
 
 def _configure_npu() -> None:
-    """Settings that must precede the first NPU tensor (spec platform.md 1.3)."""
+    """Settings that must precede the first NPU tensor."""
     npu: Any = torch.get_device_module("npu")
     npu.set_compile_mode(jit_compile=False)
     npu.config.allow_internal_format = False

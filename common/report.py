@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""metrics.jsonl -> the ModelZoo result file and final lines (spec A6, "Shell launchers"; platform.md 8.5).
+"""metrics.jsonl -> the ModelZoo result file and final lines.
 
 A run says where its metrics are and what it is called in `run.json` of its log folder; the launcher calls `write`.
 """

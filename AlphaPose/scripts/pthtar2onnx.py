@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trained network as ONNX under the published names (spec A2.5); unlike the original's, with its trained weights.
+"""A trained network as ONNX under the published names; unlike the original's, with its trained weights.
 
     python scripts/pthtar2onnx.py --cfg=configs/coco/resnet/256x192_res50_lr1e-3_1x.yaml --checkpoint=model.pth
 

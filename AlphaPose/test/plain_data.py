@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training sample made step by step, as spec A2.2 writes it: what the pipeline is measured against."""
+"""A training sample made step by step: what the pipeline is measured against."""
 
 from AlphaPose.config import BOX_PADDING
 from AlphaPose.data import CHANNEL_MEANS, TrainSamples

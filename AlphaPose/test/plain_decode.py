@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decoding and pose NMS written down loop by loop, as spec A2.4 has them: what ours is measured against."""
+"""Decoding and pose NMS written down loop by loop: what ours is measured against."""
 
 from AlphaPose.pose_nms import PUBLISHED_RULES as RULES
 from common.test.plain_top_down import three_points

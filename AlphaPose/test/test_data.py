@@ -116,7 +116,7 @@ def test_batches() -> None:
 
 
 def test_normalised_as_published() -> None:
-    """RGB minus the means; only a crop with a value above 1 is divided by 255 (spec A4, AlphaPose 9)."""
+    """RGB minus the means; only a crop with a value above 1 is divided by 255."""
     images = torch.zeros(2, 3, 2, 2, dtype=torch.uint8)
     images[0, 2], images[1, 0] = 255, 1  # blue; nearly black
     found = normalise(images)

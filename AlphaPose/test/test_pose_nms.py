@@ -33,7 +33,7 @@ def people(num_images: int, crowd: int, seed: int = 0, size: float = 400.0, jitt
 
 
 def plain_nms(keypoints, boxes, min_area: float) -> list[tuple[int, list[int], np.ndarray]]:
-    """One person after the other, keypoint by keypoint, as the spec says it: (pick, group, pose)."""
+    """One person after the other, keypoint by keypoint: (pick, group, pose)."""
     rules, poses = PUBLISHED_RULES, keypoints.copy()
     poses[..., 2][poses[..., 2] == 0] = rules.score_floor
     left, found = list(range(len(poses))), []
@@ -172,7 +172,7 @@ def test_equals_are_gathered_around_the_first() -> None:
 
 
 def oracle(person: np.ndarray, box: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """(17, 3) what a network finds that repeats its training targets, 64 x 48, sigma 2 (spec A2.2, A2.4)."""
+    """(17, 3) what a network finds that repeats its training targets, 64 x 48, sigma 2."""
     low = np.maximum(box[:2], 0)
     high = np.minimum(box[:2] + np.maximum(box[2:] - 1, 0), size - 1)
     width = max((high - low)[0], (high - low)[1] * 0.75) * 1.25

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samples through the data pipeline, targets included, one process: the plain pipeline of the spec against ours."""
+"""Samples through the data pipeline, targets included, one process: a plain pipeline against ours."""
 
 import itertools
 from collections.abc import Callable

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The augmentation of spec A4 one transform after the other, on the whole image: slow, the baseline of the benchmark.
+"""The augmentation of training, one transform after the other, on the whole image: slow, the baseline of the benchmark.
 
 Labels are handled sample by sample in Python, targets are drawn cell by cell, images leave as normalised float32.
 """
@@ -81,7 +81,7 @@ def _crop(image, left: int, top: int, size: int, border):
 
 
 def draw(random: np.random.Generator, augmentation: Augmentation) -> Draw:
-    """As `data.draw`, from Python's own formulae of the spec."""
+    """As `data.draw`, from Python's own formulae."""
     numbers = random.random(5).tolist()
     return Draw(
         augmentation.scale_min + (augmentation.scale_max - augmentation.scale_min) * numbers[0],

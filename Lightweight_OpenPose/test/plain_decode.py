@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The decoder written down slowly and plainly, step by step as the specification (A7) tells it.
+"""The decoder written down slowly and plainly, step by step as the publication has it.
 
 It is what the fast decoder is tested against and measured against. It keeps the original's way of working (spec, BUGS
 21-23): full-resolution maps of all channels, a loop over all pairs of peaks, field copies for every limb.

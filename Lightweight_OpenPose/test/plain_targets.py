@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The targets of spec A4, written down cell by cell: slow, and what the fast encoder is held against."""
+"""The targets, written down cell by cell: slow, and what the fast encoder is held against."""
 
 import math
 

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import pytest
 
-CEILING, CEILING_WITHOUT_SHIFT = 0.773, 0.790  # spec B3 (d): the original's rule, and without its half pixel
+CEILING, CEILING_WITHOUT_SHIFT = 0.773, 0.790  # the original's rule, and without its half pixel
 FIVE = """
 keypoints: [nose, left_wrist, right_wrist, left_ankle, right_ankle]
 sigmas: [0.026, 0.062, 0.062, 0.089, 0.089]

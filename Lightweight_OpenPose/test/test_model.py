@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-PARAMETERS = {1: 4_091_698, 3: 7_308_964}  # spec A1
+PARAMETERS = {1: 4_091_698, 3: 7_308_964}
 
 
 @pytest.mark.parametrize("stages", [1, 3])

@@ -132,4 +132,4 @@ def test_a_three_stage_checkpoint_is_evaluated_with_three_stages(tmp_path: Path)
     torch.save({"state_dict": golden.network(3).state_dict()}, tmp_path / "three.pth")
     assert len(weights.load_network(tmp_path / "three.pth", OPENPOSE).refinement_stages) == 3
     report = weights.load_start(golden.network(1), tmp_path / "three.pth")
-    assert f"{426 - 250} unused" in report  # spec A2: the official checkpoint has three stages
+    assert f"{426 - 250} unused" in report  # the official checkpoint has three stages

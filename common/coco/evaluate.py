@@ -275,7 +275,7 @@ class EvaluationSet:
 def val_subset(num_images: int, wanted: int, seed: int = 0) -> list[int]:
     """Positions of the images that a validation subset takes, in drawn order.
 
-    With seed 0, 250 of COCO val2017's 5,000 are those of the published results (spec A3).
+    With seed 0, 250 of COCO val2017's 5,000 are those of the published results.
     """
     positions = list(range(num_images))
     random.Random(seed).shuffle(positions)

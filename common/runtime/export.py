@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A PyTorch network as ONNX, kept only when ONNX Runtime gives the same outputs (platform.md 6.1)."""
+"""A PyTorch network as ONNX, kept only when ONNX Runtime gives the same outputs."""
 
 import os
 import tempfile

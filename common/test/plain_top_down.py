@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What both top-down originals do to a person, step by step, as spec A1.4 and A2.2 write it: to be measured against."""
+"""What both top-down originals do to a person, step by step: to be measured against."""
 
 import cv2
 import numpy as np

@@ -73,7 +73,7 @@ def test_a_pickle_that_would_run_code_does_not(tmp_path: Path, zipped: bool) -> 
 
 
 def test_published_kinds_of_files_load(tmp_path: Path) -> None:
-    """A bare state dict, one of a wrapped network, an old format, and an AP that is a NumPy scalar (spec A2)."""
+    """A bare state dict, one of a wrapped network, an old format, and an AP that is a NumPy scalar."""
     source = network()
     wrapped = {f"module.{name}": value for name, value in source.state_dict().items()}
     for kind, content in enumerate((source.state_dict(), {"state_dict": wrapped, "ap": np.float64(0.42), "epoch": 5})):

@@ -244,7 +244,7 @@ def test_augment_applies_what_was_drawn() -> None:
 
 
 def test_distributions() -> None:
-    """Limits and shares of spec A1.4; 4000 draws: three standard deviations of a share are below 0.024."""
+    """Limits and shares of the publication; 4000 draws: three standard deviations of a share are below 0.024."""
     augmentation, random = (
         Augmentation(scale_factor=0.35, rotation_factor=45.0, half_body=0.3),
         np.random.default_rng(3),

@@ -16,7 +16,7 @@ STRIDE = 4
 
 
 def plain(joints_in: Any, visible: Any, map_size: tuple[int, int], stride: float, sigma: int) -> tuple[Any, Any]:
-    """The rule of spec A1.4, joint by joint, cell by cell."""
+    """The published rule, joint by joint, cell by cell."""
     height, width = map_size
     maps, weights = np.zeros((len(joints_in), height, width), np.float32), np.array(visible, np.float32)
     for k, (x, y) in enumerate(joints_in):

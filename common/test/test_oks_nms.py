@@ -33,7 +33,7 @@ def plain_oks(a, b, area_a, area_b, sigmas) -> float:
 
 
 def plain_nms(keypoints, areas, scores, threshold: float) -> list[int]:
-    """One after the other, as the spec says it."""
+    """One after the other."""
     waiting, kept = sorted(range(len(scores)), key=lambda row: (scores[row], row), reverse=True), []
     while waiting:
         best, *rest = waiting

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where people are looked for: boxes of annotated people, or those that a detector found (spec A1.4, A2.2)."""
+"""Where people are looked for: boxes of annotated people, or those that a detector found."""
 
 from array import array
 from collections.abc import Callable
@@ -53,7 +53,7 @@ class PersonBoxes:
 
 @dataclass(frozen=True)
 class PeopleRule:
-    """Which annotated people count, and what is left of their boxes; as it stands, AlphaPose's rule (spec A2.2)."""
+    """Which annotated people count, and what is left of their boxes; as it stands, AlphaPose's rule."""
 
     sanitise: Callable[[npt.ArrayLike, npt.ArrayLike], Float64Array] = crops.clip_boxes  # or crops.push_boxes_inside
     allow_lines: bool = False  # see crops.usable_boxes

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The crop of one person: from a box to the network's input, and from its maps back to the image (spec A1.4, A2.2).
+"""The crop of one person: from a box to the network's input, and from its maps back to the image.
 
 A crop is a centre, a size of the input's aspect ratio, a rotation and a flip. They make one affine matrix, so an image
 is sampled once. Frames: `_img` original pixels, `_in` input pixels. Sizes of pictures are (height, width); points,
@@ -86,7 +86,7 @@ class Draw:
 
 
 def draw(augmentation: Augmentation, random: np.random.Generator) -> Draw:
-    """One draw, distributed as in both originals (spec A1.4, getitem 2 to 5), in an order of our own."""
+    """One draw, distributed as in both originals, in an order of our own."""
     scale, rotation, upper = random.standard_normal(3)
     rotated, flipped, halved = random.random(3)
     spread, turn = augmentation.scale_factor, augmentation.rotation_factor
@@ -100,7 +100,7 @@ def draw(augmentation: Augmentation, random: np.random.Generator) -> Draw:
 
 
 def clip_boxes(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> Float64Array:
-    """Boxes cut at the borders of their images: what is outside goes (AlphaPose's rule, spec A2.2).
+    """Boxes cut at the borders of their images: what is outside goes (AlphaPose's rule).
 
     `boxes_img` (N, 4) left, top, width, height; `sizes_img` (N, 2) or (2,) height, width. The last pixel of a box is
     at left + width - 1, and widths and heights of the result count from first to last pixel: one less than given.
@@ -113,7 +113,7 @@ def clip_boxes(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> Float64Arr
 
 
 def push_boxes_inside(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> Float64Array:
-    """Boxes that begin outside are moved to the border, then cut at the far side (MIPNet's rule, spec A1.4).
+    """Boxes that begin outside are moved to the border, then cut at the far side (MIPNet's rule).
 
     Arguments and result as in `clip_boxes`; a box beyond the far side gets a negative width or height.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Heatmaps of a top-down network: those it learns, its loss, and the way back to joints in the image (spec A1.7, A2.4).
+"""Heatmaps of a top-down network: those it learns, its loss, and the way back to joints in the image.
 
 Everything is batched over people and joints and stays on the device of the maps; only cells and scores leave it.
 `cells_to_image` then takes them to original pixels.
@@ -26,7 +26,7 @@ STENCIL = [
 ]  # fmt: skip  # the cells (x, y) that second differences need
 GAUSSIAN_REACH = 3  # sigmas: a Gaussian is exactly 0 beyond
 DRAWN = 0.5  # a joint of a smaller weight has an empty map
-ACCURACY_DISTANCE = 0.5  # of the normalising length: nearer is a hit (spec A1.7, "train accuracy")
+ACCURACY_DISTANCE = 0.5  # of the normalising length: nearer is a hit
 NORMALISING_PART = 10  # the normalising length is this part of the map's side
 
 
@@ -61,7 +61,7 @@ def _profile(centre: Tensor, cells: int, reach: int, sigma_map: float) -> Tensor
 
 
 def mean_squared_error(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """0.5 * mean(((predicted - target) * weight)^2) over all elements, a scalar (spec A1.5, A2.3).
+    """0.5 * mean(((predicted - target) * weight)^2) over all elements, a scalar.
 
     `predicted`, `target`: (B, K, h, w); `weight`: (B, K), 0 where a joint does not count.
     """
@@ -77,7 +77,7 @@ def peak_accuracy(predicted: Tensor, target: Tensor, sides: tuple[int, int]) -> 
     """The share of peaks near the target's, meaned over the joints that have any: a scalar, 0 where none has.
 
     `predicted`, `target`: (B, K, h, w). `sides`: what x and y are measured by, each divided by NORMALISING_PART.
-    A target counts where its peak has x > 1 and y > 1 (spec A1.7). Stays on the device: nothing waits for it.
+    A target counts where its peak has x > 1 and y > 1. Stays on the device: nothing waits for it.
     """
     wanted = decode(target, "none").cells
     unit = torch.tensor(sides, device=wanted.device) / NORMALISING_PART

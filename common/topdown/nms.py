@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same person found twice counts once: suppression by object keypoint similarity (OKS), many images in one call.
 
-Both top-down models end their evaluation with it (spec A1.7, A2.4). The people of an image are taken best first; who
+Both top-down models end their evaluation with it. The people of an image are taken best first; who
 is too similar to one that stays goes. All pairs of all images are compared in one array operation, so that only the
 few pairs that are too similar are walked through one by one.
 """
@@ -85,7 +85,7 @@ def pair_oks(
     left: Int64Array,
     right: Int64Array,
 ) -> npt.NDArray[np.float64]:
-    """(P,) the OKS of people `left[i]` and `right[i]` (spec A1.7).
+    """(P,) the OKS of people `left[i]` and `right[i]`.
 
     `keypoints_img` (N, K, 2 or more) x, y in original pixels; `areas_img` (N,) square pixels, of the padded box;
     `sigmas` (K,), `Skeleton.sigmas`. OKS = mean over k of exp(-d_k^2 / (2 sigma_k)^2 / area / 2), `area` the mean of
@@ -151,7 +151,7 @@ def soft_oks_nms(
 ) -> Int64Array:
     """(M,) at most SOFT_MAX_PEOPLE of each image, put in a new order: nobody goes for being similar, but comes later.
 
-    After each choice the scores of the others are multiplied by exp(-OKS^2 / threshold) (spec A1.7). Arguments as
+    After each choice the scores of the others are multiplied by exp(-OKS^2 / threshold). Arguments as
     `oks_nms`.
     """
     ranked, areas = rank(scores, images, last_first=True), np.asarray(areas_img, np.float64)
@@ -178,7 +178,7 @@ def _softly(scores: FloatArray, decay: FloatArray) -> list[int]:
 def confident_mean(keypoint_scores: FloatArray, threshold: float = CONFIDENT) -> FloatArray:
     """(N,) the mean of a person's keypoint scores above `threshold`, 0 where there is none; `keypoint_scores` (N, K).
 
-    Times the box's score this is a person's score in both models (spec A1.7, A2.4). Summed in keypoint order and in
+    Times the box's score this is a person's score in both models. Summed in keypoint order and in
     the input's precision, as the originals do.
     """
     by_keypoint = np.ascontiguousarray(keypoint_scores.T)
