@@ -117,6 +117,7 @@ def main() -> None:
         model = build(cfg.MODEL, skeleton.num_keypoints)
         if not unfinished:
             notes.append(load_start(model, config))
+            store.make_room(config, notes.append)
         common.device.move(model, device)
         optimizer = build_optimizer(model, cfg)
         state = TrainState(model, optimizer, plan, device, store, config, cfg.MODEL.TYPE)

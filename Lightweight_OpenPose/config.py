@@ -148,13 +148,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "print_freq": 7,
     },
 }
-ALIASES = {
-    "opt_level": "amp",
-    "part_size": "micro_batch_size",
-    "num_epochs": "epochs",
-    "train_epochs": "epochs",
-    "workers": "num_workers",
-}
+ALIASES = {"opt_level": "amp", "part_size": "micro_batch_size", "workers": "num_workers"}
+ALIASES |= dict.fromkeys(("num_epochs", "train_epochs"), "epochs")
 _RANKS = "torchrun sets ranks and addresses"
 RETIRED = dict.fromkeys(
     ("addr", "rank", "local_rank", "world_size", "dist_url", "dist_backend"), _RANKS

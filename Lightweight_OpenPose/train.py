@@ -154,6 +154,7 @@ def main() -> None:
         model: nn.Module = PoseEstimationWithMobileNet(config.stages, skeleton.num_heatmaps, skeleton.num_fields)
         if not unfinished:
             notes.append(weights.load_start(model, weights.starting_weights(config)))
+            store.make_room(config, notes.append)
         model = common.device.move(model, device)
         optimizer = build_optimizer(model, base_lr, config.weight_decay)
         state = TrainState(model, optimizer, plan, device, store, config, "openpose")

@@ -143,6 +143,7 @@ def main() -> None:
         model = OpenPose(skeleton.num_heatmaps, skeleton.num_fields, config.vgg_with_bn)
         if not unfinished:
             notes.append(weights.load_start(model, config))
+            store.make_room(config, notes.append)
         common.device.move(model, device)
         optimizer = build_optimizer(model, config)
         state = TrainState(model, optimizer, plan, device, store, config, "openpose_vgg19")

@@ -70,6 +70,9 @@ def test_a_damaged_newest_checkpoint_costs_two_steps_not_the_run(tiny_coco: Path
     assert anew.returncode == 0 and "is kept as step_one_checkpoints.old1" in anew.stdout, anew.stderr
     older = last.parent.with_name("step_one_checkpoints.old1")
     assert all((older / path.name).read_bytes() == content for path, content in checkpoints.items())
+    start = f"--checkpoint_path={last}"  # weights of the folder that is kept under another name
+    third = trained(tmp_path, *flags, "--resume=no", "--epochs=1", start, "--weights_only")
+    assert third.returncode == 0 and "is kept as step_one_checkpoints.old2" in third.stdout, third.stderr
 
 
 def test_a_request_to_stop_saves_and_the_next_run_goes_on(tiny_coco: Path, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ class Store:
         return self.folder / "metrics.jsonl"
 
     def unfinished(self, config: Any, num_samples: int, note: Callable[[str], None]) -> dict[str, Any] | None:
-        """The state that the run goes on from, on every rank; another run in the folder is kept under another name.
+        """The state that the run goes on from, on every rank; None where it begins: then call `make_room`, too.
 
         `config`: a dataclass, with resume and case ("acc" or "perf"). `note` gets what should be logged of it. Raises
         UserError where another process trains in the folder, and where there is a state that cannot be read.
@@ -81,9 +81,19 @@ class Store:
                 if changes:
                     note(f"note: settings have changed since: {changes}")
                 return content
-        if config.case != "perf" and (kept := self.set_aside()):
-            note(f"note: the run that was in {self.folder} is kept as {kept.name}")
         return None
+
+    def make_room(self, config: Any, note: Callable[[str], None]) -> None:
+        """Keeps another run that is in the folder under another name, unless this one only measures speed.
+
+        Every rank calls it, after it has read the weights that it begins with: they may lie there.
+        """
+        if config.case == "perf":
+            return
+        common.distributed.barrier()
+        kept = common.distributed.broadcast_object(self.set_aside() if common.distributed.is_main() else None)
+        if kept:
+            note(f"note: the run that was in {self.folder} is kept as {kept.name}")
 
     def save_last(self, content: Mapping[str, Any]) -> None:
         """Writes the newest state; the one before stays as a way back should this file be damaged."""
