@@ -9,7 +9,7 @@ Writes detections.json, metrics.jsonl, pictures and a result file into eval_step
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -32,6 +32,7 @@ from common.media.sheets import draw_sheet, leave_sheet
 from common.report import Run
 from common.runtime.session import PYTORCH, Options, Provider, of_module
 from common.train.log import Log
+from common.train.state import TrainState
 from Lightweight_OpenPose import config as training
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.config import (
@@ -238,25 +239,20 @@ def _people_of_scales(
     return decode_scales(scales, estimator.skeleton, estimator.rules)
 
 
-def evaluate_while_training(
-    model: nn.Module,
-    validation: EvaluationSet,
-    base_height: int,
-    skeleton: common.skeleton.Skeleton,
-    device: torch.device,
-    dtype: torch.dtype | None,
-    log: Log,
-    pictures: Path,
-) -> dict[str, float]:
-    """Metrics of the weights as they are now; a sheet of predictions goes to TensorBoard and `pictures`."""
-    rules = DecodeRules(max_peaks=MAX_PEAKS_IN_TRAINING)
-    session = of_module(model.eval(), device, dtype)
-    result = evaluate(
-        PoseEstimator.of_session(session, skeleton, rules), validation, InputRule(base_height), default_batch(device)
-    )
-    log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_images} images")
-    leave_sheet(log, pictures, validation, result.detections, skeleton, SHEET_ROWS)
-    return result.metrics
+def while_training(
+    validation: EvaluationSet, base_height: int, skeleton: common.skeleton.Skeleton, state: TrainState, log: Log
+) -> Callable[[nn.Module], dict[str, float]]:
+    """Measures the weights as they are; a sheet of predictions goes to TensorBoard and the run's folder."""
+
+    def measured(model: nn.Module) -> dict[str, float]:
+        session = of_module(model.eval(), state.device, state.dtype)
+        estimator = PoseEstimator.of_session(session, skeleton, DecodeRules(max_peaks=MAX_PEAKS_IN_TRAINING))
+        result = evaluate(estimator, validation, InputRule(base_height), default_batch(state.device))
+        log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_images} images")
+        leave_sheet(log, state.store.folder / "pictures", validation, result.detections, skeleton, SHEET_ROWS)
+        return result.metrics
+
+    return measured
 
 
 def default_batch(device: torch.device) -> int:

@@ -14,11 +14,11 @@ BACKBONE_CHANNELS = 512
 
 
 def conv(
-    inputs: int, outputs: int, kernel: int = 3, padding: int = 1, dilation: int = 1, stride: int = 1,
-    bias: bool = True, bn: bool = True, relu: bool = True,
-) -> nn.Sequential:  # fmt: skip
-    """Convolution, where wanted followed by batch normalisation and ReLU."""
-    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, bias=bias)]
+    inputs: int, outputs: int, kernel: int = 3, dilation: int = 1, bn: bool = True, relu: bool = True
+) -> nn.Sequential:
+    """Convolution that keeps the size of its maps, where wanted followed by batch normalisation and ReLU."""
+    padding = dilation * (kernel // 2)
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, 1, padding, dilation)]
     if bn:
         layers.append(nn.BatchNorm2d(outputs))
     if relu:
@@ -51,7 +51,7 @@ def conv_depthwise_elu(channels: int) -> nn.Sequential:
 def pointwise_head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     """Two 1x1 convolutions that end in maps: no activation behind the last."""
     return nn.Sequential(
-        conv(inputs, hidden, kernel=1, padding=0, bn=False), conv(hidden, outputs, 1, 0, bn=False, relu=False)
+        conv(inputs, hidden, kernel=1, bn=False), conv(hidden, outputs, kernel=1, bn=False, relu=False)
     )
 
 
@@ -60,7 +60,7 @@ class ContextModule(nn.Module):
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
-        self.align = conv(inputs, channels, kernel=1, padding=0, bn=False)
+        self.align = conv(inputs, channels, kernel=1, bn=False)
         self.trunk = nn.Sequential(*(conv_depthwise_elu(channels) for _ in range(3)))
         self.conv = conv(channels, channels, bn=False)
 
@@ -91,8 +91,8 @@ class RefinementBlock(nn.Module):
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
-        self.initial = conv(inputs, channels, kernel=1, padding=0, bn=False)
-        self.trunk = nn.Sequential(conv(channels, channels), conv(channels, channels, dilation=2, padding=2))
+        self.initial = conv(inputs, channels, kernel=1, bn=False)
+        self.trunk = nn.Sequential(conv(channels, channels), conv(channels, channels, dilation=2))
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, inputs, h, w) -> (B, channels, h, w)."""
@@ -147,7 +147,7 @@ class PoseEstimationWithMobileNet(nn.Module):
 def mobilenet_backbone() -> nn.Sequential:
     """MobileNet v1 up to 512 channels, its last two strides taken out (dilation 2 instead): stride 8."""
     return nn.Sequential(
-        conv(3, 32, stride=2, bias=False),
+        nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(inplace=True)),
         conv_depthwise(32, 64),
         conv_depthwise(64, 128, stride=2),
         conv_depthwise(128, 128),

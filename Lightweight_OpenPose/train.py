@@ -165,10 +165,9 @@ def main() -> None:
         log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
         with Log(store.metrics_file, log_folder, store.folder / "tensorboard", fresh=not unfinished) as log:
             announce(state, base_lr, notes, log)
-            evaluate = None if validation is None else functools.partial(
-                evaluation.evaluate_while_training, validation=validation, base_height=config.base_height,
-                skeleton=skeleton, device=device, dtype=state.dtype, log=log, pictures=store.folder / "pictures",
-            )  # fmt: skip
+            evaluate = None
+            if validation is not None:
+                evaluate = evaluation.while_training(validation, config.base_height, skeleton, state, log)
             with training(state, log):
                 finish_epoch(state, evaluate, log)  # one that the run before has saved, and no more
                 batches = state.batches(samples, data.collate, config.seed, log)
