@@ -5,6 +5,7 @@
 import dataclasses
 import errno
 import json
+import os
 import shutil
 import socket
 from collections.abc import Callable
@@ -55,8 +56,9 @@ def ascend(tmp_path: Path) -> Machine:
 
 
 def free_ports() -> int:
-    """The first of a row of ports that nobody holds."""
-    rows = range(20000, 32000, devices.NUM_HCCL_PORTS)
+    """The first of a row of ports that nobody holds; tests that run at the same time have rows of their own."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    rows = range(20000 + 1000 * (worker % 12), 32000, devices.NUM_HCCL_PORTS)
     return next(row for row in rows if all(map(devices._is_free, range(row, row + devices.NUM_HCCL_PORTS))))
 
 
