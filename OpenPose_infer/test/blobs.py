@@ -5,7 +5,7 @@ Channel c of such a network carries colour c from the image to heatmap c; the pa
 """
 
 from common.test.blob_people import COLOURS, SIZE, write_data
-from Lightweight_OpenPose.model import ContextModule, PoseEstimationWithMobileNet, conv, conv_depthwise
+from Lightweight_OpenPose.model import ContextModule, PoseEstimationWithMobileNet, conv_depthwise
 
 import torch
 from torch import nn
@@ -18,7 +18,8 @@ class Small(PoseEstimationWithMobileNet):
 
     def __init__(self, stages: int = 1) -> None:
         super().__init__(stages, COLOURS + 1, 4, num_channels=8)
-        self.model = nn.Sequential(conv(3, 8, stride=2, bias=False), *(conv_depthwise(8, 8, 2) for _ in range(2)))
+        stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(inplace=True))
+        self.model = nn.Sequential(stem, *(conv_depthwise(8, 8, 2) for _ in range(2)))
         self.cpm = ContextModule(8, 8)
 
 
