@@ -44,10 +44,29 @@ import torch  # noqa: E402
 
 MOST_SECONDS, MOST_BYTES, MOST_LETTERS = 5, 10**9, 5000
 WRONG = [
-    "null", "true", "-1", "0", "1e400", "NaN", "1.5", "9" * 6000, str(2**70), '"x"',
-    '"\\u001b[31m"', '"\\ud800"', "[]", "{}",
-    "[[[]]]", "[" * 5000, '"' + "a" * 10**5 + '"', "*a", "~", "'", "3: 3", "!!python/object:os.system",
-]  # fmt: skip
+    "null",
+    "true",
+    "-1",
+    "0",
+    "1e400",
+    "NaN",
+    "1.5",
+    "9" * 6000,
+    str(2**70),
+    '"x"',
+    '"\\u001b[31m"',
+    '"\\ud800"',
+    "[]",
+    "{}",
+    "[[[]]]",
+    "[" * 5000,
+    '"' + "a" * 10**5 + '"',
+    "*a",
+    "~",
+    "'",
+    "3: 3",
+    "!!python/object:os.system",
+]
 TOKEN = re.compile(rb'"[^"\n]*"|-?[0-9][0-9.]*|\b[A-Za-z_]+\b')
 SKELETON = """keypoints: [nose, left_hand, right_hand]
 sigmas: [0.026, 0.062, 0.062]

@@ -44,9 +44,28 @@ NUMBERS = [
     "",
     "1,nan",
 ]
-NAMES = ["a\0b", "a\nb", "\x1b[31mred", "caf\udce9", "\ud800", "x" * 300, "x/" * 3000, "~nobody/x", "", "nan",
-         "/dev/null", "/dev/full", "/proc/self/nothing/x", "..", ".", "fifo", "folder", "link_to_nothing", "\u2028",
-         "-1"]  # fmt: skip
+NAMES = [
+    "a\0b",
+    "a\nb",
+    "\x1b[31mred",
+    "caf\udce9",
+    "\ud800",
+    "x" * 300,
+    "x/" * 3000,
+    "~nobody/x",
+    "",
+    "nan",
+    "/dev/null",
+    "/dev/full",
+    "/proc/self/nothing/x",
+    "..",
+    ".",
+    "fifo",
+    "folder",
+    "link_to_nothing",
+    "\u2028",
+    "-1",
+]
 SMALL_TRAINING = (
     "--recipe=smoke",
     "--epochs=1",
@@ -68,9 +87,15 @@ KEYS = {
     f"{model}/train.py": sorted(importlib.import_module(f"{model}.keys").KEYS.known)
     for model in ("AlphaPose", "MIPNet")
 }
-USUAL = {"--data_path": "data", "--data_dir": "data", "--output_dir": "out", "--outdir": "out",
-         "--source": "data/val2017",
-         "--device": "cpu", "--labels": "data/annotations/person_keypoints_val2017.json"}  # fmt: skip
+USUAL = {
+    "--data_path": "data",
+    "--data_dir": "data",
+    "--output_dir": "out",
+    "--outdir": "out",
+    "--source": "data/val2017",
+    "--device": "cpu",
+    "--labels": "data/annotations/person_keypoints_val2017.json",
+}
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,17 @@ import common.coco.mini.dataset
 from common.test import fault
 
 FLAGS = (
-    "--device=cpu", "--net_input_size=64", "--batch_size=4", "--amp=O0", "--checkpoint_path=none", "--recipe=full",
-    "--step=1", "--epochs=1", "--base_height=64", "--val_images=2",
-)  # fmt: skip
+    "--device=cpu",
+    "--net_input_size=64",
+    "--batch_size=4",
+    "--amp=O0",
+    "--checkpoint_path=none",
+    "--recipe=full",
+    "--step=1",
+    "--epochs=1",
+    "--base_height=64",
+    "--val_images=2",
+)
 CASES = [  # name, fault, numbers of readers, numbers of ranks
     ("exception in a step", "raise step 0", (0, 1, 2), (1, 2)),
     ("exception in a reader", "raise reader 0", (0, 1, 2), (1, 2)),

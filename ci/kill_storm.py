@@ -39,16 +39,50 @@ import torch
 SMALL_TOP_DOWN = ("--image_size=64,64", "--heatmap_size=16,16", "--batch_size=2", "--num_workers=1", "--print_freq=1")
 SMALL_MAPS = ("--batch_size=2", "--num_workers=1", "--print_freq=1", "--val_images=2", "--epochs=2", "--eval_freq=1")
 COMMANDS = {
-    "Lightweight_OpenPose": ("Lightweight_OpenPose.train", "--net_input_size=64", "--base_height=64", "--step=1",
-                             "--checkpoint_path=none", "--keep_every=1", "--num_refinement_stages=0", *SMALL_MAPS),
-    "AlphaPose": ("AlphaPose.train", "--model=SimplePose", "--num_layers=18", "--sigma=1", "--backbone=none",
-                  "--epochs=2", "--snapshot=1", "--val_images=4", *SMALL_TOP_DOWN),
-    "MIPNet": ("MIPNet.train", "--recipe=smoke", "--epochs=2", "--max_steps=3", "--eval_freq=1", "--keep_every=1",
-               "--val_images=4", *SMALL_TOP_DOWN),
-    "OpenPose_MindSpore_port": ("OpenPose_MindSpore_port.test.small_train", "--vgg_path=none", "--insize=64",
-                                "--inference_img_size=64", "--freeze_steps=1", "--max_steps=3", "--keep_every=1",
-                                "--ckpt_interval=2", "--keep_checkpoint_max=2", *SMALL_MAPS),
-}  # fmt: skip
+    "Lightweight_OpenPose": (
+        "Lightweight_OpenPose.train",
+        "--net_input_size=64",
+        "--base_height=64",
+        "--step=1",
+        "--checkpoint_path=none",
+        "--keep_every=1",
+        "--num_refinement_stages=0",
+        *SMALL_MAPS,
+    ),
+    "AlphaPose": (
+        "AlphaPose.train",
+        "--model=SimplePose",
+        "--num_layers=18",
+        "--sigma=1",
+        "--backbone=none",
+        "--epochs=2",
+        "--snapshot=1",
+        "--val_images=4",
+        *SMALL_TOP_DOWN,
+    ),
+    "MIPNet": (
+        "MIPNet.train",
+        "--recipe=smoke",
+        "--epochs=2",
+        "--max_steps=3",
+        "--eval_freq=1",
+        "--keep_every=1",
+        "--val_images=4",
+        *SMALL_TOP_DOWN,
+    ),
+    "OpenPose_MindSpore_port": (
+        "OpenPose_MindSpore_port.test.small_train",
+        "--vgg_path=none",
+        "--insize=64",
+        "--inference_img_size=64",
+        "--freeze_steps=1",
+        "--max_steps=3",
+        "--keep_every=1",
+        "--ckpt_interval=2",
+        "--keep_checkpoint_max=2",
+        *SMALL_MAPS,
+    ),
+}
 SAVE_OFTEN = "--save_every=2"
 DEADLINE_S = 900
 WATCHED = ("replace", "rename", "unlink", "remove", "mkdir", "rmdir", "fsync")  # of os
@@ -99,8 +133,10 @@ def finish(words: list[str], out: Path, said: Path) -> float:
 def difference(whole: Path, cut: Path) -> list[str]:
     """What a run that was killed lacks, has too much of, or has other weights in."""
     found = []
-    names = {kind: {_name(path, root) for path in root.rglob("*") if path.is_file()}
-             for kind, root in (("missing", whole), ("too much", cut))}  # fmt: skip
+    names = {
+        kind: {_name(path, root) for path in root.rglob("*") if path.is_file()}
+        for kind, root in (("missing", whole), ("too much", cut))
+    }
     for kind, other in (("missing", "too much"), ("too much", "missing")):
         found += [f"{kind}: {name}" for name in sorted(names[kind] - names[other])]
     for path in whole.rglob("*.pth"):

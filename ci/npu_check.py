@@ -41,8 +41,10 @@ INTERRUPTED_EXIT_CODE = 143
 NUM_STEPS = 2
 SIZE_IN = 64
 GAIN = 30.0  # of the last layers' weights: an untrained network then finds people in its noise
-FLAGS = (f"--net_input_size={SIZE_IN}", "--base_height=96", "--epochs=1", "--eval_freq=1", "--print_freq=1",
-         "--num_workers=1", "--base_lr=1e-3", "--save_every=1", "--checkpoint_path=none")  # fmt: skip
+FLAGS = (
+    f"--net_input_size={SIZE_IN} --base_height=96 --epochs=1 --eval_freq=1 --print_freq=1 --num_workers=1 "
+    "--base_lr=1e-3 --save_every=1 --checkpoint_path=none"
+).split()
 HALF = ("--amp=O1", "--amp_type=float16")  # on the CPU too, which else takes bfloat16
 LAST_LAYERS = ("heatmaps.1.0.weight", "pafs.1.0.weight")
 
@@ -67,8 +69,7 @@ class Small:
 
     def words(self, bench: "Bench", output: Path, device: str, *flags: str) -> list[str]:
         """Flags that training and evaluation share."""
-        return [f"--data_path={bench.data_path}", f"--output_dir={output}", f"--device={device}",
-                f"--log_dir={output / 'log'}", *flags]  # fmt: skip
+        return [*as_flags(data_path=bench.data_path, output_dir=output, device=device, log_dir=output / "log"), *flags]
 
     def train(self, bench: "Bench", device: str, *flags: str) -> Path:
         """Two steps; returns the run's folder."""
@@ -89,15 +90,31 @@ class Small:
 
 
 SMALL = (
-    Small("AlphaPose", (*SMALL_MAPS, "--num_layers=18", "--backbone=none", "--exp_id=x", "--model=SimplePose"),
-          "exp/x-256x192_res50_lr1e-3_1x.yaml", "exp/exp_test-256x192_res50_lr1e-3_1x.yaml/eval"),
-    Small("MIPNet", (*SMALL_MAPS, "--recipe=smoke", "--experiment=", "--eval_freq=1"),
-          "output/coco/pose_hrnet/w48_384x288_adam_lr1e-3", "output/coco/pose_hrnet/w48_384x288_adam_lr1e-3/eval"),
+    Small(
+        "AlphaPose",
+        (*SMALL_MAPS, "--num_layers=18", "--backbone=none", "--exp_id=x", "--model=SimplePose"),
+        "exp/x-256x192_res50_lr1e-3_1x.yaml",
+        "exp/exp_test-256x192_res50_lr1e-3_1x.yaml/eval",
+    ),
+    Small(
+        "MIPNet",
+        (*SMALL_MAPS, "--recipe=smoke", "--experiment=", "--eval_freq=1"),
+        "output/coco/pose_hrnet/w48_384x288_adam_lr1e-3",
+        "output/coco/pose_hrnet/w48_384x288_adam_lr1e-3/eval",
+    ),
     # the published rate: its optimiser rounds differently on an NPU, and Adam's first steps are signs of gradients
-    Small("OpenPose_MindSpore_port",
-          ("--insize=64", "--vgg_path=none", f"--max_steps={NUM_STEPS}", "--freeze_steps=0", "--eval_freq=0"),
-          "train_checkpoints", batch_size=2),
-)  # fmt: skip
+    Small(
+        "OpenPose_MindSpore_port",
+        ("--insize=64", "--vgg_path=none", f"--max_steps={NUM_STEPS}", "--freeze_steps=0", "--eval_freq=0"),
+        "train_checkpoints",
+        batch_size=2,
+    ),
+)
+
+
+def as_flags(**flags: object) -> list[str]:
+    """Flags with their values, as words of a command."""
+    return [f"--{name}={value}" for name, value in flags.items()]
 
 
 @dataclass
@@ -125,8 +142,9 @@ class Bench:
 
     def run(self, words: list[str], npu: bool = True, expect: int = 0, **variables: str) -> str:
         """Runs Python with these words; returns its error stream. Raises CheckError unless it ends with `expect`."""
-        ended = subprocess.run([sys.executable, *words], env=environment(npu) | variables, cwd=ROOT,
-                               capture_output=True, text=True, timeout=1800, check=False)  # fmt: skip
+        variables = environment(npu) | variables
+        said = {"capture_output": True, "text": True}
+        ended = subprocess.run([sys.executable, *words], env=variables, cwd=ROOT, timeout=1800, check=False, **said)
         self.errors = ended.stderr
         if ended.returncode != expect:
             last = (ended.stderr.strip() or ended.stdout.strip() or "nothing was said").splitlines()[-1]
@@ -136,19 +154,20 @@ class Bench:
     def train(self, name: str, device: str, *flags: str, ranks: int = 1, **options: Any) -> Path:
         """Trains through the launcher into the folder `name`; returns the run's folder."""
         output = self.folder / name
-        train = [f"--data_path={self.data_path}", f"--batch_size={self.batch_size}", f"--output_dir={output}",
-                 f"--log_dir={output / 'log'}", f"--device={device}", *FLAGS, *flags]  # fmt: skip
+        train = [*as_flags(data_path=self.data_path, batch_size=self.batch_size, device=device), *FLAGS, *flags]
+        train += as_flags(output_dir=output, log_dir=output / "log")
         launch = ["-m", "common.launch", f"--ranks={ranks}", f"--log_dir={output / 'log'}"]
-        self.run([*launch, "-m", "ci.npu_program", "Lightweight_OpenPose.train", *train],
-                 npu=device == "npu", **options)  # fmt: skip
+        self.run(
+            [*launch, "-m", "ci.npu_program", "Lightweight_OpenPose.train", *train], npu=device == "npu", **options
+        )
         return run_folder(str(output), "step_one")
 
     def evaluate(self, name: str, device: str, checkpoint: Path, *flags: str) -> dict[str, float]:
         """Evaluates; returns AP, how many people were found, and their mean score."""
         output = self.folder / name
-        self.run(["-m", "ci.npu_program", "Lightweight_OpenPose.eval", f"--data_path={self.data_path}",
-                  f"--checkpoint_path={checkpoint}", f"--output_dir={output}", f"--device={device}",
-                  "--base_height=96", *flags], npu=device == "npu")  # fmt: skip
+        evaluate = as_flags(data_path=self.data_path, checkpoint_path=checkpoint, output_dir=output, device=device)
+        program = ["-m", "ci.npu_program", "Lightweight_OpenPose.eval"]
+        self.run([*program, *evaluate, "--base_height=96", *flags], npu=device == "npu")
         return found_in(output / "eval_step1")
 
 
@@ -165,8 +184,8 @@ def environment(npu: bool) -> dict[str, str]:
     """With the simulated CANN, or the real one as it is, or none."""
     variables = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
     if CANN and npu:
-        return variables | {"LD_LIBRARY_PATH": CANN, "PYTHONPATH": f"{CANN}/site", "TASK_QUEUE_ENABLE": "0",
-                            "FAKE_NPU_COUNT": str(NUM_RANKS)}  # fmt: skip
+        cann = {"LD_LIBRARY_PATH": CANN, "PYTHONPATH": f"{CANN}/site", "FAKE_NPU_COUNT": str(NUM_RANKS)}
+        return variables | cann | {"TASK_QUEUE_ENABLE": "0"}
     return variables
 
 
@@ -210,8 +229,9 @@ def compare_evaluations(mine: dict[str, float], theirs: dict[str, float]) -> str
 def loud_checkpoint(source: Path, target: Path) -> Path:
     """The same network with larger maps, in which people are found."""
     content = common.train.checkpoint.read(source)
-    weights = {name: tensor * GAIN if name.endswith(LAST_LAYERS) else tensor
-               for name, tensor in content["state_dict"].items()}  # fmt: skip
+    weights = {
+        name: tensor * GAIN if name.endswith(LAST_LAYERS) else tensor for name, tensor in content["state_dict"].items()
+    }
     common.train.checkpoint.save(target, {"state_dict": weights})
     return target
 
@@ -301,16 +321,26 @@ def check_small(bench: Bench) -> None:
 def check_messages(bench: Bench, checkpoint: Path) -> None:
     """What the programs say where devices are missing; only a simulated machine can lose its NPU or CANN."""
     launch = ["-m", "common.launch", f"--ranks={TOO_MANY_RANKS}", f"--log_dir={bench.folder}"]
-    evaluate = ["-m", "Lightweight_OpenPose.eval", f"--data_path={bench.data_path}", "--base_height=96",
-                f"--checkpoint_path={checkpoint}", f"--output_dir={bench.folder / 'absent'}"]  # fmt: skip
-    bench.check(f"{TOO_MANY_RANKS} ranks are too many", lambda: one_line(
-        bench.run([*launch, "-m", "Lightweight_OpenPose.train", "--device=npu"], expect=2), "--ranks="))  # fmt: skip
+    absent = as_flags(data_path=bench.data_path, checkpoint_path=checkpoint, output_dir=bench.folder / "absent")
+    evaluate = ["-m", "Lightweight_OpenPose.eval", "--base_height=96", *absent]
+    bench.check(
+        f"{TOO_MANY_RANKS} ranks are too many",
+        lambda: one_line(
+            bench.run([*launch, "-m", "Lightweight_OpenPose.train", "--device=npu"], expect=2), "--ranks="
+        ),
+    )
     if not CANN:
         return
-    bench.check("CANN without an NPU, --device=npu", lambda: one_line(
-        bench.run([*evaluate, "--device=npu"], expect=2, FAKE_NPU_COUNT="0"), "no NPU", "--device=cpu"))  # fmt: skip
-    bench.check("torch_npu without CANN, --device=npu", lambda: one_line(
-        bench.run([*evaluate, "--device=npu"], npu=False, expect=2), "set_env.sh", "--device=cpu"))  # fmt: skip
+    bench.check(
+        "CANN without an NPU, --device=npu",
+        lambda: one_line(
+            bench.run([*evaluate, "--device=npu"], expect=2, FAKE_NPU_COUNT="0"), "no NPU", "--device=cpu"
+        ),
+    )
+    bench.check(
+        "torch_npu without CANN, --device=npu",
+        lambda: one_line(bench.run([*evaluate, "--device=npu"], npu=False, expect=2), "set_env.sh", "--device=cpu"),
+    )
     for device in ("auto", "cpu"):
         bench.check(
             f"torch_npu without CANN, --device={device}",

@@ -33,12 +33,12 @@ DEADLINE_S = 900
 SMALL = {
     "Lightweight_OpenPose": "--device=cpu --net_input_size=64 --base_height=64 --batch_size=4 --num_workers=1 --amp=O0",
     "AlphaPose": "--device=cpu --model=SimplePose --num_layers=18 --image_size=64,32 --heatmap_size=16,8 --sigma=1 "
-                 "--batch_size=4 --num_workers=1 --backbone=none --amp=O0",
+    "--batch_size=4 --num_workers=1 --backbone=none --amp=O0",
     "MIPNet": "--device=cpu --image_size=64,64 --heatmap_size=16,16 --batch_size=4 --max_steps=2 --num_workers=1 "
-              "--pretrained=none --amp=O0",
+    "--pretrained=none --amp=O0",
     "OpenPose_MindSpore_port": "--device=cpu --vgg_path=none --insize=64 --batch_size=1 --max_steps=1 --epochs=1 "
-                               "--eval_freq=0 --num_workers=1 --amp=O0",
-}  # fmt: skip
+    "--eval_freq=0 --num_workers=1 --amp=O0",
+}
 RANK_TABLE = (
     '{"version": "1.0", "server_count": "1", "server_list": [{"server_id": "127.0.0.1", "device": ['
     '{"device_id": "0", "device_ip": "127.0.0.1", "rank_id": "0"},'
@@ -101,8 +101,18 @@ def prepare(work: Path, model: str) -> dict[str, str]:
 
 def vgg19() -> nn.Module:
     """The ten convolutions that OpenPose takes of VGG19, under torchvision's names, with random weights."""
-    sizes = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256), 12: (256, 256), 14: (256, 256),
-             16: (256, 256), 19: (256, 512), 21: (512, 512)}  # fmt: skip
+    sizes = {
+        0: (3, 64),
+        2: (64, 64),
+        5: (64, 128),
+        7: (128, 128),
+        10: (128, 256),
+        12: (256, 256),
+        14: (256, 256),
+        16: (256, 256),
+        19: (256, 512),
+        21: (512, 512),
+    }
     return nn.ModuleDict({"features": nn.ModuleDict({str(i): nn.Conv2d(*size, 3) for i, size in sizes.items()})})
 
 
@@ -124,9 +134,14 @@ def typed(line: Line, folder: Path, words: dict[str, str], variables: dict[str, 
     """Types a line; returns "" where it worked or was answered as promised, else the end of what it said."""
     command = re.sub(r"\{(\w+)\}", lambda match: words[match[1]], f"{line.text} {line.small}")
     run = subprocess.run(
-        ["bash", "-c", command], cwd=folder, env=variables, capture_output=True, text=True, timeout=DEADLINE_S,
+        ["bash", "-c", command],
+        cwd=folder,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
         check=False,
-    )  # fmt: skip
+    )
     said = run.stdout + run.stderr
     good = line.answer in said and run.returncode != 0 if line.answer else run.returncode == 0
     return "" if good else f"exit code {run.returncode}: {' / '.join(said.strip().splitlines()[-4:])}"

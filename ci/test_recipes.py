@@ -18,27 +18,42 @@ import pytest
 
 RANKS = (1, 2)  # two stand for eight
 NARROW = tuple(str(word) for pair in SMALL_NETWORK.items() for word in pair)
-MIPNET = ("--device=cpu", "--num_workers=0", "--image_size=64,64", "--heatmap_size=16,16", "--batch_size=2",
-          "--max_steps=2", *NARROW)  # fmt: skip
+MIPNET = (
+    "--device=cpu",
+    "--num_workers=0",
+    "--image_size=64,64",
+    "--heatmap_size=16,16",
+    "--batch_size=2",
+    "--max_steps=2",
+    *NARROW,
+)
 # directory -> flags, epochs of the full recipe, and the folders of its recipes
 DIRECTORIES = {
     "Lightweight_OpenPose": (
-        (*lightweight.SMALL, *lightweight.FROM_SCRATCH), ("--step=1", "--epochs=2", "--eval_freq=0"),
-        "perf_{}p_checkpoints", "step_one_checkpoints",
+        (*lightweight.SMALL, *lightweight.FROM_SCRATCH),
+        ("--step=1", "--epochs=2", "--eval_freq=0"),
+        "perf_{}p_checkpoints",
+        "step_one_checkpoints",
     ),
     "AlphaPose": (
-        (*alphapose.SMALL, "--batch_size=2"), ("--epochs=2", "--snapshot=1"),
-        "exp/x_perf_{}p-256x192_res50_lr1e-3_1x.yaml", str(alphapose.EXPERIMENT),
+        (*alphapose.SMALL, "--batch_size=2"),
+        ("--epochs=2", "--snapshot=1"),
+        "exp/x_perf_{}p-256x192_res50_lr1e-3_1x.yaml",
+        str(alphapose.EXPERIMENT),
     ),
     "MIPNet": (
-        MIPNET, ("--epochs=2", "--eval_freq=0"),
-        "output/coco/pose_hrnet/w48_384x288_adam_lr1e-3_perf_{}p", "output/coco/pose_hrnet/w48_384x288_adam_lr1e-3",
+        MIPNET,
+        ("--epochs=2", "--eval_freq=0"),
+        "output/coco/pose_hrnet/w48_384x288_adam_lr1e-3_perf_{}p",
+        "output/coco/pose_hrnet/w48_384x288_adam_lr1e-3",
     ),
     "OpenPose_MindSpore_port": (
-        (*port.SMALL, "--max_steps=2"), ("--epochs=2", "--eval_freq=0", "--keep_checkpoint_max=1"),
-        "perf_{}p_checkpoints", "train_checkpoints",
+        (*port.SMALL, "--max_steps=2"),
+        ("--epochs=2", "--eval_freq=0", "--keep_checkpoint_max=1"),
+        "perf_{}p_checkpoints",
+        "train_checkpoints",
     ),
-}  # fmt: skip
+}
 
 
 def run(model: str, recipe: str, ranks: int, out: Path, flags: tuple[str, ...]) -> Done:

@@ -32,16 +32,20 @@ from tools.convert import (
     splitting,
     via,
     yolo,
-)  # fmt: skip
+)
 from tools.convert.dataset import Dataset, Image
 
 READERS: dict[str, Callable[[Path], Dataset]] = {
-    "cvat": cvat.read, "labelstudio": labelstudio.read, "yolo": yolo.read, "labelme": labelme.read, "via": via.read,
-    "dlc": dlc.read, "coco": coco.read, "halpe": halpe.read,
-}  # fmt: skip
-SourceFormat = Literal[
-    "", "cvat", "labelstudio", "yolo", "labelme", "via", "dlc", "coco", "halpe", "predictions"
-]  # fmt: skip
+    "cvat": cvat.read,
+    "labelstudio": labelstudio.read,
+    "yolo": yolo.read,
+    "labelme": labelme.read,
+    "via": via.read,
+    "dlc": dlc.read,
+    "coco": coco.read,
+    "halpe": halpe.read,
+}
+SourceFormat = Literal["", "cvat", "labelstudio", "yolo", "labelme", "via", "dlc", "coco", "halpe", "predictions"]
 TargetFormat = Literal["", "coco", "yolo", "cvat", "labelstudio"]
 STORED = frozenset({"coco", "halpe", "dlc"})  # formats whose annotations belong to the pixels as they are stored
 

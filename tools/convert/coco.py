@@ -19,9 +19,12 @@ from tools.convert.reading import list_of, number, object_of
 
 CURE = "See cocodataset.org, Data format, Keypoint detection; `python -m common.coco` lists all that is wrong"
 PATTERNS = (
-    "annotations/person_keypoints_*.json", "*/_annotations.coco.json", "annotations/*.json", "*.json",
+    "annotations/person_keypoints_*.json",
+    "*/_annotations.coco.json",
+    "annotations/*.json",
+    "*.json",
     "**/*.json",
-)  # fmt: skip
+)
 KEPT = ("area", "iscrowd", "segmentation")
 DEFAULT_CATEGORY = "person"
 
@@ -158,11 +161,19 @@ def _content(dataset: Dataset, rows: list[int], numbers: list[int], names: dict[
         for one in image.instances:
             left, top, wide, high = one.box or (0, 0, 0, 0)
             keypoints = one.keypoints.round(3).ravel().tolist()
-            annotations.append({
-                "id": len(annotations) + 1, "image_id": numbers[row], "category_id": categories[one.category],
-                "bbox": [round(side, 3) for side in (left, top, wide, high)], "area": round(wide * high, 3),
-                "iscrowd": 0, "keypoints": keypoints, "num_keypoints": int((one.keypoints[:, 2] > 0).sum()), **one.coco,
-            })  # fmt: skip
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": numbers[row],
+                    "category_id": categories[one.category],
+                    "bbox": [round(side, 3) for side in (left, top, wide, high)],
+                    "area": round(wide * high, 3),
+                    "iscrowd": 0,
+                    "keypoints": keypoints,
+                    "num_keypoints": int((one.keypoints[:, 2] > 0).sum()),
+                    **one.coco,
+                }
+            )
     listed = [_category(number_, dataset.categories[name]) for name, number_ in categories.items()]
     return {"images": images, "annotations": annotations, "categories": listed}
 

@@ -14,8 +14,14 @@ Float64Array = npt.NDArray[np.float64]
 Box = tuple[float, float, float, float]  # left, top, width, height
 HIDDEN, VISIBLE = 1, 2  # v of COCO; 0: not labelled
 SIDES = (
-    ("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"), ("l_", "r_"), ("L_", "R_"), ("_l", "_r"), ("_L", "_R"),
-)  # fmt: skip
+    ("left", "right"),
+    ("Left", "Right"),
+    ("LEFT", "RIGHT"),
+    ("l_", "r_"),
+    ("L_", "R_"),
+    ("_l", "_r"),
+    ("_L", "_R"),
+)
 
 
 @dataclass(frozen=True)

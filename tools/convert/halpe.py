@@ -19,14 +19,32 @@ FULL = (
     *(f"{side}_hand_{place}" for side in ("left", "right") for place in range(HAND)),
 )
 LIMBS = (
-    ("left_ankle", "left_knee"), ("left_knee", "left_hip"), ("right_ankle", "right_knee"), ("right_knee", "right_hip"),
-    ("left_hip", "pelvis"), ("right_hip", "pelvis"), ("pelvis", "neck"), ("neck", "left_shoulder"),
-    ("neck", "right_shoulder"), ("left_shoulder", "left_elbow"), ("right_shoulder", "right_elbow"),
-    ("left_elbow", "left_wrist"), ("right_elbow", "right_wrist"), ("neck", "head_top"), ("nose", "neck"),
-    ("nose", "left_eye"), ("nose", "right_eye"), ("left_eye", "left_ear"), ("right_eye", "right_ear"),
-    ("left_ankle", "left_heel"), ("left_ankle", "left_big_toe"), ("left_ankle", "left_small_toe"),
-    ("right_ankle", "right_heel"), ("right_ankle", "right_big_toe"), ("right_ankle", "right_small_toe"),
-)  # fmt: skip
+    ("left_ankle", "left_knee"),
+    ("left_knee", "left_hip"),
+    ("right_ankle", "right_knee"),
+    ("right_knee", "right_hip"),
+    ("left_hip", "pelvis"),
+    ("right_hip", "pelvis"),
+    ("pelvis", "neck"),
+    ("neck", "left_shoulder"),
+    ("neck", "right_shoulder"),
+    ("left_shoulder", "left_elbow"),
+    ("right_shoulder", "right_elbow"),
+    ("left_elbow", "left_wrist"),
+    ("right_elbow", "right_wrist"),
+    ("neck", "head_top"),
+    ("nose", "neck"),
+    ("nose", "left_eye"),
+    ("nose", "right_eye"),
+    ("left_eye", "left_ear"),
+    ("right_eye", "right_ear"),
+    ("left_ankle", "left_heel"),
+    ("left_ankle", "left_big_toe"),
+    ("left_ankle", "left_small_toe"),
+    ("right_ankle", "right_heel"),
+    ("right_ankle", "right_big_toe"),
+    ("right_ankle", "right_small_toe"),
+)
 
 
 def read(source: Path) -> Dataset:

@@ -18,8 +18,14 @@ from common.cli import flag
 from tools.doctor import devices, ranks, system, versions
 from tools.doctor.machine import Finding, Machine, this_machine
 
-NPU_CHECKS = (versions.check_torch_npu, versions.check_cann, versions.check_driver, devices.check_device_files,
-              devices.check_npus, devices.check_hccl_ports)  # fmt: skip
+NPU_CHECKS = (
+    versions.check_torch_npu,
+    versions.check_cann,
+    versions.check_driver,
+    devices.check_device_files,
+    devices.check_npus,
+    devices.check_hccl_ports,
+)
 
 
 @dataclass(frozen=True)
@@ -45,9 +51,17 @@ def examine(machine: Machine, config: Config) -> Iterator[Finding]:
     """The findings of all checks that concern a machine."""
     npu = config.device == "npu" or (config.device == "auto" and devices.is_ascend(machine))
     cuda = config.device == "cuda" or (config.device == "auto" and devices.is_cuda(machine))
-    checks = [versions.check_python, versions.check_torch, *(NPU_CHECKS if npu else ()),
-              *([devices.check_cuda] if cuda else ()), devices.check_cpu, devices.check_memory,
-              system.check_shared_memory, system.check_open_files, system.check_packages]  # fmt: skip
+    checks = [
+        versions.check_python,
+        versions.check_torch,
+        *(NPU_CHECKS if npu else ()),
+        *([devices.check_cuda] if cuda else ()),
+        devices.check_cpu,
+        devices.check_memory,
+        system.check_shared_memory,
+        system.check_open_files,
+        system.check_packages,
+    ]
     for check in checks:
         yield from check(machine)
     yield from system.check_output(machine, config.output_dir)

@@ -119,8 +119,13 @@ def check_cpu(machine: Machine) -> list[Finding]:
     """Cores that this process may use, the limit of its container, and instructions for bfloat16."""
     flags = re.search(r"^(?:flags|Features)\s*:(.*)$", machine.text("/proc/cpuinfo"), re.MULTILINE)
     has_bfloat16 = bool(flags and BFLOAT16_FLAGS & set(flags[1].split()))
-    findings = [Finding("ok", f"{machine.cores} cores, {'with' if has_bfloat16 else 'no'} bfloat16 instructions"
-                        + ("" if has_bfloat16 else ": on the CPU O0 is the faster precision"))]  # fmt: skip
+    findings = [
+        Finding(
+            "ok",
+            f"{machine.cores} cores, {'with' if has_bfloat16 else 'no'} bfloat16 instructions"
+            + ("" if has_bfloat16 else ": on the CPU O0 is the faster precision"),
+        )
+    ]
     quota, _, period = machine.text("/sys/fs/cgroup/cpu.max").partition(" ")
     if quota.isdecimal() and (allowed := int(quota) / int(period)) < machine.cores:
         cure = f"export OMP_NUM_THREADS={max(1, round(allowed))}, or give the container more (--cpus)"

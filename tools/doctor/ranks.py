@@ -66,9 +66,14 @@ def _complaint(kind: str, folder: str, time_limit_s: float) -> str:
     words += [f"--device={kind}", f"--result_file={result}"]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with subprocess.Popen(
-        [sys.executable, *words], env={**os.environ, "PYTHONPATH": path}, text=True, errors="replace",
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-    ) as ranks:  # fmt: skip
+        [sys.executable, *words],
+        env={**os.environ, "PYTHONPATH": path},
+        text=True,
+        errors="replace",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as ranks:
         try:
             output, _ = ranks.communicate(timeout=time_limit_s)
         except subprocess.TimeoutExpired:

@@ -28,7 +28,13 @@ class Impatient(H11Protocol):
 def server_of(app: Any) -> uvicorn.Server:
     """A server, not running yet."""
     settings = uvicorn.Config(
-        app, http=Impatient, log_level="warning", access_log=False, server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S, limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=GRACE_S,
-    )  # fmt: skip
+        app,
+        http=Impatient,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_graceful_shutdown=GRACE_S,
+    )
     return uvicorn.Server(settings)

@@ -19,9 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 FORMATS = {
-    "cvat": exports.cvat, "labelstudio": exports.labelstudio, "labelme": exports.labelme, "via": exports.via,
-    "via_csv": exports.via_csv, "yolo": exports.yolo, "coco": exports.coco, "dlc": exports.dlc,
-}  # fmt: skip
+    "cvat": exports.cvat,
+    "labelstudio": exports.labelstudio,
+    "labelme": exports.labelme,
+    "via": exports.via,
+    "via_csv": exports.via_csv,
+    "yolo": exports.yolo,
+    "coco": exports.coco,
+    "dlc": exports.dlc,
+}
 
 
 def run(source, target, *words: str, kind: str = "cvat", to: str = "coco") -> Path:
@@ -185,12 +191,16 @@ def test_the_size_tells_what_the_tool_showed(tmp_path):
     (tmp_path / "a.jpg").write_bytes(data)
     exports._write(
         tmp_path / "a.json",
-        json.dumps({
-            "images": [{"id": 1, "file_name": "a.jpg", "width": width, "height": height}],
-            "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "keypoints": [x, y, 2], "bbox": [x, y, 2, 2]}],
-            "categories": [{"id": 1, "name": "c", "keypoints": ["p"]}],
-        }),
-    )  # fmt: skip
+        json.dumps(
+            {
+                "images": [{"id": 1, "file_name": "a.jpg", "width": width, "height": height}],
+                "annotations": [
+                    {"id": 1, "image_id": 1, "category_id": 1, "keypoints": [x, y, 2], "bbox": [x, y, 2, 2]}
+                ],
+                "categories": [{"id": 1, "name": "c", "keypoints": ["p"]}],
+            }
+        ),
+    )
     target = run(tmp_path / "a.json", tmp_path / "out", "--val=0", kind="coco")
     ((rows, _),) = people(written(target))["a.jpg"]
     pixels = images.read_image(target / "train2017", "a.jpg")
@@ -342,8 +352,9 @@ def test_roboflow_and_published_folders_keep_their_split(tmp_path):
 def line(frame: int, source: str) -> str:
     keypoints = {"nose": [10.0, 9.0, 0.9], "neck": [10.0, 12.0, 0.8], "left_eye": [12.0, 8.0, 0.2]}
     person = {"id": None, "score": 0.7, "box": [1, 1, 20, 20], "keypoints": keypoints}
-    return json.dumps({"version": 2, "frame": frame, "time_s": 0, "source": source, "width": 64, "height": 48,
-                       "people": [person]})  # fmt: skip
+    return json.dumps(
+        {"version": 2, "frame": frame, "time_s": 0, "source": source, "width": 64, "height": 48, "people": [person]}
+    )
 
 
 def test_predictions_become_pre_annotations(tmp_path):

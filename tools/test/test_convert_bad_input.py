@@ -47,8 +47,16 @@ BAD = {
         "nobody": ("a.json", json.dumps([{"id": 1, "annotations": [], "data": {}}]), "no annotated task"),
         "half turn": (
             "a.json",
-            json.dumps([{"id": 5, "annotations": [{"result": [
-                {"image_rotation": 45, "value": {"x": 1, "y": 1, "keypointlabels": ["p"]}}]}]}]),
+            json.dumps(
+                [
+                    {
+                        "id": 5,
+                        "annotations": [
+                            {"result": [{"image_rotation": 45, "value": {"x": 1, "y": 1, "keypointlabels": ["p"]}}]}
+                        ],
+                    }
+                ]
+            ),
             "no quarter turn",
         ),
     },
@@ -68,8 +76,14 @@ BAD = {
         ),
         "other size": (
             "c.json",
-            json.dumps({"shapes": [{"label": "p", "shape_type": "point", "points": [[1, 1]]}], "imagePath": "c.png",
-                        "imageWidth": 5, "imageHeight": 5}),
+            json.dumps(
+                {
+                    "shapes": [{"label": "p", "shape_type": "point", "points": [[1, 1]]}],
+                    "imagePath": "c.png",
+                    "imageWidth": 5,
+                    "imageHeight": 5,
+                }
+            ),
             "has 64 x 48 pixels, annotated as 5 x 5",
         ),
     },
@@ -77,8 +91,14 @@ BAD = {
         "version 3": ("v.json", json.dumps({"project": {}, "metadata": {}}), "a project of VIA 3"),
         "no name": (
             "v.json",
-            json.dumps({"c.png1": {"filename": "c.png", "regions": [
-                {"shape_attributes": {"name": "point", "cx": 1, "cy": 1}, "region_attributes": {}}]}}),
+            json.dumps(
+                {
+                    "c.png1": {
+                        "filename": "c.png",
+                        "regions": [{"shape_attributes": {"name": "point", "cx": 1, "cy": 1}, "region_attributes": {}}],
+                    }
+                }
+            ),
             "no attribute of none names the point",
         ),
         "deep": (
@@ -94,14 +114,38 @@ BAD = {
         "word": ("CollectedData_a.csv", "scorer,m,m\nbodyparts,p,p\ncoords,x,y\na.png,1,b\n", "'b', no number"),
     },
     "coco": {
-        "v": ("a.json", json.dumps({"images": [{"id": 1, "file_name": "c.png", "width": 64, "height": 48}],
-              "annotations": [{"image_id": 1, "keypoints": [1, 1, 7]}]}), r"annotations\[0\]: v is 7"),
-        "lost": ("a.json", json.dumps({"images": [{"id": 1, "file_name": "c.png", "width": 64, "height": 48}],
-                 "annotations": [{"image_id": 9, "keypoints": [1, 1, 2]}]}), "annotations of image 9, which is not"),
-        "no image": ("a.json", json.dumps({"images": [{"id": 1, "file_name": "gone.png", "width": 64, "height": 48}],
-                     "annotations": [{"image_id": 1, "keypoints": [1, 1, 2]}]}), "'gone.png'. Name the folder"),
+        "v": (
+            "a.json",
+            json.dumps(
+                {
+                    "images": [{"id": 1, "file_name": "c.png", "width": 64, "height": 48}],
+                    "annotations": [{"image_id": 1, "keypoints": [1, 1, 7]}],
+                }
+            ),
+            r"annotations\[0\]: v is 7",
+        ),
+        "lost": (
+            "a.json",
+            json.dumps(
+                {
+                    "images": [{"id": 1, "file_name": "c.png", "width": 64, "height": 48}],
+                    "annotations": [{"image_id": 9, "keypoints": [1, 1, 2]}],
+                }
+            ),
+            "annotations of image 9, which is not",
+        ),
+        "no image": (
+            "a.json",
+            json.dumps(
+                {
+                    "images": [{"id": 1, "file_name": "gone.png", "width": 64, "height": 48}],
+                    "annotations": [{"image_id": 1, "keypoints": [1, 1, 2]}],
+                }
+            ),
+            "'gone.png'. Name the folder",
+        ),
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("kind", "case"), [(kind, case) for kind, cases in BAD.items() for case in cases])

@@ -23,8 +23,14 @@ import pytest
 GIB = 2**30
 CANN = "usr/local/Ascend/ascend-toolkit/latest"
 INFO = f"{CANN}/aarch64-linux/ascend_toolkit_install.info"
-PACKAGES = {"torch": "2.9.0", "torch_npu": "2.9.0", "onnx": "1.20", "onnxruntime": "1.25", "openvino": "2026.1",
-            "tensorboard": "2.20"}  # fmt: skip
+PACKAGES = {
+    "torch": "2.9.0",
+    "torch_npu": "2.9.0",
+    "onnx": "1.20",
+    "onnxruntime": "1.25",
+    "openvino": "2026.1",
+    "tensorboard": "2.20",
+}
 OF_TORCH_2_8 = {"torch": "2.8.0", "torch_npu": "2.8.0.post2"}  # the last for Python 3.9
 CONFIG = doctor.Config(time_limit=0)
 Break = Callable[[Machine], dict[str, Any]]
@@ -38,21 +44,35 @@ def usage(free: int, total: int = 100 * GIB) -> Callable[[Path], Any]:
 def ascend(tmp_path: Path) -> Machine:
     """A sound machine with two NPUs."""
     files = {
-        INFO: "package_name=Ascend-cann-toolkit\nversion=8.5.0\n", "usr/local/Ascend/ascend-toolkit/set_env.sh": "",
-        "usr/local/Ascend/driver/version.info": "Version=25.2.0\n", "usr/local/Ascend/firmware/version.info":
-        "Version=7.7.0.6.236\n", "proc/cpuinfo": "Features\t: fp asimd bf16\n", "dev/davinci0": "", "dev/davinci1": "",
-        "dev/davinci_manager": "", "dev/devmm_svm": "", "dev/hisi_hdc": "", "dev/shm/x": "",
-        "proc/meminfo": "MemAvailable:   64000000 kB\n", "sys/fs/cgroup/cpu.max": "max 100000\n",
-    }  # fmt: skip
+        INFO: "package_name=Ascend-cann-toolkit\nversion=8.5.0\n",
+        "usr/local/Ascend/ascend-toolkit/set_env.sh": "",
+        "usr/local/Ascend/driver/version.info": "Version=25.2.0\n",
+        "usr/local/Ascend/firmware/version.info": "Version=7.7.0.6.236\n",
+        "proc/cpuinfo": "Features\t: fp asimd bf16\n",
+        "dev/davinci0": "",
+        "dev/davinci1": "",
+        "dev/davinci_manager": "",
+        "dev/devmm_svm": "",
+        "dev/hisi_hdc": "",
+        "dev/shm/x": "",
+        "proc/meminfo": "MemAvailable:   64000000 kB\n",
+        "sys/fs/cgroup/cpu.max": "max 100000\n",
+    }
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     npu = Accelerator("Ascend910B3", 64 * GIB)
     return Machine(
-        root=tmp_path, environment={"ASCEND_TOOLKIT_HOME": f"/{CANN}", "HCCL_IF_BASE_PORT": str(free_ports())},
-        python=(3, 11), versions=PACKAGES, no_npu="", npus=(npu, npu), cores=8, open_files=65536,
+        root=tmp_path,
+        environment={"ASCEND_TOOLKIT_HOME": f"/{CANN}", "HCCL_IF_BASE_PORT": str(free_ports())},
+        python=(3, 11),
+        versions=PACKAGES,
+        no_npu="",
+        npus=(npu, npu),
+        cores=8,
+        open_files=65536,
         disk_usage=usage(50 * GIB),
-    )  # fmt: skip
+    )
 
 
 def free_ports() -> int:
@@ -89,38 +109,74 @@ def written(name: str, text: str) -> Break:
 
 BROKEN: dict[str, tuple[Break, str, str, str]] = {  # what is done; level, a piece of the text and of the cure
     "no CANN": (without("usr/local/Ascend/ascend-toolkit"), "error", "no CANN in", "install CANN 8.5.0"),
-    "another CANN": (written(INFO, "version=8.3.RC1\n"), "error", "CANN 8.3.RC1",
-                     "install CANN 8.5.0, or torch_npu 2.8"),
+    "another CANN": (
+        written(INFO, "version=8.3.RC1\n"),
+        "error",
+        "CANN 8.3.RC1",
+        "install CANN 8.5.0, or torch_npu 2.8",
+    ),
     "a CANN without its version": (written(INFO, "\n"), "warning", "version of CANN is not known", "table"),
-    "set_env.sh is not sourced": (lambda m: {"environment": {**m.environment, "ASCEND_TOOLKIT_HOME": ""}},
-                                  "warning", "ASCEND_TOOLKIT_HOME", "ascend-toolkit/set_env.sh"),
-    "torch_npu for another torch": (lambda m: {"versions": {**PACKAGES, "torch": "2.13.0+cpu"}}, "error",
-                                    "does not fit torch 2.13.0+cpu", "torch==2.9.0, or torch_npu==2.13.0"),
-    "torch_npu newer than the table": (lambda m: {"versions": {**PACKAGES, "torch": "2.13.0", "torch_npu": "2.13.0"}},
-                                       "warning", "not in the table", "COMPATIBILITY.md"),
-    "no torch_npu": (lambda m: {"versions": {**PACKAGES, "torch_npu": ""}}, "error", "torch_npu is not installed",
-                     "torch_npu==2.9.0"),
+    "set_env.sh is not sourced": (
+        lambda m: {"environment": {**m.environment, "ASCEND_TOOLKIT_HOME": ""}},
+        "warning",
+        "ASCEND_TOOLKIT_HOME",
+        "ascend-toolkit/set_env.sh",
+    ),
+    "torch_npu for another torch": (
+        lambda m: {"versions": {**PACKAGES, "torch": "2.13.0+cpu"}},
+        "error",
+        "does not fit torch 2.13.0+cpu",
+        "torch==2.9.0, or torch_npu==2.13.0",
+    ),
+    "torch_npu newer than the table": (
+        lambda m: {"versions": {**PACKAGES, "torch": "2.13.0", "torch_npu": "2.13.0"}},
+        "warning",
+        "not in the table",
+        "COMPATIBILITY.md",
+    ),
+    "no torch_npu": (
+        lambda m: {"versions": {**PACKAGES, "torch_npu": ""}},
+        "error",
+        "torch_npu is not installed",
+        "torch_npu==2.9.0",
+    ),
     "a Python too new for torch_npu": (lambda m: {"python": (3, 14)}, "error", "Python 3.14", "3.10 to 3.13"),
-    "an old Python": (lambda m: {"python": (3, 9), "versions": {**PACKAGES, **OF_TORCH_2_8}}, "error", "Python 3.9",
-                      "virtual environment"),
+    "an old Python": (
+        lambda m: {"python": (3, 9), "versions": {**PACKAGES, **OF_TORCH_2_8}},
+        "error",
+        "Python 3.9",
+        "virtual environment",
+    ),
     "no driver": (without("usr/local/Ascend/driver"), "error", "no NPU driver", "install the driver"),
     "no firmware": (without("usr/local/Ascend/firmware/version.info"), "warning", "no NPU firmware", "firmware"),
     "no device file": (without("dev/davinci0", "dev/davinci1"), "error", "davinci0", "--device=/dev/davinci0"),
     "no manager": (without("dev/davinci_manager"), "error", "davinci_manager", "--device="),
     "no permission": (lambda m: {"may_open": lambda path: path.name != "davinci1"}, "error", "davinci1", "HwHiAiUser"),
-    "a port that is no number": (lambda m: {"environment": {**m.environment, "HCCL_IF_BASE_PORT": "x"}}, "error",
-                                 "HCCL_IF_BASE_PORT=x", "export HCCL_IF_BASE_PORT"),
-    "little shared memory": (lambda m: {"disk_usage": usage(50 * GIB, 64 * 2**20)}, "warning", "0.06 GiB",
-                             "--shm-size"),
+    "a port that is no number": (
+        lambda m: {"environment": {**m.environment, "HCCL_IF_BASE_PORT": "x"}},
+        "error",
+        "HCCL_IF_BASE_PORT=x",
+        "export HCCL_IF_BASE_PORT",
+    ),
+    "little shared memory": (
+        lambda m: {"disk_usage": usage(50 * GIB, 64 * 2**20)},
+        "warning",
+        "0.06 GiB",
+        "--shm-size",
+    ),
     "no shared memory": (without("dev/shm"), "error", "dev/shm", "--shm-size"),
     "few open files": (lambda m: {"open_files": 128}, "error", "128 open files", "ulimit -n"),
     "a full disk": (lambda m: {"disk_usage": usage(0)}, "error", "0.0 GiB free", "--output_dir"),
     "a disk nearly full": (lambda m: {"disk_usage": usage(5 * GIB)}, "warning", "5.0 GiB free", "free space"),
-    "a container of two cores": (written("sys/fs/cgroup/cpu.max", "200000 100000\n"), "warning", "2 of 8 cores",
-                                 "OMP_NUM_THREADS=2"),
+    "a container of two cores": (
+        written("sys/fs/cgroup/cpu.max", "200000 100000\n"),
+        "warning",
+        "2 of 8 cores",
+        "OMP_NUM_THREADS=2",
+    ),
     "little memory": (written("proc/meminfo", "MemAvailable: 1000000 kB\n"), "warning", "1.0 GiB", "--batch_size"),
     "no onnx": (lambda m: {"versions": {**PACKAGES, "onnx": ""}}, "warning", "onnx is not", "[infer]"),
-}  # fmt: skip
+}
 
 
 def test_a_sound_machine(ascend: Machine) -> None:

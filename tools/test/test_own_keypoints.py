@@ -56,9 +56,11 @@ def test_every_training_finds_data_and_skeleton(tmp_path, model):
     skeleton = load(config.skeleton)
     assert skeleton.keypoints == load(folder / "skeleton.yaml").keypoints
     samples = {
-        "Lightweight_OpenPose": "Lightweight_OpenPose.data", "OpenPose_MindSpore_port": "OpenPose_MindSpore_port.data",
-        "AlphaPose": "AlphaPose.train", "MIPNet": "MIPNet.data",
-    }[model]  # fmt: skip
+        "Lightweight_OpenPose": "Lightweight_OpenPose.data",
+        "OpenPose_MindSpore_port": "OpenPose_MindSpore_port.data",
+        "AlphaPose": "AlphaPose.train",
+        "MIPNet": "MIPNet.data",
+    }[model]
     taken = importlib.import_module(samples).train_samples(config, skeleton)
     assert len(taken) > 0
 

@@ -18,8 +18,9 @@ RED, SLOW, DIES, FAILS, ENDLESS = (0, 0, 255), (0, 255, 0), (255, 0, 0), (0, 255
 SLOW_S, ENDLESS_S, LEAST_AREA = 0.7, 60.0, 20  # seconds, pixels
 ACROSS = {"left": 14, "right": -14}
 ROWS = {"eye": -6, "ear": -3, "shoulder": 14, "elbow": 30, "wrist": 46, "hip": 50, "knee": 70, "ankle": 92}
-OFFSETS = np.array([[0, 0] if name == "nose" else [ACROSS[name.split("_")[0]], ROWS[name.split("_")[1]]]
-                    for name in COCO.keypoints])  # fmt: skip
+OFFSETS = np.array(
+    [[0, 0] if name == "nose" else [ACROSS[name.split("_")[0]], ROWS[name.split("_")[1]]] for name in COCO.keypoints]
+)
 SPECS = [Spec("Lightweight_OpenPose", "fake.pth"), Spec("MIPNet", "fake.onnx")]
 
 
