@@ -4,42 +4,40 @@
     entries = read(Path("0-60_5304.ckpt"), wanted=is_weight)      # name -> tensor or text
     write(Path("ours.ckpt"), model.state_dict())
 
-MindSpore 2.10 read what this writes, see ci/results.
+A file is a message of protocol buffers whose field 1 is repeated for every parameter, or for every piece of a large
+one: `{name = 1, tensor = 2}`, with `tensor {sizes = 1, type = 2, content = 3}`. Other fields are skipped. MindSpore
+2.10 read what this writes, see ci/results.
 """
 
 import math
 import mmap
-import os
 import re
 import struct
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, NamedTuple
 
 from common import files
 from common.cli import UserError
 from common.train.checkpoint import CheckpointError
-from OpenPose_MindSpore_port import mindspore_messages as messages
-from OpenPose_MindSpore_port.mindspore_messages import Entry
 
 import torch
 from torch import Tensor
 
+NETWORK = "network."  # MindSpore's training wrapper puts it before the names of the weights
+PIECE_BYTES = 512 << 20  # a larger tensor is written in pieces of this size
+MOST_NAME_BYTES = 4096
 _NAMES = "Int8 UInt8 Int16 UInt16 Int32 UInt32 Int64 UInt64 Float16 Float32 Float64 Bool BFloat16"
 KINDS: dict[str, torch.dtype] = {name: getattr(torch, name.lower()) for name in _NAMES.split()}
-TEXT, PACKED = "str", "Int4"  # MindSpore 2.10 writes a byte for each place of an Int4 tensor: read as int8
-PIECE_BYTES = 512 << 20  # a larger tensor is written in pieces of this size
-NETWORK = "network."  # MindSpore's training wrapper puts it before the names of the weights
-_DTYPES = {kind.lower(): dtype for kind, dtype in KINDS.items()} | {PACKED.lower(): torch.int8}
+_DTYPES = {kind.lower(): dtype for kind, dtype in KINDS.items()} | {"int4": torch.int8}  # written as a byte each
 _KIND_OF = {dtype: kind for kind, dtype in KINDS.items()}
+_TEXT, _TEXT_CODE = "str", "utf-32-le"
 _ENCRYPTED = tuple(struct.pack("<I", 0x7F3A5ED8 + mode) for mode in range(3))  # AES-GCM, AES-CBC, SM4-CBC
-_TEXT_CODE, _TEXT_BYTES = "utf-32-le", 4
 _CRC_MARK, _CRC = b"crc_num", struct.Struct(">7s6xI")  # ten bytes of number, of which a CRC-32 needs four
 # Our own sum is a field that no MindSpore knows (number 100003, 20 bytes), which all parsers of protocol buffers skip;
 # MindSpore's trailer is no field: a release that does not cut it off cannot parse the file.
 _SUM_MARK, _SUM = bytes.fromhex("9aea3014") + b"pose zoo, CRC-32", struct.Struct(">20sI")
-_READ_BYTES = 16 << 20
 _MOST_ELEMENTS = 1 << 48
 _TRAINING_STATE = re.compile(
     r"moment\w*\.|(global_step|epoch_num|step_num|beta[12]_power|momentum|weight_decay|scale_sense|loss_scale"
@@ -62,23 +60,150 @@ def network_weights(entries: Mapping[str, Any]) -> dict[str, Any]:
     return inside or weights
 
 
+# --- reading ---
+
+
+class _Piece(NamedTuple):
+    """A parameter, or a piece of a large one. `kind`: its data type as written; `shape`: of the whole."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    content: memoryview
+
+
 def read(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor | str]:
     """The parameters of a .ckpt for which `wanted(name)` holds, in the file's order; scalars have no dimensions.
 
-    Tensors are private views of the file: no memory until they are looked at, and nothing that is written
-    into them reaches the file. Replace such a file by renaming, as `write` does: one that is cut short in place takes
-    its tensors with it, and the process.
+    Tensors are private views of the file: they take no memory until they are looked at, and writing into them does not
+    reach the file. Replace such a file by renaming, as `write` does, never in place.
     Raises CheckpointError, naming the file: missing, cut short, damaged, wrong checksum, encrypted, or no MindSpore
     checkpoint.
     """
+    content = _messages(path)
+    try:
+        pieces = [_piece(value) for number, value in _fields(content) if number == 1]
+        names = dict.fromkeys(piece.name for piece in pieces)
+        found: dict[str, list[_Piece]] = {name: [] for name in names if wanted(name)}
+        for piece in pieces:
+            if piece.name in found:
+                found[piece.name].append(piece)
+        entries = {name: _value(parts) for name, parts in found.items()}
+    except ValueError as error:
+        raise CheckpointError(f"{path}: cut short, damaged or not to be read: {error}. Copy the file again") from error
+    if not pieces:
+        raise CheckpointError(f"{path}: holds no parameters; is it a MindSpore checkpoint?")
+    return entries
+
+
+def _messages(path: Path) -> memoryview:
+    """The content of a file without a checksum behind it."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
+    if not path.stat().st_size:
+        raise CheckpointError(f"{path}: an empty file; copy it again")
     try:
-        content = _mapped(path)
+        with path.open("rb") as file:
+            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
-    entries = [entry for entry in messages.index(path, content) if wanted(entry.name)]
-    return {entry.name: _value(path, content, entry) for entry in entries}
+    if content[:4] in _ENCRYPTED:
+        raise CheckpointError(f"{path}: encrypted. In MindSpore: load_checkpoint with dec_key, then save_checkpoint")
+    if content[:1] not in (b"\x0a", b"\x12"):  # a parameter, or the model type of old releases
+        raise CheckpointError(f"{path}: no MindSpore checkpoint: it begins with byte {content[0]:02x}, not 0a")
+    return _checked_sum(path, content)
+
+
+def _checked_sum(path: Path, content: memoryview) -> memoryview:
+    for mark, trailer in ((_CRC_MARK, _CRC), (_SUM_MARK, _SUM)):
+        body, end = content[: -trailer.size], content[-trailer.size :]
+        if len(end) == trailer.size and end[: len(mark)] == mark:
+            written, found = trailer.unpack(end)[1], zlib.crc32(body)
+            if written != found:
+                raise CheckpointError(
+                    f"{path}: wrong checksum {found:08x}, written was {written:08x}: copy the file again"
+                )
+            return body
+    return content
+
+
+def _fields(content: Any) -> Iterator[tuple[int, Any]]:
+    """Number and value of each field of a message: an integer, or a view of its bytes. Raises ValueError if damaged."""
+    if not isinstance(content, memoryview):
+        raise ValueError(f"the number {content} stands where bytes are expected")
+    place = 0
+    while place < len(content):
+        key, place = _read_varint(content, place)
+        number, wire = key >> 3, key & 7
+        if wire not in (0, 1, 2, 5) or not number:
+            raise ValueError("no field of a checkpoint begins there")
+        size, place = (8 if wire == 1 else 4, place) if wire in (1, 5) else _read_varint(content, place)
+        if wire == 0:
+            yield number, size
+            continue
+        if place + size > len(content):
+            raise ValueError(f"{size} bytes announced, {len(content) - place} left")
+        yield number, content[place : place + size]
+        place += size
+
+
+def _read_varint(content: memoryview, place: int) -> tuple[int, int]:
+    """A number of 7 bits a byte, lowest first, and the place behind it."""
+    value = 0
+    for count, byte in enumerate(content[place : place + 10]):
+        value |= (byte & 0x7F) << 7 * count
+        if byte < 0x80:
+            return value, place + count + 1
+    raise ValueError("a number without an end")
+
+
+def _piece(parameter: Any) -> _Piece:
+    """What field 1 of a checkpoint holds. Raises ValueError."""
+    fields = dict(_fields(parameter))
+    name = _printed(fields.get(1))
+    if 2 not in fields:
+        raise ValueError(f"{name} holds no tensor")
+    tensor, sizes = dict[int, Any](), []
+    for number, value in _fields(fields[2]):
+        tensor[number] = value
+        if number == 1:
+            sizes.append(value)
+    if not (isinstance(tensor.get(3), memoryview) and all(isinstance(size, int) for size in sizes)):
+        raise ValueError(f"{name} has no content, or no sizes")
+    return _Piece(name, _printed(tensor.get(2)), tuple(sizes), tensor[3])
+
+
+def _printed(value: object) -> str:
+    """A name or a data type: they stand in messages, which are one line."""
+    text = str(value, "utf-8") if isinstance(value, memoryview) and len(value) <= MOST_NAME_BYTES else ""
+    if not (text and text.isprintable()):
+        raise ValueError(f"a name or a type that is missing or cannot be printed, {text[:40]!r}")
+    return text
+
+
+def _value(pieces: list[_Piece]) -> Tensor | str:
+    name, kind, shape, content = pieces[0]
+    if any(piece[:3] != pieces[0][:3] for piece in pieces):
+        raise ValueError(f"two parameters are called {name}")
+    joined: Any = content if len(pieces) == 1 else bytearray().join(piece.content for piece in pieces)
+    if kind == _TEXT:
+        return bytes(joined).decode(_TEXT_CODE).rstrip("\0")
+    dtype = _DTYPES.get(kind.lower())
+    if dtype is None:
+        raise ValueError(f"{name} has the unknown type {kind[:40]}; known: {', '.join(KINDS)}")
+    if shape == (0,) and len(joined) == dtype.itemsize:
+        shape = ()  # so releases before 2.0 wrote a scalar
+    fits = math.prod(shape) * dtype.itemsize == len(joined)
+    if not fits or math.prod(max(1, size) for size in shape) >= _MOST_ELEMENTS or len(shape) > 32:
+        raise ValueError(f"{name}, {kind} of {str(list(shape))[:80]}, has {len(joined)} bytes")
+    if not len(joined):
+        return torch.empty(shape, dtype=dtype)
+    if dtype == torch.bool:  # a byte that is neither 0 nor 1 would make an undefined value
+        return torch.frombuffer(joined, dtype=torch.uint8).ne(0).view(shape)
+    return torch.frombuffer(joined, dtype=dtype).view(shape)
+
+
+# --- writing ---
 
 
 def write(
@@ -93,8 +218,12 @@ def write(
     checked = {name: _checked(name, value) for name, value in entries.items()}
     if not checked:
         raise UserError(f"{path}: nothing to write")
+    total = 0
     with files.replacing(path) as file:
-        total = _write_entries(file, checked)
+        for name, value in checked.items():
+            for part in _parts(name, value):
+                file.write(part)
+                total = zlib.crc32(part, total)
         if summed:
             part = _SUM.pack(_SUM_MARK, total)
             file.write(part)
@@ -103,117 +232,20 @@ def write(
             file.write(_CRC.pack(_CRC_MARK, total))
 
 
-def _mapped(path: Path) -> memoryview:
-    """The messages of a file, without a checksum behind them."""
-    with path.open("rb") as file:
-        _check_is_checkpoint(path, file.read(len(_ENCRYPTED[0])))
-        end = _checked_end(path, file, os.fstat(file.fileno()).st_size)
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))[:end]
-
-
-def _check_is_checkpoint(path: Path, head: bytes) -> None:
-    if not head:
-        raise CheckpointError(f"{path}: an empty file; copy it again")
-    if head in _ENCRYPTED:
-        raise CheckpointError(f"{path}: encrypted. In MindSpore: load_checkpoint with dec_key, then save_checkpoint")
-    if head[:1] not in (b"\x0a", b"\x12"):  # a parameter, or the model type of old releases
-        raise CheckpointError(f"{path}: no MindSpore checkpoint: it begins with byte {head[:1].hex()}, not 0a")
-
-
-def _checked_end(path: Path, file: BinaryIO, size: int) -> int:
-    """Where the messages end; a checksum behind them must be that of the content."""
-    for mark, trailer in ((_CRC_MARK, _CRC), (_SUM_MARK, _SUM)):
-        end = max(0, size - trailer.size)
-        file.seek(end)
-        found = file.read(trailer.size)
-        if len(found) == trailer.size and found.startswith(mark):
-            _check_sum(path, trailer.unpack(found)[1], _crc_of(file, end))
-            return end
-    return size
-
-
-def _check_sum(path: Path, written: int, found: int) -> None:
-    if written != found:
-        raise CheckpointError(f"{path}: wrong checksum {found:08x}, written was {written:08x}: copy the file again")
-
-
-def _crc_of(file: BinaryIO, end: int) -> int:
-    file.seek(0)
-    crc, buffer = 0, memoryview(bytearray(min(_READ_BYTES, end)))
-    while end > 0 and (count := file.readinto(buffer[: min(_READ_BYTES, end)])):  # type: ignore[attr-defined]
-        crc = zlib.crc32(buffer[:count], crc)
-        end -= count
-    return crc
-
-
-def _value(path: Path, content: memoryview, entry: Entry) -> Tensor | str:
-    if entry.kind == TEXT:
-        return _text(path, content, entry)
-    dtype = _DTYPES.get(entry.kind.lower())
-    if entry.kind == messages.MAP:
-        raise CheckpointError(f"{path}: {entry.name} is an embedding table, which is not read; leave it out")
-    if dtype is None:
-        raise CheckpointError(f"{path}: {entry.name} has the unknown type {entry.kind[:40]}; known: {', '.join(KINDS)}")
-    shape = _shape(path, entry, dtype.itemsize)
-    if not entry.num_bytes:
-        return torch.empty(shape, dtype=dtype)
-    if dtype == torch.bool:  # a byte that is neither 0 nor 1 would make an undefined value
-        return _flat(content, entry, torch.uint8).ne(0).view(shape)
-    return _flat(content, entry, dtype).view(shape)
-
-
-def _shape(path: Path, entry: Entry, itemsize: int) -> tuple[int, ...]:
-    """The sizes of a tensor, compared with the bytes there are; releases before 2.0 wrote [0] for a scalar."""
-    shape = () if entry.dims == (0,) and entry.num_bytes == itemsize else entry.dims
-    fits = math.prod(shape) * itemsize == entry.num_bytes and math.prod(max(1, dim) for dim in shape) < _MOST_ELEMENTS
-    if not fits:
-        raise CheckpointError(
-            f"{path}: cut short or damaged at byte {entry.pieces[0][0]}: {entry.name}, {entry.kind} of "
-            f"{list(shape)}, has {entry.num_bytes} bytes. Copy the file again"
-        )
-    return shape
-
-
-def _flat(content: memoryview, entry: Entry, dtype: torch.dtype) -> Tensor:
-    """The content as one row: a view where it is in one piece; a piece may end within an element."""
-    if len(entry.pieces) == 1:
-        begin, count = entry.pieces[0][0], entry.num_bytes // dtype.itemsize
-        return torch.frombuffer(content, dtype=dtype, count=count, offset=begin)
-    whole, place = torch.empty(entry.num_bytes, dtype=torch.uint8), 0
-    for begin, end in entry.pieces:
-        if end > begin:
-            whole[place : place + end - begin] = torch.frombuffer(content[begin:end], dtype=torch.uint8)
-            place += end - begin
-    return whole.view(dtype)
-
-
-def _text(path: Path, content: memoryview, entry: Entry) -> str:
-    code = b"".join(content[begin:end] for begin, end in entry.pieces)
-    try:
-        return code.decode(_TEXT_CODE).rstrip("\0")
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"{path}: {entry.name} is no text ({error.reason}): copy the file again") from error
-
-
 def _checked(name: str, value: Tensor | int | float | str) -> Tensor | str:
     """What stands for a value in the file. Raises UserError for what MindSpore cannot read."""
-    if not 0 < len(_code(name, "utf-8")) <= messages.MOST_NAME_BYTES or not name.isprintable():
-        most = messages.MOST_NAME_BYTES
-        raise UserError(f"{name[:40]!r}: a parameter's name has 1 to {most} bytes, all of which can be printed")
+    if not (name.isprintable() and 0 < len(name.encode()) <= MOST_NAME_BYTES):
+        raise UserError(f"{name[:40]!r}: a parameter's name has 1 to {MOST_NAME_BYTES} bytes that can be printed")
     if isinstance(value, str):
-        _code(value, _TEXT_CODE)
+        try:
+            value.encode(_TEXT_CODE)
+        except UnicodeEncodeError as error:
+            raise UserError(f"{name}: {value!r} cannot be written as text: {error.reason}") from error
         return value
     tensor = value if isinstance(value, Tensor) else scalar(name, value)
     if tensor.dtype not in _KIND_OF or tensor.layout != torch.strided:
         raise UserError(f"{name}: MindSpore has no {tensor.dtype} ({tensor.layout}); convert it before")
     return tensor
-
-
-def _code(text: str, code: str) -> bytes:
-    try:
-        return text.encode(code)
-    except UnicodeEncodeError as error:
-        raise UserError(f"{text!r} cannot be written as text: {error.reason}") from error
 
 
 def scalar(name: str, value: object) -> Tensor:
@@ -227,33 +259,20 @@ def scalar(name: str, value: object) -> Tensor:
         raise UserError(f"{name}: {value} does not fit into 64 bits") from error
 
 
-def _write_entries(file: BinaryIO, entries: Mapping[str, Tensor | str]) -> int:
-    """Writes the messages; their CRC-32."""
-    total = 0
-    for name, value in entries.items():
-        kind, dims, content = _encoded(value)
-        for begin in range(0, max(1, len(content)), PIECE_BYTES):
-            piece = content[begin : begin + PIECE_BYTES]
-            for part in (_head_of(name, kind, dims, len(piece)), piece):
-                file.write(part)
-                total = zlib.crc32(part, total)
-    return total
-
-
-def _encoded(value: Tensor | str) -> tuple[str, list[int], memoryview]:
-    """Type, shape and bytes as MindSpore writes them."""
+def _parts(name: str, value: Tensor | str) -> Iterator[bytes | memoryview]:
+    """The bytes of a parameter, large ones in pieces."""
     if isinstance(value, str):
-        return TEXT, [0], memoryview(value.encode(_TEXT_CODE))
-    flat = value.detach().cpu().contiguous().view(-1).view(torch.uint8)
-    return _KIND_OF[value.dtype], list(value.shape), memoryview(flat.numpy().data)
-
-
-def _head_of(name: str, kind: str, dims: list[int], content_bytes: int) -> bytes:
-    """What stands before the content of a piece."""
-    sizes = b"".join(b"\x08" + _varint(dim) for dim in dims)
-    tensor = sizes + _sized(b"\x12", kind.encode()) + b"\x1a" + _varint(content_bytes)
-    value = _sized(b"\x0a", name.encode()) + b"\x12" + _varint(len(tensor) + content_bytes) + tensor
-    return b"\x0a" + _varint(len(value) + content_bytes) + value
+        kind, shape, content = _TEXT, [0], memoryview(value.encode(_TEXT_CODE))
+    else:
+        flat = value.detach().cpu().contiguous().view(-1).view(torch.uint8)
+        kind, shape, content = _KIND_OF[value.dtype], list(value.shape), memoryview(flat.numpy().data)
+    for begin in range(0, max(1, len(content)), PIECE_BYTES):
+        piece = content[begin : begin + PIECE_BYTES]
+        sizes = b"".join(b"\x08" + _varint(size) for size in shape)
+        tensor = sizes + _sized(b"\x12", kind.encode()) + b"\x1a" + _varint(len(piece))
+        inside = _sized(b"\x0a", name.encode()) + b"\x12" + _varint(len(tensor) + len(piece)) + tensor
+        yield b"\x0a" + _varint(len(inside) + len(piece)) + inside
+        yield piece
 
 
 def _sized(key: bytes, content: bytes) -> bytes:

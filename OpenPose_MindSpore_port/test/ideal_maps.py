@@ -27,11 +27,6 @@ def drawn(points_in, size_in: tuple[int, int], skeleton: Skeleton):
     return tuple(part[0].numpy() for part in maps)
 
 
-def with_noise(maps, level: float, random: np.random.Generator):
-    """Normal noise of one level on all maps: two float32 arrays."""
-    return tuple((one + random.normal(0, level, one.shape)).astype(np.float32) for one in maps)
-
-
 def people_in(count: int, size_in: tuple[int, int], skeleton: Skeleton, random: np.random.Generator, height: float):
     """(count, num_points, 3) float64: points scattered like a person of about `height` network-input pixels."""
     shape = np.random.default_rng(0).uniform(-0.5, 0.5, (skeleton.num_points, 2)) * (0.5, 1)

@@ -11,18 +11,20 @@ from OpenPose_MindSpore_port.model import OpenPose
 import pytest
 import torch
 
-NARROW_VGG = tuple(entry if entry == model.POOLING else 8 for entry in model.VGG_LAYERS)
-NARROW_FEATURES = 16
-
 
 @pytest.fixture(scope="module", autouse=True)
 def narrow() -> Iterator[None]:
     """Every OpenPose that a test of the module builds is narrow: imported by test modules that want it so."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model, "VGG_LAYERS", NARROW_VGG)
-        patch.setattr(model, "FEATURES", NARROW_FEATURES)
-        patch.setattr(model, "FIRST_STAGE_HIDDEN", NARROW_FEATURES)
+        make_narrow(patch)
         yield
+
+
+def make_narrow(patch: pytest.MonkeyPatch) -> None:
+    """Every OpenPose that is built from now on is narrow."""
+    patch.setattr(model, "VGG_LAYERS", tuple(entry if entry == model.POOLING else 8 for entry in model.VGG_LAYERS))
+    patch.setattr(model, "FEATURES", 16)
+    patch.setattr(model, "FIRST_STAGE_HIDDEN", 16)
 
 
 def network(skeleton: Skeleton = OPENPOSE, vgg_with_bn: bool = False) -> OpenPose:

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The programs and scripts of this directory, run as a user runs them, at sizes that take seconds."""
+"""train.py with a narrow network, run as a user runs it, at sizes that take seconds."""
 
 from pathlib import Path
 
 from common.test import programs
-from common.test.programs import ROOT, Done
+from common.test.programs import Done
 
-MODEL = ROOT / "OpenPose_MindSpore_port"
-SMALL_TRAIN = f"{MODEL.name}.test.small_train"
-SCRIPTS = MODEL / "scripts"
+SMALL_TRAIN = "OpenPose_MindSpore_port.test.small_train"
 SMALL = (
     "--device=cpu",
     "--vgg_path=none",
@@ -25,20 +23,16 @@ SMALL = (
 )
 
 
-def script(name: str, *words: str, shell: str = "sh", cwd: Path | None = None, **more: str) -> Done:
-    """Runs scripts/<name> to its end, with the shell of the published commands."""
-    return programs.done(shell, str(SCRIPTS / name), *words, cwd=cwd, **more)
+def flags_of(folder: Path, *flags: str) -> list[str]:
+    """The flags of a small training into `folder`, and more."""
+    return [f"--output_dir={folder}", f"--log_dir={folder / 'logs'}", *SMALL, *flags]
 
 
 def small(folder: Path, *flags: str, ranks: int = 1) -> list[str]:
     """The command that trains a network of few channels into `folder`, see `small_train`."""
-    return programs.launch_command(SMALL_TRAIN, folder / "logs", *_small_flags(folder), *flags, ranks=ranks)
+    return programs.launch_command(SMALL_TRAIN, folder / "logs", *flags_of(folder, *flags), ranks=ranks)
 
 
 def small_done(folder: Path, *flags: str, ranks: int = 1) -> Done:
     """Runs that command to its end."""
-    return programs.launched(SMALL_TRAIN, folder / "logs", *_small_flags(folder), *flags, ranks=ranks)
-
-
-def _small_flags(folder: Path) -> tuple[str, ...]:
-    return f"--output_dir={folder}", f"--log_dir={folder / 'logs'}", *SMALL
+    return programs.launched(SMALL_TRAIN, folder / "logs", *flags_of(folder, *flags), ranks=ranks)

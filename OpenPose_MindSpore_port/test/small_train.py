@@ -2,9 +2,11 @@
 """train.py with a narrow network: the same names, layers and files, in a hundredth of the time and space."""
 
 from common.cli import run
-from OpenPose_MindSpore_port import model, train
-from OpenPose_MindSpore_port.test.narrow import NARROW_FEATURES, NARROW_VGG
+from OpenPose_MindSpore_port import train
+from OpenPose_MindSpore_port.test.narrow import make_narrow
+
+import pytest
 
 if __name__ == "__main__":
-    model.VGG_LAYERS, model.FEATURES, model.FIRST_STAGE_HIDDEN = NARROW_VGG, NARROW_FEATURES, NARROW_FEATURES
+    make_narrow(pytest.MonkeyPatch())
     run(train.main)

@@ -10,12 +10,10 @@ from common.coco.evaluate import Detections, average_precision, concatenate
 from common.skeleton import COCO, OPENPOSE, Skeleton
 from OpenPose_MindSpore_port.config import DecodeRules
 from OpenPose_MindSpore_port.decode import MOST_PEAKS, decode, join, to_coco
-from OpenPose_MindSpore_port.test import golden, ideal_maps, plain_decode
+from OpenPose_MindSpore_port.test import golden, ideal_maps
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 STAR_LIMBS = (("middle", "up"), ("middle", "right"), ("middle", "down"), ("middle", "left"), ("up", "right"))
 STAR = Skeleton("star", ("middle", "up", "right", "down", "left"), (0.05,) * 5, (("left", "right"),), limbs=STAR_LIMBS)
@@ -81,31 +79,6 @@ def test_precision_on_ideal_maps_of_real_images(shared: Path, original: bool, ex
     assert ideal_maps.average_precision_of(cases, annotations, OPENPOSE, original) == pytest.approx(expected, abs=0.002)
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
-@given(
-    seed=st.integers(0, 2**32 - 1),
-    cells=st.tuples(st.integers(3, 20), st.integers(3, 20)),
-    stride=st.sampled_from([4, 8]),
-    original=st.booleans(),
-    ratio=st.sampled_from([0.3, 1.0]),
-)
-def test_fast_is_plain(seed: int, cells: tuple[int, int], stride: int, original: bool, ratio: float) -> None:
-    """Noise and people, any map size, also inputs that are no multiple of the stride, and images of any size."""
-    random = np.random.default_rng(seed)
-    size_in = tuple(count * stride - int(random.integers(0, 4)) for count in cells)
-    sizes = size_in, tuple(random.integers(1, 300, 2).tolist())
-    points = ideal_maps.people_in(int(random.integers(1, 4)), size_in, STAR, random, 80)
-    maps = ideal_maps.drawn(points, (cells[0] * 8, cells[1] * 8), STAR)
-    maps = ideal_maps.with_noise(maps, random.choice([0.01, 0.04]), random)
-    rules = DecodeRules(n_subset_limbs_thresh=2, limb_length_ratio=ratio)
-    expected = plain_decode.decode(*maps, sizes, STAR, rules, original)
-    found = decode(*maps, sizes, STAR, rules, original)
-    np.testing.assert_array_equal(found.members, expected.members)
-    np.testing.assert_array_equal(found.counts, expected.counts)
-    np.testing.assert_allclose(found.scores, expected.scores, rtol=0, atol=1e-3)
-    np.testing.assert_allclose(found.candidates, expected.candidates, rtol=0, atol=0.01)
-
-
 @pytest.mark.parametrize("skeleton", [COCO, STAR])
 def test_people_are_found_again(skeleton: Skeleton) -> None:
     """Encoded, then decoded: points within a tenth of a pixel, in any skeleton; an image of twice the size as well."""
@@ -152,29 +125,6 @@ def test_nearly_flat_maps_give_no_far_points(level: float, ripple: float) -> Non
         assert np.abs(of_type[:, :2] - place[:2]).max(axis=1).min() <= stride_img
 
 
-@pytest.mark.parametrize("height", [1e-6, 1e-4, 1e-2])
-def test_a_flat_top_moves_its_point_by_half_a_pixel_at_most(height: float) -> None:
-    """Beside a cell of 0 there is no Gaussian: the parabola through pixels decides, here about a slope of almost 0."""
-    heatmaps = np.zeros((STAR.num_heatmaps, 12, 20), np.float32)
-    heatmaps[0, :, :10] = 0.5
-    heatmaps[0, 6, 4] += height
-    sizes = (96, 160), (96, 160)
-    pixels, places = (
-        decode(heatmaps, no_limbs(STAR, (12, 20)), sizes, STAR, original=original).candidates
-        for original in (True, False)
-    )
-    near_border = (pixels[:, 1] < 4) | (pixels[:, 1] > 91)
-    assert np.abs(places - pixels)[near_border].max(initial=0) <= 0.5
-    assert np.abs(places - pixels).max() <= 4.5
-
-
-def test_constant_maps_give_next_to_nothing() -> None:
-    """Every pixel is a tie; the work stays small."""
-    maps = (np.full((count, 46, 69), 0.5, np.float32) for count in (OPENPOSE.num_heatmaps, OPENPOSE.num_fields))
-    people = decode(*maps, ((368, 552), (427, 640)), OPENPOSE)
-    assert len(people.candidates) <= OPENPOSE.num_points
-
-
 def test_portrait_limbs_are_not_shortened_by_the_width() -> None:
     points = np.array([[[40, 380, 1], [40, 20, 1], [70, 380, 1], [40, 390, 0], [30, 380, 0]]], np.float64)
     maps = ideal_maps.drawn(points, (400, 80), STAR)
@@ -206,14 +156,6 @@ def test_cells_that_are_not_finite_count_as_nothing(value: float) -> None:
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=0, atol=1e-9)
     assert not len(decode(np.full_like(maps[0], value), maps[1], sizes, STAR).candidates)
     assert not np.isfinite(bad[0]).all(), "the caller's maps stay as they are"
-
-
-def test_huge_values_end() -> None:
-    random, largest = np.random.default_rng(2), np.float32(3e38)
-    maps = [np.clip(one, -1, 1) * largest for one in noise((10, 10), STAR, 0.5)]
-    for heatmaps in (maps[0], np.full_like(maps[0], largest), random.choice([-largest, largest], maps[0].shape)):
-        found = decode(heatmaps, maps[1], ((80, 80), (80, 80)), STAR).candidates
-        assert np.isfinite(found[:, :2]).all()
 
 
 @pytest.mark.parametrize("original", [False, True])
@@ -254,15 +196,6 @@ def test_bad_input_is_named(shapes: tuple[int, int, int], sizes, message: str) -
         decode(heatmaps, pafs, sizes, OPENPOSE)
 
 
-def test_nothing_smoothed_read_only_and_of_other_types() -> None:
-    heatmaps, pafs = noise((12, 12), STAR, 0.3)
-    sizes, rules = ((96, 96), (96, 96)), DecodeRules(gaussian_sigma=0.0)
-    expected = decode(heatmaps, pafs, sizes, STAR, rules)
-    heatmaps.flags.writeable = False
-    found = decode(heatmaps, np.asfortranarray(pafs).astype(np.float64), sizes, STAR, rules)
-    assert len(found.candidates) > 50 and np.array_equal(found.members, expected.members)
-
-
 # --- grouping ---
 
 
@@ -285,24 +218,6 @@ def test_people_of_recorded_limbs_are_the_originals(shared: Path) -> None:
         pairs = np.split(case["conns"], np.cumsum(case["n_conn"])[:-1])
         found = np.column_stack(grouped(OPENPOSE, pairs, case["peaks"][:, 3], True, DecodeRules()))
         np.testing.assert_allclose(found, case["subsets"].reshape(-1, found.shape[1]), rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("original", [False, True])
-def test_grouping_is_that_of_the_plain_version(original: bool) -> None:
-    random = np.random.default_rng(int(original))
-    rules = DecodeRules(n_subset_limbs_thresh=2, subset_score_thresh=0.5)
-    for _ in range(40):
-        counts = random.integers(0, 6, OPENPOSE.num_points)
-        first, scores = np.cumsum([0, *counts]), random.uniform(0, 1, counts.sum())
-        pairs = []
-        for a, b in OPENPOSE.limb_points:
-            count = random.integers(0, min(counts[a], counts[b]) + 1)
-            ends_a, ends_b = (first[end] + random.permutation(counts[end])[:count] for end in (a, b))
-            pairs.append(list(zip(ends_a.tolist(), ends_b.tolist(), random.uniform(0, 1, count).tolist(), strict=True)))
-        members, totals, points = grouped(OPENPOSE, pairs, scores, original, rules)
-        expected = plain_decode.group(pairs, scores.tolist(), OPENPOSE, rules, original)
-        assert members.tolist() == [row[0] for row in expected] and points.tolist() == [row[2] for row in expected]
-        np.testing.assert_allclose(totals, [row[1] for row in expected], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,10 @@ import re
 from pathlib import Path
 
 from common.test.interruption import (
-    all_processes_are_asked,
     everybody_is_asked,
     everything,
     kill_after,
     main_process,
-    rank_one,
 )
 from common.test.programs import equal, started, weights
 from OpenPose_MindSpore_port.test.programs import small, small_done
@@ -35,28 +33,6 @@ def test_killed_and_started_again_is_bit_equal(tiny_coco: Path, tmp_path: Path) 
     one, other = (tmp_path / name / "train_checkpoints" for name in ("whole", "cut"))
     assert equal(weights(one), weights(other))
     assert equal(weights(one, "model_best.pth"), weights(other, "model_best.pth"))
-
-
-@pytest.mark.slow
-def test_two_ranks_go_on_bit_equal(tiny_coco: Path, tmp_path: Path) -> None:
-    flags = (f"--data_path={tiny_coco}", *FLAGS, "--eval_freq=0")
-    assert small_done(tmp_path / "whole", *flags, ranks=2).returncode == 0
-    process = started(*small(tmp_path / "cut", *flags, ranks=2))
-    kill_after(3, process, rank_one, tmp_path / "cut")
-    assert process.returncode not in (0, None)
-    again = small_done(tmp_path / "cut", *flags, ranks=2)
-    assert again.returncode == 0 and "resumed at" in again.stdout, again.stderr
-    assert equal(*(weights(tmp_path / name / "train_checkpoints") for name in ("whole", "cut")))
-
-
-@pytest.mark.slow
-def test_all_processes_of_two_ranks_asked_to_stop_save(tiny_coco: Path, tmp_path: Path) -> None:
-    flags = (f"--data_path={tiny_coco}", *FLAGS, "--save_every=0", "--eval_freq=0")
-    process = started(*small(tmp_path, *flags, ranks=2))
-    kill_after(2, process, all_processes_are_asked, tmp_path)
-    assert process.returncode == 143
-    again = small_done(tmp_path, *flags, ranks=2)
-    assert again.returncode == 0 and re.search(r"resumed at epoch [01], step \d", again.stdout), again.stdout
 
 
 @pytest.mark.parametrize("ask", [main_process, pytest.param(everybody_is_asked, marks=pytest.mark.slow)])
