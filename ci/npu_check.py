@@ -276,7 +276,7 @@ def check_divergence(bench: Bench) -> None:
     """A loss that is not finite stops the run, and no later step is saved, though an NPU is seldom asked for losses."""
 
     def diverge() -> str:
-        flags = "--base_lr=1e25", "--print_freq=10", f"--batch_size={bench.batch_size // 2}"
+        flags = "--base_lr=1000", "--print_freq=10", f"--batch_size={bench.batch_size // 2}"
         folder = bench.train("diverged", "npu", *flags, expect=2)
         line = one_line(bench.errors, "not finite at epoch 0, step 1")
         if (saved := common.train.checkpoint.read(folder / "last.pth")["step"]) != 1:
