@@ -102,6 +102,14 @@ class PoseEstimator:
         (people,) = self.people([frame], [found])
         return people
 
+    def batch(self, images: Sequence[UInt8Array]) -> list[People]:
+        """The people in each image, in the boxes of the detector, else the whole image; their crops go together."""
+        from common.media.detectors import whole_images
+        from common.media.source import Frame
+
+        frames = [Frame("image", row, 0.0, image) for row, image in enumerate(images)]
+        return self.people(frames, (self.detector or whole_images)(frames))
+
     def people(self, frames: "Sequence[Frame]", boxes: "Sequence[Boxes]") -> list[People]:
         """The people of each frame, the surest first; their boxes are the detector's.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.arrays import Float32Array, Float64Array, UInt8Array
+from common.bottomup.pipeline import alike
 from common.cli import PictureError, UserError
 from common.device import DeviceName
 from common.media.source import read_upright
@@ -153,18 +154,29 @@ class PoseEstimator:
 
         Raises PictureError for an image that is much longer than wide, or the other way.
         """
-        pixels = read_upright(Path(image)) if isinstance(image, (str, Path)) else image
-        place, heatmaps, pafs = self._maps(pixels)
-        geometry = MapGeometry.demo((heatmaps.shape[2], heatmaps.shape[3]))
-        people = decode.decode(heatmaps[0], pafs[0], geometry, self.skeleton, self.rules)
+        return self.batch([read_upright(Path(image)) if isinstance(image, (str, Path)) else image])[0]
+
+    def batch(self, images: Sequence[UInt8Array]) -> list[People]:
+        """The people in each image; images whose inputs have one size go through the network together."""
+        places, found = [self._place(image) for image in images], dict[int, People]()
+        for rows in alike([place.input_size for place in places], self.session.fixed_batch or len(images)):
+            maps = self.maps(np.stack([fast_input(images[row], places[row]) for row in rows]))
+            found |= {row: self._found(heat, pafs, places[row]) for row, heat, pafs in zip(rows, *maps, strict=True)}
+        return [found[row] for row in range(len(images))]
+
+    def _found(self, heatmaps: Float32Array, pafs: Float32Array, place: Frame) -> People:
+        """(num_heatmaps, h, w), (num_fields, h, w) -> people in original pixels."""
+        geometry = MapGeometry.demo((heatmaps.shape[1], heatmaps.shape[2]))
+        people = decode.decode(heatmaps, pafs, geometry, self.skeleton, self.rules)
         points = people.points()
-        places = demo_to_image(points[:, :, :2] + CENTRE_SHIFT, STRIDE, place.pad_in, self.height / len(pixels))
+        places = demo_to_image(points[:, :, :2] + CENTRE_SHIFT, STRIDE, place.pad_in, self.height / place.size_img[0])
         points[:, :, :2] = np.where(points[:, :, 2:] > 0, places, 0.0)
         return People(self.skeleton, points, people.scores)
 
     def image_maps(self, image: UInt8Array) -> tuple[Float32Array, Float32Array, Float64Array]:
         """Of an image (h, w, 3): heatmaps (1, num_heatmaps, h, w), pafs, and (2, 3): x, y of a cell -> pixels."""
-        place, heatmaps, pafs = self._maps(image)
+        place = self._place(image)
+        heatmaps, pafs = self.maps(fast_input(image, place)[None])
         pixels = len(image) / self.height  # of the image, an input pixel
         x, y = ((STRIDE / 2 - cut) * pixels - 0.5 for cut in (place.pad_in[1], place.pad_in[0]))
         return heatmaps, pafs, np.array([[STRIDE * pixels, 0, x], [0, STRIDE * pixels, y]])
@@ -188,12 +200,11 @@ class PoseEstimator:
             for heatmaps, pafs, place in zip(*maps, frames, strict=True)
         ]
 
-    def _maps(self, image: UInt8Array) -> tuple[Frame, Float32Array, Float32Array]:
+    def _place(self, image: UInt8Array) -> Frame:
         height, width = image.shape[:2]
         if max(height, width) > LONGEST_ASPECT * min(height, width):
             raise PictureError(f"{width} x {height} pixels: too narrow an image; cut it to a usual shape")
-        place = frame((height, width), self.height)
-        return place, *self.maps(fast_input(image, place)[None])
+        return frame((height, width), self.height)
 
 
 def fast_input(image: UInt8Array, place: Frame) -> Float32Array:

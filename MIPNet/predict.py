@@ -148,11 +148,29 @@ class PoseEstimator:
         found = merged.detections
         return People(self.skeleton, found.keypoints, found.scores, boxes_img[merged.boxes], lambdas=lambdas)
 
+    def batch(self, images: Sequence[UInt8Array]) -> list[People]:
+        """The people in each image, in the boxes of the detector, else the whole image; their crops go together."""
+        boxes = (self.detector or whole_images)([Frame("image", row, 0.0, image) for row, image in enumerate(images)])
+        found = self._find(images, [places.boxes_img for places in boxes])
+        return [
+            self.people(image, places.boxes_img, places.scores, keypoints)
+            for image, places, keypoints in zip(images, boxes, found, strict=True)
+        ]
+
     def find(self, image: UInt8Array, boxes_img: FloatArray) -> FloatArray:
         """(N, modes * K, 3) x, y in original pixels, score: what each mode finds in each of N boxes."""
-        picture = pipeline.Picture(lambda: image, boxes_img, np.arange(len(boxes_img)))
-        parts = pipeline.estimate([picture], self.network, self.batch_size)
-        return np.concatenate([part.keypoints_img for part in parts])
+        return self._find([image], [boxes_img])[0]
+
+    def _find(self, images: Sequence[UInt8Array], boxes: Sequence[FloatArray]) -> list[FloatArray]:
+        pictures = [
+            pipeline.Picture(functools.partial(np.asarray, image), places, np.arange(len(places)))
+            for image, places in zip(images, boxes, strict=True)
+            if len(places)
+        ]
+        parts = pipeline.estimate(pictures, self.network, self.batch_size)
+        nobody_found = np.zeros((0, self.network.num_maps, 3), np.float32)
+        found = np.concatenate([nobody_found, *(part.keypoints_img for part in parts)])
+        return np.split(found, np.cumsum([len(places) for places in boxes])[:-1])
 
     def box_people(
         self, keypoints_img: FloatArray, boxes_img: FloatArray, scores: FloatArray, image_ids: Int64Array

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common.arrays import Float32Array, Float64Array, UInt8Array
 from common.bottomup import assembly
-from common.bottomup.pipeline import Maps, Size
+from common.bottomup.pipeline import Maps, Size, alike
 from common.cli import PictureError, UserError
 from common.device import DeviceName
 from common.people import People
@@ -106,10 +106,16 @@ class PoseEstimator:
 
         Raises PictureError for an image that is much longer than wide, or the other way.
         """
-        pixels = _read(Path(image)) if isinstance(image, (str, Path)) else image
-        sizes = self.sizes((pixels.shape[0], pixels.shape[1]))
-        (people,) = self.people(self.maps(to_input(pixels, sizes[0])[None]), [sizes])
-        return People(self.skeleton, people.points(), people.scores)
+        return self.batch([_read(Path(image)) if isinstance(image, (str, Path)) else image])[0]
+
+    def batch(self, images: Sequence[UInt8Array]) -> list[People]:
+        """The people in each image; images whose inputs have one size go through the network together."""
+        sizes, found = [self.sizes((image.shape[0], image.shape[1])) for image in images], dict[int, People]()
+        for rows in alike([size_in for size_in, _ in sizes], self.session.fixed_batch or len(images)):
+            maps = self.maps(np.stack([to_input(images[row], sizes[row][0]) for row in rows]))
+            for row, people in zip(rows, self.people(maps, [sizes[row] for row in rows]), strict=True):
+                found[row] = People(self.skeleton, people.points(), people.scores)
+        return [found[row] for row in range(len(images))]
 
     def sizes(self, size_img: Size) -> Sizes:
         """The network's input for an image of (height, width), with that: a network of fixed size takes no other."""

@@ -10,7 +10,7 @@ its `Finder`. An image may be seen at several scales: what belongs to it is then
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -105,14 +105,21 @@ def evaluate(
 
 def _share(finder: Finder[Frame], validation: EvaluationSet, batch_size: int) -> list[list[int]]:
     """Batches of images with the same input size at every scale, every world-size-th of them: those of this rank."""
-    by_size: dict[tuple[Size, ...], list[int]] = {}
-    for row in validation.rows.tolist():
-        height, width = validation.index.image_sizes[row].tolist()
-        by_size.setdefault(tuple(map(finder.size_in, finder.frames((height, width)))), []).append(row)
-    batches = [
-        rows[first : first + batch_size] for rows in by_size.values() for first in range(0, len(rows), batch_size)
+    rows = validation.rows.tolist()
+    sizes = [
+        tuple(map(finder.size_in, finder.frames((height, width))))
+        for height, width in validation.index.image_sizes[rows].tolist()
     ]
+    batches = [[rows[place] for place in places] for places in alike(sizes, batch_size)]
     return batches[distributed.rank() :: distributed.world_size()]
+
+
+def alike(sizes: Sequence[Hashable], most: int) -> list[list[int]]:
+    """The places of equal sizes, together, at most so many."""
+    by_size: dict[Hashable, list[int]] = {}
+    for place, size in enumerate(sizes):
+        by_size.setdefault(size, []).append(place)
+    return [places[first : first + most] for places in by_size.values() for first in range(0, len(places), most)]
 
 
 def _batches(

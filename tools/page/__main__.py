@@ -14,7 +14,8 @@ from pathlib import Path
 import common.cli
 from common.cli import UserError, flag
 from common.device import DeviceName
-from tools.page.models import Spec, open_model
+from tools.models import Spec
+from tools.page.models import open_model
 from tools.page.security import LOOPBACK, Guard, RefusedError
 from tools.page.service import Service
 from tools.page.worker import Line, Worker

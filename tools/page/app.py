@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tools.models import Spec
 from tools.page.jobs import HEAD_BYTES, RESULTS, Job, Jobs, follow_job, is_video
-from tools.page.models import Model, Spec
+from tools.page.models import Model
 from tools.page.security import Guard, RefusedError, Security, body_parts, refuse
 from tools.page.worker import Line
 

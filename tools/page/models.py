@@ -2,56 +2,27 @@
 """The networks behind the page: every model directory's `PoseEstimator`, opened alike, with a watch on its network."""
 
 import functools
-import importlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import common.device
 from common.arrays import UInt8Array
 from common.cli import UserError
-from common.device import DeviceName
-from common.media.detectors import open_detector, sound, whole_images
+from common.media.detectors import sound, whole_images
 from common.media.overlay import ImageMaps
 from common.media.source import Frame
 from common.people import People
-from common.runtime.session import Options
 from common.skeleton import Skeleton
 from common.topdown import crops
 from common.topdown.pipeline import Picture, network_inputs
+from tools.models import Spec, open_estimator
 
 import numpy as np
 
-BOTTOM_UP = ("Lightweight_OpenPose", "OpenPose_MindSpore_port")
-TOP_DOWN = ("AlphaPose", "MIPNet")
-MAX_OVERLAP = 0.6  # of a detector's boxes, as in the demos
 Boxes = Sequence[Sequence[float]] | None  # left, top, width, height in original pixels
 NO_BOX = "No box lies on the image: drag one around a person."
 STEPS = 11  # of lambda from 0 to 1
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What to open: a model directory, a file of weights, and who finds the boxes of a top-down network."""
-
-    directory: str
-    file: str
-    device: DeviceName = "auto"
-    detector: str = ""
-
-    @classmethod
-    def of(cls, words: str, device: DeviceName = "auto", detector: str = "") -> "Spec":
-        """From `Directory:file`. Raises UserError."""
-        directory, colon, file = words.partition(":")
-        if not (colon and file and directory in (*BOTTOM_UP, *TOP_DOWN)):
-            raise UserError(f"--model={words}: Directory:file, the directory one of {', '.join(BOTTOM_UP + TOP_DOWN)}")
-        return cls(directory, file, device, detector)
-
-    @property
-    def command(self) -> str:
-        """The command that finds the same people in an image."""
-        return f"python -m {self.directory}.demo --checkpoint_path={self.file}"
 
 
 @dataclass
@@ -175,12 +146,6 @@ class Model:
 
 def open_model(spec: Spec) -> Model:
     """Raises UserError where the file is missing, damaged, or of another network."""
-    maker = importlib.import_module(spec.directory).PoseEstimator
-    if spec.directory in BOTTOM_UP:
-        return Model(spec, maker(spec.file, spec.device))
-    options, detector = Options(spec.device), None
-    if spec.detector:
-        detector = open_detector(spec.detector, None, MAX_OVERLAP, common.device.resolve(spec.device))
-    steps = np.linspace(0, 1, STEPS).tolist()
-    swept = functools.cache(lambda: maker(spec.file, options, detector, steps)) if spec.directory == "MIPNet" else None
-    return Model(spec, maker(spec.file, options, detector), swept)
+    plain, steps = replace(spec, detector=""), np.linspace(0, 1, STEPS).tolist()
+    swept = functools.cache(lambda: open_estimator(plain, lambdas=steps)) if spec.directory == "MIPNet" else None
+    return Model(spec, open_estimator(spec), swept)

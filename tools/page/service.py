@@ -13,7 +13,8 @@ from common.media.overlay import heat_overlay, paf_overlay
 from common.media.source import Frame, decode_upright
 from common.media.tracking import Tracker
 from common.media.writers import people_line
-from tools.page.models import Boxes, Model, Spec
+from tools.models import Spec
+from tools.page.models import Boxes, Model
 from tools.page.security import RefusedError
 
 import cv2

@@ -9,7 +9,8 @@ from common.media.detectors import sound, whole_images
 from common.media.source import Frame
 from common.people import People
 from common.skeleton import COCO
-from tools.page.models import Model, Spec
+from tools.models import Spec
+from tools.page.models import Model
 
 import cv2
 import numpy as np

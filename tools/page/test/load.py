@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from common import cli
 from common.cli import flag
-from tools.page.models import Spec, open_model
+from tools.models import Spec
+from tools.page.models import open_model
 from tools.page.test.fake import SPECS, open_fake, png
 from tools.page.test.serving import Client, serving
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from common import cli
 from common.cli import UserError, flag
-from tools.page.models import Spec, open_model
+from tools.models import Spec
+from tools.page.models import open_model
 from tools.page.service import decoded, sample
 from tools.page.test.serving import serving
 

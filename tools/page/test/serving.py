@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
+from tools.models import Spec
 from tools.page.__main__ import listen
 from tools.page.app import Limits, Page, build
 from tools.page.connections import server_of
-from tools.page.models import Spec
 from tools.page.security import Guard
 from tools.page.service import Service
 from tools.page.test.fake import SPECS, open_fake

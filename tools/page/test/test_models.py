@@ -9,7 +9,8 @@ from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from Lightweight_OpenPose import predict as lightweight
 from OpenPose_MindSpore_port import predict as port
-from tools.page.models import Model, Spec
+from tools.models import Spec
+from tools.page.models import Model
 
 import numpy as np
 import pytest

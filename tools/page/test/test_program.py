@@ -5,8 +5,9 @@ from pathlib import Path
 from unittest import mock
 
 from common.cli import UserError
+from tools.models import Spec
 from tools.page import __main__ as program
-from tools.page.models import Spec, Watch, open_model
+from tools.page.models import Watch, open_model
 from tools.page.security import Guard, RefusedError
 
 import pytest

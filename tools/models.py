@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `PoseEstimator` of any model directory, opened by one word: `Directory:file`."""
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import common.device
+from common.cli import UserError
+from common.device import DeviceName
+from common.media.detectors import open_detector
+from common.runtime.session import Options
+
+BOTTOM_UP = ("Lightweight_OpenPose", "OpenPose_MindSpore_port")
+TOP_DOWN = ("AlphaPose", "MIPNet")
+MAX_OVERLAP = 0.6  # of a detector's boxes, as in the demos
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What to open: a model directory, a file of weights, and who finds the boxes of a top-down network."""
+
+    directory: str
+    file: str
+    device: DeviceName = "auto"
+    detector: str = ""
+
+    @classmethod
+    def of(cls, words: str, device: DeviceName = "auto", detector: str = "") -> "Spec":
+        """From `Directory:file`. Raises UserError."""
+        directory, colon, file = words.partition(":")
+        if not (colon and file and directory in (*BOTTOM_UP, *TOP_DOWN)):
+            raise UserError(f"--model={words}: Directory:file, the directory one of {', '.join(BOTTOM_UP + TOP_DOWN)}")
+        return cls(directory, file, device, detector)
+
+    @property
+    def command(self) -> str:
+        """The command that finds the same people in an image."""
+        return f"python -m {self.directory}.demo --checkpoint_path={self.file}"
+
+
+def open_estimator(spec: Spec, **settings: Any) -> Any:
+    """`settings`: further ones of the directory. UserError where the file is missing, damaged, of another network."""
+    maker = importlib.import_module(spec.directory).PoseEstimator
+    if spec.directory in BOTTOM_UP:
+        return maker(spec.file, spec.device, **settings)
+    detector = None
+    if spec.detector:
+        detector = open_detector(spec.detector, None, MAX_OVERLAP, common.device.resolve(spec.device))
+    return maker(spec.file, Options(spec.device), detector, **settings)
