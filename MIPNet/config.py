@@ -133,7 +133,7 @@ class Config:
     @property
     def folder(self) -> Path:
         """Where a run keeps its checkpoints, as published: output/<data set>/<network>/<name of --cfg>."""
-        perf = f"_perf_{common.distributed.world_size()}p" if self.case == "perf" else ""
+        perf = f"_perf_{common.distributed.recipe_ranks()}p" if self.case == "perf" else ""
         name = Path(self.cfg).stem + self.experiment + perf
         return Path(self.output_dir) / self.yaml.OUTPUT_DIR / self.yaml.DATASET.DATASET / self.yaml.MODEL.NAME / name
 

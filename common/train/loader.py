@@ -44,7 +44,7 @@ class Plan:
     epochs: int
     num_samples: int
     micro_batch_size: int  # samples that a rank takes at once
-    accumulation_steps: int = 1  # gradients of so many micro-batches are accumulated
+    accumulation_steps: int = 1  # micro-batches of a rank whose gradients are accumulated, where all ranks take part
     max_steps: int = 0  # of an epoch; 0: as many as the data give
     num_workers: int = 0  # processes of a rank that read images
     clip_norm: float = 0.0  # largest norm of all gradients; 0: no clipping
@@ -57,7 +57,18 @@ class Plan:
     @property
     def images_per_step(self) -> int:
         """Over all ranks and micro-batches."""
-        return self.micro_batch_size * self.accumulation_steps * common.distributed.world_size()
+        return self.micro_batch_size * self.micro_batches
+
+    @property
+    def micro_batches(self) -> int:
+        """Of a step, over all ranks: as many as the recipe has, also while fewer ranks share them."""
+        return self.accumulation_steps * common.distributed.recipe_ranks()
+
+    @property
+    def own_micro_batches(self) -> range:
+        """Those of a step that this rank takes: as many as the others, or one less or more."""
+        rank, ranks = common.distributed.rank(), common.distributed.world_size()
+        return range(self.micro_batches * rank // ranks, self.micro_batches * (rank + 1) // ranks)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -77,15 +88,14 @@ class EpochBatches(Sampler[list[Position]]):
     def __init__(self, plan: Plan, seed: int, epoch: int = 0, step: int = 0) -> None:
         """`epoch` and `step`: where to begin."""
         self.plan, self.seed, self.epoch, self.step = plan, seed, epoch, step
-        self.rank = common.distributed.rank()
+        self.own = plan.own_micro_batches
 
     def __iter__(self) -> Iterator[list[Position]]:
         plan, size = self.plan, self.plan.micro_batch_size
         for epoch in range(self.epoch, plan.epochs):
             order = np.random.default_rng((self.seed, epoch)).permutation(plan.num_samples)
             for step in range(self.step if epoch == self.epoch else 0, plan.steps_per_epoch):
-                first = step * plan.images_per_step + self.rank * plan.accumulation_steps * size
-                for begin in range(first, first + plan.accumulation_steps * size, size):
+                for begin in (step * plan.images_per_step + size * number for number in self.own):
                     yield [(epoch, int(index)) for index in order[begin : begin + size]]
 
 
