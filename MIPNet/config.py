@@ -17,7 +17,7 @@ import common.cli
 import common.distributed
 import common.skeleton
 from common.cli import UserError, flag, words
-from common.coco.images import YAML, Exif
+from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
 from common.skeleton import Skeleton
 from common.topdown import yaml_config
@@ -140,7 +140,8 @@ class Config:
     def load_skeleton(self) -> Skeleton:
         """Whose keypoints. Raises UserError where the yaml config has another number of them."""
         skeleton, joints = common.skeleton.load(self.skeleton or SKELETONS[self.people_of]), self.yaml.MODEL.NUM_JOINTS
-        if joints not in (0, skeleton.num_keypoints) and not self.skeleton.endswith(YAML):  # a file of your own decides
+        own = self.skeleton not in ("", *common.skeleton.BUILT_IN)  # a file of your own decides
+        if joints not in (0, skeleton.num_keypoints) and not own:
             found = f"the skeleton {skeleton.name} of DATASET.DATASET {self.yaml.DATASET.DATASET} has"
             raise UserError(f"MODEL.NUM_JOINTS is {joints}, {found} {skeleton.num_keypoints}")
         return skeleton
