@@ -46,6 +46,11 @@ def _servers_are_numbered() -> bool:
     return LAUNCHER in os.environ and "NODE_RANK" in os.environ
 
 
+def num_cores() -> int:
+    """How many cores fall to one rank of this machine."""
+    return max(1, common.device.cpu_count() // environment_number("LOCAL_WORLD_SIZE", world_size(), least=1))
+
+
 def check_started_once() -> None:
     """Raises UserError where MPI or Slurm started several processes that would not know of each other."""
     if "RANK" in os.environ or "WORLD_SIZE" in os.environ:
@@ -80,14 +85,14 @@ def process_group(name: common.device.DeviceName) -> Iterator[torch.device]:
     if rank() >= world_size():
         raise common.cli.UserError(f"RANK={rank()} in the environment: below WORLD_SIZE={world_size()}")
     device = common.device.resolve(name, local_rank())
-    if device.type == "cpu" and world_size() > 1:
-        _share_cores()
     if world_size() == 1:
         yield device
         return
+    if device.type == "cpu":
+        torch.set_num_threads(num_cores())
     timeout = datetime.timedelta(seconds=common.device.collective_timeout_s(device))
     try:
-        _join(common.device.backend(device), timeout)
+        _join(common.device.BACKENDS[device.type], timeout)
     except (RuntimeError, ValueError) as error:
         if isinstance(error, RuntimeError) and LAUNCHER in os.environ:  # one was lost while they met: they meet again
             raise
@@ -110,12 +115,6 @@ def _join(backend: str, timeout: datetime.timedelta) -> None:
     if store.add(f"rank {rank()}", 1) > 1:
         raise ValueError("another server has the same NODE_RANK")
     torch.distributed.init_process_group(backend, store=store, rank=rank(), world_size=world_size(), timeout=timeout)
-
-
-def _share_cores() -> None:
-    local_ranks = environment_number("LOCAL_WORLD_SIZE", world_size(), least=1)
-    cores = common.device.cpu_count()
-    torch.set_num_threads(max(1, cores // local_ranks))
 
 
 def has_process_group() -> bool:

@@ -41,7 +41,6 @@ class Step:
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        common.device.synchronize(self.device)
         return loss.item()
 
 

@@ -43,7 +43,6 @@ class Step:
         torch.stack(list(losses.values())).sum().backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        common.device.synchronize(self.device)
         return [loss.item() for loss in losses.values()]
 
 

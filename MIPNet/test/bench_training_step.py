@@ -53,7 +53,6 @@ class Step:
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        common.device.synchronize(self.device)
         return loss.item()
 
     @property

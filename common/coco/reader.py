@@ -13,10 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from common import files
 from common.arrays import Int32Array, Int64Array
 from common.cli import UserError
-from common.coco import fields
+from common.coco import fields, json_file
 from common.coco.annotations import NO_CROWD_INDEX, CocoIndex, places_of, run_lengths, to_offsets
 from common.coco.fields import FAULTS, LARGEST_IMG, Category, shown, whole
 
@@ -60,9 +59,9 @@ def load(annotation_file: str | Path, num_keypoints: int | None = None) -> CocoI
     UserError, naming the file, the element and the cure, for what is missing, cut short or no COCO keypoint file.
     """
     try:
-        return from_sections(annotation_file, files.json_sections(annotation_file, True), num_keypoints)
-    except files.PolygonsNeeded:
-        return from_sections(annotation_file, files.json_sections(annotation_file), num_keypoints)
+        return from_sections(annotation_file, json_file.sections(annotation_file, True), num_keypoints)
+    except json_file.PolygonsNeeded:
+        return from_sections(annotation_file, json_file.sections(annotation_file), num_keypoints)
 
 
 def from_sections(source: str | Path, sections: Sections, num_keypoints: int | None = None) -> CocoIndex:
@@ -101,8 +100,8 @@ class _People:
         area, is_crowd = fields.area_of(element), fields.yes_or_no(element.get("iscrowd"), "iscrowd")
         if is_crowd:
             self.regions[len(self.ids)] = region = element.get("segmentation")
-            if region == files.SKIPPED:
-                raise files.PolygonsNeeded
+            if region == json_file.SKIPPED:
+                raise json_file.PolygonsNeeded
         self.is_crowd.append(is_crowd)
         self.without_area += area is None
         self.areas.append(max(box[2], 0.0) * max(box[3], 0.0) if area is None else area)

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import files
 from common.arrays import BoolArray, Float64Array, FloatArray
 from common.cli import UserError
-from common.coco import fields
+from common.coco import fields, json_file
 from common.coco.annotations import CocoIndex
 from common.coco.fields import shown
 from common.coco.reader import Builder, Reporter
@@ -107,8 +106,8 @@ def _read(path: Path, skip_polygons: bool = True) -> tuple[Builder, Findings]:
     findings = Findings(path)
     builder = Builder(findings)
     try:
-        builder.take(files.json_sections(path, skip_polygons))
-    except files.PolygonsNeeded:  # those of a crowd
+        builder.take(json_file.sections(path, skip_polygons))
+    except json_file.PolygonsNeeded:  # those of a crowd
         return _read(path, skip_polygons=False)
     except UserError as error:
         findings.fault("", str(error).removeprefix(f"{path}: "), "file")

@@ -157,12 +157,9 @@ def count_replaced(batches: Iterator[dict[str, Any]], say: Callable[[str], None]
 
 def workers_for(wanted: int, device: torch.device) -> int:
     """How many processes read: as wanted, or for -1 one a core that this rank may use; on a CPU that trains, one."""
-    if wanted >= 0:
-        return wanted
-    if device.type == "cpu":
-        return 1
-    cores = common.device.cpu_count()
-    return max(1, cores // common.cli.environment_number("LOCAL_WORLD_SIZE", 1, least=1))
+    if wanted >= 0 or device.type == "cpu":
+        return wanted if wanted >= 0 else 1
+    return common.distributed.num_cores()
 
 
 def divide(wanted: int, num_samples: int, ranks: int, limit: int) -> tuple[int, int]:
