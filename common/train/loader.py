@@ -2,6 +2,7 @@
 """Batches for the training loop: one stream over all epochs, the same whatever the workers and ranks, resumable."""
 
 import atexit
+import functools
 import multiprocessing
 import multiprocessing.queues
 import os
@@ -118,7 +119,7 @@ def stream(
         _Dataset(samples),
         batch_sampler=positions,
         num_workers=num_workers,
-        collate_fn=_Collate(collate),
+        collate_fn=functools.partial(_collated, collate),
         pin_memory=device.type != "cpu",
         worker_init_fn=_quiet_worker,
         generator=torch.Generator().manual_seed(positions.seed),  # else it draws from the state that training uses
@@ -191,16 +192,13 @@ class _Dataset(Dataset[Any]):
             return error
 
 
-class _Collate:
-    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
-        self.collate = collate
-
-    def __call__(self, samples: list[Any]) -> Any:
-        errors = [sample for sample in samples if isinstance(sample, common.cli.UserError)]
-        if errors:
-            return errors[0]
-        batch = self.collate(samples)
-        return _shared(batch) if get_worker_info() and isinstance(batch, dict) else batch
+def _collated(collate: Callable[[list[Any]], Any], samples: list[Any]) -> Any:
+    """A batch; the first UserError among the samples in its place."""
+    errors = [sample for sample in samples if isinstance(sample, common.cli.UserError)]
+    if errors:
+        return errors[0]
+    batch = collate(samples)
+    return _shared(batch) if get_worker_info() and isinstance(batch, dict) else batch
 
 
 def _shared(batch: dict[str, Any]) -> Any:

@@ -124,17 +124,13 @@ def finish_epoch(state: TrainState, evaluate: Evaluate | None, log: Log) -> None
         log.record("evaluate", epoch=state.epoch - 1, metrics=metrics)
         log.scalars("validation", metrics, state.epoch)
         log.line(f"epoch({state.epoch - 1}),ap:{metrics['AP']:.4f}")
-        _keep_if_best(state, metrics["AP"], log)
+        if state.ap is None or metrics["AP"] > state.ap:
+            state.ap = metrics["AP"]
+            log.line(f"best model get... ap :{state.ap:.4f}")
+            if common.distributed.is_main():
+                state.store.save_best(state.weights())
     state.pending = False
     state.save()
-
-
-def _keep_if_best(state: TrainState, ap: float, log: Log) -> None:
-    if state.ap is None or ap > state.ap:
-        state.ap = ap
-        log.line(f"best model get... ap :{ap:.4f}")
-        if common.distributed.is_main():
-            state.store.save_best(state.weights())
 
 
 @contextlib.contextmanager
@@ -178,16 +174,16 @@ def announce(state: TrainState, learning_rate: float, notes: list[str], log: Log
     precision = "float32" if state.dtype is None else str(state.dtype).removeprefix("torch.")
     beyond = "; O2 does no more than O1: weights stay float32" if config["amp"] == "O2" else ""
     log.line(f"precision {config['amp']}: {precision}, loss scale {config['loss_scale']}{beyond}")
-    log.record("start", config=config, samples=plan.num_samples, ranks=ranks, notes=notes,
-               images_per_step=plan.images_per_step, device=device)  # fmt: skip
+    facts = {"samples": plan.num_samples, "ranks": ranks, "images_per_step": plan.images_per_step, "device": device}
+    log.record("start", config=config, notes=notes, **facts)
 
 
 def leave_report(state: TrainState, network: str, began: float, log: Log) -> None:
     """What the launcher needs to write the result file; `network`: its name there."""
     if common.distributed.is_main():
-        ranks, metrics, folder = common.distributed.world_size(), state.store.metrics_file, state.store.folder
-        case, images = state.facts["config"]["case"], state.plan.images_per_step
-        Run(network, case, ranks, images, str(metrics), str(folder), began).leave(log.folder)
+        case, ranks = state.facts["config"]["case"], common.distributed.world_size()
+        store, images = state.store, state.plan.images_per_step
+        Run(network, case, ranks, images, str(store.metrics_file), str(store.folder), began).leave(log.folder)
 
 
 def _divides(every: int, step: int) -> bool:

@@ -23,19 +23,17 @@ import torch
 PREVIOUS = "previous.pth"
 SHARED_WITHIN_S = 40  # that a file server's clients may take to see a new file
 MOST_DIFFERENCES = 5  # that are named
+_COUNTS = ("epoch", "step", "images_per_step", "steps_per_epoch")
 # what a training needs to go on, and of which kind it is
-_STATE: dict[str, Any] = {
-    "epoch": int, "step": int, "images_per_step": int, "steps_per_epoch": int, "ap": float | int | None,
-    "state_dict": dict, "optimizer": dict, "scaler": dict, "random": list,
-}  # fmt: skip
+_STATE: dict[str, Any] = dict.fromkeys(_COUNTS, int) | dict.fromkeys(("state_dict", "optimizer", "scaler"), dict)
+_STATE |= {"ap": float | int | None, "random": list}
 # settings that leave the weights as they are, and the number of epochs, which may grow
-_INDIFFERENT = {
-    "device", "output_dir", "log_dir", "cfg", "case", "resume", "epochs", "max_epoch_train", "max_epoch_train_NP",
-    "num_workers", "kept_images", "print_freq", "log_interval", "eval_freq", "snapshot", "save_every", "keep_every",
-    "keep", "keep_checkpoint_max", "ckpt_interval", "val_images", "val_batch_size", "prepared_train_labels", "map",
-    "board", "from_mobilenet", "weights_only", "TRAIN.END_EPOCH", "PRINT_FREQ", "EPOCH_EVAL_FREQ", "WORKERS",
-    "TEST.BATCH_SIZE_PER_GPU",
-}  # fmt: skip
+_INDIFFERENT = """
+    device output_dir log_dir cfg case resume epochs max_epoch_train max_epoch_train_NP num_workers kept_images
+    print_freq log_interval eval_freq snapshot save_every keep_every keep keep_checkpoint_max ckpt_interval val_images
+    val_batch_size prepared_train_labels map board from_mobilenet weights_only TRAIN.END_EPOCH PRINT_FREQ
+    EPOCH_EVAL_FREQ WORKERS TEST.BATCH_SIZE_PER_GPU
+"""
 
 
 _OF_A_SERVER = {"device", "output_dir", "log_dir", "data_path", "data_dir", "num_workers", "WORKERS"}
@@ -168,23 +166,23 @@ class Store:
 
         Raises CheckpointError where there are some, and none can be read.
         """
-        errors: list[CheckpointError] = []
+        errors: list[str] = []
         for path in (self.folder / LAST, self.folder / PREVIOUS):
             if not os.path.lexists(path):
                 continue
             try:
                 content = read_state(path)
             except CheckpointError as error:
-                errors.append(error)
+                errors.append(str(error))
                 continue
             for damage in errors:
                 warn(f"{damage}; the one before is taken")
             return content
         if errors:
-            raise CheckpointError(
-                f"{'; '.join(map(str, errors))}; bring one of them back, or type --resume=no to begin anew (the folder "
-                "is then kept under another name)"
+            cure = (
+                "bring one of them back, or type --resume=no to begin anew (the folder is then kept under another name)"
             )
+            raise CheckpointError("; ".join([*errors, cure]))
         return None
 
     def set_aside(self) -> Path | None:
@@ -216,8 +214,7 @@ def _changes(content: dict[str, Any], config: Any, num_samples: int) -> str:
         "ranks": len(content["random"]),
     }
     now = {**settings(config), "samples": num_samples, "ranks": common.distributed.world_size()}
+    compared = now.keys() & before.keys() - set(_INDIFFERENT.split())
     return ", ".join(
-        f"{name} {before[name]} -> {value}"
-        for name, value in now.items()
-        if name not in _INDIFFERENT and name in before and before[name] != value
+        f"{name} {before[name]} -> {now[name]}" for name in now if name in compared and before[name] != now[name]
     )
