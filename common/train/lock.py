@@ -19,17 +19,16 @@ except ImportError:  # Windows: folders are not locked
 
 LOCK_NAME = "run.lock"
 PATIENCE_S = 3  # a killed owner's last processes may need a moment
-LEASE_S = 100  # and a file server, to forget one that was lost with its machine
 START_TIME = 22  # the number of this field in /proc/<process>/stat; what follows the name begins with the third
 _taken: dict[Path, TextIO] = {}
 
 
-def take(folder: Path) -> None:
+def take(folder: Path, flag: str = "--output_dir") -> None:
     """Makes `folder` this process's for as long as it lives.
 
     The kernel lets go of the lock when its owner ends, however it ends. On a file system without locks the line
     in the file counts: that of a process that is gone is not heeded. Raises UserError, naming the owner, where there
-    is one, and where the folder cannot be written.
+    is one, and where the folder cannot be written. `flag`: what names the folder at the keyboard.
     """
     path = folder.absolute() / LOCK_NAME
     if path in _taken or fcntl is None:
@@ -38,7 +37,7 @@ def take(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("a+", encoding="utf-8")
         try:
-            _take(file, path)
+            _take(file, path, flag)
             file.truncate(0)
             file.write(json.dumps(_own_line()))
             file.flush()
@@ -46,41 +45,32 @@ def take(folder: Path) -> None:
             file.close()
             raise
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; name another folder with --output_dir") from error
+        raise UserError(f"cannot write {path}: {error.strerror}; name another folder with {flag}") from error
     _taken[path] = file
     atexit.register(_unlock, path, os.getpid())
 
 
-def line(folder: Path) -> str:
-    """What the lock of a folder says of its owner; empty where there is none."""
-    with contextlib.suppress(OSError):
-        os.listdir(folder)  # a file server's client looks anew
-        return (folder / LOCK_NAME).read_text(encoding="utf-8")
-    return ""
-
-
-def _take(file: TextIO, path: Path) -> None:
+def _take(file: TextIO, path: Path, flag: str) -> None:
     """Locks the open file. Raises UserError where another process has it."""
-    began = time.monotonic()
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            patience = LEASE_S if _is_of_this_run(owner := _owner(file)) else PATIENCE_S
-            if time.monotonic() > began + patience:
-                raise _refusal(path, owner) from None
+            if time.monotonic() > deadline:
+                raise _refusal(path, _owner(file), flag) from None
         except OSError:  # no locks here
             if (owner := _owner(file)) and not _has_ended(owner):
-                raise _refusal(path, owner) from None
+                raise _refusal(path, owner, flag) from None
             return
         time.sleep(0.1)
 
 
-def _refusal(path: Path, owner: dict[str, Any]) -> UserError:
+def _refusal(path: Path, owner: dict[str, Any], flag: str) -> UserError:
     who = f"process {owner['process']} on {owner['host']}, begun {owner['begun']}" if owner else "another process"
     return UserError(
-        f"{path.parent}: a run is under way here ({who}): wait for its end, or name another folder with --output_dir; "
+        f"{path.parent}: a run is under way here ({who}): wait for its end, or name another folder with {flag}; "
         f"if that process is no more, remove {path}"
     )
 
@@ -88,8 +78,7 @@ def _refusal(path: Path, owner: dict[str, Any]) -> UserError:
 def _own_line() -> dict[str, Any]:
     number = os.getpid()
     begun = time.strftime("%Y-%m-%d %H:%M:%S")
-    ticks, run = _start_ticks(number), os.environ.get("TORCHELASTIC_RUN_ID", "")
-    return {"host": socket.gethostname(), "process": number, "begun": begun, "ticks": ticks, "run": run}
+    return {"host": socket.gethostname(), "process": number, "begun": begun, "ticks": _start_ticks(number)}
 
 
 def _owner(file: TextIO) -> dict[str, Any]:
@@ -97,20 +86,14 @@ def _owner(file: TextIO) -> dict[str, Any]:
     file.seek(0)
     try:
         owner = json.loads(file.read())
-        return {name: owner[name] for name in ("host", "process", "begun", "ticks", "run")}
+        return {name: owner[name] for name in ("host", "process", "begun", "ticks")}
     except (ValueError, KeyError, TypeError):
         return {}
 
 
-def _is_of_this_run(owner: dict[str, Any]) -> bool:
-    """Whether the owner was of an earlier attempt of the servers that have met again: this one begins after its end."""
-    return bool(owner and owner["run"] and owner["run"] == os.environ.get("TORCHELASTIC_RUN_ID"))
-
-
 def _has_ended(owner: dict[str, Any]) -> bool:
     """Whether the owner is known to be gone; of a process on another machine nobody here knows."""
-    here = owner["host"] == socket.gethostname()
-    return _is_of_this_run(owner) or bool(here and owner["ticks"] != _start_ticks(owner["process"]))
+    return bool(owner["host"] == socket.gethostname() and owner["ticks"] != _start_ticks(owner["process"]))
 
 
 def _start_ticks(process: int) -> str:

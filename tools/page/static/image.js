@@ -64,7 +64,6 @@ async function showMaps() {
     }
   }
   view.draw();
-  $("image-canvas").dataset.maps = kind;
 }
 
 function fillChannels() {

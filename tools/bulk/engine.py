@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ray: here, within bounds and for this process alone, or the cluster that RAY_ADDRESS names."""
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import common.device
+from common.cli import UserError
+from tools.bulk.job import Job
+from tools.bulk.worker import Worker
+from tools.models import Spec
+
+import ray
+import ray.data
+
+STORE_BYTES = 80 << 20  # the least that Ray takes; shards are numbers
+WORKER_BYTES = 1.5e9
+ACCELERATORS = {"cuda": "GPU", "npu": "NPU"}  # as Ray counts them
+ACCELERATOR_BATCH, CPU_BATCH = 32, 4  # images
+MOST_THREADS = 16  # of a worker
+MOST_BLOCKS = 10_000  # of shards: Ray keeps each in mind
+RETRIES = 5  # of a worker that ends before it has begun
+
+
+def results(job: Job, spec: Spec, to_do: list[int], batch_size: int, workers: int) -> Iterator[dict[str, Any]]:
+    """What `Worker` says of each shard, when it is done. Raises UserError: no cluster, no device, workers that die."""
+    with _started():
+        device, devices = _devices(spec)
+        count = min(workers or devices, len(to_do))
+        size = batch_size or (CPU_BATCH if device == "cpu" else ACCELERATOR_BATCH)
+        threads = min(MOST_THREADS, max(1, int(ray.cluster_resources()["CPU"] // count)))
+        share = min(1.0, devices / count)  # of a device, a worker's
+        shards = ray.data.from_items([{"shard": n} for n in to_do], override_num_blocks=min(len(to_do), MOST_BLOCKS))
+        done = shards.map(
+            Worker,
+            fn_constructor_args=(job, spec, size, threads),
+            compute=ray.data.ActorPoolStrategy(size=count),
+            num_cpus=1 if device != "cpu" else share,
+            num_gpus=share if device == "cuda" else 0,
+            resources={"NPU": share} if device == "npu" else None,
+        )
+        yield from done.iter_rows()
+
+
+@contextlib.contextmanager
+def _started() -> Iterator[None]:
+    """Ray for the time of the block; one of our own leaves nothing behind."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    with tempfile.TemporaryDirectory(prefix="bulk", ignore_cleanup_errors=True) as folder:
+        here: dict[str, Any] = {}
+        if not address:
+            here = {"address": "local", "num_cpus": common.device.cpu_count(), "object_store_memory": STORE_BYTES,
+                    "include_dashboard": False, "_temp_dir": folder}  # fmt: skip
+        try:
+            with _no_notes():
+                ray.init(**here, log_to_driver=False, logging_level=logging.ERROR)
+        except ConnectionError as error:
+            raise UserError(f"RAY_ADDRESS={address}: nobody answers; start Ray there, or unset RAY_ADDRESS") from error
+        try:
+            _quiet()
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _no_notes() -> Iterator[None]:
+    """Ray's C++ part says which log level it was asked for, whatever that is; its errors are exceptions."""
+    screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(screen, 2)
+        os.close(screen)
+        os.close(nowhere)
+
+
+def _quiet() -> None:
+    """Ray Data says nothing of its plans, waits for long shards, and starts workers anew."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = -1
+    context.max_consecutive_actor_init_deaths = RETRIES
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+
+
+def _devices(spec: Spec) -> tuple[str, int]:
+    """The kind of device that the workers compute on, and how many there are; cores as far as memory goes."""
+    total = ray.cluster_resources()
+    for kind, name in ACCELERATORS.items():
+        if total.get(name) and spec.device in ("auto", kind):
+            return kind, int(total[name])
+    if spec.device not in ("auto", "cpu"):
+        raise UserError(f"--device={spec.device}: Ray finds no such device; type --device=cpu")
+    return "cpu", max(1, int(min(total["CPU"], total["memory"] / WORKER_BYTES)))
