@@ -16,7 +16,7 @@ import common.cli
 import common.skeleton
 from AlphaPose import keys
 from common.cli import UserError, flag, words
-from common.coco.images import YAML, Exif
+from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
 from common.topdown import yaml_config
 from common.topdown.crops import Size, check_sizes
@@ -87,7 +87,7 @@ class Config:
     def load_skeleton(self) -> common.skeleton.Skeleton:
         """Whose keypoints. Raises UserError where the yaml config has another number of them."""
         skeleton, num_joints = common.skeleton.load(self.skeleton), self.yaml.DATA_PRESET.NUM_JOINTS
-        own = self.skeleton.endswith(YAML)  # a file of your own decides
+        own = self.skeleton not in common.skeleton.BUILT_IN  # a file of your own decides
         if num_joints not in (0, skeleton.num_keypoints) and not own:
             found = f"--skeleton={skeleton.name} has {skeleton.num_keypoints}"
             raise UserError(f"{self.cfg}: DATA_PRESET.NUM_JOINTS is {num_joints}, {found}")

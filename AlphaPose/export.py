@@ -8,14 +8,17 @@ The network takes RGB crops as `data.normalise` makes them, (B, 3, H, W) float32
 heatmaps (B, num_joints, H / 4, W / 4).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import common.runtime.export
+import common.train.checkpoint
 from AlphaPose import weights
 from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, experiment_folder, flag
 from AlphaPose.model import build
-from AlphaPose.predict import config_of
+from AlphaPose.predict import config_of, metadata_of
 from common.cli import parse, run
 from common.runtime.export import Ports
 
@@ -60,7 +63,8 @@ def export_checkpoint(config: Config, input_name: str = INPUT, output_name: str 
     trained = config_of(config.cfg, source, skeleton=config.skeleton)
     model = weights.load_network(build(trained.yaml.MODEL, trained.load_skeleton().num_keypoints), source)
     size, target = trained.size_in, Path(config.output_name)
-    difference = export_onnx(model, target, config.opset, size, config.batch_size, (input_name, output_name))
+    about = metadata_of(trained, common.train.checkpoint.read(source))
+    difference = export_onnx(model, target, config.opset, size, config.batch_size, (input_name, output_name), about)
     sizes = f"{config.batch_size or 'any'} x 3 x {size[0]} x {size[1]}"
     megabytes = target.stat().st_size / 1e6
     print(  # noqa: T201
@@ -71,7 +75,7 @@ def export_checkpoint(config: Config, input_name: str = INPUT, output_name: str 
 
 def export_onnx(
     model: nn.Module, target: Path, opset: int, size_in: tuple[int, int], batch_size: int = 0,
-    names: tuple[str, str] = (INPUT, OUTPUT),
+    names: tuple[str, str] = (INPUT, OUTPUT), about: Mapping[str, Any] = {},
 ) -> float:  # fmt: skip
     """Writes `target` and returns its largest difference to PyTorch, see `common.runtime.export.export_onnx`.
 
@@ -81,7 +85,7 @@ def export_onnx(
     random = torch.Generator().manual_seed(0)
     batches = (batch_size,) if batch_size else TRIAL_BATCHES
     trials: list[tuple[Tensor, ...]] = [(torch.rand(batch, 3, *size_in, generator=random) - 0.5,) for batch in batches]
-    return common.runtime.export.export_onnx(model, target, opset, Ports(names[:1], names[1:], free), trials)
+    return common.runtime.export.export_onnx(model, target, opset, Ports(names[:1], names[1:], free), trials, about)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ estimator = PoseEstimator("fast_res50_256x192.pth")
 people = estimator("image.jpg", boxes=[[20, 30, 200, 400]])
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import common.train.checkpoint
 from AlphaPose import data, keys, weights
-from AlphaPose.config import BOX_PADDING, DEFAULT_CFG, Config
+from AlphaPose.config import BOX_PADDING, DEFAULT_CFG, NETWORK, Config
 from AlphaPose.model import build
 from AlphaPose.people_json import untracked_ids
-from AlphaPose.pose_nms import pose_nms
+from AlphaPose.pose_nms import PUBLISHED_RULES, pose_nms
 from common.arrays import Float32Array, UInt8Array
-from common.cli import UserError
+from common.cli import UserError, leaves
 from common.people import People, nobody
+from common.runtime import metadata
 from common.runtime.session import PYTORCH, Options, Session, open_network
 from common.topdown import heatmaps, pipeline
 
@@ -155,9 +157,10 @@ def config_of(cfg: str, source: Path, opts: Sequence[Any] = (), **flags: Any) ->
     The yaml config `cfg`, above it what a checkpoint says of its own network, above both `opts`, KEY VALUE words.
     `flags` are fields of Config; an empty `skeleton` is that of the checkpoint.
     """
-    content = common.train.checkpoint.read(source) if source.suffix in PYTORCH else {}
+    exported, skeleton = metadata.of(source, NETWORK, flags.get("skeleton", ""))
+    content = common.train.checkpoint.read(source) if source.suffix in PYTORCH else exported
     known = content.get("config") if isinstance(content.get("config"), dict) else {}
-    flags["skeleton"] = flags.get("skeleton") or str(known.get("skeleton", Config.skeleton))
+    flags["skeleton"] = skeleton or str(known.get("skeleton", Config.skeleton))
     return Config(cfg=cfg, opts=(*keys.of_checkpoint(str(source), known), *opts), **flags)
 
 
@@ -167,7 +170,22 @@ def open_session(source: Path, options: Options, config: Config) -> Session:
     def load(path: Path) -> nn.Module:
         return weights.load_network(build(config.yaml.MODEL, config.load_skeleton().num_keypoints), path)
 
-    return open_network(source, options, load)
+    return metadata.checked(open_network(source, options, load), NETWORK, {-1: config.load_skeleton().num_keypoints})
+
+
+def metadata_of(config: Config, content: dict[str, Any]) -> metadata.Metadata:
+    """What an exported network says of itself, and of `content`, the checkpoint that it comes from."""
+    rule = {
+        "colours": "RGB", "mean": [BRIGHTEST * mean for mean in data.CHANNEL_MEANS], "scale": [1 / BRIGHTEST] * 3,
+        "fit": "box: grow it by `padding` and to the input's shape, warp it bilinearly; 0 beyond the image",
+        "padding": BOX_PADDING,
+    }  # fmt: skip
+    regresses = config.yaml.LOSS.TYPE == "L1JointRegression"
+    decoder = {"kind": "integral" if regresses else "heatmaps", "norm": config.yaml.LOSS.NORM_TYPE if regresses else "",
+               "refinement": "" if regresses else "quarter", **dataclasses.asdict(PUBLISHED_RULES)}  # fmt: skip
+    known = {key: value for key, value in leaves(config.yaml) if key in keys.OF_THE_NETWORK}
+    return metadata.of_network(NETWORK, config.load_skeleton(), content, input=rule, stride=config.stride,
+                               decoder=decoder, config=known)  # fmt: skip
 
 
 def normalise(crops: UInt8Array) -> Float32Array:

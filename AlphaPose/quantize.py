@@ -17,14 +17,13 @@ from AlphaPose import config as settings
 from AlphaPose.eval import ALIASES, CPU_BATCH, EvaluationSettings, Evaluator, annotated_images, boxes_of
 from AlphaPose.predict import PoseEstimator
 from common.cli import UserError, flag
-from common.runtime import quantize
+from common.runtime import metadata, quantize
 from common.runtime.quantize import Flags, Inputs, Score, Task
 from common.runtime.session import Session
 from common.topdown import pipeline
 from common.topdown.nms import CONFIDENT
 
 EXPORTER = "python -m AlphaPose.export"
-MAP_AXES = 4  # (B, K, h, w)
 
 
 @dataclass(frozen=True)
@@ -48,13 +47,8 @@ def main() -> None:
     asked.check()
     quantize.check(asked.source)
     config = asked.config(asked.source)
-    session = quantize.open_on_cpu(asked.source)
-    maps, count = session.outputs[-1].shape, config.load_skeleton().num_keypoints
-    if len(session.inputs) != 1 or len(maps) != MAP_AXES or maps[1] not in (None, count):
-        raise UserError(
-            f"{asked.source}: is another network: it must draw a map for each of {count} keypoints; export it with "
-            f"{EXPORTER}, and name its skeleton with --skeleton"
-        )
+    count = config.load_skeleton().num_keypoints
+    session = metadata.checked(quantize.open_on_cpu(asked.source), settings.NETWORK, {-1: count})
     quantize.run(asked, task_of(asked, config, session))
 
 

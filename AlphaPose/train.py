@@ -31,7 +31,7 @@ from common.train.loader import Plan, divide, workers_for
 from common.train.log import Log
 from common.train.loop import announce, finish_epoch, leave_report, train_one_epoch, training
 from common.train.state import TrainState, set_learning_rates
-from common.train.store import Store
+from common.train.store import Store, agree, agree_on_recipe
 
 import torch
 from easydict import EasyDict
@@ -73,7 +73,7 @@ def forward_losses(
 
 def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
     """How the run is divided into steps. Raises UserError where there are fewer samples than ranks."""
-    ranks = common.distributed.world_size()
+    ranks = common.distributed.recipe_ranks()
     limit = config.micro_batch_size or (CPU_MICRO_BATCH if device.type == "cpu" else 0)
     micro_batch_size, accumulation_steps = divide(config.yaml.TRAIN.BATCH_SIZE * ranks, num_samples, ranks, limit)
     return Plan(
@@ -102,11 +102,13 @@ def main() -> None:
     config = parse()
     config.check()
     with common.distributed.process_group(config.device) as device:
+        agree_on_recipe(config)
         if config.case == "perf":
-            config = dataclasses.replace(config, exp_id=f"{config.exp_id}_perf_{common.distributed.world_size()}p")
+            config = dataclasses.replace(config, exp_id=f"{config.exp_id}_perf_{common.distributed.recipe_ranks()}p")
         config = with_skeleton(config)
         cfg, skeleton = config.yaml, config.load_skeleton()
         samples = train_samples(config, skeleton)
+        agree(samples.people.index.facts())
         plan = plan_of(config, len(samples), device)
 
         store = Store(config.folder, config.keep, name_kept)

@@ -23,17 +23,17 @@ class Config(demo.DemoFlags):
     """Finds people in images, videos and cameras."""
 
     height_size: int = flag("height of the network's input, pixels", 256, least=1, most=4096)
-    skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
+    skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: the network's, or openpose", "")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
     config = cli.parse(Config, {}, argv, demo.ALIASES, prepare=demo.prepare)
     config.check()
-    skeleton = load(config.skeleton)
+    skeleton = load(config.skeleton) if config.skeleton else ""
     source = demo.find_source(config)
     estimator = PoseEstimator(config.checkpoint_path, config.device_name, skeleton, config.height_size, config.provider)
-    demo.run(config, source, skeleton, lambda frames: [estimator(frame.image) for frame in frames])
+    demo.run(config, source, estimator.skeleton, lambda frames: [estimator(frame.image) for frame in frames])
 
 
 if __name__ == "__main__":

@@ -8,15 +8,17 @@ The network takes `data`, (B, 3, H, W) float32 BGR as (pixel - 128) / 256, and g
 last: `stage_<n>_output_1_heatmaps` (B, heatmaps, ceil(H / 8), ceil(W / 8)) and `stage_<n>_output_0_pafs` of that size.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import common.runtime.export
 import common.skeleton
 import common.train.checkpoint
 from common.cli import UserError, parse, run
 from common.runtime.export import Ports
-from Lightweight_OpenPose import weights
+from Lightweight_OpenPose import predict, weights
 from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS, flag
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
 
@@ -58,7 +60,9 @@ def export_checkpoint(config: Config) -> None:
     skeleton = common.skeleton.load(config.skeleton)
     source = common.train.checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
     target, shape = Path(config.output_name), (config.batch_size, config.height, config.width)
-    difference = export_onnx(weights.load_network(source, skeleton), target, config.opset, shape)
+    content = common.train.checkpoint.read(source)
+    network = weights.network_of(content, source, skeleton)
+    difference = export_onnx(network, target, config.opset, shape, predict.metadata_of(skeleton, content))
     sizes = " x ".join(str(size or "any") for size in (shape[0], 3, *shape[1:]))
     print(f"{target}: opset {config.opset}, {INPUT} {sizes}, {target.stat().st_size / 1e6:.1f} MB; "  # noqa: T201
           f"largest difference to PyTorch {difference:.1e} of an output's maximum")  # fmt: skip
@@ -70,13 +74,19 @@ def output_names(num_stages: int) -> list[str]:
     return [f"stage_{stage}_{kind}" for stage in range(num_stages) for kind in kinds]
 
 
-def export_onnx(model: PoseEstimationWithMobileNet, target: Path, opset: int, shape: Shape = (0, 0, 0)) -> float:
+def export_onnx(
+    model: PoseEstimationWithMobileNet,
+    target: Path,
+    opset: int,
+    shape: Shape = (0, 0, 0),
+    about: Mapping[str, Any] = {},
+) -> float:
     """Writes `target` and returns its largest difference to PyTorch, see `common.runtime.export.export_onnx`."""
     names = output_names(1 + len(model.refinement_stages))
     words = {INPUT: ("batch", "height", "width"), **dict.fromkeys(names, ("batch", "map_height", "map_width"))}
     free = [(axis, place) for place, axis in enumerate((0, 2, 3)) if shape[place] == 0]
     axes = {name: {axis: words[name][place] for axis, place in free} for name in words}
-    return common.runtime.export.export_onnx(model, target, opset, Ports([INPUT], names, axes), _trials(shape))
+    return common.runtime.export.export_onnx(model, target, opset, Ports([INPUT], names, axes), _trials(shape), about)
 
 
 def _trials(shape: Shape) -> list[tuple[Tensor]]:

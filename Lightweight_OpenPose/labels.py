@@ -129,7 +129,7 @@ def is_current(path: str | Path, annotation_file: str | Path, net_input_size: in
 
 def write(labels: TrainLabels, path: str | Path) -> None:
     """Writes the labels, whole or not at all."""
-    arrays = {**labels.index.to_arrays(), "main": labels.main}
+    arrays = {**vars(labels.index), "main": labels.main}
     content = {
         "source": labels.source,
         "net_input_size": labels.net_input_size,
@@ -152,9 +152,8 @@ def read(path: str | Path) -> TrainLabels:
             name: np.frombuffer(values, np.dtype(kind)).reshape(shape)
             for name, (kind, shape, values) in content["arrays"].items()
         }
-        labels = TrainLabels(
-            CocoIndex.from_arrays(arrays), arrays["main"], int(content["net_input_size"]), content["source"]
-        )
+        main = arrays.pop("main")
+        labels = TrainLabels(CocoIndex(**arrays), main, int(content["net_input_size"]), content["source"])
         if len(labels) and not 0 <= labels.main.min() <= labels.main.max() < len(labels.index.boxes):
             raise ValueError("samples of unknown people")
         return labels

@@ -6,9 +6,11 @@ estimator = PoseEstimator("checkpoint_iter_370000.pth")
 people = estimator("image.jpg")
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from common.arrays import Float32Array, Float64Array, UInt8Array
 from common.bottomup.pipeline import alike
@@ -16,6 +18,7 @@ from common.cli import PictureError, UserError
 from common.device import DeviceName
 from common.media.source import read_upright
 from common.people import People
+from common.runtime import metadata
 from common.runtime.session import Options, Provider, Session, open_network
 from common.skeleton import Skeleton, load
 from common.train import checkpoint
@@ -35,6 +38,7 @@ from Lightweight_OpenPose.model import STRIDE
 import cv2
 import numpy as np
 
+NAME = "Lightweight_OpenPose"  # as exported networks have it
 SINGLE_SCALE = (1.0,)
 MULTI_SCALE = (0.5, 1.0, 1.5, 2.0)
 # A pixel of the enlarged map is STRIDE / DEMO_UPSAMPLING network pixels wide, and its centre lies in their middle: map
@@ -119,7 +123,21 @@ def to_input(image: UInt8Array, place: Frame) -> Float32Array:
 
 def open_session(source: Path, options: Options, skeleton: Skeleton) -> Session:
     """A network file of any format as it runs fastest. Raises UserError, see `common.runtime.session.open_network`."""
-    return open_network(source, options, lambda path: weights.load_network(path, skeleton))
+    metadata.of(source, NAME, skeleton)
+    session = open_network(source, options, lambda path: weights.load_network(path, skeleton))
+    return metadata.checked(session, NAME, {-2: skeleton.num_heatmaps, -1: skeleton.num_fields})
+
+
+def metadata_of(skeleton: Skeleton, content: dict[str, Any]) -> metadata.Metadata:
+    """What an exported network says of itself, and of `content`, the checkpoint that it comes from."""
+    rule = {
+        "colours": "BGR", "mean": [PIXEL_MEAN] * 3, "scale": [PIXEL_SCALE] * 3,  # (pixel - mean) * scale
+        "fit": "scale the image to `height`, pad both sides of each axis alike with pixels of `mean`, up to `multiple`",
+        "height": DEMO_HEIGHT, "multiple": STRIDE, "interpolation": "bilinear",
+    }  # fmt: skip
+    decoder = {"kind": "part affinity fields", "heatmaps": -2, "pafs": -1, "upsampling": DEMO_UPSAMPLING,
+               **dataclasses.asdict(ORIGINAL_RULES)}  # fmt: skip
+    return metadata.of_network(NAME, skeleton, content, input=rule, stride=STRIDE, decoder=decoder)
 
 
 class PoseEstimator:
@@ -129,16 +147,18 @@ class PoseEstimator:
         self,
         checkpoint_path: str | Path,
         device: DeviceName = "auto",
-        skeleton: str | Skeleton = "openpose",
+        skeleton: str | Skeleton = "",
         height: int = DEMO_HEIGHT,
         provider: Provider = "auto",
     ) -> None:
-        """`checkpoint_path`: .pth, .onnx, .xml, .om, or a published name. `height`: of the network's input, pixels.
+        """`checkpoint_path`: .pth, .onnx, .xml, .om, or a published name. `skeleton`: empty: that of an exported
+        network, else openpose. `height`: of the network's input, pixels, where the file does not fix it.
 
         Raises UserError where the file is missing, damaged, or of another network.
         """
-        self.skeleton, self.rules, self.height = _loaded(skeleton), ORIGINAL_RULES, height
         source = checkpoint.locate(str(checkpoint_path), PUBLISHED, WEIGHT_FOLDERS)
+        _, own = metadata.of(source, NAME, skeleton, "openpose")
+        self.skeleton, self.rules, self.height = load(own), ORIGINAL_RULES, height
         self.session = open_session(source, Options(device, provider=provider), self.skeleton)
         warm_up(self.skeleton, self.rules)
 
@@ -169,7 +189,7 @@ class PoseEstimator:
         geometry = MapGeometry.demo((heatmaps.shape[1], heatmaps.shape[2]))
         people = decode.decode(heatmaps, pafs, geometry, self.skeleton, self.rules)
         points = people.points()
-        places = demo_to_image(points[:, :, :2] + CENTRE_SHIFT, STRIDE, place.pad_in, self.height / place.size_img[0])
+        places = demo_to_image(points[:, :, :2] + CENTRE_SHIFT, STRIDE, place.pad_in, place.ratio)
         points[:, :, :2] = np.where(points[:, :, 2:] > 0, places, 0.0)
         return People(self.skeleton, points, people.scores)
 
@@ -177,7 +197,7 @@ class PoseEstimator:
         """Of an image (h, w, 3): heatmaps (1, num_heatmaps, h, w), pafs, and (2, 3): x, y of a cell -> pixels."""
         place = self._place(image)
         heatmaps, pafs = self.maps(fast_input(image, place)[None])
-        pixels = len(image) / self.height  # of the image, an input pixel
+        pixels = 1 / place.ratio  # of the image, an input pixel
         x, y = ((STRIDE / 2 - cut) * pixels - 0.5 for cut in (place.pad_in[1], place.pad_in[0]))
         return heatmaps, pafs, np.array([[STRIDE * pixels, 0, x], [0, STRIDE * pixels, y]])
 
@@ -204,7 +224,7 @@ class PoseEstimator:
         height, width = image.shape[:2]
         if max(height, width) > LONGEST_ASPECT * min(height, width):
             raise PictureError(f"{width} x {height} pixels: too narrow an image; cut it to a usual shape")
-        return frame((height, width), self.height)
+        return InputRule(self.height, self.session.fixed_size).frame((height, width))
 
 
 def fast_input(image: UInt8Array, place: Frame) -> Float32Array:
@@ -215,7 +235,3 @@ def fast_input(image: UInt8Array, place: Frame) -> Float32Array:
     normalised = (small - np.float32(PIXEL_MEAN)) * PIXEL_SCALE
     padded[:, top : top + small.shape[0], left : left + small.shape[1]] = normalised.transpose(2, 0, 1)
     return padded
-
-
-def _loaded(skeleton: str | Skeleton) -> Skeleton:
-    return load(skeleton) if isinstance(skeleton, str) else skeleton

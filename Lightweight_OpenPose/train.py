@@ -27,7 +27,7 @@ from common.train.loader import Plan, divide, workers_for
 from common.train.log import Log
 from common.train.loop import announce, finish_epoch, leave_report, train_one_epoch, training
 from common.train.state import TrainState, set_learning_rates
-from common.train.store import Store
+from common.train.store import Store, agree, agree_on_recipe
 from Lightweight_OpenPose import data, weights
 from Lightweight_OpenPose.config import (
     ALIASES,
@@ -98,7 +98,7 @@ def forward_losses(
 
 def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
     """How the run is divided into steps. Raises UserError where there are fewer samples than ranks."""
-    ranks = common.distributed.world_size()
+    ranks = common.distributed.recipe_ranks()
     limit = config.micro_batch_size or (CPU_MICRO_BATCH if device.type == "cpu" else 0)
     micro_batch_size, accumulation_steps = divide(
         config.batch_size or IMAGES_PER_RANK * ranks, num_samples, ranks, limit
@@ -121,7 +121,7 @@ def find_data(config: Config) -> Config:
     """The settings with the folder of the data set, and a name for the run. Raises UserError."""
     own = Path(config.data_path) if config.train_images_folder else None
     data_path = main_process_first(lambda: common.coco.images.data_folder(config.data_path, otherwise=own))
-    perf = f"perf_{common.distributed.world_size()}p"
+    perf = f"perf_{common.distributed.recipe_ranks()}p"
     name = config.experiment_name or (perf if config.case == "perf" else STEP_NAMES[config.step])
     skeleton = common.coco.images.skeleton_name(config.skeleton, Config.skeleton, data_path)
     return dataclasses.replace(config, data_path=str(data_path), skeleton=skeleton, experiment_name=name)
@@ -133,9 +133,11 @@ def main() -> None:
     config = parse(Config, RECIPES, aliases=ALIASES, retired=RETIRED)
     config.check()
     with common.distributed.process_group(config.device) as device:
+        agree_on_recipe(config)
         config = find_data(config)
         skeleton = common.skeleton.load(config.skeleton)
         samples = data.train_samples(config, skeleton)
+        agree(samples.labels.index.facts())
         validation = None
         if config.eval_freq:
             from Lightweight_OpenPose import eval as evaluation  # of which a performance run needs nothing

@@ -17,7 +17,7 @@ import common.cli
 import common.distributed
 import common.skeleton
 from common.cli import UserError, flag, words
-from common.coco.images import YAML, Exif
+from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
 from common.skeleton import Skeleton
 from common.topdown import yaml_config
@@ -133,14 +133,15 @@ class Config:
     @property
     def folder(self) -> Path:
         """Where a run keeps its checkpoints, as published: output/<data set>/<network>/<name of --cfg>."""
-        perf = f"_perf_{common.distributed.world_size()}p" if self.case == "perf" else ""
+        perf = f"_perf_{common.distributed.recipe_ranks()}p" if self.case == "perf" else ""
         name = Path(self.cfg).stem + self.experiment + perf
         return Path(self.output_dir) / self.yaml.OUTPUT_DIR / self.yaml.DATASET.DATASET / self.yaml.MODEL.NAME / name
 
     def load_skeleton(self) -> Skeleton:
         """Whose keypoints. Raises UserError where the yaml config has another number of them."""
         skeleton, joints = common.skeleton.load(self.skeleton or SKELETONS[self.people_of]), self.yaml.MODEL.NUM_JOINTS
-        if joints not in (0, skeleton.num_keypoints) and not self.skeleton.endswith(YAML):  # a file of your own decides
+        own = self.skeleton not in ("", *common.skeleton.BUILT_IN)  # a file of your own decides
+        if joints not in (0, skeleton.num_keypoints) and not own:
             found = f"the skeleton {skeleton.name} of DATASET.DATASET {self.yaml.DATASET.DATASET} has"
             raise UserError(f"MODEL.NUM_JOINTS is {joints}, {found} {skeleton.num_keypoints}")
         return skeleton

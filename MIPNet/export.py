@@ -8,16 +8,19 @@ The network takes `images`, (B, 3, H, W) float32, normalised as `predict.normali
 `lambdas`, (B, 2) float32: (lambda, 1 - lambda) of each image. It gives `heatmaps` (B, num_joints, H / 4, W / 4).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import common.cli
+import common.train.checkpoint
 from common.cli import UserError, flag, words
 from common.runtime.export import Ports, check_opset, export_onnx
 from MIPNet import weights
 from MIPNet.config import parse_flags
 from MIPNet.model import GatedNetwork, build, lambda_vectors
+from MIPNet.predict import metadata_of
 
 import torch
 from torch import Tensor
@@ -59,7 +62,8 @@ def main() -> None:
     print(weights.load_checkpoint(model, source))  # noqa: T201
     size = (config.height or trained.size_in[0], config.width or trained.size_in[1])
     target = Path(config.output_name)
-    difference = export(model, target, config.opset, config.batch_size, size)
+    about = metadata_of(trained, common.train.checkpoint.read(source))
+    difference = export(model, target, config.opset, config.batch_size, size, about)
     shape = " x ".join(map(str, (config.batch_size or "any", 3, *size)))
     second = f" and {LAMBDAS} {config.batch_size or 'any'} x 2" if model.uses_lambda else ""
     ports = f"{IMAGES} {shape}{second}, {target.stat().st_size / 1e6:.1f} MB"
@@ -67,7 +71,14 @@ def main() -> None:
     print(f"{target}: opset {config.opset}, {ports}; {compared}")  # noqa: T201
 
 
-def export(model: GatedNetwork, target: Path, opset: int, batch_size: int, size_in: tuple[int, int]) -> float:
+def export(
+    model: GatedNetwork,
+    target: Path,
+    opset: int,
+    batch_size: int,
+    size_in: tuple[int, int],
+    about: Mapping[str, Any] = {},
+) -> float:
     """Writes `target`, see `common.runtime.export.export_onnx`; `batch_size` 0: any, `size_in` height, width.
 
     Raises UserError as that does, and for a size that the network cannot take.
@@ -78,7 +89,7 @@ def export(model: GatedNetwork, target: Path, opset: int, batch_size: int, size_
     free = {} if batch_size else {name: {0: "batch"} for name in (*inputs, HEATMAPS)}
     batches = (batch_size, batch_size) if batch_size else TRIAL_BATCHES
     trials = [_trial(model, count, size_in, seed) for seed, count in enumerate(batches)]
-    return export_onnx(model, target, opset, Ports(inputs, [HEATMAPS], free), trials)
+    return export_onnx(model, target, opset, Ports(inputs, [HEATMAPS], free), trials, about)
 
 
 def _trial(model: GatedNetwork, count: int, size_in: tuple[int, int], seed: int) -> tuple[Tensor, ...]:

@@ -136,7 +136,7 @@ OF_THE_NETWORK = {  # what a checkpoint knows of itself: key -> its name in chec
     for stage in STAGES
     for what in ("MODULES", "BLOCKS", "CHANNELS")
 }
-DATA_SET = {"DATASET.DATASET": "dataset"}
+DATA_SET = {"DATASET.DATASET": "dataset", "MODEL.NUM_JOINTS": "num_joints"}
 SECTIONS = "DATASET, MODEL, TRAIN and TEST"
 
 

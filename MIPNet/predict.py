@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.arrays import Float32Array, FloatArray, Int64Array, UInt8Array
-from common.cli import UserError
+from common.cli import UserError, leaves
 from common.media.detectors import Detector, sound, whole_images
 from common.media.source import Frame, read_upright
 from common.people import People, nobody
+from common.runtime import metadata
 from common.runtime.session import Options, Session, open_network
 from common.topdown import crops, heatmaps, pipeline
-from MIPNet import data, weights
-from MIPNet.config import Config
+from MIPNet import data, keys, weights
+from MIPNet.config import MODEL_FOLDER, NETWORK, Config
 from MIPNet.merging import BoxPeople, MergedPeople, MergeRules, merge_modes
 from MIPNet.model import GatedNetwork, build, lambda_vectors
 
@@ -212,8 +213,28 @@ def open_session(
         reports.append(weights.load_checkpoint(network, path))
         return for_inference(network, lambdas)
 
-    session = open_network(source, options, load)
-    return session, "".join(reports)
+    session, count = open_network(source, options, load), config.load_skeleton().num_keypoints
+    return metadata.checked(session, NETWORK, {-1: count}, inputs=2), "".join(reports)
+
+
+def metadata_of(config: Config, content: dict[str, Any]) -> metadata.Metadata:
+    """What an exported network says of itself, and of `content`, the checkpoint that it comes from."""
+    cfg, test, brightest = config.yaml, config.yaml.TEST, data.BRIGHTEST
+    rule = {
+        "colours": "RGB" if cfg.DATASET.COLOR_RGB else "BGR", "mean": [brightest * mean for mean in data.CHANNEL_MEANS],
+        "scale": [1 / (brightest * deviation) for deviation in data.CHANNEL_DEVIATIONS],
+        "fit": "box: grow it by `padding` and to the input's shape, warp it bilinearly; 0 beyond the image",
+        "padding": test.SCALE_THRE,
+    }  # fmt: skip
+    decoder = {"kind": "heatmaps", "refinement": test.REFINEMENT, "flip_test": test.FLIP_TEST,
+               "shift_flipped": test.SHIFT_HEATMAP, "lambdas": LAMBDAS if config.takes_lambda else (),
+               "suppression": "oks", "oks_threshold": test.OKS_THRE}  # fmt: skip
+    known = {key: value for key, value in leaves(cfg) if key in keys.OF_THE_NETWORK | keys.DATA_SET}
+    cfg_file = Path(config.cfg)
+    inside = cfg_file.is_relative_to(MODEL_FOLDER)
+    known["cfg"] = str(cfg_file.relative_to(MODEL_FOLDER) if inside else cfg_file)
+    return metadata.of_network(NETWORK, config.load_skeleton(), content, input=rule, stride=config.stride,
+                               decoder=decoder, config=known)  # fmt: skip
 
 
 def normalise(crops: UInt8Array, color_rgb: bool = True) -> Float32Array:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import common.cli
 from common.arrays import Float32Array
 from common.cli import UserError, flag
-from common.runtime import quantize
+from common.runtime import metadata, quantize
 from common.runtime.quantize import Flags, Inputs, Score, Task
 from common.runtime.session import Session
 from common.topdown import pipeline
@@ -30,7 +30,6 @@ from MIPNet.eval import ALIASES, SHORT, EvaluationSettings, Evaluator, annotated
 from MIPNet.predict import PoseEstimator, with_lambda
 
 EXPORTER = "python -m MIPNet.export"
-MOST_INPUTS, MAP_AXES = 2, 4  # images and lambda vectors; (B, K, h, w)
 
 
 @dataclass(frozen=True)
@@ -57,13 +56,8 @@ def main() -> None:
     config.check()
     quantize.check(config.source)
     run = data.find(config.config(config.source))
-    session = quantize.open_on_cpu(config.source)
-    maps, count = session.outputs[-1].shape, run.load_skeleton().num_keypoints
-    if len(session.inputs) > MOST_INPUTS or len(maps) != MAP_AXES or maps[1] not in (None, count):
-        raise UserError(
-            f"{config.source}: is another network: it must draw a map for each of {count} keypoints; export it with "
-            f"{EXPORTER}, and name its skeleton with --skeleton"
-        )
+    count = run.load_skeleton().num_keypoints
+    session = metadata.checked(quantize.open_on_cpu(config.source), settings.NETWORK, {-1: count}, inputs=2)
     quantize.run(config, task_of(config, run, session))
 
 

@@ -26,7 +26,7 @@ from common.train.loader import Plan, divide, workers_for
 from common.train.log import Log
 from common.train.loop import announce, finish_epoch, leave_report, train_one_epoch, training
 from common.train.state import TrainState, set_learning_rates
-from common.train.store import Store
+from common.train.store import Store, agree, agree_on_recipe
 from MIPNet import data
 from MIPNet.config import CPU_MICRO_BATCH, NETWORK, Config, parse
 from MIPNet.data import collate, normalise, train_samples
@@ -83,7 +83,7 @@ def _lambda_losses(model: nn.Module, images: Tensor, targets: list[tuple[Tensor,
 
 def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
     """How the run is divided into steps. Raises UserError where there are fewer samples than ranks."""
-    cfg, ranks = config.yaml, common.distributed.world_size()
+    cfg, ranks = config.yaml, common.distributed.recipe_ranks()
     limit = config.micro_batch_size or (CPU_MICRO_BATCH if device.type == "cpu" else 0)
     micro_batch_size, accumulation_steps = divide(cfg.TRAIN.BATCH_SIZE_PER_GPU * ranks, num_samples, ranks, limit)
     return Plan(
@@ -108,9 +108,11 @@ def main() -> None:
     config = parse()
     config.check()
     with common.distributed.process_group(config.device) as device:
+        agree_on_recipe(config)
         config = data.find(config)
         cfg, skeleton = config.yaml, config.load_skeleton()
         samples = train_samples(config, skeleton)
+        agree(samples.people.index.facts())
         plan = plan_of(config, len(samples), device)
 
         store = Store(config.folder, config.keep)

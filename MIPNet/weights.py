@@ -8,11 +8,10 @@ from typing import Any
 
 import common.train.checkpoint
 import common.train.pretrained
-from common.runtime.session import PYTORCH
 from common.train.checkpoint import CheckpointError, Match
 from common.train.pretrained import EVERY_LAYER, RANDOM
 from MIPNet import keys
-from MIPNet.config import DEFAULT_CFG, MODEL_FOLDER, NO_WEIGHTS, Config
+from MIPNet.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, NO_WEIGHTS, Config
 from MIPNet.model import GatedNetwork, PoseHRNet, PoseResNet
 
 from torch import nn
@@ -103,10 +102,14 @@ def config_of(source: Path | None, cfg: str, opts: Sequence[Any] = (), **flags: 
     The yaml config `cfg` (empty: the one that the checkpoint was trained with, else the published one), above it what
     a checkpoint says of its own network, above that `opts`, KEY VALUE words. `flags` are fields of Config.
     """
-    content = common.train.checkpoint.read(source) if source and source.suffix in PYTORCH else {}
+    from common.runtime import metadata  # a training has no use for these
+    from common.runtime.session import PYTORCH
+
+    exported, skeleton = metadata.of(source, NETWORK, flags.get("skeleton", "")) if source else ({}, "")
+    content = common.train.checkpoint.read(source) if source and source.suffix in PYTORCH else exported
     known = content.get("config") if isinstance(content.get("config"), dict) else {}
     own = keys.of_checkpoint(str(source), known, with_data_set=not cfg)
-    flags["skeleton"] = flags.get("skeleton") or str(known.get("skeleton", ""))
+    flags["skeleton"] = skeleton or flags.get("skeleton") or str(known.get("skeleton", ""))
     return Config(cfg=cfg or _trained_with(str(known.get("cfg", ""))), opts=(*own, *opts), **flags)
 
 

@@ -24,7 +24,7 @@ class Config(demo.DemoFlags, Inference):
     """Finds people in images, videos and cameras."""
 
     original_decode: bool = flag("people as the original finds them: whole pixels, its own thresholds", False)
-    skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
+    skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: the network's, or openpose", "")
 
 
 ALIASES = {**demo.ALIASES, "model_path": "checkpoint_path", "height_size": "inference_img_size"}
@@ -34,12 +34,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
     config = cli.parse(Config, {}, argv, ALIASES, prepare=demo.prepare)
     config.check()
-    skeleton = load(config.skeleton)
+    skeleton = load(config.skeleton) if config.skeleton else ""
     source = demo.find_source(config)
     estimator = PoseEstimator(
         config.checkpoint_path, config.device_name, skeleton, config, config.provider, config.original_decode
     )
-    demo.run(config, source, skeleton, lambda frames: [estimator(frame.image) for frame in frames])
+    demo.run(config, source, estimator.skeleton, lambda frames: [estimator(frame.image) for frame in frames])
 
 
 if __name__ == "__main__":

@@ -10,9 +10,10 @@ of each, outputs 5 and 11. The original's formats are made from it: `atc --model
 an `.om` for Ascend, which eval.py and demo.py read.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import common.runtime.export
 import common.skeleton
@@ -20,7 +21,7 @@ from common.cli import UserError, flag, parse, run
 from common.runtime.export import Ports
 from OpenPose_MindSpore_port import weights
 from OpenPose_MindSpore_port.model import NUM_STAGES, STRIDE, OpenPose
-from OpenPose_MindSpore_port.predict import LastMaps
+from OpenPose_MindSpore_port.predict import LastMaps, metadata_of
 
 import torch
 from torch import Tensor
@@ -92,7 +93,7 @@ def export_checkpoint(config: Config) -> None:
     skeleton = common.skeleton.load(config.skeleton)
     network = weights.load_network(Path(config.ckpt_file), skeleton)
     target, shape = config.target, (config.batch_size, config.height, config.width)
-    difference = export_onnx(network, target, config.opset, shape)
+    difference = export_onnx(network, target, config.opset, shape, metadata_of(skeleton))
     sizes = " x ".join(str(size or "any") for size in (shape[0], 3, *shape[1:]))
     print(  # noqa: T201
         f"{target}: opset {config.opset}, {INPUT} {sizes}, {target.stat().st_size / 1e6:.1f} MB; "  # noqa: T201
@@ -100,13 +101,15 @@ def export_checkpoint(config: Config) -> None:
     )
 
 
-def export_onnx(network: OpenPose, target: Path, opset: int, shape: Shape = (0, 0, 0)) -> float:
+def export_onnx(
+    network: OpenPose, target: Path, opset: int, shape: Shape = (0, 0, 0), about: Mapping[str, Any] = {}
+) -> float:
     """Writes `target` and returns its largest difference to PyTorch, see `common.runtime.export.export_onnx`."""
     words = {INPUT: ("batch", "height", "width"), **dict.fromkeys(OUTPUTS, ("batch", "map_height", "map_width"))}
     free = [(axis, place) for place, axis in enumerate((0, 2, 3)) if shape[place] == 0]
     axes = {name: {axis: words[name][place] for axis, place in free} for name in words}
     return common.runtime.export.export_onnx(
-        AllMaps(network), target, opset, Ports([INPUT], OUTPUTS, axes), _trials(shape)
+        AllMaps(network), target, opset, Ports([INPUT], OUTPUTS, axes), _trials(shape), about
     )
 
 

@@ -18,7 +18,7 @@ import common.coco.reader
 from common import files
 from common.arrays import BoolArray, Int32Array, UInt8Array
 from common.cli import UserError
-from common.coco import annotations
+from common.coco import annotations, json_file
 from common.coco.annotations import CocoIndex
 from OpenPose_MindSpore_port.config import Config, LabelRules
 
@@ -172,7 +172,7 @@ def _regions(annotation_file: str | Path, index: CocoIndex, chosen: BoolArray) -
     rows = np.flatnonzero(chosen & ~index.is_crowd)
     row_at = dict(zip(index.file_positions[rows].tolist(), rows.tolist(), strict=True))
     sizes = index.image_sizes[index.image_rows(np.arange(len(chosen)))]
-    for section, elements in files.json_sections(annotation_file):
+    for section, elements in json_file.sections(annotation_file):
         for position, person in enumerate(elements if section == "annotations" else ()):
             if (row := row_at.get(position)) is not None:
                 place = f"{annotation_file}: segmentation of annotation {index.annotation_ids[row]}"

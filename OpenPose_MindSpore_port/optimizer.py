@@ -12,7 +12,6 @@ from typing import Any
 
 from common.arrays import Float32Array
 from common.cli import UserError
-from common.train.state import use_fast_kernels
 from OpenPose_MindSpore_port.config import LATER_STEPS, Config
 
 import numpy as np
@@ -80,7 +79,6 @@ class MindSporeAdam(torch.optim.Adam):
     def __init__(self, params: Iterable[Any], lr: float = 1e-4, clipping: Clipping | None = None) -> None:
         super().__init__(params, lr=lr, betas=BETAS, eps=EPSILON)
         self.clipping = clipping
-        use_fast_kernels(self)
         for group in self.param_groups:
             group["steps"] = 0
 
@@ -117,7 +115,6 @@ class Momentum(torch.optim.SGD):
     ) -> None:
         super().__init__(params, lr=lr, momentum=momentum)
         self.clipping = clipping
-        use_fast_kernels(self)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:

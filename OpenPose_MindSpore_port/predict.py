@@ -6,6 +6,7 @@ estimator = PoseEstimator("0-6_30000.ckpt")
 people = estimator("image.jpg")
 """
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,17 +16,19 @@ from common.bottomup.pipeline import Maps, Size, alike
 from common.cli import PictureError, UserError
 from common.device import DeviceName
 from common.people import People
+from common.runtime import metadata
 from common.runtime.session import Options, Provider, Session, open_network
 from common.skeleton import Skeleton, load
 from OpenPose_MindSpore_port import weights
 from OpenPose_MindSpore_port.config import Inference
 from OpenPose_MindSpore_port.decode import decode
-from OpenPose_MindSpore_port.model import STRIDE
+from OpenPose_MindSpore_port.model import NUM_STAGES, STRIDE
 
 import cv2
 import numpy as np
 from torch import Tensor, nn
 
+NAME = "OpenPose_MindSpore_port"  # as exported networks have it
 LONGEST_ASPECT = 16  # of long and short side: what is longer is no image of people, and would fill the memory
 MIDDLE = np.float32(0.5)  # subtracted from values of 0 to 1
 Sizes = tuple[Size, Size]  # (height, width) of the network's input, and of the image that is stretched to it
@@ -73,7 +76,22 @@ def open_session(source: Path, options: Options, skeleton: Skeleton) -> Session:
 
     Raises UserError, see `common.runtime.session.open_network` and `weights.load_network`.
     """
-    return open_network(source, options, lambda path: LastMaps(weights.load_network(path, skeleton)).eval())
+    metadata.of(source, NAME, skeleton)
+    session = open_network(source, options, lambda path: LastMaps(weights.load_network(path, skeleton)).eval())
+    places = {len(session.outputs) // 2 - 1: skeleton.num_fields, -1: skeleton.num_heatmaps}
+    return metadata.checked(session, NAME, places)
+
+
+def metadata_of(skeleton: Skeleton) -> metadata.Metadata:
+    """What an exported network says of itself."""
+    rule = {
+        "colours": "BGR", "mean": [127.5] * 3, "scale": [1 / 255] * 3,  # (pixel - mean) * scale
+        "fit": "stretch the image: its short side to `short_side`, both up to `multiple`",
+        "short_side": Inference.inference_img_size, "multiple": STRIDE, "interpolation": "bilinear",
+    }  # fmt: skip
+    decoder = {"kind": "part affinity fields", "pafs": NUM_STAGES - 1, "heatmaps": -1,
+               **dataclasses.asdict(Inference())}  # fmt: skip
+    return metadata.of_network(NAME, skeleton, {}, input=rule, stride=STRIDE, decoder=decoder)
 
 
 class PoseEstimator:
@@ -83,23 +101,24 @@ class PoseEstimator:
         self,
         checkpoint_path: str | Path | Session,
         device: DeviceName = "auto",
-        skeleton: str | Skeleton = "openpose",
+        skeleton: str | Skeleton = "",
         settings: Inference | None = None,
         provider: Provider = "auto",
         original_decode: bool = False,
     ) -> None:
         """`checkpoint_path`: .ckpt, .pth, .safetensors, .onnx, .xml or .om, or such a file that is open already.
 
+        `skeleton`: empty: that of an exported network, else openpose.
         `settings`: of input and decoder. `original_decode`: people as the original finds them.
         Raises UserError where the file is missing, damaged, or of another network.
         """
-        self.skeleton = load(skeleton) if isinstance(skeleton, str) else skeleton
         self.settings, self.original_decode = settings or Inference(), original_decode
-        self.session = (
-            checkpoint_path
-            if isinstance(checkpoint_path, Session)
-            else open_session(Path(checkpoint_path), Options(device, provider=provider), self.skeleton)
-        )
+        if isinstance(checkpoint_path, Session):
+            self.skeleton, self.session = load(skeleton or "openpose"), checkpoint_path
+            return
+        source = Path(checkpoint_path)
+        self.skeleton = load(metadata.of(source, NAME, skeleton, "openpose")[1])
+        self.session = open_session(source, Options(device, provider=provider), self.skeleton)
 
     def __call__(self, image: UInt8Array | str | Path) -> People:
         """The people in an image, (h, w, 3) uint8 BGR or a path; keypoints in its pixels.

@@ -58,7 +58,7 @@ class StepLog:
         )
         vgg, base, stage = (float(values[min(number, len(values) - 1)]) for values in self._rates.values())
         return [
-            f"epoch[{number // self._plan.steps_per_epoch}], iter[{number * common.distributed.world_size()}], "
+            f"epoch[{number // self._plan.steps_per_epoch}], iter[{number * common.distributed.recipe_ranks()}], "
             f"loss[{sum(means.values())}], {self._plan.images_per_step * self._count / self._seconds:.2f} imgs/sec, "
             f"vgglr={vgg},baselr={base},stagelr={stage}",
             f"pafs stage_loss: {pafs}",

@@ -30,7 +30,7 @@ from common.train.loader import Plan, divide, workers_for
 from common.train.log import Log
 from common.train.loop import Losses, announce, finish_epoch, leave_report, train_one_epoch, training
 from common.train.state import TrainState
-from common.train.store import Store
+from common.train.store import Store, agree, agree_on_recipe
 from OpenPose_MindSpore_port import weights
 from OpenPose_MindSpore_port.config import (
     ALIASES,
@@ -67,7 +67,7 @@ def forward_losses(
 
 def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
     """How the run is divided into steps. Raises UserError where there are fewer samples than ranks."""
-    ranks = common.distributed.world_size()
+    ranks = common.distributed.recipe_ranks()
     limit = config.micro_batch_size or (CPU_MICRO_BATCH if device.type == "cpu" else 0)
     micro_batch_size, accumulation_steps = divide(config.batch_size * ranks, num_samples, ranks, limit)
     return Plan(
@@ -89,7 +89,7 @@ def find_data(config: Config) -> Config:
     data_dir = main_process_first(
         lambda: common.coco.images.data_folder(config.data_dir, str(DATA_FOLDER), DATA_FOLDER)
     )
-    perf = f"perf_{common.distributed.world_size()}p"
+    perf = f"perf_{common.distributed.recipe_ranks()}p"
     name = config.experiment_name or (perf if config.case == "perf" else "train")
     skeleton = common.coco.images.skeleton_name(config.skeleton, Config.skeleton, data_dir)
     return dataclasses.replace(config, data_dir=str(data_dir), skeleton=skeleton, experiment_name=name)
@@ -98,7 +98,7 @@ def find_data(config: Config) -> Config:
 def start_lines(config: Config, plan: Plan, rates: Mapping[str, Float32Array]) -> list[str]:
     """The published lines before the first step; first a warning if the learning rate drops too early."""
     return [
-        *early_drop_warnings(config, plan.steps_per_epoch * plan.epochs * common.distributed.world_size()),
+        *early_drop_warnings(config, plan.steps_per_epoch * plan.epochs * common.distributed.recipe_ranks()),
         "start create network",
         *([f"load pretrain model: {config.pretrained_model_path}"] if config.load_pretrain else []),
         "start create dataset",
@@ -127,10 +127,12 @@ def main() -> None:
     flags = parse(Config, RECIPES, aliases=ALIASES, retired=RETIRED)
     flags.check()
     with common.distributed.process_group(flags.device) as device:
-        ranks = common.distributed.world_size()
+        agree_on_recipe(flags)
+        ranks = common.distributed.recipe_ranks()
         config = find_data(flags.on_devices(ranks))
         skeleton = load(config.skeleton)
         samples = train_samples(config, skeleton)
+        agree(samples.labels.index.facts())
         notes = list[str]()
         evaluate = find_evaluation(config, skeleton, notes.append)
         plan = plan_of(config, len(samples), device)

@@ -15,3 +15,5 @@ if sys.version_info < (3, 10):  # noqa: UP036  before anything that an older one
 
 os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "50000000")
+
+VERSION = "0.1.0"

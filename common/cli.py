@@ -147,9 +147,6 @@ def run(main: Callable[[], Any]) -> None:
     A UserError becomes one line on the error stream and exit code 2, without a trace; any other exception a trace and
     exit code 1; an interrupt 130; a reader that has left (`| head`) nothing and 141. Under the launcher a process ends
     with its launcher, which says the line (see common.launch).
-
-    One rank among several leaves without taking the interpreter apart: a thread of gloo may still be letting go of
-    a tensor, asks for Python's lock, and is ended with an abort that turns a run that succeeded into a failure.
     """
     try:
         if common.parallel.LAUNCHER in os.environ:
@@ -166,10 +163,10 @@ def _exit_code(error: BaseException) -> Any:
     """What the process is to end with, after the words of the error are out."""
     if isinstance(error, SystemExit):
         return error.code
-    if isinstance(error, BrokenPipeError) and _reader_left():
-        return 128 + SIGPIPE
     if isinstance(error, KeyboardInterrupt):
         return 128 + SIGINT
+    if isinstance(error, BrokenPipeError) and _reader_left():
+        return 128 + SIGPIPE
     error = _as_user_error(error)
     with contextlib.suppress(OSError):  # there may be nobody to read it
         sys.stdout.flush()
@@ -190,15 +187,12 @@ def _as_user_error(error: BaseException) -> BaseException:
 
 def _say(error: BaseException) -> None:
     """The line of a UserError, or a trace; the launcher of several ranks says a line of its own at the end."""
-    if isinstance(error, UserError):
-        line = f"error: {printable(str(error))}"
-        told = line + "\n"
-    else:
-        line = "error: " + printable(traceback.format_exception_only(error)[-1].strip())
-        told = "".join(traceback.format_exception(error))
+    is_users = isinstance(error, UserError)
+    last = str(error) if is_users else traceback.format_exception_only(error)[-1].strip()
+    line = f"error: {printable(last)}"
     launcher_says_it = common.parallel.leave_last_words(line)
-    if not (launcher_says_it and isinstance(error, UserError)):
-        sys.stderr.write(told)
+    if not (launcher_says_it and is_users):
+        sys.stderr.write(f"{line}\n" if is_users else "".join(traceback.format_exception(error)))
         sys.stderr.flush()
 
 
@@ -215,6 +209,11 @@ def _reader_left() -> bool:
 
 
 def _leave(code: Any) -> None:
+    """Ends the process; one rank among several without taking the interpreter apart.
+
+    A thread of gloo may still be letting go of a tensor, asks for Python's lock, and is ended with an abort that turns
+    a run that succeeded into a failure.
+    """
     if os.environ.get("WORLD_SIZE", "1") == "1" or not isinstance(code, int):
         if code:
             sys.exit(code)
@@ -292,25 +291,18 @@ def _reading(hint: Any) -> dict[str, Any]:
     """The arguments of `add_argument` that read one flag's text as a value of type `hint`."""
     if hint is bool:
         return {"type": _boolean, "nargs": "?", "const": True, "metavar": "true|false"}
+    options = [option for option in typing.get_args(hint) if option not in (type(None), ...)]
     if typing.get_origin(hint) is typing.Literal:
-        choices = typing.get_args(hint)
-        return {"choices": choices, "type": type(choices[0])}
-    return {"type": _reader(hint), "metavar": getattr(hint, "__name__", "value").upper()}
+        return {"choices": options, "type": type(options[0])}
+    kind = options[0] if options else hint  # of `int | None`, `tuple[int, ...]` and `int`
+    if typing.get_origin(hint) is not tuple:
+        return {"type": kind, "metavar": kind.__name__.upper()}
 
+    def separated_by_commas(text: str) -> tuple[Any, ...]:
+        return tuple(kind(part) for part in text.split(",") if part)
 
-def _reader(hint: Any) -> Callable[[str], Any]:
-    if hint is bool:
-        return _boolean
-    if typing.get_origin(hint) is tuple:
-        item = _reader(typing.get_args(hint)[0])
-
-        def separated_by_commas(text: str) -> tuple[Any, ...]:
-            return tuple(item(part) for part in text.split(",") if part)
-
-        separated_by_commas.__name__ = f"list of {getattr(item, '__name__', 'value')}"  # what argparse says it wants
-        return separated_by_commas
-    options = [option for option in typing.get_args(hint) if option is not type(None)]
-    return _reader(options[0]) if options else typing.cast(Callable[[str], Any], hint)
+    separated_by_commas.__name__ = f"list of {kind.__name__}"  # what argparse says it wants
+    return {"type": separated_by_commas, "metavar": f"LIST OF {kind.__name__.upper()}"}
 
 
 def _boolean(text: str) -> bool:

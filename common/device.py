@@ -28,8 +28,8 @@ AmpLevel = Literal["O0", "O1", "O2"]
 AmpType = Literal["auto", "float16", "bfloat16"]
 HCCL_TIMEOUT_S = 1800  # ranks compile their operators at different speeds
 TIMEOUT_S = 600
+BACKENDS = {"npu": "hccl", "cuda": "nccl", "cpu": "gloo"}  # of collectives
 M_TRIM_THRESHOLD, M_MMAP_MAX, NEVER = -1, -4, -1  # of glibc's mallopt
-BACKENDS = {"npu": "hccl", "cuda": "nccl", "cpu": "gloo"}
 
 
 def load_npu() -> str:
@@ -67,8 +67,10 @@ def resolve(name: DeviceName, local_rank: int = 0) -> torch.device:
     if local_rank >= available:
         raise common.cli.UserError(too_few(kind, local_rank + 1, available))
     torch.accelerator.set_device_index(local_rank)
-    if kind == "npu":
-        _configure_npu()
+    if kind == "npu":  # before its first tensor
+        npu: Any = torch.get_device_module("npu")
+        npu.set_compile_mode(jit_compile=False)
+        npu.config.allow_internal_format = False
     return torch.device(kind, local_rank)
 
 
@@ -89,34 +91,22 @@ def too_few(kind: str, asked: int, available: int) -> str:
     return f"{asked} ranks need {asked} {kind} devices, there are {available}: type --ranks={available} or --device=cpu"
 
 
-def _configure_npu() -> None:
-    """Settings that must precede the first NPU tensor."""
-    npu: Any = torch.get_device_module("npu")
-    npu.set_compile_mode(jit_compile=False)
-    npu.config.allow_internal_format = False
-
-
 def _keep_freed_memory() -> None:
-    """Blocks that are freed stay with the process, for the next step.
+    """Blocks that are freed stay with the process, for the next step: a quarter of one of Lightweight OpenPose.
 
-    glibc gives large ones back to the system at once, and takes every page of the next anew: a quarter of a training
-    step of Lightweight OpenPose. Other C libraries have no such setting.
+    glibc gives large ones back to the system at once, and takes every page of the next anew.
     """
-    if platform.libc_ver()[0] == "glibc":
+    if platform.libc_ver()[0] == "glibc":  # others have no such setting
         set_option = ctypes.CDLL(None).mallopt
         set_option(M_MMAP_MAX, 0)
         set_option(M_TRIM_THRESHOLD, NEVER)
 
 
-def backend(device: torch.device) -> str:
-    """The name of the collective library of a device."""
-    return BACKENDS[device.type]
-
-
 def collective_timeout_s(device: torch.device) -> int:
     """How long a rank waits for the others before it gives up."""
-    default = HCCL_TIMEOUT_S if device.type == "npu" else TIMEOUT_S
-    return int(os.environ.get("HCCL_CONNECT_TIMEOUT", default)) if device.type == "npu" else default
+    if device.type != "npu":
+        return TIMEOUT_S
+    return common.cli.environment_number("HCCL_CONNECT_TIMEOUT", HCCL_TIMEOUT_S, least=1)
 
 
 def cpu_count() -> int:
@@ -156,11 +146,9 @@ def amp_type(device: torch.device, level: AmpLevel, wanted: AmpType = "auto") ->
     return torch.bfloat16 if device.type == "cpu" else torch.float16
 
 
-def autocast(device: torch.device, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[Any]:
-    """The context in which a network runs."""
-    if dtype is None:
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype)
+def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
+    """The context in which a network runs; `dtype`: of the arithmetic, None for float32."""
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 
 class StaticScaler(torch.amp.GradScaler):
@@ -179,19 +167,10 @@ def scaler(device: torch.device, dtype: torch.dtype | None, loss_scale: str) -> 
     enabled = dtype == torch.float16
     if loss_scale == "dynamic":
         return torch.amp.GradScaler(device.type, enabled=enabled)
-    try:
-        scale = float(loss_scale)
-    except ValueError:
-        scale = math.nan
-    if not 0 < scale < math.inf:
-        raise common.cli.UserError(f"--loss_scale={loss_scale}: give a positive number or `dynamic`")
-    return StaticScaler(device.type, init_scale=scale, enabled=enabled)
-
-
-def synchronize(device: torch.device) -> None:
-    """Waits until the device has done its work; a CPU always has."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
+    with contextlib.suppress(ValueError):
+        if 0 < float(loss_scale) < math.inf:
+            return StaticScaler(device.type, init_scale=float(loss_scale), enabled=enabled)
+    raise common.cli.UserError(f"--loss_scale={loss_scale}: give a positive number or `dynamic`")
 
 
 def peak_memory_bytes(device: torch.device) -> int:

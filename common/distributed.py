@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import common.cli
 import common.device
 from common.cli import environment_number
-from common.parallel import LAUNCHER
+from common.parallel import LAUNCHER, RECIPE_RANKS
 
 import torch
 import torch.distributed
@@ -24,9 +24,14 @@ def world_size() -> int:
     return environment_number("WORLD_SIZE", 1, least=1)
 
 
+def recipe_ranks() -> int:
+    """How many ranks a recipe's batch is for: those of all servers, also while some of them are lost."""
+    return environment_number(RECIPE_RANKS, world_size(), least=1)
+
+
 def rank() -> int:
-    """Our number among all processes. On several machines NODE_RANK orders them, whoever came first."""
-    if _machines_are_numbered():
+    """Our number among all processes. On numbered servers NODE_RANK orders them, whoever came first."""
+    if _servers_are_numbered():
         return environment_number("NODE_RANK", 0) * environment_number("LOCAL_WORLD_SIZE", 1) + local_rank()
     return environment_number("RANK", 0)
 
@@ -36,9 +41,14 @@ def local_rank() -> int:
     return environment_number("LOCAL_RANK", 0)
 
 
-def _machines_are_numbered() -> bool:
-    """Whether our launcher started this rank on one of several machines: torchrun numbers them as it likes."""
-    return LAUNCHER in os.environ and environment_number("NNODES", 1) > 1
+def _servers_are_numbered() -> bool:
+    """Whether our launcher has left the number of this server to its ranks: torchrun numbers them as it likes."""
+    return LAUNCHER in os.environ and "NODE_RANK" in os.environ
+
+
+def num_cores() -> int:
+    """How many cores fall to one rank of this machine."""
+    return max(1, common.device.cpu_count() // environment_number("LOCAL_WORLD_SIZE", world_size(), least=1))
 
 
 def check_started_once() -> None:
@@ -53,6 +63,11 @@ def check_started_once() -> None:
             )
         if name in os.environ:
             return
+
+
+def may_be_elsewhere() -> bool:
+    """Whether rank 0, which keeps the files, may be another server's after a failure."""
+    return world_size() > environment_number("LOCAL_WORLD_SIZE", world_size()) and not _servers_are_numbered()
 
 
 def is_main() -> bool:
@@ -70,40 +85,36 @@ def process_group(name: common.device.DeviceName) -> Iterator[torch.device]:
     if rank() >= world_size():
         raise common.cli.UserError(f"RANK={rank()} in the environment: below WORLD_SIZE={world_size()}")
     device = common.device.resolve(name, local_rank())
-    if device.type == "cpu" and world_size() > 1:
-        _share_cores()
     if world_size() == 1:
         yield device
         return
+    if device.type == "cpu":
+        torch.set_num_threads(num_cores())
     timeout = datetime.timedelta(seconds=common.device.collective_timeout_s(device))
     try:
-        _join(common.device.backend(device), timeout)
+        _join(common.device.BACKENDS[device.type], timeout)
     except (RuntimeError, ValueError) as error:
+        if isinstance(error, RuntimeError) and LAUNCHER in os.environ:  # one was lost while they met: they meet again
+            raise
         raise common.cli.UserError(f"rank {rank()} could not join the others: {str(error).splitlines()[0]}") from error
     yield device
     torch.distributed.destroy_process_group()  # not after an error: the others may never come to it
 
 
 def _join(backend: str, timeout: datetime.timedelta) -> None:
-    if not _machines_are_numbered():
+    if not _servers_are_numbered():
         torch.distributed.init_process_group(backend, timeout=timeout)
         return
-    if world_size() != (expected := environment_number("NNODES", 1) * environment_number("LOCAL_WORLD_SIZE", 1)):
-        raise ValueError(f"{world_size()} ranks instead of {expected}: type the same --ranks on every machine")
+    if world_size() != recipe_ranks():
+        raise ValueError(f"{world_size()} ranks instead of {recipe_ranks()}: type the same --ranks on every server")
     is_host = environment_number("RANK", 0) == 0  # as torchrun sees it: MASTER_ADDR is that process's machine
     port = environment_number("MASTER_PORT", 0)
     store = torch.distributed.TCPStore(  # type: ignore[attr-defined]
         os.environ["MASTER_ADDR"], port, world_size(), is_host, timeout
     )
     if store.add(f"rank {rank()}", 1) > 1:
-        raise ValueError("another machine has the same NODE_RANK")
+        raise ValueError("another server has the same NODE_RANK")
     torch.distributed.init_process_group(backend, store=store, rank=rank(), world_size=world_size(), timeout=timeout)
-
-
-def _share_cores() -> None:
-    local_ranks = environment_number("LOCAL_WORLD_SIZE", world_size(), least=1)
-    cores = common.device.cpu_count()
-    torch.set_num_threads(max(1, cores // local_ranks))
 
 
 def has_process_group() -> bool:
@@ -124,6 +135,16 @@ def no_sync(network: nn.Module, wanted: bool) -> contextlib.AbstractContextManag
     if wanted and isinstance(network, nn.parallel.DistributedDataParallel):
         return network.no_sync()
     return contextlib.nullcontext()
+
+
+def communication_s(network: nn.Module) -> float:
+    """Seconds of a step in which gradients are exchanged and no backward pass hides it: a mean over steps that torch
+    samples; 0 on one rank."""
+    if not isinstance(network, nn.parallel.DistributedDataParallel):
+        return 0.0
+    times: dict[str, int] = network._get_ddp_logging_data()  # type: ignore[no-untyped-call]
+    hidden_ns = times.get("avg_backward_compute_comm_overlap_time", 0)
+    return max(0, times.get("avg_backward_comm_time", 0) - hidden_ns) / 1e9
 
 
 def sync_buffers(model: nn.Module) -> None:

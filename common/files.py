@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files: written whole or not at all, and JSON lists that are read one element at a time."""
+"""Files: written whole or not at all; read with what is wrong said in a line."""
 
 import contextlib
 import json
@@ -7,26 +7,15 @@ import os
 import re
 import shutil
 import stat
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from common.cli import UserError
 
-COPY_AGAIN = "Copy the file again"
 DEEPEST_YAML = 30  # lists within lists; reading time grows with the square
 MOST_YAML_BYTES = 64_000  # ten times the largest published one; it takes seconds
-_DECODER = json.JSONDecoder()
 _UNFINISHED = re.compile(r"\..+\.(\d{1,9})\.unfinished")
-_WHITE_SPACE = re.compile(r"[ \t\n\r]*")
-# Outlines of COCO's annotations are six tenths of its file, and five sixths of the time to parse it.
-_POLYGONS = re.compile(r'("segmentation"\s*:\s*)\[\s*\[[-+0-9.,eE\s\[\]]*\]')
-SKIPPED = f"polygons {uuid.uuid4().hex}"  # what stands for them; no file has this
-
-
-class PolygonsNeeded(Exception):  # noqa: N818  no fault of the file
-    """An element is of use only with the polygons that were skipped."""
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:
@@ -79,16 +68,14 @@ def remove_unfinished(folder: Path) -> None:
 
 def _is_alive(process: int) -> bool:
     """Whether another process has this number; where one cannot ask, it counts as alive."""
-    if process == os.getpid():
-        return False
     try:
         if os.name == "posix":
             os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
-    return True
+    except PermissionError:  # it is somebody else's
+        pass
+    return process != os.getpid()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -104,48 +91,45 @@ def target_of(path: str | Path) -> Path:
     """Where a file is really written: what a link leads to. Raises UserError where anything but a file is there."""
     real = Path(os.path.realpath(path))
     try:
-        mode = real.lstat().st_mode if os.path.lexists(real) else stat.S_IFREG
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; name another file") from error
+        mode = real.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):  # nothing is there yet
+        return real
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a device, pipe or link that leads nowhere"
         raise UserError(f"cannot write {path}: {kind} is there; name another file")
     return real
 
 
-def json_sections(path: str | Path, skip_polygons: bool = False) -> Iterator[tuple[str, Iterator[Any]]]:
-    """The entries of a JSON object, in the file's order: (key, elements of its list); a plain value is one element.
-
-    Elements are parsed when they are asked for, so the file never stands in memory as objects (COCO's 294 MB would
-    become 1.3 GB). `skip_polygons`: a `segmentation` of polygons is the word SKIPPED instead. Raises UserError, naming
-    file, line and character, where the file is missing or not whole JSON.
-    """
-    return _Cursor(path, skip_polygons).sections()
-
-
 def read_json(path: str | Path) -> Any:
-    """The content of a JSON file. Raises UserError, naming file, line and character, as `json_sections` does."""
-    return _decoded(path, json.loads, _text(path))
-
-
-def _decoded(path: str | Path, decode: Callable[..., Any], *text: Any) -> Any:
+    """The content of a JSON file in any Unicode encoding. Raises UserError, naming file, line and character."""
+    text = json_text(path)
     try:
-        return decode(*text)
-    except json.JSONDecodeError as error:
-        raise _damage(path, error) from error
-    except RecursionError as error:
-        raise UserError(f"{path}: lists within lists beyond what JSON is read to: damaged. {COPY_AGAIN}") from error
-    except ValueError as error:  # Python reads no numbers of more than 4,300 digits
-        raise UserError(f"{path}: a number of thousands of digits: damaged. {COPY_AGAIN}") from error
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise json_error(path, error) from error
 
 
-def _text(path: str | Path) -> str:
-    """The text of a JSON file in any Unicode encoding, without a byte-order mark."""
+def json_text(path: str | Path) -> str:
+    """The text of a JSON file, without a byte-order mark. Raises UserError where it is none."""
+    content = read_bytes(path)
     try:
-        content = read_bytes(path)
         return content.decode(json.detect_encoding(content))
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a JSON text (byte {error.start}: {error.reason}). {COPY_AGAIN}") from error
+        raise json_error(path, error) from error
+
+
+def json_error(path: str | Path, error: Exception) -> UserError:
+    """What an error of a JSON decoder means for whoever has the file."""
+    if isinstance(error, json.JSONDecodeError):
+        place = f"line {error.lineno}, character {error.pos} of {len(error.doc)}"
+        what = f"cut short or damaged at {place}: {error.msg}"
+    elif isinstance(error, UnicodeDecodeError):
+        what = f"not a JSON text (byte {error.start}: {error.reason})"
+    elif isinstance(error, RecursionError):
+        what = "lists within lists beyond what JSON is read to: damaged"
+    else:  # Python reads no numbers of more than 4,300 digits
+        what = "a number of thousands of digits: damaged"
+    return UserError(f"{path}: {what}. Copy the file again")
 
 
 def size_of(path: str | Path) -> int:
@@ -174,93 +158,15 @@ def read_yaml(path: str | Path) -> Any:
     """
     import yaml  # the launchers, which read none, say in one line that packages are missing
 
-    content = read_bytes(path, MOST_YAML_BYTES)
+    content, depth = read_bytes(path, MOST_YAML_BYTES), 0
     try:
-        depth = 0
         for token in yaml.scan(content):
-            name = type(token).__name__
-            depth += name.endswith("StartToken") - name.endswith("EndToken")
-            if depth > DEEPEST_YAML or isinstance(token, yaml.AliasToken):
-                what = "references (*name)" if depth <= DEEPEST_YAML else "lists within lists without an end"
-                raise UserError(f"{path}: no YAML that is read: {what}; write it out plainly")
+            kind = type(token).__name__
+            depth += kind.endswith("StartToken") - kind.endswith("EndToken")
+            if isinstance(token, yaml.AliasToken):
+                raise yaml.YAMLError("references, *name: write it out plainly")
+            if depth > DEEPEST_YAML:
+                raise yaml.YAMLError("lists within lists without an end")
         return yaml.safe_load(content)
-    except UserError:
-        raise
     except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path}: no YAML ({' '.join(str(error).split())[:150]})") from error
-
-
-def _damage(path: str | Path, error: json.JSONDecodeError) -> UserError:
-    place = f"line {error.lineno}, character {error.pos} of {len(error.doc)}"
-    return UserError(f"{path}: cut short or damaged at {place}: {error.msg}. {COPY_AGAIN}")
-
-
-class _Cursor:
-    """A place in a JSON text that moves forward over the entries of its object."""
-
-    def __init__(self, path: str | Path, skip_polygons: bool = False) -> None:
-        self._path, self._skips = path, skip_polygons
-        self._text = _POLYGONS.sub(rf'\1"{SKIPPED}"', _text(path)) if skip_polygons else _text(path)
-        self._place = 0
-
-    def sections(self) -> Iterator[tuple[str, Iterator[Any]]]:
-        if self._is_at("["):
-            raise UserError(f"{self._path}: a list, where an object with lists (`images`, `annotations`) is needed")
-        self._expect("{")
-        for _ in self._until("}"):
-            key = self._value()
-            self._expect(":")
-            elements = self._elements()
-            yield str(key), elements
-            for _ in elements:  # what the caller left over
-                pass
-        if not self._is_at(""):
-            raise self._error("Extra data")
-
-    def _elements(self) -> Iterator[Any]:
-        if not self._is_at("["):
-            yield self._value()
-            return
-        self._expect("[")
-        for _ in self._until("]"):
-            yield self._value()
-
-    def _until(self, end: str) -> Iterator[None]:
-        """Steps over the commas between entries, and over `end`."""
-        if not self._is_at(end):
-            yield
-            while self._is_at(","):
-                self._expect(",")
-                yield
-        self._expect(end)
-
-    def _is_at(self, mark: str) -> bool:
-        """Moves over white space. An empty mark is the end of the text."""
-        space = _WHITE_SPACE.match(self._text, self._place)
-        self._place = space.end() if space else self._place
-        return self._text.startswith(mark, self._place) if mark else self._place == len(self._text)
-
-    def _expect(self, mark: str) -> None:
-        if not self._is_at(mark):
-            raise self._error(f"Expecting {mark!r}")
-        self._place += len(mark)
-
-    def _value(self) -> Any:
-        self._is_at("")
-        try:
-            value, self._place = _decoded(self._path, _DECODER.raw_decode, self._text, self._place)
-        except UserError:
-            self._find_place()
-            raise
-        return value
-
-    def _find_place(self) -> None:
-        """Reads the whole text where parts were skipped: its error says the place in the file."""
-        if self._skips:
-            for _, elements in _Cursor(self._path).sections():
-                for _ in elements:
-                    pass
-
-    def _error(self, message: str) -> UserError:
-        self._find_place()
-        return _damage(self._path, json.JSONDecodeError(message, self._text, self._place))
+        raise UserError(f"{path}: no YAML that is read ({' '.join(str(error).split())[:150]})") from error

@@ -1,67 +1,172 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts a program once a rank: `python -m common.launch --ranks=8 --log_dir=logs -m Package.train --flag=value ...`
 
-One rank on one machine runs in this very process; more go through torchrun, which also joins machines: set NNODES,
-NODE_RANK, MASTER_ADDR and MASTER_PORT on each. A rank that dies ends the others; MAX_RESTARTS=n in the environment
-starts all again so many times (each goes on from its last checkpoint). Ranks end when their launcher does. After the
-run its result file and final lines are written, see `common.report`.
+One rank on one server runs in this very process; more go through torchrun. On several servers type the same command on
+each, with `--nnodes=2 --rdzv_endpoint=HOST:PORT`, HOST one of them; `--nnodes=1:4` trains with as many as there are. Or
+set NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT. A lost rank or server ends the attempt; MAX_RESTARTS (0 on one
+server, else 3) is how often all start again, each time from the last checkpoint. Ranks end when their launcher does.
+After the run its result file and final lines are written, see `common.report`.
 """
 
-import logging
+import errno
 import os
+import re
 import runpy
-import shutil
-import signal
 import socket
+import struct
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import common.parallel
 import common.report
-from common.cli import USAGE_EXIT_CODE, UserError, environment_number, run
+from common.cli import UserError, environment_number, run
 
-USAGE = "python -m common.launch --ranks=N --log_dir=FOLDER -m MODULE [--flag=value ...]"
-MEETING_TIMEOUT_S = 600  # that machines wait for each other: at the start, and for one that has to come back
-LARGEST_PORT = 65535
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+USAGE = (
+    "python -m common.launch --ranks=N --log_dir=FOLDER [--nnodes=2 or 1:4 --rdzv_endpoint=HOST:PORT --rdzv_id=NAME] "
+    "-m MODULE [--flag=value ...]"
+)
+RESTARTS = 3  # of a run on several servers
+FLAGS = {"ranks", "log_dir", "nnodes", "rdzv_endpoint", "rdzv_id"}
+
+PORT, LARGEST_PORT = 29400, 65535  # the first is torchrun's
+MEETING_TIMEOUT_S = 600  # that servers wait for each other: at the start, and for one that has to come back
+LAST_CALL_S = 15  # that those who suffice wait for more
+ANSWER_S = 5
+INTERFACE_ADDRESS = 0x8915  # SIOCGIFADDR
+
+
+@dataclass(frozen=True)
+class Servers:
+    """The servers that train together, as far as a launcher knows before it meets them."""
+
+    ranks: int  # of each server
+    least: int = 1
+    most: int = 1
+    host: str = ""  # where they meet
+    port: int = PORT
+    run_id: str = ""
+    number: int | None = None  # of this server; None: they are numbered when they have met
+
+    @staticmethod
+    def of(flags: Mapping[str, str], ranks: int) -> "Servers":
+        """From --nnodes, --rdzv_endpoint, --rdzv_id, or the variables in their place. Raises UserError."""
+        name, text = ("--nnodes", flags["nnodes"]) if "nnodes" in flags else ("NNODES", os.environ.get("NNODES", "1"))
+        counts = re.fullmatch(r"(\d{1,5})(?::(\d{1,5}))?", text)
+        least, most = (int(counts[1]), int(counts[2] or counts[1])) if counts else (0, 0)
+        if not 1 <= least <= most:
+            raise UserError(f"{name}={text}: how many servers, such as 2, or from how many to how many, such as 1:4")
+        if most == 1:
+            return Servers(ranks)
+        endpoint = flags.get("rdzv_endpoint", "")
+        number = environment_number("NODE_RANK", 0) if os.environ.get("NODE_RANK") else None
+        if not endpoint:
+            missing = [name for name in ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+            if missing:
+                raise UserError(
+                    f"{name}={text} without {', '.join(missing)}: type --rdzv_endpoint=HOST:PORT of one of the "
+                    f"servers; or set NODE_RANK (0 to {most - 1}, another one on each server), MASTER_ADDR and "
+                    "MASTER_PORT (of the server with NODE_RANK=0)"
+                )
+            endpoint = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        if number is not None and number >= most:
+            raise UserError(f"NODE_RANK={number}: with {name}={text} from 0 to {most - 1}")
+        host, port = _host_and_port(endpoint, "--rdzv_endpoint" if "rdzv_endpoint" in flags else "MASTER_PORT")
+        return Servers(ranks, least, most, host, port, flags.get("rdzv_id") or endpoint, number)
+
+    @property
+    def are_numbered(self) -> bool:
+        """Whether ranks follow NODE_RANK: where the number of servers is fixed, and each has been given its own."""
+        return self.number is not None and self.least == self.most
+
+    def meet(self) -> tuple[str, list[str]]:
+        """A name for this server, and torchrun's options, as soon as somebody answers at the endpoint.
+
+        Raises UserError where nobody does, or its port is taken.
+        """
+        if self.most == 1:
+            return "0", ["--standalone"]
+        patience = environment_number("RDZV_TIMEOUT", MEETING_TIMEOUT_S, least=1)
+        address, is_host = self._find_endpoint(patience)
+        if name := _interface(address):
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)  # it would take the one that the host's name leads to
+        return address if self.number is None else str(self.number), [
+            f"--nnodes={self.least}:{self.most}", "--rdzv_backend=c10d", f"--rdzv_endpoint={self.host}:{self.port}",
+            f"--rdzv_id={self.run_id}", f"--local_addr={address}",
+            f"--rdzv_conf=is_host={is_host},join_timeout={patience},last_call_timeout={LAST_CALL_S}",
+        ]  # fmt: skip
+
+    def _find_endpoint(self, patience: int) -> tuple[str, bool]:
+        """The address of this server that the others reach, and whether the endpoint is here."""
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                address, endpoint = _own_address(self.host, self.port)
+                is_host = self.number == 0 if self.number is not None else address == endpoint
+                if is_host:
+                    self._check_port()
+                else:
+                    socket.create_connection((self.host, self.port), ANSWER_S).close()
+                return address, is_host
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise UserError(
+                        f"nobody answers at {self.host}:{self.port} for {patience} s ({error.strerror or error}): "
+                        "start the same command on that server; else check name and port, and that no firewall stands "
+                        "between the servers, on any port"
+                    ) from error
+            time.sleep(1)
+
+    def _check_port(self) -> None:
+        try:
+            socket.create_server(("", self.port)).close()
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise
+            raise UserError(
+                f"port {self.port} of this server cannot be had ({error.strerror}): name another one on all servers, "
+                f"or end what has it: `ss -ltnp sport = :{self.port}` shows it"
+            ) from error
 
 
 def main(words: list[str]) -> None:
     """Runs the module on one rank or several, then reports. Raises UserError for more ranks than devices."""
-    if "-m" not in words[:3] or len(words) < 4:
+    end = words.index("-m") if "-m" in words[:-1] else 0
+    flags = dict(word.removeprefix("--").partition("=")[::2] for word in words[:end])
+    if not {"ranks", "log_dir"} <= flags.keys() <= FLAGS:
         raise UserError(f"usage: {USAGE}")
-    ranks = _rank_count(words[0].removeprefix("--ranks="))
-    log_folder = Path(words[1].removeprefix("--log_dir="))
-    module, arguments = words[3], words[4:]
+    ranks, log_folder = _rank_count(flags["ranks"]), Path(flags["log_dir"])
+    servers = Servers.of(flags, ranks)
     began = time.perf_counter()
     try:
-        _run(ranks, log_folder, module, arguments)
+        is_first = _run(servers, log_folder, words[end + 1], words[end + 2 :])
     except ModuleNotFoundError as error:
         raise _missing(error) from error
-    if environment_number("NNODES", 1, least=1) > 1 and environment_number("NODE_RANK", 0) > 0:
-        return  # rank 0's machine reports
-    for line in common.report.write(log_folder, time.perf_counter() - began):
+    for line in common.report.write(log_folder, time.perf_counter() - began) if is_first else ():
         sys.stdout.write(line + "\n")
 
 
-def _run(ranks: int, log_folder: Path, module: str, arguments: list[str]) -> None:
-    machines, restarts = environment_number("NNODES", 1, least=1), environment_number("MAX_RESTARTS", 0)
-    if machines == 1:
-        _check_started_once()
-    if ranks == machines == 1 and not restarts:
+def _run(servers: Servers, log_folder: Path, module: str, arguments: list[str]) -> bool:
+    """Runs the module; whether rank 0 was here."""
+    restarts = environment_number("MAX_RESTARTS", 0 if servers.most == 1 else RESTARTS)
+    if servers.most == 1:
+        from common import distributed  # loads torch
+
+        distributed.check_started_once()
+    if servers.ranks == servers.most == 1 and not restarts:
         sys.argv = [module, *arguments]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
-    else:
-        _check_devices(ranks, arguments)
-        _torchrun(ranks, log_folder, [*_machine_options(machines), f"--max_restarts={restarts}"], [module, *arguments])
+        return True
+    _check_devices(servers.ranks, arguments)
+    from common import torchrun  # loads torch
 
-
-def _check_started_once() -> None:
-    from common import distributed  # loads torch
-
-    distributed.check_started_once()
+    return torchrun.run(servers, restarts, log_folder, [module, *arguments])
 
 
 def _missing(error: ModuleNotFoundError) -> Exception:
@@ -93,97 +198,40 @@ def _check_devices(ranks: int, arguments: list[str]) -> None:
             raise UserError(device.too_few(kind, ranks, available))
 
 
-def _machine_options(machines: int) -> list[str]:
-    """How torchrun finds the other machines. Raises UserError where a variable is missing or wrong."""
-    if machines == 1:
-        return ["--standalone"]
-    missing = [name for name in ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
-    if missing:
-        raise UserError(
-            f"NNODES={machines} without {', '.join(missing)}: set NODE_RANK (0 to {machines - 1}, another one on each "
-            "machine), MASTER_ADDR and MASTER_PORT (of the machine with NODE_RANK=0)"
-        )
-    number, address, port = environment_number("NODE_RANK", 0), os.environ["MASTER_ADDR"], _port()
-    if number >= machines:
-        raise UserError(f"NODE_RANK={number}: with NNODES={machines} from 0 to {machines - 1}")
-    return [
-        f"--nnodes={machines}", "--rdzv_backend=c10d", f"--rdzv_endpoint={address}:{port}", "--rdzv_id=pose_zoo",
-        f"--rdzv_conf=is_host={number == 0},read_timeout={MEETING_TIMEOUT_S},join_timeout={MEETING_TIMEOUT_S}",
-        f"--local_addr={_own_address(address, port)}",
-    ]  # fmt: skip
+def _host_and_port(endpoint: str, flag: str) -> tuple[str, int]:
+    host, colon, port = endpoint.rpartition(":")
+    if not colon:
+        return endpoint, PORT
+    if not host or not port.isdecimal() or not 1 <= int(port) <= LARGEST_PORT:
+        shown = port if flag.isupper() else endpoint
+        raise UserError(f"{flag}={shown}: a port from 1 to {LARGEST_PORT}, as in host:{PORT}")
+    return host.strip("[]"), int(port)
 
 
-def _port() -> int:
-    port = environment_number("MASTER_PORT", 0, least=1)
-    if port > LARGEST_PORT:
-        raise UserError(f"MASTER_PORT={port}: at most {LARGEST_PORT}")
-    return port
+def _own_address(host: str, port: int) -> tuple[str, str]:
+    """The address that this server speaks to `host` from, and that of `host`. Raises OSError; UserError."""
+    family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.connect(place)  # sends nothing
+        own, found = str(probe.getsockname()[0]), str(place[0])
+    if found.startswith("127.") and not host.startswith(("127.", "localhost")):
+        raise UserError(f"{host} is {found} on this server (/etc/hosts): name the address that the others know")
+    return own, found
 
 
-def _own_address(master: str, port: int) -> str:
-    """Where the other machines reach this one: the address that it speaks to the master from."""
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(master, port, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.connect(place)  # sends nothing
-            return str(probe.getsockname()[0])
-    except OSError as error:
-        raise UserError(f"MASTER_ADDR={master}: cannot be reached ({error.strerror})") from error
-
-
-def _torchrun(ranks: int, log_folder: Path, options: list[str], program: list[str]) -> None:
-    from torch.distributed import run
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.elastic.rendezvous.api import RendezvousError
-
-    # Without it a restart may meet the addresses of the attempt before and hang (pytorch issue 135712).
-    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks)))
-    os.environ[common.parallel.LAUNCHER] = str(os.getpid())
-    logging.disable(logging.ERROR)  # torchrun's traces hide the rank's own words
-    quiet = ",".join(f"{rank}:3" for rank in range(1, ranks))  # rank 0 keeps the terminal, the others have files
-    outputs = log_folder / f"{common.report.OUTPUTS_OF_RANKS}_{environment_number('NODE_RANK', 0)}"
-    options = [*options, f"--nproc_per_node={ranks}", f"--log_dir={outputs}"]
-    try:
-        shutil.rmtree(outputs, ignore_errors=True)  # of the run before: torchrun makes a new folder for each
-        outputs.mkdir(parents=True, exist_ok=True)
-        run.main([*options, *([f"--redirects={quiet}"] if quiet else []), "-m", *program])
-    except ChildFailedError as error:
-        sys.exit(_say_why(error.failures, environment_number("NODE_RANK", 0) * ranks, log_folder))
-    except SignalException as error:
-        sys.exit(128 + error.sigval.value)
-    except RendezvousError as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise UserError(f"the machines did not meet at MASTER_ADDR, or one of them has left: {reason}") from error
-
-
-def _say_why(failures: Mapping[int, Any], first_rank: int, log_folder: Path) -> int:
-    """Says on the last line what ended the run; the exit code. `failures`: torchrun's, of the ranks that have ended."""
-    failure = min(failures.values(), key=_order)
-    rank, code = first_rank + failure.local_rank, failure.exitcode
-    if isinstance(failure.message, dict):
-        line = failure.message["message"]
-        line = line if rank == 0 or code == USAGE_EXIT_CODE else line.replace("error: ", f"error: rank {rank}: ", 1)
-    else:
-        how = f"exit code {code}" if code > 0 else f"signal {failure.signal_name()}"
-        line = f"error: rank {rank} ended with {how}"
-    logs = "" if code == USAGE_EXIT_CODE else f"; ranks' logs: {log_folder}"
-    sys.stdout.flush()
-    sys.stderr.write(f"{line}{logs}\n")
-    return int(code if code > 0 else 128 - code)
-
-
-def _order(failure: Any) -> tuple[bool, bool, bool, float]:
-    """What makes a failure the first: ranks complain of a lost neighbour soon after one was killed or gave up.
-
-    A rank that SIGTERM has ended was told to by torchrun, whose times are whole seconds: it comes last.
-    """
-    stopped = failure.exitcode == -signal.SIGTERM
-    killed = failure.exitcode < 0 and not stopped
-    told = failure.exitcode == USAGE_EXIT_CODE
-    at = failure.message["extraInfo"]["time"] if isinstance(failure.message, dict) else failure.timestamp
-    return stopped, not killed, not told, failure.local_rank if told else at
+def _interface(address: str) -> str:
+    """The name of the network device with this address; empty where there is none, or it is not to be known."""
+    if fcntl is None or sys.platform != "linux":
+        return ""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            try:
+                answer = fcntl.ioctl(probe, INTERFACE_ADDRESS, struct.pack("256s", name.encode()))
+            except OSError:  # it has no address
+                continue
+            if socket.inet_ntoa(answer[20:24]) == address:
+                return name
+    return ""
 
 
 if __name__ == "__main__":

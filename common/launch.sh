@@ -5,7 +5,8 @@
 #
 #   launch <ranks> <module> [--flag=value ...] "$@"
 #
-# --device_id=N takes the accelerator N (else that of ASCEND_DEVICE_ID), --ranks=N another number of processes.
+# --device_id=N takes the accelerator N (else that of ASCEND_DEVICE_ID), --ranks=N another number of processes. On several
+# servers, on each: --nnodes=2 or 1:4, --rdzv_endpoint=HOST:PORT of one of them, --rdzv_id=NAME (docs/clusters.md).
 # DRY_RUN=1 prints the command and stops.
 set -euo pipefail
 
@@ -47,7 +48,7 @@ home() {
 }
 
 launch() {
-  local ranks=$1 module=$2 device=${ASCEND_DEVICE_ID:-0} output=$model_dir logs="" arg flags=()
+  local ranks=$1 module=$2 device=${ASCEND_DEVICE_ID:-0} output=$model_dir logs="" arg servers=() flags=()
   shift 2
   for arg in "$@"; do
     case $arg in
@@ -55,6 +56,7 @@ launch() {
       --ranks=*) ranks=${arg#*=} ;;
       --output_dir=* | --output-dir=*) output=$(home "${arg#*=}") ;;
       --log_dir=* | --log-dir=*) logs=$(home "${arg#*=}") ;;
+      --nnodes=* | --rdzv[_-]endpoint=* | --rdzv[_-]id=*) servers+=("${arg/rdzv-/rdzv_}") ;;
       *) flags+=("$arg") ;;
     esac
   done
@@ -67,7 +69,8 @@ launch() {
     export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-$device}
   fi
   logs=${logs:-$output/test/output/$device}
-  local command=("$python" -m common.launch "--ranks=$ranks" "--log_dir=$logs" -m "$model.$module"
+  local command=("$python" -m common.launch "--ranks=$ranks" "--log_dir=$logs" ${servers[@]+"${servers[@]}"}
+    -m "$model.$module"
     "--output_dir=$output" "--log_dir=$logs" ${flags[@]+"${flags[@]}"})
   if [[ ${DRY_RUN:-0} == 1 ]]; then
     local shown="python ${command[*]:1}"

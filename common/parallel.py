@@ -15,6 +15,7 @@ from concurrent.futures import Executor, Future
 from typing import TypeVar
 
 LAUNCHER = "POSE_ZOO_LAUNCHER"  # variable of a rank's environment: the process that started it
+RECIPE_RANKS = "POSE_ZOO_RANKS"  # another one: how many there are where all servers take part
 KILLED_EXIT_CODE = 137  # 128 + SIGKILL
 _PR_SET_PDEATHSIG = 1
 _WATCH_EVERY_S = 1.0
@@ -55,7 +56,7 @@ def kill_children() -> None:
 
 
 def leave_last_words(line: str) -> bool:
-    """Leaves the line that ends a rank to its launcher; whether it will be the last one on the same screen."""
+    """Leaves the line that ends a rank to its launcher; whether both write on the same screen."""
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if not file or LAUNCHER not in os.environ:
         return False
@@ -63,8 +64,7 @@ def leave_last_words(line: str) -> bool:
     times = {"timestamp": str(int(now)), "time": now}  # the first is torchrun's
     with open(file, "w") as opened:
         json.dump({"message": {"message": line, "extraInfo": times}}, opened)
-    is_last_attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT") == os.environ.get("TORCHELASTIC_MAX_RESTARTS")
-    return is_last_attempt and os.environ.get("LOCAL_RANK") == "0"
+    return os.environ.get("LOCAL_RANK") == "0"
 
 
 def in_order(pool: Executor, function: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:

@@ -18,6 +18,12 @@ from common import files
 RUN_FILE = "run.json"
 OUTPUTS_OF_RANKS = "ranks"  # begins the name of a folder in the log folder; what is in it is not copied
 ACCURACY = "acc"  # the name of an accuracy among the losses
+FINAL_LINES = {  # entry of the result file -> what is said of it
+    "ActualFPS": "Final Performance images/sec",
+    "E2ETrainingTime": "E2E Training Duration sec",
+    "TrainAccuracy": "TrainAccuracy",
+    "EvalAccuracy": "EvalAccuracy",
+}
 
 
 @dataclass(frozen=True)
@@ -52,17 +58,23 @@ def write(logs: Path, seconds: float) -> list[str]:
     try:
         run = Run(**json.loads((logs / RUN_FILE).read_text()))
         records = _records(Path(run.metrics))
-        entries = _evaluation(run, records) if run.kind == "eval" else _training(run, records, logs)
+        results = _evaluation(records) if run.kind == "eval" else _training(run, records, logs)
     except common.cli.UserError:
         raise
     except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         what = f"{type(error).__name__} {error}"
         raise common.cli.UserError(f"{logs}: the run left no metrics that can be reported ({what})") from error
-    entries["E2ETrainingTime"] = f"{seconds:.0f}"
+    sizes = {} if run.kind == "eval" else {"RankSize": str(run.ranks), "BatchSize": str(run.batch_size)}
+    facts = {"Network": run.network, **sizes, "DeviceType": platform.machine(), "CaseName": run.case}
+    entries = {**facts, **results, "E2ETrainingTime": f"{seconds:.0f}"}
     content = "".join(f"{key} = {value}\n" for key, value in entries.items())
     files.write_atomically(logs / f"{run.case}.log", content.encode())
     _copy(logs, Path(run.folder) / logs.name)
-    return _final_lines(run, entries)
+    shown = [(words, key) for key, words in FINAL_LINES.items() if key in entries]
+    return [
+        "------------------ Final result ------------------",
+        *(f"{words} : {entries[key]}" for words, key in shown if not (run.kind == "perf" and key == "TrainAccuracy")),
+    ]
 
 
 def _copy(logs: Path, target: Path) -> None:
@@ -86,14 +98,9 @@ def _records(metrics: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _evaluation(run: Run, records: list[dict[str, Any]]) -> dict[str, str]:
+def _evaluation(records: list[dict[str, Any]]) -> dict[str, str]:
     metrics = [record["metrics"] for record in records if record["event"] == "evaluate"][-1]
-    return {
-        "Network": run.network,
-        "DeviceType": platform.machine(),
-        "CaseName": run.case,
-        "EvalAccuracy": f"{metrics['AP']:.4f}",
-    }
+    return {"EvalAccuracy": f"{metrics['AP']:.4f}"}
 
 
 def _training(run: Run, records: list[dict[str, Any]], logs: Path) -> dict[str, str]:
@@ -103,13 +110,8 @@ def _training(run: Run, records: list[dict[str, Any]], logs: Path) -> dict[str, 
     evaluations = [record["metrics"]["AP"] for record in records if record["event"] == "evaluate"]
     losses = [",".join(f"{loss:.4e}" for name, loss in step["losses"].items() if name != ACCURACY) for step in steps]
     files.write_atomically(logs / f"train_{run.case}_loss.txt", "".join(f"{line}\n" for line in losses).encode())
-    speed = ends[-1]["images_per_s"] if ends else (steps[-1]["images_per_s"] if steps else 0.0)
+    speed = next((record["images_per_s"] for record in reversed(steps[-1:] + ends[-1:])), 0.0)
     return {
-        "Network": run.network,
-        "RankSize": str(run.ranks),
-        "BatchSize": str(run.batch_size),
-        "DeviceType": platform.machine(),
-        "CaseName": run.case,
         "ActualFPS": f"{speed:.3f}",
         "TrainingTime": f"{1000 * run.batch_size / speed:.2f}" if speed else "",
         "TrainAccuracy": _accuracy(run, steps, evaluations),
@@ -127,15 +129,3 @@ def _accuracy(run: Run, steps: list[dict[str, Any]], evaluations: list[float]) -
     if run.kind == "perf":
         return "no acc for perf"
     return f"{max(evaluations):.4f}" if evaluations else "not evaluated"
-
-
-def _final_lines(run: Run, entries: dict[str, str]) -> list[str]:
-    lines = ["------------------ Final result ------------------"]
-    if run.kind != "eval":
-        lines.append(f"Final Performance images/sec : {entries['ActualFPS']}")
-    lines.append(f"E2E Training Duration sec : {entries['E2ETrainingTime']}")
-    if run.kind == "acc":
-        lines.append(f"TrainAccuracy : {entries['TrainAccuracy']}")
-    if run.kind == "eval":
-        lines.append(f"EvalAccuracy : {entries['EvalAccuracy']}")
-    return lines

@@ -7,6 +7,7 @@ a YAML file, see `load`.
 """
 
 import functools
+import json
 import math
 import os
 import sys
@@ -158,15 +159,17 @@ class Skeleton:
         return names.index(name) if name in names else -1
 
 
-def load(source: str | Path) -> Skeleton:
-    """A built-in skeleton by name, or one's own from a YAML file.
+def load(source: "str | Path | Skeleton") -> Skeleton:
+    """A built-in skeleton by name, or one's own from a YAML file, or its content as JSON (of an exported network).
 
     The file has the fields of `Skeleton`: `keypoints` (list of names), `sigmas` (list, or one number for all),
     `flip_pairs`, `limbs`, and where wanted `points`, `derived` ({neck: [left_shoulder, right_shoulder]}), `assembly`,
     `drawn_limbs`. Raises SkeletonError, naming the file, where it does not hold together.
     """
-    if str(source) in BUILT_IN:
-        return BUILT_IN[str(source)]
+    if isinstance(source, Skeleton) or str(source) in BUILT_IN:
+        return source if isinstance(source, Skeleton) else BUILT_IN[str(source)]
+    if str(source).startswith("{"):
+        return _from_mapping("own", json.loads(str(source)))
     path = Path(source)
     if not path.is_file():
         raise SkeletonError(f"skeleton {source}: no such file, and not one of {', '.join(BUILT_IN)}")
@@ -180,7 +183,6 @@ def load(source: str | Path) -> Skeleton:
 
 KEYS = ("name", "keypoints", "sigmas", "flip_pairs", "limbs", "points", "derived", "assembly", "drawn_limbs")
 USUAL_SIGMA = 0.05
-ENDS = 2
 
 
 def _from_mapping(name: str, values: Any) -> Skeleton:
@@ -191,12 +193,11 @@ def _from_mapping(name: str, values: Any) -> Skeleton:
     keypoints, derived = _names(values["keypoints"], "keypoints"), values.get("derived", {})
     if not isinstance(derived, dict):
         raise SkeletonError(f"derived: {{neck: [left_shoulder, right_shoulder]}} is needed, not {shown(derived)}")
+    sigmas = values["sigmas"] if "sigmas" in values else _usual_sigma(shown(values.get("name", name)))
     return Skeleton(
         _names([values.get("name", name)], "name")[0],
         keypoints,
-        _sigmas(
-            values["sigmas"] if "sigmas" in values else _usual_sigma(shown(values.get("name", name))), len(keypoints)
-        ),
+        _sigmas(sigmas, len(keypoints)),
         points=_names(values.get("points", []), "points"),
         derived={_names([point], "derived")[0]: _names(names, f"derived: {point}") for point, names in derived.items()},
         assembly=_list(values.get("assembly", []), "assembly", "numbers of limbs", lambda one: type(one) is int),
@@ -208,11 +209,9 @@ def _from_mapping(name: str, values: Any) -> Skeleton:
 def _usual_sigma(name: str) -> float:
     """Says once a process, by the first rank, what AP will rest on."""
     if os.environ.get("RANK", "0") == "0":
-        told = (
-            f"note: skeleton {name}: no `sigmas`, so {USUAL_SIGMA} for each keypoint; AP with other sigmas is another "
-        )
-        told += "number. `python -m common.coco --estimate_sigmas` finds them from repeated annotations"
-        print(told, file=sys.stderr, flush=True)  # noqa: T201
+        told = f"note: skeleton {name}: no `sigmas`, so {USUAL_SIGMA} for each keypoint; AP with others is another "
+        cure = "number. `python -m common.coco --estimate_sigmas` finds them from repeated annotations"
+        print(told + cure, file=sys.stderr, flush=True)  # noqa: T201
     return USUAL_SIGMA
 
 
@@ -233,7 +232,7 @@ def _is_name(value: Any) -> bool:
 
 def _pairs(value: Any, key: str) -> tuple[tuple[str, str], ...]:
     def is_pair(pair: Any) -> bool:
-        return isinstance(pair, list) and len(pair) == ENDS and all(map(_is_name, pair))
+        return isinstance(pair, list) and len(pair) == 2 and all(map(_is_name, pair))
 
     return tuple((pair[0], pair[1]) for pair in _list(value, key, "pairs of names, [[nose, left_eye], ...],", is_pair))
 

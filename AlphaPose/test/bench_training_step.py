@@ -8,7 +8,6 @@ from AlphaPose.model import build
 from AlphaPose.train import build_optimizer
 from common.skeleton import COCO
 from common.test import pairs
-from common.train.state import use_fast_kernels
 
 import torch
 
@@ -41,7 +40,6 @@ class Step:
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        common.device.synchronize(self.device)
         return loss.item()
 
 
@@ -56,7 +54,6 @@ def measure(runs: int) -> list[dict]:
     first, rows = plain(), []
     for level in pairs.levels(device):
         ours = Step(device, common.device.memory_format(device), level)
-        use_fast_kernels(ours.optimizer)
         difference = abs(ours() - first) / first
         rows.append(
             pairs.compare(f"{level}, first losses equal to {difference:.1e}", plain, ours, runs, BATCH)

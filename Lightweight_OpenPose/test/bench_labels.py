@@ -110,7 +110,7 @@ def main() -> None:
         os.wait()
         before = unique_mb()
         prepared = timed("read", lambda: labels.read(prepared_file))
-        size = sum(array.nbytes for array in prepared.index.to_arrays().values()) / 1e6
+        size = sum(array.nbytes for array in vars(prepared.index).values()) / 1e6
         print(f"{len(prepared)} samples; index {size:.0f} MB, process +{unique_mb() - before:.0f} MB")
         timed("is it current?", lambda: labels.is_current(prepared_file, annotation_file))
         walk_in_workers(prepared)

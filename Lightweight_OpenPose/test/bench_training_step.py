@@ -4,7 +4,6 @@
 import common.device
 from common.skeleton import OPENPOSE
 from common.test import pairs
-from common.train.state import use_fast_kernels
 from Lightweight_OpenPose import train
 from Lightweight_OpenPose.config import Config
 from Lightweight_OpenPose.loss import stage_losses
@@ -43,7 +42,6 @@ class Step:
         torch.stack(list(losses.values())).sum().backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        common.device.synchronize(self.device)
         return [loss.item() for loss in losses.values()]
 
 
@@ -58,7 +56,6 @@ def measure(runs: int) -> list[dict]:
     first, rows = plain(), []
     for level in pairs.levels(device):
         ours = Step(device, common.device.memory_format(device), level)
-        use_fast_kernels(ours.optimizer)
         difference = max(abs(a - b) / b for a, b in zip(ours(), first, strict=True))
         row = pairs.compare(f"{level}, first losses equal to {difference:.1e}", plain, ours, runs, BATCH)
         rows.append(row)

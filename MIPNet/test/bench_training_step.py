@@ -10,7 +10,6 @@ import common.device
 from common.device import AmpLevel
 from common.skeleton import COCO
 from common.test import pairs
-from common.train.state import use_fast_kernels
 from MIPNet.config import EXPERIMENTS, parse
 from MIPNet.loss import draw_lambdas, heatmap_loss, lambda_loss
 from MIPNet.model import build, lambda_vectors
@@ -53,7 +52,6 @@ class Step:
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        common.device.synchronize(self.device)
         return loss.item()
 
     @property
@@ -93,7 +91,6 @@ def measure(runs: int) -> list[dict]:
         first = plain()
         for level in pairs.levels(device):
             ours = Step(name, device, common.device.memory_format(device), level)
-            use_fast_kernels(ours.optimizer)
             difference = abs(ours() - first) / first
             what = f"{name}, {level}, first losses equal to {difference:.1e}"
             rows.append(pairs.compare(what, plain, ours, runs, batch))

@@ -8,8 +8,9 @@ Regions of an image are run lengths (cocodataset.org, "Data format"): uncompress
 outside the region, the second inside, and so on; together they cover all pixels. A run may be 0.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import functools
+import zlib
+from dataclasses import dataclass
 from typing import Any
 
 from common.arrays import Int32Array
@@ -19,7 +20,7 @@ import numpy.typing as npt
 from faster_coco_eval.core import mask as coco_mask
 
 NO_CROWD_INDEX = -1.0
-MAX_PIXELS = 50_000_000  # the limit that `common` sets for images: nobody's annotation file may ask for more memory
+MAX_PIXELS = 50_000_000  # the limit that `common` sets for images: no annotation file may ask for more memory
 SHORTEST_POLYGON = 6  # numbers: three corners
 
 
@@ -79,45 +80,15 @@ class CocoIndex:
             keypoint_names=self.keypoint_names,
         )
 
-    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Every array by its name, for a file."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @staticmethod
-    def from_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> "CocoIndex":
-        """The index that `to_arrays` took apart. Raises ValueError where arrays are missing or do not fit together."""
-        missing = {field.name for field in fields(CocoIndex)} - set(arrays)
-        if missing:
-            raise ValueError(f"no array {', '.join(sorted(missing))}")
-        index = CocoIndex(**{field.name: arrays[field.name] for field in fields(CocoIndex)})
-        images, people = len(index.image_ids), len(index.annotation_ids)
-        sound = (
-            all(arrays[name].dtype.kind == kind for name, kind in _KINDS.items())
-            and all(len(arrays[name]) == images for name in _IMAGE_ARRAYS)
-            and all(len(arrays[name]) == people for name in _PERSON_ARRAYS)
-            and (index.image_sizes.shape, index.boxes.shape) == ((images, 2), (people, 4))
-            and (index.keypoints.ndim, index.keypoints.shape[-1]) == (3, 3)
-            and _are_offsets(index.person_offsets, images, people)
-            and _are_offsets(index.run_offsets, people, len(index.runs))
-        )
-        if not sound:
-            raise ValueError("arrays of different lengths or kinds")
-        index._check_runs()
-        return index
-
-    def _check_runs(self) -> None:
-        """Raises ValueError where a crowd's run lengths are not those of its image, which would take any memory."""
-        ends = np.concatenate([[0], np.cumsum(self.runs, dtype=np.int64)])[self.run_offsets]
-        pixels = self.image_sizes.astype(np.int64).prod(axis=1)[self.image_rows(np.arange(len(self.boxes)))]
-        is_region = np.diff(self.run_offsets) > 0
-        if (self.runs < 0).any() or (np.diff(ends)[is_region] != pixels[is_region]).any():
-            raise ValueError("run lengths of a crowd do not cover its image")
+    def facts(self) -> dict[str, int]:
+        """What tells a data set from another one: counts, and a sum over all that the file says."""
+        arrays = vars(self).values()
+        total = functools.reduce(lambda crc, array: zlib.crc32(np.ascontiguousarray(array).tobytes(), crc), arrays, 0)
+        return {"images": self.num_images, "people": len(self.boxes), "digest of the annotations": total}
 
 
 _IMAGE_ARRAYS = ("image_ids", "file_names", "image_sizes", "crowd_index")
-_PERSON_ARRAYS = (
-    "annotation_ids", "file_positions", "boxes", "areas", "keypoints", "num_keypoints", "is_crowd",
-)  # fmt: skip
+_PERSON_ARRAYS = ("annotation_ids", "file_positions", "boxes", "areas", "keypoints", "num_keypoints", "is_crowd")
 
 
 def places_of(ids: npt.ArrayLike, known: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -139,18 +110,6 @@ def _rows_of(offsets: npt.NDArray[np.int64], groups: npt.NDArray[np.int64]) -> t
     counts = offsets[groups + 1] - offsets[groups]
     ends = np.cumsum(counts)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(offsets[groups] - ends + counts, counts), counts
-
-
-def _are_offsets(offsets: npt.NDArray[np.int64], groups: int, rows: int) -> bool:
-    shaped = offsets.shape == (groups + 1,) and offsets[0] == 0 and offsets[-1] == rows
-    return bool(shaped and (np.diff(offsets) >= 0).all())
-
-
-_FLOATS = ("crowd_index", "boxes", "areas", "keypoints")
-_KINDS = {
-    **{field.name: "f" if field.name in _FLOATS else "i" for field in fields(CocoIndex)},
-    **{"file_names": "S", "keypoint_names": "S", "is_crowd": "b"},
-}
 
 
 def run_lengths(segmentation: Any, height: int, width: int) -> Int32Array:

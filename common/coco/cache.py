@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where folders lie that can be made again at any time."""
+"""Folders that can be made again at any time."""
 
 import contextlib
 import os
+import shutil
 import stat
 import tempfile
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from common.cli import UserError
@@ -15,12 +18,26 @@ ROOT = Path(__file__).resolve().parents[2]
 def cache_folder(name: str) -> Path:
     """`name` in `.cache` beside the code, or in your own folder of temporary files where that cannot be written."""
     cache = ROOT / ".cache"
-    try:
+    with contextlib.suppress(OSError):
         cache.mkdir(exist_ok=True)
-        writable = os.access(cache, os.W_OK)
+    return (cache if os.access(cache, os.W_OK) else _own_temporary_folder()) / name
+
+
+def made_once(folder: Path, fill: Callable[[Path], object]) -> Path:
+    """`folder`, filled first where it is absent; it appears whole. Several processes may ask at once."""
+    if folder.is_dir():
+        return folder
+    grown = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+    try:
+        grown.mkdir(parents=True)
+        fill(grown)
+        grown.rename(folder)
     except OSError:
-        writable = False
-    return cache / name if writable else _own_temporary_folder() / name
+        if not folder.is_dir():  # nobody was faster
+            raise
+    finally:
+        shutil.rmtree(grown, ignore_errors=True)
+    return folder
 
 
 def _own_temporary_folder() -> Path:

@@ -11,14 +11,12 @@ your own folder of temporary files.
 
 import hashlib
 import os
-import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
 from common import files
 from common.cli import UserError
-from common.coco.cache import cache_folder
+from common.coco.cache import cache_folder, made_once
 from common.coco.images import SKELETON, SPLITS
 
 PARTS = ("images", "annotations")
@@ -26,29 +24,22 @@ SHAPE = "train: {images: folder, annotations: file.json}, val: the same, skeleto
 
 
 def folder_of(path: Path) -> Path:
-    """The folder of links of a data.yaml, made first where it is absent. Raises UserError, naming file, key and cure.
-
-    Several processes may ask at once.
-    """
+    """The folder of links of a data.yaml, made first where it is absent. Raises UserError, naming file and key."""
     places = _places(path)
     names = "\n".join(f"{name} {place}" for name, place in sorted(places.items()))
     digest = hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     folder = cache_folder(f"{path.stem}-{digest}")
-    if folder.is_dir():
-        return folder
-    grown = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
-    try:
+
+    def link(grown: Path) -> None:
         for name, place in places.items():
-            (grown / name).parent.mkdir(parents=True, exist_ok=True)
+            (grown / name).parent.mkdir(exist_ok=True)
             (grown / name).symlink_to(place)
-        grown.rename(folder)
+
+    try:
+        return made_once(folder, link)
     except OSError as error:
-        if not folder.is_dir():  # nobody was faster
-            raise UserError(f"{path}: no links can be made in {folder.parent} ({error.strerror}); lay the data set out "
-                            "as a COCO folder: python -m tools.convert --from=coco --to=coco") from error  # fmt: skip
-    finally:
-        shutil.rmtree(grown, ignore_errors=True)
-    return folder
+        cure = "lay the data set out as a COCO folder: python -m tools.convert --from=coco --to=coco"
+        raise UserError(f"{path}: no links can be made in {folder.parent} ({error.strerror}); {cure}") from error
 
 
 def _places(path: Path) -> dict[str, Path]:

@@ -33,41 +33,37 @@ SMALLEST = np.finfo(np.float64).eps  # px^2 of an area, against a division by ze
 
 @dataclass(frozen=True)
 class Matches:
-    """P annotated people who count (no crowds, at least one labelled keypoint), and N detections.
+    """P annotated people who count (no crowds, at least one labelled keypoint), and N detections."""
 
-    people: (P,) rows of the index. found_by: (P,) rows of the detections, -1 where nobody was found. oks: (P,) of the
-    match, 0 without. kinds: (P, K) places in KINDS, NOT_LABELLED (also all keypoints of people who were not found).
-    distances: (P, K) px to the annotated place; NaN where not labelled or not detected. background: (N,) detections of
-    nobody: matched to no person, and in the box of none who does not count.
-    """
-
-    people: Int64Array
-    found_by: Int64Array
-    oks: Float64Array
-    kinds: npt.NDArray[np.int8]
-    distances: Float64Array
-    background: BoolArray
+    people: Int64Array  # (P,) rows of the index
+    found_by: Int64Array  # (P,) rows of the detections, -1 where nobody was found
+    kinds: npt.NDArray[np.int8]  # (P, K) places in KINDS; NOT_LABELLED, also for all of people who were not found
+    distances: Float64Array  # (P, K) px to the annotated place; NaN where not labelled or not detected
+    background: BoolArray  # (N,) detections of nobody: matched to no person, and in the box of none who does not count
 
 
 def match(index: CocoIndex, image_rows: Int64Array, detections: Detections, skeleton: Skeleton) -> Matches:
     """Compares the people of some images of an index with the detections there, `MAX_PEOPLE` of each image as in AP."""
-    sigmas, flip = np.array(skeleton.sigmas), skeleton.keypoint_flip
-    order = np.argsort(detections.image_ids, kind="stable")
-    sorted_ids = detections.image_ids[order]
-    parts, background = [], np.zeros(len(detections), np.bool_)
+    everybody = index.image_rows(np.arange(len(index.boxes)))
+    counted = ~index.is_crowd & (index.num_keypoints > 0)
+    people = np.flatnonzero(counted & np.isin(everybody, image_rows))
+    shape, owners = (len(people), skeleton.num_keypoints), everybody[people]
+    matches = Matches(
+        people,
+        np.full(len(people), -1),
+        np.full(shape, NOT_LABELLED, np.int8),
+        np.full(shape, np.nan),
+        np.zeros(len(detections), np.bool_),
+    )
     for row in image_rows.tolist():
-        start, stop = (np.searchsorted(sorted_ids, index.image_ids[row], side) for side in ("left", "right"))
-        mine = order[start:stop]
+        mine = np.flatnonzero(detections.image_ids == index.image_ids[row])
         mine = mine[np.argsort(-detections.scores[mine], kind="stable")][:MAX_PEOPLE]
-        everybody = np.arange(index.people(row).start, index.people(row).stop)
-        counts = ~index.is_crowd[everybody] & (index.num_keypoints[everybody] > 0)
-        people = everybody[counts]
-        part = _match_image(index, people, mine, detections.keypoints[mine], sigmas, flip)
-        lost = ~np.isin(mine, part.found_by)
-        others = index.boxes[everybody[~counts]]
-        background[mine] = lost & ~_in_boxes(detections.keypoints[mine], others)
-        parts.append(part)
-    return _joined(parts, background, skeleton.num_keypoints)
+        places = np.flatnonzero(owners == row)
+        _match_image(matches, index, places, mine, detections, skeleton)
+        others = index.boxes[(everybody == row) & ~counted]
+        lost = ~np.isin(mine, matches.found_by[places])
+        matches.background[mine] = lost & ~_in_boxes(detections.keypoints[mine], others)
+    return matches
 
 
 def similarities(
@@ -83,44 +79,24 @@ def similarities(
 
 
 def _match_image(
-    index: CocoIndex,
-    people: Int64Array,
-    rows: Int64Array,
-    detected: Float64Array,
-    sigmas: Float64Array,
-    flip: Int64Array,
-) -> Matches:
-    annotated = index.keypoints[people].astype(np.float64)
-    detected = detected.astype(np.float64)
-    labelled = annotated[..., 2] > 0
+    matches: Matches, index: CocoIndex, places: Int64Array, rows: Int64Array, detections: Detections, skeleton: Skeleton
+) -> None:
+    """Fills in the people of an image, at `places` of the matches; `rows`: its detections, the best first."""
+    people, flip, sigmas = matches.people[places], skeleton.keypoint_flip, np.array(skeleton.sigmas)
+    annotated, detected = (part.astype(np.float64) for part in (index.keypoints[people], detections.keypoints[rows]))
     own = similarities(detected, annotated, index.areas[people], sigmas)
-    oks = own.sum(axis=2) / np.maximum(labelled.sum(axis=1), 1)
-    owners = _greedy(oks)
-    found_by = np.full(len(people), -1, np.int64)
-    kinds = np.full(labelled.shape, NOT_LABELLED, np.int8)
-    distances = np.full(labelled.shape, np.nan)
-    scores = np.zeros(len(people))
     mirrored = similarities(detected, annotated[:, flip], index.areas[people], sigmas)
     mirrored[:, :, flip == np.arange(len(flip))] = 0
-    for place, person in enumerate(owners.tolist()):
-        if person >= 0:
-            found_by[person], scores[person] = rows[place], oks[place, person]
-            kinds[person] = _kinds(own[place], mirrored[place], person, labelled[person])
-            both = labelled[person] & (detected[place, :, 2] > 0)
-            distances[person, both] = np.hypot(*(detected[place, both, :2] - annotated[person, both, :2]).T)
-    return Matches(people, found_by, scores, kinds, distances, np.zeros(0, np.bool_))
-
-
-def _greedy(oks: Float64Array) -> Int64Array:
-    """(D, G), the best detection first -> (D,) the person of each, -1 for none."""
-    owners = np.full(len(oks), -1, np.int64)
-    free = np.ones(oks.shape[1], np.bool_)
-    for place, row in enumerate(oks):
-        if free.any():
-            best = int(np.argmax(np.where(free, row, -1.0)))
-            if row[best] >= LEAST_OKS:
-                owners[place], free[best] = best, False
-    return owners
+    labelled, free = annotated[..., 2] > 0, np.ones(len(people), np.bool_)
+    for row, oks in enumerate(own.sum(axis=2) / np.maximum(labelled.sum(axis=1), 1)):
+        person = int(np.argmax(np.where(free, oks, -1))) if free.any() else -1
+        if person >= 0 and oks[person] >= LEAST_OKS:
+            free[person], place = False, places[person]
+            matches.found_by[place] = rows[row]
+            matches.kinds[place] = _kinds(own[row], mirrored[row], person, labelled[person])
+            both = labelled[person] & (detected[row, :, 2] > 0)
+            distances = np.hypot(*(detected[row, :, :2] - annotated[person, :, :2]).T)
+            matches.distances[place] = np.where(both, distances, np.nan)
 
 
 def _kinds(own: Float64Array, mirrored: Float64Array, person: int, labelled: BoolArray) -> npt.NDArray[np.int8]:
@@ -138,19 +114,7 @@ def _kinds(own: Float64Array, mirrored: Float64Array, person: int, labelled: Boo
 
 def _in_boxes(detected: Float64Array, boxes: Float64Array) -> BoolArray:
     """(D,) whether the mean of a detection's keypoints lies in any of the boxes, (B, 4)."""
-    weights = (detected[..., 2] > 0).astype(np.float64)
-    centres = (detected[..., :2] * weights[..., None]).sum(axis=1) / np.maximum(weights.sum(axis=1), 1)[:, None]
+    there = detected[..., 2:] > 0
+    centres = (detected[..., :2] * there).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     return np.asarray(((centres[:, None] >= low) & (centres[:, None] <= high)).all(axis=2).any(axis=1))
-
-
-def _joined(parts: list[Matches], background: BoolArray, num_keypoints: int) -> Matches:
-    empty = np.zeros((0, num_keypoints))
-    return Matches(
-        np.concatenate([np.zeros(0, np.int64), *(part.people for part in parts)]),
-        np.concatenate([np.zeros(0, np.int64), *(part.found_by for part in parts)]),
-        np.concatenate([np.zeros(0), *(part.oks for part in parts)]),
-        np.concatenate([empty.astype(np.int8), *(part.kinds for part in parts)]),
-        np.concatenate([empty, *(part.distances for part in parts)]),
-        background,
-    )

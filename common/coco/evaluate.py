@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common import distributed, files
-from common.cli import ImageError, UserError
+from common.cli import UserError
 from common.coco import images
 from common.coco.annotations import CocoIndex, places_of
-from common.coco.reader import from_sections, load
+from common.coco.reader import load
 from common.skeleton import Skeleton
 
 import numpy as np
@@ -24,13 +24,8 @@ from faster_coco_eval import COCO, COCOeval_faster
 
 Protocol = Literal["coco", "crowdpose", "ochuman"]
 PERSON_CATEGORY = 1
-COCO_METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
+COCO_METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")  # OCHuman's, too
 CROWDPOSE_METRICS = ("AP", "AP50", "AP75", "AR", "AR50", "AR75", "APeasy", "APmed", "APhard")
-METRICS: Mapping[str, tuple[str, ...]] = {
-    "coco": COCO_METRICS,
-    "ochuman": COCO_METRICS,  # its annotations come in COCO's format and count by COCO's rules
-    "crowdpose": CROWDPOSE_METRICS,
-}
 MAX_PEOPLE = 20  # of one image that count, the best first (COCO)
 _RANGES = {"m": "area=medium", "l": "area= large", "easy": "type=  easy", "med": "type=medium", "hard": "type=  hard"}
 
@@ -62,10 +57,9 @@ class Detections:
         if not finite.all():
             image = self.image_ids[~finite][0]
             raise UserError(f"the network's result for image id {image} has NaN or infinity in it: no AP can be told")
-        flat = self.keypoints.reshape(len(self), 3 * self.keypoints.shape[1]).tolist()
-        rows = zip(self.image_ids.tolist(), flat, self.scores.tolist(), strict=True)
+        rows = zip(self.image_ids.tolist(), self.keypoints, self.scores.tolist(), strict=True)
         return [
-            {"image_id": image, "category_id": PERSON_CATEGORY, "keypoints": keypoints, "score": score}
+            {"image_id": image, "category_id": PERSON_CATEGORY, "keypoints": keypoints.ravel().tolist(), "score": score}
             for image, keypoints, score in rows
         ]
 
@@ -95,41 +89,40 @@ def gather(detections: Detections) -> Detections:
 
 def merge(ranks: Sequence[Detections]) -> Detections:
     """The detections of all ranks; those of an image come from the first rank that has any."""
-    seen = np.zeros(0, np.int64)
-    parts = []
-    for part in ranks:
-        parts.append(part.select(~np.isin(part.image_ids, seen)))
-        seen = np.union1d(seen, part.image_ids)
-    return concatenate(parts)
+    together = concatenate(ranks)
+    seen: dict[int, int] = {}
+    owners = np.repeat(np.arange(len(ranks)), [len(part) for part in ranks])
+    first = [
+        seen.setdefault(image, rank) for image, rank in zip(together.image_ids.tolist(), owners.tolist(), strict=True)
+    ]
+    return together.select(owners == np.array(first, np.int64))
 
 
 def average_precision(
-    annotations: CocoIndex | str | Path | Mapping[str, Any],
+    annotations: CocoIndex | str | Path,
     detections: Detections,
     sigmas: Sequence[float],
     image_ids: Iterable[int] | None = None,
     protocol: Protocol = "coco",
     source: str | Path = "annotations",
 ) -> dict[str, float]:
-    """The metrics of a protocol, by the names in METRICS; -1 where nobody is annotated (COCO's convention).
+    """The COCO_METRICS or CROWDPOSE_METRICS by name; -1 where nobody is annotated (COCO's convention).
 
-    `annotations`: as read for training, or an annotation file, or its content. `sigmas`: one a keypoint,
-    `Skeleton.sigmas`. `image_ids`: only these images count; None: all. `source`: what errors call the annotations.
-    Raises UserError: a detection with NaN or of an unknown image; annotations that lack what the protocol needs, or of
-    whom nobody counts.
+    `annotations`: as read for training, or a file. `sigmas`: one a keypoint, `Skeleton.sigmas`. `image_ids`: only these
+    images count; None: all. `source`: what errors call the annotations. Raises UserError: a detection with NaN or of an
+    unknown image; annotations that lack what the protocol needs, or of whom nobody counts.
     """
     if detections.keypoints.shape[1] != len(sigmas):
         raise ValueError(f"{detections.keypoints.shape[1]} keypoints, {len(sigmas)} sigmas")
-    source = annotations if isinstance(annotations, str | Path) else source
-    index = _index_of(annotations, len(sigmas))
-    unknown = np.flatnonzero(places_of(detections.image_ids, index.image_ids) < 0)
+    source = source if isinstance(annotations, CocoIndex) else annotations
+    index = annotations if isinstance(annotations, CocoIndex) else load(annotations, len(sigmas))
+    known = index.image_ids
+    unknown = detections.image_ids[places_of(detections.image_ids, known) < 0]
     if len(unknown):
-        image = detections.image_ids[unknown[0]]
-        raise UserError(f"detections of image id {image}, which is not in {source}: evaluate with its own file")
-    chosen = index.image_ids if image_ids is None else np.array(list(image_ids), np.int64)
-    rows = np.flatnonzero(np.isin(index.image_ids, chosen))
+        raise UserError(f"detections of image id {unknown[0]}, which is not in {source}: evaluate with its own file")
+    rows = np.arange(len(known)) if image_ids is None else np.flatnonzero(np.isin(known, list(image_ids)))
     check(index, rows, protocol, source)
-    results = detections.select(np.isin(detections.image_ids, index.image_ids[rows]))
+    results = detections.select(np.isin(detections.image_ids, known[rows]))
     metrics = _evaluate(_truth(index, rows), _results(index, results), sigmas, protocol)
     if metrics["AP"] < 0 and _people_of(index, rows).any():
         advice = "`python -m common.coco DATA_PATH` examines the data set"
@@ -158,14 +151,6 @@ def _people_of(index: CocoIndex, rows: npt.NDArray[np.integer[Any]]) -> npt.NDAr
     return np.isin(index.image_rows(np.arange(len(index.boxes))), rows)
 
 
-def _index_of(annotations: CocoIndex | str | Path | Mapping[str, Any], num_keypoints: int) -> CocoIndex:
-    if isinstance(annotations, CocoIndex):
-        return annotations
-    if isinstance(annotations, Mapping):
-        return from_sections("annotations", annotations.items(), num_keypoints)
-    return load(annotations, num_keypoints)
-
-
 def _numbers(index: CocoIndex, image_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """(N,) images from 1 on in the order of their ids: the evaluation may hold an id as a float."""
     return places_of(image_ids, np.sort(index.image_ids)) + 1
@@ -184,12 +169,11 @@ def _truth(index: CocoIndex, rows: npt.NDArray[np.integer[Any]]) -> dict[str, An
         index.is_crowd[people].astype(int).tolist(),
         strict=True,
     )
-    # ids from 1 on: the evaluation takes an annotation with the id 0 for nobody
-    annotations = [
-        {"id": number, "category_id": PERSON_CATEGORY, "image_id": image, "keypoints": keypoints,
-         "num_keypoints": count, "bbox": box, "area": area, "iscrowd": crowd}
-        for number, (image, keypoints, count, box, area, crowd) in enumerate(fields, 1)
-    ]  # fmt: skip
+    names = ("image_id", "keypoints", "num_keypoints", "bbox", "area", "iscrowd")
+    annotations = [  # ids from 1 on: the evaluation takes an annotation with the id 0 for nobody
+        {"id": number, "category_id": PERSON_CATEGORY, **dict(zip(names, values, strict=True))}
+        for number, values in enumerate(fields, 1)
+    ]
     images = [{"id": int(image_numbers[row]), "crowdIndex": float(index.crowd_index[row])} for row in rows]
     return {"images": images, "annotations": annotations, "categories": [{"id": PERSON_CATEGORY, "name": "person"}]}
 
@@ -211,7 +195,8 @@ def _evaluate(
         use_area=protocol != "crowdpose",  # CrowdPose has no areas: 0.53 of the box
     )
     evaluation.run()
-    return {name: float(value) for name, value in zip(METRICS[protocol], evaluation.all_stats, strict=False)}
+    names = CROWDPOSE_METRICS if protocol == "crowdpose" else COCO_METRICS
+    return {name: float(value) for name, value in zip(names, evaluation.all_stats, strict=False)}
 
 
 def table(metrics: Mapping[str, float]) -> str:
@@ -239,11 +224,7 @@ class EvaluationSet:
 
     @staticmethod
     def load(
-        annotations: Path,
-        folder: Path,
-        skeleton: Skeleton,
-        num_images: int,
-        exif: images.Exif = "ignore",
+        annotations: Path, folder: Path, skeleton: Skeleton, num_images: int, exif: images.Exif = "ignore"
     ) -> "EvaluationSet":
         """All images of a file, or `num_images` of them by the publication's rule. Raises UserError."""
         index = load(annotations, skeleton.num_keypoints)
@@ -262,9 +243,7 @@ class EvaluationSet:
     def check(self, protocol: Protocol = "coco") -> None:
         """Raises UserError where an evaluation would fail: nobody counts, an image is missing."""
         check(self.index, self.rows, protocol, self.annotations)
-        names = [self.index.file_name(row) for row in self.rows.tolist()]
-        if missing := images.missing_images(self.folder, names):
-            raise ImageError(f"{missing}: evaluation needs them. Put them there")
+        images.check_images(self.folder, [self.index.file_name(row) for row in self.rows.tolist()])
 
     def read(self, row: int) -> npt.NDArray[np.uint8]:
         """(h, w, 3) uint8 BGR. Raises ImageError, also where the file has another size than its annotation says."""

@@ -15,27 +15,24 @@ LARGEST = 2**63  # ids have 64 bits
 LARGEST_IMG = 1e7  # pixels; what is beyond is a broken number, not a place
 LONGEST_NAME = 1024  # characters; in the index every name takes as much memory as the longest
 FAULTS = (KeyError, TypeError, ValueError, OverflowError, AttributeError)  # what a wrong element raises
+BOX_NUMBERS = 4
 Category = int | str | None
+shown = reprlib.repr  # a value of a file as it is printed: short, on one line, without control characters
 
 
-def shown(value: Any) -> str:
-    """A value of a file as it is printed: short, on one line, without control characters."""
-    return reprlib.repr(value)
+def words(error: BaseException) -> str:
+    """What one of FAULTS says of an element."""
+    return f"no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def whole(value: Any, name: str) -> int:
     """A whole number of 64 bits: 3, 3.0 or "3"."""
-    number = None
-    if type(value) is int:
-        number = value
-    elif isinstance(value, str):
-        number = int(value) if DIGITS.fullmatch(value) else None
-    elif isinstance(value, float) and abs(value) < EXACT and value.is_integer():
+    number = value if type(value) is int else None
+    is_text = isinstance(value, str) and DIGITS.fullmatch(value)
+    if is_text or (isinstance(value, float) and abs(value) < EXACT and value.is_integer()):
         number = int(value)
-    if number is None:
-        raise ValueError(f"{name} is {shown(value)}, no whole number that can be read exactly")
-    if not -LARGEST <= number < LARGEST:
-        raise ValueError(f"{name} is {shown(number)}, a number of more than 64 bits")
+    if number is None or not -LARGEST <= number < LARGEST:
+        raise ValueError(f"{name} is {shown(value)}, no whole number of 64 bits that can be read exactly")
     return number
 
 
@@ -43,8 +40,7 @@ def yes_or_no(value: Any, name: str) -> bool:
     """0, 1, true, false; null means no."""
     if value is None or isinstance(value, bool):
         return bool(value)
-    number = whole(value, name)
-    if number not in (0, 1):
+    if (number := whole(value, name)) not in (0, 1):
         raise ValueError(f"{name} is {number}, neither 0 nor 1")
     return bool(number)
 
@@ -93,6 +89,14 @@ def numbers_of(element: dict[str, Any], name: str, kind: str = "d") -> "array[fl
     except (TypeError, OverflowError):
         pass
     raise ValueError(f"{name} is {shown(values)}, no list of numbers")
+
+
+def box_of(element: dict[str, Any], name: str = "bbox") -> "array[float]":
+    """left, top, width, height."""
+    box = numbers_of(element, name)
+    if len(box) != BOX_NUMBERS:
+        raise ValueError(f"{name} has {len(box)} numbers, not left, top, width, height")
+    return box
 
 
 def area_of(element: dict[str, Any]) -> float | None:

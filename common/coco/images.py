@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COCO data: where it lies, its annotation index, its images and crowd masks.
-
-    python -m common.coco DATA_PATH [--skeleton file.yaml] [--images false]
-
-checks a whole data set, see `common.coco.validate`.
-"""
+"""COCO data: where it lies, its images and crowd masks."""
 
 import functools
 import os
@@ -13,7 +8,7 @@ import stat
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NoReturn, cast
 
 from common import skeleton
 from common.arrays import UInt8Array
@@ -86,29 +81,30 @@ def skeleton_name(name: str, usual: str, data_path: str | Path) -> str:
     return usual if same else os.path.realpath(own)
 
 
-def has_annotations(data_path: str | Path, split: str) -> bool:
-    """Whether there is an annotation file of a split."""
-    return _annotation_path(data_path, split).is_file()
+def annotation_path(data_path: str | Path, split: str) -> Path:
+    """`annotations/person_keypoints_{split}2017.json` of a COCO folder, whether it is there or not."""
+    return Path(data_path) / "annotations" / f"person_keypoints_{split}2017.json"
 
 
 def annotation_file(data_path: str | Path, split: str) -> Path:
-    """`annotations/person_keypoints_{split}2017.json` of a COCO folder; UserError where there is none."""
-    path = _annotation_path(data_path, split)
-    if not path.is_file():
-        raise UserError(f"{_first_missing(path)}: no such file or folder. {_layout(split)}")
-    return path
-
-
-def _annotation_path(data_path: str | Path, split: str) -> Path:
-    return Path(data_path) / "annotations" / f"person_keypoints_{split}2017.json"
+    """`annotation_path`; UserError where there is none."""
+    path = annotation_path(data_path, split)
+    return path if path.is_file() else _refuse(path, split)
 
 
 def image_folder(data_path: str | Path, split: str) -> Path:
     """`{split}2017` or `images/{split}2017` of a COCO folder; UserError where there is neither."""
     path = find(data_path, f"{split}2017")
-    if path is None or not path.is_dir():
-        raise UserError(f"{_first_missing(Path(data_path) / f'{split}2017')}: no such folder. {_layout(split)}")
-    return path
+    return path if path and path.is_dir() else _refuse(Path(data_path) / f"{split}2017", split)
+
+
+def _refuse(path: Path, split: str) -> NoReturn:
+    missing = next((parent for parent in reversed(path.parents) if not parent.exists()), path)  # the one to mend
+    raise UserError(
+        f"{missing}: no such file or folder. --data_path must be a COCO folder with annotations/"
+        f"person_keypoints_{split}2017.json and the images in {split}2017/ or images/{split}2017/; --data_path=mini "
+        "draws a small data set"
+    )
 
 
 def find(root: str | Path, name: str) -> Path | None:
@@ -117,28 +113,16 @@ def find(root: str | Path, name: str) -> Path | None:
     return next((place for place in places if name and place.exists()), None)
 
 
-def missing_images(folder: str | Path, names: Sequence[str]) -> str:
-    """What is wrong where some of a folder's images are not there, without opening one; else empty."""
+def check_images(folder: str | Path, names: Sequence[str]) -> None:
+    """Raises UserError where some images are not in their folder, without opening one."""
     try:
         there = set(os.listdir(folder))
     except OSError as error:
         raise UserError(f"{folder}: {error.strerror}; name the folder of the images") from error
     missing = [name for name in names if name not in there and not os.path.exists(path_inside(str(folder), name))]
-    if not missing:
-        return ""
-    return f"{folder}: {len(missing)} of {len(names)} annotated images are not there, the first is {missing[0]!r}"
-
-
-def _first_missing(path: Path) -> Path:
-    """The outermost folder that is not there: the one to mend."""
-    return next((parent for parent in reversed(path.parents) if not parent.exists()), path)
-
-
-def _layout(split: str) -> str:
-    return (
-        f"--data_path must be a COCO folder with annotations/person_keypoints_{split}2017.json and the images in "
-        f"{split}2017/ or images/{split}2017/; --data_path=mini draws a small data set"
-    )
+    if missing:
+        count = f"{len(missing)} of {len(names)} annotated images are not there, the first is {missing[0]!r}"
+        raise ImageError(f"{folder}: {count}: evaluation needs them. Put them there")
 
 
 def read_image(folder: str | Path, file_name: str, exif: Exif = "ignore") -> UInt8Array:
@@ -260,13 +244,6 @@ def crowd_mask(index: CocoIndex, image_row: int) -> UInt8Array | None:
         if stop > start:
             mask &= annotations.outside(index.runs[start:stop]).reshape(width, height)
     return cv2.transpose(mask)  # type: ignore[no-any-return]
-
-
-def inverse(matrix: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
-    """(2, 3) float64: the way back of an affine map (2, 3)."""
-    a, b, x, c, d, y = map(float, matrix.flat)
-    rows = np.array([[d, -b, b * y - d * x], [-c, a, c * x - a * y]])
-    return rows / (a * d - b * c)
 
 
 def warp_image(

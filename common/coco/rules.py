@@ -1,325 +1,228 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an annotation file in COCO's format has to be: each rule finds what breaks it, and the file is read to its end.
+"""What the check of a data set finds: whatever its reader says of an annotation file, and what breaks these rules.
 
-`common.coco.reader` reads the same files for training and evaluation, and stops at the first thing that it cannot
-use; whatever it says is a finding here.
+Left and right exchanged show in the people who face the camera: their right side is on the left of the picture.
 """
 
-import contextlib
-import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import files
-from common.arrays import BoolArray, FloatArray
+from common.arrays import BoolArray, Float64Array, FloatArray
 from common.cli import UserError
-from common.coco import annotations, fields, sides
+from common.coco import fields, json_file
 from common.coco.annotations import CocoIndex
-from common.coco.fields import FAULTS, Category, shown
-from common.coco.findings import Finding
-from common.coco.reader import from_sections
-from common.coco.soundness import sound_places
+from common.coco.fields import shown
+from common.coco.reader import Builder, Reporter
 from common.skeleton import COCO, Skeleton
 
 import numpy as np
 
 TOLERANCE_IMG = 1.0  # pixels that a box or a keypoint may reach beyond the image: rounding
 RARE = 0.01  # of the people who can be judged: so many with exchanged sides are slips, more are a rule
-IMAGE_KEYS = ("id", "file_name", "width", "height", "crowdIndex")  # of an image, that the rules and the reader need
-Broken = Iterator[tuple[str, str, bool]]  # (kind, what, is_error) of one image or annotation
+PAIRS = ("eye", "ear", "shoulder", "hip")  # not elbows and further: arms and legs cross
+MIN_PAIRS = 2  # pairs of labelled parts: one alone may be a slip, or a turned head
+FACE = ("nose", "left_eye", "right_eye")
+VISIBLE = 2
+CURES = {
+    "file": "Copy or export the annotation file again",
+    "images": "Put the images there",
+    "image": "Or take the image and its annotations out of the file",
+    "exif": "If it was annotated as shown upright by a tool, use --exif=turn in the check, training and evaluation",
+    "size": "Write the size that the image has, or restore the image that was annotated",
+    "field": "See cocodataset.org, Data format, Keypoint detection",
+    "duplicate": "Give each its own id",
+    "unknown": "Take the annotation out, or add what it refers to",
+    "count": "Write x, y, v of each keypoint of the skeleton; 0, 0, 0 where it is not labelled",
+    "number": "Write finite numbers",
+    "visibility": "v is 0 (not labelled), 1 (labelled but hidden) or 2 (visible)",
+    "labelled": "Write how many keypoints have v > 0",
+    "outside": "Write pixels of the original image; x, y, v are 0, 0, 0 where a keypoint is not labelled",
+    "area": "Write the area of the segmentation in square pixels; leave `area` out, and that of the box counts",
+    "category": "Name the category of people `person`",
+    "box": "A box is left, top, width, height in pixels of the original image",
+    "crowd": "Correct the segmentation, it must fit the image",
+    "sides": "Exchange left and right: somebody who faces the camera has the right eye on the left of the picture",
+    "people": "Training and evaluation need people with keypoints",
+    "skeleton": "Correct the skeleton file or `categories`",
+}
 
 
-class AnnotationFile:
-    """One annotation file as it stands, whatever is in it, and the rules."""
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, or (`is_error` False) worth a look."""
 
-    def __init__(self, path: Path, skeleton: Skeleton | None = None) -> None:
-        """`skeleton`: what the file is meant for; None: what its `categories` say."""
-        self.path = path
-        self.images: dict[int, dict[str, Any]] = {}
-        self._skeleton = skeleton
-        self._image_list: list[dict[str, Any]] = []
-        self._annotations: list[dict[str, Any]] = []
-        self._categories: list[dict[str, Any]] = []
-        self._findings: list[Finding] = []
+    file: str
+    subject: str  # "image 42", "annotation 7", or "" for the whole file
+    kind: str  # a key of CURES
+    what: str
+    is_error: bool = True
+
+    def __str__(self) -> str:
+        place = f"{self.file}: {self.subject}" if self.subject else self.file
+        line = f"{'error' if self.is_error else 'warning'}: {place}: {self.what}. {CURES[self.kind]}"
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+class Findings(Reporter):
+    """Collects what the reader says, and goes on."""
+
+    def __init__(self, source: str | Path) -> None:
+        super().__init__(source)
+        self.found: list[Finding] = []
+
+    def fault(self, subject: str, what: str, kind: str = "field") -> None:
+        """See Reporter."""
+        self.found.append(Finding(self.source, subject, kind, what))
+
+    def note(self, kind: str, what: str, is_error: bool = False) -> None:
+        """See Reporter."""
+        if kind != "box":  # a rule names each of these
+            self.found.append(Finding(self.source, "", kind, what, is_error))
+
+
+def check(path: Path, skeleton: Skeleton | None = None) -> tuple[CocoIndex, list[Finding]]:
+    """What can be used of an annotation file, and all that is wrong with it; `skeleton`: what it is meant for."""
+    builder, findings = _read(path)
+    index = builder.finish()
+    names = names_of(index, skeleton)
+    if skeleton and names != skeleton.keypoints:
+        theirs = ", ".join(skeleton.keypoints)
+        findings.fault(
+            "categories", f"its keypoints are {', '.join(names)}, those of the skeleton {theirs}", "skeleton"
+        )
+    for row, kind, what, is_error in _broken(index, builder.counts):
+        findings.found.append(Finding(str(path), f"annotation {index.annotation_ids[row]}", kind, what, is_error))
+    findings.found += _exchanged_sides(path, index, names)
+    counts = ~index.is_crowd & (index.num_keypoints > 0)
+    if not counts.any() and not any(finding.is_error for finding in findings.found):
+        findings.fault("", "nobody with keypoints is annotated", "people")
+    return index, findings.found
+
+
+def _read(path: Path, skip_polygons: bool = True) -> tuple[Builder, Findings]:
+    """The file up to its end, or to where it is damaged."""
+    findings = Findings(path)
+    builder = Builder(findings)
+    try:
+        builder.take(json_file.sections(path, skip_polygons))
+    except json_file.PolygonsNeeded:  # those of a crowd
+        return _read(path, skip_polygons=False)
+    except UserError as error:
+        findings.fault("", str(error).removeprefix(f"{path}: "), "file")
+    return builder, findings
+
+
+def names_of(index: CocoIndex, skeleton: Skeleton | None) -> tuple[str, ...]:
+    """Those of the file, else of the skeleton, else COCO's, where there are as many; else numbers."""
+    if len(index.keypoint_names):
+        return tuple(bytes(name).decode() for name in index.keypoint_names)
+    count = index.keypoints.shape[1]
+    known = [one.keypoints for one in (skeleton, COCO) if one and count in (0, one.num_keypoints)]
+    return known[0] if known else tuple(map(str, range(count)))
+
+
+def _broken(index: CocoIndex, counts: Sequence[Any]) -> Iterator[tuple[int, str, str, bool]]:
+    """Row, kind, what, whether that is an error; `counts`: num_keypoints as the file has it."""
+    size = index.image_sizes[index.image_rows(np.arange(len(index.boxes)))][:, ::-1]
+    points, v = index.keypoints[..., :2], index.keypoints[..., 2]
+    low, extent = index.boxes[:, :2], index.boxes[:, 2:]
+    ids, times = np.unique(index.annotation_ids, return_counts=True)
+    repeated: BoolArray = np.isin(index.annotation_ids, ids[times > 1])
+    strange, out = ~np.isin(v, (0, 1, 2)), (v > 0) & ~_inside(points, size[:, None])
+    empty: BoolArray = np.any(extent <= 0, axis=1)
+    beyond = ~(_inside(low, size) & _inside(low + extent, size))
+    miscounted = _miscounted(index, counts)
+    for row in np.flatnonzero(repeated | (strange | out).any(axis=1) | miscounted | empty | beyond).tolist():
+        image = "the {} x {} image".format(*size[row])
+        if repeated[row]:
+            yield row, "duplicate", "there is another annotation of this id", True
+        if strange[row].any():
+            yield row, "visibility", f"v is {v[row, strange[row]][0]:g}", True
+        if miscounted[row]:
+            labelled = f"{index.num_keypoints[row]} have v > 0, which are counted"
+            yield row, "labelled", f"num_keypoints is {shown(counts[row])}, but {labelled}", False
+        if out[row].any():
+            first = tuple(points[row, out[row]][0].tolist())
+            yield row, "outside", f"{out[row].sum()} keypoints lie outside {image}, the first at {first}", True
+        if empty[row]:  # COCO has some of size 0, of people without keypoints
+            what = "the box has the size {:g} x {:g}".format(*extent[row])
+            yield row, "box", what, bool((extent[row] < 0).any())
+        if beyond[row]:
+            yield row, "outside", f"the box {index.boxes[row].tolist()} reaches out of {image}", True
+
+
+def _inside(points: FloatArray, size: Any) -> BoolArray:
+    """(...) which points (..., 2) lie in images of (width, height), or nearly so."""
+    return np.asarray(((points >= -TOLERANCE_IMG) & (points <= size + TOLERANCE_IMG)).all(axis=-1))
+
+
+def _miscounted(index: CocoIndex, counts: Sequence[Any]) -> BoolArray:
+    def count_of(value: Any) -> int:
         try:
-            self._read(skip_polygons=True)
-        except files.PolygonsNeeded:  # those of a crowd
-            for taken in (self.images, self._image_list, self._annotations, self._categories, self._findings):
-                taken.clear()
-            self._read(skip_polygons=False)
+            return fields.whole(value, "")
+        except ValueError:
+            return -1
 
-    def check(self) -> list[Finding]:
-        """Everything that breaks a rule, in the order of the file."""
-        notes: list[tuple[str, str, bool]] = []
-        found = self._index(notes)
-        index = found if isinstance(found, CocoIndex) else None
-        self._check_names()
-        self._check_annotations(index)
-        self._check_sides(index)
-        self._check_reading(found, notes)
-        return self._findings
-
-    def _index(self, notes: list[tuple[str, str, bool]]) -> CocoIndex | UserError:
-        """What the reader of training and evaluation makes of the file, and says of it."""
-        lists = {"categories": self._categories, "images": self._image_list, "annotations": self._annotations}
-        num_keypoints = self._skeleton.num_keypoints if self._skeleton else None
-        try:
-            return from_sections(self.path, lists.items(), num_keypoints, lambda *note: notes.append(note))
-        except UserError as error:
-            return error
-
-    def _add(self, subject: str, broken: Iterable[tuple[str, str, bool]]) -> None:
-        self._findings += [Finding(str(self.path), subject, *rule) for rule in broken]
-
-    def _read(self, skip_polygons: bool) -> None:
-        try:
-            for section, elements in files.json_sections(self.path, skip_polygons):
-                for place, element in enumerate(elements if section in ("images", "annotations", "categories") else ()):
-                    if isinstance(element, dict):
-                        self._take(section, element, place)
-                    else:
-                        self._add(f"{section}[{place}]", [("field", "is no JSON object", True)])
-        except UserError as error:
-            self._add("", [("file", str(error), True)])
-
-    def _take(self, section: str, element: dict[str, Any], place: int) -> None:
-        if section == "categories":
-            self._categories.append(element)
-        elif section == "annotations":
-            if not element.get("iscrowd"):
-                element.pop("segmentation", None)  # needed for nothing here
-            elif element.get("segmentation") == files.SKIPPED:
-                raise files.PolygonsNeeded
-            self._annotations.append(element)
-        else:
-            self._take_image(element, place)
-
-    def _take_image(self, element: dict[str, Any], place: int) -> None:
-        element = {key: element[key] for key in IMAGE_KEYS if key in element}
-        self._image_list.append(element)
-        number = _whole(element.get("id"))
-        if number is None:
-            self._add(f"images[{place}]", [("field", f"the id is {shown(element.get('id'))}, no whole number", True)])
-            return
-        again = [("duplicate", "there is another image of this id", True)] if number in self.images else []
-        self._add(f"image {number}", [*_broken_image(element), *again])
-        self.images.setdefault(number, element)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the keypoints: those of the file, else of the skeleton, else COCO's where there are as many."""
-        named = next(filter(None, self._names().values()), None)
-        if named:
-            return tuple(named)
-        if self._skeleton:
-            return self._skeleton.keypoints
-        lengths = Counter(len(person["keypoints"]) for person in self._annotations if _is_list(person.get("keypoints")))
-        most = lengths.most_common(1)[0][0] // 3 if lengths else COCO.num_keypoints
-        return COCO.keypoints if most == COCO.num_keypoints else tuple(str(number) for number in range(most))
-
-    def _names(self) -> dict[Category, list[str]]:
-        """The names of the keypoints of each category; none for things that have no keypoints."""
-        found: dict[Category, list[str]] = {}
-        for category in self._categories:
-            with contextlib.suppress(*FAULTS):
-                found.setdefault(fields.category_of(category.get("id")), fields.names_of(category))
-        return found
-
-    def _people(self) -> list[dict[str, Any]]:
-        """All annotations but those of things without keypoints."""
-        named = self._names()
-        things = {category for category, names in named.items() if not names} if any(named.values()) else set()
-        return [person for person in self._annotations if _category(person.get("category_id")) not in things]
-
-    def _check_names(self) -> None:
-        if self._skeleton and self.names != self._skeleton.keypoints:
-            theirs = ", ".join(self._skeleton.keypoints)
-            what = f"its keypoints are {', '.join(self.names)}, those of the skeleton {theirs}"
-            self._add("categories", [("skeleton", what, True)])
-
-    def _check_annotations(self, index: CocoIndex | None) -> None:
-        sound = self._sound(index)
-        if sound.all():
-            return
-        ids = Counter(_whole(person.get("id")) for person in self._annotations)
-        categories, people, length = self._names(), {id(person) for person in self._people()}, 3 * len(self.names)
-        for place in np.flatnonzero(~sound).tolist():
-            person = self._annotations[place]
-            number, image_id = _whole(person.get("id")), _whole(person.get("image_id"))
-            subject = f"annotations[{place}]" if number is None else f"annotation {number}"
-            if number is None:
-                self._add(subject, [("field", f"the id is {shown(person.get('id'))}, no whole number", True)])
-            elif ids[number] > 1:
-                self._add(subject, [("duplicate", f"there are {ids[number]} annotations of this id", True)])
-            if categories and person.get("category_id") is None:
-                self._add(subject, [("unknown", "no category_id", False)])
-            elif categories and _category(person["category_id"]) not in categories:
-                what = f"category {shown(person.get('category_id'))} does not exist"
-                self._add(subject, [("unknown", what, True)])
-            if id(person) not in people:
-                continue
-            if image_id is None or image_id not in self.images:
-                self._add(subject, [("unknown", f"image {shown(person.get('image_id'))} does not exist", True)])
-            else:
-                self._add(subject, _broken_person(person, self.images[image_id], length))
-
-    def _sound(self, index: CocoIndex | None) -> BoolArray:
-        """Which annotations need no look."""
-        categories = self._names()
-        first = self._annotations[0].get("category_id") if self._annotations else None
-        is_known = not categories or (first is not None and _category(first) in categories)  # all are of the same
-        if index is None or not is_known or index.keypoints.shape[1] != len(self.names):
-            return np.zeros(len(self._annotations), np.bool_)
-        return sound_places(index, self._annotations, TOLERANCE_IMG)
-
-    def _check_reading(self, index: CocoIndex | UserError, notes: list[tuple[str, str, bool]]) -> None:
-        """What the reader says of the file; an error only where none was found before."""
-        if isinstance(index, UserError):
-            if not any(finding.is_error for finding in self._findings):
-                self._add("", [("field", str(index).removeprefix(f"{self.path}: "), True)])
-            return
-        if not (~index.is_crowd & (index.num_keypoints > 0)).any():
-            notes.append(("people", "nobody with keypoints is annotated", True))
-        self._add("", [note for note in notes if note[0] != "box"])  # said of each annotation
-
-    def _keypoints(self, index: CocoIndex | None) -> tuple[list[dict[str, Any]], FloatArray]:
-        """The annotations with the right number of keypoints, and these: (P, K, 3)."""
-        shape = len(self._annotations), len(self.names), 3
-        if index is not None and index.keypoints.shape == shape:
-            return self._annotations, index.keypoints[np.argsort(index.file_positions)]
-        people = [person for person in self._people() if _numbers(person.get("keypoints"), 3 * shape[1])]
-        keypoints = np.array([person["keypoints"] for person in people], np.float64)
-        return people, keypoints.reshape(len(people), *shape[1:])
-
-    def _check_sides(self, index: CocoIndex | None) -> None:
-        names = self.names
-        people, keypoints = self._keypoints(index)
-        testable, exchanged = sides.exchanged(keypoints, names)
-        count = int(exchanged.sum())
-        if 2 * count > testable.sum():
-            what = f"left and right are exchanged, in {count} of {testable.sum()} people who face the camera"
-            self._add("", [("sides", what, True)])
-        for row in np.flatnonzero(exchanged):
-            what = "faces the camera, with left and right exchanged in every pair"
-            number = shown(people[row].get("id"))
-            self._add(f"annotation {number}", [("sides", what, count > RARE * testable.sum())])
+    pairs = zip(counts, index.num_keypoints.tolist(), strict=True)
+    return np.array([given is not None and given != count and count_of(given) != count for given, count in pairs], bool)
 
 
-def _whole(value: Any) -> int | None:
-    with contextlib.suppress(ValueError):
-        return fields.whole(value, "")
-    return None
+def _exchanged_sides(path: Path, index: CocoIndex, names: Sequence[str]) -> Iterator[Finding]:
+    testable, wrong = exchanged(index.keypoints, names)
+    count = int(wrong.sum())
+    if 2 * count > testable.sum():
+        what = f"left and right are exchanged, in {count} of {testable.sum()} people who face the camera"
+        yield Finding(str(path), "", "sides", what)
+    for number in index.annotation_ids[wrong].tolist():
+        what = "faces the camera, with left and right exchanged in every pair"
+        yield Finding(str(path), f"annotation {number}", "sides", what, count > RARE * testable.sum())
 
 
-def _category(value: Any) -> Category:
-    with contextlib.suppress(ValueError):
-        return fields.category_of(value)
-    return shown(value)
+def exchanged(keypoints: FloatArray, names: Sequence[str]) -> tuple[BoolArray, BoolArray]:
+    """Who can be judged, and of whom every pair of sides contradicts: two (P,) bool.
+
+    `keypoints` (P, K, 3): x, y, v in original pixels, of the K `names`. A person can be judged who shows nose and both
+    eyes, so faces the camera, and has another pair. From right to left is then a quarter turn against the clock from
+    the way down the body, so people who lie or stand on their head are judged, too. Skeletons without a face: nobody.
+    """
+    if not set(FACE) <= set(names):
+        return np.zeros(len(keypoints), np.bool_), np.zeros(len(keypoints), np.bool_)
+    points = {name: keypoints[:, place, :2].astype(np.float64) for place, name in enumerate(names)}
+    labelled = {name: keypoints[:, place, 2] > 0 for place, name in enumerate(names)}
+    pairs = [(f"left_{part}", f"right_{part}") for part in PAIRS if {f"left_{part}", f"right_{part}"} <= set(names)]
+    down = _down(points, labelled)
+    known = np.array([labelled[left] & labelled[right] for left, right in pairs])
+    across = np.array([points[left] - points[right] for left, right in pairs])
+    wrong = across[..., 0] * down[:, 1] - across[..., 1] * down[:, 0] < 0
+    shows_face = (keypoints[:, [names.index(name) for name in FACE], 2] == VISIBLE).all(axis=1)
+    testable = shows_face & (known.sum(axis=0) >= MIN_PAIRS)
+    return testable, testable & (wrong | ~known).all(axis=0)
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list)
+def _down(points: dict[str, Float64Array], labelled: dict[str, BoolArray]) -> Float64Array:
+    """(P, 2) the way down each body: from shoulders to hips, else from nose to shoulders, else from eyes to nose."""
 
+    def middle(part: str) -> tuple[Float64Array, BoolArray]:
+        left, right = f"left_{part}", f"right_{part}"
+        if not {left, right} <= set(points):
+            return np.zeros((len(nose), 2)), np.zeros((len(nose), 1), np.bool_)
+        return (points[left] + points[right]) / 2, (labelled[left] & labelled[right])[:, None]
 
-def _numbers(values: Any, length: int) -> bool:
-    """Whether it is a list of so many finite numbers."""
-    try:
-        return _is_list(values) and len(values) == length and all(map(math.isfinite, values))
-    except (TypeError, OverflowError):
-        return False
-
-
-def _broken_image(image: dict[str, Any]) -> Broken:
-    try:
-        fields.image_of(image)
-    except KeyError as error:
-        yield "field", f"no {error}", True
-    except FAULTS as error:
-        yield "field", str(error), True
-
-
-def _broken_person(person: dict[str, Any], image: dict[str, Any], length: int) -> Broken:
-    if any(True for _ in _broken_image(image)):
-        return  # said of the image
-    _, _, height, width = fields.image_of(image)
-    yield from _broken_keypoints(person, (width, height), length)
-    yield from _broken_box(person, (width, height))
-    try:
-        fields.area_of(person)
-        is_crowd = fields.yes_or_no(person.get("iscrowd"), "iscrowd")
-    except FAULTS as error:
-        yield "field", str(error), True
-        return
-    if is_crowd:
-        yield from _broken_crowd(person, (width, height))
-
-
-def _broken_keypoints(person: dict[str, Any], size: tuple[int, int], length: int) -> Broken:
-    keypoints = person.get("keypoints")
-    if not isinstance(keypoints, list):
-        yield "field", "no list of keypoints", True
-    elif len(keypoints) != length:
-        yield "count", f"{len(keypoints)} keypoint numbers, not 3 x {length // 3}", True
-    elif not _numbers(keypoints, length):
-        yield "number", "a keypoint is NaN, infinite or no number", True
-    else:
-        flags = keypoints[2::3]
-        if not {0, 1, 2}.issuperset(flags):
-            yield "visibility", f"v is {next(v for v in flags if v not in (0, 1, 2))!r}", True
-        points = [(x, y) for x, y, v in zip(keypoints[0::3], keypoints[1::3], flags, strict=True) if v > 0]
-        if person.get("num_keypoints") is not None and _whole(person["num_keypoints"]) != len(points):
-            what = f"num_keypoints is {shown(person['num_keypoints'])}, but {len(points)} have v > 0, which are counted"
-            yield "labelled", what, False
-        out = [point for point in points if not all(map(_inside, point, size))]
-        if out:
-            what = f"{len(out)} keypoints lie outside the {size[0]} x {size[1]} image, the first at {out[0]}"
-            yield "outside", what, True
-
-
-def _inside(value: float, length: int) -> bool:
-    return -TOLERANCE_IMG <= value <= length + TOLERANCE_IMG
-
-
-def _broken_box(person: dict[str, Any], size: tuple[int, int]) -> Broken:
-    box = person.get("bbox")
-    if not isinstance(box, list) or len(box) != 4:
-        yield "field", f"the box is {shown(box)}, not four numbers", True
-        return
-    if not _numbers(box, 4):
-        yield "number", f"the box is {shown(box)}", True
-        return
-    left, top, width, height = box
-    if width < 0 or height < 0:
-        yield "box", f"the box has the size {width} x {height}", True
-    elif width == 0 or height == 0:  # COCO has some, of people without keypoints
-        yield "box", f"the box has the size {width} x {height}", False
-    corners = ((left, size[0]), (left + width, size[0]), (top, size[1]), (top + height, size[1]))
-    if not all(_inside(value, length) for value, length in corners):
-        yield "outside", f"the box {box} reaches out of the {size[0]} x {size[1]} image", True
-
-
-def _broken_crowd(person: dict[str, Any], size: tuple[int, int]) -> Broken:
-    if not person.get("segmentation"):
-        yield "crowd", "a crowd without segmentation: its box is left out instead", False
-        return
-    try:
-        annotations.run_lengths(person["segmentation"], size[1], size[0])
-    except (*FAULTS, RuntimeError, MemoryError) as error:
-        yield "crowd", f"the crowd's segmentation: {error}", True
+    nose = points["nose"]
+    (shoulders, has_shoulders), (hips, has_hips) = middle("shoulder"), middle("hip")
+    down = np.where(has_shoulders, shoulders - nose, nose - middle("eye")[0])
+    return np.where(has_shoulders & has_hips, hips - shoulders, down)
 
 
 def broken_skeleton(skeleton: Skeleton) -> list[Finding]:
     """Flip pairs that contradict the names: a keypoint that is left or right must mirror its namesake."""
-    mirror = {
-        name: skeleton.keypoints[place] for name, place in zip(skeleton.keypoints, skeleton.keypoint_flip, strict=True)
-    }
     findings = []
-    for name in skeleton.keypoints:
-        namesake = _other_side(name, skeleton.keypoints)
-        if mirror[name] != namesake:
-            what = f"flip_pairs mirror {name} to {mirror[name]}, its name says {namesake}"
+    for name, place in zip(skeleton.keypoints, skeleton.keypoint_flip.tolist(), strict=True):
+        mirror, namesake = skeleton.keypoints[place], _other_side(name, skeleton.keypoints)
+        if mirror != namesake:
+            what = f"flip_pairs mirror {name} to {mirror}, its name says {namesake}"
             findings.append(Finding(f"skeleton {skeleton.name}", "", "skeleton", what))
     return findings
 

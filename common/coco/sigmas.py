@@ -45,54 +45,46 @@ def estimate(paths: Sequence[str | Path]) -> Estimate:
     if len(paths) < 2:  # noqa: PLR2004  nothing is repeated in one
         raise UserError("--estimate_sigmas=first.json,second.json: two annotation files of the same images are needed")
     first = load(paths[0])
-    count = first.keypoints.shape[1]
-    others = [load(path, count) for path in paths[1:]]
+    points = np.zeros((len(paths), *first.keypoints.shape))
+    areas = np.zeros(points.shape[:2])
+    points[0], areas[0] = first.keypoints, first.areas
     rows = {first.file_name(row): row for row in range(first.num_images)}
-    groups = [[person] for person in range(len(first.boxes))]
-    pools = [first]
-    for path, other in zip(paths[1:], others, strict=True):
+    for place, path in enumerate(paths[1:], 1):
+        other = load(path, points.shape[2])
         shared = [(rows[name], row) for row in range(other.num_images) if (name := other.file_name(row)) in rows]
         if not shared:
             raise UserError(f"{path}: no image of {paths[0]}; annotate the same images again, under the same names")
         for mine, theirs in shared:
             for person, twin in _pairs(first, mine, other, theirs):
-                groups[person] += [-1] * (len(pools) - len(groups[person])) + [twin]
-        pools.append(other)
-    names = [bytes(name).decode() for name in first.keypoint_names] or [str(place) for place in range(count)]
-    return Estimate(tuple(names), *_sigmas(pools, groups))
+                points[place, person], areas[place, person] = other.keypoints[twin], other.areas[twin]
+    names = [bytes(name).decode() for name in first.keypoint_names] or [str(place) for place in range(points.shape[2])]
+    return Estimate(tuple(names), *_sigmas(points, areas))
 
 
 def _pairs(first: CocoIndex, mine: int, other: CocoIndex, theirs: int) -> list[tuple[int, int]]:
     """The people of an image in both files: those nearest to each other, by the mean distance of their keypoints."""
-    ours, twins = (np.arange(i.people(row).start, i.people(row).stop) for i, row in ((first, mine), (other, theirs)))
-    a, b = first.keypoints[ours].astype(np.float64), other.keypoints[twins].astype(np.float64)
-    both = (a[:, None, :, 2] > 0) & (b[None, :, :, 2] > 0)
-    distances = np.hypot(*np.moveaxis(a[:, None, :, :2] - b[None, :, :, :2], 3, 0))
-    counts = both.sum(axis=2)
-    means = np.where(counts > 0, (distances * both).sum(axis=2) / np.maximum(counts, 1), np.inf)
+    ours, twins = first.people(mine), other.people(theirs)
+    a, b = first.keypoints[ours, None].astype(np.float64), other.keypoints[None, twins].astype(np.float64)
+    both = (a[..., 2] > 0) & (b[..., 2] > 0)
+    distances = np.hypot(*np.moveaxis(a[..., :2] - b[..., :2], 3, 0))
+    means = np.where(both.any(axis=2), (distances * both).sum(axis=2) / np.maximum(both.sum(axis=2), 1), np.inf)
+    means[means > FARTHEST * np.sqrt(first.areas[ours])[:, None]] = np.inf
     found = []
     while means.size and np.isfinite(means.min()):
-        one, twin = np.unravel_index(int(means.argmin()), means.shape)
-        if means[one, twin] <= FARTHEST * np.sqrt(first.areas[ours[one]]):
-            found.append((int(ours[one]), int(twins[twin])))
+        one, twin = map(int, np.unravel_index(means.argmin(), means.shape))
+        found.append((ours.start + one, twins.start + twin))
         means[one], means[:, twin] = np.inf, np.inf
     return found
 
 
-def _sigmas(pools: Sequence[CocoIndex], groups: Sequence[Sequence[int]]) -> tuple[Float64Array, Int64Array]:
-    """`groups`: the rows of each person in the files, -1 where a file does not have it."""
-    count = pools[0].keypoints.shape[1]
-    sums, people = np.zeros(count), np.zeros(count, np.int64)
-    for group in groups:
-        rows = [(pool, row) for pool, row in zip(pools, group, strict=False) if row >= 0]
-        if len(rows) > 1:
-            points = np.array([pool.keypoints[row] for pool, row in rows], np.float64)
-            area = float(np.mean([pool.areas[row] for pool, row in rows]))
-            labelled = points[..., 2] > 0
-            times = labelled.sum(axis=0)
-            middle = (points[..., :2] * labelled[..., None]).sum(axis=0) / np.maximum(times, 1)[:, None]
-            squares = (((points[..., :2] - middle) ** 2).sum(axis=2) * labelled).sum(axis=0)
-            repeated = (times > 1) & (area > 0)
-            sums += np.where(repeated, squares / np.maximum(times - 1, 1) / max(area, 1e-9), 0)
-            people += repeated
+def _sigmas(points: Float64Array, areas: Float64Array) -> tuple[Float64Array, Int64Array]:
+    """(F, P, K, 3) x, y, v and (F, P) px^2 of P people in F files, 0 where a file lacks one -> (K,) sigmas, counts."""
+    labelled = points[..., 2] > 0
+    times = labelled.sum(axis=0)
+    middle = (points[..., :2] * labelled[..., None]).sum(axis=0) / np.maximum(times, 1)[..., None]
+    squares = (((points[..., :2] - middle) ** 2).sum(axis=3) * labelled).sum(axis=0) / np.maximum(times - 1, 1)
+    area = areas.sum(axis=0) / np.maximum((areas > 0).sum(axis=0), 1)
+    repeated = (times > 1) & (area > 0)[:, None]
+    people = repeated.sum(axis=0)
+    sums = (squares / np.maximum(area, 1e-9)[:, None]).sum(axis=0, where=repeated)
     return np.where(people > 0, np.sqrt(sums / np.maximum(people, 1)), np.nan), people

@@ -11,19 +11,19 @@ The rules stand in `common.coco.rules`.
 import os
 import sys
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import common.coco.images
 from common import cli, skeleton
 from common.cli import ImageError, UserError
-from common.coco import fields, sigmas
-from common.coco.findings import Finding
+from common.coco import sigmas
+from common.coco.annotations import CocoIndex
 from common.coco.images import Exif
-from common.coco.rules import AnnotationFile, broken_skeleton
+from common.coco.rules import Finding, broken_skeleton
+from common.coco.rules import check as check_annotations
 from common.skeleton import Skeleton
 
 from tqdm import tqdm
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--skeleton: {error}") from error
     folder = common.coco.images.data_folder(config.data_path)
     findings = check(folder, points, config.images, config.exif)
-    _report(findings, config.limit)
+    _print(findings, config.limit)
     if config.html:
         from common.media import findings_page  # draws: a package above this one
 
@@ -71,13 +71,13 @@ def _name_the_path(words: Sequence[str]) -> list[str]:
     return [f"--data_path={words[0]}", *words[1:]] if words and not words[0].startswith("-") else list(words)
 
 
-def _report(findings: list[Finding], limit: int) -> None:
-    shown: Counter[str] = Counter()
+def _print(findings: list[Finding], limit: int) -> None:
+    counts: Counter[str] = Counter()
     for finding in findings:
-        shown[finding.kind] += 1
-        if not limit or shown[finding.kind] <= limit:
+        counts[finding.kind] += 1
+        if not limit or counts[finding.kind] <= limit:
             print(finding)  # noqa: T201  this is the program's answer
-    for kind, count in shown.items():
+    for kind, count in counts.items():
         if limit and count > limit:
             print(f"... and {count - limit} more of the kind {kind!r}: --limit 0 shows all")  # noqa: T201
     errors = sum(finding.is_error for finding in findings)
@@ -91,52 +91,42 @@ def check(
 
     Raises UserError where `data_path` has no annotation file at all.
     """
-    splits = [split for split in common.coco.images.SPLITS if common.coco.images.has_annotations(data_path, split)]
+    splits = [
+        split for split in common.coco.images.SPLITS if common.coco.images.annotation_path(data_path, split).is_file()
+    ]
     if not splits:
         common.coco.images.annotation_file(data_path, common.coco.images.SPLITS[0])  # says what is missing
     findings = broken_skeleton(points) if points else []
-    folders = [_image_folder(data_path, split) for split in splits]
+    folders = [common.coco.images.find(data_path, f"{split}2017") for split in splits]
     for split, folder in zip(splits, folders, strict=True):
-        file = AnnotationFile(common.coco.images.annotation_file(data_path, split), points)
-        findings += file.check()
+        index, found = check_annotations(common.coco.images.annotation_file(data_path, split), points)
+        findings += found
         if folder is None:
             missing = str(Path(data_path) / f"{split}2017")
             findings.append(Finding(missing, "", "images", "no such folder", not any(folders)))
         elif images:
-            findings += odd_images(folder, file.images.values(), exif)
+            findings += _odd_images(folder, index, exif)
     return findings
 
 
-def _image_folder(data_path: str | Path, split: str) -> Path | None:
-    try:
-        return common.coco.images.image_folder(data_path, split)
-    except UserError:
-        return None
-
-
-def odd_images(folder: Path, images: Collection[dict[str, Any]], exif: Exif = "ignore") -> list[Finding]:
+def _odd_images(folder: Path, index: CocoIndex, exif: Exif) -> list[Finding]:
     """Images that are missing, damaged, of another size than annotated, or have an EXIF orientation. Reads all."""
-    threads = min(MAX_THREADS, os.cpu_count() or 1)
-    with ThreadPoolExecutor(threads) as pool:
-        results = pool.map(lambda image: _check_image(folder, image, exif), images)
-        bar = tqdm(results, desc=folder.name, total=len(images), unit="image", leave=False, disable=None)
+    with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
+        results = pool.map(lambda row: _check_image(folder, index, row, exif), range(index.num_images))
+        bar = tqdm(results, desc=folder.name, total=index.num_images, unit="image", leave=False, disable=None)
         return [finding for finding in bar if finding]
 
 
-def _check_image(folder: Path, image: dict[str, Any], exif: Exif) -> Finding | None:
+def _check_image(folder: Path, index: CocoIndex, row: int, exif: Exif) -> Finding | None:
+    subject, name, annotated = f"image {index.image_ids[row]}", index.file_name(row), index.image_sizes[row].tolist()
     try:
-        number, name, height, width = fields.image_of(image)
-    except fields.FAULTS:
-        return None  # said of the annotation file
-    subject, path = f"image {number}", str(folder / name.decode())
-    try:
-        pixels, orientation = common.coco.images.read_with_orientation(folder, name.decode(), exif)
+        pixels, orientation = common.coco.images.read_with_orientation(folder, name, exif)
     except ImageError as error:
         return Finding(str(folder), subject, "image", str(error))
-    if pixels.shape[:2] != (height, width):
-        what = common.coco.images.wrong_size(pixels.shape[:2], (height, width), orientation, exif)
-        return Finding(path, subject, "size", what)
+    if list(pixels.shape[:2]) != annotated:
+        what = common.coco.images.wrong_size(pixels.shape[:2], tuple(annotated), orientation, exif)
+        return Finding(str(folder / name), subject, "size", what)
     if orientation == common.coco.images.UPRIGHT:
         return None
     turned = "turned so" if exif == "turn" else "which is ignored, as COCO does"
-    return Finding(path, subject, "exif", f"has the EXIF orientation {orientation}, {turned}", False)
+    return Finding(str(folder / name), subject, "exif", f"has the EXIF orientation {orientation}, {turned}", False)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from common import files
 from common.cli import UserError
 from common.coco import fields
-from common.coco.reader import BOX_NUMBERS
+from common.coco.fields import BOX_NUMBERS
 from common.media.detectors import Boxes, sound
 from common.media.source import IMAGE_SUFFIXES, Frame, Source
 from common.people import PERSON_CATEGORY

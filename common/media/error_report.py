@@ -7,8 +7,7 @@ reads a COCO result file (that of `eval.py`) and writes report.html and report.j
 `common.coco.accuracy` say what the numbers are; AP is that of `common.coco.evaluate`.
 """
 
-import base64
-import html
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,13 +16,13 @@ from typing import Any
 
 import common.skeleton
 from common import cli, files
-from common.arrays import Float64Array, UInt8Array
+from common.arrays import UInt8Array
 from common.cli import ImageError, UserError, flag
 from common.coco import accuracy, errors, fields, images
-from common.coco.errors import Matches
+from common.coco.errors import KINDS, Matches
 from common.coco.evaluate import Detections, EvaluationSet, Protocol
 from common.coco.images import Exif
-from common.media import charts, drawing
+from common.media import drawing, html_page
 from common.skeleton import Skeleton
 
 import cv2
@@ -31,11 +30,6 @@ import numpy as np
 
 WORST = 24  # images on the page
 LONGEST_SIDE = 420  # px of an image on the page
-JPEG_QUALITY = 80
-STYLE = (
-    "body{font:15px sans-serif;max-width:1000px;margin:2em auto;padding:0 1em}svg{max-width:640px;font-size:12px}"
-    "td,th{padding:2px 10px;text-align:right}img{max-width:100%}figure{margin:1em 0}"
-)
 DEFINITIONS = "Ronchi and Perona 2017, https://arxiv.org/abs/1707.05388, section 3.1"
 
 
@@ -68,17 +62,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _validation(config: Config, skeleton: Skeleton, detections: Detections) -> EvaluationSet:
-    needs_folder = not (config.annotations and (config.images_folder or not config.worst))
-    root = images.data_folder(config.data_path) if needs_folder else Path()
+    needs_folder = config.worst and not config.images_folder
+    root = images.data_folder(config.data_path) if needs_folder or not config.annotations else Path()
     annotations = Path(config.annotations) if config.annotations else images.annotation_file(root, "val")
-    folder = Path(config.images_folder)
-    if config.worst and not config.images_folder:
-        folder = images.image_folder(root, "val")
+    folder = images.image_folder(root, "val") if needs_folder else Path(config.images_folder)
     found = EvaluationSet.load(annotations, folder, skeleton, 0, config.exif)
     if not config.only_detected:
         return found
-    rows = np.flatnonzero(np.isin(found.index.image_ids, detections.image_ids))
-    return EvaluationSet(annotations, folder, found.index, rows, config.exif)
+    return dataclasses.replace(found, rows=np.flatnonzero(np.isin(found.index.image_ids, detections.image_ids)))
 
 
 def load_detections(path: str | Path, num_keypoints: int) -> Detections:
@@ -98,8 +89,7 @@ def load_detections(path: str | Path, num_keypoints: int) -> Detections:
                 raise ValueError(f"{len(values)} keypoint numbers, not 3 x {num_keypoints}: --skeleton names others")
             keypoints[place] = np.array(values).reshape(-1, 3)
         except fields.FAULTS as error:
-            what = f"no {error}" if isinstance(error, KeyError) else str(error)
-            raise UserError(f"{path}: entry {place}: {what}") from error
+            raise UserError(f"{path}: entry {place}: {fields.words(error)}") from error
     if not (np.isfinite(keypoints).all() and np.isfinite(scores).all()):
         raise UserError(f"{path}: NaN or infinity in it; evaluate again")
     return Detections(ids, keypoints, scores)
@@ -118,130 +108,105 @@ def write(
     `detections`: of the validation images; those of others are an error, as in an evaluation.
     """
     matches = errors.match(validation.index, validation.rows, detections, skeleton)
-    numbers = measure(validation, detections, skeleton, protocol, matches)
+    numbers = _measure(validation, detections, skeleton, protocol, matches)
     files.write_atomically(folder / "report.json", json.dumps(numbers, indent=1).encode())
-    page = _page(numbers, skeleton, _gallery(validation, detections, skeleton, matches, worst))
-    files.write_atomically(folder / "report.html", page.encode())
+    gallery = _gallery(validation, detections, skeleton, matches, worst)
+    sections = {**_tables(numbers), "Worst images: ground truth, prediction": "".join(gallery) or "none"}
+    body = "".join(f"<h2>{title}</h2>{content}" for title, content in sections.items())
+    html_page.write(folder / "report.html", f"Errors: {validation.annotations}", body)
     return folder / "report.html"
 
 
-def measure(
+def _measure(
     validation: EvaluationSet, detections: Detections, skeleton: Skeleton, protocol: Protocol, matches: Matches
 ) -> dict[str, Any]:
     """What report.json has."""
-    index, rows = validation.index, validation.rows
-    parts = (index, rows, detections, skeleton, protocol)
-    metrics = validation.average_precision(detections, skeleton.sigmas, protocol)
-    without = accuracy.without_each(*parts)
+    parts = (validation, detections, skeleton, protocol)
     return {
         "annotations": str(validation.annotations),
-        "images": len(rows),
+        "images": len(validation.rows),
         "people": len(matches.people),
         "people_found": int((matches.found_by >= 0).sum()),
         "detections_of_nobody": int(matches.background.sum()),
-        "metrics": metrics,
-        "AP_without": without,
+        "metrics": validation.average_precision(detections, skeleton.sigmas, protocol),
+        "AP_without": accuracy.without_each(*parts),
         "AP_by_people": accuracy.by_crowd(*parts),
         "AP_by_overlap": accuracy.by_overlap(*parts),
         "errors": accuracy.error_kinds(matches, skeleton),
-        **accuracy.accuracy(index, matches, skeleton),
+        **accuracy.accuracy(validation.index, matches, skeleton),
     }
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """One of the worst images."""
+def _tables(numbers: dict[str, Any]) -> dict[str, str]:
+    """The sections of the page, by their titles."""
+    curve = [{"part of the person's size": x, "PCK": y} for x, y in numbers["curve"][::5]]
+    people = {name: numbers[name] for name in ("images", "people", "people_found", "detections_of_nobody")}
+    points, kinds = _keypoints(numbers), [_kinds(name, counts) for name, counts in numbers["errors"].items()]
+    return {
+        "Average precision": html_page.table([numbers["metrics"]], numbers["metrics"]),
+        "People": html_page.table([people]),
+        f"Kinds of errors, of all labelled keypoints of people who were found ({DEFINITIONS})": html_page.table(
+            kinds, KINDS
+        ),
+        "Keypoints of people who were found": html_page.table(points, ("PCK at 0.1", "PCKh at 0.5", "AUC")),
+        "PCK over the threshold, people who were found": html_page.table(curve, ("PCK",)),
+        "AP by the number of people in an image": html_page.table(numbers["AP_by_people"], ("AP",)),
+        "AP by overlap of people (IoU of boxes)": html_page.table(numbers["AP_by_overlap"], ("AP",)),
+    }
 
-    name: str
-    wrong: int
-    labelled: int
-    jpeg: bytes
+
+def _keypoints(numbers: dict[str, Any]) -> list[dict[str, Any]]:
+    ap, without = numbers["metrics"]["AP"], numbers["AP_without"]
+    return [
+        {
+            "keypoint": name,
+            "PCK at 0.1": numbers["pck"]["0.1"][name],
+            "PCKh at 0.5": numbers["pckh"]["0.5"][name] if numbers["pckh"] else None,
+            "AUC": auc,
+            "mean distance (px)": numbers["epe_px"][name],
+            "of the person's size": numbers["epe_relative"][name],
+            "AP changes without it by": None if without.get(name) is None else without[name] - ap,
+        }
+        for name, auc in numbers["auc"].items()
+    ]
+
+
+def _kinds(name: str, counts: dict[str, int]) -> dict[str, Any]:
+    total = sum(counts.values())
+    return {"keypoint": name, **{kind: count / max(total, 1) for kind, count in counts.items()}, "in all": total}
 
 
 def _gallery(
     validation: EvaluationSet, detections: Detections, skeleton: Skeleton, matches: Matches, worst: int
-) -> list[_Shown]:
+) -> list[str]:
     """The images with the most keypoints that are not good, truth beside prediction; unreadable ones are left out."""
     index = validation.index
-    lost = accuracy.lost_keypoints(matches, index)
     owners = index.image_rows(matches.people)
-    sums = np.bincount(owners, weights=lost, minlength=index.num_images)
-    order = np.argsort(-sums, kind="stable")[:worst]
+    wrong = np.bincount(owners, accuracy.lost_keypoints(matches, index), index.num_images).astype(int)
+    order = np.argsort(-wrong, kind="stable")[:worst]
     shown = []
-    for row in order[sums[order] > 0].tolist():
-        labelled = int(index.num_keypoints[matches.people[owners == row]].sum())
+    for row in order[wrong[order] > 0].tolist():
+        labelled = index.num_keypoints[matches.people[owners == row]].sum()
+        caption = f"{index.file_name(row)}: {wrong[row]} of {labelled} keypoints are not good"
         try:
-            jpeg = _pair(validation, detections, skeleton, row)
+            shown.append(html_page.figure(_pair(validation, detections, skeleton, row), caption))
         except ImageError:
             continue
-        shown.append(_Shown(index.file_name(row), int(sums[row]), labelled, jpeg))
     return shown
 
 
-def _pair(validation: EvaluationSet, detections: Detections, skeleton: Skeleton, row: int) -> bytes:
+def _pair(validation: EvaluationSet, detections: Detections, skeleton: Skeleton, row: int) -> UInt8Array:
+    """Ground truth and prediction side by side."""
     index, image = validation.index, validation.read(row)
     scale = min(1.0, LONGEST_SIDE / max(image.shape[:2]))
-    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image.copy()
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     mine = detections.keypoints[detections.image_ids == index.image_ids[row]]
-    truth = drawing.draw_people(small, _scaled(index.keypoints[index.people(row)], scale), skeleton)
-    found = drawing.draw_people(small, _scaled(mine, scale), skeleton)
-    gap: UInt8Array = np.full((small.shape[0], 8, 3), 255, np.uint8)
-    pair = np.concatenate([truth, gap, found], axis=1)
-    return cv2.imencode(".jpg", pair, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
-
-
-def _scaled(keypoints: Any, scale: float) -> Float64Array:
-    return np.asarray(keypoints, np.float64) * (scale, scale, 1.0)
-
-
-def _page(numbers: dict[str, Any], skeleton: Skeleton, gallery: list[_Shown]) -> str:
-    ap = numbers["metrics"]["AP"]
-    without = {name: None if value is None else value - ap for name, value in numbers["AP_without"].items()}
-    largest = max([abs(value) for value in without.values() if value is not None] or [0.0]) or 1.0
-    curve = [(x, y) for x, y in numbers["curve"] if y is not None]
-    sections = [
-        ("Average precision", _table([numbers["metrics"]])),
-        (
-            "People",
-            _table([{name: numbers[name] for name in ("images", "people", "people_found", "detections_of_nobody")}]),
-        ),
-        (f"Kinds of errors ({DEFINITIONS})", charts.stacked(numbers["errors"])),
-        ("PCK over the threshold, people who were found", charts.line(curve, "part of the person's size", "PCK")),
-        ("PCK at 0.1 of the person's size", charts.bars(numbers["pck"]["0.1"])),
-        ("PCKh at 0.5", charts.bars(numbers["pckh"]["0.5"]) if numbers["pckh"] else html.escape(numbers["pckh_note"])),
-        ("AUC of PCK from 0 to 0.5", charts.bars(numbers["auc"])),
-        ("Mean distance (EPE)", _table(_distances(numbers))),
-        ("How AP changes when a keypoint does not count", charts.bars(without, largest, sign=True)),
-        ("AP by the number of people in an image", _table(numbers["AP_by_people"])),
-        ("AP by overlap of people (IoU of boxes)", _table(numbers["AP_by_overlap"])),
-        ("Worst images: ground truth, prediction", "".join(map(_figure, gallery)) or "none"),
-    ]
-    body = "".join(f"<h2>{html.escape(title)}</h2>{content}" for title, content in sections)
-    title = html.escape(f"Errors: {numbers['annotations']}")
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
-    return f"{head}<h1>{title}</h1>{body}</html>"
-
-
-def _distances(numbers: dict[str, Any]) -> list[dict[str, Any]]:
-    pairs = zip(numbers["epe_px"].items(), numbers["epe_relative"].values(), strict=True)
-    return [{"keypoint": name, "pixels": px, "of the person's size": part} for (name, px), part in pairs]
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    names = list(rows[0]) if rows else []
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
-    lines = ["".join(f"<td>{html.escape(_text(row[name]))}</td>" for name in names) for row in rows]
-    return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
-
-
-def _text(value: Any) -> str:
-    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def _figure(one: _Shown) -> str:
-    data = base64.b64encode(one.jpeg).decode()
-    caption = f"{html.escape(cli.printable(one.name))}: {one.wrong} of {one.labelled} keypoints are not good"
-    return f'<figure><img alt="" src="data:image/jpeg;base64,{data}"><figcaption>{caption}</figcaption></figure>'
+    gap = np.full((small.shape[0], 8, 3), 255, np.uint8)
+    truth, found = (
+        drawing.draw_people(small, np.multiply(keypoints, (scale, scale, 1)), skeleton)
+        for keypoints in (index.keypoints[index.people(row)], mine)
+    )
+    return np.concatenate([truth, gap, found], axis=1)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The findings of `common.coco.validate` as a page: each beside its image, left and right first."""
 
-import base64
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import files
 from common.arrays import UInt8Array
 from common.cli import ImageError, UserError
-from common.coco import images
+from common.coco import images, rules
 from common.coco.annotations import CocoIndex
-from common.coco.findings import Finding
 from common.coco.images import Exif
-from common.coco.reader import load
-from common.media import drawing
+from common.coco.rules import Finding
+from common.media import drawing, html_page
 from common.skeleton import COCO, USUAL_SIGMA, Skeleton
 
 import cv2
@@ -25,10 +22,6 @@ MOST_IMAGES, MOST_LINES = 200, 2000
 SIDE = 360  # px of an image on the page
 MARGIN = 0.3  # of a person's box, shown around it
 FIRST = "sides"  # the kind of finding that only eyes can judge
-STYLE = (
-    "body{font:14px sans-serif;margin:2em}main{display:flex;flex-wrap:wrap;gap:1em}figure{margin:0;width:380px}"
-    "img{max-width:100%}.error{color:#b00}"
-)
 
 
 @dataclass(frozen=True)
@@ -49,39 +42,29 @@ def write(
     figures, lines = list[str](), list[str]()
     for finding in sorted(findings, key=lambda one: (one.kind != FIRST, not one.is_error)):
         picture = _picture(finding, parts, exif) if len(figures) < MOST_IMAGES else None
+        kind = "error" if finding.is_error else ""
         if picture is not None:
-            figures.append(_figure(finding, picture))
+            figures.append(html_page.figure(picture, str(finding), kind))
         elif len(lines) < MOST_LINES:
-            lines.append(f"<li>{_text(finding)}</li>")
-    title = html.escape(f"Findings in {data_path}")
-    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
+            lines.append(f'<li class="{kind}">{html.escape(str(finding))}</li>')
     count = f"<p>{len(findings)} findings, {len(figures)} of them with their image</p>"
-    body = f"<h1>{title}</h1>{count}<main>{''.join(figures)}</main><ul>{''.join(lines)}</ul></html>"
-    files.write_atomically(path, (head + body).encode())
+    body = f"{count}<main>{''.join(figures)}</main><ul>{''.join(lines)}</ul>"
+    html_page.write(path, f"Findings in {data_path}", body)
 
 
 def _part(data_path: str | Path, split: str, points: Skeleton | None) -> _Part | None:
     try:
         annotations, folder = images.annotation_file(data_path, split), images.image_folder(data_path, split)
-        index = load(annotations, say=lambda *_: None)
     except UserError:
         return None
-    return _Part(annotations, folder, index, _skeleton(index, points))
+    index, _ = rules.check(annotations)
+    names = rules.names_of(index, points)
+    known = next((one for one in (points, COCO) if one and one.keypoints == names), None)
+    return _Part(annotations, folder, index, known or Skeleton("drawn", names, (USUAL_SIGMA,) * len(names), ()))
 
 
-def _skeleton(index: CocoIndex, points: Skeleton | None) -> Skeleton:
-    """What to draw with: the skeleton that was named, else COCO's, else points without limbs."""
-    names = tuple(bytes(name).decode() for name in index.keypoint_names)
-    count = index.keypoints.shape[1]
-    for known in (points, COCO):
-        if known and known.num_keypoints == count and names in ((), known.keypoints):
-            return known
-    names = names or tuple(str(place) for place in range(count))
-    return Skeleton("drawn", names, (USUAL_SIGMA,) * count, ())
-
-
-def _picture(finding: Finding, parts: Sequence[_Part], exif: Exif) -> bytes | None:
-    """A JPEG of the image or person that a finding is about; None where it is about something else."""
+def _picture(finding: Finding, parts: Sequence[_Part], exif: Exif) -> UInt8Array | None:
+    """The image or person that a finding is about; None where it is about something else."""
     kind, _, number = finding.subject.partition(" ")
     if kind not in ("image", "annotation") or not number.lstrip("-").isdecimal():
         return None
@@ -89,11 +72,11 @@ def _picture(finding: Finding, parts: Sequence[_Part], exif: Exif) -> bytes | No
         ids = part.index.image_ids if kind == "image" else part.index.annotation_ids
         if finding.file.startswith((str(part.annotations), str(part.folder))):
             for row in np.flatnonzero(ids == int(number))[:1].tolist():
-                return _drawn(part, int(row), kind == "image", exif)
+                return _drawn(part, row, kind == "image", exif)
     return None
 
 
-def _drawn(part: _Part, row: int, whole: bool, exif: Exif) -> bytes | None:
+def _drawn(part: _Part, row: int, whole: bool, exif: Exif) -> UInt8Array | None:
     index = part.index
     image_row = row if whole else int(index.image_rows(row))
     people = index.people(row) if whole else slice(row, row + 1)
@@ -101,31 +84,18 @@ def _drawn(part: _Part, row: int, whole: bool, exif: Exif) -> bytes | None:
         image = images.read_image(part.folder, index.file_name(image_row), exif)
     except ImageError:
         return None
-    keypoints = index.keypoints[people].astype(np.float64)
     left, top, right, bottom = (0, 0, *image.shape[1::-1]) if whole else _around(index.boxes[row], image)
-    keypoints[..., :2] -= left, top
-    part_of = np.ascontiguousarray(image[top:bottom, left:right])
-    scale = SIDE / max(part_of.shape[:2])
-    size = max(1, round(part_of.shape[1] * scale)), max(1, round(part_of.shape[0] * scale))
-    large = cv2.resize(part_of, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    keypoints[..., :2] *= scale
-    return cv2.imencode(".jpg", drawing.draw_people(large, keypoints, part.skeleton))[1].tobytes()
+    scale = SIDE / max(right - left, bottom - top)
+    size = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
+    scaled = cv2.resize(image[top:bottom, left:right], size, interpolation=cv2.INTER_AREA)
+    keypoints = (index.keypoints[people] - (left, top, 0)) * (scale, scale, 1)
+    return drawing.draw_people(scaled, keypoints, part.skeleton)
 
 
-def _around(box: np.ndarray, image: UInt8Array) -> tuple[int, int, int, int]:
+def _around(box: np.ndarray, image: UInt8Array) -> tuple[int, ...]:
     """left, top, right, bottom of the part of an image around a box; the whole image where that is empty."""
-    height, width = image.shape[:2]
-    left, top, wide, high = np.nan_to_num(box).clip(-width - height, width + height).tolist()
-    reach = MARGIN * max(wide, high)
-    low_x, low_y = max(0, int(left - reach)), max(0, int(top - reach))
-    high_x, high_y = min(width, int(left + wide + reach) + 1), min(height, int(top + high + reach) + 1)
-    return (low_x, low_y, high_x, high_y) if low_x < high_x and low_y < high_y else (0, 0, width, height)
-
-
-def _figure(finding: Finding, picture: bytes) -> str:
-    data = base64.b64encode(picture).decode()
-    return f'<figure><img alt="" src="data:image/jpeg;base64,{data}"><figcaption>{_text(finding)}</figcaption></figure>'
-
-
-def _text(finding: Finding) -> str:
-    return f'<span class="{"error" if finding.is_error else "warning"}">{html.escape(str(finding))}</span>'
+    size = np.array(image.shape[1::-1])
+    reach = MARGIN * box[2:].max()
+    low = np.clip(box[:2] - reach, 0, size).astype(int)
+    high = np.clip(box[:2] + box[2:] + reach + 1, 0, size).astype(int)
+    return (*low.tolist(), *high.tolist()) if (low < high).all() else (0, 0, *size.tolist())

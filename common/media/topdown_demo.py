@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import common.device
 from common.arrays import Float64Array
 from common.cli import UserError, flag
-from common.coco.reader import BOX_NUMBERS
+from common.coco.fields import BOX_NUMBERS
 from common.media import demo
 from common.media.detection_file import DetectionFile
 from common.media.detectors import Boxes, Detector, open_detector

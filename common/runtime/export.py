@@ -11,6 +11,7 @@ from typing import Any
 
 from common import files
 from common.cli import UserError
+from common.runtime import metadata
 
 import numpy as np
 import torch
@@ -37,13 +38,15 @@ def check_opset(opset: int) -> None:
 
 
 def export_onnx(
-    model: nn.Module, target: Path, opset: int, ports: Ports, trials: Sequence[tuple[Tensor, ...]]
-) -> float:
+    model: nn.Module, target: Path, opset: int, ports: Ports, trials: Sequence[tuple[Tensor, ...]],
+    about: Mapping[str, Any] = {},
+) -> float:  # fmt: skip
     """Writes `target`; an older file stays unless the new one passed every check.
 
-    `trials`: inputs on which both are compared, the first one is traced. Returns the largest difference to PyTorch as a
-    part of an output's largest value. Raises UserError where that is above 1e-4, the network cannot be said in this
-    operator set, the file is not as asked or cannot be written, or onnx or onnxruntime is missing.
+    `trials`: inputs on which both are compared, the first one is traced. `about`: what the file says of itself, see
+    `common.runtime.metadata`. Returns the largest difference to PyTorch as a part of an output's largest value. Raises
+    UserError where that is above 1e-4, the network cannot be said in this operator set, the file is not as asked or
+    cannot be written, or onnx or onnxruntime is missing.
     """
     try:
         import onnx  # nothing but an export needs these two
@@ -61,7 +64,9 @@ def export_onnx(
             if not difference <= TOLERANCE:  # also where it is NaN
                 by = f"{difference:.1e} of an output's maximum, more than {TOLERANCE:.0e}: try another --opset"
                 raise UserError(f"{target}: not written, ONNX Runtime differs from PyTorch by {by}")
-            os.replace(written, target)
+            metadata.write(written, about)
+            for whole in sorted(Path(folder).iterdir()):  # .json before .onnx
+                os.replace(whole, target.with_suffix(whole.suffix))
     except ImportError as error:
         raise UserError(f"{error.name} is needed to export: pip install onnx onnxruntime") from error
     except OSError as error:

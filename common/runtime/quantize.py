@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.arrays import Float32Array
 from common.cli import UserError, flag
+from common.runtime import metadata
 from common.runtime.session import Options, Provider, Session, missing, open_network, refusal
 
 import numpy as np
@@ -134,7 +135,7 @@ def quantize(flags: Flags, task: Task) -> dict[str, Any]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".quantize_", dir=target.parent) as folder:
-            report = _first_that_passes(expected, flags, task, Path(folder) / "int8.onnx")
+            report = metadata.read(flags.source) | _first_that_passes(expected, flags, task, Path(folder) / "int8.onnx")
             (Path(folder) / "int8.json").write_text(json.dumps(report, indent=2))
             for suffix in (".json", ".onnx"):
                 os.replace(Path(folder) / f"int8{suffix}", target.with_suffix(suffix))

@@ -100,7 +100,7 @@ def test_index_is_the_annotation_file_whatever_its_order(tmp_path, content):
 
 
 def test_index_has_no_python_objects(drawn):
-    for name, array in reader.load(images.annotation_file(drawn, "train")).to_arrays().items():
+    for name, array in vars(reader.load(images.annotation_file(drawn, "train"))).items():
         assert isinstance(array, np.ndarray) and array.dtype.kind in "ifbS", name
 
 
@@ -122,19 +122,6 @@ def test_selected_images_keep_their_people_and_crowds(drawn):
     assert nobody.num_images == 1 and nobody.people(0) == slice(0, 0) and images.crowd_mask(nobody, 0) is None
 
 
-def test_arrays_make_the_index_again_and_are_compared(drawn):
-    index = reader.load(images.annotation_file(drawn, "train"))
-    arrays = index.to_arrays()
-    again = CocoIndex.from_arrays(arrays)
-    assert all((again.to_arrays()[name] == array).all() for name, array in arrays.items())
-    for name in arrays:
-        with pytest.raises(ValueError, match=name):
-            CocoIndex.from_arrays({key: array for key, array in arrays.items() if key != name})
-        if name != "keypoint_names":
-            with pytest.raises(ValueError, match="lengths"):
-                CocoIndex.from_arrays({**arrays, name: arrays[name][:-1]})
-
-
 def test_fields_that_crowdpose_lacks_are_made_up_for(tmp_path):
     index = load(tmp_path, one_person(keypoints=[5, 6, 2, 7, 8, 1, 0, 0, 0]))
     assert (index.areas[0], index.num_keypoints[0], index.is_crowd[0]) == (30 * 40, 2, False)
@@ -148,19 +135,22 @@ def test_a_file_of_nobody_is_an_index_of_nobody(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"keypoints": [1, 2, 2]}, r"annotations\[1\]: annotation 8 has 3 keypoint numbers, not 3 x 3"),
-        ({"keypoints": [1, 2, float("nan")] * 3}, "annotation 8 has NaN or infinity"),
-        ({"bbox": [1, 2, float("inf"), 4]}, "annotation 8 has NaN or infinity"),
-        ({"keypoints": ["a", 2, 2] * 3}, r"annotations\[1\]"),
-        ({"bbox": [1, 2, 3]}, "box of annotation 8"),
-        ({"image_id": 99}, "annotation 8 is of image 99, which is not there"),
-        ({"id": "eight"}, r"annotations\[1\]"),
-        ({"iscrowd": 1, "segmentation": {"counts": [5], "size": [60, 80]}}, "annotation 8: its run lengths do"),
-        ({"iscrowd": 1, "segmentation": {"counts": [4800], "size": [80, 60]}}, r"annotation 8: is of size \[80, 60\]"),
+        ({"keypoints": [1, 2, 2]}, "annotation 8: 3 keypoint numbers, not 3 x 3"),
+        ({"keypoints": [1, 2, float("nan")] * 3}, "annotation 8: NaN or infinity"),
+        ({"bbox": [1, 2, float("inf"), 4]}, "annotation 8: NaN or infinity"),
+        ({"keypoints": ["a", 2, 2] * 3}, "annotation 8: keypoints is"),
+        ({"bbox": [1, 2, 3]}, "annotation 8: bbox has 3 numbers"),
+        ({"image_id": 99}, "annotation 8: image 99 does not exist"),
+        ({"id": "eight"}, r"annotations\[1\]: id is 'eight', no whole number"),
+        ({"iscrowd": 1, "segmentation": {"counts": [5], "size": [60, 80]}}, "annotation 8: .* its run lengths do"),
+        (
+            {"iscrowd": 1, "segmentation": {"counts": [4800], "size": [80, 60]}},
+            r"annotation 8: .* is of size \[80, 60\]",
+        ),
         ({"iscrowd": 1, "segmentation": {"counts": "~~~~", "size": [60, 80]}}, "annotation 8"),
-        ({"iscrowd": 1, "segmentation": [[1, 2, 3]]}, "annotation 8: a polygon"),
+        ({"iscrowd": 1, "segmentation": [[1, 2, 3]]}, "annotation 8: .* a polygon"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_with_an_annotation_is_named(tmp_path, changes, message):
     content = one_person()
     content["annotations"].append(person(**{"id": 8, **changes}))
@@ -173,7 +163,7 @@ def test_what_is_wrong_with_an_annotation_is_named(tmp_path, changes, message):
 def test_a_missing_field_is_named(tmp_path, key):
     content = one_person()
     del content["annotations"][0][key]
-    with pytest.raises(UserError, match=rf"annotations\[0\] has no '{key}'"):
+    with pytest.raises(UserError, match=rf"annotation(s\[0\]| 7): no '{key}'"):
         load(tmp_path, content)
 
 
@@ -194,13 +184,15 @@ def test_wrong_files_are_named(tmp_path):
         reader.load(tmp_path / "short.json")
     twice = one_person()
     twice["images"] *= 2
-    with pytest.raises(UserError, match="image id 1 stands there twice"):
+    with pytest.raises(UserError, match="image 1: there is another image of this id"):
         load(tmp_path, twice)
-    with pytest.raises(UserError, match="has 9 keypoint numbers, not 3 x 17"):
+    with pytest.raises(UserError, match="9 keypoint numbers, not 3 x 17"):
         load(tmp_path, one_person(), num_keypoints=17)
     names = {**one_person(), "categories": [{"id": 1, "keypoints": ["a", "b"]}]}
-    with pytest.raises(UserError, match="2 keypoint names in `categories`, 3"):
+    with pytest.raises(UserError, match="9 keypoint numbers, not 3 x 2"):
         load(tmp_path, names)
+    with pytest.raises(UserError, match="2 keypoint names in `categories`, 3"):
+        load(tmp_path, names, num_keypoints=3)
 
 
 # --- files and images ---
@@ -212,7 +204,7 @@ def test_a_wrong_data_path_says_what_is_expected(tmp_path, drawn):
         images.annotation_file(tmp_path / "nowhere" / "coco", "val")
     with pytest.raises(UserError, match=r"annotations: no such file or folder"):
         images.annotation_file(tmp_path, "train")
-    with pytest.raises(UserError, match=r"train2017: no such folder.*--data_path=mini"):
+    with pytest.raises(UserError, match=r"train2017: no such file or folder.*--data_path=mini"):
         images.image_folder(tmp_path, "train")
 
 
@@ -379,4 +371,4 @@ def test_real_data(shared):
 def test_a_file_in_the_place_of_the_image_folder_is_one_line(tmp_path):
     (tmp_path / "val2017").write_text("a file")
     with pytest.raises(UserError, match="val2017: Not a directory; name the folder of the images"):
-        images.missing_images(tmp_path / "val2017", ["a.jpg"])
+        images.check_images(tmp_path / "val2017", ["a.jpg"])

@@ -3,12 +3,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from common.coco.images import inverse
 from common.skeleton import COCO
 from common.test import top_down_golden as golden
 from common.topdown import crops, heatmaps
 from common.topdown.crops import Augmentation, Crop
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -107,7 +107,7 @@ def test_encode_and_decode_return_the_joints(seed: int) -> None:
         )
         cells = heatmaps.decode(maps, "none").cells[0].numpy()
         assert inside.sum() > 4 and (weights[0].numpy()[inside] == 1).all()
-        back = crops.transform(cells * stride, inverse(matrix))
+        back = crops.transform(cells * stride, cv2.invertAffineTransform(matrix))
         back = back[FLIP] if crop.flip else back
         kept = inside[FLIP] if crop.flip else inside
         image_per_cell = crop.size_img[0] / map_size[1]

@@ -3,12 +3,15 @@
 
 import os
 import signal
+import socket
 import sys
 import types
 from pathlib import Path
 
-from common import launch
+from common import torchrun
+from common.launch import Servers
 from common.test.programs import ROOT, complaint, done, module
+from common.test.programs import launcher as launched
 
 import pytest
 
@@ -49,14 +52,40 @@ def test_a_rank_that_cannot_be_one(tmp_path: Path, variables: dict[str, str], wo
         ({**MACHINES, "NODE_RANK": "2"}, ["NODE_RANK=2", "0 to 1"]),
         ({**MACHINES, "NODE_RANK": "x"}, ["NODE_RANK=x"]),
         ({**MACHINES, "MASTER_PORT": "70000"}, ["MASTER_PORT=70000"]),
-        ({**MACHINES, "MASTER_ADDR": "no.such.machine.invalid"}, ["MASTER_ADDR=no.such.machine.invalid"]),
+        ({**MACHINES, "MASTER_ADDR": "no.such.machine.invalid"}, ["nobody answers at no.such.machine.invalid:29512"]),
+        (MACHINES, ["nobody answers at 127.0.0.1:29512 for 1 s (Connection refused)", "firewall"]),
         ({"OMPI_COMM_WORLD_SIZE": "2"}, ["OMPI_COMM_WORLD_SIZE=2"]),
         ({"SLURM_NTASKS": "2"}, ["SLURM_NTASKS=2"]),
     ],
 )
 def test_a_launcher_that_cannot_start(tmp_path: Path, variables: dict[str, str], words: list[str]) -> None:
+    variables = {"RDZV_TIMEOUT": "1", **variables}
     said = complaint(module("common.launch", "--ranks=2", f"--log_dir={tmp_path / 'logs'}", "-m", *TRAIN, **variables))
     assert all(word in said for word in words), said
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--nnodes=4:1"], ["--nnodes=4:1", "1:4"]),
+        (["--nnodes=2x"], ["--nnodes=2x"]),
+        (["--nnodes=1:4"], ["--nnodes=1:4 without NODE_RANK, MASTER_ADDR, MASTER_PORT", "--rdzv_endpoint=HOST:PORT"]),
+        (["--nnodes=2", "--rdzv-endpoint=127.0.0.1:70000"], ["--rdzv_endpoint=127.0.0.1:70000", "65535"]),
+        (["--nnodes=2", "--rdzv_endpoint=127.0.0.1:{taken}"], ["port {taken} of this server", "in use", "ss -ltnp"]),
+    ],
+)
+def test_servers_that_cannot_meet(tmp_path: Path, flags: list[str], words: list[str]) -> None:
+    with socket.create_server(("", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        flags, words = ([word.replace("{taken}", port) for word in several] for several in (flags, words))
+        said = complaint(launched("MIPNet", "train_smoke_1p.sh", f"--output_dir={tmp_path}", *flags))
+    assert all(word in said for word in words), said
+
+
+def test_flags_of_servers_are_the_launchers() -> None:
+    command = ("bash", str(ROOT / "MIPNet" / "test" / "train_full_8p.sh"), "--nnodes=1:4", "--rdzv-id=a")
+    said = done(*command, "--rdzv_endpoint=one:29400", "--lr=1", DRY_RUN="1").stdout
+    assert " --nnodes=1:4 --rdzv_id=a --rdzv_endpoint=one:29400 -m MIPNet.train " in said and said.endswith(" --lr=1\n")
 
 
 def launcher(tmp_path: Path, python: str) -> str:
@@ -103,11 +132,13 @@ def failure(rank: int, code: int, message: object = "") -> types.SimpleNamespace
 def test_the_rank_that_failed_comes_before_those_that_were_stopped(tmp_path: Path, capsys) -> None:
     """torchrun's own times are whole seconds: a rank that it stopped may seem to have ended before the cause."""
     failed = failure(1, 1, {"message": "error: out of memory", "extraInfo": {"time": 100.9}})
-    assert launch._say_why({0: failure(0, -signal.SIGTERM), 1: failed}, 0, tmp_path) == 1
+    assert torchrun._say_why({0: failure(0, -signal.SIGTERM), 1: failed}, Servers(2), tmp_path) == 1
     assert capsys.readouterr().err.startswith("error: rank 1: out of memory")
 
 
 def test_a_rank_that_was_killed_comes_before_those_that_complain_of_it(tmp_path: Path, capsys) -> None:
     complains = failure(0, 1, {"message": "error: connection closed", "extraInfo": {"time": 99.0}})
-    assert launch._say_why({0: complains, 1: failure(1, -signal.SIGKILL)}, 0, tmp_path) == 128 + signal.SIGKILL
+    assert (
+        torchrun._say_why({0: complains, 1: failure(1, -signal.SIGKILL)}, Servers(2), tmp_path) == 128 + signal.SIGKILL
+    )
     assert capsys.readouterr().err.startswith("error: rank 1 ended with signal SIGKILL; ranks' logs: ")

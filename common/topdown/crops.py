@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 from common.arrays import BoolArray, Float64Array, FloatArray
 from common.cli import UserError
-from common.coco.images import inverse
 from common.skeleton import Skeleton
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -262,7 +262,7 @@ def image_to_crop(crop: Crop, size_in: Size, width_img: int) -> Float64Array:
     centre = np.array(crop.centre_img)
     if crop.flip:
         centre[0] = width_img - centre[0] - 1
-    matrix = inverse(crop_to_image(centre, crop.size_img, size_in, crop.rotation_deg))
+    matrix: Float64Array = cv2.invertAffineTransform(crop_to_image(centre, crop.size_img, size_in, crop.rotation_deg))
     if crop.flip:
         matrix[:, 2] += matrix[:, 0] * (width_img - 1)
         matrix[:, 0] *= -1

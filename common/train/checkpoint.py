@@ -22,9 +22,12 @@ from torch import Tensor, nn
 
 BEST, LAST = "model_best.pth", "last.pth"
 MOST_PICKLE_BYTES = 4 << 20  # what torch reads value by value: names, sizes and settings, not the tensors
+ZIP_BEGINNING = b"PK\x03\x04"
 # where files of others keep their weights
-_CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "ema", "model_ema",
-               "ema_state_dict", "state_dict_ema", "best_state_dict", "generator", "backbone")  # fmt: skip
+_CONTAINERS = (
+    *("state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "generator", "backbone"),
+    *("ema", "model_ema", "ema_state_dict", "state_dict_ema", "best_state_dict"),
+)
 
 
 class CheckpointError(common.cli.UserError):
@@ -55,18 +58,40 @@ def read(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
-    _check_integrity(path)
     try:
         with torch.serialization.safe_globals(_NUMPY_SCALARS), _opened(path) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of other pickle protocols
             content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file
-        refused = "GLOBAL" in str(error)  # torch's word for a function or class that the file asks for
-        why = "it holds code, not only tensors: it was not run" if refused else "it is damaged or no checkpoint"
-        raise CheckpointError(f"{path}: {why}; take the file from its source again") from error
+    except Exception as error:  # torch and zipfile raise many kinds for a damaged file
+        why = f"damaged or no checkpoint ({' '.join(str(error).split())[:100]})"
+        if "GLOBAL" in str(error):  # torch's word for a function or class that the file asks for
+            why = "it holds code, not only tensors: it was not run"
+        raise CheckpointError(f"{path}: {why}; take an older one, or the file from its source again") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a dictionary of tensors")
     return content
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Path | BinaryIO]:
+    """What torch is to read: the path of a zip file, or a file of the older format, which has no sums, with a bound.
+
+    Raises ValueError where a sum is wrong, which torch does not look at, or the file would fill the memory.
+    """
+    with path.open("rb") as file:
+        is_zip = file.read(len(ZIP_BEGINNING)) == ZIP_BEGINNING
+    if not is_zip:
+        with _BoundedReader(io.FileIO(path)) as bounded:
+            yield bounded
+        return
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        pickled = max((part.file_size for part in parts if part.filename.endswith(".pkl")), default=0)
+        if sum(part.file_size for part in parts) > path.stat().st_size or pickled > MOST_PICKLE_BYTES:
+            raise ValueError("much larger unpacked than it is")
+        if damaged := archive.testzip():
+            raise ValueError(f"the sum of {damaged} is wrong")
+    yield path
 
 
 class _BoundedReader(io.BufferedReader):
@@ -82,50 +107,10 @@ class _BoundedReader(io.BufferedReader):
         return super().read(size)
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Path | BinaryIO]:
-    """What torch is to read: the path of a zip file, whose parts are checked, or an older file with a bound."""
-    if zipfile.is_zipfile(path):
-        yield path
-    else:
-        with _BoundedReader(io.FileIO(path)) as file:
-            yield file
-
-
-def _check_integrity(path: Path) -> None:
-    """Compares the sums inside a zip checkpoint, which torch.load itself does not; older formats have none."""
-    with path.open("rb") as file:
-        if file.read(4) != b"PK\x03\x04":
-            return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _check_sizes(path, archive)
-            damaged = archive.testzip()
-    except CheckpointError:
-        raise
-    except Exception as error:  # zipfile raises many kinds for a damaged archive
-        raise CheckpointError(f"{path}: cut short or damaged ({error}); take an older checkpoint") from error
-    if damaged:
-        raise CheckpointError(f"{path}: damaged at {damaged}; take an older checkpoint")
-
-
-def _check_sizes(path: Path, archive: zipfile.ZipFile) -> None:
-    """Raises CheckpointError where parts are larger than the file, or hold more values than a checkpoint has."""
-    parts = archive.infolist()
-    pickled = max((part.file_size for part in parts if part.filename.endswith(".pkl")), default=0)
-    if sum(part.file_size for part in parts) > path.stat().st_size or pickled > MOST_PICKLE_BYTES:
-        raise CheckpointError(f"{path}: much larger unpacked than it is: not a checkpoint that torch has written")
-
-
-def _numpy_scalars() -> list[Any]:
-    """What a NumPy scalar is pickled as, by NumPy 1 and 2: published checkpoints hold their AP as one."""
-    scalar = np.float64(0).__reduce__()[0]
-    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
-    kinds = {type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)}
-    return [*((scalar, name) for name in names), np.dtype, *kinds]
-
-
-_NUMPY_SCALARS = _numpy_scalars()
+# what a NumPy scalar is pickled as, by NumPy 1 and 2: published checkpoints hold their AP as one
+_SCALAR_NAMES = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+_NUMPY_SCALARS: list[Any] = [(np.float64(0).__reduce__()[0], name) for name in _SCALAR_NAMES]
+_NUMPY_SCALARS += [np.dtype, *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "?"))]
 
 
 @dataclass(frozen=True)

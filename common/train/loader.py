@@ -2,6 +2,7 @@
 """Batches for the training loop: one stream over all epochs, the same whatever the workers and ranks, resumable."""
 
 import atexit
+import functools
 import multiprocessing
 import multiprocessing.queues
 import os
@@ -44,7 +45,7 @@ class Plan:
     epochs: int
     num_samples: int
     micro_batch_size: int  # samples that a rank takes at once
-    accumulation_steps: int = 1  # gradients of so many micro-batches are accumulated
+    accumulation_steps: int = 1  # micro-batches of a rank whose gradients are accumulated, where all ranks take part
     max_steps: int = 0  # of an epoch; 0: as many as the data give
     num_workers: int = 0  # processes of a rank that read images
     clip_norm: float = 0.0  # largest norm of all gradients; 0: no clipping
@@ -57,7 +58,18 @@ class Plan:
     @property
     def images_per_step(self) -> int:
         """Over all ranks and micro-batches."""
-        return self.micro_batch_size * self.accumulation_steps * common.distributed.world_size()
+        return self.micro_batch_size * self.micro_batches
+
+    @property
+    def micro_batches(self) -> int:
+        """Of a step, over all ranks: as many as the recipe has, also while fewer ranks share them."""
+        return self.accumulation_steps * common.distributed.recipe_ranks()
+
+    @property
+    def own_micro_batches(self) -> range:
+        """Those of a step that this rank takes: as many as the others, or one less or more."""
+        rank, ranks = common.distributed.rank(), common.distributed.world_size()
+        return range(self.micro_batches * rank // ranks, self.micro_batches * (rank + 1) // ranks)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -77,15 +89,14 @@ class EpochBatches(Sampler[list[Position]]):
     def __init__(self, plan: Plan, seed: int, epoch: int = 0, step: int = 0) -> None:
         """`epoch` and `step`: where to begin."""
         self.plan, self.seed, self.epoch, self.step = plan, seed, epoch, step
-        self.rank = common.distributed.rank()
+        self.own = plan.own_micro_batches
 
     def __iter__(self) -> Iterator[list[Position]]:
         plan, size = self.plan, self.plan.micro_batch_size
         for epoch in range(self.epoch, plan.epochs):
             order = np.random.default_rng((self.seed, epoch)).permutation(plan.num_samples)
             for step in range(self.step if epoch == self.epoch else 0, plan.steps_per_epoch):
-                first = step * plan.images_per_step + self.rank * plan.accumulation_steps * size
-                for begin in range(first, first + plan.accumulation_steps * size, size):
+                for begin in (step * plan.images_per_step + size * number for number in self.own):
                     yield [(epoch, int(index)) for index in order[begin : begin + size]]
 
 
@@ -108,7 +119,7 @@ def stream(
         _Dataset(samples),
         batch_sampler=positions,
         num_workers=num_workers,
-        collate_fn=_Collate(collate),
+        collate_fn=functools.partial(_collated, collate),
         pin_memory=device.type != "cpu",
         worker_init_fn=_quiet_worker,
         generator=torch.Generator().manual_seed(positions.seed),  # else it draws from the state that training uses
@@ -147,12 +158,9 @@ def count_replaced(batches: Iterator[dict[str, Any]], say: Callable[[str], None]
 
 def workers_for(wanted: int, device: torch.device) -> int:
     """How many processes read: as wanted, or for -1 one a core that this rank may use; on a CPU that trains, one."""
-    if wanted >= 0:
-        return wanted
-    if device.type == "cpu":
-        return 1
-    cores = common.device.cpu_count()
-    return max(1, cores // common.cli.environment_number("LOCAL_WORLD_SIZE", 1, least=1))
+    if wanted >= 0 or device.type == "cpu":
+        return wanted if wanted >= 0 else 1
+    return common.distributed.num_cores()
 
 
 def divide(wanted: int, num_samples: int, ranks: int, limit: int) -> tuple[int, int]:
@@ -184,16 +192,13 @@ class _Dataset(Dataset[Any]):
             return error
 
 
-class _Collate:
-    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
-        self.collate = collate
-
-    def __call__(self, samples: list[Any]) -> Any:
-        errors = [sample for sample in samples if isinstance(sample, common.cli.UserError)]
-        if errors:
-            return errors[0]
-        batch = self.collate(samples)
-        return _shared(batch) if get_worker_info() and isinstance(batch, dict) else batch
+def _collated(collate: Callable[[list[Any]], Any], samples: list[Any]) -> Any:
+    """A batch; the first UserError among the samples in its place."""
+    errors = [sample for sample in samples if isinstance(sample, common.cli.UserError)]
+    if errors:
+        return errors[0]
+    batch = collate(samples)
+    return _shared(batch) if get_worker_info() and isinstance(batch, dict) else batch
 
 
 def _shared(batch: dict[str, Any]) -> Any:

@@ -19,6 +19,7 @@ except ImportError:  # Windows: folders are not locked
 
 LOCK_NAME = "run.lock"
 PATIENCE_S = 3  # a killed owner's last processes may need a moment
+LEASE_S = 100  # and a file server, to forget one that was lost with its machine
 START_TIME = 22  # the number of this field in /proc/<process>/stat; what follows the name begins with the third
 _taken: dict[Path, TextIO] = {}
 
@@ -50,16 +51,25 @@ def take(folder: Path, flag: str = "--output_dir") -> None:
     atexit.register(_unlock, path, os.getpid())
 
 
+def line(folder: Path) -> str:
+    """What the lock of a folder says of its owner; empty where there is none."""
+    with contextlib.suppress(OSError):
+        os.listdir(folder)  # a file server's client looks anew
+        return (folder / LOCK_NAME).read_text(encoding="utf-8")
+    return ""
+
+
 def _take(file: TextIO, path: Path, flag: str) -> None:
     """Locks the open file. Raises UserError where another process has it."""
-    deadline = time.monotonic() + PATIENCE_S
+    began = time.monotonic()
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise _refusal(path, _owner(file), flag) from None
+            patience = LEASE_S if _is_of_this_run(owner := _owner(file)) else PATIENCE_S
+            if time.monotonic() > began + patience:
+                raise _refusal(path, owner, flag) from None
         except OSError:  # no locks here
             if (owner := _owner(file)) and not _has_ended(owner):
                 raise _refusal(path, owner, flag) from None
@@ -78,7 +88,8 @@ def _refusal(path: Path, owner: dict[str, Any], flag: str) -> UserError:
 def _own_line() -> dict[str, Any]:
     number = os.getpid()
     begun = time.strftime("%Y-%m-%d %H:%M:%S")
-    return {"host": socket.gethostname(), "process": number, "begun": begun, "ticks": _start_ticks(number)}
+    ticks, run = _start_ticks(number), os.environ.get("TORCHELASTIC_RUN_ID", "")
+    return {"host": socket.gethostname(), "process": number, "begun": begun, "ticks": ticks, "run": run}
 
 
 def _owner(file: TextIO) -> dict[str, Any]:
@@ -86,14 +97,20 @@ def _owner(file: TextIO) -> dict[str, Any]:
     file.seek(0)
     try:
         owner = json.loads(file.read())
-        return {name: owner[name] for name in ("host", "process", "begun", "ticks")}
+        return {name: owner[name] for name in ("host", "process", "begun", "ticks", "run")}
     except (ValueError, KeyError, TypeError):
         return {}
 
 
+def _is_of_this_run(owner: dict[str, Any]) -> bool:
+    """Whether the owner was of an earlier attempt of the servers that have met again: this one begins after its end."""
+    return bool(owner and owner["run"] and owner["run"] == os.environ.get("TORCHELASTIC_RUN_ID"))
+
+
 def _has_ended(owner: dict[str, Any]) -> bool:
     """Whether the owner is known to be gone; of a process on another machine nobody here knows."""
-    return bool(owner["host"] == socket.gethostname() and owner["ticks"] != _start_ticks(owner["process"]))
+    here = owner["host"] == socket.gethostname()
+    return _is_of_this_run(owner) or bool(here and owner["ticks"] != _start_ticks(owner["process"]))
 
 
 def _start_ticks(process: int) -> str:

@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+import os
 import sys
 import threading
 import time
@@ -16,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+_NOWHERE = Path(os.devnull)
+
 
 class Log:
     """The voice of one rank: rank 0 speaks on screen and keeps the metrics, each rank has a file of lines."""
@@ -28,13 +31,15 @@ class Log:
         """
         self.main = common.distributed.is_main()
         self.folder = lines
-        self._bar: Any = None
+        self._bar = tqdm(disable=True)
+        self._board: Any = None
         with contextlib.ExitStack() as opened:  # closes what is open where the next cannot be opened
             file = _opened(lines / f"train_{_number(lines)}.log", fresh, "--output_dir or --log_dir")
             self._lines = opened.enter_context(file)
-            self._metrics = opened.enter_context(_opened(metrics, fresh, "--output_dir")) if self.main else None
-            self._board = _summary_writer(tensorboard, self) if self.main and tensorboard else None
-            opened.pop_all()
+            self._metrics = opened.enter_context(_opened(metrics if self.main else _NOWHERE, fresh, "--output_dir"))
+            if self.main and tensorboard and (board := _summary_writer(tensorboard, self)):
+                self._board = opened.enter_context(board)
+            self._files = opened.pop_all()
 
     def line(self, text: str) -> None:
         """Says one line: in the rank's file, and from rank 0 on screen."""
@@ -45,15 +50,14 @@ class Log:
 
     def quiet_line(self, text: str) -> None:
         """A line of routine: in the file always, on screen only where no progress bar says the same."""
-        if self._bar is None:
+        if self._bar.disable:
             self.line(text)
         else:
             self._lines.write(text + "\n")
 
     def record(self, event: str, **values: Any) -> None:
         """Appends one line to metrics.jsonl."""
-        if self._metrics:
-            self._metrics.write(json.dumps({"event": event, "at": round(time.time(), 3), **values}) + "\n")
+        self._metrics.write(json.dumps({"event": event, "at": round(time.time(), 3), **values}) + "\n")
 
     def scalars(self, group: str, values: dict[str, float], step: int) -> None:
         """Curves for TensorBoard."""
@@ -68,21 +72,17 @@ class Log:
 
     def start_bar(self, total: int, done: int, title: str) -> None:
         """A progress bar over one epoch, where rank 0 writes to a terminal."""
-        self.end_bar()
-        if self.main and sys.stderr.isatty():
-            self._bar = tqdm(total=total, initial=done, desc=title, leave=False, dynamic_ncols=True)
+        shown = self.main and sys.stderr.isatty()
+        self._bar = tqdm(total=total, initial=done, desc=title, leave=False, dynamic_ncols=True, disable=not shown)
 
     def advance_bar(self, note: str = "") -> None:
         """One step further."""
-        if self._bar is not None:
-            self._bar.set_postfix_str(note, refresh=False)
-            self._bar.update()
+        self._bar.set_postfix_str(note, refresh=False)
+        self._bar.update()
 
     def end_bar(self) -> None:
         """Takes the bar away."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        self._bar.close()  # and disables it
 
     def __enter__(self) -> "Log":
         return self
@@ -92,9 +92,7 @@ class Log:
         if error is not None:
             self._lines.write(f"ended by {type(error).__name__}: {error}\n")
         self.end_bar()
-        for file in (self._lines, self._metrics, self._board):
-            if file is not None:
-                file.close()
+        self._files.close()
 
 
 def _number(lines: Path) -> str:
@@ -139,13 +137,10 @@ class Throughput:
 
     def __init__(self, images_per_step: int, warm_up_steps: int) -> None:
         self.images_per_step = images_per_step
-        self._to_skip = warm_up_steps
-        self._started = time.perf_counter()
-        self.step_s: float = 0.0
-        self.data_s: float = 0.0
-        self._total_s = 0.0
-        self._total_data_s = 0.0
-        self._steps = 0
+        self.step_s = self.data_s = 0.0  # of the last step; `data_s`: waiting for data
+        self._steps = -warm_up_steps
+        self._total_s = self._total_data_s = 0.0
+        self.resume()
 
     def resume(self) -> None:
         """Starts the clock of a step: after a pause for evaluation, or at the beginning."""
@@ -155,22 +150,20 @@ class Throughput:
         """Ends a step; `data_s` of it went by in waiting for data."""
         now = time.perf_counter()
         self.step_s, self.data_s, self._started = now - self._started, data_s, now
-        if self._to_skip > 0:
-            self._to_skip -= 1
-            return
-        self._total_s += self.step_s
-        self._total_data_s += data_s
         self._steps += 1
+        if self._steps > 0:
+            self._total_s += self.step_s
+            self._total_data_s += data_s
 
     @property
     def mean_step_s(self) -> float:
         """Seconds a step; of the last step where all were warm-up."""
-        return self._total_s / self._steps if self._steps else self.step_s
+        return self.step_s if self.includes_warm_up else self._total_s / self._steps
 
     @property
     def mean_data_s(self) -> float:
         """Of these, seconds spent waiting for data."""
-        return self._total_data_s / self._steps if self._steps else self.data_s
+        return self.data_s if self.includes_warm_up else self._total_data_s / self._steps
 
     @property
     def images_per_s(self) -> float:
@@ -180,4 +173,4 @@ class Throughput:
     @property
     def includes_warm_up(self) -> bool:
         """Whether the run was too short to leave the warm-up out."""
-        return self._steps == 0
+        return self._steps <= 0

@@ -51,7 +51,7 @@ def train_one_epoch(
         NonFiniteLoss: Nothing was saved since the last finite one.
         SystemExit: A rank was asked to stop; the state is saved.
     """
-    plan = state.plan
+    plan, share = state.plan, state.plan.micro_batches / common.distributed.world_size()  # micro-batches a rank, mean
     unchecked: list[Losses] = []  # of the steps whose losses nobody has looked at
     check_every = 1 if state.device.type == "cpu" else plan.log_every  # reading a loss makes an accelerator wait
     state.network.train()
@@ -65,17 +65,17 @@ def train_one_epoch(
         # Gradients, accumulated over micro-batches; the ranks exchange them with the last one alone.
         losses: Losses = {}
         data_s = 0.0
-        for micro_batch in range(1, plan.accumulation_steps + 1):
+        for micro_batch in plan.own_micro_batches:
             began = time.perf_counter()
             batch = next(batches)
             data_s += time.perf_counter() - began
-            with common.distributed.no_sync(state.network, micro_batch < plan.accumulation_steps):
+            with common.distributed.no_sync(state.network, micro_batch < plan.own_micro_batches[-1]):
                 with common.device.autocast(state.device, state.dtype):
                     terms = forward_losses(state.network, batch)
                 loss = torch.stack([term for name, term in terms.items() if name not in plan.watched]).sum()
-                state.scaler.scale(loss / plan.accumulation_steps).backward()  # type: ignore[no-untyped-call]
+                state.scaler.scale(loss / share).backward()  # type: ignore[no-untyped-call]
             for name, term in terms.items():
-                losses[name] = losses.get(name, 0) + term.detach() / plan.accumulation_steps
+                losses[name] = losses.get(name, 0) + term.detach() / share
 
         # The step; the scaler leaves it out where gradients overflowed in float16.
         if plan.clip_norm:
@@ -124,17 +124,13 @@ def finish_epoch(state: TrainState, evaluate: Evaluate | None, log: Log) -> None
         log.record("evaluate", epoch=state.epoch - 1, metrics=metrics)
         log.scalars("validation", metrics, state.epoch)
         log.line(f"epoch({state.epoch - 1}),ap:{metrics['AP']:.4f}")
-        _keep_if_best(state, metrics["AP"], log)
+        if state.ap is None or metrics["AP"] > state.ap:
+            state.ap = metrics["AP"]
+            log.line(f"best model get... ap :{state.ap:.4f}")
+            if common.distributed.is_main():
+                state.store.save_best(state.weights())
     state.pending = False
     state.save()
-
-
-def _keep_if_best(state: TrainState, ap: float, log: Log) -> None:
-    if state.ap is None or ap > state.ap:
-        state.ap = ap
-        log.line(f"best model get... ap :{ap:.4f}")
-        if common.distributed.is_main():
-            state.store.save_best(state.weights())
 
 
 @contextlib.contextmanager
@@ -166,23 +162,28 @@ def announce(state: TrainState, learning_rate: float, notes: list[str], log: Log
     log.line(f"device: {device}, rank: {common.distributed.rank()} / {ranks}")
     for note in notes:
         log.line(note)
+    expected = common.distributed.recipe_ranks()
     log.line(
-        f"{plan.num_samples} samples, {plan.images_per_step} images a step ({ranks} ranks x {plan.accumulation_steps} "
-        f"parts x {plan.micro_batch_size}), learning rate {learning_rate:.3g}, {plan.num_workers} workers a rank"
+        f"{plan.num_samples} samples, {plan.images_per_step} images a step ({expected} ranks x "
+        f"{plan.accumulation_steps} parts x {plan.micro_batch_size}), learning rate {learning_rate:.3g}, "
+        f"{plan.num_workers} workers a rank"
     )
+    if ranks != expected:
+        log.line(f"{ranks} of {expected} ranks share the {plan.micro_batches} parts of a step: images a step, learning "
+                 "rate and the order of samples stay")  # fmt: skip
     precision = "float32" if state.dtype is None else str(state.dtype).removeprefix("torch.")
     beyond = "; O2 does no more than O1: weights stay float32" if config["amp"] == "O2" else ""
     log.line(f"precision {config['amp']}: {precision}, loss scale {config['loss_scale']}{beyond}")
-    log.record("start", config=config, samples=plan.num_samples, ranks=ranks, notes=notes,
-               images_per_step=plan.images_per_step, device=device)  # fmt: skip
+    facts = {"samples": plan.num_samples, "ranks": ranks, "images_per_step": plan.images_per_step, "device": device}
+    log.record("start", config=config, notes=notes, **facts)
 
 
 def leave_report(state: TrainState, network: str, began: float, log: Log) -> None:
     """What the launcher needs to write the result file; `network`: its name there."""
     if common.distributed.is_main():
-        ranks, metrics, folder = common.distributed.world_size(), state.store.metrics_file, state.store.folder
-        case, images = state.facts["config"]["case"], state.plan.images_per_step
-        Run(network, case, ranks, images, str(metrics), str(folder), began).leave(log.folder)
+        case, ranks = state.facts["config"]["case"], common.distributed.world_size()
+        store, images = state.store, state.plan.images_per_step
+        Run(network, case, ranks, images, str(store.metrics_file), str(store.folder), began).leave(log.folder)
 
 
 def _divides(every: int, step: int) -> bool:
@@ -214,15 +215,18 @@ def _check(state: TrainState, unchecked: list[Losses]) -> tuple[bool, dict[str, 
 def _log_step(state: TrainState, losses: dict[str, float], log: Log) -> None:
     epoch, step, speed, steps = state.epoch, state.step - 1, state.speed, state.plan.steps_per_epoch
     terms = "\t".join(f"{name} {value:.4e}" for name, value in losses.items())
+    exchange_s = common.distributed.communication_s(state.network)
+    exchange = f"\tCommunication {exchange_s:.3f} ({exchange_s / speed.mean_step_s:.0%})" if exchange_s else ""
     log.quiet_line(
         f"Epoch: [{epoch}][{step:{len(str(steps))}}/{steps}]\tTime {speed.step_s:6.3f} ({speed.mean_step_s:6.3f})"
-        f"\tData {speed.data_s:6.3f} ({speed.mean_data_s:6.3f})\t{terms}"
+        f"\tData {speed.data_s:6.3f} ({speed.mean_data_s:6.3f}){exchange}\t{terms}"
     )
     log.quiet_line(
         f"[{state.device.type} id: {state.device.index or 0} ] batch_size: {state.plan.images_per_step} "
         f"Time: {speed.mean_step_s:.3f} * FPS@all {speed.images_per_s:.3f}"
     )
-    rates = {"images_per_s": speed.images_per_s, "step_s": speed.mean_step_s, "data_s": speed.mean_data_s}
+    rates = {"images_per_s": speed.images_per_s, "step_s": speed.mean_step_s, "data_s": speed.mean_data_s,
+             "communication_s": exchange_s}  # fmt: skip
     learning_rate = max(group["lr"] for group in state.optimizer.param_groups)  # some of them may rest
     log.record("step", epoch=epoch, step=step, losses=losses, learning_rate=learning_rate, **rates)
     log.scalars("train", {**losses, **rates, "learning_rate": learning_rate}, epoch * steps + step)

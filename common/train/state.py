@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What training changes, how it is saved and restored, and how long it lasts."""
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,12 +14,10 @@ from common.train.log import Log, Throughput
 from common.train.store import Store
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-FUSED_DEVICES = {"cpu", "cuda"}  # where torch has its own fused kernels; elsewhere the many-tensor form
 WARM_UP_STEPS = 2  # left out of the throughput
-KERNELS = ("fused", "foreach")  # of a group: what the machine decides, not the run
 
 
 class TrainState:
@@ -43,12 +40,12 @@ class TrainState:
         self.model, self.optimizer, self.plan, self.device, self.store = model, optimizer, plan, device, store
         self.dtype = common.device.amp_type(device, config.amp, config.amp_type)  # of the arithmetic; None: float32
         self.scaler = common.device.scaler(device, self.dtype, config.loss_scale)
-        use_fast_kernels(optimizer)
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         self.ema: AveragedModel | None = None  # the moving average of the weights
         if config.ema_decay:
-            self.ema = AveragedModel(model, multi_avg_fn=_moving_average(config.ema_decay), use_buffers=True)
+            average = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
+            self.ema = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
         self.network = common.distributed.wrap(model, device)  # averages gradients over the ranks
         self.epoch = 0  # epochs done
         self.step = 0  # steps done of the epoch that is under way
@@ -111,8 +108,8 @@ class TrainState:
 
     def weights(self) -> dict[str, Any]:
         """The content of `model_best.pth`."""
-        facts = {**self.facts, "began": self.began}
-        return {**facts, "epoch": self.epoch, "ap": self.ap, "state_dict": self.best_model.state_dict()}
+        done = {"began": self.began, "epoch": self.epoch, "ap": self.ap}
+        return {**self.facts, **done, "state_dict": self.best_model.state_dict()}
 
     def content(self) -> dict[str, Any]:
         """The content of `last.pth`; every rank must call it, for its random states."""
@@ -146,10 +143,19 @@ class TrainState:
                     f"type the same {cure}, or --resume=no to begin anew"
                 )
         if content["step"] > plan.steps_per_epoch:
-            raise common.cli.UserError(f"the unfinished run stopped at step {content['step']}, an epoch has "
-                                       f"{plan.steps_per_epoch}: type --resume=no to begin anew")  # fmt: skip
-        with _of_the_same_network():
+            raise common.cli.UserError(
+                f"the unfinished run stopped at step {content['step']}, an epoch has {plan.steps_per_epoch}: "
+                "type --resume=no to begin anew"
+            )
+        try:
             self._load(content)
+        except common.cli.UserError:
+            raise
+        except (RuntimeError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            raise common.cli.UserError(
+                f"the unfinished run had another network or optimiser ({' '.join(str(error).split())[:150]}): type the "
+                "same flags, or --resume=no to begin anew"
+            ) from error
         self.epoch, self.step, self.ap = content["epoch"], content["step"], content["ap"]
         self.pending = bool(content.get("pending"))
         if isinstance(began := content.get("began"), float):
@@ -159,7 +165,7 @@ class TrainState:
 
     def _load(self, content: dict[str, Any]) -> None:
         self.model.load_state_dict(content["state_dict"])
-        restore_optimizer(self.optimizer, content["optimizer"])
+        self.optimizer.load_state_dict(content["optimizer"])
         if self.ema and content.get("ema"):
             self.ema.load_state_dict(content["ema"])
         if content["scaler"]:  # empty where that run was not in float16
@@ -169,65 +175,7 @@ class TrainState:
             common.device.set_random_states(content["random"][rank], self.device)
 
 
-@contextlib.contextmanager
-def _of_the_same_network() -> Iterator[None]:
-    """Says in one line that a state does not fit what is to take it."""
-    try:
-        yield
-    except common.cli.UserError:
-        raise
-    except (RuntimeError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise common.cli.UserError(
-            f"the unfinished run had another network or optimiser ({' '.join(str(error).split())[:150]}): type the "
-            "same flags, or --resume=no to begin anew"
-        ) from error
-
-
-def _moving_average(decay: float) -> Any:
-    return get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-
-
-def use_fast_kernels(optimizer: torch.optim.Optimizer) -> None:
-    """One pass over all tensors, where torch can: a twentieth of a training step on a CPU.
-
-    A GradScaler must divide the gradients itself, and leave out the whole step where one is infinite: inside the fused
-    kernels it would be too late for clipping and for a count of steps.
-    """
-    for group in optimizer.param_groups:
-        if "fused" in group:  # not every rule has such kernels
-            fused = all(parameter.device.type in FUSED_DEVICES for parameter in group["params"])
-            group["fused"], group["foreach"] = fused, not fused
-    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
-
-
 def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Gives every group `factor` times the learning rate that it had at first."""
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> None:
-    """Goes on from a state, also one of another kind of device: kernels and memory layout stay those of this one.
-
-    Raises ValueError, KeyError or RuntimeError, as torch does, for the state of another optimiser.
-    """
-    saved = state_dict["param_groups"]
-    if len(saved) == len(optimizer.param_groups):
-        saved = [
-            {**before, **{name: now[name] for name in KERNELS if name in now}}
-            for before, now in zip(saved, optimizer.param_groups, strict=True)
-        ]
-    optimizer.load_state_dict({**state_dict, "param_groups": saved})
-    _align(optimizer)
-
-
-def _align(optimizer: torch.optim.Optimizer) -> None:
-    """Gives moments the memory layout of their parameters.
-
-    torch's fused kernels take it for granted and mix up values in silence where it is another: a state saved on an NPU
-    (contiguous) that goes on under a CPU's channels_last.
-    """
-    for parameter, state in optimizer.state.items():
-        for name, value in state.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
-                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -4,6 +4,9 @@
 import itertools
 import math
 import os
+import socket
+import time
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,20 +18,54 @@ from common.cli import settings
 from common.train.checkpoint import BEST, LAST, CheckpointError, read, save
 from common.train.lock import LOCK_NAME
 
+import torch
+
 PREVIOUS = "previous.pth"
+SHARED_WITHIN_S = 40  # that a file server's clients may take to see a new file
+MOST_DIFFERENCES = 5  # that are named
+_COUNTS = ("epoch", "step", "images_per_step", "steps_per_epoch")
 # what a training needs to go on, and of which kind it is
-_STATE: dict[str, Any] = {
-    "epoch": int, "step": int, "images_per_step": int, "steps_per_epoch": int, "ap": float | int | None,
-    "state_dict": dict, "optimizer": dict, "scaler": dict, "random": list,
-}  # fmt: skip
+_STATE: dict[str, Any] = dict.fromkeys(_COUNTS, int) | dict.fromkeys(("state_dict", "optimizer", "scaler"), dict)
+_STATE |= {"ap": float | int | None, "random": list}
 # settings that leave the weights as they are, and the number of epochs, which may grow
-_INDIFFERENT = {
-    "device", "output_dir", "log_dir", "cfg", "case", "resume", "epochs", "max_epoch_train", "max_epoch_train_NP",
-    "num_workers", "kept_images", "print_freq", "log_interval", "eval_freq", "snapshot", "save_every", "keep_every",
-    "keep", "keep_checkpoint_max", "ckpt_interval", "val_images", "val_batch_size", "prepared_train_labels", "map",
-    "board", "from_mobilenet", "weights_only", "TRAIN.END_EPOCH", "PRINT_FREQ", "EPOCH_EVAL_FREQ", "WORKERS",
-    "TEST.BATCH_SIZE_PER_GPU",
-}  # fmt: skip
+_INDIFFERENT = """
+    device output_dir log_dir cfg case resume epochs max_epoch_train max_epoch_train_NP num_workers kept_images
+    print_freq log_interval eval_freq snapshot save_every keep_every keep keep_checkpoint_max ckpt_interval val_images
+    val_batch_size prepared_train_labels map board from_mobilenet weights_only TRAIN.END_EPOCH PRINT_FREQ
+    EPOCH_EVAL_FREQ WORKERS TEST.BATCH_SIZE_PER_GPU
+"""
+
+
+_OF_A_SERVER = {"device", "output_dir", "log_dir", "data_path", "data_dir", "num_workers", "WORKERS"}
+
+
+def agree_on_recipe(config: Any) -> None:
+    """Raises UserError on all ranks where a server has other code, another torch or other settings than rank 0's.
+
+    Paths may differ. `config`: a dataclass; its module's package is the code that counts, with `common`.
+    """
+    root = Path(__file__).parents[2]
+    packages = ("common", type(config).__module__.split(".")[0])
+    sources = sorted(path for name in packages for path in (root / name).rglob("*.py"))
+    code = {str(path.relative_to(root)): zlib.crc32(path.read_bytes()) for path in sources if "test" not in path.parts}
+    flags = {name: value for name, value in settings(config).items() if name not in _OF_A_SERVER}
+    flags = {name: str(value) for name, value in flags.items() if os.sep not in str(value)}
+    agree({"torch": torch.__version__, "ranks": common.distributed.recipe_ranks(), **flags, **code})
+
+
+def agree(facts: Mapping[str, Any]) -> None:
+    """Raises UserError on all ranks where the `facts` of one are not those of rank 0; it names them and the server."""
+    all_facts = common.distributed.gather_objects((socket.gethostname(), facts))
+    first_host, expected = all_facts[0]
+    for rank, (host, found) in enumerate(all_facts):
+        names = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
+        if names:
+            words = [f"{name} is {found.get(name)}, not {expected.get(name)}" for name in names[:MOST_DIFFERENCES]]
+            raise common.cli.UserError(
+                f"rank {rank} on {host} differs from rank 0 on {first_host}: {'; '.join(words)}"
+                f"{', and more' if len(names) > MOST_DIFFERENCES else ''}: the servers need the same code, torch, data "
+                "and flags"
+            )
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -64,9 +101,23 @@ class Store:
         `config`: a dataclass, with resume and case ("acc" or "perf"). `note` gets what should be logged of it. Raises
         UserError where another process trains in the folder, and where there is a state that cannot be read.
         """
-        return common.distributed.broadcast_object(
-            self._take_up(config, num_samples, note) if common.distributed.is_main() else None
-        )
+        content = self._take_up(config, num_samples, note) if common.distributed.is_main() else None
+        content = common.distributed.broadcast_object(content)
+        if common.distributed.may_be_elsewhere():
+            self._check_shared()
+        return content
+
+    def _check_shared(self) -> None:
+        """Raises UserError where a server does not see rank 0's folder: as rank 0 it would begin anew."""
+        line = common.distributed.broadcast_object(common.train.lock.line(self.folder))
+        deadline = time.monotonic() + SHARED_WITHIN_S
+        while (differs := common.train.lock.line(self.folder) != line) and time.monotonic() < deadline:
+            time.sleep(1)
+        if any(common.distributed.gather_objects(differs)):
+            raise common.cli.UserError(
+                f"{self.folder} is not the same folder on all servers: name one on a shared disk with --output_dir; or "
+                "fix their number (--nnodes=2) and set NODE_RANK on each, from 0: the first one keeps the checkpoints"
+            )
 
     def _take_up(self, config: Any, num_samples: int, note: Callable[[str], None]) -> dict[str, Any] | None:
         common.train.lock.take(self.folder)
@@ -115,23 +166,23 @@ class Store:
 
         Raises CheckpointError where there are some, and none can be read.
         """
-        errors: list[CheckpointError] = []
+        errors: list[str] = []
         for path in (self.folder / LAST, self.folder / PREVIOUS):
             if not os.path.lexists(path):
                 continue
             try:
                 content = read_state(path)
             except CheckpointError as error:
-                errors.append(error)
+                errors.append(str(error))
                 continue
             for damage in errors:
                 warn(f"{damage}; the one before is taken")
             return content
         if errors:
-            raise CheckpointError(
-                f"{'; '.join(map(str, errors))}; bring one of them back, or type --resume=no to begin anew (the folder "
-                "is then kept under another name)"
+            cure = (
+                "bring one of them back, or type --resume=no to begin anew (the folder is then kept under another name)"
             )
+            raise CheckpointError("; ".join([*errors, cure]))
         return None
 
     def set_aside(self) -> Path | None:
@@ -163,8 +214,7 @@ def _changes(content: dict[str, Any], config: Any, num_samples: int) -> str:
         "ranks": len(content["random"]),
     }
     now = {**settings(config), "samples": num_samples, "ranks": common.distributed.world_size()}
+    compared = now.keys() & before.keys() - set(_INDIFFERENT.split())
     return ", ".join(
-        f"{name} {before[name]} -> {value}"
-        for name, value in now.items()
-        if name not in _INDIFFERENT and name in before and before[name] != value
+        f"{name} {before[name]} -> {now[name]}" for name in now if name in compared and before[name] != now[name]
     )

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common import files
 from common.cli import UserError
-from common.coco import fields
+from common.coco import fields, json_file
 from common.skeleton import COCO
 from tools.convert import reading
 from tools.convert.dataset import HIDDEN, VISIBLE, Box, Category, Dataset, Image, Named, build
@@ -50,7 +49,7 @@ def subset_of(path: Path) -> str:
 
 def _images(path: Path, known: dict[str, Category], names: tuple[str, ...]) -> Iterator[Image]:
     lists: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": []}
-    for section, elements in files.json_sections(path):
+    for section, elements in json_file.sections(path):
         if section in lists:
             lists[section] = [_slim(element) for element in elements]
     if not lists["images"]:

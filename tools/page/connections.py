@@ -8,7 +8,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADERS_S = 10.0  # from a connection to its first request
-KEEP_ALIVE_S, MOST_CONNECTIONS, GRACE_S = 5, 1000, 2
+KEEP_ALIVE_S, GRACE_S = 5, 2
 
 
 class Impatient(H11Protocol):
@@ -34,7 +34,6 @@ def server_of(app: Any) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
-        limit_concurrency=MOST_CONNECTIONS,
         timeout_graceful_shutdown=GRACE_S,
     )
     return uvicorn.Server(settings)

@@ -63,6 +63,7 @@ class Job:
     folder: Path
     process: Any = None
     state: str = "running"
+    is_cancelled: bool = False
     sentence: str = ""
     about: dict[str, Any] = field(default_factory=dict)
 
@@ -87,9 +88,9 @@ class Job:
         if said.is_file():
             self.about = json.loads(said.read_bytes())
         self.sentence = self.about.get("error", "")
-        if not self.sentence and self.process.exitcode:
+        if not self.sentence and self.process.exitcode and not self.is_cancelled:
             self.sentence = "The process that computes ended, perhaps for lack of memory."
-        self.state = "failed" if self.sentence else "done"
+        self.state = "cancelled" if self.is_cancelled else "failed" if self.sentence else "done"
         shutil.rmtree(self.video.parent, ignore_errors=True)
 
 
@@ -135,6 +136,7 @@ class Jobs:
         """Ends a job after the frame at hand; what it has written stays."""
         if job.process is None or job.state != "running":
             return
+        job.is_cancelled = True
         job.process.terminate()
         for _ in range(int(GRACE_S / LOOK_S)):
             if not job.process.is_alive():
@@ -142,8 +144,7 @@ class Jobs:
             await asyncio.sleep(LOOK_S)
         job.process.kill()
         job.process.join()
-        job.state = "cancelled"
-        shutil.rmtree(job.video.parent, ignore_errors=True)
+        job.look()
 
     def close(self) -> None:
         """Ends the job, and removes all files."""

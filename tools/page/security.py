@@ -17,6 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 API = "/api/"
+MOST_REQUESTS, BUSY_RETRY_S = 1000, 2  # at once; seconds until who was sent away comes again
+BUSY = "Too many ask at once: try again in a moment."
 DRAIN_S = 10.0  # for which the rest of a refused body is taken and thrown away, so that the browser reads the answer
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -86,7 +88,7 @@ class Security:
     """ASGI middleware: `Guard`, the headers of every answer, and refusals as JSON {"error": sentence}."""
 
     def __init__(self, app: ASGIApp, guard: Guard) -> None:
-        self.app, self.guard = app, guard
+        self.app, self.guard, self.active = app, guard, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -101,12 +103,16 @@ class Security:
                 message = {**message, "headers": [*message["headers"], *own]}
             await send(message)
 
+        self.active += 1
         try:
+            if self.active > MOST_REQUESTS:
+                raise RefusedError(503, BUSY, BUSY_RETRY_S)
             self.guard.check(scope["path"], Headers(scope=scope))
+            await self.app(scope, receive, with_headers)
         except RefusedError as refusal:
             await refuse(refusal, receive, with_headers)
-        else:
-            await self.app(scope, receive, with_headers)
+        finally:
+            self.active -= 1
 
 
 async def refuse(refusal: RefusedError, receive: Receive, send: Send) -> None:

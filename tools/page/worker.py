@@ -18,10 +18,10 @@ from typing import Any
 
 from common.cli import ImageError, PictureError, UserError
 from common.parallel import end_with_parent
-from tools.page.security import RefusedError
+from tools.page.security import BUSY, BUSY_RETRY_S, RefusedError
 
 Open = Callable[[], Any]  # in the process: makes the object whose methods are called; can be pickled
-BUSY_RETRY_S, REPAIR_RETRY_S = 2, 30
+REPAIR_RETRY_S = 30
 STATUS = {ImageError: 415, PictureError: 422, UserError: 422}  # of a refusal, the first that fits
 _spawn = multiprocessing.get_context("spawn")  # a fork would inherit the server's sockets and threads
 
@@ -98,7 +98,7 @@ class Line:
     def place(self) -> Any:
         """A place in the line, taken before a body is read: what waits in memory is bounded. Raises RefusedError."""
         if self.waiting >= self.longest:
-            raise RefusedError(503, "Too many ask at once: try again in a moment.", BUSY_RETRY_S)
+            raise RefusedError(503, BUSY, BUSY_RETRY_S)
         self.waiting += 1
         try:
             yield

@@ -12,15 +12,13 @@ Everything follows from the seed. A joint at (x, y) is in the middle of pixel x,
 import argparse
 import hashlib
 import json
-import shutil
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from common import cli
 from common.arrays import BoolArray, Int64Array
-from common.coco.cache import cache_folder
+from common.coco.cache import cache_folder, made_once
 from common.coco.mini import figures, scenes
 from common.coco.mini.scenes import SCENES, Scene
 from common.skeleton import COCO
@@ -155,28 +153,8 @@ def content_version() -> str:
 
 
 def ensure() -> Path:
-    """The data set in its standard size and seed, drawn first where it is absent; a few seconds.
-
-    It is kept in `.cache` beside the code, or in the folder for temporary files where that cannot be written. Two
-    processes may ask at once.
-    """
-    folder = _cache_folder()
-    if _is_complete(folder):
-        return folder
-    drawn = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
-    try:
-        write(drawn, NUM_TRAIN, NUM_VAL)
-        drawn.rename(folder)
-    except OSError:
-        if not _is_complete(folder):  # nobody was faster: the move itself failed
-            raise
-    finally:
-        shutil.rmtree(drawn, ignore_errors=True)
-    return folder
-
-
-def _is_complete(folder: Path) -> bool:
-    return all((folder / "annotations" / f"person_keypoints_{split}.json").is_file() for split in SPLITS)
+    """The data set in its standard size and seed, kept in `cache_folder` and drawn first where it is absent."""
+    return made_once(_cache_folder(), lambda folder: write(folder, NUM_TRAIN, NUM_VAL))
 
 
 def _cache_folder() -> Path:

@@ -23,12 +23,16 @@ async function start() {
 
 async function loop(player, mine, session) {
   const began = performance.now(), times = [];
-  while (stream === mine) {
-    const taken = performance.now();
-    const { frame, blob } = await grab(player);
+  const next = async () => {
+    const taken = performance.now(), { frame, blob } = await grab(player);
     const words = { model: $("camera-model").value, session, time: ((taken - began) / 1000).toFixed(4), smooth: Number($("camera-smooth").checked) };
-    const answer = await answered(words, blob);
-    if (!answer || stream !== mine) continue;
+    return { taken, frame, answer: await answered(words, blob) };
+  };
+  for (let coming = next(); stream === mine;) {
+    const { taken, frame, answer } = await coming;
+    if (stream !== mine) return;
+    coming = next(); // on its way while this one is drawn
+    if (!answer) continue;
     show(frame, answer);
     times.push(performance.now());
     if (times.length > COUNTED) times.shift();

@@ -64,6 +64,7 @@ async function showMaps() {
     }
   }
   view.draw();
+  $("image-canvas").dataset.maps = kind;
 }
 
 function fillChannels() {

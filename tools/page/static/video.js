@@ -52,7 +52,8 @@ function take(kind, content) {
 
 async function ended({ state, error }) {
   if (error) say(error, true);
-  $("video-answer").textContent = t(state === "cancelled" ? "cancelled" : "done", lines.length);
+  else if (state === "done" && lines.length < total) say(t("short", lines.length, total), true);
+  $("video-answer").textContent = state === "failed" ? file.name : t(state, lines.length);
   $("video-progress").value = 1;
   if (!own && lines.length) $("video-player").src = URL.createObjectURL(await (await ask(`jobs/${job}/people.webm`)).blob());
   draw();

@@ -35,6 +35,7 @@ const WORDS = {
   "not-shown": ["The browser cannot show this image.", "浏览器无法显示该图像。"],
   sending: ["Sending the video …", "正在发送视频 …"], frames: ["{0} of {1} frames, {2} people in the last", "{0}/{1} 帧，最近一帧 {2} 人"],
   done: ["Done: {0} frames", "完成：{0} 帧"], cancelled: ["Cancelled after {0} frames", "已取消，共 {0} 帧"],
+  short: ["The video ends after {0} of {1} frames: it is cut short or damaged.", "视频在 {1} 帧中的第 {0} 帧结束：文件被截断或损坏。"],
   rate: ["{0} frames a second, {1} ms from frame to answer, {2} people", "每秒 {0} 帧，延迟 {1} 毫秒，{2} 人"],
   "no-camera": ["The browser gives no camera: allow it, and open the page as localhost or over https.",
     "浏览器未提供摄像头：请授权，并以 localhost 或 https 打开页面。"],

@@ -2,13 +2,16 @@
 """Networks for the tests of the page: they find a person at every red mark of an image, and obey its first pixel."""
 
 import os
+import struct
 import time
+import zlib
 from dataclasses import dataclass
 
 from common.media.detectors import sound, whole_images
 from common.media.source import Frame
 from common.people import People
 from common.skeleton import COCO
+from common.train import checkpoint
 from tools.models import Spec
 from tools.page.models import Model
 
@@ -35,6 +38,23 @@ def picture(places=((100, 60),), width=320, height=240, first=(128, 128, 128)) -
 
 def png(*words, **more) -> bytes:
     return cv2.imencode(".png", picture(*words, **more))[1].tobytes()
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def huge_png(width: int = 10_000, height: int = 10_001) -> bytes:
+    """100 megapixels of one bit."""
+    size = chunk(b"IHDR", struct.pack(">II", width, height) + b"\x01\x00\x00\x00\x00")
+    rows = zlib.compress(bytes((1 + width // 8) * height), 1)
+    return b"\x89PNG\r\n\x1a\n" + size + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def animated_gif() -> bytes:
+    """Two frames of one pixel."""
+    frame = bytes.fromhex("21f904000a000000 2c00000000010001000002024401 00")
+    return b"GIF89a" + bytes.fromhex("01000100800000 000000ffffff") + 2 * frame + b";"
 
 
 @dataclass(frozen=True)
@@ -100,6 +120,12 @@ def found(places: np.ndarray) -> People:
     keypoints = np.ones((len(places), COCO.num_points, 3))
     keypoints[..., :2] = places[:, None] + OFFSETS
     return People(COCO, keypoints, np.ones(len(places)))
+
+
+def open_kept(spec: Spec) -> Model:
+    """As `open_fake`, where the file of weights is there."""
+    checkpoint.locate(spec.file, {}, ())
+    return open_fake(spec)
 
 
 def open_fake(spec: Spec) -> Model:

@@ -14,7 +14,7 @@ from common.skeleton import COCO
 from tools.page import __main__ as program
 from tools.page.models import open_model
 from tools.page.service import FIRST_SAMPLE
-from tools.page.test.fake import OFFSETS, picture, png
+from tools.page.test.fake import OFFSETS, SLOW, animated_gif, huge_png, picture, png
 from tools.page.test.serving import Client, serving
 
 import cv2
@@ -71,6 +71,20 @@ def give(page, body: bytes, name: str = "two.png") -> None:
     page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": body})
 
 
+HAND_OVER = """([kind, name, body]) => {
+  const carried = new DataTransfer();
+  carried.items.add(new File([Uint8Array.from(atob(body), (sign) => sign.charCodeAt(0))], name, { type: "image/png" }));
+  const words = { bubbles: true, cancelable: true, [kind === "paste" ? "clipboardData" : "dataTransfer"]: carried };
+  const event = kind === "paste" ? new ClipboardEvent(kind, words) : new DragEvent(kind, words);
+  document.body.dispatchEvent(event);
+}"""
+
+
+def hand_over(page, kind: str, body: bytes, name: str) -> None:
+    """What the browser does where somebody drags, drops or pastes a file."""
+    page.evaluate(HAND_OVER, [kind, name, base64.b64encode(body).decode()])
+
+
 def filled(page, name: str, words: str = ".+") -> None:
     playwright.expect(page.locator(f"#{name}")).to_have_text(re.compile(words))
 
@@ -99,7 +113,17 @@ def test_an_image_and_its_skeletons(page) -> None:
     page.locator("#threshold").fill("1")  # above every score
     assert not is_drawn(canvas(page, "image-canvas"), sides["left"], np.add(PLACES[0], OFFSETS[-2]))
     page.locator("#threshold").fill("0.1")
-    page.select_option("#maps", "heatmaps")
+    plain = canvas(page, "image-canvas")
+    for kind, place in (("heatmaps", (103, 57)), ("pafs", (300, 220))):  # between the limbs of the head, and anywhere
+        page.select_option("#maps", kind)
+        playwright.expect(page.locator("#image-canvas")).to_have_attribute("data-maps", kind)
+        x, y = place
+        assert np.abs(canvas(page, "image-canvas")[y, x] - plain[y, x]).max() > 30
+    page.select_option("#maps", "")
+    page.focus("#image-canvas")
+    for key, changes in (("+", True), ("ArrowRight", True), ("0", False)):
+        page.keyboard.press(key)
+        assert (np.abs(canvas(page, "image-canvas") - plain).max() > 30) == changes
     with page.expect_download() as saved:
         page.click("[data-save=coco]")
     (first, _) = json.loads(Path(saved.value.path()).read_text())
@@ -111,11 +135,29 @@ def test_an_image_and_its_skeletons(page) -> None:
     assert page.input_value("#image-command").endswith("--images two.png --output_dir=people")
 
 
+def test_an_image_is_dropped_or_pasted(page) -> None:
+    for kind, places in (("drop", PLACES), ("paste", PLACES[:1])):
+        hand_over(page, "dragover", b"", "")
+        assert page.locator("body.dropping").count() == 1
+        hand_over(page, kind, png(places), f"{kind}.png")
+        if kind == "drop":
+            playwright.expect(page.locator("body.dropping")).to_have_count(0)
+        filled(page, "image-answer", f"^{len(places)} people in ")
+        assert page.input_value("#image-command").endswith(f"--images {kind}.png --output_dir=people")
+        assert is_drawn(canvas(page, "image-canvas"), (255, 255, 255), PLACES[0])
+    hand_over(page, "drop", bytes(20), "walk.mkv")
+    filled(page, "video-answer", "walk.mkv")
+    page.click("#video-start")
+    filled(page, "status", "not a video")
+
+
 def test_a_bad_image_is_a_sentence_on_the_page(page) -> None:
-    give(page, b"text", "text.png")
-    filled(page, "status", "not an image")
-    give(page, b"GIF89a" + bytes(50), "film.gif")
-    filled(page, "status", "GIF may move")
+    bad = ((b"text", "not an image"), (animated_gif(), "GIF may move"), (huge_png(), "more than 50 million pixels"))
+    for body, sentence in bad:
+        give(page, body, "bad.png")
+        filled(page, "status", sentence)
+    give(page, png(PLACES))
+    filled(page, "image-answer", "^2 people")
 
 
 def test_keyboard_languages_and_a_narrow_screen(page) -> None:
@@ -170,6 +212,30 @@ def test_a_video_plays_with_its_skeletons(page, tmp_path: Path) -> None:
     with page.expect_download() as saved:
         page.click("[data-result='people.jsonl']")
     assert len(Path(saved.value.path()).read_text().splitlines()) == 20
+
+
+def test_a_video_is_cancelled_and_a_cut_one_says_so(page, tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "slow.webm", 10.0) as writer:
+        for _ in range(40):
+            writer.write(picture(PLACES, first=SLOW))
+    whole = (tmp_path / "slow.webm").read_bytes()
+    page.click("#tab-video")
+    page.set_input_files("#video-file", {"name": "slow.webm", "mimeType": "video/webm", "buffer": whole})
+    page.click("#video-start")
+    filled(page, "video-answer", "of 40 frames, 2 people")
+    with page.expect_download() as saved:
+        page.click("[data-result='people.csv']")  # while it runs
+    assert Path(saved.value.path()).read_text().startswith("frame,time_s")
+    page.click("#video-cancel")
+    filled(page, "video-answer", "^Cancelled after")
+    with VideoWriter(tmp_path / "walk.webm", 10.0) as writer:
+        for number in range(20):
+            writer.write(walk(number))
+    whole = (tmp_path / "walk.webm").read_bytes()
+    cut = {"name": "cut.webm", "mimeType": "video/webm", "buffer": whole[: len(whole) * 2 // 3]}
+    page.set_input_files("#video-file", cut)
+    page.click("#video-start")
+    filled(page, "status", "ends after .* of 20 frames")
 
 
 def test_the_camera_keeps_up_and_ids_stay(page) -> None:

@@ -1,21 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the server answers, to what is right and to what is not, over real sockets."""
 
+import asyncio
 import json
 import re
 import socket
-import struct
 import time
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import common.people
 from common.skeleton import COCO
-from tools.page import app, connections
+from tools.page import app, connections, security
 from tools.page.app import Limits
 from tools.page.test import load
-from tools.page.test.fake import DIES, ENDLESS, FAILS, OFFSETS, SLOW, picture, png
+from tools.page.test.fake import (
+    DIES,
+    ENDLESS,
+    FAILS,
+    OFFSETS,
+    SLOW,
+    animated_gif,
+    huge_png,
+    picture,
+    png,
+)
 from tools.page.test.serving import Client, serving
 
 import cv2
@@ -34,16 +43,6 @@ def client():
 
 def keypoints(person: dict) -> np.ndarray:
     return np.array([person["keypoints"][name] for name in COCO.keypoints])
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def huge_png(width: int, height: int) -> bytes:
-    size = chunk(b"IHDR", struct.pack(">II", width, height) + b"\x08\x02\x00\x00\x00")
-    rows = zlib.compress(bytes((1 + 3 * width) * height), 1)
-    return b"\x89PNG\r\n\x1a\n" + size + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 def test_the_page_and_its_headers(client: Client) -> None:
@@ -106,9 +105,9 @@ def test_ids_stay_with_people_of_a_camera(client: Client) -> None:
 BAD = {
     "text": (b"hello, I am a text named .jpg", 415, "not an image"),
     "nothing": (b"", 415, "not an image"),
-    "GIF": (b"GIF89a" + bytes(100), 415, "GIF may move"),
+    "animated GIF": (animated_gif(), 415, "GIF may move"),
     "cut": (cv2.imencode(".jpg", picture())[1].tobytes()[:-100], 415, "cut short"),
-    "100 megapixels": (huge_png(10_000, 10_001), 413, "50 million pixels"),
+    "100 megapixels": (huge_png(), 413, "50 million pixels"),
     "PNG without an image": (PNG[:60], 415, "damaged"),
 }
 
@@ -183,6 +182,37 @@ def test_a_full_line_says_when_to_come_back(client: Client) -> None:
     assert {answer.status for answer in answers} == {200, 503} and len(refused) == extra
     assert all(int(answer.headers["retry-after"]) > 0 for answer in refused)
     assert client.ask("/api/people", PNG).status == 200
+
+
+async def storm(port: int, requests: int) -> list[bytes]:
+    """The answers to images that are sent at once, each over a connection of its own."""
+
+    async def one() -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = f"POST /api/people HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(PNG)}\r\n"
+        writer.write(head.encode() + b"Connection: close\r\n\r\n" + PNG)
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    return await asyncio.gather(*(one() for _ in range(requests)))
+
+
+def test_a_thousand_requests_at_once_get_people_or_a_sentence(client: Client) -> None:
+    answers = asyncio.run(storm(client.port, 1000))
+    refused = [answer for answer in answers if not answer.startswith(b"HTTP/1.1 200 ")]
+    assert len(answers) == 1000 and len(answers) - len(refused) >= QUEUE
+    for answer in refused:
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 ") and b"retry-after: 2" in head
+        assert "try again" in json.loads(body)["error"]
+    assert client.ask("/api/people", PNG).status == 200
+
+
+def test_more_requests_than_the_server_takes_at_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(security, "MOST_REQUESTS", 0)
+    answer = client.ask("/")
+    assert answer.status == 503 and int(answer.headers["retry-after"]) > 0 and "try again" in answer.json["error"]
 
 
 def test_an_endless_call_and_a_crash_leave_the_server_alive() -> None:

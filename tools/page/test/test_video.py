@@ -12,11 +12,13 @@ from pathlib import Path
 
 from common.media.source import open_source
 from common.media.writers import VideoWriter
+from tools.models import Spec
 from tools.page import jobs
 from tools.page.jobs import lines_after
-from tools.page.test.fake import SLOW, picture, png
+from tools.page.test.fake import DIES, SLOW, open_kept, picture, png
 from tools.page.test.serving import Answer, Client, serving
 
+import cv2
 import pytest
 
 FRAMES, RATE_HZ = 12, 10.0
@@ -94,8 +96,31 @@ def test_videos_without_frames_and_cut_ones(client: Client, tmp_path: Path) -> N
     whole = film(tmp_path)
     (name, end) = events(client, begin(client, whole[:300]).json["id"])[-1]
     assert name == "state" and end["state"] == "failed" and end["error"].startswith("walk.webm: ")
+    path = tmp_path / "phone.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), RATE_HZ, (320, 240))
+    for _ in range(FRAMES):
+        writer.write(picture())
+    writer.release()
+    half = path.read_bytes()[: path.stat().st_size // 2]  # MP4 has its index at the end
+    (_, end) = events(client, begin(client, half, "phone.mp4").json["id"])[-1]
+    assert end["state"] == "failed" and end["error"].startswith("phone.mp4: ")
     cut = events(client, begin(client, whole[: len(whole) * 2 // 3]).json["id"])
     assert 0 < sum(name == "line" for name, _ in cut) < FRAMES and cut[-1][1]["state"] == "done"
+
+
+def test_a_model_file_that_goes_while_the_page_runs(tmp_path: Path) -> None:
+    file, sentence = tmp_path / "model.pth", f"{tmp_path}/model.pth: no such checkpoint"
+    file.touch()
+    with serving(specs=[Spec("Lightweight_OpenPose", str(file))], opened=open_kept) as client:
+        file.unlink()
+        end = events(client, begin(client, film(tmp_path)).json["id"])[-1][1]
+        assert end == {"state": "failed", "error": sentence}  # a job opens it anew
+        assert client.ask("/api/people", png()).status == 200  # images go on with what is open
+        assert client.ask("/api/people", png(first=DIES)).status == 500
+        answer = client.ask("/api/people", png())
+        assert answer.status == 503 and int(answer.headers["retry-after"]) > 0 and answer.json["error"] == sentence
+        file.touch()
+        assert client.ask("/api/people", png()).status == 200
 
 
 def test_an_upload_that_is_cut_off_leaves_nothing(client: Client) -> None:
