@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every test may ask for."""
 
+import os
 from pathlib import Path
 
 import common  # noqa: F401  sets its switches before torch and OpenCV are imported
@@ -9,6 +10,7 @@ from common.coco.mini import dataset
 import pytest
 
 ROOT = Path(__file__).parent
+os.environ["POSE_ZOO_MIRROR"] = str(ROOT / "no such mirror")  # no test asks the internet for weights
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import common.train.checkpoint
 import common.train.pretrained
-from AlphaPose.config import BACKBONE_AUTO, Config
+from AlphaPose.config import BACKBONE_AUTO, NETWORK, Config
 from AlphaPose.model import HRNET_WIDTH, PoseHighResolutionNet, backbone, initialise
 from common.cli import UserError
 from common.train.checkpoint import CheckpointError
@@ -16,15 +16,6 @@ from torch import nn
 
 WEIGHT_FOLDERS = (Path(__file__).parent / "weights", Path(__file__).parent)
 RANDOM_START = "random start: no pre-trained weights"
-_ZOO = "https://github.com/MVIG-SJTU/AlphaPose/blob/master/docs/MODEL_ZOO.md"
-# Google Drive and Baidu: no program can fetch them
-BY_HAND = dict.fromkeys(
-    (
-        "fast_res50_256x192.pth", "fast_dcn_res50_256x192.pth", "fast_421_res50-shuffle_256x192.pth",
-        "fast_421_res152_256x192.pth", "simple_res50_256x192.pth", "hrnet_w32_256x192.pth",
-    ),
-    _ZOO,
-)  # fmt: skip
 # what the ResNet of FastPose has beside an ordinary one, and what it has in another form
 _OWN = r"\.se\.|\.conv2_offset\.|\.conv2\.1\.|^final_layer\."
 _FOLDED = r"^layer[234]\.0\.conv2\.weight$"
@@ -39,7 +30,9 @@ def locate(name: str) -> Path:
     ours = Path(name).with_name(f"checkpoint_{int(numbered[1]) + 1}.pth") if numbered else Path(name)
     if not Path(name).is_file() and ours.is_file():
         return ours
-    return common.train.pretrained.locate(name, BY_HAND, WEIGHT_FOLDERS)
+    from common.train import published  # a training that goes on has its weights
+
+    return published.locate(name, NETWORK, WEIGHT_FOLDERS)
 
 
 def checkpoint_of(name: str, folder: Path) -> Path:

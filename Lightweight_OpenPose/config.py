@@ -8,24 +8,17 @@ from typing import Any, Literal
 from common.cli import UserError, flag
 from common.coco.images import Exif
 from common.device import AmpLevel, AmpType, DeviceName
-from common.train.checkpoint import Published
 from Lightweight_OpenPose.model import STRIDE
 from Lightweight_OpenPose.targets import TargetRules
 
 NETWORK = "openpose"  # its name in result files
+DIRECTORY = "Lightweight_OpenPose"  # as exported networks and common/weights.json name it
 MODEL_FOLDER = Path(__file__).parent
 STEP_NAMES = {1: "step_one", 2: "step_two", 3: "step_three"}
 STEP_STAGES = {1: 1, 2: 1, 3: 3}  # refinement stages (paper, section 5: the network is trained in three steps)
 STEP_NOT_GIVEN = 0
 MOBILENET = "mobilenet_sgd_68.848.pth.tar"
 NO_CHECKPOINT = "none"
-PUBLISHED = {
-    MOBILENET: Published("https://drive.google.com/uc?export=download&id=18Ya27IAhILvBHqV_tDp0QjDFvsNNy-hv"),
-    "checkpoint_iter_370000.pth": Published(
-        "https://download.01.org/opencv/openvino_training_extensions/models/human_pose_estimation/"
-        "checkpoint_iter_370000.pth"
-    ),
-}
 WEIGHT_FOLDERS = (MODEL_FOLDER / "weights", MODEL_FOLDER)
 
 IMAGES_PER_RANK = 80  # published: 80 on one card, 640 on eight

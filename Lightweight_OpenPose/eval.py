@@ -39,10 +39,8 @@ from Lightweight_OpenPose.config import (
     ALIASES,
     MODEL_FOLDER,
     NETWORK,
-    PUBLISHED,
     RETIRED,
     STEP_NAMES,
-    WEIGHT_FOLDERS,
     flag,
 )
 from Lightweight_OpenPose.decode import DecodeRules, People, decode_scales, to_coco
@@ -169,7 +167,7 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
 
 def _checkpoint(config: Config) -> Path:
     if config.checkpoint_path:
-        return common.train.checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
+        return weights.locate(config.checkpoint_path)
     best = weights.run_folder(config.output_dir, STEP_NAMES[config.step]) / common.train.checkpoint.BEST
     if not best.is_file():
         raise UserError(f"--checkpoint_path is needed: step {config.step} has left no {best}")

@@ -18,8 +18,9 @@ import common.skeleton
 import common.train.checkpoint
 from common.cli import UserError, parse, run
 from common.runtime.export import Ports
+from common.train import published
 from Lightweight_OpenPose import predict, weights
-from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS, flag
+from Lightweight_OpenPose.config import DIRECTORY, flag
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
 
 import torch
@@ -45,7 +46,7 @@ class Config:
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
         if not self.checkpoint_path:
-            raise UserError("--checkpoint_path is needed: a file, or one of " + ", ".join(PUBLISHED))
+            raise UserError("--checkpoint_path is needed: a file, or one of " + published.names(DIRECTORY))
         common.runtime.export.check_opset(self.opset)
 
 
@@ -58,7 +59,7 @@ def export_checkpoint(config: Config) -> None:
     """Exports what the flags ask for, and says what was written. Raises UserError as `export_onnx` does."""
     config.check()
     skeleton = common.skeleton.load(config.skeleton)
-    source = common.train.checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
+    source = weights.locate(config.checkpoint_path)
     target, shape = Path(config.output_name), (config.batch_size, config.height, config.width)
     content = common.train.checkpoint.read(source)
     network = weights.network_of(content, source, skeleton)

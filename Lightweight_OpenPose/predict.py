@@ -21,9 +21,8 @@ from common.people import People
 from common.runtime import metadata
 from common.runtime.session import Options, Provider, Session, open_network
 from common.skeleton import Skeleton, load
-from common.train import checkpoint
 from Lightweight_OpenPose import decode, weights
-from Lightweight_OpenPose.config import PUBLISHED, WEIGHT_FOLDERS
+from Lightweight_OpenPose.config import DIRECTORY
 from Lightweight_OpenPose.data import PIXEL_MEAN, PIXEL_SCALE
 from Lightweight_OpenPose.decode import (
     DEMO_UPSAMPLING,
@@ -38,7 +37,6 @@ from Lightweight_OpenPose.model import STRIDE
 import cv2
 import numpy as np
 
-NAME = "Lightweight_OpenPose"  # as exported networks have it
 SINGLE_SCALE = (1.0,)
 MULTI_SCALE = (0.5, 1.0, 1.5, 2.0)
 # A pixel of the enlarged map is STRIDE / DEMO_UPSAMPLING network pixels wide, and its centre lies in their middle: map
@@ -123,9 +121,9 @@ def to_input(image: UInt8Array, place: Frame) -> Float32Array:
 
 def open_session(source: Path, options: Options, skeleton: Skeleton) -> Session:
     """A network file of any format as it runs fastest. Raises UserError, see `common.runtime.session.open_network`."""
-    metadata.of(source, NAME, skeleton)
+    metadata.of(source, DIRECTORY, skeleton)
     session = open_network(source, options, lambda path: weights.load_network(path, skeleton))
-    return metadata.checked(session, NAME, {-2: skeleton.num_heatmaps, -1: skeleton.num_fields})
+    return metadata.checked(session, DIRECTORY, {-2: skeleton.num_heatmaps, -1: skeleton.num_fields})
 
 
 def metadata_of(skeleton: Skeleton, content: dict[str, Any]) -> metadata.Metadata:
@@ -137,7 +135,7 @@ def metadata_of(skeleton: Skeleton, content: dict[str, Any]) -> metadata.Metadat
     }  # fmt: skip
     decoder = {"kind": "part affinity fields", "heatmaps": -2, "pafs": -1, "upsampling": DEMO_UPSAMPLING,
                **dataclasses.asdict(ORIGINAL_RULES)}  # fmt: skip
-    return metadata.of_network(NAME, skeleton, content, input=rule, stride=STRIDE, decoder=decoder)
+    return metadata.of_network(DIRECTORY, skeleton, content, input=rule, stride=STRIDE, decoder=decoder)
 
 
 class PoseEstimator:
@@ -156,8 +154,8 @@ class PoseEstimator:
 
         Raises UserError where the file is missing, damaged, or of another network.
         """
-        source = checkpoint.locate(str(checkpoint_path), PUBLISHED, WEIGHT_FOLDERS)
-        _, own = metadata.of(source, NAME, skeleton, "openpose")
+        source = weights.locate(str(checkpoint_path))
+        _, own = metadata.of(source, DIRECTORY, skeleton, "openpose")
         self.skeleton, self.rules, self.height = load(own), ORIGINAL_RULES, height
         self.session = open_session(source, Options(device, provider=provider), self.skeleton)
         warm_up(self.skeleton, self.rules)

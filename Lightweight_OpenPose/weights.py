@@ -9,12 +9,19 @@ import common.train.checkpoint
 from common.cli import UserError
 from common.skeleton import Skeleton
 from common.train.checkpoint import BEST, CheckpointError
-from Lightweight_OpenPose.config import MOBILENET, NO_CHECKPOINT, PUBLISHED, STEP_NAMES, WEIGHT_FOLDERS, Config
+from Lightweight_OpenPose.config import DIRECTORY, MOBILENET, NO_CHECKPOINT, STEP_NAMES, WEIGHT_FOLDERS, Config
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
 
 from torch import nn
 
 RANDOM_START = "random start: no pre-trained weights"
+
+
+def locate(name: str, folders: tuple[Path, ...] = WEIGHT_FOLDERS) -> Path:
+    """A checkpoint by path, or a published one by name. Raises CheckpointError."""
+    from common.train import published  # a training that goes on has its weights
+
+    return published.locate(name, DIRECTORY, folders)
 
 
 def run_folder(output_dir: str, experiment_name: str) -> Path:
@@ -32,7 +39,7 @@ def starting_weights(config: Config) -> Path | None:
     if config.checkpoint_path == NO_CHECKPOINT:
         return None
     if config.checkpoint_path:
-        return common.train.checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
+        return locate(config.checkpoint_path)
     if config.step > 1:
         before = run_folder(config.output_dir, STEP_NAMES[config.step - 1]) / BEST
         if not before.is_file():
@@ -42,7 +49,7 @@ def starting_weights(config: Config) -> Path | None:
             )
         return before
     try:
-        return common.train.checkpoint.locate(MOBILENET, PUBLISHED, WEIGHT_FOLDERS)
+        return locate(MOBILENET)
     except CheckpointError as error:
         if config.case == "perf":
             return None

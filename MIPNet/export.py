@@ -17,8 +17,9 @@ import common.cli
 import common.train.checkpoint
 from common.cli import UserError, flag, words
 from common.runtime.export import Ports, check_opset, export_onnx
+from common.train import published
 from MIPNet import weights
-from MIPNet.config import parse_flags
+from MIPNet.config import NETWORK, parse_flags
 from MIPNet.model import GatedNetwork, build, lambda_vectors
 from MIPNet.predict import metadata_of
 
@@ -48,7 +49,7 @@ class Config:
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
         if not self.checkpoint_path:
-            raise UserError("--checkpoint_path is needed: a file, or one of " + ", ".join(weights.BY_HAND))
+            raise UserError("--checkpoint_path is needed: a file, or one of " + published.names(NETWORK))
         check_opset(self.opset)
 
 

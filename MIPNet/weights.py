@@ -21,12 +21,6 @@ WEIGHT_FOLDERS = tuple(
     MODEL_FOLDER / name for name in ("weights", "", "lib/models/imagenet", "lib/models/pytorch/imagenet")
 )
 RANDOM_START = "random start: no pre-trained weights"
-_HRNET_ZOO = "https://github.com/leoxiaobin/deep-high-resolution-net.pytorch#main-results"
-BY_HAND = {  # Google Drive and OneDrive: no program can fetch them
-    f"pose_{network}_{size}.pth": _HRNET_ZOO
-    for network in ("hrnet_w32", "hrnet_w48", "resnet_50", "resnet_101", "resnet_152")
-    for size in ("256x192", "384x288")
-}
 _OWN = r"^(deconv_layers|final_layer|final_layer_other|(stage|layer)\d_se)\."  # what no ImageNet file has
 _EXTRA = re.compile(r"((stage|layer)\d_se|final_layer_other)\.")  # what tells the variants of a network apart
 _HEAD = re.compile(r"final_layer(_other)?\.")  # its size is the number of joints
@@ -35,7 +29,9 @@ SMALL = 0.001  # standard deviation of initial weights
 
 def locate(name: str) -> Path:
     """A checkpoint by path, or a published one by name. Raises CheckpointError."""
-    return common.train.pretrained.locate(name, BY_HAND, WEIGHT_FOLDERS)
+    from common.train import published  # a training that goes on has its weights
+
+    return published.locate(name, NETWORK, WEIGHT_FOLDERS)
 
 
 def initialise(model: nn.Module, only: tuple[str, ...] = ("",)) -> None:

@@ -15,6 +15,7 @@ from common.device import AmpLevel, AmpType, DeviceName
 from OpenPose_MindSpore_port.model import STRIDE
 
 NETWORK = "OpenPose_MindSpore"  # its name in result files
+DIRECTORY = "OpenPose_MindSpore_port"  # as exported networks and common/weights.json name it
 MODEL_FOLDER = Path(__file__).parent
 WEIGHT_FOLDERS = (MODEL_FOLDER / "weights", MODEL_FOLDER / "vgg_model", MODEL_FOLDER)
 PUBLISHED_VGG = ("vgg19-0-97_5004.ckpt", "vgg19-dcbb9e9d.pth")  # MindSpore's file, torchvision's

@@ -33,6 +33,7 @@ from common.runtime.session import Options, Provider, of_module
 from common.skeleton import Skeleton, load
 from common.train.log import Log
 from common.train.state import TrainState
+from OpenPose_MindSpore_port import weights
 from OpenPose_MindSpore_port.config import ALIASES, DATA_FOLDER, MODEL_FOLDER, NETWORK, RETIRED, Inference
 from OpenPose_MindSpore_port.config import Config as TrainConfig
 from OpenPose_MindSpore_port.decode import to_coco
@@ -93,7 +94,7 @@ class Config(Inference):
         if not (self.model_path or best.is_file()):
             kinds = ".ckpt, .pth, .safetensors, .onnx, .xml or .om"
             raise UserError(f"--model_path is needed: {kinds}; training has left no {best}")
-        return Path(self.model_path or best)
+        return weights.locate(self.model_path) if self.model_path else best
 
 
 def main() -> None:

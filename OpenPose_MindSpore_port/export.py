@@ -91,7 +91,7 @@ def export_checkpoint(config: Config) -> None:
     """Exports what the flags ask for, and prints what was written. Raises UserError as `export_onnx` does."""
     config.check()
     skeleton = common.skeleton.load(config.skeleton)
-    network = weights.load_network(Path(config.ckpt_file), skeleton)
+    network = weights.load_network(weights.locate(config.ckpt_file), skeleton)
     target, shape = config.target, (config.batch_size, config.height, config.width)
     difference = export_onnx(network, target, config.opset, shape, metadata_of(skeleton))
     sizes = " x ".join(str(size or "any") for size in (shape[0], 3, *shape[1:]))

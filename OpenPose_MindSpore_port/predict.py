@@ -20,7 +20,7 @@ from common.runtime import metadata
 from common.runtime.session import Options, Provider, Session, open_network
 from common.skeleton import Skeleton, load
 from OpenPose_MindSpore_port import weights
-from OpenPose_MindSpore_port.config import Inference
+from OpenPose_MindSpore_port.config import DIRECTORY, Inference
 from OpenPose_MindSpore_port.decode import decode
 from OpenPose_MindSpore_port.model import NUM_STAGES, STRIDE
 
@@ -28,7 +28,6 @@ import cv2
 import numpy as np
 from torch import Tensor, nn
 
-NAME = "OpenPose_MindSpore_port"  # as exported networks have it
 LONGEST_ASPECT = 16  # of long and short side: what is longer is no image of people, and would fill the memory
 MIDDLE = np.float32(0.5)  # subtracted from values of 0 to 1
 Sizes = tuple[Size, Size]  # (height, width) of the network's input, and of the image that is stretched to it
@@ -76,10 +75,10 @@ def open_session(source: Path, options: Options, skeleton: Skeleton) -> Session:
 
     Raises UserError, see `common.runtime.session.open_network` and `weights.load_network`.
     """
-    metadata.of(source, NAME, skeleton)
+    metadata.of(source, DIRECTORY, skeleton)
     session = open_network(source, options, lambda path: LastMaps(weights.load_network(path, skeleton)).eval())
     places = {len(session.outputs) // 2 - 1: skeleton.num_fields, -1: skeleton.num_heatmaps}
-    return metadata.checked(session, NAME, places)
+    return metadata.checked(session, DIRECTORY, places)
 
 
 def metadata_of(skeleton: Skeleton) -> metadata.Metadata:
@@ -91,7 +90,7 @@ def metadata_of(skeleton: Skeleton) -> metadata.Metadata:
     }  # fmt: skip
     decoder = {"kind": "part affinity fields", "pafs": NUM_STAGES - 1, "heatmaps": -1,
                **dataclasses.asdict(Inference())}  # fmt: skip
-    return metadata.of_network(NAME, skeleton, {}, input=rule, stride=STRIDE, decoder=decoder)
+    return metadata.of_network(DIRECTORY, skeleton, {}, input=rule, stride=STRIDE, decoder=decoder)
 
 
 class PoseEstimator:
@@ -106,7 +105,7 @@ class PoseEstimator:
         provider: Provider = "auto",
         original_decode: bool = False,
     ) -> None:
-        """`checkpoint_path`: .ckpt, .pth, .safetensors, .onnx, .xml or .om, or such a file that is open already.
+        """`checkpoint_path`: .ckpt, .pth, .safetensors, .onnx, .xml, .om, a published name, or a network that is open.
 
         `skeleton`: empty: that of an exported network, else openpose.
         `settings`: of input and decoder. `original_decode`: people as the original finds them.
@@ -116,8 +115,8 @@ class PoseEstimator:
         if isinstance(checkpoint_path, Session):
             self.skeleton, self.session = load(skeleton or "openpose"), checkpoint_path
             return
-        source = Path(checkpoint_path)
-        self.skeleton = load(metadata.of(source, NAME, skeleton, "openpose")[1])
+        source = weights.locate(str(checkpoint_path))
+        self.skeleton = load(metadata.of(source, DIRECTORY, skeleton, "openpose")[1])
         self.session = open_session(source, Options(device, provider=provider), self.skeleton)
 
     def __call__(self, image: UInt8Array | str | Path) -> People:

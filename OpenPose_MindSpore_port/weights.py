@@ -12,9 +12,9 @@ from pathlib import Path
 import common.train.checkpoint
 from common.cli import UserError
 from common.skeleton import Skeleton
-from common.train.checkpoint import CheckpointError, Published
+from common.train.checkpoint import CheckpointError
 from OpenPose_MindSpore_port import mindspore_checkpoint
-from OpenPose_MindSpore_port.config import NO_WEIGHTS, PUBLISHED_VGG, WEIGHT_FOLDERS, Config
+from OpenPose_MindSpore_port.config import DIRECTORY, NO_WEIGHTS, PUBLISHED_VGG, WEIGHT_FOLDERS, Config
 from OpenPose_MindSpore_port.model import BATCH_NORM_NAMES, OpenPose
 
 import torch
@@ -22,7 +22,6 @@ from torch import Tensor
 
 RANDOM_START = "random start: no pre-trained weights"
 TORCHVISION_VGG = PUBLISHED_VGG[1]
-PUBLISHED = {TORCHVISION_VGG: Published(f"https://download.pytorch.org/models/{TORCHVISION_VGG}", "dcbb9e9d")}
 # What stands before a layer's number: MindSpore's wrappers, torchvision, and a whole OpenPose
 VGG_PREFIXES = (
     "network.backbone.layers",
@@ -36,6 +35,13 @@ VGG_PREFIXES = (
 _LAYER = re.compile(rf"({'|'.join(map(re.escape, VGG_PREFIXES))})\.(\d+\.\w+)")
 _PICKLED = (b"PK", b"\x80")  # how PyTorch's files begin, new and old
 _NORMALISED = re.compile(r"(.*\.)?base\.vgg_base\.layers\.1\.")  # without batch normalisation a ReLU
+
+
+def locate(name: str) -> Path:
+    """A checkpoint by path, or a published one by name. Raises CheckpointError."""
+    from common.train import published  # a training that goes on has its weights
+
+    return published.locate(name, DIRECTORY, WEIGHT_FOLDERS)
 
 
 def read(source: Path) -> dict[str, Tensor]:
@@ -72,15 +78,15 @@ def starting_vgg(vgg_path: str, may_be_random: bool = False) -> Path | None:
     """
     if vgg_path == NO_WEIGHTS:
         return None
-    if vgg_path and vgg_path not in PUBLISHED and not Path(vgg_path).is_file():
+    if vgg_path and vgg_path not in PUBLISHED_VGG and not Path(vgg_path).is_file():
         raise UserError(f"--vgg_path={vgg_path}: no such file; name a VGG19 file, or `{NO_WEIGHTS}` to begin at random")
     if vgg_path:
-        return common.train.checkpoint.locate(vgg_path, PUBLISHED, WEIGHT_FOLDERS)
+        return locate(vgg_path)
     for folder in WEIGHT_FOLDERS:
         if (folder / PUBLISHED_VGG[0]).is_file():
             return folder / PUBLISHED_VGG[0]
     try:
-        return common.train.checkpoint.locate(TORCHVISION_VGG, PUBLISHED, WEIGHT_FOLDERS)
+        return locate(TORCHVISION_VGG)
     except CheckpointError as error:
         if may_be_random:
             return None
@@ -92,7 +98,7 @@ def starting_vgg(vgg_path: str, may_be_random: bool = False) -> Path | None:
 def load_start(model: OpenPose, config: Config) -> str:
     """Loads the weights that a training begins with, of the whole network or of VGG19; returns the report of it."""
     if config.load_pretrain:
-        return load_pretrained(model, Path(config.pretrained_model_path))
+        return load_pretrained(model, locate(config.pretrained_model_path))
     vgg = starting_vgg(config.vgg_path, may_be_random=config.case == "perf")
     return RANDOM_START if vgg is None else load_vgg(model, vgg)
 

@@ -10,10 +10,8 @@ Input `data`: any number x 3 x 368 x 640. The file is kept only where ONNX Runti
 import dataclasses
 from dataclasses import dataclass
 
-import common.train.checkpoint
 from common.cli import flag, parse, run
-from Lightweight_OpenPose import export
-from Lightweight_OpenPose.config import PUBLISHED
+from Lightweight_OpenPose import export, weights
 from OpenPose_infer.config import HEIGHT, WEIGHT_FOLDERS, WIDTH
 
 WEIGHTS = "./weights/checkpoint_iter_370000.pth"
@@ -32,7 +30,7 @@ class Config(export.Config):
 def main() -> None:
     """Reads the flags, exports, compares, says what was written."""
     config = parse(Config, {})
-    source = common.train.checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
+    source = weights.locate(config.checkpoint_path, WEIGHT_FOLDERS)
     export.export_checkpoint(dataclasses.replace(config, checkpoint_path=str(source)))
 
 

@@ -27,8 +27,7 @@ from common.files import read_bytes
 from common.parallel import in_order
 from common.runtime.session import OPENVINO, Options, Provider, Session
 from common.skeleton import Skeleton
-from Lightweight_OpenPose import predict
-from Lightweight_OpenPose.config import PUBLISHED
+from Lightweight_OpenPose import predict, weights
 from Lightweight_OpenPose.model import STRIDE
 from OpenPose_infer import dumps, performance
 from OpenPose_infer.config import CHANNELS, HEIGHT, WEIGHT_FOLDERS, WIDTH
@@ -170,7 +169,7 @@ def _path(line: str, where: str, config: Config) -> Path:
 
 def open_session(config: Config, skeleton: Skeleton) -> Session:
     """The network, warm. Raises UserError where batch, input size or outputs are not those of this network."""
-    source = common.train.checkpoint.locate(config.om_path, PUBLISHED, WEIGHT_FOLDERS)
+    source = weights.locate(config.om_path, WEIGHT_FOLDERS)
     dtype = _dtype(config, source) if config.amp != "O0" else None
     options = Options(config.device, config.device_id, config.provider, dtype, config.threads)
     session = predict.open_session(source, options, skeleton)

@@ -18,7 +18,6 @@ from typing import Any
 
 import common.device
 import common.skeleton
-import common.train.checkpoint
 from common.arrays import Float32Array
 from common.cli import UserError, flag, parse, run
 from common.coco.evaluate import Detections, EvaluationSet
@@ -28,8 +27,9 @@ from common.runtime.quantize import Flags, RefusedError, calibration_images, say
 from common.runtime.quantize import quantize as quantize_network
 from common.runtime.session import Options, Session
 from common.skeleton import Skeleton
+from common.train import published
 from Lightweight_OpenPose import export, weights
-from Lightweight_OpenPose.config import PUBLISHED
+from Lightweight_OpenPose.config import DIRECTORY
 from Lightweight_OpenPose.eval import evaluate
 from Lightweight_OpenPose.predict import InputRule, PoseEstimator
 from OpenPose_infer import quantize
@@ -71,7 +71,7 @@ def main() -> None:
     """Reads the flags, compares, leaves the table on the screen and in files."""
     config = parse(Config, {}, aliases={"val_labels": "labels", "val_images_folder": "images_folder"})
     if not config.checkpoint_path:
-        raise UserError("--checkpoint_path is needed: a file, or one of " + ", ".join(PUBLISHED))
+        raise UserError("--checkpoint_path is needed: a file, or one of " + published.names(DIRECTORY))
     rows = compare(config)
     folder = Path(config.output_dir)
     content = {"settings": dataclasses.asdict(config), "formats": rows}
@@ -114,7 +114,7 @@ def _inputs(validation: EvaluationSet, rule: InputRule, count: int) -> list[Floa
 
 def _files(config: Config, names: Sequence[str], skeleton: Skeleton, validation: EvaluationSet, folder: Path) -> Files:
     """The network as each kind of file: exported here, quantised here."""
-    checkpoint = common.train.checkpoint.locate(config.checkpoint_path, PUBLISHED, WEIGHT_FOLDERS)
+    checkpoint = weights.locate(config.checkpoint_path, WEIGHT_FOLDERS)
     target = Path(config.output_dir) / "network.onnx"
     paths, missing = {CHECKPOINT: checkpoint}, {ASCEND: "not here: give --om_path, which convert_om.sh writes"}
     if config.om_path:

@@ -24,9 +24,10 @@ from common.device import AmpLevel, AmpType, DeviceName
 from common.files import write_atomically
 from common.report import Run
 from common.runtime.session import Options, Provider, Session
+from common.train import published
 from common.train.log import Log
-from Lightweight_OpenPose import predict
-from Lightweight_OpenPose.config import PUBLISHED
+from Lightweight_OpenPose import predict, weights
+from Lightweight_OpenPose.config import DIRECTORY
 from Lightweight_OpenPose.decode import DecodeRules, warm_up
 from Lightweight_OpenPose.eval import Evaluation, default_batch, evaluate
 from Lightweight_OpenPose.predict import PoseEstimator
@@ -59,7 +60,7 @@ class Config(DataFlags):
     def check(self) -> None:
         """Raises UserError where something is missing."""
         if not self.model:
-            raise UserError("--model is needed: a .pth, .onnx, .xml or .om, or one of " + ", ".join(PUBLISHED))
+            raise UserError("--model is needed: a .pth, .onnx, .xml or .om, or one of " + published.names(DIRECTORY))
 
 
 def main() -> None:
@@ -89,7 +90,7 @@ def main() -> None:
 
 def open_estimator(config: Config, skeleton: common.skeleton.Skeleton) -> PoseEstimator:
     """The network of `--model` and its decoder, both warm: the first call would spoil the figures."""
-    source = common.train.checkpoint.locate(config.model, PUBLISHED, WEIGHT_FOLDERS)
+    source = weights.locate(config.model, WEIGHT_FOLDERS)
     dtype = common.device.amp_type(common.device.resolve(config.device, config.device_id), config.amp, config.amp_type)
     options = Options(config.device, config.device_id, config.provider, dtype, config.threads)
     session = predict.open_session(source, options, skeleton)

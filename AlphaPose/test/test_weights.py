@@ -75,7 +75,7 @@ def test_another_networks_checkpoint_is_refused_in_one_line(tmp_path: Path, othe
 
 
 def test_a_file_that_only_a_browser_can_fetch_names_page_and_folder() -> None:
-    with pytest.raises(CheckpointError, match=r"fast_res50_256x192.pth is not here: take it from https.*put it into"):
+    with pytest.raises(CheckpointError, match=r"fast_res50_256x192.pth is not here .*take it from https.*put it into"):
         weights.locate("pretrained_models/fast_res50_256x192.pth")
 
 

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-import http.server
 import os
 import pickle
 import resource
 import subprocess
 import sys
-import threading
 import time
 import zipfile
 from pathlib import Path
 
 from common.train import checkpoint
-from common.train.checkpoint import BEST, LAST, CheckpointError, Published
+from common.train.checkpoint import BEST, LAST, CheckpointError
 from common.train.store import PREVIOUS, Store
 
 import numpy as np
@@ -127,51 +125,6 @@ def test_bombs_are_refused_within_seconds(tmp_path: Path) -> None:
     assert len(seconds) == 5 and max(seconds.values()) < 10, seconds
 
 
-class Answer(http.server.BaseHTTPRequestHandler):
-    """What a server says: to /html a page, to /cut less than it promises, to /good a checkpoint."""
-
-    checkpoint = b""
-
-    def do_GET(self) -> None:
-        content = b"<html>sign in</html>" if self.path == "/html" else self.checkpoint
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content[: len(content) // 2] if self.path == "/cut" else content)
-
-    def log_message(self, *_: object) -> None:
-        """Says nothing."""
-
-
-@pytest.fixture
-def address(tmp_path: Path):
-    checkpoint.save(tmp_path / "source.pth", network().state_dict())
-    Answer.checkpoint = (tmp_path / "source.pth").read_bytes()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-@pytest.mark.parametrize(
-    ("page", "sha256", "words"),
-    [("html", None, "web page"), ("cut", None, "came of|broken off"), ("good", "00ab", "SHA-256"), ("good", None, "")],
-)
-def test_downloads_are_whole_checkpoints_or_nothing(
-    tmp_path: Path, monkeypatch, address: str, page: str, sha256: str | None, words: str
-) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    table = {"net.pth": Published(f"{address}/{page}", sha256)}
-    target = tmp_path / "cache" / "hub" / "checkpoints" / "net.pth"
-    if words:
-        with pytest.raises(CheckpointError, match=f"cannot be downloaded.*({words})"):
-            checkpoint.locate("net.pth", table, (tmp_path,))
-        assert not list(target.parent.iterdir())
-    else:
-        assert checkpoint.locate("net.pth", table, (tmp_path,)) == target
-        assert target.read_bytes() == Answer.checkpoint
-
-
 def test_the_report_names_what_did_not_match() -> None:
     source = {f"module.{name}": value for name, value in network().state_dict().items() if name != "1.bias"}
     source["fc.weight"], source["module.0.bias"] = torch.zeros(3), torch.zeros(7)
@@ -266,19 +219,3 @@ def test_a_disk_that_fills_up_leaves_the_older_file(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == [LAST]
     assert Store(tmp_path, 1).newest(print) == state(1)
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
-
-
-def test_published_names(tmp_path: Path, monkeypatch) -> None:
-    table = {"net.pth": Published("http://127.0.0.1:9/net.pth")}  # nothing listens on this port
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    (tmp_path / "weights").mkdir()
-    with pytest.raises(CheckpointError, match=r"cannot be downloaded.*fetch http.*weights"):
-        checkpoint.locate("net.pth", table, (tmp_path / "weights",))
-    with pytest.raises(CheckpointError, match="not one of the published net.pth"):
-        checkpoint.locate("other.pth", table, ())
-    (tmp_path / "weights" / "net.pth").write_bytes(b"<!DOCTYPE html>")
-    with pytest.raises(CheckpointError, match=r"net.pth: not a checkpoint but something else.*remove it"):
-        checkpoint.locate("net.pth", table, (tmp_path / "weights",))
-    checkpoint.save(tmp_path / "weights" / "net.pth", {})
-    for name in ("net.pth", "./net.pth", "models/net.pth"):  # a path that is not there counts by its last part
-        assert checkpoint.locate(name, table, (tmp_path / "weights",)) == tmp_path / "weights" / "net.pth"

@@ -1,53 +1,91 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights from the network: whole, of the published sum or at least of the right kind, or not at all."""
+"""Weights from the network: whole and the right ones, or not at all. What is cut goes on where it stopped."""
 
+import contextlib
 import hashlib
 import http.client
+import urllib.error
 import urllib.request
+import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from common import files
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
-TIMEOUT_S = 30  # without a byte
-CHECKPOINT_BEGINNINGS = (b"PK\x03\x04", b"\x80")  # of torch's new and old format
+from tqdm import tqdm
+
+TIMEOUT_S, PIECE = 30, 1 << 20  # without a byte; bytes read at once
+BEGINNINGS = (b"PK\x03\x04", b"\x80")  # of torch's new and old format
+NETWORK_ERRORS = (ConnectionError, TimeoutError, urllib.error.URLError, http.client.HTTPException)
+MINDSPORE = b"\n"  # a .ckpt: the tag of the first field
 
 
 class WrongContentError(ValueError):
     """What came is not what was asked for."""
 
 
-def fetch(url: str, target: Path, sha256: str | None = None) -> None:
-    """Downloads a checkpoint; `sha256` begins its sum, where it is known.
+def fetch(url: str, target: Path, check: Callable[[Path], None]) -> Path:
+    """Downloads a file that `check` accepts. The part of one that is cut stays hidden beside `target` for later.
 
-    Raises OSError, UserError or WrongContentError, and then leaves no file.
+    Raises OSError or WrongContentError, and then there is no `target`.
     """
-    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer, files.replacing(target) as file:  # noqa: S310
-        while piece := _read(answer):
-            file.write(piece)
-        file.flush()
-        promised = answer.headers.get("Content-Length")
-        if promised and int(promised) != file.tell():
-            raise WrongContentError(f"{file.tell()} bytes came of {promised}")
-        check(Path(file.name), sha256)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _opened(url) as answer:
+        length = int(answer.headers.get("Content-Length") or 0)
+        version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+    part = target.with_name(f".{target.name}.{zlib.crc32(f'{url} {length} {version}'.encode()):08x}.part")
+    with part.open("ab") as file:
+        if fcntl:  # of several processes, such as ranks, one downloads
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if target.is_file():
+            part.unlink(missing_ok=True)
+            return target
+        _complete(url, file, length, target.name)
+        try:
+            check(part)
+        except WrongContentError:
+            part.unlink()
+            raise
+        part.replace(target)
+    return target
 
 
-def _read(source: Any) -> bytes:
-    try:
-        return bytes(source.read(1 << 20))
-    except (OSError, http.client.HTTPException) as error:
-        raise WrongContentError(f"broken off: {error or type(error).__name__}") from error
+def _opened(url: str, begin: int = 0) -> Any:
+    request = urllib.request.Request(url, headers={"Range": f"bytes={begin}-"} if begin else {})  # noqa: S310
+    return urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310
 
 
-def check(path: Path, sha256: str | None) -> None:
-    """Raises WrongContentError where a file is no checkpoint by its first bytes, or has another sum."""
+def _complete(url: str, file: BinaryIO, length: int, name: str) -> None:
+    """Appends what is missing, as often as something comes. Raises WrongContentError where nothing more does."""
+    before, whole = -1, 0 < length == file.tell()
+    while not whole:
+        if before == (before := file.tell()):
+            raise WrongContentError(f"broken off: {before} bytes came of {length or 'an unknown number'}")
+        with contextlib.suppress(*NETWORK_ERRORS), _opened(url, before) as answer:
+            if before and answer.status != http.HTTPStatus.PARTIAL_CONTENT:
+                file.truncate(file.seek(0))
+            with tqdm(desc=name, total=length or None, initial=before, unit="B", unit_scale=True, disable=None) as bar:
+                while piece := answer.read(PIECE):
+                    bar.update(file.write(piece))
+            whole = file.tell() >= length
+
+
+def check(path: Path, sha256: str, least_bytes: int = 0) -> None:
+    """Raises WrongContentError where a file is no checkpoint by its first bytes, too short, or has another sum."""
+    digest, size = hashlib.sha256(), path.stat().st_size
     with path.open("rb") as file:
-        if not file.read(4).startswith(CHECKPOINT_BEGINNINGS):
+        first = file.read(4)
+        mindspore = ".ckpt" in path.name and first.startswith(MINDSPORE) and b"<" not in first
+        if not (first.startswith(BEGINNINGS) or mindspore):
             raise WrongContentError("not a checkpoint but something else, a web page perhaps")
+        if size < least_bytes:
+            raise WrongContentError(f"cut short or another file: {size} bytes, its weights alone have {least_bytes}")
         file.seek(0)
-        digest = hashlib.sha256()
-        while piece := _read(file):
+        while sha256 and (piece := file.read(PIECE)):
             digest.update(piece)
-    found = digest.hexdigest()
-    if sha256 and not found.startswith(sha256):
-        raise WrongContentError(f"its SHA-256 begins with {found[: len(sha256)]}, published is {sha256}")
+    if not digest.hexdigest().startswith(sha256) and sha256:
+        raise WrongContentError(f"its SHA-256 begins with {digest.hexdigest()[: len(sha256)]}, published is {sha256}")

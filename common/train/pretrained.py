@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights that others trained: backbones from ImageNet, and published files by name."""
+"""Trunks that others trained on ImageNet, by the names in common/weights.json."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import common.train.checkpoint
-from common.train.checkpoint import CheckpointError, Match, Published
+from common.train.checkpoint import CheckpointError, Match
 
 from torch import nn
 
 RANDOM = "none"  # in place of a file: begin at random, said aloud
 EVERY_LAYER = ("*",)
 
-_TORCHVISION = "https://download.pytorch.org/models"
-_OPENMMLAB = "https://download.openmmlab.com/mmpose/pretrain_models"  # the authors' own links are pages, not files
 RESNETS = {
     18: "resnet18-f37072fd.pth",
     34: "resnet34-b627a593.pth",
@@ -23,22 +21,7 @@ RESNETS = {
     101: "resnet101-63fe2227.pth",
     152: "resnet152-394f9c45.pth",
 }
-# the same weights under the names of older torchvision, which published configurations use
-_OLD_RESNETS = (
-    "resnet18-5c106cde.pth", "resnet34-333f7ec4.pth", "resnet50-19c8e357.pth", "resnet101-5d3b4d8f.pth",
-    "resnet152-b121ed2d.pth",
-)  # fmt: skip
 HRNETS = {32: "hrnet_w32-36af842e.pth", 48: "hrnet_w48-8ef0771d.pth"}  # by width
-
-
-def _published(folder: str, name: str) -> Published:
-    # these names end in the beginning of the file's hash
-    return Published(f"{folder}/{name}", name.removesuffix(".pth").split("-")[1])
-
-
-PUBLISHED = {name: _published(_TORCHVISION, name) for name in (*RESNETS.values(), *_OLD_RESNETS)} | {
-    name: _published(_OPENMMLAB, name) for name in HRNETS.values()
-}
 
 # classifiers and their feeders, and the sums of HRNet's last module that heatmaps do not need
 _CLASSIFIER = re.compile(
@@ -46,26 +29,11 @@ _CLASSIFIER = re.compile(
 )
 
 
-def locate(name: str, by_hand: Mapping[str, str], folders: tuple[Path, ...]) -> Path:
-    """A checkpoint of a pose network by path or published name; a path that is not there counts by its last part.
-
-    `by_hand`: names that only a browser can fetch -> the page that links them. `folders`: where such files are kept,
-    the first is the one to name. Raises CheckpointError, naming the page or the published names, and the folder.
-    """
-    if Path(name).is_file():
-        return Path(name)
-    short = Path(name).name
-    if short not in by_hand:
-        raise CheckpointError(f"{name}: no such checkpoint, and not one of the published {', '.join(by_hand)}")
-    for folder in folders:
-        if (folder / short).is_file():
-            return folder / short
-    raise CheckpointError(f"{short} is not here: take it from {by_hand[short]} and put it into {folders[0]}")
-
-
 def locate_backbone(name: str, folders: tuple[Path, ...]) -> Path:
-    """ImageNet weights by path or published name, see `common.train.checkpoint.locate`. Raises CheckpointError."""
-    return common.train.checkpoint.locate(name, PUBLISHED, folders)
+    """ImageNet weights by path or published name, see `common.train.published.locate`. Raises CheckpointError."""
+    from common.train import published  # a training that goes on has its weights
+
+    return published.locate(name, published.IMAGENET, folders)
 
 
 def load_backbone(
