@@ -119,9 +119,9 @@ def test_the_program_ends_with_one_line(tmp_path, data, networks):
         (("--data_path=empty",), "its list 'images' is empty"),
         (
             (f"--cfg={DEFAULT_CFG}", "--skeleton=coco"),
-            "good.onnx: is another network.* for each of 17 keypoints",
+            "good.onnx: no network of AlphaPose with these keypoints",
         ),
-        (("--model=lambda.onnx",), "lambda.onnx: is another network"),
+        (("--model=lambda.onnx",), "lambda.onnx: no network of AlphaPose"),
         (("--output_name=broken.onnx/a.onnx",), "cannot write broken.onnx/a.onnx: .*--output_name"),
         (("--calibration_people=0",), "--calibration_people=0: at least 1"),
         (("--nms=oks",), "--nms and --scores are for detected boxes"),

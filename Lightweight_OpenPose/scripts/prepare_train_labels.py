@@ -7,7 +7,7 @@ python scripts/prepare_train_labels.py --labels <COCO>/annotations/person_keypoi
 from dataclasses import dataclass
 
 from common import cli
-from common.skeleton import SkeletonError, load
+from common.skeleton import load
 from Lightweight_OpenPose.labels import NET_INPUT_SIZE, build, write
 
 RETIRED = {"original_format": "the file is read by train.py alone"}
@@ -28,11 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     config = cli.parse(Config, {}, argv, retired=RETIRED)
     if not config.labels:
         raise cli.UserError("--labels is required: the annotation file, person_keypoints_train2017.json")
-    try:
-        points = load(config.skeleton)
-    except SkeletonError as error:
-        raise cli.UserError(f"--skeleton: {error}") from error
-    prepared = build(config.labels, config.net_input_size, points.num_keypoints)
+    prepared = build(config.labels, config.net_input_size, load(config.skeleton).num_keypoints)
     write(prepared, config.output_name)
     print(f"{config.output_name}: {len(prepared)} people to train on, in {len(set(prepared.images.tolist()))} images")
 

@@ -85,7 +85,7 @@ def test_int8_that_loses_people_is_refused(tmp_path, data, networks, monkeypatch
         (("--data_path=",), "--data_path is needed: a COCO folder"),
         (("--data_path=nowhere",), "nowhere.*no such file or folder"),
         (("--model={networks}/blind.onnx",), "AP cannot tell .* finds no people"),
-        (("--skeleton=coco", "MODEL.NUM_JOINTS", "17"), "is another network.* for each of 17 keypoints"),
+        (("--skeleton=coco", "MODEL.NUM_JOINTS", "17"), "no network of MIPNet with these keypoints"),
         (("--lambdas=0,2",), "--lambdas=0.0,2.0"),
         (("--detections=absent.json",), "TEST.COCO_BBOX_FILE names another place"),
         (("TEST.FLIPTEST", "true"), "nothing reads TEST.FLIPTEST"),

@@ -72,7 +72,7 @@ def data_folder(data_path: str | Path, usual: str = USUAL_PLACE, otherwise: Path
 
 def skeleton_name(name: str, usual: str, data_path: str | Path) -> str:
     """The name or file of the skeleton to use: of `skeleton.yaml` in the data set's folder, where no other than the
-    `usual` one is asked for and that one has other keypoints. Raises SkeletonError.
+    `usual` one is asked for and that one has other keypoints. Raises UserError.
     """
     own = Path(data_path) / SKELETON
     if name not in ("", usual) or not own.is_file():

@@ -52,10 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if config.estimate_sigmas:
         print(sigmas.estimate(config.estimate_sigmas))  # noqa: T201  this is the program's answer
         sys.exit(0)
-    try:
-        points = skeleton.load(config.skeleton) if config.skeleton else None
-    except skeleton.SkeletonError as error:
-        raise UserError(f"--skeleton: {error}") from error
+    points = skeleton.load(config.skeleton) if config.skeleton else None
     folder = common.coco.images.data_folder(config.data_path)
     findings = check(folder, points, config.images, config.exif)
     _print(findings, config.limit)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from common import skeleton
-from common.skeleton import BUILT_IN, COCO, OPENPOSE, Skeleton, SkeletonError
+from common.cli import UserError
+from common.skeleton import BUILT_IN, COCO, OPENPOSE, Skeleton
 
 import numpy as np
 import pytest
@@ -76,13 +77,13 @@ def test_a_wrong_file_is_named_with_its_fault(tmp_path, change: str, complaint: 
     path = tmp_path / "mine.yaml"
     key = change.split(":")[0]
     path.write_text("\n".join(line for line in FIVE.splitlines() if not line.startswith(f"{key}:")) + f"\n{change}\n")
-    with pytest.raises(SkeletonError, match=complaint) as caught:
+    with pytest.raises(UserError, match=complaint) as caught:
         skeleton.load(path)
     assert str(path) in str(caught.value)
 
 
 def test_unknown_name_lists_the_known() -> None:
-    with pytest.raises(SkeletonError, match="openpose"):
+    with pytest.raises(UserError, match="openpose"):
         skeleton.load("openpos")
 
 
@@ -115,7 +116,7 @@ def test_points_default_to_keypoints() -> None:
 def test_every_fault_of_a_file_is_one_line(tmp_path, text: str, complaint: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
-    with pytest.raises(skeleton.SkeletonError, match=rf"mine\.yaml: .*{complaint}") as caught:
+    with pytest.raises(UserError, match=rf"mine\.yaml: .*{complaint}") as caught:
         skeleton.load(path)
     assert "\n" not in str(caught.value) and str(caught.value).isprintable() and len(str(caught.value)) < 400
 
@@ -133,5 +134,5 @@ def test_files_of_users(shared) -> None:
         if path.name in read:
             assert skeleton.load(path).num_keypoints >= 2
         else:
-            with pytest.raises(skeleton.SkeletonError, match=path.name):
+            with pytest.raises(UserError, match=path.name):
                 skeleton.load(path)

@@ -19,10 +19,7 @@ def note(text: str) -> None:
 
 def category_of_skeleton(name: str) -> Category:
     """A skeleton's keypoints as those of a category. Raises UserError."""
-    try:
-        points = skeleton.load(name)
-    except skeleton.SkeletonError as error:
-        raise UserError(f"--skeleton: {error}") from error
+    points = skeleton.load(name)
     limbs = tuple(limb for limb in points.drawn_limbs if set(limb) <= set(points.keypoints))
     return Category(PERSON, points.keypoints, limbs, points.flip_pairs)
 

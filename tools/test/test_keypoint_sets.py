@@ -2,7 +2,7 @@
 """People of one set of keypoints as people of another, with what is missing said."""
 
 from common.cli import UserError
-from common.keypoint_sets import SETS, convert
+from tools.convert.keypoint_sets import SETS, convert
 
 import numpy as np
 import pytest
