@@ -7,9 +7,9 @@ Its images (HICO-DET, COCO) are annotated as they are stored.
 import dataclasses
 from pathlib import Path
 
-from tools.convert.keypoint_sets import SETS
 from tools.convert import coco
 from tools.convert.dataset import Category, Dataset, Image, Instance, flip_pairs_of
+from tools.convert.keypoint_sets import SETS
 
 BODY = SETS["halpe_26"]
 FACE, HAND = 68, 21

@@ -17,24 +17,27 @@ from common.skeleton import COCO, CROWDPOSE, OPENPOSE
 import numpy as np
 import numpy.typing as npt
 
-_BODY_25 = (
-    "nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
-    "pelvis", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "right_eye", "left_eye",
-    "right_ear", "left_ear", "left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe",
-    "right_heel",
-)  # fmt: skip
-_HALPE_26 = (
-    *COCO.keypoints, "head_top", "neck", "pelvis", "left_big_toe", "right_big_toe", "left_small_toe",
-    "right_small_toe", "left_heel", "right_heel",
-)  # fmt: skip
-_H36M_17 = (
-    "pelvis", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "spine", "thorax",
-    "nose", "head_top", "left_shoulder", "left_elbow", "left_wrist", "right_shoulder", "right_elbow", "right_wrist",
-)  # fmt: skip
-_MPII_16 = (
-    "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "pelvis", "thorax", "upper_neck",
-    "head_top", "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist",
-)  # fmt: skip
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_BODY_25 = _words(
+    "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist pelvis right_hip right_knee "
+    "right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear left_big_toe left_small_toe "
+    "left_heel right_big_toe right_small_toe right_heel"
+)
+_HALPE_26 = COCO.keypoints + _words(
+    "head_top neck pelvis left_big_toe right_big_toe left_small_toe right_small_toe left_heel right_heel"
+)
+_H36M_17 = _words(
+    "pelvis right_hip right_knee right_ankle left_hip left_knee left_ankle spine thorax nose head_top left_shoulder "
+    "left_elbow left_wrist right_shoulder right_elbow right_wrist"
+)
+_MPII_16 = _words(
+    "right_ankle right_knee right_hip left_hip left_knee left_ankle pelvis thorax upper_neck head_top right_wrist "
+    "right_elbow right_shoulder left_shoulder left_elbow left_wrist"
+)
 _CROWDPOSE_14 = tuple({"head": "head_top", "neck": "upper_neck"}.get(name, name) for name in CROWDPOSE.keypoints)
 
 SETS: Mapping[str, tuple[str, ...]] = {
