@@ -43,12 +43,8 @@ def open_om(source: Path, options: Options) -> Session:
     acl = _Acl(_module(source), source)
     with contextlib.ExitStack() as undo:  # all that was taken, should a step fail
         network = _Network(acl, options.device_id, undo)
-        session = Session(
-            str(source), network.runtime, network.forward,
-            tuple(network.port(tensor) for tensor in network.inputs),
-            tuple(network.port(tensor) for tensor in network.outputs),
-            undo.pop_all().close,
-        )  # fmt: skip
+        inputs, outputs = (tuple(map(network.port, tensors)) for tensors in (network.inputs, network.outputs))
+        session = Session(str(source), network.runtime, network.forward, inputs, outputs, undo.pop_all().close)
     atexit.register(session.close)  # before finalize; a second call does nothing
     return session
 

@@ -80,8 +80,16 @@ def _write(model: nn.Module, path: Path, opset: int, ports: Ports, inputs: tuple
         warnings.filterwarnings("ignore", "The feature will be removed", DeprecationWarning, module="torch.onnx")
         axes = {name: dict(free) for name, free in ports.free_axes.items()}
         try:
-            torch.onnx.export(model, inputs, str(path), dynamo=False, opset_version=opset, dynamic_axes=axes,
-                              input_names=list(ports.inputs), output_names=list(ports.outputs))  # fmt: skip
+            torch.onnx.export(
+                model,
+                inputs,
+                str(path),
+                dynamo=False,
+                opset_version=opset,
+                input_names=list(ports.inputs),
+                output_names=list(ports.outputs),
+                dynamic_axes=axes,
+            )
         except torch.onnx.errors.OnnxExporterError as error:
             reason = " ".join(str(error).split())[:150]
             raise UserError(f"--opset={opset} cannot express this network ({reason}); try a higher one") from error

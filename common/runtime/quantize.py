@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a float32 ONNX file to one in INT8 that finds the same people, or to no file at all.
 
-ONNX Runtime's static quantization does the work: ranges follow from the values of calibration inputs, activations are
+ONNX Runtime's static quantization does the work: ranges hold every value of the calibration inputs, activations are
 unsigned, weights signed with a scale a channel. The convolutions that give the outputs stay in float32. Such a file
 serves ONNX Runtime and OpenVINO. AP is then measured with each of them that is installed, by the code of `eval.py`.
 """
@@ -12,6 +12,7 @@ import io
 import json
 import os
 import tempfile
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -21,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 from common.arrays import Float32Array
 from common.cli import UserError, flag
 from common.runtime import metadata
-from common.runtime.session import Options, Provider, Session, missing, open_network, refusal
+from common.runtime.onnxruntime import open_onnx
+from common.runtime.session import Options, Provider, Session, missing, refusal
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
 if TYPE_CHECKING:  # onnx and onnxruntime are imported where they are used: not everybody has them
     from onnx import ModelProto
@@ -35,22 +36,19 @@ RUNTIMES: dict[str, tuple[str, Provider]] = {
     "ONNX Runtime": ("onnxruntime", "cpu"),
     "OpenVINO": ("openvino", "openvino"),
 }
-METHODS = ("MinMax", "Percentile")  # ranges that hold every value seen; if these lose people, nearly every value
-PERCENTILE = 99.999
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 # No Concat: its 8 bits would reach the heads that it joins.
 QUANTIZED = [*CONVOLUTIONS, "Add", "Relu"]
 LOWEST_OPSET = 13  # the first with a scale a channel
 CURE = "export the network again, with --opset=13"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+_GROUPS = ("max_group_difference", "max_peaks_lost", "min_int8_share", "sensitivity_people", "sensitivity_images")
 RETIRED = {
-    **dict.fromkeys(
-        ("max_group_difference", "max_peaks_lost", "min_int8_share", "sensitivity_people", "sensitivity_images"),
-        "layers are no longer chosen by group: all but the last convolutions compute in INT8, and AP decides",
-    ),
-    **dict.fromkeys(("calibration_method", "percentile"), "both methods are tried"),
+    **dict.fromkeys(_GROUPS, "all layers but the last convolutions compute in INT8, and AP decides"),
+    **dict.fromkeys(("calibration_method", "percentile"), "ranges hold every value seen"),
     "openvino_xml": "OpenVINO reads the .onnx; its program ovc writes an .xml",
 }
+say = functools.partial(print, flush=True)
 
 
 class RefusedError(UserError):
@@ -112,9 +110,6 @@ class Task:
     protocol: Mapping[str, Any]
 
 
-say = functools.partial(print, flush=True)
-
-
 def run(flags: Flags, task: Task) -> None:
     """`quantize`, and in a line what was written."""
     layers = ", ".join(quantize(flags, task)["float_layers"])
@@ -129,47 +124,48 @@ def quantize(flags: Flags, task: Task) -> dict[str, Any]:
     written; older files stay then.
     """
     check(flags.source)
-    runtimes, target = [name for name, (package, _) in RUNTIMES.items() if find_spec(package)], flags.target
-    say(f"calibration: {task.calibration}; AP with {', '.join(runtimes)}")
-    expected = {name: _score(flags.source, name, flags, task) for name in runtimes}
+    say(f"calibration: {task.calibration}; then AP in float32 and in INT8")
+    expected, target = _scores(flags.source, flags, task), flags.target
+    _refuse(target, [unfit(score, flags.max_ap_drop, name) for name, score in expected.items()])
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".quantize_", dir=target.parent) as folder:
-            report = metadata.read(flags.source) | _first_that_passes(expected, flags, task, Path(folder) / "int8.onnx")
-            (Path(folder) / "int8.json").write_text(json.dumps(report, indent=2))
+            written = Path(folder) / "int8.onnx"
+            layers = write_int8(flags.source, task.inputs(), written, flags.narrow_weights)
+            found = _scores(written, flags, task)
+            lost = [complaint(score, found[name], flags.max_ap_drop) for name, score in expected.items()]
+            _refuse(target, [why and f"{why} with {name}" for why, name in zip(lost, expected, strict=True)])
+            report = metadata.read(flags.source) | {
+                "float_layers": layers,
+                "calibration": task.calibration,
+                "protocol": task.protocol,
+            }
+            for kind, scores in (("float32", expected), ("int8", found)):
+                report[kind] = {name: asdict(score) for name, score in scores.items()}
+            written.with_suffix(".json").write_text(json.dumps(report, indent=2))
             for suffix in (".json", ".onnx"):
-                os.replace(Path(folder) / f"int8{suffix}", target.with_suffix(suffix))
+                os.replace(written.with_suffix(suffix), target.with_suffix(suffix))
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(f"cannot write {target}: {reason}; name another file with --output_name") from error
     return report
 
 
-def _score(network: Path, runtime: str, flags: Flags, task: Task) -> Score:
-    session = open_on_cpu(network, RUNTIMES[runtime][1], flags.threads)
-    score = task.score(session)
-    session.close()
-    return score
+def _scores(network: Path, flags: Flags, task: Task) -> dict[str, Score]:
+    """Of a network in every runtime that is here."""
+    scores = {}
+    for name, (package, provider) in RUNTIMES.items():
+        if find_spec(package):
+            session = open_on_cpu(network, provider, flags.threads)
+            scores[name] = task.score(session)
+            session.close()
+            say(f"{network.name} with {name}: AP {scores[name].ap:.4f}, {scores[name].people} people")
+    return scores
 
 
-def _first_that_passes(expected: Mapping[str, Score], flags: Flags, task: Task, target: Path) -> dict[str, Any]:
-    """Writes `target` with the ranges of one method after the other until its people are those of float32."""
-    reasons = [why for name, score in expected.items() if (why := unfit(score, flags.max_ap_drop, name))]
-    for method in () if reasons else METHODS:
-        layers = write_int8(flags.source, task.inputs(), target, method, flags.narrow_weights)
-        scores = {name: _score(target, name, flags, task) for name in expected}
-        say("; ".join(f"{method}, {name}: AP {score.ap:.4f} float32, {scores[name].ap:.4f} INT8, people "
-                      f"{score.people}, {scores[name].people}" for name, score in expected.items()))  # fmt: skip
-        lost = [f"{why} with {name}, ranges by {method}" for name, score in expected.items()
-                if (why := complaint(score, scores[name], flags.max_ap_drop))]  # fmt: skip
-        if not lost:
-            return {
-                "ranges": method, "float_layers": layers, "calibration": task.calibration, "protocol": task.protocol,
-                "float32": {name: asdict(score) for name, score in expected.items()},
-                "int8": {name: asdict(score) for name, score in scores.items()},
-            }  # fmt: skip
-        reasons += lost
-    raise RefusedError(f"not written: {flags.target}: {'; '.join(reasons)}")
+def _refuse(target: Path, reasons: Sequence[str]) -> None:
+    if any(reasons):
+        raise RefusedError(f"not written: {target}: {'; '.join(filter(None, reasons))}")
 
 
 def unfit(score: Score, max_ap_drop: float, runtime: str) -> str:
@@ -190,12 +186,8 @@ def complaint(expected: Score, found: Score, max_ap_drop: float) -> str:
 
 
 def open_on_cpu(network: Path, provider: Provider = "cpu", threads: int = 0) -> Session:
-    """A session of an exported network. Raises UserError, see `common.runtime.session.open_network`."""
-    return open_network(network, Options(device="cpu", provider=provider, threads=threads), _no_checkpoint)
-
-
-def _no_checkpoint(source: Path) -> nn.Module:
-    raise UserError(f"{source}: a checkpoint; export it first")
+    """A session of an .onnx. Raises UserError, see `common.runtime.onnxruntime.open_onnx`."""
+    return open_onnx(network, Options(device="cpu", provider=provider, threads=threads))
 
 
 def check(source: Path) -> "ModelProto":
@@ -230,40 +222,20 @@ def heads(network: "ModelProto") -> list[str]:
     return list(found)
 
 
-class Reader:
-    """Hands inputs to ONNX Runtime, which asks for them one by one: memory for the values of one call."""
-
-    def __init__(self, feeds: Sequence[dict[str, Float32Array]]) -> None:
-        self._feeds, self._chosen = feeds, iter(feeds)
-
-    def __len__(self) -> int:
-        return len(self._feeds)
-
-    def set_range(self, start_index: int, end_index: int) -> None:
-        """The next calls get these."""
-        self._chosen = iter(self._feeds[start_index:end_index])
-
-    def get_next(self) -> dict[str, Float32Array] | None:
-        """The arrays of a call by the inputs' names; None where there is no more."""
-        return next(self._chosen, None)
-
-
-def write_int8(
-    source: Path, inputs: Iterable[Inputs], target: Path, method: str = METHODS[0], narrow_weights: bool = False
-) -> list[str]:
+def write_int8(source: Path, inputs: Iterable[Inputs], target: Path, narrow_weights: bool = False) -> list[str]:
     """Writes `target`, the network `source` with all but its heads in 8 bits; returns the layers in float32.
 
-    `method`: how ranges follow from the values of `inputs`, one of METHODS. `narrow_weights`: 7 bits of a weight.
-    Raises UserError as `check` does.
+    `narrow_weights`: 7 bits of a weight. Raises UserError as `check` does.
     """
     network = check(source)
     import onnx
     from onnx import version_converter
-    from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
+    from onnxruntime.quantization import QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     ports = open_on_cpu(source).inputs
-    feeds = [{port.name: array for port, array in zip(ports, arrays, strict=True)} for arrays in inputs]
+    feeds = ({port.name: array for port, array in zip(ports, arrays, strict=True)} for arrays in inputs)
+    reader = types.SimpleNamespace(get_next=lambda: next(feeds, None))  # all that is asked of a CalibrationDataReader
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):  # it reports its progress
         prepared = Path(folder) / "prepared.onnx"
         try:
@@ -274,12 +246,9 @@ def write_int8(
             raise refusal(source, error, CURE) from error
         network = onnx.load(prepared)
         kept = heads(network)
-        quantize_static(
-            prepared, target, Reader(feeds), op_types_to_quantize=QUANTIZED, nodes_to_exclude=kept,
-            per_channel=True, reduce_range=narrow_weights, activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod[method],
-            extra_options={"CalibPercentile": PERCENTILE, "CalibStridedMinMax": 1},
-        )  # fmt: skip
+        numbers = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8, "reduce_range": narrow_weights}
+        layers = {"op_types_to_quantize": QUANTIZED, "nodes_to_exclude": kept, "per_channel": True}
+        quantize_static(prepared, target, reader, **numbers, **layers)
     return [node.name for node in network.graph.node if node.op_type in CONVOLUTIONS and node.name in kept]
 
 

@@ -10,7 +10,7 @@ What a runtime needs is imported only when a file asks for it.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal
 
 import common.device
 from common.arrays import Float32Array
@@ -124,22 +124,17 @@ def open_network(source: Path, options: Options, load: Callable[[Path], nn.Modul
 
 def of_module(network: nn.Module, device: torch.device, dtype: torch.dtype | None, source: str = "network") -> Session:
     """A session of a PyTorch network in evaluation mode, moved to the device."""
-    layout: Any = {"memory_format": common.device.memory_format(device)}  # which the types of `to` leave out
-    network = network.eval().to(device, **layout)
+    network = common.device.move(network.eval(), device)
 
     def forward(arrays: Sequence[Float32Array]) -> list[Float32Array]:
         inputs = [torch.from_numpy(array).to(device, non_blocking=True) for array in arrays]
         with torch.inference_mode(), common.device.autocast(device, dtype):
             outputs = network(*inputs)
-        return [_to_array(output) for output in ([outputs] if isinstance(outputs, Tensor) else outputs)]
+        tensors = [outputs] if isinstance(outputs, Tensor) else outputs
+        return [tensor.float().cpu().contiguous().numpy() for tensor in tensors]
 
     name = f"PyTorch {torch.__version__}, {common.device.describe(device)}, {TYPE_NAMES[dtype]}"
     return Session(source, name, forward)
-
-
-def _to_array(output: Tensor) -> Float32Array:
-    array: Float32Array = output.float().cpu().contiguous().numpy()
-    return array
 
 
 def missing(error: ImportError, source: Path) -> UserError:
@@ -152,8 +147,3 @@ def refusal(source: Path, error: Exception, cure: str) -> UserError:
     lines = [line.strip() for line in str(error).splitlines()]
     reasons = [line for line in lines if line and not line.startswith("Exception from")]  # OpenVINO's own places
     return UserError(f"{source}: {(reasons or [type(error).__name__])[0][:200]}; {cure}")
-
-
-def providers() -> tuple[str, ...]:
-    """The names that `--provider` takes."""
-    return get_args(Provider)

@@ -53,10 +53,9 @@ def inputs(count: int) -> tuple[np.ndarray, np.ndarray]:
     return random.random((count, 3, 12, 8), np.float32), random.random((count, 2), np.float32)
 
 
-@pytest.mark.parametrize("method", quantize.METHODS)
-def test_all_convolutions_but_the_heads_compute_in_8_bits(source, tmp_path, method, capfd):
+def test_all_convolutions_but_the_heads_compute_in_8_bits(source, tmp_path, capfd):
     target = tmp_path / "int8.onnx"
-    layers = quantize.write_int8(source, (inputs(count) for count in (1, 4)), target, method)
+    layers = quantize.write_int8(source, (inputs(count) for count in (1, 4)), target)
     assert sorted(layers) == ["/head/Conv", "/second/Conv"] and "".join(capfd.readouterr()) == ""
     written = onnx.load(target)
     onnx.checker.check_model(written, full_check=True)
@@ -95,8 +94,6 @@ def test_files_that_cannot_be_quantized(tmp_path, source, monkeypatch):
     onnx.save(onnx.helper.make_model(graph), tmp_path / "relu.onnx")
     with pytest.raises(UserError, match="relu.onnx: has no convolution"):
         quantize.check(tmp_path / "relu.onnx")
-    with pytest.raises(UserError, match="a.pth: a checkpoint; export it first"):
-        quantize.open_on_cpu(Path("a.pth"))
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(UserError, match="pip install onnx"):
         quantize.check(source)
