@@ -18,7 +18,7 @@ from pathlib import Path
 
 import common.coco.images
 from common import cli, skeleton
-from common.cli import ImageError, UserError
+from common.cli import ImageError
 from common.coco import sigmas
 from common.coco.annotations import CocoIndex
 from common.coco.images import Exif
