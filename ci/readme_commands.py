@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands in the ```bash blocks of a Markdown page, and what is wrong with them."""
 
+import importlib
 import re
 import shlex
 from collections.abc import Iterator
@@ -72,6 +73,8 @@ def _script_problem(script: str, flags: list[str], folder: str) -> str:
 def _own_flags(script: str) -> set[str]:
     """What a script reads itself (`--name=*`), and the flags of the program that it hands its words to."""
     content = project.text(script)
+    if beside := re.search(r'ci/(\w+)\.py" "\$@"', content):
+        return {f"--{name}" for name in importlib.import_module(beside[1]).Options.__dataclass_fields__}
     handed = re.search(r'-m (\w+)\.(\w+) .*"\$@"', content)
     names = [f"{handed[1]}/{handed[2]}{end}" for end in (".py", "/__main__.py")] if handed else []
     known = frozen.known_flags()
