@@ -2,15 +2,13 @@
 """Parametric pose NMS (RMPE, arXiv:1612.00137, section 3.3; constants as published), many images in one call.
 
 The surest person of an image gathers everybody who looks like him, and the group becomes one pose: the mean of its
-members, weighted by their scores. Whom somebody gathers depends on the two of them only, so all pairs of all images
-are compared in one array operation.
+members, weighted by their scores.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from common.arrays import FloatArray, Int64Array
+from common.arrays import BoolArray, FloatArray, Int64Array
 from common.topdown import nms
 
 import numpy as np
@@ -80,9 +78,7 @@ def pose_nms(
     boxes, box_scores = np.asarray(boxes_img, np.float32).reshape(-1, 4), np.asarray(box_scores, np.float32)
     scores = keypoints[..., 2]
     scores[scores == 0] = rules.score_floor
-    ranked = nms.rank(scores.mean(1), images)
-    owner = nms.owners(len(keypoints), _same(keypoints[ranked.rows], boxes[ranked.rows], ranked.sizes, rules))
-    groups = _groups(ranked.rows, owner)
+    groups = _grouped(keypoints, boxes, nms.by_image(scores.mean(1), images), rules)
     merged = _merge(keypoints, boxes, groups, rules)
     sure = (scores[groups.picks].max(1) >= rules.min_score) & (merged[..., 2].max(1) >= rules.min_score)
     keep = sure & (_spans(merged, rules) >= min_box_area)
@@ -105,61 +101,37 @@ class _Groups(NamedTuple):
         return tuple(tuple(rows[start : start + size]) for start, size in spans)
 
 
-def _groups(rows: Int64Array, owner: Int64Array) -> _Groups:
-    """`rows` (N,): people in the order of `oks_nms.rank`; `owner` (N,): whom each belongs to, in that order."""
+def _grouped(keypoints: FloatArray, boxes: FloatArray, images: list[Int64Array], rules: PoseNmsRules) -> _Groups:
+    """`images`: the rows of each image's people, the surest first."""
+    owners = [nms.owners(_same(keypoints[rows], boxes[rows], rules)) for rows in images]
+    owner = np.concatenate(owners) + np.repeat(np.cumsum([0, *map(len, images)])[:-1], [*map(len, images)])
+    rows = np.concatenate(images)
     order = np.lexsort((rows, owner))
     starts = np.flatnonzero(np.diff(owner[order], prepend=-1))
     return _Groups(rows[owner[order][starts]], rows[order], starts, np.diff(starts, append=len(rows)))
 
 
-def _same(
-    keypoints: FloatArray, boxes: FloatArray, sizes: Int64Array, rules: PoseNmsRules
-) -> Iterator[tuple[int, int]]:
-    """The pairs (surer, less sure) that are one person; people in the order of `oks_nms.rank`."""
+def _same(keypoints: FloatArray, boxes: FloatArray, rules: PoseNmsRules) -> BoolArray:
+    """(n, n) which of the people of an image are one person, by the reach of the first."""
     sure, reach = np.tanh(keypoints[..., 2] / rules.score_slope), _reach(boxes, rules.size_share, rules.max_match_reach)
-    for a, b in nms.pairs(sizes):
-        distance = _distances(keypoints, a, b)
-        matches = np.count_nonzero(distance <= reach[a, None], axis=1)
-        same = matches >= rules.min_matches
-        rest = np.flatnonzero(
-            ~same & (_most_likeness(matches, reach[a], distance.shape[1], rules) > rules.min_similarity)
-        )
-        both_sure = sure[a[rest]] * sure[b[rest]]
-        same[rest] = _likeness(distance[rest], both_sure, rules) > rules.min_similarity
-        yield from zip(a[same].tolist(), b[same].tolist(), strict=True)
-
-
-def _likeness(distance: FloatArray, both_sure: FloatArray, rules: PoseNmsRules) -> FloatArray:
-    """(P,) the paper's measure of likeness: of the scores of keypoints that coincide, and of nearness."""
+    distance = np.linalg.norm(keypoints[:, None, :, :2] - keypoints[..., :2], axis=-1)
+    matches = (distance <= reach[:, None, None]).sum(-1)
     nearness = rules.distance_weight * np.exp(-distance / rules.distance_slope)
-    return (nearness + np.where(distance <= rules.near, both_sure, 0)).sum(1)
-
-
-def _most_likeness(matches: Int64Array, reach: FloatArray, num_keypoints: int, rules: PoseNmsRules) -> FloatArray:
-    """(P,) what likeness cannot exceed: nothing for matching keypoints to wish for, the others just out of reach.
-
-    With the published constants and people of usual size it is 12 of 22.48, so the exact one is seldom computed.
-    """
-    beyond = rules.distance_weight * np.exp(-reach / rules.distance_slope) + (reach < rules.near)
-    return matches * (rules.distance_weight + 1) + (num_keypoints - matches) * beyond
+    likeness = (nearness + np.where(distance <= rules.near, sure[:, None] * sure, 0)).sum(-1)
+    return (matches >= rules.min_matches) | (likeness > rules.min_similarity)
 
 
 def _merge(keypoints: FloatArray, boxes: FloatArray, groups: _Groups, rules: PoseNmsRules) -> FloatArray:
     """(G, K, 3): the weighted mean of each group; only keypoints near those of its pick count."""
     pick = np.repeat(groups.picks, groups.sizes)
     reach = _reach(boxes, rules.size_share, rules.max_merge_reach)[pick]
-    near = _distances(keypoints, pick, groups.rows) <= reach[:, None]
+    distance = np.linalg.norm(keypoints[pick, :, :2] - keypoints[groups.rows, :, :2], axis=-1)
+    near = distance <= reach[:, None]
     members = keypoints[groups.rows]
     weights = np.where(near, members[..., 2], np.float32(0))
     total = np.repeat(np.add.reduceat(weights, groups.starts), groups.sizes, axis=0)
     share = np.divide(weights, total, out=np.zeros_like(weights), where=total != 0)
     return np.add.reduceat(share[..., None] * members, groups.starts)
-
-
-def _distances(keypoints: FloatArray, a: Int64Array, b: Int64Array) -> FloatArray:
-    """(P, K) between the keypoints of people a[i] and b[i]; axis by axis, since whole rows are quicker to gather."""
-    x, y = (np.ascontiguousarray(keypoints[..., axis]) for axis in (0, 1))
-    return np.sqrt((x[a] - x[b]) ** 2 + (y[a] - y[b]) ** 2)
 
 
 def _reach(boxes: FloatArray, share: float, most: float) -> FloatArray:

@@ -65,7 +65,7 @@ def merge_modes(people: BoxPeople, sigmas: Sequence[float], rules: MergeRules) -
     )
     scores = keypoint_scores * box_scores.astype(np.float64)
     if rules.oks_threshold is None:
-        rows = nms.rank(scores, ids, last_first=True).rows
+        rows = np.concatenate(nms.by_image(scores, ids, last_first=True))
     else:
         suppress = nms.soft_oks_nms if rules.soft else nms.oks_nms
         rows = suppress(keypoints, areas, scores, sigmas, rules.oks_threshold, ids)

@@ -48,7 +48,9 @@ def plain_people(maps: torch.Tensor, corners: np.ndarray) -> list:
 
 def our_people(maps: torch.Tensor, corners: np.ndarray, images: np.ndarray) -> object:
     """A batch at once, then all pictures."""
-    keypoints = decoded.keypoints(lambda some: maps[some], *crops.fit_corners(corners), MAP_SIZE)
+    keypoints = decoded.keypoints(
+        lambda some: maps[some], (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2], MAP_SIZE
+    )
     return pose_nms(keypoints, corners, np.ones(PEOPLE, np.float32), images)
 
 

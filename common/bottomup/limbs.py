@@ -4,7 +4,7 @@
 from typing import Any, NamedTuple
 
 from common.arrays import Float32Array
-from common.bottomup.peaks import Axis, Peaks, inlined, kernel
+from common.bottomup.peaks import Axis, Peaks, enlarge, inlined, kernel
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def find_pairs(
 @kernel
 def _score_pairs(cells: Any, rows: Axis, columns: Axis, a: Any, b: Any, rule: LimbRule) -> Any:
     """(A, B) float64: the score of each pair, 0 for no limb. `cells` (h, 2 w): a row of x, a row of y components."""
-    lines, is_ready = np.zeros((len(rows.first), cells.shape[1]), np.float32), np.zeros(len(rows.first), np.bool_)
+    lines, is_ready = np.empty((len(rows.first), cells.shape[1]), np.float32), np.zeros(len(rows.first), np.bool_)
     scores = np.empty((len(a), len(b)))
     for i in range(len(a)):
         for j in range(len(b)):
@@ -66,7 +66,7 @@ def _score(cells: Any, rows: Axis, columns: Axis, lines: Any, is_ready: Any, sta
         k = count // 2 + (i + 1) // 2 * (1 - i % 2 * 2)
         x, y = np.uintp(np.rint(ax + dx * k / (count - 1))), np.uintp(np.rint(ay + dy * k / (count - 1)))
         if not is_ready[y]:
-            _enlarge_line(cells, rows, lines, y)
+            enlarge(cells, rows, y, lines[y])
             is_ready[y] = True
         along = (_at(lines, y, columns, x, 0) * dx + _at(lines, y, columns, x, cells.shape[1] // 2) * dy) / length
         failed += not along > rule.least
@@ -76,14 +76,6 @@ def _score(cells: Any, rows: Axis, columns: Axis, lines: Any, is_ready: Any, sta
             total += along
     mean = total / max(count if rule.mean_of_all else count - failed, 1)
     return max(mean + min(rule.longest / length - rule.penalty, 0.0), 0.0)
-
-
-@inlined
-def _enlarge_line(cells: Any, rows: Axis, lines: Any, y: int) -> None:
-    for k in range(rows.taps.shape[1]):
-        source, tap, line = cells[rows.first[y] + k], rows.taps[y, k], lines[y]
-        for j in range(len(line)):
-            line[j] += tap * source[j]
 
 
 @inlined

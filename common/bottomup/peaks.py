@@ -89,53 +89,34 @@ def _peaks_of_map(
     cells: Any, rows: Axis, columns: Axis, ys: Any, xs: Any, threshold: float, tie: float, radius: float
 ) -> Any:
     """(N, 7) x, y, value, values around: the peaks of a map (h, w) among the pixels of `ys` and `xs`, by x, then y."""
-    lifted, turned = np.empty((len(ys), cells.shape[1]), np.float32), np.empty((cells.shape[1], len(ys)), np.float32)
-    image = np.full((len(xs) + 2, len(ys) + 2), -np.inf, np.float32)
-    _enlarge(cells, rows, ys, lifted, 0)
-    for i in range(len(turned)):
-        for j in range(len(ys)):
-            turned[i, j] = lifted[j, i]
-    _enlarge(turned, columns, xs, image, 1)
+    lifted, image = np.empty((len(ys), cells.shape[1]), np.float32), np.empty((len(xs) + 2, len(ys) + 2), np.float32)
+    image[:] = -np.inf
+    for j in range(len(ys)):
+        enlarge(cells, rows, ys[j], lifted[j])
+    turned = np.ascontiguousarray(lifted.T)
+    for i in range(len(xs)):
+        enlarge(turned, columns, xs[i], image[i + 1, 1:-1])
     found, count = np.empty((image.size // 2, 7)), 0
     for i in range(len(xs)):
-        if _has_peak(image[i : i + 3], threshold, tie):
-            for j in range(len(ys)):
-                around = image[i, j + 1], image[i + 1, j], image[i + 2, j + 1], image[i + 1, j + 2]
-                value, x, y = image[i + 1, j + 1], xs[i], ys[j]
-                if _is_peak(value, around, threshold, tie) and _is_free(found, count, x, y, radius):
-                    found[count, 0], found[count, 1], found[count, 2] = x, y, value
-                    for k in range(4):
-                        found[count, 3 + k] = around[k]
+        for j in range(len(ys)):
+            value, left, above = image[i + 1, j + 1], image[i, j + 1], image[i + 1, j]
+            if value >= threshold and value - max(left, above) > tie:
+                right, below = image[i + 2, j + 1], image[i + 1, j + 2]
+                if value - max(right, below) >= -tie and _is_free(found, count, xs[i], ys[j], radius):
+                    found[count, 0], found[count, 1], found[count, 2] = xs[i], ys[j], value
+                    found[count, 3], found[count, 4], found[count, 5], found[count, 6] = left, above, right, below
                     count += 1
     return found[:count]
 
 
 @inlined
-def _enlarge(cells: Any, axis: Axis, pixels: Any, out: Any, margin: int) -> None:
-    """Fills `out` (len(pixels), m), but for a margin around, with these pixels of the first axis of `cells` (n, m)."""
-    for i in range(len(pixels)):
-        line, first = out[i + margin][margin : margin + cells.shape[1]], axis.first[pixels[i]]
-        line[:] = 0
-        for k in range(axis.taps.shape[1]):
-            source, tap = cells[first + k], axis.taps[pixels[i], k]
-            for j in range(len(line)):
-                line[j] += tap * source[j]
-
-
-@inlined
-def _has_peak(lines: Any, threshold: float, tie: float) -> Any:
-    """Whether the middle one of three lines of pixels has a peak, its ends left out; no branches, for speed."""
-    left, right, middle, above, below = lines[0, 1:-1], lines[2, 1:-1], lines[1, 1:-1], lines[1, :-2], lines[1, 2:]
-    found = np.int32(0)
-    for j in range(len(middle)):
-        found |= np.int32(_is_peak(middle[j], (left[j], above[j], right[j], below[j]), threshold, tie))
-    return found != 0
-
-
-@inlined
-def _is_peak(value: float, around: Any, threshold: float, tie: float) -> Any:
-    left, above, right, below = around
-    return (value >= threshold) & (value - max(left, above) > tie) & (value - max(right, below) >= -tie)
+def enlarge(cells: Any, axis: Axis, pixel: int, line: Any) -> None:
+    """Fills `line` (m,) with a pixel of the first axis of `cells` (n, m)."""
+    line[:] = 0
+    for k in range(axis.taps.shape[1]):
+        source, tap = cells[axis.first[pixel] + k], axis.taps[pixel, k]
+        for j in range(len(line)):
+            line[j] += tap * source[j]
 
 
 @inlined

@@ -9,19 +9,17 @@ They work side by side, each some batches ahead of the next, within bounded memo
 its `Finder`. An image may be seen at several scales: what belongs to it is then a list over the scales.
 """
 
-import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-import common.coco.evaluate
 from common import distributed
 from common.arrays import Float32Array, Float64Array, UInt8Array
 from common.bottomup.assembly import People
 from common.cli import ImageError
-from common.coco.evaluate import Detections, EvaluationSet
-from common.parallel import in_order
+from common.coco.evaluate import Detections, EvaluationSet, concatenate, gather, no_detections
+from common.parallel import Clock, in_order
 from common.skeleton import Skeleton
 
 import numpy as np
@@ -66,15 +64,13 @@ class Evaluation:
 
 @dataclass
 class _Batch(Generic[Frame]):
-    """Images of one input size on their way from files to people; `seconds` says what each part took."""
+    """Images of one input size on their way from files to people."""
 
     rows: list[int]  # of the index
     frames: list[tuple[Frame, ...]]  # of each scale, of each image
     inputs: list[Float32Array]  # of each scale (B, 3, H, W); none where no image could be read
     problems: list[ImageError]
-    seconds: dict[str, float]
     maps: list[Maps] = field(default_factory=list)  # of each scale
-    people: list[People] = field(default_factory=list)
 
 
 def evaluate(
@@ -84,23 +80,22 @@ def evaluate(
 
     Raises ImageError for an unreadable image, unless `skip_bad`: then it is counted and has no people.
     """
-    began = time.perf_counter()
-    clock = dict.fromkeys(STAGES, 0.0)
-    found, skipped = [common.coco.evaluate.no_detections(finder.skeleton.num_keypoints)], list[str]()
-    for batch in _batches(finder, validation, _share(finder, validation, batch_size), readers):
-        if batch.problems and not skip_bad:
-            raise batch.problems[0]
-        skipped += [str(problem) for problem in batch.problems]
-        found += [_detections(finder, validation, *one) for one in zip(batch.rows, batch.people, strict=True)]
-        clock = {stage: spent + batch.seconds[stage] for stage, spent in clock.items()}
-    detections = common.coco.evaluate.gather(common.coco.evaluate.concatenate(found))
-    measured = time.perf_counter()
-    metrics = distributed.broadcast_object(
-        validation.average_precision(detections, finder.skeleton.sigmas) if distributed.is_main() else {}
-    )
-    seconds = {**clock, "evaluation": time.perf_counter() - measured, "total": time.perf_counter() - began}
+    clock = Clock(*STAGES, "evaluation", "total")
+    found, skipped = [no_detections(finder.skeleton.num_keypoints)], list[str]()
+    with clock.part("total"):
+        stages = _Stages(finder, validation, clock)
+        for problems, parts in stages.run(_share(finder, validation, batch_size), readers):
+            if problems and not skip_bad:
+                raise problems[0]
+            skipped += map(str, problems)
+            found += parts
+        detections = gather(concatenate(found))
+        with clock.part("evaluation"):
+            metrics = distributed.broadcast_object(
+                validation.average_precision(detections, finder.skeleton.sigmas) if distributed.is_main() else {}
+            )
     skipped = [line for lines in distributed.gather_objects(skipped) for line in lines]
-    return Evaluation(metrics, detections, len(validation.rows), seconds, skipped)
+    return Evaluation(metrics, detections, len(validation.rows), clock.seconds, skipped)
 
 
 def _share(finder: Finder[Frame], validation: EvaluationSet, batch_size: int) -> list[list[int]]:
@@ -122,48 +117,43 @@ def alike(sizes: Sequence[Hashable], most: int) -> list[list[int]]:
     return [places[first : first + most] for places in by_size.values() for first in range(0, len(places), most)]
 
 
-def _batches(
-    finder: Finder[Frame], validation: EvaluationSet, shares: list[list[int]], readers: int
-) -> Iterator[_Batch[Frame]]:
-    """The batches with their people: read ahead in threads, through the network here, decoded behind in a thread."""
-    with ThreadPoolExecutor(readers) as pool, ThreadPoolExecutor(1) as decoder:
-        read = in_order(pool, lambda rows: _read(finder, validation, rows), shares, readers)
-        through = (_through_network(finder, batch) for batch in read)
-        yield from in_order(decoder, lambda batch: _decoded(finder, batch), through, DECODE_BEHIND)
+@dataclass(frozen=True)
+class _Stages(Generic[Frame]):
+    finder: Finder[Frame]
+    validation: EvaluationSet
+    clock: Clock
 
+    def run(self, shares: list[list[int]], readers: int) -> Iterator[tuple[list[ImageError], list[Detections]]]:
+        """Read ahead in threads, through the network here, decoded behind in a thread."""
+        with ThreadPoolExecutor(readers) as pool, ThreadPoolExecutor(1) as decoder:
+            through = map(self.network, in_order(pool, self.read, shares, readers))
+            yield from in_order(decoder, self.decode, through, DECODE_BEHIND)
 
-def _read(finder: Finder[Frame], validation: EvaluationSet, rows: list[int]) -> _Batch[Frame]:
-    began = time.perf_counter()
-    images, problems = dict[int, UInt8Array](), list[ImageError]()
-    for row in rows:
-        try:
-            images[row] = validation.read(row)
-        except ImageError as error:
-            problems.append(error)
-    read = time.perf_counter()
-    frames = list(zip(*(finder.frames((image.shape[0], image.shape[1])) for image in images.values()), strict=True))
-    inputs = [np.stack(list(map(finder.to_input, images.values(), places))) for places in frames]
-    seconds = {"read": read - began, "resize": time.perf_counter() - read}
-    return _Batch(list(images), frames, inputs, problems, seconds)
+    def read(self, rows: list[int]) -> _Batch[Frame]:
+        images, problems = dict[int, UInt8Array](), list[ImageError]()
+        with self.clock.part("read"):
+            for row in rows:
+                try:
+                    images[row] = self.validation.read(row)
+                except ImageError as error:
+                    problems.append(error)
+        with self.clock.part("resize"):
+            places = [self.finder.frames((image.shape[0], image.shape[1])) for image in images.values()]
+            frames = list(zip(*places, strict=True))
+            inputs = [np.stack(list(map(self.finder.to_input, images.values(), scale))) for scale in frames]
+        return _Batch(list(images), frames, inputs, problems)
 
+    def network(self, batch: _Batch[Frame]) -> _Batch[Frame]:
+        with self.clock.part("network"):
+            batch.maps = [self.finder.maps(inputs) for inputs in batch.inputs]
+        batch.inputs = []
+        return batch
 
-def _through_network(finder: Finder[Frame], batch: _Batch[Frame]) -> _Batch[Frame]:
-    began = time.perf_counter()
-    batch.maps = [finder.maps(inputs) for inputs in batch.inputs]
-    batch.inputs = []
-    batch.seconds["network"] = time.perf_counter() - began
-    return batch
+    def decode(self, batch: _Batch[Frame]) -> tuple[list[ImageError], list[Detections]]:
+        with self.clock.part("decode"):
+            found = self.finder.people(batch.maps, batch.frames) if batch.maps else []
+            return batch.problems, [self._detections(*one) for one in zip(batch.rows, found, strict=True)]
 
-
-def _decoded(finder: Finder[Frame], batch: _Batch[Frame]) -> _Batch[Frame]:
-    began = time.perf_counter()
-    if batch.maps:
-        batch.people = finder.people(batch.maps, batch.frames)
-    batch.maps = []
-    batch.seconds["decode"] = time.perf_counter() - began
-    return batch
-
-
-def _detections(finder: Finder[Frame], validation: EvaluationSet, row: int, people: People) -> Detections:
-    keypoints, scores = finder.to_coco(people)
-    return Detections(np.full(len(scores), validation.index.image_ids[row]), keypoints, scores)
+    def _detections(self, row: int, people: People) -> Detections:
+        keypoints, scores = self.finder.to_coco(people)
+        return Detections(np.full(len(scores), self.validation.index.image_ids[row]), keypoints, scores)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the people of a top-down demo are: from a file, from a network of torchvision, or the whole image is one.
+"""Where the people of a top-down demo are: given boxes, a network of torchvision, or the whole image is one person.
 
-`common.media.detection_file` describes the files. Lengths are original pixels.
+`common.media.detection_file` reads boxes from a file. Lengths are original pixels.
 """
 
 import importlib
@@ -12,6 +12,7 @@ from urllib.error import URLError
 
 from common.arrays import Float64Array, UInt8Array
 from common.cli import UserError
+from common.coco.fields import BOX_NUMBERS
 from common.media.source import Frame
 
 import cv2
@@ -21,11 +22,10 @@ import torch
 
 PERSON = 1  # class of torchvision's detectors
 NOT_BUILT = ("yolo", "yolox", "tracker", "efficientdet")  # published, and not built here
-TORCHVISION = (
-    "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "fasterrcnn_mobilenet_v3_large_fpn",
-    "fasterrcnn_mobilenet_v3_large_320_fpn", "retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2",
-    "fcos_resnet50_fpn", "ssd300_vgg16", "ssdlite320_mobilenet_v3_large", "maskrcnn_resnet50_fpn",
-)  # fmt: skip
+_NAMES = """fasterrcnn_resnet50_fpn fasterrcnn_resnet50_fpn_v2 fasterrcnn_mobilenet_v3_large_fpn
+fasterrcnn_mobilenet_v3_large_320_fpn retinanet_resnet50_fpn retinanet_resnet50_fpn_v2 fcos_resnet50_fpn ssd300_vgg16
+ssdlite320_mobilenet_v3_large maskrcnn_resnet50_fpn"""
+TORCHVISION = tuple(_NAMES.split())
 MIN_SCORE = 0.3  # of a box, a probability
 
 
@@ -46,8 +46,7 @@ def sound(boxes: npt.ArrayLike, scores: npt.ArrayLike, image: UInt8Array, ids: S
     size = np.array(image.shape[1::-1])
     start = np.clip(given[:, :2], 0, size)
     extent = np.clip(given[:, :2] + given[:, 2:], 0, size) - start
-    good = np.isfinite(given).all(axis=1) & np.isfinite(sure) & (extent >= 1).all(axis=1)
-    rows = np.flatnonzero(good)
+    rows = np.flatnonzero(np.isfinite(given).all(axis=1) & np.isfinite(sure) & (extent >= 1).all(axis=1))
     rows = rows[np.argsort(-sure[rows], kind="stable")]
     names = [None] * len(given) if ids is None else ids
     return Boxes(np.hstack([start, extent])[rows], sure[rows], [names[row] for row in rows.tolist()])
@@ -84,6 +83,32 @@ def whole_images(frames: Sequence[Frame]) -> list[Boxes]:
     return [Boxes(np.array([[0, 0, *size]], np.float64), np.ones(1), [None]) for size in sizes]
 
 
+def fixed_boxes(words: str) -> Detector:
+    """A Detector that gives each frame the boxes of `left,top,width,height[;...]`. Raises UserError for other words.
+
+    The Detector raises UserError where a box lies outside of a frame.
+    """
+    try:
+        boxes = [[float(number) for number in box.split(",")] for box in words.split(";") if box.strip()]
+        found = np.array(boxes, np.float64).reshape(-1, BOX_NUMBERS)
+    except ValueError as error:
+        raise UserError(f"--boxes={words}: left,top,width,height[;left,top,width,height...]") from error
+    if not (len(found) and np.isfinite(found).all() and (found[:, 2:] > 0).all()):
+        raise UserError(f"--boxes={words}: boxes must be finite, with a width and a height above 0")
+
+    def detect(frames: Sequence[Frame]) -> list[Boxes]:
+        for frame in frames:
+            width, height = size = frame.image.shape[1::-1]
+            outside = ((found[:, :2] >= size) | (found[:, :2] + found[:, 2:] <= 0)).any(axis=1)
+            if outside.any():
+                raise UserError(
+                    f"{frame.name}: the box {found[outside][0].tolist()} is outside of its {width} x {height}"
+                )
+        return [Boxes(found, np.ones(len(found)), [None] * len(found)) for _ in frames]
+
+    return detect
+
+
 class TorchvisionDetector:
     """A Detector; frames of one call go through the network together."""
 
@@ -95,8 +120,8 @@ class TorchvisionDetector:
             build = getattr(importlib.import_module("torchvision.models.detection"), name)
             self.network = build(weights="DEFAULT").eval().to(device)
         except ImportError as error:
-            wanted = "pip install torchvision, of torch's version"
-            raise UserError(f"--detector={name} needs the package torchvision ({wanted}), {other}") from error
+            package = "the package torchvision (pip install torchvision, of torch's version)"
+            raise UserError(f"--detector={name} needs {package}, {other}") from error
         except (URLError, OSError, RuntimeError) as error:
             reason = f"its weights are not in {torch.hub.get_dir()}/checkpoints and cannot be fetched ({error})"
             raise UserError(f"--detector={name}: {reason}; copy them there, {other}") from error

@@ -111,8 +111,8 @@ def test_unusable_boxes_are_counted_and_named(tmp_path: Path) -> None:
     [
         ("[{", "cut short or damaged at line 1"),
         ({"annotations": []}, "no list of detections; a list of"),
-        ([box(), {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}], "entry 1 has no 'score'"),
-        ([{"category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}], "entry 0 has no 'image_id'"),
+        ([box(), {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}], "entry 1: no 'score'"),
+        ([{"category_id": 1, "bbox": [1, 2, 3, 4], "score": 1}], "entry 0: no 'image_id'"),
         ([box(bbox=[1, 2, 3])], "entry 0: bbox has 3 numbers"),
         ([box(bbox=[1, 2, 3, "4"])], "entry 0: "),
         ([box(bbox=5)], "entry 0: "),
@@ -134,7 +134,7 @@ def test_a_file_that_is_wrong(tmp_path: Path, content: Any, message: str) -> Non
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nowhere.json: no such file"):
+    with pytest.raises(UserError, match="nowhere.json: No such file"):
         detected(tmp_path / "nowhere.json", validation([]))
 
 

@@ -199,12 +199,6 @@ def test_a_box_without_extent_is_named(box: list[float]) -> None:
         crops.fit_boxes([[1, 1, 5, 5], box], SIZE_IN)
 
 
-def test_corners_and_back() -> None:
-    centre, size = crops.fit_boxes([[10, 20, 30, 90], [1, 2, 60, 10]], SIZE_IN)
-    back = crops.fit_corners(crops.crop_corners(centre, size))
-    np.testing.assert_allclose(back, (centre, size), rtol=1e-6)
-
-
 @pytest.mark.parametrize("skeleton, lower", [(COCO, range(11, 17)), (CROWDPOSE, range(6, 12))])
 def test_upper_and_lower_body(skeleton: Any, lower: range) -> None:
     assert np.flatnonzero(~crops.upper_body(skeleton)).tolist() == list(lower)
@@ -234,15 +228,15 @@ def test_augment_applies_what_was_drawn() -> None:
     upper, joints = crops.upper_body(COCO), np.random.default_rng(2).uniform(0, 90, (COCO.num_keypoints, 2))
     crop = Crop(*crops.fit_boxes([10, 20, 30, 90], SIZE_IN))
     everyone = np.ones(COCO.num_keypoints)
-    plain = crops.augment(crop, Draw(), joints, everyone, upper, SIZE_IN)
+    plain = crops.augment(crop, Draw(), joints, everyone, upper, SIZE_IN, 8)
     assert (plain.centre_img == crop.centre_img).all() and (plain.size_img == crop.size_img).all()
-    varied = crops.augment(crop, Draw(1.2, -30.0, True), joints, everyone, upper, SIZE_IN)
+    varied = crops.augment(crop, Draw(1.2, -30.0, True), joints, everyone, upper, SIZE_IN, 8)
     assert (varied.rotation_deg, varied.flip) == (-30.0, True)
     np.testing.assert_allclose(varied.size_img, crop.size_img * 1.2)
-    halved = crops.augment(crop, Draw(half_body=True, prefer_upper=True), joints, everyone, upper, SIZE_IN)
+    halved = crops.augment(crop, Draw(half_body=True, prefer_upper=True), joints, everyone, upper, SIZE_IN, 8)
     np.testing.assert_allclose(halved.centre_img, joints[upper].mean(axis=0), rtol=1e-6)
-    eight = (np.arange(COCO.num_keypoints) < crops.HALF_BODY_JOINTS).astype(float)
-    kept = crops.augment(crop, Draw(half_body=True, prefer_upper=True), joints, eight, upper, SIZE_IN)
+    eight = (np.arange(COCO.num_keypoints) < 8).astype(float)
+    kept = crops.augment(crop, Draw(half_body=True, prefer_upper=True), joints, eight, upper, SIZE_IN, 8)
     assert (kept.centre_img == crop.centre_img).all()
 
 

@@ -78,9 +78,9 @@ def test_a_file_of_other_pictures_is_refused(tmp_path):
     [
         ("{}", "no list of detections"),
         ("[1]", "entry 0"),
-        ('[{"image_id": "a.jpg", "score": 1}]', "entry 0 has no 'bbox'"),
-        ('[{"image_id": "a.jpg", "bbox": [1, 2, 3], "score": 1}]', "entry 0: a box has 3 numbers"),
-        ('[{"image_id": "a.jpg", "bbox": [1, 2, 3, "x"], "score": 1}]', "entry 0: box is .*no list of numbers"),
+        ('[{"image_id": "a.jpg", "score": 1}]', "entry 0: no 'bbox'"),
+        ('[{"image_id": "a.jpg", "bbox": [1, 2, 3], "score": 1}]', "entry 0: bbox has 3 numbers"),
+        ('[{"image_id": "a.jpg", "bbox": [1, 2, 3, "x"], "score": 1}]', "entry 0: bbox is .*no list of numbers"),
         ('[{"image_id": "a.jpg", "bbox": [1, 2', "cut short"),
     ],
 )
@@ -92,7 +92,7 @@ def test_broken_files_are_named(tmp_path, text, message):
 
 def test_broken_lines_are_named(tmp_path):
     path = tmp_path / "people.jsonl"
-    for content, message in (("{}", "line 1 has no 'source'"), ("{", "line 1"), ("[]", "line 1")):
+    for content, message in (("{}", "line 1: no 'source'"), ("{", "line 1"), ("[]", "line 1")):
         path.write_text(content)
         with pytest.raises(UserError, match=message):
             DetectionFile(path)
@@ -107,7 +107,7 @@ def test_files_of_users(shared):
     for name in ("det_bom", "det_catstr", "det_null", "det_odd", "det_stem"):
         (boxes,) = DetectionFile(folder / f"{name}.json")([frame])
         assert len(boxes.scores) == 1, name
-    for name, message in (("det_coco", "no list of detections"), ("det_noscore", "entry 0 has no 'score'")):
+    for name, message in (("det_coco", "no list of detections"), ("det_noscore", "entry 0: no 'score'")):
         with pytest.raises(UserError, match=rf"{name}\.json: {message}"):
             DetectionFile(folder / f"{name}.json")
     with pytest.raises(UserError, match=r"det_empty\.json: has no names of images"):

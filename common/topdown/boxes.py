@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common import files
-from common.arrays import BoolArray, Float64Array, Int64Array
+from common.arrays import Float64Array, Int64Array
 from common.cli import UserError
 from common.coco import fields
 from common.coco.annotations import CocoIndex, places_of
@@ -65,16 +65,14 @@ def countable_people(index: CocoIndex, rule: PeopleRule) -> tuple[Int64Array, Fl
     """Rows (M,) of the people of an index who count, and their boxes (M, 4) inside the image; crowds never count."""
     owners = index.image_rows(np.arange(len(index.boxes)))
     boxes = rule.sanitise(index.boxes, index.image_sizes[owners])
-    labelled = ~index.is_crowd & (index.keypoints.max(axis=(1, 2)) > 0)
-    if rule.needs_visible:
-        labelled &= (index.num_keypoints > 0) & (index.keypoints[..., 2] > 0).any(axis=1)
+    labelled = index.num_keypoints > 0 if rule.needs_visible else index.keypoints.max(axis=(1, 2)) > 0
     areas = index.areas if rule.needs_area else np.ones(len(boxes))
-    rows = np.flatnonzero(labelled & crops.usable_boxes(boxes, areas, rule.allow_lines))
+    rows = np.flatnonzero(~index.is_crowd & labelled & crops.usable_boxes(boxes, areas, rule.allow_lines))
     return rows, boxes[rows]
 
 
 def annotated(validation: "EvaluationSet", rule: PeopleRule) -> PersonBoxes:
-    """The boxes of the annotated people: "given" boxes. Raises UserError where there is nobody."""
+    """The boxes of the annotated people. Raises UserError where there is nobody."""
     people, boxes = countable_people(validation.index, rule)
     owners = validation.index.image_rows(people)
     order = _in_order_of(validation, owners)
@@ -93,33 +91,35 @@ def detected(path: str | Path, validation: "EvaluationSet", min_score: float = 0
     counts them. Raises UserError, naming the file: missing or damaged, no such list, a broken entry, only other
     images, nothing left.
     """
-    found = _read(path)
-    image_rows = _image_rows(path, found.image_ids, validation)
+    image_ids, boxes, scores = _read(path)
+    image_rows = places_of(image_ids, validation.index.image_ids)
     known = image_rows >= 0
-    sound = np.zeros(len(known), np.bool_)
-    sound[known] = _sound(found.boxes[known], found.scores[known], validation.index.image_sizes[image_rows[known]])
-    notes = _notes(path, found, known, sound)
-    rows = np.flatnonzero(sound & (found.scores >= min_score))
+    if len(known) and not known.any():
+        raise UserError(
+            f"{path}: detections of other images: none of its image ids (the first is {image_ids[0]}) is in "
+            f"{validation.annotations}; name the detections of these images"
+        )
+    finite = np.isfinite(scores) & (np.abs(boxes) < fields.LARGEST_IMG).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
+    sizes = validation.index.image_sizes[image_rows]
+    sound = known & finite & ~crops.outside_image(np.where(finite[:, None], boxes, 0), sizes)
+    wrong, notes = np.flatnonzero(known & ~sound), list[str]()
+    if not known.all():
+        notes.append(f"{path}: {np.count_nonzero(~known)} boxes of images that are not annotated are left out")
+    if len(wrong):
+        first = f"image id {image_ids[wrong[0]]}, {boxes[wrong[0]].tolist()}"
+        why = "not finite, of no size or outside their image"
+        notes.append(f"{path}: {len(wrong)} boxes are left out, {why}; the first: {first}")
+    rows = np.flatnonzero(sound & (scores >= min_score))
     rows = rows[_in_order_of(validation, image_rows[rows])]
     if not len(rows):
-        wanted = f"of a person (category_id {PERSON_CATEGORY}) with a score of at least {min_score}"
+        least = f"of a person (category_id {PERSON_CATEGORY}) with a score of at least {min_score}"
         advice = "; ".join((f"lower the least score or detect anew; {FORMAT}", *notes))
-        raise UserError(f"{path}: no box {wanted} in the images to evaluate: {advice}")
-    return PersonBoxes(image_rows[rows], found.boxes[rows], found.scores[rows], np.full(len(rows), DETECTED), notes)
+        raise UserError(f"{path}: no box {least} in the images to evaluate: {advice}")
+    return PersonBoxes(image_rows[rows], boxes[rows], scores[rows], np.full(len(rows), DETECTED), tuple(notes))
 
 
-@dataclass(frozen=True)
-class _Found:
-    """The people of a detection file, in its order."""
-
-    image_ids: Int64Array  # (N,)
-    boxes: Float64Array  # (N, 4)
-    scores: Float64Array  # (N,)
-
-
-def _read(path: str | Path) -> _Found:
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file; name the boxes that a detector found")
+def _read(path: str | Path) -> tuple[Int64Array, Float64Array, Float64Array]:
+    """Image ids (N,), boxes (N, 4) and scores (N,) of the people of a detection file."""
     content = files.read_json(path)
     if not isinstance(content, list):
         raise UserError(f"{path}: no list of detections; {FORMAT}")
@@ -129,54 +129,15 @@ def _read(path: str | Path) -> _Found:
             fields.need_object(entry)
             if fields.category_of(entry.get("category_id", PERSON_CATEGORY)) == PERSON_CATEGORY:
                 image_ids.append(fields.whole(entry["image_id"], "image_id"))
-                boxes.extend(_four(fields.numbers_of(entry, "bbox")))
+                boxes.extend(fields.box_of(entry))
                 scores.append(entry["score"])
-        except KeyError as error:
-            raise UserError(f"{path}: entry {position} has no {error}; {FORMAT}") from error
         except fields.FAULTS as error:
-            raise UserError(f"{path}: entry {position}: {error}; {FORMAT}") from error
-    return _Found(np.array(image_ids, np.int64), np.array(boxes, np.float64).reshape(-1, 4), np.array(scores))
-
-
-def _four(box: "array[float]") -> "array[float]":
-    if len(box) != 4:
-        raise ValueError(f"bbox has {len(box)} numbers")
-    return box
-
-
-def _image_rows(path: str | Path, image_ids: Int64Array, validation: "EvaluationSet") -> Int64Array:
-    """(N,) the image row of each id, -1 for one that the annotations do not know. Raises UserError for none known."""
-    rows = places_of(image_ids, validation.index.image_ids)
-    if len(rows) and (rows < 0).all():
-        raise UserError(
-            f"{path}: detections of other images: none of its image ids (the first is {image_ids[0]}) is in "
-            f"{validation.annotations}; name the detections of these images"
-        )
-    return rows
-
-
-def _sound(boxes: Float64Array, scores: Float64Array, sizes_img: npt.NDArray[Any]) -> BoolArray:
-    """(N,) which boxes are finite, have an extent, and touch their image."""
-    sound = np.isfinite(scores) & (np.abs(boxes) < fields.LARGEST_IMG).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
-    sound[sound] = ~crops.outside_image(boxes[sound], sizes_img[sound])
-    return np.asarray(sound)
-
-
-def _notes(path: str | Path, found: _Found, known: BoolArray, sound: BoolArray) -> tuple[str, ...]:
-    notes = []
-    if not known.all():
-        notes.append(f"{path}: {np.count_nonzero(~known)} boxes of images that are not annotated are left out")
-    wrong = np.flatnonzero(known & ~sound)
-    if len(wrong):
-        first = f"image id {found.image_ids[wrong[0]]}, {found.boxes[wrong[0]].tolist()}"
-        why = "not finite, of no size or outside their image"
-        notes.append(f"{path}: {len(wrong)} boxes are left out, {why}; the first: {first}")
-    return tuple(notes)
+            raise UserError(f"{path}: entry {position}: {fields.words(error)}; {FORMAT}") from error
+    return np.array(image_ids, np.int64), np.array(boxes, np.float64).reshape(-1, 4), np.array(scores)
 
 
 def _in_order_of(validation: "EvaluationSet", image_rows: Int64Array) -> Int64Array:
     """Which of some things, given the image of each, are of the images to evaluate; image after image."""
-    place = np.full(validation.index.num_images, -1, np.int64)
-    place[validation.rows] = np.arange(len(validation.rows))
-    order = np.argsort(place[image_rows], kind="stable")
-    return order[place[image_rows][order] >= 0]
+    places = places_of(image_rows, validation.rows)
+    order = np.argsort(places, kind="stable")
+    return order[places[order] >= 0]

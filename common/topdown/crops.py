@@ -6,7 +6,7 @@ is sampled once. Frames: `_img` original pixels, `_in` input pixels. Sizes of pi
 centres and sizes of boxes are x, y.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from common.arrays import BoolArray, Float64Array, FloatArray
 from common.cli import UserError
@@ -21,7 +21,6 @@ Size = tuple[int, int]  # height, width
 TRUNK_STRIDE = 32  # ResNet and HRNet halve an input five times
 PADDING = 1.25  # of a box, so that a person who reaches out of it is seen whole
 HALF_BODY_PADDING = 1.5
-HALF_BODY_JOINTS = 8  # a person with more visible joints than that may be cut to half a body
 FEWEST_OF_A_HALF = 3  # joints that the chosen half needs; otherwise the other one is taken
 UPPER_HALF_BELOW = 0.5  # the original compares it with a normal, not a uniform number: P(upper) = 0.69, not 0.5
 ROTATED_SHARE = 0.6
@@ -48,7 +47,7 @@ def _words(size: tuple[int, ...]) -> str:
 
 
 class BoxError(UserError):
-    """A box of which no crop can be made; the data set adds which image it belongs to."""
+    """A box of which no crop can be made."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,7 @@ def clip_boxes(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> Float64Arr
     """Boxes cut at the borders of their images: what is outside goes (AlphaPose's rule).
 
     `boxes_img` (N, 4) left, top, width, height; `sizes_img` (N, 2) or (2,) height, width. The last pixel of a box is
-    at left + width - 1, and widths and heights of the result count from first to last pixel: one less than given.
-    Returns (N, 4) float64; see `usable_boxes` for those that nothing is left of.
+    at left + width - 1; widths and heights of the result (N, 4) count from first to last pixel: one less than given.
     """
     boxes, last = np.asarray(boxes_img, np.float64), _last_pixels(sizes_img)
     end = np.clip(boxes[:, :2] + np.maximum(boxes[:, 2:] - 1, 0), 0, last)
@@ -124,13 +122,9 @@ def push_boxes_inside(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> Flo
 
 
 def outside_image(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> BoolArray:
-    """(N,) which boxes do not touch their image at all: their crops would be black. Arguments as in `clip_boxes`.
-
-    For detections, which both originals take as they are; those that touch the image need no clipping.
-    """
+    """(N,) which boxes do not touch their image at all: their crops would be black. Arguments as in `clip_boxes`."""
     boxes, last = np.asarray(boxes_img, np.float64), _last_pixels(sizes_img)
-    beyond = (boxes[:, :2] > last) | (boxes[:, :2] + boxes[:, 2:] <= 0)
-    return np.asarray(beyond.any(axis=1))
+    return np.asarray(((boxes[:, :2] > last) | (boxes[:, :2] + boxes[:, 2:] <= 0)).any(axis=1))
 
 
 def _last_pixels(sizes_img: npt.ArrayLike) -> Float64Array:
@@ -176,13 +170,6 @@ def crop_corners(centres_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> FloatA
     return np.concatenate([start, start + sizes], axis=-1)
 
 
-def fit_corners(corners_img: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
-    """Centres and sizes (..., 2) float64 of crops given as left, top, right, bottom: undoes `crop_corners`."""
-    corners = np.asarray(corners_img, np.float64)
-    sizes = corners[..., 2:] - corners[..., :2]
-    return corners[..., :2] + sizes * 0.5, sizes
-
-
 def upper_body(skeleton: Skeleton) -> BoolArray:
     """(num_keypoints,) which keypoints are above the hips."""
     return np.array([not name.endswith(LOWER_BODY) for name in skeleton.keypoints])
@@ -214,19 +201,15 @@ def augment(
     visible: npt.ArrayLike,
     upper: BoolArray,
     size_in: Size,
-    half_body_joints: int = HALF_BODY_JOINTS,
+    half_body_joints: int,
 ) -> Crop:
-    """The crop that a draw makes of a person's upright one; joints as in `half_body`."""
+    """The crop that a draw makes of a person's upright one; a person with more than `half_body_joints` visible joints
+    may be cut to half a body. Joints as in `half_body`.
+    """
     centre, size = crop.centre_img, crop.size_img
     if drawn.half_body and np.count_nonzero(np.asarray(visible) > 0) > half_body_joints:
         centre, size = half_body(joints_img, visible, upper, drawn.prefer_upper, size_in) or (centre, size)
-    return replace(
-        crop,
-        centre_img=centre,
-        size_img=size * np.float64(drawn.scale),
-        rotation_deg=drawn.rotation_deg,
-        flip=drawn.flip,
-    )
+    return Crop(centre, size * np.float64(drawn.scale), drawn.rotation_deg, drawn.flip)
 
 
 def crop_to_image(

@@ -8,6 +8,7 @@ Everything is batched over people and joints and stays on the device of the maps
 import math
 from typing import Literal, NamedTuple
 
+from common.arrays import Float32Array
 from common.topdown import crops
 
 import numpy as np
@@ -21,9 +22,8 @@ QUARTER = 0.25  # cells towards the higher neighbour
 DARK_SIGMA_MAP = 2.0  # of the smoothing before the Taylor step, with a window of 11 cells (DARK, arXiv 1910.06278)
 DARK_REACH = 5
 SMALLEST = 1e-10  # before the logarithm
-STENCIL = [
-    (0, 0), (-1, 0), (1, 0), (0, -1), (0, 1), (-2, 0), (2, 0), (0, -2), (0, 2), (1, 1), (1, -1), (-1, 1), (-1, -1),
-]  # fmt: skip  # the cells (x, y) that second differences need
+NEIGHBOURS = [(-1, 0), (1, 0), (0, -1), (0, 1)]  # x, y
+SECOND = [(-2, 0), (2, 0), (0, -2), (0, 2), (1, 1), (1, -1), (-1, 1), (-1, -1)]  # what second differences need too
 GAUSSIAN_REACH = 3  # sigmas: a Gaussian is exactly 0 beyond
 DRAWN = 0.5  # a joint of a smaller weight has an empty map
 ACCURACY_DISTANCE = 0.5  # of the normalising length: nearer is a hit
@@ -33,11 +33,10 @@ NORMALISING_PART = 10  # the normalising length is this part of the map's side
 def encode(
     joints_in: Tensor, visible: Tensor, map_size: tuple[int, int], stride: float, sigma_map: float
 ) -> tuple[Tensor, Tensor]:
-    """Targets of a batch of people.
+    """Targets of a batch of people: heatmaps (B, K, height, width) float32 and weights (B, K) float32.
 
     `joints_in` (B, K, 2) x, y in input pixels; float64, where the device has it, rounds as the originals do.
     `visible` (B, K): 1 or 0. `map_size`: (height, width) in cells of `stride` input pixels. `sigma_map`: cells.
-    Returns heatmaps (B, K, height, width) float32 and weights (B, K) float32.
 
     A Gaussian is centred on a whole cell, its peak is 1. The weight is the visibility, but 0 where no part of the
     Gaussian could be on the map; a joint outside the map whose Gaussian reaches into it keeps its weight.
@@ -79,10 +78,10 @@ def peak_accuracy(predicted: Tensor, target: Tensor, sides: tuple[int, int]) -> 
     `predicted`, `target`: (B, K, h, w). `sides`: what x and y are measured by, each divided by NORMALISING_PART.
     A target counts where its peak has x > 1 and y > 1. Stays on the device: nothing waits for it.
     """
-    wanted = decode(target, "none").cells
-    unit = torch.tensor(sides, device=wanted.device) / NORMALISING_PART
-    hits = torch.linalg.vector_norm((decode(predicted, "none").cells - wanted) / unit, dim=2) < ACCURACY_DISTANCE
-    counted = (wanted > 1).all(dim=2)
+    expected = decode(target, "none").cells
+    unit = torch.tensor(sides, device=expected.device) / NORMALISING_PART
+    hits = torch.linalg.vector_norm((decode(predicted, "none").cells - expected) / unit, dim=2) < ACCURACY_DISTANCE
+    counted = (expected > 1).all(dim=2)
     totals = counted.sum(dim=0)
     shares = (hits & counted).sum(dim=0) / totals.clamp(min=1)
     mean: Tensor = shares.sum() / (totals > 0).sum().clamp(min=1)
@@ -103,14 +102,10 @@ def merge_flip(maps: Tensor, mirrored: Tensor, flip: npt.ArrayLike, shift: bool 
     mirrored maps one column to the right, because input columns mirror about a pixel, cells about a cell; column 0
     stays as it is.
     """
-    order = torch.as_tensor(np.asarray(flip), device=maps.device)
-    back = mirrored.index_select(1, order).flip(3)
-    if not shift:
-        return back.add_(maps).mul_(0.5)
-    merged = torch.empty_like(maps)
-    torch.add(maps[..., 1:], back[..., :-1], out=merged[..., 1:])
-    torch.add(maps[..., :1], back[..., :1], out=merged[..., :1])
-    return merged.mul_(0.5)
+    back = mirrored.index_select(1, torch.as_tensor(np.asarray(flip), device=maps.device)).flip(3)
+    if shift:
+        back[..., 1:] = back[..., :-1].clone()
+    return back.add_(maps).mul_(0.5)
 
 
 def decode(maps: Tensor, refinement: Refinement = "quarter", keep_zero: bool = False) -> Peaks:
@@ -120,26 +115,13 @@ def decode(maps: Tensor, refinement: Refinement = "quarter", keep_zero: bool = F
     with `keep_zero`, one whose map is nowhere above and somewhere 0 stays there. "quarter": a quarter of a cell
     towards the higher neighbour on each axis, except near the border; "dark": `refine_dark`.
     """
-    peaks = _highest(maps.float(), keep_zero)
+    maps = maps.float()
+    scores, index = maps.flatten(2).max(dim=-1)
+    index = torch.where(scores >= 0 if keep_zero else scores > 0, index, 0)
+    cells = torch.stack([index % maps.shape[3], index // maps.shape[3]], dim=-1).float()
     if refinement == "none":
-        return peaks
-    refine = {"quarter": refine_quarter, "dark": refine_dark}[refinement]
-    return Peaks(refine(maps.float(), peaks.cells), peaks.scores)
-
-
-def _highest(maps: Tensor, keep_zero: bool) -> Peaks:
-    flat = maps.flatten(2)
-    index = _first_highest(flat) if flat.device.type == "cpu" else flat.argmax(-1)
-    scores = flat.gather(2, index[..., None])[..., 0]
-    found = scores >= 0 if keep_zero else scores > 0
-    index = torch.where(found, index, 0)
-    width = maps.shape[3]
-    return Peaks(torch.stack([index % width, index // width], dim=-1).float(), scores)
-
-
-def _first_highest(flat: Tensor) -> Tensor:
-    """(...) the number of each map's highest cell, the first of equal ones, of (..., h * w) on a CPU."""
-    return torch.from_numpy(flat.detach().numpy().argmax(-1))  # at the speed of memory, six times faster than torch
+        return Peaks(cells, scores)
+    return Peaks((refine_quarter if refinement == "quarter" else refine_dark)(maps, cells), scores)
 
 
 def refine_quarter(maps: Tensor, cells: Tensor) -> Tensor:
@@ -147,7 +129,7 @@ def refine_quarter(maps: Tensor, cells: Tensor) -> Tensor:
 
     The original's idea of near: columns and rows 0, 1 and the last one.
     """
-    left, right, above, below = _around(maps, cells, [(-1, 0), (1, 0), (0, -1), (0, 1)])
+    left, right, above, below = _around(maps, cells, NEIGHBOURS)
     towards = torch.stack([right - left, below - above], dim=-1).sign()
     return cells + QUARTER * towards * _inside(maps, cells, 1)[..., None]
 
@@ -173,10 +155,9 @@ def refine_dark(maps: Tensor, cells: Tensor) -> Tensor:
     The maps are smoothed, brought back to their former maxima, and the step is Newton's on their logarithm. Joints
     within two cells of a border, or where the logarithm is not curved, stay.
     """
-    values = _around(_smoothed(maps), cells, STENCIL)
-    here, left, right, above, below, far_left, far_right, far_above, far_below, *corners = (
-        value.clamp_(min=SMALLEST).log_() for value in values
-    )
+    around = _around(_smoothed(maps), cells, [(0, 0), *NEIGHBOURS, *SECOND])
+    values = [value.clamp(min=SMALLEST).log() for value in around]
+    here, left, right, above, below, far_left, far_right, far_above, far_below, *corners = values
     dx, dy = 0.5 * (right - left), 0.5 * (below - above)
     dxx, dyy = 0.25 * (far_right - 2 * here + far_left), 0.25 * (far_below - 2 * here + far_above)
     dxy = 0.25 * (corners[0] - corners[1] - corners[2] + corners[3])
@@ -208,30 +189,21 @@ def regress(maps: Tensor, norm: Norm = "sigmoid") -> Peaks:
     maximum; "softmax": over the whole map, and every score is 1, as in the original.
     """
     maps = maps.float()
-    highest = maps.amax(dim=(2, 3))
-    if norm == "softmax":
-        weights, scores = (maps - highest[..., None, None]).exp_(), torch.ones_like(highest)
-    else:
-        weights, scores = maps.sigmoid(), highest.sigmoid()
-    return Peaks(_centroid(weights), scores)
-
-
-def _centroid(weights: Tensor) -> Tensor:
-    """(N, K, 2) x, y: the mean of the cells of (N, K, H, W), weighted."""
-    rows, columns = (torch.arange(size, device=weights.device, dtype=weights.dtype) for size in weights.shape[2:])
-    along = weights @ torch.stack([torch.ones_like(columns), columns], dim=1)  # of each row: its sum, and that of x
-    total, x = along.sum(dim=2).unbind(-1)
-    y = along[..., 0] @ rows
-    return torch.stack([x, y], dim=-1) / total[..., None]
+    weights = maps.sigmoid() if norm == "sigmoid" else maps.flatten(2).softmax(dim=-1).view_as(maps)
+    scores = weights.amax(dim=(2, 3)) if norm == "sigmoid" else torch.ones_like(maps[..., 0, 0])
+    rows, columns = (torch.arange(size, device=maps.device, dtype=maps.dtype) for size in maps.shape[2:])
+    along_y, along_x = weights.sum(dim=3), weights.sum(dim=2)
+    cells = torch.stack([along_x @ columns, along_y @ rows], dim=-1) / along_y.sum(dim=2)[..., None]
+    return Peaks(cells, scores)
 
 
 def cells_to_image(
     cells: Tensor, centres_img: npt.ArrayLike, sizes_img: npt.ArrayLike, map_size: tuple[int, int]
-) -> npt.NDArray[np.float32]:
+) -> Float32Array:
     """Joints (N, K, 2) float32 in original pixels.
 
-    `cells` (N, K, 2) on any device; `centres_img`, `sizes_img` (N, 2) of the upright crops, from `crops.fit_boxes` or
-    `crops.fit_corners`; `map_size` (height, width).
+    `cells` (N, K, 2) on any device; `centres_img`, `sizes_img` (N, 2) of the upright crops, from `crops.fit_boxes`;
+    `map_size` (height, width).
     """
     matrices = crops.crop_to_image(centres_img, sizes_img, map_size)
     return crops.transform(cells.cpu().numpy(), matrices).astype(np.float32)

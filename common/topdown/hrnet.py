@@ -75,8 +75,7 @@ class ExchangeModule(nn.Module):
         total = layers[0](branches[0]) + layers[1](branches[1])
         for layer, branch in zip(layers[2:], branches[2:], strict=True):
             total += layer(branch)
-        activated: Tensor = self.relu(total)
-        return activated
+        return self.relu(total)  # type: ignore[no-any-return]
 
 
 def transition(before: Sequence[int], after: Sequence[int]) -> nn.ModuleList:

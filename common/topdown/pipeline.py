@@ -12,29 +12,25 @@ its `Estimator`.
 """
 
 import functools
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import common.distributed
-from common.arrays import Float32Array, Int64Array, UInt8Array
+from common import distributed
+from common.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
 from common.cli import ImageError, UserError
 from common.coco.evaluate import EvaluationSet
 from common.coco.images import warp_image
-from common.parallel import in_order
+from common.parallel import Clock, in_order
 from common.runtime.session import Session
 from common.topdown import crops, heatmaps
 from common.topdown.boxes import PersonBoxes
 from common.topdown.heatmaps import Peaks
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
-
-Clock = dict[str, float]
 
 READERS = 4
 IMAGES_AHEAD = 4  # of each reader
@@ -81,40 +77,25 @@ class Picture(NamedTuple):
     """An image and where people are looked for in it; `read` is called in a thread."""
 
     read: Callable[[], UInt8Array]  # (h, w, 3) uint8 BGR; may raise ImageError
-    boxes_img: npt.NDArray[np.float64]  # (n, 4) left, top, width, height
+    boxes_img: Float64Array  # (n, 4) left, top, width, height
     rows: Int64Array  # (n,) numbers by which the caller knows the boxes
 
 
-@dataclass(frozen=True)
-class Found:
-    """The keypoints of some boxes, `rows` (B,): (B, num_maps, 3) float32 x, y in original pixels, score."""
+class Found(NamedTuple):
+    """The keypoints of some boxes."""
 
-    rows: Int64Array
-    keypoints_img: npt.NDArray[np.float32]
-    seconds: Clock  # by STAGES, what these took
+    rows: Int64Array  # (B,)
+    keypoints_img: Float32Array  # (B, num_maps, 3) x, y in original pixels, score
 
 
 class _Person(NamedTuple):
     row: int
     pixels: UInt8Array  # (H, W, 3) BGR
-    centre_img: npt.NDArray[Any]
-    size_img: npt.NDArray[Any]
+    centre_img: Any
+    size_img: Any
 
 
-class _Cut(NamedTuple):
-    """The people of an image, or what is wrong with it."""
-
-    people: list[_Person]
-    seconds: Clock
-    problem: ImageError | None = None
-
-
-@dataclass
-class _Batch:
-    people: list[_Person] = field(default_factory=list)
-    seconds: Clock = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    inputs: list[Float32Array] = field(default_factory=list)  # crops, and mirrored crops for a flip test
-    maps: list[Float32Array] = field(default_factory=list)  # of each of them
+_Batch = tuple[list[_Person], list[Float32Array]]  # with the crops, or their maps; of mirrored ones too for a flip test
 
 
 def estimate(
@@ -123,23 +104,24 @@ def estimate(
     batch_size: int,
     on_bad: Callable[[ImageError], None] | None = None,
     readers: int = READERS,
+    clock: Clock | None = None,
 ) -> Iterator[Found]:
     """The keypoints of all boxes, a batch at a time, in the order of the pictures.
 
     An unreadable image is given to `on_bad`, in the calling thread, and has no keypoints; without it ImageError is
     raised. Raises BoxError for a box that nothing can be cropped of. Network and `pictures` run in the calling thread.
+    `clock`: what STAGES take is added to it.
     """
-    size = estimator.fixed_batch or batch_size
+    stages = _Stages(estimator, clock or Clock())
     with (
         ThreadPoolExecutor(readers) as reader,
         ThreadPoolExecutor(1) as preparer,
         ThreadPoolExecutor(DECODERS) as decoder,
     ):
-        cuts = in_order(reader, lambda picture: _cut(picture, estimator), pictures, IMAGES_AHEAD * readers)
-        batches = _batches(cuts, size, on_bad or _refuse)
-        prepared = in_order(preparer, lambda batch: _prepare(batch, estimator), batches, PREPARED)
-        through = (_through_network(batch, estimator) for batch in prepared)
-        yield from in_order(decoder, lambda batch: _decode(batch, estimator), through, DECODE_BEHIND)
+        cuts = in_order(reader, stages.cut, pictures, IMAGES_AHEAD * readers)
+        batches = _batches(cuts, estimator.fixed_batch or batch_size, on_bad)
+        prepared = in_order(preparer, stages.prepare, batches, PREPARED)
+        yield from in_order(decoder, stages.decode, map(stages.network, prepared), DECODE_BEHIND)
 
 
 def network_inputs(pictures: Iterable[Picture], estimator: Estimator) -> Iterator[Float32Array]:
@@ -147,9 +129,9 @@ def network_inputs(pictures: Iterable[Picture], estimator: Estimator) -> Iterato
 
     With a flip test the mirrored crops too. Raises ImageError and BoxError.
     """
-    cuts = (_cut(picture, estimator) for picture in pictures)
-    for batch in _batches(cuts, estimator.fixed_batch or 1, _refuse):
-        yield from _prepare(batch, estimator).inputs
+    stages = _Stages(estimator, Clock())
+    for people in _batches(map(stages.cut, pictures), estimator.fixed_batch or 1, None):
+        yield from stages.prepare(people)[1]
 
 
 def pictures_of(
@@ -159,80 +141,75 @@ def pictures_of(
     return (Picture(functools.partial(validation.read, image), boxes.boxes_img[rows], rows) for image, rows in images)
 
 
-def _refuse(problem: ImageError) -> None:
-    raise problem
-
-
-def _cut(picture: Picture, estimator: Estimator) -> _Cut:
-    began = time.perf_counter()
-    try:
-        image = picture.read()
-    except ImageError as problem:
-        return _Cut([], {"read": time.perf_counter() - began}, problem)
-    read = time.perf_counter()
-    centres, sizes = crops.fit_boxes(picture.boxes_img, estimator.size_in, estimator.padding)
-    people = []
-    for row, centre, size in zip(picture.rows.tolist(), centres, sizes, strict=True):
-        matrix = crops.image_to_crop(crops.Crop(centre, size), estimator.size_in, image.shape[1])
-        people.append(_Person(row, warp_image(image, matrix, estimator.size_in), centre, size))
-    return _Cut(people, {"read": read - began, "crop": time.perf_counter() - read})
-
-
-def _batches(cuts: Iterable[_Cut], size: int, on_bad: Callable[[ImageError], None]) -> Iterator[_Batch]:
-    batch = _Batch()
+def _batches(
+    cuts: Iterable[list[_Person] | ImageError], size: int, on_bad: Callable[[ImageError], None] | None
+) -> Iterator[list[_Person]]:
+    waiting: list[_Person] = []
     for cut in cuts:
-        if cut.problem:
-            on_bad(cut.problem)
-        for stage, seconds in cut.seconds.items():
-            batch.seconds[stage] += seconds
-        for person in cut.people:
-            batch.people.append(person)
-            if len(batch.people) == size:
-                yield batch
-                batch = _Batch()
-    if batch.people:
-        yield batch
+        if isinstance(cut, ImageError):
+            if on_bad is None:
+                raise cut
+            on_bad(cut)
+            continue
+        waiting += cut
+        while len(waiting) >= size:
+            yield waiting[:size]
+            waiting = waiting[size:]
+    if waiting:
+        yield waiting
 
 
-def _prepare(batch: _Batch, estimator: Estimator) -> _Batch:
-    began = time.perf_counter()
-    pixels = [person.pixels for person in batch.people]
-    pixels += pixels[-1:] * ((estimator.fixed_batch or 0) - len(pixels))
-    inputs = estimator.normalise(np.stack(pixels))
-    batch.inputs = [inputs] if estimator.flip is None else [inputs, np.ascontiguousarray(inputs[..., ::-1])]
-    batch.seconds["crop"] += time.perf_counter() - began
-    return batch
+@dataclass(frozen=True)
+class _Stages:
+    estimator: Estimator
+    clock: Clock
 
+    def cut(self, picture: Picture) -> list[_Person] | ImageError:
+        """The people of an image, or what is wrong with it."""
+        try:
+            with self.clock.part("read"):
+                image = picture.read()
+        except ImageError as problem:
+            return problem
+        size_in = self.estimator.size_in
+        with self.clock.part("crop"):
+            centres, sizes = crops.fit_boxes(picture.boxes_img, size_in, self.estimator.padding)
+            places = map(crops.Crop, centres, sizes)
+            pixels = (warp_image(image, crops.image_to_crop(one, size_in, image.shape[1]), size_in) for one in places)
+            return [_Person(*person) for person in zip(picture.rows.tolist(), pixels, centres, sizes, strict=True)]
 
-def _through_network(batch: _Batch, estimator: Estimator) -> _Batch:
-    began = time.perf_counter()
-    batch.maps = [estimator.forward(inputs) for inputs in batch.inputs]
-    batch.inputs = []
-    batch.seconds["network"] = time.perf_counter() - began
-    return batch
+    def prepare(self, people: list[_Person]) -> _Batch:
+        with self.clock.part("crop"):
+            pixels = [person.pixels for person in people]
+            pixels += pixels[-1:] * ((self.estimator.fixed_batch or 0) - len(pixels))
+            inputs = self.estimator.normalise(np.stack(pixels))
+            mirrored = [] if self.estimator.flip is None else [np.ascontiguousarray(inputs[..., ::-1])]
+            return people, [inputs, *mirrored]
 
+    def network(self, batch: _Batch) -> _Batch:
+        with self.clock.part("network"):
+            return batch[0], [self.estimator.forward(inputs) for inputs in batch[1]]
 
-def _decode(batch: _Batch, estimator: Estimator) -> Found:
-    began = time.perf_counter()
-    people = batch.people
-    maps, *mirrored = (torch.from_numpy(np.require(maps[: len(people)], requirements="W")) for maps in batch.maps)
-    if estimator.flip is not None:
-        maps = heatmaps.merge_flip(maps, mirrored[0], estimator.flip, estimator.shift)
-    cells, scores = estimator.decode(maps)
-    centres, sizes = np.stack([one.centre_img for one in people]), np.stack([one.size_img for one in people])
-    joints = heatmaps.cells_to_image(cells, centres, sizes, (maps.shape[2], maps.shape[3]))
-    keypoints = np.concatenate([joints, scores.cpu().numpy()[..., None]], axis=-1, dtype=np.float32)
-    batch.seconds["decode"] = time.perf_counter() - began
-    return Found(np.array([one.row for one in people], np.int64), keypoints, batch.seconds)
+    def decode(self, batch: _Batch) -> Found:
+        people, every, estimator = *batch, self.estimator
+        with self.clock.part("decode"):
+            maps, *mirrored = (torch.from_numpy(np.require(maps[: len(people)], requirements="W")) for maps in every)
+            if estimator.flip is not None:
+                maps = heatmaps.merge_flip(maps, mirrored[0], estimator.flip, estimator.shift)
+            cells, scores = estimator.decode(maps)
+            centres, sizes = np.stack([one.centre_img for one in people]), np.stack([one.size_img for one in people])
+            joints = heatmaps.cells_to_image(cells, centres, sizes, (maps.shape[2], maps.shape[3]))
+            keypoints = np.concatenate([joints, scores.cpu().numpy()[..., None]], axis=-1, dtype=np.float32)
+            return Found(np.array([one.row for one in people], np.int64), keypoints)
 
 
 @dataclass(frozen=True)
 class Estimates:
     """The keypoints of all N boxes of a data set, the same on every rank."""
 
-    keypoints_img: npt.NDArray[np.float32]  # (N, num_maps, 3) x, y in original pixels, score; 0 where not found
-    found: npt.NDArray[np.bool_]  # (N,) False where the image could not be read
-    seconds: Clock  # of this rank, by STAGES, side by side
+    keypoints_img: Float32Array  # (N, num_maps, 3) x, y in original pixels, score; 0 where not found
+    found: BoolArray  # (N,) False where the image could not be read
+    seconds: dict[str, float]  # of this rank, by STAGES, side by side
     skipped: list[str]  # a line an unreadable image
 
 
@@ -249,16 +226,13 @@ def estimate_boxes(
     Raises ImageError for an unreadable image, unless `skip_bad`: then it is counted, and its boxes are not found.
     Raises UserError for a network that gives NaN.
     """
-    share = boxes.by_image()[common.distributed.rank() :: common.distributed.world_size()]
-    pictures = pictures_of(validation, boxes, share)
+    share = boxes.by_image()[distributed.rank() :: distributed.world_size()]
+    pictures, clock = pictures_of(validation, boxes, share), Clock(*STAGES)
     problems: list[ImageError] = []
-    clock, mine = dict.fromkeys(STAGES, 0.0), []
-    for batch in estimate(pictures, estimator, batch_size, problems.append if skip_bad else None, readers):
-        mine.append((batch.rows, batch.keypoints_img))
-        clock = {stage: spent + batch.seconds[stage] for stage, spent in clock.items()}
+    mine = list(estimate(pictures, estimator, batch_size, problems.append if skip_bad else None, readers, clock))
     keypoints = np.zeros((len(boxes), estimator.num_maps, 3), np.float32)
     found, skipped = np.zeros(len(boxes), np.bool_), list[str]()
-    for parts, lines in common.distributed.gather_objects((mine, list(map(str, problems)))):
+    for parts, lines in distributed.gather_objects((mine, list(map(str, problems)))):
         skipped += lines
         for rows, values in parts:
             keypoints[rows], found[rows] = values, True
@@ -266,4 +240,4 @@ def estimate_boxes(
     if len(broken):
         image = validation.index.image_ids[boxes.image_rows[broken[0]]]
         raise UserError(f"the network's result for image id {image} has NaN or infinity in it; look at its weights")
-    return Estimates(keypoints, found, clock, skipped)
+    return Estimates(keypoints, found, clock.seconds, skipped)

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 # blocks of the four layers (He et al. 2016, table 1)
 BASIC_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 BOTTLENECK_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-
-_DECONV_PADDING = {4: (1, 0), 3: (1, 1), 2: (0, 0)}  # kernel: (padding, output_padding) that double the size
+DECONV_PADDING = {4: (1, 0), 3: (1, 1), 2: (0, 0)}  # kernel: (padding, output_padding) that double the size
 
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -51,25 +50,20 @@ class ResidualBlock(nn.Module, ABC):
         """(B, inputs, h, w) -> (B, planes * expansion, h / stride, w / stride)."""
         residual = self.residual(features)
         residual += features if self.downsample is None else self.downsample(features)
-        activated: Tensor = self.relu(residual)
-        return activated
+        return self.relu(residual)  # type: ignore[no-any-return]
 
 
 class BasicBlock(ResidualBlock):
     """Two 3x3 convolutions."""
 
     def build(self, inputs: int, planes: int, stride: int, begins: bool) -> None:
-        """See ResidualBlock."""
         self.conv1 = convolution(inputs, planes, 3, stride)
         self.bn1 = nn.BatchNorm2d(planes)
         self.conv2 = convolution(planes, planes, 3)
         self.bn2 = nn.BatchNorm2d(planes)
 
     def residual(self, features: Tensor) -> Tensor:
-        """See ResidualBlock."""
-        out = self.relu(self.bn1(self.conv1(features)))
-        normalised: Tensor = self.bn2(self.conv2(out))
-        return normalised
+        return self.bn2(self.conv2(self.relu(self.bn1(self.conv1(features)))))  # type: ignore[no-any-return]
 
 
 class Bottleneck(ResidualBlock):
@@ -78,7 +72,6 @@ class Bottleneck(ResidualBlock):
     expansion = 4
 
     def build(self, inputs: int, planes: int, stride: int, begins: bool) -> None:
-        """See ResidualBlock."""
         self.conv1 = convolution(inputs, planes, 1)
         self.bn1 = nn.BatchNorm2d(planes)
         self.build_spatial(planes, stride)
@@ -92,15 +85,11 @@ class Bottleneck(ResidualBlock):
 
     def spatial(self, features: Tensor) -> Tensor:
         """(B, planes, h, w) -> (B, planes, h / stride, w / stride)."""
-        out: Tensor = self.conv2(features)
-        return out
+        return self.conv2(features)  # type: ignore[no-any-return]
 
     def residual(self, features: Tensor) -> Tensor:
-        """See ResidualBlock."""
-        out = self.relu(self.bn1(self.conv1(features)))
-        out = self.relu(self.bn2(self.spatial(out)))
-        normalised: Tensor = self.bn3(self.conv3(out))
-        return normalised
+        out = self.relu(self.bn2(self.spatial(self.relu(self.bn1(self.conv1(features))))))
+        return self.bn3(self.conv3(out))  # type: ignore[no-any-return]
 
 
 Block = type[ResidualBlock]
@@ -139,13 +128,11 @@ class ResNet(nn.Module):
 
     def stem(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, planes, H / 4, W / 4)."""
-        pooled: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        return pooled
+        return self.maxpool(self.relu(self.bn1(self.conv1(images))))  # type: ignore[no-any-return]
 
     def layer(self, number: int, features: Tensor) -> Tensor:
         """Layer 1 to 4 on what the one before returned."""
-        out: Tensor = getattr(self, f"layer{number}")(features)
-        return out
+        return getattr(self, f"layer{number}")(features)  # type: ignore[no-any-return]
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, inputs[-1], H / 32, W / 32)."""
@@ -171,13 +158,13 @@ def deconvolutions(inputs: int, filters: Sequence[int], kernels: Sequence[int]) 
     SimpleBaseline (Xiao et al. 2018, arXiv:1804.06208, section 2). Raises UserError for a kernel but 2, 3 or 4, or
     another number of kernels than of filters.
     """
-    if len(filters) != len(kernels) or not set(kernels) <= set(_DECONV_PADDING):
+    if len(filters) != len(kernels) or not set(kernels) <= set(DECONV_PADDING):
         raise UserError(
             f"NUM_DECONV_KERNELS {list(kernels)}: give 2, 3 or 4 for each of NUM_DECONV_FILTERS {list(filters)}"
         )
     modules: list[nn.Module] = []
     for outputs, kernel in zip(filters, kernels, strict=True):
-        padding, output_padding = _DECONV_PADDING[kernel]
+        padding, output_padding = DECONV_PADDING[kernel]
         modules += [
             nn.ConvTranspose2d(inputs, outputs, kernel, 2, padding, output_padding, bias=False),
             nn.BatchNorm2d(outputs),

@@ -80,8 +80,8 @@ def _checked(source: str, key: str, value: Any, rule: Key) -> Any:
     try:
         typed = _typed(value, rule.default)
     except (TypeError, ValueError, OverflowError) as error:
-        wanted = "list" if isinstance(rule.default, tuple) else type(rule.default).__name__
-        raise UserError(f"{source}: {key} is {repr(value)[:80]}, wanted: {wanted}") from error
+        expected = "list" if isinstance(rule.default, tuple) else type(rule.default).__name__
+        raise UserError(f"{source}: {key} is {repr(value)[:80]}, wanted: {expected}") from error
     if rule.choices and typed not in rule.choices:
         raise UserError(f"{source}: {key} is {str(value)[:80]}, only {' or '.join(map(str, rule.choices))} is built")
     for one in typed if isinstance(typed, tuple) else (typed,):
@@ -96,15 +96,12 @@ def _typed(value: Any, default: Any) -> Any:
         return tuple(_typed(one, default[0]) for one in value)
     if isinstance(default, str) and isinstance(value, str | None):
         return os.path.expanduser(value or "")
-    if isinstance(default, bool) or isinstance(value, bool):
-        if isinstance(default, bool) and isinstance(value, bool):
-            return value
-        raise TypeError("another kind of value")
-    if isinstance(default, int | float) and isinstance(value, int | float | str):
-        found = float(value)
-        if isinstance(default, int) and found != int(found):
+    if isinstance(default, bool) and isinstance(value, bool):
+        return value
+    if type(default) in (int, float) and isinstance(value, int | float | str) and not isinstance(value, bool):
+        if isinstance(default, int) and float(value) != int(float(value)):
             raise ValueError("not whole")
-        return type(default)(found)
+        return type(default)(float(value))
     raise TypeError("another kind of value")
 
 
