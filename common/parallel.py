@@ -96,7 +96,6 @@ class Clock:
 
     @contextlib.contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Adds the time of the `with` block to a part."""
         began = time.perf_counter()
         try:
             yield

@@ -95,7 +95,9 @@ class People:
                 "id": self.ids[row] if isinstance(self.ids[row], (int, str)) else None,
                 "score": round(float(self.scores[row]), 4),
                 "box": np.round(box, 2).tolist(),
-                "keypoints": {name: _rounded(*point) for name, point in named if point[2] > 0},
+                "keypoints": {
+                    name: [round(x, 2), round(y, 2), round(score, 4)] for name, (x, y, score) in named if score > 0
+                },
             }
             if self.lambdas:
                 entry["lambda"] = self.lambdas[row]
@@ -108,10 +110,6 @@ class People:
             {"image_id": image_id, "category_id": PERSON_CATEGORY, "keypoints": person.ravel().tolist(), "score": score}
             for person, score in zip(self.annotated(), self.scores.tolist(), strict=True)
         ]
-
-
-def _rounded(x: float, y: float, score: float) -> list[float]:
-    return [round(x, 2), round(y, 2), round(score, 4)]
 
 
 def nobody(skeleton: Skeleton) -> People:

@@ -13,23 +13,23 @@ import logging
 import signal
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol
 
-from common.arrays import UInt8Array
 from common.cli import PictureError, UserError, flag
 from common.device import DeviceName
 from common.media.source import Frame, Source, open_source
 from common.media.tracking import Tracker
 from common.media.writers import ImageWriter, PeopleLines, VideoWriter, Window, output_folder
+from common.parallel import Clock
 from common.people import People
 from common.runtime.session import Provider
 from common.skeleton import Skeleton
 
-Item = TypeVar("Item")
+import numpy as np
+
 Find = Callable[[Sequence[Frame]], list[People]]
 TRACKED_ABOVE = 0.1  # score of keypoints that tell people apart: a network guesses the others
 
@@ -110,7 +110,7 @@ class Outputs:
         self.window = stack.enter_context(Window("people")) if flags.show else None
         self.folder = output_folder(Path(flags.output_dir), source)
         self.video, self.images, self.num_people = None, None, 0
-        self.writers: list[Writer] | None = None  # opened for the first frame: a wrong command spares earlier results
+        self.writers: list[Writer] = []  # opened for the first frame: a wrong command spares earlier results
         if source.moves and flags.save_video:
             path = self.folder / names.video.format(source.stem)
             self.video = stack.enter_context(VideoWriter(path, source.rate_hz))
@@ -119,7 +119,7 @@ class Outputs:
 
     def write(self, frame: Frame, people: People) -> bool:
         """Writes and shows one frame; False where the person at the window wants to end."""
-        if self.writers is None:
+        if not self.writers:
             opened = [PeopleLines(self.folder), *(make(self.folder, self.source) for make in self.names.writers)]
             self.writers = [self.stack.enter_context(writer) for writer in opened]
         for writer in self.writers:
@@ -128,9 +128,6 @@ class Outputs:
         if not (self.video or self.images or self.window):
             return True
         drawn = people.draw(frame.image, self.flags.threshold, self.flags.showbox)
-        return self._show(frame, drawn)
-
-    def _show(self, frame: Frame, drawn: UInt8Array) -> bool:
         if self.video:
             self.video.write(drawn, frame.time_s)
         if self.images:
@@ -146,48 +143,53 @@ def run(
     Files of an earlier run are overwritten. Raises UserError for frames that cannot be read, results that cannot be
     written, and what `find` refuses; of refused images only if `source` does not skip them, or none is left.
     """
-    clock = Clock()
+    clock = FrameClock()
     tracker = Tracker(skeleton, flags.smooth, max_missed=flags.max_missed) if source.moves and flags.track else None
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
-        stack.enter_context(writable(flags.output_dir, "--output_dir"))
+        stack.enter_context(writable(flags.output_dir))
         outputs = Outputs(flags, source, names or Names(), stack)
         frames = stack.enter_context(contextlib.closing(source.frames()))
-        limited = itertools.islice(clock.waiting(frames), flags.max_frames or None)
+        limited = itertools.islice(frames, flags.max_frames or None)
         for frame, people in _found(limited, find, 1 if source.live else group, source, clock):
             if tracker:
                 with clock.part("track"):
                     people = follow(tracker, people, frame.time_s)
             with clock.part("draw and write"):
-                wanted = outputs.write(frame, people.select(people.scores >= flags.least_score))
+                goes_on = outputs.write(frame, people.select(people.scores >= flags.least_score))
             clock.frame_done()
-            if stop.is_set() or not wanted:
+            if stop.is_set() or not goes_on:
                 break
         if source.bad and not clock.total and not stop.is_set():
             raise UserError(f"none of {len(source.images)} images can be used; the first: {source.bad[0]}")
-        _report(clock, source, outputs, stop.is_set())
+        what, early = "frames" if source.moves else "images", ", stopped early" if stop.is_set() else ""
+        skipped = f", {len(source.bad)} skipped" if source.bad else ""
+        where = outputs.folder / PeopleLines.NAME
+        print(f"{clock.total} {what}, {outputs.num_people} people{skipped}{early}: {where}", flush=True)  # noqa: T201
+        print(clock.summary(), flush=True)  # noqa: T201
     return clock.total
 
 
 def _found(
-    frames: Iterator[Frame], find: Find, group: int, source: Source, clock: "Clock"
+    frames: Iterator[Frame], find: Find, group: int, source: Source, clock: Clock
 ) -> Iterator[tuple[Frame, People]]:
     """Each frame and its people; an error of reading comes after the frames before it."""
-    while True:
-        batch, problem = list[Frame](), None
+    problem: UserError | None = None
+    while problem is None:
+        batch = list[Frame]()
         try:
-            batch.extend(itertools.islice(frames, group))
+            with clock.part("read"):
+                batch.extend(itertools.islice(frames, group))
         except UserError as error:
             problem = error
         if batch:
             with clock.part("people"):
                 people = _people(find, batch, source)
-            if people is not None:
-                yield from zip(batch, people, strict=True)
-        if problem:
-            raise problem
+            yield from zip(batch, people, strict=True) if people is not None else ()
         if len(batch) < group:
-            return
+            break
+    if problem:
+        raise problem
 
 
 def _people(find: Find, frames: Sequence[Frame], source: Source) -> list[People] | None:
@@ -209,93 +211,58 @@ def follow(tracker: Tracker, people: People, time_s: float) -> People:
     seen = people.keypoints.copy()
     seen[seen[..., 2] < TRACKED_ABOVE] = 0
     ids, steady = tracker.update(seen, people.scores, time_s)
-    keypoints = people.keypoints.copy()
-    followed = steady[..., 2] > 0
-    keypoints[followed] = steady[followed]
+    keypoints = np.where(steady[..., 2:] > 0, steady, people.keypoints)
     return dataclasses.replace(people, keypoints=keypoints, ids=tuple(ids.tolist()))
 
 
-def _report(clock: "Clock", source: Source, outputs: Outputs, stopped: bool) -> None:
-    """What the run did, for the person at the keyboard."""
-    what = "frames" if source.moves else "images"
-    skipped = f", {len(source.bad)} skipped" if source.bad else ""
-    early = ", stopped early" if stopped else ""
-    where = outputs.folder / PeopleLines.NAME
-    print(f"{clock.total} {what}, {outputs.num_people} people{skipped}{early}: {where}", flush=True)  # noqa: T201
-    print(clock.summary(), flush=True)  # noqa: T201
-
-
-class Clock:
-    """Seconds spent in each part of the work, added up over frames; the first one, which warms up, is left out."""
+class FrameClock(Clock):
+    """A clock that counts frames; the first one, which warms up, is left out where others follow."""
 
     def __init__(self) -> None:
-        self.total = 0
-        self._restart()
-
-    def _restart(self) -> None:
-        self.frames, self.seconds, self.started = 0, defaultdict[str, float](float), time.perf_counter()
-        self.took = 0.0
-
-    @contextlib.contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Adds the time of the `with` block to a part."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] += time.perf_counter() - start
-
-    def waiting(self, items: Iterator[Item]) -> Iterator[Item]:
-        """The items; waiting for them is a part."""
-        while True:
-            with self.part("read"):
-                item = next(items, None)
-            if item is None:
-                return
-            yield item
+        super().__init__()
+        self.total, self.began = 0, time.perf_counter()
+        self.first, self.ended = (self.began, dict[str, float]()), self.began  # when the first frame was done
 
     def frame_done(self) -> None:
         """Counts a frame."""
+        self.total, self.ended = self.total + 1, time.perf_counter()
         if self.total == 1:
-            self._restart()
-        self.total, self.frames, self.took = self.total + 1, self.frames + 1, time.perf_counter() - self.started
+            self.first = self.ended, dict(self.seconds)
 
     def summary(self) -> str:
         """Frames a second, and where the milliseconds of a frame went."""
-        frames, took = max(1, self.frames), max(self.took, 1e-9)
-        parts = ", ".join(f"{name} {1000 * spent / frames:.1f}" for name, spent in self.seconds.items())
-        return f"{self.frames / took:.1f} frames a second; milliseconds a frame: {parts}"
+        began, before = self.first if self.total > 1 else (self.began, {})
+        frames, took = max(1, self.total - 1), max(self.ended - began, 1e-9)
+        spent = {name: seconds - before.get(name, 0.0) for name, seconds in self.seconds.items()}
+        parts = ", ".join(f"{name} {1000 * seconds / frames:.1f}" for name, seconds in spent.items())
+        return f"{frames / took:.1f} frames a second; milliseconds a frame: {parts}"
 
 
 @contextlib.contextmanager
-def stop_on_signals() -> Generator[threading.Event, None, None]:
+def stop_on_signals() -> Iterator[threading.Event]:
     """An event that is set by the first Ctrl-C or SIGTERM; the second one ends the program as usual."""
-    stop = threading.Event()
-    usual: dict[int, Any] = {}
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may receive signals
-        yield stop
-        return
+    stop, usual = threading.Event(), dict[int, Any]()
 
     def request(number: int, _: Any) -> None:
         stop.set()
         signal.signal(number, usual[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        usual[number] = signal.signal(number, request)
+    if threading.current_thread() is threading.main_thread():  # no other may receive signals
+        usual.update({number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)})
     try:
         yield stop
     finally:
-        for each, handler in usual.items():
-            signal.signal(each, handler)
+        for number, handler in usual.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
-def writable(folder: str, flag: str) -> Iterator[None]:
-    """Says where a disk is full, or a file may not be written; `flag` names the folder at the keyboard."""
+def writable(folder: str) -> Iterator[None]:
+    """Says where a disk is full, or a file may not be written."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another {flag}") from error
+        raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another --output_dir") from error
 
 
 def is_flag(word: str) -> bool:
@@ -304,21 +271,9 @@ def is_flag(word: str) -> bool:
 
 
 def prepare(words: Sequence[str], ends: Callable[[str], bool] = is_flag) -> list[str]:
-    """The words of a command line with `--images a.jpg b.jpg` as one: `--images=a.jpg,b.jpg`.
+    """The words of a command line with `--images a.jpg b.jpg`, as published, as one: `--images=a.jpg,b.jpg`.
 
     `ends`: which words end the list. Raises UserError where there are two sources.
-    """
-    joined = join_images(words, ends)
-    sources = [word for word in joined if word.split("=")[0] in SOURCE_WORDS]
-    if len(sources) > 1:
-        raise UserError(f"give one of {', '.join(SOURCE_WORDS)}, not {' and '.join(sources)}")
-    return joined
-
-
-def join_images(words: Sequence[str], ends: Callable[[str], bool] = is_flag) -> list[str]:
-    """`--images a.jpg b.jpg --cpu`, as published, in the form of one flag with one value: `--images=a.jpg,b.jpg`.
-
-    `ends`: which words end the list.
     """
     joined: list[str] = []
     for word in words:
@@ -326,4 +281,7 @@ def join_images(words: Sequence[str], ends: Callable[[str], bool] = is_flag) -> 
             joined[-1] += ("," if "=" in joined[-1] else "=") + word
         else:
             joined.append(word)
+    sources = [word for word in joined if word.split("=")[0] in SOURCE_WORDS]
+    if len(sources) > 1:
+        raise UserError(f"give one of {', '.join(SOURCE_WORDS)}, not {' and '.join(sources)}")
     return joined

@@ -22,12 +22,11 @@ def draw_sheet(
 ) -> npt.NDArray[np.uint8]:
     """Input, ground truth and prediction side by side: (h, w, 3) uint8 BGR.
 
-    Shows the first images with labelled people, or the first images where nobody is labelled. Predicted keypoints are
+    Shows the first images, those with labelled people before others. Predicted keypoints are
     drawn whose score is above `threshold`. Raises ImageError for an unreadable image.
     """
     index, rows, sheet = validation.index, validation.rows.tolist(), []
-    labelled = [row for row in rows if (index.num_keypoints[index.people(row)] > 0).any()]
-    for row in (labelled or rows)[:num_images]:
+    for row in sorted(rows, key=lambda row: not index.num_keypoints[index.people(row)].any())[:num_images]:
         image = validation.read(row)
         mine = detections.keypoints[detections.image_ids == index.image_ids[row]]
         truth = drawing.draw_people(image, index.keypoints[index.people(row)], skeleton)

@@ -120,10 +120,9 @@ def listed(path: Path, folder: Path) -> tuple[Path, ...]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a text file with the name of an image in each line ({error})") from error
-    names = tuple(folder / line.strip() for line in lines if line.strip())
-    if not names:
-        raise UserError(f"{path}: names no image")
-    return names
+    if names := tuple(folder / line.strip() for line in lines if line.strip()):
+        return names
+    raise UserError(f"{path}: names no image")
 
 
 def _images_in(folder: Path) -> tuple[Path, ...]:
@@ -139,14 +138,12 @@ def _images_in(folder: Path) -> tuple[Path, ...]:
 
 def read_upright(path: Path) -> UInt8Array:
     """(H, W, 3) uint8 BGR, turned upright as EXIF says. Raises UserError for a missing, damaged or huge image."""
+    image = None
     try:
-        content = read_file(path)
+        with contextlib.suppress(cv2.error):
+            image = decode_upright(read_file(path))
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; check the path") from error
-    try:
-        image = decode_upright(content)
-    except cv2.error:
-        image = None
     if image is None:
         raise UserError(f"{path}: not an image, damaged, or too large; mend it, or pass --on_bad_image=skip")
     return image
@@ -192,13 +189,9 @@ def quiet_opencv() -> Iterator[None]:
 @contextlib.contextmanager
 def _captured(what: Path | int | str, complaint: str) -> Iterator[Any]:
     """An open cv2.VideoCapture, or UserError(complaint)."""
+    limits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, STREAM_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, STREAM_TIMEOUT_MS)
     with _safe_name(what) as name, quiet_opencv():
-        if isinstance(what, str):
-            limits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
-            options = [number for limit in limits for number in (limit, STREAM_TIMEOUT_MS)]
-            capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG, options)
-        else:
-            capture = cv2.VideoCapture(name)
+        capture = cv2.VideoCapture(name, *((cv2.CAP_FFMPEG, limits) if isinstance(what, str) else ()))
     try:
         if not capture.isOpened():
             raise UserError(complaint)
@@ -211,14 +204,14 @@ def _captured(what: Path | int | str, complaint: str) -> Iterator[Any]:
 def _safe_name(what: Path | int | str) -> Iterator[Any]:
     """What OpenCV can open: a file whose name is not UTF-8, on which it crashes, by a link of another name."""
     try:
-        name = str(what).encode().decode()
+        str(what).encode()
     except UnicodeEncodeError:
         with tempfile.TemporaryDirectory() as folder:
             link = os.path.join(folder, "video")
             os.symlink(os.path.abspath(str(what)), link)
             yield link
-        return
-    yield what if isinstance(what, int) else name
+    else:
+        yield what if isinstance(what, int) else str(what)
 
 
 def _read_capture(source: Source) -> Generator[Frame, None, None]:
@@ -251,43 +244,36 @@ def _read_capture(source: Source) -> Generator[Frame, None, None]:
         _log.warning("note: %s: ended after %d of %d frames, it may be damaged", name, index, expected)
 
 
-@dataclass(frozen=True)
-class _End:
-    """What a reading thread hands over last."""
-
-    error: BaseException | None = None
-
-
 def read_ahead(items: Generator[Item, None, None], newest: bool = False) -> Generator[Item, None, None]:
     """The items, made in a thread that is at most READ_AHEAD + 1 of them ahead, and ends when the consumer stops.
 
     With `newest` the thread never waits: when the consumer is slow, the oldest waiting item is thrown away.
     An error of `items` is raised to the consumer, in its turn.
     """
-    waiting: queue.Queue[Item | _End] = queue.Queue(READ_AHEAD)
+    waiting: queue.Queue[tuple[Item] | BaseException | None] = queue.Queue(READ_AHEAD)  # an item, or how it ended
     stop = threading.Event()
     thread = threading.Thread(target=_fill, args=(items, waiting, stop, newest), name="read ahead", daemon=True)
     thread.start()
     try:
-        while not isinstance(item := waiting.get(), _End):
-            yield item
-        if item.error is not None:
-            raise item.error
+        while isinstance(item := waiting.get(), tuple):
+            yield item[0]
+        if item is not None:
+            raise item
     finally:
         stop.set()
         thread.join(timeout=5)  # a camera that hangs must not hang the program
 
 
 def _fill(items: Generator[Item, None, None], waiting: Any, stop: threading.Event, newest: bool) -> None:
-    end = _End()
+    end = None
     try:
         with contextlib.closing(items):
             for item in items:
-                _put(waiting, item, stop, newest)
+                _put(waiting, (item,), stop, newest)
                 if stop.is_set():
                     break
     except BaseException as error:
-        end = _End(error)
+        end = error
     _put(waiting, end, stop, newest=False)
 
 

@@ -8,6 +8,7 @@ fast. Of two people who share equally many keypoints the nearer one wins, not th
 first in the list; and given time stamps the filter uses them (without, it assumes 15 frames a second).
 """
 
+import itertools
 from dataclasses import dataclass, field
 
 from common.arrays import Float64Array, Int64Array
@@ -68,16 +69,12 @@ def shared_points(
     Returns (M, N) int64, the number of points that both have in the same place, and (M, N) float64, the mean over
     all P of exp(-d^2 / (2 area (2 sigma)^2)), 0 where one lacks the point: OKS with the larger box as area.
     """
-    area = np.maximum(_areas(current)[:, None], _areas(previous)[None, :])[:, :, None]
+    areas, before = (bounding_boxes(points)[:, 2:].prod(axis=1) for points in (current, previous))
+    area = np.maximum(areas[:, None], before)[:, :, None]
     distance2 = ((current[:, None, :, :2] - previous[None, :, :, :2]) ** 2).sum(-1)
     both = (current[:, None, :, 2] > 0) & (previous[None, :, :, 2] > 0)
     likeness = np.exp(-distance2 / (2 * (area + np.spacing(1.0)) * (2 * sigmas) ** 2)) * both
     return (likeness > SAME_KEYPOINT).sum(-1), likeness.mean(-1)
-
-
-def _areas(points: Float64Array) -> Float64Array:
-    areas: Float64Array = bounding_boxes(points)[:, 2:].prod(axis=1)
-    return areas
 
 
 @dataclass
@@ -101,7 +98,7 @@ class Tracker:
         self.smooth, self.max_missed = smooth, max_missed
         self.tracks: list[Track] = []
         self._sigmas = point_sigmas(skeleton)
-        self._next_id = 0
+        self._ids = itertools.count()
 
     def update(
         self, points: Float64Array, scores: Float64Array, time_s: float | None = None
@@ -130,16 +127,11 @@ class Tracker:
         for person in np.argsort(-np.asarray(scores), kind="stable").tolist():
             fits = np.flatnonzero(free & (counts[person] >= MIN_SHARED))
             if not len(fits):
-                chosen[person] = self._new_track(points[person], time_s)
+                chosen[person] = Track(next(self._ids), points[person], time_s)
                 continue
             best = fits[np.lexsort((nearness[person, fits], counts[person, fits]))[-1]]
-            chosen[person] = self.tracks[best]
-            free[best] = False
+            chosen[person], free[best] = self.tracks[best], False
         return [chosen[person] for person in range(len(points))]
-
-    def _new_track(self, person: Float64Array, time_s: float | None) -> Track:
-        self._next_id += 1
-        return Track(self._next_id - 1, person, time_s)
 
     def _steady(self, track: Track, person: Float64Array, time_s: float | None) -> Float64Array:
         """`person` (P, 3) filtered, and remembered in its track."""
@@ -154,12 +146,10 @@ class Tracker:
     def _retire(self, chosen: list[Track]) -> None:
         """Keeps this frame's tracks, and lost ones for a while."""
         seen = {track.id for track in chosen}
-        lost = [track for track in self.tracks if track.id not in seen]
-        for track in lost:
-            track.missed += 1
-        for track in chosen:
-            track.missed = 0
-        self.tracks = chosen + [track for track in lost if track.missed <= self.max_missed]
+        for track in (*self.tracks, *chosen):
+            track.missed = 0 if track.id in seen else track.missed + 1
+        lost = [track for track in self.tracks if track.id not in seen and track.missed <= self.max_missed]
+        self.tracks = chosen + lost
 
 
 def _step(track: Track, time_s: float | None) -> float:
