@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes that end together, however one of them ends; and work done ahead in threads, in order and within bounds."""
 
-import contextlib
 import ctypes
 import json
 import multiprocessing
@@ -85,20 +84,3 @@ def in_order(pool: Executor, function: Callable[[Item], Result], items: Iterable
     finally:
         for future in begun:
             future.cancel()
-
-
-class Clock:
-    """Seconds that parts of a work take, added up over threads."""
-
-    def __init__(self, *parts: str) -> None:
-        self.seconds = dict.fromkeys(parts, 0.0)
-        self._lock = threading.Lock()
-
-    @contextlib.contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began

@@ -19,7 +19,8 @@ from common.arrays import Float32Array, Float64Array, UInt8Array
 from common.bottomup.assembly import People
 from common.cli import ImageError
 from common.coco.evaluate import Detections, EvaluationSet, concatenate, gather, no_detections
-from common.parallel import Clock, in_order
+from common.parallel import in_order
+from common.runtime.clock import Clock
 from common.skeleton import Skeleton
 
 import numpy as np
@@ -95,7 +96,7 @@ def evaluate(
                 validation.average_precision(detections, finder.skeleton.sigmas) if distributed.is_main() else {}
             )
     skipped = [line for lines in distributed.gather_objects(skipped) for line in lines]
-    return Evaluation(metrics, detections, len(validation.rows), clock.seconds, skipped)
+    return Evaluation(metrics, detections, len(validation.rows), dict(clock), skipped)
 
 
 def _share(finder: Finder[Frame], validation: EvaluationSet, batch_size: int) -> list[list[int]]:

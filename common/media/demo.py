@@ -23,8 +23,8 @@ from common.device import DeviceName
 from common.media.source import Frame, Source, open_source
 from common.media.tracking import Tracker
 from common.media.writers import ImageWriter, PeopleLines, VideoWriter, Window, output_folder
-from common.parallel import Clock
 from common.people import People
+from common.runtime.clock import Clock
 from common.runtime.session import Provider
 from common.skeleton import Skeleton
 
@@ -227,13 +227,13 @@ class FrameClock(Clock):
         """Counts a frame."""
         self.total, self.ended = self.total + 1, time.perf_counter()
         if self.total == 1:
-            self.first = self.ended, dict(self.seconds)
+            self.first = self.ended, dict(self)
 
     def summary(self) -> str:
         """Frames a second, and where the milliseconds of a frame went."""
         began, before = self.first if self.total > 1 else (self.began, {})
         frames, took = max(1, self.total - 1), max(self.ended - began, 1e-9)
-        spent = {name: seconds - before.get(name, 0.0) for name, seconds in self.seconds.items()}
+        spent = {name: seconds - before.get(name, 0.0) for name, seconds in self.items()}
         parts = ", ".join(f"{name} {1000 * seconds / frames:.1f}" for name, seconds in spent.items())
         return f"{frames / took:.1f} frames a second; milliseconds a frame: {parts}"
 

@@ -22,7 +22,8 @@ from common.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UIn
 from common.cli import ImageError, UserError
 from common.coco.evaluate import EvaluationSet
 from common.coco.images import warp_image
-from common.parallel import Clock, in_order
+from common.parallel import in_order
+from common.runtime.clock import Clock
 from common.runtime.session import Session
 from common.topdown import crops, heatmaps
 from common.topdown.boxes import PersonBoxes
@@ -240,4 +241,4 @@ def estimate_boxes(
     if len(broken):
         image = validation.index.image_ids[boxes.image_rows[broken[0]]]
         raise UserError(f"the network's result for image id {image} has NaN or infinity in it; look at its weights")
-    return Estimates(keypoints, found, clock.seconds, skipped)
+    return Estimates(keypoints, found, dict(clock), skipped)
