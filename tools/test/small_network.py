@@ -1,24 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small network of random weights that finds somebody in every image."""
+"""A network of one layer of random weights that finds somebody in every image."""
 
 from pathlib import Path
 
-from AlphaPose.config import DEFAULT_CFG, Config
-from AlphaPose.model import build
-from common.cli import settings
+from common.skeleton import COCO
 
-import torch
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 
-WORDS = ("MODEL.TYPE", "SimplePose", "MODEL.NUM_LAYERS", 18, "DATA_PRESET.IMAGE_SIZE", [64, 32],
-         "DATA_PRESET.HEATMAP_SIZE", [16, 8], "DATA_PRESET.SIGMA", 1)  # fmt: skip
+SIZE_IN, STRIDE, KERNEL = (64, 32), 4, 7
 
 
 def alphapose(folder: Path) -> Path:
-    """Its checkpoint, for 64 x 32 pixels."""
-    config = Config(cfg=DEFAULT_CFG, opts=WORDS)
-    torch.manual_seed(0)
-    network = build(config.yaml.MODEL, config.load_skeleton().num_keypoints)
-    last = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)][-1]
-    torch.nn.init.constant_(last.bias, 0.5)  # sure enough for pose NMS
-    torch.save({"state_dict": network.state_dict(), "config": settings(config)}, folder / "small.pth")
-    return folder / "small.pth"
+    """An .onnx for any number of crops of 64 x 32 pixels."""
+    shape = (COCO.num_keypoints, 3, KERNEL, KERNEL)
+    weights = np.random.default_rng(0).normal(0, 0.05, shape).astype(np.float32)
+    conv = helper.make_node("Conv", ["images", "weights", "bias"], ["maps"], kernel_shape=[KERNEL] * 2,
+                            strides=[STRIDE] * 2, pads=[KERNEL // 2] * 4)  # fmt: skip
+    bias = np.full(shape[0], 0.5, np.float32)  # sure enough for pose NMS
+    graph = helper.make_graph(
+        [conv], "small",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, *SIZE_IN])],
+        [helper.make_tensor_value_info("maps", TensorProto.FLOAT, ["n", shape[0], *(s // STRIDE for s in SIZE_IN)])],
+        [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(bias, "bias")],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, folder / "small.onnx")
+    return folder / "small.onnx"
