@@ -44,23 +44,17 @@ def names(source: str, column: str = "") -> Iterator[str]:
 
 def _names(source: str, column: str) -> Iterator[str]:
     files, path = fsspec.core.url_to_fs(source)
-    if path.endswith(LIST_SUFFIX):
+    kind = os.path.splitext(path)[1].lower()
+    if kind == LIST_SUFFIX:
         with files.open(path, "r", encoding="utf-8-sig") as lines:
             yield from (_beside(source, line.strip()) for line in lines if line.strip())
-    elif path.endswith(".parquet"):
+    elif kind == ".parquet":
         with files.open(path) as file:
             yield from (_beside(source, name) for name in _column(pyarrow.parquet.ParquetFile(file), source, column))
-    elif files.isdir(path):
-        found = (name for name in sorted(files.find(path)) if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES)
-        yield from (name if URL.match(name) or _is_local(files) else files.unstrip_protocol(name) for name in found)
-    elif files.isfile(path) and os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES:
-        yield path if _is_local(files) else source
+    elif images := [name for name in sorted(files.find(path)) if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES]:
+        yield from (files.unstrip_protocol(name).removeprefix("file://") for name in images)
     else:
         raise FileNotFoundError(0, "not there, or nothing that names images")
-
-
-def _is_local(files: Any) -> bool:
-    return "file" in (files.protocol if isinstance(files.protocol, tuple) else (files.protocol,))
 
 
 def _column(table: Any, source: str, column: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,19 @@ def test_what_ends_a_worker_again_and_again_and_a_lost_connection_end_the_job(ph
     for _ in range(worker.MOST_ATTEMPTS):
         job.attempt(1)
     assert "a process ended 5 times at images 2 to 3" in done({"shard": 1})["error"] and job.to_do() == [1]
+
+
+def test_a_full_disk_is_one_line_and_the_shard_is_not_done(photos: Path, network: Path) -> None:
+    job = begin(photos.parent / "out", network, source.names(str(photos)))
+    done = worker.Worker(job, Spec("AlphaPose", str(network), "cpu"), 4, 1)
+    assert done.estimator
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, usual[1]))
+    try:
+        error = done({"shard": 0})["error"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    assert "cannot write" in error and "File too large; free space there" in error and job.to_do() == [0, 1, 2]
 
 
 def test_another_job_another_process_and_other_files_are_refused(photos: Path, network: Path, tmp_path: Path) -> None:
