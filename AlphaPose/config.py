@@ -6,6 +6,7 @@ Defaults < file of `--cfg` < `--recipe` < flags and KEY VALUE words, such as TRA
 
 import dataclasses
 import functools
+import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,6 +118,16 @@ def parse(argv: Sequence[str] | None = None) -> Config:
     return dataclasses.replace(config, opts=(*config.opts, *pairs))
 
 
+SMALL = {
+    "MODEL.TYPE": "SimplePose",
+    "MODEL.NUM_LAYERS": 18,
+    "DATA_PRESET.IMAGE_SIZE": (128, 96),
+    "DATA_PRESET.HEATMAP_SIZE": (32, 24),
+    "DATA_PRESET.SIGMA": 1.0,
+    "TRAIN.BATCH_SIZE": 8,
+    "TRAIN.END_EPOCH": 4,
+    "TRAIN.LR_STEP": (3,),
+}
 # What the names of the launchers mean; precision and epochs as published.
 RECIPES: dict[str, dict[str, Any]] = {
     "performance": {"case": "perf", "snapshot": 0, "amp": "O2", "resume": "no", "opts": ("TRAIN.END_EPOCH", 2)},
@@ -127,18 +138,9 @@ RECIPES: dict[str, dict[str, Any]] = {
         "backbone": NO_WEIGHTS,
         "dpg": False,
         "snapshot": 2,
-        "opts": (
-            "MODEL.TYPE", "SimplePose",
-            "MODEL.NUM_LAYERS", 18,
-            "DATA_PRESET.IMAGE_SIZE", (128, 96),
-            "DATA_PRESET.HEATMAP_SIZE", (32, 24),
-            "DATA_PRESET.SIGMA", 1.0,
-            "TRAIN.BATCH_SIZE", 8,
-            "TRAIN.END_EPOCH", 4,
-            "TRAIN.LR_STEP", (3,),
-        ),
+        "opts": tuple(itertools.chain(*SMALL.items())),
     },
-}  # fmt: skip
+}
 ALIASES = {
     "opt_level": "amp",
     "amp_level": "amp",

@@ -74,9 +74,14 @@ def export_checkpoint(config: Config, input_name: str = INPUT, output_name: str 
 
 
 def export_onnx(
-    model: nn.Module, target: Path, opset: int, size_in: tuple[int, int], batch_size: int = 0,
-    names: tuple[str, str] = (INPUT, OUTPUT), about: Mapping[str, Any] = {},
-) -> float:  # fmt: skip
+    model: nn.Module,
+    target: Path,
+    opset: int,
+    size_in: tuple[int, int],
+    batch_size: int = 0,
+    names: tuple[str, str] = (INPUT, OUTPUT),
+    about: Mapping[str, Any] = {},
+) -> float:
     """Writes `target` and returns its largest difference to PyTorch, see `common.runtime.export.export_onnx`.
 
     `size_in`: height, width of the input; `batch_size` 0: any.

@@ -176,16 +176,23 @@ def open_session(source: Path, options: Options, config: Config) -> Session:
 def metadata_of(config: Config, content: dict[str, Any]) -> metadata.Metadata:
     """What an exported network says of itself, and of `content`, the checkpoint that it comes from."""
     rule = {
-        "colours": "RGB", "mean": [BRIGHTEST * mean for mean in data.CHANNEL_MEANS], "scale": [1 / BRIGHTEST] * 3,
+        "colours": "RGB",
+        "mean": [BRIGHTEST * mean for mean in data.CHANNEL_MEANS],
+        "scale": [1 / BRIGHTEST] * 3,
         "fit": "box: grow it by `padding` and to the input's shape, warp it bilinearly; 0 beyond the image",
         "padding": BOX_PADDING,
-    }  # fmt: skip
+    }
     regresses = config.yaml.LOSS.TYPE == "L1JointRegression"
-    decoder = {"kind": "integral" if regresses else "heatmaps", "norm": config.yaml.LOSS.NORM_TYPE if regresses else "",
-               "refinement": "" if regresses else "quarter", **dataclasses.asdict(PUBLISHED_RULES)}  # fmt: skip
+    decoder = {
+        "kind": "integral" if regresses else "heatmaps",
+        "norm": config.yaml.LOSS.NORM_TYPE if regresses else "",
+        "refinement": "" if regresses else "quarter",
+        **dataclasses.asdict(PUBLISHED_RULES),
+    }
     known = {key: value for key, value in leaves(config.yaml) if key in keys.OF_THE_NETWORK}
-    return metadata.of_network(NETWORK, config.load_skeleton(), content, input=rule, stride=config.stride,
-                               decoder=decoder, config=known)  # fmt: skip
+    return metadata.of_network(
+        NETWORK, config.load_skeleton(), content, input=rule, stride=config.stride, decoder=decoder, config=known
+    )
 
 
 def normalise(crops: UInt8Array) -> Float32Array:

@@ -67,7 +67,7 @@ class Warp:
     """The composed way of a crop: scale, rotation, crop and flip in one.
 
     `pixels` (2, 3) takes pixel centres of the image to those of the crop, `points` (2, 3) keypoint coordinates:
-    the original resizes pixels about their centres, but multiplies coordinates (spec, precision on A4.2).
+    the original resizes pixels about their centres, but multiplies coordinates.
     """
 
     pixels: Float64Array
@@ -240,9 +240,14 @@ def train_samples(config: Config, skeleton: Skeleton) -> TrainSamples:
             f"{config.skeleton} {skeleton.num_keypoints}: name the skeleton of these labels"
         )
     augmentation = Augmentation(
-        config.net_input_size, config.person_height, config.scale_min, config.scale_max, config.rotation, config.shift,
+        config.net_input_size,
+        config.person_height,
+        config.scale_min,
+        config.scale_max,
+        config.rotation,
+        config.shift,
         config.flip,
-    )  # fmt: skip
+    )
     skip_bad = config.on_bad_image == "skip"
     return TrainSamples(train_labels, folder, skeleton, augmentation, config.seed, skip_bad, config.exif)
 

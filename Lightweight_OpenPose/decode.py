@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoder: heatmaps and part affinity fields of a network -> people -> COCO keypoints, by the publication's rules.
 
-What it shares with the port of MindSpore's OpenPose is in `common.bottomup`. NumPy in, NumPy out. The first call on a
-machine compiles for some seconds, see `warm_up`.
+NumPy in, NumPy out, on `common.bottomup`. The first call on a machine compiles for some seconds, see `warm_up`.
 """
 
 from collections.abc import Sequence
@@ -71,27 +70,31 @@ class DecodeRules:
 
 
 ORIGINAL_RULES = DecodeRules()
+Scale = tuple[Float32Array, Float32Array, MapGeometry]  # heatmaps, pafs and geometry of an image at one scale
 
 
 def decode(
-    heatmaps: Float32Array, fields: Float32Array, geometry: MapGeometry, skeleton: Skeleton,
+    heatmaps: Float32Array,
+    pafs: Float32Array,
+    geometry: MapGeometry,
+    skeleton: Skeleton,
     rules: DecodeRules = ORIGINAL_RULES,
-) -> People:  # fmt: skip
+) -> People:
     """People in one image, in pixels of the geometry's result (`_img` in validation).
 
-    `heatmaps` (num_heatmaps, h, w), of which the last (background) is not looked at, and `fields` (num_fields, h, w)
+    `heatmaps` (num_heatmaps, h, w), of which the last (background) is not looked at, and `pafs` (num_pafs, h, w)
     float32 (`_map`). Candidates come by type, x, y. A point that two limbs set counts twice, one that only closes a gap
     does not. Raises UserError where shapes do not fit the skeleton or the geometry.
     """
-    heatmaps, fields = checked_maps(heatmaps, fields, skeleton)
-    axes = geometry.axes(fields.shape[1:])
+    heatmaps, pafs = checked_maps(heatmaps, pafs, skeleton)
+    axes = geometry.axes(pafs.shape[1:])
     peaks = find_peaks(heatmaps, axes, rules.heatmap_threshold, rules.nms_radius, rules.max_peaks)
     needed = sum(n / rules.num_samples <= rules.min_limb_fraction for n in range(rules.num_samples + 1))
     rule = LimbRule(rules.num_samples, float(rules.min_limb_score), needed)
     people, scores = list[Person](), peaks.candidates[:, 2].tolist()
     for limb in skeleton.assembly:
         ends = skeleton.limb_points[limb].tolist()
-        pairs = find_pairs(fields[2 * limb : 2 * limb + 2], axes, peaks, ends, rule)
+        pairs = find_pairs(pafs[2 * limb : 2 * limb + 2], axes, peaks, ends, rule)
         if limb in skeleton.closing_limbs:
             close(people, ends, pairs)
         else:
@@ -99,16 +102,13 @@ def decode(
     return select(people, peaks.candidates, skeleton.num_points, rules.min_points, rules.min_person_score)
 
 
-def decode_scales(
-    scales: Sequence[tuple[Float32Array, Float32Array, MapGeometry]], skeleton: Skeleton,
-    rules: DecodeRules = ORIGINAL_RULES,
-) -> People:  # fmt: skip
-    """People in the mean of an image's enlarged maps: (heatmaps, fields, geometry) of scales of one result size."""
+def decode_scales(scales: Sequence[Scale], skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES) -> People:
+    """People in the mean of an image's enlarged maps, of scales of one result size. Raises UserError for others."""
     sizes = {geometry.size for _, _, geometry in scales}
     if len(sizes) != 1:
         raise UserError(f"the scales of an image must have one result size, not {sorted(sizes)}")
-    heatmaps, fields = (np.mean([_enlarged(scale[kind], scale[2]) for scale in scales], axis=0) for kind in (0, 1))
-    return decode(heatmaps, fields, MapGeometry(1, (0, 0, 0, 0), sizes.pop()), skeleton, rules)
+    heatmaps, pafs = (np.mean([_enlarged(scale[kind], scale[2]) for scale in scales], axis=0) for kind in (0, 1))
+    return decode(heatmaps, pafs, MapGeometry(1, (0, 0, 0, 0), sizes.pop()), skeleton, rules)
 
 
 def to_coco(
@@ -132,8 +132,8 @@ def demo_to_image(
 
 def warm_up(skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES) -> None:
     """Compiles the decoder, or loads what was compiled before, so that the first image is not the slow one."""
-    heatmaps, fields = (np.ones((count, 8, 8), np.float32) for count in (skeleton.num_heatmaps, skeleton.num_fields))
-    decode(heatmaps, fields, MapGeometry.demo((8, 8)), skeleton, rules)
+    heatmaps, pafs = (np.ones((count, 8, 8), np.float32) for count in (skeleton.num_heatmaps, skeleton.num_pafs))
+    decode(heatmaps, pafs, MapGeometry.demo((8, 8)), skeleton, rules)
 
 
 @lru_cache(maxsize=1024)

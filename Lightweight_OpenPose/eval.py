@@ -35,14 +35,7 @@ from common.train.log import Log
 from common.train.state import TrainState
 from Lightweight_OpenPose import config as training
 from Lightweight_OpenPose import weights
-from Lightweight_OpenPose.config import (
-    ALIASES,
-    MODEL_FOLDER,
-    NETWORK,
-    RETIRED,
-    STEP_NAMES,
-    flag,
-)
+from Lightweight_OpenPose.config import ALIASES, MODEL_FOLDER, NETWORK, RETIRED, STEP_NAMES, flag
 from Lightweight_OpenPose.decode import DecodeRules, People, decode_scales, to_coco
 from Lightweight_OpenPose.predict import (
     MULTI_SCALE,
@@ -109,8 +102,9 @@ class Config:
 def main() -> None:
     """Reads the flags, evaluates, leaves detections, metrics, pictures and a result file."""
     began = time.time()
-    config = parse(Config, {}, aliases={**ALIASES, "labels": "val_labels", "images_folder": "val_images_folder"},
-                   retired=RETIRED)  # fmt: skip
+    config = parse(
+        Config, {}, aliases={**ALIASES, "labels": "val_labels", "images_folder": "val_images_folder"}, retired=RETIRED
+    )
     if config.step not in STEP_NAMES:
         raise UserError(f"--step={config.step}: choose 1, 2 or 3")
     if config.input_size and (len(config.input_size) != SIDES or config.multiscale):
@@ -139,15 +133,27 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
     validation = load_validation(config, skeleton)
     scales = MULTI_SCALE if config.multiscale else SINGLE_SCALE
     result = evaluate(
-        estimator, validation, rule, config.batch_size or session.fixed_batch or default_batch(device), scales,
-        config.on_bad_image == "skip", config.num_workers,
-    )  # fmt: skip
+        estimator,
+        validation,
+        rule,
+        config.batch_size or session.fixed_batch or default_batch(device),
+        scales,
+        config.on_bad_image == "skip",
+        config.num_workers,
+    )
     protocol = {
-        "annotations": str(validation.annotations), "images": result.num_images, "checkpoint": str(source),
+        "annotations": str(validation.annotations),
+        "images": result.num_images,
+        "checkpoint": str(source),
         "refinement_stages": weights.count_refinement_stages(content) if content else len(session.outputs) // 2 - 1,
-        "runtime": session.runtime, "base_height": rule.base_height, "input_size": config.input_size, "scales": scales,
-        "precision": config.amp, "half_pixel": config.half_pixel, "skipped": len(result.skipped),
-    }  # fmt: skip
+        "runtime": session.runtime,
+        "base_height": rule.base_height,
+        "input_size": config.input_size,
+        "scales": scales,
+        "precision": config.amp,
+        "half_pixel": config.half_pixel,
+        "skipped": len(result.skipped),
+    }
     for line in result.skipped:
         log.line(f"skipped: {line}")
     log.line("protocol: " + ", ".join(f"{name} {value}" for name, value in protocol.items()))

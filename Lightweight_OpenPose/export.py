@@ -65,8 +65,9 @@ def export_checkpoint(config: Config) -> None:
     network = weights.network_of(content, source, skeleton)
     difference = export_onnx(network, target, config.opset, shape, predict.metadata_of(skeleton, content))
     sizes = " x ".join(str(size or "any") for size in (shape[0], 3, *shape[1:]))
-    print(f"{target}: opset {config.opset}, {INPUT} {sizes}, {target.stat().st_size / 1e6:.1f} MB; "  # noqa: T201
-          f"largest difference to PyTorch {difference:.1e} of an output's maximum")  # fmt: skip
+    ports = f"{INPUT} {sizes}, {target.stat().st_size / 1e6:.1f} MB"
+    compared = f"largest difference to PyTorch {difference:.1e} of an output's maximum"
+    print(f"{target}: opset {config.opset}, {ports}; {compared}")  # noqa: T201
 
 
 def output_names(num_stages: int) -> list[str]:

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prepared training labels: who of a COCO annotation file is trained on, written once and read by every rank.
 
-The file is a pickle of plain values, by its published name `prepared_train_annotation.pkl`: names, and for each array
-its type, shape and bytes, with a sum over all of it. It is read by an unpickler that imports nothing, so nothing in a
-file can run.
+The file is an archive of NumPy arrays under its published name, `prepared_train_annotation.pkl`; nothing in it can run.
 """
 
-import io
-import pickle
+import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,15 +20,12 @@ from common.coco.reader import load
 import numpy as np
 import numpy.typing as npt
 
-FORMAT = "pose-zoo prepared labels 2"
 CURE = "prepare it again: scripts/prepare_train_labels.py --labels person_keypoints_train2017.json"
 NET_INPUT_SIZE = 368  # pixels; the height of a person is told in parts of it
 MIN_KEYPOINTS = 5  # of COCO's 17: a person with fewer is no sample of its own
 MIN_KEYPOINTS_OF = 17
 MIN_AREA_IMG = 32 * 32  # px^2 of the segmentation
 MIN_CENTRE_DISTANCE = 0.3  # of the width of an accepted person's box: who is nearer is not a sample, too
-
-Source = tuple[str, int, int]  # name, size in bytes and time of change in ns of the annotation file
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ class TrainLabels:
     index: CocoIndex  # images in the order in which the annotation file first names one of their people
     main: npt.NDArray[np.int32]  # (S,) the row of each sample's person in the index
     net_input_size: int  # pixels
-    source: Source
+    source: str  # see `source_of`
 
     def __len__(self) -> int:
         return len(self.main)
@@ -106,11 +100,11 @@ def _main_people(index: CocoIndex) -> Iterator[int]:
         yield row
 
 
-def source_of(annotation_file: str | Path) -> Source:
+def source_of(annotation_file: str | Path) -> str:
     """Name, size and time of change: what tells one annotation file from another without reading it."""
     path = Path(annotation_file)
     state = path.stat()
-    return path.name, state.st_size, state.st_mtime_ns
+    return f"{path.name} {state.st_size} {state.st_mtime_ns}"
 
 
 def is_current(path: str | Path, annotation_file: str | Path, net_input_size: int = NET_INPUT_SIZE) -> bool:
@@ -119,8 +113,8 @@ def is_current(path: str | Path, annotation_file: str | Path, net_input_size: in
     Raises UserError for a file of the original program: it would be written over.
     """
     try:
-        content = _content(path)
-        return bool((content["source"], content["net_input_size"]) == (source_of(annotation_file), net_input_size))
+        arrays = _arrays(path)
+        return (str(arrays["source"]), int(arrays["net_input_size"])) == (source_of(annotation_file), net_input_size)
     except UserError:
         raise
     except (OSError, *_MALFORMED):
@@ -129,32 +123,27 @@ def is_current(path: str | Path, annotation_file: str | Path, net_input_size: in
 
 def write(labels: TrainLabels, path: str | Path) -> None:
     """Writes the labels, whole or not at all."""
-    arrays = {**vars(labels.index), "main": labels.main}
-    content = {
-        "source": labels.source,
-        "net_input_size": labels.net_input_size,
-        "arrays": {name: (values.dtype.str, values.shape, values.tobytes()) for name, values in arrays.items()},
-    }
-    whole = pickle.dumps(content)
     files.remove_unfinished(Path(path).parent)
-    files.write_atomically(path, pickle.dumps({"format": FORMAT, "crc32": zlib.crc32(whole), "content": whole}))
+    with files.replacing(path) as file:
+        np.savez(
+            file,
+            source=np.array(labels.source),
+            net_input_size=np.array(labels.net_input_size),
+            main=labels.main,
+            **vars(labels.index),
+        )
 
 
 def read(path: str | Path) -> TrainLabels:
     """The labels of a file of `write`; nothing in the file is executed.
 
-    Raises UserError, naming the file and the cure, where it is missing, is cut short, wants to import something, or
-    holds something else.
+    Raises UserError, naming the file and the cure, where it is missing, damaged, or holds something else.
     """
     try:
-        content = _content(path)
-        arrays = {
-            name: np.frombuffer(values, np.dtype(kind)).reshape(shape)
-            for name, (kind, shape, values) in content["arrays"].items()
-        }
-        main = arrays.pop("main")
-        labels = TrainLabels(CocoIndex(**arrays), main, int(content["net_input_size"]), content["source"])
-        if len(labels) and not 0 <= labels.main.min() <= labels.main.max() < len(labels.index.boxes):
+        arrays = _arrays(path)
+        main, size, source = (arrays.pop(name) for name in ("main", "net_input_size", "source"))
+        labels = TrainLabels(CocoIndex(**arrays), main, int(size), str(source))
+        if len(labels) and not 0 <= main.min() <= main.max() < len(labels.index.boxes):
             raise ValueError("samples of unknown people")
         return labels
     except OSError as error:
@@ -166,26 +155,24 @@ def read(path: str | Path) -> TrainLabels:
 
 
 _MALFORMED = (
-    pickle.UnpicklingError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    OverflowError,
     MemoryError,
-)  # fmt: skip
+)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Reads numbers, texts, lists and dicts; refuses everything that a pickle would have to import."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"it wants to run {module}.{name}")
-
-
-def _content(path: str | Path) -> Any:
+def _arrays(path: str | Path) -> dict[str, npt.NDArray[Any]]:
     files.size_of(path)
     with Path(path).open("rb") as file:
-        outer = _Unpickler(file).load()
-    if isinstance(outer, list):
-        raise UserError(f"{path}: a list, as the original program prepares it; name another file, or {CURE}")
-    if outer["format"] != FORMAT:
-        raise ValueError(f"of the unknown format {str(outer['format'])[:40]!r}")
-    if zlib.crc32(outer["content"]) != outer["crc32"]:
-        raise ValueError("damaged: its sum is another one")
-    return _Unpickler(io.BytesIO(outer["content"])).load()
+        if file.read(1) == b"\x80":
+            raise UserError(f"{path}: a pickle, as the original program prepares it; name another file, or {CURE}")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as stored:
+            return dict(stored)

@@ -72,16 +72,16 @@ class ContextModule(nn.Module):
 
 
 class InitialStage(nn.Module):
-    """The first guess at heatmaps and fields."""
+    """The first guess at heatmaps and pafs."""
 
-    def __init__(self, channels: int, num_heatmaps: int, num_fields: int) -> None:
+    def __init__(self, channels: int, num_heatmaps: int, num_pafs: int) -> None:
         super().__init__()
         self.trunk = nn.Sequential(*(conv(channels, channels, bn=False) for _ in range(3)))
         self.heatmaps = pointwise_head(channels, BACKBONE_CHANNELS, num_heatmaps)
-        self.pafs = pointwise_head(channels, BACKBONE_CHANNELS, num_fields)
+        self.pafs = pointwise_head(channels, BACKBONE_CHANNELS, num_pafs)
 
     def forward(self, features: Tensor) -> list[Tensor]:
-        """(B, channels, h, w) -> [heatmaps (B, num_heatmaps, h, w), fields (B, num_fields, h, w)]."""
+        """(B, channels, h, w) -> [heatmaps (B, num_heatmaps, h, w), pafs (B, num_pafs, h, w)]."""
         trunk = self.trunk(features)
         return [self.heatmaps(trunk), self.pafs(trunk)]
 
@@ -105,37 +105,37 @@ class RefinementStage(nn.Module):
 
     NUM_BLOCKS = 5
 
-    def __init__(self, inputs: int, channels: int, num_heatmaps: int, num_fields: int) -> None:
+    def __init__(self, inputs: int, channels: int, num_heatmaps: int, num_pafs: int) -> None:
         super().__init__()
         widths = [inputs] + [channels] * (self.NUM_BLOCKS - 1)
         self.trunk = nn.Sequential(*(RefinementBlock(width, channels) for width in widths))
         self.heatmaps = pointwise_head(channels, channels, num_heatmaps)
-        self.pafs = pointwise_head(channels, channels, num_fields)
+        self.pafs = pointwise_head(channels, channels, num_pafs)
 
     def forward(self, features: Tensor) -> list[Tensor]:
-        """(B, inputs, h, w) -> [heatmaps, fields]."""
+        """(B, inputs, h, w) -> [heatmaps, pafs]."""
         trunk = self.trunk(features)
         return [self.heatmaps(trunk), self.pafs(trunk)]
 
 
 class PoseEstimationWithMobileNet(nn.Module):
-    """Lightweight OpenPose. Counts of maps come from the skeleton: `num_heatmaps` with background, `num_fields`."""
+    """Lightweight OpenPose. Counts of maps come from the skeleton: `num_heatmaps` with background, `num_pafs`."""
 
-    def __init__(self, num_refinement_stages: int, num_heatmaps: int, num_fields: int, num_channels: int = 128) -> None:
+    def __init__(self, num_refinement_stages: int, num_heatmaps: int, num_pafs: int, num_channels: int = 128) -> None:
         super().__init__()
         self.model = mobilenet_backbone()
         self.cpm = ContextModule(BACKBONE_CHANNELS, num_channels)
-        self.initial_stage = InitialStage(num_channels, num_heatmaps, num_fields)
-        width = num_channels + num_heatmaps + num_fields
+        self.initial_stage = InitialStage(num_channels, num_heatmaps, num_pafs)
+        width = num_channels + num_heatmaps + num_pafs
         self.refinement_stages = nn.ModuleList(
-            RefinementStage(width, num_channels, num_heatmaps, num_fields) for _ in range(num_refinement_stages)
+            RefinementStage(width, num_channels, num_heatmaps, num_pafs) for _ in range(num_refinement_stages)
         )
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Maps of every stage, the best last.
 
         `images`: (B, 3, H, W) float, BGR, (pixel - 128) / 256. Returns [heatmaps_0, fields_0, heatmaps_1, ...]:
-        (B, num_heatmaps or num_fields, ceil(H / 8), ceil(W / 8)) each, without activation.
+        (B, num_heatmaps or num_pafs, ceil(H / 8), ceil(W / 8)) each, without activation.
         """
         features = self.cpm(self.model(images))
         maps: list[Tensor] = self.initial_stage(features)

@@ -96,9 +96,13 @@ def letterbox(size_img: tuple[int, int], size_in: tuple[int, int]) -> Frame:
 
 
 def _centred(
-    size_img: tuple[int, int], ratio: float, inner: tuple[int, int], outer: tuple[int, int],
-    scaled_in: tuple[int, int], interpolation: int,
-) -> Frame:  # fmt: skip
+    size_img: tuple[int, int],
+    ratio: float,
+    inner: tuple[int, int],
+    outer: tuple[int, int],
+    scaled_in: tuple[int, int],
+    interpolation: int,
+) -> Frame:
     spare = outer[0] - inner[0], outer[1] - inner[1]
     top, left = spare[0] // 2, spare[1] // 2
     return Frame(size_img, ratio, scaled_in, (top, left, spare[0] - top, spare[1] - left), interpolation)
@@ -123,18 +127,27 @@ def open_session(source: Path, options: Options, skeleton: Skeleton) -> Session:
     """A network file of any format as it runs fastest. Raises UserError, see `common.runtime.session.open_network`."""
     metadata.of(source, DIRECTORY, skeleton)
     session = open_network(source, options, lambda path: weights.load_network(path, skeleton))
-    return metadata.checked(session, DIRECTORY, {-2: skeleton.num_heatmaps, -1: skeleton.num_fields})
+    return metadata.checked(session, DIRECTORY, {-2: skeleton.num_heatmaps, -1: skeleton.num_pafs})
 
 
 def metadata_of(skeleton: Skeleton, content: dict[str, Any]) -> metadata.Metadata:
     """What an exported network says of itself, and of `content`, the checkpoint that it comes from."""
     rule = {
-        "colours": "BGR", "mean": [PIXEL_MEAN] * 3, "scale": [PIXEL_SCALE] * 3,  # (pixel - mean) * scale
+        "colours": "BGR",
+        "mean": [PIXEL_MEAN] * 3,
+        "scale": [PIXEL_SCALE] * 3,  # (pixel - mean) * scale
         "fit": "scale the image to `height`, pad both sides of each axis alike with pixels of `mean`, up to `multiple`",
-        "height": DEMO_HEIGHT, "multiple": STRIDE, "interpolation": "bilinear",
-    }  # fmt: skip
-    decoder = {"kind": "part affinity fields", "heatmaps": -2, "pafs": -1, "upsampling": DEMO_UPSAMPLING,
-               **dataclasses.asdict(ORIGINAL_RULES)}  # fmt: skip
+        "height": DEMO_HEIGHT,
+        "multiple": STRIDE,
+        "interpolation": "bilinear",
+    }
+    decoder = {
+        "kind": "part affinity fields",
+        "heatmaps": -2,
+        "pafs": -1,
+        "upsampling": DEMO_UPSAMPLING,
+        **dataclasses.asdict(ORIGINAL_RULES),
+    }
     return metadata.of_network(DIRECTORY, skeleton, content, input=rule, stride=STRIDE, decoder=decoder)
 
 
@@ -183,7 +196,7 @@ class PoseEstimator:
         return [found[row] for row in range(len(images))]
 
     def _found(self, heatmaps: Float32Array, pafs: Float32Array, place: Frame) -> People:
-        """(num_heatmaps, h, w), (num_fields, h, w) -> people in original pixels."""
+        """(num_heatmaps, h, w), (num_pafs, h, w) -> people in original pixels."""
         geometry = MapGeometry.demo((heatmaps.shape[1], heatmaps.shape[2]))
         people = decode.decode(heatmaps, pafs, geometry, self.skeleton, self.rules)
         points = people.points()
@@ -200,14 +213,14 @@ class PoseEstimator:
         return heatmaps, pafs, np.array([[STRIDE * pixels, 0, x], [0, STRIDE * pixels, y]])
 
     def maps(self, inputs: Float32Array) -> tuple[Float32Array, Float32Array]:
-        """Inputs (B, 3, H, W) -> heatmaps (B, num_heatmaps, h, w), pafs (B, num_fields, h, w), float32.
+        """Inputs (B, 3, H, W) -> heatmaps (B, num_heatmaps, h, w), pafs (B, num_pafs, h, w), float32.
 
         Raises UserError where the network gives other maps.
         """
         heatmaps, pafs = self.session.filled(inputs)[-2:]
         channels = heatmaps.shape[1], pafs.shape[1]
-        if channels != (self.skeleton.num_heatmaps, self.skeleton.num_fields):
-            wanted = f"{self.skeleton.num_heatmaps} heatmaps and {self.skeleton.num_fields} pafs"
+        if channels != (self.skeleton.num_heatmaps, self.skeleton.num_pafs):
+            wanted = f"{self.skeleton.num_heatmaps} heatmaps and {self.skeleton.num_pafs} pafs"
             raise UserError(f"{self.session.source} gives {channels[0]} and {channels[1]} maps, not {wanted}")
         return heatmaps, pafs
 

@@ -30,9 +30,9 @@ def encode(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton, rules:
 
     `points`: (B, P, num_points, 3) float32 or float64: x_in, y_in, and v > 0 where the point is labelled; the first
     person of a sample is the main one, absent people have v = 0 throughout. `map_size`: (h, w) in map cells.
-    Returns heatmaps (B, num_heatmaps, h, w) and fields (B, num_fields, h, w), float32, on the device of `points`.
+    Returns heatmaps (B, num_heatmaps, h, w) and pafs (B, num_pafs, h, w), float32, on the device of `points`.
     """
-    return encode_heatmaps(points, map_size, skeleton, rules), encode_fields(points, map_size, skeleton, rules)
+    return encode_heatmaps(points, map_size, skeleton, rules), encode_pafs(points, map_size, skeleton, rules)
 
 
 def encode_heatmaps(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton, rules: TargetRules) -> Tensor:
@@ -76,14 +76,14 @@ def _centre_in(cells: Tensor, rules: TargetRules) -> Tensor:
     return cells * rules.stride + (rules.stride - 1) / 2
 
 
-def encode_fields(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton, rules: TargetRules) -> Tensor:
+def encode_pafs(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton, rules: TargetRules) -> Tensor:
     """A unit vector along each limb in the cells near it; where people overlap, the last one counts.
 
     A field's cell x is at x * stride exactly, half a cell beside a heatmap's: published checkpoints have learnt it so.
     Arguments and result as in `encode`.
     """
     height, width = map_size
-    fields = points.new_zeros(len(points), skeleton.num_fields, height, width, dtype=torch.float32)
+    pafs = points.new_zeros(len(points), skeleton.num_pafs, height, width, dtype=torch.float32)
     ends = points[:, :, torch.as_tensor(skeleton.limb_points, device=points.device)]  # (B, P, L, 2, 3)
     start_map, end_map = (ends[..., :2] / rules.stride).unbind(3)
     length = (end_map - start_map).norm(dim=-1)
@@ -93,7 +93,7 @@ def encode_fields(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton,
     start_map, end_map = start_map[chosen], end_map[chosen]
     unit = (end_map - start_map) / length[chosen][:, None]
     which, x_map, y_map = _cells_near(start_map, end_map, unit, map_size, rules.field_width_map)
-    x_channel = (sample * skeleton.num_fields + 2 * limb)[which]
+    x_channel = (sample * skeleton.num_pafs + 2 * limb)[which]
     cells = (x_channel * height + y_map) * width + x_map
     vectors = unit.float()[which]
     first = 0
@@ -101,10 +101,10 @@ def encode_fields(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton,
         person[which], minlength=points.shape[1]
     ).tolist():  # a person's cells are all different
         mine = slice(first, first + count)
-        fields.view(-1)[cells[mine]] = vectors[mine, 0]
-        fields.view(-1)[cells[mine] + height * width] = vectors[mine, 1]
+        pafs.view(-1)[cells[mine]] = vectors[mine, 0]
+        pafs.view(-1)[cells[mine] + height * width] = vectors[mine, 1]
         first += count
-    return fields
+    return pafs
 
 
 def _cells_near(

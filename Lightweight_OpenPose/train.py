@@ -49,13 +49,20 @@ from torch import Tensor, nn
 
 # part of the network, kind of parameter, learning rate over the base, whether weight decay applies
 PARAMETER_GROUPS = (
-    ("model", "conv.weight", 1, True), ("model", "depthwise.weight", 1, False),
-    ("model", "bn.weight", 1, False), ("model", "bn.bias", 2, False),
-    ("cpm", "conv.weight", 1, True), ("cpm", "conv.bias", 2, False), ("cpm", "depthwise.weight", 1, False),
-    ("initial_stage", "conv.weight", 1, True), ("initial_stage", "conv.bias", 2, False),
-    ("refinement_stages", "conv.weight", 4, True), ("refinement_stages", "conv.bias", 8, False),
-    ("refinement_stages", "bn.weight", 1, False), ("refinement_stages", "bn.bias", 2, False),
-)  # fmt: skip
+    ("model", "conv.weight", 1, True),
+    ("model", "depthwise.weight", 1, False),
+    ("model", "bn.weight", 1, False),
+    ("model", "bn.bias", 2, False),
+    ("cpm", "conv.weight", 1, True),
+    ("cpm", "conv.bias", 2, False),
+    ("cpm", "depthwise.weight", 1, False),
+    ("initial_stage", "conv.weight", 1, True),
+    ("initial_stage", "conv.bias", 2, False),
+    ("refinement_stages", "conv.weight", 4, True),
+    ("refinement_stages", "conv.bias", 8, False),
+    ("refinement_stages", "bn.weight", 1, False),
+    ("refinement_stages", "bn.bias", 2, False),
+)
 
 
 def build_optimizer(model: nn.Module, base_lr: float, weight_decay: float) -> torch.optim.Adam:
@@ -92,8 +99,8 @@ def forward_losses(
 ) -> dict[str, Tensor]:
     """The losses of every stage on one batch of `data.collate`; targets are drawn on the device."""
     images, mask, points = (batch[name].to(device, non_blocking=True) for name in ("image", "mask", "points"))
-    heatmaps, fields = encode(points, (mask.shape[2], mask.shape[3]), skeleton, rules)
-    return stage_losses(network(data.normalise(images)), heatmaps, fields, mask.float())
+    heatmaps, pafs = encode(points, (mask.shape[2], mask.shape[3]), skeleton, rules)
+    return stage_losses(network(data.normalise(images)), heatmaps, pafs, mask.float())
 
 
 def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
@@ -153,7 +160,7 @@ def main() -> None:
         unfinished = store.unfinished(config, len(samples), notes.append)
 
         common.device.seed_all(config.seed)
-        model: nn.Module = PoseEstimationWithMobileNet(config.stages, skeleton.num_heatmaps, skeleton.num_fields)
+        model: nn.Module = PoseEstimationWithMobileNet(config.stages, skeleton.num_heatmaps, skeleton.num_pafs)
         if not unfinished:
             notes.append(weights.load_start(model, weights.starting_weights(config)))
             store.make_room(config, notes.append)

@@ -75,7 +75,7 @@ def network_of(content: dict[str, Any], source: Path, skeleton: Skeleton) -> Pos
     Raises CheckpointError where weights are missing: a checkpoint of another network or skeleton.
     """
     stages = count_refinement_stages(content)
-    model = PoseEstimationWithMobileNet(stages, skeleton.num_heatmaps, skeleton.num_fields)
+    model = PoseEstimationWithMobileNet(stages, skeleton.num_heatmaps, skeleton.num_pafs)
     common.train.checkpoint.load_matching(model, content, source, complete=True)
     return model.eval()
 

@@ -182,12 +182,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "opts": ("TRAIN.END_EPOCH", 1, "EPOCH_EVAL_FREQ", 0, "PRINT_FREQ", 10),
     },
     "full": {"amp": "O1"},
-    "finetune": {
-        "amp": "O1",
-        "experiment": "_finetune",
-        "check_point": NEEDED,
-        "opts": ("TRAIN.END_EPOCH", 5),
-    },
+    "finetune": {"amp": "O1", "experiment": "_finetune", "check_point": NEEDED, "opts": ("TRAIN.END_EPOCH", 5)},
     # everything in minutes on two cores, on the embedded data set
     "smoke": {
         "experiment": "_smoke",

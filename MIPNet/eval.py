@@ -106,8 +106,7 @@ class Config(EvaluationSettings):
     """Evaluates a checkpoint of MIPNet. KEY VALUE words change the yaml config, such as TEST.FLIP_TEST false."""
 
     checkpoint_path: str = flag(
-        "a file (.pth, or exported: .onnx, .xml, .om) or a published name; empty: TEST.MODEL_FILE, or the best run",
-        "",
+        "a file (.pth, or exported: .onnx, .xml, .om) or a published name; empty: TEST.MODEL_FILE, or the best run", ""
     )
     device: DeviceName = flag("where to compute", "auto")
     output_dir: str = flag("folder of checkpoints and results", str(MODEL_FOLDER))

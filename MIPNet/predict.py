@@ -221,20 +221,28 @@ def metadata_of(config: Config, content: dict[str, Any]) -> metadata.Metadata:
     """What an exported network says of itself, and of `content`, the checkpoint that it comes from."""
     cfg, test, brightest = config.yaml, config.yaml.TEST, data.BRIGHTEST
     rule = {
-        "colours": "RGB" if cfg.DATASET.COLOR_RGB else "BGR", "mean": [brightest * mean for mean in data.CHANNEL_MEANS],
+        "colours": "RGB" if cfg.DATASET.COLOR_RGB else "BGR",
+        "mean": [brightest * mean for mean in data.CHANNEL_MEANS],
         "scale": [1 / (brightest * deviation) for deviation in data.CHANNEL_DEVIATIONS],
         "fit": "box: grow it by `padding` and to the input's shape, warp it bilinearly; 0 beyond the image",
         "padding": test.SCALE_THRE,
-    }  # fmt: skip
-    decoder = {"kind": "heatmaps", "refinement": test.REFINEMENT, "flip_test": test.FLIP_TEST,
-               "shift_flipped": test.SHIFT_HEATMAP, "lambdas": LAMBDAS if config.takes_lambda else (),
-               "suppression": "oks", "oks_threshold": test.OKS_THRE}  # fmt: skip
+    }
+    decoder = {
+        "kind": "heatmaps",
+        "refinement": test.REFINEMENT,
+        "flip_test": test.FLIP_TEST,
+        "shift_flipped": test.SHIFT_HEATMAP,
+        "lambdas": LAMBDAS if config.takes_lambda else (),
+        "suppression": "oks",
+        "oks_threshold": test.OKS_THRE,
+    }
     known = {key: value for key, value in leaves(cfg) if key in keys.OF_THE_NETWORK | keys.DATA_SET}
     cfg_file = Path(config.cfg)
     inside = cfg_file.is_relative_to(MODEL_FOLDER)
     known["cfg"] = str(cfg_file.relative_to(MODEL_FOLDER) if inside else cfg_file)
-    return metadata.of_network(NETWORK, config.load_skeleton(), content, input=rule, stride=config.stride,
-                               decoder=decoder, config=known)  # fmt: skip
+    return metadata.of_network(
+        NETWORK, config.load_skeleton(), content, input=rule, stride=config.stride, decoder=decoder, config=known
+    )
 
 
 def normalise(crops: UInt8Array, color_rgb: bool = True) -> Float32Array:

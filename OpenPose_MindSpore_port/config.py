@@ -184,10 +184,7 @@ class Config(Augmentation, TargetRules, LabelRules, Inference):
             (self.downscale == STRIDE, f"--downscale={self.downscale}: the network's is {STRIDE}"),
             (self.insize % STRIDE == 0, f"--insize={self.insize}: a multiple of {STRIDE}"),
             (self.min_box_size <= self.max_box_size, f"--min_box_size={self.min_box_size}: at most --max_box_size"),
-            (
-                not self.clip_scaled or self.loss_scale != "dynamic",
-                "--clip_scaled: --loss_scale needs a number",
-            ),
+            (not self.clip_scaled or self.loss_scale != "dynamic", "--clip_scaled: --loss_scale needs a number"),
             (not self.load_pretrain or self.pretrained_model_path, "--load_pretrain needs --pretrained_model_path"),
             (_ascends(self.lr_steps), f"--lr_steps={_joined(self.lr_steps)}: ascending steps, each at least 1"),
             (_ascends(self.lr_steps_NP), f"--lr_steps_NP={_joined(self.lr_steps_NP)}: ascending steps, at least 1"),

@@ -9,7 +9,6 @@ python -m OpenPose_MindSpore_port.convert 0-60_5304.ckpt everything.safetensors 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import common.train.checkpoint
 from common import cli, files
@@ -21,6 +20,7 @@ from OpenPose_MindSpore_port.mindspore_checkpoint import is_weight, network_weig
 from torch import Tensor
 
 Entries = dict[str, Tensor | str]
+ENDINGS = (".ckpt", ".pth", ".pt", ".safetensors")
 INSTALL_SAFETENSORS = "files of safetensors need another package: pip install safetensors"
 _FORMAT = "format"  # the word of safetensors that says whose tensors they are
 
@@ -63,13 +63,8 @@ def read(source: Path, weights_only: bool = False) -> tuple[Entries, list[str]]:
         names.append(name)
         return not weights_only or is_weight(name)
 
-    readers: dict[str, Callable[[], Entries]] = {
-        ".ckpt": lambda: mindspore_checkpoint.read(source, wanted),
-        ".pth": lambda: _read_torch(source, wanted),
-        ".pt": lambda: _read_torch(source, wanted),
-        ".safetensors": lambda: _read_safetensors(source, wanted),
-    }
-    entries = readers[_ending(source, readers)]()
+    readers = {".ckpt": mindspore_checkpoint.read, ".safetensors": _read_safetensors}
+    entries = readers.get(_ending(source), _read_torch)(source, wanted)
     kept = network_weights(entries) if weights_only else entries
     taken = set(entries) if len(kept) == len(entries) else {mindspore_checkpoint.NETWORK + name for name in kept}
     return kept, [name for name in names if name not in taken]
@@ -77,13 +72,13 @@ def read(source: Path, weights_only: bool = False) -> tuple[Entries, list[str]]:
 
 def write(target: Path, entries: Mapping[str, Tensor | str], crc: bool = False) -> None:
     """Writes a file by its ending, whole or not at all. Raises UserError as `read`, or where it cannot be written."""
-    writers: dict[str, Callable[[], None]] = {
-        ".ckpt": lambda: mindspore_checkpoint.write(target, entries, crc),
-        ".pth": lambda: common.train.checkpoint.save(target, entries),
-        ".pt": lambda: common.train.checkpoint.save(target, entries),
-        ".safetensors": lambda: _write_safetensors(target, entries),
-    }
-    writers[_ending(target, writers)]()
+    ending = _ending(target)
+    if ending == ".ckpt":
+        mindspore_checkpoint.write(target, entries, crc)
+    elif ending == ".safetensors":
+        _write_safetensors(target, entries)
+    else:
+        common.train.checkpoint.save(target, entries)
 
 
 def _name_the_files(words: Sequence[str]) -> list[str]:
@@ -107,9 +102,9 @@ def _paths(config: Config) -> tuple[Path, Path]:
     return source, target
 
 
-def _ending(path: Path, known: Mapping[str, Any]) -> str:
-    if path.suffix not in known:
-        raise UserError(f"{path}: the ending says the format; choose from {', '.join(known)}")
+def _ending(path: Path) -> str:
+    if path.suffix not in ENDINGS:
+        raise UserError(f"{path}: the ending says the format; choose from {', '.join(ENDINGS)}")
     return path.suffix
 
 
@@ -123,15 +118,11 @@ def _read_torch(source: Path, wanted: Callable[[str], bool]) -> Entries:
     """The weights of a .pth, under `state_dict` or bare, and the numbers and texts beside them."""
     content = common.train.checkpoint.read(source)
     inner = content.get("state_dict", content)
-    if inner is not content:
-        for name in content.keys() - {"state_dict"}:
-            wanted(name)
     chosen = {name: value for name, value in inner.items() if wanted(name)}
-    return {
-        name: value if isinstance(value, Tensor | str) else scalar(name, value)
-        for name, value in chosen.items()
-        if isinstance(value, Tensor | str | int | float)
-    }
+    for name in () if inner is content else content.keys() - {"state_dict"}:
+        wanted(name)  # and is left out
+    plain = {name: value for name, value in chosen.items() if isinstance(value, Tensor | str | int | float)}
+    return {name: value if isinstance(value, Tensor | str) else scalar(name, value) for name, value in plain.items()}
 
 
 def _read_safetensors(source: Path, wanted: Callable[[str], bool]) -> Entries:
@@ -159,13 +150,7 @@ def _write_safetensors(target: Path, entries: Mapping[str, Tensor | str]) -> Non
     texts = {name: text for name, text in entries.items() if isinstance(text, str)}
     if _FORMAT in texts:
         raise UserError(f"{target}: an entry is called {_FORMAT}, which safetensors keeps for itself: write a .ckpt")
-    seen: set[int] = set()
-    tensors = {}
-    for name, tensor in entries.items():
-        if isinstance(tensor, Tensor):
-            place = tensor.untyped_storage().data_ptr()
-            tensors[name] = tensor.contiguous().clone() if place in seen else tensor.contiguous()
-            seen.add(place)
+    tensors = {name: value.contiguous().clone() for name, value in entries.items() if isinstance(value, Tensor)}
     files.write_atomically(target, save(tensors, {_FORMAT: "pt", **texts}))
 
 

@@ -37,7 +37,7 @@ def decode(
 
     Args:
         heatmaps: (num_heatmaps, h, w) float32; the last map, the background, is not looked at.
-        pafs: (num_fields, h, w) float32.
+        pafs: (num_pafs, h, w) float32.
         sizes: (height, width) of the network's input, and of the image that was resized to it.
         skeleton: The points and limbs of the maps.
         rules: Thresholds.

@@ -43,7 +43,7 @@ class AllMaps(LastMaps):
     """The network with the outputs of an exported one: pafs of all stages, then heatmaps of all stages."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """(B, 3, H, W) -> 6 x (B, num_fields, h, w), 6 x (B, num_heatmaps, h, w)."""
+        """(B, 3, H, W) -> 6 x (B, num_pafs, h, w), 6 x (B, num_heatmaps, h, w)."""
         pafs, heatmaps = self.network(images)
         return (*pafs, *heatmaps)
 

@@ -12,9 +12,9 @@ def stage_losses(
     """One loss a map of each stage; their sum is what training minimises, all with the same weight.
 
     Args:
-        pafs: The network's, one a stage: (B, num_fields, h, w), of any floating type.
+        pafs: The network's, one a stage: (B, num_pafs, h, w), of any floating type.
         heatmaps: The network's, one a stage: (B, num_heatmaps, h, w).
-        gt_pafs: (B, num_fields, h, w) float32.
+        gt_pafs: (B, num_pafs, h, w) float32.
         gt_heatmaps: (B, num_heatmaps, h, w) float32.
         valid_mask: (B, 1, h, w) float32 in [0, 1]: 1 where a cell counts, 0 inside an ignored region.
 

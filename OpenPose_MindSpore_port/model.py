@@ -22,12 +22,7 @@ CPM_STD = 0.01  # MindSpore 1.x: the standard deviation of a new convolution's w
 
 Initialisation = Literal["normal", "he_uniform"]
 # torch's name -> MindSpore's, in the order of MindSpore's files
-BATCH_NORM_NAMES = {
-    "running_mean": "moving_mean",
-    "running_var": "moving_variance",
-    "weight": "gamma",
-    "bias": "beta",
-}
+BATCH_NORM_NAMES = {"running_mean": "moving_mean", "running_var": "moving_variance", "weight": "gamma", "bias": "beta"}
 
 
 class Vgg(nn.Module):
@@ -81,7 +76,7 @@ class Stage(nn.Module):
                 self.add_module(self.names[branch][position], conv(widths[position], widths[position + 1], kernel))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, inputs, h, w) -> pafs (B, num_fields, h, w), heatmaps (B, num_heatmaps, h, w)."""
+        """(B, inputs, h, w) -> pafs (B, num_pafs, h, w), heatmaps (B, num_heatmaps, h, w)."""
         return self._branch(PAF_BRANCH, features), self._branch(HEATMAP_BRANCH, features)
 
     def _branch(self, branch: str, features: Tensor) -> Tensor:
@@ -92,15 +87,15 @@ class Stage(nn.Module):
 
 
 class OpenPose(nn.Module):
-    """OpenPose. Counts of maps come from the skeleton: `num_heatmaps` with background, `num_fields`.
+    """OpenPose. Counts of maps come from the skeleton: `num_heatmaps` with background, `num_pafs`.
 
     `vgg_with_bn`: batch normalisation behind every convolution of the trunk. A new network is initialised as the
     published one, see `initialise`.
     """
 
-    def __init__(self, num_heatmaps: int, num_fields: int, vgg_with_bn: bool = False) -> None:
+    def __init__(self, num_heatmaps: int, num_pafs: int, vgg_with_bn: bool = False) -> None:
         super().__init__()
-        outputs = {PAF_BRANCH: num_fields, HEATMAP_BRANCH: num_heatmaps}
+        outputs = {PAF_BRANCH: num_pafs, HEATMAP_BRANCH: num_heatmaps}
         self.base = Base(vgg_with_bn)
         self.stage_1 = Stage(FEATURES, _first_plan(), outputs)
         for number in range(2, NUM_STAGES + 1):
@@ -115,7 +110,7 @@ class OpenPose(nn.Module):
     def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Maps of every stage, the best last: (6 pafs, 6 heatmaps).
 
-        `images`: (B, 3, H, W) float, BGR, pixel / 255 - 0.5. Maps: (B, num_fields or num_heatmaps, ceil(H / 8),
+        `images`: (B, 3, H, W) float, BGR, pixel / 255 - 0.5. Maps: (B, num_pafs or num_heatmaps, ceil(H / 8),
         ceil(W / 8)) each, without activation.
         """
         features = self.base(images)

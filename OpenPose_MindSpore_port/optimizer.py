@@ -6,8 +6,6 @@ are computed and warm when the freeze ends.
 """
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from common.arrays import Float32Array
@@ -20,7 +18,7 @@ from torch import Tensor, nn
 
 GROUPS = ("vgg", "base", "stage")
 VGG_PART, BASE_PART = "base.vgg_base", "base.conv"
-BETAS, EPSILON, MOMENTUM = (0.9, 0.999), 1e-8, 0.9
+BETAS, EPSILON = (0.9, 0.999), 1e-8
 BASE_FRACTION = 4  # the trunk's rates are so many times smaller
 PUBLISHED_STEP = 30_000  # the published AP is that of `0-6_30000.ckpt`
 
@@ -41,102 +39,71 @@ def one_group(model: nn.Module) -> list[dict[str, Any]]:
     return [{"name": "stage", "params": list(model.parameters())}]
 
 
-@dataclass(frozen=True)
-class Clipping:
-    """How long the gradient of one tensor may be: each tensor on its own, unlike `clip_grad_norm_` of torch.
+def build_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
+    """Adam or Momentum, with a rate for each part of the network or one for all, gradients clipped or not.
 
-    `loss_scale`: the original clips the gradient of the loss times 8192 and never divides by it, so that nearly every
-    tensor is clipped, and the length of its update does not depend on the loss. With 1 it is that of the loss itself.
+    Loading a state raises UserError where it is that of another rule or of other groups.
     """
-
-    limit: float = 10.0
-    by_norm: bool = True  # the L2 norm of a tensor; else each value
-    loss_scale: float = 1.0
-
-    @torch.no_grad()
-    def apply(self, gradients: list[Tensor]) -> None:
-        """Scales, then clips every gradient in place. They must have the loss scale of training taken out."""
-        if not gradients:
-            return
-        if self.by_norm:
-            norms = torch.stack(torch._foreach_norm(gradients)) * self.loss_scale
-            torch._foreach_mul_(gradients, (self.loss_scale * self.limit / norms.clamp(min=self.limit)).unbind())
-            return
-        torch._foreach_mul_(gradients, self.loss_scale)
-        torch._foreach_clamp_min_(gradients, -self.limit)
-        torch._foreach_clamp_max_(gradients, self.limit)
+    groups = parameter_groups(model) if config.group_params else one_group(model)
+    optimizer: torch.optim.Optimizer
+    if config.optimizer == "Momentum":  # v = 0.9 v + g, w -= lr v, as torch has it
+        optimizer = torch.optim.SGD(groups, config.lr, momentum=config.momentum)
+    else:
+        optimizer = mindspore_adam(groups, config.lr)
+    optimizer.register_load_state_dict_pre_hook(_checked_state)
+    if config.train_type == "clip_grad":
+        limit, by_norm = config.GRADIENT_CLIP_VALUE, config.GRADIENT_CLIP_TYPE == 1
+        scale = float(config.loss_scale) if config.clip_scaled else 1.0
+        optimizer.register_step_pre_hook(lambda *_: clip(_gradients(optimizer), limit, by_norm, scale))
+    return optimizer
 
 
-class MindSporeAdam(torch.optim.Adam):
+def mindspore_adam(groups: list[dict[str, Any]], lr: float) -> torch.optim.Adam:
     """Adam with MindSpore's place of epsilon: w -= lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps).
 
     That is the form at the end of section 2 of Kingma and Ba (2015, arXiv:1412.6980). torch adds epsilon to the
-    corrected sqrt(v / (1 - b2^t)): its kernels give MindSpore's result for the epsilon eps / sqrt(1 - b2^t). Gradients
-    must not be scaled: a GradScaler takes care of it. `params`: as of every optimiser, or `parameter_groups`.
-    A group's parameters are expected to get gradients together: the group counts its steps.
+    corrected sqrt(v / (1 - b2^t)): its kernels give MindSpore's result for the epsilon eps / sqrt(1 - b2^t). A group's
+    parameters are expected to get gradients together: the group counts its steps.
     """
-
-    def __init__(self, params: Iterable[Any], lr: float = 1e-4, clipping: Clipping | None = None) -> None:
-        super().__init__(params, lr=lr, betas=BETAS, eps=EPSILON)
-        self.clipping = clipping
-        for group in self.param_groups:
-            group["steps"] = 0
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Clips where asked for, then one step of every parameter that has a gradient; `closure` as of torch's."""
-        loss = None if closure is None else torch.enable_grad()(closure)()
-        _clip(self)
-        epsilons = [group["eps"] for group in self.param_groups]
-        for group in self.param_groups:
-            group["steps"] += any(parameter.grad is not None for parameter in group["params"])
-            group["eps"] /= math.sqrt(1 - group["betas"][1] ** max(group["steps"], 1))
-        try:
-            super().step()
-        finally:
-            for group, epsilon in zip(self.param_groups, epsilons, strict=True):
-                group["eps"] = epsilon
-        return loss
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continues from a state. Raises UserError for that of another rule or of other groups."""
-        super().load_state_dict(_adopted(self, state_dict))
+    optimizer = torch.optim.Adam(groups, lr, BETAS)
+    for group in optimizer.param_groups:
+        group["steps"] = 0
+    optimizer.register_step_pre_hook(_set_epsilons)
+    return optimizer
 
 
-class Momentum(torch.optim.SGD):
-    """MindSpore's Momentum: v = 0.9 v + g, w -= lr v, the rule of the original on several devices, with clipping.
+def _set_epsilons(optimizer: torch.optim.Optimizer, *_: object) -> None:
+    for group in optimizer.param_groups:
+        group["steps"] += any(parameter.grad is not None for parameter in group["params"])
+        group["eps"] = EPSILON / math.sqrt(1 - BETAS[1] ** max(group["steps"], 1))
 
-    Gradients must not be scaled: a GradScaler takes care of it. The original gives all tensors (`one_group`) the rate
-    of the stages times the number of devices.
+
+def _gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+
+@torch.no_grad()
+def clip(gradients: list[Tensor], limit: float, by_norm: bool, loss_scale: float) -> None:
+    """Clips every gradient in place, each tensor on its own, unlike `clip_grad_norm_` of torch.
+
+    `by_norm`: to an L2 norm of `limit`, else each value. `loss_scale`: the original clips the gradient of the loss
+    times 8192 and never divides by it, so that nearly every tensor is clipped, and the length of its update does not
+    depend on the loss. With 1 it is that of the loss itself.
     """
-
-    def __init__(
-        self, params: Iterable[Any], lr: float = 1e-4, momentum: float = MOMENTUM, clipping: Clipping | None = None
-    ) -> None:
-        super().__init__(params, lr=lr, momentum=momentum)
-        self.clipping = clipping
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Clips where asked for, then one step; `closure` as of every optimiser of torch."""
-        loss = None if closure is None else torch.enable_grad()(closure)()
-        _clip(self)
-        super().step()
-        return loss
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continues from a state. Raises UserError for that of another rule or of other groups."""
-        super().load_state_dict(_adopted(self, state_dict))
+    if not gradients:
+        return
+    if by_norm:
+        norms = torch.stack(torch._foreach_norm(gradients)) * loss_scale
+        torch._foreach_mul_(gradients, (loss_scale * limit / norms.clamp(min=limit)).unbind())
+        return
+    torch._foreach_mul_(gradients, loss_scale)
+    torch._foreach_clamp_min_(gradients, -limit)
+    torch._foreach_clamp_max_(gradients, limit)
 
 
-def _clip(optimizer: MindSporeAdam | Momentum) -> None:
-    if optimizer.clipping:
-        parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
-        optimizer.clipping.apply([parameter.grad for parameter in parameters if parameter.grad is not None])
-
-
-def _adopted(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
-    """The state with the momentum of the flags. Raises UserError where it is that of another rule or grouping."""
+def _checked_state(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+    """The state with the momentum of the flags."""
     saved, own = state_dict["param_groups"], optimizer.param_groups
     if [_kind(group) for group in saved] != [_kind(group) for group in own]:
         raise UserError(
@@ -144,26 +111,13 @@ def _adopted(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> di
             "the same, or --resume=no to begin anew"
         )
     kept = [
-        {**before, **({"momentum": now["momentum"]} if "momentum" in now else {})}
-        for before, now in zip(saved, own, strict=True)
+        {**before, **{k: now[k] for k in ("momentum",) if k in now}} for before, now in zip(saved, own, strict=True)
     ]
     return {**state_dict, "param_groups": kept}
 
 
 def _kind(group: dict[str, Any]) -> tuple[Any, int, bool]:
     return group.get("name"), len(group["params"]), "momentum" in group
-
-
-def build_optimizer(model: nn.Module, config: Config) -> MindSporeAdam | Momentum:
-    """Adam or Momentum, with a rate for each part of the network or one for all, gradients clipped or not."""
-    groups = parameter_groups(model) if config.group_params else one_group(model)
-    clipping = None
-    if config.train_type == "clip_grad":
-        loss_scale = float(config.loss_scale) if config.clip_scaled else 1.0
-        clipping = Clipping(config.GRADIENT_CLIP_VALUE, config.GRADIENT_CLIP_TYPE == 1, loss_scale)
-    if config.optimizer == "Momentum":
-        return Momentum(groups, config.lr, config.momentum, clipping)
-    return MindSporeAdam(groups, config.lr, clipping)
 
 
 def learning_rates(config: Config, steps_per_epoch: int, epochs: int, ranks: int = 1) -> dict[str, Float32Array]:

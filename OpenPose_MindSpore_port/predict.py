@@ -65,7 +65,7 @@ class LastMaps(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """(B, 3, H, W) -> (B, num_fields, h, w), (B, num_heatmaps, h, w)."""
+        """(B, 3, H, W) -> (B, num_pafs, h, w), (B, num_heatmaps, h, w)."""
         pafs, heatmaps = self.network(images)
         return pafs[-1], heatmaps[-1]
 
@@ -77,19 +77,27 @@ def open_session(source: Path, options: Options, skeleton: Skeleton) -> Session:
     """
     metadata.of(source, DIRECTORY, skeleton)
     session = open_network(source, options, lambda path: LastMaps(weights.load_network(path, skeleton)).eval())
-    places = {len(session.outputs) // 2 - 1: skeleton.num_fields, -1: skeleton.num_heatmaps}
+    places = {len(session.outputs) // 2 - 1: skeleton.num_pafs, -1: skeleton.num_heatmaps}
     return metadata.checked(session, DIRECTORY, places)
 
 
 def metadata_of(skeleton: Skeleton) -> metadata.Metadata:
     """What an exported network says of itself."""
     rule = {
-        "colours": "BGR", "mean": [127.5] * 3, "scale": [1 / 255] * 3,  # (pixel - mean) * scale
+        "colours": "BGR",
+        "mean": [127.5] * 3,
+        "scale": [1 / 255] * 3,  # (pixel - mean) * scale
         "fit": "stretch the image: its short side to `short_side`, both up to `multiple`",
-        "short_side": Inference.inference_img_size, "multiple": STRIDE, "interpolation": "bilinear",
-    }  # fmt: skip
-    decoder = {"kind": "part affinity fields", "pafs": NUM_STAGES - 1, "heatmaps": -1,
-               **dataclasses.asdict(Inference())}  # fmt: skip
+        "short_side": Inference.inference_img_size,
+        "multiple": STRIDE,
+        "interpolation": "bilinear",
+    }
+    decoder = {
+        "kind": "part affinity fields",
+        "pafs": NUM_STAGES - 1,
+        "heatmaps": -1,
+        **dataclasses.asdict(Inference()),
+    }
     return metadata.of_network(DIRECTORY, skeleton, {}, input=rule, stride=STRIDE, decoder=decoder)
 
 
@@ -140,15 +148,15 @@ class PoseEstimator:
         return self.session.fixed_size or input_size(size_img, self.settings.inference_img_size), size_img
 
     def maps(self, inputs: Float32Array) -> Maps:
-        """Inputs (B, 3, H, W) -> heatmaps (B, num_heatmaps, h, w), pafs (B, num_fields, h, w) of the last stage.
+        """Inputs (B, 3, H, W) -> heatmaps (B, num_heatmaps, h, w), pafs (B, num_pafs, h, w) of the last stage.
 
         Raises UserError where the network gives other maps.
         """
         outputs = self.session.filled(inputs)  # pafs of all stages, or of the last; then as many heatmaps
         pafs, heatmaps = outputs[len(outputs) // 2 - 1], outputs[-1]
         channels = heatmaps.shape[1], pafs.shape[1]
-        if channels != (self.skeleton.num_heatmaps, self.skeleton.num_fields):
-            expected = f"{self.skeleton.num_heatmaps} heatmaps and {self.skeleton.num_fields} pafs"
+        if channels != (self.skeleton.num_heatmaps, self.skeleton.num_pafs):
+            expected = f"{self.skeleton.num_heatmaps} heatmaps and {self.skeleton.num_pafs} pafs"
             raise UserError(f"{self.session.source} gives {channels[0]} and {channels[1]} maps, not {expected}")
         return heatmaps, pafs
 

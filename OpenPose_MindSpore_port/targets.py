@@ -24,7 +24,7 @@ def encode(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton, rules:
 
     `points`: (B, P, num_points, 3) x_in, y_in, and v > 0 where the point is labelled, a hidden one included; people
     who are absent have v = 0 throughout; points outside the input count as far as they reach in. `map_size`: (h, w) in
-    map cells. Returns heatmaps (B, num_heatmaps, h, w) and pafs (B, num_fields, h, w), float32, on the device of
+    map cells. Returns heatmaps (B, num_heatmaps, h, w) and pafs (B, num_pafs, h, w), float32, on the device of
     `points`.
     """
     points = points.to(common.device.exact_type(points.device))  # decides whether a cell is inside a limb
@@ -72,15 +72,15 @@ def encode_pafs(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton, r
     start_map, end_map, length = start_map[chosen], end_map[chosen], length[chosen]
     unit = (end_map - start_map) / length[:, None]
     which, column, row = _cells_on(start_map, unit, length, map_size, rules)
-    first_of_limb = (sample * skeleton.num_fields + 2 * limb)[which] * height * width  # of its channel for x
+    first_of_limb = (sample * skeleton.num_pafs + 2 * limb)[which] * height * width  # of its channel for x
     cells = first_of_limb + row * width + column
-    covering = points.new_zeros(len(points) * skeleton.num_fields * height * width, dtype=torch.float32)
+    covering = points.new_zeros(len(points) * skeleton.num_pafs * height * width, dtype=torch.float32)
     pafs = torch.zeros_like(covering)
     covering.index_add_(0, cells, torch.ones_like(cells, dtype=torch.float32))
     vectors = unit.float()[which] / covering[cells][:, None]
     pafs.index_add_(0, cells, vectors[:, 0])
     pafs.index_add_(0, cells + height * width, vectors[:, 1])
-    return pafs.view(len(points), skeleton.num_fields, height, width)
+    return pafs.view(len(points), skeleton.num_pafs, height, width)
 
 
 def _cells_on(

@@ -142,7 +142,7 @@ def main() -> None:
         unfinished = store.unfinished(config, len(samples), notes.append)
 
         common.device.seed_all(config.seed)
-        model = OpenPose(skeleton.num_heatmaps, skeleton.num_fields, config.vgg_with_bn)
+        model = OpenPose(skeleton.num_heatmaps, skeleton.num_pafs, config.vgg_with_bn)
         if not unfinished:
             notes.append(weights.load_start(model, config))
             store.make_room(config, notes.append)

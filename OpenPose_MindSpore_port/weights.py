@@ -121,7 +121,7 @@ def network_of(weights: Mapping[str, Tensor], source: Path, skeleton: Skeleton) 
 
     Raises CheckpointError where a weight is missing or of another size: another network or skeleton.
     """
-    model = OpenPose(skeleton.num_heatmaps, skeleton.num_fields, has_batch_norm(weights))
+    model = OpenPose(skeleton.num_heatmaps, skeleton.num_pafs, has_batch_norm(weights))
     _load_all(model, weights, source)
     return model.eval()
 

@@ -196,7 +196,7 @@ def _noise(config: Config) -> Float32Array:
 
 def _check_outputs(outputs: Sequence[Float32Array], session: Session, config: Config, skeleton: Skeleton) -> None:
     cells = -(-config.input_height // STRIDE), -(-config.input_width // STRIDE)
-    channels = (skeleton.num_heatmaps, skeleton.num_fields)
+    channels = (skeleton.num_heatmaps, skeleton.num_pafs)
     wanted = [(config.batch_size, count, *cells) for count in channels]
     if len(outputs) % MAPS_A_STAGE or [output.shape for output in outputs[-MAPS_A_STAGE:]] != wanted:
         found = ", ".join(str(output.shape) for output in outputs)

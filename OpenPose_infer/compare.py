@@ -43,7 +43,7 @@ import numpy as np
 PAUSE_S = 0.02  # between two formats: the threads of the one before spin a little before they sleep
 OPSET = 13
 Row = dict[str, Any]
-Maps = tuple[Float32Array, Float32Array]  # heatmaps (1, num_heatmaps, h, w) and pafs (1, num_fields, h, w), float32
+Maps = tuple[Float32Array, Float32Array]  # heatmaps (1, num_heatmaps, h, w) and pafs (1, num_pafs, h, w), float32
 
 
 @dataclass(frozen=True)

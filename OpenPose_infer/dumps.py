@@ -9,8 +9,7 @@ heatmaps and the pafs of the last stage. Only numbers are read: the original eva
 import io
 import os
 import re
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +25,6 @@ TEXT, BINARY = "txt", "bin"
 FIRST_NUMBER = 1
 FORM = "%.9g"  # nine digits tell every float32 from its neighbours
 UNFINISHED = ".unfinished"  # stands in a folder while it is written
-SUMS = "crc32.txt"  # the sum and name of each file that `write` wrote, a line each
 CURE = "run benchmark.py again"
 _NAME = re.compile(rf"(?P<stem>.+)_(?P<number>\d+)\.(?P<kind>{TEXT}|{BINARY})", re.ASCII)
 
@@ -39,7 +37,6 @@ class Results:
     stems: tuple[str, ...]
     kind: str  # TEXT or BINARY
     last: int  # number of the last output: the pafs; the one before it: the heatmaps
-    sums: Mapping[str, str]  # name -> CRC-32 of its content; without the files of other tools
 
     def path(self, stem: str, number: int) -> Path:
         """The file of one output of an image."""
@@ -51,7 +48,6 @@ def begin(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / UNFINISHED).touch()
-        (folder / SUMS).unlink(missing_ok=True)
         for entry in list(os.scandir(folder)):
             if _NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                 os.unlink(entry.path)
@@ -73,13 +69,9 @@ def write(folder: Path, stem: str, outputs: Sequence[Float32Array], binary: bool
     if not all(np.isfinite(output).all() for output in outputs):
         raise UserError(f"the network's result for {stem} has NaN or infinity in it: export it again, or less --amp")
     try:
-        sums = ""
         for name, output in zip(names, outputs, strict=True):
             content = _encoded(np.ascontiguousarray(output, np.float32).reshape(1, -1), binary)
             files.target_of(folder / name).write_bytes(content)  # UNFINISHED says so while this is not whole
-            sums += f"{zlib.crc32(content):08x} {name}\n"
-        with (folder / SUMS).open("ab") as file:
-            file.write(os.fsencode(sums))
     except OSError as error:
         raise UserError(f"cannot write {folder / names[0]}: {error.strerror}; free space, then {CURE}") from error
 
@@ -108,14 +100,9 @@ def find(folder: Path) -> Results:
         raise UserError(f"{folder}: results as text and binary of two runs; remove those of one kind")
     numbers = {int(match["number"]) for match in matches}
     stems = tuple(sorted({match["stem"] for match in matches}))
-    results = Results(folder, stems, kinds[0], max(numbers), _sums(folder) if SUMS in names else {})
+    results = Results(folder, stems, kinds[0], max(numbers))
     _check_pairs(results, set(names))
     return results
-
-
-def _sums(folder: Path) -> dict[str, str]:
-    lines = os.fsdecode(_bytes(folder / SUMS).tobytes()).split("\n")
-    return {name: code for code, _, name in (line.partition(" ") for line in lines)}
 
 
 def _check_pairs(results: Results, names: set[str]) -> None:
@@ -129,24 +116,16 @@ def _check_pairs(results: Results, names: set[str]) -> None:
 def read_maps(
     results: Results, stem: str, skeleton: Skeleton, map_size: tuple[int, int]
 ) -> tuple[Float32Array, Float32Array]:
-    """Heatmaps (num_heatmaps, h, w) and pafs (num_fields, h, w) float32 of the last stage of one image.
+    """Heatmaps (num_heatmaps, h, w) and pafs (num_pafs, h, w) float32 of the last stage of one image.
 
     `map_size` (h, w) cells. Raises UserError, naming the file, for anything but so many finite numbers.
     """
     read = _read_text if results.kind == TEXT else _read_binary
     heatmaps, pafs = (
-        read(path := results.path(stem, number), _verified(path, results.sums), (channels, *map_size))
-        for number, channels in ((results.last - 1, skeleton.num_heatmaps), (results.last, skeleton.num_fields))
+        read(path := results.path(stem, number), _bytes(path), (channels, *map_size))
+        for number, channels in ((results.last - 1, skeleton.num_heatmaps), (results.last, skeleton.num_pafs))
     )
     return heatmaps, pafs
-
-
-def _verified(path: Path, sums: Mapping[str, str]) -> npt.NDArray[np.uint8]:
-    """The bytes of a file. Raises UserError where they are not those that were written."""
-    content = _bytes(path)
-    if path.name in sums and sums[path.name] != f"{zlib.crc32(content):08x}":
-        raise UserError(f"{path}: damaged: not what was written; {CURE}")
-    return content
 
 
 def _read_text(path: Path, content: npt.NDArray[np.uint8], shape: tuple[int, int, int]) -> Float32Array:

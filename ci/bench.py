@@ -3,7 +3,7 @@
 
     python ci/bench.py                       all that take minutes
     python ci/bench.py --only=decode,data --runs=9              of every directory that has one
-    python ci/bench.py --only=Lightweight_OpenPose/overfit      the slow one: hours on two cores
+    python ci/bench.py --only=MIPNet/two_people     the slow one: trains two networks
 
 Each bench compares with a plain version of the same work, on this machine, in turn; medians and ratios count.
 A bench is a module with `TITLE`, `SLOW` and `measure(runs) -> list of rows` (dictionaries with the same keys).
@@ -36,12 +36,11 @@ class Options:
 
 
 def benches() -> dict[str, ModuleType]:
-    """Every bench by <directory>/<name>; a module without `measure` is a program of its own (the full-size labels)."""
+    """Every bench by <directory>/<name>."""
     found = {}
     for path in sorted(ROOT.glob("*/test/bench_*.py")):
         module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
-        if hasattr(module, "measure"):
-            found[f"{path.parts[-3]}/{path.stem.removeprefix('bench_')}"] = module
+        found[f"{path.parts[-3]}/{path.stem.removeprefix('bench_')}"] = module
     return found
 
 

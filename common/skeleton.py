@@ -95,7 +95,7 @@ class Skeleton:
         return len(self.points) + 1
 
     @property
-    def num_fields(self) -> int:
+    def num_pafs(self) -> int:
         """Two channels (x, y) a limb."""
         return 2 * len(self.limbs)
 

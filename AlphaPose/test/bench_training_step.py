@@ -55,7 +55,5 @@ def measure(runs: int) -> list[dict]:
     for level in pairs.levels(device):
         ours = Step(device, common.device.memory_format(device), level)
         difference = abs(ours() - first) / first
-        rows.append(
-            pairs.compare(f"{level}, first losses equal to {difference:.1e}", plain, ours, runs, BATCH)
-        )  # fmt: skip
+        rows.append(pairs.compare(f"{level}, first losses equal to {difference:.1e}", plain, ours, runs, BATCH))
     return rows

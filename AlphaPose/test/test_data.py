@@ -104,17 +104,6 @@ def test_second_stage_begins_at_its_epoch(tiny_coco: Path) -> None:
     assert np.array_equal(first["image"], samples(tiny_coco, without)[2, 0]["image"])
 
 
-def test_batches() -> None:
-    parts = [
-        {"image": np.full((4, 6, 3), value, np.uint8), "joints": np.zeros((17, 2)), "visible": np.ones(17, np.float32),
-         "replaced": value}
-        for value in (0, 1)
-    ]  # fmt: skip
-    batch = collate(parts)
-    assert batch["image"].shape == (2, 3, 4, 6) and batch["joints"].dtype == torch.float64
-    assert int(batch["replaced"]) == 1
-
-
 def test_normalised_as_published() -> None:
     """RGB minus the means; only a crop with a value above 1 is divided by 255."""
     images = torch.zeros(2, 3, 2, 2, dtype=torch.uint8)

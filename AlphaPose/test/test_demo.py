@@ -3,10 +3,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from AlphaPose import demo
@@ -18,9 +16,8 @@ from common.cli import UserError
 from common.coco.mini import dataset
 from common.media import topdown_demo
 from common.media.detectors import Boxes
-from common.media.source import Frame, open_source
+from common.media.source import open_source
 from common.media.writers import VideoWriter
-from common.runtime.session import Options
 from common.skeleton import COCO
 from common.topdown import pipeline
 from common.topdown.heatmaps import encode
@@ -130,8 +127,12 @@ def test_film_is_drawn_and_everyone_keeps_the_id(tmp_path, capsys):
     film = film_of(tmp_path / "walk.webm", 30)
     people = run_demo(tmp_path, film, track=True, save_video=True, save_img=True, showbox=True)
     assert {person["image_id"] for person in people} == {f"{step}.jpg" for step in range(30)}
-    rows = {person["idx"]: {round(person["box"][1] / 40) for person in people if person["idx"] == person_id}
-            for person_id in (0, 1) for person in people if person["idx"] == person_id}  # fmt: skip
+    rows = {
+        person["idx"]: {round(person["box"][1] / 40) for person in people if person["idx"] == person_id}
+        for person_id in (0, 1)
+        for person in people
+        if person["idx"] == person_id
+    }
     assert sorted(map(sorted, rows.values())) == [[1], [2]]
     assert count_frames(tmp_path / "out/AlphaPose_walk.webm") == 30
     assert len(list((tmp_path / "out/vis").glob("*.jpg"))) == 30
@@ -164,13 +165,6 @@ def test_all_people_of_several_frames_are_one_batch(tmp_path):
     assert sizes == [6]
 
 
-def test_pictures_without_people(tmp_path):
-    def nobody(frames):
-        return [Boxes(np.zeros((0, 4)), np.zeros(0), [])] * len(frames)
-
-    assert run_demo(tmp_path, pictures_in(tmp_path / "in"), nobody, track=True) == []
-
-
 def test_small_people_are_left_out(tmp_path):
     assert run_demo(tmp_path, pictures_in(tmp_path / "in"), find=finder(min_box_area=1e5)) == []
 
@@ -182,95 +176,12 @@ def test_ids_of_the_detector_stay(tmp_path):
     assert [one["idx"] for one in run_demo(tmp_path, pictures_in(tmp_path / "in", 1), named)] == [7, 8]
 
 
-def test_error_comes_after_the_frames_before_it(tmp_path, capsys):
-    folder = pictures_in(tmp_path / "in")
-    (folder / "1.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match="1.png"):
-        run_demo(tmp_path, folder)
-    assert {person["image_id"] for person in results(tmp_path / "out")} == {"0.png"}
-    people = run_demo(tmp_path, folder, on_bad_image="skip")
-    assert {person["image_id"] for person in people} == {"0.png", "2.png"}
-    assert "2 images, 4 people, 1 skipped" in capsys.readouterr().out
-
-
-def test_error_in_the_middle_leaves_whole_files(tmp_path):
-    calls = []
-
-    def fails_at_the_third(inputs):
-        calls.append(1)
-        if len(calls) == 3:
-            raise RuntimeError("out of memory")
-        return everywhere(inputs)
-
-    with pytest.raises(RuntimeError, match="out of memory"):
-        run_demo(tmp_path, film_of(tmp_path / "walk.webm", 20), find=finder(fails_at_the_third), save_video=True)
-    assert len(results(tmp_path / "out")) == 20 and count_frames(tmp_path / "out/AlphaPose_walk.webm") == 10
-
-
 def test_network_of_nan_is_named(tmp_path):
     def nan(inputs):
         return np.full((len(inputs), COCO.num_keypoints, 16, 12), np.nan, np.float32)
 
     with pytest.raises(UserError, match=r"0\.png: the network's result has NaN"):
         run_demo(tmp_path, pictures_in(tmp_path / "in"), find=finder(nan))
-
-
-def test_film_that_is_cut_short(tmp_path):
-    film = film_of(tmp_path / "walk.webm", 40)
-    film.write_bytes(film.read_bytes()[:200])
-    with pytest.raises(UserError, match="walk.webm"):
-        run_demo(tmp_path, film)
-
-
-def test_max_frames(tmp_path):
-    people = run_demo(tmp_path, film_of(tmp_path / "walk.webm", 20), max_frames=7, save_video=True)
-    assert len({person["image_id"] for person in people}) == 7
-    assert count_frames(tmp_path / "out/AlphaPose_walk.webm") == 7
-
-
-def test_memory_is_constant_over_a_long_film(tmp_path):
-    sizes = []
-
-    def watching(frames):
-        sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
-        return squares(frames)
-
-    film = tmp_path / "long.webm"
-    with VideoWriter(film, 25.0) as writer:
-        for step in range(300):
-            writer.write(cv2.resize(scene(step % 40), (640, 480)))
-    run_demo(tmp_path, film, watching)  # 0.9 MB a frame: 180 MB between the two, were they kept
-    assert len(sizes) == 60 and sizes[-1] - sizes[20] < 30e6
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_leaves_whole_files(tmp_path, number):
-    film, out = film_of(tmp_path / "walk.webm", 400), tmp_path / "out"
-    program = (
-        "import time\n"
-        "from AlphaPose.test.test_demo import Config, everywhere, finder, open_source, run, squares\n"
-        "def slow(inputs):\n"
-        "    time.sleep(0.1)\n"
-        "    return everywhere(inputs)\n"
-        f"run(Config(output_dir={str(out)!r}, save_video=True), open_source({str(film)!r}), squares, finder(slow))\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
-    while not (out / "alphapose-results.json").is_file() or (out / "alphapose-results.json").stat().st_size < 5000:
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-        time.sleep(0.02)
-    process.send_signal(number)
-    said, complained = process.communicate(timeout=30)
-    assert process.returncode == 0 and complained == b"" and b"stopped early" in said
-    seen = len({person["image_id"] for person in results(out)})
-    assert 0 < seen < 400 and count_frames(out / "AlphaPose_walk.webm") == seen
-
-
-def test_earlier_result_outlives_a_wrong_command(tmp_path):
-    before = run_demo(tmp_path, pictures_in(tmp_path / "in"))
-    with pytest.raises(UserError, match="camera 97"):
-        run_demo(tmp_path, 97)
-    assert results(tmp_path / "out") == before
 
 
 def test_sources(tmp_path):
@@ -317,12 +228,31 @@ def published(script: str, *words: str, cwd: Path) -> subprocess.CompletedProces
 
 def test_published_inference_command(tmp_path, checkpoint):
     folder = pictures_in(tmp_path / "in")
-    boxes = [{"image_id": f"{step}.png", "bbox": [x - 6, y - 8, 13, 17], "score": 0.9}
-             for step in range(3) for x, y in places(step)]  # fmt: skip
+    boxes = [
+        {"image_id": f"{step}.png", "bbox": [x - 6, y - 8, 13, 17], "score": 0.9}
+        for step in range(3)
+        for x, y in places(step)
+    ]
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
-    words = ("--cfg", str(ROOT / "AlphaPose/configs/coco/resnet/256x192_res50_lr1e-3_1x.yaml"), "--checkpoint",
-             str(checkpoint), "--indir", str(folder), "--detfile", str(tmp_path / "boxes.json"), "--save_img",
-             "--format", "cmu", "--gpus", "-1", "--sp", "--flip", "--posebatch", "4")  # fmt: skip
+    words = (
+        "--cfg",
+        str(ROOT / "AlphaPose/configs/coco/resnet/256x192_res50_lr1e-3_1x.yaml"),
+        "--checkpoint",
+        str(checkpoint),
+        "--indir",
+        str(folder),
+        "--detfile",
+        str(tmp_path / "boxes.json"),
+        "--save_img",
+        "--format",
+        "cmu",
+        "--gpus",
+        "-1",
+        "--sp",
+        "--flip",
+        "--posebatch",
+        "4",
+    )
     done = published("demo_inference.py", *words, cwd=tmp_path)
     assert done.returncode == 0 and "3 images" in done.stdout, done.stderr
     assert done.stderr.splitlines() == ["note: --sp has no effect: " + demo.RETIRED["sp"]]
@@ -343,20 +273,3 @@ def test_film_without_a_detector_through_a_real_network(tmp_path, checkpoint, mo
     words = [f"--checkpoint={checkpoint}", f"--video={film}", f"--outdir={tmp_path / 'out'}", "--gpus=-1"]
     online.main([*words, "--save_video", "--pose_track"])
     assert isinstance(results(tmp_path / "out"), list) and count_frames(tmp_path / "out/AlphaPose_walk.webm") == 3
-
-
-def test_exported_networks_give_the_same_people(tmp_path, checkpoint):
-    pytest.importorskip("onnxruntime")
-    from AlphaPose import export, weights
-
-    model = weights.load_network(SimplePose(COCO.num_keypoints, 18), checkpoint)
-    export.export_onnx(model, tmp_path / "pose.onnx", 11, SIZE_IN)
-    (tmp_path / "small.yaml").write_text(
-        "DATA_PRESET: {IMAGE_SIZE: [64, 48], HEATMAP_SIZE: [16, 12]}\nMODEL: {TYPE: SimplePose, NUM_LAYERS: 18}\n"
-    )
-    answers = []
-    (boxes,) = squares([Frame("a.png", 0, 0.0, scene(3))])
-    for source in (checkpoint, tmp_path / "pose.onnx"):
-        opened = PoseEstimator(source, Options("cpu"), cfg=str(tmp_path / "small.yaml"))
-        answers.append(opened(scene(3), boxes.boxes_img).keypoints)
-    np.testing.assert_allclose(answers[0], answers[1], atol=1e-3)

@@ -37,15 +37,20 @@ def run_program(monkeypatch: pytest.MonkeyPatch, output: Path, *flags: str) -> P
     return output / EXPERIMENT
 
 
-def test_the_program_in_given_boxes(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_coco: Path, tmp_path: Path,
-    checkpoint: Path,
-) -> None:  # fmt: skip
+def test_the_program_in_given_boxes(monkeypatch, capsys, tiny_coco, tmp_path, checkpoint) -> None:
     """The published flags, and what the published launcher reads."""
     folder = run_program(
-        monkeypatch, tmp_path, f"--data_path={tiny_coco}", f"--checkpoint={checkpoint}", "--batch", "3", "--gpus=0",
-        "--flip-test", "--save_images=1", "--report",
-    )  # fmt: skip
+        monkeypatch,
+        tmp_path,
+        f"--data_path={tiny_coco}",
+        f"--checkpoint={checkpoint}",
+        "--batch",
+        "3",
+        "--gpus=0",
+        "--flip-test",
+        "--save_images=1",
+        "--report",
+    )
     lines = capsys.readouterr().out.splitlines()
     result = next(line for line in lines if "gt box" in line).split()
     assert result[:3] == ["#####", "gt", "box:"] and 0 <= float(result[3]) < 0.5 and result[4:] == ["mAP", "#####"]
@@ -64,10 +69,7 @@ def test_the_program_in_given_boxes(
     assert json.loads((tmp_path / "test/output/0/run.json").read_text())["network"] == NETWORK
 
 
-def test_the_program_in_detected_boxes(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_coco: Path, tmp_path: Path,
-    checkpoint: Path,
-) -> None:  # fmt: skip
+def test_the_program_in_detected_boxes(monkeypatch, capsys, tiny_coco, tmp_path, checkpoint) -> None:
     """The checkpoint from where training leaves it, the boxes from a file with one that is unusable."""
     place = tmp_path / EXPERIMENT / "model_best.pth"
     place.parent.mkdir(parents=True)
@@ -100,18 +102,13 @@ def test_the_program_in_detected_boxes(
         (("--num_workers=0",), "--num_workers=0: at least 1"),
     ],
 )
-def test_what_the_program_refuses(
-    monkeypatch: pytest.MonkeyPatch, tiny_coco: Path, tmp_path: Path, checkpoint: Path, flags: tuple[str, ...],
-    message: str,
-) -> None:  # fmt: skip
+def test_what_the_program_refuses(monkeypatch, tiny_coco, tmp_path, checkpoint, flags, message) -> None:
     given = (f"--checkpoint={checkpoint}", *(flag.replace("DATA", str(tiny_coco)) for flag in flags))
     with pytest.raises(UserError, match=message):
         run_program(monkeypatch, tmp_path, *given)
 
 
-def test_a_checkpoint_of_another_network_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tiny_coco: Path, tmp_path: Path
-) -> None:
+def test_a_checkpoint_of_another_network_is_refused(monkeypatch, tiny_coco, tmp_path) -> None:
     path = tmp_path / "bare.pth"
     common.train.checkpoint.save(path, {"state_dict": SimplePose(17, 18).state_dict()})  # --cfg says FastPose
     with pytest.raises(UserError, match="bare.pth: a checkpoint of another network"):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The result files are the original's, byte for byte, and whole whatever happens."""
 
-import dataclasses
 import json
 import resource
 import signal
@@ -9,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from AlphaPose.people_json import FORMS, RESULT_FILE, ResultFile, openpose_points, untracked_ids
+from AlphaPose.people_json import FORMS, RESULT_FILE, ResultFile, untracked_ids
 from common.cli import UserError
 from common.media.source import Frame
 from common.people import People
-from common.skeleton import COCO, OPENPOSE, Skeleton
+from common.skeleton import COCO, Skeleton
 
 import numpy as np
 import pytest
@@ -78,18 +77,6 @@ def test_the_file_is_whole_after_every_image(tmp_path: Path, form: str) -> None:
     writer.close()
 
 
-def test_one_person_has_all_fields(tmp_path: Path) -> None:
-    people = dataclasses.replace(some_people(1), ids=(7,))
-    with ResultFile(tmp_path) as writer:
-        writer.write(frame("a/b.jpg"), people)
-    [entry] = result(tmp_path)
-    assert list(entry) == ["image_id", "category_id", "keypoints", "score", "box", "idx"]
-    assert (entry["image_id"], entry["category_id"], entry["idx"]) == ("b.jpg", 1, 7)
-    assert entry["box"] == people.boxes[0].tolist()
-    assert entry["keypoints"] == people.keypoints[0].ravel().tolist()
-    assert entry["score"] == people.scores[0]
-
-
 # a shell that starts programs in the background makes them, and theirs, deaf to an interrupt
 INTERRUPTED = """
 import signal, sys
@@ -139,13 +126,6 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         ResultFile(tmp_path / "file")
 
 
-def test_an_older_file_is_replaced(tmp_path: Path) -> None:
-    for count in (5, 1):
-        with ResultFile(tmp_path) as writer:
-            writer.write(frame("a.jpg"), some_people(count))
-    assert len(result(tmp_path)) == 1
-
-
 @pytest.mark.parametrize("form", ["cmu", "open"])
 def test_names_that_differ_only_at_their_ends_keep_their_own_files(tmp_path: Path, form: str) -> None:
     images = ["a.b.jpg", "a.c.jpg", "a.jpg", "a.png", "a.png.tif"]
@@ -193,16 +173,3 @@ def test_forms_and_skeletons_that_do_not_fit_are_told(tmp_path: Path) -> None:
     with ResultFile(tmp_path) as writer:
         writer.write(frame("a.jpg"), some_people(1, num_keypoints=14))
     assert len(result(tmp_path)[0]["keypoints"]) == 3 * 14
-
-
-def test_openpose_points_are_the_keypoints_and_the_neck() -> None:
-    keypoints = some_people(3).keypoints
-    points = openpose_points(keypoints)
-    for number, name in enumerate(OPENPOSE.points):
-        sources = ("left_shoulder", "right_shoulder") if name == "neck" else (name,)
-        wanted = keypoints[:, [COCO.keypoints.index(source) for source in sources]].astype(float).mean(1)
-        np.testing.assert_array_equal(points[:, number], wanted)
-
-
-def test_ids_without_tracking() -> None:
-    assert untracked_ids([[4], [0, 2]]) == [[0.0], [[0.0], [0.0]]]

@@ -5,13 +5,12 @@ import json
 import sys
 from pathlib import Path
 
-import common.runtime.quantize
 from AlphaPose import eval as evaluation_program
 from AlphaPose import quantize
 from AlphaPose.config import DEFAULT_CFG
 from common.cli import UserError
 from common.runtime.quantize import RETIRED, RefusedError
-from common.test import programs, quantised_programs
+from common.test import quantised_programs
 from common.test.blob_people import COLOURS, Finder
 from common.test.quantised_programs import report
 
@@ -98,14 +97,6 @@ def test_int8_that_loses_people_is_refused(tmp_path, data, networks, monkeypatch
     assert target.read_text() == "the older one" and beside.read_text() == "its report"
 
 
-def test_the_program_ends_with_one_line(tmp_path, data, networks):
-    words = flags(data, networks / "blind.onnx")
-    done = programs.module("AlphaPose.quantize", *words, f"--output_name={tmp_path / 'blind.onnx'}")
-    line = programs.complaint(done)
-    assert line.startswith(f"error: not written: {tmp_path / 'blind.onnx'}: AP cannot tell ")
-    assert "finds no people" in line and not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -116,10 +107,7 @@ def test_the_program_ends_with_one_line(tmp_path, data, networks):
         (("--data_path=",), "--data_path is needed: a COCO folder"),
         (("--data_path=nowhere",), "nowhere.*no such file or folder"),
         (("--data_path=empty",), "its list 'images' is empty"),
-        (
-            (f"--cfg={DEFAULT_CFG}", "--skeleton=coco"),
-            "good.onnx: no network of AlphaPose with these keypoints",
-        ),
+        ((f"--cfg={DEFAULT_CFG}", "--skeleton=coco"), "good.onnx: no network of AlphaPose with these keypoints"),
         (("--model=lambda.onnx",), "lambda.onnx: no network of AlphaPose"),
         (("--output_name=broken.onnx/a.onnx",), "cannot write broken.onnx/a.onnx: .*--output_name"),
         (("--calibration_people=0",), "--calibration_people=0: at least 1"),
@@ -138,25 +126,3 @@ def test_bad_input(tmp_path, data, networks, monkeypatch, words, message):
     with pytest.raises(UserError, match=message):
         run(monkeypatch, data, networks / "good.onnx", "--output_name=out.onnx", *words)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.onnx", "empty", "lambda.onnx"]
-
-
-def test_a_missing_package_and_a_file_that_is_quantised_already(tmp_path, data, networks, monkeypatch):
-    target = tmp_path / "a.onnx"
-    run(monkeypatch, data, networks / "good.onnx", f"--output_name={target}")
-    with pytest.raises(UserError, match="is quantized already; give the float32 network"):
-        run(monkeypatch, data, target, f"--output_name={tmp_path / 'b.onnx'}")
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(UserError, match="pip install onnx"):
-        run(monkeypatch, data, networks / "good.onnx", f"--output_name={tmp_path / 'b.onnx'}")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.onnx"]
-
-
-def test_a_full_disk_leaves_the_older_files(tmp_path, data, networks, monkeypatch):
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    (tmp_path / "a.onnx").write_text("the older one")
-    monkeypatch.setattr(common.runtime.quantize.os, "replace", full)
-    with pytest.raises(UserError, match="cannot write .*a.onnx: No space left on device; name another file"):
-        run(monkeypatch, data, networks / "good.onnx", f"--output_name={tmp_path / 'a.onnx'}")
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["the older one"]

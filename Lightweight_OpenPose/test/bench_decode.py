@@ -68,10 +68,10 @@ def noise_of_all_types() -> list[Case]:
 def noise_of_few_types() -> list[Case]:
     """About 2,000 peaks of three types, as an untrained network gives them: its maps differ in their mean."""
     random = np.random.default_rng(3)
-    heatmaps, fields = synthetic_maps.pure_noise(MAP_SIZE, OPENPOSE, random, NOISE_OF_FEW)
+    heatmaps, pafs = synthetic_maps.pure_noise(MAP_SIZE, OPENPOSE, random, NOISE_OF_FEW)
     heatmaps[:NOISY_TYPES] += 0.1
     heatmaps[NOISY_TYPES:] *= 0.1
-    return [(heatmaps, fields, MapGeometry(STRIDE, (0, 0, 0, 0), IMAGE_SIZE))]
+    return [(heatmaps, pafs, MapGeometry(STRIDE, (0, 0, 0, 0), IMAGE_SIZE))]
 
 
 def cases() -> dict[str, list[Case]]:

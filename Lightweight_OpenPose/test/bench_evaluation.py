@@ -41,23 +41,23 @@ THRESHOLD = ORIGINAL_RULES.heatmap_threshold
 def network() -> PoseEstimationWithMobileNet:
     """A network without training that finds nobody."""
     torch.manual_seed(0)
-    return PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_fields).eval()
+    return PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_pafs).eval()
 
 
 def noise_instead(maps: list[np.ndarray]) -> list[np.ndarray]:
-    """Outputs of a network with noise for the last heatmaps, of `SIGMA`, and fields, of twice that.
+    """Outputs of a network with noise for the last heatmaps, of `SIGMA`, and pafs, of twice that.
 
     The maps of an untrained network differ in their mean: `NOISY_TYPES` of the heatmaps are at the threshold and have
-    hundreds of peaks, the others have none (spec: 1,841 peaks an image, 0.94 s for the evaluation of one).
+    hundreds of peaks, the others have none.
     """
     random = np.random.default_rng(0)
-    heatmaps, fields = (
+    heatmaps, pafs = (
         np.float32(factor * SIGMA) * random.standard_normal(part.shape, np.float32)
         for part, factor in zip(maps[-2:], (1, 2), strict=True)
     )
     heatmaps[:, :NOISY_TYPES] += THRESHOLD
     heatmaps[:, NOISY_TYPES:] *= THRESHOLD
-    return [*maps[:-2], heatmaps, fields]
+    return [*maps[:-2], heatmaps, pafs]
 
 
 def noisy(session: Session) -> Session:
@@ -78,8 +78,8 @@ def plain_evaluation(model, validation: EvaluationSet, noise: bool = False) -> N
         with torch.no_grad():
             outputs = model(torch.from_numpy(padded).permute(2, 0, 1)[None].float().contiguous())
         maps = [part.numpy() for part in outputs]
-        heatmaps, fields = (noise_instead(maps) if noise else maps)[-2:]
-        people = plain_decode.decode(heatmaps[0], fields[0], place.geometry, OPENPOSE)
+        heatmaps, pafs = (noise_instead(maps) if noise else maps)[-2:]
+        people = plain_decode.decode(heatmaps[0], pafs[0], place.geometry, OPENPOSE)
         results.append((row, people))
 
 
@@ -113,8 +113,9 @@ def sessions(folder: Path) -> dict[str, Session]:
     write_int8(files["float32"], seen, files["int8"])
     openvino = Options("cpu", provider="openvino")
     return {
-        **found, **{f"OpenVINO, {name}": open_network(path, openvino, lambda _: model) for name, path in files.items()}
-    }  # fmt: skip
+        **found,
+        **{f"OpenVINO, {name}": open_network(path, openvino, lambda _: model) for name, path in files.items()},
+    }
 
 
 def measure(runs: int) -> list[dict]:

@@ -22,7 +22,7 @@ class Step:
     def __init__(self, device: torch.device, layout: torch.memory_format, level: str) -> None:
         self.device = device
         torch.manual_seed(0)
-        model = PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
+        model = PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_pafs)
         self.model = model.to(self.device, memory_format=layout).train()
         self.optimizer = train.build_optimizer(self.model, 4e-5, Config().weight_decay)
         self.dtype = common.device.amp_type(self.device, level)
@@ -32,13 +32,13 @@ class Step:
         self.images = torch.randn(BATCH, 3, size, size, generator=random).to(self.device, memory_format=layout)
         self.targets = [
             torch.rand(BATCH, count, cells, cells, generator=random).to(self.device)
-            for count in (OPENPOSE.num_heatmaps, OPENPOSE.num_fields, 1)
+            for count in (OPENPOSE.num_heatmaps, OPENPOSE.num_pafs, 1)
         ]
 
     def __call__(self) -> list[float]:
-        heatmaps, fields, mask = self.targets
+        heatmaps, pafs, mask = self.targets
         with common.device.autocast(self.device, self.dtype):
-            losses = stage_losses(self.model(self.images), heatmaps, fields, mask)
+            losses = stage_losses(self.model(self.images), heatmaps, pafs, mask)
         torch.stack(list(losses.values())).sum().backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

@@ -19,7 +19,7 @@ def folder(shared: Path) -> Path:
 
 def network(num_refinement_stages: int) -> PoseEstimationWithMobileNet:
     """The network with the weights of the golden data."""
-    model = PoseEstimationWithMobileNet(num_refinement_stages, OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
+    model = PoseEstimationWithMobileNet(num_refinement_stages, OPENPOSE.num_heatmaps, OPENPOSE.num_pafs)
     state = model.state_dict()
     model.load_state_dict({name: weight(name, tuple(value.shape), state) for name, value in state.items()})
     return model

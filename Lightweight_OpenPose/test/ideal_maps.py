@@ -19,7 +19,7 @@ import torch
 
 
 def encoded(keypoints, place: Frame, skeleton: Skeleton):
-    """(P, num_keypoints, 3) in original pixels -> heatmaps (num_heatmaps, h, w), fields (num_fields, h, w) float32."""
+    """(P, num_keypoints, 3) in original pixels -> heatmaps (num_heatmaps, h, w), pafs (num_pafs, h, w) float32."""
     points = data.to_points(keypoints, place.size_img, skeleton)
     points[..., :2] *= place.ratio
     points[..., :2] += (place.pad_in[1], place.pad_in[0])

@@ -25,7 +25,7 @@ BASE_HEIGHT = 128
 
 
 class Oracle:
-    """Answers as a network: [images (B, 3, H, W)] -> [heatmaps, fields]."""
+    """Answers as a network: [images (B, 3, H, W)] -> [heatmaps, pafs]."""
 
     def __init__(self, validation: EvaluationSet) -> None:
         self.maps = {}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The decoder written down slowly and plainly, step by step as the publication has it.
 
-It is what the fast decoder is tested against and measured against. It keeps the original's way of working (spec, BUGS
-21-23): full-resolution maps of all channels, a loop over all pairs of peaks, field copies for every limb.
+What the fast decoder is tested and measured against. It keeps the original's way of working: full-resolution maps of
+all channels, a loop over all pairs of peaks, field copies for every limb.
 """
 
 import math
@@ -27,12 +27,12 @@ def full_resolution(maps, geometry: MapGeometry):
 
 
 def average(scales):
-    """Mean over the scales of one image, float32: [(heatmaps, fields, geometry)] -> (H, W, C) of both kinds."""
-    heatmaps = fields = np.float32(0)
-    for one_heatmaps, one_fields, geometry in scales:
+    """Mean over the scales of one image, float32: [(heatmaps, pafs, geometry)] -> (H, W, C) of both kinds."""
+    heatmaps = pafs = np.float32(0)
+    for one_heatmaps, one_pafs, geometry in scales:
         heatmaps = heatmaps + full_resolution(one_heatmaps, geometry) / np.float32(len(scales))
-        fields = fields + full_resolution(one_fields, geometry) / np.float32(len(scales))
-    return heatmaps, fields
+        pafs = pafs + full_resolution(one_pafs, geometry) / np.float32(len(scales))
+    return heatmaps, pafs
 
 
 def peaks(heatmap, rules: DecodeRules):
@@ -81,20 +81,20 @@ def limb_pairs(a_points, b_points, field, rules: DecodeRules):
     return pairs
 
 
-def decode_full(heatmaps, fields, skeleton: Skeleton, rules: DecodeRules) -> People:
-    """`Lightweight_OpenPose.decode.decode` of full-resolution maps (H, W, num_heatmaps), (H, W, num_fields)."""
+def decode_full(heatmaps, pafs, skeleton: Skeleton, rules: DecodeRules) -> People:
+    """`Lightweight_OpenPose.decode.decode` of full-resolution maps (H, W, num_heatmaps), (H, W, num_pafs)."""
     by_type = [peaks(heatmaps[:, :, point], rules) for point in range(skeleton.num_points)]
-    return people_of(by_type, fields, skeleton, rules)
+    return people_of(by_type, pafs, skeleton, rules)
 
 
-def people_of(by_type, fields, skeleton: Skeleton, rules: DecodeRules) -> People:
-    """The people of given peaks, [(x, y, value)] of each type; `fields` (H, W, num_fields)."""
+def people_of(by_type, pafs, skeleton: Skeleton, rules: DecodeRules) -> People:
+    """The people of given peaks, [(x, y, value)] of each type; `pafs` (H, W, num_pafs)."""
     first = np.cumsum([0, *map(len, by_type)])
     candidates = [(x, y, value, point) for point, found in enumerate(by_type) for x, y, value in found]
     entries = []
     for limb in skeleton.assembly:
         a_type, b_type = skeleton.limb_points[limb]
-        field = fields[:, :, [2 * limb, 2 * limb + 1]]
+        field = pafs[:, :, [2 * limb, 2 * limb + 1]]
         if not by_type[a_type] or not by_type[b_type]:
             continue
         pairs = limb_pairs(by_type[a_type], by_type[b_type], field, rules)
@@ -130,6 +130,6 @@ def join(entries, pairs, a_type, b_type, first, candidates, closing, num_points)
             entries.append([members, candidates[a][2] + candidates[b][2] + limb_score, 2])
 
 
-def decode(heatmaps, fields, geometry: MapGeometry, skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES) -> People:
+def decode(heatmaps, pafs, geometry: MapGeometry, skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES) -> People:
     """`Lightweight_OpenPose.decode.decode`, the slow way."""
-    return decode_full(full_resolution(heatmaps, geometry), full_resolution(fields, geometry), skeleton, rules)
+    return decode_full(full_resolution(heatmaps, geometry), full_resolution(pafs, geometry), skeleton, rules)

@@ -8,9 +8,15 @@ from common.test.programs import ROOT, Done
 
 TEST = ROOT / "Lightweight_OpenPose" / "test"
 SMALL = (
-    "--device=cpu", "--net_input_size=64", "--base_height=64", "--batch_size=4", "--num_workers=1", "--print_freq=1",
-    "--amp=O0", "--val_images=0",
-)  # fmt: skip
+    "--device=cpu",
+    "--net_input_size=64",
+    "--base_height=64",
+    "--batch_size=4",
+    "--num_workers=1",
+    "--print_freq=1",
+    "--amp=O0",
+    "--val_images=0",
+)
 FROM_SCRATCH = ("--checkpoint_path=none",)
 
 
@@ -21,8 +27,14 @@ def launcher(name: str, *flags: str) -> Done:
 
 def trained(folder: Path, *flags: str) -> Done:
     """What test/train_full_1p.sh runs, to its end."""
-    return programs.launched("Lightweight_OpenPose.train", folder / "logs", "--recipe=full", f"--output_dir={folder}",
-                             f"--log_dir={folder / 'logs'}", *flags)  # fmt: skip
+    return programs.launched(
+        "Lightweight_OpenPose.train",
+        folder / "logs",
+        "--recipe=full",
+        f"--output_dir={folder}",
+        f"--log_dir={folder / 'logs'}",
+        *flags,
+    )
 
 
 def module(name: str, *flags: str, cwd: Path | None = None) -> Done:

@@ -2,10 +2,10 @@
 """Drawn maps for tests and benches of the decoder: people, noise, crowds."""
 
 from common.skeleton import Skeleton
-from Lightweight_OpenPose.targets import TargetRules
-from Lightweight_OpenPose.test import plain_targets
+from Lightweight_OpenPose.targets import TargetRules, encode
 
 import numpy as np
+import torch
 
 
 def people_in(count: int, map_size: tuple[int, int], skeleton: Skeleton, random: np.random.Generator, height: float):
@@ -20,15 +20,16 @@ def people_in(count: int, map_size: tuple[int, int], skeleton: Skeleton, random:
 
 
 def drawn(points, map_size: tuple[int, int], skeleton: Skeleton, random: np.random.Generator, noise: float = 0.0):
-    """Targets of `points` with normal noise, twice as much on the fields: two float32 arrays (C, h, w)."""
-    heatmaps, fields = plain_targets.encode(points, map_size, skeleton, TargetRules())
-    heatmaps = heatmaps + random.normal(0, noise, heatmaps.shape)
-    return heatmaps.astype(np.float32), (fields + random.normal(0, 2 * noise, fields.shape)).astype(np.float32)
+    """Targets of `points` with normal noise, twice as much on the pafs: two float32 arrays (C, h, w)."""
+    maps = encode(torch.from_numpy(points)[None], map_size, skeleton, TargetRules())
+    heatmaps, pafs = (part[0].numpy() for part in maps)
+    heatmaps, pafs = (one + random.normal(0, n * noise, one.shape) for n, one in enumerate((heatmaps, pafs), start=1))
+    return heatmaps.astype(np.float32), pafs.astype(np.float32)
 
 
 def pure_noise(map_size: tuple[int, int], skeleton: Skeleton, random: np.random.Generator, level: float):
-    """Normal noise on all maps, twice as much on the fields."""
+    """Normal noise on all maps, twice as much on the pafs."""
     empty = np.zeros((0, skeleton.num_points, 3))
-    heatmaps, fields = drawn(empty, map_size, skeleton, random, level)
+    heatmaps, pafs = drawn(empty, map_size, skeleton, random, level)
     heatmaps[-1] = 0
-    return heatmaps, fields
+    return heatmaps, pafs

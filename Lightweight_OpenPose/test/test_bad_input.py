@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mistakes at the keyboard: one line that names file or flag and the cure, exit code 2, nothing overwritten."""
+"""Mistakes at the keyboard: one line that names file or flag and the cure, nothing overwritten."""
 
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
 
-from common.test.programs import Done, complaint
+from common.cli import UserError
+from common.skeleton import OPENPOSE
+from common.test.programs import complaint
+from Lightweight_OpenPose import eval as evaluation
+from Lightweight_OpenPose import train
+from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
 from Lightweight_OpenPose.test.programs import FROM_SCRATCH, SMALL, launcher, module
 
 import pytest
@@ -18,66 +25,57 @@ def coco(tiny_coco: Path, tmp_path: Path) -> Path:
     return shutil.copytree(tiny_coco, tmp_path / "coco")
 
 
-def train(folder: Path, *flags: str, recipe: str = "performance") -> Done:
-    """What the launchers run."""
-    return module("train", f"--recipe={recipe}", *SMALL, *FROM_SCRATCH, f"--output_dir={folder.parent}", *flags)
+def refused(program: ModuleType, monkeypatch: pytest.MonkeyPatch, *flags: str) -> str:
+    """The one line that a program ends with."""
+    monkeypatch.setattr(sys, "argv", ["program", *flags])
+    with pytest.raises(UserError) as caught:
+        program.main()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
-def test_no_data_path(tmp_path: Path) -> None:
-    """Through a launcher: it adds no line of its own, and keeps the exit code."""
+def test_launchers_add_no_line_and_keep_the_exit_code(tmp_path: Path) -> None:
     done = launcher("train_performance_1p.sh", *SMALL, *FROM_SCRATCH, f"--output_dir={tmp_path}")
     assert "--data_path is needed" in complaint(done)
+    done = launcher("train_performance_8p.sh", "--data_path=mini", "--device=npu", f"--output_dir={tmp_path}")
+    assert "--device=cpu" in complaint(done)
 
 
-def test_a_folder_that_is_no_data_set(tmp_path: Path) -> None:
-    text = complaint(train(tmp_path / "x", f"--data_path={tmp_path}"))
-    assert "annotations" in text and "--data_path=mini" in text
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--data_path={tmp}",), ("annotations", "--data_path=mini")),
+        (("--data_path=mini", "--recipe=full", "--step=4"), ("--step=4",)),
+        (("--data_path=mini", "--recipe=full", "--step=two"), ("--step",)),
+        (("--data_path=mini", "--recipe=full"), ("--step is needed",)),
+        (("--data_path={coco}", "--step=2", "--checkpoint_path="), ("run --step=1 first",)),
+        (("--data_path=mini", "--leraning_rate=1"), ("--leraning_rate",)),
+        (("--data_path={coco}", "--skeleton=crowdpose"), ("keypoints",)),
+    ],
+)
+def test_flags(tiny_coco: Path, tmp_path: Path, monkeypatch, flags: tuple[str, ...], words: tuple[str, ...]) -> None:
+    given = [flag.format(tmp=tmp_path, coco=tiny_coco) for flag in flags]
+    line = refused(train, monkeypatch, *SMALL, *FROM_SCRATCH, f"--output_dir={tmp_path}", *given)
+    assert all(word in line for word in words)
 
 
-def test_annotations_cut_short(coco: Path) -> None:
+def test_data_that_are_damaged(coco: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = ("--recipe=performance", *SMALL, *FROM_SCRATCH, f"--output_dir={coco.parent}", f"--data_path={coco}")
     file = coco / "annotations" / "person_keypoints_train2017.json"
-    file.write_text(file.read_text()[:5000])
-    assert str(file) in complaint(train(coco, f"--data_path={coco}"))
+    content = file.read_text()
+    file.write_text(content[:5000])
+    assert str(file) in refused(train, monkeypatch, *flags)
     assert not (coco.parent / "prepared_train_annotation.pkl").exists()
-
-
-def test_an_image_that_is_missing(coco: Path) -> None:
-    for image in (coco / "train2017").iterdir():
-        image.unlink()
-    text = complaint(train(coco, f"--data_path={coco}"))
-    assert "train2017" in text and ".jpg" in text
-
-
-def test_images_cut_short_are_counted_where_asked(coco: Path) -> None:
+    file.write_text(content)
     images = sorted((coco / "train2017").iterdir())
     for image in images[:4]:
         image.write_bytes(image.read_bytes()[:3000])
-    done = train(coco, f"--data_path={coco}", "--on_bad_image=skip")
+    done = module("train", *flags, "--on_bad_image=skip")
     assert done.returncode == 0 and "unreadable images replaced" in done.stdout, done.stderr
-
-
-@pytest.mark.parametrize("step", ["4", "0", "two"])
-def test_a_step_that_does_not_exist(tmp_path: Path, step: str) -> None:
-    text = complaint(train(tmp_path / "x", "--data_path=mini", f"--step={step}", recipe="full"))
-    assert "step" in text
-
-
-def test_a_step_is_needed(tmp_path: Path) -> None:
-    assert "--step is needed" in complaint(train(tmp_path / "x", "--data_path=mini", recipe="full"))
-
-
-def test_step_two_before_step_one(coco: Path) -> None:
-    flags = (f"--data_path={coco}", f"--output_dir={coco.parent}", "--step=2")
-    assert "run --step=1 first" in complaint(module("train", "--recipe=full", *SMALL, *flags))
-
-
-def test_an_unknown_flag(tmp_path: Path) -> None:
-    assert "--leraning_rate" in complaint(train(tmp_path / "x", "--data_path=mini", "--leraning_rate=1"))
-
-
-def test_eight_npus_where_there_are_none(tmp_path: Path) -> None:
-    done = launcher("train_performance_8p.sh", "--data_path=mini", "--device=npu", f"--output_dir={tmp_path}")
-    assert "--device=cpu" in complaint(done)
+    for image in images:
+        image.unlink()
+    line = complaint(module("train", *flags))
+    assert "train2017" in line and ".jpg" in line
 
 
 class Payload:
@@ -88,37 +86,35 @@ class Payload:
         return os.mkdir, (self.path,)
 
 
-def test_checkpoints_of_the_wrong_kind(tiny_coco: Path, tmp_path: Path) -> None:
+def test_checkpoints_of_the_wrong_kind(tiny_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other, cut, evil, text = (tmp_path / f"{name}.pth" for name in ("other", "cut", "evil", "text"))
     torch.save({"state_dict": {"fc.weight": torch.zeros(3)}}, other)
     cut.write_bytes(other.read_bytes()[:-300])
     torch.save({"state_dict": Payload(tmp_path / "it ran")}, evil)
     text.write_text("no checkpoint")
     flags = (f"--data_path={tiny_coco}", "--device=cpu", "--base_height=64", f"--output_dir={tmp_path}")
-    for file, words in ((other, "another network"), (cut, "cut short"), (evil, "was not run"), (text, "damaged or no")):
-        found = complaint(module("eval", *flags, f"--checkpoint_path={file}"))
+    for file, words in (
+        (other, "another network"),
+        (cut, "cut short"),
+        (evil, "was not run"),
+        (text, "damaged or no"),
+        (tmp_path / "none.pth", "no such checkpoint"),
+    ):
+        found = refused(evaluation, monkeypatch, *flags, f"--checkpoint_path={file}")
         assert words in found and str(file) in found
     assert not (tmp_path / "it ran").exists()
-    assert "no such checkpoint" in complaint(module("eval", *flags, f"--checkpoint_path={tmp_path / 'none.pth'}"))
 
 
-def test_labels_of_another_skeleton(tiny_coco: Path, tmp_path: Path) -> None:
-    done = train(tmp_path / "x", f"--data_path={tiny_coco}", "--skeleton=crowdpose")
-    assert "keypoints" in complaint(done)
-
-
-def test_evaluation_of_a_damaged_image_stops_or_counts(coco: Path) -> None:
+def test_evaluation_of_a_damaged_image_stops_or_counts(coco: Path, monkeypatch, capsys) -> None:
     image = sorted((coco / "val2017").iterdir())[0]
     image.write_bytes(b"no image")
-    from common.skeleton import OPENPOSE
-    from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
-
-    model = PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
+    model = PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_pafs)
     torch.save({"state_dict": model.state_dict()}, coco.parent / "a.pth")
-    flags = (f"--data_path={coco}", "--device=cpu", "--base_height=64", f"--output_dir={coco.parent}",
-             f"--checkpoint_path={coco.parent / 'a.pth'}")  # fmt: skip
-    assert image.name in complaint(module("eval", *flags))
-    done = module("eval", *flags, "--on_bad_image=skip")
-    assert done.returncode == 0 and "skipped 1" in done.stdout, done.stderr
+    flags = (f"--data_path={coco}", "--device=cpu", "--base_height=64", f"--output_dir={coco.parent}")
+    flags += (f"--checkpoint_path={coco.parent / 'a.pth'}",)
+    assert image.name in refused(evaluation, monkeypatch, *flags)
+    monkeypatch.setattr(sys, "argv", ["eval", *flags, "--on_bad_image=skip"])
+    evaluation.main()
     size = json.loads((coco / "annotations" / "person_keypoints_val2017.json").read_text())["images"]
-    assert f"images {len(size)}" in done.stdout
+    said = capsys.readouterr().out
+    assert "skipped 1" in said and f"images {len(size)}" in said

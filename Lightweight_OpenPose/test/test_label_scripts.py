@@ -54,14 +54,8 @@ def test_prepare_script_names_wrong_flags(words, message):
         prepare_train_labels.main(words)
 
 
-def test_prepare_script_takes_a_skeleton(annotations, tmp_path):
-    with pytest.raises(UserError, match="51 keypoint numbers, not 3 x 14"):
-        prepare_train_labels.main(["--labels", str(annotations), "--skeleton=crowdpose", f"--output-name={tmp_path}/x"])
-
-
 @pytest.mark.parametrize(
-    "command",
-    [["scripts/prepare_train_labels.py"], ["-m", "Lightweight_OpenPose.scripts.prepare_train_labels"]],
+    "command", [["scripts/prepare_train_labels.py"], ["-m", "Lightweight_OpenPose.scripts.prepare_train_labels"]]
 )
 def test_script_runs_as_a_file_and_as_a_module(annotations, tmp_path, command):
     target = tmp_path / "labels.pkl"
@@ -72,10 +66,12 @@ def test_script_runs_as_a_file_and_as_a_module(annotations, tmp_path, command):
 
 def dataset(num_images: int) -> dict:
     return {
-        "info": {"year": 2017}, "licenses": [1], "categories": [{"id": 1}],
+        "info": {"year": 2017},
+        "licenses": [1],
+        "categories": [{"id": 1}],
         "images": [{"id": 3 * number} for number in range(num_images)],
         "annotations": [{"id": number, "image_id": 3 * (number % num_images)} for number in range(2 * num_images)],
-    }  # fmt: skip
+    }
 
 
 def test_val_subset_is_the_published_one():

@@ -5,16 +5,24 @@ import json
 from pathlib import Path
 
 import common.train.checkpoint
-from common.test.programs import equal, weights
-from Lightweight_OpenPose.test.programs import FROM_SCRATCH, SMALL, launcher, module, trained
+from common.test.programs import weights
+from Lightweight_OpenPose.test.programs import FROM_SCRATCH, SMALL, launcher
 
 import pytest
 import torch
 
 RESULT_KEYS = [
-    "Network", "RankSize", "BatchSize", "DeviceType", "CaseName", "ActualFPS", "TrainingTime", "TrainAccuracy",
-    "ActualLoss", "E2ETrainingTime",
-]  # fmt: skip
+    "Network",
+    "RankSize",
+    "BatchSize",
+    "DeviceType",
+    "CaseName",
+    "ActualFPS",
+    "TrainingTime",
+    "TrainAccuracy",
+    "ActualLoss",
+    "E2ETrainingTime",
+]
 
 
 def entries(path: Path) -> dict[str, str]:
@@ -60,23 +68,17 @@ def test_the_three_steps_follow_each_other_and_are_evaluated(tiny_coco: Path, tm
     assert isinstance(json.loads((tmp_path / "eval_step3" / "detections.json").read_text()), list)
 
 
-def test_a_finished_run_is_not_trained_again(tiny_coco: Path, tmp_path: Path) -> None:
-    flags = (f"--data_path={tiny_coco}", *SMALL, *FROM_SCRATCH, "--epochs=1", "--eval_freq=0", "--step=1")
-    assert trained(tmp_path, *flags).returncode == 0
-    before = weights(tmp_path / "step_one_checkpoints")
-    again = trained(tmp_path, *flags)
-    assert again.returncode == 0 and "--resume=no" in again.stdout, again.stderr
-    assert equal(before, weights(tmp_path / "step_one_checkpoints"))
-    longer = trained(tmp_path, *flags, "--epochs=2")
-    assert longer.returncode == 0 and "resumed at epoch 1, step 0" in longer.stdout
-
-
 def test_two_ranks_are_one_that_accumulates_the_same_halves(tiny_coco: Path, tmp_path: Path) -> None:
     flags = (f"--data_path={tiny_coco}", *SMALL, *FROM_SCRATCH, "--epochs=2", "--eval_freq=2")
     for ranks in (1, 2):
         extra = ("--ranks=2",) if ranks == 2 else ("--part_size=2",)
-        run = launcher("train_performance_8p.sh" if ranks == 2 else "train_performance_1p.sh", *flags,
-                        f"--output_dir={tmp_path / str(ranks)}", "--experiment_name=same", *extra)  # fmt: skip
+        run = launcher(
+            "train_performance_8p.sh" if ranks == 2 else "train_performance_1p.sh",
+            *flags,
+            f"--output_dir={tmp_path / str(ranks)}",
+            "--experiment_name=same",
+            *extra,
+        )
         assert run.returncode == 0, run.stderr
     folders = [tmp_path / ranks / "same_checkpoints" for ranks in "12"]
     one, two = (
@@ -93,10 +95,3 @@ def test_two_ranks_are_one_that_accumulates_the_same_halves(tiny_coco: Path, tmp
     assert (tmp_path / "2" / "test" / "output" / "0" / "train_1.log").is_file()
     result = entries(tmp_path / "2" / "test" / "output" / "0" / "openpose_bs4_2p_perf.log")
     assert (result["RankSize"], result["BatchSize"]) == ("2", "4")
-
-
-def test_evaluation_alone_takes_official_names(tiny_coco: Path, tmp_path: Path) -> None:
-    missing = module("eval", f"--data_path={tiny_coco}", "--checkpoint_path=checkpoint_iter_370000.pth", "--device=cpu",
-                     f"--output_dir={tmp_path}")  # fmt: skip
-    assert missing.returncode == 2
-    assert "cannot be downloaded" in missing.stderr or "no such checkpoint" in missing.stderr

@@ -16,7 +16,7 @@ PARAMETERS = {1: 4_091_698, 3: 7_308_964}
 @pytest.mark.parametrize("stages", [1, 3])
 def test_state_dict_keys_are_the_originals(shared: Path, stages: int) -> None:
     keys = json.loads((golden.folder(shared) / "keys.json").read_text())[f"refinement_stages_{stages}"]
-    model = PoseEstimationWithMobileNet(stages, OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
+    model = PoseEstimationWithMobileNet(stages, OPENPOSE.num_heatmaps, OPENPOSE.num_pafs)
     ours = [[name, list(value.shape), str(value.dtype)] for name, value in model.state_dict().items()]
     assert [entry[:2] for entry in ours] == [entry[:2] for entry in keys]
     assert [entry[2].removeprefix("torch.") for entry in ours] == [entry[2].removeprefix("torch.") for entry in keys]
@@ -24,17 +24,8 @@ def test_state_dict_keys_are_the_originals(shared: Path, stages: int) -> None:
 
 @pytest.mark.parametrize("stages", [1, 3])
 def test_number_of_parameters(stages: int) -> None:
-    model = PoseEstimationWithMobileNet(stages, OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
+    model = PoseEstimationWithMobileNet(stages, OPENPOSE.num_heatmaps, OPENPOSE.num_pafs)
     assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[stages]
-
-
-def test_the_weight_rule_of_the_golden_data(shared: Path) -> None:
-    check = json.loads((golden.folder(shared) / "weights_check.json").read_text())["sum_abs_first"]
-    for name, value in golden.network(3).state_dict().items():
-        total, absolute, first = check[name]
-        assert value.double().sum().item() == pytest.approx(total, rel=1e-4, abs=1e-3)
-        assert value.double().abs().sum().item() == pytest.approx(absolute, rel=1e-5)
-        assert value.flatten()[0].item() == pytest.approx(first)
 
 
 @pytest.mark.parametrize("stages", [1, 3])
@@ -55,7 +46,7 @@ def test_outputs_are_the_originals(shared: Path, stages: int, layout: torch.memo
 @pytest.mark.parametrize("size", [(32, 32), (40, 64), (33, 50)])
 def test_maps_of_any_skeleton_and_size(size: tuple[int, int]) -> None:
     five = Skeleton("five", tuple("abcde"), (0.1,) * 5, (), limbs=(("a", "b"), ("b", "c")))
-    model = PoseEstimationWithMobileNet(2, five.num_heatmaps, five.num_fields).eval()
+    model = PoseEstimationWithMobileNet(2, five.num_heatmaps, five.num_pafs).eval()
     with torch.inference_mode():
         maps = model(torch.zeros(1, 3, *size))
     cells = tuple(-(-side // STRIDE) for side in size)

@@ -65,9 +65,7 @@ def test_two_training_steps_are_the_originals(shared: Path, layout: torch.memory
         losses, wanted["losses_per_iter(heat,paf per stage...,total)"], tolerances, strict=True
     ):
         assert ours == pytest.approx(theirs, rel=tolerance)
-    errors = [
-        abs(gradients[name] - norm) / norm for name, norm in wanted["grad_l2_iter0"].items() if norm > 1
-    ]  # fmt: skip
+    errors = [abs(gradients[name] - norm) / norm for name, norm in wanted["grad_l2_iter0"].items() if norm > 1]
     assert np.median(errors) < 3e-2
     for name, (norm, change) in wanted["after_2_steps[l2,max_abs_change]"].items():
         if wanted["grad_l2_iter0"].get(name, 2) > 1:  # a bias before a normalisation has no gradient, only noise
@@ -81,13 +79,13 @@ def _two_steps(folder: Path, layout: torch.memory_format):
     images = torch.from_numpy(np.stack([(case["image"].astype(np.float32) - 128) / 256 for case in cases]))
     mask = torch.from_numpy(np.stack([case["mask8"] for case in cases]))[:, None].float()
     targets = [encode(golden.points(case), tuple(mask.shape[2:]), OPENPOSE, TargetRules()) for case in cases]
-    heatmaps, fields = (torch.cat(maps) for maps in zip(*targets, strict=True))
+    heatmaps, pafs = (torch.cat(maps) for maps in zip(*targets, strict=True))
     model = golden.network(3).train().to(memory_format=layout)
     before = {name: value.double().clone() for name, value in model.state_dict().items()}
     optimizer = train.build_optimizer(model, BASE_LR, DEFAULT.weight_decay)
     history, gradients = [], {}
     for _ in range(2):
-        losses = stage_losses(model(images.permute(0, 3, 1, 2)), heatmaps, fields, mask)
+        losses = stage_losses(model(images.permute(0, 3, 1, 2)), heatmaps, pafs, mask)
         total = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad()
         total.backward()

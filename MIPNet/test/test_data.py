@@ -160,15 +160,6 @@ def test_the_nearest_neighbour(tmp_path: Path) -> None:
     assert data.neighbours(alone).tolist() == [0]
 
 
-def test_neighbours_are_of_the_same_image(tiny_coco: Path) -> None:
-    found = people(tiny_coco, "train")
-    others = data.neighbours(found)
-    images = found.index.image_rows(found.rows)
-    assert np.array_equal(images[others], images)
-    counts = np.bincount(images)[images]
-    assert np.array_equal(others == np.arange(len(found)), counts == 1)
-
-
 def test_little_of_the_other_one_in_the_box() -> None:
     first = np.tile([50.0, 20.0], (17, 1)), np.ones(17)
     joints, visible = np.tile([150.0, 20.0], (17, 1)), np.ones(17)
@@ -229,25 +220,6 @@ def test_samples_of_the_crowded_data_sets(shared: Path, name: str, skeleton: Ske
         assert maps.max() == 1
     others = data.neighbours(found)
     assert (others != np.arange(count)).sum() == 4
-
-
-def test_an_unreadable_image_is_replaced_or_named(tiny_coco: Path) -> None:
-    found = people(tiny_coco, "train")
-    for policy in ("error", "skip"):
-        samples = TrainSamples(found, tiny_coco / "val2017", COCO, config_of("w32_256x192", f"--on_bad_image={policy}"))
-        with pytest.raises(common.coco.images.ImageError, match="annotation file and image folder belong together"):
-            samples[0, 0]  # the images of the other split: none can be read
-
-
-def test_a_person_without_visible_joints_teaches_nothing(tmp_path: Path) -> None:
-    index = index_of(tmp_path, [[10, 10, 60, 60]], keypoints=[20, 20, 0] * COCO.num_keypoints)
-    found = data.labelled_people(index, "coco")  # the original takes it too: a coordinate is not 0
-    import cv2
-
-    cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((100, 200, 3), np.uint8))
-    config = config_of("w32_256x192")
-    maps, weights = targets(data.collate([TrainSamples(found, tmp_path, COCO, config)[0, 0]]), config)
-    assert not maps.any() and not weights.any()
 
 
 def test_channels_do_not_depend_on_the_layout_in_memory() -> None:

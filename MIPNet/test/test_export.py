@@ -49,12 +49,6 @@ def test_the_file_is_the_network(kind: str, tmp_path: Path) -> None:
     assert dimensions(graph.output[0]) == ["batch", 17, 16, 8]
 
 
-def test_a_batch_can_be_fixed(tmp_path: Path) -> None:
-    assert export.export(network("lambda"), tmp_path / "pose.onnx", 13, 3, SIZE) < 1e-5
-    graph = onnx.load(tmp_path / "pose.onnx").graph
-    assert [dimensions(value) for value in graph.input] == [[3, 3, *SIZE], [3, 2]]
-
-
 @pytest.mark.parametrize("kind", ["lambda", "two heads"])
 @pytest.mark.parametrize("batch", [0, 2])
 def test_an_exported_network_answers_as_pytorch_for_each_lambda(kind: str, batch: int, tmp_path: Path) -> None:

@@ -6,20 +6,15 @@ import sys
 from pathlib import Path
 
 from common.cli import UserError
-from common.runtime import quantize as common_quantize
 from common.runtime.quantize import RefusedError
-from common.runtime.session import Options, open_network
 from common.test import quantised_programs
 from common.test.blob_people import COLOURS
 from common.test.quantised_programs import report
 from MIPNet import eval as evaluation_program
-from MIPNet import export, quantize, weights
-from MIPNet.predict import with_lambda
-from MIPNet.test.programs import tiny
+from MIPNet import quantize
 
 import numpy as np
 import pytest
-import torch
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -97,33 +92,3 @@ def test_bad_input(tmp_path, data, networks, monkeypatch, words, message):
     with pytest.raises(UserError, match=message):
         quantize.main()
     assert not list(tmp_path.iterdir())
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small HRNet with lambda, as it is exported."""
-    torch.manual_seed(0)
-    network = tiny("pose_hrnet_se_lambda")
-    weights.initialise(network)
-    target = tmp_path_factory.mktemp("exported") / "small.onnx"
-    export.export(network.eval(), target, 11, 0, (64, 64))
-    return target
-
-
-def test_the_layers_of_hrnet_with_lambda_compute_in_8_bits(exported, tmp_path):
-    images = np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)
-    inputs = [with_lambda(images, value) for value in (0.0, 1.0)]
-    layers = common_quantize.write_int8(exported, inputs, tmp_path / "int8.onnx")
-    written = onnx.load(tmp_path / "int8.onnx")
-    integers = {name for node in written.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
-    kinds = {True: 0, False: 0}
-    for node in written.graph.node:
-        if node.op_type == "Conv":
-            kinds[node.input[1] in integers] += 1
-    assert kinds[False] == len(layers) == 1 and kinds[True] > 40
-    for provider in ("cpu", "openvino"):
-        options = Options("cpu", provider=provider, threads=1)
-        plain, int8 = (open_network(path, options, None) for path in (exported, tmp_path / "int8.onnx"))
-        for arrays in inputs:
-            expected, found = plain(*arrays)[-1], int8(*arrays)[-1]
-            assert np.abs(expected - found).mean() < 0.02 * np.abs(expected).max()

@@ -26,7 +26,7 @@ def case(shared: Path, file: str, key: int | str) -> dict[str, np.ndarray]:
 
 
 def network(vgg_with_bn: bool = False) -> OpenPose:
-    model = OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_fields, vgg_with_bn)
+    model = OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_pafs, vgg_with_bn)
     model.load_state_dict({name: weight(name, tuple(value.shape)) for name, value in model.state_dict().items()})
     return model
 

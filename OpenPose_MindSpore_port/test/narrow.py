@@ -30,7 +30,7 @@ def make_narrow(patch: pytest.MonkeyPatch) -> None:
 def network(skeleton: Skeleton = OPENPOSE, vgg_with_bn: bool = False) -> OpenPose:
     """With weights that keep the signal's size, and so maps that differ from cell to cell."""
     torch.manual_seed(0)
-    built = OpenPose(skeleton.num_heatmaps, skeleton.num_fields, vgg_with_bn)
+    built = OpenPose(skeleton.num_heatmaps, skeleton.num_pafs, vgg_with_bn)
     for layer in built.modules():
         if isinstance(layer, torch.nn.Conv2d):
             torch.nn.init.kaiming_normal_(layer.weight)

@@ -14,15 +14,13 @@ import common.distributed
 from common.coco.evaluate import EvaluationSet
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
-from OpenPose_MindSpore_port.config import Inference, TargetRules
+from OpenPose_MindSpore_port.config import Inference
 from OpenPose_MindSpore_port.data import to_points
 from OpenPose_MindSpore_port.eval import evaluate, evaluation_set
-from OpenPose_MindSpore_port.model import STRIDE
 from OpenPose_MindSpore_port.predict import PoseEstimator, input_size, to_input
-from OpenPose_MindSpore_port.targets import encode
+from OpenPose_MindSpore_port.test.ideal_maps import drawn
 
 import numpy as np
-import torch
 
 SETTINGS = Inference(inference_img_size=128)
 
@@ -40,9 +38,7 @@ class Oracle:
             labelled = (validation.index.num_keypoints[people] > 0) & ~validation.index.is_crowd[people]
             points = to_points(validation.index.keypoints[people][labelled], OPENPOSE)
             points[..., :2] *= np.array(size_in[::-1]) / size_img[::-1]
-            cells = size_in[0] // STRIDE, size_in[1] // STRIDE
-            heatmaps, pafs = encode(torch.from_numpy(points)[None], cells, OPENPOSE, TargetRules())
-            self.maps[to_input(image, size_in).tobytes()] = pafs[0].numpy(), heatmaps[0].numpy()
+            self.maps[to_input(image, size_in).tobytes()] = drawn(points, size_in, OPENPOSE)[::-1]
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         found = [self.maps[image.tobytes()] for image in inputs[0]]

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The converter: every pair of formats, names kept or stripped, and what it refuses."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import common.train.checkpoint
-from common import cli
 from common.cli import UserError
 from OpenPose_MindSpore_port import convert, mindspore_checkpoint
 
@@ -86,15 +84,6 @@ def test_a_training_checkpoint_of_ours(tmp_path: Path, capsys: pytest.CaptureFix
     assert "left out 3" in said and all(word in said for word in ("epoch", "odd", "optimizer"))
 
 
-def test_shared_weights_into_safetensors(tmp_path: Path) -> None:
-    pytest.importorskip("safetensors")
-    weight = torch.arange(6.0)
-    shared = {"a": weight, "b": weight, "c": weight.view(2, 3).T}
-    common.train.checkpoint.save(tmp_path / "shared.pth", shared)
-    run(tmp_path / "shared.pth", tmp_path / "shared.safetensors")
-    assert_same(convert.read(tmp_path / "shared.safetensors")[0], shared)
-
-
 def test_a_file_of_mindspore_in_safetensors(shared: Path, tmp_path: Path) -> None:
     pytest.importorskip("safetensors")
     folder = shared / "golden" / "openpose_mindspore" / "ckpt"
@@ -149,11 +138,3 @@ def test_safetensors_not_installed(source: Path, monkeypatch: pytest.MonkeyPatch
     for words in (("a.safetensors", "a.pth"), (source, "a.safetensors")):
         with pytest.raises(UserError, match="pip install safetensors"):
             run(*words)
-
-
-def test_as_a_command(source: Path) -> None:
-    """One line on the error stream and exit code 2 for a user's error."""
-    command = [sys.executable, "-m", "OpenPose_MindSpore_port.convert", source, "a.onnx"]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
-    assert result.returncode == cli.USAGE_EXIT_CODE
-    assert result.stderr.startswith("error: a.onnx") and result.stderr.count("\n") == 1

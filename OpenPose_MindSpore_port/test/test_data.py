@@ -9,7 +9,7 @@ from common.cli import UserError
 from common.coco.images import warp_image
 from common.skeleton import COCO, OPENPOSE
 from OpenPose_MindSpore_port import data, ignore_masks
-from OpenPose_MindSpore_port.config import Config, LabelRules
+from OpenPose_MindSpore_port.config import Config
 from OpenPose_MindSpore_port.data import Draw, TrainSamples
 from OpenPose_MindSpore_port.test import golden
 
@@ -200,19 +200,6 @@ def test_a_mask_follows_its_people_and_grows() -> None:
     assert (augmenting().augmented(image, None, points, drawn)["valid_mask"] == 1).all()
 
 
-def test_flipping_changes_left_and_right_over(real: TrainSamples) -> None:
-    points = data.to_points(real.labels.index.keypoints[:1], OPENPOSE)
-    plain, mirrored = (
-        data.transform_points(
-            points, data.compose(points, CONFIG, Draw(0.5, 0, 0, CENTRED, None, flip)), flip, OPENPOSE
-        )[0]
-        for flip in (False, True)
-    )
-    left, right = (OPENPOSE.points.index(f"{side}_shoulder") for side in ("left", "right"))
-    assert mirrored[left, 0] == pytest.approx(CONFIG.insize - 1 - plain[right, 0])
-    assert mirrored[left, 1:] == pytest.approx(plain[right, 1:])
-
-
 def test_a_sample_depends_on_seed_epoch_and_index_alone(tiny_coco: Path, tmp_path: Path) -> None:
     one, other = samples(tiny_coco, tmp_path), samples(tiny_coco, tmp_path)
     other[0, 0]
@@ -220,32 +207,6 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone(tiny_coco: Path, tmp_pat
     assert all(np.array_equal(first[name], again[name]) for name in first)
     assert not np.array_equal(first["image"], later["image"])
     assert (first["points"] != np.trunc(first["points"])).any()  # joints keep their fractions
-
-
-def test_batches_have_one_shape_and_pad_people(tiny_coco: Path, tmp_path: Path) -> None:
-    ignore_masks.write(common.coco.images.annotation_file(tiny_coco, "train"), tmp_path, CONFIG)
-    train = samples(tiny_coco, tmp_path)
-    some = [train[0, index] for index in range(len(train))]
-    batch = data.collate(some)
-    most = max(len(sample["points"]) for sample in some)
-    assert batch["image"].shape == (len(some), 3, 368, 368) and batch["image"].dtype == torch.uint8
-    assert batch["valid_mask"].shape == (len(some), 1, CELLS, CELLS) and batch["valid_mask"].dtype == torch.float32
-    assert 0 <= batch["valid_mask"].min() < batch["valid_mask"].max() == 1
-    assert batch["points"].shape == (len(some), most, OPENPOSE.num_points, 3)
-    for number, sample in enumerate(some):
-        assert batch["points"][number][len(sample["points"]) :].abs().sum() == 0
-    normal = data.normalise(batch["image"])
-    assert normal[0, 0, 0, 0].item() == pytest.approx(int(some[0]["image"][0, 0, 0]) / 255 - 0.5, abs=1e-6)
-
-
-def test_only_images_with_somebody_to_learn_in_the_order_of_their_ids(tiny_coco: Path) -> None:
-    path = common.coco.images.annotation_file(tiny_coco, "train")
-    everybody, found = common.coco.reader.load(path), ignore_masks.build_labels(path, CONFIG)
-    assert (np.diff(found.index.image_ids) > 0).all() and (np.diff(found.index.person_offsets) > 0).all()
-    enough = (everybody.num_keypoints >= 5) & (everybody.areas > 1024) & ~everybody.is_crowd
-    assert sorted(found.index.annotation_ids) == sorted(everybody.annotation_ids[enough])
-    with pytest.raises(UserError, match="min_keypoints"):
-        ignore_masks.build_labels(path, LabelRules(min_keypoints=COCO.num_keypoints + 1))
 
 
 def test_an_unreadable_image_stops_or_is_replaced_and_counted(tiny_coco: Path, tmp_path: Path, capfd) -> None:
@@ -266,9 +227,3 @@ def test_a_wrong_mask_stops_training_by_name(tiny_coco: Path, tmp_path: Path) ->
     cv2.imwrite(str(path), np.zeros((5, 5), np.uint8))
     with pytest.raises(UserError, match=path.name):
         train[0, 0]
-
-
-def test_a_tiny_person_needs_no_giant_picture() -> None:
-    matrix = data.compose(people_at((300, 200, 302, 203)), CONFIG, Draw(1, 30, 0, CENTRED, None, False))
-    crop = warp_image(np.zeros((427, 640, 3), np.uint8), matrix, SIZE_IN, data.GREY)
-    assert crop.shape == (368, 368, 3)

@@ -102,12 +102,6 @@ def test_somebody_who_is_not_learned_is_masked_also_in_front_of_others(tmp_path:
     assert np.array_equal(written(tmp_path, good, few), area_of((20, 20, 30)))
 
 
-def test_people_without_a_silhouette_are_masked_by_their_box(tmp_path: Path) -> None:
-    bare = person(1, square(5, 6, 10), 2, 100)
-    del bare["segmentation"]
-    assert np.array_equal(written(tmp_path, bare), area_of((5, 6, 10)))
-
-
 @pytest.mark.parametrize("region", [[[1, 2]], [["a"] * 6], {"counts": [1], "size": [1, 2]}, 5])
 def test_a_wrong_silhouette_is_named(tmp_path: Path, region: object) -> None:
     wrong = {**person(12, square(5, 6, 10), 2, 100), "segmentation": region}
@@ -129,12 +123,6 @@ def test_a_damaged_mask_or_one_of_another_size_is_named_with_its_cure(tmp_path: 
     os.mkfifo(path)
     with pytest.raises(UserError, match=f"{path}: no regular file"):
         ignore_masks.read(tmp_path, 7, SIZE)
-
-
-def test_an_eight_bit_mask_of_the_original_program_is_read(tmp_path: Path) -> None:
-    mask = area_of((10, 20, 30))
-    cv2.imwrite(str(ignore_masks.mask_path(tmp_path, 7)), mask)
-    assert np.array_equal(ignore_masks.read(tmp_path, 7, SIZE), mask)
 
 
 def test_missing_masks_are_counted(tiny_coco: Path, tmp_path: Path) -> None:

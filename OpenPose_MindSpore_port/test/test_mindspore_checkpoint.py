@@ -70,9 +70,7 @@ def with_crc(content: bytes, crc: int) -> bytes:
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_real_files_are_read_and_written_byte_for_byte(
-    shared: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_real_files_are_read_and_written_byte_for_byte(shared, tmp_path, name, monkeypatch) -> None:
     folder = golden.folder(shared) / "ckpt"
     entries = checkpoint.read(folder / f"{name}.ckpt")
     with np.load(folder / "expected.npz") as stored:

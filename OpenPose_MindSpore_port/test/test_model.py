@@ -2,7 +2,7 @@
 import json
 from pathlib import Path
 
-from common.skeleton import OPENPOSE, Skeleton
+from common.skeleton import OPENPOSE
 from OpenPose_MindSpore_port.model import NUM_STAGES, STRIDE, OpenPose, initialise
 from OpenPose_MindSpore_port.test import golden
 
@@ -19,7 +19,7 @@ FIRST_LOSS = 0.303  # of a network whose outputs are zero
 @pytest.fixture(scope="module")
 def model() -> OpenPose:
     torch.manual_seed(0)
-    return OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_fields).eval()
+    return OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_pafs).eval()
 
 
 def test_state_dict_keys_are_mindspores(shared: Path, model: OpenPose) -> None:
@@ -34,9 +34,9 @@ def test_outputs_are_the_originals(shared: Path) -> None:
     noise = np.random.default_rng(0).standard_normal((1, 3, 184, 184)).astype(np.float32)
     network = golden.network().eval().to(memory_format=torch.channels_last)
     with torch.inference_mode():
-        fields, heatmaps = network(torch.from_numpy(noise * np.float32(0.3)))
-    assert len(fields) == len(heatmaps) == NUM_STAGES
-    for name, maps in (("paf", fields), ("heatmap", heatmaps)):
+        pafs, heatmaps = network(torch.from_numpy(noise * np.float32(0.3)))
+    assert len(pafs) == len(heatmaps) == NUM_STAGES
+    for name, maps in (("paf", pafs), ("heatmap", heatmaps)):
         for stage, found in enumerate(maps, start=1):
             value = wanted[f"{name}{stage}"]
             assert np.abs(found.numpy() - value).max() < 5e-5 * np.abs(value).max()
@@ -47,30 +47,8 @@ def test_maps_of_any_size(model: OpenPose, size: tuple[int, int]) -> None:
     with torch.inference_mode():
         maps = model(torch.zeros(2, 3, *size))
     cells = tuple(-(-side // STRIDE) for side in size)
-    for found, channels in zip(maps, (OPENPOSE.num_fields, OPENPOSE.num_heatmaps), strict=True):
+    for found, channels in zip(maps, (OPENPOSE.num_pafs, OPENPOSE.num_heatmaps), strict=True):
         assert [tuple(stage.shape) for stage in found] == [(2, channels, *cells)] * NUM_STAGES
-
-
-def test_a_later_stage_sees_fields_before_heatmaps_before_features(model: OpenPose) -> None:
-    """The order in which the weights of `conv1` were trained: its input channels."""
-    seen = {}
-    hooks = [
-        model.stage_2.register_forward_pre_hook(lambda stage, inputs: seen.update(joined=inputs[0])),
-        model.base.register_forward_hook(lambda base, inputs, output: seen.update(features=output)),
-    ]
-    with torch.inference_mode():
-        fields, heatmaps = model(torch.rand(1, 3, 16, 16))
-    for hook in hooks:
-        hook.remove()
-    assert torch.equal(seen["joined"], torch.cat([fields[0], heatmaps[0], seen["features"]], 1))
-
-
-def test_gradients_flow_through_all_stages() -> None:
-    network = OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
-    initialise(network, "he_uniform")
-    fields, heatmaps = network(torch.rand(1, 3, 16, 16))
-    (fields[-1].square().sum() + heatmaps[-1].square().sum()).backward()
-    assert all(parameter.grad.abs().sum() > 0 for parameter in network.parameters())
 
 
 def places(network: OpenPose, kind: type[nn.Module]) -> tuple[int, ...]:
@@ -79,7 +57,7 @@ def places(network: OpenPose, kind: type[nn.Module]) -> tuple[int, ...]:
 
 def test_trunk_with_batch_normalisation(model: OpenPose) -> None:
     """Keys are MindSpore's there too, and a state loads completely."""
-    network = OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_fields, vgg_with_bn=True)
+    network = OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_pafs, vgg_with_bn=True)
     assert (network.vgg_with_bn, model.vgg_with_bn) == (True, False)
     assert (places(model, nn.Conv2d), places(network, nn.Conv2d)) == (CONVOLUTIONS, CONVOLUTIONS_WITH_BN)
     state = network.state_dict()
@@ -96,9 +74,9 @@ def test_a_new_network_begins_near_zero_with_a_signal_in_its_trunk(model: OpenPo
     """So the first loss is that of outputs that are zero, as in the published log."""
     images = torch.rand(2, 3, 64, 64) - 0.5
     with torch.inference_mode():
-        fields, heatmaps = model(images)
+        pafs, heatmaps = model(images)
         trunk = model.base.vgg_base(images)
-    added = sum(maps.square().mean().item() for maps in (*fields, *heatmaps))
+    added = sum(maps.square().mean().item() for maps in (*pafs, *heatmaps))
     assert added < 0.01 * FIRST_LOSS
     assert trunk.std().item() > 0.05
 
@@ -106,16 +84,8 @@ def test_a_new_network_begins_near_zero_with_a_signal_in_its_trunk(model: OpenPo
 @pytest.mark.parametrize(("how", "std", "largest_bias"), [("normal", 0.01, 0.0), ("he_uniform", 0.00729, 0.0126)])
 def test_initialisations(how: str, std: float, largest_bias: float) -> None:
     """A 7x7 convolution of 128 channels: N(0, 0.01), or U(+-1 / sqrt(128 * 49)), whose deviation is 1 / sqrt(3)."""
-    network = OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
+    network = OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_pafs)
     initialise(network, how)
     layer = network.stage_3.conv2_L1
     assert layer.weight.std().item() == pytest.approx(std, rel=0.01)
     assert layer.bias.abs().max().item() == pytest.approx(largest_bias, rel=0.1)
-
-
-def test_maps_of_any_skeleton() -> None:
-    five = Skeleton("five", tuple("abcde"), (0.1,) * 5, (), limbs=(("a", "b"), ("b", "c")))
-    network = OpenPose(five.num_heatmaps, five.num_fields).eval()
-    with torch.inference_mode():
-        fields, heatmaps = network(torch.zeros(1, 3, 16, 16))
-    assert (fields[-1].shape[1], heatmaps[-1].shape[1]) == (4, 6)

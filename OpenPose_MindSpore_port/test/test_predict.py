@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.cli import UserError
-from common.runtime.session import Session, of_module
-from common.skeleton import COCO, OPENPOSE
+from common.runtime.session import Session
+from common.skeleton import OPENPOSE
 from common.test.walking_people import count_frames, film_of, lines_of, run_demo, scene, standing
 from OpenPose_MindSpore_port.config import Inference, TargetRules
 from OpenPose_MindSpore_port.demo import main
-from OpenPose_MindSpore_port.export import AllMaps
 from OpenPose_MindSpore_port.model import STRIDE
-from OpenPose_MindSpore_port.predict import LastMaps, PoseEstimator, input_size, to_input
+from OpenPose_MindSpore_port.predict import PoseEstimator, input_size, to_input
 from OpenPose_MindSpore_port.targets import encode
 from OpenPose_MindSpore_port.test import narrow as narrow_networks
 from OpenPose_MindSpore_port.test.narrow import narrow  # noqa: F401  a fixture
@@ -41,15 +40,6 @@ def test_the_short_side_is_fixed_and_the_long_one_whole_cells(size_img, size_in)
     assert input_size(size_img, 368) == size_in
 
 
-@pytest.mark.parametrize("side", [64, 100, 8])
-@pytest.mark.parametrize("size_img", [(97, 1000), (333, 201), (9, 8)])
-def test_any_short_side(size_img, side) -> None:
-    size_in = input_size(size_img, side)
-    assert all(length % STRIDE == 0 for length in size_in) and min(size_in) == -(-side // STRIDE) * STRIDE
-    assert (size_in[0] < size_in[1]) <= (size_img[0] < size_img[1])
-    assert abs(max(size_in) / side - max(size_img) / min(size_img)) < STRIDE / side
-
-
 def test_the_input_is_the_image_stretched() -> None:
     """Against plain OpenCV and float64; an image of the right size goes through untouched."""
     image = np.random.default_rng(0).integers(0, 256, (90, 60, 3), np.uint8)
@@ -59,18 +49,6 @@ def test_the_input_is_the_image_stretched() -> None:
     np.testing.assert_allclose(ours.transpose(1, 2, 0), expected, atol=1e-7)
     same = to_input(image[:88, :56], (88, 56))
     np.testing.assert_allclose(same.transpose(1, 2, 0), image[:88, :56] / 255 - 0.5, atol=1e-7)
-
-
-def test_outputs_of_an_exported_network_and_ours() -> None:
-    """Twelve maps: pafs of the stages, then heatmaps; people are found in the sixth and the twelfth."""
-    network, images = narrow_networks.network(), torch.rand(2, 3, 16, 24) - 0.5
-    with torch.inference_mode():
-        everything, last = AllMaps(network)(images), LastMaps(network)(images)
-    assert [maps.shape[1] for maps in everything] == [OPENPOSE.num_fields] * 6 + [OPENPOSE.num_heatmaps] * 6
-    torch.testing.assert_close((everything[5], everything[11]), (last[0], last[1]))
-    for module in (AllMaps(network), LastMaps(network)):
-        heatmaps, pafs = PoseEstimator(of_module(module, CPU, None)).maps(images.numpy())
-        assert np.allclose(heatmaps, last[1], atol=1e-5) and np.allclose(pafs, last[0], atol=1e-5)
 
 
 def test_maps_of_another_network_are_refused() -> None:
@@ -111,19 +89,6 @@ def test_people_are_found_where_they_are(height: int, width: int, short_side: in
     error = np.concatenate(errors) * short_side / min(height, width)  # network pixels
     assert np.abs(error.mean(0)).max() < 0.3
     assert np.abs(error).max() < 4
-
-
-def test_missing_points_stay_missing() -> None:
-    person = standing(300, 240, 360)
-    person[[OPENPOSE.points.index(name) for name in ("left_ankle", "right_ear")], 2] = 0
-    found = sees(person[None], (480, 640), 256)(np.zeros((480, 640, 3), np.uint8))
-    points = found.keypoints
-    missing = {name for name, point in zip(OPENPOSE.points, points[0], strict=True) if not point.any()}
-    assert missing == {"left_ankle", "right_ear"}
-    keypoints = found.annotated()
-    assert keypoints.shape == (1, COCO.num_keypoints, 3)
-    for index, name in enumerate(COCO.keypoints):
-        np.testing.assert_array_equal(keypoints[0, index], points[0, OPENPOSE.points.index(name)])
 
 
 def test_the_commands_of_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

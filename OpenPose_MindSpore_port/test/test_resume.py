@@ -5,12 +5,7 @@ import random
 import re
 from pathlib import Path
 
-from common.test.interruption import (
-    everybody_is_asked,
-    everything,
-    kill_after,
-    main_process,
-)
+from common.test.interruption import everybody_is_asked, everything, kill_after, main_process
 from common.test.programs import equal, started, weights
 from OpenPose_MindSpore_port.test.programs import small, small_done
 

@@ -37,22 +37,6 @@ def test_targets_of_drawn_people_are_the_originals(shared: Path, number: int) ->
     check(case["poses"], case)
 
 
-def test_the_peak_is_where_the_point_is() -> None:
-    """A cell's centre is at input pixel 8 i + 3.5; a parabola through the logarithms gives the point's fraction."""
-    for x, y in ((3.5, 27.5), (100, 60), (200.25, 301.75), (360.5, 11)):
-        heatmaps, _ = encode(torch.tensor([[[[x, y, 2.0]]]]), CELLS, DOT, RULES)
-        row, column = divmod(int(heatmaps[0, 0].argmax()), CELLS[1])
-        assert abs(column * RULES.downscale + 3.5 - x) <= RULES.downscale / 2
-        padded = torch.nn.functional.pad(heatmaps[0, 0], (1, 1, 1, 1)).log()
-        for axis, (line, cell, wanted) in enumerate(
-            ((padded[row + 1], column, x), (padded[:, column + 1], row, y)),
-        ):
-            before, here, after = line[cell : cell + 3].tolist()
-            if np.isfinite(before) and np.isfinite(after):
-                offset = (before - after) / 2 / (before - 2 * here + after)
-                assert (cell + offset) * RULES.downscale + 3.5 == pytest.approx(wanted, abs=0.01), axis
-
-
 def test_the_larger_of_two_people_counts_and_the_background_is_the_rest() -> None:
     near = torch.tensor([[[[99.5, 99.5, 2.0]], [[107.5, 99.5, 1.0]], [[0.0, 0.0, 0.0]]]])
     heatmaps, _ = encode(near, CELLS, DOT, RULES)

@@ -127,7 +127,7 @@ def golden_names(shared: Path) -> list[dict]:
 
 def test_entries_are_those_of_a_real_training_checkpoint(shared: Path) -> None:
     with torch.device("meta"):
-        model = OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
+        model = OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_pafs)
     optimizer = SimpleNamespace(
         state={weight: {"exp_avg": weight, "exp_avg_sq": weight} for weight in model.parameters()},
         param_groups=parameter_groups(model),

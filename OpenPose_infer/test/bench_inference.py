@@ -52,7 +52,7 @@ def measure(runs: int) -> list[dict]:
 
 def _drawn_network() -> PoseEstimationWithMobileNet:
     torch.manual_seed(0)
-    return PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_fields).eval()
+    return PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_pafs).eval()
 
 
 def _formats(model: PoseEstimationWithMobileNet, folder: Path) -> dict[str, Session]:
@@ -161,7 +161,7 @@ def _few_images(folder: Path) -> Path:
 def _plain_postprocess(path: Path, place: object) -> object:
     """Two text files word by word, then decoded in Python loops. The original executes each word, which is slower."""
     maps = []
-    for number, channels in ((3, OPENPOSE.num_heatmaps), (4, OPENPOSE.num_fields)):
+    for number, channels in ((3, OPENPOSE.num_heatmaps), (4, OPENPOSE.num_pafs)):
         words = Path(str(path).format(number)).read_text().split()
         numbers = np.array([float(word) for word in words], np.float32)
         maps.append(numbers.reshape(channels, HEIGHT // 8, WIDTH // 8))

@@ -20,7 +20,7 @@ import torch
 from common.skeleton import OPENPOSE
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
 torch.manual_seed(0)
-model = PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
+model = PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_pafs)
 torch.save({"state_dict": model.state_dict()}, sys.argv[1])
 PYTHON
 labels=$work/data/annotations/person_keypoints_val2017.json

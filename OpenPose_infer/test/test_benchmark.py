@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -27,7 +25,7 @@ ROUNDING = 1e-4  # between a network with folded batch normalisation and without
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_fields).eval()
+    return PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_pafs).eval()
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +89,7 @@ def test_dumps_are_the_network_s_outputs_whatever_the_last_batch(checkpoint, mod
     check_dumps(model, inputs)
     suffix = ".txt" if more else ".bin"
     names = {path.name for path in Path("result/dumpOutput_device0").iterdir()}
-    assert {Path(name).suffix for name in names - {dumps.SUMS}} == {suffix}
+    assert {Path(name).suffix for name in names} == {suffix}
 
 
 def test_network_of_fixed_batch_is_filled_up_and_the_filling_dropped(model, inputs, monkeypatch, tmp_path):
@@ -140,16 +138,6 @@ def test_without_inputs_the_network_alone_is_measured(checkpoint, inputs, monkey
     run_program(monkeypatch, *flags(checkpoint, 2, "-input_text_path=", "--loop=3"))
     assert not Path("result/dumpOutput_device0").exists()
     assert json.loads(Path("result/perf_vision_batchsize_2_device_0.json").read_text())["images"] == 6
-
-
-def test_results_of_an_earlier_run_do_not_remain(checkpoint, model, inputs, monkeypatch):
-    folder = Path("result/dumpOutput_device0")
-    folder.mkdir(parents=True)
-    (folder / "other_1.txt").touch()
-    (folder / "notes.md").touch()
-    run_program(monkeypatch, *flags(checkpoint))
-    assert {path.name for path in folder.iterdir() if not path.name.startswith("0")} == {"notes.md", dumps.SUMS}
-    check_dumps(model, inputs)
 
 
 def test_a_run_that_dies_leaves_a_folder_that_says_so(checkpoint, inputs, monkeypatch):
@@ -227,23 +215,3 @@ def test_published_parse_program_prints_four_times_the_network_s_rate(tmp_path, 
     source.write_text("[e2e] throughputRate: 100.5")
     with pytest.raises(UserError, match="Interface throughputRate"):
         parse.main()
-
-
-def test_programs_run_from_their_own_folder(checkpoint, inputs, tmp_path):
-    def run(program: str, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, str(ROOT / "OpenPose_infer" / program), *words],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-
-    done = run("benchmark.py", *flags(checkpoint))
-    assert done.returncode == 0, done.stderr
-    parsed = run("test/parse.py", "result/perf_vision_batchsize_1_device_0.txt")
-    assert re.match(r"310 bs1 fps:[\d.]+\nmeasured: [\d.]+ images/s, PyTorch", parsed.stdout), parsed.stderr
-    refused = run("benchmark.py", *flags(checkpoint, 1, "-useDvpp=True"))
-    assert refused.returncode == 2 and refused.stderr.count("\n") == 1

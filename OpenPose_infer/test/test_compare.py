@@ -8,7 +8,6 @@ from pathlib import Path
 from common.cli import UserError
 from common.coco import images
 from common.coco.evaluate import Detections, no_detections
-from Lightweight_OpenPose import export
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
 from OpenPose_infer import compare, formats
 from OpenPose_infer.matching import keypoint_distances
@@ -99,16 +98,6 @@ def test_a_refused_quantization_is_a_row(tmp_path, data, monkeypatch, capsys):
     assert not (folder / "network_int8.onnx").exists() and (folder / "network.onnx").exists()
 
 
-def test_a_library_that_is_missing_is_a_reason(tmp_path, data, monkeypatch):
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    rows = run(monkeypatch, data, checkpoint(tmp_path), "--formats=openvino float32,onnx runtime float32")
-    assert "pip install openvino" in rows["OpenVINO float32"]["absent"]
-    assert rows["ONNX Runtime float32"]["ap"] > 0.9
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    rows = run(monkeypatch, data, tmp_path / "blobs.pth", "--formats=onnx runtime")
-    assert all("pip install onnx" in rows[f"ONNX Runtime {kind}"]["absent"] for kind in ("float32", "int8"))
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -127,16 +116,6 @@ def test_bad_flags(tmp_path, data, monkeypatch, words, message):
     monkeypatch.setattr(sys, "argv", ["compare", f"--skeleton={data / 'blobs.yaml'}", "--output_dir=out", *filled])
     with pytest.raises(UserError, match=message):
         compare.main()
-
-
-def test_formats_are_chosen_by_parts_of_their_names():
-    assert formats.chosen(("openvino",)) == [
-        "PyTorch float32",
-        "OpenVINO float32",
-        "OpenVINO bfloat16",
-        "OpenVINO int8",
-    ]
-    assert formats.chosen(()) == list(formats.FORMATS)
 
 
 def found(*people: np.ndarray, image: int = 1) -> Detections:
@@ -161,12 +140,3 @@ def test_a_keypoint_that_one_lacks_does_not_count():
     assert (result.people, result.mean) == (1, 0.5)
     other.keypoints[0, 1] = 0  # one of three in common: nobody can tell
     assert keypoint_distances(one, other).people == 0
-
-
-def test_an_export_that_differs_is_a_reason(tmp_path, data, monkeypatch):
-    def refuse(*_) -> float:
-        raise UserError("network.onnx: not written, ONNX Runtime differs from PyTorch")
-
-    monkeypatch.setattr(export, "export_onnx", refuse)
-    rows = run(monkeypatch, data, checkpoint(tmp_path), "--formats=int8")
-    assert "differs from PyTorch" in rows["ONNX Runtime int8"]["absent"]

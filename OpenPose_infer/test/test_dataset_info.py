@@ -77,8 +77,3 @@ def test_bad_words(folder, monkeypatch, words, message):
     with pytest.raises(UserError, match=message):
         run_program(monkeypatch, *words)
     assert not Path("x.info").exists()
-
-
-def test_help(monkeypatch, capsys):
-    run_program(monkeypatch, "--help")
-    assert capsys.readouterr().out.startswith("usage: ")

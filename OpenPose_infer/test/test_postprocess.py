@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
-import common.coco.images
 from common.cli import UserError
 from common.coco.evaluate import average_precision
 from common.skeleton import OPENPOSE
@@ -113,35 +110,3 @@ def test_pad_file_without_an_image_is_refused(copied, monkeypatch, tmp_path):
     copied.pad_file.write_text("".join(lines[1:]))
     with pytest.raises(UserError, match=f"no line for {Path(lines[0].split()[0]).stem}"):
         postprocess(monkeypatch, tmp_path, copied)
-
-
-def test_program_ends_in_one_line_for_half_a_folder(copied, tmp_path):
-    next(copied.folder.glob("*_4.bin")).unlink()
-    words = copied.flags(f"--dump_output_result_path={copied.folder}", f"--detections_save_path={tmp_path / 'r.json'}")
-    done = subprocess.run(
-        [sys.executable, "OpenPose_postprocess.py", *words],
-        cwd=ROOT / "OpenPose_infer",
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "missing" in done.stderr
-    assert not (tmp_path / "r.json").exists()
-
-
-def test_real_images_give_the_same_people_through_files(shared, monkeypatch, tmp_path):
-    labels = common.coco.images.annotation_file(shared / "data" / "coco-mini", "val")
-    content = json.loads(labels.read_text())
-    images = [image for image in content["images"] if any(p["image_id"] == image["id"] for p in content["annotations"])]
-    content["images"] = images[:3]
-    kept = {image["id"] for image in content["images"]}
-    content["annotations"] = [person for person in content["annotations"] if person["image_id"] in kept]
-    target = tmp_path / "annotations" / labels.name
-    target.parent.mkdir()
-    target.write_text(json.dumps(content))
-    ideal = ideal_dumps.write(tmp_path, tmp_path, False)
-    people = postprocess(monkeypatch, tmp_path, ideal)
-    assert people == ideal.detections.to_json() and people

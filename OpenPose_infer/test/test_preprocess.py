@@ -3,7 +3,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -77,15 +76,6 @@ def test_images_of_a_folder_in_order_of_their_names(folder, tmp_path, monkeypatc
     assert places == {
         name: RULE.frame(size) for name, size in (("a.b.jpg", (40, 60)), ("c d.png", (60, 40)), ("e.JPG", (7, 640)))
     }
-
-
-@pytest.mark.parametrize("threads", [1, 5])
-def test_the_number_of_threads_changes_nothing(folder, tmp_path, monkeypatch, threads):
-    run_program(monkeypatch, folder, tmp_path / "one", "--num_workers=1")
-    run_program(monkeypatch, folder, tmp_path / "more", f"--num_workers={threads}")
-    assert lines(tmp_path / "one") == lines(tmp_path / "more")
-    for path in (tmp_path / "one" / "bins").iterdir():
-        assert path.read_bytes() == (tmp_path / "more" / "bins" / path.name).read_bytes()
 
 
 def test_a_second_run_computes_what_is_missing_broken_or_older(folder, tmp_path, monkeypatch, capsys):
@@ -167,15 +157,6 @@ def test_bad_flags(folder, tmp_path, monkeypatch, flags, message):
     (tmp_path / "notes").write_text("a file")
     with pytest.raises(UserError, match=message):
         run_program(monkeypatch, folder, tmp_path, *flags)
-
-
-def test_a_full_disk_is_one_line_and_leaves_no_half_file(folder, tmp_path):
-    program = f"{sys.executable} -m OpenPose_infer.OpenPose_preprocess"
-    command = f"ulimit -f 1000; {program} --src_path={folder} --save_path={tmp_path / 'bins'}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"error: cannot write {tmp_path / 'bins'}/") and done.stderr.count("\n") == 1
-    assert not list((tmp_path / "bins").iterdir())
 
 
 def pad_file(tmp_path: Path, text: str) -> Path:

@@ -34,7 +34,7 @@ def weights(tmp_path: Path, monkeypatch) -> Path:
     path = tmp_path / "weights" / "checkpoint_iter_370000.pth"
     path.parent.mkdir()
     torch.manual_seed(0)
-    model = PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_fields)
+    model = PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_pafs)
     torch.save({"state_dict": model.state_dict()}, path)
     return path
 

@@ -2,8 +2,6 @@
 """INT8 that finds people is written, with a report; INT8 that does not leaves one line and nothing else."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -88,32 +86,6 @@ def test_int8_that_finds_nobody_is_refused(tmp_path, data, networks, monkeypatch
         run(monkeypatch, data, networks / "loud.onnx", f"--output_name={target}")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.onnx"]
     assert target.read_text() == "the older one" and report.read_text() == "its report"
-
-
-def test_the_program_ends_with_one_line_and_code_2(tmp_path, data, networks):
-    (tmp_path / "blind_int8.onnx").write_text("the older one")
-    flags = (
-        f"--model={networks / 'blind.onnx'}",
-        f"--data_path={data}",
-        f"--skeleton={data / 'blobs.yaml'}",
-        f"--output_name={tmp_path / 'blind_int8.onnx'}",
-        "--height=96",
-        "--width=96",
-    )
-    done = subprocess.run(
-        [sys.executable, "quantize.py", *flags],
-        cwd=Path(quantize.__file__).parent,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=120,
-        check=False,
-    )
-    lines = done.stderr.splitlines()
-    assert done.returncode == 2 and len(lines) == 1, done.stderr
-    assert lines[0].startswith(f"error: not written: {tmp_path / 'blind_int8.onnx'}: AP cannot tell ")
-    assert "finds no people" in lines[0]
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["the older one"]
 
 
 @pytest.mark.parametrize(

@@ -49,22 +49,20 @@ class Person:
         self.count += 1
 
 
-def checked_maps(heatmaps: Float32Array, fields: Float32Array, skeleton: Skeleton) -> tuple[Float32Array, Float32Array]:
-    """Heatmaps without the background (num_points, h, w) and fields (num_fields, h, w), C-contiguous float32.
+def checked_maps(heatmaps: Float32Array, pafs: Float32Array, skeleton: Skeleton) -> tuple[Float32Array, Float32Array]:
+    """Heatmaps without the background (num_points, h, w) and pafs (num_pafs, h, w), C-contiguous float32.
 
     Cells that are not finite become 0: they pass no threshold. Raises UserError for maps of other shapes.
     """
-    size, counts = fields.shape[1:], (skeleton.num_heatmaps, skeleton.num_fields)
-    if (heatmaps.shape, fields.shape) != ((counts[0], *size), (counts[1], *size)) or len(size) != 2 or min(size) < 1:
+    size, counts = pafs.shape[1:], (skeleton.num_heatmaps, skeleton.num_pafs)
+    if (heatmaps.shape, pafs.shape) != ((counts[0], *size), (counts[1], *size)) or len(size) != 2 or min(size) < 1:
         raise UserError(
-            f"heatmaps of shape {heatmaps.shape} and fields of shape {fields.shape}, but {skeleton.name!r} needs "
+            f"heatmaps of shape {heatmaps.shape} and pafs of shape {pafs.shape}, but {skeleton.name!r} needs "
             f"{counts[0]} and {counts[1]} maps of one size: network and skeleton do not belong together"
         )
-    maps = (np.ascontiguousarray(one, np.float32) for one in (heatmaps[:-1], fields))
-    heatmaps, fields = (
-        one if np.isfinite(one).all() else np.where(np.isfinite(one), one, np.float32(0)) for one in maps
-    )
-    return heatmaps, fields
+    maps = (np.ascontiguousarray(one, np.float32) for one in (heatmaps[:-1], pafs))
+    heatmaps, pafs = (one if np.isfinite(one).all() else np.where(np.isfinite(one), one, np.float32(0)) for one in maps)
+    return heatmaps, pafs
 
 
 def extend(people: list[Person], ends: tuple[int, int], pairs: Pairs, scores: Sequence[float]) -> None:

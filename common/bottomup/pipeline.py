@@ -26,7 +26,7 @@ from common.skeleton import Skeleton
 import numpy as np
 
 Size = tuple[int, int]  # height, width
-Maps = tuple[Float32Array, Float32Array]  # heatmaps (B, num_heatmaps, h, w), fields (B, num_fields, h, w)
+Maps = tuple[Float32Array, Float32Array]  # heatmaps (B, num_heatmaps, h, w), pafs (B, num_pafs, h, w)
 Frame = TypeVar("Frame")  # how an image lies in the network's input: the model's own
 
 READERS, DECODE_BEHIND = 2, 1  # batches read, and decoded, while the network works

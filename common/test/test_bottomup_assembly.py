@@ -45,23 +45,23 @@ def test_keypoints_have_the_order_of_annotations() -> None:
 
 
 def test_maps_that_do_not_fit_are_named() -> None:
-    heatmaps, fields = np.zeros((PAIR.num_heatmaps, 3, 4), np.float32), np.zeros((PAIR.num_fields, 3, 4), np.float32)
-    assert checked_maps(heatmaps, fields.astype(np.float64), PAIR)[1].dtype == np.float32
+    heatmaps, pafs = np.zeros((PAIR.num_heatmaps, 3, 4), np.float32), np.zeros((PAIR.num_pafs, 3, 4), np.float32)
+    assert checked_maps(heatmaps, pafs.astype(np.float64), PAIR)[1].dtype == np.float32
     for bad in (
-        (heatmaps[1:], fields),
-        (heatmaps, fields[0]),
-        (heatmaps, fields[:, 1:]),
-        (heatmaps[:, :0], fields[:, :0]),
+        (heatmaps[1:], pafs),
+        (heatmaps, pafs[0]),
+        (heatmaps, pafs[:, 1:]),
+        (heatmaps[:, :0], pafs[:, :0]),
     ):
         with pytest.raises(UserError, match="do not belong together"):
             checked_maps(*bad, PAIR)
 
 
 def test_cells_that_are_not_finite_become_nothing() -> None:
-    heatmaps, fields = np.ones((PAIR.num_heatmaps, 2, 2), np.float32), np.ones((PAIR.num_fields, 2, 2), np.float32)
+    heatmaps, pafs = np.ones((PAIR.num_heatmaps, 2, 2), np.float32), np.ones((PAIR.num_pafs, 2, 2), np.float32)
     heatmaps[0, 0] = np.nan, np.inf
-    fields[1, 1, 1] = -np.inf
-    clean_heatmaps, clean_fields = checked_maps(heatmaps, fields, PAIR)
+    pafs[1, 1, 1] = -np.inf
+    clean_heatmaps, clean_fields = checked_maps(heatmaps, pafs, PAIR)
     assert clean_heatmaps[0].tolist() == [[0, 0], [1, 1]] and clean_fields[1].tolist() == [[1, 1], [1, 0]]
     assert np.isnan(heatmaps[0, 0, 0]), "the caller's maps stay as they are"
 

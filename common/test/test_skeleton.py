@@ -55,7 +55,7 @@ def test_own_skeleton_from_a_file(tmp_path) -> None:
     path.write_text(FIVE)
     own = skeleton.load(path)
     assert own.points == (*own.keypoints, "waist")
-    assert (own.num_heatmaps, own.num_fields) == (own.num_points + 1, 2 * len(own.limbs))
+    assert (own.num_heatmaps, own.num_pafs) == (own.num_points + 1, 2 * len(own.limbs))
     assert own.closing_limbs == {3}
     assert own.drawn_limb_keypoints.tolist() == [[3, 4]]
     assert skeleton.load("coco") is COCO

@@ -34,10 +34,10 @@ def session(*channels: int, cell: int = 8, fixed_batch: int | None = None) -> Se
 
 def estimator(directory: str, fixed_batch: int | None):
     if directory == "Lightweight_OpenPose":
-        maps = session(OPENPOSE.num_heatmaps, OPENPOSE.num_fields, fixed_batch=fixed_batch)
+        maps = session(OPENPOSE.num_heatmaps, OPENPOSE.num_pafs, fixed_batch=fixed_batch)
         return Lightweight_OpenPose.PoseEstimator.of_session(maps, OPENPOSE)
     if directory == "OpenPose_MindSpore_port":
-        maps = session(OPENPOSE.num_fields, OPENPOSE.num_heatmaps, fixed_batch=fixed_batch)
+        maps = session(OPENPOSE.num_pafs, OPENPOSE.num_heatmaps, fixed_batch=fixed_batch)
         return OpenPose_MindSpore_port.PoseEstimator(maps)
     if directory == "AlphaPose":
         config = config_of(DEFAULT_CFG, weights.Path("x.onnx"))

@@ -87,7 +87,7 @@ class BottomUp:
         heat = np.zeros((1, COCO.num_heatmaps, *image.shape[:2]), np.float32)
         for x, y in np.rint(marks(image)).astype(int):
             heat[0, :, y - 5 : y + 6, x - 5 : x + 6] = 1
-        return heat, np.ones((1, COCO.num_fields, *image.shape[:2]), np.float32), np.eye(3)[:2]
+        return heat, np.ones((1, COCO.num_pafs, *image.shape[:2]), np.float32), np.eye(3)[:2]
 
 
 class TopDown:

@@ -26,7 +26,7 @@ def brightness(heat_first: bool) -> Session:
     def forward(arrays):
         batch, _, height, width = arrays[0].shape
         cells = arrays[0].mean(axis=1).reshape(batch, 1, height // STRIDE, STRIDE, width // STRIDE, STRIDE).mean((3, 5))
-        heat, pafs = cells.repeat(OPENPOSE.num_heatmaps, 1), cells.repeat(OPENPOSE.num_fields, 1)
+        heat, pafs = cells.repeat(OPENPOSE.num_heatmaps, 1), cells.repeat(OPENPOSE.num_pafs, 1)
         return [heat, pafs] if heat_first else [pafs, heat]
 
     return Session("brightness", "test", forward)
@@ -51,7 +51,7 @@ def test_maps_of_bottom_up_networks_lie_where_the_image_is_bright(directory: str
     image[SPOT[1] - 6 : SPOT[1] + 7, SPOT[0] - 6 : SPOT[0] + 7] = 255
     model = Model(Spec(directory, "x.pth"), opened())
     maps = model.maps(image, None)
-    assert maps.heatmaps.shape[1] == OPENPOSE.num_points and maps.pafs.shape[1] == OPENPOSE.num_fields
+    assert maps.heatmaps.shape[1] == OPENPOSE.num_points and maps.pafs.shape[1] == OPENPOSE.num_pafs
     y, x = np.unravel_index(maps.heatmaps[0, 0].argmax(), maps.heatmaps.shape[2:])
     place, cell = maps.to_image[0] @ (x, y, 1), maps.to_image[0, 0, 0]
     np.testing.assert_allclose(place, SPOT, atol=0.75 * cell)
