@@ -1,0 +1,397 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trains on two servers that lose ranks, launchers, each other and themselves; see cluster.sh."""
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import random
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from common.coco.mini import dataset
+from common.test.programs import weights
+
+import project
+import torch
+
+PORT = 29400
+HANG_S, DEADLINE_S, ORPHAN_S = 60, 900, 10
+SMALL = ("--device=cpu", "--amp=O0", "--num_workers=1", "--print_freq=1")
+COMMANDS = {  # launcher and flags of a small training, and where its checkpoints lie
+    "Lightweight_OpenPose": ("train_smoke_1p.sh", "step_one_checkpoints", "--step=1", "--net_input_size=64",
+                             "--base_height=64", "--num_refinement_stages=0", "--batch_size=4", "--eval_freq=0"),
+    "MIPNet": ("train_smoke_1p.sh", "output", "--image_size=64,64", "--heatmap_size=16,16", "--batch_size=2",
+               "--eval_freq=0"),
+}  # fmt: skip
+TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
+RATE, DELAY_S, PACKET = "100mbit", 0.02, 9000
+
+
+class Server:
+    """A network namespace with an address, and at most one launcher in it."""
+
+    def __init__(self, number: int, work: Path) -> None:
+        self.name, self.address, self.device = f"pose{number}", f"10.77.0.{number + 1}", f"posev{number}"
+        self.words = work / f"server_{number}.txt"
+        self.core = sorted(os.sched_getaffinity(0))[
+            number
+        ]  # one thread, as a rank of two on one server has
+        self.files = Path("/etc/netns") / self.name  # what its processes see in /etc
+        self.launcher: subprocess.Popen[bytes] | None = None
+
+    def ip(self, *words: str) -> None:
+        ip("netns", "exec", self.name, "ip", *words)
+
+    def start(self, command: list[str]) -> None:
+        """Types a command on this server."""
+        variables = {**os.environ, "OMP_NUM_THREADS": "1", "MAX_RESTARTS": "100", "RDZV_TIMEOUT": "300"}
+        with self.words.open("ab") as file:
+            words = ["ip", "netns", "exec", self.name, "taskset", "-c", str(self.core), *command]
+            self.launcher = subprocess.Popen(words, stdout=file, stderr=file, env=variables, start_new_session=True)
+
+    def processes(self) -> list[int]:
+        """All that run here."""
+        return list(map(int, subprocess.run(["ip", "netns", "pids", self.name], capture_output=True).stdout.split()))
+
+    def kill_rank(self) -> None:
+        """kill -9 of a rank; of the launcher while it has none."""
+        assert self.launcher
+        ranks = [number for number in self.processes() if _parent(number) == self.launcher.pid]
+        _kill(ranks[0] if ranks else self.launcher.pid)
+
+    def kill_launcher(self) -> None:
+        """kill -9 of the launcher: what it started has to end by itself."""
+        assert self.launcher
+        _kill(self.launcher.pid)
+        self.launcher.wait()
+        began = time.monotonic()
+        while self.processes():
+            if time.monotonic() > began + ORPHAN_S:
+                raise SystemExit(f"orphans on {self.name}: {self.processes()}")
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """kill -9 of everything, then the link goes down, for a moment."""
+        for number in self.processes():
+            _kill(number)
+        if self.launcher:
+            self.launcher.wait()
+        self.ip("link", "set", self.device, "down")
+        time.sleep(2)
+        self.ip("link", "set", self.device, "up")
+
+
+def ip(*words: str) -> None:
+    """An administrator's command."""
+    subprocess.run(["ip", *words], check=True)
+
+
+def _kill(number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(number, signal.SIGKILL)
+
+
+def _parent(number: int) -> int:
+    try:
+        return int(Path(f"/proc/{number}/stat").read_text().rpartition(") ")[2].split()[1])
+    except OSError:
+        return 0
+
+
+@contextlib.contextmanager
+def two_servers(work: Path, is_slow: bool = False) -> Iterator[list[Server]]:
+    """Two servers with a link between them."""
+    servers = [Server(number, work) for number in (0, 1)]
+    names = "".join(f"{server.address} {server.name}\n" for server in servers)
+    for server in servers:
+        ip("netns", "add", server.name)
+        server.files.mkdir(parents=True, exist_ok=True)
+        (server.files / "hosts").write_text(f"127.0.0.1 localhost\n{names}")
+    try:
+        _slow_link(servers) if is_slow else ip("link", "add", "posev0", "type", "veth", "peer", "name", "posev1")
+        for server in servers:
+            ip("link", "set", server.device, "netns", server.name)
+            server.ip("address", "add", f"{server.address}/24", "dev", server.device)
+            server.ip("link", "set", "lo", "up")
+            server.ip("link", "set", server.device, "up")
+            if is_slow:
+                limit = ["tbf", "rate", RATE, "burst", "64kb", "latency", "400ms"]
+                ip("netns", "exec", server.name, "tc", "qdisc", "add", "dev", server.device, "root", *limit)
+        yield servers
+    finally:
+        for server in servers:
+            for number in server.processes():
+                _kill(number)
+            if server.launcher:
+                server.launcher.wait()
+            subprocess.run(["ip", "netns", "delete", server.name], check=False)
+            shutil.rmtree(server.files, ignore_errors=True)
+
+
+def _slow_link(servers: list[Server]) -> None:
+    """Two tunnels whose packets this process hands over after a while: not every kernel has netem."""
+    ends = []
+    for server in servers:
+        ends.append(os.open("/dev/net/tun", os.O_RDWR))
+        fcntl.ioctl(ends[-1], TUNSETIFF, struct.pack("16sH22x", server.device.encode(), IFF_TUN | IFF_NO_PI))
+        ip("link", "set", server.device, "mtu", str(PACKET))
+    for source, target in (ends, ends[::-1]):
+        under_way: deque[tuple[float, bytes]] = deque()
+        threading.Thread(target=_take, args=(source, under_way), daemon=True).start()
+        threading.Thread(target=_deliver, args=(target, under_way), daemon=True).start()
+
+
+def _take(source: int, under_way: deque[tuple[float, bytes]]) -> None:
+    with contextlib.suppress(OSError):  # the end of the link
+        while True:
+            packet = os.read(source, PACKET + 100)
+            under_way.append((time.monotonic() + DELAY_S, packet))
+
+
+def _deliver(target: int, under_way: deque[tuple[float, bytes]]) -> None:
+    while True:
+        if not under_way:
+            time.sleep(0.0005)
+            continue
+        due, packet = under_way.popleft()
+        time.sleep(max(0.0, due - time.monotonic()))
+        with contextlib.suppress(OSError):
+            os.write(target, packet)
+
+
+class Training:
+    """One run into a folder of its own."""
+
+    def __init__(self, model: str, work: Path, name: str, *flags: str) -> None:
+        launcher, self.checkpoints, *small = COMMANDS[model]
+        self.folder = work / f"{model}_{name}"
+        place = (f"--data_path={work / 'data'}", f"--output_dir={self.folder}", f"--log_dir={self.folder / 'logs'}")
+        script = str(project.ROOT / model / "test" / launcher)
+        self.command = ["bash", script, *small, *SMALL, *place, *flags]
+
+    def on(self, servers: list[Server], number: str = "2") -> list[str]:
+        """The command for each of some servers."""
+        return [*self.command, f"--nnodes={number}", f"--rdzv_endpoint={servers[0].name}:{PORT}"]
+
+    def alone(self) -> None:
+        """The same on one server with two ranks."""
+        run = subprocess.run([*self.command, "--ranks=2"], env={**os.environ, "OMP_NUM_THREADS": "1"},
+                             capture_output=True, text=True)  # fmt: skip
+        if run.returncode:
+            raise SystemExit(run.stdout + run.stderr)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What the metrics say so far."""
+        files = list(self.folder.rglob("metrics.jsonl"))
+        lines = files[0].read_text().splitlines() if files else []
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """Every step that was ever logged, repeated ones too."""
+        return [event for event in self.events if event["event"] == "step"]
+
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Of the newest checkpoint. Raises CheckpointError where it is damaged."""
+        return weights(self.checkpoint)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The folder of the newest."""
+        return next(self.folder.rglob("last.pth")).parent
+
+    def wait_for_steps(self, count: int, servers: list[Server]) -> float:
+        """Waits until so many are logged, or the run has ended; seconds."""
+        began = time.monotonic()
+        while len(self.steps) < count and not _have_ended(servers):
+            if time.monotonic() > began + DEADLINE_S:
+                raise SystemExit(f"no step {count} of {self.folder}: {_words(servers)}")
+            time.sleep(0.2)
+        return time.monotonic() - began
+
+    def finish(self, servers: list[Server]) -> None:
+        """Waits for the end of all launchers, and for what it leaves."""
+        for server in servers:
+            if server.launcher and server.launcher.wait(DEADLINE_S):
+                raise SystemExit(f"{server.name} ended with {server.launcher.returncode}: {_words(servers)}")
+        if left := [number for server in servers for number in server.processes()]:
+            raise SystemExit(f"left over: {left}")
+
+
+def _have_ended(servers: list[Server]) -> bool:
+    return all(server.launcher and server.launcher.poll() is not None for server in servers)
+
+
+def _words(servers: list[Server]) -> str:
+    return "\n".join(f"--- {server.name}\n{server.words.read_text()[-3000:]}" for server in servers)
+
+
+def difference(one: Training, other: Training) -> float:
+    """The largest between two runs' weights."""
+    first, second = one.weights, other.weights
+    return max(float((first[name].double() - second[name].double()).abs().max()) for name in first)
+
+
+def equal_weights(work: Path) -> Iterator[str]:
+    """Two servers against one with as many ranks."""
+    for model in COMMANDS:
+        flags = ("--epochs=1",)
+        one, two = Training(model, work, "one", *flags), Training(model, work, "two", *flags)
+        one.alone()
+        with two_servers(work) as servers:
+            for server in servers:
+                server.start(two.on(servers))
+            two.finish(servers)
+        largest = difference(one, two)
+        if largest > 1e-6:
+            raise SystemExit(f"{model}: weights differ by {largest}")
+        yield f"{model}: two servers against one with two ranks | weights differ by {largest:.1e} | <= 1e-6"
+
+
+def lost_and_back(work: Path) -> Iterator[str]:
+    """Each server is killed once, and comes back."""
+    flags = ("--epochs=2", "--save_every=1")
+    whole = Training("Lightweight_OpenPose", work, "whole", *flags)
+    whole.alone()
+    for lost in (1, 0):
+        run = Training("Lightweight_OpenPose", work, f"lost_{lost}", *flags)
+        with two_servers(work) as servers:
+            for server in servers:
+                server.start(run.on(servers))
+            run.wait_for_steps(5, servers)
+            servers[lost].kill()
+            began, count = time.monotonic(), len(run.steps)
+            servers[lost].start(run.on(servers))
+            run.wait_for_steps(count + 1, servers)
+            seconds = time.monotonic() - began
+            run.finish(servers)
+        if difference(whole, run):
+            raise SystemExit(f"server {lost} lost: weights differ by {difference(whole, run)}")
+        where = "with the endpoint" if lost == 0 else "without the endpoint"
+        yield f"server {where} killed with its link, back | next step {seconds:.0f} s later, weights bit-equal | equal"
+
+
+def lost_for_good(work: Path) -> Iterator[str]:
+    """With --nnodes=1:2 the one that is left goes on, with the batches of both."""
+    flags = ("--epochs=2", "--save_every=1")
+    whole, run = (Training("Lightweight_OpenPose", work, name, *flags) for name in ("both", "left"))
+    whole.alone()
+    with two_servers(work) as servers:
+        for server in servers:
+            server.start(run.on(servers, "1:2"))
+        run.wait_for_steps(5, servers)
+        servers[1].kill()
+        began, count = time.monotonic(), len(run.steps)
+        run.wait_for_steps(count + 1, servers)
+        seconds = time.monotonic() - began
+        run.finish(servers[:1])
+    words = servers[0].words.read_text()
+    if "1 of 2 ranks share the" not in words or "resumed at epoch" not in words:
+        raise SystemExit(f"it is not said: {words[-3000:]}")
+    largest = max(_loss_differences(whole, run))
+    if largest > 1e-3:
+        raise SystemExit(f"losses differ by {largest}")
+    yield (f"a server killed for good, --nnodes=1:2 | goes on after {seconds:.0f} s and ends by itself; losses within "
+           f"{largest:.1e} of both servers' | <= 1e-3")  # fmt: skip
+
+
+def _loss_differences(one: Training, other: Training) -> list[float]:
+    """Relative, of each step's total."""
+    first, second = (
+        {(step["epoch"], step["step"]): sum(step["losses"].values()) for step in run.steps} for run in (one, other)
+    )
+    if first.keys() != second.keys():
+        raise SystemExit(f"other steps: {sorted(first.keys() ^ second.keys())}")
+    return [abs(second[step] - loss) / abs(loss) for step, loss in first.items()]
+
+
+def random_kills(work: Path, kills: int, seed: int) -> Iterator[str]:
+    """Ranks, launchers and servers are killed; what has died is started again."""
+    chance, done, longest, number = random.Random(seed), 0, 0.0, 0
+    kinds = {"rank": Server.kill_rank, "launcher": Server.kill_launcher, "server": Server.kill}
+    counts = dict.fromkeys(kinds, 0)
+    flags = ("--epochs=12", "--save_every=2")
+    whole = Training("Lightweight_OpenPose", work, "undisturbed", *flags)
+    whole.alone()
+    while done < kills:
+        run = Training("Lightweight_OpenPose", work, f"storm_{number}", *flags)
+        with two_servers(work) as servers:
+            for server in servers:
+                server.start(run.on(servers))
+            run.wait_for_steps(3, servers)
+            while done < kills and not _have_ended(servers):
+                time.sleep(chance.uniform(0, 5))
+                kind, victim = chance.choice(list(kinds)), chance.choice(servers)
+                if _have_ended(servers):
+                    break
+                kinds[kind](victim)
+                weights(run.checkpoint)  # there is a whole one at any time
+                count, done, counts[kind] = len(run.steps), done + 1, counts[kind] + 1
+                time.sleep(chance.uniform(0, 2))
+                if kind != "rank":
+                    victim.start(run.on(servers))
+                seconds = run.wait_for_steps(count + 1, servers)
+                longest = max(longest, seconds)
+                sys.stderr.write(f"{done}: {kind} of {victim.name}, next step {seconds:.1f} s later\n")
+                if seconds > HANG_S:
+                    raise SystemExit(f"hung for {seconds:.0f} s: {_words(servers)}")
+            run.finish(servers)
+        if difference(whole, run):
+            raise SystemExit(f"weights differ by {difference(whole, run)}")
+        number += 1
+    kinds_of = ", ".join(f"{count} {name}s" for name, count in counts.items())
+    yield (f"{kills} random kills ({kinds_of}) in {number} runs | longest time to the next step {longest:.0f} s, no "
+           f"orphan, every checkpoint whole, weights bit-equal | <= {HANG_S} s")  # fmt: skip
+
+
+def slow_link(work: Path) -> Iterator[str]:
+    """100 Mbit/s and 20 ms, and the share of a step that they take."""
+    for is_slow in (False, True):
+        run = Training("Lightweight_OpenPose", work, f"slow_{is_slow}", "--epochs=1")
+        with two_servers(work, is_slow) as servers:
+            for server in servers:
+                server.start(run.on(servers))
+            run.finish(servers)
+        step = run.steps[-1]
+        share = step["communication_s"] / step["step_s"]
+        link = f"{RATE[:-4]} Mbit/s, {1000 * DELAY_S:.0f} ms each way" if is_slow else "veth"
+        yield (f"link of {link} | {step['step_s']:.2f} s a step, {step['communication_s']:.2f} s ({share:.0%}) of them "
+               "exchange of gradients | trains")  # fmt: skip
+
+
+def main() -> None:
+    """Reads the flags, trains, prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parts: dict[str, Callable[..., Iterator[str]]] = {
+        one.__name__: one for one in (equal_weights, lost_and_back, lost_for_good, slow_link)
+    }
+    parser.add_argument("--only", choices=[*parts, "random_kills"], action="append", help="one part; else all")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    flags = parser.parse_args()
+    parts["random_kills"] = lambda work: random_kills(work, flags.kills, flags.seed)
+    sys.stdout.write("| what | measured | asked |\n|---|---|---|\n")
+    for name in flags.only or list(parts):
+        with tempfile.TemporaryDirectory() as folder:
+            dataset.write(Path(folder) / "data", num_train=24, num_val=4)
+            for line in parts[name](Path(folder)):
+                sys.stdout.write(f"| {line} |\n")
+                sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
