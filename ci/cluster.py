@@ -45,9 +45,7 @@ class Server:
     def __init__(self, number: int, work: Path) -> None:
         self.name, self.address, self.device = f"pose{number}", f"10.77.0.{number + 1}", f"posev{number}"
         self.words = work / f"server_{number}.txt"
-        self.core = sorted(os.sched_getaffinity(0))[
-            number
-        ]  # one thread, as a rank of two on one server has
+        self.core = sorted(os.sched_getaffinity(0))[number]  # one thread, as a rank of two on one server has
         self.files = Path("/etc/netns") / self.name  # what its processes see in /etc
         self.launcher: subprocess.Popen[bytes] | None = None
 
@@ -119,6 +117,7 @@ def two_servers(work: Path, is_slow: bool = False) -> Iterator[list[Server]]:
         ip("netns", "add", server.name)
         server.files.mkdir(parents=True, exist_ok=True)
         (server.files / "hosts").write_text(f"127.0.0.1 localhost\n{names}")
+        (server.files / "resolv.conf").write_text("nameserver 127.0.0.1\n")  # nobody: the answer is no, at once
     try:
         _slow_link(servers) if is_slow else ip("link", "add", "posev0", "type", "veth", "peer", "name", "posev1")
         for server in servers:

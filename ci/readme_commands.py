@@ -13,7 +13,14 @@ import project
 BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 SHELL_WORDS = {"cd", "git", "pip", "export", "source", "ls", "cat", "tensorboard"}  # not ours: not looked at
-LAUNCHER_FLAGS = {"--device_id", "--ranks", "--output_dir"}  # read by common/launch.sh
+LAUNCHER_FLAGS = {
+    "--device_id",
+    "--ranks",
+    "--output_dir",
+    "--nnodes",
+    "--rdzv_endpoint",
+    "--rdzv_id",
+}  # read by common/launch.sh
 QUICKSTART_FLAGS = {"--data_path", "--output_dir", "--help"}  # read by ci/quickstart.sh, beside those of training
 
 

@@ -66,6 +66,20 @@ def test_ranks_take_what_one_rank_takes_in_parts(monkeypatch) -> None:
     assert [batch for pair in zip(*ranks, strict=True) for batch in pair] == alone
 
 
+def test_fewer_ranks_share_the_micro_batches_of_all(monkeypatch) -> None:
+    """Four servers were planned, of which three are there: one rank takes two micro-batches of each step."""
+    alone = list(positions(batch=2, parts=4))
+    monkeypatch.setenv("POSE_ZOO_RANKS", "4")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    plan, ranks = Plan(3, 23, 2), list[list]()
+    for rank in "012":
+        monkeypatch.setenv("RANK", rank)
+        ranks.append(list(positions(batch=2)))
+    assert (plan.images_per_step, plan.micro_batches, [len(own) for own in ranks]) == (8, 4, [6, 6, 12])
+    steps = [[ranks[0][n], ranks[1][n], *ranks[2][2 * n : 2 * n + 2]] for n in range(6)]
+    assert [batch for step in steps for batch in step] == alone
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_batches_do_not_depend_on_workers(workers: int) -> None:
     assert list(stream(Numbers(23), positions(), list, workers, CPU)) == list(

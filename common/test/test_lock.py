@@ -76,6 +76,16 @@ def test_where_nothing_locks_another_machine_may_be_owner_and_a_reused_number_no
     common.train.lock.take(tmp_path)
 
 
+def test_an_earlier_attempt_of_the_same_run_on_a_lost_server_is_no_owner(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(common.train.lock.fcntl, "flock", no_locks)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "77")
+    write(tmp_path, host="elsewhere", run="76")
+    with pytest.raises(UserError, match="on elsewhere"):
+        common.train.lock.take(tmp_path)
+    write(tmp_path, host="elsewhere", run="77")
+    common.train.lock.take(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"host": 3}', "null"])
 def test_a_strange_file_is_no_owner(tmp_path: Path, content: str) -> None:
     (tmp_path / common.train.lock.LOCK_NAME).write_text(content)

@@ -22,14 +22,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def machine(number: int, port: int, data: Path, folder: Path, *flags: str, **variables: str) -> Machine:
+def machine(
+    number: int, port: int, data: Path, folder: Path, *flags: str, nodes: str = "2", **variables: str
+) -> Machine:
     """The launcher of one of two machines; it writes into a folder of its own."""
     own = folder / str(number)
     place = (f"--data_path={data}", f"--output_dir={own}", f"--log_dir={own / 'logs'}")
     words = ("Lightweight_OpenPose.train", *FLAGS, *place, *flags)
     command = launch_command("common.test.fault", own / "logs", *words)
     variables = {"FAULT": "nothing step 9", **variables}
-    place = {"NNODES": "2", "NODE_RANK": str(number), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    place = {"NNODES": nodes, "NODE_RANK": str(number), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     passive = {"OMP_WAIT_POLICY": "PASSIVE"}  # the machines share the cores here
     variables = environment(FAULT_TIME=str(folder / "fault"), **place, **passive, **variables)
     return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -69,3 +71,21 @@ def test_machines_without_a_shared_disk_go_on_from_rank_zeros_state_and_come_bac
     assert second.communicate()[0] is not None
     assert weights(tmp_path / "0" / "step_one_checkpoints")
     assert not list((tmp_path / "1").rglob("*.pth"))
+
+
+def test_servers_with_other_flags_and_data_are_refused_on_all_of_them(tiny_coco: Path, tmp_path: Path) -> None:
+    port = free_port()
+    flags = [("--base_lr=0.1",), ("--base_lr=0.2", "--num_workers=0")]  # the number of workers is each server's own
+    servers = [machine(number, port, tiny_coco, tmp_path, *own, MAX_RESTARTS="3") for number, own in enumerate(flags)]
+    for code, said in end(*servers):
+        assert code == 2 and said.count("error: ") == 1, said
+        assert "rank 1 on" in said and "base_lr is 0.2, not 0.1" in said and "workers" not in said, said
+    assert not list(tmp_path.rglob("*.pth"))
+
+
+def test_a_free_folder_of_each_server_is_refused_where_they_may_change_places(tiny_coco: Path, tmp_path: Path) -> None:
+    """With --nnodes=1:2 any server may become rank 0. The smaller address is that of rank 0, or the smaller process."""
+    port = free_port()
+    servers = [machine(number, port, tiny_coco, tmp_path, nodes="1:2") for number in (0, 1)]
+    for code, said in end(*servers):
+        assert code == 2 and "is not the same folder on all servers" in said and "--output_dir" in said, said

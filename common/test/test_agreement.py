@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Servers agree on code, torch, data and flags before the first step."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import common.distributed
+import common.train.store
+from common.cli import UserError
+from common.coco.reader import load
+from Lightweight_OpenPose.config import Config
+
+import numpy as np
+import pytest
+import torch
+
+
+def facts(config: Config, monkeypatch) -> dict[str, Any]:
+    """What a server tells the others."""
+    told: list[Any] = []
+    monkeypatch.setattr(common.train.store, "agree", told.append)
+    common.train.store.agree_on_recipe(config)
+    return told[0]
+
+
+def refusal(expected: dict[str, Any], found: dict[str, Any], monkeypatch) -> str:
+    monkeypatch.setattr(common.distributed, "gather_objects", lambda own: [("node1", expected), ("node2", found)])
+    with pytest.raises(UserError) as refused:
+        common.train.store.agree(found)
+    assert "\n" not in str(refused.value) and str(refused.value).startswith(
+        "rank 1 on node2 differs from rank 0 on node1"
+    )
+    return str(refused.value)
+
+
+def test_paths_and_readers_may_differ_and_flags_may_not(monkeypatch) -> None:
+    one = facts(Config(data_path="/data/coco", output_dir="/a", num_workers=1), monkeypatch)
+    assert one == facts(Config(data_path="/mnt/coco", output_dir="b", num_workers=8), monkeypatch)
+    assert {"torch", "ranks", "Lightweight_OpenPose/train.py", "common/train/loop.py"} <= one.keys()
+    assert one["torch"] == torch.__version__ and not any("/test/" in name or "AlphaPose" in name for name in one)
+    changed = {field.name for field in dataclasses.fields(Config)} - one.keys()
+    assert {"device", "data_path", "output_dir", "log_dir", "num_workers"} <= changed
+
+
+def test_what_differs_is_named(monkeypatch) -> None:
+    one = {"torch": "2.13.0", "ranks": 16, "base_lr": "0.1", "common/cli.py": 5}
+    assert "torch is 2.12.1, not 2.13.0: the servers" in refusal(one, {**one, "torch": "2.12.1"}, monkeypatch)
+    assert "common/cli.py is None, not 5" in refusal(
+        one, {"torch": "2.13.0", "ranks": 16, "base_lr": "0.1"}, monkeypatch
+    )
+    many = refusal({f"flag{n}": 0 for n in range(9)}, {f"flag{n}": 1 for n in range(9)}, monkeypatch)
+    assert "flag4 is 1, not 0, and more: " in many and "flag5" not in many
+
+
+def test_another_annotation_is_another_data_set(tiny_coco: Path, monkeypatch) -> None:
+    index, again = (load(tiny_coco / "annotations" / "person_keypoints_train2017.json") for _ in range(2))
+    assert index.facts() == again.facts()
+    moved = dataclasses.replace(index, keypoints=np.where(index.keypoints == index.keypoints.max(), 1, index.keypoints))
+    assert "digest of the annotations is" in refusal(index.facts(), moved.facts(), monkeypatch)
