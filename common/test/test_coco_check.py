@@ -4,8 +4,6 @@
 import copy
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 from common.cli import UserError
@@ -13,7 +11,7 @@ from common.coco import images, rules, validate
 from common.coco.mini import dataset
 from common.coco.reader import load
 from common.coco.rules import Finding
-from common.skeleton import COCO, CROWDPOSE, Skeleton
+from common.skeleton import COCO, Skeleton
 from common.test.test_coco import tagged
 
 import cv2
@@ -67,17 +65,12 @@ CHANGES = {
     "outside the image": (lambda c: set_keypoint(c, 5000, 3, 2), "outside", "1 keypoints lie outside"),
     "bad v": (lambda c: set_keypoint(c, 5, 5, 3), "visibility", "v is 3"),
     "NaN": (lambda c: set_keypoint(c, float("nan"), 5, 2), "number", "NaN"),
-    "a text": (lambda c: set_keypoint(c, "x", 5, 2), "field", "no list of numbers"),
     "too few": (lambda c: first_person(c).update(keypoints=[1, 1, 2]), "count", "3 keypoint numbers, not 3 x 17"),
-    "no keypoints": (lambda c: first_person(c).pop("keypoints"), "field", "no 'keypoints'"),
-    "area in words": (lambda c: first_person(c).update(area="large"), "field", "area is 'large'"),
-    "iscrowd in words": (lambda c: first_person(c).update(iscrowd="no"), "field", "iscrowd is 'no'"),
     "negative box": (lambda c: first_person(c).update(bbox=[9, 9, -5, 5]), "box", "size -5 x 5"),
     "box outside": (lambda c: first_person(c).update(bbox=[9, 9, 5000, 5]), "outside", "reaches out"),
-    "no box": (lambda c: first_person(c).update(bbox=[]), "field", "bbox has 0 numbers"),
     "unknown image": (lambda c: first_person(c).update(image_id=99), "unknown", "image 99 does not exist"),
     "unknown category": (lambda c: first_person(c).update(category_id=5), "unknown", "category 5 does not exist"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -195,32 +188,21 @@ def exchange(person: dict) -> None:
     person["keypoints"] = points[COCO.keypoint_flip].ravel().tolist()
 
 
-def test_exchanged_sides_of_all_are_one_error(drawn):
+def test_exchanged_sides_of_all_are_one_error_more(drawn):
     findings = findings_after(drawn, lambda c: [exchange(person) for person in c["annotations"]], images=False)
     whole = [finding for finding in findings if not finding.subject]
-    assert len(whole) == 1 and whole[0].is_error and whole[0].kind == "sides"
-    assert {finding.kind for finding in findings} == {"sides"}
+    assert len(whole) == 1 and whole[0].is_error and {finding.kind for finding in findings} == {"sides"}
 
 
-def test_exchanged_sides_of_one_are_found(drawn):
-    content = json.loads(images.annotation_file(drawn, "train").read_text())
-    points = np.array([person["keypoints"] for person in content["annotations"]]).reshape(-1, 17, 3)
-    testable, exchanged = rules.exchanged(points, COCO.keypoints)
-    assert testable.sum() > 10 and not exchanged.any()
-    row = int(np.flatnonzero(testable)[3])
-    (finding,) = findings_after(drawn, lambda c: exchange(c["annotations"][row]), images=False)
-    assert (finding.kind, finding.subject) == ("sides", f"annotation {content['annotations'][row]['id']}")
-    assert finding.is_error  # one of few
-
-
-def test_exchanged_sides_of_one_in_hundreds_are_a_warning(drawn):
+@pytest.mark.parametrize(("people", "is_error"), [(20, True), (150, False)])
+def test_exchanged_sides_of_one_are_a_slip_among_hundreds(drawn, people, is_error):
     def change(content: dict) -> None:
         person = first_person(content)
-        content["annotations"] = [copy.deepcopy(person) | {"id": number} for number in range(150)]
-        exchange(content["annotations"][77])
+        content["annotations"] = [copy.deepcopy(person) | {"id": number} for number in range(people)]
+        exchange(content["annotations"][7])
 
     (finding,) = findings_after(drawn, change, images=False)
-    assert (finding.subject, finding.is_error) == ("annotation 77", False)
+    assert (finding.kind, finding.subject, finding.is_error) == ("sides", "annotation 7", is_error)
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 180, 250])
@@ -241,11 +223,6 @@ def test_sides_are_told_of_people_who_lie_or_stand_on_their_head(degrees):
     assert not rules.exchanged(from_behind[:, COCO.keypoint_flip], COCO.keypoints)[0].any()
 
 
-def test_sides_of_a_skeleton_without_a_face_are_not_judged():
-    testable, exchanged = rules.exchanged(np.ones((3, 14, 3)), CROWDPOSE.keypoints)
-    assert not testable.any() and not exchanged.any()
-
-
 def test_flip_pairs_that_contradict_the_names_are_found(drawn):
     names = ("nose", "left_hand", "right_hand", "left_foot", "right_foot")
     sound = Skeleton("own", names, (0.05,) * 5, (("left_hand", "right_hand"), ("left_foot", "right_foot")))
@@ -260,53 +237,26 @@ def test_flip_pairs_that_contradict_the_names_are_found(drawn):
 # --- the command ---
 
 
-def command(*words: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "common.coco", *words], capture_output=True, text=True)
+def command(capsys, *words: str) -> tuple[int, list[str]]:
+    with pytest.raises(SystemExit) as end:
+        validate.main(words)
+    return end.value.code, capsys.readouterr().out.splitlines()
 
 
-def test_command(drawn):
+def test_command(drawn, capsys):
     images.annotation_file(drawn, "val").unlink()
-    sound = command(str(drawn))
-    assert (sound.returncode, sound.stdout) == (0, "0 errors, 0 warnings\n"), sound
+    assert command(capsys, str(drawn)) == (0, ["0 errors, 0 warnings"])
     for image in list(images.image_folder(drawn, "train").iterdir())[:5]:
         image.unlink()
-    broken = command(str(drawn), "--limit", "2")
-    assert broken.returncode == 1
-    lines = broken.stdout.splitlines()
-    assert len(lines) == 4 and lines[0].startswith("error: ") and "train2017" in lines[0]
+    code, lines = command(capsys, str(drawn), "--limit", "2")
+    assert code == 1 and len(lines) == 4 and lines[0].startswith("error: ") and "train2017" in lines[0]
     assert lines[2].startswith("... and 3 more") and lines[3] == "5 errors, 0 warnings"
-    nothing = command(str(drawn / "nowhere"))
-    assert nothing.returncode == 2 and nothing.stderr.startswith("error: ") and "Traceback" not in nothing.stderr
 
 
 def test_without_a_path_the_environment_names_the_data_set(drawn, monkeypatch, capsys):
     images.annotation_file(drawn, "val").unlink()
     monkeypatch.setenv("COCO_HOME", str(drawn))
-    with pytest.raises(SystemExit) as end:
-        validate.main(["--images", "false"])
-    assert (end.value.code, capsys.readouterr().out) == (0, "0 errors, 0 warnings\n")
-    monkeypatch.setenv("COCO_HOME", "/nowhere")
-    with pytest.raises(UserError, match="COCO_HOME=/nowhere"):
-        validate.main([])
-
-
-def test_what_is_skipped_in_arrays_is_found_all_the_same(drawn):
-    """Each broken rule alone, in a file whose other annotations are sound: the rules look at that one."""
-    path = images.annotation_file(drawn, "train")
-    content = json.loads(path.read_text())
-    person = next(one for one in content["annotations"] if one["num_keypoints"] and not one["iscrowd"])
-    for key, value, kind in (
-        ("num_keypoints", 99, "labelled"),
-        ("keypoints", [1, 1, 7, *person["keypoints"][3:]], "visibility"),
-        ("keypoints", [9999, 1, 2, *person["keypoints"][3:]], "outside"),
-        ("bbox", [0, 0, 9999, 5], "outside"),
-        ("bbox", [0, 0, 0, 5], "box"),
-    ):
-        changed = {**person, key: value}
-        annotations = [changed if one is person else one for one in content["annotations"]]
-        path.write_text(json.dumps({**content, "annotations": annotations}))
-        found = [(one.subject, one.kind) for one in validate.check(drawn, images=False)]
-        assert (f"annotation {person['id']}", kind) in found, (key, value)
+    assert command(capsys, "--images", "false") == (0, ["0 errors, 0 warnings"])
 
 
 def test_polygons_of_a_crowd_are_read_those_of_people_are_not(drawn):
@@ -337,7 +287,7 @@ def test_damage_behind_skipped_polygons_is_told_at_its_place(drawn):
         load(path)
 
 
-def test_the_page_has_the_findings_beside_their_images_sides_first(drawn, tmp_path):
+def test_the_page_has_the_findings_beside_their_images_sides_first(drawn, tmp_path, capsys):
     path = images.annotation_file(drawn, "train")
     content = json.loads(path.read_text())
     people = [one for one in content["annotations"] if one["num_keypoints"] and not one["iscrowd"]]
@@ -347,8 +297,7 @@ def test_the_page_has_the_findings_beside_their_images_sides_first(drawn, tmp_pa
         person["keypoints"] = rows.ravel().tolist()
     path.write_text(json.dumps(content))
     images.annotation_file(drawn, "val").unlink()
-    with pytest.raises(SystemExit, match="1"):
-        validate.main([str(drawn), "--images=false", f"--html={tmp_path / 'page.html'}"])
+    assert command(capsys, str(drawn), "--images=false", f"--html={tmp_path / 'page.html'}")[0] == 1
     page = (tmp_path / "page.html").read_text()
     sides_at, count_at = page.index("faces the camera"), page.index("num_keypoints is 99")
     assert sides_at < count_at and page.count("<figure>") > 2 and "<li" in page

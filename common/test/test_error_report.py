@@ -73,12 +73,6 @@ def test_a_keypoint_is_of_the_published_kind(found, kind):
     assert kinds_of(index, detections_of(found, SECOND)) == [[kind, "good", "good"], ["good"] * 3]
 
 
-def test_a_point_near_its_place_is_no_inversion_even_where_the_counterpart_is_nearer():
-    close = moved(FIRST, 1, -170)  # right hand 30 px from the left one
-    both = moved(close, 0, 18)  # 18 px from its place, 12 from the other
-    assert kinds_of(index_of([close]), detections_of(both)) == [["jitter", "good", "good"]]
-
-
 def test_what_is_not_labelled_has_no_kind_and_is_nobodys_counterpart():
     hidden = FIRST.copy()
     hidden[1] = 0
@@ -93,12 +87,6 @@ def test_people_who_are_not_found_and_detections_of_nobody():
     assert (found.kinds[1] == errors.NOT_LABELLED).all() and np.isnan(found.distances[1]).all()
     crowd = index_of([FIRST], iscrowd=1, boxes=[[2000, 500, 600, 500]])
     assert not errors.match(crowd, np.array([0]), detections_of(nobody), POINTS).background.any()
-
-
-def test_the_best_detection_chooses_first_and_each_person_is_found_once():
-    index = index_of([FIRST])
-    found = errors.match(index, np.array([0]), detections_of(moved(FIRST, 2, 15), FIRST), POINTS)
-    assert found.found_by.tolist() == [0] and found.background.tolist() == [False, True]
 
 
 def test_similarity_is_that_of_the_evaluation():

@@ -79,14 +79,3 @@ def test_equal_to_the_plain_rule(sigma: int) -> None:
     np.testing.assert_allclose(maps[0].numpy(), wanted_maps, rtol=0, atol=2e-7)
     assert (weights[0].numpy() == wanted_weights).all()
     assert ((maps[0].numpy() == 0) == (wanted_maps == 0)).all()
-
-
-def test_people_of_a_batch_do_not_mix() -> None:
-    random = torch.Generator().manual_seed(0)
-    joints = torch.rand(5, 7, 2, generator=random) * 68
-    visible = torch.ones(5, 7)
-    together, _ = heatmaps.encode(joints, visible, MAP_SIZE, STRIDE, 2)
-    for i in range(5):
-        alone, _ = heatmaps.encode(joints[i : i + 1], visible[i : i + 1], MAP_SIZE, STRIDE, 2)
-        torch.testing.assert_close(alone[0], together[i])
-    assert (together.amax(dim=(2, 3)) == 1).all()

@@ -149,33 +149,3 @@ def test_nobody(refinement: Any) -> None:
     cells, scores = heatmaps.decode(torch.zeros(0, 17, 64, 48), refinement)
     assert cells.shape == (0, 17, 2) and scores.shape == (0, 17)
     assert heatmaps.cells_to_image(cells, np.zeros((0, 2)), np.zeros((0, 2)), (64, 48)).shape == (0, 17, 2)
-
-
-def test_half_precision_maps() -> None:
-    maps = torch.rand(2, 3, 16, 12, generator=torch.Generator().manual_seed(1)).bfloat16()
-    for refinement in ("none", "quarter", "dark"):
-        low, high = heatmaps.decode(maps, refinement), heatmaps.decode(maps.float(), refinement)
-        assert torch.equal(low.cells, high.cells) and torch.equal(low.scores, high.scores)
-
-
-def random_maps(count: int, size: tuple[int, int] = (64, 48)) -> torch.Tensor:
-    return torch.randn(count, COCO.num_keypoints, *size, generator=torch.Generator().manual_seed(0))
-
-
-def test_the_compiled_way_is_the_one_of_other_devices() -> None:
-    """Peaks anywhere, at the borders too; few cells, so that some are equal."""
-    maps = (random_maps(40, (6, 5)) * 4).round() / 4 - 0.5
-    found, plain = heatmaps.decode(maps), heatmaps.decode(maps, "none")
-    assert torch.equal(found.cells, heatmaps.refine_quarter(maps, plain.cells))
-    assert torch.equal(found.scores, plain.scores)
-    flat = maps.flatten(2)
-    assert torch.equal(plain.scores, flat.amax(2))
-    highest = torch.where(plain.scores > 0, flat.argmax(2), 0)
-    assert torch.equal(plain.cells, torch.stack([highest % 5, highest // 5], dim=-1).float())
-
-
-def test_what_is_not_a_number_stays_so() -> None:
-    maps = random_maps(1)
-    maps[0, 3, 5, 5] = torch.nan
-    scores = heatmaps.decode(maps).scores[0]
-    assert scores.isnan().nonzero().flatten().tolist() == [3]

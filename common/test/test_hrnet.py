@@ -17,11 +17,6 @@ def test_branches_halve_in_size_and_double_in_width() -> None:
         torch.testing.assert_close(branches[0], net(torch.zeros(2, 3, 64, 96)))
 
 
-def test_layout_of_the_paper() -> None:
-    assert [(stage.modules, stage.blocks) for stage in standard_stages(48)] == [(1, 4), (4, 4), (3, 4)]
-    assert standard_stages(48)[-1].channels == (48, 96, 192, 384)
-
-
 def test_a_sum_leaves_the_branches_as_they_are() -> None:
     """Each branch enters every sum: none may be overwritten by the one before."""
     module = ExchangeModule(1, (4, 8, 16), outputs=3).eval()

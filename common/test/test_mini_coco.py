@@ -3,11 +3,7 @@
 
 import contextlib
 import io
-import json
 import os
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from common.cli import UserError
@@ -114,42 +110,6 @@ def test_seen_joints_are_on_their_blobs(split):
     assert checked > 100
 
 
-def test_hidden_joints_are_not_on_top(split):
-    """Another's silhouette, a thing, or one's own other limb is at a joint of v=1: some of each."""
-    _, data = split
-    hidden_by_others = 0
-    for annotation in people_of(data):
-        silhouette = data.annToMask(annotation)
-        hidden = joints(annotation)[joints(annotation)[:, 2] == 1]
-        hidden_by_others += sum(not silhouette[y, x] for x, y, _ in hidden)
-    assert hidden_by_others >= 4
-
-
-def test_areas_boxes_and_polygons_agree(split):
-    _, data = split
-    for annotation in people_of(data):
-        mask = data.annToMask(annotation)
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        box = (columns[0], rows[0], columns[-1] + 1 - columns[0], rows[-1] + 1 - rows[0])
-        np.testing.assert_allclose(annotation["bbox"], box, atol=1.01)
-        # A contour fills holes, such as between arm and body, which the area leaves out.
-        assert 0.97 * annotation["area"] <= mask.sum() <= 1.35 * annotation["area"]
-        assert all(len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in annotation["segmentation"])
-
-
-def test_crowd_run_lengths_are_its_mask(split):
-    _, data = split
-    crowds = [a for a in data.dataset["annotations"] if a["iscrowd"]]
-    for annotation in crowds:
-        image, runs = data.imgs[annotation["image_id"]], annotation["segmentation"]
-        assert runs["size"] == [image["height"], image["width"]] and sum(runs["counts"]) == np.prod(runs["size"])
-        mask = data.annToMask(annotation)
-        assert mask.sum() == annotation["area"] > scenes.MIN_CROWD_AREA
-        x, y, w, h = (int(value) for value in annotation["bbox"])
-        assert mask[y : y + h, x : x + w].sum() == annotation["area"]
-        assert annotation["num_keypoints"] == 0 and not any(annotation["keypoints"])
-
-
 def test_a_seed_draws_the_same_again(tmp_path):
     def contents(name: str, seed: int) -> dict[str, bytes]:
         folder = dataset.write(tmp_path / name, 3, 2, seed)
@@ -181,31 +141,6 @@ def test_chosen_keypoints_in_the_same_pictures(tmp_path, drawn):
 def test_unknown_keypoints_are_refused(tmp_path, names):
     with pytest.raises(UserError, match=r"choose from nose"):
         dataset.write(tmp_path, 1, 1, keypoints=names)
-
-
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=str(tmp_path / "file")):
-        dataset.write(tmp_path / "file", 1, 1)
-
-
-def test_two_may_ensure_at_once_and_a_third_finds_it(tmp_path):
-    folder, sizes = tmp_path / "cache" / "mini", (40, 10)
-    folder.parent.mkdir()
-    code = (
-        "import pathlib; from common.coco.mini import dataset as mini; "
-        f"mini._cache_folder = lambda: pathlib.Path({str(folder)!r}); mini.NUM_TRAIN, mini.NUM_VAL = {sizes}; "
-    )
-    command = [sys.executable, "-c", f"{code} print(mini.ensure())"]
-    with ThreadPoolExecutor(2) as pool:
-        answers = list(pool.map(lambda _: subprocess.run(command, capture_output=True, text=True), range(2)))
-    assert [(a.returncode, a.stdout.strip(), a.stderr) for a in answers] == [(0, str(folder), "")] * 2
-    assert list(folder.parent.iterdir()) == [folder], "nothing half done is left"
-    counts = [len(json.loads(annotation_file(folder, split).read_text())["images"]) for split in SPLITS]
-    assert counts == list(sizes)
-    before = annotation_file(folder, SPLITS[0]).stat().st_mtime_ns
-    assert subprocess.run(command, capture_output=True, text=True).stdout.strip() == str(folder)
-    assert annotation_file(folder, SPLITS[0]).stat().st_mtime_ns == before
 
 
 def test_the_cache_moves_where_it_can_be_written(tmp_path, monkeypatch):

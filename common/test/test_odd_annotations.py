@@ -3,6 +3,7 @@
 
 import copy
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -139,8 +140,15 @@ REFUSED = {
     "iscrowd in words": (everybody({"iscrowd": "no"}), "iscrowd is 'no'"),
     "area in words": (everybody({"area": "large"}), "area is 'large'"),
     "negative area": (everybody({"area": -4}), "area is -4"),
-    "null keypoints": (everybody({"keypoints": None}), "keypoints"),
-    "text in keypoints": (everybody({"keypoints": ["a"] * 51}), "keypoint"),
+    "null keypoints": (everybody({"keypoints": None}), "keypoints is None"),
+    "text in keypoints": (everybody({"keypoints": ["a"] * 51}), "keypoints is"),
+    "three of a box": (everybody({"bbox": [1, 2, 3]}), "bbox has 3 numbers"),
+    "an endless box": (everybody({"bbox": [1, 2, float("inf"), 4]}), "NaN or infinity"),
+    "no box": (without("bbox"), "no 'bbox'"),
+    "no id": (without("id"), r"annotations\[0\]: no 'id'"),
+    "runs too short": (everybody({"iscrowd": 1, "segmentation": {"counts": [5], "size": [60, 80]}}), "is of size|runs"),
+    "no runs": (everybody({"iscrowd": 1, "segmentation": {"counts": "~~~~", "size": [60, 80]}}), "segmentation of the"),
+    "a flat polygon": (everybody({"iscrowd": 1, "segmentation": [[1, 2, 3]]}), "a polygon is not a list"),
     "a number of 4,000 digits": (everybody({"bbox": [1, 2, 3, 10**4000]}), "box|bbox"),
     "a name that is none": (lambda content: content["images"][0].update(file_name=["a"]), "file_name is"),
     "a name of a megabyte": (lambda content: content["images"][0].update(file_name="a" * 10**6), "file_name is"),
@@ -158,7 +166,7 @@ def test_what_training_refuses_the_check_names(tmp_path, content, name):
         load(images.annotation_file(folder, "val"), COCO.num_keypoints)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
     errors = errors_of(folder)
-    assert errors and any(part in " ".join(errors) for part in message.split("|")), errors[:3]
+    assert errors and re.search(message, " ".join(errors)), errors[:3]
     assert max(map(len, errors)) < 900
 
 

@@ -77,14 +77,6 @@ def test_many_images_at_once_are_each_image_alone(ties: bool) -> None:
     assert named.tolist() == wanted
 
 
-def test_soft_images_at_once_are_each_image_alone() -> None:
-    keypoints, areas, scores, images = people(5, 4)
-    together = nms.soft_oks_nms(keypoints, areas, scores, COCO.sigmas, images=images)
-    rows = [np.flatnonzero(images == image) for image in dict.fromkeys(images.tolist())]
-    alone = [part[nms.soft_oks_nms(keypoints[part], areas[part], scores[part], COCO.sigmas)] for part in rows]
-    assert together.tolist() == np.concatenate(alone).tolist()
-
-
 def test_soft_suppression_moves_the_similar_back_and_stops_at_twenty() -> None:
     keypoints, areas, _, _ = people(1, 30)
     keypoints[1], areas[1] = keypoints[0], areas[0]
@@ -127,11 +119,6 @@ def test_nobody_and_somebody_alone() -> None:
         assert suppress(*empty).tolist() == suppress(*empty, images=np.zeros(0, np.int64)).tolist() == []
         assert suppress(np.ones((1, 14, 3)), np.ones(1), np.zeros(1), CROWDPOSE.sigmas).tolist() == [0]
     assert nms.oks_matrix(*empty[:2], COCO.sigmas).shape == (0, 0)
-
-
-def test_another_skeleton_is_told() -> None:
-    with pytest.raises(ValueError, match="14 keypoints, 17 sigmas"):
-        nms.oks_matrix(np.zeros((2, 14, 2)), np.ones(2), COCO.sigmas)
 
 
 def test_confident_mean_leaves_out_what_is_unsure() -> None:

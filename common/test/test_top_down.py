@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dots are painted where joints are; a network that only shrinks its input must find them in the image."""
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -117,19 +116,6 @@ def test_the_flip_test_asks_for_the_mirrored_crop() -> None:
     assert (other[:, :2] != found[0].keypoints_img[:, :2]).any() and (other[:, 2] == found[0].keypoints_img[:, 2]).all()
 
 
-def test_two_answers_for_a_box() -> None:
-    """As a network that knows two people in a box: its maps stand one after the other."""
-    painted = Painted([2, 1])
-
-    def network(inputs: np.ndarray) -> np.ndarray:
-        return np.concatenate([shrink(inputs), 0.5 * shrink(inputs)], axis=1)
-
-    twice = replace(SHRINKING, num_maps=2 * COLOURS, forward=network)
-    keypoints = next(estimate(painted.pictures(), twice, batch_size=8)).keypoints_img.reshape(3, 2, COLOURS, 3)
-    np.testing.assert_array_equal(keypoints[:, 0, :, :2], keypoints[:, 1, :, :2])
-    np.testing.assert_array_equal(keypoints[:, 0, :, 2], 2 * keypoints[:, 1, :, 2])
-
-
 def broken() -> np.ndarray:
     raise ImageError("a.jpg: cut short")
 
@@ -169,11 +155,6 @@ def test_pictures_are_asked_for_a_bounded_way_ahead() -> None:
     found.close()
     waiting = 2 * pipeline.IMAGES_AHEAD + 1 + 2 * (pipeline.PREPARED + pipeline.DECODE_BEHIND + 2)
     assert 2 * 3 <= asked <= 2 * 3 + waiting
-
-
-def test_nobody_to_look_for_finds_nothing() -> None:
-    assert list(estimate([], SHRINKING, 4)) == []
-    assert list(estimate(Painted([0, 0]).pictures(), SHRINKING, 4)) == []
 
 
 def test_a_network_with_other_maps_is_refused() -> None:
@@ -218,20 +199,3 @@ def test_a_network_that_gives_nan_is_named(tiny_coco: Path) -> None:
     spoilt = replace(SHRINKING, forward=lambda inputs: shrink(inputs) * np.float32(np.nan))
     with pytest.raises(UserError, match="the network's result for image id 50000. has NaN"):
         pipeline.estimate_boxes(spoilt, validation, given, 4)
-
-
-def test_images_are_read_while_the_network_works() -> None:
-    painted, read_ahead = Painted([1] * 6, seed=1), threading.Event()
-    pictures = list(painted.pictures())
-
-    def read_last() -> np.ndarray:
-        read_ahead.set()
-        return painted.images[-1]
-
-    def patient(inputs: np.ndarray) -> np.ndarray:
-        assert read_ahead.wait(10)
-        return shrink(inputs)
-
-    pictures[-1] = pictures[-1]._replace(read=read_last)
-    found = list(estimate(pictures, replace(SHRINKING, forward=patient), batch_size=1))
-    assert [int(batch.rows[0]) for batch in found] == list(range(6)) and painted.worst(found) < 1

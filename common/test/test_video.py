@@ -65,24 +65,12 @@ def test_film_comes_back_frame_by_frame(tmp_path):
     assert frames[0].image.shape == (48, 64, 3) and frames[0].image.dtype == np.uint8
 
 
-@pytest.mark.parametrize("rate_hz", [5.0, 12.345678, 23.976, 30000 / 1001, 59.94, 119.88, 240.0])
+@pytest.mark.parametrize("rate_hz", [12.345678, 30000 / 1001, 240.0])
 def test_films_of_any_rate_can_be_written(tmp_path, rate_hz):
     with VideoWriter(tmp_path / "film.webm", rate_hz) as film:
         for _ in range(3):
             film.write(grey(0))
     assert open_source(tmp_path / "film.webm").rate_hz == pytest.approx(rate_hz, rel=2e-3)
-
-
-def test_film_of_odd_size_loses_one_row_and_column(tmp_path):
-    path = write_film(tmp_path / "film.webm", [50], height=49, width=65)
-    assert next(open_source(path).frames()).image.shape == (48, 64, 3)
-
-
-def test_cut_film_is_a_clear_error(tmp_path):
-    path = write_film(tmp_path / "film.webm", range(20))
-    path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(UserError, match="film.webm.*convert"):
-        open_source(path)
 
 
 def test_film_that_ends_early_is_noted(tmp_path, caplog):
@@ -123,11 +111,6 @@ def test_folder_is_sorted_and_other_files_are_noted(tmp_path, caplog):
     assert "left out 1 other" in caplog.text and "readme.txt" in caplog.text
 
 
-def test_folder_without_pictures_is_an_error(tmp_path):
-    with pytest.raises(UserError, match="no images"):
-        open_source(tmp_path)
-
-
 def test_cut_jpeg_is_an_error_or_skipped_and_counted(tmp_path, caplog):
     whole, cut, missing = tmp_path / "whole.jpg", tmp_path / "cut.jpg", tmp_path / "missing.jpg"
     whole.write_bytes(jpeg(noise()))
@@ -142,7 +125,7 @@ def test_cut_jpeg_is_an_error_or_skipped_and_counted(tmp_path, caplog):
     assert "cut.jpg" in caplog.text
 
 
-def test_cut_jpeg_with_whole_preview_is_found(tmp_path):
+def test_cut_jpeg_with_whole_preview_is_found_and_a_huge_one_refused(tmp_path):
     """The end marker of the preview in the header is not the picture's."""
     preview = b"\xff\xe2" + (len(jpeg(noise(8, 8))) + 2).to_bytes(2, "big") + jpeg(noise(8, 8))
     whole = jpeg(noise())
@@ -150,27 +133,10 @@ def test_cut_jpeg_with_whole_preview_is_found(tmp_path):
     (tmp_path / "whole.jpg").write_bytes(with_preview + b"bytes behind the end")
     (tmp_path / "cut.jpg").write_bytes(with_preview[:-400])
     assert read_upright(tmp_path / "whole.jpg").shape == (60, 40, 3)
-    with pytest.raises(UserError, match="damaged"):
-        read_upright(tmp_path / "cut.jpg")
-
-
-@pytest.mark.parametrize("content", [b"", b"\xff\xd8", b"\xff\xd8\xff", b"not a picture", b"\x89PNG\r\n\x1a\n"])
-def test_rubbish_is_no_picture(tmp_path, content):
-    (tmp_path / "rubbish.jpg").write_bytes(content)
-    with pytest.raises(UserError, match="rubbish.jpg"):
-        read_upright(tmp_path / "rubbish.jpg")
-
-
-def test_nothing_but_bad_pictures_is_an_error_even_when_skipping(tmp_path):
-    (tmp_path / "bad.jpg").write_bytes(b"")
-    with pytest.raises(UserError, match="none of 1 images"):
-        list(open_source(tmp_path, on_bad="skip").frames())
-
-
-def test_huge_picture_is_refused(tmp_path):
     cv2.imwrite(str(tmp_path / "bomb.png"), np.zeros((7200, 7200), np.uint8))
-    with pytest.raises(UserError, match="bomb.png.*too large"):
-        read_upright(tmp_path / "bomb.png")
+    for name in ("cut.jpg", "bomb.png"):
+        with pytest.raises(UserError, match=f"{name}: .*damaged, or too large"):
+            read_upright(tmp_path / name)
 
 
 def test_pictures_are_turned_upright(tmp_path):
@@ -187,11 +153,6 @@ def test_grey_and_transparent_pictures_have_three_channels(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((5, 6), np.uint8))
     cv2.imwrite(str(tmp_path / "b.png"), np.zeros((5, 6, 4), np.uint16))
     assert all(f.image.shape == (5, 6, 3) and f.image.dtype == np.uint8 for f in open_source(tmp_path).frames())
-
-
-def test_real_jpegs_are_not_taken_for_cut_ones(shared):
-    source = open_source(shared / "data/coco-mini/val2017")
-    assert len(list(source.frames())) == len(source.images) > 50
 
 
 def test_reader_is_never_far_ahead_of_an_endless_source():
@@ -241,21 +202,6 @@ def test_slow_consumer_of_a_camera_sees_the_present():
         time.sleep(0.05)
     assert seen == sorted(seen) and seen[-1] == 59
     assert len(seen) < 60  # it is ten times as slow
-
-
-def test_film_is_playable_after_an_error(tmp_path):
-    path = tmp_path / "film.webm"
-    with pytest.raises(KeyboardInterrupt), VideoWriter(path, RATE_HZ) as film:
-        film.write(grey(0))
-        film.write(grey(100))
-        raise KeyboardInterrupt
-    assert len(levels_of(path)) == 2
-
-
-def test_film_without_frames_leaves_no_file(tmp_path):
-    with VideoWriter(tmp_path / "film.webm", RATE_HZ):
-        pass
-    assert not (tmp_path / "film.webm").exists()
 
 
 def test_film_keeps_the_time_of_slow_frames(tmp_path):
