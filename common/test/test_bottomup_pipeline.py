@@ -3,7 +3,6 @@
 
 import dataclasses
 import shutil
-import threading
 from pathlib import Path
 
 from common.bottomup.assembly import People
@@ -106,20 +105,3 @@ def test_an_unreadable_image_stops_or_is_counted(tiny_coco: Path, tmp_path: Path
     assert len(result.skipped) == 1 and result.num_images == len(validation.rows)
     everybody = evaluate(seer.finder(), validation, 1).detections
     assert set(everybody.image_ids) - set(result.detections.image_ids) == {validation.index.image_ids[lost]}
-
-
-def test_reading_and_decoding_go_on_beside_the_network(tiny_coco: Path) -> None:
-    validation = validation_in(tiny_coco)
-    seer, decoded = Seer(validation), threading.Event()
-
-    def maps(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The second batch waits in the network until the first one is decoded."""
-        assert len(seer.shapes) != len(SCALES) or decoded.wait(10)
-        return seer.maps(inputs)
-
-    def people(*arguments) -> list[People]:
-        decoded.set()
-        return seer.people(*arguments)
-
-    finder = dataclasses.replace(seer.finder(), maps=maps, people=people)
-    assert evaluate(finder, validation, 1).metrics["AP"] == pytest.approx(1)

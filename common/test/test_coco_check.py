@@ -12,7 +12,7 @@ from common.coco.mini import dataset
 from common.coco.reader import load
 from common.coco.rules import Finding
 from common.skeleton import COCO, Skeleton
-from common.test.test_coco import tagged
+from common.test.test_coco_images import tagged
 
 import cv2
 import numpy as np

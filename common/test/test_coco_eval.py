@@ -5,7 +5,6 @@ import contextlib
 import copy
 import io
 import json
-import os
 from pathlib import Path
 
 import common.coco.evaluate
@@ -16,11 +15,9 @@ from common.coco.evaluate import Detections
 from common.coco.mini import dataset
 from common.coco.reader import from_sections
 from common.skeleton import COCO, CROWDPOSE
-from common.test.programs import server
 
 import numpy as np
 import pytest
-import torch.distributed
 from pycocotools import coco as reference_file
 from pycocotools.cocoeval import COCOeval as ReferenceEvaluation
 
@@ -202,25 +199,6 @@ def test_an_image_that_two_ranks_saw_counts_once():
     assert merged.scores.tolist() == [0.1, 0.1, 0.1, 0.3, 0.3]
     alone = part(4, 5, score=1)
     assert common.coco.evaluate.gather(alone).image_ids.tolist() == [4, 5]
-
-
-def _gather_on_rank(rank: int, store: str, results) -> None:
-    os.environ.update(WORLD_SIZE="2", RANK=str(rank))
-    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-    results.put((rank, common.coco.evaluate.gather(part(*(rank, 7, 10 + rank), score=rank)).image_ids.tolist()))
-    torch.distributed.destroy_process_group()
-
-
-def test_ranks_gather_their_detections(tmp_path):
-    context = server()
-    results = context.SimpleQueue()
-    ranks = [context.Process(target=_gather_on_rank, args=(rank, str(tmp_path / "store"), results)) for rank in (0, 1)]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(60)
-        assert process.exitcode == 0
-    assert [results.get()[1] for _ in ranks] == [[0, 7, 10, 1, 11]] * 2
 
 
 def test_table_has_the_lines_of_pycocotools(drawn):

@@ -139,24 +139,6 @@ def test_a_box_of_which_nothing_can_be_cropped() -> None:
         list(estimate([picture], SHRINKING, 2))
 
 
-def test_pictures_are_asked_for_a_bounded_way_ahead() -> None:
-    """A long video: what waits does not grow with its length."""
-    asked = 0
-
-    def endless() -> Iterator[Picture]:
-        nonlocal asked
-        while True:
-            asked += 1
-            yield next(Painted([1]).pictures())
-
-    found = estimate(endless(), SHRINKING, batch_size=2, readers=2)
-    for _ in range(3):
-        next(found)
-    found.close()
-    waiting = 2 * pipeline.IMAGES_AHEAD + 1 + 2 * (pipeline.PREPARED + pipeline.DECODE_BEHIND + 2)
-    assert 2 * 3 <= asked <= 2 * 3 + waiting
-
-
 def test_a_network_with_other_maps_is_refused() -> None:
     session = Session("pose.onnx", "memory", lambda arrays: [shrink(arrays[0])])
     assert pipeline.maps_of(session, COLOURS)(np.zeros((1, COLOURS, 8, 8), np.float32)).shape == (1, COLOURS, 2, 2)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 
-from common.media.tracking import RATE_HZ, OneEuro, Tracker, bounding_boxes, point_sigmas, shared_points
-from common.skeleton import COCO, CROWDPOSE, OPENPOSE, Skeleton
+from common.media.tracking import RATE_HZ, OneEuro, Tracker
+from common.skeleton import CROWDPOSE, OPENPOSE
 
 import numpy as np
 import pytest
@@ -43,33 +43,6 @@ def test_improved_points_stay_within_a_pixel_of_the_original(golden):
         differences.append((points[:, :, :2] - np.array(frame["out"]))[points[:, :, 2] > 0])
     differences = np.abs(np.concatenate(differences))
     assert differences.mean() > 0.1 and differences.max() < 1.0
-
-
-def test_sigmas_are_those_of_the_original_and_of_any_skeleton():
-    tenths = [.26, .79, .79, .72, .62, .79, .72, .62, 1.07, .87, .89, 1.07, .87, .89, .25, .25, .35, .35]  # fmt: skip
-    np.testing.assert_allclose(point_sigmas(OPENPOSE), np.array(tenths) / 10)
-    np.testing.assert_allclose(point_sigmas(COCO), COCO.sigmas)
-    own = Skeleton("own", ("a", "b"), (0.02, 0.06), (), points=("mid", "b"), derived={"mid": ("a", "b")})
-    np.testing.assert_allclose(point_sigmas(own), [0.04, 0.06])
-
-
-def test_shared_points_equals_the_formula_written_out():
-    rng = np.random.default_rng(0)
-    a, b = rng.uniform(0, 60, (2, 3, 18, 3))
-    a[:, :, 2], b[:, :, 2] = rng.integers(0, 2, (2, 3, 18))
-    sigmas = point_sigmas(OPENPOSE)
-    counts, nearness = shared_points(a, b[:2], sigmas)
-    for i in range(3):
-        for j in range(2):
-            boxes = bounding_boxes(np.stack([a[i], b[j]]))
-            area = max(boxes[0, 2] * boxes[0, 3], boxes[1, 2] * boxes[1, 3])
-            likeness = [
-                np.exp(-((p[0] - q[0]) ** 2 + (p[1] - q[1]) ** 2) / (2 * area * (2 * sigma) ** 2))
-                for p, q, sigma in zip(a[i], b[j], sigmas, strict=True)
-                if p[2] and q[2]
-            ]
-            assert counts[i, j] == sum(value > 0.5 for value in likeness)
-            assert nearness[i, j] == pytest.approx(sum(likeness) / 18)
 
 
 def test_ids_stay_with_people_who_walk_past_each_other_in_any_order():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.cli import UserError
 from common.coco import images, reader, validate
-from common.test.test_coco import tagged
+from common.test.test_coco_images import tagged
 from tools.convert import __main__ as convert
 from tools.convert import coco, cvat, frames, labelstudio, places, yolo
 from tools.convert.dataset import Category, Dataset, Image, Instance
