@@ -165,8 +165,8 @@ class ImageWriter:
 
     def _free_name(self, source: Path) -> str:
         suffix = source.suffix if source.suffix.lower() in WRITTEN_SUFFIXES else ".jpg"
-        numbers = (f"_{number}" for number in itertools.count(2))
-        names = (f"{source.stem}{number}{suffix}" for number in itertools.chain([""], numbers))
+        numbers = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
+        names = (f"{source.stem}{number}{suffix}" for number in numbers)
         return next(name for name in names if name not in self._taken)
 
 
@@ -174,7 +174,12 @@ class Window:
     """Shows frames on a screen. P pauses; Escape or Q asks for the end."""
 
     def __init__(self, title: str) -> None:
-        require_screen()
+        """Raises UserError where no window can be opened: OpenCV built without windows, or no screen."""
+        cure = "leave --show out, the results are written to files as well"
+        if re.search(r"GUI:\s+NONE", cv2.getBuildInformation()):
+            raise UserError(f"--show: opencv-python-headless has no windows; put opencv-python in its place, or {cure}")
+        if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise UserError(f"--show: there is no screen (DISPLAY is not set); {cure}")
         self.title = title
 
     def __enter__(self) -> "Window":
@@ -186,16 +191,6 @@ class Window:
     def show(self, image: UInt8Array, wait_ms: int = 1) -> bool:
         """Shows (H, W, 3) uint8 BGR for at least `wait_ms` (0: until a key); False when the end was asked for."""
         cv2.imshow(self.title, image)
-        key = cv2.waitKey(wait_ms) & 0xFF
-        if key == KEY_P:
+        if (key := cv2.waitKey(wait_ms) & 0xFF) == KEY_P:
             key = cv2.waitKey(0) & 0xFF
         return key not in (KEY_ESCAPE, KEY_Q)
-
-
-def require_screen() -> None:
-    """Raises UserError where no window can be opened: OpenCV built without windows, or no screen."""
-    cure = "leave --show out, the results are written to files as well"
-    if re.search(r"GUI:\s+NONE", cv2.getBuildInformation()):
-        raise UserError(f"--show: opencv-python-headless has no windows; put opencv-python in its place, or {cure}")
-    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        raise UserError(f"--show: there is no screen (DISPLAY is not set); {cure}")

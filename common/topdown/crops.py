@@ -31,19 +31,15 @@ LOWER_BODY = ("hip", "knee", "ankle", "heel", "toe", "foot")
 def check_sizes(size_in: tuple[int, ...], size_map: tuple[int, ...]) -> None:
     """Raises UserError where a network's maps of an input of `size_in` (height, width) cannot be of `size_map`.
 
-    A side that a trunk cannot halve five times is rounded up on the way: maps would be larger than planned, and
-    people found in the wrong place.
+    A side that a trunk cannot halve five times is rounded up on the way: people would be found in the wrong place.
     """
     if len(size_in) != 2 or len(size_map) != 2:
         raise UserError("IMAGE_SIZE and HEATMAP_SIZE: two numbers each are needed")
+    image, heatmap = ("{} x {} (height x width)".format(*size) for size in (size_in, size_map))
     if any(side <= 0 or side % TRUNK_STRIDE for side in size_in):
-        raise UserError(f"IMAGE_SIZE {_words(size_in)}: both sides must be multiples of {TRUNK_STRIDE}")
+        raise UserError(f"IMAGE_SIZE {image}: both sides must be multiples of {TRUNK_STRIDE}")
     if min(size_map) <= 0 or len({side / cells for side, cells in zip(size_in, size_map, strict=True)}) != 1:
-        raise UserError(f"HEATMAP_SIZE {_words(size_map)} is no equal part of IMAGE_SIZE {_words(size_in)}")
-
-
-def _words(size: tuple[int, ...]) -> str:
-    return "{} x {} (height x width)".format(*size)
+        raise UserError(f"HEATMAP_SIZE {heatmap} is no equal part of IMAGE_SIZE {image}")
 
 
 class BoxError(UserError):

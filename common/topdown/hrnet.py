@@ -33,10 +33,8 @@ def standard_stages(width: int) -> tuple[Stage, Stage, Stage]:
 
 def normalised(inputs: int, outputs: int, kernel: int, stride: int = 1, relu: bool = True) -> nn.Sequential:
     """Convolution, batch normalisation and, where wanted, ReLU."""
-    modules: list[nn.Module] = [convolution(inputs, outputs, kernel, stride), nn.BatchNorm2d(outputs)]
-    if relu:
-        modules.append(nn.ReLU(inplace=True))
-    return nn.Sequential(*modules)
+    layers = (convolution(inputs, outputs, kernel, stride), nn.BatchNorm2d(outputs))
+    return nn.Sequential(*layers, nn.ReLU(inplace=True)) if relu else nn.Sequential(*layers)
 
 
 def exchange(channels: Sequence[int], source: int, target: int) -> nn.Module:
@@ -70,11 +68,12 @@ class ExchangeModule(nn.Module):
 
     def fused(self, target: int, branches: list[Tensor]) -> Tensor:
         """The sum that branch `target` becomes: (B, channels[target], ...)."""
-        layers = list(self.fuse_layers[target].children())
-        # the first sum makes a new tensor: branch 0 itself is still needed by the other sums
-        total = layers[0](branches[0]) + layers[1](branches[1])
-        for layer, branch in zip(layers[2:], branches[2:], strict=True):
-            total += layer(branch)
+        first, second, *rest = (
+            layer(one) for layer, one in zip(self.fuse_layers[target].children(), branches, strict=True)
+        )
+        total = first + second  # a new tensor: branch 0 itself is still needed by the other sums
+        for one in rest:
+            total += one
         return self.relu(total)  # type: ignore[no-any-return]
 
 
