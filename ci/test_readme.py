@@ -2,6 +2,8 @@
 # ruff: noqa: D103  a test says in its name what it checks
 """Every command in a README can be typed: its script is there and knows its flags."""
 
+import re
+
 import project
 import pytest
 import readme_commands
@@ -12,6 +14,15 @@ PAGES = [name for name in project.files() if name.endswith(".md") and not name.s
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_of_the_page(page: str) -> None:
     assert not readme_commands.complaints(page)
+
+
+FENCED = re.compile(r"^```(?:bash|python|yaml)\n.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("folder", ["", *(f"{model}/" for model in project.model_directories())])
+def test_the_chinese_page_has_the_same_commands(folder: str) -> None:
+    english, chinese = (FENCED.findall(project.text(f"{folder}{name}")) for name in ("README.md", "README_zh.md"))
+    assert chinese == english, f"copy the blocks that differ from {folder}README.md into README_zh.md"
 
 
 def test_the_pages_that_hold_commands_have_some() -> None:

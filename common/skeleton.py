@@ -10,6 +10,7 @@ import functools
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -46,6 +47,7 @@ class Skeleton:
     derived: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     assembly: tuple[int, ...] = ()  # limbs in the order in which people are put together; empty: their own order
     drawn_limbs: Pairs = ()  # empty: the limbs
+    colours: Pairs = ()  # (point, "#rrggbb"); a limb has that of its second point; others by the side in their names
 
     def __post_init__(self) -> None:
         defaults = {
@@ -77,6 +79,9 @@ class Skeleton:
             yield f"limb {a} - {b}: unknown point", {a, b} <= points and a != b
         for a, b in self.drawn_limbs:
             yield f"drawn limb {a} - {b}: unknown point", {a, b} <= keypoints | set(self.derived)
+        for point, colour in self.colours:
+            fits = point in keypoints | set(self.derived) and bool(re.fullmatch("#[0-9a-fA-F]{6}", colour))
+            yield f"colours: a point and '#rrggbb' are needed, not {shown(point)}: {shown(colour)}", fits
         yield "assembly must name each limb once", sorted(self.assembly) == list(range(len(self.limbs)))
 
     @property
@@ -161,7 +166,7 @@ def load(source: "str | Path | Skeleton") -> Skeleton:
 
     The file has the fields of `Skeleton`: `keypoints` (list of names), `sigmas` (list, or one number for all),
     `flip_pairs`, `limbs`, and where wanted `points`, `derived` ({neck: [left_shoulder, right_shoulder]}), `assembly`,
-    `drawn_limbs`. Raises UserError, naming the file, where it does not hold together.
+    `drawn_limbs`, `colours` ([[nose, "#ffcc00"]]). Raises UserError, naming the file, where it does not hold together.
     """
     if isinstance(source, Skeleton):
         return source
@@ -180,6 +185,7 @@ def load(source: "str | Path | Skeleton") -> Skeleton:
 
 
 NAMES, PAIRS = "names", "pairs of names, [[nose, left_eye], ...],"
+PAIR_KEYS = ("flip_pairs", "limbs", "drawn_limbs", "colours")
 
 
 def _from_mapping(name: str, values: Any) -> Skeleton:
@@ -203,7 +209,7 @@ def _from_mapping(name: str, values: Any) -> Skeleton:
             for point, sources in derived.items()
         },
         assembly=_list(values.get("assembly", []), "assembly", "numbers of limbs", lambda one: type(one) is int),
-        **{key: _list(values.get(key, []), key, PAIRS, _is_pair) for key in ("flip_pairs", "limbs", "drawn_limbs")},
+        **{key: _list(values.get(key, []), key, PAIRS, _is_pair) for key in PAIR_KEYS},
     )
 
 

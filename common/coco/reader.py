@@ -103,8 +103,8 @@ class _People:
             if region == json_file.SKIPPED:
                 raise json_file.PolygonsNeeded
         self.is_crowd.append(is_crowd)
-        self.without_area += area is None
-        self.areas.append(max(box[2], 0.0) * max(box[3], 0.0) if area is None else area)
+        self.without_area += not area or area <= NO_AREA_IMG
+        self.areas.append(area if area and area > NO_AREA_IMG else max(box[2], 0.0) * max(box[3], 0.0))
         self.keypoints.extend(keypoints)
         self.lengths.append(len(keypoints))
         self.counts.append(element.get("num_keypoints"))
@@ -301,10 +301,7 @@ class Builder:
         flat = counted & (index.boxes[:, 2:] <= 0).any(axis=1)
         if people.without_area:
             count = f"{people.without_area} of {len(index.areas)} annotations"
-            self.reporter.note("area", f"{count} have no area: that of the box counts")
-        elif counted.any() and index.areas[counted].max() <= NO_AREA_IMG:
-            largest = f"no person's area is larger than {index.areas[counted].max():g} px^2"
-            self.reporter.note("area", f"{largest}: AP measures distances by it and will be near 0", True)
+            self.reporter.note("area", f"{count} have no area above {NO_AREA_IMG:g} px^2: that of the box counts")
         if flat.any():
             first = f"the first: annotation {index.annotation_ids[flat][0]}"
             what = f"people with a box of width or height 0, who are not trained on: {np.count_nonzero(flat)} ({first})"

@@ -39,7 +39,7 @@ def draw_people(
     ids: Sequence[int | None] | None = None,
     threshold: float = 0.0,
 ) -> UInt8Array:
-    """A new image with limbs and joints drawn on it: left, right and middle in the colours of `SIDE_COLOURS`.
+    """A new image with limbs and joints drawn on it: in the skeleton's colours, else those of `SIDE_COLOURS`.
 
     image_img: (h, w, 3) uint8 BGR. keypoints: (M, K, 3) x, y in original pixels (whole numbers are pixel centres) and
     visibility or score; a joint is drawn where that is above `threshold`, a limb where both its ends are. `ids`: a
@@ -109,18 +109,25 @@ def _draw_person(
     for outlined in (True, False):  # all outlines first: they stay behind every limb
         for a, b in limbs:
             width = min(thick, max(1.0, 0.2 * float(np.hypot(*(points[a] - points[b])))))
-            width, colour = (1.6 * width + 1, OUTLINE) if outlined else (width, _side_colour(names[a], names[b]))
+            width, colour = (1.6 * width + 1, OUTLINE) if outlined else (width, _colour(skeleton, names[a], names[b]))
             _line(canvas, points[a], points[b], width, colour)
     for index in np.flatnonzero(shown):
         others = np.delete(points[shown], np.flatnonzero(shown) == index, axis=0)
         nearest = float(np.hypot(*(others - points[index]).T).min()) if len(others) else np.inf
         radius = min(thick, max(1.5, 0.25 * nearest))  # eyes and nose leave the face free
         _disc(canvas, points[index], radius + 0.7, OUTLINE)
-        _disc(canvas, points[index], radius, _side_colour(names[index]))
+        _disc(canvas, points[index], radius, _colour(skeleton, names[index]))
 
 
-def _side_colour(*names: str) -> Colour:
-    """Of a joint, or of a limb by both ends: nose to left eye is left, left to right hip is middle."""
+def _colour(skeleton: Skeleton, *names: str) -> Colour:
+    """Of a joint, or of a limb by both ends: the skeleton's own of the last that has one, else that of the side.
+
+    Nose to left eye is left, left to right hip is middle.
+    """
+    colours = dict(skeleton.colours)
+    if own := [colours[name] for name in names if name in colours]:
+        red, green, blue = bytes.fromhex(own[-1].removeprefix("#"))
+        return blue, green, red
     sides = {side for name in names for side in ("left", "right") if name.startswith(side)}
     return SIDE_COLOURS[sides.pop() if len(sides) == 1 else "middle"]
 

@@ -87,7 +87,7 @@ def test_what_is_wrong_with_an_annotation_is_found(drawn, name):
     ("changes", "kind", "what"),
     [
         ({"num_keypoints": 3}, "labelled", "is 3, but 17 have"),
-        ({"area": None}, "area", "1 of 34 annotations have no area: that of the box counts"),
+        ({"area": None}, "area", "1 of 34 annotations have no area above 1 px"),
         ({"bbox": [9, 9, 0, 5]}, "box", "size 0 x 5"),
     ],
 )

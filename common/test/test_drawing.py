@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is drawn is where it should be, and nothing else is touched."""
 
+from common import skeleton
 from common.media import drawing
 from common.skeleton import COCO, CROWDPOSE, OPENPOSE
 
@@ -48,6 +49,16 @@ def test_a_limb_between_both_sides_is_middle():
     people[0, COCO.keypoints.index("left_hip")] = (20, 60, 1)
     people[0, COCO.keypoints.index("right_hip")] = (120, 60, 1)
     assert tuple(drawing.draw_people(GREY, people, COCO)[60, 70]) == drawing.SIDE_COLOURS["middle"]
+
+
+def test_a_skeleton_has_colours_of_its_own(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("keypoints: [a, left_b, left_c]\nlimbs: [[a, left_b]]\ncolours: [[left_b, '#0a141e']]\n")
+    people = np.array([[(20, 60, 1), (120, 60, 1), (20, 100, 1)]])
+    image = drawing.draw_people(GREY, people, skeleton.load(path))
+    assert tuple(image[60, 120]) == tuple(image[60, 70]) == (30, 20, 10), "joint; limb that ends there"
+    assert tuple(image[60, 20]) == drawing.SIDE_COLOURS["middle"]
+    assert tuple(image[100, 20]) == drawing.SIDE_COLOURS["left"]
 
 
 def test_the_given_image_stays_and_nobody_is_no_change():

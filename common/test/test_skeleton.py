@@ -70,6 +70,8 @@ def test_own_skeleton_from_a_file(tmp_path) -> None:
         ("derived: {nose: [left_wrist]}", "name of a keypoint"),
         ("assembly: [0, 0, 1, 2]", "each limb once"),
         ("colour: red", "colour"),
+        ("colours: [[tail, '#ffffff']]", "colours: a point and '#rrggbb' are needed, not 'tail'"),
+        ("colours: [[nose, red]]", "not 'nose': 'red'"),
         ("limbs: [nose", "flow sequence"),
     ],
 )
@@ -105,6 +107,8 @@ def test_points_default_to_keypoints() -> None:
         ("keypoints: [a]\nsigmas: null", "sigmas: a list of numbers"),
         ("keypoints: [a]\nsigmas: [.nan]", "sigmas: a list of numbers"),
         ("keypoints: [a]\nderived: [neck]", "derived: "),
+        ("keypoints: [a]\ncolours: [red]", "colours: "),
+        ("keypoints: [a]\ncolours: [[a, 7]]", "colours: "),
         ("keypoints: [a]\nskeleton: x", "nothing reads the key 'skeleton'"),
         ("- a\n- b", "no `keypoints"),
         ("", "no `keypoints"),

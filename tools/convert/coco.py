@@ -167,6 +167,7 @@ def _content(dataset: Dataset, rows: list[int], numbers: list[int], names: dict[
                     "category_id": categories[one.category],
                     "bbox": [round(side, 3) for side in (left, top, wide, high)],
                     "area": round(wide * high, 3),
+                    "segmentation": [],
                     "iscrowd": 0,
                     "keypoints": keypoints,
                     "num_keypoints": int((one.keypoints[:, 2] > 0).sum()),

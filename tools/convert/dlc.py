@@ -23,6 +23,7 @@ NOTHING = frozenset({"", "nan", "na", "none"})
 
 def read(source: Path) -> Dataset:
     """A CSV file, a folder of labelled frames, or a project. Raises UserError, naming file, line and cure."""
+    source = source.with_suffix(".csv") if source.suffix.lower() in (".h5", ".hdf5") else source  # saved side by side
     patterns = ("CollectedData_*.csv", "*/CollectedData_*.csv", "labeled-data/*/CollectedData_*.csv", "*.csv")
     paths = reading.source_files(source, patterns, "a CollectedData_<scorer>.csv, or the project's folder")
     images = [image for path in paths for image in _images(path)]

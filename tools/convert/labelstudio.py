@@ -120,7 +120,8 @@ def _frame(one: dict[str, Any], scale: tuple[int, int]) -> grouping.Frame | None
     if not value.get(kind):
         return None
     sides = [number(value[side], side) / FULL for side in ("x", "y", "width", "height")]
-    corners = _corners(sides, number(value.get("rotation") or 0, "rotation"), scale)
+    sideways = _turn_of(one) in (90, 270)  # then what was annotated is as wide as the image is high
+    corners = _corners(sides, number(value.get("rotation") or 0, "rotation"), scale[::-1] if sideways else scale)
     corners = [_turned_back(x, y, one) for x, y in corners]
     left, right = (edge(x for x, _ in corners) for edge in (min, max))
     top, bottom = (edge(y for _, y in corners) for edge in (min, max))
@@ -163,11 +164,15 @@ def _meta(one: dict[str, Any]) -> dict[str, Any]:
 
 def _turned_back(x: float, y: float, one: dict[str, Any]) -> tuple[float, float]:
     """A place, as fractions of the image as it was turned in the tool, in the image as it is."""
-    turns = {0: (x, y), 90: (y, 1 - x), 180: (1 - x, 1 - y), 270: (1 - y, x)}
+    return {0: (x, y), 90: (y, 1 - x), 180: (1 - x, 1 - y), 270: (1 - y, x)}[_turn_of(one)]
+
+
+def _turn_of(one: dict[str, Any]) -> int:
+    """By how much the image was turned in the tool, clockwise: 0, 90, 180 or 270 degrees."""
     rotation = number(one.get("image_rotation") or one.get("original_rotation") or 0, "image_rotation") % 360
-    if rotation not in turns:
+    if rotation not in (0, 90, 180, 270):
         raise ValueError(f"image_rotation is {rotation:g}, no quarter turn")
-    return turns[int(rotation)]
+    return int(rotation)
 
 
 def write(dataset: Dataset, target: TextIO) -> None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""VGG Image Annotator 2: a project, its annotations as JSON, or as CSV; points and rectangles with attributes.
+"""VGG Image Annotator: a project of VIA 2 or 3, annotations of VIA 2 as JSON or CSV; points and rectangles with
+attributes.
 
 The attribute called keypoint, part, label, name or the like names a point; instance, group, person or id tells whose it
 is. VIA shows images as a browser does, turned by their EXIF tag.
@@ -18,11 +19,12 @@ from tools.convert import grouping, reading
 from tools.convert.dataset import Box, Dataset, Image, build
 from tools.convert.reading import number, object_of
 
-CURE = "Export again from VIA 2: Annotation, Export Annotations (as json) or (as csv)"
+CURE = "Export again: VIA 2's annotations as json or csv, or the project of VIA 3"
 METADATA = "_via_img_metadata"
 NAMES = ("keypoint", "keypoints", "part", "bodypart", "joint", "landmark", "label", "name", "class", "category", "type")
 GROUPS = ("instance", "instance_id", "group", "group_id", "person", "person_id", "individual", "animal", "object", "id")
 COLUMNS = ("filename", "region_shape_attributes", "region_attributes")
+SHAPES = {1: ("point", ("cx", "cy")), 2: ("rect", ("x", "y", "width", "height"))}  # of VIA 3, by their numbers
 Region = tuple[dict[str, Any], dict[str, Any]]  # attributes of the shape, of the region
 
 
@@ -45,7 +47,8 @@ def _of_json(path: Path) -> Iterator[tuple[str, list[Region]]]:
     with reading.entry(path, "file", CURE):
         content = object_of(files.read_json(path), "the content")
         if "metadata" in content and "project" in content:
-            raise ValueError("a project of VIA 3")
+            yield from _of_version_3(content)
+            return
         entries = object_of(content.get(METADATA, content), "the list of images")
     for key, value in entries.items():
         with reading.entry(path, f"image {key!r:.80}", CURE):
@@ -54,6 +57,31 @@ def _of_json(path: Path) -> Iterator[tuple[str, list[Region]]]:
             regions = regions.values() if isinstance(regions, dict) else reading.list_of(regions, "regions")
             pairs = [(object_of(one["shape_attributes"]), object_of(one["region_attributes"])) for one in regions]
             yield reading.name_of(value["filename"], "filename"), pairs
+
+
+def _of_version_3(content: dict[str, Any]) -> Iterator[tuple[str, list[Region]]]:
+    """A project of VIA 3: a view shows a file, and its metadata are the regions of a view."""
+    known = object_of(content.get("attribute", {}), "attribute")
+    regions: dict[str, list[Region]] = {}
+    for one in object_of(content["metadata"], "metadata").values():
+        if one.get("z"):
+            raise ValueError("annotations of moments of a video; take its frames as images, and annotate these")
+        kind, *places = reading.list_of(one["xy"], "xy") or [0]
+        if kind in SHAPES:
+            name, sides = SHAPES[kind]
+            shape = {"name": name, **dict(zip(sides, places, strict=True))}
+            regions.setdefault(str(one["vid"]), []).append((shape, dict(_said(object_of(one.get("av", {})), known))))
+    for view, shown in object_of(content["view"], "view").items():
+        (number_,) = reading.list_of(shown["fid_list"], "fid_list")
+        file = object_of(content["file"][str(number_)], "a file")
+        yield reading.name_of(file.get("fname") or file.get("src"), "fname"), regions.get(view, [])
+
+
+def _said(values: dict[str, Any], known: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Names of attributes and what was written or chosen: an option is there by its number."""
+    for key, value in values.items():
+        attribute = object_of(known[key], "an attribute")
+        yield str(attribute["aname"]), object_of(attribute.get("options") or {}).get(str(value), value)
 
 
 def _of_csv(path: Path) -> Iterator[tuple[str, list[Region]]]:

@@ -89,14 +89,18 @@ def _folders(path: Path, values: dict[str, Any]) -> Iterator[tuple[str, Path]]:
 
 def _folder(path: Path, root: Any, name: str, key: str) -> Path:
     """Where a folder of images or a list of them is: exports name places of the machine that wrote them."""
-    name = name.replace("\\", "/")
-    below = name.lstrip("./")
-    starts = [path.parent / str(root)] if root else []
-    places = [start / name for start in (*starts, path.parent)] + [path.parent / below, path.parent / key / "images"]
-    for place in places:
-        if place.exists():
+    starts = [path.parent / str(root), path.parent] if root else [path.parent]
+    for place in (*(_below(start, name) for start in starts), path.parent / key / "images"):
+        if place and place.exists():
             return place
     raise UserError(f"{path}: {key}: {name}: no such folder, also not beside this file. Write where the images lie")
+
+
+def _below(start: Path, name: str) -> Path | None:
+    """What a path of another machine names below `start`: its longest end that is there, of two parts at least."""
+    parts = name.strip().replace("\\", "/").split("/")
+    ends = ["/".join(parts[place:]) for place in range(max(1, len(parts) - 1))]
+    return next((start / end for end in ends if end and (start / end).exists()), None)
 
 
 def _images(subset: str, folder: Path, known: dict[int, Category], width: int) -> Iterator[Image]:
@@ -114,8 +118,9 @@ def _listed(folder: Path) -> Iterator[tuple[Path, str]]:
         return
     for line in files.read_bytes(folder).decode("utf-8-sig", "replace").splitlines():
         if line.strip():
-            place = folder.parent / line.strip()
-            yield place, place.name
+            place = _below(folder.parent, line) or folder.parent / line.strip()
+            is_inside = place.is_relative_to(folder.parent)
+            yield place, place.relative_to(folder.parent).as_posix() if is_inside else place.name
 
 
 def _label_path(image: Path) -> Path:

@@ -47,6 +47,7 @@ class Service:
             "command": model.spec.command,
             "points": skeleton.points,
             "keypoints": skeleton.keypoints,
+            "colours": dict(skeleton.colours),
             "drawn": [limb for limb in skeleton.drawn_limbs if set(limb) <= learned],
             "limbs": [] if model.takes_boxes else skeleton.limbs,
             "boxes": model.takes_boxes,

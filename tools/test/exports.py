@@ -147,6 +147,99 @@ def yolo(folder: Path) -> Path:
     return _write(folder / "data.yaml", f"{text}names:\n  0: creature\nkpt_names:\n  0: [{', '.join(NAMES)}]\n")
 
 
+def ultralytics(folder: Path) -> Path:
+    """Paths of the machine that trained: an absolute folder for one split, a list of files for the other."""
+    yolo(folder)
+    lists = [f"./images/train/{name}" for name in FILES[1:]]
+    _write(folder / "val.txt", "\n".join(lists) + "\n")
+    (folder / "images" / "one").mkdir()
+    (folder / "images" / "train" / FILES[0]).rename(folder / "images" / "one" / "a.png")
+    (folder / "labels" / "one").mkdir()
+    (folder / "labels" / "train" / FILES[0]).with_suffix(".txt").rename(folder / "labels" / "one" / "a.txt")
+    head = (
+        "# Ultralytics\npath: C:\\Users\\me\\datasets\\creatures # dataset root\ntrain: /home/me/creatures/images/one\n"
+    )
+    shape = "kpt_shape: [5, 3] # number of keypoints, dimensions\nflip_idx: [1, 0, 2, 4, 3]\n\nnames:\n  0: creature\n"
+    more = "download: https://example.com/creatures.zip\n"
+    return _write(folder / "data.yaml", f"{head}val: val.txt\n{shape}{more}")
+
+
+def roboflow_yolo(folder: Path) -> Path:
+    """Its paths begin with `..`, and its validation images lie in `valid`."""
+    yolo(folder)
+    for kind in ("images", "labels"):
+        (folder / "valid").mkdir(exist_ok=True)
+        (folder / kind / "train").rename(folder / "valid" / kind)
+    paths = "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n\n"
+    shape = "kpt_shape: [5, 3]\nflip_idx: [1, 0, 2, 4, 3]\nnc: 1\nnames: ['creature']\n"
+    shape += f"kpt_names:\n  0: [{', '.join(NAMES)}]\n"
+    for kind in ("train", "test"):
+        (folder / kind / "images").mkdir(parents=True)
+    return _write(folder / "data.yaml", f"{paths}{shape}\nroboflow:\n  workspace: me\n  project: c\n  version: 1\n")
+
+
+def via3(folder: Path) -> Path:
+    """A project of VIA 3: options by number, a view for each file."""
+    words = ["creature", *NAMES]
+    choices = {str(place): word for place, word in enumerate(words)}
+    project = {
+        "project": {"pid": "__VIA_PROJECT_ID__", "data_format_version": "3.1.1", "vid_list": ["1", "2", "3"]},
+        "config": {"file": {"loc_prefix": {"1": "", "2": "", "3": "", "4": ""}}, "ui": {}},
+        "attribute": {
+            "1": {"aname": "label", "anchor_id": "FILE1_Z0_XY1", "type": 4, "desc": "", "options": choices},
+            "2": {"aname": "instance", "anchor_id": "FILE1_Z0_XY1", "type": 1, "desc": "", "options": {}},
+            "3": {"aname": "occluded", "anchor_id": "FILE1_Z0_XY1", "type": 3, "options": {"0": "no", "1": "yes"}},
+        },
+        "file": {
+            str(n): {"fid": str(n), "fname": name, "type": 2, "loc": 1, "src": ""} for n, name in enumerate(FILES, 1)
+        },
+        "view": {str(n): {"fid_list": [str(n)]} for n in range(1, len(FILES) + 1)},
+        "metadata": {},
+    }
+    for view, name in enumerate(FILES, 1):
+        for place, (shape, said) in enumerate(_via_regions(name)):
+            kind, *sides = shape.values()
+            values = {"1": str(words.index(said["label"])), "2": said["instance"]}
+            values |= {"3": "1" if said.get("occluded") else "0"} if kind == "point" else {}
+            one = {"vid": str(view), "flg": 0, "z": [], "xy": [1 if kind == "point" else 2, *sides], "av": values}
+            project["metadata"][f"{view}_x{place}"] = one
+    return _write(folder / "project.json", json.dumps(project))
+
+
+def cvat_coco(folder: Path) -> Path:
+    """CVAT's export as COCO Keypoints 1.0: one file for each subset, images below images/<subset>."""
+    content = json.loads(coco(folder).read_text())
+    (folder / "instances.json").unlink()
+    content |= {"licenses": [{"name": "", "id": 0, "url": ""}], "info": {"contributor": "", "year": ""}}
+    content["categories"][0]["supercategory"] = ""
+    content["categories"].insert(0, {"id": 2, "name": "frame", "supercategory": ""})
+    for one in content["annotations"]:
+        one |= {"segmentation": [], "area": one["bbox"][2] * one["bbox"][3], "attributes": {"occluded": False}}
+    for image in content["images"]:
+        image |= {"license": 0, "flickr_url": "", "coco_url": "", "date_captured": 0}
+        target = folder / "images" / "default" / image["file_name"]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (folder / image["file_name"]).rename(target)
+    _write(folder / "annotations" / "person_keypoints_default.json", json.dumps(content))
+    return folder
+
+
+def labelstudio_min(folder: Path) -> Path:
+    """JSON-MIN: regions without ids, so that boxes tell whose a point is; the words of one place may be one text."""
+    tasks = json.loads(labelstudio(folder).read_text())
+    (folder / "project-1-at-2026-11-30.json").unlink()
+    found = []
+    for task in tasks:
+        result = task["annotations"][0]["result"]
+        lists = {"kp": "keypointlabels", "bbox": "rectanglelabels"}
+        size = {"original_width": SIZE[0], "original_height": SIZE[1]}
+        regions = {k: [{**one["value"], **size, "meta": one.get("meta", {})} for one in result if one["type"] == kind]
+                   for k, kind in lists.items()}  # fmt: skip
+        more = {"annotator": 1, "annotation_id": 1, "created_at": "2026-11-30T10:00:00Z", "lead_time": 9.1}
+        found.append({**task["data"], "id": task["id"], **{k: v for k, v in regions.items() if v}, **more})
+    return _write(folder / "project-1-min.json", json.dumps(found))
+
+
 def coco(folder: Path) -> Path:
     images = [{"id": n, "file_name": name, "width": SIZE[0], "height": SIZE[1]} for n, name in enumerate(FILES, 1)]
     annotations = []
@@ -160,7 +253,7 @@ def coco(folder: Path) -> Path:
 
 
 def dlc(folder: Path) -> Path:
-    """Multi-animal, without boxes and hidden points, which DeepLabCut does not know."""
+    """Multi-animal, without boxes and hidden points, which DeepLabCut does not know; an HDF5 file beside the CSV."""
     frames = folder / "labeled-data" / "film"
     columns = [(who, point, axis) for who in ("one", "two") for point in NAMES for axis in "xy"]
     rows = [["scorer", "", "", *["Me"] * len(columns)]]
@@ -176,7 +269,7 @@ def dlc(folder: Path) -> Path:
         cells = [people.get(who, {}).get(point, ("", ""))["xy".index(axis)] for who, point, axis in columns]
         rows.append(["labeled-data", "film", target.name, *map(str, cells)])
     _write(frames / "CollectedData_Me.csv", "\n".join(",".join(row) for row in rows))
-    return folder
+    return _write(frames / "CollectedData_Me.h5", "\x89HDF")
 
 
 def _write(path: Path, text: str) -> Path:

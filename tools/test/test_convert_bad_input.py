@@ -88,7 +88,12 @@ BAD = {
         ),
     },
     "via": {
-        "version 3": ("v.json", json.dumps({"project": {}, "metadata": {}}), "a project of VIA 3"),
+        "version 3": ("v.json", json.dumps({"project": {}, "metadata": {}}), "file: has no 'view'. Export again"),
+        "film": (
+            "v.json",
+            json.dumps({"project": {}, "metadata": {"1_a": {"vid": "1", "z": [1, 2], "xy": []}}, "view": {}}),
+            "moments of a video",
+        ),
         "no name": (
             "v.json",
             json.dumps(
@@ -110,6 +115,7 @@ BAD = {
     },
     "dlc": {
         "header": ("CollectedData_a.csv", "a,b\n1,2\n", "no rows `bodyparts`"),
+        "only HDF5": ("CollectedData_a.h5", "x", "CollectedData_a.csv: no such file"),
         "cells": ("CollectedData_a.csv", "scorer,m,m\nbodyparts,p,p\ncoords,x,y\na.png,1\n", "line 4: 2 cells, not 3"),
         "word": ("CollectedData_a.csv", "scorer,m,m\nbodyparts,p,p\ncoords,x,y\na.png,1,b\n", "'b', no number"),
     },

@@ -3,19 +3,16 @@
 
 import importlib
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
+from common import cli
 from common.coco import cache, validate
 from common.skeleton import load
-from common.test import programs
 from tools.convert import __main__ as convert
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 1800
 MODELS = ("Lightweight_OpenPose", "OpenPose_MindSpore_port", "AlphaPose", "MIPNet")
 
 
@@ -52,71 +49,25 @@ def test_corrected_it_has_no_findings(tmp_path):
 def test_every_training_finds_data_and_skeleton(tmp_path, model):
     """What a training does before its first step, with a data.yaml for a data path and nothing else."""
     folder = creatures(tmp_path, 6, corrected=True)
-    config = found(model, f"--data_path={folder / 'data.yaml'}")
-    skeleton = load(config.skeleton)
+    config, skeleton = found(model, f"--data_path={folder / 'data.yaml'}")
     assert skeleton.keypoints == load(folder / "skeleton.yaml").keypoints
-    samples = {
-        "Lightweight_OpenPose": "Lightweight_OpenPose.data",
-        "OpenPose_MindSpore_port": "OpenPose_MindSpore_port.data",
-        "AlphaPose": "AlphaPose.train",
-        "MIPNet": "MIPNet.data",
-    }[model]
-    taken = importlib.import_module(samples).train_samples(config, skeleton)
-    assert len(taken) > 0
+    assert len(samples_of(model, config, skeleton)) > 0
+
+
+def samples_of(model: str, config, skeleton):
+    """The training samples of a model."""
+    return importlib.import_module(f"{model}.data").train_samples(config, skeleton)
 
 
 def found(model: str, *words: str):
-    """The settings of a training, with data set and skeleton."""
-    if model == "AlphaPose":
-        from AlphaPose.config import parse
-        from AlphaPose.train import with_skeleton
-
-        return with_skeleton(parse([*words, "--recipe=smoke"]))
-    if model == "MIPNet":
-        from MIPNet import data
-        from MIPNet.config import parse as mipnet
-
-        return data.find(mipnet([*words, "--recipe=smoke"]))
-    from common import cli
-
-    module = importlib.import_module(f"{model}.train")
+    """The settings of a training, with data set, and the skeleton."""
     flags = [*words, "--recipe=smoke", f"--output_dir={Path(words[0].partition('=')[2]).parent / 'out'}"]
-    return module.find_data(cli.parse(module.Config, module.RECIPES, flags, aliases=module.ALIASES))
-
-
-SHORT = {
-    "Lightweight_OpenPose": ("--epochs=1", "--eval_freq=1", "--num_workers=0"),
-    "OpenPose_MindSpore_port": ("--max_epoch_train=1", "--max_steps=2", "--eval_freq=1", "--num_workers=0"),
-    "AlphaPose": ("--num_workers=0", "TRAIN.END_EPOCH", "1", "TRAIN.LR_STEP", "[1]"),
-    "MIPNet": ("--epochs=1", "--num_workers=0"),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS)
-def test_every_training_saves_a_network_of_five_points(tmp_path, model):
-    folder = creatures(tmp_path, 10, corrected=True)
-    run = trained(model, folder, tmp_path / "out", *SHORT[model])
-    assert [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".pth", ".ckpt")], run.stdout
-
-
-@pytest.mark.slow
-def test_a_top_down_network_learns_the_creatures(tmp_path):
-    """As in the tutorial: fifty images, a small network from a random start."""
-    folder = creatures(tmp_path, 50, corrected=True)
-    keys = {"TRAIN.END_EPOCH": "60", "TRAIN.LR_STEP": "[45,55]", "DATASET.TRAIN.AUG.ROT_FACTOR": "20.0"}
-    words = [word for pair in keys.items() for word in pair]
-    run = trained("AlphaPose", folder, tmp_path / "out", "--num_workers=0", *words)
-    found = [float(line.rpartition(":")[2]) for line in run.stdout.splitlines() if ",ap:" in line]
-    assert max(found) > 0.9
-
-
-def trained(model: str, folder: Path, output: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    """A training by the small recipe, to its end."""
-    flags = (f"--data_path={folder}", "--recipe=smoke", f"--output_dir={output}", "--device=cpu", *words)
-    command = [sys.executable, "-m", f"{model}.train", *flags]
-    run = subprocess.run(
-        command, capture_output=True, text=True, env=programs.environment(), timeout=DEADLINE_S, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    return run
+    if model in ("AlphaPose", "MIPNet"):
+        config = importlib.import_module(f"{model}.config").parse(flags)
+        config = getattr(importlib.import_module(f"{model}.data"), {"AlphaPose": "with_skeleton"}.get(model, "find"))(
+            config
+        )
+        return config, config.load_skeleton()
+    module = importlib.import_module(f"{model}.train")
+    config = module.find_data(cli.parse(module.Config, module.RECIPES, flags, aliases=module.ALIASES))
+    return config, load(config.skeleton)

@@ -23,7 +23,8 @@ export function drawPeople(context, people, model, options, thick) {
     const shown = (name) => person.keypoints[name]?.[2] > options.threshold;
     const limbs = options.limbs ? model.drawn.filter((limb) => limb.every(shown)) : [];
     const points = options.points ? Object.keys(person.keypoints).filter(shown) : [];
-    const colour = (...names) => options.colour ?? person.colour ?? SIDES[sideOf(...names)];
+    const own = (names) => names.map((name) => model.colours?.[name]).filter(Boolean).pop();
+    const colour = (...names) => options.colour ?? person.colour ?? own(names) ?? SIDES[sideOf(...names)];
     context.lineCap = "round";
     for (const rim of [true, false]) {
       context.lineWidth = rim ? thick * 1.6 : thick;
