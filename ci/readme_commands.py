@@ -82,8 +82,10 @@ def _own_flags(script: str) -> set[str]:
     content = project.text(script)
     if beside := re.search(r'ci/(\w+)\.py" "\$@"', content):
         return {f"--{name}" for name in importlib.import_module(beside[1]).Options.__dataclass_fields__}
-    handed = re.search(r'-m (\w+)\.(\w+) .*"\$@"', content)
-    names = [f"{handed[1]}/{handed[2]}{end}" for end in (".py", "/__main__.py")] if handed else []
+    if called := re.search(r'exec bash "\$\(dirname .*\)/(\S+\.sh)"', content):
+        return _own_flags(_inside(called[1], str(Path(script).parent)))
+    handed = re.search(r'-m ([\w.]+) .*"\$@"', content)
+    names = [handed[1].replace(".", "/") + end for end in (".py", "/__main__.py")] if handed else []
     known = frozen.known_flags()
     return set(re.findall(r"(--\w+)=\*", content)).union(*(known.get(name, set()) for name in names))
 
