@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the maps of real estimators lie on an image: networks that see nothing but how bright each cell is."""
+"""Real estimators behind the page: where their maps lie on an image, and that all four directories go through it."""
 
 from pathlib import Path
 from unittest import mock
 
+from AlphaPose.model import SimplePose
 from common.cli import UserError
 from common.runtime.session import Session
-from common.skeleton import OPENPOSE
+from common.skeleton import COCO, OPENPOSE
 from Lightweight_OpenPose import predict as lightweight
+from MIPNet.test.programs import small_checkpoint
 from OpenPose_MindSpore_port import predict as port
 from tools.models import Spec
-from tools.page.models import Model
+from tools.page.models import Model, open_model
+from tools.page.service import Service
+from tools.page.test.fake import png
 
 import numpy as np
 import pytest
+import torch
 
 STRIDE = 8
 WIDTH, HEIGHT = 333, 207
@@ -59,3 +64,27 @@ def test_maps_of_bottom_up_networks_lie_where_the_image_is_bright(directory: str
     assert model.watch.network > 0
     with pytest.raises(UserError, match="takes no lambda"):
         model.sweep(image, None)
+
+
+def test_small_networks_of_the_top_down_directories_through_the_page(tmp_path: Path) -> None:
+    small = {"model": "SimplePose", "num_layers": 18, "image_size": (64, 48), "heatmap_size": (16, 12), "num_joints": 0}
+    state = SimplePose(COCO.num_keypoints, 18).state_dict()
+    state["final_layer.bias"] += 1  # sure of everybody
+    torch.save({"state_dict": state, "config": small}, tmp_path / "alpha.pth")
+    _, mipnet = small_checkpoint(tmp_path, "--lambda")
+    service = Service([Spec("AlphaPose", f"{tmp_path}/alpha.pth"), Spec("MIPNet", str(mipnet))], open_model)
+    assert [(about["boxes"], about["lambda"]) for about in service.about()] == [(True, False), (True, True)]
+    image, boxes = png(), [[60.0, 20.0, 90.0, 180.0], [200.0, 20.0, 90.0, 180.0]]
+    answers = service.people(image, "a.png", [0, 1], boxes)
+    assert all(answer["seconds"]["network"] > 0 and answer["line"]["people"] for answer in answers)
+    for number in (0, 1):
+        assert service.overlay(image, number, "heatmaps", None, boxes).startswith(b"\x89PNG")
+        with pytest.raises(UserError, match="no part affinity fields"):
+            service.overlay(image, number, "pafs", None, boxes)
+        assert service.camera(image, number, "a", 0.0, smooth=True)["line"]["people"][0]["id"] == 0
+    swept = service.sweep(image, 1, boxes)
+    keypoints = np.array(swept["keypoints"])
+    assert keypoints.shape == (2, 11, COCO.num_points, 3) and swept["merged"]
+    (one,) = service.people(image, "a.png", [1], boxes[:1])
+    ends = [person["keypoints"]["nose"] for person in one["line"]["people"]]
+    assert any(np.allclose(end, keypoints[0, step, 0], atol=0.01) for end in ends for step in (0, -1))
