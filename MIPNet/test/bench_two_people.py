@@ -41,7 +41,8 @@ ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "docs" / "two_people_in_a_box.jpg"
 WORK = Path(tempfile.gettempdir()) / "pose_zoo_two_people"
 NUM_TRAIN, NUM_VAL = 300, 60
-FLAGS = ("--resume=no", "--eval_freq=0", "--rotation=15", "--scale=0.15", "--amp=O0")
+FLAGS = ("--resume=no", "--eval_freq=0", "--amp=O0")
+MILD = ("DATASET.ROT_FACTOR", "15", "DATASET.SCALE_FACTOR", "0.15")  # augmentation
 PLAIN, LAMBDA = "plain", "lambda"
 FIRST, OTHER = 1.0, 0.0  # lambdas: of the person of the box, of the other one
 DRAWN_ROWS, DRAWN_HEIGHT, ENLARGED, QUALITY = 3, 240, 2, 78
@@ -66,7 +67,7 @@ def train(folder: Path, name: str, epochs: int, *flags: str) -> Path:
     """Trains as a user does; returns the checkpoint."""
     place = (f"--data_path={folder}", f"--output_dir={WORK / name}")
     length = (f"--epochs={epochs}", f"--lr_steps={max(1, epochs * 3 // 4)}")
-    command = script("train_smoke_1p.sh", *place, *FLAGS, *length, *flags)
+    command = script("train_smoke_1p.sh", *place, *FLAGS, *length, *flags, *MILD)
     done = subprocess.run(command, env={**os.environ, "PYTHON": sys.executable}, check=False)
     if done.returncode:
         raise UserError(f"the training of the {name} network ended with exit code {done.returncode}")

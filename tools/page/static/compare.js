@@ -62,6 +62,7 @@ async function show() {
   running = new AbortController();
   const { signal } = running;
   answers = [];
+  $("compare-table").tBodies[0].replaceChildren();
   view.show(page.image.bitmap);
   say(t("working"));
   await attempt(async () => {
@@ -84,5 +85,5 @@ export function open(state) {
   }
   $("second").selectedIndex = Math.min(1, page.models.length - 1);
   $("compare-boxes").addEventListener("change", show);
-  return { show, view };
+  return { show, view, hide: () => running?.abort() };
 }

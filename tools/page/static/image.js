@@ -95,5 +95,5 @@ export function open(state) {
   $("zoom-out").addEventListener("click", () => view.change(0.8));
   $("zoom-reset").addEventListener("click", () => view.change(1e-9));
   for (const button of document.querySelectorAll("[data-save]")) button.addEventListener("click", () => saved(button.dataset.save));
-  return { show, view, translate: () => { fillChannels(); if (answer) $("image-answer").textContent = summary(answer); } };
+  return { show, view, hide: () => running?.abort(), translate: () => { fillChannels(); if (answer) $("image-answer").textContent = summary(answer); } };
 }

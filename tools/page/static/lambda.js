@@ -108,5 +108,5 @@ export function open(state) {
   $("lambda-source").addEventListener("change", fromSource);
   $("lambda-boxes").addEventListener("change", typed);
   $("lambda-clear").addEventListener("click", () => { $("lambda-source").value = "hand"; [answer, boxes] = [null, []]; $("lambda-boxes").value = ""; draw(); });
-  return { show, view, translate: sources };
+  return { show, view, hide: () => running?.abort(), translate: sources };
 }
