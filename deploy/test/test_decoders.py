@@ -119,3 +119,15 @@ def test_maps_that_do_not_fit_are_refused(program: list[str], tmp_path: Path) ->
     ):
         with pytest.raises(subprocess.CalledProcessError):
             cases.found_by(program, [case], tmp_path)
+
+
+def test_cmake_builds_what_it_can(tmp_path: Path) -> None:
+    """The sample too, where CMake finds ONNX Runtime's headers and library; else it says so."""
+    cmake = shutil.which("cmake") or pytest.skip("no cmake: apt-get install cmake")
+    folder = str(tmp_path / "build")
+    done = subprocess.run([cmake, "-S", str(HERE.parent / "cpp"), "-B", folder], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    if "the sample is left out" not in done.stdout:
+        subprocess.run([cmake, "--build", folder, "--target", "sample"], check=True)
+        refused = subprocess.run([f"{folder}/sample", "a.onnx", str(tmp_path / "none.ppm")], stderr=subprocess.PIPE)
+        assert refused.returncode == 2 and b"none.ppm: not a binary PPM" in refused.stderr
