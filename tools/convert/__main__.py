@@ -117,7 +117,7 @@ def read(config: Config) -> Dataset:
     if config.source_format == "predictions":
         known = choices.category_of_skeleton(config.skeleton) if config.skeleton else None
         return predictions.read(source, config.annotations, config.min_score, known)
-    return READERS[config.source_format](source)
+    return choices.each_image_once(READERS[config.source_format](source))
 
 
 def _framed(dataset: Dataset, config: Config) -> Dataset:

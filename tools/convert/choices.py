@@ -24,6 +24,14 @@ def category_of_skeleton(name: str) -> Category:
     return Category(PERSON, points.keypoints, limbs, points.flip_pairs)
 
 
+def each_image_once(dataset: Dataset) -> Dataset:
+    """Of an image that is there again, as a second annotator's or in a second file, the last annotation."""
+    last = {(image.subset, image.name): image for image in dataset.images}
+    if twice := len(dataset.images) - len(last):
+        note(f"{twice} annotations of images that are annotated again further on are left out: the last one is taken")
+    return dataclasses.replace(dataset, images=list(last.values()))
+
+
 def one_category(dataset: Dataset, wanted: str) -> Dataset:
     """The data set with one category. Raises UserError where it is not clear which."""
     with_points = [name for name, one in dataset.categories.items() if one.keypoints]

@@ -48,11 +48,11 @@ def subset_of(path: Path) -> str:
 
 
 def _images(path: Path, known: dict[str, Category], names: tuple[str, ...]) -> Iterator[Image]:
-    lists: dict[str, list[Any]] = {"images": [], "annotations": [], "categories": []}
+    lists: dict[str, list[Any]] = {"annotations": [], "categories": []}
     for section, elements in json_file.sections(path):
-        if section in lists:
+        if section in (*lists, "images"):
             lists[section] = [_slim(element) for element in elements]
-    if not lists["images"]:
+    if "images" not in lists:
         raise UserError(f"{path}: no list `images`. {CURE}")
     titles = dict(_categories(path, lists["categories"], known))
     people: dict[int, list[Named]] = {}

@@ -107,8 +107,12 @@ def _label(element: ElementTree.Element) -> str:
 
 
 def _box(element: ElementTree.Element) -> Box:
+    """Around the rectangle, which may be turned about its middle (`rotation`, degrees)."""
     left, top, right, bottom = (number(element.get(side), side) for side in ("xtl", "ytl", "xbr", "ybr"))
-    return min(left, right), min(top, bottom), abs(right - left), abs(bottom - top)
+    angle = math.radians(number(element.get("rotation", 0), "rotation"))
+    cos, sin, width, height = abs(math.cos(angle)), abs(math.sin(angle)), abs(right - left), abs(bottom - top)
+    wide, high = width * cos + height * sin, width * sin + height * cos
+    return (left + right - wide) / 2, (top + bottom - high) / 2, wide, high
 
 
 def _points(text: str) -> list[tuple[float, float]]:

@@ -54,6 +54,8 @@ def _images(path: Path) -> list[Image]:
         header = {row[0].strip(): row for row in rows[: len(HEADER)] if row[0].strip() in HEADER}
         if "bodyparts" not in header or "coords" not in header:
             raise ValueError("no rows `bodyparts` and `coords`")
+        if "likelihood" in header["coords"]:
+            raise ValueError("what a network found, not labels; extract frames in DeepLabCut and refine them there")
         width = len(header["coords"])
         if any(len(row) != width for row in header.values()):
             raise ValueError("its rows have different lengths")

@@ -8,6 +8,7 @@ whose path has the most last parts in common with the name.
 import dataclasses
 import re
 import struct
+import unicodedata
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from tools.convert.dataset import Dataset, Image
 import numpy as np
 
 UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the name of an uploaded file
+TAKEN_OUT = re.compile(r"[^-\w.]")  # by Label Studio of such a name, where blanks become underscores
 HEAD = 256 * 1024  # bytes in which an image says its size
 PNG = b"\x89PNG\r\n\x1a\n"
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG's markers with a size (ITU-T T.81, table B.1)
@@ -46,17 +48,18 @@ class ImageFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.by_name: dict[str, list[Path]] = defaultdict(list)
+        self.tables: list[dict[str, list[Path]]] = [defaultdict(list) for _ in _spellings("")]
         real = root.resolve()
         for path in sorted(root.rglob("*")) if root.is_dir() else ():
             is_link = path.is_symlink() and path.resolve().is_relative_to(real)  # such as those of an earlier result
             if path.suffix.lower() in IMAGE_SUFFIXES and not is_link:
-                self.by_name[path.name.lower()].append(path)
+                for table, spelling in zip(self.tables, _spellings(path.name), strict=True):
+                    table[spelling].append(path)
 
     def find(self, name: str, subset: str = "") -> Path | None:
         """The file of a name. Raises UserError where several fit equally well."""
         wanted = PurePosixPath(name.replace("\\", "/"))
-        found = self.by_name.get(wanted.name.lower()) or self.by_name.get(UPLOADED.sub("", wanted.name).lower())
+        found = self._named(wanted.name)
         if not found:
             return None
         scores = {path: _common_end(wanted, path.relative_to(self.root)) for path in found}
@@ -70,11 +73,26 @@ class ImageFolder:
             raise UserError(f"{self.root}: image {name!r} may be {listed}; name a folder with one of them: --images")
         return best[0]
 
+    def _named(self, name: str) -> list[Path]:
+        names = _plain(name), _plain(UPLOADED.sub("", name))
+        return next((table[one] for table in self.tables for one in names if one in table), [])
+
+
+def _plain(name: str) -> str:
+    """A Mac writes é as two characters, Windows does not tell A from a."""
+    return unicodedata.normalize("NFC", name).lower()
+
+
+def _spellings(name: str) -> tuple[str, str, str]:
+    """How annotations may name a file: as it is called, as Label Studio keeps it, as CVAT names frames of a video."""
+    plain = _plain(name)
+    return plain, TAKEN_OUT.sub("", plain.replace(" ", "_")), PurePosixPath(plain).stem
+
 
 def _common_end(wanted: PurePosixPath, path: Path) -> int:
     count = 0
     for a, b in zip(reversed(wanted.parts[:-1]), reversed(path.parts[:-1]), strict=False):
-        if a.lower() != b.lower():
+        if _plain(a) != _plain(b):
             break
         count += 1
     return count

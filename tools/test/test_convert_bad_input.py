@@ -117,6 +117,11 @@ BAD = {
         "header": ("CollectedData_a.csv", "a,b\n1,2\n", "no rows `bodyparts`"),
         "only HDF5": ("CollectedData_a.h5", "x", "CollectedData_a.csv: no such file"),
         "cells": ("CollectedData_a.csv", "scorer,m,m\nbodyparts,p,p\ncoords,x,y\na.png,1\n", "line 4: 2 cells, not 3"),
+        "of a network": (
+            "CollectedData_a.csv",
+            "scorer,m,m,m\nbodyparts,p,p,p\ncoords,x,y,likelihood\n0,1,1,0.9\n",
+            "extract frames in DeepLabCut",
+        ),
         "word": ("CollectedData_a.csv", "scorer,m,m\nbodyparts,p,p\ncoords,x,y\na.png,1,b\n", "'b', no number"),
     },
     "coco": {
@@ -163,6 +168,15 @@ def test_odd_files_are_one_line(tmp_path, kind, case):
     assert str(source.name) in str(caught.value) or "c.png" in str(caught.value) or str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", ["", "\ufeff", "null", "[]", "{}"])
+def test_files_without_content_are_one_line(tmp_path, text):
+    names = {"cvat": "annotations.xml", "yolo": "data.yaml", "dlc": "CollectedData_a.csv", "predictions": "p.jsonl"}
+    for kind in (*BAD, "halpe", "predictions"):
+        source = exports._write(tmp_path / kind / names.get(kind, "a.json"), text)
+        with pytest.raises(UserError, match="again|another --from|needed|See cocodataset|names"):
+            run(source, tmp_path / "out", kind=kind)
 
 
 def test_nothing_is_written_over(tmp_path):
