@@ -25,29 +25,45 @@ class FakeAcl(types.ModuleType):
         self.calls, self.held, self.threads = Counter(), {}, {}
         self.dynamic = len(batches) > 1
         self.batch = max(batches)
-        self.rt = types.SimpleNamespace(
-            set_device=self._take("device", "rt.set_device"), reset_device=self._give("device", "rt.reset_device"),
-            create_context=self._create("context", "rt.create_context"), set_context=self._set_context,
-            destroy_context=self._give("context", "rt.destroy_context"), malloc=self._malloc, memcpy=self._memcpy,
-            free=self._give("memory", "rt.free"), get_run_mode=lambda: (1, self._code("rt.get_run_mode")),
-        )  # fmt: skip
-        self.mdl = types.SimpleNamespace(
-            load_from_file=self._create("model", "mdl.load_from_file"), unload=self._give("model", "mdl.unload"),
+        self.rt, self.mdl = self._runtime(), self._models()
+
+    def _runtime(self):
+        return types.SimpleNamespace(
+            set_device=self._take("device", "rt.set_device"),
+            reset_device=self._give("device", "rt.reset_device"),
+            create_context=self._create("context", "rt.create_context"),
+            set_context=self._set_context,
+            destroy_context=self._give("context", "rt.destroy_context"),
+            malloc=self._malloc,
+            memcpy=self._memcpy,
+            free=self._give("memory", "rt.free"),
+            get_run_mode=lambda: (1, self._code("rt.get_run_mode")),
+        )
+
+    def _models(self):
+        return types.SimpleNamespace(
+            load_from_file=self._create("model", "mdl.load_from_file"),
+            unload=self._give("model", "mdl.unload"),
             create_desc=self._plain("description", "mdl.create_desc"),
             destroy_desc=self._give("description", "mdl.destroy_desc"),
             get_desc=lambda *_: self._code("mdl.get_desc"),
-            get_num_inputs=lambda _: 1 + self.dynamic, get_num_outputs=lambda _: 2,
-            get_input_dims=self._input_dims, get_output_dims=self._output_dims, get_cur_output_dims=self._output_dims,
+            get_num_inputs=lambda _: 1 + self.dynamic,
+            get_num_outputs=lambda _: 2,
+            get_input_dims=self._input_dims,
+            get_output_dims=self._output_dims,
+            get_cur_output_dims=self._output_dims,
             get_input_data_type=lambda _, index: 3 if index else self.input_type,
             get_output_data_type=lambda _, index: FLOAT16 if index else FLOAT32,
             get_input_size_by_index=lambda _, index: HUGE if index else self._bytes(0),
             get_output_size_by_index=lambda _, index: self._bytes(index),
-            create_dataset=self._plain("dataset", "mdl.create_dataset"), add_dataset_buffer=self._add_buffer,
-            destroy_dataset=self._give("dataset", "mdl.destroy_dataset"), execute=self._execute,
+            create_dataset=self._plain("dataset", "mdl.create_dataset"),
+            add_dataset_buffer=self._add_buffer,
+            destroy_dataset=self._give("dataset", "mdl.destroy_dataset"),
+            execute=self._execute,
             get_dynamic_batch=lambda _: ({"batchCount": len(self.batches), "batch": list(self.batches)}, 0),
             get_input_index_by_name=lambda _, name: (1, 0 if name == BATCH_INPUT else 100000),
             set_dynamic_batch_size=self._set_batch,
-        )  # fmt: skip
+        )
 
     def init(self):
         return 100002 if self.initialised else self._code("init")

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """One small network in every format that runs here: the same numbers, and one clear line for what does not fit."""
 
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from common.cli import UserError
 from common.runtime.session import Options, Port, Session, of_module, open_network
-from common.test.programs import complaint, snippet
+from common.test.programs import snippet
 
 import numpy as np
 import onnxruntime
@@ -32,20 +33,24 @@ class TwoOutputs(nn.Module):
         return [maps, self.fields(maps)]
 
 
-def no_checkpoint(path: Path) -> nn.Module:
-    raise AssertionError(f"{path} is no checkpoint")
+def opened(path: Path, options: Options = CPU) -> Session:
+    return open_network(path, options, lambda path: TwoOutputs().train())
+
+
+def images(batch: int) -> np.ndarray:
+    return np.random.default_rng(batch).normal(size=(batch, 3, 8, 12)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The network as .onnx with any batch, as .onnx of batch 1 and as .xml."""
     folder, network = tmp_path_factory.mktemp("networks"), TwoOutputs().eval()
-    names = {"input_names": ["data"], "output_names": ["maps", "fields"]}
-    for name, axes in (("any", {"data": {0: "batch"}, "maps": {0: "batch"}, "fields": {0: "batch"}}), ("one", {})):
+    names = {"input_names": ["data"], "output_names": ["maps", "fields"], "dynamo": False, "opset_version": 11}
+    for name, axes in (("any", {port: {0: "batch"} for port in ("data", "maps", "fields")}), ("one", {})):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            torch.onnx.export(network, (torch.zeros(1, 3, 8, 12),), str(folder / f"{name}.onnx"), dynamo=False,
-                              opset_version=11, dynamic_axes=axes, **names)  # fmt: skip
+            path = str(folder / f"{name}.onnx")
+            torch.onnx.export(network, (torch.zeros(1, 3, 8, 12),), path, dynamic_axes=axes, **names)
     openvino.save_model(openvino.Core().read_model(folder / "any.onnx"), folder / "any.xml", compress_to_fp16=False)
     return {path.name: path for path in folder.iterdir()}
 
@@ -58,48 +63,33 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         ("any.xml", CPU, "OpenVINO"),
     ],
 )
-@pytest.mark.parametrize("batch", [1, 3])
-def test_every_format_gives_pytorchs_numbers(
-    files: dict[str, Path], name: str, options: Options, runtime: str, batch: int
-) -> None:
-    session = open_network(files[name], options, no_checkpoint)
-    images = np.random.default_rng(batch).normal(size=(batch, 3, 8, 12)).astype(np.float32)
-    wanted = of_module(TwoOutputs(), torch.device("cpu"), None)(images)
-    found = session(images)
+def test_every_format_gives_pytorchs_numbers_which_later_calls_leave_alone(files, name, options, runtime) -> None:
+    session, exact = opened(files[name], options), of_module(TwoOutputs(), torch.device("cpu"), None)
     assert runtime in session.runtime and [port.name for port in session.outputs] == ["maps", "fields"]
-    for mine, theirs in zip(found, wanted, strict=True):
-        assert mine.dtype == np.float32 and mine.flags.c_contiguous
-        np.testing.assert_allclose(mine, theirs, atol=1e-5)
-
-
-def test_results_stay_when_the_next_call_is_made(files: dict[str, Path]) -> None:
-    for name, options in (("any.onnx", CPU), ("any.xml", CPU)):
-        session = open_network(files[name], options, no_checkpoint)
-        first = session(np.zeros((1, 3, 8, 12), np.float32))
-        kept = [array.copy() for array in first]
-        session(np.ones((1, 3, 8, 12), np.float32))
-        assert all(np.array_equal(one, other) for one, other in zip(first, kept, strict=True))
+    results = {batch: session(images(batch)) for batch in (1, 3)}
+    for batch, found in results.items():
+        for mine, theirs in zip(found, exact(images(batch)), strict=True):
+            assert mine.dtype == np.float32 and mine.flags.c_contiguous
+            np.testing.assert_allclose(mine, theirs, atol=1e-5)
 
 
 def test_a_checkpoint_is_loaded_by_the_one_who_knows_the_network(tmp_path: Path) -> None:
-    asked: list[Path] = []
-
-    def load(path: Path) -> nn.Module:
-        asked.append(path)
-        return TwoOutputs().train()
-
-    session = open_network(tmp_path / "x.pth", Options("cpu", dtype=torch.bfloat16), load)
+    session = opened(tmp_path / "x.pth", Options("cpu", dtype=torch.bfloat16))
     found = session(np.ones((2, 3, 8, 12), np.float32))
-    assert asked == [tmp_path / "x.pth"] and "bfloat16" in session.runtime and session.fixed_batch is None
+    assert "bfloat16" in session.runtime and session.fixed_batch is None and session.source.endswith("x.pth")
     exact = of_module(TwoOutputs(), torch.device("cpu"), None)(np.ones((2, 3, 8, 12), np.float32))
     assert 0 < np.abs(found[0] - exact[0]).max() < 0.02 and found[0].dtype == np.float32
 
 
-def test_a_batch_that_does_not_fit_is_refused(files: dict[str, Path]) -> None:
-    session = open_network(files["one.onnx"], CPU, no_checkpoint)
+def test_what_does_not_fit_the_inputs_is_refused(files: dict[str, Path]) -> None:
+    session = opened(files["one.onnx"])
     assert session.fixed_batch == 1
     with pytest.raises(UserError, match=r"one.onnx: input data is 1 x 3 x 8 x 12, got 2 x 3 x 8 x 12"):
-        session(np.zeros((2, 3, 8, 12), np.float32))
+        session(images(2))
+    with pytest.raises(ValueError, match="argument"):
+        session(images(1), images(1))
+    port = Port("data", (None, 3, 8))
+    assert port.fits((5, 3, 8)) and not port.fits((5, 4, 8)) and not port.fits((3, 8))
 
 
 def test_a_fixed_batch_is_filled_up_and_cut_again() -> None:
@@ -109,16 +99,10 @@ def test_a_fixed_batch_is_filled_up_and_cut_again() -> None:
         sizes.append(len(arrays[0]))
         return [arrays[0] + 1]
 
-    session = Session("memory", "none", forward, (Port("data", (3, 1, 8, 12)),))
-    images = np.random.default_rng(0).random((2, 1, 8, 12)).astype(np.float32)
-    assert np.array_equal(session.filled(images)[0], images + 1) and sizes == [3]
+    session = Session("memory", "none", forward, (Port("data", (3, 3, 8, 12)),))
+    assert np.array_equal(session.filled(images(2))[0], images(2) + 1) and sizes == [3]
     assert session.fixed_size == (8, 12) and Session("memory", "none", forward).fixed_size is None
     assert Session("memory", "none", forward, (Port("data", (3, 1, None, 12)),)).fixed_size is None
-
-
-def test_a_port_fits() -> None:
-    port = Port("data", (None, 3, 8))
-    assert port.fits((5, 3, 8)) and not port.fits((5, 4, 8)) and not port.fits((3, 8))
 
 
 @pytest.mark.parametrize(
@@ -132,14 +116,12 @@ def test_a_port_fits() -> None:
         ("x.om", b"words", "CANN"),
     ],
 )
-def test_files_that_are_no_network(
-    files: dict[str, Path], tmp_path: Path, name: str, content: bytes | str | None, complaint: str
-) -> None:
+def test_files_that_are_no_network(files: dict[str, Path], tmp_path: Path, name: str, content, complaint: str) -> None:
     if content is not None:
         found = files[content].read_bytes() if isinstance(content, str) else content
         (tmp_path / name).write_bytes(found[: len(found) - 7] if name == "cut.onnx" else found)
     with pytest.raises(UserError, match=complaint) as caught:
-        open_network(tmp_path / name, CPU, no_checkpoint)
+        opened(tmp_path / name)
     assert "\n" not in str(caught.value)
 
 
@@ -148,22 +130,19 @@ def test_a_provider_that_is_not_there_is_never_replaced(files: dict[str, Path], 
     if any(provider in name.lower() for name in onnxruntime.get_available_providers()):
         pytest.skip(f"this ONNX Runtime has {provider}")
     with pytest.raises(UserError, match=f"--provider={provider}: ONNX Runtime lacks it, pip install onnxruntime-"):
-        open_network(files["any.onnx"], Options("cpu", provider=provider), no_checkpoint)  # type: ignore[arg-type]
+        opened(files["any.onnx"], Options("cpu", provider=provider))  # type: ignore[arg-type]
 
 
 def test_a_precision_that_the_file_decides(files: dict[str, Path]) -> None:
     with pytest.raises(UserError, match="the file's own precision"):
-        open_network(files["any.onnx"], Options("cpu", dtype=torch.bfloat16), no_checkpoint)
+        opened(files["any.onnx"], Options("cpu", dtype=torch.bfloat16))
 
 
 @pytest.mark.parametrize(("package", "name"), [("onnxruntime", "any.onnx"), ("openvino", "any.xml")])
-def test_a_runtime_that_is_not_installed(files: dict[str, Path], package: str, name: str) -> None:
-    program = (
-        f"import sys; sys.modules['{package}'] = None\n"
-        "import common.cli, pathlib\nfrom common.runtime.session import Options, open_network\n"
-        f"common.cli.run(lambda: open_network(pathlib.Path({str(files[name])!r}), Options('cpu'), None))"
-    )
-    assert f"pip install {package}" in complaint(snippet(program))
+def test_a_runtime_that_is_not_installed(files: dict[str, Path], monkeypatch, package: str, name: str) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=f"pip install {package}"):
+        opened(files[name])
 
 
 SIGNAL_AFTER_NETWORKS = """
@@ -182,9 +161,3 @@ print(*caught)
 def test_signals_are_handled_after_two_networks_of_openvino_went(files: dict[str, Path]) -> None:
     run = snippet(SIGNAL_AFTER_NETWORKS, str(files["any.xml"]))
     assert (run.returncode, run.stdout.split()) == (0, ["caught"]), run.stderr
-
-
-def test_inputs_must_be_as_many_as_the_network_has() -> None:
-    session = Session("x", "memory", lambda arrays: list(arrays), (Port("data", (None, 2)),))
-    with pytest.raises(ValueError, match="argument"):
-        session(np.zeros((1, 2), np.float32), np.zeros((1, 2), np.float32))
