@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
 import pickle
-import resource
-import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
 
+from common.test.programs import complaint, snippet
 from common.train import checkpoint
 from common.train.checkpoint import BEST, LAST, CheckpointError
 from common.train.store import PREVIOUS, Store
@@ -31,22 +29,14 @@ def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["a.pth"]
 
 
-@pytest.mark.parametrize("part", [0.0, 0.01, 0.5, 0.99])
-def test_a_file_cut_short_is_named(tmp_path: Path, part: float) -> None:
-    path = tmp_path / "a.pth"
-    checkpoint.save(path, {"state_dict": network().state_dict()})
-    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
-    with pytest.raises(CheckpointError, match="a.pth"):
-        checkpoint.read(path)
-
-
-def test_a_flipped_bit_in_a_weight_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", [0.0, 0.01, 0.5, 0.99, None])
+def test_a_file_that_is_cut_short_or_has_a_flipped_bit_is_named(tmp_path: Path, part: float | None) -> None:
     path = tmp_path / "a.pth"
     checkpoint.save(path, {"weight": torch.full((1000,), 3.0)})
     content = bytearray(path.read_bytes())
-    content[content.find(np.full(4, 3.0, np.float32).tobytes()) + 400] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="damaged"):
+    content[content.find(np.full(4, 3.0, np.float32).tobytes()) + 400] ^= part is None
+    path.write_bytes(content[: None if part is None else int(len(content) * part)])
+    with pytest.raises(CheckpointError, match="a.pth: damaged"):
         checkpoint.read(path)
 
 
@@ -94,11 +84,6 @@ def test_weights_under_other_usual_names_are_found(container: str, prefix: str) 
     assert all(torch.equal(value, source.state_dict()[name]) for name, value in target.state_dict().items())
 
 
-def test_a_file_without_known_names_is_told_by_its_keys() -> None:
-    with pytest.raises(CheckpointError, match="0 tensors matched.*the file begins with weights_of_mine, epoch"):
-        checkpoint.load_matching(network(), {"weights_of_mine": network().state_dict(), "epoch": 1}, Path("x.pth"))
-
-
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_no_numbers_are_an_error(value: float) -> None:
     content = network().state_dict()
@@ -109,7 +94,7 @@ def test_weights_that_are_no_numbers_are_an_error(value: float) -> None:
 
 def test_bombs_are_refused_within_seconds(tmp_path: Path) -> None:
     seconds = {}
-    for name, parts in (("zeros", {"a/data/0": bytes(1 << 26)}), ("values", {"a/data.pkl": b"N" * (5 << 20)})):
+    for name, parts in (("zeros", {"a/data/0": bytes(1 << 24)}), ("values", {"a/data.pkl": b"N" * (5 << 20)})):
         kind = zipfile.ZIP_DEFLATED if name == "zeros" else zipfile.ZIP_STORED
         with zipfile.ZipFile(tmp_path / f"{name}.pth", "w", kind) as archive:
             for part, content in parts.items():
@@ -125,21 +110,16 @@ def test_bombs_are_refused_within_seconds(tmp_path: Path) -> None:
     assert len(seconds) == 5 and max(seconds.values()) < 10, seconds
 
 
-def test_the_report_names_what_did_not_match() -> None:
+def test_what_did_not_match_is_named() -> None:
     source = {f"module.{name}": value for name, value in network().state_dict().items() if name != "1.bias"}
     source["fc.weight"], source["module.0.bias"] = torch.zeros(3), torch.zeros(7)
     match = checkpoint.load_matching(network(), {"state_dict": source}, Path("x.pth"))
     assert (match.missing, match.unused, match.reshaped) == (("1.bias",), ("fc.weight",), ("0.bias",))
     assert "1 missing (1.bias)" in str(match)
-
-
-def test_nothing_or_not_all_that_matches_is_an_error() -> None:
-    with pytest.raises(CheckpointError, match=r"x\.pth: a checkpoint of another network"):
-        checkpoint.load_matching(network(), {"fc.weight": torch.zeros(3)}, Path("x.pth"))
-    partly = {"0.weight": network()[0].weight}
-    checkpoint.load_matching(network(), partly, Path("x.pth"))
-    with pytest.raises(CheckpointError, match="missing"):
-        checkpoint.load_matching(network(), partly, Path("x.pth"), complete=True)
+    with pytest.raises(CheckpointError, match=r"x.pth: a checkpoint of another network.*1 missing \(1.bias\)"):
+        checkpoint.load_matching(network(), source, Path("x.pth"), complete=True)
+    with pytest.raises(CheckpointError, match="0 tensors matched.*the file begins with weights_of_mine, epoch"):
+        checkpoint.load_matching(network(), {"weights_of_mine": network().state_dict(), "epoch": 1}, Path("x.pth"))
 
 
 def state(step: int) -> dict:
@@ -162,19 +142,16 @@ def test_a_damaged_newest_file_falls_back_to_the_one_before(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("wrong", "words"),
-    [
-        ({"epoch": "three"}, "epoch is 'three'"), ({"epoch": -1}, "epoch is '-1'"), ({"step": None}, "step is 'None'"),
-        ({"random": "dice"}, "random is 'dice'"), ({"ap": "high"}, "ap is 'high'"), ({"scaler": 1}, "scaler is '1'"),
-        ("random", "no random in it"), ("scaler", "no scaler in it"), ("optimizer", "no optimizer in it"),
-    ],
-)  # fmt: skip
-def test_a_file_that_is_no_state_is_named_with_the_cure(tmp_path: Path, wrong, words: str) -> None:
-    content = {**state(1), **wrong} if isinstance(wrong, dict) else {k: v for k, v in state(1).items() if k != wrong}
-    checkpoint.save(tmp_path / LAST, content)
-    with pytest.raises(CheckpointError, match=f"last.pth: not the state of a training: {words}.*--resume=no") as caught:
-        Store(tmp_path, 1).newest(print)
-    assert "\n" not in str(caught.value)
+    ("name", "value"),
+    [("epoch", "three"), ("epoch", -1), ("step", None), ("random", "dice"), ("ap", "high"), ("scaler", 1)],
+)
+def test_a_file_that_is_no_state_is_named_with_the_cure(tmp_path: Path, name: str, value: object) -> None:
+    without = {key: kept for key, kept in state(1).items() if key != name}
+    for content, fault in (({**state(1), name: value}, f"{name} is '{value}'"), (without, f"no {name} in it")):
+        checkpoint.save(tmp_path / LAST, content)
+        with pytest.raises(CheckpointError, match=f"last.pth: not the state .*: {fault}.*--resume=no") as caught:
+            Store(tmp_path, 1).newest(print)
+        assert "\n" not in str(caught.value)
 
 
 def test_two_files_that_cannot_be_read_are_both_named_and_stay(tmp_path: Path) -> None:
@@ -213,9 +190,6 @@ common.cli.run(lambda: kept.save_last({"weight": torch.zeros(100_000)}))
 
 def test_a_disk_that_fills_up_leaves_the_older_file(tmp_path: Path) -> None:
     Store(tmp_path, 1).save_last(state(1))
-    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: cannot write ") and done.stderr.count("\n") == 1
+    assert complaint(snippet(FULL_DISK, str(tmp_path))).startswith("error: cannot write ")
     assert [file.name for file in tmp_path.iterdir()] == [LAST]
     assert Store(tmp_path, 1).newest(print) == state(1)
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY

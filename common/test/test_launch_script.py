@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""common/launch.sh with a stand-in for Python."""
+"""common/launch.sh with a stand-in for Python, and what the real launchers would run."""
 
 import shutil
 import subprocess
 from pathlib import Path
 
+from common.test.programs import ROOT
+
 import pytest
 
-ROOT = Path(__file__).parents[2]
 PYTHON = '#!/bin/sh\nprintf "%s\\n" "$@" "CANN $CANN" "NPU $ASCEND_RT_VISIBLE_DEVICES" "GPU $CUDA_VISIBLE_DEVICES"\n'
+Done = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture
@@ -24,19 +26,20 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "Model"
 
 
-def launched(model: Path, *flags: str, **variables: str) -> list[str]:
-    environment = {"PATH": "/usr/bin:/bin", "PYTHON": str(model.parent / "python"), "ASCEND_HOME": str(model.parent)}
+def launched(model: Path, *flags: str, **variables: str) -> Done:
+    places = {"PYTHON": str(model.parent / "python"), "ASCEND_HOME": str(model.parent), "HOME": "/home/one"}
     command = ["bash", str(model / "test" / "train.sh"), *flags]
-    done = subprocess.run(command, env={**environment, **variables}, capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()
+    environment = {"PATH": "/usr/bin:/bin", **places, **variables}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("place", ["cann", "ascend-toolkit", "nnae"])
 def test_the_toolkits_environment_is_found(model: Path, place: str) -> None:
     (model.parent / place).mkdir()
     (model.parent / place / "set_env.sh").write_text(f"export CANN={place} OTHER=$UNSET_VARIABLE\n")
-    assert f"CANN {place}" in launched(model)
-    assert "CANN " in launched(model, etp_running_flag="true")  # the training platform has set it
+    assert f"CANN {place}" in launched(model).stdout.splitlines()
+    # where the training platform has set it
+    assert "CANN " in launched(model, etp_running_flag="true").stdout.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -49,6 +52,18 @@ def test_the_toolkits_environment_is_found(model: Path, place: str) -> None:
     ],
 )
 def test_a_device_and_its_log_folder(model: Path, flags: tuple[str, ...], variables: dict, device: str) -> None:
-    words = launched(model, *flags, **variables)
+    words = launched(model, *flags, **variables).stdout.splitlines()
     assert f"--log_dir={model}/test/output/{device}" in words
     assert {f"NPU {device}", f"GPU {device}"} <= set(words)
+
+
+def test_logs_go_where_log_dir_says_and_the_tilde_is_the_home_folder(model: Path) -> None:
+    said = launched(model, "--log_dir=~/logs", "--output-dir=~/out", DRY_RUN="1").stdout
+    assert "--log_dir=/home/one/logs -m Model.train --output_dir=/home/one/out --log_dir=/home/one/logs" in said
+
+
+@pytest.mark.parametrize("device", ["../..", "", "x", "-1", "1\n2"])
+def test_a_device_that_is_no_number_is_one_line(model: Path, device: str) -> None:
+    done = launched(model, f"--device_id={device}")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("error: --device_id=")

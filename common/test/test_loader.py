@@ -80,17 +80,11 @@ def test_fewer_ranks_share_the_micro_batches_of_all(monkeypatch) -> None:
     assert [batch for step in steps for batch in step] == alone
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_batches_do_not_depend_on_workers(workers: int) -> None:
-    assert list(stream(Numbers(23), positions(), list, workers, CPU)) == list(
-        stream(Numbers(23), positions(), list, 0, CPU)
-    )
-
-
-def test_the_global_random_state_is_left_alone() -> None:
+def test_batches_do_not_depend_on_workers_and_leave_the_global_random_state_alone() -> None:
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    list(stream(Numbers(23), positions(), list, 1, CPU))
+    alone, one, two = (list(stream(Numbers(23), positions(), list, workers, CPU)) for workers in (0, 1, 2))
+    assert alone == one == two
     assert torch.equal(state, torch.get_rng_state())
 
 
@@ -118,13 +112,17 @@ def test_the_next_epoch_is_read_while_this_one_still_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "samples", "ranks", "limit", "part_and_parts"),
+    ("asked", "part_and_parts"),
     [
-        (80, 1000, 1, 0, (80, 1)), (80, 1000, 1, 8, (8, 10)), (7, 1000, 1, 2, (1, 7)), (10, 1000, 1, 3, (2, 5)),
-        (80, 68, 1, 8, (4, 17)), (79, 1000, 1, 8, (7, 10)), (9, 1000, 2, 0, (4, 1)),
+        ((80, 1000, 1, 0), (80, 1)),
+        ((80, 1000, 1, 8), (8, 10)),
+        ((7, 1000, 1, 2), (1, 7)),
+        ((10, 1000, 1, 3), (2, 5)),
+        ((80, 68, 1, 8), (4, 17)),
+        ((79, 1000, 1, 8), (7, 10)),
+        ((9, 1000, 2, 0), (4, 1)),
     ],
-)  # fmt: skip
-def test_parts_leave_nothing_out_where_they_can(
-    wanted: int, samples: int, ranks: int, limit: int, part_and_parts: tuple[int, int]
-) -> None:
-    assert divide(wanted, samples, ranks, limit) == part_and_parts
+)
+def test_parts_leave_nothing_out_where_they_can(asked: tuple[int, ...], part_and_parts: tuple[int, int]) -> None:
+    """Asked: images a step, samples, ranks, the most that a rank takes at once."""
+    assert divide(*asked) == part_and_parts

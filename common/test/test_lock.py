@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import common.train.lock
 from common.cli import UserError
 from common.test.programs import environment
+from common.train import lock
 
 import pytest
 
@@ -44,36 +44,36 @@ def no_locks(*_: object) -> None:
 
 def write(folder: Path, **changes: object) -> Path:
     """A lock file as another process may have left it."""
-    file = folder / common.train.lock.LOCK_NAME
-    file.write_text(json.dumps({**common.train.lock._own_line(), **changes}))
+    file = folder / lock.LOCK_NAME
+    file.write_text(json.dumps({**lock._own_line(), **changes}))
     return file
 
 
 @pytest.mark.parametrize("with_locks", [True, False])
 def test_a_folder_has_one_owner_until_that_one_is_killed(tmp_path: Path, monkeypatch, with_locks: bool) -> None:
     if not with_locks:
-        monkeypatch.setattr(common.train.lock.fcntl, "flock", no_locks)
+        monkeypatch.setattr(lock.fcntl, "flock", no_locks)
     with owner(tmp_path) as process:
         with pytest.raises(UserError) as refused:
-            common.train.lock.take(tmp_path)
+            lock.take(tmp_path)
         line = str(refused.value)
         assert f"process {process.pid} on {socket.gethostname()}, begun 20" in line and "\n" not in line
         assert str(tmp_path) in line and "--output_dir" in line
         process.send_signal(signal.SIGKILL)
         process.wait()
-    common.train.lock.take(tmp_path)
-    common.train.lock.take(tmp_path)  # the same process again
-    assert json.loads((tmp_path / common.train.lock.LOCK_NAME).read_text())["process"] == os.getpid()
+    lock.take(tmp_path)
+    lock.take(tmp_path)  # the same process again
+    assert json.loads((tmp_path / lock.LOCK_NAME).read_text())["process"] == os.getpid()
 
 
 def test_where_nothing_locks_another_machine_may_be_owner_and_a_reused_number_not(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(common.train.lock.fcntl, "flock", no_locks)
+    monkeypatch.setattr(lock.fcntl, "flock", no_locks)
     file = write(tmp_path, host="elsewhere")
     with pytest.raises(UserError, match="on elsewhere") as refused:
-        common.train.lock.take(tmp_path)
+        lock.take(tmp_path)
     assert f"remove {file}" in str(refused.value)
     write(tmp_path, ticks="1")  # this process's number, at another time
-    common.train.lock.take(tmp_path)
+    lock.take(tmp_path)
 
 
 def test_an_earlier_attempt_of_the_same_run_on_a_lost_server_is_no_owner(tmp_path: Path, monkeypatch) -> None:
@@ -88,11 +88,11 @@ def test_an_earlier_attempt_of_the_same_run_on_a_lost_server_is_no_owner(tmp_pat
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"host": 3}', "null"])
 def test_a_strange_file_is_no_owner(tmp_path: Path, content: str) -> None:
-    (tmp_path / common.train.lock.LOCK_NAME).write_text(content)
-    common.train.lock.take(tmp_path)
+    (tmp_path / lock.LOCK_NAME).write_text(content)
+    lock.take(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="--output_dir"):
-        common.train.lock.take(tmp_path / "file")
+        lock.take(tmp_path / "file")

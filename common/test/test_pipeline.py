@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from common.parallel import in_order
@@ -8,45 +7,29 @@ import pytest
 
 
 def test_results_come_in_order_and_only_so_many_are_begun() -> None:
-    taken, most = [], 0
-    lock, alive = threading.Lock(), 0
+    taken = []
 
     def items():
         for number in range(20):
             taken.append(number)
             yield number
 
-    def square(number: int) -> int:
-        nonlocal alive, most
-        with lock:
-            alive += 1
-            most = max(most, alive)
-        with lock:
-            alive -= 1
-        return number * number
-
     with ThreadPoolExecutor(4) as pool:
-        results = in_order(pool, square, items(), 3)
+        results = in_order(pool, lambda number: number * number, items(), 3)
         assert next(results) == 0 and len(taken) == 4  # the one asked for and three ahead
         assert list(results) == [number * number for number in range(1, 20)]
-    assert most <= 4
 
 
 def test_an_exception_comes_where_its_result_would() -> None:
-    def fail(number: int) -> int:
-        if number == 2:
-            raise ValueError("two")
-        return number
-
     found = []
-    with ThreadPoolExecutor(2) as pool, pytest.raises(ValueError, match="two"):
-        for result in in_order(pool, fail, range(9), 4):
+    with ThreadPoolExecutor(2) as pool, pytest.raises(ZeroDivisionError):
+        for result in in_order(pool, lambda number: 1 / (2 - number), range(9), 4):
             found.append(result)
-    assert found == [0, 1]
+    assert found == [0.5, 1.0]
 
 
 def test_two_in_a_row_are_a_pipeline() -> None:
     with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
         doubled = in_order(first, lambda number: 2 * number, range(10), 2)
         assert list(in_order(second, str, doubled, 1)) == [str(2 * number) for number in range(10)]
-    assert list(in_order(ThreadPoolExecutor(1), str, [], 2)) == []
+        assert list(in_order(first, str, [], 2)) == []
