@@ -97,10 +97,13 @@ class Servers:
         if name := _interface(address):
             os.environ.setdefault("GLOO_SOCKET_IFNAME", name)  # it would take the one that the host's name leads to
         return address if self.number is None else str(self.number), [
-            f"--nnodes={self.least}:{self.most}", "--rdzv_backend=c10d", f"--rdzv_endpoint={self.host}:{self.port}",
-            f"--rdzv_id={self.run_id}", f"--local_addr={address}",
+            f"--nnodes={self.least}:{self.most}",
+            "--rdzv_backend=c10d",
+            f"--rdzv_endpoint={self.host}:{self.port}",
+            f"--rdzv_id={self.run_id}",
+            f"--local_addr={address}",
             f"--rdzv_conf=is_host={is_host},join_timeout={patience},last_call_timeout={LAST_CALL_S}",
-        ]  # fmt: skip
+        ]
 
     def _find_endpoint(self, patience: int) -> tuple[str, bool]:
         """The address of this server that the others reach, and whether the endpoint is here."""

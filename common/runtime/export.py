@@ -38,9 +38,13 @@ def check_opset(opset: int) -> None:
 
 
 def export_onnx(
-    model: nn.Module, target: Path, opset: int, ports: Ports, trials: Sequence[tuple[Tensor, ...]],
+    model: nn.Module,
+    target: Path,
+    opset: int,
+    ports: Ports,
+    trials: Sequence[tuple[Tensor, ...]],
     about: Mapping[str, Any] = {},
-) -> float:  # fmt: skip
+) -> float:
     """Writes `target`; an older file stays unless the new one passed every check.
 
     `trials`: inputs on which both are compared, the first one is traced. `about`: what the file says of itself, see

@@ -29,15 +29,15 @@ Named = str | Skeleton
 def of_network(network: str, skeleton: Skeleton, content: Mapping[str, Any], **more: Any) -> Metadata:
     """What an exporter says: its directory, the skeleton, the AP that `content` of a checkpoint knows, and `more`."""
     known = {"ap": float(content["ap"])} if isinstance(content.get("ap"), float) else {}
-    return {"pose_zoo": FORMAT, "network": network, "skeleton": dataclasses.asdict(skeleton), **more, **known,
-            "version": _version()}  # fmt: skip
+    facts = {"pose_zoo": FORMAT, "network": network, "skeleton": dataclasses.asdict(skeleton), "version": _version()}
+    return {**facts, **more, **known}
 
 
 def _version() -> str:
     root = Path(__file__).parents[2]
     try:
-        commit = subprocess.check_output(["git", "-C", root, "describe", "--always", "--dirty"],
-                                         stderr=subprocess.DEVNULL, text=True).strip()  # fmt: skip
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+        commit = subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True).strip()
     except (OSError, subprocess.CalledProcessError):  # a copy without history
         commit = ""
     return " ".join(filter(None, (common.VERSION, commit)))
@@ -50,8 +50,9 @@ def write(network: Path, about: Mapping[str, Any]) -> None:
     if not about:
         return
     content = onnx.load(network)
-    about = dict(about) | {name: {port.name: _lengths(port) for port in getattr(content.graph, name.removesuffix("s"))}
-                     for name in ("inputs", "outputs")}  # fmt: skip
+    ports = {"inputs": content.graph.input, "outputs": content.graph.output}
+    shapes = {name: {port.name: _lengths(port) for port in some} for name, some in ports.items()}
+    about = {**about, **shapes}
     onnx.helper.set_model_props(content, {key: json.dumps(value) for key, value in about.items()})
     onnx.save(content, network)
     network.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n")
@@ -102,8 +103,10 @@ def of(source: Path, network: str, asked: Named = "", default: str = "") -> tupl
     text = json.dumps(found.get("skeleton", {}))
     own = common.skeleton.load(text)
     if asked and not _same(common.skeleton.load(asked), own):
-        raise UserError(f"{source}: finds the keypoints of the skeleton {own.name}, not those asked for: "
-                        "leave --skeleton out, or name that one")  # fmt: skip
+        raise UserError(
+            f"{source}: finds the keypoints of the skeleton {own.name}, not those asked for: leave --skeleton out, or "
+            "name that one"
+        )
     return found, own.name if common.skeleton.BUILT_IN.get(own.name) == own else text
 
 

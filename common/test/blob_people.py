@@ -63,8 +63,8 @@ def picture(points: np.ndarray) -> np.ndarray:
 def _annotation(number: int, points: np.ndarray) -> dict:
     keypoints = [int(value) for point in points for value in (*point, 2)]
     box = [int(points[:, 0].min()), int(points[:, 1].min()), *np.ptp(points, axis=0).tolist()]
-    return {"id": number, "image_id": number, "category_id": 1, "keypoints": keypoints, "num_keypoints": len(points),
-            "bbox": box, "area": 48 * 48, "iscrowd": 0}  # fmt: skip
+    places = {"keypoints": keypoints, "num_keypoints": len(points), "bbox": box, "area": 48 * 48}
+    return {"id": number, "image_id": number, "category_id": 1, "iscrowd": 0, **places}
 
 
 class Finder(nn.Module):

@@ -21,6 +21,9 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 300
+_SMALL = """--device=cpu --net_input_size=64 --batch_size=4 --print_freq=1 --amp=O0 --checkpoint_path=none --recipe=full
+    --step=1 --epochs=1 --base_height=64 --val_images=2"""
+SMALL_TRAINING = tuple(_SMALL.split())  # of Lightweight OpenPose: seconds
 IMPORTED = ["common.train.loop", "common.bottomup.pipeline", "common.topdown.pipeline", "common.runtime.export"]
 Done = subprocess.CompletedProcess[str]
 
@@ -32,9 +35,8 @@ def environment(**more: str) -> dict[str, str]:
 
 def done(*command: str, cwd: Path | None = None, **more: str) -> Done:
     """Runs a command to its end; `more` are variables of its environment."""
-    return subprocess.run(
-        command, capture_output=True, text=True, env=environment(**more), timeout=DEADLINE_S, check=False, cwd=cwd
-    )  # fmt: skip
+    words = {"env": environment(**more), "cwd": cwd, "timeout": DEADLINE_S}
+    return subprocess.run(command, capture_output=True, text=True, check=False, **words)
 
 
 def launcher(model: str, name: str, *flags: str) -> Done:
@@ -44,10 +46,8 @@ def launcher(model: str, name: str, *flags: str) -> Done:
 
 def started(*command: str) -> "subprocess.Popen[str]":
     """Starts a command in a process group of its own; its output is to be read."""
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(), start_new_session=True,
-    )  # fmt: skip
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, env=environment(), start_new_session=True, **pipes)
 
 
 def module(name: str, *flags: str, cwd: Path | None = None, **more: str) -> Done:

@@ -22,10 +22,8 @@ def data(folder: Path) -> Path:
 
 def networks(folder: Path, background: float, with_lambda: bool = False) -> Path:
     """`good`; `loud`, whose layers 8 bits ruin; `blind`, which finds nobody."""
-    for name, model in {
-        "good": Finder(background), "loud": Finder(background, ALL_LAYERS), "blind": Finder(background, blind=True),
-    }.items():  # fmt: skip
-        export(model, folder / f"{name}.onnx", with_lambda)
+    for name, rules in {"good": {}, "loud": {"loud": ALL_LAYERS}, "blind": {"blind": True}}.items():
+        export(Finder(background, **rules), folder / f"{name}.onnx", with_lambda)
     return folder
 
 
@@ -39,8 +37,8 @@ def export(model: torch.nn.Module, target: Path, with_lambda: bool = False) -> N
 
 def flags(data: Path, model: Path) -> list[str]:
     """To quantise such a network."""
-    return [f"--model={model}", f"--data_path={data}", f"--skeleton={data / 'blobs.yaml'}", "--calibration_people=4",
-            "--threads=1", "--num_workers=1"]  # fmt: skip
+    files = [f"--model={model}", f"--data_path={data}", f"--skeleton={data / 'blobs.yaml'}"]
+    return [*files, "--calibration_people=4", "--threads=1", "--num_workers=1"]
 
 
 def report(target: Path) -> dict:

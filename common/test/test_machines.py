@@ -6,13 +6,10 @@ import subprocess
 from pathlib import Path
 
 from common.test import fault
-from common.test.programs import environment, launch_command, weights
+from common.test.programs import SMALL_TRAINING, environment, launch_command, weights
 
 DEADLINE_S = 240
-FLAGS = (
-    "--device=cpu", "--net_input_size=64", "--batch_size=4", "--print_freq=1", "--amp=O0", "--checkpoint_path=none",
-    "--recipe=full", "--step=1", "--eval_freq=0", "--num_workers=1", "--save_every=1",
-)  # fmt: skip
+FLAGS = (*SMALL_TRAINING, "--eval_freq=0", "--num_workers=1", "--save_every=1")
 Machine = subprocess.Popen[str]
 
 

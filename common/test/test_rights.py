@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common import cli
 from common.cli import UserError
-from common.test.programs import Done, complaint, done
+from common.test.programs import SMALL_TRAINING, Done, complaint, done
 from common.train.log import Log
 
 import pytest
@@ -18,8 +18,7 @@ import pytest
 # root may read everything, unless it lays that down
 LAID_DOWN = "-dac_override,-dac_read_search"
 OBEYING_MODES = ("setpriv", f"--inh-caps={LAID_DOWN}", f"--bounding-set={LAID_DOWN}")
-FLAGS = ("--recipe=smoke", "--device=cpu", "--net_input_size=64", "--batch_size=8", "--num_workers=0",
-         "--checkpoint_path=none", "--eval_freq=0", "--epochs=1")  # fmt: skip
+FLAGS = (*SMALL_TRAINING, "--num_workers=0", "--eval_freq=0")
 
 pytestmark = pytest.mark.skipif(
     os.name != "posix" or (os.geteuid() == 0 and not shutil.which("setpriv")), reason="rights of POSIX"
@@ -42,7 +41,10 @@ def test_a_data_set_that_one_may_not_read(tiny_coco: Path, tmp_path: Path, place
 
 @pytest.mark.parametrize(
     "place",
-    ["smoke_checkpoints", *(pytest.param(name, marks=pytest.mark.slow) for name in ("", "smoke_checkpoints/last.pth"))],
+    [
+        "step_one_checkpoints",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("", "step_one_checkpoints/last.pth")),
+    ],
 )
 def test_an_output_folder_that_one_may_not_use(tiny_coco: Path, tmp_path: Path, place: str) -> None:
     path = tmp_path / "out" / place

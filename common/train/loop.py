@@ -169,8 +169,8 @@ def announce(state: TrainState, learning_rate: float, notes: list[str], log: Log
         f"{plan.num_workers} workers a rank"
     )
     if ranks != expected:
-        log.line(f"{ranks} of {expected} ranks share the {plan.micro_batches} parts of a step: images a step, learning "
-                 "rate and the order of samples stay")  # fmt: skip
+        shared = f"{ranks} of {expected} ranks share the {plan.micro_batches} parts of a step"
+        log.line(f"{shared}: images a step, learning rate and the order of samples stay")
     precision = "float32" if state.dtype is None else str(state.dtype).removeprefix("torch.")
     beyond = "; O2 does no more than O1: weights stay float32" if config["amp"] == "O2" else ""
     log.line(f"precision {config['amp']}: {precision}, loss scale {config['loss_scale']}{beyond}")
@@ -225,8 +225,8 @@ def _log_step(state: TrainState, losses: dict[str, float], log: Log) -> None:
         f"[{state.device.type} id: {state.device.index or 0} ] batch_size: {state.plan.images_per_step} "
         f"Time: {speed.mean_step_s:.3f} * FPS@all {speed.images_per_s:.3f}"
     )
-    rates = {"images_per_s": speed.images_per_s, "step_s": speed.mean_step_s, "data_s": speed.mean_data_s,
-             "communication_s": exchange_s}  # fmt: skip
+    rates = {"images_per_s": speed.images_per_s, "communication_s": exchange_s}
+    rates |= {"step_s": speed.mean_step_s, "data_s": speed.mean_data_s}
     learning_rate = max(group["lr"] for group in state.optimizer.param_groups)  # some of them may rest
     log.record("step", epoch=epoch, step=step, losses=losses, learning_rate=learning_rate, **rates)
     log.scalars("train", {**losses, **rates, "learning_rate": learning_rate}, epoch * steps + step)

@@ -37,9 +37,13 @@ def locate_backbone(name: str, folders: tuple[Path, ...]) -> Path:
 
 
 def load_backbone(
-    backbone: nn.Module, content: Mapping[str, Any], source: Path, own: str, unused: str = r"$.",
+    backbone: nn.Module,
+    content: Mapping[str, Any],
+    source: Path,
+    own: str,
+    unused: str = r"$.",
     layers: Sequence[str] = EVERY_LAYER,
-) -> Match:  # fmt: skip
+) -> Match:
     """Copies ImageNet weights into a backbone, and reports it.
 
     `own`: pattern of the names in the backbone that no such file has; `unused`: of names in the file, beside the
