@@ -77,13 +77,13 @@ def test_where_nothing_locks_another_machine_may_be_owner_and_a_reused_number_no
 
 
 def test_an_earlier_attempt_of_the_same_run_on_a_lost_server_is_no_owner(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(common.train.lock.fcntl, "flock", no_locks)
+    monkeypatch.setattr(lock.fcntl, "flock", no_locks)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "77")
     write(tmp_path, host="elsewhere", run="76")
     with pytest.raises(UserError, match="on elsewhere"):
-        common.train.lock.take(tmp_path)
+        lock.take(tmp_path)
     write(tmp_path, host="elsewhere", run="77")
-    common.train.lock.take(tmp_path)
+    lock.take(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"host": 3}', "null"])
