@@ -115,7 +115,7 @@ def main() -> None:
         notes = list[str]()
         unfinished = store.unfinished(config, len(samples), notes.append)
 
-        common.device.seed_all(config.seed)
+        torch.manual_seed(config.seed)
         model = build(cfg.MODEL, skeleton.num_keypoints)
         if not unfinished:
             notes.append(load_start(model, config))

@@ -159,7 +159,7 @@ def main() -> None:
         notes = list[str]()
         unfinished = store.unfinished(config, len(samples), notes.append)
 
-        common.device.seed_all(config.seed)
+        torch.manual_seed(config.seed)
         model: nn.Module = PoseEstimationWithMobileNet(config.stages, skeleton.num_heatmaps, skeleton.num_pafs)
         if not unfinished:
             notes.append(weights.load_start(model, weights.starting_weights(config)))

@@ -141,7 +141,7 @@ def main() -> None:
         store = Store(Path(config.output_dir) / f"{config.experiment_name}_checkpoints", config.keep)
         unfinished = store.unfinished(config, len(samples), notes.append)
 
-        common.device.seed_all(config.seed)
+        torch.manual_seed(config.seed)
         model = OpenPose(skeleton.num_heatmaps, skeleton.num_pafs, config.vgg_with_bn)
         if not unfinished:
             notes.append(weights.load_start(model, config))

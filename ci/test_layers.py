@@ -10,13 +10,13 @@ import pytest
 
 LEVELS = {"train": 1, "runtime": 1, "coco": 2, "topdown": 3, "bottomup": 3, "media": 3}  # the core of common/: 0
 MODEL_LEVEL, TOOLS_LEVEL = 4, 5
-MOST_CORE_FILES, MOST_CORE_LINES = 12, 1899
+MOST_CORE_FILES, MOST_CORE_LINES = 12, 1868
 # Files and lines that a training may import, without what it evaluates with: today's. Lower them when they fall.
 MOST = {
-    "AlphaPose": (39, 6400),
-    "Lightweight_OpenPose": (32, 5100),
-    "MIPNet": (39, 6450),
-    "OpenPose_MindSpore_port": (36, 6300),
+    "AlphaPose": (39, 5950),
+    "Lightweight_OpenPose": (32, 4930),
+    "MIPNet": (39, 6130),
+    "OpenPose_MindSpore_port": (36, 5850),
 }
 
 

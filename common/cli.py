@@ -9,6 +9,7 @@ import errno
 import math
 import os
 import re
+import signal
 import sys
 import traceback
 import typing
@@ -20,7 +21,6 @@ import common.parallel
 
 Config = TypeVar("Config")
 USAGE_EXIT_CODE = 2
-SIGINT, SIGPIPE = 2, 13  # by number: Windows has no SIGPIPE
 LONGEST_TEXT, LONGEST_NAME = 4000, 255  # bytes of a path and of a name in it
 LONGEST_LINE = 2000  # characters of a message
 # errors of files that no program can cause or mend, and what does
@@ -164,9 +164,9 @@ def _exit_code(error: BaseException) -> Any:
     if isinstance(error, SystemExit):
         return error.code
     if isinstance(error, KeyboardInterrupt):
-        return 128 + SIGINT
+        return 128 + signal.SIGINT
     if isinstance(error, BrokenPipeError) and _reader_left():
-        return 128 + SIGPIPE
+        return 128 + signal.SIGPIPE
     error = _as_user_error(error)
     with contextlib.suppress(OSError):  # there may be nobody to read it
         sys.stdout.flush()

@@ -13,15 +13,14 @@ import importlib.util
 import math
 import os
 import platform
-import random
+import resource
 import sys
 from typing import Any, Literal
 
 import common.cli
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 DeviceName = Literal["auto", "npu", "cuda", "cpu"]
 AmpLevel = Literal["O0", "O1", "O2"]
@@ -65,7 +64,8 @@ def resolve(name: DeviceName, local_rank: int = 0) -> torch.device:
         return torch.device("cpu")
     available = count(kind)
     if local_rank >= available:
-        raise common.cli.UserError(too_few(kind, local_rank + 1, available))
+        needed = f"{local_rank + 1} ranks need {local_rank + 1} {kind} devices"
+        raise common.cli.UserError(f"{needed}, there are {available}: type --ranks={available} or --device=cpu")
     torch.accelerator.set_device_index(local_rank)
     if kind == "npu":  # before its first tensor
         npu: Any = torch.get_device_module("npu")
@@ -84,11 +84,6 @@ def _choose(name: DeviceName) -> str:
     if name == "cuda" and not count("cuda"):
         raise common.cli.UserError("--device=cuda: torch finds no CUDA device; type --device=cpu")
     return name
-
-
-def too_few(kind: str, asked: int, available: int) -> str:
-    """The message for more ranks than devices: what to type instead."""
-    return f"{asked} ranks need {asked} {kind} devices, there are {available}: type --ranks={available} or --device=cpu"
 
 
 def _keep_freed_memory() -> None:
@@ -177,40 +172,19 @@ def peak_memory_bytes(device: torch.device) -> int:
     """The largest memory this process has held: on the accelerator, or resident on a CPU."""
     if device.type != "cpu":
         return int(torch.get_device_module(device.type).max_memory_allocated(device))
-    try:
-        import resource
-    except ImportError:  # Windows: 0 stands for not known
-        return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def seed_all(seed: int) -> None:
-    """Seeds Python, NumPy and torch on every device."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-
-
-def random_states(device: torch.device) -> dict[str, Any]:
-    """The states of all generators as tensors and plain values, for a checkpoint."""
-    version, words, gauss = random.getstate()
-    kind, keys, *rest = np.random.get_state(legacy=True)
-    states = {
-        "python": [version, list(words), gauss],
-        "numpy": [kind, np.asarray(keys).tolist(), *rest],
-        "torch": torch.get_rng_state(),
-    }
+def random_states(device: torch.device) -> dict[str, Tensor]:
+    """The states of torch's generators, for a checkpoint; what is drawn for a sample depends on its place alone."""
+    states = {"torch": torch.get_rng_state()}
     if device.type != "cpu":
         states[device.type] = torch.get_device_module(device.type).get_rng_state(device)
     return states
 
 
-def set_random_states(states: dict[str, Any], device: torch.device) -> None:
+def set_random_states(states: dict[str, Tensor], device: torch.device) -> None:
     """The way back from `random_states`; a device of another kind than theirs keeps its own state."""
-    version, words, gauss = states["python"]
-    random.setstate((version, tuple(words), gauss))
-    kind, keys, *rest = states["numpy"]
-    np.random.set_state((kind, np.array(keys, np.uint32), *rest))
     torch.set_rng_state(states["torch"].cpu())
     if device.type in states:
         torch.get_device_module(device.type).set_rng_state(states[device.type].cpu(), device)

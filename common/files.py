@@ -67,10 +67,9 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def _is_alive(process: int) -> bool:
-    """Whether another process has this number; where one cannot ask, it counts as alive."""
+    """Whether another process has this number."""
     try:
-        if os.name == "posix":
-            os.kill(process, 0)
+        os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:  # it is somebody else's
@@ -79,12 +78,11 @@ def _is_alive(process: int) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    if hasattr(os, "O_DIRECTORY"):  # a rename is durable once its folder is on the disk
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # a rename is durable once its folder is on the disk
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def target_of(path: str | Path) -> Path:

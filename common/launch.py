@@ -9,6 +9,7 @@ After the run its result file and final lines are written, see `common.report`.
 """
 
 import errno
+import fcntl
 import os
 import re
 import runpy
@@ -22,11 +23,6 @@ from pathlib import Path
 
 import common.report
 from common.cli import UserError, environment_number, run
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 USAGE = (
     "python -m common.launch --ranks=N --log_dir=FOLDER [--nnodes=2 or 1:4 --rdzv_endpoint=HOST:PORT --rdzv_id=NAME] "
@@ -190,15 +186,13 @@ def _rank_count(text: str) -> int:
 
 
 def _check_devices(ranks: int, arguments: list[str]) -> None:
-    """Says once, before any rank starts, that there are too few devices; a CPU serves any number of ranks."""
+    """Says once, before any rank starts, that there are too few devices."""
     from common import device
 
     flags = dict(word.lstrip("-").split("=", 1) for word in arguments if word.startswith("--device="))
     name = flags.get("device", "auto")
     if name in ("npu", "cuda") or (name == "auto" and any(map(device.count, ("npu", "cuda")))):
-        kind = device.resolve(name).type  # type: ignore[arg-type]
-        if ranks > (available := device.count(kind)):
-            raise UserError(device.too_few(kind, ranks, available))
+        device.resolve(name, ranks - 1)  # type: ignore[arg-type]
 
 
 def _host_and_port(endpoint: str, flag: str) -> tuple[str, int]:
@@ -224,7 +218,7 @@ def _own_address(host: str, port: int) -> tuple[str, str]:
 
 def _interface(address: str) -> str:
     """The name of the network device with this address; empty where there is none, or it is not to be known."""
-    if fcntl is None or sys.platform != "linux":
+    if sys.platform != "linux":
         return ""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _, name in socket.if_nameindex():

@@ -48,8 +48,7 @@ def kill_children() -> None:
 
     Those that read data do not listen to SIGTERM, and one that hangs listens to nothing.
     """
-    if hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler calls a killed worker an error
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler calls a killed worker an error
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import common.device
 import common.train.loop
 from common.cli import UserError
 from common.train.checkpoint import BEST, read
@@ -72,7 +71,7 @@ class Run:
         model, store = network(), Store(self.folder, 2)
         optimizer = self.optimizer(model.parameters())
         state = TrainState(model, optimizer, self.plan, CPU, store, self.settings, "three layers")
-        common.device.seed_all(1)
+        torch.manual_seed(1)
         with Log(store.metrics_file, self.folder) as log:
             if content := store.newest(log.line):
                 state.restore(content)

@@ -2,6 +2,7 @@
 """Weights from the network: whole and the right ones, or not at all. What is cut goes on where it stopped."""
 
 import contextlib
+import fcntl
 import hashlib
 import http.client
 import urllib.error
@@ -10,11 +11,6 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 from tqdm import tqdm
 
@@ -39,8 +35,7 @@ def fetch(url: str, target: Path, check: Callable[[Path], None]) -> Path:
         version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
     part = target.with_name(f".{target.name}.{zlib.crc32(f'{url} {length} {version}'.encode()):08x}.part")
     with part.open("ab") as file:
-        if fcntl:  # of several processes, such as ranks, one downloads
-            fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX)  # of several processes, such as ranks, one downloads
         if target.is_file():
             part.unlink(missing_ok=True)
             return target

@@ -6,6 +6,7 @@ import functools
 import multiprocessing
 import multiprocessing.queues
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -217,10 +218,6 @@ def _shared(batch: dict[str, Any]) -> Any:
 
 def _allow_files(wanted: int) -> None:
     """Raises this process's limit of open files where it may. Raises UserError where they stay too few to read with."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < most:

@@ -3,6 +3,7 @@
 
 import atexit
 import contextlib
+import fcntl
 import json
 import os
 import socket
@@ -11,11 +12,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from common.cli import UserError
-
-try:
-    import fcntl
-except ImportError:  # Windows: folders are not locked
-    fcntl = None  # type: ignore[assignment]
 
 LOCK_NAME = "run.lock"
 PATIENCE_S = 3  # a killed owner's last processes may need a moment
@@ -32,7 +28,7 @@ def take(folder: Path, flag: str = "--output_dir") -> None:
     is one, and where the folder cannot be written. `flag`: what names the folder at the keyboard.
     """
     path = folder.absolute() / LOCK_NAME
-    if path in _taken or fcntl is None:
+    if path in _taken:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)

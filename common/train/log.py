@@ -138,8 +138,8 @@ class Throughput:
     def __init__(self, images_per_step: int, warm_up_steps: int) -> None:
         self.images_per_step = images_per_step
         self.step_s = self.data_s = 0.0  # of the last step; `data_s`: waiting for data
+        self.mean_step_s = self.mean_data_s = 0.0  # of those behind the warm-up; in it, of the last step
         self._steps = -warm_up_steps
-        self._total_s = self._total_data_s = 0.0
         self.resume()
 
     def resume(self) -> None:
@@ -151,19 +151,9 @@ class Throughput:
         now = time.perf_counter()
         self.step_s, self.data_s, self._started = now - self._started, data_s, now
         self._steps += 1
-        if self._steps > 0:
-            self._total_s += self.step_s
-            self._total_data_s += data_s
-
-    @property
-    def mean_step_s(self) -> float:
-        """Seconds a step; of the last step where all were warm-up."""
-        return self.step_s if self.includes_warm_up else self._total_s / self._steps
-
-    @property
-    def mean_data_s(self) -> float:
-        """Of these, seconds spent waiting for data."""
-        return self.data_s if self.includes_warm_up else self._total_data_s / self._steps
+        share = 1 / max(1, self._steps)
+        self.mean_step_s += share * (self.step_s - self.mean_step_s)
+        self.mean_data_s += share * (data_s - self.mean_data_s)
 
     @property
     def images_per_s(self) -> float:
