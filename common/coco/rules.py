@@ -177,7 +177,7 @@ def _exchanged_sides(path: Path, index: CocoIndex, names: Sequence[str]) -> Iter
         yield Finding(str(path), "", "sides", what)
     for number in index.annotation_ids[wrong].tolist():
         what = "faces the camera, with left and right exchanged in every pair"
-        yield Finding(str(path), f"annotation {number}", "sides", what, count > RARE * testable.sum())
+        yield Finding(str(path), f"annotation {number}", "sides", what, bool(count > RARE * testable.sum()))
 
 
 def exchanged(keypoints: FloatArray, names: Sequence[str]) -> tuple[BoolArray, BoolArray]:

@@ -35,8 +35,8 @@ def heat_overlay(maps: ImageMaps, size_img: tuple[int, int], point: int | None =
 def paf_overlay(maps: ImageMaps, size_img: tuple[int, int], limb: int | None = None) -> UInt8Array:
     """(h, w, 4) uint8 BGRA: the direction of the longest vector as hue, its length as opacity, of all limbs or one."""
     assert maps.pafs is not None
-    x, y = (_over_image(maps.pafs[0, axis::2], maps.to_image.repeat(maps.pafs.shape[1] // 2, 0), size_img)
-            for axis in (0, 1))  # fmt: skip
+    to_image = maps.to_image.repeat(maps.pafs.shape[1] // 2, 0)
+    x, y = (_over_image(maps.pafs[0, axis::2], to_image, size_img) for axis in (0, 1))
     if limb is not None:
         x, y = x[limb : limb + 1], y[limb : limb + 1]
     longest = np.hypot(x, y).argmax(axis=0)[None]

@@ -64,9 +64,14 @@ class Seer:
 
     def finder(self) -> Finder[Size]:
         return Finder(
-            COCO, frames, lambda place: place, to_input, self.maps, self.people,
+            COCO,
+            frames,
+            lambda place: place,
+            to_input,
+            self.maps,
+            self.people,
             lambda people: (people.candidates[people.members][..., :3], people.scores),
-        )  # fmt: skip
+        )
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])

@@ -83,10 +83,8 @@ def test_nobody_to_look_for() -> None:
 
 
 def test_detections(tmp_path: Path) -> None:
-    entries = [
-        box(5, score=0.1), box(1, score=0.9), box(5, (1, 2, 3, 4), score=0.3), box(7), box(5, category_id=3),
-        box(1, (-5, 470, 9, 90), score=1),
-    ]  # fmt: skip
+    entries = [box(5, score=0.1), box(1, score=0.9), box(5, (1, 2, 3, 4), score=0.3), box(7), box(5, category_id=3)]
+    entries.append(box(1, (-5, 470, 9, 90), score=1))
     boxes = detected(written(tmp_path, entries), validation([], rows=[1, 2]), min_score=0.2)
     assert boxes.image_rows.tolist() == [1, 1, 2]
     assert boxes.boxes_img.tolist() == [[10, 20, 30, 40], [-5, 470, 9, 90], [1, 2, 3, 4]]  # as they are
@@ -95,10 +93,8 @@ def test_detections(tmp_path: Path) -> None:
 
 def test_unusable_boxes_are_counted_and_named(tmp_path: Path) -> None:
     nan, inf = float("nan"), float("inf")
-    bad = [
-        box(5, (1, 2, 0, 40)), box(5, (1, 2, 30, -4)), box(5, (nan, 2, 3, 4)), box(5, (1, -inf, 3, inf)),
-        box(5, (1e300, 2, 3, 4)), box(5, (WIDTH, 2, 3, 4)), box(5, (1, -50, 3, 50)), box(5, score=nan),
-    ]  # fmt: skip
+    places = [(1, 2, 0, 40), (1, 2, 30, -4), (nan, 2, 3, 4), (1, -inf, 3, inf), (1e300, 2, 3, 4), (WIDTH, 2, 3, 4)]
+    bad = [*(box(5, place) for place in (*places, (1, -50, 3, 50))), box(5, score=nan)]
     boxes = detected(written(tmp_path, [box(99), *bad, box(5), box(98)]), validation([]))
     assert len(boxes) == 1 and len(boxes.notes) == 2
     assert boxes.notes[0].endswith("found.json: 2 boxes of images that are not annotated are left out")

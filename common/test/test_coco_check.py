@@ -208,9 +208,16 @@ def test_exchanged_sides_of_one_are_a_slip_among_hundreds(drawn, people, is_erro
 @pytest.mark.parametrize("degrees", [0, 90, 180, 250])
 def test_sides_are_told_of_people_who_lie_or_stand_on_their_head(degrees):
     upright = {
-        "nose": (50, 20), "left_eye": (54, 16), "right_eye": (46, 16), "left_ear": (58, 18), "right_ear": (42, 18),
-        "left_shoulder": (65, 40), "right_shoulder": (35, 40), "left_hip": (60, 90), "right_hip": (40, 90),
-    }  # fmt: skip
+        "nose": (50, 20),
+        "left_eye": (54, 16),
+        "right_eye": (46, 16),
+        "left_ear": (58, 18),
+        "right_ear": (42, 18),
+        "left_shoulder": (65, 40),
+        "right_shoulder": (35, 40),
+        "left_hip": (60, 90),
+        "right_hip": (40, 90),
+    }
     angle = np.deg2rad(degrees)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     points = np.zeros((1, 17, 3))

@@ -29,12 +29,15 @@ def mean_and_std(pixels: Any, tag: str) -> Any:
 
 @pytest.mark.parametrize("tag", golden.TAGS)
 def test_golden_crop_of_a_box(shared: Path, tag: str) -> None:
+    """Matrix, joints, and pixels to the last one where they are given; mean and deviation where those are."""
     size_in = golden.SIZES_IN[tag]
     for person in golden.people(shared, tag):
-        width_img = golden.image(shared, person).shape[1]
-        crop = Crop(person["center"], person["scale"])
-        matrix = crops.image_to_crop(crop, size_in, width_img)
+        image, crop = golden.image(shared, person), Crop(person["center"], person["scale"])
+        matrix = crops.image_to_crop(crop, size_in, image.shape[1])
         np.testing.assert_allclose(matrix, person["trans"], rtol=1e-12, atol=1e-9)
+        pixels = warp_image(image, matrix, size_in)
+        assert pixels.dtype == np.uint8 and (pixels == person.get("crop_rgb_u8", pixels)).all()
+        np.testing.assert_allclose(mean_and_std(pixels, tag), person["input_mean_std"], atol=2e-6)
         if "joints" in person:
             joints, _ = crops.joints_to_crop(person["joints_in"], person["vis"], matrix, False, COCO)
             seen = person["vis"] > 0
@@ -42,19 +45,6 @@ def test_golden_crop_of_a_box(shared: Path, tag: str) -> None:
         if "trans_inv_heatmap" in person:
             back = crops.crop_to_image(crop.centre_img, crop.size_img, golden.map_size(tag))
             np.testing.assert_allclose(back, person["trans_inv_heatmap"], rtol=1e-12, atol=1e-9)
-
-
-@pytest.mark.parametrize("tag", golden.TAGS)
-def test_golden_pixels(shared: Path, tag: str) -> None:
-    """The same pixels to the last one, where they are given; mean and deviation where those are."""
-    for person in golden.people(shared, tag):
-        image = golden.image(shared, person)
-        matrix = crops.image_to_crop(Crop(person["center"], person["scale"]), golden.SIZES_IN[tag], image.shape[1])
-        pixels = warp_image(image, matrix, golden.SIZES_IN[tag])
-        assert pixels.dtype == np.uint8
-        if "crop_rgb_u8" in person:
-            assert (pixels == person["crop_rgb_u8"]).all()
-        np.testing.assert_allclose(mean_and_std(pixels, tag), person["input_mean_std"], atol=2e-6)
 
 
 @pytest.mark.parametrize("tag", golden.TAGS)

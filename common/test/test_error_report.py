@@ -102,9 +102,10 @@ def test_similarity_is_that_of_the_evaluation():
     evaluation.params = type(
         "P", (), {"imgIds": [1], "catIds": [1], "maxDets": [20], "kpt_oks_sigmas": np.array(COCO.sigmas)}
     )
-    evaluation._gts = {(1, 1): [
-        {"keypoints": k.ravel().tolist(), "bbox": [0, 0, 99, 99], "area": a} for k, a in zip(truth, areas, strict=True)
-    ]}  # fmt: skip
+    people = zip(truth, areas, strict=True)
+    evaluation._gts = {
+        (1, 1): [{"keypoints": k.ravel().tolist(), "bbox": [0, 0, 99, 99], "area": area} for k, area in people]
+    }
     evaluation._dts = {(1, 1): [{"keypoints": k.ravel().tolist(), "score": 1 - n} for n, k in enumerate(mine)]}
     oks = ks.sum(axis=2) / (truth[..., 2] > 0).sum(axis=1)
     np.testing.assert_allclose(oks, evaluation.computeOks(1, 1), rtol=1e-9)

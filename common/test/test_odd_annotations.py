@@ -90,7 +90,7 @@ READ = {
     "no categories": lambda content: content.pop("categories"),
     "no category_id": without("category_id"),
     "a category of another number": everybody({"category_id": 9}),
-}  # fmt: skip
+}
 
 
 def perfect(index: CocoIndex) -> Detections:
@@ -153,7 +153,7 @@ REFUSED = {
     "a name that is none": (lambda content: content["images"][0].update(file_name=["a"]), "file_name is"),
     "a name of a megabyte": (lambda content: content["images"][0].update(file_name="a" * 10**6), "file_name is"),
     "no height": (lambda content: content["images"][0].pop("height"), "no 'height'"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)

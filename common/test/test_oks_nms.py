@@ -10,10 +10,8 @@ from common.topdown import nms
 import numpy as np
 import pytest
 
-CASES = (
-    "two_duplicates_one_far", "single", "two_people_many_jitters", "low_scores_dropped", "crowd_20",
-    "zero_scores_partial_overlap",
-)  # fmt: skip
+_NAMES = "two_duplicates_one_far single two_people_many_jitters low_scores_dropped crowd_20 zero_scores_partial_overlap"
+CASES = tuple(_NAMES.split())
 
 
 def people(num_images: int, crowd: int, seed: int = 0, ties: bool = False):

@@ -19,9 +19,17 @@ WIDTH, HEIGHT = 320, 240
 COLOURS = {"blue": (255, 40, 40), "green": (40, 255, 40), "red": (40, 40, 255)}
 ANGLE = np.linspace(0, 2 * np.pi, OPENPOSE.num_points, endpoint=False)
 STANDING = {
-    "nose": (0, -0.42), "neck": (0, -0.3), "shoulder": (0.12, -0.3), "elbow": (0.17, -0.14), "wrist": (0.2, 0.02),
-    "hip": (0.08, 0.02), "knee": (0.1, 0.25), "ankle": (0.1, 0.46), "eye": (0.03, -0.45), "ear": (0.06, -0.43),
-}  # fmt: skip
+    "nose": (0, -0.42),
+    "neck": (0, -0.3),
+    "shoulder": (0.12, -0.3),
+    "elbow": (0.17, -0.14),
+    "wrist": (0.2, 0.02),
+    "hip": (0.08, 0.02),
+    "knee": (0.1, 0.25),
+    "ankle": (0.1, 0.46),
+    "eye": (0.03, -0.45),
+    "ear": (0.06, -0.43),
+}
 
 
 def figure(x: float, y: float) -> np.ndarray:

@@ -117,9 +117,13 @@ def _sample_leg(rng: np.random.Generator) -> Float64Array:
 
 
 def _chain(
-    pose: dict[str, Float64Array], rng: np.random.Generator, joints: str, lengths: tuple[float, float], frame: float,
+    pose: dict[str, Float64Array],
+    rng: np.random.Generator,
+    joints: str,
+    lengths: tuple[float, float],
+    frame: float,
     degrees: Float64Array,
-) -> None:  # fmt: skip
+) -> None:
     """Adds the middle and the end of an arm or a leg to `pose`; bones may look shorter, as if they pointed away."""
     start, *ends = joints.split()
     for end, length, angle in zip(ends, lengths, degrees, strict=True):

@@ -20,10 +20,8 @@ WIDTHS, HEIGHTS = (240, 320), (192, 240)
 MARGIN = 8  # pixels between a joint and the border, where people are meant to be inside
 MIN_VISIBLE = 8  # joints of every labelled person that can be seen: a scene with fewer is drawn anew
 # The scenes follow each other in this order; the first six are all special cases once.
-SCENES = (
-    "pair", "overlap", "crowd", "cut_off", "object", "empty", "single", "trio",
-    "far", "pair", "overlap", "single", "cut_off", "trio", "pair", "single",
-)  # fmt: skip
+_ORDER = "pair overlap crowd cut_off object empty single trio far pair overlap single cut_off trio pair single"
+SCENES = tuple(_ORDER.split())
 MIN_CROWD_AREA = 800  # pixels of a crowd that can be seen
 
 
