@@ -121,7 +121,7 @@ class TrainSamples:
         if self.config.dpg and epoch >= self.cfg.TRAIN.DPG_MILESTONE:
             box = proposal(self.people.boxes_img[place], (height, width), random)
             crop = crops.Crop(*crops.fit_boxes(box, self.size_in, BOX_PADDING))
-        drawn = crops.draw(self.augmentation, random)
+        drawn = crops.sample_augmentation(self.augmentation, random)
         half_body_above = self.cfg.DATASET.TRAIN.AUG.NUM_JOINTS_HALF_BODY
         crop = crops.augment(crop, drawn, joints, visible, self.upper, self.size_in, half_body_above)
         matrix = crops.image_to_crop(crop, self.size_in, width)

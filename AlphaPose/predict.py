@@ -71,12 +71,12 @@ class PoseEstimator:
         self.network = self._pipeline(session, config)
         self.batch_size, self.min_box_area = DEFAULT_BATCH, 0.0
 
-    def _pipeline(self, session: Session, config: Config) -> pipeline.Estimator:
+    def _pipeline(self, session: Session, config: Config) -> pipeline.TopDownNetwork:
         """The network as `common.topdown.pipeline` wants it; an exported one's input size wins over the config's."""
         height, width = session.inputs[0].shape[2:] if session.inputs else (None, None)
         loss, count = config.yaml.LOSS, self.skeleton.num_keypoints
         regress = functools.partial(heatmaps.regress, norm=loss.NORM_TYPE)
-        return pipeline.Estimator(
+        return pipeline.TopDownNetwork(
             size_in=(height or config.size_in[0], width or config.size_in[1]),
             num_maps=count,
             normalise=normalise,
@@ -123,7 +123,7 @@ class PoseEstimator:
         keypoints = np.zeros((len(owners), self.network.num_maps, 3), np.float32)
         rows = [np.flatnonzero(owners == place) for place in range(len(counts))]
         pictures = [
-            pipeline.Picture(functools.partial(_pixels, frame), places[mine], mine)
+            pipeline.ImageBoxes(functools.partial(_pixels, frame), places[mine], mine)
             for frame, mine in zip(frames, rows, strict=True)
             if len(mine)
         ]

@@ -69,7 +69,7 @@ def task_of(asked: Config, config: settings.Config, session: Session) -> Task:
         return Score(result.metrics["AP"], int((result.detections.keypoints[..., 2] > CONFIDENT).any(axis=1).sum()))
 
     def inputs() -> Iterator[Inputs]:
-        crops = pipeline.network_inputs(pipeline.pictures_of(images, boxes, boxes.by_image()), estimator.network)
+        crops = pipeline.network_inputs(pipeline.images_of(images, boxes, boxes.by_image()), estimator.network)
         return ((batch,) for batch in crops)
 
     return Task(score, inputs, f"{len(boxes)} people of {images.annotations}", evaluator.protocol(estimator))

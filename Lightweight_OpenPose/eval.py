@@ -22,7 +22,7 @@ import common.media.drawing
 import common.skeleton
 import common.train.checkpoint
 from common.bottomup import pipeline
-from common.bottomup.pipeline import Evaluation, Finder, Maps
+from common.bottomup.pipeline import BottomUpNetwork, Evaluation, Maps
 from common.cli import UserError, parse, run
 from common.coco.evaluate import EvaluationSet
 from common.coco.images import Exif
@@ -214,16 +214,16 @@ def evaluate(
     Reading, the network and decoding work side by side. Raises ImageError for an unreadable image, unless `skip_bad`:
     then it is counted and has no people.
     """
-    finder = Finder[Frame](
+    network = BottomUpNetwork[Frame](
         estimator.skeleton,
-        frames=lambda size_img: [rule.frame(size_img, scale) for scale in scales],
+        letterboxes=lambda size_img: [rule.frame(size_img, scale) for scale in scales],
         size_in=lambda place: place.input_size,
         to_input=to_input,
         maps=estimator.maps,
         people=lambda maps, frames: _people(estimator, maps, frames),
         to_coco=lambda people: to_coco(people, estimator.skeleton, estimator.rules),
     )
-    return pipeline.evaluate(finder, validation, batch_size, skip_bad, readers)
+    return pipeline.evaluate(network, validation, batch_size, skip_bad, readers)
 
 
 def _people(estimator: PoseEstimator, maps: Sequence[Maps], frames: Sequence[Sequence[Frame]]) -> list[People]:

@@ -138,7 +138,7 @@ class TrainSamples:
         height, width = index.image_sizes[image_row].tolist()
         joints, visible = self._annotated(row)
         crop = crops.Crop(self.centres_img[place], self.sizes_img[place])
-        drawn = crops.draw(self.augmentation, random)
+        drawn = crops.sample_augmentation(self.augmentation, random)
         crop = crops.augment(crop, drawn, joints, visible, self.upper, self.size_in, self.cfg.NUM_JOINTS_HALF_BODY)
         matrix = crops.image_to_crop(crop, self.size_in, width)
         moved, seen = crops.joints_to_crop(joints, visible, matrix, crop.flip, self.skeleton)

@@ -88,12 +88,12 @@ class PoseEstimator:
         """How many people a box may give."""
         return max(1, len(self.lambdas))
 
-    def _pipeline(self, session: Session) -> pipeline.Estimator:
+    def _pipeline(self, session: Session) -> pipeline.TopDownNetwork:
         """The network as `common.topdown.pipeline` wants it: mode after mode, each with a map a keypoint."""
         cfg, count = self.config.yaml, self.skeleton.num_keypoints
         height, width = session.inputs[0].shape[2:] if session.inputs else (None, None)
         flips = [self.skeleton.keypoint_flip + mode * count for mode in range(self.num_modes)]
-        return pipeline.Estimator(
+        return pipeline.TopDownNetwork(
             size_in=(height or self.config.size_in[0], width or self.config.size_in[1]),
             num_maps=self.num_modes * count,
             normalise=functools.partial(normalise, color_rgb=cfg.DATASET.COLOR_RGB),
@@ -164,7 +164,7 @@ class PoseEstimator:
 
     def _find(self, images: Sequence[UInt8Array], boxes: Sequence[FloatArray]) -> list[FloatArray]:
         pictures = [
-            pipeline.Picture(functools.partial(np.asarray, image), places, np.arange(len(places)))
+            pipeline.ImageBoxes(functools.partial(np.asarray, image), places, np.arange(len(places)))
             for image, places in zip(images, boxes, strict=True)
             if len(places)
         ]

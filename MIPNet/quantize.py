@@ -78,7 +78,7 @@ def task_of(config: Config, run: settings.Config, session: Session) -> Task:
         return Score(result.total["AP"], int((result.detections.keypoints[..., 2] > CONFIDENT).any(axis=1).sum()))
 
     def inputs() -> Iterator[Inputs]:
-        crops = pipeline.network_inputs(pipeline.pictures_of(images, boxes, boxes.by_image()), estimator.network)
+        crops = pipeline.network_inputs(pipeline.images_of(images, boxes, boxes.by_image()), estimator.network)
         return (arrays for batch in crops for arrays in calls(batch, estimator.lambdas))
 
     people = f"{len(boxes)} people of {images.annotations}"

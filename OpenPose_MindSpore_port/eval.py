@@ -23,7 +23,7 @@ import common.device
 import common.distributed
 import common.train.checkpoint
 from common.bottomup import pipeline
-from common.bottomup.pipeline import Evaluation, Finder
+from common.bottomup.pipeline import BottomUpNetwork, Evaluation
 from common.cli import ImageError, UserError, flag, parse, run
 from common.coco.evaluate import COCO_METRICS, EvaluationSet
 from common.coco.images import Exif
@@ -195,16 +195,16 @@ def evaluate(
 
     Raises ImageError for an unreadable image, unless `skip_bad`: then it is counted and has no people.
     """
-    finder = Finder[Sizes](
+    network = BottomUpNetwork[Sizes](
         estimator.skeleton,
-        frames=lambda size_img: [estimator.sizes(size_img)],
+        letterboxes=lambda size_img: [estimator.sizes(size_img)],
         size_in=lambda sizes: sizes[0],
         to_input=lambda image, sizes: to_input(image, sizes[0]),
         maps=estimator.maps,
         people=lambda maps, sizes: estimator.people(maps[0], sizes[0]),
         to_coco=lambda people: to_coco(people, estimator.skeleton, estimator.original_decode),
     )
-    return pipeline.evaluate(finder, validation, batch_size, skip_bad, readers)
+    return pipeline.evaluate(network, validation, batch_size, skip_bad, readers)
 
 
 def default_batch(device: torch.device) -> int:

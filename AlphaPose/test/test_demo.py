@@ -80,7 +80,7 @@ def finder(forward=everywhere, min_box_area: float = 0.0) -> PoseEstimator:
     """An estimator with a network that stands in memory."""
     made = PoseEstimator.__new__(PoseEstimator)
     made.skeleton, made.detector, made.batch_size, made.min_box_area = COCO, None, 80, min_box_area
-    made.network = pipeline.Estimator(SIZE_IN, COCO.num_keypoints, normalise, forward)
+    made.network = pipeline.TopDownNetwork(SIZE_IN, COCO.num_keypoints, normalise, forward)
     return made
 
 

@@ -31,10 +31,10 @@ GOLDEN_SEED = 7
 COORDINATES_IMG = 1e-3  # original pixels
 
 
-def golden_pictures(people: list[dict[str, Any]], shared: Path) -> list[pipeline.Picture]:
+def golden_pictures(people: list[dict[str, Any]], shared: Path) -> list[pipeline.ImageBoxes]:
     """Each person in the box that the original has looked in."""
     return [
-        pipeline.Picture(
+        pipeline.ImageBoxes(
             lambda person=person: np.ascontiguousarray(golden.image(shared, person)[:, :, ::-1]),
             xywh(person["label_bbox_xyxy"])[None],
             np.array([row]),
@@ -176,7 +176,7 @@ def test_evaluation_of_a_model_in_training(tiny_coco: Path, tmp_path: Path) -> N
 
 
 def test_the_yaml_config_decides_how_maps_are_read() -> None:
-    def network(config: Config) -> pipeline.Estimator:
+    def network(config: Config) -> pipeline.TopDownNetwork:
         return PoseEstimator.of_session(Session("x", "y", lambda arrays: []), config).network
 
     plain = network(Config())

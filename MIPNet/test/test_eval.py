@@ -50,13 +50,13 @@ def answering(*answers: np.ndarray) -> Session:
     return Session("golden", "memory", lambda arrays: [next(left)])
 
 
-def golden_pictures(people: list[dict[str, Any]], shared: Path) -> Iterator[pipeline.Picture]:
+def golden_pictures(people: list[dict[str, Any]], shared: Path) -> Iterator[pipeline.ImageBoxes]:
     """Each person in the box that the original has looked in."""
     for row, person in enumerate(people):
         image = np.ascontiguousarray(golden.image(shared, person)[:, :, ::-1])
         size = person["scale"].astype(np.float64) / crops.PADDING
         box = np.concatenate([person["center"] - size / 2, size])
-        yield pipeline.Picture(lambda image=image: image, box[None], np.array([row]))
+        yield pipeline.ImageBoxes(lambda image=image: image, box[None], np.array([row]))
 
 
 @pytest.mark.parametrize("tag", ["w48_384x288", "w32_256x192"])

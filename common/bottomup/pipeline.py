@@ -6,7 +6,7 @@
            -> people           a thread
 
 They work side by side, each some batches ahead of the next, within bounded memory. What a model does its own way is in
-its `Finder`. An image may be seen at several scales: what belongs to it is then a list over the scales.
+its `BottomUpNetwork`. An image may be seen at several scales: what belongs to it is then a list over the scales.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -27,28 +27,29 @@ import numpy as np
 
 Size = tuple[int, int]  # height, width
 Maps = tuple[Float32Array, Float32Array]  # heatmaps (B, num_heatmaps, h, w), pafs (B, num_pafs, h, w)
-Frame = TypeVar("Frame")  # how an image lies in the network's input: the model's own
+Letterbox = TypeVar("Letterbox")  # how an image lies in the network's input: the model's own
 
 READERS, DECODE_BEHIND = 2, 1  # batches read, and decoded, while the network works
 STAGES = ("read", "resize", "network", "decode")
 
 
 @dataclass(frozen=True)
-class Finder(Generic[Frame]):
+class BottomUpNetwork(Generic[Letterbox]):
     """How people are found in images, by one network.
 
-    `frames`: an image's size in original pixels -> how it lies in the input, of each scale. `size_in`: the size of that
-    input. `to_input`: (h, w, 3) uint8 BGR and a frame -> (3, H, W) float32. `maps`: (B, 3, H, W) float32 -> maps.
-    `people`: the maps of each scale, and the frames [scale][image] -> the people of each image. `to_coco`: those of an
-    image -> (M, num_keypoints, 3) x, y in original pixels, v; (M,) scores. All but `maps` are called in threads.
+    `letterboxes`: an image's size in original pixels -> how it lies in the input, of each scale. `size_in`: the size
+    of that input. `to_input`: (h, w, 3) uint8 BGR and a letterbox -> (3, H, W) float32. `maps`: (B, 3, H, W) float32 ->
+    maps. `people`: the maps of each scale, and the letterboxes [scale][image] -> the people of each image. `to_coco`:
+    those of an image -> (M, num_keypoints, 3) x, y in original pixels, v; (M,) scores. All but `maps` are called in
+    threads.
     """
 
     skeleton: Skeleton
-    frames: Callable[[Size], Sequence[Frame]]
-    size_in: Callable[[Frame], Size]
-    to_input: Callable[[UInt8Array, Frame], Float32Array]
+    letterboxes: Callable[[Size], Sequence[Letterbox]]
+    size_in: Callable[[Letterbox], Size]
+    to_input: Callable[[UInt8Array, Letterbox], Float32Array]
     maps: Callable[[Float32Array], Maps]
-    people: Callable[[Sequence[Maps], Sequence[Sequence[Frame]]], list[People]]
+    people: Callable[[Sequence[Maps], Sequence[Sequence[Letterbox]]], list[People]]
     to_coco: Callable[[People], tuple[Float64Array, Float64Array]]
 
 
@@ -64,28 +65,32 @@ class Evaluation:
 
 
 @dataclass
-class _Batch(Generic[Frame]):
+class _Batch(Generic[Letterbox]):
     """Images of one input size on their way from files to people."""
 
     rows: list[int]  # of the index
-    frames: list[tuple[Frame, ...]]  # of each scale, of each image
+    letterboxes: list[tuple[Letterbox, ...]]  # of each scale, of each image
     inputs: list[Float32Array]  # of each scale (B, 3, H, W); none where no image could be read
     problems: list[ImageError]
     maps: list[Maps] = field(default_factory=list)  # of each scale
 
 
 def evaluate(
-    finder: Finder[Frame], validation: EvaluationSet, batch_size: int, skip_bad: bool = False, readers: int = READERS
+    network: BottomUpNetwork[Letterbox],
+    validation: EvaluationSet,
+    batch_size: int,
+    skip_bad: bool = False,
+    readers: int = READERS,
 ) -> Evaluation:
     """AP over all images of `validation`; every rank takes its share of them and gets the whole result.
 
     Raises ImageError for an unreadable image, unless `skip_bad`: then it is counted and has no people.
     """
     clock = Clock(*STAGES, "evaluation", "total")
-    found, skipped = [no_detections(finder.skeleton.num_keypoints)], list[str]()
+    found, skipped = [no_detections(network.skeleton.num_keypoints)], list[str]()
     with clock.part("total"):
-        stages = _Stages(finder, validation, clock)
-        for problems, parts in stages.run(_share(finder, validation, batch_size), readers):
+        stages = _Stages(network, validation, clock)
+        for problems, parts in stages.run(_share(network, validation, batch_size), readers):
             if problems and not skip_bad:
                 raise problems[0]
             skipped += map(str, problems)
@@ -93,17 +98,17 @@ def evaluate(
         detections = gather(concatenate(found))
         with clock.part("evaluation"):
             metrics = distributed.broadcast_object(
-                validation.average_precision(detections, finder.skeleton.sigmas) if distributed.is_main() else {}
+                validation.average_precision(detections, network.skeleton.sigmas) if distributed.is_main() else {}
             )
     skipped = [line for lines in distributed.gather_objects(skipped) for line in lines]
     return Evaluation(metrics, detections, len(validation.rows), dict(clock), skipped)
 
 
-def _share(finder: Finder[Frame], validation: EvaluationSet, batch_size: int) -> list[list[int]]:
+def _share(network: BottomUpNetwork[Letterbox], validation: EvaluationSet, batch_size: int) -> list[list[int]]:
     """Batches of images with the same input size at every scale, every world-size-th of them: those of this rank."""
     rows = validation.rows.tolist()
     sizes = [
-        tuple(map(finder.size_in, finder.frames((height, width))))
+        tuple(map(network.size_in, network.letterboxes((height, width))))
         for height, width in validation.index.image_sizes[rows].tolist()
     ]
     batches = [[rows[place] for place in places] for places in alike(sizes, batch_size)]
@@ -119,18 +124,18 @@ def alike(sizes: Sequence[Hashable], most: int) -> list[list[int]]:
 
 
 @dataclass(frozen=True)
-class _Stages(Generic[Frame]):
-    finder: Finder[Frame]
+class _Stages(Generic[Letterbox]):
+    network: BottomUpNetwork[Letterbox]
     validation: EvaluationSet
     clock: Clock
 
     def run(self, shares: list[list[int]], readers: int) -> Iterator[tuple[list[ImageError], list[Detections]]]:
         """Read ahead in threads, through the network here, decoded behind in a thread."""
         with ThreadPoolExecutor(readers) as pool, ThreadPoolExecutor(1) as decoder:
-            through = map(self.network, in_order(pool, self.read, shares, readers))
+            through = map(self.through_network, in_order(pool, self.read, shares, readers))
             yield from in_order(decoder, self.decode, through, DECODE_BEHIND)
 
-    def read(self, rows: list[int]) -> _Batch[Frame]:
+    def read(self, rows: list[int]) -> _Batch[Letterbox]:
         images, problems = dict[int, UInt8Array](), list[ImageError]()
         with self.clock.part("read"):
             for row in rows:
@@ -139,22 +144,22 @@ class _Stages(Generic[Frame]):
                 except ImageError as error:
                     problems.append(error)
         with self.clock.part("resize"):
-            places = [self.finder.frames((image.shape[0], image.shape[1])) for image in images.values()]
-            frames = list(zip(*places, strict=True))
-            inputs = [np.stack(list(map(self.finder.to_input, images.values(), scale))) for scale in frames]
-        return _Batch(list(images), frames, inputs, problems)
+            places = [self.network.letterboxes((image.shape[0], image.shape[1])) for image in images.values()]
+            letterboxes = list(zip(*places, strict=True))
+            inputs = [np.stack(list(map(self.network.to_input, images.values(), scale))) for scale in letterboxes]
+        return _Batch(list(images), letterboxes, inputs, problems)
 
-    def network(self, batch: _Batch[Frame]) -> _Batch[Frame]:
+    def through_network(self, batch: _Batch[Letterbox]) -> _Batch[Letterbox]:
         with self.clock.part("network"):
-            batch.maps = [self.finder.maps(inputs) for inputs in batch.inputs]
+            batch.maps = [self.network.maps(inputs) for inputs in batch.inputs]
         batch.inputs = []
         return batch
 
-    def decode(self, batch: _Batch[Frame]) -> tuple[list[ImageError], list[Detections]]:
+    def decode(self, batch: _Batch[Letterbox]) -> tuple[list[ImageError], list[Detections]]:
         with self.clock.part("decode"):
-            found = self.finder.people(batch.maps, batch.frames) if batch.maps else []
+            found = self.network.people(batch.maps, batch.letterboxes) if batch.maps else []
             return batch.problems, [self._detections(*one) for one in zip(batch.rows, found, strict=True)]
 
     def _detections(self, row: int, people: People) -> Detections:
-        keypoints, scores = self.finder.to_coco(people)
+        keypoints, scores = self.network.to_coco(people)
         return Detections(np.full(len(scores), self.validation.index.image_ids[row]), keypoints, scores)

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from common.bottomup.assembly import People
-from common.bottomup.pipeline import STAGES, Finder, Size, evaluate
+from common.bottomup.pipeline import STAGES, BottomUpNetwork, Size, evaluate
 from common.coco.evaluate import EvaluationSet
 from common.coco.images import ImageError
 from common.skeleton import COCO
@@ -62,8 +62,8 @@ class Seer:
         members = np.arange(len(candidates)).reshape(-1, COCO.num_keypoints)
         return People(candidates, members, np.ones(len(members)), np.ones(len(members), np.int64))
 
-    def finder(self) -> Finder[Size]:
-        return Finder(
+    def network(self) -> BottomUpNetwork[Size]:
+        return BottomUpNetwork(
             COCO,
             frames,
             lambda place: place,
@@ -77,7 +77,7 @@ class Seer:
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_what_is_found_comes_back_with_its_image(tiny_coco: Path, batch_size: int) -> None:
     validation = validation_in(tiny_coco)
-    result = evaluate(Seer(validation).finder(), validation, batch_size)
+    result = evaluate(Seer(validation).network(), validation, batch_size)
     assert result.metrics["AP"] == pytest.approx(1) and result.num_images == len(validation.rows)
     assert list(result.seconds) == [*STAGES, "evaluation", "total"] and not result.skipped
 
@@ -93,7 +93,7 @@ def test_images_of_a_batch_have_one_input_size_at_every_scale(tiny_coco: Path, t
     index = dataclasses.replace(validation.index, image_sizes=sizes)
     some = dataclasses.replace(validation, folder=tmp_path, index=index, rows=rows)
     seer = Seer(some)
-    evaluate(seer.finder(), some, 8)
+    evaluate(seer.network(), some, 8)
     assert seer.shapes == [(2, 3, 40, 48), (2, 3, 80, 104), (2, 3, 40, 56), (2, 3, 80, 104)]
 
 
@@ -105,8 +105,8 @@ def test_an_unreadable_image_stops_or_is_counted(tiny_coco: Path, tmp_path: Path
     (folder / validation.index.file_name(lost)).write_bytes(b"no image")
     damaged = dataclasses.replace(validation, folder=folder)
     with pytest.raises(ImageError, match="damaged"):
-        evaluate(seer.finder(), damaged, 1)
-    result = evaluate(seer.finder(), damaged, 1, skip_bad=True)
+        evaluate(seer.network(), damaged, 1)
+    result = evaluate(seer.network(), damaged, 1, skip_bad=True)
     assert len(result.skipped) == 1 and result.num_images == len(validation.rows)
-    everybody = evaluate(seer.finder(), validation, 1).detections
+    everybody = evaluate(seer.network(), validation, 1).detections
     assert set(everybody.image_ids) - set(result.detections.image_ids) == {validation.index.image_ids[lost]}

@@ -7,7 +7,7 @@ from common.coco.images import warp_image
 from common.skeleton import COCO, CROWDPOSE
 from common.test import top_down_golden as golden
 from common.topdown import crops
-from common.topdown.crops import Augmentation, BoxError, Crop, Draw
+from common.topdown.crops import Augmentation, AugmentationSample, BoxError, Crop
 
 import numpy as np
 import pytest
@@ -206,15 +206,17 @@ def test_augment_applies_what_was_drawn() -> None:
     upper, joints = crops.upper_body(COCO), np.random.default_rng(2).uniform(0, 90, (COCO.num_keypoints, 2))
     crop = Crop(*crops.fit_boxes([10, 20, 30, 90], SIZE_IN))
     everyone = np.ones(COCO.num_keypoints)
-    plain = crops.augment(crop, Draw(), joints, everyone, upper, SIZE_IN, 8)
+    plain = crops.augment(crop, AugmentationSample(), joints, everyone, upper, SIZE_IN, 8)
     assert (plain.centre_img == crop.centre_img).all() and (plain.size_img == crop.size_img).all()
-    varied = crops.augment(crop, Draw(1.2, -30.0, True), joints, everyone, upper, SIZE_IN, 8)
+    varied = crops.augment(crop, AugmentationSample(1.2, -30.0, True), joints, everyone, upper, SIZE_IN, 8)
     assert (varied.rotation_deg, varied.flip) == (-30.0, True)
     np.testing.assert_allclose(varied.size_img, crop.size_img * 1.2)
-    halved = crops.augment(crop, Draw(half_body=True, prefer_upper=True), joints, everyone, upper, SIZE_IN, 8)
+    halved = crops.augment(
+        crop, AugmentationSample(half_body=True, prefer_upper=True), joints, everyone, upper, SIZE_IN, 8
+    )
     np.testing.assert_allclose(halved.centre_img, joints[upper].mean(axis=0), rtol=1e-6)
     eight = (np.arange(COCO.num_keypoints) < 8).astype(float)
-    kept = crops.augment(crop, Draw(half_body=True, prefer_upper=True), joints, eight, upper, SIZE_IN, 8)
+    kept = crops.augment(crop, half, joints, eight, upper, SIZE_IN, 8)
     assert (kept.centre_img == crop.centre_img).all()
 
 
@@ -224,7 +226,7 @@ def test_distributions() -> None:
         Augmentation(scale_factor=0.35, rotation_factor=45.0, half_body=0.3),
         np.random.default_rng(3),
     )
-    draws = [crops.draw(augmentation, random) for _ in range(4000)]
+    draws = [crops.sample_augmentation(augmentation, random) for _ in range(4000)]
     scales, turns = np.array([one.scale for one in draws]), np.array([one.rotation_deg for one in draws])
     assert (scales.min(), scales.max()) == (0.65, 1.35) and np.abs(turns).max() == 90.0
     assert np.mean((scales > 0.65) & (scales < 1.35)) == pytest.approx(0.683, abs=0.024)
@@ -233,5 +235,5 @@ def test_distributions() -> None:
     assert np.mean([one.flip for one in draws]) == pytest.approx(0.5, abs=0.024)
     assert np.mean([one.half_body for one in draws]) == pytest.approx(0.3, abs=0.024)
     assert np.mean([one.prefer_upper for one in draws]) == pytest.approx(0.691, abs=0.024)
-    still = crops.draw(Augmentation(0, 0, 0, False), random)
+    still = crops.sample_augmentation(Augmentation(0, 0, 0, False), random)
     assert (still.scale, still.rotation_deg, still.flip, still.half_body) == (1, 0, False, False)

@@ -98,7 +98,7 @@ def test_encode_and_decode_return_the_joints(seed: int) -> None:
         joints = random.uniform([200, 100], [260, 220], (COCO.num_keypoints, 2))
         everyone = np.ones(COCO.num_keypoints)
         upright = Crop(*crops.fit_boxes([190, 90, 80, 140], size_in))
-        drawn = crops.draw(Augmentation(rotation_factor=20), random)
+        drawn = crops.sample_augmentation(Augmentation(rotation_factor=20), random)
         crop = crops.augment(upright, drawn, joints, everyone, crops.upper_body(COCO), size_in, 8)
         matrix = crops.image_to_crop(crop, size_in, width_img)
         joints_in, seen = crops.joints_to_crop(joints, everyone, matrix, crop.flip, COCO)

@@ -11,7 +11,7 @@ from common.coco.images import ImageError
 from common.runtime.session import Port, Session
 from common.skeleton import COCO
 from common.topdown import boxes, crops, pipeline
-from common.topdown.pipeline import Estimator, Picture, estimate
+from common.topdown.pipeline import ImageBoxes, TopDownNetwork, estimate
 
 import cv2
 import numpy as np
@@ -34,7 +34,7 @@ def to_input(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32)
 
 
-SHRINKING = Estimator(SIZE_IN, COLOURS, to_input, shrink)
+SHRINKING = TopDownNetwork(SIZE_IN, COLOURS, to_input, shrink)
 
 
 class Painted:
@@ -57,12 +57,12 @@ class Painted:
                 self.joints.append(joints)
             self.images.append(image)
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[ImageBoxes]:
         ends = np.cumsum(self.counts)
         for image, count, end in zip(self.images, self.counts, ends, strict=True):
             rows = np.arange(end - count, end)
             mine = np.array(self.boxes[end - count : end]).reshape(-1, 4)
-            yield Picture(lambda image=image: image, mine, rows)
+            yield ImageBoxes(lambda image=image: image, mine, rows)
 
     def worst(self, found: list[pipeline.Found]) -> float:
         """The largest distance of a found joint, in cells of its crop's map."""
@@ -134,7 +134,7 @@ def test_an_unreadable_image_stops_or_is_counted() -> None:
 
 
 def test_a_box_of_which_nothing_can_be_cropped() -> None:
-    picture = Picture(lambda: np.zeros((*SIZE_IMG, 3), np.uint8), np.array([[1.0, 2, 0, 0]]), np.array([0]))
+    picture = ImageBoxes(lambda: np.zeros((*SIZE_IMG, 3), np.uint8), np.array([[1.0, 2, 0, 0]]), np.array([0]))
     with pytest.raises(crops.BoxError, match="no crop of the box"):
         list(estimate([picture], SHRINKING, 2))
 

@@ -70,7 +70,7 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class Draw:
+class AugmentationSample:
     """One draw of the augmentation. Without arguments: nothing changes."""
 
     scale: float = 1.0
@@ -80,12 +80,12 @@ class Draw:
     prefer_upper: bool = False
 
 
-def draw(augmentation: Augmentation, random: np.random.Generator) -> Draw:
+def sample_augmentation(augmentation: Augmentation, random: np.random.Generator) -> AugmentationSample:
     """One draw, distributed as in both originals, in an order of our own."""
     scale, rotation, upper = random.standard_normal(3)
     rotated, flipped, halved = random.random(3)
     spread, turn = augmentation.scale_factor, augmentation.rotation_factor
-    return Draw(
+    return AugmentationSample(
         scale=float(np.clip(scale * spread + 1, 1 - spread, 1 + spread)),
         rotation_deg=float(np.clip(rotation * turn, -2 * turn, 2 * turn)) if rotated <= ROTATED_SHARE else 0.0,
         flip=augmentation.flip and bool(flipped <= FLIPPED_SHARE),
@@ -192,7 +192,7 @@ def half_body(
 
 def augment(
     crop: Crop,
-    drawn: Draw,
+    drawn: AugmentationSample,
     joints_img: FloatArray,
     visible: npt.ArrayLike,
     upper: BoolArray,

@@ -8,7 +8,7 @@
             -> keypoints in the image      threads, `DECODERS` at once
 
 They work side by side, each some steps ahead of the next, within bounded memory. What a model does its own way is in
-its `Estimator`.
+its `TopDownNetwork`.
 """
 
 import functools
@@ -41,12 +41,12 @@ STAGES = ("read", "crop", "network", "decode")
 
 
 @dataclass(frozen=True)
-class Estimator:
+class TopDownNetwork:
     """How the people in crops become keypoints, by one network.
 
     `normalise`: (B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32. `forward`: (B, 3, H, W) float32 -> (B, num_maps, h, w)
     float32; a network with more than one answer (several people in a box) gives their maps one after the other.
-    `decode`: such maps -> cells and scores. `flip` (num_maps,): maps of the mirrored picture, see
+    `decode`: such maps -> cells and scores. `flip` (num_maps,): maps of the mirrored image, see
     `heatmaps.merge_flip`; None: no flip test.
     """
 
@@ -62,7 +62,7 @@ class Estimator:
 
 
 def maps_of(session: Session, num_maps: int) -> Callable[[Float32Array], Float32Array]:
-    """`Estimator.forward` of a network with one input, whose last output is the maps; UserError for other maps."""
+    """`TopDownNetwork.forward` of a network with one input, whose last output is the maps; UserError for other maps."""
 
     def forward(inputs: Float32Array) -> Float32Array:
         maps = session(inputs)[-1]
@@ -74,7 +74,7 @@ def maps_of(session: Session, num_maps: int) -> Callable[[Float32Array], Float32
     return forward
 
 
-class Picture(NamedTuple):
+class ImageBoxes(NamedTuple):
     """An image and where people are looked for in it; `read` is called in a thread."""
 
     read: Callable[[], UInt8Array]  # (h, w, 3) uint8 BGR; may raise ImageError
@@ -100,46 +100,47 @@ _Batch = tuple[list[_Person], list[Float32Array]]  # with the crops, or their ma
 
 
 def estimate(
-    pictures: Iterable[Picture],
-    estimator: Estimator,
+    images: Iterable[ImageBoxes],
+    network: TopDownNetwork,
     batch_size: int,
     on_bad: Callable[[ImageError], None] | None = None,
     readers: int = READERS,
     clock: Clock | None = None,
 ) -> Iterator[Found]:
-    """The keypoints of all boxes, a batch at a time, in the order of the pictures.
+    """The keypoints of all boxes, a batch at a time, in the order of the images.
 
     An unreadable image is given to `on_bad`, in the calling thread, and has no keypoints; without it ImageError is
-    raised. Raises BoxError for a box that nothing can be cropped of. Network and `pictures` run in the calling thread.
+    raised. Raises BoxError for a box that nothing can be cropped of. Network and `images` run in the calling thread.
     `clock`: what STAGES take is added to it.
     """
-    stages = _Stages(estimator, clock or Clock())
+    stages = _Stages(network, clock or Clock())
     with (
         ThreadPoolExecutor(readers) as reader,
         ThreadPoolExecutor(1) as preparer,
         ThreadPoolExecutor(DECODERS) as decoder,
     ):
-        cuts = in_order(reader, stages.cut, pictures, IMAGES_AHEAD * readers)
-        batches = _batches(cuts, estimator.fixed_batch or batch_size, on_bad)
+        cuts = in_order(reader, stages.cut, images, IMAGES_AHEAD * readers)
+        batches = _batches(cuts, network.fixed_batch or batch_size, on_bad)
         prepared = in_order(preparer, stages.prepare, batches, PREPARED)
-        yield from in_order(decoder, stages.decode, map(stages.network, prepared), DECODE_BEHIND)
+        yield from in_order(decoder, stages.decode, map(stages.through_network, prepared), DECODE_BEHIND)
 
 
-def network_inputs(pictures: Iterable[Picture], estimator: Estimator) -> Iterator[Float32Array]:
+def network_inputs(images: Iterable[ImageBoxes], network: TopDownNetwork) -> Iterator[Float32Array]:
     """What `estimate` would hand to the network, (B, 3, H, W) float32, call after call; memory for one call.
 
     With a flip test the mirrored crops too. Raises ImageError and BoxError.
     """
-    stages = _Stages(estimator, Clock())
-    for people in _batches(map(stages.cut, pictures), estimator.fixed_batch or 1, None):
+    stages = _Stages(network, Clock())
+    for people in _batches(map(stages.cut, images), network.fixed_batch or 1, None):
         yield from stages.prepare(people)[1]
 
 
-def pictures_of(
-    validation: EvaluationSet, boxes: PersonBoxes, images: Iterable[tuple[int, Int64Array]]
-) -> Iterator[Picture]:
-    """The pictures of some images and their boxes, as `PersonBoxes.by_image` gives them."""
-    return (Picture(functools.partial(validation.read, image), boxes.boxes_img[rows], rows) for image, rows in images)
+def images_of(
+    validation: EvaluationSet, boxes: PersonBoxes, rows_of_images: Iterable[tuple[int, Int64Array]]
+) -> Iterator[ImageBoxes]:
+    """Some images with their boxes; `rows_of_images`: as `PersonBoxes.by_image` gives them."""
+    for image, rows in rows_of_images:
+        yield ImageBoxes(functools.partial(validation.read, image), boxes.boxes_img[rows], rows)
 
 
 def _batches(
@@ -162,42 +163,42 @@ def _batches(
 
 @dataclass(frozen=True)
 class _Stages:
-    estimator: Estimator
+    network: TopDownNetwork
     clock: Clock
 
-    def cut(self, picture: Picture) -> list[_Person] | ImageError:
+    def cut(self, boxes: ImageBoxes) -> list[_Person] | ImageError:
         """The people of an image, or what is wrong with it."""
         try:
             with self.clock.part("read"):
-                image = picture.read()
+                image = boxes.read()
         except ImageError as problem:
             return problem
-        size_in = self.estimator.size_in
+        size_in = self.network.size_in
         with self.clock.part("crop"):
-            centres, sizes = crops.fit_boxes(picture.boxes_img, size_in, self.estimator.padding)
+            centres, sizes = crops.fit_boxes(boxes.boxes_img, size_in, self.network.padding)
             places = map(crops.Crop, centres, sizes)
             pixels = (warp_image(image, crops.image_to_crop(one, size_in, image.shape[1]), size_in) for one in places)
-            return [_Person(*person) for person in zip(picture.rows.tolist(), pixels, centres, sizes, strict=True)]
+            return [_Person(*person) for person in zip(boxes.rows.tolist(), pixels, centres, sizes, strict=True)]
 
     def prepare(self, people: list[_Person]) -> _Batch:
         with self.clock.part("crop"):
             pixels = [person.pixels for person in people]
-            pixels += pixels[-1:] * ((self.estimator.fixed_batch or 0) - len(pixels))
-            inputs = self.estimator.normalise(np.stack(pixels))
-            mirrored = [] if self.estimator.flip is None else [np.ascontiguousarray(inputs[..., ::-1])]
+            pixels += pixels[-1:] * ((self.network.fixed_batch or 0) - len(pixels))
+            inputs = self.network.normalise(np.stack(pixels))
+            mirrored = [] if self.network.flip is None else [np.ascontiguousarray(inputs[..., ::-1])]
             return people, [inputs, *mirrored]
 
-    def network(self, batch: _Batch) -> _Batch:
+    def through_network(self, batch: _Batch) -> _Batch:
         with self.clock.part("network"):
-            return batch[0], [self.estimator.forward(inputs) for inputs in batch[1]]
+            return batch[0], [self.network.forward(inputs) for inputs in batch[1]]
 
     def decode(self, batch: _Batch) -> Found:
-        people, every, estimator = *batch, self.estimator
+        people, every, network = *batch, self.network
         with self.clock.part("decode"):
             maps, *mirrored = (torch.from_numpy(np.require(maps[: len(people)], requirements="W")) for maps in every)
-            if estimator.flip is not None:
-                maps = heatmaps.merge_flip(maps, mirrored[0], estimator.flip, estimator.shift)
-            cells, scores = estimator.decode(maps)
+            if network.flip is not None:
+                maps = heatmaps.merge_flip(maps, mirrored[0], network.flip, network.shift)
+            cells, scores = network.decode(maps)
             centres, sizes = np.stack([one.centre_img for one in people]), np.stack([one.size_img for one in people])
             joints = heatmaps.cells_to_image(cells, centres, sizes, (maps.shape[2], maps.shape[3]))
             keypoints = np.concatenate([joints, scores.cpu().numpy()[..., None]], axis=-1, dtype=np.float32)
@@ -215,7 +216,7 @@ class Estimates:
 
 
 def estimate_boxes(
-    estimator: Estimator,
+    network: TopDownNetwork,
     validation: EvaluationSet,
     boxes: PersonBoxes,
     batch_size: int,
@@ -228,10 +229,10 @@ def estimate_boxes(
     Raises UserError for a network that gives NaN.
     """
     share = boxes.by_image()[distributed.rank() :: distributed.world_size()]
-    pictures, clock = pictures_of(validation, boxes, share), Clock(*STAGES)
+    images, clock = images_of(validation, boxes, share), Clock(*STAGES)
     problems: list[ImageError] = []
-    mine = list(estimate(pictures, estimator, batch_size, problems.append if skip_bad else None, readers, clock))
-    keypoints = np.zeros((len(boxes), estimator.num_maps, 3), np.float32)
+    mine = list(estimate(images, network, batch_size, problems.append if skip_bad else None, readers, clock))
+    keypoints = np.zeros((len(boxes), network.num_maps, 3), np.float32)
     found, skipped = np.zeros(len(boxes), np.bool_), list[str]()
     for parts, lines in distributed.gather_objects((mine, list(map(str, problems)))):
         skipped += lines

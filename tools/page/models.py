@@ -15,7 +15,7 @@ from common.media.source import Frame
 from common.people import People
 from common.skeleton import Skeleton
 from common.topdown import crops
-from common.topdown.pipeline import Picture, network_inputs
+from common.topdown.pipeline import ImageBoxes, network_inputs
 from tools.models import Spec, open_estimator
 
 import numpy as np
@@ -114,7 +114,7 @@ class Model:
         if not len(places):
             raise UserError(NO_BOX)
         network = replace(self.estimator.network, flip=None)
-        picture = Picture(lambda: image, places, np.arange(len(places)))
+        picture = ImageBoxes(lambda: image, places, np.arange(len(places)))
         heat = np.concatenate([network.forward(part) for part in network_inputs([picture], network)])[: len(places)]
         modes = heat.reshape(len(places), -1, self.skeleton.num_points, *heat.shape[2:])
         crop = crops.fit_boxes(places, network.size_in, network.padding)
