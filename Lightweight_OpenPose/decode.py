@@ -10,8 +10,7 @@ from functools import lru_cache
 
 from common.arrays import Float32Array, Float64Array
 from common.bottomup.assembly import People, Person, checked_maps, close, extend, select
-from common.bottomup.limbs import LimbRule, find_pairs
-from common.bottomup.peaks import Axis, axis_of, find_peaks
+from common.bottomup.maps import Axis, LimbRule, axis_of, find_pairs, find_peaks
 from common.cli import UserError
 from common.skeleton import Skeleton
 

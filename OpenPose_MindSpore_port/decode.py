@@ -10,8 +10,7 @@ from functools import lru_cache
 
 from common.arrays import Float32Array, Float64Array
 from common.bottomup.assembly import People, Person, checked_maps, select
-from common.bottomup.limbs import LimbRule, find_pairs
-from common.bottomup.peaks import Axis, Peaks, axis_of, find_peaks
+from common.bottomup.maps import Axis, LimbRule, Peaks, axis_of, find_pairs, find_peaks
 from common.cli import UserError
 from common.skeleton import Skeleton
 from OpenPose_MindSpore_port.config import DecodeRules

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.arrays import Float32Array, Float64Array, Int64Array
-from common.bottomup.limbs import Pairs
+from common.bottomup.maps import Pairs
 from common.cli import UserError
 from common.skeleton import Skeleton
 
@@ -45,8 +45,7 @@ class Person:
     def add(self, point: int, row: int, gain: float) -> None:
         """Sets a point, whatever stood there, and counts it."""
         self.points[point] = row
-        self.score += gain
-        self.count += 1
+        self.score, self.count = self.score + gain, self.count + 1
 
 
 def checked_maps(heatmaps: Float32Array, pafs: Float32Array, skeleton: Skeleton) -> tuple[Float32Array, Float32Array]:
@@ -60,9 +59,9 @@ def checked_maps(heatmaps: Float32Array, pafs: Float32Array, skeleton: Skeleton)
             f"heatmaps of shape {heatmaps.shape} and pafs of shape {pafs.shape}, but {skeleton.name!r} needs "
             f"{counts[0]} and {counts[1]} maps of one size: network and skeleton do not belong together"
         )
-    maps = (np.ascontiguousarray(one, np.float32) for one in (heatmaps[:-1], pafs))
-    heatmaps, pafs = (one if np.isfinite(one).all() else np.where(np.isfinite(one), one, np.float32(0)) for one in maps)
-    return heatmaps, pafs
+    clean = [np.ascontiguousarray(maps, np.float32) for maps in (heatmaps[:-1], pafs)]
+    clean = [maps if np.isfinite(maps).all() else np.where(np.isfinite(maps), maps, np.float32(0)) for maps in clean]
+    return clean[0], clean[1]
 
 
 def extend(people: list[Person], ends: tuple[int, int], pairs: Pairs, scores: Sequence[float]) -> None:
@@ -85,7 +84,7 @@ def close(people: list[Person], ends: tuple[int, int], pairs: Pairs) -> None:
     firsts = {row_b: row_a for row_a, (row_b, _) in pairs.items()}
     for points in (person.points for person in people):
         if b not in points and points.get(a) in pairs:
-            points[b] = pairs[points[a]][0]
+            points[b], _ = pairs[points[a]]
         elif a not in points and points.get(b) in firsts:
             points[a] = firsts[points[b]]
 

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 from common.bottomup.assembly import People, Person, checked_maps, close, extend, select
-from common.bottomup.limbs import LimbRule, find_pairs
-from common.bottomup.peaks import Axis, Peaks, axis_of, find_peaks, kernel
+from common.bottomup.maps import Axis, LimbRule, Peaks, axis_of, find_pairs, find_peaks, kernel
 from common.cli import UserError
 from common.skeleton import Skeleton
 

@@ -211,9 +211,8 @@ def test_augment_applies_what_was_drawn() -> None:
     varied = crops.augment(crop, AugmentationSample(1.2, -30.0, True), joints, everyone, upper, SIZE_IN, 8)
     assert (varied.rotation_deg, varied.flip) == (-30.0, True)
     np.testing.assert_allclose(varied.size_img, crop.size_img * 1.2)
-    halved = crops.augment(
-        crop, AugmentationSample(half_body=True, prefer_upper=True), joints, everyone, upper, SIZE_IN, 8
-    )
+    half = AugmentationSample(half_body=True, prefer_upper=True)
+    halved = crops.augment(crop, half, joints, everyone, upper, SIZE_IN, 8)
     np.testing.assert_allclose(halved.centre_img, joints[upper].mean(axis=0), rtol=1e-6)
     eight = (np.arange(COCO.num_keypoints) < 8).astype(float)
     kept = crops.augment(crop, half, joints, eight, upper, SIZE_IN, 8)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Peaks of heatmaps in the pixels of an image, without enlarging whole maps.
+"""Peaks of heatmaps, and the limbs that part affinity fields join them to, without enlarging whole maps.
 
-The published decoders enlarge a network's maps (one smooths them, too) and look for pixels above their neighbours. That
-is linear and works on each axis alone (`Axis`), so only rows and columns that can have a peak are computed.
+The published decoders enlarge a network's maps (one smooths them, too), look for pixels above their neighbours, and
+sample the fields between them (Cao et al., CVPR 2017, sections 2.3 and 2.4). Enlarging is linear and works on each axis
+alone (`Axis`), so only rows and columns that can have a peak are computed, and those of samples.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import numba
 import numpy as np
 
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+inlined: Callable[[Callable[..., Any]], Any] = numba.njit(forceinline=True, **OPTIONS)  # a part of a kernel
 TIE = np.float32(4e-7)  # share of a map's largest magnitude by which pixels may differ through rounding alone
 
 
@@ -31,6 +33,20 @@ class Peaks(NamedTuple):
     candidates: Float64Array  # (N, 4) x, y, value of the enlarged heatmap, type
     around: Float64Array  # (N, 4) values of the pixels left, above, right and below, -inf outside the image
     starts: list[int]  # (num_types + 1,)
+
+
+Pairs = dict[int, tuple[int, float]]  # {peak at the first end: (peak at the second end, score)}, rows of candidates
+
+
+class LimbRule(NamedTuple):
+    """Which pairs of peaks are limbs. The field is sampled between both, ends included; the score must be positive."""
+
+    num_samples: int
+    least: float  # a sample counts above it
+    needed: int  # samples that must count
+    mean_of_all: bool = False  # the mean of all samples; else of those that count
+    longest: float = np.inf  # the score is that mean plus min(longest / length - penalty, 0), lengths in pixels
+    penalty: float = 0.0
 
 
 def axis_of(matrix: Float64Array) -> Axis:
@@ -65,6 +81,29 @@ def find_peaks(
     return Peaks(candidates, peaks[:, 3:], np.cumsum([0, *counts]).tolist())
 
 
+def find_pairs(
+    field: Float32Array, axes: tuple[Axis, Axis], peaks: Peaks, ends: tuple[int, int], rule: LimbRule
+) -> Pairs:
+    """The limbs of one kind, best first, each peak in one at most; of equal scores the earlier first end, then second.
+
+    `field` (2, h, w) float32, finite: x and y components, to be enlarged by `axes` (y, x); `ends`: types of both ends.
+    """
+    (first_a, last_a), (first_b, last_b) = (peaks.starts[end : end + 2] for end in ends)
+    points = peaks.candidates[first_a:last_a, :2], peaks.candidates[first_b:last_b, :2]
+    if not all(map(len, points)):
+        return {}
+    cells = np.ascontiguousarray(field.transpose(1, 0, 2)).reshape(field.shape[1], -1)
+    scores = _score_pairs(cells, *axes, *points, rule)
+    rows = np.argwhere(scores > 0)
+    order = np.argsort(-scores[tuple(rows.T)], kind="stable")
+    pairs, used = Pairs(), set[int]()
+    for a, b in rows[order].tolist():
+        if first_a + a not in pairs and b not in used:
+            pairs[first_a + a] = first_b + b, float(scores[a, b])
+            used.add(b)
+    return pairs
+
+
 def _near(high: Any, axis: Axis) -> list[Int64Array]:
     """[pixels of an axis that any high cell is part of, and those beside], map by map; `high` (num_types, cells)."""
     reached = np.any([high.take(axis.first + k, axis=1) for k in range(axis.taps.shape[1])], axis=0)
@@ -72,16 +111,11 @@ def _near(high: Any, axis: Axis) -> list[Int64Array]:
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """numba for a function that Python calls; kept on disk if there is a folder, so it calls nothing of other files."""
+    """numba for a function that Python calls; kept on disk where it can be, for as long as this file stays as it is."""
     try:
         return numba.njit(cache=True, **OPTIONS)(function)
     except RuntimeError:
         return numba.njit(**OPTIONS)(function)
-
-
-def inlined(function: Callable[..., Any]) -> Any:
-    """numba for a part of a kernel."""
-    return numba.njit(forceinline=True, **OPTIONS)(function)
 
 
 @kernel
@@ -92,10 +126,10 @@ def _peaks_of_map(
     lifted, image = np.empty((len(ys), cells.shape[1]), np.float32), np.empty((len(xs) + 2, len(ys) + 2), np.float32)
     image[:] = -np.inf
     for j in range(len(ys)):
-        enlarge(cells, rows, ys[j], lifted[j])
+        _enlarge(cells, rows, ys[j], lifted[j])
     turned = np.ascontiguousarray(lifted.T)
     for i in range(len(xs)):
-        enlarge(turned, columns, xs[i], image[i + 1, 1:-1])
+        _enlarge(turned, columns, xs[i], image[i + 1, 1:-1])
     found, count = np.empty((image.size // 2, 7)), 0
     for i in range(len(xs)):
         for j in range(len(ys)):
@@ -110,7 +144,7 @@ def _peaks_of_map(
 
 
 @inlined
-def enlarge(cells: Any, axis: Axis, pixel: int, line: Any) -> None:
+def _enlarge(cells: Any, axis: Axis, pixel: int, line: Any) -> None:
     """Fills `line` (m,) with a pixel of the first axis of `cells` (n, m)."""
     line[:] = 0
     for k in range(axis.taps.shape[1]):
@@ -129,3 +163,45 @@ def _is_free(found: Any, count: int, x: int, y: int, radius: float) -> bool:
         if dx * dx + dy * dy < radius * radius:
             return False
     return True
+
+
+@kernel
+def _score_pairs(cells: Any, rows: Axis, columns: Axis, a: Any, b: Any, rule: LimbRule) -> Any:
+    """(A, B) float64: the score of each pair, 0 for no limb. `cells` (h, 2 w): a row of x, a row of y components."""
+    lines, is_ready = np.empty((len(rows.first), cells.shape[1]), np.float32), np.zeros(len(rows.first), np.bool_)
+    scores = np.empty((len(a), len(b)))
+    for i in range(len(a)):
+        for j in range(len(b)):
+            way = b[j, 0] - a[i, 0], b[j, 1] - a[i, 1]
+            scores[i, j] = _score(cells, rows, columns, lines, is_ready, (a[i, 0], a[i, 1]), way, rule)
+    return scores
+
+
+@inlined
+def _score(cells: Any, rows: Axis, columns: Axis, lines: Any, is_ready: Any, start: Any, way: Any, rule: Any) -> Any:
+    """A pair's score. Middle samples come first: there most wrong pairs fail; `lines` are enlarged when needed."""
+    (ax, ay), (dx, dy), count, failed, total = start, way, rule.num_samples, 0, 0.0
+    length = np.sqrt(dx * dx + dy * dy)
+    for i in range(count if length > 0 else 0):
+        k = count // 2 + (i + 1) // 2 * (1 - i % 2 * 2)
+        x, y = np.uintp(np.rint(ax + dx * k / (count - 1))), np.uintp(np.rint(ay + dy * k / (count - 1)))
+        if not is_ready[y]:
+            _enlarge(cells, rows, y, lines[y])
+            is_ready[y] = True
+        along = (_at(lines, y, columns, x, 0) * dx + _at(lines, y, columns, x, cells.shape[1] // 2) * dy) / length
+        failed += not along > rule.least
+        if failed > count - rule.needed:
+            return 0.0
+        if rule.mean_of_all or along > rule.least:
+            total += along
+    mean = total / max(count if rule.mean_of_all else count - failed, 1)
+    return max(mean + min(rule.longest / length - rule.penalty, 0.0), 0.0)
+
+
+@inlined
+def _at(lines: Any, y: int, columns: Axis, x: int, start: int) -> Any:
+    """The value at pixel (x, y) of a component whose cells begin at `start`."""
+    total, first = np.float32(0), np.uintp(start + columns.first[x])  # unsigned: a signed index costs a test
+    for k in range(np.uintp(columns.taps.shape[1])):
+        total += columns.taps[x, k] * lines[y, first + k]
+    return total
