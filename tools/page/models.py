@@ -10,13 +10,13 @@ from typing import Any
 from common.arrays import UInt8Array
 from common.cli import UserError
 from common.media.detectors import sound, whole_images
-from common.media.overlay import ImageMaps
 from common.media.source import Frame
 from common.people import People
 from common.skeleton import Skeleton
 from common.topdown import crops
 from common.topdown.pipeline import ImageBoxes, network_inputs
 from tools.models import Spec, open_estimator
+from tools.page.overlay import ImageMaps
 
 import numpy as np
 

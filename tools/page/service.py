@@ -9,12 +9,12 @@ from common.arrays import UInt8Array
 from common.cli import ImageError, UserError
 from common.coco.mini.scenes import SCENES, draw_scene
 from common.media.demo import follow
-from common.media.overlay import heat_overlay, paf_overlay
 from common.media.source import Frame, decode_upright
 from common.media.tracking import Tracker
 from common.media.writers import people_line
 from tools.models import Spec
 from tools.page.models import Boxes, Model
+from tools.page.overlay import heat_overlay, paf_overlay
 from tools.page.security import RefusedError
 
 import cv2
