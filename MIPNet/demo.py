@@ -20,7 +20,7 @@ from common.arrays import FloatArray, UInt8Array
 from common.cli import UserError, flag, words
 from common.media import demo, drawing, topdown_demo
 from common.media.detectors import Detector
-from common.media.drawing import contact_sheet, draw_in_colour, lambda_colour
+from common.media.drawing import contact_sheet, draw_person, lambda_colour
 from common.media.source import Frame
 from common.people import People
 from common.runtime.session import Options
@@ -98,7 +98,7 @@ def sweep_sheet(
         row = []
         for lambda_, keypoints in zip(lambdas, modes, strict=True):
             canvas = image.copy()
-            draw_in_colour(canvas, keypoints, skeleton, lambda_colour(lambda_), threshold)
+            draw_person(canvas, keypoints, skeleton, threshold, lambda_colour(lambda_))
             row.append(canvas[top : max(bottom, top + 1), left : max(right, left + 1)])
         rows.append(row)
     return contact_sheet(rows, [f"{value:.2f}" for value in lambdas], SWEPT_HEIGHT)

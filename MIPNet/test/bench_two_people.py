@@ -20,7 +20,7 @@ from common import distributed
 from common.arrays import UInt8Array
 from common.cli import UserError
 from common.coco.evaluate import Detections, EvaluationSet
-from common.media.drawing import contact_sheet, draw_in_colour, lambda_colour
+from common.media.drawing import contact_sheet, draw_person, lambda_colour
 from common.runtime.session import Options
 from common.skeleton import COCO
 from common.topdown.crops import PADDING
@@ -133,5 +133,5 @@ def _panel(front: EvaluationSet, row: int, found: Detections | None, lambda_: fl
             cv2.rectangle(image, *corners.astype(int).tolist(), BOX_COLOUR, ENLARGED)
         return image
     for keypoints in found.keypoints[found.image_ids == front.index.image_ids[row]]:
-        draw_in_colour(image, keypoints * (ENLARGED, ENLARGED, 1), COCO, lambda_colour(lambda_), CONFIDENT)
+        draw_person(image, keypoints * (ENLARGED, ENLARGED, 1), COCO, CONFIDENT, lambda_colour(lambda_))
     return image

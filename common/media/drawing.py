@@ -3,10 +3,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from common import files
-from common.arrays import UInt8Array
+from common.arrays import BoolArray, Float64Array, UInt8Array
 from common.people import People
 from common.skeleton import Skeleton
 
@@ -21,7 +21,6 @@ SIDE_COLOURS: dict[str, Colour] = {"left": (80, 255, 110), "right": (245, 80, 25
 OUTLINE: Colour = (25, 25, 25)
 LAMBDA_COLOURS: tuple[Colour, Colour] = ((230, 120, 0), (60, 140, 255))  # of lambda 0 and 1: blue and orange
 BOX_COLOUR: Colour = (0, 200, 255)
-THICKNESS = 0.006  # of the image's longer side: lines in one colour
 LARGEST_IMG = 8000  # pixels; OpenCV draws nothing sound far outside an image
 INK: Colour = (50, 50, 50)
 WHITE: Colour = (255, 255, 255)
@@ -53,12 +52,11 @@ def draw_people(
     if ids is not None and len(ids) != len(people):
         raise ValueError(f"{len(ids)} ids for {len(people)} people")
     canvas = np.ascontiguousarray(image_img).copy()
-    for index, person in enumerate(people):
-        shown = (person[:, 2] > threshold) & np.isfinite(person).all(1)
-        if shown.any():
-            _draw_person(canvas, person[:, :2], shown, skeleton)
-            if ids is not None and ids[index] is not None:
-                _draw_label(canvas, person[shown, :2], str(ids[index]))
+    for person, number in zip(people, [None] * len(people) if ids is None else ids, strict=True):
+        draw_person(canvas, person, skeleton, threshold)
+        shown = _shown(person, threshold)
+        if number is not None and shown.any():
+            _draw_label(canvas, person[shown, :2], str(number))
     return canvas
 
 
@@ -68,7 +66,7 @@ def draw(image: UInt8Array, people: People, threshold: float = 0.0, boxes: bool 
     if people.lambdas:
         canvas = image.copy()
         for row in np.argsort(people.scores, kind="stable").tolist():  # the best last, on top
-            draw_in_colour(canvas, keypoints[row], people.skeleton, lambda_colour(people.lambdas[row]), threshold)
+            draw_person(canvas, keypoints[row], people.skeleton, threshold, lambda_colour(people.lambdas[row]))
     else:
         canvas = draw_people(image, keypoints, people.skeleton, ids, threshold)
     for left, top, width, height in np.rint(people.boxes).astype(int).tolist() if boxes and len(people) else ():
@@ -83,40 +81,30 @@ def lambda_colour(lambda_: float) -> Colour:
     return blue, green, red
 
 
-def draw_in_colour(
-    canvas: UInt8Array, keypoints: npt.NDArray[Any], skeleton: Skeleton, colour: Colour, threshold: float
+def draw_person(
+    canvas: UInt8Array, keypoints: Float64Array, skeleton: Skeleton, threshold: float, colour: Colour | None = None
 ) -> None:
-    """Draws one person, (K, 3) x, y in original pixels and score, into the image: one colour with a dark rim."""
-    shown = (keypoints[:, 2] > threshold) & np.isfinite(keypoints).all(axis=1)
-    points = np.rint(np.nan_to_num(keypoints[:, :2]).clip(-LARGEST_IMG, LARGEST_IMG)).astype(int).tolist()
-    thick = max(2, round(THICKNESS * max(canvas.shape[:2])))
-    limbs = [(points[a], points[b]) for a, b in skeleton.drawn_limb_keypoints if shown[a] and shown[b]]
-    joints = [points[joint] for joint in np.flatnonzero(shown)]
-    for paint, rim in ((OUTLINE, 2), (colour, 0)):
-        for a, b in limbs:
-            cv2.line(canvas, a, b, paint, thick + rim, cv2.LINE_AA)
-        for joint in joints:
-            cv2.circle(canvas, joint, thick + rim // 2, paint, -1, cv2.LINE_AA)
-
-
-def _draw_person(
-    canvas: UInt8Array, points: npt.NDArray[np.float64], shown: npt.NDArray[np.bool_], skeleton: Skeleton
-) -> None:
-    extent = float(np.ptp(points[shown], axis=0).max())
+    """Draws one person, (K, 3) x, y in original pixels and score, into the image; `colour`: the one of all lines."""
+    shown, points, names = _shown(keypoints, threshold), keypoints[:, :2], skeleton.keypoints
+    extent = float(np.ptp(points[shown], axis=0).max()) if shown.any() else 0.0
     thick = float(np.clip(0.022 * extent, 1.5, max(2.0, 0.012 * max(canvas.shape[:2]))))
     limbs = [limb for limb in skeleton.drawn_limb_keypoints if shown[limb].all()]
-    names = skeleton.keypoints
     for outlined in (True, False):  # all outlines first: they stay behind every limb
         for a, b in limbs:
             width = min(thick, max(1.0, 0.2 * float(np.hypot(*(points[a] - points[b])))))
-            width, colour = (1.6 * width + 1, OUTLINE) if outlined else (width, _colour(skeleton, names[a], names[b]))
-            _line(canvas, points[a], points[b], width, colour)
+            paint = OUTLINE if outlined else colour or _colour(skeleton, names[a], names[b])
+            width = max(1, round(1.6 * width + 1 if outlined else width))
+            cv2.line(canvas, _fixed(points[a]), _fixed(points[b]), paint, width, cv2.LINE_AA, SHIFT)
     for index in np.flatnonzero(shown):
-        others = np.delete(points[shown], np.flatnonzero(shown) == index, axis=0)
-        nearest = float(np.hypot(*(others - points[index]).T).min()) if len(others) else np.inf
+        others = points[shown & (np.arange(len(points)) != index)]
+        nearest = float(np.hypot(*(others - points[index]).T).min(initial=np.inf))
         radius = min(thick, max(1.5, 0.25 * nearest))  # eyes and nose leave the face free
         _disc(canvas, points[index], radius + 0.7, OUTLINE)
-        _disc(canvas, points[index], radius, _colour(skeleton, names[index]))
+        _disc(canvas, points[index], radius, colour or _colour(skeleton, names[index]))
+
+
+def _shown(keypoints: Float64Array, threshold: float) -> BoolArray:
+    return np.asarray((keypoints[:, 2] > threshold) & np.isfinite(keypoints).all(axis=1))
 
 
 def _colour(skeleton: Skeleton, *names: str) -> Colour:
@@ -134,14 +122,8 @@ def _colour(skeleton: Skeleton, *names: str) -> Colour:
 
 def _fixed(point: npt.NDArray[np.float64]) -> tuple[int, int]:
     """In OpenCV's units, kept where its 16-bit sums do not overflow."""
-    x, y = np.clip(point, -8000, 8000) * (1 << SHIFT)
+    x, y = np.clip(point, -LARGEST_IMG, LARGEST_IMG) * (1 << SHIFT)
     return round(float(x)), round(float(y))
-
-
-def _line(
-    canvas: UInt8Array, a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], thickness: float, colour: Colour
-) -> None:
-    cv2.line(canvas, _fixed(a), _fixed(b), colour, max(1, round(thickness)), cv2.LINE_AA, SHIFT)
 
 
 def _disc(canvas: UInt8Array, centre: npt.NDArray[np.float64], radius: float, colour: Colour) -> None:
@@ -176,27 +158,30 @@ def contact_sheet(rows: Sequence[Sequence[UInt8Array]], titles: Sequence[str], h
     its widest image. Each row is as long as `titles`.
     """
     scaled = [[_scaled(image, height) for image in row] for row in rows]
-    widths = [max(row[column].shape[1] for row in scaled) for column in range(len(titles))]
-    lefts = [GAP + sum(widths[:column]) + GAP * column for column in range(len(titles))]
-    sheet = np.full((TITLE_HEIGHT + len(rows) * (height + GAP), lefts[-1] + widths[-1] + GAP, 3), WHITE, np.uint8)
-    for left, width, title in zip(lefts, widths, titles, strict=True):
-        _text(sheet, title, (left + max(0, width - _text_size(title, 0.5)[0]) // 2, TITLE_HEIGHT - 10), 0.5)
-    for index, row in enumerate(scaled):
-        top = TITLE_HEIGHT + index * (height + GAP)
-        for left, width, image in zip(lefts, widths, row, strict=True):
-            start = left + (width - image.shape[1]) // 2
-            sheet[top : top + height, start : start + image.shape[1]] = image
-    return sheet
+    widths = [max(image.shape[1] for image in column) for column in zip(*scaled, strict=True)]
+    lines = [np.hstack([_centred(*one) for one in zip(row, widths, strict=True)]) for row in scaled]
+    bar = np.full((TITLE_HEIGHT, lines[0].shape[1], 3), WHITE, np.uint8)
+    for place, (title, width) in enumerate(zip(titles, widths, strict=True)):
+        left = GAP + sum(widths[:place]) + GAP * place
+        _text(bar, title, (left + max(0, width - _text_size(title, 0.5)[0]) // 2, TITLE_HEIGHT - 10), 0.5)
+    return _bordered(np.vstack([bar, *lines]), (0, 0, 0, GAP))
+
+
+def _centred(image: UInt8Array, width: int) -> UInt8Array:
+    """In the middle of its column, with a gap to the left and below."""
+    spare = width - image.shape[1]
+    return _bordered(image, (0, GAP, GAP + spare // 2, spare - spare // 2))
+
+
+def _bordered(image: UInt8Array, edges: tuple[int, int, int, int]) -> UInt8Array:
+    """With so many white pixels above, below, left and right."""
+    return cast(UInt8Array, cv2.copyMakeBorder(image, *edges, cv2.BORDER_CONSTANT, value=WHITE))
 
 
 def _scaled(image: UInt8Array, height: int) -> UInt8Array:
-    if image.shape[0] == height:
-        return image
     size = (max(1, round(image.shape[1] * height / image.shape[0])), height)
-    resized: UInt8Array = cv2.resize(
-        image, size, interpolation=cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_CUBIC
-    )
-    return resized
+    smooth = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_CUBIC
+    return cast(UInt8Array, cv2.resize(image, size, interpolation=smooth))
 
 
 def save_png(path: str | Path, image: UInt8Array) -> None:
