@@ -16,7 +16,7 @@ from common.coco.images import warp_image
 from common.distributed import main_process_first
 from common.skeleton import Skeleton
 from common.topdown import crops
-from common.topdown.boxes import PeopleRule, countable_people
+from common.topdown.crops import PeopleRule, countable_people
 from common.train.loader import Position, readable_sample
 
 import numpy as np

@@ -33,8 +33,9 @@ from common.media import error_report
 from common.media.sheets import draw_sheet, leave_sheet
 from common.report import Run
 from common.runtime.session import Options, Provider, of_module
-from common.topdown import boxes, crops, pipeline
-from common.topdown.boxes import PeopleRule, PersonBoxes
+from common.topdown import boxes, pipeline
+from common.topdown.boxes import PersonBoxes
+from common.topdown.crops import PeopleRule
 from common.train.log import Log
 
 import torch
@@ -176,7 +177,7 @@ def annotated_images(config: Config, split: data.Split, num_images: int = 0) -> 
 def boxes_of(images: EvaluationSet, detections: Path | None = None, min_score: float = 0.0) -> PersonBoxes:
     """The boxes of a detection file, or None: those of the annotated people whom AlphaPose counts. Raises UserError."""
     if detections is None:
-        return boxes.annotated(images, PeopleRule(crops.clip_boxes))
+        return boxes.annotated(images, PeopleRule())
     return boxes.detected(detections, images, min_score)
 
 

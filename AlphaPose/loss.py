@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from common.cli import UserError
-from common.topdown.heatmaps import mean_squared_error, peak_accuracy
+from common.topdown.targets import mean_squared_error, peak_accuracy
 
 import torch
 from torch import Tensor

@@ -17,6 +17,7 @@ from common.topdown import crops
 from common.topdown.boxes import PersonBoxes
 
 import numpy as np
+import numpy.typing as npt
 
 Nms = Literal["none", "oks", "pose"]
 Scores = Literal["proposal", "box"]
@@ -48,7 +49,7 @@ def count_people(
         return Detections(ids, keypoints_img, given_box_scores(keypoints_img[..., 2]).astype(np.float64))
     centres, sizes = crops.fit_boxes(found.boxes_img, size_in, BOX_PADDING)
     if protocol.nms == "pose":
-        merged = pose_nms(keypoints_img, crops.crop_corners(centres, sizes), found.scores, found.image_rows)
+        merged = pose_nms(keypoints_img, crop_corners(centres, sizes), found.scores, found.image_rows)
         return Detections(ids[merged.picks], merged.keypoints_img, merged.scores.astype(np.float64))
     proposal = protocol.scores == "proposal"
     scores = proposal_scores(keypoints_img[..., 2], found.scores) if proposal else found.scores
@@ -59,6 +60,13 @@ def count_people(
         keypoints_img, sizes.prod(axis=1), scores, skeleton.sigmas, images=found.image_rows
     )
     return Detections(ids[kept], keypoints_img[kept], scores[kept].astype(np.float64))
+
+
+def crop_corners(centres_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> FloatArray:
+    """(..., 4) left, top, right, bottom of crops: what AlphaPose hands on as a person's box."""
+    sizes = np.asarray(sizes_img)
+    start = np.asarray(centres_img) - sizes * 0.5
+    return np.concatenate([start, start + sizes], axis=-1)
 
 
 def given_box_scores(keypoint_scores: FloatArray) -> FloatArray:

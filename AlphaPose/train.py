@@ -26,7 +26,7 @@ from AlphaPose.model import build
 from AlphaPose.weights import load_start
 from common.cli import run
 from common.report import ACCURACY
-from common.topdown.heatmaps import encode
+from common.topdown.targets import encode
 from common.train.loader import Plan, divide, workers_for
 from common.train.log import Log
 from common.train.loop import announce, finish_epoch, leave_report, train_one_epoch, training

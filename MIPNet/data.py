@@ -14,8 +14,8 @@ from common.coco.annotations import CocoIndex
 from common.coco.images import warp_image
 from common.distributed import main_process_first
 from common.skeleton import Skeleton
-from common.topdown import boxes, crops
-from common.topdown.boxes import PeopleRule
+from common.topdown import crops
+from common.topdown.crops import PeopleRule
 from common.train.loader import Position, readable_sample
 from MIPNet.config import SKELETONS, Config
 
@@ -27,7 +27,7 @@ from torch import Tensor
 BRIGHTEST = 255
 # of channels 1 to 3, whatever colours these are: ImageNet's, of R, G, B
 CHANNEL_MEANS, CHANNEL_DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-WITHOUT_AREAS = "crowdpose"  # its annotations have no area, so none is asked for
+PEOPLE_RULE = PeopleRule(crops.push_boxes_inside, allow_lines=True, needs_visible=False)  # which people count
 FEWEST_OF_THE_OTHER = 3  # visible joints: the other person in a box must have more, else the first is taken again
 
 
@@ -46,16 +46,9 @@ class People:
         return len(self.rows)
 
 
-def people_rule(people_of: str) -> PeopleRule:
-    """Which annotated people count. `people_of`: the data set, "coco", "crowdpose" or "ochuman"."""
-    return PeopleRule(
-        crops.push_boxes_inside, allow_lines=True, needs_area=people_of != WITHOUT_AREAS, needs_visible=False
-    )
-
-
-def labelled_people(index: CocoIndex, people_of: str) -> People:
+def labelled_people(index: CocoIndex) -> People:
     """Everybody with a joint and a box in the image."""
-    return People(index, *boxes.countable_people(index, people_rule(people_of)))
+    return People(index, *crops.countable_people(index, PEOPLE_RULE))
 
 
 def neighbours(people: People) -> Int64Array:
@@ -97,7 +90,7 @@ def located(config: Config, key: str) -> Path:
 def train_samples(config: Config, skeleton: Skeleton) -> "TrainSamples":
     """Everybody to train on. Raises UserError where there is nobody, or the annotations are of another skeleton."""
     annotations = located(config, "DATASET.TRAIN_ANNOTATION_FILE")
-    people = labelled_people(common.coco.reader.load(annotations, skeleton.num_keypoints), config.people_of)
+    people = labelled_people(common.coco.reader.load(annotations, skeleton.num_keypoints))
     if not len(people):
         raise UserError(f"{annotations}: no person with labelled joints; `python -m common.coco` checks it")
     return TrainSamples(people, located(config, "DATASET.TRAIN_IMAGE_DIR"), skeleton, config)

@@ -157,15 +157,15 @@ def annotated_images(config: settings.Config, split: str, num_images: int = 0) -
     return EvaluationSet.load(annotations, folder, config.load_skeleton(), num_images, config.exif)
 
 
-def given_boxes(images: EvaluationSet, config: settings.Config) -> PersonBoxes:
+def given_boxes(images: EvaluationSet) -> PersonBoxes:
     """The boxes of the annotated people who count. Raises UserError where there is nobody."""
-    return annotated(images, data.people_rule(config.people_of))
+    return annotated(images, data.PEOPLE_RULE)
 
 
 def boxes_to_evaluate(images: EvaluationSet, config: settings.Config) -> PersonBoxes:
     """Given boxes, or those of the detection file of TEST. Raises UserError."""
     if config.yaml.TEST.USE_GT_BBOX:
-        return given_boxes(images, config)
+        return given_boxes(images)
     return detected(data.located(config, "TEST.COCO_BBOX_FILE"), images, config.yaml.TEST.IMAGE_THRE)
 
 

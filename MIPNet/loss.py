@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 
-from common.topdown.heatmaps import mean_squared_error, peak_accuracy, per_joint
+from common.topdown.targets import mean_squared_error, peak_accuracy, per_joint
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ def draw_lambdas(count: int, generator: torch.Generator | None = None) -> Tensor
 
 
 def accuracy(predicted: Tensor, target: Tensor) -> Tensor:
-    """The share of peaks near the target's, see common.topdown.heatmaps.peak_accuracy; a scalar 0 to 1.
+    """The share of peaks near the target's, see common.topdown.targets.peak_accuracy; a scalar 0 to 1.
 
     `predicted`, `target`: (B, K, h, w). x is measured by the map's height and y by its width, as the original does:
     its published numbers come from it.

@@ -13,6 +13,9 @@ from common.coco.evaluate import Detections
 from common.topdown import nms
 
 import numpy as np
+import numpy.typing as npt
+
+SOFT_MAX_PEOPLE = 20  # an image, where nobody goes for being similar
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,38 @@ def merge_modes(people: BoxPeople, sigmas: Sequence[float], rules: MergeRules) -
     if rules.oks_threshold is None:
         rows = np.concatenate(nms.by_image(scores, ids, last_first=True))
     else:
-        suppress = nms.soft_oks_nms if rules.soft else nms.oks_nms
+        suppress = soft_oks_nms if rules.soft else nms.oks_nms
         rows = suppress(keypoints, areas, scores, sigmas, rules.oks_threshold, ids)
     detections = Detections(ids[rows], keypoints[rows], scores[rows])
     return MergedPeople(detections, modes[rows], boxes[rows], box_scores[rows], keypoint_scores[rows])
+
+
+def soft_oks_nms(
+    keypoints_img: FloatArray,
+    areas_img: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    sigmas: npt.ArrayLike,
+    threshold: float = nms.OKS_THRESHOLD,
+    images: npt.ArrayLike | None = None,
+) -> Int64Array:
+    """(M,) at most SOFT_MAX_PEOPLE of each image, put in a new order: nobody goes for being similar, but comes later.
+
+    After each choice the scores of the others are multiplied by exp(-OKS^2 / threshold). Arguments as `nms.oks_nms`.
+    """
+    areas, values, chosen = np.asarray(areas_img, np.float64), np.asarray(scores, np.float64), []
+    for rows in nms.by_image(scores, images, last_first=True):
+        decay = np.exp(-(nms.oks_matrix(keypoints_img[rows], areas[rows], sigmas) ** 2) / threshold)
+        chosen.append(rows[_softly(values[rows], decay)])
+    return np.concatenate(chosen)
+
+
+def _softly(scores: FloatArray, decay: FloatArray) -> list[int]:
+    """The order of choice; `scores` (n,) falling, `decay` (n, n). The original reverses ties anew in each round."""
+    waiting, order = np.arange(len(scores)), list[int]()
+    while len(waiting) and len(order) < SOFT_MAX_PEOPLE:
+        best, waiting = int(waiting[0]), waiting[1:]
+        order.append(best)
+        scores = scores[1:] * decay[best, waiting]
+        turn = np.argsort(scores, kind="stable")[::-1]
+        waiting, scores = waiting[turn], scores[turn]
+    return order

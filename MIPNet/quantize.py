@@ -68,7 +68,7 @@ def task_of(config: Config, run: settings.Config, session: Session) -> Task:
         images = annotated_images(run, "TRAIN")
     except UserError:  # a data set without training people, such as OCHuman
         images = annotated_images(run, "TEST")
-    boxes = given_boxes(images, run)
+    boxes = given_boxes(images)
     boxes = boxes.select(quantize.spread(len(boxes), config.calibration_people))
 
     def score(network: Session) -> Score:

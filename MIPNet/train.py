@@ -21,7 +21,7 @@ import common.device
 import common.distributed
 from common.cli import run
 from common.report import ACCURACY
-from common.topdown.heatmaps import encode
+from common.topdown.targets import encode
 from common.train.loader import Plan, divide, workers_for
 from common.train.log import Log
 from common.train.loop import announce, finish_epoch, leave_report, train_one_epoch, training

@@ -354,7 +354,7 @@ def main() -> int:
         data_path = common.coco.mini.dataset.write(Path(name) / "coco", num_train=6, num_val=3)
         annotations = data_path / "annotations" / "person_keypoints_train2017.json"
         samples = len(labels.build(annotations, SIZE_IN, COCO.num_keypoints))
-        people = len(labelled_people(common.coco.reader.load(annotations, COCO.num_keypoints), COCO.name))
+        people = len(labelled_people(common.coco.reader.load(annotations, COCO.num_keypoints)))
         bench = Bench(
             Path(name), data_path, samples // (NUM_RANKS * NUM_STEPS) * NUM_RANKS, people // NUM_STEPS * NUM_STEPS
         )

@@ -20,7 +20,7 @@ from common.media.source import open_source
 from common.media.writers import VideoWriter
 from common.skeleton import COCO
 from common.topdown import pipeline
-from common.topdown.heatmaps import encode
+from common.topdown.targets import encode
 
 import cv2
 import numpy as np

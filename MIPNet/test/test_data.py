@@ -11,7 +11,7 @@ from common.cli import UserError
 from common.skeleton import COCO, CROWDPOSE, Skeleton
 from common.test import top_down_golden as golden
 from common.topdown import crops
-from common.topdown.heatmaps import encode
+from common.topdown.targets import encode
 from MIPNet import data
 from MIPNet.config import Config, parse
 from MIPNet.data import TrainSamples
@@ -34,7 +34,7 @@ def config_of(tag: str, *flags: str, **of_data_set: Any) -> Config:
 
 @cache
 def people(folder: Path, split: str) -> data.People:
-    return data.labelled_people(common.coco.reader.load(common.coco.images.annotation_file(folder, split)), "coco")
+    return data.labelled_people(common.coco.reader.load(common.coco.images.annotation_file(folder, split)))
 
 
 def sample_of(shared: Path, person: dict[str, Any], config: Config) -> tuple[TrainSamples, int]:
@@ -137,12 +137,13 @@ def index_of(tmp_path: Path, boxes: list[list[float]], skeleton: Skeleton = COCO
 
 def test_who_counts(tmp_path: Path) -> None:
     boxes = [[10, 10, 20, 30], [-5, 90, 20, 30], [199, 10, 50, 10], [250, 10, 5, 5], [10, 10, 1, 1]]
-    found = data.labelled_people(index_of(tmp_path, boxes), "coco")
+    found = data.labelled_people(index_of(tmp_path, boxes))
     assert found.index.annotation_ids[found.rows].tolist() == [0, 1, 2]  # one beside the image, one of a single pixel
     assert found.boxes_img.tolist() == [[10, 10, 19, 29], [0, 90, 19, 9], [199, 10, 0, 9]]
-    for changes in ({"iscrowd": 1}, {"keypoints": [0] * 51}, {"area": 0}):
-        assert not len(data.labelled_people(index_of(tmp_path, boxes, **changes), "coco"))
-    assert len(data.labelled_people(index_of(tmp_path, boxes, CROWDPOSE, area=0), "crowdpose")) == 3
+    for changes in ({"iscrowd": 1}, {"keypoints": [0] * 51}):
+        assert not len(data.labelled_people(index_of(tmp_path, boxes, **changes)))
+    for skeleton in (COCO, CROWDPOSE):  # the box's area counts
+        assert len(data.labelled_people(index_of(tmp_path, boxes, skeleton, area=0))) == 3
 
 
 def test_nobody_to_train_on_is_named_with_the_file(tmp_path: Path) -> None:
@@ -154,9 +155,9 @@ def test_nobody_to_train_on_is_named_with_the_file(tmp_path: Path) -> None:
 
 def test_the_nearest_neighbour(tmp_path: Path) -> None:
     boxes = [[0, 0, 20, 20], [60, 0, 20, 20], [30, 0, 20, 20], [150, 60, 20, 20]]
-    found = data.labelled_people(index_of(tmp_path, boxes), "coco")
+    found = data.labelled_people(index_of(tmp_path, boxes))
     assert data.neighbours(found).tolist() == [2, 2, 0, 1]  # person 2 is as near to 0 as to 1: the first
-    alone = data.labelled_people(index_of(tmp_path, boxes[:1]), "coco")
+    alone = data.labelled_people(index_of(tmp_path, boxes[:1]))
     assert data.neighbours(alone).tolist() == [0]
 
 
@@ -208,7 +209,7 @@ def test_the_order_of_the_channels_is_the_recipes(tiny_coco: Path) -> None:
 @pytest.mark.parametrize(("name", "skeleton", "count"), [("crowdpose", CROWDPOSE, 4), ("ochuman", COCO, 5)])
 def test_samples_of_the_crowded_data_sets(shared: Path, name: str, skeleton: Skeleton, count: int) -> None:
     folder = shared / "data" / name
-    found = data.labelled_people(common.coco.reader.load(folder / f"test_{name}.json", skeleton.num_keypoints), name)
+    found = data.labelled_people(common.coco.reader.load(folder / f"test_{name}.json", skeleton.num_keypoints))
     assert len(found) == count  # of CrowdPose's five, one has no joints
     for pairs in ("", "_lambda"):
         config = config_of("w32_256x192", DATASET=f"{name}{pairs}", **STILL)

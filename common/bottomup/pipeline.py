@@ -18,7 +18,7 @@ from common import distributed
 from common.arrays import Float32Array, Float64Array, UInt8Array
 from common.bottomup.assembly import People
 from common.cli import ImageError
-from common.coco.evaluate import Detections, EvaluationSet, concatenate, gather, no_detections
+from common.coco.evaluate import Detections, EvaluationSet, concatenate, no_detections
 from common.parallel import in_order
 from common.runtime.clock import Clock
 from common.skeleton import Skeleton
@@ -95,7 +95,7 @@ def evaluate(
                 raise problems[0]
             skipped += map(str, problems)
             found += parts
-        detections = gather(concatenate(found))
+        detections = concatenate(distributed.gather_objects(concatenate(found)))
         with clock.part("evaluation"):
             metrics = distributed.broadcast_object(
                 validation.average_precision(detections, network.skeleton.sigmas) if distributed.is_main() else {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Average precision of detected people after COCO, CrowdPose and OCHuman, from results gathered over ranks.
+"""Average precision of detected people after COCO, CrowdPose and OCHuman.
 
 The numbers are those of pycocotools and of the official CrowdPose tool; faster-coco-eval computes them.
 """
@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from common import distributed, files
+from common import files
 from common.cli import UserError
 from common.coco import images
 from common.coco.annotations import CocoIndex, places_of
 from common.coco.reader import load
+from common.people import PERSON_CATEGORY
 from common.skeleton import Skeleton
 
 import numpy as np
@@ -23,7 +24,6 @@ import numpy.typing as npt
 from faster_coco_eval import COCO, COCOeval_faster
 
 Protocol = Literal["coco", "crowdpose", "ochuman"]
-PERSON_CATEGORY = 1
 COCO_METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")  # OCHuman's, too
 CROWDPOSE_METRICS = ("AP", "AP50", "AP75", "AR", "AR50", "AR75", "APeasy", "APmed", "APhard")
 MAX_PEOPLE = 20  # of one image that count, the best first (COCO)
@@ -80,22 +80,6 @@ def concatenate(parts: Sequence[Detections]) -> Detections:
         np.concatenate([part.keypoints for part in parts]),
         np.concatenate([part.scores for part in parts]).astype(np.float64),
     )
-
-
-def gather(detections: Detections) -> Detections:
-    """Those of all ranks, on every rank. An image that several ranks saw, to fill their last batch, counts once."""
-    return merge(distributed.gather_objects(detections))
-
-
-def merge(ranks: Sequence[Detections]) -> Detections:
-    """The detections of all ranks; those of an image come from the first rank that has any."""
-    together = concatenate(ranks)
-    seen: dict[int, int] = {}
-    owners = np.repeat(np.arange(len(ranks)), [len(part) for part in ranks])
-    first = [
-        seen.setdefault(image, rank) for image, rank in zip(together.image_ids.tolist(), owners.tolist(), strict=True)
-    ]
-    return together.select(owners == np.array(first, np.int64))
 
 
 def average_precision(

@@ -13,7 +13,7 @@ import io
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +43,8 @@ class DetectionFile:
         """Boxes below `min_score` are not taken. Raises UserError, naming file and entry, for no detection file."""
         self.path = Path(path)
         self.found: dict[Key, list[_Entry]] = defaultdict(list)
-        for key, entries in self._lines() if self.path.suffix == LINES else self._list():
+        is_lines = self.path.suffix == LINES
+        for key, entries in filter(None, self._lines() if is_lines else fields.entries(self.path, _of_list, SHAPES)):
             self.found[key] += [entry for entry in entries if entry.score >= min_score]
         self.paths = [key for key in self.found if isinstance(key, str)]
         self.by_name: dict[str, list[str]] = defaultdict(list)
@@ -88,41 +89,28 @@ class DetectionFile:
             candidates = [(path.name, index), f"{index}.jpg", index]
         return next((key for key in candidates if key in self.found), None)
 
-    def _list(self) -> Iterator[tuple[Key, list[_Entry]]]:
-        content = files.read_json(self.path)
-        if not isinstance(content, list):
-            raise UserError(f"{self.path}: no list of detections; {SHAPES}")
-        return self._each("entry", 0, content, _of_list)
-
     def _lines(self) -> Iterator[tuple[Key, list[_Entry]]]:
         try:
             lines = io.StringIO(files.read_bytes(self.path).decode("utf-8-sig"))
         except UnicodeDecodeError as error:
             raise UserError(f"{self.path}: not a text (byte {error.start}); {SHAPES}") from error
-        return self._each("line", 1, lines, _of_line)
-
-    def _each(
-        self, what: str, first: int, content: Iterable[Any], read: Callable[[Any], Iterator[tuple[Key, list[_Entry]]]]
-    ) -> Iterator[tuple[Key, list[_Entry]]]:
-        for place, one in enumerate(content, first):
-            try:
-                yield from read(one)
-            except (*fields.FAULTS, RecursionError) as error:
-                raise UserError(f"{self.path}: {what} {place}: {fields.words(error)}; {SHAPES}") from error
+        return fields.each(self.path, "line", 1, lines, _of_line, SHAPES)
 
 
-def _of_list(entry: Any) -> Iterator[tuple[Key, list[_Entry]]]:
+def _of_list(entry: Any) -> tuple[Key, list[_Entry]] | None:
+    """None for another category."""
     fields.need_object(entry)
-    if fields.category_of(entry.get("category_id", PERSON_CATEGORY)) == PERSON_CATEGORY:
-        image = entry["image_id"]
-        key: Key = image if isinstance(image, str) else fields.whole(image, "image_id")
-        yield key, [_Entry(fields.box_of(entry), float(entry["score"]), entry.get("idx"))]
+    if fields.category_of(entry.get("category_id", PERSON_CATEGORY)) != PERSON_CATEGORY:
+        return None
+    image = entry["image_id"]
+    key: Key = image if isinstance(image, str) else fields.whole(image, "image_id")
+    return key, [_Entry(fields.box_of(entry), float(entry["score"]), entry.get("idx"))]
 
 
-def _of_line(line: str) -> Iterator[tuple[Key, list[_Entry]]]:
+def _of_line(line: str) -> tuple[Key, list[_Entry]]:
     content = json.loads(line)
     fields.need_object(content)
     source = str(content["source"])
     is_image = Path(source).suffix.lower() in IMAGE_SUFFIXES
     key: Key = source if is_image else (Path(source).name, fields.whole(content["frame"], "frame"))
-    yield key, [_Entry(fields.box_of(one, "box"), float(one["score"]), one["id"]) for one in content["people"]]
+    return key, [_Entry(fields.box_of(one, "box"), float(one["score"]), one["id"]) for one in content["people"]]

@@ -16,16 +16,15 @@ from typing import Any
 
 import common.skeleton
 from common import cli, files
-from common.arrays import UInt8Array
 from common.cli import ImageError, UserError, flag
 from common.coco import accuracy, errors, fields, images
 from common.coco.errors import KINDS, Matches
 from common.coco.evaluate import Detections, EvaluationSet, Protocol
 from common.coco.images import Exif
-from common.media import drawing, html_page
+from common.media import html_page
+from common.media.sheets import truth_and_prediction
 from common.skeleton import Skeleton
 
-import cv2
 import numpy as np
 
 WORST = 24  # images on the page
@@ -74,25 +73,19 @@ def _validation(config: Config, skeleton: Skeleton, detections: Detections) -> E
 
 def load_detections(path: str | Path, num_keypoints: int) -> Detections:
     """A COCO result file. Raises UserError, naming file and entry."""
-    content = files.read_json(path)
-    if not isinstance(content, list):
-        raise UserError(f"{path}: no list of results; name the detections.json of eval.py")
-    ids, scores = np.zeros(len(content), np.int64), np.zeros(len(content))
-    keypoints = np.zeros((len(content), num_keypoints, 3))
-    for place, result in enumerate(content):
-        try:
-            fields.need_object(result)
-            ids[place] = fields.whole(result["image_id"], "image_id")
-            scores[place] = float(result["score"])
-            values = fields.numbers_of(result, "keypoints")
-            if len(values) != 3 * num_keypoints:
-                raise ValueError(f"{len(values)} keypoint numbers, not 3 x {num_keypoints}: --skeleton names others")
-            keypoints[place] = np.array(values).reshape(-1, 3)
-        except fields.FAULTS as error:
-            raise UserError(f"{path}: entry {place}: {fields.words(error)}") from error
-    if not (np.isfinite(keypoints).all() and np.isfinite(scores).all()):
+
+    def read(result: Any) -> tuple[int, Any, float]:
+        fields.need_object(result)
+        values = fields.numbers_of(result, "keypoints")
+        if len(values) != 3 * num_keypoints:
+            raise ValueError(f"{len(values)} keypoint numbers, not 3 x {num_keypoints}: --skeleton names others")
+        return fields.whole(result["image_id"], "image_id"), values, float(result["score"])
+
+    results = list(fields.entries(path, read, "name the detections.json of eval.py"))
+    ids, values, scores = map(np.array, zip(*results, strict=True) if results else ((),) * 3)
+    if not (np.isfinite(values).all() and np.isfinite(scores).all()):
         raise UserError(f"{path}: NaN or infinity in it; evaluate again")
-    return Detections(ids, keypoints, scores)
+    return Detections(ids.astype(np.int64), values.reshape(-1, num_keypoints, 3), scores)
 
 
 def write(
@@ -189,24 +182,12 @@ def _gallery(
         labelled = index.num_keypoints[matches.people[owners == row]].sum()
         caption = f"{index.file_name(row)}: {wrong[row]} of {labelled} keypoints are not good"
         try:
-            shown.append(html_page.figure(_pair(validation, detections, skeleton, row), caption))
+            _, truth, found = truth_and_prediction(validation, detections, skeleton, row, longest=LONGEST_SIDE)
         except ImageError:
             continue
+        gap = np.full((truth.shape[0], 8, 3), 255, np.uint8)
+        shown.append(html_page.figure(np.concatenate([truth, gap, found], axis=1), caption))
     return shown
-
-
-def _pair(validation: EvaluationSet, detections: Detections, skeleton: Skeleton, row: int) -> UInt8Array:
-    """Ground truth and prediction side by side."""
-    index, image = validation.index, validation.read(row)
-    scale = min(1.0, LONGEST_SIDE / max(image.shape[:2]))
-    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    mine = detections.keypoints[detections.image_ids == index.image_ids[row]]
-    gap = np.full((small.shape[0], 8, 3), 255, np.uint8)
-    truth, found = (
-        drawing.draw_people(small, np.multiply(keypoints, (scale, scale, 1)), skeleton)
-        for keypoints in (index.keypoints[index.people(row)], mine)
-    )
-    return np.concatenate([truth, gap, found], axis=1)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,14 @@
 from pathlib import Path
 
 import common.distributed
+from common.arrays import UInt8Array
 from common.coco.evaluate import Detections, EvaluationSet
 from common.media import drawing
 from common.skeleton import Skeleton
 from common.train.log import Log
 
+import cv2
 import numpy as np
-import numpy.typing as npt
 
 
 def draw_sheet(
@@ -19,19 +20,34 @@ def draw_sheet(
     skeleton: Skeleton,
     num_images: int,
     threshold: float = 0.0,
-) -> npt.NDArray[np.uint8]:
+) -> UInt8Array:
     """Input, ground truth and prediction side by side: (h, w, 3) uint8 BGR.
 
     Shows the first images, those with labelled people before others. Predicted keypoints are
     drawn whose score is above `threshold`. Raises ImageError for an unreadable image.
     """
-    index, rows, sheet = validation.index, validation.rows.tolist(), []
-    for row in sorted(rows, key=lambda row: not index.num_keypoints[index.people(row)].any())[:num_images]:
-        image = validation.read(row)
-        mine = detections.keypoints[detections.image_ids == index.image_ids[row]]
-        truth = drawing.draw_people(image, index.keypoints[index.people(row)], skeleton)
-        sheet.append([image, truth, drawing.draw_people(image, mine, skeleton, threshold=threshold)])
+    index, rows = validation.index, validation.rows.tolist()
+    first = sorted(rows, key=lambda row: not index.num_keypoints[index.people(row)].any())[:num_images]
+    sheet = [truth_and_prediction(validation, detections, skeleton, row, threshold) for row in first]
     return drawing.contact_sheet(sheet, ["input", "ground truth", "prediction"])
+
+
+def truth_and_prediction(
+    validation: EvaluationSet,
+    detections: Detections,
+    skeleton: Skeleton,
+    row: int,
+    threshold: float = 0.0,
+    longest: float = np.inf,
+) -> tuple[UInt8Array, UInt8Array, UInt8Array]:
+    """An image, whose longer side is at most `longest` pixels; with its annotated people; with those who were found."""
+    index, image = validation.index, validation.read(row)
+    if (scale := min(1.0, longest / max(image.shape[:2]))) < 1:
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    scales = np.array([scale, scale, 1])
+    truth = drawing.draw_people(image, index.keypoints[index.people(row)] * scales, skeleton)
+    found = detections.keypoints[detections.image_ids == index.image_ids[row]] * scales
+    return image, truth, drawing.draw_people(image, found, skeleton, threshold=threshold)
 
 
 def leave_sheet(

@@ -189,18 +189,6 @@ def test_arrays_of_different_lengths_are_refused():
         Detections(np.zeros(1, np.int64), np.zeros((1, 51)), np.zeros(1))
 
 
-def part(*image_ids: int, score: float) -> Detections:
-    return Detections(np.array(image_ids, np.int64), np.zeros((len(image_ids), 2, 3)), np.full(len(image_ids), score))
-
-
-def test_an_image_that_two_ranks_saw_counts_once():
-    merged = common.coco.evaluate.merge([part(1, 1, 2, score=0.1), part(score=0.2), part(2, 3, 3, score=0.3)])
-    assert merged.image_ids.tolist() == [1, 1, 2, 3, 3]
-    assert merged.scores.tolist() == [0.1, 0.1, 0.1, 0.3, 0.3]
-    alone = part(4, 5, score=1)
-    assert common.coco.evaluate.gather(alone).image_ids.tolist() == [4, 5]
-
-
 def test_table_has_the_lines_of_pycocotools(drawn):
     content = json.loads(drawn.read_text())
     detections = disturbed(content, 0)

@@ -2,6 +2,7 @@
 from pathlib import Path
 from typing import Any
 
+from AlphaPose.scoring import crop_corners
 from common.coco import reader
 from common.coco.images import warp_image
 from common.skeleton import COCO, CROWDPOSE
@@ -82,8 +83,8 @@ def test_golden_boxes(shared: Path, tag: str) -> None:
 def test_golden_detected_boxes(shared: Path) -> None:
     for person in golden.people(shared, "alphapose"):
         centre, size = crops.fit_boxes(person["test_box_xywh"], SIZE_IN)
-        np.testing.assert_allclose(crops.crop_corners(centre, size), person["test_bbox_out"], atol=ULP_IMG)
-        corners = crops.crop_corners(person["center"], person["scale"])
+        np.testing.assert_allclose(crop_corners(centre, size), person["test_bbox_out"], atol=ULP_IMG)
+        corners = crop_corners(person["center"], person["scale"])
         assert (corners == person["bbox_out"]).all()
         matrix = crops.image_to_crop(Crop(centre, size), SIZE_IN, 1)
         pixels = warp_image(golden.image(shared, person), matrix, SIZE_IN)
@@ -160,13 +161,11 @@ def test_joints_flipped_twice_are_as_they_were() -> None:
 def test_boxes_at_the_border() -> None:
     """Width and height 640 x 480; columns: inside, over the left, over the right, one pixel, beyond, nothing."""
     boxes = [[10, 20, 31, 41], [-10, 20, 31, 41], [630, 20, 31, 41], [5, 5, 1, 1], [700, 20, 31, 41], [5, 5, 0, 30]]
-    areas = np.ones(len(boxes))
     clipped, pushed = crops.clip_boxes(boxes, IMAGE_SIZE), crops.push_boxes_inside(boxes, IMAGE_SIZE)
     assert clipped[:4].tolist() == [[10, 20, 30, 40], [0, 20, 20, 40], [630, 20, 9, 40], [5, 5, 0, 0]]
     assert pushed[:4].tolist() == [[10, 20, 30, 40], [0, 20, 30, 40], [630, 20, 9, 40], [5, 5, 0, 0]]
-    assert crops.usable_boxes(clipped, areas).tolist() == [True, True, True, False, False, False]
-    assert crops.usable_boxes(pushed, areas, allow_lines=True).tolist() == [True, True, True, False, False, True]
-    assert not crops.usable_boxes(clipped, 0 * areas).any()
+    assert crops.usable_boxes(clipped).tolist() == [True, True, True, False, False, False]
+    assert crops.usable_boxes(pushed, allow_lines=True).tolist() == [True, True, True, False, False, True]
     assert crops.outside_image(boxes, IMAGE_SIZE).tolist() == [False, False, False, False, True, False]
     assert crops.outside_image([[5, -30, 20, 30], [5, -30, 20, 31]], IMAGE_SIZE).tolist() == [True, False]
 

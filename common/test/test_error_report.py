@@ -217,7 +217,7 @@ def test_names_of_files_are_text_on_the_page():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{}", "no list of results"),
+        ("{}", "no list of detections"),
         ("[1]", "entry 0: 1 is no JSON object"),
         ('[{"image_id": 1, "score": 1}]', "entry 0: no 'keypoints'"),
         ('[{"image_id": 1, "score": 1, "keypoints": [1, 2]}]', "2 keypoint numbers, not 3 x 17"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.coco import images, reader
 from common.coco.mini import dataset
-from common.topdown.boxes import PeopleRule, countable_people
+from common.topdown.crops import PeopleRule, countable_people
 from Lightweight_OpenPose import labels as lightweight
 from OpenPose_MindSpore_port import ignore_masks
 from OpenPose_MindSpore_port.config import LabelRules

@@ -5,7 +5,7 @@ from typing import Any
 
 from common.skeleton import COCO
 from common.test import top_down_golden as golden
-from common.topdown import crops, heatmaps
+from common.topdown import crops, targets
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def plain(joints_in: Any, visible: Any, map_size: tuple[int, int], stride: float
 
 def check(case: dict[str, Any], prefix: str, joints: Any, visible: Any, tag: str) -> None:
     tensors = torch.as_tensor(joints)[None], torch.as_tensor(visible)[None]
-    maps, weights = heatmaps.encode(*tensors, golden.map_size(tag), golden.STRIDE, golden.SIGMAS[tag])
+    maps, weights = targets.encode(*tensors, golden.map_size(tag), golden.STRIDE, golden.SIGMAS[tag])
     assert maps.dtype == weights.dtype == torch.float32
     assert (weights[0].numpy() == case[f"{prefix}target_weight"].reshape(-1)).all()
     if f"{prefix}target" in case:
@@ -72,7 +72,7 @@ def test_equal_to_the_plain_rule(sigma: int) -> None:
     edges = np.array([-1, 0, 1])[:, None] * STRIDE + np.array([-3 * sigma - 1, 3 * sigma + MAP_SIZE[1]]) * STRIDE
     joints = np.vstack([joints, [[x, 30.0] for x in edges.ravel()], [[30.0, y] for y in edges.ravel()]])
     visible = random.integers(0, 2, len(joints))
-    maps, weights = heatmaps.encode(
+    maps, weights = targets.encode(
         torch.as_tensor(joints)[None], torch.as_tensor(visible)[None], MAP_SIZE, STRIDE, sigma
     )
     wanted_maps, wanted_weights = plain(joints, visible, MAP_SIZE, STRIDE, sigma)

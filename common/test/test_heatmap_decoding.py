@@ -5,7 +5,7 @@ from typing import Any
 
 from common.skeleton import COCO
 from common.test import top_down_golden as golden
-from common.topdown import crops, heatmaps
+from common.topdown import crops, heatmaps, targets
 from common.topdown.crops import Augmentation, Crop
 
 import cv2
@@ -103,7 +103,7 @@ def test_encode_and_decode_return_the_joints(seed: int) -> None:
         matrix = crops.image_to_crop(crop, size_in, width_img)
         joints_in, seen = crops.joints_to_crop(joints, everyone, matrix, crop.flip, COCO)
         inside = ((joints_in >= 0) & (joints_in < np.array(size_in[::-1]) - stride / 2)).all(axis=1)
-        maps, weights = heatmaps.encode(
+        maps, weights = targets.encode(
             torch.from_numpy(joints_in)[None], torch.from_numpy(seen)[None], map_size, stride, 2
         )
         cells = heatmaps.decode(maps, "none").cells[0].numpy()

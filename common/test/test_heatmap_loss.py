@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from common.topdown.heatmaps import mean_squared_error, peak_accuracy, per_joint
+from common.topdown.targets import mean_squared_error, peak_accuracy, per_joint
 
 import pytest
 import torch

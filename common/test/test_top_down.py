@@ -152,7 +152,7 @@ def test_a_network_with_other_maps_is_refused() -> None:
 def test_a_data_set_and_an_image_of_it_that_is_missing(tiny_coco: Path, tmp_path: Path) -> None:
     annotations = tiny_coco / "annotations" / "person_keypoints_val2017.json"
     validation = EvaluationSet.load(annotations, tiny_coco / "val2017", COCO, 0)
-    given = boxes.annotated(validation, boxes.PeopleRule())
+    given = boxes.annotated(validation, crops.PeopleRule())
     result = pipeline.estimate_boxes(SHRINKING, validation, given, 4)
     assert result.found.all() and not result.skipped and result.keypoints_img.shape == (len(given), COLOURS, 3)
     assert tuple(result.seconds) == pipeline.STAGES and min(result.seconds.values()) > 0
@@ -163,7 +163,7 @@ def test_a_data_set_and_an_image_of_it_that_is_missing(tiny_coco: Path, tmp_path
 def test_unreadable_images_of_a_data_set_are_counted(tiny_coco: Path, tmp_path: Path) -> None:
     annotations = tiny_coco / "annotations" / "person_keypoints_val2017.json"
     validation = EvaluationSet.load(annotations, tiny_coco / "val2017", COCO, 0)
-    given = boxes.annotated(validation, boxes.PeopleRule())
+    given = boxes.annotated(validation, crops.PeopleRule())
     lost, kept = given.by_image()[0][0], tmp_path
     for row in validation.rows.tolist():
         if row != lost:
@@ -177,7 +177,7 @@ def test_unreadable_images_of_a_data_set_are_counted(tiny_coco: Path, tmp_path: 
 def test_a_network_that_gives_nan_is_named(tiny_coco: Path) -> None:
     annotations = tiny_coco / "annotations" / "person_keypoints_val2017.json"
     validation = EvaluationSet.load(annotations, tiny_coco / "val2017", COCO, 0)
-    given = boxes.annotated(validation, boxes.PeopleRule())
+    given = boxes.annotated(validation, crops.PeopleRule())
     spoilt = replace(SHRINKING, forward=lambda inputs: shrink(inputs) * np.float32(np.nan))
     with pytest.raises(UserError, match="the network's result for image id 50000. has NaN"):
         pipeline.estimate_boxes(spoilt, validation, given, 4)

@@ -13,7 +13,7 @@ from common.runtime.session import Session
 from common.skeleton import Skeleton
 from common.topdown import crops
 from common.topdown.boxes import PersonBoxes
-from common.topdown.heatmaps import encode
+from common.topdown.targets import encode
 
 import numpy as np
 import torch

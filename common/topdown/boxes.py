@@ -2,25 +2,21 @@
 """Where people are looked for: boxes of annotated people, or those that a detector found."""
 
 from array import array
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from common import files
 from common.arrays import Float64Array, Int64Array
 from common.cli import UserError
 from common.coco import fields
-from common.coco.annotations import CocoIndex, places_of
-from common.topdown import crops
+from common.coco.annotations import places_of
+from common.coco.evaluate import EvaluationSet
+from common.people import PERSON_CATEGORY
+from common.topdown.crops import PeopleRule, countable_people, outside_image
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:  # training takes its boxes from here too, and evaluates nothing with them
-    from common.coco.evaluate import EvaluationSet
-
-PERSON_CATEGORY = 1
 DETECTED = -1  # in place of a person's row
 FORMAT = 'a list of {"image_id": 1, "category_id": 1, "bbox": [left, top, width, height], "score": 0.9} is needed'
 
@@ -51,27 +47,7 @@ class PersonBoxes:
         return [(int(self.image_rows[part[0]]), part) for part in parts if len(part)]
 
 
-@dataclass(frozen=True)
-class PeopleRule:
-    """Which annotated people count, and what is left of their boxes; as it stands, AlphaPose's rule."""
-
-    sanitise: Callable[[npt.ArrayLike, npt.ArrayLike], Float64Array] = crops.clip_boxes  # or crops.push_boxes_inside
-    allow_lines: bool = False  # see crops.usable_boxes
-    needs_area: bool = True  # the annotated area must be above 0; CrowdPose has none
-    needs_visible: bool = True  # a keypoint must be labelled; without it any number of the keypoints above 0 will do
-
-
-def countable_people(index: CocoIndex, rule: PeopleRule) -> tuple[Int64Array, Float64Array]:
-    """Rows (M,) of the people of an index who count, and their boxes (M, 4) inside the image; crowds never count."""
-    owners = index.image_rows(np.arange(len(index.boxes)))
-    boxes = rule.sanitise(index.boxes, index.image_sizes[owners])
-    labelled = index.num_keypoints > 0 if rule.needs_visible else index.keypoints.max(axis=(1, 2)) > 0
-    areas = index.areas if rule.needs_area else np.ones(len(boxes))
-    rows = np.flatnonzero(~index.is_crowd & labelled & crops.usable_boxes(boxes, areas, rule.allow_lines))
-    return rows, boxes[rows]
-
-
-def annotated(validation: "EvaluationSet", rule: PeopleRule) -> PersonBoxes:
+def annotated(validation: EvaluationSet, rule: PeopleRule) -> PersonBoxes:
     """The boxes of the annotated people. Raises UserError where there is nobody."""
     people, boxes = countable_people(validation.index, rule)
     owners = validation.index.image_rows(people)
@@ -84,7 +60,7 @@ def annotated(validation: "EvaluationSet", rule: PeopleRule) -> PersonBoxes:
     return PersonBoxes(owners[order], boxes[order], np.ones(len(order)), people[order])
 
 
-def detected(path: str | Path, validation: "EvaluationSet", min_score: float = 0.0) -> PersonBoxes:
+def detected(path: str | Path, validation: EvaluationSet, min_score: float = 0.0) -> PersonBoxes:
     """The boxes of a detector from COCO's list of results; those below `min_score` are not taken.
 
     Boxes that are not finite, of no size or outside their image, and those of unknown images, are left out; `notes`
@@ -101,7 +77,7 @@ def detected(path: str | Path, validation: "EvaluationSet", min_score: float = 0
         )
     finite = np.isfinite(scores) & (np.abs(boxes) < fields.LARGEST_IMG).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
     sizes = validation.index.image_sizes[image_rows]
-    sound = known & finite & ~crops.outside_image(np.where(finite[:, None], boxes, 0), sizes)
+    sound = known & finite & ~outside_image(np.where(finite[:, None], boxes, 0), sizes)
     wrong, notes = np.flatnonzero(known & ~sound), list[str]()
     if not known.all():
         notes.append(f"{path}: {np.count_nonzero(~known)} boxes of images that are not annotated are left out")
@@ -120,23 +96,20 @@ def detected(path: str | Path, validation: "EvaluationSet", min_score: float = 0
 
 def _read(path: str | Path) -> tuple[Int64Array, Float64Array, Float64Array]:
     """Image ids (N,), boxes (N, 4) and scores (N,) of the people of a detection file."""
-    content = files.read_json(path)
-    if not isinstance(content, list):
-        raise UserError(f"{path}: no list of detections; {FORMAT}")
-    image_ids, boxes, scores = array("q"), array("d"), array("d")
-    for position, entry in enumerate(content):
-        try:
-            fields.need_object(entry)
-            if fields.category_of(entry.get("category_id", PERSON_CATEGORY)) == PERSON_CATEGORY:
-                image_ids.append(fields.whole(entry["image_id"], "image_id"))
-                boxes.extend(fields.box_of(entry))
-                scores.append(entry["score"])
-        except fields.FAULTS as error:
-            raise UserError(f"{path}: entry {position}: {fields.words(error)}; {FORMAT}") from error
-    return np.array(image_ids, np.int64), np.array(boxes, np.float64).reshape(-1, 4), np.array(scores)
+    people = list(filter(None, fields.entries(path, _person, FORMAT)))
+    image_ids, boxes, scores = zip(*people, strict=True) if people else ((),) * 3
+    return np.array(image_ids, np.int64), np.array(boxes, np.float64).reshape(-1, 4), np.array(scores, np.float64)
 
 
-def _in_order_of(validation: "EvaluationSet", image_rows: Int64Array) -> Int64Array:
+def _person(entry: Any) -> tuple[int, "array[float]", float] | None:
+    """Image, box and score; None for another category."""
+    fields.need_object(entry)
+    if fields.category_of(entry.get("category_id", PERSON_CATEGORY)) != PERSON_CATEGORY:
+        return None
+    return fields.whole(entry["image_id"], "image_id"), fields.box_of(entry), float(entry["score"])
+
+
+def _in_order_of(validation: EvaluationSet, image_rows: Int64Array) -> Int64Array:
     """Which of some things, given the image of each, are of the images to evaluate; image after image."""
     places = places_of(image_rows, validation.rows)
     order = np.argsort(places, kind="stable")

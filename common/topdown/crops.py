@@ -6,10 +6,12 @@ is sampled once. Frames: `_img` original pixels, `_in` input pixels. Sizes of pi
 centres and sizes of boxes are x, y.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from common.arrays import BoolArray, Float64Array, FloatArray
+from common.arrays import BoolArray, Float64Array, FloatArray, Int64Array
 from common.cli import UserError
+from common.coco.annotations import CocoIndex
 from common.skeleton import Skeleton
 
 import cv2
@@ -128,16 +130,33 @@ def _last_pixels(sizes_img: npt.ArrayLike) -> Float64Array:
     return np.asarray(sizes_img, np.float64)[..., ::-1] - 1
 
 
-def usable_boxes(boxes_img: npt.ArrayLike, areas: npt.ArrayLike, allow_lines: bool = False) -> BoolArray:
+def usable_boxes(boxes_img: npt.ArrayLike, allow_lines: bool = False) -> BoolArray:
     """(N,) which sanitised boxes a person can be cropped from.
 
-    `boxes_img` (N, 4) as `clip_boxes` or `push_boxes_inside` return them; `areas` (N,) as annotated, must be above 0.
+    `boxes_img` (N, 4) as `clip_boxes` or `push_boxes_inside` return them.
     `allow_lines`: a box one pixel wide or high counts too (MIPNet; AlphaPose refuses it), one of a single pixel never.
     """
     sizes = np.asarray(boxes_img, np.float64)[:, 2:]
     lines = (sizes >= 0).all(axis=1) & (sizes > 0).any(axis=1)
-    extended = lines if allow_lines else (sizes > 0).all(axis=1)
-    return (np.asarray(areas) > 0) & extended
+    return np.asarray(lines if allow_lines else (sizes > 0).all(axis=1))
+
+
+@dataclass(frozen=True)
+class PeopleRule:
+    """Which annotated people count, and what is left of their boxes; as it stands, AlphaPose's rule."""
+
+    sanitise: Callable[[npt.ArrayLike, npt.ArrayLike], Float64Array] = clip_boxes  # or push_boxes_inside
+    allow_lines: bool = False  # see usable_boxes
+    needs_visible: bool = True  # a keypoint must be labelled; without it any number of the keypoints above 0 will do
+
+
+def countable_people(index: CocoIndex, rule: PeopleRule) -> tuple[Int64Array, Float64Array]:
+    """Rows (M,) of the people of an index who count, and their boxes (M, 4) inside the image; crowds never count."""
+    owners = index.image_rows(np.arange(len(index.boxes)))
+    boxes = rule.sanitise(index.boxes, index.image_sizes[owners])
+    labelled = index.num_keypoints > 0 if rule.needs_visible else index.keypoints.max(axis=(1, 2)) > 0
+    rows = np.flatnonzero(~index.is_crowd & labelled & usable_boxes(boxes, rule.allow_lines))
+    return rows, boxes[rows]
 
 
 def fit_boxes(boxes_img: npt.ArrayLike, size_in: Size, padding: float = PADDING) -> tuple[FloatArray, FloatArray]:
@@ -157,13 +176,6 @@ def fit_boxes(boxes_img: npt.ArrayLike, size_in: Size, padding: float = PADDING)
     sizes = np.stack([np.where(wide, width, height * aspect), np.where(wide, width / aspect, height)], axis=-1)
     centres = boxes[..., :2] + boxes[..., 2:] * 0.5
     return centres.astype(np.float32), sizes.astype(np.float32) * np.float32(padding)
-
-
-def crop_corners(centres_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> FloatArray:
-    """(..., 4) left, top, right, bottom of crops: what AlphaPose hands on as a person's box."""
-    sizes = np.asarray(sizes_img)
-    start = np.asarray(centres_img) - sizes * 0.5
-    return np.concatenate([start, start + sizes], axis=-1)
 
 
 def upper_body(skeleton: Skeleton) -> BoolArray:

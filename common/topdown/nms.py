@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 OKS_THRESHOLD = 0.9  # both originals
 CONFIDENT = 0.2  # of a keypoint's score, from where it counts in a person's (both originals)
-SOFT_MAX_PEOPLE = 20  # an image, in the soft variant
 
 
 def by_image(scores: npt.ArrayLike, images: npt.ArrayLike | None = None, last_first: bool = False) -> list[Int64Array]:
@@ -78,37 +77,6 @@ def oks_nms(
         owner = owners(oks_matrix(keypoints_img[rows], areas[rows], sigmas) > threshold)
         kept.append(rows[owner == np.arange(len(rows))])
     return np.concatenate(kept)
-
-
-def soft_oks_nms(
-    keypoints_img: FloatArray,
-    areas_img: npt.ArrayLike,
-    scores: npt.ArrayLike,
-    sigmas: npt.ArrayLike,
-    threshold: float = OKS_THRESHOLD,
-    images: npt.ArrayLike | None = None,
-) -> Int64Array:
-    """(M,) at most SOFT_MAX_PEOPLE of each image, put in a new order: nobody goes for being similar, but comes later.
-
-    After each choice the scores of the others are multiplied by exp(-OKS^2 / threshold). Arguments as `oks_nms`.
-    """
-    areas, values, chosen = np.asarray(areas_img, np.float64), np.asarray(scores, np.float64), []
-    for rows in by_image(scores, images, last_first=True):
-        decay = np.exp(-(oks_matrix(keypoints_img[rows], areas[rows], sigmas) ** 2) / threshold)
-        chosen.append(rows[_softly(values[rows], decay)])
-    return np.concatenate(chosen)
-
-
-def _softly(scores: FloatArray, decay: FloatArray) -> list[int]:
-    """The order of choice; `scores` (n,) falling, `decay` (n, n). The original reverses ties anew in each round."""
-    waiting, order = np.arange(len(scores)), list[int]()
-    while len(waiting) and len(order) < SOFT_MAX_PEOPLE:
-        best, waiting = int(waiting[0]), waiting[1:]
-        order.append(best)
-        scores = scores[1:] * decay[best, waiting]
-        turn = np.argsort(scores, kind="stable")[::-1]
-        waiting, scores = waiting[turn], scores[turn]
-    return order
 
 
 def confident_mean(keypoint_scores: FloatArray, threshold: float = CONFIDENT) -> FloatArray:
