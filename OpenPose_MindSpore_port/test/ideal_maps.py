@@ -21,7 +21,7 @@ Case = tuple[np.ndarray, np.ndarray, Sizes]  # heatmaps, pafs, sizes of network 
 
 
 def drawn(points_in, size_in: tuple[int, int], skeleton: Skeleton):
-    """(P, num_points, 3) of the network input -> heatmaps (num_heatmaps, h, w), fields (num_pafs, h, w) float32."""
+    """(P, num_points, 3) of the network input -> heatmaps (num_heatmaps, h, w), pafs (num_pafs, h, w) float32."""
     points = torch.from_numpy(np.asarray(points_in, np.float64))[None]
     maps = encode(points, (size_in[0] // STRIDE, size_in[1] // STRIDE), skeleton, TargetRules())
     return tuple(part[0].numpy() for part in maps)

@@ -49,9 +49,9 @@ class Person:
 
 
 def checked_maps(heatmaps: Float32Array, pafs: Float32Array, skeleton: Skeleton) -> tuple[Float32Array, Float32Array]:
-    """Heatmaps without the background (num_points, h, w) and pafs (num_pafs, h, w), C-contiguous float32.
+    """Heatmaps without the background (num_points, h, w) and pafs (num_pafs, h, w), C-contiguous, 0 where not finite.
 
-    Cells that are not finite become 0: they pass no threshold. Raises UserError for maps of other shapes.
+    Raises UserError for maps of other shapes.
     """
     size, counts = pafs.shape[1:], (skeleton.num_heatmaps, skeleton.num_pafs)
     if (heatmaps.shape, pafs.shape) != ((counts[0], *size), (counts[1], *size)) or len(size) != 2 or min(size) < 1:
@@ -65,10 +65,7 @@ def checked_maps(heatmaps: Float32Array, pafs: Float32Array, skeleton: Skeleton)
 
 
 def extend(people: list[Person], ends: tuple[int, int], pairs: Pairs, scores: Sequence[float]) -> None:
-    """Lightweight OpenPose's rule: who has the first end of a pair gets the second, whatever stood there.
-
-    Where nobody has it, a person begins. `ends`: the types of both; `scores`: those of the candidates.
-    """
+    """Lightweight OpenPose's rule: who has the first end (`ends`: types) gets the second; else a person begins."""
     a, b = ends
     owned = {person.points.get(a) for person in people}
     people += [Person({a: row}, scores[row]) for row in pairs if row not in owned]

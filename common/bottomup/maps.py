@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Peaks of heatmaps, and the limbs that part affinity fields join them to, without enlarging whole maps.
 
-The published decoders enlarge a network's maps (one smooths them, too), look for pixels above their neighbours, and
-sample the fields between them (Cao et al., CVPR 2017, sections 2.3 and 2.4). Enlarging is linear and works on each axis
-alone (`Axis`), so only rows and columns that can have a peak are computed, and those of samples.
+The published decoders enlarge maps, look for pixels above their neighbours, and sample the pafs between these (Cao et
+al., CVPR 2017, sections 2.3 and 2.4). Each axis is enlarged by itself (`Axis`): only the rows and columns that matter.
 """
 
 from collections.abc import Callable
@@ -39,7 +38,7 @@ Pairs = dict[int, tuple[int, float]]  # {peak at the first end: (peak at the sec
 
 
 class LimbRule(NamedTuple):
-    """Which pairs of peaks are limbs. The field is sampled between both, ends included; the score must be positive."""
+    """Which pairs of peaks are limbs. The paf is sampled between both, ends included; the score must be positive."""
 
     num_samples: int
     least: float  # a sample counts above it
@@ -82,17 +81,15 @@ def find_peaks(
 
 
 def find_pairs(
-    field: Float32Array, axes: tuple[Axis, Axis], peaks: Peaks, ends: tuple[int, int], rule: LimbRule
+    paf: Float32Array, axes: tuple[Axis, Axis], peaks: Peaks, ends: tuple[int, int], rule: LimbRule
 ) -> Pairs:
     """The limbs of one kind, best first, each peak in one at most; of equal scores the earlier first end, then second.
 
-    `field` (2, h, w) float32, finite: x and y components, to be enlarged by `axes` (y, x); `ends`: types of both ends.
+    `paf` (2, h, w) float32, finite: x and y components, to be enlarged by `axes` (y, x); `ends`: types of both ends.
     """
     (first_a, last_a), (first_b, last_b) = (peaks.starts[end : end + 2] for end in ends)
     points = peaks.candidates[first_a:last_a, :2], peaks.candidates[first_b:last_b, :2]
-    if not all(map(len, points)):
-        return {}
-    cells = np.ascontiguousarray(field.transpose(1, 0, 2)).reshape(field.shape[1], -1)
+    cells = np.ascontiguousarray(paf.transpose(1, 0, 2)).reshape(paf.shape[1], -1)
     scores = _score_pairs(cells, *axes, *points, rule)
     rows = np.argwhere(scores > 0)
     order = np.argsort(-scores[tuple(rows.T)], kind="stable")

@@ -116,7 +116,7 @@ def _share(network: BottomUpNetwork[Letterbox], validation: EvaluationSet, batch
 
 
 def alike(sizes: Sequence[Hashable], most: int) -> list[list[int]]:
-    """The places of equal sizes, together, at most so many."""
+    """The places of equal sizes, together, in groups of at most `most`."""
     by_size: dict[Hashable, list[int]] = {}
     for place, size in enumerate(sizes):
         by_size.setdefault(size, []).append(place)

@@ -4,7 +4,7 @@
 PCK at t is the part of the labelled keypoints that lie within t times the person's size, PCKh within t times the size
 of the head. The size of a person is the longer side of the box; that of a head the length from head to neck where a
 skeleton has both, else the largest distance between two labelled points of nose, eyes and ears. A keypoint that was not
-detected is wrong. `pck` counts the people who were found, `pck_of_all` everybody. AUC is the area below PCK from 0 to
+detected is wrong. `pck` counts the people who were found, `pck_of_all` all people. AUC is the area below PCK from 0 to
 0.5, as a part of the largest possible. EPE is the mean distance of the keypoints that were detected, in pixels and as a
 part of the person's size.
 """
@@ -109,7 +109,7 @@ def lost_keypoints(matches: Matches, index: CocoIndex) -> Int64Array:
 def without_each(
     validation: EvaluationSet, detections: Detections, skeleton: Skeleton, protocol: Protocol
 ) -> dict[str, float | None]:
-    """AP where one keypoint does not count, for each; None where nobody is left."""
+    """AP where one keypoint does not count, for each; None where no people are left."""
     found = {}
     for place, name in enumerate(skeleton.keypoints):
         keypoints = validation.index.keypoints.copy()
@@ -123,7 +123,7 @@ def without_each(
 def by_crowd(
     validation: EvaluationSet, detections: Detections, skeleton: Skeleton, protocol: Protocol
 ) -> list[dict[str, Any]]:
-    """AP of the images with so many annotated people, crowds left out."""
+    """AP of the images by their number of annotated people, crowds left out."""
     counts = [len(_people_of(validation.index, row)) for row in validation.rows.tolist()]
     parts = {title: _part(validation, counts, *limits) for title, limits in CROWDS.items()}
     return [
@@ -135,7 +135,7 @@ def by_crowd(
 def by_overlap(
     validation: EvaluationSet, detections: Detections, skeleton: Skeleton, protocol: Protocol
 ) -> list[dict[str, Any]]:
-    """AP of the images whose people overlap so much: the largest IoU of two boxes; images with at least two people."""
+    """AP of the images with at least two people by the largest IoU of two of their boxes."""
     index = validation.index
     overlaps = [_overlap(index.boxes[_people_of(index, row)]) for row in validation.rows.tolist()]
     parts = {title: _part(validation, overlaps, *limits) for title, limits in OVERLAPS.items()}
@@ -153,7 +153,7 @@ def _part(validation: EvaluationSet, values: list[Any], least: float, below: flo
 def _precision(
     validation: EvaluationSet, detections: Detections, skeleton: Skeleton, protocol: Protocol
 ) -> float | None:
-    """AP; None where nobody counts."""
+    """AP; None where no people count."""
     try:
         value = validation.average_precision(detections, skeleton.sigmas, protocol)["AP"]
     except UserError:

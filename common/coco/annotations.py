@@ -101,7 +101,7 @@ def places_of(ids: npt.ArrayLike, known: npt.NDArray[np.int64]) -> npt.NDArray[n
 
 
 def to_offsets(counts: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """(N + 1,) where each of N groups of so many rows begins, and the end."""
+    """(N + 1,) where each of N groups of `counts` rows begins, and the end."""
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
 
 

@@ -36,10 +36,10 @@ class Matches:
     """P annotated people who count (no crowds, at least one labelled keypoint), and N detections."""
 
     people: Int64Array  # (P,) rows of the index
-    found_by: Int64Array  # (P,) rows of the detections, -1 where nobody was found
+    found_by: Int64Array  # (P,) rows of the detections, -1 for a person who was not found
     kinds: npt.NDArray[np.int8]  # (P, K) places in KINDS; NOT_LABELLED, also for all of people who were not found
     distances: Float64Array  # (P, K) px to the annotated place; NaN where not labelled or not detected
-    background: BoolArray  # (N,) detections of nobody: matched to no person, and in the box of none who does not count
+    background: BoolArray  # (N,) detections of no person, and in the box of none who does not count
 
 
 def match(index: CocoIndex, image_rows: Int64Array, detections: Detections, skeleton: Skeleton) -> Matches:

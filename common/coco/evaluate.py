@@ -69,7 +69,7 @@ class Detections:
 
 
 def no_detections(num_keypoints: int) -> Detections:
-    """Nobody."""
+    """No people."""
     return Detections(np.zeros(0, np.int64), np.zeros((0, num_keypoints, 3), np.float32), np.zeros(0))
 
 
@@ -90,11 +90,11 @@ def average_precision(
     protocol: Protocol = "coco",
     source: str | Path = "annotations",
 ) -> dict[str, float]:
-    """The COCO_METRICS or CROWDPOSE_METRICS by name; -1 where nobody is annotated (COCO's convention).
+    """The COCO_METRICS or CROWDPOSE_METRICS by name; -1 where no people are annotated (COCO's convention).
 
     `annotations`: as read for training, or a file. `sigmas`: one a keypoint, `Skeleton.sigmas`. `image_ids`: only these
     images count; None: all. `source`: what errors call the annotations. Raises UserError: a detection with NaN or of an
-    unknown image; annotations that lack what the protocol needs, or of whom nobody counts.
+    unknown image; annotations that lack what the protocol needs, or of which no people count.
     """
     if detections.keypoints.shape[1] != len(sigmas):
         raise ValueError(f"{detections.keypoints.shape[1]} keypoints, {len(sigmas)} sigmas")
@@ -125,7 +125,7 @@ def check(
     people = _people_of(index, rows)
     if people.any() and not (people & ~index.is_crowd & (index.num_keypoints > 0)).any():
         raise UserError(
-            f"{source}: nobody counts of the {np.count_nonzero(people)} people in the images to evaluate, AP would be "
+            f"{source}: none of the {np.count_nonzero(people)} people in the images to evaluate counts, AP would be "
             "-1: all are crowds, or have no labelled keypoint (v is 0 everywhere)"
         )
 
@@ -154,7 +154,7 @@ def _truth(index: CocoIndex, rows: npt.NDArray[np.integer[Any]]) -> dict[str, An
         strict=True,
     )
     names = ("image_id", "keypoints", "num_keypoints", "bbox", "area", "iscrowd")
-    annotations = [  # ids from 1 on: the evaluation takes an annotation with the id 0 for nobody
+    annotations = [  # ids from 1 on: the evaluation takes the id 0 for a detection without a match
         {"id": number, "category_id": PERSON_CATEGORY, **dict(zip(names, values, strict=True))}
         for number, values in enumerate(fields, 1)
     ]
@@ -225,7 +225,7 @@ class EvaluationSet:
         return average_precision(self.index, detections, sigmas, ids, protocol, self.annotations)
 
     def check(self, protocol: Protocol = "coco") -> None:
-        """Raises UserError where an evaluation would fail: nobody counts, an image is missing."""
+        """Raises UserError where an evaluation would fail: no people count, an image is missing."""
         check(self.index, self.rows, protocol, self.annotations)
         images.check_images(self.folder, [self.index.file_name(row) for row in self.rows.tolist()])
 
@@ -235,11 +235,11 @@ class EvaluationSet:
         return images.read_annotated(self.folder, self.index.file_name(row), (height, width), self.exif)
 
 
-def val_subset(num_images: int, wanted: int, seed: int = 0) -> list[int]:
+def val_subset(num_images: int, size: int, seed: int = 0) -> list[int]:
     """Positions of the images that a validation subset takes, in drawn order.
 
     With seed 0, 250 of COCO val2017's 5,000 are those of the published results.
     """
     positions = list(range(num_images))
     random.Random(seed).shuffle(positions)
-    return positions[:wanted]
+    return positions[:size]

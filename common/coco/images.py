@@ -201,7 +201,7 @@ def read_file(path: str | Path) -> UInt8Array:
 def lacks_end(content: UInt8Array) -> bool:
     """Whether a JPEG was cut short; OpenCV fills what is missing with grey, or not even that, and is silent.
 
-    `content`: the bytes of a file, (n,) uint8. Something else may follow the end: a phone adds a film. A preview in
+    `content`: the bytes of a file, (n,) uint8. Something else may follow the end: a phone adds a video. A preview in
     the header has an end of its own, which does not count.
     """
     if content[:2].tobytes() != JPEG_START or content[-2:].tobytes() == JPEG_END:

@@ -24,7 +24,7 @@ import numpy as np
 __all__ = ["Builder", "CocoIndex", "Reporter", "from_sections", "load"]
 
 FORMAT_ADVICE = "A COCO keypoint file is needed; `python -m common.coco DATA_PATH` lists all that is wrong"
-NO_AREA_IMG = 1.0  # px^2; nobody is so small: what stands there is no area
+NO_AREA_IMG = 1.0  # px^2; no person is so small: such a number is no area
 NO_RUNS = np.zeros(0, np.int32)
 PERSON = "person"
 Sections = Iterable[tuple[str, Iterable[Any]]]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the check of a data set finds: whatever its reader says of an annotation file, and what breaks these rules.
 
-Left and right exchanged show in the people who face the camera: their right side is on the left of the picture.
+Left and right exchanged show in the people who face the camera: their right side is on the left of the image.
 """
 
 from collections.abc import Iterator, Sequence
@@ -43,7 +43,7 @@ CURES = {
     "category": "Name the category of people `person`",
     "box": "A box is left, top, width, height in pixels of the original image",
     "crowd": "Correct the segmentation, it must fit the image",
-    "sides": "Exchange left and right: somebody who faces the camera has the right eye on the left of the picture",
+    "sides": "Exchange left and right: the right eye of a person who faces the camera is on the left of the image",
     "people": "Training and evaluation need people with keypoints",
     "skeleton": "Correct the skeleton file or `categories`",
 }
@@ -97,7 +97,7 @@ def check(path: Path, skeleton: Skeleton | None = None) -> tuple[CocoIndex, list
     findings.found += _exchanged_sides(path, index, names)
     counts = ~index.is_crowd & (index.num_keypoints > 0)
     if not counts.any() and not any(finding.is_error for finding in findings.found):
-        findings.fault("", "nobody with keypoints is annotated", "people")
+        findings.fault("", "no people with keypoints are annotated", "people")
     return index, findings.found
 
 
@@ -185,7 +185,7 @@ def exchanged(keypoints: FloatArray, names: Sequence[str]) -> tuple[BoolArray, B
 
     `keypoints` (P, K, 3): x, y, v in original pixels, of the K `names`. A person can be judged who shows nose and both
     eyes, so faces the camera, and has another pair. From right to left is then a quarter turn against the clock from
-    the way down the body, so people who lie or stand on their head are judged, too. Skeletons without a face: nobody.
+    the way down the body, so people who lie or stand on their head are judged, too. Skeletons without a face: none.
     """
     if not set(FACE) <= set(names):
         return np.zeros(len(keypoints), np.bool_), np.zeros(len(keypoints), np.bool_)

@@ -53,7 +53,7 @@ class DemoFlags:
     max_missed: int = flag("frames for which a person may be lost and keep the id", 10)
     show: bool = flag("show frames in a window: P pauses, Escape or Q ends", False)
     showbox: bool = flag("draw the boxes too", False)
-    max_frames: int = flag("end after so many frames; 0: all", 0)
+    max_frames: int = flag("number of frames after which to end; 0: all", 0)
     on_bad_image: Literal["error", "skip"] = flag("an image that cannot be used: stop, or skip and count", "error")
     cpu: bool = flag("compute on the CPU, the same as --device=cpu", False)
     device: DeviceName = flag("where to compute", "auto")

@@ -52,7 +52,7 @@ class DetectionFile:
             self.by_name[Path(key).name].append(key)
 
     def __call__(self, frames: Sequence[Frame]) -> list[Boxes]:
-        """See `detectors.Detector`; an image that the file does not name has nobody in it."""
+        """See `detectors.Detector`; an image that the file does not name has no people."""
         return [self._boxes(frame) for frame in frames]
 
     def _boxes(self, frame: Frame) -> Boxes:

@@ -64,9 +64,7 @@ def open_detector(name: str, min_score: float | None, max_overlap: float, device
     Raises UserError for another name, or where torchvision is missing.
     """
     if not name:
-        sys.stderr.write(
-            "warning: no --detector, --detections or --boxes: one person is looked for, in the whole image\n"
-        )
+        sys.stderr.write("warning: no --detector, --detections or --boxes: the whole image is the box of one person\n")
         return whole_images
     if name in TORCHVISION:
         return TorchvisionDetector(name, MIN_SCORE if min_score is None else min_score, max_overlap, device)

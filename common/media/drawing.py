@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures for people to look at: skeletons on images, sheets of images. OpenCV draws all of them."""
+"""Skeletons on images, and sheets of images. OpenCV draws all of them."""
 
 from collections.abc import Sequence
 from pathlib import Path

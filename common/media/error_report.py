@@ -96,7 +96,7 @@ def write(
     protocol: Protocol = "coco",
     worst: int = WORST,
 ) -> Path:
-    """Writes report.html and report.json into `folder` and returns the page. Raises UserError where nobody counts.
+    """Writes report.html and report.json into `folder` and returns the page. Raises UserError where no people count.
 
     `detections`: of the validation images; those of others are an error, as in an evaluation.
     """

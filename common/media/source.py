@@ -187,14 +187,14 @@ def quiet_opencv() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _captured(what: Path | int | str, complaint: str) -> Iterator[Any]:
-    """An open cv2.VideoCapture, or UserError(complaint)."""
+def _captured(what: Path | int | str, message: str) -> Iterator[Any]:
+    """An open cv2.VideoCapture, or UserError(message)."""
     limits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, STREAM_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, STREAM_TIMEOUT_MS)
     with _safe_name(what) as name, quiet_opencv():
         capture = cv2.VideoCapture(name, *((cv2.CAP_FFMPEG, limits) if isinstance(what, str) else ()))
     try:
         if not capture.isOpened():
-            raise UserError(complaint)
+            raise UserError(message)
         yield capture
     finally:
         capture.release()
@@ -218,12 +218,12 @@ def _read_capture(source: Source) -> Generator[Frame, None, None]:
     what = source.capture
     assert what is not None
     name = f"camera {what}" if isinstance(what, int) else str(what)
-    complaint = f"{name}: cannot be opened; check that it is there and no other program uses it"
+    message = f"{name}: cannot be opened; check that it is there and no other program uses it"
     index, start, expected, failures = 0, 0.0, 0, 0
     while failures <= RECONNECTS:
         begun = index
         try:
-            with _captured(what, complaint) as capture:
+            with _captured(what, message) as capture:
                 while (answer := capture.read())[0]:
                     now = time.monotonic() if source.live else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                     start = now if index == 0 else start

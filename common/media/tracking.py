@@ -18,7 +18,7 @@ from common.skeleton import Skeleton
 import numpy as np
 
 SAME_KEYPOINT = 0.5  # two keypoints with a likeness above this are the same one
-MIN_SHARED = 3  # so many keypoints make the same person
+MIN_SHARED = 3  # keypoints in the same place make two people the same
 RATE_HZ = 15.0  # frames a second where there are no time stamps
 
 
@@ -91,7 +91,7 @@ class Track:
 class Tracker:
     """Gives people of successive frames their ids (0, 1, 2, ..., its own count) and steadies their points.
 
-    `smooth` turns the filter on. A track that nobody continues is kept for `max_missed` frames (the original: 0).
+    `smooth` turns the filter on. A track that no person continues is kept for `max_missed` frames (the original: 0).
     """
 
     def __init__(self, skeleton: Skeleton, smooth: bool = True, max_missed: int = 0) -> None:

@@ -78,7 +78,7 @@ def test_boxes_stand_image_after_image_as_they_are_evaluated() -> None:
 
 def test_nobody_to_look_for() -> None:
     for people, rows in (([], None), ([person(iscrowd=1)], None), ([person(1)], [0])):
-        with pytest.raises(UserError, match=r"^x\.json: nobody with keypoints and a box in the images to evaluate"):
+        with pytest.raises(UserError, match=r"^x\.json: no people with keypoints and a box in the images to evaluate"):
             annotated(validation(people, rows=rows), ALPHAPOSE)
 
 

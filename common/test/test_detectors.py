@@ -24,7 +24,7 @@ def test_without_a_detector_the_whole_picture_is_one_box(capsys):
     found = open_detector("", None, 0.4, CPU)([frame(), frame(image=IMAGE[:50])])
     assert [one.boxes_img.tolist() for one in found] == [[[0, 0, 200, 100]], [[0, 0, 200, 50]]]
     assert [one.scores.tolist() for one in found] == [[1], [1]]
-    assert capsys.readouterr().err.startswith("warning: no --detector, --detections or --boxes: one person")
+    assert capsys.readouterr().err.startswith("warning: no --detector, --detections or --boxes: the whole image")
 
 
 def test_boxes_are_cut_at_the_image_and_ranked():

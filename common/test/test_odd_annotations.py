@@ -216,7 +216,7 @@ def test_an_evaluation_that_would_come_to_nothing_is_refused_before_training(tmp
     )
     path.write_text(json.dumps(unlabelled))
     for refused in (EvaluationSet.load(path, pictures, COCO, 0).check, lambda: _precision_of_nobody(path)):
-        with pytest.raises(UserError, match=r"val2017\.json: nobody counts of the .* people .*AP would be -1"):
+        with pytest.raises(UserError, match=r"val2017\.json: none of the .* people .* counts, AP would be -1"):
             refused()
     path.write_text(json.dumps({**content, "annotations": []}))
     assert _precision_of_nobody(path)["AP"] == -1  # COCO's convention

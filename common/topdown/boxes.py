@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where people are looked for: boxes of annotated people, or those that a detector found."""
+"""The boxes that people are cropped from: of annotated people, or of a detector."""
 
 from array import array
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class PersonBoxes:
     image_rows: Int64Array  # (N,) of the annotation index
     boxes_img: Float64Array  # (N, 4) left, top, width, height, original pixels
     scores: Float64Array  # (N,) of the detector, 1 for an annotated person
-    person_rows: Int64Array  # (N,) of the annotation index, DETECTED where nobody is known to belong to the box
+    person_rows: Int64Array  # (N,) of the annotation index, DETECTED for the box of a detector
     notes: tuple[str, ...] = ()  # a line for each kind of boxes that were left out
 
     def __len__(self) -> int:
@@ -48,13 +48,13 @@ class PersonBoxes:
 
 
 def annotated(validation: EvaluationSet, rule: PeopleRule) -> PersonBoxes:
-    """The boxes of the annotated people. Raises UserError where there is nobody."""
+    """The boxes of the annotated people. Raises UserError where there are none."""
     people, boxes = countable_people(validation.index, rule)
     owners = validation.index.image_rows(people)
     order = _in_order_of(validation, owners)
     if not len(order):
         raise UserError(
-            f"{validation.annotations}: nobody with keypoints and a box in the images to evaluate; "
+            f"{validation.annotations}: no people with keypoints and a box in the images to evaluate; "
             "`python -m common.coco DATA_PATH` examines it"
         )
     return PersonBoxes(owners[order], boxes[order], np.ones(len(order)), people[order])

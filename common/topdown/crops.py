@@ -2,7 +2,7 @@
 """The crop of one person: from a box to the network's input, and from its maps back to the image.
 
 A crop is a centre, a size of the input's aspect ratio, a rotation and a flip. They make one affine matrix, so an image
-is sampled once. Frames: `_img` original pixels, `_in` input pixels. Sizes of pictures are (height, width); points,
+is sampled once. Frames: `_img` original pixels, `_in` input pixels. Sizes of images are (height, width); points,
 centres and sizes of boxes are x, y.
 """
 
@@ -52,7 +52,7 @@ class BoxError(UserError):
 class Crop:
     """Where one person's crop lies: `centre_img`, `size_img` (2,) of the upright rectangle in original pixels.
 
-    `rotation_deg` turns the picture counter-clockwise; `flip` mirrors the image, before everything else.
+    `rotation_deg` turns the image counter-clockwise; `flip` mirrors the image, before everything else.
     """
 
     centre_img: FloatArray

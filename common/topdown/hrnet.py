@@ -32,7 +32,7 @@ def standard_stages(width: int) -> tuple[Stage, Stage, Stage]:
 
 
 def normalised(inputs: int, outputs: int, kernel: int, stride: int = 1, relu: bool = True) -> nn.Sequential:
-    """Convolution, batch normalisation and, where wanted, ReLU."""
+    """Convolution, batch normalisation and, if asked for, ReLU."""
     layers = (convolution(inputs, outputs, kernel, stride), nn.BatchNorm2d(outputs))
     return nn.Sequential(*layers, nn.ReLU(inplace=True)) if relu else nn.Sequential(*layers)
 

@@ -75,7 +75,7 @@ def maps_of(session: Session, num_maps: int) -> Callable[[Float32Array], Float32
 
 
 class ImageBoxes(NamedTuple):
-    """An image and where people are looked for in it; `read` is called in a thread."""
+    """An image and the boxes of people in it; `read` is called in a thread."""
 
     read: Callable[[], UInt8Array]  # (h, w, 3) uint8 BGR; may raise ImageError
     boxes_img: Float64Array  # (n, 4) left, top, width, height

@@ -26,8 +26,8 @@ def tried() -> dict[str, list[Case]]:
     for what, images in bench_decode.cases().items():
         found[f"Lightweight OpenPose, {what}"] = [of_lightweight(*maps) for maps in images]
         found[f"port, {what}"] = [
-            of_openpose(heatmaps, fields, (tuple(8 * cells for cells in fields.shape[1:]), geometry.size))
-            for heatmaps, fields, geometry in images
+            of_openpose(heatmaps, pafs, (tuple(8 * cells for cells in pafs.shape[1:]), geometry.size))
+            for heatmaps, pafs, geometry in images
         ]
     maps = np.random.default_rng(0).random((COCO.num_keypoints, 64, 48), np.float32)
     crop = cases.crop_of([20, 30, 200, 400], (256, 192))

@@ -44,20 +44,20 @@ class Case:
         return head.tobytes() + np.array(self.numbers, "<f8").tobytes() + values.tobytes()
 
 
-def _maps(skeleton: Skeleton, heat: np.ndarray, fields: np.ndarray) -> list[float]:
+def _maps(skeleton: Skeleton, heat: np.ndarray, pafs: np.ndarray) -> list[float]:
     limbs = skeleton.limb_points.ravel().tolist()
     counts = [skeleton.num_points, len(skeleton.limbs)]
-    return [*counts, *limbs, *skeleton.assembly, len(heat), len(fields), *heat.shape[1:]]
+    return [*counts, *limbs, *skeleton.assembly, len(heat), len(pafs), *heat.shape[1:]]
 
 
-def of_lightweight(heat, fields, geometry, skeleton=OPENPOSE, rules=lightweight.ORIGINAL_RULES) -> Case:
-    numbers = _maps(skeleton, heat, fields) + [geometry.stride, *geometry.pad, *geometry.size]
+def of_lightweight(heat, pafs, geometry, skeleton=OPENPOSE, rules=lightweight.ORIGINAL_RULES) -> Case:
+    numbers = _maps(skeleton, heat, pafs) + [geometry.stride, *geometry.pad, *geometry.size]
     thresholds = [value for name, value in vars(rules).items() if name != "half_pixel"]
     return Case(
         LIGHTWEIGHT,
         numbers + thresholds,
-        [heat, fields],
-        lambda: lightweight.decode(heat, fields, geometry, skeleton, rules),
+        [heat, pafs],
+        lambda: lightweight.decode(heat, pafs, geometry, skeleton, rules),
     )
 
 

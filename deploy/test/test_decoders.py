@@ -54,8 +54,8 @@ def assert_same(program: list[str], tried: dict[str, Case], folder: Path, skelet
 def test_golden_people_of_lightweight_openpose(program: list[str], shared: Path, tmp_path: Path) -> None:
     tried = {}
     for number in range(7):
-        _, heatmaps, fields, geometries = case_of(shared, number)
-        tried |= {f"{number} {way}": of_lightweight(heatmaps, fields, one) for way, one in geometries.items()}
+        _, heatmaps, pafs, geometries = case_of(shared, number)
+        tried |= {f"{number} {way}": of_lightweight(heatmaps, pafs, one) for way, one in geometries.items()}
     assert_same(program, tried, tmp_path)
 
 
@@ -111,11 +111,11 @@ def test_what_is_not_finite_counts_as_nothing(program: list[str], value: float, 
 
 
 def test_maps_that_do_not_fit_are_refused(program: list[str], tmp_path: Path) -> None:
-    heatmaps, fields = synthetic_maps.pure_noise((8, 8), STAR, np.random.default_rng(0), 0.1)
+    heatmaps, pafs = synthetic_maps.pure_noise((8, 8), STAR, np.random.default_rng(0), 0.1)
     for case in (
-        of_lightweight(heatmaps[:-1], fields, MapGeometry.demo((8, 8)), STAR),
-        of_lightweight(heatmaps, fields, MapGeometry(8, (64, 0, 0, 0), (10, 10)), STAR),
-        of_openpose(heatmaps, fields, ((0, 64), (64, 64)), STAR),
+        of_lightweight(heatmaps[:-1], pafs, MapGeometry.demo((8, 8)), STAR),
+        of_lightweight(heatmaps, pafs, MapGeometry(8, (64, 0, 0, 0), (10, 10)), STAR),
+        of_openpose(heatmaps, pafs, ((0, 64), (64, 64)), STAR),
     ):
         with pytest.raises(subprocess.CalledProcessError):
             cases.found_by(program, [case], tmp_path)
