@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-from common.bottomup.assembly import People, Person, checked_maps, close, extend, select
+from common.bottomup.assembly import People, checked_maps
 from common.bottomup.maps import Axis, LimbRule, Peaks, axis_of, find_pairs, find_peaks, kernel
 from common.cli import UserError
 from common.skeleton import Skeleton
@@ -52,8 +52,8 @@ def test_cells_that_are_not_finite_become_nothing() -> None:
     heatmaps, pafs = np.ones((PAIR.num_heatmaps, 2, 2), np.float32), np.ones((PAIR.num_pafs, 2, 2), np.float32)
     heatmaps[0, 0] = np.nan, np.inf
     pafs[1, 1, 1] = -np.inf
-    clean_heatmaps, clean_fields = checked_maps(heatmaps, pafs, PAIR)
-    assert clean_heatmaps[0].tolist() == [[0, 0], [1, 1]] and clean_fields[1].tolist() == [[1, 1], [1, 0]]
+    clean_heatmaps, clean_pafs = checked_maps(heatmaps, pafs, PAIR)
+    assert clean_heatmaps[0].tolist() == [[0, 0], [1, 1]] and clean_pafs[1].tolist() == [[1, 1], [1, 0]]
     assert np.isnan(heatmaps[0, 0, 0]), "the caller's maps stay as they are"
 
 
@@ -72,46 +72,18 @@ def test_peaks_of_a_map() -> None:
 
 
 def test_pairs_are_those_of_the_best_scores() -> None:
-    """A field to the right: of two firsts in a row the nearer one is taken only where the better one is gone."""
-    field = np.zeros((2, 20, 20), np.float32)
-    field[0, 5], field[0, 9] = 1.0, 0.5
+    """A paf to the right: of two firsts in a row the nearer one is taken only where the better one is gone."""
+    paf = np.zeros((2, 20, 20), np.float32)
+    paf[0, 5], paf[0, 9] = 1.0, 0.5
     axes, rule = (as_they_are(20), as_they_are(20)), LimbRule(10, 0.05, 9)
     peaks = peaks_of([[2, 5, 0], [2, 9, 0], [3, 9, 0], [12, 5, 1], [12, 9, 1]])
-    pairs = find_pairs(field, axes, peaks, (0, 1), rule)
+    pairs = find_pairs(paf, axes, peaks, (0, 1), rule)
     assert [(a, b) for a, (b, _) in pairs.items()] == [(0, 3), (1, 4)], "of equal scores the first one counts"
     np.testing.assert_allclose([score for _, score in pairs.values()], [1.0, 0.5])
-    assert find_pairs(field, axes, peaks, (1, 0), rule) == {}, "the field points the other way"
-    assert find_pairs(field, axes, peaks, (0, 2), rule) == {}, "no peak of that type"
+    assert find_pairs(paf, axes, peaks, (1, 0), rule) == {}, "the paf points the other way"
+    assert find_pairs(paf, axes, peaks, (0, 2), rule) == {}, "no peak of that type"
     short = rule._replace(mean_of_all=True, longest=5.0, penalty=1.0)
-    np.testing.assert_allclose(find_pairs(field, axes, peaks, (0, 1), short)[0][1], 1.0 - 0.5)
-
-
-def test_two_peaks_of_one_place_are_no_limb() -> None:
-    field, axes = np.ones((2, 5, 5), np.float32), (as_they_are(5), as_they_are(5))
-    assert find_pairs(field, axes, peaks_of([[2, 2, 0], [2, 2, 1]]), (0, 1), LimbRule(10, 0.0, 1)) == {}
-
-
-def test_a_pair_extends_all_who_have_its_first_end() -> None:
-    people, scores = list[Person](), [0.1, 0.2, 0.4, 0.8]
-    extend(people, (0, 1), {0: (1, 0.5)}, scores)
-    extend(people, (0, 1), {0: (2, 0.5)}, scores)
-    extend(people, (1, 2), {2: (3, 1.0)}, scores)
-    (person,) = people
-    assert person.points == {0: 0, 1: 2, 2: 3} and person.count == 4, "overwritten and counted again"
-    assert person.score == pytest.approx(0.1 + 0.2 + 0.5 + 0.4 + 0.5 + 0.8 + 1.0)
-
-
-def test_a_closing_pair_fills_gaps_only() -> None:
-    people = [Person({0: 0}, 1.0), Person({1: 2}, 1.0), Person({0: 3, 1: 4}, 1.0)]
-    close(people, (0, 1), {0: (1, 0.5), 5: (2, 0.5), 3: (9, 0.5)})
-    assert [person.points for person in people] == [{0: 0, 1: 1}, {1: 2, 0: 5}, {0: 3, 1: 4}]
-    assert [person.count for person in people] == [1, 1, 1]
-
-
-def test_few_points_and_low_scores_are_left_out() -> None:
-    people = [Person({0: 0, 1: 1}, 2.0, 2), Person({0: 2}, 2.0, 1), Person({1: 3, 2: 4}, 0.2, 2)]
-    found = select(people, np.zeros((5, 4)), 3, 2, 0.2)
-    assert found.members.tolist() == [[0, 1, -1]] and found.counts.tolist() == [2] and found.scores.tolist() == [2.0]
+    np.testing.assert_allclose(find_pairs(paf, axes, peaks, (0, 1), short)[0][1], 1.0 - 0.5)
 
 
 def test_compiling_works_where_no_cache_can_be_written() -> None:

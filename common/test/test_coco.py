@@ -117,11 +117,6 @@ def test_selected_images_keep_their_people_and_crowds(drawn):
     assert nobody.num_images == 1 and nobody.people(0) == slice(0, 0) and images.crowd_mask(nobody, 0) is None
 
 
-def test_fields_that_crowdpose_lacks_are_made_up_for(tmp_path):
-    index = load(tmp_path, one_person(keypoints=[5, 6, 2, 7, 8, 1, 0, 0, 0]))
-    assert (index.areas[0], index.num_keypoints[0], index.is_crowd[0]) == (30 * 40, 2, False)
-
-
 def test_a_file_of_nobody_is_an_index_of_nobody(tmp_path):
     index = load(tmp_path, {**one_person(), "annotations": []})
     assert index.num_images == 1 and len(index.boxes) == 0
@@ -188,15 +183,6 @@ def test_crowd_mask_is_that_of_cocos_tool(tmp_path, kind):
     assert mask is not None and mask.dtype == np.uint8 and mask.flags.c_contiguous
     assert 0 < mask.sum() < mask.size
     np.testing.assert_array_equal(mask, truth)
-
-
-def test_run_lengths_and_masks_are_one_another_s_inverse():
-    rng = np.random.default_rng(0)
-    for mask in (rng.integers(0, 2, (7, 5)), np.ones((3, 4), int), np.zeros((3, 4), int)):
-        compressed = masks.encode(np.asfortranarray(mask, np.uint8))
-        runs = annotations.run_lengths(compressed, *mask.shape)
-        outside = annotations.outside(runs).reshape(mask.shape[::-1]).T
-        np.testing.assert_array_equal(outside, 1 - mask)
 
 
 def test_several_crowds_are_all_left_out_and_others_count_only_as_boxes(tmp_path):

@@ -109,10 +109,10 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
             images.read_image(tmp_path, f"{name}.jpg")
 
 
-def test_a_photograph_with_a_film_behind_it_is_read(tmp_path, image):
-    """The film of a phone may have any bytes in it; an image that was cut short stays refused."""
-    data, film = (tmp_path / "a.jpg").read_bytes(), bytes(range(256)) * 40 + b"\xff\xda\xff\xd8\xff\xe1\x00\x08mp4"
-    (tmp_path / "motion.jpg").write_bytes(data + film)
+def test_a_photograph_with_a_video_behind_it_is_read(tmp_path, image):
+    """The video of a phone may have any bytes in it; an image that was cut short stays refused."""
+    data, video = (tmp_path / "a.jpg").read_bytes(), bytes(range(256)) * 40 + b"\xff\xda\xff\xd8\xff\xe1\x00\x08mp4"
+    (tmp_path / "motion.jpg").write_bytes(data + video)
     np.testing.assert_array_equal(images.read_image(tmp_path, "motion.jpg"), images.read_image(tmp_path, "a.jpg"))
     for length in (len(data) - 2, len(data) // 2):
         (tmp_path / "cut.jpg").write_bytes(data[:length])
@@ -143,7 +143,7 @@ def test_images_are_turned_as_exif_says_where_that_is_wanted(tmp_path, image, or
             images.read_annotated(tmp_path, "t.jpg", (48, 64), "turn")
 
 
-def test_a_picture_of_too_many_pixels_is_refused(tmp_path):
+def test_an_image_of_too_many_pixels_is_refused(tmp_path):
     cv2.imwrite(str(tmp_path / "bomb.png"), np.zeros((7100, 7100), np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     with pytest.raises(images.ImageError, match=r"bomb\.png: refused"):
         images.read_image(tmp_path, "bomb.png")

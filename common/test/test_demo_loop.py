@@ -35,11 +35,11 @@ def nobody(image):
     return no_people(OPENPOSE)
 
 
-def test_film_is_annotated_and_everyone_keeps_the_id(tmp_path, capsys) -> None:
-    film = film_of(tmp_path / "walk.webm", 50)
-    lines = run_demo(tmp_path, str(film))
+def test_video_is_annotated_and_everyone_keeps_the_id(tmp_path, capsys) -> None:
+    video = film_of(tmp_path / "walk.webm", 50)
+    lines = run_demo(tmp_path, str(video))
     assert [line["frame"] for line in lines] == list(range(50))
-    assert {(line["width"], line["height"], line["source"]) for line in lines} == {(WIDTH, HEIGHT, str(film))}
+    assert {(line["width"], line["height"], line["source"]) for line in lines} == {(WIDTH, HEIGHT, str(video))}
     assert lines[10]["time_s"] == pytest.approx(0.4)
     ids: dict[str, set[int]] = {name: set() for name in COLOURS}
     for step, line in enumerate(lines):
@@ -56,17 +56,17 @@ def test_film_is_annotated_and_everyone_keeps_the_id(tmp_path, capsys) -> None:
 
 
 def test_without_tracking_or_smoothing(tmp_path) -> None:
-    film = film_of(tmp_path / "walk.webm", 4)
-    assert {person["id"] for line in run_demo(tmp_path, film, track=False) for person in line["people"]} == {None}
-    raw = run_demo(tmp_path, film, smooth=False)
-    calm = run_demo(tmp_path, film, smooth=True)
+    video = film_of(tmp_path / "walk.webm", 4)
+    assert {person["id"] for line in run_demo(tmp_path, video, track=False) for person in line["people"]} == {None}
+    raw = run_demo(tmp_path, video, smooth=False)
+    calm = run_demo(tmp_path, video, smooth=True)
     for step, (line, smoothed) in enumerate(zip(raw, calm, strict=True)):
         left, left_smoothed = (min(each["people"], key=lambda p: p["box"][0]) for each in (line, smoothed))
         assert centre(left)[0] == pytest.approx(places(step)["blue"][0], abs=1.0)
         assert centre(left_smoothed)[0] < centre(left)[0] or step == 0
 
 
-def test_pictures_are_not_tracked_and_keep_their_names(tmp_path) -> None:
+def test_images_are_not_tracked_and_keep_their_names(tmp_path) -> None:
     paths = [tmp_path / "one.png", tmp_path / "two.jpg"]
     for step, path in enumerate(paths):
         cv2.imwrite(str(path), scene(step))
@@ -78,7 +78,7 @@ def test_pictures_are_not_tracked_and_keep_their_names(tmp_path) -> None:
     assert cv2.imread(str(tmp_path / "out/one.png")).shape == (HEIGHT, WIDTH, 3)
 
 
-def test_a_picture_that_the_network_refuses_is_skipped_where_asked(tmp_path, capsys, caplog) -> None:
+def test_an_image_that_the_network_refuses_is_skipped_where_asked(tmp_path, capsys, caplog) -> None:
     def only_the_second(image):
         if image[0, 0, 0] == scene(0)[0, 0, 0]:
             raise PictureError("too narrow a picture")
@@ -109,7 +109,7 @@ def test_unseen_keypoints_are_not_named(tmp_path) -> None:
     assert person["keypoints"]["nose"] == [172.0, 120.0, 0.9] and person["score"] == 3.0
 
 
-def test_bad_picture_stops_or_is_counted(tmp_path, capsys) -> None:
+def test_bad_image_stops_or_is_counted(tmp_path, capsys) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     cv2.imwrite(str(folder / "b.png"), scene(0))
@@ -129,13 +129,13 @@ def test_earlier_result_outlives_a_wrong_command(tmp_path) -> None:
 
 
 def test_max_frames_ends_early(tmp_path) -> None:
-    film = film_of(tmp_path / "walk.webm", 20)
-    assert len(run_demo(tmp_path, film, max_frames=7)) == 7
+    video = film_of(tmp_path / "walk.webm", 20)
+    assert len(run_demo(tmp_path, video, max_frames=7)) == 7
     assert count_frames(tmp_path / "out/walk.webm") == 7
 
 
 def test_error_in_the_middle_leaves_whole_files(tmp_path) -> None:
-    film = film_of(tmp_path / "walk.webm", 20)
+    video = film_of(tmp_path / "walk.webm", 20)
     seen = []
 
     def fails_at_the_fifth(image):
@@ -145,23 +145,23 @@ def test_error_in_the_middle_leaves_whole_files(tmp_path) -> None:
         return find_squares(image)
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        run_demo(tmp_path, film, fails_at_the_fifth)
+        run_demo(tmp_path, video, fails_at_the_fifth)
     assert len(lines_of(tmp_path / "out")) == 4 == count_frames(tmp_path / "out/walk.webm")
 
 
-def test_memory_is_constant_over_a_long_film(tmp_path) -> None:
-    film, sizes = film_of(tmp_path / "walk.webm", 120), []
+def test_memory_is_constant_over_a_long_video(tmp_path) -> None:
+    video, sizes = film_of(tmp_path / "walk.webm", 120), []
 
     def watching(image):
         sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
         return People(OPENPOSE, figure(160, 120)[None], np.ones(1))
 
-    run_demo(tmp_path, film, watching)  # 230 kB a frame: 18 MB between the two, were they kept
+    run_demo(tmp_path, video, watching)  # 230 kB a frame: 18 MB between the two, were they kept
     assert len(sizes) == 120 and sizes[-1] - sizes[40] < 9e6
 
 
-def test_signal_leaves_a_playable_film_and_whole_lines(tmp_path) -> None:
-    film = film_of(tmp_path / "walk.webm", 400)
+def test_signal_leaves_a_playable_video_and_whole_lines(tmp_path) -> None:
+    video = film_of(tmp_path / "walk.webm", 400)
     program = (
         "import time\n"
         "from pathlib import Path\n"
@@ -171,7 +171,7 @@ def test_signal_leaves_a_playable_film_and_whole_lines(tmp_path) -> None:
         "def slow(image):\n"
         "    time.sleep(0.02)\n"
         "    return nobody(OPENPOSE)\n"
-        f"run_demo(Path({str(tmp_path)!r}), {str(film)!r}, slow)\n"
+        f"run_demo(Path({str(tmp_path)!r}), {str(video)!r}, slow)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_for_lines(tmp_path / "out/people.jsonl", 5, process)

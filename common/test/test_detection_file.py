@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes of people from files of all forms, known by picture or by the place in a film."""
+"""Boxes of people from files of all forms, known by picture or by the place in a video."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def detection_file(tmp_path: Path, content, min_score: float = 0.0) -> Detection
     return DetectionFile(path, min_score)
 
 
-def test_published_file_knows_pictures_by_path_and_by_name(tmp_path):
+def test_published_file_knows_images_by_path_and_by_name(tmp_path):
     content = [entry("in/a.jpg", idx=7), entry("in/b.jpg", score=0.1), entry("x/c.jpg"), entry("y/c.jpg", (1, 1, 2, 2))]
     boxes = detection_file(tmp_path, content, 0.2)
     by_path, by_name, low, unclear, path = boxes(
@@ -56,7 +56,7 @@ def test_lines_of_lightweight_openpose(tmp_path):
         return json.dumps({**shape, "people": [person]}) + "\n"
 
     path = tmp_path / "people.jsonl"
-    path.write_text(line("films/walk.mp4", 0, 10) + line("films/walk.mp4", 1, 11) + line("a.jpg", 2, 12))
+    path.write_text(line("videos/walk.mp4", 0, 10) + line("videos/walk.mp4", 1, 11) + line("a.jpg", 2, 12))
     boxes = DetectionFile(path)
     found = boxes([frame("walk.mp4", 1), frame("a.jpg", 0), frame("walk.mp4", 2)])
     assert [one.boxes_img[:, 0].tolist() for one in found] == [[11], [12], []]
@@ -66,7 +66,7 @@ def test_lines_of_lightweight_openpose(tmp_path):
         boxes.check(Source(capture=Path("run.mp4")))
 
 
-def test_a_file_of_other_pictures_is_refused(tmp_path):
+def test_a_file_of_other_images_is_refused(tmp_path):
     boxes = detection_file(tmp_path, [entry("a.jpg")])
     boxes.check(Source((Path("b.jpg"), Path("a.jpg"))))
     with pytest.raises(UserError, match=r"boxes.json: of other images: it has a.jpg, not b.jpg"):

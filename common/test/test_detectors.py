@@ -20,7 +20,7 @@ def frame(name: str = "a.jpg", index: int = 0, image: np.ndarray = IMAGE) -> Fra
     return Frame(name, index, 0.0, image)
 
 
-def test_without_a_detector_the_whole_picture_is_one_box(capsys):
+def test_without_a_detector_the_whole_image_is_one_box(capsys):
     found = open_detector("", None, 0.4, CPU)([frame(), frame(image=IMAGE[:50])])
     assert [one.boxes_img.tolist() for one in found] == [[[0, 0, 200, 100]], [[0, 0, 200, 50]]]
     assert [one.scores.tolist() for one in found] == [[1], [1]]

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is drawn is where it should be, and nothing else is touched."""
 
+from pathlib import Path
+
 from common import skeleton
+from common.coco.evaluate import Detections, EvaluationSet
 from common.media import drawing
+from common.media.sheets import draw_sheet
 from common.skeleton import COCO, CROWDPOSE, OPENPOSE
 
 import numpy as np
@@ -114,3 +118,14 @@ def test_contact_sheet_places_every_image():
             assert tuple(sheet[middle]) == colours[row][column]
     titles = sheet[: drawing.TITLE_HEIGHT]
     assert (titles[:, :128] < 128).any() and (titles[:, 136:] < 128).any()
+
+
+def test_a_sheet_shows_what_is_above_the_threshold(tiny_coco: Path) -> None:
+    path = tiny_coco / "annotations" / "person_keypoints_val2017.json"
+    validation = EvaluationSet.load(path, tiny_coco / "val2017", COCO, 0)
+    row = int(validation.index.image_rows([0])[0])
+    keypoints = np.array(validation.index.keypoints[:1])
+    keypoints[..., 2] = 0.2
+    unsure = Detections(validation.index.image_ids[[row]], keypoints, np.ones(1))
+    empty, drawn = (draw_sheet(validation, unsure, COCO, 1, threshold) for threshold in (0.3, 0.1))
+    assert empty.shape == drawn.shape and (empty != drawn).any() and drawn.dtype == np.uint8

@@ -64,10 +64,10 @@ def test_names_that_are_not_utf8_are_read_and_written(tmp_path: Path) -> None:
     (line,) = run_demo(tmp_path, folder)
     assert line["source"].endswith("caf\\xe9.png") and len(line["people"]) == 3
     assert b"caf\xe9.png" in os.listdir(os.fsencode(tmp_path / "out"))
-    video = os.fsdecode(os.fsencode(tmp_path) + b"/film\xe9.webm")
-    os.rename(film_of(tmp_path / "film.webm", 3), video)
+    video = os.fsdecode(os.fsencode(tmp_path) + b"/video\xe9.webm")
+    os.rename(film_of(tmp_path / "video.webm", 3), video)
     assert len(run_demo(tmp_path, Path(video))) == 3
-    assert (tmp_path / "out" / "film\\xe9.webm").is_file()
+    assert (tmp_path / "out" / "video\\xe9.webm").is_file()
 
 
 @pytest.mark.parametrize("model", ["AlphaPose", "Lightweight_OpenPose", "MIPNet", "OpenPose_MindSpore_port"])

@@ -11,6 +11,7 @@ from common.cli import UserError
 from common.media import source as source_module
 from common.media.source import open_source, read_ahead, read_upright
 from common.media.writers import LONGEST_STILL_S, ImageWriter, VideoWriter, output_folder
+from common.test.test_coco_images import tagged
 
 import cv2
 import numpy as np
@@ -23,10 +24,10 @@ def grey(level: int, height: int = 48, width: int = 64) -> np.ndarray:
     return np.full((height, width, 3), level, np.uint8)
 
 
-def write_film(path: Path, levels, height: int = 48, width: int = 64) -> Path:
-    with VideoWriter(path, RATE_HZ) as film:
+def write_video(path: Path, levels, height: int = 48, width: int = 64) -> Path:
+    with VideoWriter(path, RATE_HZ) as video:
         for level in levels:
-            film.write(grey(level, height, width))
+            video.write(grey(level, height, width))
     return path
 
 
@@ -38,13 +39,6 @@ def reading_threads() -> int:
     return sum(thread.name == "read ahead" for thread in threading.enumerate())
 
 
-def exif_turned(picture: bytes, orientation: int) -> bytes:
-    """The JPEG with an EXIF segment that holds only an orientation (TIFF, big endian, one entry)."""
-    entry = b"\x01\x12\x00\x03\x00\x00\x00\x01" + orientation.to_bytes(2, "big") + b"\x00\x00"
-    body = b"Exif\x00\x00MM\x00\x2a\x00\x00\x00\x08\x00\x01" + entry + b"\x00\x00\x00\x00"
-    return picture[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + picture[2:]
-
-
 def jpeg(image: np.ndarray) -> bytes:
     return cv2.imencode(".jpg", image)[1].tobytes()
 
@@ -53,8 +47,8 @@ def noise(height: int = 60, width: int = 40) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def test_film_comes_back_frame_by_frame(tmp_path):
-    path = write_film(tmp_path / "film.webm", range(0, 240, 20))
+def test_video_comes_back_frame_by_frame(tmp_path):
+    path = write_video(tmp_path / "video.webm", range(0, 240, 20))
     source = open_source(str(path))
     frames = list(source.frames())
     assert source.moves and not source.live and source.rate_hz == RATE_HZ
@@ -66,15 +60,15 @@ def test_film_comes_back_frame_by_frame(tmp_path):
 
 
 @pytest.mark.parametrize("rate_hz", [12.345678, 30000 / 1001, 240.0])
-def test_films_of_any_rate_can_be_written(tmp_path, rate_hz):
-    with VideoWriter(tmp_path / "film.webm", rate_hz) as film:
+def test_videos_of_any_rate_can_be_written(tmp_path, rate_hz):
+    with VideoWriter(tmp_path / "video.webm", rate_hz) as video:
         for _ in range(3):
-            film.write(grey(0))
-    assert open_source(tmp_path / "film.webm").rate_hz == pytest.approx(rate_hz, rel=2e-3)
+            video.write(grey(0))
+    assert open_source(tmp_path / "video.webm").rate_hz == pytest.approx(rate_hz, rel=2e-3)
 
 
-def test_film_that_ends_early_is_noted(tmp_path, caplog):
-    path = tmp_path / "film.avi"
+def test_video_that_ends_early_is_noted(tmp_path, caplog):
+    path = tmp_path / "video.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), RATE_HZ, (64, 48))
     for _ in range(40):
         writer.write(noise(48, 64))
@@ -85,7 +79,7 @@ def test_film_that_ends_early_is_noted(tmp_path, caplog):
     assert 0 < count < 40 and "damaged" in caplog.text
 
 
-def test_text_is_neither_picture_nor_film(tmp_path, capfd):
+def test_text_is_neither_image_nor_video(tmp_path, capfd):
     (tmp_path / "notes.doc").write_text("hello")
     with pytest.raises(UserError, match="notes.doc.*neither"):
         open_source(tmp_path / "notes.doc")
@@ -139,17 +133,17 @@ def test_cut_jpeg_with_whole_preview_is_found_and_a_huge_one_refused(tmp_path):
             read_upright(tmp_path / name)
 
 
-def test_pictures_are_turned_upright(tmp_path):
+def test_images_are_turned_upright(tmp_path):
     image = np.kron(np.arange(0, 240, 40, np.uint8).reshape(2, 3), np.ones((16, 16), np.uint8))
     image = np.dstack([image] * 3)
     path = tmp_path / "turned.jpg"
-    path.write_bytes(exif_turned(jpeg(image), orientation=6))  # to be turned clockwise
+    path.write_bytes(tagged(jpeg(image), 6, ">"))  # to be turned clockwise
     upright = read_upright(path)
     assert upright.shape == (48, 32, 3)
     np.testing.assert_allclose(upright.astype(float), np.rot90(image, -1), atol=3)
 
 
-def test_grey_and_transparent_pictures_have_three_channels(tmp_path):
+def test_grey_and_transparent_images_have_three_channels(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((5, 6), np.uint8))
     cv2.imwrite(str(tmp_path / "b.png"), np.zeros((5, 6, 4), np.uint16))
     assert all(f.image.shape == (5, 6, 3) and f.image.dtype == np.uint8 for f in open_source(tmp_path).frames())
@@ -170,7 +164,7 @@ def test_reader_is_never_far_ahead_of_an_endless_source():
 
 
 def test_thread_ends_when_the_consumer_stops(tmp_path):
-    path = write_film(tmp_path / "film.webm", range(100))
+    path = write_video(tmp_path / "video.webm", range(100))
     frames = open_source(path).frames()
     next(frames)
     assert reading_threads() == 1
@@ -204,23 +198,23 @@ def test_slow_consumer_of_a_camera_sees_the_present():
     assert len(seen) < 60  # it is ten times as slow
 
 
-def test_film_keeps_the_time_of_slow_frames(tmp_path):
-    with VideoWriter(tmp_path / "film.webm", 10.0) as film:
+def test_video_keeps_the_time_of_slow_frames(tmp_path):
+    with VideoWriter(tmp_path / "video.webm", 10.0) as video:
         for level, time_s in ((0, 0.0), (100, 0.1), (200, 0.5), (0, 0.51)):
-            film.write(grey(level), time_s)
-    np.testing.assert_allclose(levels_of(tmp_path / "film.webm"), [0, 100, 100, 100, 100, 200, 0], atol=8)
+            video.write(grey(level), time_s)
+    np.testing.assert_allclose(levels_of(tmp_path / "video.webm"), [0, 100, 100, 100, 100, 200, 0], atol=8)
 
 
-def test_film_refuses_another_size_and_a_bad_folder(tmp_path):
-    with VideoWriter(tmp_path / "film.webm", RATE_HZ) as film:
-        film.write(grey(0))
+def test_video_refuses_another_size_and_a_bad_folder(tmp_path):
+    with VideoWriter(tmp_path / "video.webm", RATE_HZ) as video:
+        video.write(grey(0))
         with pytest.raises(ValueError, match="48, 64"):
-            film.write(grey(0, 20, 20))
-    with pytest.raises(UserError, match="nowhere"), VideoWriter(tmp_path / "nowhere/film.webm", RATE_HZ) as film:
-        film.write(grey(0))
+            video.write(grey(0, 20, 20))
+    with pytest.raises(UserError, match="nowhere"), VideoWriter(tmp_path / "nowhere/video.webm", RATE_HZ) as video:
+        video.write(grey(0))
 
 
-def test_pictures_of_one_name_do_not_overwrite_each_other(tmp_path):
+def test_images_of_one_name_do_not_overwrite_each_other(tmp_path):
     writer = ImageWriter(tmp_path)
     written = [writer.write(grey(level), name) for level, name in ((10, "a/x.png"), (20, "b/x.png"), (30, "x.tif"))]
     assert [path.name for path in written] == ["x.png", "x_2.png", "x.jpg"]
@@ -239,34 +233,34 @@ def test_source_is_not_overwritten(tmp_path):
 
 
 def test_a_broken_clock_does_not_fill_the_disk(tmp_path):
-    with VideoWriter(tmp_path / "film.webm", 10.0) as film:
+    with VideoWriter(tmp_path / "video.webm", 10.0) as video:
         for time_s in (0.0, 1e6, 1e6 + 0.2):
-            film.write(grey(0), time_s)
-    assert len(levels_of(tmp_path / "film.webm")) == 4 + 10 * LONGEST_STILL_S
+            video.write(grey(0), time_s)
+    assert len(levels_of(tmp_path / "video.webm")) == 4 + 10 * LONGEST_STILL_S
 
 
-def with_a_pause(film: Path, behind: int, pause_ms: int) -> Path:
+def with_a_pause(video: Path, behind: int, pause_ms: int) -> Path:
     """The WebM of 10 frames a second with later time stamps behind a frame, as phones write them."""
-    content, place = bytearray(film.read_bytes()), 0
+    content, place = bytearray(video.read_bytes()), 0
     for number in range(20):
         place = content.index(b"\x81" + struct.pack(">h", 100 * number), place)  # of a SimpleBlock: track, time
         content[place + 1 : place + 3] = struct.pack(">h", 100 * number + pause_ms * (number > behind))
         place += 3
-    film.write_bytes(content)
-    return film
+    video.write_bytes(content)
+    return video
 
 
 def test_frames_of_a_varying_rate_keep_their_times(tmp_path):
-    with VideoWriter(tmp_path / "film.webm", 10.0) as film:
+    with VideoWriter(tmp_path / "video.webm", 10.0) as video:
         for level in range(20):
-            film.write(grey(10 * level))
-    path = with_a_pause(tmp_path / "film.webm", behind=9, pause_ms=500)
+            video.write(grey(10 * level))
+    path = with_a_pause(tmp_path / "video.webm", behind=9, pause_ms=500)
     frames = list(open_source(path).frames())
     expected = np.arange(20) / 10 + 0.5 * (np.arange(20) > 9)
     np.testing.assert_allclose([frame.time_s for frame in frames], expected, atol=2e-3)
-    with VideoWriter(tmp_path / "again.webm", 10.0) as film:
+    with VideoWriter(tmp_path / "again.webm", 10.0) as video:
         for frame in frames:
-            film.write(frame.image, frame.time_s)
+            video.write(frame.image, frame.time_s)
     assert len(levels_of(tmp_path / "again.webm")) == 25
 
 

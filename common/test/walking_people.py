@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests of bottom-up demos share: drawn films of people who walk, and what a run left behind."""
+"""What tests of bottom-up demos share: drawn videos of people who walk, and what a run left behind."""
 
 import json
 import math
@@ -68,9 +68,9 @@ def find_squares(image):
 
 
 def film_of(path: Path, steps: int) -> Path:
-    with VideoWriter(path, 25.0) as film:
+    with VideoWriter(path, 25.0) as video:
         for step in range(steps):
-            film.write(scene(step))
+            video.write(scene(step))
     return path
 
 
