@@ -7,9 +7,7 @@ written from it. See ci/reproduce.sh.
 
 import datetime
 import json
-import os
 import platform
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +18,12 @@ from common.cli import flag
 from common.train import published
 from common.train.checkpoint import CheckpointError
 from common.train.published import Published
+from tools import runs
 from tools.weights import folders
 
 import bench
-import summary
 
 ROOT = Path(__file__).resolve().parents[1]
-CHECKPOINT = {"AlphaPose": "checkpoint", "OpenPose_MindSpore_port": "model_path"}  # flags of eval.py; else:
-USUAL = "checkpoint_path"
 BEGIN, END = "<!-- ci/reproduce.sh writes from here -->\n", "<!-- to here -->\n"
 HEAD = ("checkpoint", "AP published", "AP here", "protocol", "evaluation", "training", "machine, date")
 BOXES = ("", "person_detection_results", "annotations")  # where a file of detected boxes may lie in a data set
@@ -88,12 +84,12 @@ def choose(only: str) -> list[Published]:
 def measured(one: Published, rows: Rows, options: Options) -> dict[str, Any]:
     """What an evaluation finds; images a second of the directory's training, once. Raises UserError."""
     source = published.locate(one.name, one.network, folders(one.network))
-    words = [f"--{CHECKPOINT.get(one.network, USUAL)}={source}", *one.evaluate, *options.eval_words.split()]
+    words = [f"--checkpoint_path={source}", *one.evaluate, *options.eval_words.split()]
     if one.detections:
         words.append(f"--detections={detections(one, Path(options.data_path))}")
     record = run(one.network, "eval.sh", words, options)["evaluate"]
-    unit, parts = next((name, value) for name, value in record.items() if name.startswith("ms_a"))
-    evaluation = f"{1000 / max(parts['total'], 1e-9):.1f} {unit.removeprefix('ms_a_').removeprefix('ms_an_')}s/s"
+    items, parts = runs.item_ms(record)
+    evaluation = f"{1000 / max(parts['total'], 1e-9):.1f} {items}/s"
     training = next((row["training"] for name, row in rows.items() if network_of(name) == one.network), "")
     if options.train and (options.again or not training):
         end = run(one.network, "train_performance_1p.sh", options.train_words.split(), options)["end"]
@@ -120,20 +116,16 @@ def detections(one: Published, data_path: Path) -> Path:
     raise CheckpointError(f"its protocol needs {one.detections} in {data_path}: take it from {one.page}")
 
 
-def run(network: str, script: str, words: list[str], options: Options) -> dict[str, dict[str, Any]]:
-    """The records that a launcher leaves, the last of each event. Raises UserError where it fails."""
+def run(network: str, script: str, words: list[str], options: Options) -> runs.Records:
+    """The records that a launcher leaves. Raises UserError where it fails."""
     folder = Path(options.output_dir).resolve() / network
     logs = folder / "logs" / script.removesuffix(".sh")
-    command = ["bash", str(ROOT / network / "test" / script), f"--data_path={Path(options.data_path).resolve()}",
-               f"--output_dir={folder}", f"--log_dir={logs}", *words]  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(command, cwd=ROOT / network, env={**os.environ, "PYTHON": sys.executable}, check=False,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
-    files.write_atomically(folder / f"{script}.txt", done.stdout.encode())
-    if done.returncode:
-        reason = [text for text in done.stdout.splitlines() if text.startswith("error: ")] or done.stdout.splitlines()
-        raise cli.UserError(f"{script} ended with {done.returncode}: {(reason or [''])[-1]} ({folder / script}.txt)")
-    return summary.read(Path(files.read_json(logs / "run.json")["metrics"]))
+    flags = [f"--data_path={Path(options.data_path).resolve()}", f"--output_dir={folder}", f"--log_dir={logs}", *words]
+    try:
+        runs.complete(["bash", str(ROOT / network / "test" / script), *flags], folder / f"{script}.txt", ROOT / network)
+    except runs.FailedError as error:
+        raise runs.FailedError(f"{script}: {error}") from error
+    return runs.left(logs)
 
 
 def agrees(one: Published, row: dict[str, Any]) -> bool:

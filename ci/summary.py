@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table at the end of ci/quickstart.sh: AP, images a second, seconds, and where each file is."""
 
-import contextlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common import cli
+from tools import runs
 
 
 @dataclass(frozen=True)
@@ -18,23 +17,6 @@ class Options:
     run: str = "quickstart/smoke_checkpoints"
     data: str = "mini"
     seconds: int = 0
-
-
-def read(path: Path) -> dict[str, dict[str, Any]]:
-    """The last record of each event of a metrics.jsonl; a line that a killed run left half written is passed over.
-
-    Raises UserError where the file is missing.
-    """
-    try:
-        lines = path.read_text().splitlines()
-    except OSError as error:
-        raise cli.UserError(f"{path}: {error.strerror}; has the run begun?") from error
-    records = {}
-    for line in lines:
-        with contextlib.suppress(json.JSONDecodeError):
-            record = json.loads(line)
-            records[record["event"]] = record
-    return records
 
 
 def rows(options: Options, training: dict[str, Any], evaluation: dict[str, Any]) -> list[tuple[str, str]]:
@@ -63,7 +45,7 @@ def main() -> None:
     """Reads the flags, prints the table."""
     options = cli.parse(Options, {})
     folders = Path(options.run), Path(options.folder) / "eval_step1"
-    training, evaluation = (read(folder / "metrics.jsonl") for folder in folders)
+    training, evaluation = (runs.records(folder / "metrics.jsonl") for folder in folders)
     table = rows(options, training, evaluation)
     width = max(len(title) for title, _ in table)
     print("Lightweight OpenPose")

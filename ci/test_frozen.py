@@ -2,6 +2,10 @@
 # ruff: noqa: D103  a test says in its name what it checks
 """Flags and launcher commands that people type change only on purpose: ci/golden/ shows every change."""
 
+from typing import get_args
+
+from tools import compare
+
 import frozen
 import pytest
 
@@ -16,3 +20,12 @@ def test_known_flags_are_read_back() -> None:
     flags = frozen.known_flags()
     assert {"--data_path", "--recipe", "--opt_level", "--amp"} <= flags["Lightweight_OpenPose/train.py"]
     assert flags["common/launch.py"] == set()
+
+
+@pytest.mark.parametrize("network", get_args(compare.Network))
+def test_all_five_know_what_compare_types(network: str) -> None:
+    known, config = frozen.known_flags(), compare.Config(network=network, checkpoint_path="a.pth", data_path="mini")
+    typed = [(program, words) for _, program, words in compare.programs(config)]
+    typed += [compare.evaluation(config, name) for name in compare.FORMATS]
+    for program, words in typed:
+        assert {word.split("=")[0] for word in words} <= known[program.replace(".", "/") + ".py"], program

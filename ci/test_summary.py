@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.cli import UserError
+from tools import runs
 
 import pytest
 import summary
@@ -33,18 +34,18 @@ def written(folder: Path, lines: list[dict[str, Any]]) -> Path:
 def test_of_a_run_in_parts_the_last_record_counts(tmp_path: Path) -> None:
     path = written(tmp_path, records(1) + records(2))
     path.write_text('{"event": "st\n' + path.read_text())
-    found = summary.read(path)
+    found = runs.records(path)
     assert found["start"]["config"]["epochs"] == 2 and found["evaluate"]["epoch"] == 1
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="metrics.jsonl"):
-        summary.read(tmp_path / "metrics.jsonl")
+        runs.records(tmp_path / "metrics.jsonl")
 
 
 def test_table_of_a_quickstart(tmp_path: Path) -> None:
-    training = summary.read(written(tmp_path / "train", records(2)))
-    evaluation = summary.read(written(tmp_path / "eval", [evaluation_record()]))
+    training = runs.records(written(tmp_path / "train", records(2)))
+    evaluation = runs.records(written(tmp_path / "eval", [evaluation_record()]))
     options = summary.Options(folder="quickstart", run="quickstart/step_one_checkpoints", data="mini", seconds=99)
     table = dict(summary.rows(options, training, evaluation))
     assert table["AP"].startswith("0.612 (AP50 0.9") and "48 images" in table["AP"]
@@ -60,7 +61,7 @@ def evaluation_record() -> dict[str, Any]:
 
 
 def test_table_of_an_unfinished_training_says_so(tmp_path: Path) -> None:
-    training = summary.read(written(tmp_path / "train", records(2)[:-1]))
-    evaluation = summary.read(written(tmp_path / "eval", [evaluation_record()]))
+    training = runs.records(written(tmp_path / "train", records(2)[:-1]))
+    evaluation = runs.records(written(tmp_path / "eval", [evaluation_record()]))
     with pytest.raises(UserError, match="type the command again"):
         summary.rows(summary.Options(), training, evaluation)

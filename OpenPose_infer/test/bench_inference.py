@@ -2,7 +2,7 @@
 """Offline inference: the network in every format, the whole chain in memory, and the postprocessing of dumps.
 
 Times do not depend on what a network has learnt, so its weights are drawn; whether a format still finds people,
-`compare.py` tells of a trained one.
+`python -m tools.compare` tells of a trained one.
 """
 
 import functools

@@ -22,6 +22,7 @@ from common.skeleton import Skeleton
 
 FORMAT = 1
 COLOURS, IMAGE_AXES = 3, 4
+OTHERS = "onnx."  # begins the names of entries that ONNX Runtime adds
 Metadata = dict[str, Any]
 Named = str | Skeleton
 
@@ -84,7 +85,9 @@ def _of_onnx(source: Path, _changed: int) -> Metadata:
         return {}  # the file beside it has the same
     try:
         entries = {entry.key: entry.value for entry in onnx.load(source, load_external_data=False).metadata_props}
-        return {key: json.loads(value) for key, value in entries.items()} if "pose_zoo" in entries else {}
+        if "pose_zoo" not in entries:
+            return {}
+        return {key: json.loads(value) for key, value in entries.items() if not key.startswith(OTHERS)}
     except Exception as error:  # of protobuf, of JSON and of the file system: no common class
         raise refusal(source, error, "export the network again") from error
 

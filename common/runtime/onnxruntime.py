@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks in ONNX files, run by ONNX Runtime on the provider that was asked for and never on another in silence."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ def _session(onnxruntime: Any, source: Path, provider: str, options: Options) ->
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.cpu_threads
     settings.log_severity_level = ONLY_ERRORS
-    wanted: list[Any] = [(PROVIDERS[provider], _provider_settings(provider, options))]
+    wanted: list[Any] = [(PROVIDERS[provider], _provider_settings(provider, options, source))]
     try:
         session = onnxruntime.InferenceSession(str(source), settings, providers=wanted)
     except Exception as error:  # its exceptions have no common class
@@ -77,12 +78,14 @@ def _session(onnxruntime: Any, source: Path, provider: str, options: Options) ->
     return session
 
 
-def _provider_settings(provider: str, options: Options) -> dict[str, Any]:
+def _provider_settings(provider: str, options: Options, source: Path) -> dict[str, Any]:
     if provider in ("cpu", "openvino"):
         return {}
     settings: dict[str, Any] = {"device_id": options.device_id}
     if provider == "tensorrt":
         settings["trt_fp16_enable"] = options.dtype is not None
+        if os.access(source.parent, os.W_OK):  # to build an engine takes minutes
+            settings |= {"trt_engine_cache_enable": True, "trt_engine_cache_path": str(source.parent / ".tensorrt")}
     return settings
 
 

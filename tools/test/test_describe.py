@@ -131,6 +131,10 @@ def test_what_a_file_says(blob_network, blobs, tmp_path, monkeypatch, capsys):
     assert json.loads(said["keypoints"]) == ["head", "left", "right"]
     assert json.loads(said["inputs"]) == {"data": [None, 3, 64, None]}
     assert json.loads(said["input"])["mean"] == [128] * 3 and json.loads(said["stride"]) == 8
+    content = onnx.load(tmp_path / "a.onnx")
+    content.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")  # as ONNX Runtime does in an INT8 file
+    onnx.save(content, tmp_path / "a.onnx")
+    assert metadata.read(tmp_path / "a.onnx") == beside
 
 
 OPENERS = {
