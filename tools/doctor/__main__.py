@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import common.device
 from common import cli
 from common.cli import flag
-from tools.doctor import devices, ranks, system, versions
+from tools.doctor import devices, operators, ranks, system, versions
 from tools.doctor.machine import Finding, Machine, this_machine
 
 NPU_CHECKS = (
@@ -34,7 +34,7 @@ class Config:
 
     device: common.device.DeviceName = flag("what has to work; auto: whatever is here", "auto")
     output_dir: str = flag("folder that runs are to write to", ".")
-    time_limit: float = flag("seconds that two ranks may take to meet; 0: they are not tried", 120.0)
+    time_limit: float = flag("seconds that two ranks, and the networks on an NPU, may take; 0: not tried", 120.0)
     json: bool = flag("print the findings as JSON", False)
 
 
@@ -69,6 +69,8 @@ def examine(machine: Machine, config: Config) -> Iterator[Finding]:
         kinds = [kind for kind, there in (("npu", npu and machine.npus), ("cuda", cuda and machine.gpus)) if there]
         for kind in kinds or ["cpu"]:
             yield from ranks.check(machine, kind, config.time_limit)
+        if "npu" in kinds:
+            yield from operators.check("npu", config.time_limit)
 
 
 def as_lines(findings: Sequence[Finding]) -> str:

@@ -14,8 +14,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from common.test.programs import module
+from tools import networks
 from tools.doctor import __main__ as doctor
-from tools.doctor import devices, ranks, system, versions
+from tools.doctor import devices, operators, ranks, system, versions
 from tools.doctor.machine import Accelerator, Finding, Machine
 
 import pytest
@@ -271,3 +272,31 @@ def test_errors_are_exit_code_1(ascend: Machine, monkeypatch: pytest.MonkeyPatch
     said = capsys.readouterr().out.splitlines()
     assert end.value.code == 1 and said[-1] == "errors: 1, warnings: 0"
     assert "error   10 open files a process -> ulimit -n 65536" in said
+
+
+FALLEN = (
+    "[W compiler_depend.ts:51] Warning: CAUTION: The operator 'aten::{}' is not currently supported on the NPU backend "
+    "and will fall back to run on the CPU. This may have performance implications. (function npu_cpu_fallback)\n"
+)
+
+
+def test_operators_that_run_on_the_cpu_are_named() -> None:
+    names = list(networks.PUBLISHED)
+    said = "".join(f"{operators.DONE}{name}, loss 1\n" for name in names)
+    (found,) = operators.findings(said, "", 0)
+    assert found.level == "ok" and all(name in found.text for name in names)
+    (found,) = operators.findings(said, FALLEN.format("isin.Tensor_out") * 2 + FALLEN.format("addbmm"), 0)
+    assert found.level == "warning" and found.text.endswith(": aten::addbmm, aten::isin.Tensor_out") and found.cure
+    fallen, failed = operators.findings(said.partition("\n")[0], FALLEN.format("x") + "RuntimeError: E39999", 1)
+    assert fallen.level == "warning" and failed.level == "error" and "CANN" in failed.cure
+    assert failed.text == f"{names[1]} cannot take a training step: RuntimeError: E39999"
+
+
+def test_the_networks_take_a_step() -> None:
+    done = module("tools.doctor.operators", "--device=cpu")
+    assert [one.level for one in operators.findings(done.stdout, done.stderr, done.returncode)] == ["ok"], done.stderr
+
+
+def test_operators_have_a_time_limit() -> None:
+    (found,) = operators.check("cpu", 0.1)
+    assert found.level == "warning" and "0.1 s" in found.text and "--time_limit" in found.cure
