@@ -95,7 +95,7 @@ def test_checkpoints_of_the_wrong_kind(tiny_coco: Path, tmp_path: Path, monkeypa
     flags = (f"--data_path={tiny_coco}", "--device=cpu", "--base_height=64", f"--output_dir={tmp_path}")
     for file, words in (
         (other, "another network"),
-        (cut, "cut short"),
+        (cut, "damaged or no checkpoint"),
         (evil, "was not run"),
         (text, "damaged or no"),
         (tmp_path / "none.pth", "no such checkpoint"),

@@ -127,7 +127,7 @@ def test_film_through_a_real_network(tmp_path, untrained, capsys):
         (["--images", "a.jpg", "--video", "b.mp4"], "give one of --images"),
         (["--video", "nothing.mp4"], "nothing.mp4: no such file"),
         (["--video", "0", "--height-size", "-1"], "--height_size=-1"),
-        (["--video", "0", "--skeleton=cat"], "skeleton cat"),
+        (["--video", "0", "--skeleton=cat"], "--skeleton=cat: no such file"),
         (["--images"], "--images"),
     ],
 )

@@ -59,12 +59,12 @@ def test_a_damaged_newest_checkpoint_costs_two_steps_not_the_run(tiny_coco: Path
     last.write_bytes(last.read_bytes()[:1000])
     again = trained(tmp_path, *flags)
     assert again.returncode == 0, again.stderr
-    assert "last.pth: cut short" in again.stdout and "resumed at epoch 0, step 2" in again.stdout
+    assert "last.pth: damaged" in again.stdout and "resumed at epoch 0, step 2" in again.stdout
     checkpoints = {path: path.read_bytes()[:1000] for path in last.parent.glob("*.pth")}
     for path, content in checkpoints.items():
         path.write_bytes(content)
     said = complaint(trained(tmp_path, *flags))
-    assert "last.pth: cut short" in said and "previous.pth: cut short" in said and "--resume=no" in said
+    assert "last.pth: damaged" in said and "previous.pth: damaged" in said and "--resume=no" in said
     assert all(path.read_bytes() == content for path, content in checkpoints.items())
     anew = trained(tmp_path, *flags, "--resume=no", "--epochs=1")
     assert anew.returncode == 0 and "is kept as step_one_checkpoints.old1" in anew.stdout, anew.stderr

@@ -150,7 +150,7 @@ def test_data_that_are_missing(tiny_coco: Path, tmp_path: Path) -> None:
         run_of(tiny_coco, tmp_path, "DATASET.TRAIN_IMAGE_DIR", "elsewhere")
     own = run_of(tiny_coco, tmp_path, "DATASET.TRAIN_IMAGE_DIR", str(tiny_coco / "train2017"))
     assert own.samples.folder == tiny_coco / "train2017"
-    with pytest.raises(UserError, match="51 keypoint numbers, not 3 x 14"):
+    with pytest.raises(UserError, match="17 keypoint names in `categories`, 14 keypoints are expected"):
         run_of(tiny_coco, tmp_path, "DATASET.DATASET", "crowdpose", "MODEL.NUM_JOINTS", "14")
 
 

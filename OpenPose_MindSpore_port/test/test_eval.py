@@ -236,7 +236,7 @@ def test_a_network_of_fixed_size_takes_every_image(monkeypatch, capsys, tiny_coc
     ("flags", "message"),
     [
         (("--model_path=",), "--model_path is needed: .ckpt, .*training has left no .*model_best.pth"),
-        (("--model_path=x.ckpt",), "x.ckpt: no such file"),
+        (("--model_path=x.ckpt",), "x.ckpt: no such checkpoint"),
         (("--model_path=x.pth",), "x.pth: no such checkpoint"),
         (("--model_path=bare.ckpt",), "bare.ckpt: a checkpoint of another network"),
         (("--data_path=",), "--data_path is needed"),

@@ -112,8 +112,8 @@ def test_the_commands_of_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[
     [
         ([], "give one of --images and --source"),
         (["--video", "0", "--inference_img_size", "-1"], "--inference_img_size=-1"),
-        (["--video", "0", "--skeleton=cat"], "skeleton cat"),
-        (["--source=IMAGE"], "none.ckpt: no such file"),
+        (["--video", "0", "--skeleton=cat"], "--skeleton=cat: no such file"),
+        (["--source=IMAGE"], "none.ckpt: no such checkpoint"),
         (["--source=IMAGE", "--checkpoint_path="], "--checkpoint_path is needed"),
     ],
 )

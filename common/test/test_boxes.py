@@ -130,7 +130,7 @@ def test_a_file_that_is_wrong(tmp_path: Path, content: Any, message: str) -> Non
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nowhere.json: No such file"):
+    with pytest.raises(UserError, match="nowhere.json: no such file"):
         detected(tmp_path / "nowhere.json", validation([]))
 
 

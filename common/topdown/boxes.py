@@ -96,6 +96,8 @@ def detected(path: str | Path, validation: EvaluationSet, min_score: float = 0.0
 
 def _read(path: str | Path) -> tuple[Int64Array, Float64Array, Float64Array]:
     """Image ids (N,), boxes (N, 4) and scores (N,) of the people of a detection file."""
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file; name the boxes that a detector found")
     people = list(filter(None, fields.entries(path, _person, FORMAT)))
     image_ids, boxes, scores = zip(*people, strict=True) if people else ((),) * 3
     return np.array(image_ids, np.int64), np.array(boxes, np.float64).reshape(-1, 4), np.array(scores, np.float64)

@@ -11,7 +11,7 @@ from common.media.detectors import sound, whole_images
 from common.media.source import Frame
 from common.people import People
 from common.skeleton import COCO
-from common.train import checkpoint
+from common.train import published
 from tools.models import Spec
 from tools.page.models import Model
 
@@ -124,7 +124,7 @@ def found(places: np.ndarray) -> People:
 
 def open_kept(spec: Spec) -> Model:
     """As `open_fake`, where the file of weights is there."""
-    checkpoint.locate(spec.file, {}, ())
+    published.locate(spec.file, spec.directory, ())
     return open_fake(spec)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from common.media.source import open_source
 from common.media.writers import VideoWriter
+from common.train import published
 from tools.models import Spec
 from tools.page import jobs
 from tools.page.jobs import lines_after
@@ -109,7 +110,8 @@ def test_videos_without_frames_and_cut_ones(client: Client, tmp_path: Path) -> N
 
 
 def test_a_model_file_that_goes_while_the_page_runs(tmp_path: Path) -> None:
-    file, sentence = tmp_path / "model.pth", f"{tmp_path}/model.pth: no such checkpoint"
+    file, known = tmp_path / "model.pth", published.names("Lightweight_OpenPose")
+    sentence = f"{file}: no such checkpoint, and not one of the published {known}"
     file.touch()
     with serving(specs=[Spec("Lightweight_OpenPose", str(file))], opened=open_kept) as client:
         file.unlink()
