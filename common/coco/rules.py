@@ -187,7 +187,7 @@ def exchanged(keypoints: FloatArray, names: Sequence[str]) -> tuple[BoolArray, B
     eyes, so faces the camera, and has another pair. From right to left is then a quarter turn against the clock from
     the way down the body, so people who lie or stand on their head are judged, too. Skeletons without a face: none.
     """
-    if not set(FACE) <= set(names):
+    if not set(FACE) <= set(names) or keypoints.shape[1] != len(names):  # where nobody is annotated
         return np.zeros(len(keypoints), np.bool_), np.zeros(len(keypoints), np.bool_)
     points = {name: keypoints[:, place, :2].astype(np.float64) for place, name in enumerate(names)}
     labelled = {name: keypoints[:, place, 2] > 0 for place, name in enumerate(names)}

@@ -121,6 +121,7 @@ def test_ids_that_stand_twice_are_found(drawn):
         (lambda c: c["annotations"].append({"id": [1], "image_id": [2]}), "unknown"),
         (lambda c: c["annotations"].append({"id": [1], "image_id": [2], "category_id": 1}), "field"),
         (lambda c: c.update(annotations=[]), "people"),
+        (lambda c: c.update(annotations=[], categories=[]), "people"),
     ],
 )
 def test_whatever_stands_in_the_file_is_survived(drawn, change, kind):

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from common.cli import UserError
-from common.coco import evaluate, images, validate
+from common.coco import evaluate, images, rules, validate
 from common.coco.annotations import CocoIndex
 from common.coco.evaluate import Detections, EvaluationSet
 from common.coco.mini import dataset
@@ -249,10 +249,12 @@ def test_what_is_no_coco_file_is_one_line(tmp_path, text, message):
 
 
 def test_cases_of_users(tmp_path, shared):
-    """Which of the collected files are read, and what is said of the others."""
+    """Which of the collected files are read, and what is said of the others, by the check as well."""
     refused = {"normalised": "between 0 and 1", "top_list": "a list", "no_images_val": "'images' is empty"}
     for case in sorted((shared / "cases" / "annotations").iterdir()):
         path = case / "person_keypoints_val2017.json"
+        errors = [finding for finding in rules.check(path)[1] if finding.is_error]
+        assert all(refused[case.name] in one.what for one in errors[:1]) and bool(errors) == (case.name in refused)
         if case.name in refused:
             with pytest.raises(UserError, match=refused[case.name]):
                 load(path, COCO.num_keypoints)

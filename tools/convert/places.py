@@ -6,10 +6,12 @@ whose path has the most last parts in common with the name.
 """
 
 import dataclasses
+import os
 import re
 import struct
 import unicodedata
 from collections import defaultdict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -43,16 +45,33 @@ class Stored:
         return self.size[::-1] if self.orientation in coco_images.SIDEWAYS else self.size
 
 
+def files_below(root: Path) -> Iterator[Path]:
+    """All files below a folder, and below the folders outside it that links lead to, each folder once.
+
+    What links inside lead to, such as those of an earlier result, is there already.
+    """
+    real, seen = root.resolve(), set[Path]()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if _is_new(Path(folder, name), real, seen)]
+        paths = (Path(folder, name) for name in names)
+        yield from (path for path in paths if not (path.is_symlink() and path.resolve().is_relative_to(real)))
+
+
+def _is_new(folder: Path, root: Path, seen: set[Path]) -> bool:
+    place = folder.resolve()
+    known = place in seen or root.is_relative_to(place) or (folder.is_symlink() and place.is_relative_to(root))
+    seen.add(place)
+    return not known
+
+
 class ImageFolder:
     """All image files below a folder, by the last part of their path."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.tables: list[dict[str, list[Path]]] = [defaultdict(list) for _ in _spellings("")]
-        real = root.resolve()
-        for path in sorted(root.rglob("*")) if root.is_dir() else ():
-            is_link = path.is_symlink() and path.resolve().is_relative_to(real)  # such as those of an earlier result
-            if path.suffix.lower() in IMAGE_SUFFIXES and not is_link:
+        for path in sorted(files_below(root)):
+            if path.suffix.lower() in IMAGE_SUFFIXES:
                 for table, spelling in zip(self.tables, _spellings(path.name), strict=True):
                     table[spelling].append(path)
 

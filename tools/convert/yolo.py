@@ -14,7 +14,7 @@ from common import files
 from common.cli import UserError
 from common.media.source import IMAGE_SUFFIXES
 from common.skeleton import COCO
-from tools.convert import reading
+from tools.convert import places, reading
 from tools.convert.dataset import VISIBLE, Box, Category, Dataset, Image, Instance, Named, build
 from tools.convert.reading import number
 
@@ -112,7 +112,7 @@ def _images(subset: str, folder: Path, known: dict[int, Category], width: int) -
 
 def _listed(folder: Path) -> Iterator[tuple[Path, str]]:
     if folder.is_dir():
-        for path in sorted(folder.rglob("*")):
+        for path in sorted(places.files_below(folder)):
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 yield path, path.relative_to(folder).as_posix()
         return

@@ -55,3 +55,11 @@ def test_deeplabcut_of_a_single_animal_on_windows(tmp_path):
     ((rows, _),) = first
     assert rows["right_foot"] == [30, 33, 2] and not second
     assert written(target)["categories"][0]["skeleton"] == [[1, 3]]
+
+
+def test_folders_that_are_links_are_followed_once(tmp_path):
+    exports.draw(tmp_path / "disk")
+    (tmp_path / "disk" / "again").symlink_to(tmp_path)
+    source = exports.cvat(tmp_path / "in")
+    (tmp_path / "in" / "photos").symlink_to(tmp_path / "disk")
+    assert len(people(written(run(source, tmp_path / "out", "--val=0")))) == 3
