@@ -133,10 +133,11 @@ def _measure(
 def _tables(numbers: dict[str, Any]) -> dict[str, str]:
     """The sections of the page, by their titles."""
     curve = [{"part of the person's size": x, "PCK": y} for x, y in numbers["curve"][::5]]
+    metrics = {name: None if value < 0 else value for name, value in numbers["metrics"].items()}  # -1: of nobody
     people = {name: numbers[name] for name in ("images", "people", "people_found", "detections_of_nobody")}
     points, kinds = _keypoints(numbers), [_kinds(name, counts) for name, counts in numbers["errors"].items()]
     return {
-        "Average precision": html_page.table([numbers["metrics"]], numbers["metrics"]),
+        "Average precision": html_page.table([metrics], metrics),
         "People": html_page.table([people]),
         f"Kinds of errors, of all labelled keypoints of people who were found ({DEFINITIONS})": html_page.table(
             kinds, KINDS

@@ -15,7 +15,7 @@ import cv2
 JPEG_QUALITY = 85
 STYLE = (
     "body{font:15px sans-serif;margin:2em}td,th{padding:2px 10px;text-align:right}main{display:flex;flex-wrap:wrap;"
-    "gap:1em}figure{margin:0;max-width:850px}img{max-width:100%}.error{color:#b00}"
+    "gap:1em}table{display:block;overflow-x:auto}figure{margin:0;max-width:850px}img{max-width:100%}.error{color:#b00}"
 )
 
 
@@ -42,7 +42,7 @@ def table(rows: Sequence[Mapping[str, Any]], bars: Collection[str] = ()) -> str:
 
 
 def _cell(value: Any, bar: bool) -> str:
-    text = "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+    text = "-" if value is None else f"{round(value, 4) + 0:.4f}" if isinstance(value, float) else str(value)  # no -0
     if not bar:
         return f"<td>{html.escape(text)}</td>"
     length = f"{100 * (value or 0):.0f}%"
