@@ -58,7 +58,11 @@ def estimate(paths: Sequence[str | Path]) -> Estimate:
             for person, twin in _pairs(first, mine, other, theirs):
                 points[place, person], areas[place, person] = other.keypoints[twin], other.areas[twin]
     names = [bytes(name).decode() for name in first.keypoint_names] or [str(place) for place in range(points.shape[2])]
-    return Estimate(tuple(names), *_sigmas(points, areas))
+    found = Estimate(tuple(names), *_sigmas(points, areas))
+    if copied := [name for name, sigma in zip(names, found.sigmas, strict=True) if sigma == 0]:
+        files = ", ".join(map(str, paths))
+        raise UserError(f"{files}: {copied[0]} lies at the very same places in all; two people annotate each by itself")
+    return found
 
 
 def _pairs(first: CocoIndex, mine: int, other: CocoIndex, theirs: int) -> list[tuple[int, int]]:

@@ -64,3 +64,9 @@ def test_one_file_and_other_images_are_one_line(tmp_path):
     other.write_text(one.read_text().replace(".jpg", ".png"))
     with pytest.raises(UserError, match=r"b\.json: no image of .*a\.json"):
         sigmas.estimate([one, other])
+
+
+def test_a_copy_in_place_of_a_second_annotation_is_one_line(tmp_path):
+    one = annotated(tmp_path / "a.json", np.random.default_rng(1), people=4)
+    with pytest.raises(UserError, match="a lies at the very same places in all"):
+        sigmas.estimate([one, one])
