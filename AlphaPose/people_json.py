@@ -23,7 +23,7 @@ from common import files
 from common.arrays import FloatArray
 from common.cli import UserError
 from common.media.source import Frame
-from common.media.writers import printable
+from common.media.writers import utf8_name
 from common.people import PERSON_CATEGORY, People
 from common.skeleton import OPENPOSE
 
@@ -79,7 +79,7 @@ class ResultFile:
         """
         if not len(people):
             return
-        name = f"{frame.index}.jpg" if self._of_video else printable(Path(frame.name).name)
+        name = f"{frame.index}.jpg" if self._of_video else utf8_name(Path(frame.name).name)
         key = _number(name) if self._numbered else name
         if self._form in LIST_FORMS:
             self._file.add(", ".join(json.dumps(entry) for entry in _list_entries(key, people)))

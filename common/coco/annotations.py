@@ -26,7 +26,7 @@ SHORTEST_POLYGON = 6  # numbers: three corners
 
 @dataclass(frozen=True)
 class CocoIndex:
-    """Images and people of one annotation file. People (crowds included) stand grouped by image, in the file's order.
+    """Images and people of one annotation file. People (crowds included) are grouped by image, in the file's order.
 
     I images, P people, K keypoints; all coordinates in original pixels (`_img`).
     """
@@ -37,7 +37,7 @@ class CocoIndex:
     crowd_index: npt.NDArray[np.float64]  # (I,) of CrowdPose; NO_CROWD_INDEX where the file has none
     person_offsets: npt.NDArray[np.int64]  # (I + 1,) the people of image i are rows offsets[i] to offsets[i + 1]
     annotation_ids: npt.NDArray[np.int64]  # (P,)
-    file_positions: npt.NDArray[np.int32]  # (P,) at which place the annotation stands in the file
+    file_positions: npt.NDArray[np.int32]  # (P,) place of the annotation in the file, from 0
     boxes: npt.NDArray[np.float64]  # (P, 4) left, top, width, height
     areas: npt.NDArray[np.float64]  # (P,) px^2 of the segmentation; of the box where the file has none
     keypoints: npt.NDArray[np.float32]  # (P, K, 3) x, y, v; v: 0 not labelled, 1 labelled but hidden, 2 visible
@@ -92,7 +92,7 @@ _PERSON_ARRAYS = ("annotation_ids", "file_positions", "boxes", "areas", "keypoin
 
 
 def places_of(ids: npt.ArrayLike, known: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """(N,) where each of N `ids` stands among the `known` ones, which are different; -1 for one that does not."""
+    """(N,) the place of each of N `ids` among the `known` ones, which are different; -1 for an unknown one."""
     if not len(known):
         return np.full(np.shape(ids), -1)
     order = np.argsort(known, kind="stable")

@@ -56,7 +56,7 @@ class Detections:
         finite = np.isfinite(self.scores) & np.isfinite(self.keypoints).all(axis=(1, 2))
         if not finite.all():
             image = self.image_ids[~finite][0]
-            raise UserError(f"the network's result for image id {image} has NaN or infinity in it: no AP can be told")
+            raise UserError(f"the network's result for image id {image} has NaN or infinity in it: there is no AP")
         rows = zip(self.image_ids.tolist(), self.keypoints, self.scores.tolist(), strict=True)
         return [
             {"image_id": image, "category_id": PERSON_CATEGORY, "keypoints": keypoints.ravel().tolist(), "score": score}
@@ -109,7 +109,7 @@ def average_precision(
     results = detections.select(np.isin(detections.image_ids, known[rows]))
     metrics = _evaluate(_truth(index, rows), _results(index, results), sigmas, protocol)
     if metrics["AP"] < 0 and _people_of(index, rows).any():
-        advice = "`python -m common.coco DATA_PATH` examines the data set"
+        advice = "`python -m common.coco DATA_PATH` checks the data set"
         raise UserError(f"{source}: AP is -1 although people are annotated: are their areas beyond measure? {advice}")
     return metrics
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Annotation files, read one element at a time: COCO's 294 MB never stand in memory as objects (1.3 GB)."""
+"""Annotation files, read one element at a time: COCO's 294 MB are never in memory as objects (1.3 GB)."""
 
 import json
 import re
@@ -15,7 +15,7 @@ _DECODER = json.JSONDecoder()
 _WHITE_SPACE = re.compile(r"[ \t\n\r]*")
 # Outlines of COCO's annotations are six tenths of its file, and five sixths of the time to parse it.
 _POLYGONS = re.compile(r'("segmentation"\s*:\s*)\[\s*\[[-+0-9.,eE\s\[\]]*\]')
-SKIPPED = f"polygons {uuid.uuid4().hex}"  # what stands for them; no file has this
+SKIPPED = f"polygons {uuid.uuid4().hex}"  # in their place; no file has this
 
 
 class PolygonsNeeded(Exception):  # noqa: N818  no fault of the file
@@ -76,7 +76,7 @@ class _Cursor:
         return self._text.startswith(mark, self._place) if mark else self._place == len(self._text)
 
     def expect(self, mark: str) -> None:
-        """Moves over the mark. Raises UserError where something else stands there."""
+        """Moves over the mark. Raises UserError where something else is."""
         if not self.is_at(mark):
             what = f"Expecting {mark!r}" if mark else "Extra data"
             raise self._error(json.JSONDecodeError(what, self._text, self._place))

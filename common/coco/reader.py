@@ -53,7 +53,7 @@ def _print_note(source: str, what: str) -> None:
 
 
 def load(annotation_file: str | Path, num_keypoints: int | None = None) -> CocoIndex:
-    """The index of an annotation file, read element by element: the file never stands in memory as objects.
+    """The index of an annotation file, read element by element: the file is never in memory as objects.
 
     `num_keypoints`: how many an annotation must have; None: as many as `categories` name, else as most have. Raises
     UserError, naming the file, the element and the cure, for what is missing, cut short or no COCO keypoint file.
@@ -79,7 +79,7 @@ class _People:
         self.ids, self.owners, self.positions, self.is_crowd = array("q"), array("q"), array("i"), array("b")
         self.boxes, self.areas, self.keypoints = array("d"), array("d"), array("f")
         self.lengths = array("i")  # numbers of keypoints, three a keypoint
-        self.counts: list[Any] = []  # num_keypoints as it stands there
+        self.counts: list[Any] = []  # num_keypoints as the file has it
         self.without_area = 0
         self.regions: dict[int, Any] = {}  # the segmentation of each crowd
 
@@ -138,7 +138,7 @@ class Builder:
         self.people: dict[Category, _People] = {}
         self.titles: dict[Category, str] = {}  # of each category in `categories`
         self.names: dict[Category, list[str]] = {}  # of the keypoints of these
-        self.counts: list[Any] = []  # num_keypoints as it stands there, of each person of the index
+        self.counts: list[Any] = []  # num_keypoints as the file has it, of each person of the index
 
     def take(self, sections: Sections) -> None:
         """Reads the lists of a file."""

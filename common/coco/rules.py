@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from common.arrays import BoolArray, Float64Array, FloatArray
-from common.cli import UserError
+from common.cli import UserError, printable
 from common.coco import fields, json_file
 from common.coco.annotations import CocoIndex
 from common.coco.fields import shown
@@ -20,7 +20,7 @@ from common.skeleton import COCO, Skeleton
 import numpy as np
 
 TOLERANCE_IMG = 1.0  # pixels that a box or a keypoint may reach beyond the image: rounding
-RARE = 0.01  # of the people who can be judged: so many with exchanged sides are slips, more are a rule
+RARE = 0.01  # of the people whose sides can be checked: up to it exchanged sides are slips, above it a habit
 PAIRS = ("eye", "ear", "shoulder", "hip")  # not elbows and further: arms and legs cross
 MIN_PAIRS = 2  # pairs of labelled parts: one alone may be a slip, or a turned head
 FACE = ("nose", "left_eye", "right_eye")
@@ -61,8 +61,7 @@ class Finding:
 
     def __str__(self) -> str:
         place = f"{self.file}: {self.subject}" if self.subject else self.file
-        line = f"{'error' if self.is_error else 'warning'}: {place}: {self.what}. {CURES[self.kind]}"
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+        return printable(f"{'error' if self.is_error else 'warning'}: {place}: {self.what}. {CURES[self.kind]}")
 
 
 class Findings(Reporter):
@@ -181,11 +180,11 @@ def _exchanged_sides(path: Path, index: CocoIndex, names: Sequence[str]) -> Iter
 
 
 def exchanged(keypoints: FloatArray, names: Sequence[str]) -> tuple[BoolArray, BoolArray]:
-    """Who can be judged, and of whom every pair of sides contradicts: two (P,) bool.
+    """Whose sides can be checked, and of whom every pair of sides contradicts: two (P,) bool.
 
-    `keypoints` (P, K, 3): x, y, v in original pixels, of the K `names`. A person can be judged who shows nose and both
+    `keypoints` (P, K, 3): x, y, v in original pixels, of the K `names`. Checked is who shows nose and both
     eyes, so faces the camera, and has another pair. From right to left is then a quarter turn against the clock from
-    the way down the body, so people who lie or stand on their head are judged, too. Skeletons without a face: none.
+    the way down the body, so people who lie or stand on their head are checked, too. Skeletons without a face: none.
     """
     if not set(FACE) <= set(names) or keypoints.shape[1] != len(names):  # where nobody is annotated
         return np.zeros(len(keypoints), np.bool_), np.zeros(len(keypoints), np.bool_)

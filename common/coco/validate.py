@@ -5,7 +5,7 @@
 
 prints one line a finding and a summary; --html writes a page with the images beside them. The exit code is 1 if
 something is wrong, else 0. A warning is something that COCO itself has here and there, and that training copes with.
-The rules stand in `common.coco.rules`.
+The rules are in `common.coco.rules`.
 """
 
 import os

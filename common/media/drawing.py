@@ -154,7 +154,7 @@ def _text(canvas: UInt8Array, text: str, left_base: tuple[int, int], scale: floa
 def contact_sheet(rows: Sequence[Sequence[UInt8Array]], titles: Sequence[str], height: int = 240) -> UInt8Array:
     """Images in rows, such as input | ground truth | prediction, with a bar of titles over the columns.
 
-    Each image (h, w, 3) uint8 is scaled to `height` pixels and stands in the middle of its column, which is as wide as
+    Each image (h, w, 3) uint8 is scaled to `height` pixels and is in the middle of its column, which is as wide as
     its widest image. Each row is as long as `titles`.
     """
     scaled = [[_scaled(image, height) for image in row] for row in rows]
@@ -174,7 +174,7 @@ def _centred(image: UInt8Array, width: int) -> UInt8Array:
 
 
 def _bordered(image: UInt8Array, edges: tuple[int, int, int, int]) -> UInt8Array:
-    """With so many white pixels above, below, left and right."""
+    """With white pixels above, below, left and right."""
     return cast(UInt8Array, cv2.copyMakeBorder(image, *edges, cv2.BORDER_CONSTANT, value=WHITE))
 
 

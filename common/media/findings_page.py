@@ -21,7 +21,7 @@ import numpy as np
 MOST_IMAGES, MOST_LINES = 200, 2000
 SIDE = 360  # px of an image on the page
 MARGIN = 0.3  # of a person's box, shown around it
-FIRST = "sides"  # the kind of finding that only eyes can judge
+FIRST = "sides"  # the kind of finding that only eyes can decide
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import numpy as np
 
 WRITTEN_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 FINEST_RATE_HZ = 60.0  # above it WebM's clock of milliseconds cannot express all fractions of frames a second
-LONGEST_STILL_S = 10.0  # for which a frame may stand
+LONGEST_STILL_S = 10.0  # for which one frame may be shown
 CODEC = "VP80"  # in WebM: every OpenCV wheel writes it, every browser plays it, and a cut-off file stays readable
 KEY_ESCAPE, KEY_Q, KEY_P = 27, ord("q"), ord("p")
 
@@ -38,7 +38,7 @@ def output_folder(folder: Path, source: Source) -> Path:
     return folder
 
 
-def printable(name: str) -> str:
+def utf8_name(name: str) -> str:
     r"""A file name as valid Unicode: bytes that are no UTF-8 become \xe9."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
@@ -49,7 +49,7 @@ def people_line(frame: Frame, people: People) -> dict[str, Any]:
         "version": SCHEMA_VERSION,
         "frame": frame.index,
         "time_s": round(frame.time_s, 4),
-        "source": printable(frame.name),
+        "source": utf8_name(frame.name),
         "width": frame.image.shape[1],
         "height": frame.image.shape[0],
         "people": people.to_json(),
@@ -79,7 +79,7 @@ class VideoWriter:
     """A WebM video, playable however the `with` block ends."""
 
     def __init__(self, path: Path, rate_hz: float) -> None:
-        self.path, self.frames = path.with_name(printable(path.name)), 0
+        self.path, self.frames = path.with_name(utf8_name(path.name)), 0
         self.rate_hz = rate_hz if rate_hz <= FINEST_RATE_HZ else float(round(rate_hz))
         self._writer: Any = None
         self._cut_s = 0.0
@@ -121,7 +121,7 @@ class VideoWriter:
         try:
             name = os.fsencode(self.path).decode()
         except UnicodeDecodeError as error:  # OpenCV would crash
-            raise UserError(f"{printable(str(self.path))}: not a UTF-8 name; choose another --output_dir") from error
+            raise UserError(f"{utf8_name(str(self.path))}: not a UTF-8 name; choose another --output_dir") from error
         with _no_native_words():
             writer = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*CODEC), self.rate_hz, (width, height))
         if not writer.isOpened():
@@ -160,7 +160,7 @@ class ImageWriter:
             target.write_bytes(encoded.tobytes())
         except (cv2.error, OSError) as error:
             reason = "check the folder's rights and the free space"
-            raise UserError(f"{printable(str(target))}: cannot be written; {reason}") from error
+            raise UserError(f"{utf8_name(str(target))}: cannot be written; {reason}") from error
         return target
 
     def _free_name(self, source: Path) -> str:

@@ -55,7 +55,7 @@ def annotated(validation: EvaluationSet, rule: PeopleRule) -> PersonBoxes:
     if not len(order):
         raise UserError(
             f"{validation.annotations}: no people with keypoints and a box in the images to evaluate; "
-            "`python -m common.coco DATA_PATH` examines it"
+            "`python -m common.coco DATA_PATH` checks it"
         )
     return PersonBoxes(owners[order], boxes[order], np.ones(len(order)), people[order])
 

@@ -143,7 +143,7 @@ def usable_boxes(boxes_img: npt.ArrayLike, allow_lines: bool = False) -> BoolArr
 
 @dataclass(frozen=True)
 class PeopleRule:
-    """Which annotated people count, and what is left of their boxes; as it stands, AlphaPose's rule."""
+    """Which annotated people count, and what is left of their boxes; by default AlphaPose's rule."""
 
     sanitise: Callable[[npt.ArrayLike, npt.ArrayLike], Float64Array] = clip_boxes  # or push_boxes_inside
     allow_lines: bool = False  # see usable_boxes

@@ -69,7 +69,7 @@ def oks_nms(
     """(M,) the people that stay, as rows of the input: image after image as they first occur, best first.
 
     `scores` (N,): who comes first; of equal ones the last in the input (as the original's reversed sort). `images`
-    (N,): whose similarity matters; None: all stand in one image. Somebody goes whose OKS with one that stays is above
+    (N,): whose similarity matters; None: all are in one image. A person goes whose OKS with one that stays is above
     `threshold`. The other arguments as `oks_matrix`; `areas_img` may be zero.
     """
     areas, kept = np.asarray(areas_img, np.float64), []

@@ -64,12 +64,12 @@ class Keys:
 def load(path: str, published_in: str, sections: str) -> dict[str, Any]:
     """A file as nested dictionaries. Raises UserError, naming the file.
 
-    `published_in` is where the published files stand, `sections` what such a file has: words for the message.
+    `published_in` is where the published files are, `sections` what such a file has: words for the message.
     """
     try:
         content = files.read_yaml(path)
     except UserError as error:
-        raise UserError(f"--cfg={error}; the published files stand in {published_in}") from error
+        raise UserError(f"--cfg={error}; the published files are in {published_in}") from error
     if not isinstance(content, dict):
         raise UserError(f"--cfg={path}: no configuration: {sections} are needed")
     return content
@@ -126,7 +126,7 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
 def split(words: Sequence[str], short: Mapping[str, str]) -> tuple[list[str], list[Any]]:
     """Flags with their values, and the KEY VALUE words of a command line: key, value, key, value.
 
-    `short`: flags that stand for a key. Raises UserError for a key without a value.
+    `short`: flags that set a key. Raises UserError for a key without a value.
     """
     flags: list[str] = []
     pairs: list[Any] = []
