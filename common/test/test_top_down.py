@@ -64,7 +64,7 @@ class Painted:
             mine = np.array(self.boxes[end - count : end]).reshape(-1, 4)
             yield ImageBoxes(lambda image=image: image, mine, rows)
 
-    def worst(self, found: list[pipeline.Found]) -> float:
+    def worst(self, found: list[pipeline.BoxKeypoints]) -> float:
         """The largest distance of a found joint, in cells of its crop's map."""
         joints = np.concatenate([batch.keypoints_img[..., :2] for batch in found])
         _, sizes = crops.fit_boxes(np.array(self.boxes), SIZE_IN)

@@ -82,7 +82,7 @@ class ImageBoxes(NamedTuple):
     rows: Int64Array  # (n,) numbers by which the caller knows the boxes
 
 
-class Found(NamedTuple):
+class BoxKeypoints(NamedTuple):
     """The keypoints of some boxes."""
 
     rows: Int64Array  # (B,)
@@ -106,7 +106,7 @@ def estimate(
     on_bad: Callable[[ImageError], None] | None = None,
     readers: int = READERS,
     clock: Clock | None = None,
-) -> Iterator[Found]:
+) -> Iterator[BoxKeypoints]:
     """The keypoints of all boxes, a batch at a time, in the order of the images.
 
     An unreadable image is given to `on_bad`, in the calling thread, and has no keypoints; without it ImageError is
@@ -192,7 +192,7 @@ class _Stages:
         with self.clock.part("network"):
             return batch[0], [self.network.forward(inputs) for inputs in batch[1]]
 
-    def decode(self, batch: _Batch) -> Found:
+    def decode(self, batch: _Batch) -> BoxKeypoints:
         people, every, network = *batch, self.network
         with self.clock.part("decode"):
             maps, *mirrored = (torch.from_numpy(np.require(maps[: len(people)], requirements="W")) for maps in every)
@@ -202,7 +202,7 @@ class _Stages:
             centres, sizes = np.stack([one.centre_img for one in people]), np.stack([one.size_img for one in people])
             joints = heatmaps.cells_to_image(cells, centres, sizes, (maps.shape[2], maps.shape[3]))
             keypoints = np.concatenate([joints, scores.cpu().numpy()[..., None]], axis=-1, dtype=np.float32)
-            return Found(np.array([one.row for one in people], np.int64), keypoints)
+            return BoxKeypoints(np.array([one.row for one in people], np.int64), keypoints)
 
 
 @dataclass(frozen=True)
