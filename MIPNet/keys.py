@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The keys of the published yaml configs in experiments/, with the default and the bounds of each value."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.cli import leaves
-from common.topdown.yaml_config import COMMAND_LINE, Key, Keys, check_inside, load, nested, number, one_of, pairs_of
+from common.cli import UserError, leaves
+from common.topdown.yaml_config import COMMAND_LINE, Key, Keys, load, nested, number, one_of, pairs_of
 from MIPNet.model import VARIANTS
 
 from yacs.config import CfgNode
@@ -147,7 +148,9 @@ def read(path: str, words: Sequence[Any] = ()) -> CfgNode:
     """
     found = path if Path(path).is_file() or not (FOLDER / path).is_file() else str(FOLDER / path)
     of_file = KEYS.checked(found, leaves(load(found, "experiments/", SECTIONS)))
-    check_inside(found, "OUTPUT_DIR", of_file.get("OUTPUT_DIR", ""))
+    folder = of_file.get("OUTPUT_DIR", "")
+    if os.path.isabs(folder) or ".." in Path(folder).parts:
+        raise UserError(f"{found}: OUTPUT_DIR is {folder!r}, wanted: a folder inside --output_dir")
     cfg = CfgNode(nested(KEYS.defaults()))
     for values in (of_file, KEYS.checked(COMMAND_LINE, pairs_of(words))):
         cfg.merge_from_list([word for key, value in values.items() for word in (key, repr(value))])  # as yacs reads it

@@ -120,13 +120,13 @@ def run_lengths(segmentation: Any, height: int, width: int) -> Int32Array:
     if not 0 < height * width <= MAX_PIXELS:
         raise ValueError(f"image of {width} x {height} pixels")
     if isinstance(segmentation, list):
-        return _of_mask(_polygons(segmentation, height, width))
+        return runs_of(_polygons(segmentation, height, width))
     if list(segmentation["size"]) != [height, width]:
         raise ValueError(f"is of size {segmentation['size']}, the image of [{height}, {width}] (height, width)")
     counts = segmentation["counts"]
     if isinstance(counts, str | bytes):
         text = counts.encode() if isinstance(counts, str) else counts
-        return _of_mask(coco_mask.decode({"size": [height, width], "counts": text}))
+        return runs_of(coco_mask.decode({"size": [height, width], "counts": text}))
     runs = np.array(counts, np.int64)
     if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
         raise ValueError(f"its run lengths do not cover the {height * width} pixels of the image")
@@ -149,6 +149,7 @@ def _polygons(polygons: list[Any], height: int, width: int) -> npt.NDArray[np.ui
     return np.asarray(coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(inside, height, width))), np.uint8)
 
 
-def _of_mask(mask: npt.NDArray[np.uint8]) -> Int32Array:
+def runs_of(mask: npt.NDArray[Any]) -> Int32Array:
+    """(R,) run lengths of an (h, w) mask of 0 and 1, down the columns."""
     flat = np.concatenate([[0], mask.ravel(order="F"), [2]])  # the first run is outside; the last one ends
     return np.diff(np.flatnonzero(flat[1:] != flat[:-1]), prepend=0).astype(np.int32)

@@ -18,6 +18,7 @@ from typing import Any
 
 from common import cli
 from common.arrays import BoolArray, Int64Array
+from common.coco.annotations import runs_of
 from common.coco.cache import cache_folder, made_once
 from common.coco.mini import figures, scenes
 from common.coco.mini.scenes import SCENES, Scene
@@ -141,9 +142,7 @@ def _crowd_region(scene: Scene) -> BoolArray:
 
 def run_lengths(mask: BoolArray) -> dict[str, Any]:
     """COCO's uncompressed run lengths of an (h, w) bool mask: column by column, beginning with the zeros."""
-    flat = np.concatenate([[False], mask.ravel(order="F"), [not mask[-1, -1]]])
-    edges = np.flatnonzero(flat[1:] != flat[:-1])
-    return {"counts": np.diff(edges, prepend=0).tolist(), "size": list(mask.shape)}
+    return {"counts": runs_of(mask).tolist(), "size": list(mask.shape)}
 
 
 def content_version() -> str:
