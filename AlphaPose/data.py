@@ -2,7 +2,6 @@
 """COCO -> the people to train on and to evaluate; one composed warp a person, uint8 out of the workers."""
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,11 +15,10 @@ from common.coco.images import warp_image
 from common.distributed import main_process_first
 from common.skeleton import Skeleton
 from common.topdown import crops
-from common.topdown.crops import PeopleRule, countable_people
+from common.topdown.crops import LabelledPeople, PeopleRule
 from common.train.loader import Position, readable_sample
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -34,18 +32,6 @@ EDGE_MEANS = (-0.0142, 0.0043, 0.0154, -0.0013)
 EDGE_DEVIATIONS = (0.1158, 0.0680, 0.1337, 0.0711)
 SUB_PATCH_ABOVE = 0.85  # a larger random share is that of a patch inside the box, which is taken instead
 BORDER = (1, 3)  # pixels that a moved edge stays from the image's first, and from its last
-
-
-@dataclass(frozen=True)
-class People:
-    """Who is trained on: P people of an index, and their boxes, cut at the image, (P, 4) left, top, width, height."""
-
-    index: CocoIndex
-    rows: npt.NDArray[np.int64]  # of the index
-    boxes_img: Float64Array
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
 
 def located(config: Config, split: Split, name: Literal["ANN", "IMG_PREFIX"]) -> Path:
@@ -83,15 +69,15 @@ def train_samples(config: Config, skeleton: Skeleton) -> "TrainSamples":
     return TrainSamples(people, located(config, "TRAIN", "IMG_PREFIX"), skeleton, config)
 
 
-def labelled_people(index: CocoIndex) -> People:
+def labelled_people(index: CocoIndex) -> LabelledPeople:
     """Everybody with a labelled joint and a box inside the image."""
-    return People(index, *countable_people(index, PeopleRule()))
+    return crops.labelled_people(index, PeopleRule())
 
 
 class TrainSamples:
     """`samples[epoch, index]`: one person's crop, random in a way that (seed, epoch, index) decides."""
 
-    def __init__(self, people: People, folder: Path, skeleton: Skeleton, config: Config) -> None:
+    def __init__(self, people: LabelledPeople, folder: Path, skeleton: Skeleton, config: Config) -> None:
         self.people, self.folder, self.skeleton, self.config = people, folder, skeleton, config
         self.size_in, self.cfg = config.size_in, config.yaml
         aug = self.cfg.DATASET.TRAIN.AUG

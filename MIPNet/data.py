@@ -2,7 +2,6 @@
 """COCO, CrowdPose or OCHuman -> training batches and evaluations: one composed warp a box, uint8 out of the workers."""
 
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from common.coco.images import warp_image
 from common.distributed import main_process_first
 from common.skeleton import Skeleton
 from common.topdown import crops
-from common.topdown.crops import PeopleRule
+from common.topdown.crops import LabelledPeople, PeopleRule
 from common.train.loader import Position, readable_sample
 from MIPNet.config import SKELETONS, Config
 
@@ -31,27 +30,12 @@ PEOPLE_RULE = PeopleRule(crops.push_boxes_inside, allow_lines=True, needs_visibl
 FEWEST_OF_THE_OTHER = 3  # visible joints: the other person in a box must have more, else the first is taken again
 
 
-@dataclass(frozen=True)
-class People:
-    """Who is in a data set: P people of an index, and their boxes, inside the image, (P, 4) left, top, width, height.
-
-    In the order of the file's images, and within an image of its annotations: the originals' order.
-    """
-
-    index: CocoIndex
-    rows: Int64Array  # (P,) of the index
-    boxes_img: Float64Array
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-
-def labelled_people(index: CocoIndex) -> People:
+def labelled_people(index: CocoIndex) -> LabelledPeople:
     """Everybody with a joint and a box in the image."""
-    return People(index, *crops.countable_people(index, PEOPLE_RULE))
+    return crops.labelled_people(index, PEOPLE_RULE)
 
 
-def neighbours(people: People) -> Int64Array:
+def neighbours(people: LabelledPeople) -> Int64Array:
     """(P,) the place of the person whose box's centre is nearest in the same image; its own if it is alone.
 
     The first of several that are as near.
@@ -99,7 +83,7 @@ def train_samples(config: Config, skeleton: Skeleton) -> "TrainSamples":
 class TrainSamples:
     """`samples[epoch, index]`: the crop of one person's box, random in a way that (seed, epoch, index) decides."""
 
-    def __init__(self, people: People, folder: Path, skeleton: Skeleton, config: Config) -> None:
+    def __init__(self, people: LabelledPeople, folder: Path, skeleton: Skeleton, config: Config) -> None:
         self.people, self.folder, self.skeleton, self.config = people, folder, skeleton, config
         self.size_in, self.cfg = config.size_in, config.yaml.DATASET
         self.augmentation = crops.Augmentation(

@@ -16,8 +16,9 @@ from common.coco.evaluate import EvaluationSet
 from common.runtime.session import Session
 from common.test import top_down_oracle
 from common.topdown.boxes import PersonBoxes
+from common.topdown.crops import LabelledPeople
 from MIPNet.config import Config, parse
-from MIPNet.data import People, neighbours
+from MIPNet.data import neighbours
 from MIPNet.eval import Evaluation, Evaluator
 from MIPNet.predict import PoseEstimator, normalise
 
@@ -43,7 +44,7 @@ def evaluate_oracle(config: Config) -> Evaluation:
     """The evaluation of a perfect network in given boxes; for lambda 0 it finds the nearest other person."""
     evaluator = Evaluator(config)
     images, boxes = evaluator.validation, evaluator.boxes
-    others = boxes.person_rows[neighbours(People(images.index, boxes.person_rows, boxes.boxes_img))]
+    others = boxes.person_rows[neighbours(LabelledPeople(images.index, boxes.person_rows, boxes.boxes_img))]
     people = [others, boxes.person_rows] if config.takes_lambda else [boxes.person_rows]
     estimator = PoseEstimator.of_session(oracle(config, images, boxes, people), config)
     estimator.batch_size = 4

@@ -11,6 +11,7 @@ from common.cli import UserError
 from common.skeleton import COCO, CROWDPOSE, Skeleton
 from common.test import top_down_golden as golden
 from common.topdown import crops
+from common.topdown.crops import LabelledPeople
 from common.topdown.targets import encode
 from MIPNet import data
 from MIPNet.config import Config, parse
@@ -33,7 +34,7 @@ def config_of(tag: str, *flags: str, **of_data_set: Any) -> Config:
 
 
 @cache
-def people(folder: Path, split: str) -> data.People:
+def people(folder: Path, split: str) -> LabelledPeople:
     return data.labelled_people(common.coco.reader.load(common.coco.images.annotation_file(folder, split)))
 
 

@@ -9,7 +9,7 @@ from common.coco.reader import from_sections
 from common.skeleton import COCO, CROWDPOSE
 from common.topdown import crops
 from common.topdown.boxes import DETECTED, annotated, detected
-from common.topdown.crops import PeopleRule, countable_people
+from common.topdown.crops import PeopleRule, labelled_people
 
 import numpy as np
 import pytest
@@ -56,11 +56,11 @@ def test_who_counts_differs_between_the_originals() -> None:
         person(iscrowd=1),
     ]
     index = validation(people).index
-    assert countable_people(index, ALPHAPOSE)[0].tolist() == [0, 1, 4, 7]
-    assert countable_people(index, MIPNET)[0].tolist() == [0, 1, 2, 4, 5, 7]
-    everybody = countable_people(index, ALPHAPOSE)[1].tolist()
+    assert labelled_people(index, ALPHAPOSE).rows.tolist() == [0, 1, 4, 7]
+    assert labelled_people(index, MIPNET).rows.tolist() == [0, 1, 2, 4, 5, 7]
+    everybody = labelled_people(index, ALPHAPOSE).boxes_img.tolist()
     assert everybody == [[10, 20, 30, 40], [0, 20, 20, 40], [10, 20, 30, 40], [10, 20, 30, 40]]
-    assert countable_people(index, MIPNET)[1].tolist()[1] == [0, 20, 30, 40]
+    assert labelled_people(index, MIPNET).boxes_img.tolist()[1] == [0, 20, 30, 40]
 
 
 def test_boxes_stand_image_after_image_as_they_are_evaluated() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.coco import images, reader
 from common.coco.mini import dataset
-from common.topdown.crops import PeopleRule, countable_people
+from common.topdown.crops import PeopleRule, labelled_people
 from Lightweight_OpenPose import labels as lightweight
 from OpenPose_MindSpore_port import ignore_masks
 from OpenPose_MindSpore_port.config import LabelRules
@@ -35,7 +35,7 @@ def test_nobody_trains_on_a_flat_box(flat, capsys):
     assert np.isfinite([built.scale_provided(sample) for sample in range(len(built))]).all()
     assert number not in ignore_masks.build_labels(path, LabelRules()).index.annotation_ids
     index = reader.load(path)
-    assert number not in index.annotation_ids[countable_people(index, PeopleRule())[0]]
+    assert number not in index.annotation_ids[labelled_people(index, PeopleRule()).rows]
     note = f"people with a box of width or height 0, who are not trained on: 1 (the first: annotation {number})"
     assert capsys.readouterr().err.count(note) == 1
 

@@ -12,7 +12,7 @@ from common.coco import fields
 from common.coco.annotations import places_of
 from common.coco.evaluate import EvaluationSet
 from common.people import PERSON_CATEGORY
-from common.topdown.crops import PeopleRule, countable_people, outside_image
+from common.topdown.crops import PeopleRule, labelled_people, outside_image
 
 import numpy as np
 import numpy.typing as npt
@@ -49,15 +49,15 @@ class PersonBoxes:
 
 def annotated(validation: EvaluationSet, rule: PeopleRule) -> PersonBoxes:
     """The boxes of the annotated people. Raises UserError where there are none."""
-    people, boxes = countable_people(validation.index, rule)
-    owners = validation.index.image_rows(people)
+    people = labelled_people(validation.index, rule)
+    owners = validation.index.image_rows(people.rows)
     order = _in_order_of(validation, owners)
     if not len(order):
         raise UserError(
             f"{validation.annotations}: no people with keypoints and a box in the images to evaluate; "
             "`python -m common.coco DATA_PATH` checks it"
         )
-    return PersonBoxes(owners[order], boxes[order], np.ones(len(order)), people[order])
+    return PersonBoxes(owners[order], people.boxes_img[order], np.ones(len(order)), people.rows[order])
 
 
 def detected(path: str | Path, validation: EvaluationSet, min_score: float = 0.0) -> PersonBoxes:

@@ -150,13 +150,25 @@ class PeopleRule:
     needs_visible: bool = True  # a keypoint must be labelled; without it any number of the keypoints above 0 will do
 
 
-def countable_people(index: CocoIndex, rule: PeopleRule) -> tuple[Int64Array, Float64Array]:
-    """Rows (M,) of the people of an index who count, and their boxes (M, 4) inside the image; crowds never count."""
+@dataclass(frozen=True)
+class LabelledPeople:
+    """P people of an index who count, in its order, and their boxes inside the image."""
+
+    index: CocoIndex
+    rows: Int64Array  # (P,) of the index
+    boxes_img: Float64Array  # (P, 4) left, top, width, height, original pixels
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def labelled_people(index: CocoIndex, rule: PeopleRule) -> LabelledPeople:
+    """The people of an index who count; crowds never do."""
     owners = index.image_rows(np.arange(len(index.boxes)))
     boxes = rule.sanitise(index.boxes, index.image_sizes[owners])
     labelled = index.num_keypoints > 0 if rule.needs_visible else index.keypoints.max(axis=(1, 2)) > 0
     rows = np.flatnonzero(~index.is_crowd & labelled & usable_boxes(boxes, rule.allow_lines))
-    return rows, boxes[rows]
+    return LabelledPeople(index, rows, boxes[rows])
 
 
 def fit_boxes(boxes_img: npt.ArrayLike, size_in: Size, padding: float = PADDING) -> tuple[FloatArray, FloatArray]:
