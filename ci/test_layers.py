@@ -13,9 +13,9 @@ MODEL_LEVEL, TOOLS_LEVEL = 4, 5
 MOST_CORE_FILES, MOST_CORE_LINES = 12, 1868
 # Files and lines that a training may import, without what it evaluates with: today's. Lower them when they fall.
 MOST = {
-    "AlphaPose": (38, 5700),
+    "AlphaPose": (38, 5690),
     "Lightweight_OpenPose": (32, 4930),
-    "MIPNet": (38, 5880),
+    "MIPNet": (38, 5870),
     "OpenPose_MindSpore_port": (36, 5850),
 }
 
