@@ -3,13 +3,12 @@
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from common.arrays import UInt8Array
 from common.cli import ImageError, UserError
 from common.coco import images, rules
-from common.coco.annotations import CocoIndex
+from common.coco.evaluate import EvaluationSet
 from common.coco.images import Exif
 from common.coco.rules import Finding
 from common.media import drawing, html_page
@@ -24,27 +23,20 @@ MARGIN = 0.3  # of a person's box, shown around it
 FIRST = "sides"  # the kind of finding that only eyes can decide
 
 
-@dataclass(frozen=True)
-class _Part:
-    """One split, as far as it can be read."""
-
-    annotations: Path
-    folder: Path
-    index: CocoIndex
-    skeleton: Skeleton
+Part = tuple[EvaluationSet, Skeleton]  # one split, as far as it can be read
 
 
 def write(
     path: Path, findings: Sequence[Finding], data_path: str | Path, points: Skeleton | None, exif: Exif = "ignore"
 ) -> None:
     """Writes the page. Raises UserError where it cannot be written; what cannot be read is shown without an image."""
-    parts = [part for split in images.SPLITS if (part := _part(data_path, split, points))]
+    parts = [part for split in images.SPLITS if (part := _part(data_path, split, points, exif))]
     figures, lines = list[str](), list[str]()
     for finding in sorted(findings, key=lambda one: (one.kind != FIRST, not one.is_error)):
-        picture = _picture(finding, parts, exif) if len(figures) < MOST_IMAGES else None
+        drawn = _drawn(finding, parts) if len(figures) < MOST_IMAGES else None
         kind = "error" if finding.is_error else ""
-        if picture is not None:
-            figures.append(html_page.figure(picture, str(finding), kind))
+        if drawn is not None:
+            figures.append(html_page.figure(drawn, str(finding), kind))
         elif len(lines) < MOST_LINES:
             lines.append(f'<li class="{kind}">{html.escape(str(finding))}</li>')
     count = f"<p>{len(findings)} findings, {len(figures)} of them with their image</p>"
@@ -52,7 +44,7 @@ def write(
     html_page.write(path, f"Findings in {data_path}", body)
 
 
-def _part(data_path: str | Path, split: str, points: Skeleton | None) -> _Part | None:
+def _part(data_path: str | Path, split: str, points: Skeleton | None, exif: Exif) -> Part | None:
     try:
         annotations, folder = images.annotation_file(data_path, split), images.image_folder(data_path, split)
     except UserError:
@@ -60,28 +52,30 @@ def _part(data_path: str | Path, split: str, points: Skeleton | None) -> _Part |
     index, _ = rules.check(annotations)
     names = rules.names_of(index, points)
     known = next((one for one in (points, COCO) if one and one.keypoints == names), None)
-    return _Part(annotations, folder, index, known or Skeleton("drawn", names, (USUAL_SIGMA,) * len(names), ()))
+    skeleton = known or Skeleton("drawn", names, (USUAL_SIGMA,) * len(names), ())
+    return EvaluationSet(annotations, folder, index, np.arange(index.num_images), exif), skeleton
 
 
-def _picture(finding: Finding, parts: Sequence[_Part], exif: Exif) -> UInt8Array | None:
-    """The image or person that a finding is about; None where it is about something else."""
+def _drawn(finding: Finding, parts: Sequence[Part]) -> UInt8Array | None:
+    """The image or person that a finding is about; None where it is about something else, or cannot be read."""
     kind, _, number = finding.subject.partition(" ")
     if kind not in ("image", "annotation") or not number.lstrip("-").isdecimal():
         return None
-    for part in parts:
+    for part, skeleton in parts:
         ids = part.index.image_ids if kind == "image" else part.index.annotation_ids
         if finding.file.startswith((str(part.annotations), str(part.folder))):
             for row in np.flatnonzero(ids == int(number))[:1].tolist():
-                return _drawn(part, row, kind == "image", exif)
+                return _cut_out(part, skeleton, row, kind == "image")
     return None
 
 
-def _drawn(part: _Part, row: int, whole: bool, exif: Exif) -> UInt8Array | None:
+def _cut_out(part: EvaluationSet, skeleton: Skeleton, row: int, whole: bool) -> UInt8Array | None:
+    """The `whole` image of a row of the index, or its person with something around it."""
     index = part.index
     image_row = row if whole else int(index.image_rows(row))
     people = index.people(row) if whole else slice(row, row + 1)
     try:
-        image = images.read_image(part.folder, index.file_name(image_row), exif)
+        image = images.read_image(part.folder, index.file_name(image_row), part.exif)
     except ImageError:
         return None
     left, top, right, bottom = (0, 0, *image.shape[1::-1]) if whole else _around(index.boxes[row], image)
@@ -89,7 +83,7 @@ def _drawn(part: _Part, row: int, whole: bool, exif: Exif) -> UInt8Array | None:
     size = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
     scaled = cv2.resize(image[top:bottom, left:right], size, interpolation=cv2.INTER_AREA)
     keypoints = (index.keypoints[people] - (left, top, 0)) * (scale, scale, 1)
-    return drawing.draw_people(scaled, keypoints, part.skeleton)
+    return drawing.draw_people(scaled, keypoints, skeleton)
 
 
 def _around(box: np.ndarray, image: UInt8Array) -> tuple[int, ...]:
