@@ -2,9 +2,11 @@
 """The routes of the page. An image comes as the body of a request, what else is asked for in its query."""
 
 import contextlib
+import dataclasses
 import functools
 import json
 import math
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +36,7 @@ class Limits:
     """Of what a browser may send."""
 
     image_bytes: int = 30_000_000
+    image_pixels: int = int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])  # OpenCV refuses more before it decodes
     video_bytes: int = 2_000_000_000
     body_s: float = 20.0  # for an image to arrive
     video_s: float = 600.0
@@ -53,7 +56,7 @@ class Page:
     async def state(self, request: Request) -> Response:
         """The models, and what may be sent."""
         models = await self._ask("about")
-        limits = {"image_bytes": self.limits.image_bytes, "video_bytes": self.limits.video_bytes}
+        limits = dataclasses.asdict(self.limits)
         return JSONResponse({"models": models, "samples": len(await self._ask("samples")), "limits": limits})
 
     async def sample(self, request: Request) -> Response:
@@ -166,7 +169,7 @@ class Refused(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        await refuse(self.refusal, receive, send)
+        await refuse(self.refusal, scope, receive, send)
 
 
 async def refused(request: Request, error: Exception) -> Response:

@@ -19,6 +19,7 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 API = "/api/"
 MOST_REQUESTS, BUSY_RETRY_S = 1000, 2  # at once; seconds until who was sent away comes again
 BUSY = "Too many ask at once: try again in a moment."
+BODY_TAKEN = "pose_zoo.body_taken"  # in a request's scope: nothing more of it comes
 DRAIN_S = 10.0  # for which the rest of a refused body is taken and thrown away, so that the browser reads the answer
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
@@ -110,12 +111,12 @@ class Security:
             self.guard.check(scope["path"], Headers(scope=scope))
             await self.app(scope, receive, with_headers)
         except RefusedError as refusal:
-            await refuse(refusal, receive, with_headers)
+            await refuse(refusal, scope, receive, with_headers)
         finally:
             self.active -= 1
 
 
-async def refuse(refusal: RefusedError, receive: Receive, send: Send) -> None:
+async def refuse(refusal: RefusedError, scope: Scope, receive: Receive, send: Send) -> None:
     """Sends the whole answer at once, then takes what the client still sends: it would not read the answer else."""
     body = json.dumps({"error": refusal.sentence}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
@@ -123,8 +124,9 @@ async def refuse(refusal: RefusedError, receive: Receive, send: Send) -> None:
         headers.append((b"retry-after", str(refusal.retry_s).encode()))
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": True})
-    with contextlib.suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(_drain(receive), DRAIN_S)
+    if not scope.get(BODY_TAKEN):  # else it waits for the client to leave, and the connection's next request with it
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(_drain(receive), DRAIN_S)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -152,6 +154,7 @@ async def body_parts(request: Request, most_bytes: int, limit_s: float) -> Async
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         part, more = message.get("body", b""), message.get("more_body", False)
+        request.scope[BODY_TAKEN] = not more
         taken += len(part)
         if taken > most_bytes:
             raise too_large

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Requests to the server, and the line that says how they went.
-import { t } from "./words.js";
+import { t, translated } from "./words.js";
 
 export const $ = (id) => document.getElementById(id);
 
@@ -26,7 +26,7 @@ export async function ask(path, words = {}, options = {}) {
   if (answer.ok) return answer;
   const content = await answer.json().catch(() => ({}));
   if (answer.status === 401) $("token-form").hidden = false;
-  throw Object.assign(new Error(content.error ?? `${answer.status} ${answer.statusText}`), { status: answer.status });
+  throw Object.assign(new Error(content.error ? translated(content.error) : `${answer.status} ${answer.statusText}`), { status: answer.status });
 }
 
 export const post = (path, words, body, signal) => ask(path, words, { method: "POST", body, signal });

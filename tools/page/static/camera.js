@@ -17,8 +17,14 @@ async function start() {
   say("");
   const player = Object.assign(document.createElement("video"), { srcObject: stream, muted: true, playsInline: true });
   await player.play();
+  await begun(player);
   await attempt(() => loop(player, opened, crypto.getRandomValues(new Uint32Array(2)).join("-")));
   stop();
+}
+
+// Until the first true frame: before it Chromium shows one of two pixels.
+async function begun(player) {
+  while (player.videoWidth <= 2) await new Promise((resolve) => player.requestVideoFrameCallback(resolve));
 }
 
 async function loop(player, mine, session) {

@@ -3,7 +3,7 @@
 const SIDES = { left: "rgb(110,255,80)", right: "rgb(255,80,245)", middle: "#fff" };
 const OUTLINE = "rgb(25,25,25)", BOX = "rgb(255,200,0)";
 export const FIRST = "rgb(0,120,230)", SECOND = "rgb(255,140,60)";
-const MOST_ZOOM = 16, STEP = 1.25;
+const MOST_ZOOM = 16, STEP = 1.25, LEAST_BOX = 3; // the last in pixels of the image
 
 const sideOf = (...names) => {
   const sides = new Set(names.map((name) => /^(left|right)/.exec(name)?.[1]).filter(Boolean));
@@ -81,8 +81,7 @@ export class View {
   show(image) {
     Object.assign(this, { image, overlay: null, layers: [], boxes: [], zoom: 1, x: 0, y: 0 });
     this.canvas.style.aspectRatio = `${image.width} / ${image.height}`;
-    this.canvas.style.maxHeight = "80vh";
-    this.canvas.style.maxWidth = `calc(80vh * ${image.width / image.height})`;
+    this.canvas.style.maxWidth = `calc(75vh * ${image.width / image.height})`;
     this.draw();
   }
 
@@ -94,6 +93,7 @@ export class View {
   draw() {
     const { canvas, image } = this;
     if (!image || !canvas.clientWidth) return;
+    canvas.style.touchAction = this.onBox || this.zoom > 1 ? "none" : "auto"; // a finger scrolls the page where it may
     canvas.width = Math.round(canvas.clientWidth * devicePixelRatio);
     canvas.height = Math.round((canvas.width * image.height) / image.width);
     const context = canvas.getContext("2d");
@@ -147,25 +147,28 @@ export class View {
     event.preventDefault();
   }
 
+  // Dragging moves a zoomed image, or draws a box where boxes are wanted.
   #press(event) {
-    if (!this.image || event.button) return;
+    if (!this.image || event.button || (!this.onBox && this.zoom === 1)) return;
+    const start = this.#at(event), ended = new AbortController();
+    const box = ([x, y]) => [Math.min(start[0], x), Math.min(start[1], y), Math.abs(x - start[0]), Math.abs(y - start[1])];
+    const listen = (name, handle) => this.canvas.addEventListener(name, (next) => handle(this.#at(next)), { signal: ended.signal });
+    const end = () => {
+      ended.abort();
+      this.dragged = null;
+      this.draw();
+    };
     this.canvas.setPointerCapture(event.pointerId);
-    const start = this.#at(event);
-    const box = (to) => [Math.min(start[0], to[0]), Math.min(start[1], to[1]), Math.abs(to[0] - start[0]), Math.abs(to[1] - start[1])];
-    const moved = (next) => {
-      const to = this.#at(next);
+    listen("pointermove", (to) => {
       if (!this.onBox) return this.move(start[0] - to[0], start[1] - to[1]);
       this.dragged = box(to);
       return this.draw();
-    };
-    const released = (next) => {
-      this.canvas.removeEventListener("pointermove", moved);
-      this.dragged = null;
-      const found = box(this.#at(next));
-      if (this.onBox && Math.min(found[2], found[3]) > 3) this.onBox(found.map((value) => Math.round(value * 10) / 10));
-      this.draw();
-    };
-    this.canvas.addEventListener("pointermove", moved);
-    this.canvas.addEventListener("pointerup", released, { once: true });
+    });
+    listen("pointerup", (to) => {
+      end();
+      const found = box(to).map((value) => Math.round(value * 10) / 10);
+      if (this.onBox && Math.min(found[2], found[3]) > LEAST_BOX) this.onBox(found);
+    });
+    listen("pointercancel", end);
   }
 }

@@ -30,21 +30,30 @@ function draw() {
   view.draw();
 }
 
+function take(found) {
+  answer = found;
+  for (const button of document.querySelectorAll("[data-save]")) button.disabled = !answer;
+  describe();
+}
+
+function describe() {
+  $("image-answer").textContent = answer ? summary(answer) : "";
+  if (answer) $("image-canvas").ariaLabel = t("shown", answer.line.people.length);
+}
+
 async function show() {
   if (!page.image) return;
   running?.abort();
   running = new AbortController();
   const { signal } = running;
-  answer = null;
+  take(null);
   view.show(page.image.bitmap);
   say(t("working"));
   await attempt(async () => {
     const model = $("image-model").value;
     const found = await post("people", { models: model, name: page.image.name }, page.image.blob, signal);
-    [answer] = (await found.json()).answers;
+    take((await found.json()).answers[0]);
     say("");
-    $("image-answer").textContent = summary(answer);
-    $("image-canvas").ariaLabel = t("shown", answer.line.people.length);
     $("image-command").value = `${chosen().command} --images ${shellName(page.image.name)} --output_dir=people`;
     draw();
     await showMaps();
@@ -75,7 +84,6 @@ function fillChannels() {
 }
 
 async function saved(kind) {
-  if (!answer) return;
   const { line } = answer, stem = line.source.replace(/\.[^.]*$/, "");
   if (kind === "json") save(asJson(line), `${stem}.people.json`);
   if (kind === "csv") save(new Blob([table(line)], { type: "text/csv" }), `${stem}.people.csv`);
@@ -95,5 +103,5 @@ export function open(state) {
   $("zoom-out").addEventListener("click", () => view.change(0.8));
   $("zoom-reset").addEventListener("click", () => view.change(1e-9));
   for (const button of document.querySelectorAll("[data-save]")) button.addEventListener("click", () => saved(button.dataset.save));
-  return { show, view, hide: () => running?.abort(), translate: () => { fillChannels(); if (answer) $("image-answer").textContent = summary(answer); } };
+  return { show, view, hide: () => running?.abort(), translate: () => { fillChannels(); describe(); } };
 }

@@ -5,8 +5,8 @@ import { lambdaColour, View } from "./draw.js";
 import { t } from "./words.js";
 
 const LEAST = 0.1;
-const view = new View($("lambda-canvas"), { onBox: (box) => { $("lambda-source").value = "hand"; take([...boxes, box]); } });
-let page, boxes = [], answer = null, running = null, took = 0;
+const view = new View($("lambda-canvas"), { onBox: add });
+let page, boxes = [], answer = null, running = null, took = 0, moved = 0;
 
 const model = () => page.models[Number($("lambda-model").value)];
 
@@ -33,10 +33,13 @@ function draw() {
   view.boxes = answer?.boxes ?? boxes;
   view.layers = [{ people, model: model() ?? page.models[0], options: { threshold: LEAST, limbs: true, points: true } }];
   view.draw();
-  if (!answer) return;
+  moved = (performance.now() - began).toFixed(1);
+  describe(people);
+}
+
+function describe(people) {
+  $("lambda-answer").textContent = answer ? t("sweep-answer", answer.boxes.length, answer.lambdas.length, took, moved) : "";
   $("lambda-canvas").ariaLabel = t("shown", people.length);
-  const moved = (performance.now() - began).toFixed(1);
-  $("lambda-answer").textContent = t("sweep-answer", answer.boxes.length, answer.lambdas.length, took, moved);
   $("lambda-canvas").dataset.moved = moved;
 }
 
@@ -75,6 +78,13 @@ async function fromSource() {
   });
 }
 
+// A box drawn by hand joins others drawn by hand; those of a model go.
+function add(box) {
+  const others = $("lambda-source").value === "hand" ? boxes : [];
+  $("lambda-source").value = "hand";
+  take([...others, box]);
+}
+
 function typed() {
   const found = $("lambda-boxes").value.split(";").map((box) => box.split(",").map(Number)).filter((box) => box.length === 4);
   $("lambda-source").value = "hand";
@@ -102,11 +112,12 @@ export function open(state) {
   const able = [...page.models.keys()].filter((number) => page.models[number].lambda);
   fill($("lambda-model"), able.map((number) => page.names[number]), able);
   sources();
+  $("lambda-source").selectedIndex = Math.min(2, $("lambda-source").options.length - 1); // people of another model, where there are
   $("lambda-slider").addEventListener("input", () => { document.querySelector("[name=lambda-show]").checked = true; draw(); });
   for (const radio of document.querySelectorAll("[name=lambda-show]")) radio.addEventListener("change", draw);
   $("lambda-model").addEventListener("change", compute);
   $("lambda-source").addEventListener("change", fromSource);
   $("lambda-boxes").addEventListener("change", typed);
   $("lambda-clear").addEventListener("click", () => { $("lambda-source").value = "hand"; [answer, boxes] = [null, []]; $("lambda-boxes").value = ""; draw(); });
-  return { show, view, hide: () => running?.abort(), translate: sources };
+  return { show, view, hide: () => running?.abort(), translate: () => { sources(); draw(); } };
 }

@@ -39,8 +39,8 @@ async function take(blob, name) {
     return parts.video.choose(blob instanceof File ? blob : new File([blob], name));
   }
   if (blob.size > page.limits.image_bytes) return say(t("too-large", page.limits.image_bytes / 1e6), true);
-  // What the browser cannot show goes to the server all the same, which knows why.
-  const bitmap = await createImageBitmap(blob).catch(() => null);
+  // What the browser cannot show, or should not decode, goes to the server all the same, which knows why.
+  const bitmap = (await pixelsOf(blob)) <= page.limits.image_pixels ? await createImageBitmap(blob).catch(() => null) : null;
   if (!bitmap) return attempt(async () => {
     await ask("people", { name }, { method: "POST", body: blob });
     throw new Error(t("not-shown"));
@@ -48,6 +48,15 @@ async function take(blob, name) {
   page.image = { blob, name, bitmap };
   if (!["image", "compare", "lambda"].includes(current)) select("image");
   else await parts[current].show();
+}
+
+// Of an image, before it is decoded; 0 for another file.
+async function pixelsOf(blob) {
+  const image = new Image(), loaded = new Promise((resolve) => { image.onload = image.onerror = resolve; });
+  image.src = URL.createObjectURL(blob);
+  await loaded;
+  URL.revokeObjectURL(image.src);
+  return image.naturalWidth * image.naturalHeight;
 }
 
 function select(name) {

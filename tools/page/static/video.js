@@ -4,7 +4,7 @@ import { $, ask, attempt, fill, follow, post, say } from "./api.js";
 import { drawPeople, thickness } from "./draw.js";
 import { save } from "./saving.js";
 import { shellName } from "./image.js";
-import { t } from "./words.js";
+import { t, translated } from "./words.js";
 
 let page, file = null, job = null, lines = [], total = 0, own = true;
 
@@ -45,13 +45,14 @@ function take(kind, content) {
     lines.push(content);
     $("video-progress").value = total ? lines.length / total : 0;
     $("video-answer").textContent = t("frames", lines.length, total || "?", content.people.length);
+    if (lineAt(lines, $("video-player").currentTime) === content) draw(); // the frame that stands still got its people
     for (const button of document.querySelectorAll("[data-result]")) button.disabled = false;
   }
   if (kind === "state") ended(content);
 }
 
 async function ended({ state, error }) {
-  if (error) say(error, true);
+  if (error) say(translated(error), true);
   else if (state === "done" && lines.length < total) say(t("short", lines.length, total), true);
   $("video-answer").textContent = state === "failed" ? file.name : t(state, lines.length);
   $("video-progress").value = 1;

@@ -104,7 +104,7 @@ def is_drawn(pixels: np.ndarray, colour, place) -> bool:
 
 def test_an_image_and_its_skeletons(page) -> None:
     give(page, png(PLACES))
-    filled(page, "image-answer", "^2 people in .*network")
+    filled(page, "image-answer", "^People: 2, in .*network")
     pixels = canvas(page, "image-canvas")
     sides = {"left": (110, 255, 80), "right": (255, 80, 245), "nose": (255, 255, 255)}
     for place in PLACES:
@@ -142,7 +142,7 @@ def test_an_image_is_dropped_or_pasted(page) -> None:
         hand_over(page, kind, png(places), f"{kind}.png")
         if kind == "drop":
             playwright.expect(page.locator("body.dropping")).to_have_count(0)
-        filled(page, "image-answer", f"^{len(places)} people in ")
+        filled(page, "image-answer", f"^People: {len(places)}, in ")
         assert page.input_value("#image-command").endswith(f"--images {kind}.png --output_dir=people")
         assert is_drawn(canvas(page, "image-canvas"), (255, 255, 255), PLACES[0])
     hand_over(page, "drop", bytes(20), "walk.mkv")
@@ -157,7 +157,7 @@ def test_a_bad_image_is_a_sentence_on_the_page(page) -> None:
         give(page, body, "bad.png")
         filled(page, "status", sentence)
     give(page, png(PLACES))
-    filled(page, "image-answer", "^2 people")
+    filled(page, "image-answer", "^People: 2, ")
 
 
 def test_keyboard_languages_and_a_narrow_screen(page) -> None:
@@ -168,6 +168,10 @@ def test_keyboard_languages_and_a_narrow_screen(page) -> None:
         assert page.locator(f"#{name}").is_visible() and page.evaluate("document.documentElement.scrollWidth") <= 360
     page.select_option("#language", "zh")
     assert page.inner_text("#tab-camera") == "摄像头" and page.get_attribute("html", "lang") == "zh"
+    give(page, b"text", "bad.png")
+    filled(page, "status", "^不支持的图像格式，请使用：JPEG")
+    page.reload()
+    assert page.inner_text("#tab-camera") == "摄像头"
     unnamed = page.locator("input, select, button, canvas, video").evaluate_all(
         "all => all.filter(one => !(one.ariaLabel || one.labels?.[0]?.textContent.trim() || one.textContent.trim()"
         " || one.querySelector('img[alt]') || one.matches('canvas'))).map(one => one.outerHTML)"
@@ -182,7 +186,7 @@ def test_models_side_by_side_and_lambda(page) -> None:
     playwright.expect(row.nth(6)).to_have_text(re.compile(r"^10\.\d\d$"))  # lambda 1 lies 10 pixels to the right
     assert row.nth(1).inner_text() == "2"
     page.click("#tab-lambda")
-    filled(page, "lambda-answer", "^1 boxes, 11 steps")
+    filled(page, "lambda-answer", "^Boxes: 2; 11 steps")
     frame = page.locator("#lambda-canvas").bounding_box()
     scale = frame["width"] / 320
     page.mouse.move(frame["x"] + 180 * scale, frame["y"] + 60 * scale)
@@ -222,7 +226,7 @@ def test_a_video_is_cancelled_and_a_cut_one_says_so(page, tmp_path: Path) -> Non
     page.click("#tab-video")
     page.set_input_files("#video-file", {"name": "slow.webm", "mimeType": "video/webm", "buffer": whole})
     page.click("#video-start")
-    filled(page, "video-answer", "of 40 frames, 2 people")
+    filled(page, "video-answer", "of 40 frames; people in the last: 2")
     with page.expect_download() as saved:
         page.click("[data-result='people.csv']")  # while it runs
     assert Path(saved.value.path()).read_text().startswith("frame,time_s")
@@ -241,7 +245,7 @@ def test_a_video_is_cancelled_and_a_cut_one_says_so(page, tmp_path: Path) -> Non
 def test_the_camera_keeps_up_and_ids_stay(page) -> None:
     page.click("#tab-camera")
     page.click("#camera-start")
-    filled(page, "camera-answer", "2 people")
+    filled(page, "camera-answer", "people: 2")
     found = set()
     for _ in range(10):
         page.wait_for_timeout(150)

@@ -2,6 +2,7 @@
 """What the server answers, to what is right and to what is not, over real sockets."""
 
 import asyncio
+import contextlib
 import json
 import re
 import socket
@@ -152,6 +153,17 @@ def test_a_large_body_is_refused_before_it_is_read(client: Client) -> None:
     chunks = (bytes(1_000_000) for _ in range(40))
     answer = client.ask("/api/people", chunks, headers={"Transfer-Encoding": "chunked"})  # which says no length
     assert answer.status == 413 and "30 MB" in answer.json["error"]
+
+
+def test_a_refusal_does_not_hold_up_the_next_request_of_its_connection(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(security, "DRAIN_S", 1000.0)
+    with contextlib.closing(client.connection(timeout=20)) as connection:
+        for body, status in ((b"a text", 415), (PNG, 200)):
+            connection.request("POST", "/api/people", body)
+            answer = connection.getresponse()
+            assert answer.status == status and answer.read()
 
 
 def test_slow_and_vanishing_clients(client: Client) -> None:
