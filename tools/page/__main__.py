@@ -18,7 +18,7 @@ from tools.models import Spec
 from tools.page.models import open_model
 from tools.page.security import LOOPBACK, Guard, RefusedError
 from tools.page.service import Service
-from tools.page.worker import Line, Worker
+from tools.page.worker import Queue, Worker
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINED = ("quickstart/step_one_checkpoints/model_best.pth", "quickstart/smoke_checkpoints/model_best.pth")
@@ -32,7 +32,7 @@ class Config:
     model: tuple[str, ...] = flag("Directory:weights, given once or several times; none: the quickstart's network", ())
     host: str = flag("address to listen on; any but this machine's own needs --token", "127.0.0.1")
     port: int = flag("0: any that is free", 8765, most=65535)
-    token: str = flag("what a browser must bring; empty: drawn by lot where --host is not this machine alone", "")
+    token: str = flag("what a browser must bring; empty: a random one where --host is not this machine alone", "")
     detector: str = flag("who finds the boxes of top-down networks: a network of torchvision", "")
     device: DeviceName = flag("where to compute", "auto")
     time_limit: float = flag("seconds for one image", 60.0, above=0)
@@ -51,7 +51,7 @@ def specs_of(config: Config) -> list[Spec]:
     return [Spec.of(word, config.device, config.detector) for word in words]
 
 
-def joined(words: Sequence[str]) -> list[str]:
+def merge_model_flags(words: Sequence[str]) -> list[str]:
     """A command line with all of its --model in one."""
     models: list[str] = []
     others: list[str] = []
@@ -67,22 +67,22 @@ def joined(words: Sequence[str]) -> list[str]:
 
 def main() -> None:
     """The command line."""
-    config = common.cli.parse(Config, {}, prepare=joined)
+    config = common.cli.parse(Config, {}, prepare=merge_model_flags)
     try:
         from tools.page.app import Page, build
         from tools.page.connections import server_of
     except ImportError as error:
         raise UserError(f"the page needs the package {error.name}: pip install 'pose-zoo[web]'") from error
-    specs = specs_of(config)
     token = config.token if config.host in LOOPBACK else config.token or secrets.token_urlsafe(24)
-    worker = Worker(functools.partial(Service, specs, open_model), config.time_limit)
+    openers = [functools.partial(open_model, spec) for spec in specs_of(config)]
+    worker = Worker(functools.partial(Service, openers), config.time_limit)
     listening = listen(config.host, config.port)
     try:
         worker.start()
     except RefusedError as refusal:
         raise UserError(refusal.sentence) from refusal
-    app = build(Page(Line(worker, config.queue), specs, open_model), Guard.of(config.host, token))
-    where = f"http://{shown(config.host)}:{listening.getsockname()[1]}/{f'#token={token}' if token else ''}"
+    app = build(Page(Queue(worker, config.queue), openers), Guard.of(config.host, token))
+    where = f"http://{in_url(config.host)}:{listening.getsockname()[1]}/{f'#token={token}' if token else ''}"
     print(f"open {where}\nCtrl-C ends it", flush=True)  # noqa: T201
     server_of(app).run(sockets=[listening])
 
@@ -105,7 +105,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def shown(host: str) -> str:
+def in_url(host: str) -> str:
     """How a host is written in an address."""
     return f"[{host}]" if ":" in host else host
 

@@ -3,20 +3,18 @@
 
 import contextlib
 import dataclasses
-import functools
 import json
 import math
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tools.models import Spec
 from tools.page.jobs import HEAD_BYTES, RESULTS, Job, Jobs, follow_job, is_video
-from tools.page.models import Model
+from tools.page.models import OpenModel
 from tools.page.security import Guard, RefusedError, Security, body_parts, refuse
-from tools.page.worker import Line
+from tools.page.worker import Queue
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -44,11 +42,10 @@ class Limits:
 
 @dataclass
 class Page:
-    """What the routes share: the line to the worker, the video at work, and how a job opens its model."""
+    """What the routes share: the queue of the worker, the video at work, and how a job opens its model."""
 
-    line: Line
-    specs: Sequence[Spec]
-    opened: Callable[[Spec], Model]
+    queue: Queue
+    openers: Sequence[OpenModel]
     limits: Limits = Limits()
     jobs: Jobs = field(default_factory=Jobs)
     known: dict[str, Any] = field(default_factory=dict)  # answers that never change
@@ -69,8 +66,8 @@ class Page:
 
     async def people(self, request: Request) -> Response:
         """The people in the image that is sent, by each of the models asked for."""
-        numbers = [whole(word) for word in request.query_params.get("models", "0").split(",")]
-        if len(numbers) > len(self.specs):
+        numbers = [integer(word) for word in request.query_params.get("models", "0").split(",")]
+        if len(numbers) > len(self.openers):
             raise RefusedError(400, "More models are asked for than there are.")
         answers = await self._ask_of_image(request, "people", name_of(request), numbers, boxes_of(request))
         return JSONResponse({"answers": answers})
@@ -80,8 +77,8 @@ class Page:
         kind, words = request.query_params.get("kind", "heatmaps"), request.query_params
         if kind not in ("heatmaps", "pafs"):
             raise RefusedError(400, "kind is heatmaps or pafs.")
-        channel = whole(words["channel"]) if words.get("channel") else None
-        number = whole(words.get("model", "0"))
+        channel = integer(words["channel"]) if words.get("channel") else None
+        number = integer(words.get("model", "0"))
         return Response(
             await self._ask_of_image(request, "overlay", number, kind, channel, boxes_of(request)),
             media_type="image/png",
@@ -89,21 +86,21 @@ class Page:
 
     async def sweep(self, request: Request) -> Response:
         """All steps of lambda in the boxes of the image that is sent."""
-        number = whole(request.query_params.get("model", "0"))
+        number = integer(request.query_params.get("model", "0"))
         return JSONResponse(await self._ask_of_image(request, "sweep", number, boxes_of(request)))
 
     async def camera(self, request: Request) -> Response:
         """The people in a camera's next frame."""
         words = request.query_params
-        time_s = number_of(words.get("time", "0"))
+        time_s = decimal(words.get("time", "0"))
         session, smooth = words.get("session", "")[:LONGEST_NAME], words.get("smooth", "1") == "1"
-        number = whole(words.get("model", "0"))
+        number = integer(words.get("model", "0"))
         return JSONResponse(await self._ask_of_image(request, "camera", number, session, time_s, smooth))
 
     async def begin_job(self, request: Request) -> Response:
         """Takes a video, and starts its job."""
-        number = whole(request.query_params.get("model", "0"))
-        if number >= len(self.specs):
+        number = integer(request.query_params.get("model", "0"))
+        if number >= len(self.openers):
             raise RefusedError(400, f"There is no model {number}.")
         job = self.jobs.begin(name_of(request))
         try:
@@ -111,7 +108,7 @@ class Page:
         except BaseException:
             self.jobs.drop(job)
             raise
-        self.jobs.start(job, functools.partial(self.opened, self.specs[number]))
+        self.jobs.start(job, self.openers[number])
         return JSONResponse({"id": job.id}, 202)
 
     async def _receive_video(self, request: Request, job: Job) -> None:
@@ -146,13 +143,13 @@ class Page:
     async def _ask(self, name: str) -> Any:
         """Of what never changes, asked for once."""
         if name not in self.known:
-            self.known[name] = await self.line.call(name)
+            self.known[name] = await self.queue.call(name)
         return self.known[name]
 
     async def _ask_of_image(self, request: Request, name: str, *words: Any) -> Any:
-        with self.line.place():
+        with self.queue.place():
             parts = [part async for part in body_parts(request, self.limits.image_bytes, self.limits.body_s)]
-            return await self.line.call(name, b"".join(parts), *words)
+            return await self.queue.call(name, b"".join(parts), *words)
 
 
 async def index(request: Request) -> Response:
@@ -172,7 +169,7 @@ class Refused(Response):
         await refuse(self.refusal, scope, receive, send)
 
 
-async def refused(request: Request, error: Exception) -> Response:
+async def answer_refusal(request: Request, error: Exception) -> Response:
     """What a route refuses, what is not there, and a client that has left."""
     if isinstance(error, RefusedError):
         return Refused(error)
@@ -181,7 +178,7 @@ async def refused(request: Request, error: Exception) -> Response:
     return Response(status_code=400)
 
 
-async def fault(request: Request, error: Exception) -> Response:
+async def answer_fault(request: Request, error: Exception) -> Response:
     """A fault of the program, which the terminal shows; the server goes on."""
     return JSONResponse({"error": f"A fault of the program ({type(error).__name__}); the terminal shows where."}, 500)
 
@@ -193,9 +190,10 @@ def build(page: Page, guard: Guard) -> Security:
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
         page.jobs.close()
-        page.line.close()
+        page.queue.close()
 
-    handlers: dict[Any, Any] = {RefusedError: refused, HTTPException: refused, ClientDisconnect: refused, 500: fault}
+    refusals = dict.fromkeys((RefusedError, HTTPException, ClientDisconnect), answer_refusal)
+    handlers: dict[Any, Any] = {**refusals, 500: answer_fault}
     routes = [
         Route("/", index),
         Route("/api/state", page.state),
@@ -213,14 +211,14 @@ def build(page: Page, guard: Guard) -> Security:
     return Security(Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers), guard)
 
 
-def whole(word: str) -> int:
+def integer(word: str) -> int:
     """A whole number of a query. Raises RefusedError."""
     if not (word.isascii() and word.isdecimal() and len(word) < 5):
         raise RefusedError(400, f"{word[:20]!r} is not a whole number.")
     return int(word)
 
 
-def number_of(word: str) -> float:
+def decimal(word: str) -> float:
     """A finite number of a query. Raises RefusedError."""
     with contextlib.suppress(ValueError):
         if math.isfinite(float(word)):

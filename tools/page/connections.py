@@ -11,7 +11,7 @@ HEADERS_S = 10.0  # from a connection to its first request
 KEEP_ALIVE_S, GRACE_S = 5, 2
 
 
-class Impatient(H11Protocol):
+class ImpatientProtocol(H11Protocol):
     """HTTP/1.1 that closes a connection whose first request does not arrive."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -29,7 +29,7 @@ def server_of(app: Any) -> uvicorn.Server:
     """A server, not running yet."""
     settings = uvicorn.Config(
         app,
-        http=Impatient,
+        http=ImpatientProtocol,
         log_level="warning",
         access_log=False,
         server_header=False,

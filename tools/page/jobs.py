@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from common.media.source import Frame, Source, open_source
 from common.media.writers import PeopleLines
 from common.parallel import end_with_parent
 from common.people import People
-from tools.page.models import Model
+from tools.page.models import OpenModel
 from tools.page.security import RefusedError
 
 import cv2
@@ -45,8 +45,6 @@ STARTS = {0: (b"\x1aE\xdf\xa3", b"RIFF", b"OggS", b"\x00\x00\x01\xba", b"FLV"), 
 HEAD_BYTES = 12
 CLEANER = "import shutil, sys; sys.stdin.buffer.read(); shutil.rmtree(sys.argv[1], ignore_errors=True)"
 _spawn = multiprocessing.get_context("spawn")
-
-OpenModel = Callable[[], Model]
 
 
 def is_video(head: bytes) -> bool:
@@ -78,15 +76,15 @@ class Job:
         return self.folder / "results"
 
     def look(self) -> None:
-        """Takes over what the process has said, and how it ended."""
-        said = self.folder / "said.json"
-        if not self.about.get("ended") and said.is_file():
-            self.about = json.loads(said.read_bytes())
+        """Takes over what the process has reported, and how it ended."""
+        progress = self.folder / "progress.json"
+        if not self.about.get("ended") and progress.is_file():
+            self.about = json.loads(progress.read_bytes())
         if self.state != "running" or self.process is None or self.process.is_alive():
             return
         self.process.join()
-        if said.is_file():
-            self.about = json.loads(said.read_bytes())
+        if progress.is_file():
+            self.about = json.loads(progress.read_bytes())
         self.sentence = self.about.get("error", "")
         if not self.sentence and self.process.exitcode and not self.is_cancelled:
             self.sentence = "The process that computes ended, perhaps for lack of memory."
@@ -115,9 +113,9 @@ class Jobs:
         self.job.video.parent.mkdir(parents=True)
         return self.job
 
-    def start(self, job: Job, opened: OpenModel) -> None:
+    def start(self, job: Job, open_model: OpenModel) -> None:
         """Starts the process of a job whose video has arrived."""
-        job.process = _spawn.Process(target=_run, args=(opened, job.folder, job.name, os.getpid()), daemon=True)
+        job.process = _spawn.Process(target=_run, args=(open_model, job.folder, job.name, os.getpid()), daemon=True)
         job.process.start()
 
     def drop(self, job: Job) -> None:
@@ -189,7 +187,7 @@ def lines_after(path: Path, place: int) -> list[bytes]:
         return [line for line in file.readlines() if line.endswith(b"\n")]
 
 
-class Table:
+class PeopleTable:
     """people.csv: a row a keypoint."""
 
     def __init__(self, folder: Path, source: Source) -> None:
@@ -197,7 +195,7 @@ class Table:
         self.rows = csv.writer(self.file)
         self.rows.writerow(("frame", "time_s", "id", "person_score", "keypoint", "x", "y", "score"))
 
-    def __enter__(self) -> "Table":
+    def __enter__(self) -> "PeopleTable":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -211,29 +209,29 @@ class Table:
                 self.rows.writerow((frame.index, round(frame.time_s, 4), who, person["score"], name, *point))
 
 
-def _run(opened: OpenModel, folder: Path, name: str, parent: int) -> None:
+def _run(open_model: OpenModel, folder: Path, name: str, parent: int) -> None:
     """The process: the demo of the model on the video; SIGTERM ends it after the frame at hand."""
     end_with_parent(parent)
     os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "protocol_whitelist;file"
-    say = functools.partial(_say, folder / "said.json")
+    report = functools.partial(_report, folder / "progress.json")
     try:
         source = open_source(folder / "upload" / "video")
         capture = cv2.VideoCapture(str(source.capture))
-        say(frames=max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))), rate_hz=source.rate_hz)
+        report(frames=max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))), rate_hz=source.rate_hz)
         capture.release()
-        model = opened()
+        model = open_model()
 
         def find(frames: Sequence[Frame]) -> list[People]:
             return [model.people(frame.image)[0] for frame in frames]
 
         flags = demo.DemoFlags(checkpoint_path="opened", output_dir=str(folder / "results"), save_img=False)
         with contextlib.redirect_stdout(io.StringIO()):  # the demo's last words are for a terminal
-            demo.run(flags, source, model.skeleton, find, names=demo.Names(video=VIDEO, writers=(Table,)))
-        say(ended=True)
+            demo.run(flags, source, model.skeleton, find, names=demo.Names(video=VIDEO, writers=(PeopleTable,)))
+        report(ended=True)
     except UserError as error:
-        say(ended=True, error=str(error).replace(str(folder / "upload" / "video"), name))
+        report(ended=True, error=str(error).replace(str(folder / "upload" / "video"), name))
 
 
-def _say(path: Path, **words: Any) -> None:
-    said = json.loads(path.read_bytes()) if path.is_file() else {}
-    files.write_atomically(path, json.dumps({**said, **words}).encode())
+def _report(path: Path, **words: Any) -> None:
+    before = json.loads(path.read_bytes()) if path.is_file() else {}
+    files.write_atomically(path, json.dumps({**before, **words}).encode())

@@ -60,11 +60,11 @@ class Watch:
 
 @dataclass
 class Model:
-    """A network, opened; `swept` opens it for all steps of lambda, where it takes lambda."""
+    """A network, opened; `open_sweep` opens it for all steps of lambda, where it takes lambda."""
 
     spec: Spec
     estimator: Any
-    swept: Callable[[], Any] | None = None
+    open_sweep: Callable[[], Any] | None = None
     watch: Watch = field(default_factory=Watch)
 
     def __post_init__(self) -> None:
@@ -125,9 +125,9 @@ class Model:
 
         Raises UserError for a network that takes no lambda.
         """
-        if self.swept is None or not self.takes_lambda:
+        if self.open_sweep is None or not self.takes_lambda:
             raise UserError(f"{self.spec.directory} takes no lambda: open a MIPNet network that was trained with it")
-        estimator = self.swept()
+        estimator = self.open_sweep()
         frame = Frame("image", 0, 0.0, image)
         places = whole_images([frame])[0] if boxes is None else sound(boxes, np.ones(len(boxes)), image)
         if not len(places.scores):
@@ -144,8 +144,11 @@ class Model:
         }
 
 
+OpenModel = Callable[[], Model]
+
+
 def open_model(spec: Spec) -> Model:
-    """Raises UserError where the file is missing, damaged, or of another network."""
+    """A network behind the page. Raises UserError where the file is missing, damaged, or of another network."""
     plain, steps = replace(spec, detector=""), np.linspace(0, 1, STEPS).tolist()
-    swept = functools.cache(lambda: open_estimator(plain, lambdas=steps)) if spec.directory == "MIPNet" else None
-    return Model(spec, open_estimator(spec), swept)
+    open_sweep = functools.cache(lambda: open_estimator(plain, lambdas=steps)) if spec.directory == "MIPNet" else None
+    return Model(spec, open_estimator(spec), open_sweep)

@@ -2,7 +2,7 @@
 """What the worker process answers: its methods are the calls of `worker.Worker`."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from common.arrays import UInt8Array
@@ -12,8 +12,7 @@ from common.media.demo import follow
 from common.media.source import Frame, decode_upright
 from common.media.tracking import Tracker
 from common.media.writers import people_line
-from tools.models import Spec
-from tools.page.models import Boxes, Model
+from tools.page.models import Boxes, Model, OpenModel
 from tools.page.overlay import heat_overlay, paf_overlay
 from tools.page.security import RefusedError
 
@@ -30,8 +29,8 @@ SAMPLES, FIRST_SAMPLE = 6, 500_001  # images of the validation part of the drawn
 class Service:
     """The opened models, and the people whom cameras are following."""
 
-    def __init__(self, specs: Sequence[Spec], opened: Callable[[Spec], Model]) -> None:
-        self.models = [opened(spec) for spec in specs]
+    def __init__(self, openers: Sequence[OpenModel]) -> None:
+        self.models = [open_model() for open_model in openers]
         self.trackers: OrderedDict[str, Tracker] = OrderedDict()
 
     def about(self) -> list[dict[str, Any]]:
@@ -108,7 +107,7 @@ class Service:
 def decoded(content: bytes) -> UInt8Array:
     """(h, w, 3) uint8 BGR of a file's bytes, upright. Raises ImageError, or RefusedError for too many pixels."""
     if content.startswith(b"GIF8"):
-        raise ImageError("A GIF may move: save the picture you mean as PNG, or the film as a video.")
+        raise ImageError("A GIF may move: save the image you mean as PNG, or the animation as a video.")
     if not content.startswith(STARTS):
         raise ImageError(f"This is not an image of a kind that is read: {KINDS}.")
     try:

@@ -20,17 +20,17 @@ from common.cli import ImageError, PictureError, UserError
 from common.parallel import end_with_parent
 from tools.page.security import BUSY, BUSY_RETRY_S, RefusedError
 
-Open = Callable[[], Any]  # in the process: makes the object whose methods are called; can be pickled
+OpenTarget = Callable[[], Any]  # in the process: makes the object whose methods are called; can be pickled
 REPAIR_RETRY_S = 30
 STATUS = {ImageError: 415, PictureError: 422, UserError: 422}  # of a refusal, the first that fits
 _spawn = multiprocessing.get_context("spawn")  # a fork would inherit the server's sockets and threads
 
 
 class Worker:
-    """`opened` in a process of its own. Not for several threads at once."""
+    """What `open_target` makes, in a process of its own. Not for several threads at once."""
 
-    def __init__(self, opened: Open, limit_s: float) -> None:
-        self.opened, self.limit_s = opened, limit_s
+    def __init__(self, open_target: OpenTarget, limit_s: float) -> None:
+        self.open_target, self.limit_s = open_target, limit_s
         self._process: Any = None
         self._pipe: Any = None
 
@@ -39,7 +39,7 @@ class Worker:
         if self._process is not None and self._process.is_alive():
             return
         self._pipe, end = _spawn.Pipe()
-        self._process = _spawn.Process(target=_serve, args=(self.opened, end, os.getpid()), daemon=True)
+        self._process = _spawn.Process(target=_serve, args=(self.open_target, end, os.getpid()), daemon=True)
         self._process.start()
         end.close()
         try:
@@ -87,8 +87,8 @@ class Worker:
             self._process = None
 
 
-class Line:
-    """Calls to a worker from the server's loop, in a line of at most `longest`: who finds it full comes later."""
+class Queue:
+    """Calls to a worker from the server's loop, of which at most `longest` wait: who finds it full comes later."""
 
     def __init__(self, worker: Worker, longest: int) -> None:
         self.worker, self.longest, self.waiting = worker, longest, 0
@@ -96,7 +96,7 @@ class Line:
 
     @contextlib.contextmanager
     def place(self) -> Any:
-        """A place in the line, taken before a body is read: what waits in memory is bounded. Raises RefusedError."""
+        """A place in the queue, taken before a body is read: what waits in memory is bounded. Raises RefusedError."""
         if self.waiting >= self.longest:
             raise RefusedError(503, BUSY, BUSY_RETRY_S)
         self.waiting += 1
@@ -115,11 +115,11 @@ class Line:
         self.worker.stop()
 
 
-def _serve(opened: Open, pipe: Connection, parent: int) -> None:
+def _serve(open_target: OpenTarget, pipe: Connection, parent: int) -> None:
     """The process: opens, says that it has, then answers calls until the server is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server ends us
     end_with_parent(parent)
-    ready, target = _attempt(opened)
+    ready, target = _attempt(open_target)
     pipe.send((ready, target if ready else None))
     if ready:
         return

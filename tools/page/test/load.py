@@ -60,7 +60,7 @@ def run(client: Client, clients: int, seconds: float) -> Load:
     for thread in threads:
         thread.start()
     while time.monotonic() < end:
-        load.memory_mb.append(_resident_mb("self") + _resident_mb(client.page.line.worker.process_id))
+        load.memory_mb.append(_resident_mb("self") + _resident_mb(client.page.queue.worker.process_id))
         time.sleep(1)
     for thread in threads:
         thread.join()
@@ -96,7 +96,7 @@ def main() -> None:
     """The command line."""
     options = cli.parse(Options, {})
     specs = [Spec.of(options.model)] if options.model else SPECS
-    with serving(specs=specs, opened=open_model if options.model else open_fake) as client:
+    with serving(specs=specs, open_spec=open_model if options.model else open_fake) as client:
         print(run(client, options.clients, options.seconds).summary())
         assert client.ask("/api/people", png()).status == 200
 

@@ -47,7 +47,7 @@ def main() -> None:
         raise UserError("--model is needed: Directory:weights, such as that of ci/quickstart.sh")
     specs = [Spec.of(words) for words in (options.model, options.lambda_model) if words]
     here = open_model(specs[0]).estimator
-    with serving(limit_s=LIMIT_S, specs=specs, opened=open_model) as client:
+    with serving(limit_s=LIMIT_S, specs=specs, open_spec=open_model) as client:
 
         def ask(path: str, **words: str) -> None:
             answer = client.ask(f"/api/{path}", body, **words)

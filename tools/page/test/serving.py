@@ -18,7 +18,7 @@ from tools.page.connections import server_of
 from tools.page.security import Guard
 from tools.page.service import Service
 from tools.page.test.fake import SPECS, open_fake
-from tools.page.worker import Line, Worker
+from tools.page.worker import Queue, Worker
 
 
 @dataclass
@@ -60,11 +60,12 @@ class Client:
 
 @contextlib.contextmanager
 def serving(
-    limit_s: float = 20.0, queue: int = 16, limits: Limits | None = None, specs: list[Spec] = SPECS, opened=open_fake
+    limit_s: float = 20.0, queue: int = 16, limits: Limits | None = None, specs: list[Spec] = SPECS, open_spec=open_fake
 ) -> Iterator[Client]:
-    worker = Worker(functools.partial(Service, specs, opened), limit_s)
+    openers = [functools.partial(open_spec, spec) for spec in specs]
+    worker = Worker(functools.partial(Service, openers), limit_s)
     worker.start()
-    page = Page(Line(worker, queue), specs, opened, limits or Limits(body_s=10))
+    page = Page(Queue(worker, queue), openers, limits=limits or Limits(body_s=10))
     listening = listen("127.0.0.1", 0)
     server = server_of(build(page, Guard.of("127.0.0.1", "")))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

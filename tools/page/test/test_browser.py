@@ -264,7 +264,7 @@ TRAINED = [program.ROOT / name for name in program.TRAINED]
 def test_the_quickstarts_network_finds_the_drawn_joints(browser) -> None:
     specs = program.specs_of(program.Config())
     truth = np.stack(list(draw_scene(SCENES[0], np.random.default_rng([0, FIRST_SAMPLE])).people.values()))
-    with serving(specs=specs, opened=open_model) as client:
+    with serving(specs=specs, open_spec=open_model) as client:
         opened = browser.new_page(viewport={"width": 800, "height": 900})
         opened.goto(client.url)
         opened.click("#samples button:nth-child(1)")

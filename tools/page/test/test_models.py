@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real estimators behind the page: where their maps lie on an image, and that all four directories go through it."""
 
+import functools
 from pathlib import Path
 from unittest import mock
 
@@ -72,7 +73,8 @@ def test_small_networks_of_the_top_down_directories_through_the_page(tmp_path: P
     state["final_layer.bias"] += 1  # sure of everybody
     torch.save({"state_dict": state, "config": small}, tmp_path / "alpha.pth")
     _, mipnet = small_checkpoint(tmp_path, "--lambda")
-    service = Service([Spec("AlphaPose", f"{tmp_path}/alpha.pth"), Spec("MIPNet", str(mipnet))], open_model)
+    specs = [Spec("AlphaPose", f"{tmp_path}/alpha.pth"), Spec("MIPNet", str(mipnet))]
+    service = Service([functools.partial(open_model, spec) for spec in specs])
     assert [(about["boxes"], about["lambda"]) for about in service.about()] == [(True, False), (True, True)]
     image, boxes = png(), [[60.0, 20.0, 90.0, 180.0], [200.0, 20.0, 90.0, 180.0]]
     answers = service.people(image, "a.png", [0, 1], boxes)

@@ -16,7 +16,7 @@ from starlette.datastructures import Headers
 
 def test_models_are_given_once_or_several_times() -> None:
     words = ["--model=MIPNet:a.pth", "--port=1", "--model", "AlphaPose:b.onnx"]
-    assert program.joined(words) == ["--port=1", "--model=MIPNet:a.pth,AlphaPose:b.onnx"]
+    assert program.merge_model_flags(words) == ["--port=1", "--model=MIPNet:a.pth,AlphaPose:b.onnx"]
 
 
 @pytest.mark.parametrize("words", ["model.pth", "MIPNet:", "os:path", "Other:model.pth", ":x"])

@@ -65,7 +65,7 @@ def test_a_video_from_upload_to_results(client: Client, tmp_path: Path) -> None:
     webm.write_bytes(client.ask(f"/api/jobs/{job}/people.webm").body)
     assert len(list(open_source(webm).frames())) == FRAMES
     assert not client.page.jobs.job.video.exists()  # gone with the job
-    assert client.ask(f"/api/jobs/{job}/said.json").status == 404
+    assert client.ask(f"/api/jobs/{job}/progress.json").status == 404
 
 
 def test_one_video_at_a_time_and_cancel(client: Client, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_model_file_that_goes_while_the_page_runs(tmp_path: Path) -> None:
     file, known = tmp_path / "model.pth", published.names("Lightweight_OpenPose")
     sentence = f"{file}: no such checkpoint, and not one of the published {known}"
     file.touch()
-    with serving(specs=[Spec("Lightweight_OpenPose", str(file))], opened=open_kept) as client:
+    with serving(specs=[Spec("Lightweight_OpenPose", str(file))], open_spec=open_kept) as client:
         file.unlink()
         end = events(client, begin(client, film(tmp_path)).json["id"])[-1][1]
         assert end == {"state": "failed", "error": sentence}  # a job opens it anew
