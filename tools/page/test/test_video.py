@@ -116,11 +116,12 @@ def test_a_model_file_that_goes_while_the_page_runs(tmp_path: Path) -> None:
     with serving(specs=[Spec("Lightweight_OpenPose", str(file))], open_spec=open_kept) as client:
         file.unlink()
         end = events(client, begin(client, film(tmp_path)).json["id"])[-1][1]
-        assert end == {"state": "failed", "error": sentence}  # a job opens it anew
+        assert end["state"] == "failed" and end["error"].startswith(sentence)  # a job opens it anew
         assert client.ask("/api/people", png()).status == 200  # images go on with what is open
         assert client.ask("/api/people", png(first=DIES)).status == 500
         answer = client.ask("/api/people", png())
-        assert answer.status == 503 and int(answer.headers["retry-after"]) > 0 and answer.json["error"] == sentence
+        assert answer.status == 503 and int(answer.headers["retry-after"]) > 0
+        assert answer.json["error"].startswith(sentence)
         file.touch()
         assert client.ask("/api/people", png()).status == 200
 
