@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import common.train.checkpoint
-from AlphaPose import data, keys, weights
+from AlphaPose import data, decode, keys, weights
 from AlphaPose.config import BOX_PADDING, DEFAULT_CFG, NETWORK, Config
 from AlphaPose.model import build
 from AlphaPose.people_json import untracked_ids
@@ -75,7 +75,7 @@ class PoseEstimator:
         """The network as `common.topdown.pipeline` wants it; an exported one's input size wins over the config's."""
         height, width = session.inputs[0].shape[2:] if session.inputs else (None, None)
         loss, count = config.yaml.LOSS, self.skeleton.num_keypoints
-        regress = functools.partial(heatmaps.regress, norm=loss.NORM_TYPE)
+        regress = functools.partial(decode.regress, norm=loss.NORM_TYPE)
         return pipeline.TopDownNetwork(
             size_in=(height or config.size_in[0], width or config.size_in[1]),
             num_maps=count,

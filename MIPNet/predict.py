@@ -24,6 +24,7 @@ from common.runtime.session import Options, Session, open_network
 from common.topdown import crops, heatmaps, pipeline
 from MIPNet import data, keys, weights
 from MIPNet.config import MODEL_FOLDER, NETWORK, Config
+from MIPNet.decode import REFINE, Refinement
 from MIPNet.merging import BoxPeople, MergedPeople, MergeRules, merge_modes
 from MIPNet.model import GatedNetwork, build, lambda_vectors
 
@@ -98,7 +99,7 @@ class PoseEstimator:
             num_maps=self.num_modes * count,
             normalise=functools.partial(normalise, color_rgb=cfg.DATASET.COLOR_RGB),
             forward=_forward(session, self.lambdas, count),
-            decode=functools.partial(heatmaps.decode, refinement=self.refinement),
+            decode=functools.partial(heatmaps.decode, refine=REFINE[self.refinement]),
             flip=np.concatenate(flips) if cfg.TEST.FLIP_TEST else None,
             shift=cfg.TEST.SHIFT_HEATMAP,
             padding=cfg.TEST.SCALE_THRE,
@@ -106,7 +107,7 @@ class PoseEstimator:
         )
 
     @property
-    def refinement(self) -> heatmaps.Refinement:
+    def refinement(self) -> Refinement:
         """Of peaks."""
         test = self.config.yaml.TEST
         if test.REFINEMENT != "recipe":

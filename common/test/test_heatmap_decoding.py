@@ -3,10 +3,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from AlphaPose.decode import regress
 from common.skeleton import COCO
 from common.test import top_down_golden as golden
 from common.topdown import crops, heatmaps, targets
 from common.topdown.crops import Augmentation, Crop
+from MIPNet.decode import REFINE, refine_dark
 
 import cv2
 import numpy as np
@@ -50,12 +52,12 @@ def test_golden_mipnet(shared: Path, tag: str, case: str, refinement: Any, post:
     """Bit for bit; the image coordinates up to one rounding of float32."""
     wanted = golden.arrays(shared, "decode_mipnet")
     maps = case_maps(shared, tag, case)
-    cells, scores = heatmaps.decode(maps, refinement, keep_zero=True)
+    cells, scores = heatmaps.decode(maps, REFINE[refinement], keep_zero=True)
     assert (scores.numpy()[..., None] == wanted[f"{tag}/{case}/post{post}/scores"]).all()
     joints = heatmaps.cells_to_image(cells, *golden_crops(shared, tag, len(maps)), golden.map_size(tag))
     assert joints.dtype == np.float32
     np.testing.assert_allclose(joints, wanted[f"{tag}/{case}/post{post}/coords"], atol=EQUAL_IMG)
-    highest = heatmaps.decode(maps, "none", keep_zero=True).cells
+    highest = heatmaps.decode(maps, None, keep_zero=True).cells
     assert (highest.numpy() == wanted[f"{tag}/{case}/post{post}/argmax"]).all()
 
 
@@ -64,7 +66,7 @@ def test_golden_mipnet(shared: Path, tag: str, case: str, refinement: Any, post:
 def test_golden_dark(shared: Path, tag: str, case: str) -> None:
     wanted = golden.arrays(shared, "decode_mipnet")[f"{tag}/{case}/dark/coords"]
     maps = case_maps(shared, tag, case)
-    cells, _ = heatmaps.decode(maps, "dark")
+    cells, _ = heatmaps.decode(maps, refine_dark)
     joints = heatmaps.cells_to_image(cells, *golden_crops(shared, tag, len(maps)), golden.map_size(tag))
     np.testing.assert_allclose(joints, wanted, atol=DARK_TOLERANCE_IMG)
 
@@ -83,7 +85,7 @@ def test_golden_alphapose(shared: Path, case: str) -> None:
 def test_golden_regression(shared: Path, norm: Any) -> None:
     wanted = golden.arrays(shared, "decode_alphapose")
     maps = case_maps(shared, "alphapose", "plain") * 20 - 8
-    cells, scores = heatmaps.regress(maps, norm)
+    cells, scores = regress(maps, norm)
     joints = heatmaps.cells_to_image(cells, *golden_crops(shared, "alphapose", len(maps)), golden.map_size("alphapose"))
     np.testing.assert_allclose(joints, wanted[f"regress_{norm}/coords"], atol=5e-4)
     np.testing.assert_allclose(scores.numpy()[..., None], wanted[f"regress_{norm}/scores"], rtol=1e-6)
@@ -106,7 +108,7 @@ def test_encode_and_decode_return_the_joints(seed: int) -> None:
         maps, weights = targets.encode(
             torch.from_numpy(joints_in)[None], torch.from_numpy(seen)[None], map_size, stride, 2
         )
-        cells = heatmaps.decode(maps, "none").cells[0].numpy()
+        cells = heatmaps.decode(maps, None).cells[0].numpy()
         assert inside.sum() > 4 and (weights[0].numpy()[inside] == 1).all()
         back = crops.transform(cells * stride, cv2.invertAffineTransform(matrix))
         back = back[FLIP] if crop.flip else back
@@ -120,8 +122,8 @@ def test_dark_finds_the_top_of_a_gaussian() -> None:
     top = torch.tensor([20.4, 25.8])
     y, x = torch.meshgrid(torch.arange(64), torch.arange(48), indexing="ij")
     maps = torch.exp(-((x - top[0]) ** 2 + (y - top[1]) ** 2) / 8)[None, None]
-    assert (heatmaps.decode(maps, "quarter").cells - top).abs().max() <= 0.25
-    assert (heatmaps.decode(maps, "dark").cells - top).abs().max() <= 0.01
+    assert (heatmaps.decode(maps).cells - top).abs().max() <= 0.25
+    assert (heatmaps.decode(maps, refine_dark).cells - top).abs().max() <= 0.01
 
 
 def test_merging_with_the_mirrored_maps() -> None:
@@ -140,12 +142,12 @@ def test_merging_with_the_mirrored_maps() -> None:
 def test_a_map_without_a_value_above_zero(keep_zero: bool, cell: list[float]) -> None:
     maps = torch.full((1, 1, 8, 6), -1.0)
     maps[0, 0, 4, 3] = 0
-    assert heatmaps.decode(maps, "none", keep_zero).cells[0, 0].tolist() == cell
-    assert heatmaps.decode(maps - 1, "quarter", keep_zero).cells[0, 0].tolist() == [0, 0]
+    assert heatmaps.decode(maps, None, keep_zero).cells[0, 0].tolist() == cell
+    assert heatmaps.decode(maps - 1, keep_zero=keep_zero).cells[0, 0].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("refinement", ["none", "quarter", "dark"])
 def test_nobody(refinement: Any) -> None:
-    cells, scores = heatmaps.decode(torch.zeros(0, 17, 64, 48), refinement)
+    cells, scores = heatmaps.decode(torch.zeros(0, 17, 64, 48), REFINE[refinement])
     assert cells.shape == (0, 17, 2) and scores.shape == (0, 17)
     assert heatmaps.cells_to_image(cells, np.zeros((0, 2)), np.zeros((0, 2)), (64, 48)).shape == (0, 17, 2)

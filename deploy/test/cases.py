@@ -14,10 +14,12 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+from AlphaPose.decode import regress
 from common.bottomup.assembly import People
 from common.skeleton import OPENPOSE, Skeleton
 from common.topdown import crops, heatmaps
 from Lightweight_OpenPose import decode as lightweight
+from MIPNet.decode import REFINE
 from OpenPose_MindSpore_port import decode as openpose
 
 import numpy as np
@@ -80,7 +82,7 @@ def of_heatmaps(maps, how: str, crop: tuple[Any, Any], keep_zero=False, mirrored
         given = torch.from_numpy(maps[None])
         if mirrored is not None:
             given = heatmaps.merge_flip(given, torch.from_numpy(mirrored[None]), flip)
-        found = heatmaps.regress(given, how) if HOW.index(how) > 2 else heatmaps.decode(given, how, keep_zero)
+        found = heatmaps.decode(given, REFINE[how], keep_zero) if how in REFINE else regress(given, how)
         places = heatmaps.cells_to_image(found.cells, [crop[0]], [crop[1]], maps.shape[1:])
         return np.concatenate([places, found.scores.numpy()[..., None]], axis=2)[0]
 
