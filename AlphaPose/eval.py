@@ -141,7 +141,7 @@ class Evaluator:
             network, validation, self.boxes, estimator.batch_size, skip, self.asked.num_workers
         )
         estimated = time.perf_counter()
-        keypoints, found = estimates.keypoints_img[estimates.found], self.boxes.select(estimates.found)
+        keypoints, found = estimates.keypoints_img, estimates.boxes
         protocol = Protocol(self.asked.detected, self.asked.scores, self.asked.nms)
         ids = validation.index.image_ids
         detections = count_people(keypoints, found, ids, network.size_in, estimator.skeleton, protocol)

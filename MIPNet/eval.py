@@ -186,10 +186,9 @@ class Evaluator:
             estimator.network, self.validation, self.boxes, estimator.batch_size, skip, self.readers
         )
         estimated = time.perf_counter()
-        boxes = self.boxes.select(estimates.found)
+        boxes = estimates.boxes
         ids = self.validation.index.image_ids[boxes.image_rows]
-        keypoints = estimates.keypoints_img[estimates.found]
-        found = estimator.box_people(keypoints, boxes.boxes_img, boxes.scores, ids)
+        found = estimator.box_people(estimates.keypoints_img, boxes.boxes_img, boxes.scores, ids)
         people = {lambda_name(estimator.lambdas): estimator.merge(found, estimator.nms(estimator.num_modes))}
         for mode, value in enumerate(estimator.lambdas if estimator.num_modes > 1 else ()):
             people[lambda_name([value])] = estimator.merge(found.mode(mode), estimator.nms(1))

@@ -154,7 +154,11 @@ def test_a_data_set_and_an_image_of_it_that_is_missing(tiny_coco: Path, tmp_path
     validation = EvaluationSet.load(annotations, tiny_coco / "val2017", COCO, 0)
     given = boxes.annotated(validation, crops.PeopleRule())
     result = pipeline.estimate_boxes(SHRINKING, validation, given, 4)
-    assert result.found.all() and not result.skipped and result.keypoints_img.shape == (len(given), COLOURS, 3)
+    assert (
+        len(result.boxes) == len(given)
+        and not result.skipped
+        and result.keypoints_img.shape == (len(given), COLOURS, 3)
+    )
     assert tuple(result.seconds) == pipeline.STAGES and min(result.seconds.values()) > 0
     with pytest.raises(ImageError, match="jpg: No such file"):
         pipeline.estimate_boxes(SHRINKING, replace(validation, folder=tmp_path), given, 4)
@@ -170,8 +174,8 @@ def test_unreadable_images_of_a_data_set_are_counted(tiny_coco: Path, tmp_path: 
             name = validation.index.file_name(row)
             (kept / name).write_bytes((validation.folder / name).read_bytes())
     result = pipeline.estimate_boxes(SHRINKING, replace(validation, folder=kept), given, 4, skip_bad=True)
-    assert result.found.tolist() == (given.image_rows != lost).tolist() and len(result.skipped) == 1
-    assert not result.keypoints_img[~result.found].any() and result.keypoints_img[result.found].any()
+    assert result.boxes.image_rows.tolist() == given.image_rows[given.image_rows != lost].tolist()
+    assert len(result.skipped) == 1 and len(result.keypoints_img) == len(result.boxes)
 
 
 def test_a_network_that_gives_nan_is_named(tiny_coco: Path) -> None:

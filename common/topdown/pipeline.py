@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from common import distributed
-from common.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
+from common.arrays import Float32Array, Float64Array, Int64Array, UInt8Array
 from common.cli import ImageError, UserError
 from common.coco.evaluate import EvaluationSet
 from common.coco.images import warp_image
@@ -207,10 +207,10 @@ class _Stages:
 
 @dataclass(frozen=True)
 class Estimates:
-    """The keypoints of all N boxes of a data set, the same on every rank."""
+    """The keypoints of the N boxes of a data set whose images could be read, the same on every rank."""
 
-    keypoints_img: Float32Array  # (N, num_maps, 3) x, y in original pixels, score; 0 where not found
-    found: BoolArray  # (N,) False where the image could not be read
+    keypoints_img: Float32Array  # (N, num_maps, 3) x, y in original pixels, score
+    boxes: PersonBoxes
     seconds: dict[str, float]  # of this rank, by STAGES, side by side
     skipped: list[str]  # a line an unreadable image
 
@@ -225,7 +225,7 @@ def estimate_boxes(
 ) -> Estimates:
     """The keypoints of `boxes`; every rank takes its share of the images and gets the whole result.
 
-    Raises ImageError for an unreadable image, unless `skip_bad`: then it is counted, and its boxes are not found.
+    Raises ImageError for an unreadable image, unless `skip_bad`: then it is counted, and its boxes are left out.
     Raises UserError for a network that gives NaN.
     """
     share = boxes.by_image()[distributed.rank() :: distributed.world_size()]
@@ -233,13 +233,13 @@ def estimate_boxes(
     problems: list[ImageError] = []
     mine = list(estimate(images, network, batch_size, problems.append if skip_bad else None, readers, clock))
     keypoints = np.zeros((len(boxes), network.num_maps, 3), np.float32)
-    found, skipped = np.zeros(len(boxes), np.bool_), list[str]()
+    is_found, skipped = np.zeros(len(boxes), np.bool_), list[str]()
     for parts, lines in distributed.gather_objects((mine, list(map(str, problems)))):
         skipped += lines
         for rows, values in parts:
-            keypoints[rows], found[rows] = values, True
+            keypoints[rows], is_found[rows] = values, True
     broken = np.flatnonzero(~np.isfinite(keypoints).all(axis=(1, 2)))
     if len(broken):
         image = validation.index.image_ids[boxes.image_rows[broken[0]]]
         raise UserError(f"the network's result for image id {image} has NaN or infinity in it; look at its weights")
-    return Estimates(keypoints, found, dict(clock), skipped)
+    return Estimates(keypoints[is_found], boxes.select(is_found), dict(clock), skipped)
