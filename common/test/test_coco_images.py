@@ -56,8 +56,8 @@ def test_a_progressive_image_that_is_damaged_within_is_an_error(tmp_path, seed):
 
 @pytest.mark.parametrize("size", [(48, 128), (50, 64), (64, 48)])
 def test_an_image_of_another_size_than_annotated_is_an_error(tmp_path, image, size):
-    wanted = rf"a\.jpg: has 64 x 48 pixels, annotated as {size[1]} x {size[0]}: .*python -m common\.coco"
-    with pytest.raises(images.ImageError, match=wanted):
+    expected = rf"a\.jpg: has 64 x 48 pixels, annotated as {size[1]} x {size[0]}: .*python -m common\.coco"
+    with pytest.raises(images.ImageError, match=expected):
         images.read_annotated(tmp_path, "a.jpg", size)
 
 
@@ -130,7 +130,7 @@ def tagged(data: bytes, orientation: int, order: str = "<") -> bytes:
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_images_are_turned_as_exif_says_where_that_is_wanted(tmp_path, image, orientation, order):
+def test_images_are_turned_as_exif_says_where_asked_for(tmp_path, image, orientation, order):
     (tmp_path / "t.jpg").write_bytes(tagged((tmp_path / "a.jpg").read_bytes(), orientation, order))
     upright = cv2.imread(str(tmp_path / "t.jpg"))
     np.testing.assert_array_equal(images.read_image(tmp_path, "t.jpg", "turn"), upright)

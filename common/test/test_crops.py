@@ -191,8 +191,8 @@ def test_half_a_body() -> None:
         assert found is not None
         np.testing.assert_allclose(found[0], chosen.mean(axis=0), rtol=1e-6)
         width, height = np.ptp(chosen, axis=0)
-        wanted = crops.HALF_BODY_PADDING * max(height, width * SIZE_IN[0] / SIZE_IN[1])
-        np.testing.assert_allclose(found[1], [wanted * SIZE_IN[1] / SIZE_IN[0], wanted], rtol=1e-6)
+        expected = crops.HALF_BODY_PADDING * max(height, width * SIZE_IN[0] / SIZE_IN[1])
+        np.testing.assert_allclose(found[1], [expected * SIZE_IN[1] / SIZE_IN[0], expected], rtol=1e-6)
     few_below = everyone * (upper | (np.arange(COCO.num_keypoints) < 13))
     fallback = crops.half_body(joints, few_below, upper, False, SIZE_IN)
     assert fallback is not None

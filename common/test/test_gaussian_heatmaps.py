@@ -37,9 +37,9 @@ def check(case: dict[str, Any], prefix: str, joints: Any, visible: Any, tag: str
     assert maps.dtype == weights.dtype == torch.float32
     assert (weights[0].numpy() == case[f"{prefix}target_weight"].reshape(-1)).all()
     if f"{prefix}target" in case:
-        wanted = case[f"{prefix}target"]
-        np.testing.assert_allclose(maps[0].numpy(), wanted, rtol=0, atol=2e-7)
-        assert ((maps[0].numpy() == 0) == (wanted == 0)).all()
+        expected = case[f"{prefix}target"]
+        np.testing.assert_allclose(maps[0].numpy(), expected, rtol=0, atol=2e-7)
+        assert ((maps[0].numpy() == 0) == (expected == 0)).all()
 
 
 @pytest.mark.parametrize("tag", golden.TAGS)
@@ -75,7 +75,7 @@ def test_equal_to_the_plain_rule(sigma: int) -> None:
     maps, weights = targets.encode(
         torch.as_tensor(joints)[None], torch.as_tensor(visible)[None], MAP_SIZE, STRIDE, sigma
     )
-    wanted_maps, wanted_weights = plain(joints, visible, MAP_SIZE, STRIDE, sigma)
-    np.testing.assert_allclose(maps[0].numpy(), wanted_maps, rtol=0, atol=2e-7)
-    assert (weights[0].numpy() == wanted_weights).all()
-    assert ((maps[0].numpy() == 0) == (wanted_maps == 0)).all()
+    expected_maps, expected_weights = plain(joints, visible, MAP_SIZE, STRIDE, sigma)
+    np.testing.assert_allclose(maps[0].numpy(), expected_maps, rtol=0, atol=2e-7)
+    assert (weights[0].numpy() == expected_weights).all()
+    assert ((maps[0].numpy() == 0) == (expected_maps == 0)).all()

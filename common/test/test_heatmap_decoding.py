@@ -50,45 +50,45 @@ def golden_crops(shared: Path, tag: str, count: int) -> tuple[Any, Any]:
 @pytest.mark.parametrize("tag", ["w48_384x288", "w32_256x192"])
 def test_golden_mipnet(shared: Path, tag: str, case: str, refinement: Any, post: int) -> None:
     """Bit for bit; the image coordinates up to one rounding of float32."""
-    wanted = golden.arrays(shared, "decode_mipnet")
+    expected = golden.arrays(shared, "decode_mipnet")
     maps = case_maps(shared, tag, case)
     cells, scores = heatmaps.decode(maps, REFINE[refinement], keep_zero=True)
-    assert (scores.numpy()[..., None] == wanted[f"{tag}/{case}/post{post}/scores"]).all()
+    assert (scores.numpy()[..., None] == expected[f"{tag}/{case}/post{post}/scores"]).all()
     joints = heatmaps.cells_to_image(cells, *golden_crops(shared, tag, len(maps)), golden.map_size(tag))
     assert joints.dtype == np.float32
-    np.testing.assert_allclose(joints, wanted[f"{tag}/{case}/post{post}/coords"], atol=EQUAL_IMG)
+    np.testing.assert_allclose(joints, expected[f"{tag}/{case}/post{post}/coords"], atol=EQUAL_IMG)
     highest = heatmaps.decode(maps, None, keep_zero=True).cells
-    assert (highest.numpy() == wanted[f"{tag}/{case}/post{post}/argmax"]).all()
+    assert (highest.numpy() == expected[f"{tag}/{case}/post{post}/argmax"]).all()
 
 
 @pytest.mark.parametrize("case", ["plain", "flip"])
 @pytest.mark.parametrize("tag", ["w48_384x288", "w32_256x192"])
 def test_golden_dark(shared: Path, tag: str, case: str) -> None:
-    wanted = golden.arrays(shared, "decode_mipnet")[f"{tag}/{case}/dark/coords"]
+    expected = golden.arrays(shared, "decode_mipnet")[f"{tag}/{case}/dark/coords"]
     maps = case_maps(shared, tag, case)
     cells, _ = heatmaps.decode(maps, refine_dark)
     joints = heatmaps.cells_to_image(cells, *golden_crops(shared, tag, len(maps)), golden.map_size(tag))
-    np.testing.assert_allclose(joints, wanted, atol=DARK_TOLERANCE_IMG)
+    np.testing.assert_allclose(joints, expected, atol=DARK_TOLERANCE_IMG)
 
 
 @pytest.mark.parametrize("case", ["plain", "flip", "edge"])
 def test_golden_alphapose(shared: Path, case: str) -> None:
-    wanted = golden.arrays(shared, "decode_alphapose")
+    expected = golden.arrays(shared, "decode_alphapose")
     maps = case_maps(shared, "alphapose", case)
     cells, scores = heatmaps.decode(maps)
     joints = heatmaps.cells_to_image(cells, *golden_crops(shared, "alphapose", len(maps)), golden.map_size("alphapose"))
-    np.testing.assert_allclose(joints, wanted[f"{case}/coords"], atol=EQUAL_IMG)
-    assert (scores.numpy()[..., None] == wanted[f"{case}/scores"]).all()
+    np.testing.assert_allclose(joints, expected[f"{case}/coords"], atol=EQUAL_IMG)
+    assert (scores.numpy()[..., None] == expected[f"{case}/scores"]).all()
 
 
 @pytest.mark.parametrize("norm", ["sigmoid", "softmax"])
 def test_golden_regression(shared: Path, norm: Any) -> None:
-    wanted = golden.arrays(shared, "decode_alphapose")
+    expected = golden.arrays(shared, "decode_alphapose")
     maps = case_maps(shared, "alphapose", "plain") * 20 - 8
     cells, scores = regress(maps, norm)
     joints = heatmaps.cells_to_image(cells, *golden_crops(shared, "alphapose", len(maps)), golden.map_size("alphapose"))
-    np.testing.assert_allclose(joints, wanted[f"regress_{norm}/coords"], atol=5e-4)
-    np.testing.assert_allclose(scores.numpy()[..., None], wanted[f"regress_{norm}/scores"], rtol=1e-6)
+    np.testing.assert_allclose(joints, expected[f"regress_{norm}/coords"], atol=5e-4)
+    np.testing.assert_allclose(scores.numpy()[..., None], expected[f"regress_{norm}/scores"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(3))

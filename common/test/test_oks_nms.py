@@ -65,15 +65,15 @@ def test_people_kept_are_the_originals(golden, name: str) -> None:
 @pytest.mark.parametrize("ties", [False, True])
 def test_many_images_at_once_are_each_image_alone(ties: bool) -> None:
     keypoints, areas, scores, images = people(9, 6, ties=ties)
-    wanted = []
+    expected = []
     for image in dict.fromkeys(images.tolist()):
         rows = np.flatnonzero(images == image)
-        wanted += rows[plain_nms(keypoints[rows], areas[rows], scores[rows], 0.5)].tolist()
+        expected += rows[plain_nms(keypoints[rows], areas[rows], scores[rows], 0.5)].tolist()
     kept = nms.oks_nms(keypoints, areas, scores, COCO.sigmas, 0.5, images)
-    assert kept.tolist() == wanted
+    assert kept.tolist() == expected
     assert 0 < len(kept) < len(scores)
     named = nms.oks_nms(keypoints, areas, scores, COCO.sigmas, 0.5, [f"image {i}" for i in images])
-    assert named.tolist() == wanted
+    assert named.tolist() == expected
 
 
 def test_soft_suppression_moves_the_similar_back_and_stops_at_twenty() -> None:

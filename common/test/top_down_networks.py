@@ -62,9 +62,9 @@ def outputs(shared: Path, name: str) -> dict[str, Tensor]:
         return {key: torch.from_numpy(case[key]) for key in case.files}
 
 
-def error(found: Tensor, wanted: Tensor) -> float:
+def error(found: Tensor, expected: Tensor) -> float:
     """The largest difference as a part of the output's spread."""
-    return ((found - wanted).abs().max() / wanted.std()).item()
+    return ((found - expected).abs().max() / expected.std()).item()
 
 
 def losses(shared: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@
 
 writes `train2017/`, `val2017/` and `annotations/person_keypoints_{train,val}2017.json`. The scenes hold what real
 images hold: people of several sizes, overlaps, limbs outside the image (v=0), hidden joints (v=1), a crowd region with
-run lengths, a person too small for joints, an image of nobody. The first nine images of a split have all of these.
+run lengths, a person too small for joints, an image without people. The first nine images of a split have all of these.
 Everything follows from the seed. A joint at (x, y) is in the middle of pixel x, y.
 """
 
@@ -45,7 +45,7 @@ def write(
 ) -> Path:
     """Draws the data set into `folder`, over what is there, and returns it.
 
-    `keypoints` are the names, out of COCO's, that the annotations have, in this order: the pictures stay the same.
+    `keypoints` are the names, out of COCO's, that the annotations have, in this order: the images stay the same.
     Raises UserError for an unknown name or a folder that cannot be written.
     """
     unknown = [name for name in keypoints if name not in COCO.keypoints]
@@ -79,7 +79,7 @@ def _write_split(folder: Path, split: str, count: int, seed: int, keypoints: tup
 
 
 def _frame(keypoints: tuple[str, ...]) -> dict[str, Any]:
-    """What stands around images and annotations in a COCO file."""
+    """What is around images and annotations in a COCO file."""
     limbs = [[keypoints.index(a) + 1, keypoints.index(b) + 1] for a, b in COCO.limbs if {a, b} <= set(keypoints)]
     person = {"id": PERSON_CATEGORY, "name": "person", "supercategory": "person"}
     return {

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws cartoon people whose 17 COCO joints are known exactly, and things that stand around.
+"""Draws cartoon people whose 17 COCO joints are known exactly, and things around them.
 
 A figure faces the viewer, turned aside a little. Its right limbs are warm (red, orange), its left limbs cold (blue,
 cyan), so that a small network tells them apart at low resolution. Lengths are fractions of the standing height.
 
-Besides the picture, every drawing function fills an owner map: which figure, and which part of it, is on top at each
+Besides the image, every drawing function fills an owner map: which figure, and which part of it, is on top at each
 pixel. From it follow silhouettes, and which joints something hides.
 """
 
@@ -138,7 +138,7 @@ def _turned(vector: tuple[float, float], angle: float) -> Float64Array:
 
 
 class Brush:
-    """Paints filled, antialiased shapes on a picture, and whole pixels on the owner map under it."""
+    """Paints filled, antialiased shapes on an image, and whole pixels on the owner map under it."""
 
     def __init__(self, canvas_img: UInt8Array, owners_img: Int32Array) -> None:
         self.canvas_img = canvas_img
@@ -182,7 +182,7 @@ class Brush:
 def paint_figure(brush: Brush, joints_img: Int64Array, height: float, palette: Palette, figure: int) -> None:
     """Paints a person over what is there.
 
-    `joints_img` (17, 2) whole pixels, which may lie outside the picture; `figure` its number from 1 in the owner map.
+    `joints_img` (17, 2) whole pixels, which may lie outside the image; `figure` its number from 1 in the owner map.
     """
     pose = dict(zip(COCO.keypoints, joints_img.astype(np.float64), strict=True))
     owner = {part: figure * NUM_PARTS + index for index, part in enumerate(PARTS)}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Composes drawn pictures: who stands where, what hides whom, in front of which wall.
+"""Composes drawn images: who is where, what hides whom, in front of which wall.
 
 The kinds of scenes are those that make real images hard: overlaps, people cut off by the border, objects in front,
-small people, a crowd, nobody. A scene that misses what its kind is about is drawn anew, so each kind can be relied on.
+small people, a crowd, no people. A scene that misses what its kind is about is drawn anew: each kind can be relied on.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ MIN_CROWD_AREA = 800  # pixels of a crowd that can be seen
 
 @dataclass
 class Scene:
-    """A picture under way: `people` are the joints (17, 2) of the labelled persons, by number in the owner map."""
+    """An image under way: `people` are the joints (17, 2) of the labelled persons, by number in the owner map."""
 
     canvas_img: UInt8Array
     owners_img: Int32Array
@@ -64,7 +64,7 @@ class Scene:
 
 
 def draw_scene(kind: str, rng: np.random.Generator) -> Scene:
-    """One picture of a kind of `SCENES`, drawn anew until it shows what its kind is about."""
+    """One image of a kind of `SCENES`, drawn anew until it shows what its kind is about."""
     while True:
         scene = _compose(kind, rng)
         if _is_clear(scene, kind):
@@ -77,8 +77,8 @@ def _is_clear(scene: Scene, kind: str) -> bool:
         return False
     if kind == "crowd":
         return int(scene.mask(scene.crowd).sum()) >= MIN_CROWD_AREA
-    wanted = {"cut_off": 0, "overlap": 1, "object": 1}.get(kind)
-    return wanted is None or any((flag == wanted).sum() >= 2 for flag in flags)
+    typical = {"cut_off": 0, "overlap": 1, "object": 1}.get(kind)
+    return typical is None or any((flag == typical).sum() >= 2 for flag in flags)
 
 
 def _compose(kind: str, rng: np.random.Generator) -> Scene:
@@ -104,7 +104,7 @@ def _compose(kind: str, rng: np.random.Generator) -> Scene:
 def _places(kind: str, rng: np.random.Generator, slimness: float) -> list[tuple[float, float]]:
     """Where the main people of a scene stand (share of the width), and how tall they are, farther ones first.
 
-    `slimness` is the height of a person over the width of the picture.
+    `slimness` is the height of a person over the width of the image.
     """
     if kind == "empty":
         return []
