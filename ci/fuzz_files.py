@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import AlphaPose.config  # noqa: E402
+import common.launch.result_file  # noqa: E402
 import common.report  # noqa: E402
 import common.runtime.onnxruntime  # noqa: E402
 import common.train.checkpoint  # noqa: E402
@@ -111,7 +112,7 @@ def read_annotations(path: Path) -> None:
 def report_of(path: Path) -> None:
     """Writes the result file of a run with these metrics."""
     common.report.Run("x", "acc", 1, 4, str(path), str(path.parent / "run"), 0.0).leave(path.parent / "logs")
-    common.report.write(path.parent / "logs", 3.0)
+    common.launch.result_file.write(path.parent / "logs", 3.0)
 
 
 def load_checkpoint(path: Path) -> None:

@@ -19,7 +19,7 @@ def test_list_is_as_frozen(name: str) -> None:
 def test_known_flags_are_read_back() -> None:
     flags = frozen.known_flags()
     assert {"--data_path", "--recipe", "--opt_level", "--amp"} <= flags["Lightweight_OpenPose/train.py"]
-    assert flags["common/launch.py"] == set()
+    assert flags["common/launch/__main__.py"] == set()
 
 
 @pytest.mark.parametrize("network", get_args(compare.Network))

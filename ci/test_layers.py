@@ -8,15 +8,16 @@ import functools
 import project
 import pytest
 
-LEVELS = {"train": 1, "runtime": 1, "coco": 2, "topdown": 3, "bottomup": 3, "media": 3}  # the core of common/: 0
+# The core of common/ is level 0.
+LEVELS = {"launch": 1, "train": 1, "runtime": 1, "coco": 2, "topdown": 3, "bottomup": 3, "media": 3}
 MODEL_LEVEL, TOOLS_LEVEL = 4, 5
-MOST_CORE_FILES, MOST_CORE_LINES = 12, 1868
+MOST_CORE_FILES, MOST_CORE_LINES = 10, 1410
 # Files and lines that a training may import, without what it evaluates with: today's. Lower them when they fall.
 MOST = {
-    "AlphaPose": (38, 5690),
-    "Lightweight_OpenPose": (32, 4930),
-    "MIPNet": (38, 5870),
-    "OpenPose_MindSpore_port": (36, 5850),
+    "AlphaPose": (38, 5587),
+    "Lightweight_OpenPose": (32, 4833),
+    "MIPNet": (38, 5766),
+    "OpenPose_MindSpore_port": (36, 5754),
 }
 
 

@@ -8,8 +8,8 @@ import sys
 import types
 from pathlib import Path
 
-from common import torchrun
-from common.launch import Servers
+from common.launch import torchrun
+from common.launch.servers import Servers
 from common.test.programs import ROOT, complaint, done, module
 from common.test.programs import launcher as launched
 

@@ -2,13 +2,14 @@
 import json
 from pathlib import Path
 
-from common import report
+from common.launch import result_file
+from common.report import ACCURACY, Run
 
 import pytest
 
 
 def records(accuracy: float | None, precisions: list[float]) -> list[dict]:
-    losses = {"loss": 0.5} if accuracy is None else {"loss": 0.5, report.ACCURACY: accuracy}
+    losses = {"loss": 0.5} if accuracy is None else {"loss": 0.5, ACCURACY: accuracy}
     steps = [{"event": "step", "losses": losses, "images_per_s": 10.0}]
     return [*steps, *({"event": "evaluate", "metrics": {"AP": found}} for found in precisions)]
 
@@ -29,8 +30,8 @@ def test_accuracy_of_a_training(
 ) -> None:
     metrics, logs = tmp_path / "metrics.jsonl", tmp_path / "logs"
     metrics.write_text("".join(json.dumps(record) + "\n" for record in records(accuracy, precisions)))
-    report.Run("net", kind, 1, 4, str(metrics), str(tmp_path / "run"), 0.0).leave(logs)
-    lines = report.write(logs, 3.0)
+    Run("net", kind, 1, 4, str(metrics), str(tmp_path / "run"), 0.0).leave(logs)
+    lines = result_file.write(logs, 3.0)
     result = dict(line.split(" = ") for line in (logs / f"net_bs4_1p_{kind}.log").read_text().splitlines())
     assert result["TrainAccuracy"] == wanted and result["ActualFPS"] == "10.000"
     assert (f"TrainAccuracy : {wanted}" in lines) == (kind == "acc")
@@ -41,8 +42,8 @@ def test_accuracy_of_a_training(
 def test_logs_in_or_around_the_folder_of_the_run_are_not_copied_into_themselves(tmp_path: Path, folder: str) -> None:
     metrics, logs = tmp_path / "metrics.jsonl", tmp_path / "logs"
     metrics.write_text("".join(json.dumps(record) + "\n" for record in records(None, [0.5])))
-    report.Run("net", "acc", 1, 4, str(metrics), str(tmp_path / folder), 0.0).leave(logs)
-    report.write(logs, 3.0)
+    Run("net", "acc", 1, 4, str(metrics), str(tmp_path / folder), 0.0).leave(logs)
+    result_file.write(logs, 3.0)
     assert sorted(path.name for path in logs.iterdir()) == [
         "net_bs4_1p_acc.log",
         "run.json",

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import common.parallel
-import common.report
 from common.cli import USAGE_EXIT_CODE, UserError
-from common.launch import Servers
+from common.launch.result_file import OUTPUTS_OF_RANKS
+from common.launch.servers import Servers
 
 import torch.distributed.launcher.api
 import torch.distributed.run
@@ -89,7 +89,7 @@ def _set_variables(servers: Servers) -> None:
 
 def _run_agent(servers: Servers, restarts: int, log_folder: Path, program: list[str]) -> None:
     name, options = servers.meet()
-    outputs = log_folder / f"{common.report.OUTPUTS_OF_RANKS}_{name}"
+    outputs = log_folder / f"{OUTPUTS_OF_RANKS}_{name}"
     quiet = ",".join(f"{rank}:3" for rank in range(1, servers.ranks))  # rank 0 keeps the terminal, others have files
     shutil.rmtree(outputs, ignore_errors=True)  # of the run before: torchrun makes a new folder for each
     outputs.mkdir(parents=True, exist_ok=True)

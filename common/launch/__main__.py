@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts a program once a rank: `python -m common.launch --ranks=8 --log_dir=logs -m Package.train --flag=value ...`
+
+One rank on one server runs in this very process; more go through torchrun. On several servers type the same command on
+each, with `--nnodes=2 --rdzv_endpoint=HOST:PORT`, HOST one of them; `--nnodes=1:4` trains with as many as there are. Or
+set NNODES, NODE_RANK, MASTER_ADDR and MASTER_PORT. A lost rank or server ends the attempt; MAX_RESTARTS (0 on one
+server, else 3) is how often all start again, each time from the last checkpoint. Ranks end when their launcher does.
+After the run its result file and final lines are written, see `common.launch.result_file`.
+"""
+
+import runpy
+import sys
+import time
+from pathlib import Path
+
+from common.cli import UserError, environment_number, run
+from common.launch import result_file
+from common.launch.servers import Servers
+
+USAGE = (
+    "python -m common.launch --ranks=N --log_dir=FOLDER [--nnodes=2 or 1:4 --rdzv_endpoint=HOST:PORT --rdzv_id=NAME] "
+    "-m MODULE [--flag=value ...]"
+)
+RESTARTS = 3  # of a run on several servers
+FLAGS = {"ranks", "log_dir", "nnodes", "rdzv_endpoint", "rdzv_id"}
+
+
+def main(words: list[str]) -> None:
+    """Runs the module on one rank or several, then reports. Raises UserError for more ranks than devices."""
+    end = words.index("-m") if "-m" in words[:-1] else 0
+    flags = dict(word.removeprefix("--").partition("=")[::2] for word in words[:end])
+    if not {"ranks", "log_dir"} <= flags.keys() <= FLAGS:
+        raise UserError(f"usage: {USAGE}")
+    ranks, log_folder = _rank_count(flags["ranks"]), Path(flags["log_dir"])
+    servers = Servers.of(flags, ranks)
+    began = time.perf_counter()
+    try:
+        is_first = _run(servers, log_folder, words[end + 1], words[end + 2 :])
+    except ModuleNotFoundError as error:
+        raise _missing(error) from error
+    for line in result_file.write(log_folder, time.perf_counter() - began) if is_first else ():
+        sys.stdout.write(line + "\n")
+
+
+def _run(servers: Servers, log_folder: Path, module: str, arguments: list[str]) -> bool:
+    """Runs the module; whether rank 0 was here."""
+    restarts = environment_number("MAX_RESTARTS", 0 if servers.most == 1 else RESTARTS)
+    if servers.most == 1:
+        from common import distributed  # loads torch
+
+        distributed.check_started_once()
+    if servers.ranks == servers.most == 1 and not restarts:
+        sys.argv = [module, *arguments]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        return True
+    _check_devices(servers.ranks, arguments)
+    from common.launch import torchrun  # loads torch
+
+    return torchrun.run(servers, restarts, log_folder, [module, *arguments])
+
+
+def _missing(error: ModuleNotFoundError) -> Exception:
+    """A package that this Python lacks, in one line; the error itself where it is a part of this project."""
+    package = (error.name or "").split(".")[0]
+    if (Path(__file__).parents[2] / package).is_dir():
+        return error
+    return UserError(
+        f"{sys.executable} has no {package}: install requirements.txt there, or name another Python with "
+        "PYTHON=/path/to/python"
+    )
+
+
+def _rank_count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"--ranks={text}: a whole number, at least 1")
+    return int(text)
+
+
+def _check_devices(ranks: int, arguments: list[str]) -> None:
+    """Says once, before any rank starts, that there are too few devices."""
+    from common import device
+
+    flags = dict(word.lstrip("-").split("=", 1) for word in arguments if word.startswith("--device="))
+    name = flags.get("device", "auto")
+    if name in ("npu", "cuda") or (name == "auto" and any(map(device.count, ("npu", "cuda")))):
+        device.resolve(name, ranks - 1)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    run(lambda: main(sys.argv[1:]))
