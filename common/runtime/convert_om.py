@@ -30,6 +30,19 @@ AIPP = """aipp_op {{
 """
 
 
+PrecisionMode = Literal[
+    "",
+    "force_fp16",
+    "force_fp32",
+    "allow_fp32_to_fp16",
+    "must_keep_origin_dtype",
+    "allow_mix_precision",
+    "allow_mix_precision_fp16",
+    "allow_mix_precision_bf16",
+    "cube_fp16in_fp32out",
+]
+
+
 @dataclass(frozen=True)
 class Config:
     """Converts an exported network with ATC."""
@@ -41,10 +54,7 @@ class Config:
     aipp: Literal["none", "BGR", "RGB"] = flag(
         "8-bit pixels of this order as input: ATC builds the arithmetic in", "none"
     )
-    precision_mode: Literal[
-        "", "force_fp16", "force_fp32", "allow_fp32_to_fp16", "must_keep_origin_dtype", "allow_mix_precision",
-        "allow_mix_precision_fp16", "allow_mix_precision_bf16", "cube_fp16in_fp32out",
-    ] = flag("of ATC; empty: its default", "")  # fmt: skip
+    precision_mode: PrecisionMode = flag("of ATC; empty: its default", "")
     soc_version: str = flag("the chip, such as Ascend310P3; empty: that of npu-smi", "")
 
 
@@ -92,24 +102,27 @@ def command(config: Config, ports: list[Port], output: Path, aipp: Path) -> list
     """The words of ATC. Raises UserError where flags and file do not go together."""
     batches, sizes = config.batch_size, sizes_of(config, ports)
     if ports[0].shape[0] and batches != (ports[0].shape[0],):
-        raise UserError(f"--batch_size={','.join(map(str, batches))}: the file takes {ports[0].shape[0]} at once; "
-                        "export it with --batch_size=0")  # fmt: skip
+        asked = ",".join(map(str, batches))
+        raise UserError(
+            f"--batch_size={asked}: the file takes {ports[0].shape[0]} at once; export it with --batch_size=0"
+        )
     if len(batches) > 1 and len(sizes) > 1:
         raise UserError("ATC takes several values of --batch_size or of --image_size, not of both")
     batch = -1 if len(batches) > 1 else batches[0]
     size = (-1, -1) if len(sizes) > 1 else sizes[0]
-    several = ";".join(f"{height},{width}" for height, width in sizes)
-    shapes = [f"{port.name}:{','.join(map(str, (batch, *(port.shape[1:] if place else (port.shape[1], *size)))))}"
-              for place, port in enumerate(ports)]  # fmt: skip
-    return [
-        "atc", "--framework=5", f"--model={config.model}", f"--output={output}", "--input_format=NCHW",
-        f"--input_shape={';'.join(shapes)}",
-        *([f"--dynamic_batch_size={','.join(map(str, batches))}"] if batch == -1 else []),
-        *([f"--dynamic_image_size={several}"] if size[0] == -1 else []),
-        *([f"--insert_op_conf={aipp}"] if config.aipp != "none" else []),
-        *([f"--precision_mode={config.precision_mode}"] if config.precision_mode else []),
-        "--log=error", f"--soc_version={config.soc_version or soc_version()}",
-    ]  # fmt: skip
+    lengths = [(batch, ports[0].shape[1], *size), *((batch, *port.shape[1:]) for port in ports[1:])]
+    shapes = [f"{port.name}:{','.join(map(str, shape))}" for port, shape in zip(ports, lengths, strict=True)]
+    words = ["atc", "--framework=5", f"--model={config.model}", f"--output={output}"]
+    words += ["--input_format=NCHW", f"--input_shape={';'.join(shapes)}"]
+    if len(batches) > 1:
+        words.append(f"--dynamic_batch_size={','.join(map(str, batches))}")
+    if len(sizes) > 1:
+        words.append(f"--dynamic_image_size={';'.join(f'{height},{width}' for height, width in sizes)}")
+    if config.aipp != "none":
+        words.append(f"--insert_op_conf={aipp}")
+    if config.precision_mode:
+        words.append(f"--precision_mode={config.precision_mode}")
+    return [*words, "--log=error", f"--soc_version={config.soc_version or soc_version()}"]
 
 
 def sizes_of(config: Config, ports: list[Port]) -> list[tuple[int, int]]:
@@ -134,8 +147,8 @@ def aipp_of(config: Config, about: metadata.Metadata, ports: list[Port]) -> str:
         raise UserError(f"--aipp: {config.model} does not say how pixels become its input: export it again")
     (height, width), *more = sizes_of(config, ports)
     size = "" if more else f"  src_image_size_w: {width}\n  src_image_size_h: {height}\n"
-    channels = "".join(f"  min_chn_{i}: {mean:.9g}\n  var_reci_chn_{i}: {scale:.9g}\n"
-                       for i, (mean, scale) in enumerate(zip(rule["mean"], rule["scale"], strict=True)))  # fmt: skip
+    pairs = enumerate(zip(rule["mean"], rule["scale"], strict=True))
+    channels = "".join(f"  min_chn_{i}: {mean:.9g}\n  var_reci_chn_{i}: {scale:.9g}\n" for i, (mean, scale) in pairs)
     return AIPP.format(swap=str(rule["colours"] != config.aipp).lower(), size=size, channels=channels)
 
 

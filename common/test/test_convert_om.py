@@ -29,36 +29,31 @@ SMI = "echo '| NPU  Name      | Health |'; echo '| 0     310P3     | OK     | 12
 RULE = {"input": {"colours": "RGB", "mean": [123.675, 116.28, 103.53], "scale": [0.0171, 0.0175, 0.0174]}}
 LIGHTWEIGHT, PORT = Lightweight_OpenPose.export.INPUT, OpenPose_MindSpore_port.export.INPUT
 LAMBDA = {MIPNet.export.IMAGES: (0, 3, 384, 288), MIPNet.export.LAMBDAS: (0, 2)}
-FROZEN = {  # inputs as exported, flags: what ATC is asked
-    "Lightweight_OpenPose": (
-        {LIGHTWEIGHT: (0, 3, 0, 0)}, "--image_size=256x456,368x640",
-        "--input_shape=data:1,3,-1,-1 --dynamic_image_size=256,456;368,640",
-    ),
-    "OpenPose_infer": (
-        {OpenPose_infer.config.INPUT_NAME: (0, 3, 368, 640)}, "--batch_size=16", "--input_shape=data:16,3,368,640",
-    ),
-    "OpenPose_MindSpore_port": (
-        {PORT: (1, 3, 368, 656)}, "--precision_mode=force_fp32",
-        "--input_shape=images:1,3,368,656 --precision_mode=force_fp32",
-    ),
-    "AlphaPose": (
-        {AlphaPose.export.INPUT: (0, 3, 256, 192)}, "--batch_size=1,8,32",
-        "--input_shape=image:-1,3,256,192 --dynamic_batch_size=1,8,32",
-    ),
-    "AlphaPose, published names": (
-        {AlphaPose.scripts.pthtar2onnx.INPUT: (32, 3, 256, 192)}, "--batch_size=32",
-        "--input_shape=preact.conv1:32,3,256,192",
-    ),
-    "MIPNet": ({MIPNet.export.IMAGES: (0, 3, 384, 288)}, "", "--input_shape=images:1,3,384,288"),
-    "MIPNet with lambda": (LAMBDA, "--batch_size=4", "--input_shape=images:4,3,384,288;lambdas:4,2"),
-}  # fmt: skip
+INPUTS = {  # as exported
+    "Lightweight_OpenPose": {LIGHTWEIGHT: (0, 3, 0, 0)},
+    "OpenPose_infer": {OpenPose_infer.config.INPUT_NAME: (0, 3, 368, 640)},
+    "OpenPose_MindSpore_port": {PORT: (1, 3, 368, 656)},
+    "AlphaPose": {AlphaPose.export.INPUT: (0, 3, 256, 192)},
+    "AlphaPose, published names": {AlphaPose.scripts.pthtar2onnx.INPUT: (32, 3, 256, 192)},
+    "MIPNet": {MIPNet.export.IMAGES: (0, 3, 384, 288)},
+    "MIPNet with lambda": LAMBDA,
+}
+ASKED = """
+Lightweight_OpenPose | --image_size=256x456,368x640 | data:1,3,-1,-1 --dynamic_image_size=256,456;368,640
+OpenPose_infer | --batch_size=16 | data:16,3,368,640
+OpenPose_MindSpore_port | --precision_mode=force_fp32 | images:1,3,368,656 --precision_mode=force_fp32
+AlphaPose | --batch_size=1,8,32 | image:-1,3,256,192 --dynamic_batch_size=1,8,32
+AlphaPose, published names | --batch_size=32 | preact.conv1:32,3,256,192
+MIPNet | | images:1,3,384,288
+MIPNet with lambda | --batch_size=4 | images:4,3,384,288;lambdas:4,2
+""".strip().splitlines()  # network | flags | the shape and more that ATC gets
 
 
 def network(path: Path, inputs: dict[str, tuple[int, ...]], about: dict | None = None) -> Path:
     """A file with these inputs; 0: any length."""
     kind = onnx.TensorProto.FLOAT
-    ports = [onnx.helper.make_tensor_value_info(name, kind, [n or f"free{i}" for i, n in enumerate(shape)])
-             for name, shape in inputs.items()]  # fmt: skip
+    shapes = {name: [n or f"free{i}" for i, n in enumerate(shape)] for name, shape in inputs.items()}
+    ports = [onnx.helper.make_tensor_value_info(name, kind, shape) for name, shape in shapes.items()]
     out = onnx.helper.make_tensor_value_info("maps", kind, None)
     node = onnx.helper.make_node("Identity", [next(iter(inputs))], ["maps"])
     model = onnx.helper.make_model(onnx.helper.make_graph([node], "small", ports, [out]))
@@ -77,8 +72,8 @@ def tool(folder: Path, name: str, body: str) -> None:
 def convert(
     folder: Path, *flags: str, script: str = "common/runtime/convert_om.sh"
 ) -> "subprocess.CompletedProcess[str]":
-    variables = {**os.environ, "PATH": f"{folder / 'tools'}:{SYSTEM_PATH}", "ASCEND_HOME": str(folder / "Ascend"),
-                 "PYTHON": sys.executable}  # fmt: skip
+    places = {"PATH": f"{folder / 'tools'}:{SYSTEM_PATH}", "ASCEND_HOME": str(folder / "Ascend")}
+    variables = {**os.environ, **places, "PYTHON": sys.executable}
     command = ["bash", str(ROOT / script), *flags]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=variables, check=False, timeout=200)
 
@@ -101,17 +96,16 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 NO_ATC = "no atc on PATH: install CANN"
 
 
-@pytest.mark.parametrize("name", list(FROZEN))
-def test_what_atc_is_asked(name: str, tmp_path: Path, said) -> None:
+@pytest.mark.parametrize("line", ASKED)
+def test_what_atc_is_asked(line: str, tmp_path: Path, said) -> None:
     """Without ATC here: the command is printed, and one line says what is missing."""
-    inputs, flags, asked = FROZEN[name]
-    network(tmp_path / "a.onnx", inputs)
-    (line,) = said("--model=a.onnx", "--output=new/a.om", "--soc_version=Ascend910B3", *flags.split(), error=NO_ATC)
+    name, flags, asked = line.split("|")
+    network(tmp_path / "a.onnx", INPUTS[name.strip()])
+    (printed,) = said("--model=a.onnx", "--output=new/a.om", "--soc_version=Ascend910B3", *flags.split(), error=NO_ATC)
     shape, *more = asked.split()
-    assert shlex.split(line) == [
-        "atc", "--framework=5", "--model=a.onnx", "--output=new/a", "--input_format=NCHW", shape, *more, "--log=error",
-        "--soc_version=Ascend910B3",
-    ]  # fmt: skip
+    begin = ["atc", "--framework=5", "--model=a.onnx", "--output=new/a", "--input_format=NCHW"]
+    end = ["--log=error", "--soc_version=Ascend910B3"]
+    assert shlex.split(printed) == [*begin, f"--input_shape={shape}", *more, *end]
     assert not (tmp_path / "new").exists()
 
 

@@ -34,15 +34,11 @@ def test_points_and_keypoints_name_each_other() -> None:
 
 
 def test_published_orders() -> None:
-    """Spec A3 and A7: order of the points, the limbs of training, the order of decoding."""
-    assert OPENPOSE.points.index("neck") == 1
-    assert [OPENPOSE.keypoint_of_point[0], *OPENPOSE.keypoint_of_point[2:]] == [
-        0, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3,
-    ]  # fmt: skip
-    assert OPENPOSE.limb_points[list(OPENPOSE.assembly)].tolist() == [
-        [1, 2], [1, 5], [2, 3], [3, 4], [5, 6], [6, 7], [1, 8], [8, 9], [9, 10], [1, 11], [11, 12], [12, 13], [1, 0],
-        [0, 14], [14, 16], [0, 15], [15, 17], [2, 16], [5, 17],
-    ]  # fmt: skip
+    """The order of the points (the neck is the second), and of the limbs as people are put together."""
+    points = " ".join(map(str, OPENPOSE.keypoint_of_point))
+    assert points == "0 -1 6 8 10 5 7 9 12 14 16 11 13 15 2 1 4 3"
+    limbs = " ".join(f"{a}-{b}" for a, b in OPENPOSE.limb_points[list(OPENPOSE.assembly)])
+    assert limbs == "1-2 1-5 2-3 3-4 5-6 6-7 1-8 8-9 9-10 1-11 11-12 12-13 1-0 0-14 14-16 0-15 15-17 2-16 5-17"
 
 
 def test_shoulder_to_ear_closes_a_loop() -> None:
