@@ -10,12 +10,20 @@ from AlphaPose.config import BACKBONE_AUTO, NETWORK, Config
 from AlphaPose.model import HRNET_WIDTH, PoseHighResolutionNet, backbone, initialise
 from common.cli import UserError
 from common.train.checkpoint import CheckpointError
-from common.train.pretrained import HRNETS, RANDOM, RESNETS
+from common.train.pretrained import RANDOM
 
 from torch import nn
 
 WEIGHT_FOLDERS = (Path(__file__).parent / "weights", Path(__file__).parent)
 RANDOM_START = "random start: no pre-trained weights"
+RESNETS = {  # of ImageNet, by depth
+    18: "resnet18-f37072fd.pth",
+    34: "resnet34-b627a593.pth",
+    50: "resnet50-0676ba61.pth",
+    101: "resnet101-63fe2227.pth",
+    152: "resnet152-394f9c45.pth",
+}
+HRNETS = {32: "hrnet_w32-36af842e.pth", 48: "hrnet_w48-8ef0771d.pth"}  # by width
 # what the ResNet of FastPose has beside an ordinary one, and what it has in another form
 _OWN = r"\.se\.|\.conv2_offset\.|\.conv2\.1\.|^final_layer\."
 _FOLDED = r"^layer[234]\.0\.conv2\.weight$"

@@ -9,7 +9,7 @@ from typing import Any
 import common.train.checkpoint
 import common.train.pretrained
 from common.train.checkpoint import CheckpointError, Match
-from common.train.pretrained import EVERY_LAYER, RANDOM
+from common.train.pretrained import RANDOM
 from MIPNet import keys
 from MIPNet.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, NO_WEIGHTS, Config
 from MIPNet.model import GatedNetwork, PoseHRNet, PoseResNet
@@ -87,8 +87,13 @@ def load_imagenet(model: PoseHRNet | PoseResNet, pretrained: str, layers: Sequen
         source = common.train.pretrained.locate_backbone(pretrained, WEIGHT_FOLDERS)
     except CheckpointError as error:
         raise CheckpointError(f"MODEL.PRETRAINED: {error}; '{RANDOM}' begins at random") from error
-    content, chosen = common.train.checkpoint.read(source), tuple(layers) if is_hrnet else EVERY_LAYER
-    match = common.train.pretrained.load_backbone(model, content, source, _OWN, layers=chosen)
+    content, own = common.train.checkpoint.read(source), _OWN
+    if is_hrnet and "*" not in layers:
+        found = common.train.checkpoint.state_dict(content)
+        named = common.train.checkpoint.by_names_of(model.state_dict(), found)
+        content = {name: tensor for name, tensor in named.items() if name.split(".")[0] in layers}
+        own += rf"|^(?!({'|'.join(map(re.escape, layers))})\.)"
+    match = common.train.pretrained.load_backbone(model, content, source, own)
     return f"=> using ImageNet weights {source}: {match}"
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from pathlib import Path
 
-from common.topdown.resnet import BOTTLENECK_BLOCKS, BasicBlock, ResNet, blocks_of
+from common.topdown.resnet import BASIC_BLOCKS, BOTTLENECK_BLOCKS, BasicBlock, ResNet, blocks_of
 from common.train.checkpoint import CheckpointError
-from common.train.pretrained import RESNETS, load_backbone
+from common.train.pretrained import load_backbone
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def test_a_backbone_takes_its_own_depth_only() -> None:
 
 
 def test_depths_of_resnets() -> None:
-    for depth in RESNETS:
+    for depth in BASIC_BLOCKS | BOTTLENECK_BLOCKS:
         block, counts = blocks_of(depth)
         convolutions = 3 if depth in BOTTLENECK_BLOCKS else 2
         assert convolutions * sum(counts) + 2 == depth  # with the stem and the classifier

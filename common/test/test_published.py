@@ -16,7 +16,6 @@ import OpenPose_MindSpore_port.weights
 from common.test.programs import complaint, module
 from common.train import checkpoint, download, published
 from common.train.checkpoint import CheckpointError
-from common.train.pretrained import HRNETS, RESNETS
 from common.train.published import IMAGENET, Published, locate
 
 import pytest
@@ -198,7 +197,8 @@ def test_a_table_of_the_mirror_adds_to_ours(tmp_path, monkeypatch):
 
 def test_the_table() -> None:
     table = published.table()
-    assert {*RESNETS.values(), *HRNETS.values()} <= {name for name, one in table.items() if one.network == IMAGENET}
+    trunks = {*AlphaPose.weights.RESNETS.values(), *AlphaPose.weights.HRNETS.values()}
+    assert trunks <= {name for name, one in table.items() if one.network == IMAGENET}
     for name, one in table.items():
         assert one.network in (IMAGENET, *ZOO) and one.licence and one.training_data
         assert all(url.startswith("https://") for url in (*one.urls, one.page) if url)

@@ -124,7 +124,7 @@ def stream(
         pin_memory=device.type != "cpu",
         worker_init_fn=_quiet_worker,
         generator=torch.Generator().manual_seed(positions.seed),  # else it draws from the state that training uses
-        multiprocessing_context=_context() if num_workers else None,
+        multiprocessing_context="fork" if num_workers else None,  # workers share the arrays of the data index
     )
     for batch in loader:
         if isinstance(batch, common.cli.UserError):
@@ -250,8 +250,3 @@ def _give_up(error: Exception, batch: Any) -> None:
     sys.stderr.write(f"error: a process that reads images cannot hand them on: {error}\n")
     sys.stderr.flush()
     os._exit(1)
-
-
-def _context() -> str | None:
-    """Forked workers share the arrays of the data index; where there is no fork, the platform's own way."""
-    return "fork" if "fork" in multiprocessing.get_all_start_methods() else None
