@@ -14,10 +14,10 @@ MODEL_LEVEL, TOOLS_LEVEL = 4, 5
 MOST_CORE_FILES, MOST_CORE_LINES = 10, 1410
 # Files and lines that a training may import, without what it evaluates with: today's. Lower them when they fall.
 MOST = {
-    "AlphaPose": (38, 5587),
-    "Lightweight_OpenPose": (32, 4833),
-    "MIPNet": (38, 5766),
-    "OpenPose_MindSpore_port": (36, 5754),
+    "AlphaPose": (38, 5565),
+    "Lightweight_OpenPose": (32, 4828),
+    "MIPNet": (38, 5741),
+    "OpenPose_MindSpore_port": (36, 5749),
 }
 
 
