@@ -146,7 +146,7 @@ def run(main: Callable[[], Any]) -> None:
 
     A UserError becomes one line on the error stream and exit code 2, without a trace; any other exception a trace and
     exit code 1; an interrupt 130; a reader that has left (`| head`) nothing and 141. Under the launcher a process ends
-    with its launcher, which says the line (see common.launch).
+    with its launcher, which prints the line (see common.launch).
     """
     try:
         if common.parallel.LAUNCHER in os.environ:
@@ -160,7 +160,7 @@ def run(main: Callable[[], Any]) -> None:
 
 
 def _exit_code(error: BaseException) -> Any:
-    """What the process is to end with, after the words of the error are out."""
+    """Reports the error, and returns the exit code for it."""
     if isinstance(error, SystemExit):
         return error.code
     if isinstance(error, KeyboardInterrupt):
@@ -168,7 +168,7 @@ def _exit_code(error: BaseException) -> Any:
     if isinstance(error, BrokenPipeError) and _reader_left():
         return 128 + signal.SIGPIPE
     error = _as_user_error(error)
-    with contextlib.suppress(OSError):  # there may be nobody to read it
+    with contextlib.suppress(OSError):  # its reader may have gone
         sys.stdout.flush()
         _say(error)
     return USAGE_EXIT_CODE if isinstance(error, UserError) else 1
@@ -186,18 +186,18 @@ def _as_user_error(error: BaseException) -> BaseException:
 
 
 def _say(error: BaseException) -> None:
-    """The line of a UserError, or a trace; the launcher of several ranks says a line of its own at the end."""
+    """Prints the line of a UserError, else a trace; the launcher of several ranks prints its own line at the end."""
     is_users = isinstance(error, UserError)
     last = str(error) if is_users else traceback.format_exception_only(error)[-1].strip()
     line = f"error: {printable(last)}"
-    launcher_says_it = common.parallel.leave_last_words(line)
-    if not (launcher_says_it and is_users):
+    launcher_prints_it = common.parallel.leave_last_words(line)
+    if not (launcher_prints_it and is_users):
         sys.stderr.write(f"{line}\n" if is_users else "".join(traceback.format_exception(error)))
         sys.stderr.flush()
 
 
 def _reader_left() -> bool:
-    """Whether nobody reads the output any more; what is left of it then goes nowhere."""
+    """Whether the reader of a pipe has gone; the rest of the output is then discarded."""
     try:
         os.write(sys.stdout.fileno(), b"\n")
     except BrokenPipeError:
@@ -239,7 +239,7 @@ def parse(
     `tuple[int, ...]` (comma separated) are understood; a boolean may stand alone (`--weights_only`). Values are checked
     against the bounds of their fields (`flag`), whatever gave them.
     `aliases` are further names of a field. `retired` are flags of the published program that no longer mean
-    anything: name -> why; they are accepted with a word on the error stream.
+    anything: name -> why; they are accepted with a note on the error stream.
     """
     hints = typing.get_type_hints(config)
     fields = {field.name: field for field in flags_of(config)}
@@ -265,7 +265,7 @@ def parse(
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the list of all flags."""
+    """Reports what is wrong in one line, without the list of all flags."""
 
     def error(self, message: str) -> NoReturn:
         keys = (
@@ -301,7 +301,7 @@ def _reading(hint: Any) -> dict[str, Any]:
     def separated_by_commas(text: str) -> tuple[Any, ...]:
         return tuple(kind(part) for part in text.split(",") if part)
 
-    separated_by_commas.__name__ = f"list of {kind.__name__}"  # what argparse says it wants
+    separated_by_commas.__name__ = f"list of {kind.__name__}"  # its name in argparse's errors
     return {"type": separated_by_commas, "metavar": f"LIST OF {kind.__name__.upper()}"}
 
 

@@ -132,12 +132,12 @@ def move(model: nn.Module, device: torch.device) -> nn.Module:
     return model.to(device, **layout)
 
 
-def amp_type(device: torch.device, level: AmpLevel, wanted: AmpType = "auto") -> torch.dtype | None:
+def amp_type(device: torch.device, level: AmpLevel, asked: AmpType = "auto") -> torch.dtype | None:
     """The autocast type of a level on a device, None for float32."""
     if level == "O0":
         return None
-    if wanted != "auto":
-        return {"float16": torch.float16, "bfloat16": torch.bfloat16}[wanted]
+    if asked != "auto":
+        return {"float16": torch.float16, "bfloat16": torch.bfloat16}[asked]
     return torch.bfloat16 if device.type == "cpu" else torch.float16
 
 

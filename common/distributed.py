@@ -130,9 +130,9 @@ def wrap(model: nn.Module, device: torch.device) -> nn.Module:
     return nn.parallel.DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
 
 
-def no_sync(network: nn.Module, wanted: bool) -> contextlib.AbstractContextManager[Any]:
-    """Where `wanted`, gradients stay on their rank: all but the last part of an accumulated batch."""
-    if wanted and isinstance(network, nn.parallel.DistributedDataParallel):
+def no_sync(network: nn.Module, is_partial: bool) -> contextlib.AbstractContextManager[Any]:
+    """`is_partial`: gradients stay on their rank, as for all but the last micro-batch of an accumulated step."""
+    if is_partial and isinstance(network, nn.parallel.DistributedDataParallel):
         return network.no_sync()
     return contextlib.nullcontext()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files: written whole or not at all; read with what is wrong said in a line."""
+"""Files: written whole or not at all; errors of reading them are one line."""
 
 import contextlib
 import json

@@ -114,10 +114,10 @@ def _difference(session: Any, model: nn.Module, ports: Ports, trials: Sequence[t
     for inputs in trials:
         with torch.inference_mode():
             answer = model(*inputs)
-        wanted = [output.numpy() for output in ([answer] if isinstance(answer, Tensor) else answer)]
-        given = {name: tensor.numpy() for name, tensor in zip(ports.inputs, inputs, strict=True)}
-        for mine, theirs in zip(wanted, session.run(None, given), strict=True):
-            if mine.shape != theirs.shape:
-                raise UserError(f"an exported map is {theirs.shape}, PyTorch's {mine.shape}: fix the input's size")
-            differences.append(np.abs(mine - theirs).max() / np.abs(mine).max())
+        expected = [output.numpy() for output in ([answer] if isinstance(answer, Tensor) else answer)]
+        feed = {name: tensor.numpy() for name, tensor in zip(ports.inputs, inputs, strict=True)}
+        for ours, theirs in zip(expected, session.run(None, feed), strict=True):
+            if ours.shape != theirs.shape:
+                raise UserError(f"an exported map is {theirs.shape}, PyTorch's {ours.shape}: fix the input's size")
+            differences.append(np.abs(ours - theirs).max() / np.abs(ours).max())
     return float(np.max(differences))

@@ -51,8 +51,8 @@ class Port:
 
     def fits(self, shape: Sequence[int]) -> bool:
         """Whether an array of this shape may go through."""
-        pairs = zip(self.shape, shape, strict=True) if len(self.shape) == len(shape) else [(0, 1)]
-        return all(wanted in (None, length) for wanted, length in pairs)
+        same_axes = len(self.shape) == len(shape)
+        return same_axes and all(own in (None, length) for own, length in zip(self.shape, shape, strict=True))
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ class Session:
         """One array an output, float32, as the network gives them. Raises UserError for shapes that do not fit."""
         for port, array in zip(self.inputs, arrays, strict=True) if self.inputs else ():
             if not port.fits(array.shape):
-                wanted = " x ".join(str(length or "any") for length in port.shape)
+                expected = " x ".join(str(length or "any") for length in port.shape)
                 raise UserError(
-                    f"{self.source}: input {port.name} is {wanted}, got {' x '.join(map(str, array.shape))}"
+                    f"{self.source}: input {port.name} is {expected}, got {' x '.join(map(str, array.shape))}"
                 )
         return self.forward(arrays)
 

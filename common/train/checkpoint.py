@@ -42,7 +42,7 @@ def save(path: Path, content: Mapping[str, Any], before: Path | None = None) -> 
     with files.replacing(path) as file:
         try:
             torch.save(dict(content), file)
-        except RuntimeError as error:  # torch's word for a full disk
+        except RuntimeError as error:  # torch's error of a full disk
             raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} ({str(error).splitlines()[0]})") from error
         if before and path.is_file():
             file.flush()
@@ -64,7 +64,7 @@ def read(path: Path) -> dict[str, Any]:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and zipfile raise many kinds for a damaged file
         why = f"damaged or no checkpoint ({' '.join(str(error).split())[:100]})"
-        if "GLOBAL" in str(error):  # torch's word for a function or class that the file asks for
+        if "GLOBAL" in str(error):  # torch's name for a function or class that the file asks for
             why = "it holds code, not only tensors: it was not run"
         raise CheckpointError(f"{path}: {why}; take an older one, or the file from its source again") from error
     if not isinstance(content, dict):
@@ -179,7 +179,7 @@ def load_matching(model: nn.Module, content: Mapping[str, Any], source: Path, co
 
 
 def check_finite(tensors: Mapping[str, Tensor], source: Path) -> None:
-    """Raises CheckpointError where weights are NaN or infinite: whatever such a network says means nothing."""
+    """Raises CheckpointError where weights are NaN or infinite: the output of such a network means nothing."""
     bad = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if bad:
         raise CheckpointError(f"{source}: NaN or infinity in {len(bad)} tensors ({bad[0]}): take an older checkpoint")

@@ -147,33 +147,33 @@ def readable_sample(sample: Callable[[int], dict[str, Any]], count: int, index: 
     raise AssertionError("the loop above returns or raises")
 
 
-def count_replaced(batches: Iterator[dict[str, Any]], say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
-    """The batches; how many unreadable images were replaced so far is said whenever it grows."""
+def count_replaced(batches: Iterator[dict[str, Any]], log: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """The batches; the number of unreadable images replaced so far is logged whenever it grows."""
     replaced = 0
     for batch in batches:
         if count := int(batch["replaced"]):
             replaced += count
-            say(f"warning: {replaced} unreadable images replaced so far (--on_bad_image=skip)")
+            log(f"warning: {replaced} unreadable images replaced so far (--on_bad_image=skip)")
         yield batch
 
 
-def workers_for(wanted: int, device: torch.device) -> int:
-    """How many processes read: as wanted, or for -1 one a core that this rank may use; on a CPU that trains, one."""
-    if wanted >= 0 or device.type == "cpu":
-        return wanted if wanted >= 0 else 1
-    return common.distributed.num_cores()
+def workers_for(asked: int, device: torch.device) -> int:
+    """How many processes read: as asked, or for -1 one a core that this rank may use; on a CPU that trains, one."""
+    if asked >= 0:
+        return asked
+    return 1 if device.type == "cpu" else common.distributed.num_cores()
 
 
-def divide(wanted: int, num_samples: int, ranks: int, limit: int) -> tuple[int, int]:
-    """Samples that a rank takes at once, at most `limit` (0: any number), and how often in a step of `wanted` in all.
+def divide(batch_size: int, num_samples: int, ranks: int, limit: int) -> tuple[int, int]:
+    """Samples that a rank takes at once, at most `limit` (0: any number), and how often in a step of all ranks.
 
     Parts that leave no sample out are taken where they are at least half of `limit`. Raises UserError where there are
     fewer samples than ranks.
     """
-    a_rank = min(wanted, num_samples) // ranks
+    images = min(batch_size, num_samples)
+    a_rank = images // ranks
     if not a_rank:
-        most = min(wanted, num_samples)
-        raise common.cli.UserError(f"{most} images a step for {ranks} ranks: type --ranks={most} at most")
+        raise common.cli.UserError(f"{images} images a step for {ranks} ranks: type --ranks={images} at most")
     fewest = -(-a_rank // (limit or a_rank))
     even = (parts for parts in range(fewest, a_rank + 1) if a_rank % parts == 0 and 2 * a_rank >= parts * limit)
     parts = next(even, fewest)
@@ -203,7 +203,7 @@ def _collated(collate: Callable[[list[Any]], Any], samples: list[Any]) -> Any:
 
 
 def _shared(batch: dict[str, Any]) -> Any:
-    """The batch in shared memory, or the UserError that there is too little: later, nobody would hear of it."""
+    """The batch in shared memory, or the UserError that there is too little: a later one would be lost."""
     try:
         for value in batch.values():
             if isinstance(value, Tensor):
@@ -216,15 +216,15 @@ def _shared(batch: dict[str, Any]) -> Any:
         )
 
 
-def _allow_files(wanted: int) -> None:
+def _allow_files(needed: int) -> None:
     """Raises this process's limit of open files where it may. Raises UserError where they stay too few to read with."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    if most < wanted:
+    if most < needed:
         raise common.cli.UserError(
-            f"{hard} open files are too few for processes that read images: type `ulimit -n {wanted}` before, or "
+            f"{hard} open files are too few for processes that read images: type `ulimit -n {needed}` before, or "
             "--num_workers=0"
         )
 
@@ -246,7 +246,7 @@ def _quiet_worker(worker: int) -> None:
 
 
 def _give_up(error: Exception, batch: Any) -> None:
-    """A batch that cannot be handed on: it would be left out without a word, and waited for without end."""
+    """A batch that cannot be handed on: it would be left out in silence, and waited for without end."""
     sys.stderr.write(f"error: a process that reads images cannot hand them on: {error}\n")
     sys.stderr.flush()
     os._exit(1)

@@ -48,7 +48,7 @@ def take(folder: Path, flag: str = "--output_dir") -> None:
 
 
 def line(folder: Path) -> str:
-    """What the lock of a folder says of its owner; empty where there is none."""
+    """The content of a folder's lock, about its owner; empty where there is none."""
     with contextlib.suppress(OSError):
         os.listdir(folder)  # a file server's client looks anew
         return (folder / LOCK_NAME).read_text(encoding="utf-8")
@@ -89,7 +89,7 @@ def _own_line() -> dict[str, Any]:
 
 
 def _owner(file: TextIO) -> dict[str, Any]:
-    """Who wrote the line of a lock; empty where nobody did."""
+    """Who wrote the line of a lock; empty where it has none."""
     file.seek(0)
     try:
         owner = json.loads(file.read())
@@ -104,7 +104,7 @@ def _is_of_this_run(owner: dict[str, Any]) -> bool:
 
 
 def _has_ended(owner: dict[str, Any]) -> bool:
-    """Whether the owner is known to be gone; of a process on another machine nobody here knows."""
+    """Whether the owner is known to be gone; a process on another machine cannot be looked up here."""
     here = owner["host"] == socket.gethostname()
     return _is_of_this_run(owner) or bool(here and owner["ticks"] != _start_ticks(owner["process"]))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run says: lines on screen and in a file, a progress bar on a terminal, metrics.jsonl, TensorBoard."""
+"""The log of a run: lines on screen and in a file, a progress bar on a terminal, metrics.jsonl, TensorBoard."""
 
 import contextlib
 import json
@@ -21,12 +21,12 @@ _NOWHERE = Path(os.devnull)
 
 
 class Log:
-    """The voice of one rank: rank 0 speaks on screen and keeps the metrics, each rank has a file of lines."""
+    """The log of one rank: rank 0 writes to the screen and keeps the metrics, each rank has a file of lines."""
 
     def __init__(self, metrics: Path, lines: Path, tensorboard: Path | None = None, fresh: bool = False) -> None:
         """`metrics`: metrics.jsonl. `lines`: folder of `train_<rank>.log`. `tensorboard`: its folder.
 
-        Files of an earlier run are gone on with, or replaced where the run is a `fresh` one. Raises UserError where
+        Files of an earlier run are continued, or replaced where the run is a `fresh` one. Raises UserError where
         they cannot be written.
         """
         self.main = common.distributed.is_main()
@@ -42,14 +42,14 @@ class Log:
             self._files = opened.pop_all()
 
     def line(self, text: str) -> None:
-        """Says one line: in the rank's file, and from rank 0 on screen."""
+        """One line: in the rank's file, and of rank 0 on screen."""
         self._lines.write(text + "\n")
         if self.main:
             tqdm.write(text, file=sys.stdout)
             sys.stdout.flush()
 
     def quiet_line(self, text: str) -> None:
-        """A line of routine: in the file always, on screen only where no progress bar says the same."""
+        """A line of routine: in the file always, on screen only where no progress bar shows the same."""
         if self._bar.disable:
             self.line(text)
         else:
@@ -88,7 +88,7 @@ class Log:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Closes the files; what ended the run stands last in the rank's."""
+        """Closes the files; the last line of the rank's is what ended the run."""
         if error is not None:
             self._lines.write(f"ended by {type(error).__name__}: {error}\n")
         self.end_bar()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 Losses = dict[str, Tensor]
 ForwardLosses = Callable[[nn.Module, Any], Losses]
 Evaluate = Callable[[nn.Module], dict[str, float]]
-RELAY_S = 2.0  # where all processes are asked to end, the launcher hands on to its ranks what they have been told
+RELAY_S = 2.0  # where all processes are signalled, the launcher relays to its ranks what they have received already
 INTERRUPTED_EXIT_CODE = 143  # 128 + SIGTERM: stopped on request, state saved
 
 
@@ -40,7 +40,7 @@ def train_one_epoch(
 
     Args:
         state: Changed in place: weights, optimiser, `step`.
-        batches: Micro-batches from the step on where `state` stands.
+        batches: Micro-batches from the next step of `state` on.
         forward_losses: `forward_losses(network, batch)` gives scalar losses whose sum is minimised, each a mean over
             the samples of the micro-batch.
         log: Gets a line, a record and curves every `plan.log_every` steps.
@@ -52,7 +52,7 @@ def train_one_epoch(
         SystemExit: A rank was asked to stop; the state is saved.
     """
     plan, share = state.plan, state.plan.micro_batches / common.distributed.world_size()  # micro-batches a rank, mean
-    unchecked: list[Losses] = []  # of the steps whose losses nobody has looked at
+    unchecked: list[Losses] = []  # of the steps since the last check
     check_every = 1 if state.device.type == "cpu" else plan.log_every  # reading a loss makes an accelerator wait
     state.network.train()
     log.start_bar(plan.steps_per_epoch, state.step, f"epoch {state.epoch}")
@@ -155,7 +155,7 @@ def training(state: TrainState, log: Log) -> Iterator[None]:
 
 
 def announce(state: TrainState, learning_rate: float, notes: list[str], log: Log) -> None:
-    """Says what will run, and writes the whole configuration into the metrics."""
+    """Logs what will run, and writes the whole configuration into the metrics."""
     config, plan, ranks = state.facts["config"], state.plan, common.distributed.world_size()
     device = common.device.describe(state.device)
     log.line(f"checkpoint_folder :  {state.store.folder}")
@@ -191,7 +191,7 @@ def _divides(every: int, step: int) -> bool:
 
 
 def _check(state: TrainState, unchecked: list[Losses]) -> tuple[bool, dict[str, float]]:
-    """Looks at the losses of the steps since the last look.
+    """Checks the losses of the steps since the last check.
 
     Returns whether a rank was asked to stop, and the last step's losses as means over the ranks. Raises NonFiniteLoss.
     """

@@ -10,7 +10,7 @@ from common.train.checkpoint import CheckpointError, Match, load_matching
 
 from torch import nn
 
-RANDOM = "none"  # in place of a file: begin at random, said aloud
+RANDOM = "none"  # in place of a file: random initialisation
 
 # classifiers and their feeders, and the sums of HRNet's last module that heatmaps do not need
 _CLASSIFIER = re.compile(

@@ -88,7 +88,7 @@ class TrainState:
             yield self.epoch
 
     def batches(self, samples: Samples, collate: Callable[[list[Any]], Any], seed: int, log: Log) -> Iterator[Any]:
-        """Micro-batches of all epochs, from the step on where training stands. See common.train.loader.stream."""
+        """Micro-batches of all epochs, from the next step on. See common.train.loader.stream."""
         positions = EpochBatches(self.plan, seed, self.epoch, self.step)
         return count_replaced(stream(samples, positions, collate, self.plan.num_workers, self.device), log.line)
 
@@ -131,7 +131,7 @@ class TrainState:
         }
 
     def restore(self, content: dict[str, Any]) -> str:
-        """The way back from `content`; says in one line where that was.
+        """The way back from `content`; returns one line about where that was.
 
         Raises UserError where that run had other batches, data, network or optimiser.
         """
