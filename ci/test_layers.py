@@ -11,13 +11,13 @@ import pytest
 # The core of common/ is level 0.
 LEVELS = {"launch": 1, "train": 1, "runtime": 1, "coco": 2, "topdown": 3, "bottomup": 3, "media": 3}
 MODEL_LEVEL, TOOLS_LEVEL = 4, 5
-MOST_CORE_FILES, MOST_CORE_LINES = 10, 1410
+MOST_CORE_FILES, MOST_CORE_LINES = 10, 1398
 # Files and lines that a training may import, without what it evaluates with: today's. Lower them when they fall.
 MOST = {
-    "AlphaPose": (38, 5565),
-    "Lightweight_OpenPose": (32, 4828),
-    "MIPNet": (38, 5741),
-    "OpenPose_MindSpore_port": (36, 5749),
+    "AlphaPose": (38, 5564),
+    "Lightweight_OpenPose": (32, 4827),
+    "MIPNet": (38, 5740),
+    "OpenPose_MindSpore_port": (36, 5748),
 }
 
 

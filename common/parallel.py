@@ -3,7 +3,6 @@
 
 import ctypes
 import json
-import multiprocessing
 import os
 import signal
 import sys
@@ -41,17 +40,6 @@ def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_WATCH_EVERY_S)
     os._exit(KILLED_EXIT_CODE)
-
-
-def kill_children() -> None:
-    """Kills the daemonic processes that are left: at the exit, before multiprocessing asks them to end and waits.
-
-    Those that read data do not listen to SIGTERM, and one that hangs listens to nothing.
-    """
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler calls a killed worker an error
-    for child in multiprocessing.active_children():
-        if child.daemon:
-            child.kill()
 
 
 def leave_last_words(line: str) -> bool:

@@ -115,7 +115,7 @@ def stream(
     """
     if num_workers:
         _allow_files(FILES + FILES_PER_WORKER * num_workers)
-        atexit.register(common.parallel.kill_children)  # whatever ends the program
+        atexit.register(_kill_children)  # whatever ends the program
     loader: DataLoader[Any] = DataLoader(
         _Dataset(samples),
         batch_sampler=positions,
@@ -130,6 +130,17 @@ def stream(
         if isinstance(batch, common.cli.UserError):
             raise batch
         yield batch
+
+
+def _kill_children() -> None:
+    """Kills the daemonic processes that are left: at the exit, before multiprocessing asks them to end and waits.
+
+    Those that read data do not listen to SIGTERM, and one that hangs listens to nothing.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler calls a killed worker an error
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 def readable_sample(sample: Callable[[int], dict[str, Any]], count: int, index: int, skip_bad: bool) -> dict[str, Any]:
