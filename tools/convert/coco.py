@@ -35,7 +35,12 @@ def read(source: Path, names: tuple[str, ...] = ()) -> Dataset:
     images = [image for path in paths for image in _images(path, known, names)]
     if not images:
         raise UserError(f"{source}: its list `images` is empty. {CURE}")
-    return build(source, images, known.values())
+    dataset = build(source, images, known.values())
+    rows = [row for image in dataset.images for one in image.instances for row in one.keypoints if row[2] > 0]
+    if rows and max(max(x, y) for x, y, _ in rows) <= 1:
+        what = "all coordinates of keypoints lie between 0 and 1: parts of the image"
+        raise UserError(f"{source}: {what}. Multiply them by its width and height: pixels are needed")
+    return dataset
 
 
 def subset_of(path: Path) -> str:

@@ -135,6 +135,16 @@ BAD = {
             ),
             r"annotations\[0\]: v is 7",
         ),
+        "parts": (
+            "a.json",
+            json.dumps(
+                {
+                    "images": [{"id": 1, "file_name": "c.png", "width": 64, "height": 48}],
+                    "annotations": [{"image_id": 1, "keypoints": [0.1, 0.9, 2, 0, 0, 0]}],
+                }
+            ),
+            "between 0 and 1",
+        ),
         "lost": (
             "a.json",
             json.dumps(
@@ -150,7 +160,7 @@ BAD = {
             json.dumps(
                 {
                     "images": [{"id": 1, "file_name": "gone.png", "width": 64, "height": 48}],
-                    "annotations": [{"image_id": 1, "keypoints": [1, 1, 2]}],
+                    "annotations": [{"image_id": 1, "keypoints": [9, 9, 2]}],
                 }
             ),
             "'gone.png'. Name the folder",
