@@ -4,6 +4,7 @@
 import contextlib
 import logging
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -22,6 +23,7 @@ WORKER_BYTES = 1.5e9
 ACCELERATORS = {"cuda": "GPU", "npu": "NPU"}  # as Ray counts them
 ACCELERATOR_BATCH, CPU_BATCH = 32, 4  # images
 MOST_THREADS = 16  # of a worker
+PATIENCE_S = 10  # with a cluster
 MOST_BLOCKS = 10_000  # of shards: Ray keeps each in mind
 RETRIES = 5  # of a worker that ends before it has begun
 
@@ -49,22 +51,29 @@ def results(job: Job, spec: Spec, to_do: list[int], batch_size: int, workers: in
 @contextlib.contextmanager
 def _started() -> Iterator[None]:
     """Ray for the time of the block; one of our own leaves nothing behind."""
-    address = os.environ.get("RAY_ADDRESS", "")
+    if address := os.environ.get("RAY_ADDRESS"):
+        _check_answers(address)
     with tempfile.TemporaryDirectory(prefix="bulk", ignore_cleanup_errors=True) as folder:
-        here: dict[str, Any] = {}
-        if not address:
-            here = {"address": "local", "num_cpus": common.device.cpu_count(), "object_store_memory": STORE_BYTES,
-                    "include_dashboard": False, "_temp_dir": folder}  # fmt: skip
-        try:
-            with _no_notes():
-                ray.init(**here, log_to_driver=False, logging_level=logging.ERROR)
-        except ConnectionError as error:
-            raise UserError(f"RAY_ADDRESS={address}: nobody answers; start Ray there, or unset RAY_ADDRESS") from error
+        here = {"address": "local", "num_cpus": common.device.cpu_count(), "object_store_memory": STORE_BYTES,
+                "include_dashboard": False, "_temp_dir": folder}  # fmt: skip
+        with _no_notes():
+            ray.init(**({} if address else here), log_to_driver=False, logging_level=logging.ERROR)
         try:
             _quiet()
             yield
         finally:
             ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Raises UserError where nobody does: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        if port.isdecimal():
+            socket.create_connection((host.strip("[]"), int(port)), PATIENCE_S).close()
+    except OSError as error:
+        cure = "start Ray there, check port and firewall, or unset RAY_ADDRESS"
+        raise UserError(f"RAY_ADDRESS={address}: {error.strerror or error}; {cure}") from error
 
 
 @contextlib.contextmanager

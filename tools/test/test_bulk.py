@@ -186,6 +186,15 @@ def test_a_command_that_cannot_be_meant_is_one_line(argv: list[str], complaint: 
         bulk.main(argv)
 
 
+def test_a_cluster_that_does_not_answer_is_one_line(
+    photos: Path, network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(UserError, match="RAY_ADDRESS=127.0.0.1:1: Connection refused; start Ray there"):
+        bulk.main([f"--model=AlphaPose:{network}", f"--source={photos}", f"--target={photos.parent / 'out'}"])
+
+
 def test_without_ray_the_command_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs ray and pyarrow and fsspec: pip install 'pose-zoo\[bulk\]'"):
