@@ -57,8 +57,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         source, network = draw(folder / "photos", config.images), alphapose(folder)
-        command = [sys.executable, "-m", "tools.bulk", f"--model=AlphaPose:{network}", f"--source={source}",
-                   f"--images_per_shard={config.images_per_shard}", "--device=cpu"]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "tools.bulk",
+            f"--model=AlphaPose:{network}",
+            f"--source={source}",
+            f"--images_per_shard={config.images_per_shard}",
+            "--device=cpu",
+        ]
         expected, plain = plain_loop(source, network)
         print(f"plain loop: {plain['rate']:.1f} images/s, {plain['cpu_ms']:.2f} ms CPU an image", flush=True)
         speed(command, folder / "calm", plain)
@@ -109,13 +116,18 @@ def speed(command: list[str], target: Path, plain: dict[str, float]) -> None:
         for part in (seen[: len(seen) // 2], seen[-len(seen) // 2 :])
     ]
     cpu_ms = 1000 * sum(spent.values()) / images
-    print(f"bulk: {rate:.1f} images/s, {rate / plain['rate']:.2f} x the plain loop; all its processes, their start "
-          f"included, {cpu_ms:.2f} ms CPU an image, {plain['cpu_ms'] / cpu_ms:.2f} x")  # fmt: skip
+    print(
+        f"bulk: {rate:.1f} images/s, {rate / plain['rate']:.2f} x the plain loop; all its processes, their start "
+        f"included, {cpu_ms:.2f} ms CPU an image, {plain['cpu_ms'] / cpu_ms:.2f} x"
+    )
     workers = [
         [one["memory"] / 1e6 for one in part] for part in (shards[: len(shards) // 2], shards[len(shards) // 2 :])
     ]
-    print(f"memory: largest process {halves[0]:.0f} MB in the first half, {halves[1]:.0f} MB in the second; resident "
-          f"peak of a worker {max(workers[0]):.0f} and {max(workers[1]):.0f} MB", flush=True)  # fmt: skip
+    print(
+        f"memory: largest process {halves[0]:.0f} MB in the first half, {halves[1]:.0f} MB in the second; resident "
+        f"peak of a worker {max(workers[0]):.0f} and {max(workers[1]):.0f} MB",
+        flush=True,
+    )
     assert process.returncode == 0 and max(workers[1]) < 1500 and halves[1] < 1500
 
 
@@ -125,8 +137,9 @@ def storm(command: list[str], target: Path, config: Config) -> None:
     process = None
     while process is None or process.poll() is None or process.returncode < 0:
         if process is None or process.poll() is not None:
-            process = subprocess.Popen([*command, f"--target={target}"], cwd=project.ROOT, stdout=subprocess.DEVNULL,
-                                       start_new_session=True)  # fmt: skip
+            process = subprocess.Popen(
+                [*command, f"--target={target}"], cwd=project.ROOT, stdout=subprocess.DEVNULL, start_new_session=True
+            )
             calls, before = calls + 1, shards_done(target)
         if killed < config.kills and shards_done(target) >= before + chance.randint(0, LEAST_SHARDS):
             time.sleep(chance.random() * 5)

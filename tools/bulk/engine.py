@@ -24,6 +24,7 @@ ACCELERATORS = {"cuda": "GPU", "npu": "NPU"}  # as Ray counts them
 ACCELERATOR_BATCH, CPU_BATCH = 32, 4  # images
 MOST_THREADS = 16  # of a worker
 PATIENCE_S = 10  # with a cluster
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # of every client of gRPC
 MOST_BLOCKS = 10_000  # of shards: Ray keeps each in mind
 RETRIES = 5  # of a worker that ends before it has begun
 
@@ -51,13 +52,9 @@ def results(job: Job, spec: Spec, to_do: list[int], batch_size: int, workers: in
 @contextlib.contextmanager
 def _started() -> Iterator[None]:
     """Ray for the time of the block; one of our own leaves nothing behind."""
-    if address := os.environ.get("RAY_ADDRESS"):
-        _check_answers(address)
+    address = os.environ.get("RAY_ADDRESS", "")
     with tempfile.TemporaryDirectory(prefix="bulk", ignore_cleanup_errors=True) as folder:
-        here = {"address": "local", "num_cpus": common.device.cpu_count(), "object_store_memory": STORE_BYTES,
-                "include_dashboard": False, "_temp_dir": folder}  # fmt: skip
-        with _no_notes():
-            ray.init(**({} if address else here), log_to_driver=False, logging_level=logging.ERROR)
+        _join(address) if address else _begin(folder)
         try:
             _quiet()
             yield
@@ -65,15 +62,41 @@ def _started() -> Iterator[None]:
             ray.shutdown()
 
 
-def _check_answers(address: str) -> None:
-    """Raises UserError where nobody does: Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+def _begin(folder: str) -> None:
+    """Ray on this machine, for this process alone."""
+    with _no_notes():
+        ray.init(
+            "local",
+            num_cpus=common.device.cpu_count(),
+            object_store_memory=STORE_BYTES,
+            include_dashboard=False,
+            _temp_dir=folder,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+
+
+def _join(address: str) -> None:
+    """The cluster there. Raises UserError where there is none."""
     try:
-        if port.isdecimal():
-            socket.create_connection((host.strip("[]"), int(port)), PATIENCE_S).close()
-    except OSError as error:
+        _check_answers(address)
+        with _no_notes():
+            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).split(". ")[0]
         cure = "start Ray there, check port and firewall, or unset RAY_ADDRESS"
-        raise UserError(f"RAY_ADDRESS={address}: {error.strerror or error}; {cure}") from error
+        raise UserError(f"RAY_ADDRESS={address}: {reason}; {cure}") from error
+
+
+def _check_answers(address: str) -> None:
+    """Raises OSError where nobody speaks gRPC: Ray itself would try for minutes, or for ever."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return
+    with socket.create_connection((host.strip("[]"), int(port)), PATIENCE_S) as server:
+        server.sendall(GREETING)
+        if server.recv(1) not in (b"\0", b"\x15"):  # a frame of HTTP/2, or an alert of TLS
+            raise ConnectionError("something else than Ray answers")
 
 
 @contextlib.contextmanager

@@ -98,8 +98,13 @@ def begin(folder: Path, names: Iterable[str], model: Path, images_per_shard: int
     shutil.rmtree(folder / ATTEMPTS, ignore_errors=True)
     (folder / ATTEMPTS).mkdir()
     job = Job(folder, digest, counted.number, images_per_shard)
-    wanted = {"network": job.digest, "images": counted.number, "list of images": counted.digest.hexdigest(),
-              "images_per_shard": images_per_shard, **settings}  # fmt: skip
+    wanted = {
+        "network": job.digest,
+        "images": counted.number,
+        "list of images": counted.digest.hexdigest(),
+        "images_per_shard": images_per_shard,
+        **settings,
+    }
     if known is None:
         files.write_atomically(path, json.dumps(wanted, indent=1).encode())
     elif differing := [key for key in {**known, **wanted} if known.get(key) != wanted.get(key)]:

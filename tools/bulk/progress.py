@@ -35,8 +35,10 @@ class Progress:
             self.said = now
             left = datetime.timedelta(seconds=round(self.left / rate))
             done = self.job.num_images - self.left
-            self.say(f"{done} of {self.job.num_images} images, {rate:.1f} images/s, {self.people} people, "
-                     f"{self.failures} failures, {left} left")  # fmt: skip
+            self.say(
+                f"{done} of {self.job.num_images} images, {rate:.1f} images/s, {self.people} people, "
+                f"{self.failures} failures, {left} left"
+            )
 
     def record(self, event: str, **values: Any) -> None:
         """A line of metrics.jsonl."""

@@ -27,19 +27,34 @@ import torch
 MOST_BYTES = 75_000_000  # of the images that go through the network together
 READERS, FETCHERS = 2, 16  # threads at least that read files, and from elsewhere: most of the time they wait
 MOST_ATTEMPTS = 5  # at a shard; it may hold what ends a process
-PERSON = pyarrow.struct([
-    ("id", pyarrow.int64()), ("score", pyarrow.float64()), ("box", pyarrow.list_(pyarrow.float64())),
-    ("keypoints", pyarrow.map_(pyarrow.string(), pyarrow.list_(pyarrow.float64()))), ("lambda", pyarrow.float64()),
-])  # fmt: skip
-PEOPLE_SCHEMA = pyarrow.schema([
-    ("version", pyarrow.int32()), ("frame", pyarrow.int64()), ("time_s", pyarrow.float64()),
-    ("source", pyarrow.string()), ("width", pyarrow.int32()), ("height", pyarrow.int32()),
-    ("people", pyarrow.list_(PERSON)),
-])  # fmt: skip
-FAILURES_SCHEMA = pyarrow.schema([
-    ("frame", pyarrow.int64()), ("source", pyarrow.string()), ("reason", pyarrow.string()),
-    ("unreachable", pyarrow.bool_()),
-])  # fmt: skip
+PERSON = pyarrow.struct(
+    {
+        "id": pyarrow.int64(),
+        "score": pyarrow.float64(),
+        "box": pyarrow.list_(pyarrow.float64()),
+        "keypoints": pyarrow.map_(pyarrow.string(), pyarrow.list_(pyarrow.float64())),
+        "lambda": pyarrow.float64(),
+    }
+)
+PEOPLE_SCHEMA = pyarrow.schema(
+    {
+        "version": pyarrow.int32(),
+        "frame": pyarrow.int64(),
+        "time_s": pyarrow.float64(),
+        "source": pyarrow.string(),
+        "width": pyarrow.int32(),
+        "height": pyarrow.int32(),
+        "people": pyarrow.list_(PERSON),
+    }
+)
+FAILURES_SCHEMA = pyarrow.schema(
+    {
+        "frame": pyarrow.int64(),
+        "source": pyarrow.string(),
+        "reason": pyarrow.string(),
+        "unreachable": pyarrow.bool_(),
+    }
+)
 Row = dict[str, Any]
 
 
@@ -101,10 +116,10 @@ class Worker:
             found = self.estimator.batch([frame.image for frame in frames]) if frames else []
             rows += [_row(people_line(frame, people)) for frame, people in zip(frames, found, strict=True)]
         except PictureError as refusal:
-            alone = len(frames) == 1
-            rows += [_failure(frames[0].index, frames[0].name, refusal)] if alone else [
-                row for frame in frames for row in self._rows([frame])
-            ]  # fmt: skip
+            if len(frames) > 1:
+                rows += [row for frame in frames for row in self._rows([frame])]
+            else:
+                rows.append(_failure(frames[0].index, frames[0].name, refusal))
         return rows
 
 
