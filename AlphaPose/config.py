@@ -11,16 +11,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import common.cli
 import common.skeleton
 from AlphaPose import keys
 from common.cli import UserError, flag, words
-from common.coco.images import Exif
-from common.device import AmpLevel, AmpType, DeviceName
 from common.topdown import yaml_config
 from common.topdown.crops import Size, check_sizes
+from common.train.state import TrainFlags
 
 from easydict import EasyDict
 
@@ -33,38 +32,22 @@ CPU_MICRO_BATCH = 8  # a larger one is slower on a CPU
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TrainFlags):
     """Trains a top-down network of AlphaPose. KEY VALUE words change the yaml config, such as TRAIN.LR 5e-4."""
 
     cfg: str = flag("yaml config", DEFAULT_CFG)
     data_path: str = flag("COCO folder, or `mini` for the embedded data set; empty: DATASET.TRAIN.ROOT of --cfg", "")
-    case: Literal["acc", "perf"] = flag("perf: a run that only measures images per second", "acc")
-    device: DeviceName = flag("where to compute", "auto")
     output_dir: str = flag("folder for checkpoints and logs", str(MODEL_FOLDER))
-    log_dir: str = flag("lines of each rank and result file; empty: output_dir/test/output/0", "")
     exp_id: str = flag("checkpoints go to exp/<exp_id>-<name of --cfg>", "exp_test")
-    resume: Literal["auto", "no"] = flag("auto: go on where an unfinished run of this name stopped", "auto")
     skeleton: str = flag("built-in name or YAML file of your own keypoints", "coco")
     backbone: str = flag("ImageNet weights: auto, a file, or `none` for a random start", BACKBONE_AUTO)
-    micro_batch_size: int = flag(
-        "people a rank takes at once, gradients accumulate; 0: all, on a CPU at most 8", 0, most=10**6
-    )
     dpg: bool = flag("from dpg_milestone on train with jittered boxes and the first learning rate again", True)
     clip_norm: float = flag("largest norm of the gradients; 0: as they are", 0.0)
-    ema_decay: float = flag("moving average of the weights; 0: none", 0.0, most=1)
-    amp: AmpLevel = flag("precision level", "O0")
-    amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
-    loss_scale: str = flag("for float16: a positive number or `dynamic`", "dynamic")
     num_workers: int = flag("processes that read data; -1: one a core", -1, least=-1, most=1024)
-    kept_images: int = flag("decoded images that a worker keeps for other people in them, of three bytes a pixel", 0)
-    exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
-    on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or take another and count", "error")
-    seed: int = flag("of everything random", 0, most=2**32 - 1)
-    print_freq: int = flag("steps between lines", 10, least=1)
-    snapshot: int = flag("epochs between evaluations, and between checkpoints that stay; 0: none", 10)
-    keep: int = flag("how many of these checkpoints stay", 3, least=1)
-    save_every: int = flag("steps between saves, beside those at the end of epochs", 0)
-    val_images: int = flag("so many images at evaluations while training; 0: all", 0)
+    kept_images: int = flag("decoded images that a worker keeps for their other people, three bytes a pixel", 0)
+    print_freq: int = flag("steps between log lines", 10, least=1)
+    snapshot: int = flag("epochs between evaluations, and between checkpoints that are kept; 0: none", 10)
+    val_images: int = flag("number of images of evaluations during training; 0: all", 0)
     flip_test: bool = flag("mean of an image's maps and its mirror image's at evaluations", False)
     map: bool = flag("accepted as published", True)
     board: bool = flag("accepted as published: TensorBoard's curves are written", True)
@@ -77,8 +60,10 @@ class Config:
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
-        check_sizes(self.yaml.DATA_PRESET.IMAGE_SIZE, self.yaml.DATA_PRESET.HEATMAP_SIZE)
-        keys.check(self.yaml)
+        preset, train = self.yaml.DATA_PRESET, self.yaml.TRAIN
+        check_sizes(preset.IMAGE_SIZE, preset.HEATMAP_SIZE)
+        if train.END_EPOCH <= train.BEGIN_EPOCH:
+            raise UserError(f"TRAIN.END_EPOCH is {train.END_EPOCH}: more than TRAIN.BEGIN_EPOCH is needed")
 
     @property
     def folder(self) -> Path:

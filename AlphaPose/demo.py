@@ -44,7 +44,7 @@ class Config(topdown_demo.TopDownFlags):
     threshold: float = flag("score of a keypoint, from where it is drawn", 0.4)
     track: bool = flag("people keep their ids from frame to frame", False)
     smooth: bool = flag("steady the keypoints of tracked people (one-euro filter)", False)
-    format: Literal["default", "coco", "cmu", "open"] = flag("of alphapose-results.json", "default")
+    format: Literal["default", "coco", "cmu", "open"] = flag("form of alphapose-results.json", "default")
     numbered_images: bool = flag("image_id is the number that ends an image's name", False)
     min_box_area: float = flag("smaller people are left out, square pixels", 0.0)
     detbatch: int = flag("frames that a detector sees at once; a camera: 1", 5, least=1, most=10**6)

@@ -22,17 +22,16 @@ import common.files
 import common.media.drawing
 from AlphaPose import config as settings
 from AlphaPose import data, weights
-from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, experiment_folder, flag
+from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, experiment_folder
 from AlphaPose.predict import PoseEstimator, config_of, open_session
 from AlphaPose.scoring import Nms, Protocol, Scores, count_people
-from common.cli import UserError, parse, run
+from common.cli import UserError, flag, parse, run
 from common.coco.evaluate import Detections, EvaluationSet
 from common.coco.images import Exif
-from common.device import AmpLevel, AmpType, DeviceName
 from common.media import error_report
 from common.media.sheets import draw_sheet, leave_sheet
 from common.report import Run
-from common.runtime.session import Options, Provider, of_module
+from common.runtime.session import ComputeFlags, of_module
 from common.topdown import boxes, pipeline
 from common.topdown.boxes import PersonBoxes
 from common.topdown.crops import PeopleRule
@@ -56,15 +55,15 @@ class EvaluationSettings:
     boxes: Literal["given", "detected"] = flag("where people are: as annotated, or as a detector found them", "given")
     detections: str = flag("boxes of a detector, means --boxes=detected; empty: DATASET.TEST.DET_FILE of --cfg", "")
     min_score: float = flag("detected boxes below it are not taken", 0.0)
-    nms: Nms = flag("of people in detected boxes, once their keypoints are known", "none")
+    nms: Nms = flag("suppression of people in detected boxes, once their keypoints are known", "none")
     scores: Scores = flag(
-        "of people in detected boxes: AlphaPose's own, or the detector's as in the Ascend version", "proposal"
+        "scores of people in detected boxes: AlphaPose's own, or the detector's as in the Ascend version", "proposal"
     )
     flip_test: bool = flag("mean of an image's maps and its mirror image's", False)
     batch_size: int = flag("people at once; 0: 64, on a CPU 8", 0, most=10**6)
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: the checkpoint's, or coco", "")
-    val_labels: str = flag("inside data_path; empty: DATASET.VAL.ANN of --cfg", "")
-    val_images_folder: str = flag("inside data_path; empty: DATASET.VAL.IMG_PREFIX of --cfg", "")
+    val_labels: str = flag("annotations, in data_path; empty: DATASET.VAL.ANN of --cfg", "")
+    val_images_folder: str = flag("folder of the images, in data_path; empty: DATASET.VAL.IMG_PREFIX of --cfg", "")
     val_images: int = flag("number of images; 0: all", 0)
     num_workers: int = flag("threads that read", 4, least=1, most=1024)
     exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
@@ -94,19 +93,15 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True)
-class Config(EvaluationSettings):
+class Config(EvaluationSettings, ComputeFlags):
     """Evaluates a checkpoint of AlphaPose."""
 
     checkpoint: str = flag(
         "a file (.pth, or exported: .onnx, .xml, .om) or a published name; empty: the best of --exp_id", ""
     )
-    device: DeviceName = flag("where to compute", "auto")
     output_dir: str = flag("folder of checkpoints and results", str(MODEL_FOLDER))
-    log_dir: str = flag("lines of each rank and result file; empty: output_dir/test/output/0", "")
+    log_dir: str = flag("folder of each rank's log and the result file; empty: output_dir/test/output/0", "")
     exp_id: str = flag("checkpoints and results are in exp/<exp_id>-<name of --cfg>", "exp_test")
-    provider: Provider = flag("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
-    amp: AmpLevel = flag("precision level", "O0")
-    amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
     output_name: str = flag("file of the people found", "detections.json")
     save_images: int = flag("number of images to draw: ground truth beside prediction", 0)
     report: bool = flag("also write report.html, a page of where the network fails, and report.json", False)
@@ -127,22 +122,22 @@ class Evaluation:
 class Evaluator:
     """AP on the images of a configuration; every rank takes its share and gets the whole result."""
 
-    def __init__(self, config: settings.Config, asked: EvaluationSettings) -> None:
+    def __init__(self, config: settings.Config, flags: EvaluationSettings) -> None:
         """Raises UserError where images, annotations or boxes are missing, or have no people."""
-        self.asked, self.validation = asked, annotated_images(config, asked.split, asked.val_images)
-        self.detections = Path(config.yaml.DATASET.TEST.DET_FILE) if asked.detected else None
-        self.boxes = boxes_of(self.validation, self.detections, asked.min_score)
+        self.flags, self.validation = flags, annotated_images(config, flags.split, flags.val_images)
+        self.detections = Path(config.yaml.DATASET.TEST.DET_FILE) if flags.detected else None
+        self.boxes = boxes_of(self.validation, self.detections, flags.min_score)
 
     def __call__(self, estimator: PoseEstimator) -> Evaluation:
         """Raises ImageError for an unreadable image, unless bad ones are skipped."""
         began, validation, network = time.perf_counter(), self.validation, estimator.network
-        skip = self.asked.on_bad_image == "skip"
+        skip = self.flags.on_bad_image == "skip"
         estimates = pipeline.estimate_boxes(
-            network, validation, self.boxes, estimator.batch_size, skip, self.asked.num_workers
+            network, validation, self.boxes, estimator.batch_size, skip, self.flags.num_workers
         )
         estimated = time.perf_counter()
         keypoints, found = estimates.keypoints_img, estimates.boxes
-        protocol = Protocol(self.asked.detected, self.asked.scores, self.asked.nms)
+        protocol = Protocol(self.flags.detected, self.flags.scores, self.flags.nms)
         ids = validation.index.image_ids
         detections = count_people(keypoints, found, ids, network.size_in, estimator.skeleton, protocol)
         counted = time.perf_counter()
@@ -160,15 +155,15 @@ class Evaluator:
             "boxes": str(self.detections or "given"),
             "people": len(self.boxes),
             "images": len(self.validation.rows),
-            "scores": self.asked.scores if self.detections else "given box",
-            "nms": self.asked.nms,
+            "scores": self.flags.scores if self.detections else "given box",
+            "nms": self.flags.nms,
             "flip_test": estimator.network.flip is not None,
             "annotations": str(self.validation.annotations),
             "input_size": estimator.network.size_in,
         }
 
 
-def annotated_images(config: Config, split: data.Split, num_images: int = 0) -> EvaluationSet:
+def annotated_images(config: settings.Config, split: data.Split, num_images: int = 0) -> EvaluationSet:
     """The images of a part of the data, `num_images` of them or 0 for all. Raises UserError where they are not."""
     annotations, folder = data.located(config, split, "ANN"), data.located(config, split, "IMG_PREFIX")
     return EvaluationSet.load(annotations, folder, config.load_skeleton(), num_images, config.exif)
@@ -178,12 +173,14 @@ def boxes_of(images: EvaluationSet, detections: Path | None = None, min_score: f
     """The boxes of a detection file, or None: those of the annotated people whom AlphaPose counts. Raises UserError."""
     if detections is None:
         return boxes.annotated(images, PeopleRule())
+    if not detections.exists():
+        raise UserError(f"{detections}: no such file; name the boxes of a detector with --detections")
     return boxes.detected(detections, images, min_score)
 
 
-def batch_size_of(asked: EvaluationSettings, device: torch.device) -> int:
-    """People at once: what is asked for, else what is worth it."""
-    return asked.batch_size or (CPU_BATCH if device.type == "cpu" else ACCELERATOR_BATCH)
+def batch_size_of(flags: EvaluationSettings, device: torch.device) -> int:
+    """People at once: what the flags say, else what is worth it."""
+    return flags.batch_size or (CPU_BATCH if device.type == "cpu" else ACCELERATOR_BATCH)
 
 
 def while_training(
@@ -193,13 +190,13 @@ def while_training(
 
     Raises UserError where validation images are missing, or hold nobody.
     """
-    asked = EvaluationSettings(val_images=config.val_images)
-    evaluator = Evaluator(config, asked)
+    flags = EvaluationSettings(val_images=config.val_images)
+    evaluator = Evaluator(config, flags)
     evaluator.validation.check()
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         estimator = PoseEstimator.of_session(of_module(model.eval(), device, dtype), config)
-        estimator.batch_size = batch_size_of(asked, device)
+        estimator.batch_size = batch_size_of(flags, device)
         result = evaluator(estimator)
         log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_boxes} people in given boxes")
         pictures = folder / "pictures"
@@ -213,27 +210,26 @@ def main() -> None:
     """Reads the flags, evaluates, leaves people, metrics, pictures and a result file."""
     began = time.time()
     names = ALIASES | {"checkpoint_path": "checkpoint", "opt_level": "amp"}
-    asked = parse(Config, {}, aliases=names, retired=settings.RETIRED)
-    asked.check()
-    log_folder = Path(asked.log_dir or Path(asked.output_dir) / "test" / "output" / "0")
-    with common.distributed.process_group(asked.device) as device:
-        folder = experiment_folder(asked.output_dir, asked.exp_id, asked.cfg)
-        source = weights.checkpoint_of(asked.checkpoint, folder)
+    flags = parse(Config, {}, aliases=names, retired=settings.RETIRED)
+    flags.check()
+    log_folder = Path(flags.log_dir or Path(flags.output_dir) / "test" / "output" / "0")
+    with common.distributed.process_group(flags.device) as device:
+        folder = experiment_folder(flags.output_dir, flags.exp_id, flags.cfg)
+        source = weights.checkpoint_of(flags.checkpoint, folder)
         with Log(folder / "eval" / "metrics.jsonl", log_folder, fresh=True) as log:
-            run_evaluation(asked, source, device, folder, log)
+            run_evaluation(flags, source, device, folder, log)
         if common.distributed.is_main():
             results = folder / "eval"
             Run(NETWORK, "eval", 1, 1, str(results / "metrics.jsonl"), str(results), began).leave(log_folder)
 
 
-def run_evaluation(asked: Config, source: Path, device: torch.device, folder: Path, log: Log) -> None:
-    """Evaluates a network file as `asked` says and writes the results into the run's `folder`."""
-    config = asked.config(source)
-    dtype = common.device.amp_type(device, asked.amp, asked.amp_type)
-    options = Options(asked.device, common.distributed.local_rank(), asked.provider, dtype)
+def run_evaluation(flags: Config, source: Path, device: torch.device, folder: Path, log: Log) -> None:
+    """Evaluates a network file as `flags` say and writes the results into the run's `folder`."""
+    config = flags.config(source)
+    options = flags.options(device, common.distributed.local_rank())
     session = open_session(source, options, config)
-    estimator, evaluator = PoseEstimator.of_session(session, config), Evaluator(config, asked)
-    estimator.batch_size = batch_size_of(asked, device)
+    estimator, evaluator = PoseEstimator.of_session(session, config), Evaluator(config, flags)
+    estimator.batch_size = batch_size_of(flags, device)
     for line in evaluator.boxes.notes:
         log.line(f"note: {line}")
     result = evaluator(estimator)
@@ -242,17 +238,17 @@ def run_evaluation(asked: Config, source: Path, device: torch.device, folder: Pa
         "checkpoint": str(source),
         "network": config.yaml.MODEL.TYPE,
         "runtime": session.runtime,
-        "precision": asked.amp,
+        "precision": flags.amp,
         "skipped": len(result.skipped),
     }
-    log_result(result, protocol, "det" if asked.detected else "gt", log, folder / LOG_FILE)
+    log_result(result, protocol, "det" if flags.detected else "gt", log, folder / LOG_FILE)
     if common.distributed.is_main():
         results, validation, skeleton = folder / "eval", evaluator.validation, estimator.skeleton
-        result.detections.write_json(results / asked.output_name)
-        if asked.report:
+        result.detections.write_json(results / flags.output_name)
+        if flags.report:
             error_report.write(validation, result.detections, skeleton, results)
-        if asked.save_images:
-            sheet = draw_sheet(validation, result.detections, skeleton, asked.save_images, DRAWN_ABOVE)
+        if flags.save_images:
+            sheet = draw_sheet(validation, result.detections, skeleton, flags.save_images, DRAWN_ABOVE)
             common.media.drawing.save_png(results / "pictures.png", sheet)
 
 

@@ -16,10 +16,10 @@ from typing import Any
 import common.runtime.export
 import common.train.checkpoint
 from AlphaPose import weights
-from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, experiment_folder, flag
+from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, experiment_folder
 from AlphaPose.model import build
 from AlphaPose.predict import config_of, metadata_of
-from common.cli import parse, run
+from common.cli import flag, parse, run
 from common.runtime.export import Ports
 
 import torch

@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from common.cli import UserError, leaves
+from common.cli import leaves
 from common.topdown.yaml_config import COMMAND_LINE, Key, Keys, load, nested, number, one_of, pairs_of
 
 from easydict import EasyDict
@@ -79,7 +79,7 @@ OF_THE_NETWORK = {  # what a checkpoint knows of itself: key -> its name in chec
     "LOSS.TYPE": "loss",
     "LOSS.NORM_TYPE": "norm_type",
 }
-SHORT = {  # flag -> the key that it stands for
+SHORT = {  # flag -> the key that it sets
     "epochs": "TRAIN.END_EPOCH",
     "train_epochs": "TRAIN.END_EPOCH",
     "batch_size": "TRAIN.BATCH_SIZE",
@@ -106,9 +106,3 @@ def of_checkpoint(source: str, known: dict[str, Any]) -> list[Any]:
     # no stage is how version 0.1 wrote that no stage has deformable convolution
     pairs = [(key, value) for key, value in found.items() if value not in (None, ())]
     return [word for pair in KEYS.checked(source, pairs).items() for word in pair]
-
-
-def check(cfg: EasyDict) -> None:
-    """Raises UserError where values do not go together."""
-    if cfg.TRAIN.END_EPOCH <= cfg.TRAIN.BEGIN_EPOCH:
-        raise UserError(f"TRAIN.END_EPOCH is {cfg.TRAIN.END_EPOCH}: more than TRAIN.BEGIN_EPOCH is needed")

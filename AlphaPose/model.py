@@ -31,7 +31,7 @@ DUC_CONVOLUTIONS = (4, 2, 1)  # MODEL.STAGE{1,2,3}.NUM_CONV as published
 
 
 class SqueezeExcitation(nn.Module):
-    """Weighs channels by what the whole picture holds; no reduction between the two layers."""
+    """Weighs channels by the whole image; no reduction between the two layers."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -74,7 +74,7 @@ class ResultFile:
     def write(self, frame: Frame, people: People) -> None:
         """Adds the people of a frame.
 
-        Raises UserError where the disk is full, a name ends in no number although numbers are wanted, or two images
+        Raises UserError where the disk is full, a name ends in no number although --eval needs numbers, or two images
         have one name in a form that tells images apart by their names.
         """
         if not len(people):
@@ -137,8 +137,8 @@ def openpose_points(keypoints: FloatArray) -> FloatArray:
     Raises UserError for people of another number of keypoints.
     """
     if keypoints.shape[1] != OPENPOSE.num_keypoints:
-        wanted = f"{OPENPOSE.num_keypoints} keypoints of COCO, not {keypoints.shape[1]}"
-        raise UserError(f"--format=cmu and --format=open are for the {wanted}: choose --format=coco")
+        counts = f"{OPENPOSE.num_keypoints} keypoints of COCO, not {keypoints.shape[1]}"
+        raise UserError(f"--format=cmu and --format=open are for the {counts}: choose --format=coco")
     derived = [
         keypoints[:, [OPENPOSE.keypoints.index(source) for source in sources]].mean(1, dtype=np.float64, keepdims=True)
         for sources in OPENPOSE.derived.values()

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parametric pose NMS (RMPE, arXiv:1612.00137, section 3.3; constants as published), many images in one call.
+"""Parametric pose NMS (RMPE, arXiv:1612.00137, section 3.3; constants as published).
 
 The surest person of an image gathers everybody who looks like him, and the group becomes one pose: the mean of its
 members, weighted by their scores.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 from common.arrays import BoolArray, FloatArray, Int64Array
 from common.topdown import nms
@@ -52,12 +51,6 @@ class MergedPeople:
     def __len__(self) -> int:
         return len(self.picks)
 
-    def select(self, rows: npt.NDArray[Any]) -> "MergedPeople":
-        """Some of them: a mask or row numbers (those of image i: `images[people.picks] == i`)."""
-        arrays = (self.picks, self.keypoints_img, self.boxes_img, self.box_scores, self.scores)
-        chosen = np.arange(len(self))[rows].tolist()
-        return MergedPeople(*(array[rows] for array in arrays), tuple(self.members[row] for row in chosen))
-
 
 def pose_nms(
     keypoints_img: npt.ArrayLike,
@@ -78,37 +71,26 @@ def pose_nms(
     boxes, box_scores = np.asarray(boxes_img, np.float32).reshape(-1, 4), np.asarray(box_scores, np.float32)
     scores = keypoints[..., 2]
     scores[scores == 0] = rules.score_floor
-    groups = _grouped(keypoints, boxes, nms.by_image(scores.mean(1), images), rules)
-    merged = _merge(keypoints, boxes, groups, rules)
-    sure = (scores[groups.picks].max(1) >= rules.min_score) & (merged[..., 2].max(1) >= rules.min_score)
-    keep = sure & (_spans(merged, rules) >= min_box_area)
-    picks, merged = groups.picks[keep], merged[keep]
+    groups = [
+        group
+        for rows in nms.by_image(scores.mean(1), images)
+        for group in _groups(rows, keypoints[rows], boxes[rows], rules)
+    ]
+    picks = np.array([group[0] for group in groups], np.int64)
+    merged = np.array([_merge(keypoints[group], boxes[group[:1]], rules) for group in groups], np.float32)
+    merged = merged.reshape(-1, *keypoints.shape[1:])
+    sure = (scores[picks].max(1) >= rules.min_score) & (merged[..., 2].max(1) >= rules.min_score)
+    keep = np.flatnonzero(sure & (_spans(merged, rules) >= min_box_area))
+    picks, merged = picks[keep], merged[keep]
+    members = tuple(tuple(sorted(groups[row].tolist())) for row in keep.tolist())
     final = proposal_scores(merged[..., 2], box_scores[picks])
-    return MergedPeople(picks, merged, boxes[picks], box_scores[picks], final, groups.members(keep))
+    return MergedPeople(picks, merged, boxes[picks], box_scores[picks], final, members)
 
 
-class _Groups(NamedTuple):
-    """G groups, best first, image after image: their members in one row after the other."""
-
-    picks: Int64Array  # (G,) rows of the input
-    rows: Int64Array  # (N,) rows of the input, rising within a group
-    starts: Int64Array  # (G,) where each group begins
-    sizes: Int64Array  # (G,)
-
-    def members(self, keep: npt.NDArray[np.bool_]) -> tuple[tuple[int, ...], ...]:
-        rows = self.rows.tolist()
-        spans = zip(self.starts[keep].tolist(), self.sizes[keep].tolist(), strict=True)
-        return tuple(tuple(rows[start : start + size]) for start, size in spans)
-
-
-def _grouped(keypoints: FloatArray, boxes: FloatArray, images: list[Int64Array], rules: PoseNmsRules) -> _Groups:
-    """`images`: the rows of each image's people, the surest first."""
-    owners = [nms.owners(_same(keypoints[rows], boxes[rows], rules)) for rows in images]
-    owner = np.concatenate(owners) + np.repeat(np.cumsum([0, *map(len, images)])[:-1], [*map(len, images)])
-    rows = np.concatenate(images)
-    order = np.lexsort((rows, owner))
-    starts = np.flatnonzero(np.diff(owner[order], prepend=-1))
-    return _Groups(rows[owner[order][starts]], rows[order], starts, np.diff(starts, append=len(rows)))
+def _groups(rows: Int64Array, keypoints: FloatArray, boxes: FloatArray, rules: PoseNmsRules) -> list[Int64Array]:
+    """The rows of each person of an image, whose people are given the surest first: the pick, then who is the same."""
+    owner = nms.owners(_same(keypoints, boxes, rules))
+    return [rows[owner == pick] for pick in np.unique(owner)]
 
 
 def _same(keypoints: FloatArray, boxes: FloatArray, rules: PoseNmsRules) -> BoolArray:
@@ -121,17 +103,12 @@ def _same(keypoints: FloatArray, boxes: FloatArray, rules: PoseNmsRules) -> Bool
     return (matches >= rules.min_matches) | (likeness > rules.min_similarity)
 
 
-def _merge(keypoints: FloatArray, boxes: FloatArray, groups: _Groups, rules: PoseNmsRules) -> FloatArray:
-    """(G, K, 3): the weighted mean of each group; only keypoints near those of its pick count."""
-    pick = np.repeat(groups.picks, groups.sizes)
-    reach = _reach(boxes, rules.size_share, rules.max_merge_reach)[pick]
-    distance = np.linalg.norm(keypoints[pick, :, :2] - keypoints[groups.rows, :, :2], axis=-1)
-    near = distance <= reach[:, None]
-    members = keypoints[groups.rows]
+def _merge(members: FloatArray, box: FloatArray, rules: PoseNmsRules) -> FloatArray:
+    """(K, 3): the weighted mean of a group (n, K, 3), its pick first; only keypoints near those of the pick count."""
+    distance = np.linalg.norm(members[..., :2] - members[0, :, :2], axis=-1)
+    near = distance <= _reach(box, rules.size_share, rules.max_merge_reach)
     weights = np.where(near, members[..., 2], np.float32(0))
-    total = np.repeat(np.add.reduceat(weights, groups.starts), groups.sizes, axis=0)
-    share = np.divide(weights, total, out=np.zeros_like(weights), where=total != 0)
-    return np.add.reduceat(share[..., None] * members, groups.starts)
+    return np.asarray((weights[..., None] * members).sum(0) / weights.sum(0)[:, None])
 
 
 def _reach(boxes: FloatArray, share: float, most: float) -> FloatArray:

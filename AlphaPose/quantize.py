@@ -32,7 +32,7 @@ class Config(Flags, EvaluationSettings):
 
     data_path: str = flag("folder of the data set to calibrate and to measure AP on, or `mini`", "")
     calibration_people: int = flag(
-        "spread evenly over the training people, else over those of the validation", 64, least=1
+        "number of calibration people, spread evenly over those of the training, else of the validation", 64, least=1
     )
 
     def check(self) -> None:
@@ -43,28 +43,28 @@ class Config(Flags, EvaluationSettings):
 
 def main() -> None:
     """Reads the flags, quantizes, says what was written."""
-    asked = common.cli.parse(Config, {}, aliases=ALIASES, retired=quantize.RETIRED)
-    asked.check()
-    quantize.check(asked.source)
-    config = asked.config(asked.source)
+    flags = common.cli.parse(Config, {}, aliases=ALIASES, retired=quantize.RETIRED)
+    flags.check()
+    quantize.check(flags.source)
+    config = flags.config(flags.source)
     count = config.load_skeleton().num_keypoints
-    session = metadata.checked(quantize.open_on_cpu(asked.source), settings.NETWORK, {-1: count})
-    quantize.run(asked, task_of(asked, config, session))
+    session = metadata.checked(quantize.open_on_cpu(flags.source), settings.NETWORK, {-1: count})
+    quantize.run(flags, task_of(flags, config, session))
 
 
-def task_of(asked: Config, config: settings.Config, session: Session) -> Task:
+def task_of(flags: Config, config: settings.Config, session: Session) -> Task:
     """Annotated training people to calibrate with, where the data set has some; the evaluation that scores."""
-    evaluator, estimator = Evaluator(config, asked), PoseEstimator.of_session(session, config)
+    evaluator, estimator = Evaluator(config, flags), PoseEstimator.of_session(session, config)
     try:
         images = annotated_images(config, "TRAIN")
     except UserError:  # a data set without training people
-        images = annotated_images(config, asked.split)
+        images = annotated_images(config, flags.split)
     boxes = boxes_of(images)
-    boxes = boxes.select(quantize.spread(len(boxes), asked.calibration_people))
+    boxes = boxes.select(quantize.spread(len(boxes), flags.calibration_people))
 
     def score(network: Session) -> Score:
         found = PoseEstimator.of_session(network, config)
-        found.batch_size = asked.batch_size or CPU_BATCH
+        found.batch_size = flags.batch_size or CPU_BATCH
         result = evaluator(found)
         return Score(result.metrics["AP"], int((result.detections.keypoints[..., 2] > CONFIDENT).any(axis=1).sum()))
 

@@ -8,14 +8,13 @@ python -m AlphaPose.train --data_path=mini --recipe=smoke    minutes on a laptop
 
 import sys
 
-if sys.version_info < (3, 10):  # noqa: UP036  nothing is installed for an older one: it is said here
+if sys.version_info < (3, 10):  # noqa: UP036  nothing is installed for an older one: so this is checked here
     sys.stderr.write("error: Python 3.10 or newer is needed, not " + sys.version.split()[0] + "\n")
     sys.exit(2)
 
 import dataclasses
 import functools
 import time
-from pathlib import Path
 
 import common.device
 import common.distributed
@@ -91,11 +90,6 @@ def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
     )
 
 
-def name_kept(epochs: int) -> str:
-    """The published name of a checkpoint that stays: by the last epoch's number, from 0."""
-    return f"model_{epochs - 1}.pth"
-
-
 def main() -> None:
     """Reads the flags, trains, leaves checkpoints, metrics and a result file."""
     began = time.time()
@@ -111,7 +105,7 @@ def main() -> None:
         agree(samples.people.index.facts())
         plan = plan_of(config, len(samples), device)
 
-        store = Store(config.folder, config.keep, name_kept)
+        store = Store(config.folder, config.keep, lambda epochs: f"model_{epochs - 1}.pth")  # as published: from 0
         notes = list[str]()
         unfinished = store.unfinished(config, len(samples), notes.append)
 
@@ -128,8 +122,7 @@ def main() -> None:
             notes.append(state.restore(unfinished))
 
         losses = functools.partial(forward_losses, device=device, config=config)
-        log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
-        with Log(store.metrics_file, log_folder, store.folder / "tensorboard", fresh=not unfinished) as log:
+        with Log(store.metrics_file, config.log_folder, store.folder / "tensorboard", fresh=not unfinished) as log:
             announce(state, cfg.TRAIN.LR, notes, log)
             evaluate = None
             if plan.evaluate_every:

@@ -3,11 +3,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from common.cli import UserError, flag
-from common.coco.images import Exif
-from common.device import AmpLevel, AmpType, DeviceName
+from common.train.state import TrainFlags
 from Lightweight_OpenPose.model import STRIDE
 from Lightweight_OpenPose.targets import TargetRules
 
@@ -27,69 +26,58 @@ CPU_MICRO_BATCH = 8  # a larger one is slower on a CPU, and 80 images at 368x368
 
 
 @dataclass(frozen=True)
-class Config:
+class Augmentation:
+    """How training crops vary."""
+
+    net_input_size: int = flag("side of the training crops, input pixels", 368, least=8, most=4096)
+    person_height: float = flag(
+        "height of the main person in a crop, as a share of its side, before the random scale", 0.6, above=0
+    )
+    scale_min: float = flag("smallest random scale", 0.5, above=0)
+    scale_max: float = flag("largest random scale", 1.1, above=0)
+    rotation: float = flag("largest rotation, degrees", 40.0, most=360)
+    shift: float = flag("largest shift of the crop, input pixels", 40.0)
+    flip: float = flag("probability of mirroring", 0.5, most=1)
+
+
+@dataclass(frozen=True)
+class Config(Augmentation, TrainFlags):
     """Trains Lightweight OpenPose."""
 
     data_path: str = flag(
         "COCO folder (annotations, train2017, val2017), or `mini`; empty: COCO_HOME or ./data/coco", ""
     )
     step: int = flag("step of the full training: 1 from MobileNet, 2 and 3 from the step before", 1, most=3)
-    case: Literal["acc", "perf"] = flag("perf: a run that only measures images per second", "acc")
-    device: DeviceName = flag("where to compute", "auto")
     output_dir: str = flag("folder for checkpoints and logs", str(MODEL_FOLDER))
-    log_dir: str = flag("lines of each rank and result file; empty: output_dir/test/output/0", "")
     experiment_name: str = flag("checkpoints go to <experiment_name>_checkpoints [perf_1p, step_one, ...]", "")
     checkpoint_path: str = flag("weights to start from: a file, a published name, or `none`", "")
-    resume: Literal["auto", "no"] = flag("auto: go on where an unfinished run of this name stopped", "auto")
-    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
+    skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
 
     epochs: int = flag("epochs in all", 280, least=1)
     batch_size: int = flag("images a step over all ranks; 0: 80 a rank", 0, most=10**6)
-    micro_batch_size: int = flag(
-        "images a rank takes at once, gradients accumulate; 0: all, on a CPU at most 8", 0, most=10**6
-    )
     base_lr: float = flag("learning rate; 0: 4e-5 for 80 images a step, in proportion", 0.0, most=1000)
     lr_drops: tuple[int, ...] = flag("epochs after which the learning rate drops", (100, 200, 260), least=1)
-    lr_drop_factor: float = flag("to this part", 0.333, above=0, most=1)
+    lr_drop_factor: float = flag("factor by which the learning rate drops", 0.333, above=0, most=1)
     lr_warm_up_epochs: int = flag("epochs over which the learning rate rises from a tenth", 0)
     weight_decay: float = flag("L2 on convolution weights", 5e-4)
     clip_norm: float = flag("largest norm of the gradients; 0: as they are", 0.0)
-    ema_decay: float = flag("moving average of the weights; 0: none", 0.0, most=1)
-    amp: AmpLevel = flag("precision level", "O0")
-    amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
-    loss_scale: str = flag("for float16: a positive number or `dynamic`", "16")
-    num_refinement_stages: int = flag("-1: one, in step 3 three", -1, least=-1, most=20)
+    loss_scale: str = flag("loss scale for float16: a positive number or `dynamic`", "16")
+    num_refinement_stages: int = flag("refinement stages; -1: one, three in step 3", -1, least=-1, most=20)
 
-    net_input_size: int = flag("training crops, input pixels", 368, least=8, most=4096)
-    sigma: float = flag("of a keypoint's Gaussian, input pixels", 7.0, above=0)
-    paf_thickness: float = flag("half width of a limb's field, map cells", 1.0, above=0)
-    person_height: float = flag(
-        "the main person's height in a crop, as a part of it, before the next two", 0.6, above=0
-    )
-    scale_min: float = flag("smallest random factor of it", 0.5, above=0)
-    scale_max: float = flag("largest random factor of it", 1.1, above=0)
-    rotation: float = flag("largest rotation, degrees", 40.0, most=360)
-    shift: float = flag("largest shift of the crop, input pixels", 40.0)
-    flip: float = flag("probability of mirroring", 0.5, most=1)
+    sigma: float = flag("standard deviation of a keypoint's Gaussian, input pixels", 7.0, above=0)
+    paf_thickness: float = flag("half width of a limb's part affinity field, map cells", 1.0, above=0)
 
     num_workers: int = flag("processes that read data; -1: one a core", -1, least=-1, most=1024)
-    exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
-    on_bad_image: Literal["error", "skip"] = flag(
-        "an unreadable training image: stop, or take another and count", "error"
-    )
-    seed: int = flag("of everything random", 0, most=2**32 - 1)
-    print_freq: int = flag("steps between lines", 10, least=1)
+    print_freq: int = flag("steps between log lines", 10, least=1)
     eval_freq: int = flag("epochs between evaluations; 0: none", 5)
-    save_every: int = flag("steps between saves, beside those at the end of epochs", 0)
-    keep_every: int = flag("epochs between checkpoints that stay; 0: none stays", 0)
-    keep: int = flag("how many of these stay", 3, least=1)
-    val_images: int = flag("images of an evaluation while training, chosen as the publication does; 0: all", 250)
+    keep_every: int = flag("epochs between checkpoints that are kept; 0: keep none", 0)
+    val_images: int = flag("number of images of evaluations during training, chosen as published; 0: all", 250)
     base_height: int = flag("height of a validation image in the network, input pixels", 368, least=8, most=4096)
 
     prepared_train_labels: str = flag("prepared labels; empty: in output_dir, prepared where missing or old", "")
-    train_images_folder: str = flag("empty: data_path/train2017", "")
-    val_labels: str = flag("empty: data_path/annotations/person_keypoints_val2017.json", "")
-    val_images_folder: str = flag("empty: data_path/val2017", "")
+    train_images_folder: str = flag("folder of training images; empty: data_path/train2017", "")
+    val_labels: str = flag("annotations; empty: data_path/annotations/person_keypoints_val2017.json", "")
+    val_images_folder: str = flag("folder of validation images; empty: data_path/val2017", "")
     from_mobilenet: bool = flag("accepted as published: recognised by the names in the file", False)
     weights_only: bool = flag("accepted as published: --checkpoint_path gives weights only", False)
 

@@ -13,7 +13,7 @@ from common.distributed import main_process_first
 from common.skeleton import Skeleton
 from common.train.loader import Position, readable_sample
 from Lightweight_OpenPose import labels
-from Lightweight_OpenPose.config import Config
+from Lightweight_OpenPose.config import Augmentation, Config
 from Lightweight_OpenPose.labels import TrainLabels
 from Lightweight_OpenPose.model import STRIDE
 
@@ -29,21 +29,8 @@ PIXEL_MEAN, PIXEL_SCALE = 128.0, 1 / 256
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """How training crops vary; the fields of `Config` of the same names, sizes in input pixels."""
-
-    size_in: int
-    person_height: float
-    scale_min: float
-    scale_max: float
-    rotation_deg: float
-    shift_in: float
-    flip: float
-
-
-@dataclass(frozen=True)
 class Draw:
-    """One draw of the augmentation: `scale` multiplies the wanted height, `shift_in` (x, y) moves the crop."""
+    """One draw of the augmentation: `scale` multiplies the height, `shift_in` (x, y) moves the crop."""
 
     scale: float
     angle_deg: float
@@ -51,13 +38,13 @@ class Draw:
     flip: bool
 
 
-def draw(augmentation: Augmentation, random: np.random.Generator) -> Draw:
+def sample_augmentation(augmentation: Augmentation, random: np.random.Generator) -> Draw:
     """Five uniform numbers, distributed as in the original."""
     scale, angle, shift_x, shift_y, flip = random.random(5)
     return Draw(
         scale=augmentation.scale_min + (augmentation.scale_max - augmentation.scale_min) * scale,
-        angle_deg=(angle - 0.5) * 2 * augmentation.rotation_deg,
-        shift_in=(int((shift_x - 0.5) * 2 * augmentation.shift_in), int((shift_y - 0.5) * 2 * augmentation.shift_in)),
+        angle_deg=(angle - 0.5) * 2 * augmentation.rotation,
+        shift_in=(int((shift_x - 0.5) * 2 * augmentation.shift), int((shift_y - 0.5) * 2 * augmentation.shift)),
         flip=flip <= augmentation.flip,
     )
 
@@ -82,7 +69,7 @@ def compose(
     `size_img`: (height, width) of the image. `centre_img`: (2,) x, y of the main person's box, `height_img` its
     height, original pixels.
     """
-    scale = augmentation.person_height * augmentation.size_in / height_img * drawn.scale
+    scale = augmentation.person_height * augmentation.net_input_size / height_img * drawn.scale
     height, width = round(size_img[0] * scale), round(size_img[1] * scale)  # of the scaled image
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), drawn.angle_deg, 1.0)
     cosine, sine = abs(turn[0, 0]), abs(turn[0, 1])
@@ -91,12 +78,13 @@ def compose(
     points = turn.copy()
     points[:, :2] *= scale
     centre_in = points[:, :2] @ centre_img + points[:, 2]
-    start = np.trunc(centre_in + drawn.shift_in - augmentation.size_in / 2)
+    start = np.trunc(centre_in + drawn.shift_in - augmentation.net_input_size / 2)
     points[:, 2] -= start
     pixels = points.copy()
     pixels[:, 2] += turn[:, :2] @ np.full(2, 0.5 * scale - 0.5)
     if drawn.flip:
-        pixels, points = _mirrored(pixels, augmentation.size_in - 1), _mirrored(points, augmentation.size_in - 1)
+        last = augmentation.net_input_size - 1
+        pixels, points = _mirrored(pixels, last), _mirrored(points, last)
     return Warp(pixels, points)
 
 
@@ -142,16 +130,16 @@ def transform_points(points: Float64Array, warp: Warp, flip: bool, skeleton: Ske
     return moved[:, skeleton.point_flip] if flip else moved
 
 
-def warp_mask(usable: UInt8Array | None, warp: Warp, size_in: int) -> UInt8Array:
+def warp_mask(valid_mask: UInt8Array | None, warp: Warp, size_in: int) -> UInt8Array:
     """The crowd mask in map cells: 1 where more than half of a cell is outside every crowd, as the original rounds.
 
-    `usable`: (h, w) uint8, 0 inside a crowd, original pixels; None where the image has no crowd. Returns
+    `valid_mask`: (h, w) uint8, 0 inside a crowd, original pixels; None where the image has no crowd. Returns
     (size_in / 8, size_in / 8) uint8.
     """
     cells = size_in // STRIDE
-    if usable is None:
+    if valid_mask is None:
         return np.ones((cells, cells), np.uint8)
-    full = cv2.warpAffine(usable * 255, warp.pixels, (size_in, size_in), flags=cv2.INTER_LINEAR, borderValue=(255,))
+    full = cv2.warpAffine(valid_mask * 255, warp.pixels, (size_in, size_in), flags=cv2.INTER_LINEAR, borderValue=(255,))
     whole = (full == 255).astype(np.uint8)  # the original truncates: a pixel that touches a crowd belongs to it
     return cv2.resize(whole, (cells, cells), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
@@ -159,60 +147,51 @@ def warp_mask(usable: UInt8Array | None, warp: Warp, size_in: int) -> UInt8Array
 class TrainSamples:
     """`samples[epoch, index]`: one training sample, random in a way that (seed, epoch, index) decides."""
 
-    def __init__(
-        self,
-        labels: TrainLabels,
-        folder: Path,
-        skeleton: Skeleton,
-        augmentation: Augmentation,
-        seed: int,
-        skip_bad: bool,
-        exif: common.coco.images.Exif = "ignore",
-    ) -> None:
-        self.labels, self.folder, self.skeleton = labels, folder, skeleton
-        self.augmentation, self.seed, self.skip_bad, self.exif = augmentation, seed, skip_bad, exif
+    def __init__(self, labels: TrainLabels, folder: Path, skeleton: Skeleton, config: Config) -> None:
+        self.labels, self.folder, self.skeleton, self.config = labels, folder, skeleton, config
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, position: Position) -> dict[str, Any]:
-        """{"image": (size, size, 3) uint8 BGR, "mask": (size/8, size/8) uint8, "points": (P, num_points, 3) float32
-        in input pixels, main person first, "replaced": 0 or 1}.
+        """{"image": (size, size, 3) uint8 BGR, "valid_mask": (size/8, size/8) uint8, "points": (P, num_points, 3)
+        float32 in input pixels, main person first, "replaced": 0 or 1}.
 
         An unreadable image raises ImageError; where bad ones are skipped, the next readable sample takes its place.
         """
         epoch, index = position
-        random = np.random.default_rng((self.seed, epoch, index))
-        return readable_sample(lambda found: self._sample(found, random), len(self), index, self.skip_bad)
+        random = np.random.default_rng((self.config.seed, epoch, index))
+        skip = self.config.on_bad_image == "skip"
+        return readable_sample(lambda found: self._sample(found, random), len(self), index, skip)
 
     def _sample(self, index: int, random: np.random.Generator) -> dict[str, Any]:
         coco, person, row = self.labels.index, self.labels.main[index], int(self.labels.images[index])
         height, width = coco.image_sizes[row].tolist()
         box = coco.boxes[person]
-        drawn = draw(self.augmentation, random)
-        warp = compose((height, width), box[:2] + box[2:] / 2, float(box[3]), self.augmentation, drawn)
+        drawn = sample_augmentation(self.config, random)
+        warp = compose((height, width), box[:2] + box[2:] / 2, float(box[3]), self.config, drawn)
         people = np.append(person, self.labels.others(index))
         points = transform_points(
             to_points(coco.keypoints[people], (height, width), self.skeleton), warp, drawn.flip, self.skeleton
         )
-        image = common.coco.images.read_annotated(self.folder, coco.file_name(row), (height, width), self.exif)
+        image = common.coco.images.read_annotated(self.folder, coco.file_name(row), (height, width), self.config.exif)
         return {
-            "image": warp_image(image, warp.pixels, (self.augmentation.size_in,) * 2, GREY),
-            "mask": warp_mask(common.coco.images.crowd_mask(coco, row), warp, self.augmentation.size_in),
+            "image": warp_image(image, warp.pixels, (self.config.net_input_size,) * 2, GREY),
+            "valid_mask": warp_mask(common.coco.images.crowd_mask(coco, row), warp, self.config.net_input_size),
             "points": points.astype(np.float32),
         }
 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Samples as one batch: images (B, 3, S, S) uint8, mask (B, 1, s, s) uint8, points (B, P, num_points, 3) float32;
-    samples with fewer than P people are filled with people that have no points."""
+    """Samples as one batch: image (B, 3, S, S) uint8, valid_mask (B, 1, s, s) uint8, points (B, P, num_points, 3)
+    float32; samples with fewer than P people are filled with people that have no points."""
     most = max(len(sample["points"]) for sample in samples)
     points = np.zeros((len(samples), most, *samples[0]["points"].shape[1:]), np.float32)
     for row, sample in zip(points, samples, strict=True):
         row[: len(sample["points"])] = sample["points"]
     return {
         "image": torch.from_numpy(np.stack([sample["image"] for sample in samples])).permute(0, 3, 1, 2),
-        "mask": torch.from_numpy(np.stack([sample["mask"] for sample in samples])[:, None]),
+        "valid_mask": torch.from_numpy(np.stack([sample["valid_mask"] for sample in samples])[:, None]),
         "points": torch.from_numpy(points),
         "replaced": torch.tensor(sum(sample["replaced"] for sample in samples)),
     }
@@ -239,17 +218,7 @@ def train_samples(config: Config, skeleton: Skeleton) -> TrainSamples:
             f"{prepared}: people have {train_labels.index.keypoints.shape[1]} keypoints, those of --skeleton="
             f"{config.skeleton} {skeleton.num_keypoints}: name the skeleton of these labels"
         )
-    augmentation = Augmentation(
-        config.net_input_size,
-        config.person_height,
-        config.scale_min,
-        config.scale_max,
-        config.rotation,
-        config.shift,
-        config.flip,
-    )
-    skip_bad = config.on_bad_image == "skip"
-    return TrainSamples(train_labels, folder, skeleton, augmentation, config.seed, skip_bad, config.exif)
+    return TrainSamples(train_labels, folder, skeleton, config)
 
 
 def _prepare_labels(prepared: Path, annotations: Path, net_input_size: int, num_keypoints: int) -> None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import common.coco.evaluate
 import common.coco.images
 import common.device
 import common.distributed
@@ -23,19 +22,18 @@ import common.skeleton
 import common.train.checkpoint
 from common.bottomup import pipeline
 from common.bottomup.pipeline import BottomUpNetwork, Evaluation, Maps
-from common.cli import UserError, parse, run
+from common.cli import UserError, flag, parse, run
 from common.coco.evaluate import EvaluationSet
 from common.coco.images import Exif
-from common.device import AmpLevel, AmpType, DeviceName
 from common.media import error_report
 from common.media.sheets import draw_sheet, leave_sheet
 from common.report import Run
-from common.runtime.session import PYTORCH, Options, Provider, of_module
+from common.runtime.session import PYTORCH, ComputeFlags, of_module
 from common.train.log import Log
 from common.train.state import TrainState
 from Lightweight_OpenPose import config as training
 from Lightweight_OpenPose import weights
-from Lightweight_OpenPose.config import ALIASES, MODEL_FOLDER, NETWORK, RETIRED, STEP_NAMES, flag
+from Lightweight_OpenPose.config import ALIASES, MODEL_FOLDER, NETWORK, RETIRED, STEP_NAMES
 from Lightweight_OpenPose.decode import DecodeRules, People, decode_scales, to_coco
 from Lightweight_OpenPose.predict import (
     MULTI_SCALE,
@@ -52,13 +50,13 @@ from torch import nn
 
 PUBLISHED_HEIGHT = 368  # of an image in the network, input pixels
 ACCELERATOR_BATCH, CPU_BATCH = 32, 2  # images at once; a CPU gains nothing from more
-MAX_PEAKS_IN_TRAINING = 100  # of one type: early maps are noise with thousands; no picture has so many people
+MAX_PEAKS_IN_TRAINING = 100  # of one type: early maps are noise with thousands; no image has as many people
 SHEET_ROWS = 6  # images shown at each evaluation while training
 SIDES = 2  # of an input: height and width
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ComputeFlags):
     """Evaluates a checkpoint of Lightweight OpenPose."""
 
     data_path: str = flag("COCO folder (annotations, val2017), or `mini`; empty: COCO_HOME or ./data/coco", "")
@@ -68,13 +66,12 @@ class Config:
     checkpoint_path: str = flag(
         "a file (.pth, or exported: .onnx, .xml, .om) or a published name; empty: the best of --step", ""
     )
-    device: DeviceName = flag("where to compute", "auto")
     output_dir: str = flag("folder of checkpoints and results", str(MODEL_FOLDER))
-    log_dir: str = flag("lines of each rank and result file; empty: output_dir/test/output/0", "")
-    skeleton: str = flag("built-in name or YAML file of one's own keypoints", "openpose")
-    val_labels: str = flag("empty: data_path/annotations/person_keypoints_val2017.json", "")
-    val_images_folder: str = flag("empty: data_path/val2017", "")
-    val_images: int = flag("so many images, chosen as `make_val_subset.py` does; 0: all", 0)
+    log_dir: str = flag("folder of each rank's log and the result file; empty: output_dir/test/output/0", "")
+    skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
+    val_labels: str = flag("annotations; empty: data_path/annotations/person_keypoints_val2017.json", "")
+    val_images_folder: str = flag("folder of validation images; empty: data_path/val2017", "")
+    val_images: int = flag("number of images, chosen as by `make_val_subset.py`; 0: all", 0)
     base_height: int = flag(
         "height of an image in the network, input pixels; 0: as the checkpoint was trained, or 368", 0, most=4096
     )
@@ -87,14 +84,11 @@ class Config:
     multiscale: bool = flag("mean of the maps at 0.5, 1, 1.5 and 2 times that height", False)
     half_pixel: bool = flag("the publication's shift of keypoints by half a pixel; without it AP rises a little", True)
     batch_size: int = flag("images of one size at once; 0: 32, on a CPU 2", 0, most=10**6)
-    provider: Provider = flag("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
-    amp: AmpLevel = flag("precision level", "O0")
-    amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
     num_workers: int = flag("threads that read images ahead, a batch each", 4, least=1, most=1024)
     exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
     on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
     output_name: str = flag("file of the detections", "detections.json")
-    save_images: int = flag("draw so many images: ground truth beside prediction", 0)
+    save_images: int = flag("number of images to draw: ground truth beside prediction", 0)
     report: bool = flag("also write report.html, a page of where the network fails, and report.json", False)
     weights_only: bool = flag("accepted as published", False)
 
@@ -123,9 +117,7 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
     config = _find_data(config)
     skeleton = common.skeleton.load(config.skeleton)
     source = _checkpoint(config)
-    dtype = common.device.amp_type(device, config.amp, config.amp_type)
-    options = Options(config.device, common.distributed.local_rank(), config.provider, dtype)
-    session = open_session(source, options, skeleton)
+    session = open_session(source, config.options(device, common.distributed.local_rank()), skeleton)
     content = common.train.checkpoint.read(source) if source.suffix in PYTORCH else {}
     trained_height = int(content.get("config", {}).get("base_height", PUBLISHED_HEIGHT))
     rule = InputRule(config.base_height or trained_height, config.input_size or None)
@@ -141,27 +133,23 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
         config.on_bad_image == "skip",
         config.num_workers,
     )
-    protocol = {
-        "annotations": str(validation.annotations),
-        "images": result.num_images,
-        "checkpoint": str(source),
-        "refinement_stages": weights.count_refinement_stages(content) if content else len(session.outputs) // 2 - 1,
-        "runtime": session.runtime,
-        "base_height": rule.base_height,
-        "input_size": config.input_size,
-        "scales": scales,
-        "precision": config.amp,
-        "half_pixel": config.half_pixel,
-        "skipped": len(result.skipped),
-    }
-    for line in result.skipped:
-        log.line(f"skipped: {line}")
-    log.line("protocol: " + ", ".join(f"{name} {value}" for name, value in protocol.items()))
-    log.line(common.coco.evaluate.table(result.metrics))
-    a_image = {name: 1000 * seconds / max(1, result.num_images) for name, seconds in result.seconds.items()}
-    log.line("ms an image: " + ", ".join(f"{name} {value:.2f}" for name, value in a_image.items()))
+    result.log(
+        log,
+        {
+            "annotations": str(validation.annotations),
+            "images": result.num_images,
+            "checkpoint": str(source),
+            "refinement_stages": weights.count_refinement_stages(content) if content else len(session.outputs) // 2 - 1,
+            "runtime": session.runtime,
+            "base_height": rule.base_height,
+            "input_size": config.input_size,
+            "scales": scales,
+            "precision": config.amp,
+            "half_pixel": config.half_pixel,
+            "skipped": len(result.skipped),
+        },
+    )
     log.line(f"final eval acc:{result.metrics['AP']:.4f}")
-    log.record("evaluate", metrics=result.metrics, protocol=protocol, ms_an_image=a_image)
     if common.distributed.is_main():
         result.detections.write_json(folder / config.output_name)
         if config.report:

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 CURE = "prepare it again: scripts/prepare_train_labels.py --labels person_keypoints_train2017.json"
-NET_INPUT_SIZE = 368  # pixels; the height of a person is told in parts of it
+NET_INPUT_SIZE = 368  # pixels; the height of a person is given as a share of it
 MIN_KEYPOINTS = 5  # of COCO's 17: a person with fewer is no sample of its own
 MIN_KEYPOINTS_OF = 17
 MIN_AREA_IMG = 32 * 32  # px^2 of the segmentation

@@ -4,20 +4,20 @@
 from torch import Tensor
 
 
-def stage_losses(maps: list[Tensor], heatmaps: Tensor, pafs: Tensor, mask: Tensor) -> dict[str, Tensor]:
+def stage_losses(maps: list[Tensor], heatmaps: Tensor, pafs: Tensor, valid_mask: Tensor) -> dict[str, Tensor]:
     """One loss a map of each stage; their sum is what training minimises.
 
     `maps`: the network's outputs, heatmaps and pafs in turn, (B, C, h, w). `heatmaps`, `pafs`: targets of the same
-    sizes, float32. `mask`: (B, 1, h, w) float32, 1 where a cell counts, 0 inside a crowd.
+    sizes, float32. `valid_mask`: (B, 1, h, w) float32, 1 where a cell counts, 0 inside a crowd.
     Returns {"s1_heatmap": scalar, "s1_paf": scalar, "s2_heatmap": ...}.
     """
     losses = {}
     for position, predicted in enumerate(maps):
         name, target = ("paf", pafs) if position % 2 else ("heatmap", heatmaps)
-        losses[f"s{position // 2 + 1}_{name}"] = squared_error(predicted.float(), target, mask)
+        losses[f"s{position // 2 + 1}_{name}"] = squared_error(predicted.float(), target, valid_mask)
     return losses
 
 
-def squared_error(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """sum(((predicted - target) * mask)^2) / 2 / B, a scalar."""
-    return ((predicted - target) * mask).square().sum() / (2 * len(predicted))
+def squared_error(predicted: Tensor, target: Tensor, valid_mask: Tensor) -> Tensor:
+    """sum(((predicted - target) * valid_mask)^2) / 2 / B, a scalar."""
+    return ((predicted - target) * valid_mask).square().sum() / (2 * len(predicted))

@@ -16,7 +16,7 @@ BACKBONE_CHANNELS = 512
 def conv(
     inputs: int, outputs: int, kernel: int = 3, dilation: int = 1, bn: bool = True, relu: bool = True
 ) -> nn.Sequential:
-    """Convolution that keeps the size of its maps, where wanted followed by batch normalisation and ReLU."""
+    """Convolution that keeps the size of its maps, optionally followed by batch normalisation and ReLU."""
     padding = dilation * (kernel // 2)
     layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel, 1, padding, dilation)]
     if bn:

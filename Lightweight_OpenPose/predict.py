@@ -84,8 +84,8 @@ def frame(size_img: tuple[int, int], base_height: int, scale: float = 1.0) -> Fr
     """Scaled to `scale * base_height`, padded on all sides to a multiple of the stride, at least `base_height` wide."""
     ratio = scale * base_height / size_img[0]
     height, width = round(size_img[0] * ratio), round(size_img[1] * ratio)
-    wanted = _whole_cells(base_height), _whole_cells(max(width, base_height))
-    return _centred(size_img, ratio, (min(base_height, height), width), wanted, (height, width), cv2.INTER_CUBIC)
+    expected = _whole_cells(base_height), _whole_cells(max(width, base_height))
+    return _centred(size_img, ratio, (min(base_height, height), width), expected, (height, width), cv2.INTER_CUBIC)
 
 
 def letterbox(size_img: tuple[int, int], size_in: tuple[int, int]) -> Frame:
@@ -220,8 +220,8 @@ class PoseEstimator:
         heatmaps, pafs = self.session.filled(inputs)[-2:]
         channels = heatmaps.shape[1], pafs.shape[1]
         if channels != (self.skeleton.num_heatmaps, self.skeleton.num_pafs):
-            wanted = f"{self.skeleton.num_heatmaps} heatmaps and {self.skeleton.num_pafs} pafs"
-            raise UserError(f"{self.session.source} gives {channels[0]} and {channels[1]} maps, not {wanted}")
+            expected = f"{self.skeleton.num_heatmaps} heatmaps and {self.skeleton.num_pafs} pafs"
+            raise UserError(f"{self.session.source} gives {channels[0]} and {channels[1]} maps, not {expected}")
         return heatmaps, pafs
 
     def people(self, maps: tuple[Float32Array, Float32Array], frames: Sequence[Frame]) -> list[decode.People]:

@@ -8,7 +8,7 @@ python -m Lightweight_OpenPose.train --data_path=mini --recipe=smoke     minutes
 
 import sys
 
-if sys.version_info < (3, 10):  # noqa: UP036  nothing is installed for an older one: it is said here
+if sys.version_info < (3, 10):  # noqa: UP036  nothing is installed for an older one: so this is checked here
     sys.stderr.write("error: Python 3.10 or newer is needed, not " + sys.version.split()[0] + "\n")
     sys.exit(2)
 
@@ -98,9 +98,11 @@ def forward_losses(
     rules: TargetRules,
 ) -> dict[str, Tensor]:
     """The losses of every stage on one batch of `data.collate`; targets are drawn on the device."""
-    images, mask, points = (batch[name].to(device, non_blocking=True) for name in ("image", "mask", "points"))
-    heatmaps, pafs = encode(points, (mask.shape[2], mask.shape[3]), skeleton, rules)
-    return stage_losses(network(data.normalise(images)), heatmaps, pafs, mask.float())
+    images, valid_mask, points = (
+        batch[name].to(device, non_blocking=True) for name in ("image", "valid_mask", "points")
+    )
+    heatmaps, pafs = encode(points, (valid_mask.shape[2], valid_mask.shape[3]), skeleton, rules)
+    return stage_losses(network(data.normalise(images)), heatmaps, pafs, valid_mask.float())
 
 
 def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
@@ -171,8 +173,7 @@ def main() -> None:
             notes.append(state.restore(unfinished))
 
         losses = functools.partial(forward_losses, device=device, skeleton=skeleton, rules=config.target_rules)
-        log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
-        with Log(store.metrics_file, log_folder, store.folder / "tensorboard", fresh=not unfinished) as log:
+        with Log(store.metrics_file, config.log_folder, store.folder / "tensorboard", fresh=not unfinished) as log:
             announce(state, base_lr, notes, log)
             evaluate = None
             if validation is not None:

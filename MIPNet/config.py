@@ -11,17 +11,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import common.cli
 import common.distributed
 import common.skeleton
 from common.cli import UserError, flag, words
-from common.coco.images import Exif
-from common.device import AmpLevel, AmpType, DeviceName
 from common.skeleton import Skeleton
 from common.topdown import yaml_config
 from common.topdown.crops import Size, check_sizes
+from common.train.state import TrainFlags
 from MIPNet import keys
 
 from yacs.config import CfgNode
@@ -35,13 +34,13 @@ LAMBDA_CFG = str(EXPERIMENTS / "coco" / "hrnet" / "w48_384x288_adam_lr1e-3_lambd
 NO_WEIGHTS = "none"
 NEEDED = "needed"  # in place of a file that the user has to name
 CPU_MICRO_BATCH = 4  # a larger one needs more than 8 GB with W48 at 384x288 and lambda
-PUBLISHED_PERF_STEPS = 601  # after so many the publication's performance run on one card stops
+PUBLISHED_PERF_STEPS = 601  # the publication's performance run on one card stops there
 PAIRS = "_lambda"  # ending of the networks that take lambda, and of the data sets that give pairs of people
 SKELETONS = {"coco": "coco", "crowdpose": "crowdpose", "ochuman": "coco"}
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TrainFlags):
     """Trains a network of MIPNet: plain HRNet and ResNet, or with lambda, which tells people in one box apart.
 
     KEY VALUE words change the yaml config, such as TRAIN.LR 5e-4. Flags for keys: --epochs, --batch_size, --lr,
@@ -51,29 +50,15 @@ class Config:
 
     cfg: str = flag("yaml config; --lambda alone takes that of the published network with lambda", DEFAULT_CFG)
     data_path: str = flag("folder of the data set, or `mini` for the embedded one; empty: DATASET.ROOT of --cfg", "")
-    case: Literal["acc", "perf"] = flag("perf (published: --perf 1): only measures images per second", "acc")
-    device: DeviceName = flag("where to compute", "auto")
     output_dir: str = flag("folder for checkpoints and logs", str(MODEL_FOLDER))
-    log_dir: str = flag("lines of each rank and result file; empty: output_dir/test/output/0", "")
     experiment: str = flag("added to the name of --cfg, which names the folder of the run", "")
-    resume: Literal["auto", "no"] = flag("auto: go on where an unfinished run of this name stopped", "auto")
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: that of the data set", "")
     check_point: str = flag("checkpoint of the whole network to start from; before TEST.MODEL_FILE", "")
-    micro_batch_size: int = flag("people a rank takes at once, gradients accumulate; 0: all, on a CPU 4", 0, most=10**6)
     max_steps: int = flag("steps after which an epoch ends; 0: when the data do", 0)
     clip_norm: float = flag("largest norm of the gradients; 0: as they are", 0.0)
-    ema_decay: float = flag("moving average of the weights; 0: none", 0.0, most=1)
-    amp: AmpLevel = flag("precision level", "O0")
-    amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
-    loss_scale: str = flag("for float16: a positive number or `dynamic`", "dynamic")
-    kept_images: int = flag("decoded images that a worker keeps for other people in them, of three bytes a pixel", 0)
-    exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
-    on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or take another and count", "error")
-    seed: int = flag("of everything random", 0, most=2**32 - 1)
-    save_every: int = flag("steps between saves, beside those at the end of epochs", 0)
-    keep_every: int = flag("epochs between checkpoints that stay; 0: none stays", 20)
-    keep: int = flag("how many of these stay", 3, least=1)
-    val_images: int = flag("number of images at evaluations while training; 0: all", 0)
+    kept_images: int = flag("decoded images that a worker keeps for their other people, three bytes a pixel", 0)
+    keep_every: int = flag("epochs between checkpoints that are kept; 0: keep none", 20)
+    val_images: int = flag("number of images of evaluations during training; 0: all", 0)
     opts: tuple[Any, ...] = words()  # KEY VALUE words, which win over the file of cfg
 
     @functools.cached_property
@@ -97,7 +82,7 @@ class Config:
 
     @property
     def takes_lambda(self) -> bool:
-        """Whether the network is told which of the people in a box is meant."""
+        """Whether the network takes lambda, which says who in a box is meant."""
         return str(self.yaml.MODEL.NAME).endswith(PAIRS)
 
     @property
@@ -190,7 +175,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "opts": tuple(itertools.chain(*SMALL_NETWORK.items(), *SHORT_RUN.items())),
     },
 }
-SHORT = {  # flag -> the key that it stands for
+SHORT = {  # flag -> the key that it sets
     "modelDir": "OUTPUT_DIR",
     "checkpoints": "OUTPUT_DIR",
     "dataDir": "DATA_DIR",

@@ -44,8 +44,8 @@ class Config(topdown_demo.TopDownFlags):
     """Finds the people in the boxes of images, videos and cameras. KEY VALUE words change the yaml config."""
 
     cfg: str = flag("yaml config; empty: that of the checkpoint's training, or w48_384x288_adam_lr1e-3", "")
-    lambdas: tuple[float, ...] = flag("of the people in a box, for a network that takes lambda", LAMBDAS)
-    sweep: int = flag("so many lambdas from 0 to 1 for each box of an image, side by side; 0: none", 0, most=101)
+    lambdas: tuple[float, ...] = flag("lambdas of the people in a box, for a network that takes lambda", LAMBDAS)
+    sweep: int = flag("number of lambdas from 0 to 1 for each box of an image, side by side; 0: none", 0, most=101)
     flip_test: bool = flag("mean of an image's maps and its mirror image's", True)
     threshold: float = flag("score of a keypoint, from where it is drawn", CONFIDENT)
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: that of the data set", "")

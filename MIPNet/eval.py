@@ -28,10 +28,9 @@ import common.train.checkpoint
 from common.cli import UserError, flag, words
 from common.coco.evaluate import Detections, EvaluationSet
 from common.coco.images import Exif
-from common.device import AmpLevel, AmpType, DeviceName
 from common.media.sheets import draw_sheet, leave_sheet
 from common.report import Run
-from common.runtime.session import Options, Provider, of_module
+from common.runtime.session import ComputeFlags, of_module
 from common.topdown import crops, pipeline
 from common.topdown.boxes import PersonBoxes, annotated, detected
 from common.train.log import Log
@@ -56,7 +55,7 @@ TITLES = {"AP50": "AP .5", "AP75": "AP .75", "APm": "AP (M)", "APl": "AP (L)", "
     "APhard": "AP (hard)",
 }
 ALIASES = {"workers": "num_workers"}
-SHORT = {  # flag -> the key that it stands for
+SHORT = {  # flag -> the key that it sets
     "modelDir": "OUTPUT_DIR",
     "checkpoints": "OUTPUT_DIR",
     "dataDir": "DATA_DIR",
@@ -73,11 +72,13 @@ class EvaluationSettings:
     cfg: str = flag("yaml config; empty: that of the checkpoint's training, or w48_384x288_adam_lr1e-3", "")
     data_path: str = flag("folder of the data set, or `mini` for the embedded one; empty: DATASET.ROOT of --cfg", "")
     detections: str = flag("boxes of a detector; empty: given boxes, unless TEST.USE_GT_BBOX is false", "")
-    lambdas: tuple[float, ...] = flag("of the people in a box, for a network that takes lambda", LAMBDAS)
+    lambdas: tuple[float, ...] = flag("lambdas of the people in a box, for a network that takes lambda", LAMBDAS)
     nms: Literal["recipe", "none", "oks", "soft"] = flag(
-        "of people found twice; recipe: OKS-NMS, or as published", "recipe"
+        "suppression of people found twice; recipe: OKS-NMS, or as published", "recipe"
     )
-    refinement: Literal["recipe", "none", "quarter", "dark"] = flag("of peaks; recipe: TEST.POST_PROCESS", "recipe")
+    refinement: Literal["recipe", "none", "quarter", "dark"] = flag(
+        "refinement of peaks; recipe: TEST.POST_PROCESS", "recipe"
+    )
     flip_test: bool = flag("mean of an image's maps and its mirror image's, where TEST.FLIP_TEST says so too", True)
     batch_size: int = flag("people at once; 0: TEST.BATCH_SIZE_PER_GPU, on a CPU 8", 0, most=10**6)
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: that of the data set", "")
@@ -102,19 +103,15 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True)
-class Config(EvaluationSettings):
+class Config(EvaluationSettings, ComputeFlags):
     """Evaluates a checkpoint of MIPNet. KEY VALUE words change the yaml config, such as TEST.FLIP_TEST false."""
 
     checkpoint_path: str = flag(
         "a file (.pth, or exported: .onnx, .xml, .om) or a published name; empty: TEST.MODEL_FILE, or the best run", ""
     )
-    device: DeviceName = flag("where to compute", "auto")
     output_dir: str = flag("folder of checkpoints and results", str(MODEL_FOLDER))
-    log_dir: str = flag("lines of each rank and result file; empty: output_dir/test/output/0", "")
+    log_dir: str = flag("folder of each rank's log and the result file; empty: output_dir/test/output/0", "")
     experiment: str = flag("added to the name of --cfg", "")
-    provider: Provider = flag("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
-    amp: AmpLevel = flag("precision level", "O0")
-    amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
     output_name: str = flag("file of the people found", "detections.json")
     save_images: int = flag("number of images to draw: ground truth beside prediction", 0)
     report: bool = flag("also write report.html, a page of where the network fails, and report.json", False)
@@ -275,25 +272,25 @@ def main() -> None:
     """Reads the flags, evaluates, leaves people, metrics, pictures and a result file."""
     began = time.time()
     names = dict.fromkeys(("check_point", "checkpoint", "pth_path"), "checkpoint_path") | {"opt_level": "amp"}
-    config = parse_flags(Config, None, ALIASES | names, SHORT)
-    config.check()
-    log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
-    with common.distributed.process_group(config.device) as device:
-        source = checkpoint_of(config)
-        run = data.find(config.config(source, output_dir=config.output_dir, experiment=config.experiment))
-        folder = run.folder / "eval"
+    flags = parse_flags(Config, None, ALIASES | names, SHORT)
+    flags.check()
+    log_folder = Path(flags.log_dir or Path(flags.output_dir) / "test" / "output" / "0")
+    with common.distributed.process_group(flags.device) as device:
+        source = checkpoint_of(flags)
+        config = data.find(flags.config(source, output_dir=flags.output_dir, experiment=flags.experiment))
+        folder = config.folder / "eval"
         with Log(folder / "metrics.jsonl", log_folder, fresh=True) as log:
-            run_evaluation(config, run, source, device, log)
+            run_evaluation(flags, config, source, device, log)
         if common.distributed.is_main():
             Run(NETWORK, "eval", 1, 1, str(folder / "metrics.jsonl"), str(folder), began).leave(log_folder)
 
 
-def checkpoint_of(config: Config) -> Path:
+def checkpoint_of(flags: Config) -> Path:
     """The network file: of the flag, of TEST.MODEL_FILE, or the best of the run. Raises UserError."""
     own = settings.Config(
-        cfg=config.cfg or DEFAULT_CFG, output_dir=config.output_dir, experiment=config.experiment, opts=config.opts
+        cfg=flags.cfg or DEFAULT_CFG, output_dir=flags.output_dir, experiment=flags.experiment, opts=flags.opts
     )
-    if name := config.checkpoint_path or own.yaml.TEST.MODEL_FILE:
+    if name := flags.checkpoint_path or own.yaml.TEST.MODEL_FILE:
         return weights.locate(name)
     best = own.folder / common.train.checkpoint.BEST
     if not best.is_file():
@@ -301,35 +298,37 @@ def checkpoint_of(config: Config) -> Path:
     return best
 
 
-def run_evaluation(config: Config, run: settings.Config, source: Path, device: torch.device, log: Log) -> None:
-    """Evaluates as `config` says, whose yaml config is that of `run`, and writes the results into its folder."""
-    dtype = common.device.amp_type(device, config.amp, config.amp_type)
-    options = Options(config.device, common.distributed.local_rank(), config.provider, dtype)
-    session, report = open_session(source, options, run, config.lambdas)
-    estimator, evaluator = PoseEstimator.of_session(session, run, config.lambdas), Evaluator(run, config.num_workers)
-    estimator.batch_size = config.batch_size or batch_size_of(run, device)
+def run_evaluation(flags: Config, config: settings.Config, source: Path, device: torch.device, log: Log) -> None:
+    """Evaluates a network of `config` as `flags` say, and writes the results into the folder of the run."""
+    options = flags.options(device, common.distributed.local_rank())
+    session, report = open_session(source, options, config, flags.lambdas)
+    estimator, evaluator = (
+        PoseEstimator.of_session(session, config, flags.lambdas),
+        Evaluator(config, flags.num_workers),
+    )
+    estimator.batch_size = flags.batch_size or batch_size_of(config, device)
     for line in (report, *(f"note: {note}" for note in evaluator.boxes.notes)):
         if line:
             log.line(line)
     result = evaluator(estimator)
-    measured = {"checkpoint": str(source), "runtime": session.runtime, "precision": config.amp}
+    measured = {"checkpoint": str(source), "runtime": session.runtime, "precision": flags.amp}
     protocol = {**evaluator.protocol(estimator), **measured, "skipped": len(result.skipped)}
-    log_result(result, run.yaml.MODEL.NAME if not session.inputs else source.stem, protocol, log)
+    log_result(result, config.yaml.MODEL.NAME if not session.inputs else source.stem, protocol, log)
     if common.distributed.is_main():
         for name, people in result.people.items():
-            path = run.folder / "eval" / config.output_name
+            path = config.folder / "eval" / flags.output_name
             path = path if people.detections is result.detections else path.with_stem(f"{path.stem}_{name}")
             rows = evaluator.published_rows(people, result.boxes, estimator)
             common.files.write_atomically(path, json.dumps(rows, indent=4, sort_keys=True).encode())
-        if config.report:
+        if flags.report:
             from common.media import error_report  # a training, which evaluates too, needs it not
 
-            page = run.folder / "eval"
-            error_report.write(evaluator.validation, result.detections, estimator.skeleton, page, run.people_of)
-        if config.save_images:
+            page = config.folder / "eval"
+            error_report.write(evaluator.validation, result.detections, estimator.skeleton, page, config.people_of)
+        if flags.save_images:
             skeleton = estimator.skeleton
-            sheet = draw_sheet(evaluator.validation, result.detections, skeleton, config.save_images, DRAWN_ABOVE)
-            common.media.drawing.save_png(run.folder / "eval" / "pictures.png", sheet)
+            sheet = draw_sheet(evaluator.validation, result.detections, skeleton, flags.save_images, DRAWN_ABOVE)
+            common.media.drawing.save_png(config.folder / "eval" / "pictures.png", sheet)
 
 
 def log_result(result: Evaluation, arch: str, protocol: dict[str, Any], log: Log) -> None:

@@ -41,8 +41,8 @@ class Config:
     output_name: str = flag("file to write", "mipnet.onnx")
     opset: int = flag("ONNX operator set; CANN's ATC takes 11 everywhere", 11, least=1, most=1000)
     batch_size: int = flag("people at once; 0: any number", 0, most=10**6)
-    height: int = flag("of the network's input, pixels; 0: that of --cfg", 0, most=16384)
-    width: int = flag("of the network's input, pixels; 0: that of --cfg", 0, most=16384)
+    height: int = flag("height of the network's input, pixels; 0: that of --cfg", 0, most=16384)
+    width: int = flag("width of the network's input, pixels; 0: that of --cfg", 0, most=16384)
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: that of the data set", "")
     opts: tuple[Any, ...] = words()  # KEY VALUE words, which win over all
 

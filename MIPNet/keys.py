@@ -15,19 +15,8 @@ from yacs.config import CfgNode
 FOLDER = Path(__file__).parent
 STAGES = {2: (1, (48, 96)), 3: (4, (48, 96, 192)), 4: (3, (48, 96, 192, 384))}  # of HRNet: modules, channels
 # the authors' ImageNet layers of HRNet
-HRNET_LAYERS = (
-    "conv1",
-    "bn1",
-    "conv2",
-    "bn2",
-    "layer1",
-    "transition1",
-    "stage2",
-    "transition2",
-    "stage3",
-    "transition3",
-    "stage4",
-)
+_IN_ORDER = "conv1 bn1 conv2 bn2 layer1 transition1 stage2 transition2 stage3 transition3 stage4"
+HRNET_LAYERS = tuple(_IN_ORDER.split())
 
 # devices, what --resume decides, what the original does not use either
 UNUSED = """

@@ -8,8 +8,6 @@ from common.topdown.targets import mean_squared_error, peak_accuracy, per_joint
 import torch
 from torch import Tensor
 
-HARDEST = 8  # joints that the loss of the hardest keeps (LOSS.TOPK)
-
 heatmap_loss: Callable[[Tensor, Tensor, Tensor], Tensor] = mean_squared_error
 
 
@@ -21,7 +19,7 @@ def per_sample(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return 0.5 * per_joint(predicted, target, weight).mean(dim=1)
 
 
-def hardest_joints(predicted: Tensor, target: Tensor, weight: Tensor, count: int = HARDEST) -> Tensor:
+def hardest_joints(predicted: Tensor, target: Tensor, weight: Tensor, count: int) -> Tensor:
     """The mean over samples and their `count` worst joints of 0.5 * the squared error, a scalar. Shapes as above."""
     return 0.5 * per_joint(predicted, target, weight).topk(count, dim=1).values.mean()
 

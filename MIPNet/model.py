@@ -40,11 +40,11 @@ def check_lambdas(lambdas: Tensor | None, rows: int) -> Tensor:
     if lambdas is not None and (torch.jit.is_tracing() or lambdas.shape == (rows, LAMBDA_LENGTH)):
         return lambdas
     found = "none" if lambdas is None else list(lambdas.shape)
-    raise UserError(f"lambda: {found} given, [{rows}, {LAMBDA_LENGTH}] wanted: (lambda, 1 - lambda) of each image")
+    raise UserError(f"lambda: {found} given, [{rows}, {LAMBDA_LENGTH}] is needed: (lambda, 1 - lambda) of each image")
 
 
 class Gate(nn.Module):
-    """Weighs channels: by the picture (SE), and by lambda (MIMB)."""
+    """Weighs channels: by the image (SE), and by lambda (MIMB)."""
 
     def __init__(self, channels: int, with_lambda: bool) -> None:
         super().__init__()

@@ -41,7 +41,7 @@ class Config(Flags, EvaluationSettings):
 
     data_path: str = flag("folder of the data set to calibrate and to measure AP on, or `mini`", "")
     calibration_people: int = flag(
-        "spread evenly over the training people, else over those of the validation", 64, least=1
+        "number of calibration people, spread evenly over those of the training, else of the validation", 64, least=1
     )
 
     def check(self) -> None:
@@ -52,28 +52,29 @@ class Config(Flags, EvaluationSettings):
 
 def main() -> None:
     """Reads the flags, quantizes, says what was written."""
-    config = parse_flags(Config, None, ALIASES, SHORT, quantize.RETIRED)
-    config.check()
-    quantize.check(config.source)
-    run = data.find(config.config(config.source))
-    count = run.load_skeleton().num_keypoints
-    session = metadata.checked(quantize.open_on_cpu(config.source), settings.NETWORK, {-1: count}, inputs=2)
-    quantize.run(config, task_of(config, run, session))
+    flags = parse_flags(Config, None, ALIASES, SHORT, quantize.RETIRED)
+    flags.check()
+    quantize.check(flags.source)
+    config = data.find(flags.config(flags.source))
+    count = config.load_skeleton().num_keypoints
+    session = metadata.checked(quantize.open_on_cpu(flags.source), settings.NETWORK, {-1: count}, inputs=2)
+    quantize.run(flags, task_of(flags, config, session))
 
 
-def task_of(config: Config, run: settings.Config, session: Session) -> Task:
+def task_of(flags: Config, config: settings.Config, session: Session) -> Task:
     """Annotated training people to calibrate with, where the data set has some; the evaluation that scores."""
-    evaluator, estimator = Evaluator(run, config.num_workers), PoseEstimator.of_session(session, run, config.lambdas)
+    evaluator = Evaluator(config, flags.num_workers)
+    estimator = PoseEstimator.of_session(session, config, flags.lambdas)
     try:
-        images = annotated_images(run, "TRAIN")
+        images = annotated_images(config, "TRAIN")
     except UserError:  # a data set without training people, such as OCHuman
-        images = annotated_images(run, "TEST")
+        images = annotated_images(config, "TEST")
     boxes = given_boxes(images)
-    boxes = boxes.select(quantize.spread(len(boxes), config.calibration_people))
+    boxes = boxes.select(quantize.spread(len(boxes), flags.calibration_people))
 
     def score(network: Session) -> Score:
-        found = PoseEstimator.of_session(network, run, config.lambdas)
-        found.batch_size = config.batch_size or found.batch_size
+        found = PoseEstimator.of_session(network, config, flags.lambdas)
+        found.batch_size = flags.batch_size or found.batch_size
         result = evaluator(found)
         return Score(result.total["AP"], int((result.detections.keypoints[..., 2] > CONFIDENT).any(axis=1).sum()))
 

@@ -9,13 +9,12 @@ python -m MIPNet.train --cfg experiments/coco/hrnet/w32_256x192_adam_lr1e-3.yaml
 
 import sys
 
-if sys.version_info < (3, 10):  # noqa: UP036  nothing is installed for an older one: it is said here
+if sys.version_info < (3, 10):  # noqa: UP036  nothing is installed for an older one: so this is checked here
     sys.stderr.write("error: Python 3.10 or newer is needed, not " + sys.version.split()[0] + "\n")
     sys.exit(2)
 
 import functools
 import time
-from pathlib import Path
 
 import common.device
 import common.distributed
@@ -29,7 +28,6 @@ from common.train.state import TrainState, set_learning_rates
 from common.train.store import Store, agree, agree_on_recipe
 from MIPNet import data
 from MIPNet.config import CPU_MICRO_BATCH, NETWORK, Config, parse
-from MIPNet.data import collate, normalise, train_samples
 from MIPNet.loss import accuracy, draw_lambdas, hardest_joints, heatmap_loss, lambda_loss
 from MIPNet.model import build, lambda_vectors
 from MIPNet.weights import load_start
@@ -59,7 +57,7 @@ def forward_losses(
     """The loss, and the accuracy of the peaks, on one batch of `data.collate`; targets are drawn on the device."""
     images, visible = (batch[name].to(device, non_blocking=True) for name in ("image", "visible"))
     joints = batch["joints"].to(common.device.exact_type(device)).to(device, non_blocking=True)
-    images = normalise(images)
+    images = data.normalise(images)
     draw = functools.partial(encode, map_size=config.size_map, stride=config.stride, sigma_map=config.yaml.MODEL.SIGMA)
     if config.takes_lambda:
         return _lambda_losses(model, images, [draw(joints[:, n], visible[:, n]) for n in (0, 1)])
@@ -111,7 +109,7 @@ def main() -> None:
         agree_on_recipe(config)
         config = data.find(config)
         cfg, skeleton = config.yaml, config.load_skeleton()
-        samples = train_samples(config, skeleton)
+        samples = data.train_samples(config, skeleton)
         agree(samples.people.index.facts())
         plan = plan_of(config, len(samples), device)
 
@@ -132,8 +130,7 @@ def main() -> None:
             notes.append(state.restore(unfinished))
 
         losses = functools.partial(forward_losses, device=device, config=config)
-        log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
-        with Log(store.metrics_file, log_folder, store.folder / "tensorboard", fresh=not unfinished) as log:
+        with Log(store.metrics_file, config.log_folder, store.folder / "tensorboard", fresh=not unfinished) as log:
             announce(state, cfg.TRAIN.LR, notes, log)
             evaluate = None
             if plan.evaluate_every:
@@ -142,7 +139,7 @@ def main() -> None:
                 evaluate = while_training(config, device, state.dtype, log, store.folder)
             with training(state, log):
                 finish_epoch(state, evaluate, log)  # one that the run before has saved, and no more
-                batches = state.batches(samples, collate, config.seed, log)
+                batches = state.batches(samples, data.collate, config.seed, log)
                 for epoch in state.epochs_left():
                     set_learning_rates(optimizer, lr_factor(epoch, cfg.TRAIN.LR_STEP, cfg.TRAIN.LR_FACTOR))
                     train_one_epoch(state, batches, losses, log)

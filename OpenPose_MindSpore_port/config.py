@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import common.coco.images
 from common.cli import UserError, flag
-from common.coco.images import Exif
-from common.device import AmpLevel, AmpType, DeviceName
+from common.train.state import TrainFlags
 from OpenPose_MindSpore_port.model import STRIDE
 
 NETWORK = "OpenPose_MindSpore"  # its name in result files
@@ -83,7 +83,7 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class Config(Augmentation, TargetRules, LabelRules, Inference):
+class Config(Augmentation, TargetRules, LabelRules, Inference, TrainFlags):
     """Trains the VGG19 OpenPose of MindSpore."""
 
     data_dir: str = flag("COCO folder (annotations, train2017, val2017), or `mini`; empty: COCO_HOME or ./dataset", "")
@@ -92,12 +92,8 @@ class Config(Augmentation, TargetRules, LabelRules, Inference):
     maskpath_train: str = flag("folder of ignore masks; empty: data_dir/ignore_mask_train, made where missing", "")
     imgpath_val: str = flag("folder of the images of evaluations during training, found in the same way", "val2017")
     ann: str = flag("annotations of these evaluations", "person_keypoints_val2017.json")
-    case: Literal["acc", "perf"] = flag("perf: only measure images per second", "acc")
-    device: DeviceName = flag("where to compute", "auto")
     output_dir: str = flag("folder for checkpoints and logs", str(MODEL_FOLDER))
-    log_dir: str = flag("folder of each rank's log and the result file; empty: output_dir/test/output/0", "")
     experiment_name: str = flag("state and best weights go to <experiment_name>_checkpoints [train, perf_1p, ...]", "")
-    resume: Literal["auto", "no"] = flag("auto: continue the unfinished run of this name", "auto")
     skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
 
     vgg_path: str = flag("VGG19 weights, .ckpt or torchvision's .pth; empty: found or downloaded; `none`: random", "")
@@ -113,9 +109,6 @@ class Config(Augmentation, TargetRules, LabelRules, Inference):
     max_epoch_train_NP: int = flag("epochs on several devices; 0: the same", 0)  # noqa: N815  a published name
     max_steps: int = flag("steps after which an epoch ends; 0: when the data do", 0)
     batch_size: int = flag("images a step on each rank", 10, least=1, most=10**6)
-    micro_batch_size: int = flag(
-        "images a rank takes at once, gradients accumulate; 0: all, on a CPU at most 2", 0, most=10**6
-    )
     lr: float = flag("learning rate of the stages; those of base and VGG are a quarter", 1e-4, above=0, most=1000)
     lr_times_ranks: bool = flag("multiply the learning rate by the number of devices", False)
     lr_type: Literal["default", "cosine"] = flag("drops at lr_steps, or cosine after warm-up", "default")
@@ -134,28 +127,18 @@ class Config(Augmentation, TargetRules, LabelRules, Inference):
     GRADIENT_CLIP_TYPE: int = flag("1: clip by a tensor's L2 norm, 0: clip each value", 1, most=1)
     GRADIENT_CLIP_VALUE: float = flag("largest norm or value of a clipped gradient", 10.0, above=0)
     clip_scaled: bool = flag("clip the gradient of the scaled loss and step with it, as published", False)
-    ema_decay: float = flag("decay of the moving average of the weights; 0: none", 0.0, most=1)
-    amp: AmpLevel = flag("precision level", "O0")
-    amp_type: AmpType = flag("16-bit type of O1; auto: float16, on a CPU bfloat16", "auto")
     loss_scale: str = flag("loss scale for float16: a positive number or `dynamic`", "16384")
 
     num_workers: int = flag("processes that read data; -1: one a core", -1, least=-1, most=1024)
-    exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
-    on_bad_image: Literal["error", "skip"] = flag(
-        "unreadable training image: stop, or take another and count it", "error"
-    )
-    seed: int = flag("seed of everything random", 0, most=2**32 - 1)
     log_interval: int = flag("steps between published log lines", 100, least=1)
     print_freq: int = flag("steps between log lines with times", 100, least=1)
     eval_freq: int = flag("epochs between evaluations; 0: never", 5)
-    save_every: int = flag("steps between saves, beside those at the end of epochs", 0)
     keep_every: int = flag("epochs between .pth checkpoints that are kept; 0: keep none", 0)
-    keep: int = flag("how many .pth checkpoints to keep", 3, least=1)
     val_images: int = flag("images of an evaluation during training; 0: all", 250)
     need_profiler: int = flag("1: stop at step 100, as published", 0, most=1)
 
     def on_devices(self, ranks: int) -> "Config":
-        """The settings that hold on so many devices: on several, keys in _NP replace those without."""
+        """The settings on this number of devices: on several, keys in _NP replace those without."""
         if ranks == 1:
             return self
         return dataclasses.replace(
@@ -200,6 +183,16 @@ def _ascends(steps: tuple[int, ...]) -> bool:
 
 def _joined(steps: tuple[int, ...]) -> str:
     return ",".join(map(str, steps))
+
+
+def located(folder: str | Path, name: str, flag_name: str) -> Path:
+    """A file or folder in a folder of the data set, or a path of its own. Raises UserError, naming the flag."""
+    if found := common.coco.images.find(folder, name):
+        return found
+    raise UserError(
+        f"{Path(folder) / name}: no such file or folder: --data_path is needed, a COCO folder (annotations, train2017, "
+        f"val2017) or `mini`; else COCO_HOME, DATA_PATH, ./dataset, ./data/coco; {flag_name} names another place"
+    )
 
 
 # What the names of the launchers mean. Precision as published: mixed.

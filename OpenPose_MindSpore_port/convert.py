@@ -15,7 +15,7 @@ from common import cli, files
 from common.cli import UserError
 from common.train.checkpoint import CheckpointError
 from OpenPose_MindSpore_port import mindspore_checkpoint
-from OpenPose_MindSpore_port.mindspore_checkpoint import is_weight, network_weights, scalar
+from OpenPose_MindSpore_port.mindspore_checkpoint import NETWORK, is_weight, network_weights, scalar
 
 from torch import Tensor
 
@@ -57,7 +57,7 @@ def read(source: Path, weights_only: bool = False) -> tuple[Entries, list[str]]:
     Raises UserError, see `mindspore_checkpoint.read` and `train.checkpoint.read`; for an unknown ending; where the
     package safetensors is missing.
     """
-    names: list[str] = []
+    names = list[str]()
 
     def wanted(name: str) -> bool:
         names.append(name)
@@ -66,8 +66,7 @@ def read(source: Path, weights_only: bool = False) -> tuple[Entries, list[str]]:
     readers = {".ckpt": mindspore_checkpoint.read, ".safetensors": _read_safetensors}
     entries = readers.get(_ending(source), _read_torch)(source, wanted)
     kept = network_weights(entries) if weights_only else entries
-    taken = set(entries) if len(kept) == len(entries) else {mindspore_checkpoint.NETWORK + name for name in kept}
-    return kept, [name for name in names if name not in taken]
+    return kept, [name for name in names if name not in kept and name.removeprefix(NETWORK) not in kept]
 
 
 def write(target: Path, entries: Mapping[str, Tensor | str], crc: bool = False) -> None:

@@ -15,7 +15,7 @@ from common.distributed import main_process_first
 from common.skeleton import Skeleton
 from common.train.loader import Position, readable_sample
 from OpenPose_MindSpore_port import ignore_masks
-from OpenPose_MindSpore_port.config import Augmentation, Config
+from OpenPose_MindSpore_port.config import Augmentation, Config, located
 from OpenPose_MindSpore_port.ignore_masks import TrainLabels
 from OpenPose_MindSpore_port.model import STRIDE
 
@@ -238,8 +238,8 @@ def normalise(images: Tensor) -> Tensor:
 
 def train_samples(config: Config, skeleton: Skeleton) -> TrainSamples:
     """Everybody to train on; ignore masks are made where there are none."""
-    folder = ignore_masks.located(config.data_dir, config.train_dir, "--train_dir")
-    annotations = ignore_masks.located(str(Path(config.data_dir) / "annotations"), config.train_ann, "--train_ann")
+    folder = located(config.data_dir, config.train_dir, "--train_dir")
+    annotations = located(Path(config.data_dir) / "annotations", config.train_ann, "--train_ann")
     labels = ignore_masks.build_labels(annotations, config, skeleton.num_keypoints)
     masks = main_process_first(lambda: ignore_masks.mask_folder(config, annotations, labels))
     return TrainSamples(labels, folder, masks, skeleton, config)

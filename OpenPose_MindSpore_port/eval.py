@@ -15,9 +15,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import common.coco.evaluate
 import common.coco.images
 import common.device
 import common.distributed
@@ -27,14 +26,13 @@ from common.bottomup.pipeline import BottomUpNetwork, Evaluation
 from common.cli import ImageError, UserError, flag, parse, run
 from common.coco.evaluate import COCO_METRICS, EvaluationSet
 from common.coco.images import Exif
-from common.device import AmpLevel, AmpType, DeviceName
 from common.report import Run
-from common.runtime.session import Options, Provider, of_module
+from common.runtime.session import ComputeFlags, of_module
 from common.skeleton import Skeleton, load
 from common.train.log import Log
 from common.train.state import TrainState
 from OpenPose_MindSpore_port import weights
-from OpenPose_MindSpore_port.config import ALIASES, DATA_FOLDER, MODEL_FOLDER, NETWORK, RETIRED, Inference
+from OpenPose_MindSpore_port.config import ALIASES, DATA_FOLDER, MODEL_FOLDER, NETWORK, RETIRED, Inference, located
 from OpenPose_MindSpore_port.config import Config as TrainConfig
 from OpenPose_MindSpore_port.decode import to_coco
 from OpenPose_MindSpore_port.predict import LastMaps, PoseEstimator, Sizes, open_session, to_input
@@ -52,7 +50,7 @@ PUBLISHED_NAMES = ("AP", "Ap .5", "AP .75", "AP (M)", "AP (L)", "AR", "AR .5", "
 
 
 @dataclass(frozen=True)
-class Config(Inference):
+class Config(Inference, ComputeFlags):
     """Evaluates a checkpoint of the VGG19 OpenPose of MindSpore."""
 
     model_path: str = flag(
@@ -64,16 +62,12 @@ class Config(Inference):
     output_path: str = flag(f"folder of {RESULT_FILE} and pictures; empty: output_img in output_dir", "")
     output_dir: str = flag("folder of results", str(MODEL_FOLDER))
     log_dir: str = flag("folder of each rank's log and the result file; empty: output_dir/test/output/0", "")
-    device: DeviceName = flag("where to compute", "auto")
     skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
     val_images: int = flag("images to evaluate, spread as in the published subset; 0: all", 0)
     people_only: bool = flag("only images with annotated people, as the original: AP is higher", False)
     original_decode: bool = flag("people as the original finds them: whole pixels, its rule of joining", False)
     original: bool = flag("--people_only and --original_decode: the protocol of the published figures", False)
     batch_size: int = flag("images of one size at once; 0: 16, on a CPU 2", 0, most=10**6)
-    provider: Provider = flag("execution provider of ONNX Runtime; auto: that of the device", "auto")
-    amp: AmpLevel = flag("precision level", "O0")
-    amp_type: AmpType = flag("16-bit type of O1; auto: float16, on a CPU bfloat16", "auto")
     num_workers: int = flag("threads that read images ahead, a batch each", 4, least=1, most=1024)
     exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
     on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
@@ -117,26 +111,32 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
     """Evaluates as `config` says and writes the results into `folder`."""
     config = _find_data(config)
     skeleton = load(config.skeleton)
-    dtype = common.device.amp_type(device, config.amp, config.amp_type)
-    options = Options(config.device, common.distributed.local_rank(), config.provider, dtype)
-    source, validation = config.checkpoint, _validation(config, skeleton)
-    session = open_session(source, options, skeleton)
+    source = config.checkpoint
+    validation = evaluation_set(
+        config.data_dir, config.imgpath_val, config.ann, skeleton, config.val_images, config.exif
+    )
+    if config.original or config.people_only:
+        validation = with_people(validation)
+    session = open_session(source, config.options(device, common.distributed.local_rank()), skeleton)
     original = config.original or config.original_decode
-    estimator = PoseEstimator(session, skeleton=skeleton, settings=config, original_decode=original)
+    estimator = PoseEstimator.of_session(session, skeleton, config, original)
     batch_size = config.batch_size or session.fixed_batch or default_batch(device)
     result = evaluate(estimator, validation, batch_size, config.on_bad_image == "skip", config.num_workers)
-    protocol = {
-        "annotations": str(validation.annotations),
-        "images": result.num_images,
-        "of": "images with people" if config.original or config.people_only else "all images",
-        "checkpoint": str(source),
-        "runtime": session.runtime,
-        "input": session.fixed_size or f"short side {config.inference_img_size}",
-        "precision": config.amp,
-        "decode": "original" if original else "improved",
-        "skipped": len(result.skipped),
-    }
-    _log_result(result, protocol, log)
+    result.log(
+        log,
+        {
+            "annotations": str(validation.annotations),
+            "images": result.num_images,
+            "of": "images with people" if config.original or config.people_only else "all images",
+            "checkpoint": str(source),
+            "runtime": session.runtime,
+            "input": session.fixed_size or f"short side {config.inference_img_size}",
+            "precision": config.amp,
+            "decode": "original" if original else "improved",
+            "skipped": len(result.skipped),
+        },
+    )
+    _log_published_lines(result, log)
     if common.distributed.is_main():
         result.detections.write_json(folder / RESULT_FILE)
         if config.report:
@@ -153,23 +153,6 @@ def _find_data(config: Config) -> Config:
     )
     skeleton = common.coco.images.skeleton_name(config.skeleton, Config.skeleton, data_dir)
     return dataclasses.replace(config, data_dir=str(data_dir), skeleton=skeleton)
-
-
-def _validation(config: Config, skeleton: Skeleton) -> EvaluationSet:
-    places = config.data_dir, config.imgpath_val, config.ann
-    validation = evaluation_set(*places, skeleton, config.val_images, config.exif)
-    return with_people(validation) if config.original or config.people_only else validation
-
-
-def _log_result(result: Evaluation, protocol: dict[str, Any], log: Log) -> None:
-    for line in result.skipped:
-        log.line(f"skipped: {line}")
-    log.line("protocol: " + ", ".join(f"{name} {value}" for name, value in protocol.items()))
-    log.line(common.coco.evaluate.table(result.metrics))
-    per_image = {name: 1000 * seconds / max(1, result.num_images) for name, seconds in result.seconds.items()}
-    log.line("ms an image: " + ", ".join(f"{name} {value:.2f}" for name, value in per_image.items()))
-    _log_published_lines(result, log)
-    log.record("evaluate", metrics=result.metrics, protocol=protocol, ms_an_image=per_image)
 
 
 def _log_published_lines(result: Evaluation, log: Log) -> None:
@@ -221,10 +204,6 @@ def with_people(validation: EvaluationSet) -> EvaluationSet:
     return dataclasses.replace(validation, rows=validation.rows[counts[validation.rows] > 0])
 
 
-class _MissingError(UserError):
-    """Validation images or annotations are not there."""
-
-
 def evaluation_set(
     data_dir: str, images: str, annotations: str, skeleton: Skeleton, num_images: int, exif: Exif = "ignore"
 ) -> EvaluationSet:
@@ -232,21 +211,9 @@ def evaluation_set(
 
     Raises UserError where one of them is neither.
     """
-    root = Path(data_dir)
-    labels = _find("--ann", annotations, (root / "annotations" / annotations, Path(annotations)), Path.is_file)
-    folder = _find("--imgpath_val", images, (root / images, root / "images" / images, Path(images)), Path.is_dir)
+    labels = located(Path(data_dir) / "annotations", annotations, "--ann")
+    folder = located(data_dir, images, "--imgpath_val")
     return EvaluationSet.load(labels, folder, skeleton, num_images, exif)
-
-
-def _find(flag_name: str, value: str, places: tuple[Path, ...], is_there: Callable[[Path], bool]) -> Path:
-    place = next(filter(is_there, places), None)
-    if place is None:
-        tried = " and ".join(map(str, dict.fromkeys(places)))
-        raise _MissingError(
-            f"{flag_name}={value}: {tried} not there; --data_path is needed, a COCO folder or `mini`; else "
-            "COCO_HOME, DATA_PATH, ./dataset or ./data/coco are taken"
-        )
-    return place
 
 
 def training_evaluation_set(
@@ -256,32 +223,34 @@ def training_evaluation_set(
 
     Raises UserError where named images are not there, or annotations cannot be used.
     """
-    try:
-        validation = evaluation_set(
-            config.data_dir, config.imgpath_val, config.ann, skeleton, config.val_images, config.exif
-        )
-    except _MissingError as error:
-        if (config.imgpath_val, config.ann) != (TrainConfig.imgpath_val, TrainConfig.ann):
-            raise
-        note(f"note: no evaluation during training: {error}")  # the published commands name no validation images
-        return None
+    places = (Path(config.data_dir) / "annotations", config.ann), (config.data_dir, config.imgpath_val)
+    missing = [name for folder, name in places if not common.coco.images.find(folder, name)]
+    if missing and (config.imgpath_val, config.ann) == (TrainConfig.imgpath_val, TrainConfig.ann):
+        note(f"note: no evaluation during training: no {', no '.join(missing)} in {config.data_dir}")
+        return None  # the published commands name no validation images
+    validation = evaluation_set(
+        config.data_dir, config.imgpath_val, config.ann, skeleton, config.val_images, config.exif
+    )
     validation.check()
     return validation
 
 
-def evaluate_training(
-    model: nn.Module, validation: EvaluationSet, config: TrainConfig, skeleton: Skeleton, state: TrainState, log: Log
-) -> dict[str, float]:
-    """Metrics of the weights as they are now; a sheet of predictions goes to TensorBoard and the run's folder."""
+def while_training(
+    validation: EvaluationSet, config: TrainConfig, skeleton: Skeleton, state: TrainState, log: Log
+) -> Callable[[nn.Module], dict[str, float]]:
+    """Measures the weights as they are; a sheet of predictions goes to TensorBoard and the run's folder."""
     from common.media.sheets import leave_sheet
 
-    session = of_module(LastMaps(model).eval(), state.device, state.dtype)
-    estimator = PoseEstimator(session, skeleton=skeleton, settings=config)
-    result = evaluate(estimator, validation, default_batch(state.device))
-    _log_published_lines(result, log)
-    log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_images} images")
-    leave_sheet(log, state.store.folder / "pictures", validation, result.detections, skeleton, SHEET_ROWS)
-    return result.metrics
+    def measured(model: nn.Module) -> dict[str, float]:
+        session = of_module(LastMaps(model).eval(), state.device, state.dtype)
+        estimator = PoseEstimator.of_session(session, skeleton, config)
+        result = evaluate(estimator, validation, default_batch(state.device))
+        _log_published_lines(result, log)
+        log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_images} images")
+        leave_sheet(log, state.store.folder / "pictures", validation, result.detections, skeleton, SHEET_ROWS)
+        return result.metrics
+
+    return measured
 
 
 def draw_images(

@@ -15,21 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import common.runtime.export
 import common.skeleton
+from common.bottomup.export import Shape, export_maps, summary
 from common.cli import UserError, flag, parse, run
-from common.runtime.export import Ports
+from common.runtime.export import check_opset
 from OpenPose_MindSpore_port import weights
 from OpenPose_MindSpore_port.model import NUM_STAGES, STRIDE, OpenPose
 from OpenPose_MindSpore_port.predict import LastMaps, metadata_of
 
-import torch
 from torch import Tensor
 
 INPUT = "images"
 OUTPUTS = [f"{kind}{stage}" for kind in ("paf", "heatmap") for stage in range(1, NUM_STAGES + 1)]
 SUFFIX = ".onnx"
-Shape = tuple[int, int, int]  # batch, height, width of the input; 0: any
 TRIAL_SHAPES = ((2, 64, 96), (1, 88, 56))  # where dynamic
 INSTEAD = {
     "AIR": "it is MindSpore's own format for Ascend: export --file_format=ONNX, then "
@@ -57,8 +55,8 @@ class Config:
     file_format: Literal["ONNX", "AIR", "MINDIR"] = flag("ONNX; the others are refused with what replaces them", "ONNX")
     opset: int = flag("ONNX operator set; CANN's ATC takes 11 everywhere", 11, least=1, most=1000)
     batch_size: int = flag("images at once; 0: any number", 0, most=10**6)
-    height: int = flag("of the network's input, pixels, a multiple of 8; 0: any", 0, most=16384)
-    width: int = flag("of the network's input, pixels, a multiple of 8; 0: any", 0, most=16384)
+    height: int = flag("height of the network's input, pixels, a multiple of 8; 0: any", 0, most=16384)
+    width: int = flag("width of the network's input, pixels, a multiple of 8; 0: any", 0, most=16384)
     skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
 
     def check(self) -> None:
@@ -67,7 +65,7 @@ class Config:
             raise UserError(f"--file_format={self.file_format} is not written here: {INSTEAD[self.file_format]}")
         if not self.ckpt_file:
             raise UserError("--ckpt_file is needed: a checkpoint, .ckpt, .pth or .safetensors")
-        common.runtime.export.check_opset(self.opset)
+        check_opset(self.opset)
         for name in ("height", "width"):
             if getattr(self, name) % STRIDE:
                 raise UserError(f"--{name}={getattr(self, name)}: a multiple of {STRIDE}, or 0 for any")
@@ -94,30 +92,14 @@ def export_checkpoint(config: Config) -> None:
     network = weights.load_network(weights.locate(config.ckpt_file), skeleton)
     target, shape = config.target, (config.batch_size, config.height, config.width)
     difference = export_onnx(network, target, config.opset, shape, metadata_of(skeleton))
-    sizes = " x ".join(str(size or "any") for size in (shape[0], 3, *shape[1:]))
-    print(  # noqa: T201
-        f"{target}: opset {config.opset}, {INPUT} {sizes}, {target.stat().st_size / 1e6:.1f} MB; "  # noqa: T201
-        f"largest difference to PyTorch {difference:.1e} of an output's maximum"
-    )
+    print(summary(target, config.opset, INPUT, shape, difference))  # noqa: T201
 
 
 def export_onnx(
     network: OpenPose, target: Path, opset: int, shape: Shape = (0, 0, 0), about: Mapping[str, Any] = {}
 ) -> float:
     """Writes `target` and returns its largest difference to PyTorch, see `common.runtime.export.export_onnx`."""
-    words = {INPUT: ("batch", "height", "width"), **dict.fromkeys(OUTPUTS, ("batch", "map_height", "map_width"))}
-    free = [(axis, place) for place, axis in enumerate((0, 2, 3)) if shape[place] == 0]
-    axes = {name: {axis: words[name][place] for axis, place in free} for name in words}
-    return common.runtime.export.export_onnx(
-        AllMaps(network), target, opset, Ports([INPUT], OUTPUTS, axes), _trials(shape), about
-    )
-
-
-def _trials(shape: Shape) -> list[tuple[Tensor]]:
-    """Two inputs of the network; of two sizes where it is dynamic."""
-    random = torch.Generator().manual_seed(0)
-    sizes = [[asked or free for asked, free in zip(shape, trial, strict=True)] for trial in TRIAL_SHAPES]
-    return [(torch.rand(batch, 3, height, width, generator=random) - 0.5,) for batch, height, width in sizes]
+    return export_maps(AllMaps(network), target, opset, (INPUT, OUTPUTS), shape, TRIAL_SHAPES, about)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import common.coco.images
 import common.coco.reader
 from common import cli
 from OpenPose_MindSpore_port import ignore_masks
-from OpenPose_MindSpore_port.config import DATA_FOLDER, LabelRules
+from OpenPose_MindSpore_port.config import DATA_FOLDER, LabelRules, located
 
 import cv2
 import numpy as np
@@ -49,36 +49,19 @@ def main(argv: list[str] | None = None) -> None:
         raise cli.UserError("--train_ann and --val_ann are both empty: name an annotation file")
     for split, ann, images in (("train", config.train_ann, config.train_dir), ("val", config.val_ann, config.val_dir)):
         if ann:
-            _write(config, split, _annotation_file(config, split, ann), _image_folder(config, split, images))
+            _write(config, split, ann, images)
 
 
-def _annotation_file(config: Config, split: str, name: str) -> Path:
-    """As it is given, in data_dir/annotations, or in data_dir."""
-    places = [Path(name), Path(config.data_dir) / "annotations" / name, Path(config.data_dir) / name]
-    for path in places:
-        if path.is_file():
-            return path
-    raise cli.UserError(f"--{split}_ann={name}: no such file, and not in {places[1].parent} (--data_dir)")
-
-
-def _image_folder(config: Config, split: str, name: str) -> Path:
-    """In data_dir, or as it is given; it need not be there where `--output_dir` says where masks go."""
-    root = Path(config.data_dir)
-    places = [root / name, root / "images" / name, Path(name)]
-    for path in places:
-        if path.is_dir():
-            return path
-    if config.output_dir and not config.vis:
-        return places[0]
-    raise cli.UserError(f"--{split}_dir={name}: no folder {places[0]} (--data_dir), nor {places[1]}, nor {places[2]}")
-
-
-def _write(config: Config, split: str, annotation_file: Path, images: Path) -> None:
-    folder = Path(config.output_dir or images.parent) / f"ignore_mask_{split}"
+def _write(config: Config, split: str, ann: str, images: str) -> None:
+    """Where `output_dir` says where masks go, images are needed for pictures alone."""
+    annotation_file = located(Path(config.data_dir) / "annotations", ann, f"--{split}_ann")
+    needs_images = config.vis or not config.output_dir
+    image_folder = located(config.data_dir, images, f"--{split}_dir") if needs_images else Path(images)
+    folder = Path(config.output_dir or image_folder.parent) / f"ignore_mask_{split}"
     written, with_people = ignore_masks.write(annotation_file, folder, config)
     print(f"{folder}: {written} masks, for {with_people} images with people")  # noqa: T201  the program's answer
     if config.vis:
-        _write_pictures(annotation_file, images, folder)
+        _write_pictures(annotation_file, image_folder, folder)
 
 
 def _write_pictures(annotation_file: Path, images: Path, folder: Path) -> None:

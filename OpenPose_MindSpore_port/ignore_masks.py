@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import common.coco.images
 import common.coco.reader
@@ -20,7 +19,7 @@ from common.arrays import BoolArray, Int32Array, UInt8Array
 from common.cli import UserError
 from common.coco import annotations, json_file
 from common.coco.annotations import CocoIndex
-from OpenPose_MindSpore_port.config import Config, LabelRules
+from OpenPose_MindSpore_port.config import Config, LabelRules, located
 
 import cv2
 import numpy as np
@@ -93,12 +92,6 @@ def _words(size: tuple[int, ...]) -> str:
     return f"{size[1]} x {size[0]}"
 
 
-def missing(folder: Path, labels: TrainLabels) -> int:
-    """How many images to train on have people who are not learned, but no mask: they count as background there."""
-    there = {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
-    return sum(mask_path(folder, image_id).name not in there for image_id in labels.index.image_ids[labels.masked])
-
-
 def write(annotation_file: str | Path, folder: Path, rules: LabelRules) -> tuple[int, int]:
     """Writes the masks of an annotation file, and removes those that it does not give.
 
@@ -134,69 +127,36 @@ def masks(annotation_file: str | Path, index: CocoIndex, rules: LabelRules) -> I
     learned is masked altogether, also where somebody who is learned stands in front.
     """
     keep = learned(index, rules)
-    owners = index.image_rows(np.arange(len(keep)))
-    crowded = np.zeros(index.num_images, bool)
-    crowded[owners[index.is_crowd]] = True
-    regions = _regions(annotation_file, index, ~keep | crowded[owners])
-    for image in np.unique(owners[~keep]).tolist():
+    images = index.image_rows(np.arange(len(keep)))
+    regions = _regions(annotation_file, index, ~keep | np.isin(images, images[index.is_crowd]))
+    for image in np.unique(images[~keep]).tolist():
+        height, width = index.image_sizes[image].tolist()
+        mask, occupied = np.zeros((2, height * width), np.uint8)
         people = index.people(image)
-        mask = _mask(index, range(people.start, people.stop), keep, regions, index.image_sizes[image].tolist())
+        for row in range(people.start, people.stop):
+            if row in regions:
+                inside = 1 - annotations.outside(regions[row])
+                mask |= inside & ~occupied if index.is_crowd[row] else inside * np.uint8(not keep[row])
+                occupied |= inside
         if mask.any():
-            yield int(index.image_ids[image]), mask * np.uint8(MASKED)
-
-
-def _mask(
-    index: CocoIndex, people: range, keep: BoolArray, regions: dict[int, Int32Array], size_img: list[int]
-) -> UInt8Array:
-    """(h, w) uint8, 1 where masked."""
-    height, width = size_img
-    taken, mask = np.zeros(height * width, np.uint8), np.zeros(height * width, np.uint8)
-    for row in people:
-        if row not in regions:
-            continue
-        inside = 1 - annotations.outside(regions[row])
-        if index.is_crowd[row]:
-            mask |= inside & ~taken
-        elif not keep[row]:
-            mask |= inside
-        taken |= inside
-    return np.ascontiguousarray(mask.reshape(width, height).T)
+            yield int(index.image_ids[image]), np.ascontiguousarray(mask.reshape(width, height).T) * np.uint8(MASKED)
 
 
 def _regions(annotation_file: str | Path, index: CocoIndex, chosen: BoolArray) -> dict[int, Int32Array]:
-    """Row of the index -> run lengths of the person's silhouette, for the people who are chosen."""
-    found = {
-        row: index.runs[index.run_offsets[row] : index.run_offsets[row + 1]]
-        for row in np.flatnonzero(chosen & index.is_crowd).tolist()
-    }
-    rows = np.flatnonzero(chosen & ~index.is_crowd)
+    """Row of the index -> run lengths of the person's silhouette, or of the box where there is none."""
+    rows, found = np.flatnonzero(chosen), dict[int, Int32Array]()
     row_at = dict(zip(index.file_positions[rows].tolist(), rows.tolist(), strict=True))
-    sizes = index.image_sizes[index.image_rows(np.arange(len(chosen)))]
     for section, elements in json_file.sections(annotation_file):
         for position, person in enumerate(elements if section == "annotations" else ()):
-            if (row := row_at.get(position)) is not None:
+            if (row := row_at.get(position)) is None:
+                continue
+            region = person.get("segmentation") or [common.coco.reader.corners(index.boxes[row].tolist())]
+            try:
+                found[row] = annotations.run_lengths(region, *index.image_sizes[index.image_rows(row)].tolist())
+            except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
                 place = f"{annotation_file}: segmentation of annotation {index.annotation_ids[row]}"
-                region = person.get("segmentation") or [common.coco.reader.corners(index.boxes[row].tolist())]
-                found[row] = _run_lengths(region, *sizes[row].tolist(), place)
+                raise UserError(f"{place}: {error}. `python -m common.coco DATA_PATH` lists all faults") from error
     return found
-
-
-def _run_lengths(region: Any, height: int, width: int, place: str) -> Int32Array:
-    """Run lengths of a silhouette, or of the box where there is none."""
-    try:
-        return annotations.run_lengths(region, height, width)
-    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise UserError(f"{place}: {error}. `python -m common.coco DATA_PATH` lists all that is wrong") from error
-
-
-def located(data_dir: str, name: str, flag: str) -> Path:
-    """A file or folder of the data set, or a path of its own. Raises UserError, naming `flag`."""
-    if found := common.coco.images.find(data_dir, name):
-        return found
-    raise UserError(
-        f"{Path(data_dir) / name}: no such file or folder: --data_path is needed, a COCO folder (annotations, "
-        f"train2017, val2017) or `mini`; else COCO_HOME, DATA_PATH, ./dataset, ./data/coco; {flag} names another place"
-    )
 
 
 def mask_folder(config: Config, annotations: Path, labels: TrainLabels) -> Path:
@@ -232,7 +192,8 @@ def _is_writable(folder: Path) -> bool:
 
 def mask_notes(masks: Path, labels: TrainLabels) -> list[str]:
     """A line about images whose other people have no mask; a few have none because nothing is masked."""
-    count = missing(masks, labels)
+    there = {entry.name for entry in os.scandir(masks)} if masks.is_dir() else set()
+    count = sum(mask_path(masks, image_id).name not in there for image_id in labels.index.image_ids[labels.masked])
     if not count:
         return []
     return [

@@ -66,7 +66,6 @@ def network_weights(entries: Mapping[str, Any]) -> dict[str, Any]:
 class _Piece(NamedTuple):
     """A parameter, or a piece of a large one. `kind`: its data type as written; `shape`: of the whole."""
 
-    name: str
     kind: str
     shape: tuple[int, ...]
     content: memoryview
@@ -80,15 +79,13 @@ def read(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[
     Raises CheckpointError, naming the file: missing, cut short, damaged, wrong checksum, encrypted, or no MindSpore
     checkpoint.
     """
-    content = _messages(path)
+    content, pieces = _messages(path), dict[str, list[_Piece]]()
     try:
-        pieces = [_piece(value) for number, value in _fields(content) if number == 1]
-        names = dict.fromkeys(piece.name for piece in pieces)
-        found: dict[str, list[_Piece]] = {name: [] for name in names if wanted(name)}
-        for piece in pieces:
-            if piece.name in found:
-                found[piece.name].append(piece)
-        entries = {name: _value(parts) for name, parts in found.items()}
+        for number, parameter in _fields(content):
+            if number == 1:
+                name, piece = _piece(parameter)
+                pieces.setdefault(name, []).append(piece)
+        entries = {name: _value(name, parts) for name, parts in pieces.items() if wanted(name)}
     except ValueError as error:
         raise CheckpointError(f"{path}: cut short, damaged or not to be read: {error}. Copy the file again") from error
     if not pieces:
@@ -157,20 +154,17 @@ def _read_varint(content: memoryview, place: int) -> tuple[int, int]:
     raise ValueError("a number without an end")
 
 
-def _piece(parameter: Any) -> _Piece:
-    """What field 1 of a checkpoint holds. Raises ValueError."""
+def _piece(parameter: Any) -> tuple[str, _Piece]:
+    """Name and tensor of a parameter's message. Raises ValueError."""
     fields = dict(_fields(parameter))
     name = _printed(fields.get(1))
     if 2 not in fields:
         raise ValueError(f"{name} holds no tensor")
-    tensor, sizes = dict[int, Any](), []
-    for number, value in _fields(fields[2]):
-        tensor[number] = value
-        if number == 1:
-            sizes.append(value)
-    if not (isinstance(tensor.get(3), memoryview) and all(isinstance(size, int) for size in sizes)):
+    parts = list(_fields(fields[2]))
+    shape, tensor = tuple(value for number, value in parts if number == 1), dict(parts)
+    if not (isinstance(tensor.get(3), memoryview) and all(isinstance(size, int) for size in shape)):
         raise ValueError(f"{name} has no content, or no sizes")
-    return _Piece(name, _printed(tensor.get(2)), tuple(sizes), tensor[3])
+    return name, _Piece(_printed(tensor.get(2)), shape, tensor[3])
 
 
 def _printed(value: object) -> str:
@@ -181,9 +175,9 @@ def _printed(value: object) -> str:
     return text
 
 
-def _value(pieces: list[_Piece]) -> Tensor | str:
-    name, kind, shape, content = pieces[0]
-    if any(piece[:3] != pieces[0][:3] for piece in pieces):
+def _value(name: str, pieces: list[_Piece]) -> Tensor | str:
+    kind, shape, content = pieces[0]
+    if any(piece[:2] != (kind, shape) for piece in pieces):
         raise ValueError(f"two parameters are called {name}")
     joined: Any = content if len(pieces) == 1 else bytearray().join(piece.content for piece in pieces)
     if kind == _TEXT:
@@ -225,8 +219,7 @@ def write(
                 file.write(part)
                 total = zlib.crc32(part, total)
         if summed:
-            part = _SUM.pack(_SUM_MARK, total)
-            file.write(part)
+            file.write(part := _SUM.pack(_SUM_MARK, total))
             total = zlib.crc32(part, total)
         if crc:
             file.write(_CRC.pack(_CRC_MARK, total))
@@ -237,10 +230,8 @@ def _checked(name: str, value: Tensor | int | float | str) -> Tensor | str:
     if not (name.isprintable() and 0 < len(name.encode()) <= MOST_NAME_BYTES):
         raise UserError(f"{name[:40]!r}: a parameter's name has 1 to {MOST_NAME_BYTES} bytes that can be printed")
     if isinstance(value, str):
-        try:
-            value.encode(_TEXT_CODE)
-        except UnicodeEncodeError as error:
-            raise UserError(f"{name}: {value!r} cannot be written as text: {error.reason}") from error
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise UserError(f"{name}: {value!r} cannot be written as text: it holds half a letter")
         return value
     tensor = value if isinstance(value, Tensor) else scalar(name, value)
     if tensor.dtype not in _KIND_OF or tensor.layout != torch.strided:

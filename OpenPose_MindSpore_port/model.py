@@ -6,7 +6,7 @@ affinity pafs (L1) and heatmaps (L2), every stage but the first from the maps be
 keys are MindSpore's names in MindSpore's order, batch normalisation included: a `.ckpt` needs no translation.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,6 @@ FIRST_STAGE_HIDDEN = 512
 PAF_BRANCH, HEATMAP_BRANCH = "L1", "L2"
 CPM_STD = 0.01  # MindSpore 1.x: the standard deviation of a new convolution's weights
 
-Initialisation = Literal["normal", "he_uniform"]
 # torch's name -> MindSpore's, in the order of MindSpore's files
 BATCH_NORM_NAMES = {"running_mean": "moving_mean", "running_var": "moving_variance", "weight": "gamma", "bias": "beta"}
 
@@ -159,19 +158,14 @@ def _from_mindspore_names(layer: nn.Module, state: dict[str, Any], prefix: str, 
     state[f"{prefix}num_batches_tracked"] = torch.tensor(0)
 
 
-@torch.no_grad()
-def initialise(model: OpenPose, how: Initialisation = "normal") -> None:
-    """Sets all weights anew.
+def initialise(model: OpenPose) -> None:
+    """Sets the weights of all convolutions, as MindSpore 1.x and so as published: N(0, 0.01) and biases 0.
 
-    `normal`: as MindSpore 1.x and so as published: N(0, 0.01) and biases 0, but for the trunk, which that leaves
-    without signal (outputs near 1e-11): He's uniform distribution (2015, arXiv:1502.01852) with biases 0. The trunk's
-    weights matter only where no VGG19 file is given. `he_uniform`: as MindSpore 2: U(+-1 / sqrt(fan in)) for weights
-    and biases of all layers, which is also torch's rule.
+    The trunk alone is drawn from He's uniform distribution (2015, arXiv:1502.01852): N(0, 0.01) leaves it without
+    signal (outputs near 1e-11). Its weights matter only where no VGG19 file is given.
     """
     for name, layer in model.named_modules():
-        if isinstance(layer, nn.BatchNorm2d) or (isinstance(layer, nn.Conv2d) and how == "he_uniform"):
-            layer.reset_parameters()
-        elif isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d):
             nn.init.zeros_(layer.bias)
             if name.startswith("base.vgg_base."):
                 nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")

@@ -10,7 +10,7 @@ from typing import Any
 
 from common.arrays import Float32Array
 from common.cli import UserError
-from OpenPose_MindSpore_port.config import LATER_STEPS, Config
+from OpenPose_MindSpore_port.config import Config
 
 import numpy as np
 import torch
@@ -19,8 +19,7 @@ from torch import Tensor, nn
 GROUPS = ("vgg", "base", "stage")
 VGG_PART, BASE_PART = "base.vgg_base", "base.conv"
 BETAS, EPSILON = (0.9, 0.999), 1e-8
-BASE_FRACTION = 4  # the trunk's rates are so many times smaller
-PUBLISHED_STEP = 30_000  # the published AP is that of `0-6_30000.ckpt`
+BASE_FRACTION = 4  # the trunk's rates are a quarter
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
@@ -155,20 +154,3 @@ def set_rates(optimizer: torch.optim.Optimizer, rates: dict[str, Float32Array], 
     for group in optimizer.param_groups:
         values = rates[group["name"]]
         group["lr"] = float(values[min(step, len(values) - 1)])
-
-
-def early_drop_warnings(config: Config, total_steps: int) -> list[str]:
-    """A line where the rate drops before the step of the published checkpoint was reached.
-
-    The first publication has lr_steps 10000,20000, all later ones 100000,200000,250000: with the first the rate is a
-    hundredth when the checkpoint of the published AP is written. `total_steps`: of the run, as if on one device.
-    """
-    early = sorted(step for step in config.lr_steps if step < min(PUBLISHED_STEP, total_steps))
-    if not early or config.lr_gamma >= 1 or config.lr_type != "default":
-        return []
-    names, later = (",".join(map(str, steps)) for steps in (config.lr_steps, LATER_STEPS))
-    return [
-        f"warning: --lr_steps={names}: from step {early[-1]} on the learning rate is "
-        f"{config.lr * config.lr_gamma ** len(early):.1e}, before step {PUBLISHED_STEP}, whose checkpoint has the "
-        f"published AP; later publications have --lr_steps={later}"
-    ]

@@ -18,7 +18,7 @@ from common.device import DeviceName
 from common.people import People
 from common.runtime import metadata
 from common.runtime.session import Options, Provider, Session, open_network
-from common.skeleton import Skeleton, load
+from common.skeleton import OPENPOSE, Skeleton, load
 from OpenPose_MindSpore_port import weights
 from OpenPose_MindSpore_port.config import DIRECTORY, Inference
 from OpenPose_MindSpore_port.decode import decode
@@ -106,26 +106,37 @@ class PoseEstimator:
 
     def __init__(
         self,
-        checkpoint_path: str | Path | Session,
+        checkpoint_path: str | Path,
         device: DeviceName = "auto",
         skeleton: str | Skeleton = "",
         settings: Inference | None = None,
         provider: Provider = "auto",
         original_decode: bool = False,
     ) -> None:
-        """`checkpoint_path`: .ckpt, .pth, .safetensors, .onnx, .xml, .om, a published name, or a network that is open.
+        """`checkpoint_path`: .ckpt, .pth, .safetensors, .onnx, .xml, .om, or a published name.
 
         `skeleton`: empty: that of an exported network, else openpose.
         `settings`: of input and decoder. `original_decode`: people as the original finds them.
         Raises UserError where the file is missing, damaged, or of another network.
         """
         self.settings, self.original_decode = settings or Inference(), original_decode
-        if isinstance(checkpoint_path, Session):
-            self.skeleton, self.session = load(skeleton or "openpose"), checkpoint_path
-            return
         source = weights.locate(str(checkpoint_path))
         self.skeleton = load(metadata.of(source, DIRECTORY, skeleton, "openpose")[1])
         self.session = open_session(source, Options(device, provider=provider), self.skeleton)
+
+    @classmethod
+    def of_session(
+        cls,
+        session: Session,
+        skeleton: Skeleton = OPENPOSE,
+        settings: Inference | None = None,
+        original_decode: bool = False,
+    ) -> "PoseEstimator":
+        """With a network that is open already, as evaluations use it."""
+        made = cls.__new__(cls)
+        made.session, made.skeleton = session, skeleton
+        made.settings, made.original_decode = settings or Inference(), original_decode
+        return made
 
     def __call__(self, image: UInt8Array | str | Path) -> People:
         """The people in an image, (h, w, 3) uint8 BGR or a path; keypoints in its pixels.

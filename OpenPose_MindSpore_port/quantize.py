@@ -53,14 +53,14 @@ def main() -> None:
     session = quantize.open_on_cpu(config.source)
     if session.fixed_batch not in (None, 1):
         raise UserError(f"{config.source}: takes {session.fixed_batch} images at once; export it with --batch_size=0")
-    quantize.run(config, task_of(config, images, validation, PoseEstimator(session, "cpu", skeleton, config)))
+    quantize.run(config, task_of(config, images, validation, PoseEstimator.of_session(session, skeleton, config)))
 
 
 def task_of(config: Config, images: list[Path], validation: EvaluationSet, floating: PoseEstimator) -> Task:
     """`images` to calibrate with; the evaluation that scores. `floating`: the network in float32."""
 
     def score(session: Session) -> Score:
-        estimator = PoseEstimator(session, "cpu", floating.skeleton, config)
+        estimator = PoseEstimator.of_session(session, floating.skeleton, config)
         result = evaluate(estimator, validation, session.fixed_batch or 1)
         return Score(result.metrics["AP"], len(result.detections))
 

@@ -16,7 +16,7 @@ if sys.version_info < (3, 10):  # noqa: UP036  nothing is installed for an older
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import common.coco.images
@@ -47,7 +47,7 @@ from OpenPose_MindSpore_port.data import collate, normalise, train_samples
 from OpenPose_MindSpore_port.ignore_masks import mask_notes
 from OpenPose_MindSpore_port.loss import stage_losses
 from OpenPose_MindSpore_port.model import OpenPose
-from OpenPose_MindSpore_port.optimizer import build_optimizer, early_drop_warnings, learning_rates, set_rates
+from OpenPose_MindSpore_port.optimizer import build_optimizer, learning_rates, set_rates
 from OpenPose_MindSpore_port.step_log import StepLog
 from OpenPose_MindSpore_port.targets import encode
 from OpenPose_MindSpore_port.training_checkpoint import TrainingCheckpoints
@@ -95,10 +95,9 @@ def find_data(config: Config) -> Config:
     return dataclasses.replace(config, data_dir=str(data_dir), skeleton=skeleton, experiment_name=name)
 
 
-def start_lines(config: Config, plan: Plan, rates: Mapping[str, Float32Array]) -> list[str]:
-    """The published lines before the first step; first a warning if the learning rate drops too early."""
+def published_lines(config: Config, plan: Plan, rates: Mapping[str, Float32Array]) -> list[str]:
+    """What the original logs before its first step."""
     return [
-        *early_drop_warnings(config, plan.steps_per_epoch * plan.epochs * common.distributed.recipe_ranks()),
         "start create network",
         *([f"load pretrain model: {config.pretrained_model_path}"] if config.load_pretrain else []),
         "start create dataset",
@@ -107,22 +106,8 @@ def start_lines(config: Config, plan: Plan, rates: Mapping[str, Float32Array]) -
     ]
 
 
-def find_evaluation(
-    config: Config, skeleton: Skeleton, note: Callable[[str], None]
-) -> Callable[..., dict[str, float]] | None:
-    """`evaluation(model, state=, log=)` of the validation images, which are checked; None where there is none."""
-    if not config.eval_freq:
-        return None
-    from OpenPose_MindSpore_port import eval as evaluation  # of which a performance run needs nothing
-
-    validation = evaluation.training_evaluation_set(config, skeleton, note)
-    if validation is None:
-        return None
-    return functools.partial(evaluation.evaluate_training, validation=validation, config=config, skeleton=skeleton)
-
-
 def main() -> None:
-    """The command line."""
+    """Reads the flags, trains, leaves checkpoints, metrics and a result file."""
     began = time.time()
     flags = parse(Config, RECIPES, aliases=ALIASES, retired=RETIRED)
     flags.check()
@@ -133,8 +118,11 @@ def main() -> None:
         skeleton = load(config.skeleton)
         samples = train_samples(config, skeleton)
         agree(samples.labels.index.facts())
-        notes = list[str]()
-        evaluate = find_evaluation(config, skeleton, notes.append)
+        notes, validation = list[str](), None
+        if config.eval_freq:
+            from OpenPose_MindSpore_port import eval as evaluation  # of which a performance run needs nothing
+
+            validation = evaluation.training_evaluation_set(config, skeleton, notes.append)
         plan = plan_of(config, len(samples), device)
         rates = learning_rates(config, plan.steps_per_epoch, plan.epochs, ranks)
 
@@ -151,32 +139,28 @@ def main() -> None:
         state = TrainState(model, optimizer, plan, device, store, config, "openpose_vgg19")
         if unfinished:
             notes.append(state.restore(unfinished))
-        notes += flags.device_notes(ranks) + mask_notes(samples.masks, samples.labels)
-        notes += start_lines(config, plan, rates)
+        notes += [*flags.device_notes(ranks), *mask_notes(samples.masks, samples.labels)]
 
         losses = functools.partial(forward_losses, device=device, skeleton=skeleton, rules=config)
-        log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
-        with Log(store.metrics_file, log_folder, store.folder / "tensorboard", fresh=not unfinished) as log:
-            announce(state, config.lr, notes, log)
-            checkpoints = TrainingCheckpoints(state, rates, config)
-            step_log = StepLog(state, rates, log, config.log_interval)
-            evaluate_epoch = evaluate and functools.partial(evaluate, state=state, log=log)
-
-            def before_step(number: int) -> None:
-                set_rates(optimizer, rates, number)
-                step_log.begin()
+        with Log(store.metrics_file, config.log_folder, store.folder / "tensorboard", fresh=not unfinished) as log:
+            announce(state, config.lr, notes + published_lines(config, plan, rates), log)
+            checkpoints, step_log = TrainingCheckpoints(state, rates, config), StepLog(state, rates, log, config)
+            evaluate = None
+            if validation is not None:
+                evaluate = evaluation.while_training(validation, config, skeleton, state, log)
+            before_step = functools.partial(set_rates, optimizer, rates)
 
             def after_step(number: int, losses: Losses) -> None:
                 step_log.step(number, losses)
                 checkpoints.step(number, losses)
 
             with training(state, log):
-                finish_epoch(state, evaluate_epoch, log)  # one that the run before has saved, and no more
+                finish_epoch(state, evaluate, log)  # one that the run before has saved, and no more
                 batches = state.batches(samples, collate, config.seed, log)
                 for _ in state.epochs_left():
                     train_one_epoch(state, batches, losses, log, before_step, after_step)
                     state.end_epoch()  # saves, before anything that may fail
-                    finish_epoch(state, evaluate_epoch, log)  # keeps, evaluates, keeps the best
+                    finish_epoch(state, evaluate, log)  # keeps, evaluates, keeps the best
             checkpoints.finish()
         leave_report(state, NETWORK, began, log)
 

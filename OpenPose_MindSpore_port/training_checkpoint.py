@@ -31,7 +31,7 @@ MOMENTS = {"exp_avg": "moment1.", "exp_avg_sq": "moment2.", "momentum_buffer": "
 
 
 def entries(state: TrainState, steps: int, rates: Mapping[str, Float32Array]) -> dict[str, Tensor]:
-    """The content of a training checkpoint after so many steps, in MindSpore's order."""
+    """The content of a training checkpoint after `steps`, in MindSpore's order."""
     model, moments_of = state.model, state.optimizer.state
     found = {NETWORK + name: tensor for name, tensor in model.state_dict().items()}
     found["global_step"] = torch.tensor([steps], dtype=torch.int32)

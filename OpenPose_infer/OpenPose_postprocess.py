@@ -9,7 +9,6 @@ Reads text and binary results, of this benchmark and of the newer tool. AP count
 the labels hold; an image's id is that of the labels, whatever its file is called.
 """
 
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,14 +19,14 @@ import common.coco.reader
 import common.skeleton
 from common.cli import UserError, flag, parse, run
 from common.coco.evaluate import Detections
-from common.device import cpu_count
 from common.parallel import in_order
+from common.runtime.clock import Clock
 from common.skeleton import Skeleton
 from Lightweight_OpenPose.decode import DecodeRules, decode, to_coco, warm_up
 from Lightweight_OpenPose.model import STRIDE
 from Lightweight_OpenPose.predict import Frame
 from OpenPose_infer import dumps, pads
-from OpenPose_infer.config import DETECTIONS, HEIGHT, WIDTH
+from OpenPose_infer.config import DETECTIONS, HEIGHT, WIDTH, threads
 
 import numpy as np
 
@@ -52,13 +51,6 @@ class Config:
         """Raises UserError where values cannot be meant."""
         if not self.labels:
             raise UserError("--labels is needed: the COCO file of the images, person_keypoints_val2017.json")
-        if self.num_workers == 0:
-            raise UserError(f"--num_workers={self.num_workers}: a number of threads, or -1 for one a core")
-
-    @property
-    def threads(self) -> int:
-        """How many work at once."""
-        return cpu_count() if self.num_workers < 0 else self.num_workers
 
 
 @dataclass(frozen=True)
@@ -70,40 +62,26 @@ class Job:
     place: Frame
 
 
-@dataclass(frozen=True)
-class Found:
-    """The people of some images, and the seconds that it took, added up over threads."""
-
-    detections: Detections
-    read: float
-    decode: float
-
-
 def main() -> None:
     """Reads the flags, decodes, writes detections, prints AP and times."""
     config = parse(Config, {}, aliases={"dump_output_result_path": "benchmark_result_path"})
     config.check()
-    skeleton = common.skeleton.load(config.skeleton)
+    num_threads, skeleton = threads(config.num_workers), common.skeleton.load(config.skeleton)
     rules = DecodeRules(half_pixel=config.half_pixel)
     results = dumps.find(Path(config.benchmark_result_path))
     jobs = image_jobs(results, Path(config.pad_txt_path), Path(config.labels), skeleton)
     warm_up(skeleton, rules)
-    began = time.perf_counter()
-    found = find_people(results, jobs, skeleton, rules, config.threads)
-    decoded = time.perf_counter()
-    found.detections.write_json(config.detections_save_path)
+    clock = Clock()
+    with clock.part("read and decode side by side"):
+        detections = find_people(results, jobs, skeleton, rules, clock, num_threads)
+    detections.write_json(config.detections_save_path)
     image_ids = [job.image_id for job in jobs]
-    metrics = common.coco.evaluate.average_precision(config.labels, found.detections, skeleton.sigmas, image_ids)
-    people = f"{len(found.detections)} people in {len(jobs)} images"
+    with clock.part("evaluation"):
+        metrics = common.coco.evaluate.average_precision(config.labels, detections, skeleton.sigmas, image_ids)
+    people = f"{len(detections)} people in {len(jobs)} images"
     print(f"{config.detections_save_path}: {people}{_left_out(results, jobs)}")  # noqa: T201
     print(common.coco.evaluate.table(metrics))  # noqa: T201
-    seconds = {
-        "read": found.read,
-        "decode": found.decode,
-        "read and decode side by side": decoded - began,
-        "evaluation": time.perf_counter() - decoded,
-    }
-    print("ms an image: " + ", ".join(f"{part} {MS * spent / len(jobs):.2f}" for part, spent in seconds.items()))  # noqa: T201
+    print("ms an image: " + ", ".join(f"{part} {MS * spent / len(jobs):.2f}" for part, spent in clock.items()))  # noqa: T201
 
 
 def _left_out(results: dumps.Results, jobs: Sequence[Job]) -> str:
@@ -159,33 +137,24 @@ def _name_of(stem: str, names: dict[str, set[str]], results: dumps.Results, pad_
 
 
 def find_people(
-    results: dumps.Results, jobs: Sequence[Job], skeleton: Skeleton, rules: DecodeRules, threads: int
-) -> Found:
+    results: dumps.Results, jobs: Sequence[Job], skeleton: Skeleton, rules: DecodeRules, clock: Clock, num_threads: int
+) -> Detections:
     """The people of all images, in the images' order, whatever the number of threads.
 
     Parsing and decoding are compiled and run without Python's lock. Raises UserError for a file that cannot be read.
     """
 
-    def one(job: Job) -> Found:
-        return _people(results, job, skeleton, rules)
+    def people(job: Job) -> Detections:
+        with clock.part("read"):
+            maps = dumps.read_maps(results, job.stem, skeleton, MAP_SIZE)
+        with clock.part("decode"):
+            keypoints, scores = to_coco(decode(*maps, job.place.geometry, skeleton, rules), skeleton, rules)
+        return Detections(np.full(len(scores), job.image_id), keypoints, scores)
 
-    parts = [Found(common.coco.evaluate.no_detections(skeleton.num_keypoints), 0.0, 0.0)]
-    with ThreadPoolExecutor(threads) as pool:
-        parts += in_order(pool, one, jobs, AHEAD * threads)
-    return Found(
-        common.coco.evaluate.concatenate([part.detections for part in parts]),
-        sum(part.read for part in parts),
-        sum(part.decode for part in parts),
-    )
-
-
-def _people(results: dumps.Results, job: Job, skeleton: Skeleton, rules: DecodeRules) -> Found:
-    began = time.perf_counter()
-    maps = dumps.read_maps(results, job.stem, skeleton, MAP_SIZE)
-    read = time.perf_counter()
-    keypoints, scores = to_coco(decode(*maps, job.place.geometry, skeleton, rules), skeleton, rules)
-    detections = Detections(np.full(len(scores), job.image_id), keypoints, scores)
-    return Found(detections, read - began, time.perf_counter() - read)
+    found = [common.coco.evaluate.no_detections(skeleton.num_keypoints)]
+    with ThreadPoolExecutor(num_threads) as pool:
+        found += in_order(pool, people, jobs, AHEAD * num_threads)
+    return common.coco.evaluate.concatenate(found)
 
 
 if __name__ == "__main__":

@@ -20,13 +20,12 @@ import common.coco.reader
 from common import files
 from common.cli import UserError, flag, parse, run
 from common.coco.images import Exif, ImageError
-from common.device import cpu_count
 from common.media.source import IMAGE_SUFFIXES
 from common.parallel import in_order
 from common.skeleton import OPENPOSE
 from Lightweight_OpenPose.predict import Frame, to_input
 from OpenPose_infer import pads
-from OpenPose_infer.config import CHANNELS, HEIGHT, RULE, WIDTH
+from OpenPose_infer.config import CHANNELS, HEIGHT, RULE, WIDTH, threads
 
 import numpy as np
 from tqdm import tqdm
@@ -54,13 +53,6 @@ class Config:
             raise UserError("--src_path (folder of images) and --save_path (folder for .bin files) are needed")
         if not Path(self.src_path).is_dir():
             raise UserError(f"--src_path={self.src_path}: no such folder")
-        if self.num_workers == 0:
-            raise UserError(f"--num_workers={self.num_workers}: a number of threads, or -1 for one a core")
-
-    @property
-    def threads(self) -> int:
-        """How many work at once."""
-        return cpu_count() if self.num_workers < 0 else self.num_workers
 
 
 @dataclass(frozen=True)
@@ -77,6 +69,7 @@ def main() -> None:
     """Reads the flags, writes every .bin and pad.txt, says how many."""
     config = parse(Config, {})
     config.check()
+    num_threads = threads(config.num_workers)
     names, target = image_names(config), Path(config.save_path)
     _make_folder(target)
 
@@ -84,8 +77,8 @@ def main() -> None:
         return preprocess(Path(config.src_path), name, target, config.fresh, config.exif)
 
     lines, skipped, old = [], 0, 0
-    with ThreadPoolExecutor(config.threads) as pool:
-        outcomes = in_order(pool, work, names, READ_AHEAD * config.threads)
+    with ThreadPoolExecutor(num_threads) as pool:
+        outcomes = in_order(pool, work, names, READ_AHEAD * num_threads)
         for outcome in tqdm(outcomes, total=len(names), unit="image", disable=None):
             if outcome.place is not None:
                 lines.append(pads.line(outcome.name, outcome.place))

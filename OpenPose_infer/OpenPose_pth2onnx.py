@@ -23,8 +23,8 @@ class Config(export.Config):
 
     checkpoint_path: str = flag("a file or a published name", WEIGHTS)
     output_name: str = flag("file to write", "./output/human-pose-estimation.onnx")
-    height: int = flag("of the network's input, pixels; 0: any", HEIGHT, most=16384)
-    width: int = flag("of the network's input, pixels; 0: any", WIDTH, most=16384)
+    height: int = flag("height of the network's input, pixels; 0: any", HEIGHT, most=16384)
+    width: int = flag("width of the network's input, pixels; 0: any", WIDTH, most=16384)
 
 
 def main() -> None:

@@ -12,9 +12,9 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import common.device
@@ -22,28 +22,25 @@ import common.skeleton
 import common.train.checkpoint
 from common.arrays import Float32Array
 from common.cli import UserError, flag, parse, run
-from common.device import AmpLevel, AmpType, DeviceName
 from common.files import read_bytes
 from common.parallel import in_order
-from common.runtime.session import OPENVINO, Options, Provider, Session
+from common.runtime.clock import Clock
+from common.runtime.session import OPENVINO, ComputeFlags, Session
 from common.skeleton import Skeleton
 from Lightweight_OpenPose import predict, weights
-from Lightweight_OpenPose.model import STRIDE
 from OpenPose_infer import dumps, performance
 from OpenPose_infer.config import CHANNELS, HEIGHT, WEIGHT_FOLDERS, WIDTH
 
 import numpy as np
-import torch
 
 MODEL_TYPE = "vision"
 READERS, WRITERS = 1, 2  # threads
 AHEAD = 3  # batches that wait before and behind the network
-MAPS_A_STAGE = 2  # heatmaps and pafs
 _LINE = re.compile(r"(\d+) (.+) (\d+) (\d+)", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ComputeFlags):
     """Runs a network over prepared inputs, dumps its outputs, measures. Published flags may begin with one dash."""
 
     om_path: str = flag("a network: .om, .onnx, .xml or .pth, or a published name", "")
@@ -56,13 +53,9 @@ class Config:
     output_binary: bool = flag("dump raw float32 instead of text: smaller and faster", False)
     use_dvpp: bool = flag("accepted as published, where it is false", False)
     result_path: str = flag("folder to write into", "result")
-    device: DeviceName = flag("where to compute", "auto")
-    provider: Provider = flag("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
-    amp: AmpLevel = flag("precision level: O1 is the device's 16-bit type", "O0")
-    amp_type: AmpType = flag("type of O1; auto: float16, on a CPU bfloat16", "auto")
-    threads: int = flag("of the network on a CPU; 0: all", 0, most=1024)
+    threads: int = flag("threads of the network on a CPU; 0: all", 0, most=1024)
     warm_up: int = flag("calls before the clock starts, at least one", 5, most=10**6)
-    loop: int = flag("so many calls for each batch; it is read and written once", 1, least=1)
+    loop: int = flag("calls of the network for each batch, which is read and written once", 1, least=1)
     skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
 
     def check(self) -> None:
@@ -78,23 +71,6 @@ class Config:
     def input_shape(self) -> tuple[int, int, int]:
         """Of one input: channels, height, width."""
         return CHANNELS, self.input_height, self.input_width
-
-
-@dataclass
-class Clock:
-    """Seconds of each part, added up in the main thread."""
-
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(performance.PARTS, 0.0))
-    calls: list[float] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Inputs on their way through the network: `paths` of those that are real, the rest fills up."""
-
-    paths: Sequence[Path]
-    arrays: Sequence[Float32Array] = ()  # the stacked inputs, or the outputs
-    seconds: tuple[float, ...] = ()  # of the step that made it
 
 
 def main() -> None:
@@ -156,36 +132,30 @@ def _path(line: str, where: str, config: Config) -> Path:
     if (width, height) != (config.input_width, config.input_height):
         flags = f"-input_width={config.input_width} -input_height={config.input_height}"
         raise UserError(f"{where}: an input of {width} x {height}, but {flags}; one of them is wrong")
-    wanted = math.prod(config.input_shape) * np.dtype(np.float32).itemsize
+    expected = math.prod(config.input_shape) * np.dtype(np.float32).itemsize
     try:
         found = path.stat().st_size
     except OSError as error:
         raise UserError(f"{where}: {path}: {error.strerror}; its path counts from the working directory") from error
-    if found != wanted:
+    if found != expected:
         size = " x ".join(map(str, config.input_shape))
-        raise UserError(f"{path}: {found} bytes, {size} float32 are {wanted}; run OpenPose_preprocess.py again")
+        raise UserError(f"{path}: {found} bytes, {size} float32 are {expected}; run OpenPose_preprocess.py again")
     return path
 
 
 def open_session(config: Config, skeleton: Skeleton) -> Session:
     """The network, warm. Raises UserError where batch, input size or outputs are not those of this network."""
     source = weights.locate(config.om_path, WEIGHT_FOLDERS)
-    dtype = _dtype(config, source) if config.amp != "O0" else None
-    options = Options(config.device, config.device_id, config.provider, dtype, config.threads)
+    on_cpu = config.provider in ("cpu", "openvino") or source.suffix in OPENVINO
+    device = common.device.resolve("cpu" if on_cpu else config.device, config.device_id)
+    options = config.options(device, config.device_id, config.threads)
     session = predict.open_session(source, options, skeleton)
     if session.fixed_batch not in (None, config.batch_size):
         fixed = f"{session.source} takes {session.fixed_batch} at once"
         raise UserError(f"-batch_size={config.batch_size}: {fixed}; type that, or export for another batch")
     for _ in range(max(1, config.warm_up)):
-        outputs = session(_noise(config))
-    _check_outputs(outputs, session, config, skeleton)
+        session(_noise(config))
     return session
-
-
-def _dtype(config: Config, source: Path) -> torch.dtype | None:
-    on_cpu = config.provider in ("cpu", "openvino") or source.suffix in OPENVINO
-    device = common.device.resolve("cpu" if on_cpu else config.device, config.device_id)
-    return common.device.amp_type(device, config.amp, config.amp_type)
 
 
 def _noise(config: Config) -> Float32Array:
@@ -194,67 +164,62 @@ def _noise(config: Config) -> Float32Array:
     return random.random((config.batch_size, *config.input_shape), np.float32) - np.float32(0.5)
 
 
-def _check_outputs(outputs: Sequence[Float32Array], session: Session, config: Config, skeleton: Skeleton) -> None:
-    cells = -(-config.input_height // STRIDE), -(-config.input_width // STRIDE)
-    channels = (skeleton.num_heatmaps, skeleton.num_pafs)
-    wanted = [(config.batch_size, count, *cells) for count in channels]
-    if len(outputs) % MAPS_A_STAGE or [output.shape for output in outputs[-MAPS_A_STAGE:]] != wanted:
-        found = ", ".join(str(output.shape) for output in outputs)
-        raise UserError(
-            f"{session.source}: outputs {found}; the last two must be {wanted[0]} and {wanted[1]}: "
-            "another network or --skeleton"
-        )
-
-
 def measure(config: Config, session: Session, paths: Sequence[Path], folder: Path) -> performance.Performance:
     """All inputs through the network, read ahead and written behind it; without inputs, one batch of noise.
 
     Raises UserError where a file cannot be read or written, or for NaN in an output.
     """
-    clock, size = Clock(), config.batch_size
-    starts = range(0, len(paths), size)
+    clock, calls, size = Clock(*performance.PARTS), list[float](), config.batch_size
+
+    def infer(inputs: Float32Array) -> Sequence[Float32Array]:
+        with clock.part("inference"):
+            for _ in range(config.loop):
+                called = time.perf_counter()
+                outputs = session(inputs)
+                calls.append(time.perf_counter() - called)
+        return outputs
+
     began = time.perf_counter()
     if paths:
         dumps.begin(folder)
-        _run(config, session, [paths[start : start + size] for start in starts], folder, clock)
+        _run(config, session.fixed_batch, paths, folder, infer, clock)
         dumps.finish(folder)
     else:
-        _infer(session, Batch((), [_noise(config)]), config.loop, clock)
+        infer(_noise(config))
     total = time.perf_counter() - began
-    images = (len(paths) or size) * config.loop
-    return performance.Performance(images, len(clock.calls), size, total, clock.seconds, clock.calls)
+    return performance.Performance((len(paths) or size) * config.loop, size, total, clock, calls)
 
 
-def _run(config: Config, session: Session, groups: list[Sequence[Path]], folder: Path, clock: Clock) -> None:
-    def read(paths: Sequence[Path]) -> Batch:
-        return _read(paths, config, session.fixed_batch or len(paths))
+def _run(
+    config: Config,
+    fixed_batch: int | None,
+    paths: Sequence[Path],
+    folder: Path,
+    infer: Callable[[Float32Array], Sequence[Float32Array]],
+    clock: Clock,
+) -> None:
+    """The last batch is filled up with zeros where the network takes no smaller one."""
 
-    def write(batch: Batch) -> float:
-        began = time.perf_counter()
-        for row, path in enumerate(batch.paths):
-            dumps.write(folder, path.stem, [output[row] for output in batch.arrays], config.output_binary)
-        return time.perf_counter() - began
+    def read(group: Sequence[Path]) -> tuple[Sequence[Path], Float32Array]:
+        with clock.part("read"):
+            contents = [_content(path, config) for path in group]
+        with clock.part("preprocess"):
+            inputs = np.zeros((fixed_batch or len(group), *config.input_shape), np.float32)
+            inputs[: len(group)] = contents
+        return group, inputs
 
-    def results() -> Iterator[Batch]:
-        for batch in in_order(readers, read, groups, AHEAD):
-            clock.seconds["read"] += batch.seconds[0]
-            clock.seconds["preprocess"] += batch.seconds[1]
-            yield _infer(session, batch, config.loop, clock)
+    def write(batch: tuple[Sequence[Path], Sequence[Float32Array]]) -> None:
+        group, outputs = batch
+        with clock.part("postprocess"):
+            for row, path in enumerate(group):
+                dumps.write(folder, path.stem, [output[row] for output in outputs], config.output_binary)
 
+    size = config.batch_size
+    groups = [paths[start : start + size] for start in range(0, len(paths), size)]
     with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
-        for seconds in in_order(writers, write, results(), AHEAD):
-            clock.seconds["postprocess"] += seconds
-
-
-def _read(paths: Sequence[Path], config: Config, size: int) -> Batch:
-    """A batch of `size` inputs, zeros behind those that are there."""
-    began = time.perf_counter()
-    contents = [_content(path, config) for path in paths]
-    middle = time.perf_counter()
-    inputs = np.zeros((size, *config.input_shape), np.float32)
-    for row, content in enumerate(contents):
-        inputs[row] = content
-    return Batch(paths, [inputs], (middle - began, time.perf_counter() - middle))
+        inferred = ((group, infer(inputs)) for group, inputs in in_order(readers, read, groups, AHEAD))
+        for _ in in_order(writers, write, inferred, AHEAD):
+            pass
 
 
 def _content(path: Path, config: Config) -> Float32Array:
@@ -265,18 +230,6 @@ def _content(path: Path, config: Config) -> Float32Array:
     if content.size != math.prod(config.input_shape):
         raise UserError(f"{path}: changed while it was read; run benchmark.py again")
     return content.reshape(config.input_shape)
-
-
-def _infer(session: Session, batch: Batch, loop: int, clock: Clock) -> Batch:
-    """The outputs of a batch: its inputs go through the network `loop` times."""
-    began = time.perf_counter()
-    for _ in range(loop):
-        called = time.perf_counter()
-        outputs = session(*batch.arrays)
-        clock.calls.append(time.perf_counter() - called)
-    clock.seconds["network"] += sum(clock.calls[-loop:])
-    clock.seconds["inference"] += time.perf_counter() - began
-    return Batch(batch.paths, outputs)
 
 
 if __name__ == "__main__":

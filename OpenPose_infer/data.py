@@ -16,9 +16,9 @@ class DataFlags:
     """Which images: the flags of every program that measures AP."""
 
     data_path: str = flag("COCO folder (annotations, val2017), or `mini`; empty: COCO_HOME or ./data/coco", "")
-    labels: str = flag("empty: data_path/annotations/person_keypoints_val2017.json", "")
-    images_folder: str = flag("empty: data_path/val2017", "")
-    val_images: int = flag("so many images, chosen as `make_val_subset.py` does; 0: all", 0)
+    labels: str = flag("annotations; empty: data_path/annotations/person_keypoints_val2017.json", "")
+    images_folder: str = flag("folder of validation images; empty: data_path/val2017", "")
+    val_images: int = flag("number of images, chosen as by `make_val_subset.py`; 0: all", 0)
     skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
 
 

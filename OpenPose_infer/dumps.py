@@ -118,7 +118,7 @@ def read_maps(
 ) -> tuple[Float32Array, Float32Array]:
     """Heatmaps (num_heatmaps, h, w) and pafs (num_pafs, h, w) float32 of the last stage of one image.
 
-    `map_size` (h, w) cells. Raises UserError, naming the file, for anything but so many finite numbers.
+    `map_size` (h, w) cells. Raises UserError, naming the file, for anything but that many finite numbers.
     """
     read = _read_text if results.kind == TEXT else _read_binary
     heatmaps, pafs = (
@@ -152,9 +152,9 @@ def _bytes(path: Path) -> npt.NDArray[np.uint8]:
 
 def _checked(path: Path, numbers: Float32Array, shape: tuple[int, int, int]) -> Float32Array:
     """All of `numbers` in `shape`."""
-    wanted = int(np.prod(shape))
-    if numbers.size != wanted:
-        sizes = f"{wanted} wanted ({shape[0]} maps of {shape[1]} x {shape[2]})"
+    expected = int(np.prod(shape))
+    if numbers.size != expected:
+        sizes = f"{expected} expected ({shape[0]} maps of {shape[1]} x {shape[2]})"
         raise UserError(f"{path}: {numbers.size} numbers, {sizes}: half written, or of another network; {CURE}")
     if not np.isfinite(numbers).all():
         raise UserError(f"{path}: NaN or infinity; {CURE} with --amp=O0")

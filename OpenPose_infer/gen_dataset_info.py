@@ -70,10 +70,10 @@ def _files(folder: str, suffix: str) -> list[str]:
 
 
 def _check_sizes(paths: list[str], width: int, height: int) -> None:
-    wanted = CHANNELS * height * width * np.dtype(np.float32).itemsize
-    wrong = [path for path in paths if os.path.getsize(path) != wanted]
+    expected = CHANNELS * height * width * np.dtype(np.float32).itemsize
+    wrong = [path for path in paths if os.path.getsize(path) != expected]
     if wrong:
-        sizes = f"{os.path.getsize(wrong[0])} bytes, {CHANNELS} x {height} x {width} float32 are {wanted}"
+        sizes = f"{os.path.getsize(wrong[0])} bytes, {CHANNELS} x {height} x {width} float32 are {expected}"
         raise UserError(
             f"{wrong[0]}: {sizes} ({len(wrong)} of {len(paths)} files); run OpenPose_preprocess.py again, "
             "or give the right WIDTH HEIGHT"

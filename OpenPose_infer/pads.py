@@ -58,8 +58,8 @@ def read(path: Path) -> dict[str, Frame]:
 def _parse(content: str, where: str) -> tuple[str, Frame]:
     match = _LINE.fullmatch(content)
     if match is None:
-        wanted = "a file name, height, width and the pads top, bottom, left, right"
-        raise UserError(f"{where}: {content[:80]!r} is not {wanted}, with one blank between; {CURE}")
+        expected = "a file name, height, width and the pads top, bottom, left, right"
+        raise UserError(f"{where}: {content[:80]!r} is not {expected}, with one blank between; {CURE}")
     height, width, top, bottom, left, right = (int(number) for number in match.groups()[1:])
     if not (height and width):
         raise UserError(f"{where}: an image of {height} x {width} pixels; {CURE}")

@@ -11,30 +11,22 @@ from common.files import write_atomically
 import numpy as np
 
 MS = 1000  # milliseconds a second
-PARTS = ("read", "preprocess", "inference", "network", "postprocess")
+PARTS = ("read", "preprocess", "inference", "postprocess")
 
 
 @dataclass(frozen=True)
 class Performance:
-    """What a run took, warm-up left out. Seconds of `PARTS` are sums over threads; parts run side by side.
-
-    `network` is the calls of the network alone, `inference` what lies around them too.
-    """
+    """What a run took, warm-up left out. Seconds of `PARTS` are sums over threads; parts run side by side."""
 
     images: int  # that went through the network, repeats counted
-    batches: int
     batch_size: int
     total: float  # seconds, from the first file read to the last one written
-    seconds: Mapping[str, float]
+    seconds: Mapping[str, float]  # of PARTS; `inference`: the calls of the network and what lies around them
     calls: Sequence[float]  # seconds of each call of the network
 
-    def rate(self, part: str) -> float:
+    def rate(self, seconds: float) -> float:
         """Images a second that a part alone would reach, 0 where it had nothing to do."""
-        return self.images / self.seconds[part] if self.seconds[part] else 0.0
-
-    def latency(self, part: str) -> float:
-        """Milliseconds of a part for one batch."""
-        return MS * self.seconds[part] / self.batches
+        return self.images / seconds if seconds else 0.0
 
     def lines(self) -> str:
         """The five lines of the published tool: images a second, and milliseconds (in all, then for a batch).
@@ -42,17 +34,13 @@ class Performance:
         Scripts take what stands between `:` and `,`, the eighth of it as the network's rate: therefore a
         comma ends each line.
         """
-        rows = [f"[e2e] throughputRate: {self.images / self.total:.6g}, latency: {MS * self.total:.6g},"]
-        for title, part in (
-            ("data read", "read"),
-            ("preprocess", "preprocess"),
-            ("inference", "inference"),
-            ("postprocess", "postprocess"),
-        ):
-            network = f" Interface throughputRate: {self.rate('network'):.6g}," if part == "inference" else ""
-            rows.append(
-                f"[{title}] throughputRate: {self.rate(part):.6g},{network} moduleLatency: {self.latency(part):.6g},"
-            )
+        rows = [f"[e2e] throughputRate: {self.rate(self.total):.6g}, latency: {MS * self.total:.6g},"]
+        titles = ("data read", "preprocess", "inference", "postprocess")
+        for title, part in zip(titles, PARTS, strict=True):
+            spent = self.seconds[part]
+            network = f" Interface throughputRate: {self.rate(sum(self.calls)):.6g}," if part == "inference" else ""
+            latency = MS * spent / len(self.calls)  # for one batch
+            rows.append(f"[{title}] throughputRate: {self.rate(spent):.6g},{network} moduleLatency: {latency:.6g},")
         return "\n".join(rows) + "\n"
 
     def summary(self) -> dict[str, object]:
@@ -61,8 +49,8 @@ class Performance:
         return {
             "images": self.images,
             "batch_size": self.batch_size,
-            "throughput": self.images / self.total,
-            "network_throughput": self.rate("network"),
+            "throughput": self.rate(self.total),
+            "network_throughput": self.rate(sum(self.calls)),
             "latency_ms": {
                 "mean": float(calls.mean()),
                 "median": float(np.median(calls)),
@@ -70,6 +58,7 @@ class Performance:
             },
             "ms_an_image": {
                 **{part: MS * self.seconds[part] / self.images for part in PARTS},
+                "network": MS * sum(self.calls) / self.images,
                 "total": MS * self.total / self.images,
             },
         }

@@ -34,9 +34,9 @@ class Config(DataFlags, Flags):
     """Quantizes an exported network to INT8 and keeps it only where it finds the same people."""
 
     calibration_path: str = flag("folder of calibration images; empty: train2017 of data_path, else those of AP", "")
-    height: int = flag(f"of the network's input, pixels; 0: as the file says, or {HEIGHT}", 0, most=16384)
-    width: int = flag(f"of the network's input, pixels; 0: as the file says, or {WIDTH}", 0, most=16384)
-    calibration_images: int = flag("spread evenly over the folder", 32, least=1)
+    height: int = flag(f"height of the network's input, pixels; 0: as the file says, or {HEIGHT}", 0, most=16384)
+    width: int = flag(f"width of the network's input, pixels; 0: as the file says, or {WIDTH}", 0, most=16384)
+    calibration_images: int = flag("number of calibration images, spread evenly over the folder", 32, least=1)
 
 
 def main() -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 import common.media.demo
 from AlphaPose import config as settings
 from AlphaPose import demo
-from AlphaPose.config import flag
 from AlphaPose.eval import annotated_images, boxes_of
 from common import cli
+from common.cli import flag
 from common.media import topdown_demo
 from common.media.detectors import Boxes, sound
 from common.media.source import Frame

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import common.cli
 from AlphaPose import export
-from AlphaPose.config import RETIRED, flag
+from AlphaPose.config import RETIRED
+from common.cli import flag
 
 INPUT, OUTPUT = "preact.conv1", "conv_out"
 UNUSED = RETIRED | dict.fromkeys(

@@ -88,7 +88,7 @@ def test_the_program_in_detected_boxes(monkeypatch, capsys, tiny_coco, tmp_path,
     ("flags", "message"),
     [
         (("--nms=oks",), "--nms and --scores are for detected boxes: add --detections=FILE"),
-        (("--boxes=detected", "--data_path=DATA"), "test_det_yolo.json: no such file; name the boxes"),
+        (("--boxes=detected", "--data_path=DATA"), "test_det_yolo.json: no such file.*--detections"),
         (("--data_path=nowhere",), "person_keypoints_val2017.json: no such file or folder; --data_path must be a COCO"),
         (
             ("--data_path=DATA", "--val_images_folder=x"),

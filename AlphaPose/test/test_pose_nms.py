@@ -65,12 +65,15 @@ def test_many_images_at_once_are_each_image_alone(size: float, jitter: float, mi
     assert 0 < len(found) < len(keypoints)
     assert sum(len(group) > 1 for group in found.members) > 2
     for image in range(8):
-        mine, rows = found.select(images[found.picks] == image), slice(5 * image, 5 * image + 5)
+        mine, rows = np.flatnonzero(images[found.picks] == image), slice(5 * image, 5 * image + 5)
         alone = pose_nms(keypoints[rows], boxes[rows], box_scores[rows], None, min_area)
-        assert mine.picks.tolist() == [5 * image + pick for pick in alone.picks]
-        assert mine.members == tuple(tuple(5 * image + row for row in group) for group in alone.members)
-        np.testing.assert_allclose(mine.keypoints_img, alone.keypoints_img, rtol=1e-5)
-        np.testing.assert_allclose(mine.scores, proposal_scores(mine.keypoints_img[..., 2], mine.box_scores))
+        assert found.picks[mine].tolist() == [5 * image + pick for pick in alone.picks]
+        members = [tuple(5 * image + row for row in group) for group in alone.members]
+        assert [found.members[person] for person in mine] == members
+        np.testing.assert_allclose(found.keypoints_img[mine], alone.keypoints_img, rtol=1e-5)
+        np.testing.assert_allclose(
+            found.scores[mine], proposal_scores(found.keypoints_img[mine][..., 2], found.box_scores[mine])
+        )
 
 
 def test_nobody() -> None:

@@ -5,7 +5,7 @@ import common.coco.images
 from common.skeleton import COCO, OPENPOSE
 from Lightweight_OpenPose import data, labels
 from Lightweight_OpenPose.config import Config
-from Lightweight_OpenPose.data import Augmentation, Draw, TrainSamples
+from Lightweight_OpenPose.data import Draw, TrainSamples
 from Lightweight_OpenPose.test import golden
 
 import numpy as np
@@ -13,24 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-DEFAULT = Config()
-AUGMENTATION = Augmentation(
-    DEFAULT.net_input_size,
-    DEFAULT.person_height,
-    DEFAULT.scale_min,
-    DEFAULT.scale_max,
-    DEFAULT.rotation,
-    DEFAULT.shift,
-    DEFAULT.flip,
-)
-SIZE_IN = (AUGMENTATION.size_in, AUGMENTATION.size_in)
+CONFIG = Config()
+SIZE_IN = (CONFIG.net_input_size, CONFIG.net_input_size)
 CASES = [*(f"targets_{number}" for number in range(6)), *(f"augment_{number}" for number in range(4))]
 
 
-def samples(folder: Path, skip: bool = False) -> TrainSamples:
+def samples(folder: Path) -> TrainSamples:
     prepared = labels.build(common.coco.images.annotation_file(folder, "train"))
     images = common.coco.images.image_folder(folder, "train")
-    return TrainSamples(prepared, images, OPENPOSE, AUGMENTATION, seed=0, skip_bad=skip)
+    return TrainSamples(prepared, images, OPENPOSE, CONFIG)
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +42,7 @@ def test_augmented_samples_are_the_originals(shared: Path, real: TrainSamples, n
         (int((rands[3] - 0.5) * 80), int((rands[4] - 0.5) * 80)),
         bool(rands[5] <= 0.5),
     )
-    warp = data.compose(image.shape[:2], box[:2] + box[2:] / 2, float(box[3]), AUGMENTATION, drawn)
+    warp = data.compose(image.shape[:2], box[:2] + box[2:] / 2, float(box[3]), CONFIG, drawn)
     people = np.append(person, real.labels.others(index))
     points = data.to_points(real.labels.index.keypoints[people], image.shape[:2], OPENPOSE)
     points = data.transform_points(points, warp, drawn.flip, OPENPOSE)
@@ -62,7 +53,7 @@ def test_augmented_samples_are_the_originals(shared: Path, real: TrainSamples, n
     assert _difference(ours, theirs) <= 4
     moved = [_difference(np.roll(ours, shift, axis=axis), theirs) for axis in (0, 1) for shift in (-1, 1)]
     assert _difference(ours, theirs) < min(moved)
-    mask = data.warp_mask(common.coco.images.crowd_mask(real.labels.index, row), warp, AUGMENTATION.size_in)
+    mask = data.warp_mask(common.coco.images.crowd_mask(real.labels.index, row), warp, CONFIG.net_input_size)
     assert (mask != case["mask8"]).sum() <= 6
 
 
@@ -88,7 +79,7 @@ def test_a_painted_pixel_stays_on_its_point(scale: float, angle: float, x: int, 
     column, row = 180, 140
     image[row - 1 : row + 2, column - 1 : column + 2] = 255
     drawn = Draw(scale, angle, (x, y), flip)
-    warp = data.compose((300, 400), np.array([190.0, 150.0]), 200.0, AUGMENTATION, drawn)
+    warp = data.compose((300, 400), np.array([190.0, 150.0]), 200.0, CONFIG, drawn)
     crop = data.warp_image(image, warp.pixels, SIZE_IN, data.GREY)[..., 0].astype(np.float64) - data.GREY
     found = np.array([(crop.sum(axis) * np.arange(len(crop))).sum() / crop.sum() for axis in (0, 1)])
     point = np.array([[[column, row, 2.0]] * OPENPOSE.num_points])
@@ -97,7 +88,7 @@ def test_a_painted_pixel_stays_on_its_point(scale: float, angle: float, x: int, 
 
 
 def test_draws_have_the_originals_distributions() -> None:
-    draws = [data.draw(AUGMENTATION, np.random.default_rng((0, number))) for number in range(4000)]
+    draws = [data.sample_augmentation(CONFIG, np.random.default_rng((0, number))) for number in range(4000)]
     for values, low, high in (
         ([one.scale for one in draws], 0.5, 1.1),
         ([one.angle_deg for one in draws], -40, 40),
@@ -141,7 +132,7 @@ def test_a_crowd_is_masked_out_and_nothing_else(tiny_coco: Path) -> None:
     with_crowd = set(train.labels.index.image_rows(np.flatnonzero(crowds)).tolist())
     assert with_crowd
     for index in range(len(train)):
-        mask = train[0, index]["mask"]
+        mask = train[0, index]["valid_mask"]
         assert mask.dtype == np.uint8 and set(np.unique(mask)) <= {0, 1}
         if int(train.labels.images[index]) not in with_crowd:
             assert mask.all()

@@ -20,7 +20,7 @@ def test_losses_are_the_originals(shared: Path) -> None:
     assert loss.heatmap_loss(*pair, given["wA"]).item() == pytest.approx(wanted["JointsMSELoss"])
     assert loss.heatmap_loss(*pair, every).item() == pytest.approx(wanted["JointsMSELoss_noweight"])
     assert loss.per_sample(*pair, given["wA"]).tolist() == pytest.approx(wanted["JointsLambdaMSELoss_per_sample"])
-    assert loss.hardest_joints(*pair, given["wA"]).item() == pytest.approx(wanted["JointsOHKMMSELoss_top8"])
+    assert loss.hardest_joints(*pair, given["wA"], 8).item() == pytest.approx(wanted["JointsOHKMMSELoss_top8"])
     targets, weights = (given["tA"], given["tB"]), (given["wA"], given["wB"])
     found = loss.lambda_loss(given["out"], targets, weights, given["lambda"])
     assert found.item() == pytest.approx(wanted["lambda_pose_loss"])

@@ -107,7 +107,7 @@ def test_maps_are_a_quarter_of_the_input_and_depend_on_lambda(name: str) -> None
 
 @pytest.mark.parametrize("shape", [None, (2,), (2, 3), (3, 2), (1, 2)])
 def test_lambda_vectors_of_the_wrong_length(shape: tuple[int, ...] | None) -> None:
-    with pytest.raises(UserError, match=r"lambda: .* given, \[2, 2\] wanted"):
+    with pytest.raises(UserError, match=r"lambda: .* given, \[2, 2\] is needed"):
         seeded()(pictures(2), None if shape is None else torch.ones(shape))
 
 

@@ -46,7 +46,7 @@ class Oracle:
 
     def estimator(self) -> PoseEstimator:
         """As a network."""
-        return PoseEstimator(Session("oracle", "memory", self), settings=SETTINGS)
+        return PoseEstimator.of_session(Session("oracle", "memory", self), settings=SETTINGS)
 
 
 def validation_in(folder: Path) -> EvaluationSet:

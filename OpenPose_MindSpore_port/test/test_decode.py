@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
-import time
 from pathlib import Path
 
 import common.coco.images
@@ -117,12 +116,10 @@ def test_portrait_limbs_are_not_shortened_by_the_width() -> None:
     assert len(by_side) == 1 and by_side[0] > sum(by_width) + 0.5
 
 
-def test_noise_keeps_the_best_peaks_and_takes_little_time() -> None:
+def test_noise_keeps_the_best_peaks() -> None:
     maps, sizes = noise((46, 69), OPENPOSE, 0.05), ((368, 552), (427, 640))
     every = decode(*maps, sizes, OPENPOSE, original=True).candidates
-    began = time.process_time()
     best = decode(*maps, sizes, OPENPOSE).candidates
-    assert time.process_time() - began < 0.3
     for point in range(OPENPOSE.num_points):
         scores = np.sort(every[every[:, 3] == point, 2])[::-1][:MOST_PEAKS]
         np.testing.assert_allclose(np.sort(best[best[:, 3] == point, 2])[::-1], scores)

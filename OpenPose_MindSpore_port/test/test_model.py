@@ -3,7 +3,7 @@ import json
 from pathlib import Path
 
 from common.skeleton import OPENPOSE
-from OpenPose_MindSpore_port.model import NUM_STAGES, STRIDE, OpenPose, initialise
+from OpenPose_MindSpore_port.model import NUM_STAGES, STRIDE, OpenPose
 from OpenPose_MindSpore_port.test import golden
 
 import numpy as np
@@ -81,11 +81,6 @@ def test_a_new_network_begins_near_zero_with_a_signal_in_its_trunk(model: OpenPo
     assert trunk.std().item() > 0.05
 
 
-@pytest.mark.parametrize(("how", "std", "largest_bias"), [("normal", 0.01, 0.0), ("he_uniform", 0.00729, 0.0126)])
-def test_initialisations(how: str, std: float, largest_bias: float) -> None:
-    """A 7x7 convolution of 128 channels: N(0, 0.01), or U(+-1 / sqrt(128 * 49)), whose deviation is 1 / sqrt(3)."""
-    network = OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_pafs)
-    initialise(network, how)
-    layer = network.stage_3.conv2_L1
-    assert layer.weight.std().item() == pytest.approx(std, rel=0.01)
-    assert layer.bias.abs().max().item() == pytest.approx(largest_bias, rel=0.1)
+def test_initialisation() -> None:
+    layer = OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_pafs).stage_3.conv2_L1
+    assert layer.weight.std().item() == pytest.approx(0.01, rel=0.01) and not layer.bias.any()

@@ -7,13 +7,12 @@ from pathlib import Path
 import common.device
 from common.cli import UserError
 from common.skeleton import OPENPOSE
-from OpenPose_MindSpore_port.config import LATER_STEPS, Config
+from OpenPose_MindSpore_port.config import Config
 from OpenPose_MindSpore_port.loss import stage_losses
 from OpenPose_MindSpore_port.model import NUM_STAGES, OpenPose
 from OpenPose_MindSpore_port.optimizer import (
     build_optimizer,
     clip,
-    early_drop_warnings,
     learning_rates,
     mindspore_adam,
     parameter_groups,
@@ -237,20 +236,6 @@ def test_rates_are_the_originals(shared: Path, case: str) -> None:
         np.testing.assert_allclose(values, content[f"{case}/{name}"], rtol=1e-6)
 
 
-def test_the_published_log_line_has_float32_rates() -> None:
-    rates = learning_rates(Config(), 10, 1)
-    published = [0.0, 2.499999936844688e-05, 9.999999747378752e-05]
-    assert [float(rates[name][0]) for name in ("vgg", "base", "stage")] == published
-
-
-def test_freeze_and_drops_come_earlier_on_several_devices() -> None:
-    config = Config(lr=1.0, lr_gamma=0.5, lr_steps=(800, 1600), freeze_steps=400)
-    rates = learning_rates(config, 100, 10, ranks=4)
-    assert (rates["vgg"] == 0).sum() == 100
-    assert rates["stage"][[0, 199, 200, 399, 400, 999]].tolist() == [1, 1, 0.5, 0.5, 0.25, 0.25]
-    assert np.array_equal(rates["base"], rates["stage"] / 4)
-
-
 def test_cosine_without_warm_up_begins_at_the_top() -> None:
     rates = learning_rates(Config(lr=1.0, lr_type="cosine", warmup_epoch=0, freeze_steps=0), 10, 2)
     assert rates["stage"][0] == 1 and (np.diff(rates["stage"]) < 0).all()
@@ -266,22 +251,6 @@ def test_each_group_gets_its_rate_and_the_last_one_stays() -> None:
         set_rates(optimizer, rates, step)
         found.append([group["lr"] for group in optimizer.param_groups])
     assert found == [[0, 0.25, 1], [0.25, 0.25, 1], [0.125, 0.125, 0.5], [0.125, 0.125, 0.5]]
-
-
-@pytest.mark.parametrize(
-    ("gamma", "steps", "total", "early"),
-    [
-        (0.1, (10_000, 20_000), 318_240, True),
-        (0.1, LATER_STEPS, 318_240, False),
-        (0.1, (10_000, 20_000), 9_000, False),  # the run ends before
-        (1.0, (10_000, 20_000), 318_240, False),  # drops that change nothing
-    ],
-)
-def test_a_warning_where_the_rate_drops_too_early(gamma, steps, total, early) -> None:
-    """Before the step of the published checkpoint."""
-    lines = early_drop_warnings(Config(lr_gamma=gamma, lr_steps=steps), total)
-    assert len(lines) == early
-    assert not early or all(word in lines[0] for word in ("--lr_steps=10000,20000", "1.0e-06", "100000,200000,250000"))
 
 
 # --- the loss ---

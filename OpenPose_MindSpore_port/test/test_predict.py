@@ -56,7 +56,7 @@ def test_maps_of_another_network_are_refused() -> None:
         return [np.zeros((1, 8, 2, 2), np.float32), np.zeros((1, 6, 2, 2), np.float32)]
 
     with pytest.raises(UserError, match="other.onnx gives 6 and 8 maps, not 19 heatmaps and 38 pafs"):
-        PoseEstimator(Session("other.onnx", "memory", other)).maps(np.zeros((1, 3, 16, 16), np.float32))
+        PoseEstimator.of_session(Session("other.onnx", "memory", other)).maps(np.zeros((1, 3, 16, 16), np.float32))
 
 
 def sees(people_img: np.ndarray, size_img: tuple[int, int], short_side: int) -> PoseEstimator:
@@ -71,7 +71,9 @@ def sees(people_img: np.ndarray, size_img: tuple[int, int], short_side: int) -> 
         heatmaps, pafs = encode(torch.from_numpy(people_in)[None], cells, OPENPOSE, TargetRules())
         return [pafs.numpy(), heatmaps.numpy()]
 
-    return PoseEstimator(Session("seer", "memory", network), settings=Inference(inference_img_size=short_side))
+    return PoseEstimator.of_session(
+        Session("seer", "memory", network), settings=Inference(inference_img_size=short_side)
+    )
 
 
 @pytest.mark.parametrize(("height", "width", "short_side"), [(480, 640, 256), (333, 201, 256), (180, 640, 368)])

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -93,7 +92,6 @@ def check_published_lines(run) -> None:
 def check_words_before_the_first_step(run) -> None:
     wanted = (
         "random start: no pre-trained weights",
-        "warning: --lr_steps=9: from step 9 on the learning rate is",
         f"step {len(run.losses) // 2}",
         "len_of_lr",
         "start training, first step maybe take hundreds of seconds, please wait",
@@ -215,7 +213,8 @@ def step_log(log: Log, interval: int) -> StepLog:
     """Of a run of two epochs of two or three steps; its optimiser is `optimizer`."""
     rates = dict.fromkeys(("vgg", "base", "stage"), np.ones(2, np.float32))
     optimizer = torch.optim.SGD(torch.nn.Linear(2, 1).parameters(), lr=0.1)
-    made = StepLog(SimpleNamespace(optimizer=optimizer, plan=Plan(2, interval, 1)), rates, log, interval)
+    state = SimpleNamespace(optimizer=optimizer, plan=Plan(2, interval, 1), speed=SimpleNamespace(images_per_s=12.345))
+    made = StepLog(state, rates, log, Config(log_interval=interval))
     made.optimizer = optimizer
     return made
 
@@ -231,20 +230,15 @@ def test_steps_that_were_left_out_are_counted_and_logged(tmp_path: Path) -> None
     assert text.count("left out") == 1 and "step 2 left out: gradients not finite; 1 since the start" in text
 
 
-def test_a_line_is_the_mean_since_the_one_before_and_the_speed_of_steps_alone(tmp_path: Path) -> None:
-    """An evaluation between two steps takes none of their time."""
+def test_a_line_is_the_mean_since_the_one_before(tmp_path: Path) -> None:
     with Log(tmp_path / "metrics.jsonl", tmp_path) as log:
         steps = step_log(log, 3)
         for number in range(6):
-            time.sleep(0.1)
-            steps.begin()
             steps.optimizer.step()
-            time.sleep(0.001)
             steps.step(number, {"s1_paf": torch.tensor(float(number)), "s1_heatmap": torch.tensor(0.5)})
     lines = [line for line in (tmp_path / "train_0.log").read_text().splitlines() if line.startswith("epoch")]
     assert [float(line.split("loss[")[1].split("]")[0]) for line in lines] == [0.5, 2.5]
-    assert lines[1].startswith("epoch[1], iter[3]")
-    assert all(float(re.search(r"(\S+) imgs/sec", line)[1]) > 12 for line in lines)
+    assert lines[1].startswith("epoch[1], iter[3]") and ", 12.35 imgs/sec, " in lines[1]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pathlib import Path
 import common.coco.images
 import common.coco.mini.dataset
 from common.coco.evaluate import EvaluationSet
+from common.runtime.clock import Clock
 from common.runtime.quantize import write_int8
 from common.runtime.session import Options, Session, of_module, open_network
 from common.skeleton import OPENPOSE
@@ -145,7 +146,7 @@ def _postprocess_rows(folder: Path, runs: int) -> list[dict]:
             pairs.compare(
                 f"postprocessing, {'binary' if binary else 'text'} dumps",
                 lambda places=places: [_plain_postprocess(path, place) for path, place in places],
-                lambda results=results, jobs=jobs: find_people(results, jobs, OPENPOSE, DecodeRules(), 1),
+                lambda results=results, jobs=jobs: find_people(results, jobs, OPENPOSE, DecodeRules(), Clock(), 1),
                 min(runs, 3),
                 len(jobs),
             )

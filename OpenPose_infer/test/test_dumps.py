@@ -67,7 +67,7 @@ def test_too_few_and_too_many_numbers_are_refused_with_both_counts(tmp_path, bin
         maps[3] = np.resize(maps[3], maps[3].size + extra)
         dumps.write(tmp_path, "a", maps, binary)
         wanted = int(np.prod(SHAPES[1]))
-        assert f"a_4.{'bin' if binary else 'txt'}: {wanted + extra} numbers, {wanted} wanted" in refusal(tmp_path)
+        assert f"a_4.{'bin' if binary else 'txt'}: {wanted + extra} numbers, {wanted} expected" in refusal(tmp_path)
 
 
 def test_cut_or_poisoned_binary_is_refused(tmp_path):

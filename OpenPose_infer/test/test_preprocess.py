@@ -72,10 +72,8 @@ def test_images_of_a_folder_in_order_of_their_names(folder, tmp_path, monkeypatc
     assert sorted(path.name for path in (tmp_path / "bins").iterdir()) == ["a.b.bin", "c d.bin", "e.bin"]
     for path in (tmp_path / "bins").iterdir():
         assert path.stat().st_size == BIN_BYTES
-    places = pads.read(tmp_path / "out" / "pad.txt")
-    assert places == {
-        name: RULE.frame(size) for name, size in (("a.b.jpg", (40, 60)), ("c d.png", (60, 40)), ("e.JPG", (7, 640)))
-    }
+    sizes = {"a.b.jpg": (40, 60), "c d.png": (60, 40), "e.JPG": (7, 640)}
+    assert pads.read(tmp_path / "out" / "pad.txt") == {name: RULE.frame(size) for name, size in sizes.items()}
 
 
 def test_a_second_run_computes_what_is_missing_broken_or_older(folder, tmp_path, monkeypatch, capsys):

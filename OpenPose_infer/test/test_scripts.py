@@ -31,13 +31,8 @@ def tool(folder: Path, name: str, body: str) -> None:
 
 
 def script(name: str, folder: Path, *flags: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ,
-        "PATH": f"{folder / 'tools'}:{SYSTEM_PATH}",
-        "ASCEND_HOME": str(folder / "Ascend"),
-        **variables,
-    }
-    command = ["bash", str(FOLDER / name), *flags]
+    places = {"PATH": f"{folder / 'tools'}:{SYSTEM_PATH}", "ASCEND_HOME": str(folder / "Ascend")}
+    command, environment = ["bash", str(FOLDER / name), *flags], {**os.environ, **places, **variables}
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
 
 
@@ -65,16 +60,9 @@ def test_published_lines_of_tensorrt(folder):
     done = script("perf_gpu.sh", folder, "--device_id=1")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[:2] == ["t4 bs1 fps:31.575", "t4 bs16 fps:505.192"]
-    assert words(folder, "trtexec") == [
-        f"{word}"
-        for batch in (1, 16)
-        for word in (
-            "--onnx=./output/human-pose-estimation.onnx",
-            "--fp16",
-            f"--shapes=data:{batch}x3x368x640",
-            "--device=1",
-        )
-    ]
+    network = "--onnx=./output/human-pose-estimation.onnx --fp16"
+    calls = [f"{network} --shapes=data:{batch}x3x368x640 --device=1" for batch in (1, 16)]
+    assert words(folder, "trtexec") == " ".join(calls).split()
     assert (folder / "OpenPose_b1.log").read_text() == (folder / "OpenPose_b16.log").read_text() == TRTEXEC_8
     assert "--id=1" in words(folder, "nvidia-smi")
     assert "without --input_text_path" in done.stdout
@@ -93,20 +81,12 @@ def test_onnxruntime_beside_tensorrt(folder):
     python = str(folder / "tools" / "python")
     done = script("perf_gpu.sh", folder, "--input_text_path=prep.info", "--batch_sizes=4", PYTHON=python)
     assert done.returncode == 0, done.stderr
-    assert words(folder, "python") == [
-        "-m",
-        "OpenPose_infer.benchmark",
-        "-model_type=vision",
-        "-device_id=0",
-        "-batch_size=4",
-        "-om_path=./output/human-pose-estimation.onnx",
-        "-input_text_path=prep.info",
-        "-input_width=640",
-        "-input_height=368",
-        "-output_binary=True",
-        "-useDvpp=False",
-        "--provider=tensorrt",
-    ]
+    published = (
+        "-m OpenPose_infer.benchmark -model_type=vision -device_id=0 -batch_size=4 "
+        "-om_path=./output/human-pose-estimation.onnx -input_text_path=prep.info -input_width=640 -input_height=368 "
+        "-output_binary=True -useDvpp=False --provider=tensorrt"
+    )
+    assert words(folder, "python") == published.split()
     tool(folder / "tools", "python", "exit 2")
     assert script("perf_gpu.sh", folder, "--input_text_path=prep.info", PYTHON=python).returncode == 1
 

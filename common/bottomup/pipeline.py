@@ -9,19 +9,20 @@ They work side by side, each some batches ahead of the next, within bounded memo
 its `BottomUpNetwork`. An image may be seen at several scales: what belongs to it is then a list over the scales.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from common import distributed
 from common.arrays import Float32Array, Float64Array, UInt8Array
 from common.bottomup.assembly import People
 from common.cli import ImageError
-from common.coco.evaluate import Detections, EvaluationSet, concatenate, no_detections
+from common.coco.evaluate import Detections, EvaluationSet, concatenate, no_detections, table
 from common.parallel import in_order
 from common.runtime.clock import Clock
 from common.skeleton import Skeleton
+from common.train.log import Log
 
 import numpy as np
 
@@ -62,6 +63,20 @@ class Evaluation:
     num_images: int
     seconds: dict[str, float]  # of this rank: STAGES (side by side), evaluation; total
     skipped: list[str] = field(default_factory=list)  # a line an unreadable image
+
+    @property
+    def ms_an_image(self) -> dict[str, float]:
+        """Milliseconds of each part; they run side by side: their sum is more than the total."""
+        return {name: 1000 * seconds / max(1, self.num_images) for name, seconds in self.seconds.items()}
+
+    def log(self, log: Log, protocol: Mapping[str, Any]) -> None:
+        """Says what was found, how (`protocol`: without it two numbers cannot be compared) and how fast."""
+        for line in self.skipped:
+            log.line(f"skipped: {line}")
+        log.line("protocol: " + ", ".join(f"{name} {value}" for name, value in protocol.items()))
+        log.line(table(self.metrics))
+        log.line("ms an image: " + ", ".join(f"{name} {value:.2f}" for name, value in self.ms_an_image.items()))
+        log.record("evaluate", metrics=self.metrics, protocol=protocol, ms_an_image=self.ms_an_image)
 
 
 @dataclass

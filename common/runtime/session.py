@@ -14,8 +14,8 @@ from typing import Literal
 
 import common.device
 from common.arrays import Float32Array
-from common.cli import UserError
-from common.device import DeviceName
+from common.cli import UserError, flag
+from common.device import AmpLevel, AmpType, DeviceName
 
 import numpy as np
 import torch
@@ -40,6 +40,21 @@ class Options:
     def cpu_threads(self) -> int:
         """How many threads compute on a CPU."""
         return self.threads or torch.get_num_threads()
+
+
+@dataclass(frozen=True)
+class ComputeFlags:
+    """The flags of programs that run a network: where, and how precisely."""
+
+    device: DeviceName = flag("where to compute", "auto")
+    provider: Provider = flag("execution provider of ONNX Runtime; auto: that of the device", "auto")
+    amp: AmpLevel = flag("precision level", "O0")
+    amp_type: AmpType = flag("16-bit type of O1; auto: float16, on a CPU bfloat16", "auto")
+
+    def options(self, device: torch.device, device_id: int = 0, threads: int = 0) -> Options:
+        """What they mean on `device`, the one of this number that they ask for."""
+        dtype = common.device.amp_type(device, self.amp, self.amp_type)
+        return Options(self.device, device_id, self.provider, dtype, threads)
 
 
 @dataclass(frozen=True)

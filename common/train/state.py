@@ -3,12 +3,14 @@
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
 
-import common.cli
 import common.device
 import common.distributed
-from common.cli import settings
+from common.cli import UserError, flag, settings
+from common.device import AmpLevel, AmpType, DeviceName
 from common.train.loader import EpochBatches, Plan, Samples, count_replaced, stream
 from common.train.log import Log, Throughput
 from common.train.store import Store
@@ -18,6 +20,32 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 WARM_UP_STEPS = 2  # left out of the throughput
+
+
+@dataclass(frozen=True)
+class TrainFlags:
+    """The flags of every training. A model's `config.py` adds its own, and other defaults."""
+
+    case: Literal["acc", "perf"] = flag("perf: a run that only measures images per second", "acc")
+    device: DeviceName = flag("where to compute", "auto")
+    output_dir: str = flag("folder for checkpoints and logs", ".")
+    log_dir: str = flag("folder of each rank's log and the result file; empty: output_dir/test/output/0", "")
+    resume: Literal["auto", "no"] = flag("auto: continue the unfinished run of this name", "auto")
+    micro_batch_size: int = flag("samples at once, gradients accumulate; 0: all, on a CPU a few", 0, most=10**6)
+    ema_decay: float = flag("decay of the moving average of the weights; 0: none", 0.0, most=1)
+    amp: AmpLevel = flag("precision level", "O0")
+    amp_type: AmpType = flag("16-bit type of O1; auto: float16, on a CPU bfloat16", "auto")
+    loss_scale: str = flag("loss scale for float16: a positive number or `dynamic`", "dynamic")
+    exif: Literal["ignore", "turn"] = flag("images as stored (so COCO is annotated), or turned as EXIF says", "ignore")
+    on_bad_image: Literal["error", "skip"] = flag("unreadable image: stop, or take another and count it", "error")
+    seed: int = flag("seed of everything random", 0, most=2**32 - 1)
+    save_every: int = flag("steps between saves, beside those at the end of epochs", 0)
+    keep: int = flag("how many of the checkpoints that are kept stay", 3, least=1)
+
+    @property
+    def log_folder(self) -> Path:
+        """Where the launcher looks for each rank's log and for the result file."""
+        return Path(self.log_dir or Path(self.output_dir) / "test" / "output" / "0")
 
 
 class TrainState:
@@ -30,10 +58,10 @@ class TrainState:
         plan: Plan,
         device: torch.device,
         store: Store,
-        config: Any,
+        config: TrainFlags,
         arch: str,
     ) -> None:
-        """`model`: on `device`. `config`: a dataclass, with amp, amp_type, loss_scale, ema_decay. `arch`: its name.
+        """`model`: on `device`. `config`: of the model. `arch`: its name.
 
         Raises UserError for an impossible loss scale.
         """
@@ -138,21 +166,21 @@ class TrainState:
         plan = self.plan
         for name, cure in (("images_per_step", "--batch_size and --ranks"), ("steps_per_epoch", "--data_path")):
             if content.get(name) != getattr(plan, name):
-                raise common.cli.UserError(
+                raise UserError(
                     f"the unfinished run had {content.get(name)} {name}, this one has {getattr(plan, name)}: "
                     f"type the same {cure}, or --resume=no to begin anew"
                 )
         if content["step"] > plan.steps_per_epoch:
-            raise common.cli.UserError(
+            raise UserError(
                 f"the unfinished run stopped at step {content['step']}, an epoch has {plan.steps_per_epoch}: "
                 "type --resume=no to begin anew"
             )
         try:
             self._load(content)
-        except common.cli.UserError:
+        except UserError:
             raise
         except (RuntimeError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            raise common.cli.UserError(
+            raise UserError(
                 f"the unfinished run had another network or optimiser ({' '.join(str(error).split())[:150]}): type the "
                 "same flags, or --resume=no to begin anew"
             ) from error

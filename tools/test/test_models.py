@@ -38,7 +38,7 @@ def estimator(directory: str, fixed_batch: int | None):
         return Lightweight_OpenPose.PoseEstimator.of_session(maps, OPENPOSE)
     if directory == "OpenPose_MindSpore_port":
         maps = session(OPENPOSE.num_pafs, OPENPOSE.num_heatmaps, fixed_batch=fixed_batch)
-        return OpenPose_MindSpore_port.PoseEstimator(maps)
+        return OpenPose_MindSpore_port.PoseEstimator.of_session(maps)
     if directory == "AlphaPose":
         config = config_of(DEFAULT_CFG, weights.Path("x.onnx"))
         return AlphaPose.PoseEstimator.of_session(session(COCO.num_keypoints, cell=4), config)

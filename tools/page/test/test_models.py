@@ -49,7 +49,7 @@ def lightweight_estimator():
     ("directory", "opened"),
     [
         ("Lightweight_OpenPose", lightweight_estimator),
-        ("OpenPose_MindSpore_port", lambda: port.PoseEstimator(brightness(False))),
+        ("OpenPose_MindSpore_port", lambda: port.PoseEstimator.of_session(brightness(False))),
     ],
 )
 def test_maps_of_bottom_up_networks_lie_where_the_image_is_bright(directory: str, opened) -> None:
