@@ -5,6 +5,8 @@ import { View } from "./draw.js";
 import { t } from "./words.js";
 
 const LONGEST = 640, QUALITY = 0.85, COUNTED = 30; // pixels of a frame, of JPEG, answers that the rate is taken of
+const FIRST_MS = 5000; // until the first frame
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 const view = new View($("camera-canvas"));
 let page, stream = null;
 
@@ -17,14 +19,15 @@ async function start() {
   say("");
   const player = Object.assign(document.createElement("video"), { srcObject: stream, muted: true, playsInline: true });
   await player.play();
-  await begun(player);
-  await attempt(() => loop(player, opened, crypto.getRandomValues(new Uint32Array(2)).join("-")));
+  if (!(await hasFrames(player))) say(t("no-camera"), true);
+  else await attempt(() => loop(player, opened, crypto.getRandomValues(new Uint32Array(2)).join("-")));
   stop();
 }
 
-// Until the first true frame: before it Chromium shows one of two pixels.
-async function begun(player) {
-  while (player.videoWidth <= 2) await new Promise((resolve) => player.requestVideoFrameCallback(resolve));
+// Whether true frames come: before the first one Chromium shows one of two pixels.
+async function hasFrames(player) {
+  for (let waited = 0; waited < FIRST_MS && player.videoWidth <= 2; waited += 50) await pause(50);
+  return player.videoWidth > 2;
 }
 
 async function loop(player, mine, session) {
@@ -53,7 +56,7 @@ async function answered(words, blob) {
     return await (await post("camera", words, blob)).json();
   } catch (error) {
     if (error.status !== 503) throw error;
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await pause(500);
     return null;
   }
 }
