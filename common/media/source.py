@@ -37,6 +37,7 @@ STREAM_TIMEOUT_MS = 10_000  # of opening a stream, and of its next frame
 RECONNECTS, RECONNECT_S = 5, 2.0  # times in a row that a stream which broke off is opened again, and the pause before
 READ_AHEAD = 2  # frames; one being decoded comes on top
 
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg writes nothing: what is raised here is one clear line
 _log = logging.getLogger(__name__)
 
 

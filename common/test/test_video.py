@@ -91,6 +91,8 @@ def test_missing_source_and_missing_camera_name_themselves(tmp_path, capfd):
         open_source(tmp_path / "nothing.mp4")
     with pytest.raises(UserError, match="camera 97: cannot be opened"):
         next(open_source("97").frames())
+    with pytest.raises(UserError, match="http://127.0.0.1:9/camera: cannot be opened"):  # nothing listens on this port
+        next(open_source("http://127.0.0.1:9/camera").frames())
     assert capfd.readouterr().err == ""
 
 

@@ -22,6 +22,7 @@ from tools.page.worker import Queue, Worker
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINED = ("quickstart/step_one_checkpoints/model_best.pth", "quickstart/smoke_checkpoints/model_best.pth")
+UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104  listens on all addresses
 BACKLOG = 2048  # connections that may wait to be taken
 
 
@@ -106,7 +107,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def in_url(host: str) -> str:
-    """How a host is written in an address."""
+    """How a host is written in an address; all addresses of this machine by the machine's name."""
+    if host in UNSPECIFIED:
+        return socket.gethostname()
     return f"[{host}]" if ":" in host else host
 
 
