@@ -43,9 +43,9 @@ SKELETONS = {"coco": "coco", "crowdpose": "crowdpose", "ochuman": "coco"}
 class Config(TrainFlags):
     """Trains a network of MIPNet: plain HRNet and ResNet, or with lambda, which tells people in one box apart.
 
-    KEY VALUE words change the yaml config, such as TRAIN.LR 5e-4. Flags for keys: --epochs, --batch_size, --lr,
-    --lr_steps, --image_size and --heatmap_size (height,width), --sigma, --pretrained, --eval_freq, --print_freq,
-    --num_workers, --data_dir, --checkpoints.
+    --perf 1 is --case=perf, as published. KEY VALUE words such as TRAIN.LR 5e-4 change the yaml config. Flags for keys:
+    --epochs, --batch_size, --lr, --lr_steps, --image_size and --heatmap_size (height,width), --sigma, --pretrained,
+    --eval_freq, --print_freq, --num_workers, --data_dir, --checkpoints.
     """
 
     cfg: str = flag("yaml config; --lambda alone takes that of the published network with lambda", DEFAULT_CFG)

@@ -139,7 +139,7 @@ def read(path: str, words: Sequence[Any] = ()) -> CfgNode:
     of_file = KEYS.checked(found, leaves(load(found, "experiments/", SECTIONS)))
     folder = of_file.get("OUTPUT_DIR", "")
     if os.path.isabs(folder) or ".." in Path(folder).parts:
-        raise UserError(f"{found}: OUTPUT_DIR is {folder!r}, wanted: a folder inside --output_dir")
+        raise UserError(f"{found}: OUTPUT_DIR is {folder!r}, expected: a folder inside --output_dir")
     cfg = CfgNode(nested(KEYS.defaults()))
     for values in (of_file, KEYS.checked(COMMAND_LINE, pairs_of(words))):
         cfg.merge_from_list([word for key, value in values.items() for word in (key, repr(value))])  # as yacs reads it

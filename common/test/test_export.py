@@ -42,8 +42,20 @@ def test_a_length_that_tracing_froze_is_found_by_the_second_trial(tmp_path: Path
         def forward(self, images: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
             return images * float(images.shape[0]), weights.sum()
 
-    with pytest.raises(UserError, match="not written, ONNX Runtime differs from PyTorch"):
-        export_onnx(Frozen(), tmp_path / "two.onnx", 11, PORTS, trials(2, 4))
+    target = tmp_path / "two.onnx"
+    target.write_text("the older one")
+    with pytest.raises(UserError, match=r"not written, ONNX Runtime differs from PyTorch by \d\.\de"):
+        export_onnx(Frozen(), target, 11, PORTS, trials(2, 4))
+    assert list(tmp_path.iterdir()) == [target] and target.read_text() == "the older one"
+
+
+def test_an_operation_that_onnx_lacks_is_one_line(tmp_path: Path) -> None:
+    class Unsayable(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.linalg.eigvals(images).real
+
+    with pytest.raises(UserError, match="--opset=11 cannot express this network"):
+        export_onnx(Unsayable(), tmp_path / "one.onnx", 11, Ports(["image"], ["out"]), [(torch.rand(1, 3, 8, 8),)])
     assert not list(tmp_path.iterdir())
 
 

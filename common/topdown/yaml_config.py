@@ -80,7 +80,7 @@ def _checked(source: str, key: str, value: Any, rule: Key) -> Any:
         typed = _typed(value, rule.default)
     except (TypeError, ValueError, OverflowError) as error:
         expected = "list" if isinstance(rule.default, tuple) else type(rule.default).__name__
-        raise UserError(f"{source}: {key} is {repr(value)[:80]}, wanted: {expected}") from error
+        raise UserError(f"{source}: {key} is {repr(value)[:80]}, expected: {expected}") from error
     if rule.choices and typed not in rule.choices:
         raise UserError(f"{source}: {key} is {str(value)[:80]}, only {' or '.join(map(str, rule.choices))} is built")
     for one in typed if isinstance(typed, tuple) else (typed,):
