@@ -170,15 +170,8 @@ class TrainState:
                     f"the unfinished run had {content.get(name)} {name}, this one has {getattr(plan, name)}: "
                     f"type the same {cure}, or --resume=no to begin anew"
                 )
-        if content["step"] > plan.steps_per_epoch:
-            raise UserError(
-                f"the unfinished run stopped at step {content['step']}, an epoch has {plan.steps_per_epoch}: "
-                "type --resume=no to begin anew"
-            )
         try:
             self._load(content)
-        except UserError:
-            raise
         except (RuntimeError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise UserError(
                 f"the unfinished run had another network or optimiser ({' '.join(str(error).split())[:150]}): type the "
