@@ -51,7 +51,7 @@ def train_one_epoch(
         NonFiniteLoss: Nothing was saved since the last finite one.
         SystemExit: A rank was asked to stop; the state is saved.
     """
-    plan, share = state.plan, state.plan.micro_batches / common.distributed.world_size()  # micro-batches a rank, mean
+    plan = state.plan
     unchecked: list[Losses] = []  # of the steps since the last check
     check_every = 1 if state.device.type == "cpu" else plan.log_every  # reading a loss makes an accelerator wait
     state.network.train()
@@ -61,32 +61,8 @@ def train_one_epoch(
         number = state.steps_done
         if before_step:
             before_step(number)
-
-        # Gradients, accumulated over micro-batches; the ranks exchange them with the last one alone.
-        losses: Losses = {}
-        data_s = 0.0
-        for micro_batch in plan.own_micro_batches:
-            began = time.perf_counter()
-            batch = next(batches)
-            data_s += time.perf_counter() - began
-            with common.distributed.no_sync(state.network, micro_batch < plan.own_micro_batches[-1]):
-                with common.device.autocast(state.device, state.dtype):
-                    terms = forward_losses(state.network, batch)
-                loss = torch.stack([term for name, term in terms.items() if name not in plan.watched]).sum()
-                state.scaler.scale(loss / share).backward()  # type: ignore[no-untyped-call]
-            for name, term in terms.items():
-                losses[name] = losses.get(name, 0) + term.detach() / share
-
-        # The step; the scaler leaves it out where gradients overflowed in float16.
-        if plan.clip_norm:
-            state.scaler.unscale_(state.optimizer)
-            nn.utils.clip_grad_norm_(state.model.parameters(), plan.clip_norm)
-        state.scaler.step(state.optimizer)
-        state.scaler.update()
-        state.optimizer.zero_grad(set_to_none=True)
-        if state.ema:
-            state.ema.update_parameters(state.model)
-        state.step += 1
+        losses, data_s = _accumulate_gradients(state, batches, forward_losses)
+        _update_weights(state)
 
         # Nothing is logged or saved before its losses are known to be finite, on every rank.
         unchecked.append(losses)
@@ -108,6 +84,43 @@ def train_one_epoch(
             state.save()
             state.speed.resume()
     log.end_bar()
+
+
+def _accumulate_gradients(
+    state: TrainState, batches: Iterator[Any], forward_losses: ForwardLosses
+) -> tuple[Losses, float]:
+    """Gradients of a step over its micro-batches; the ranks exchange them with the last one alone.
+
+    Returns the mean losses of this rank's micro-batches, and the seconds of waiting for these.
+    """
+    plan, share = state.plan, state.plan.micro_batches / common.distributed.world_size()  # micro-batches a rank, mean
+    losses: Losses = {}
+    data_s = 0.0
+    for micro_batch in plan.own_micro_batches:
+        began = time.perf_counter()
+        batch = next(batches)
+        data_s += time.perf_counter() - began
+        with common.distributed.no_sync(state.network, micro_batch < plan.own_micro_batches[-1]):
+            with common.device.autocast(state.device, state.dtype):
+                terms = forward_losses(state.network, batch)
+            loss = torch.stack([term for name, term in terms.items() if name not in plan.watched]).sum()
+            state.scaler.scale(loss / share).backward()  # type: ignore[no-untyped-call]
+        for name, term in terms.items():
+            losses[name] = losses.get(name, 0) + term.detach() / share
+    return losses, data_s
+
+
+def _update_weights(state: TrainState) -> None:
+    """The optimiser step; the scaler leaves it out where gradients overflowed in float16."""
+    if state.plan.clip_norm:
+        state.scaler.unscale_(state.optimizer)
+        nn.utils.clip_grad_norm_(state.model.parameters(), state.plan.clip_norm)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad(set_to_none=True)
+    if state.ema:
+        state.ema.update_parameters(state.model)
+    state.step += 1
 
 
 def finish_epoch(state: TrainState, evaluate: Evaluate | None, log: Log) -> None:
