@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import common.coco.evaluate
+import common.bottomup.pipeline
 import common.train.loader
 from common.test.programs import environment, launch_command
 
@@ -29,7 +29,7 @@ AT = {"reader": 1, "step": 2, "evaluation": 1}  # which call of the place
 PLACES = {
     "reader": (common.train.loader._Dataset, "__getitem__"),
     "step": (torch.Tensor, "backward"),
-    "evaluation": (common.coco.evaluate, "gather"),
+    "evaluation": (common.bottomup.pipeline, "concatenate"),
 }
 
 

@@ -44,7 +44,10 @@ def test_a_fault_ends_everything(
     assert [line for line in end.said.splitlines() if line][-1].startswith(last), end.said
 
 
-@pytest.mark.parametrize("module", ["AlphaPose.train", "MIPNet.train", "OpenPose_MindSpore_port.train"])
+@pytest.mark.parametrize(
+    "module",
+    ["AlphaPose.train", *(pytest.param(f"{name}.train", marks=SLOW) for name in ("MIPNet", "OpenPose_MindSpore_port"))],
+)
 def test_a_fault_ends_the_other_programs(tiny_coco: Path, tmp_path: Path, module: str) -> None:
     flags = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", "--device=cpu", "--num_workers=1")
     end = fault.run("raise reader 0", tmp_path, module, "--recipe=smoke", *flags)
