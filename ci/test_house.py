@@ -16,7 +16,7 @@ PYTHON = [name for name in project.files() if name.endswith(".py")]
 PROGRAM = project.program_sources()
 # The top-down models share encoder and decoder, both in common/topdown.
 SAME_NAMES = ("config", "model", "data", "loss", "train", "eval", "export", "demo")
-MOST_LINES, MOST_TRAIN_LINES, MOST_FUNCTION_LINES, MOST_LAUNCHER_LINES = 396, 193, 58, 6
+MOST_LINES, MOST_TRAIN_LINES, MOST_FUNCTION_LINES, MOST_LAUNCHER_LINES = 396, 194, 57, 6
 HEADINGS = "Results, Set up, Train, Evaluate, Export and infer, Differences from the original, Sources and licence"
 EMPTY_NAME = re.compile(r"(^|_)(utils?|misc|helpers?|common_?utils|v\d+|new|old|final)(_|$)")
 
