@@ -185,7 +185,7 @@ def test_files_without_content_are_one_line(tmp_path, text):
     names = {"cvat": "annotations.xml", "yolo": "data.yaml", "dlc": "CollectedData_a.csv", "predictions": "p.jsonl"}
     for kind in (*BAD, "halpe", "predictions"):
         source = exports._write(tmp_path / kind / names.get(kind, "a.json"), text)
-        with pytest.raises(UserError, match="again|another --from|needed|See cocodataset|names"):
+        with pytest.raises(UserError, match="again|nothing to correct|needed|See cocodataset|names"):
             run(source, tmp_path / "out", kind=kind)
 
 
