@@ -18,10 +18,11 @@ def note(text: str) -> None:
 
 
 def category_of_skeleton(name: str) -> Category:
-    """A skeleton's keypoints as those of a category. Raises UserError."""
+    """A skeleton's keypoints as those of a category, which has the name of one of your own. Raises UserError."""
     points = skeleton.load(name)
     limbs = tuple(limb for limb in points.drawn_limbs if set(limb) <= set(points.keypoints))
-    return Category(PERSON, points.keypoints, limbs, points.flip_pairs)
+    title = PERSON if name in skeleton.BUILT_IN else points.name
+    return Category(title, points.keypoints, limbs, points.flip_pairs)
 
 
 def each_image_once(dataset: Dataset) -> Dataset:

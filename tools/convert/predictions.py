@@ -46,12 +46,12 @@ def _lines_dataset(source: Path, images: list[Image], known: Category | None) ->
         known = Category(CATEGORY, COCO.keypoints, COCO.limbs, COCO.flip_pairs)
     if known is None:
         return build(source, images)
-    return build(source, [_of_points(image, known.keypoints) for image in images], [known])
+    return build(source, [_of_category(image, known) for image in images], [known])
 
 
-def _of_points(image: Image, names: tuple[str, ...]) -> Image:
+def _of_category(image: Image, known: Category) -> Image:
     people = [
-        dataclasses.replace(one, points={name: one.points[name] for name in names if name in one.points})
+        Named(known.name, {name: one.points[name] for name in known.keypoints if name in one.points}, score=one.score)
         for one in image.instances
     ]
     return dataclasses.replace(image, instances=tuple(people))
