@@ -19,6 +19,9 @@ MOST = {
     "MIPNet": (38, 5743),
     "OpenPose_MindSpore_port": (36, 5635),
 }
+MOST_SHARED_DECODER_LINES, MOST_DECODER_LINES = 300, 150
+# Lines of the packages that look at images, the drawn data set among them: today's, too.
+MOST_OF_PACKAGE = {"coco": 2765, "topdown": 1385, "bottomup": 490, "media": 1831}
 
 
 @functools.cache
@@ -97,3 +100,16 @@ def test_the_core_is_small() -> None:
     core = [module for module in modules() if module.split(".")[0] == "common" and package(module) == "core"]
     assert len(core) <= MOST_CORE_FILES
     assert sum(project.text(modules()[name]).count("\n") for name in core) <= MOST_CORE_LINES
+
+
+@pytest.mark.parametrize("name", MOST_OF_PACKAGE)
+def test_packages_do_not_grow(name: str) -> None:
+    files = [file for module, file in modules().items() if module.startswith(f"common.{name}")]
+    assert sum(project.text(file).count("\n") for file in files) <= MOST_OF_PACKAGE[name]
+
+
+def test_the_decoder_of_both_openposes_is_short() -> None:
+    shared = [modules()[f"common.bottomup.{name}"] for name in ("maps", "assembly")]
+    own = [f"{model}/decode.py" for model in ("Lightweight_OpenPose", "OpenPose_MindSpore_port")]
+    assert sum(project.text(file).count("\n") for file in shared) <= MOST_SHARED_DECODER_LINES
+    assert max(project.text(file).count("\n") for file in own) <= MOST_DECODER_LINES

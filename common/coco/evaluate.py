@@ -5,15 +5,16 @@ The numbers are those of pycocotools and of the official CrowdPose tool; faster-
 """
 
 import json
+import os
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from common import files
-from common.cli import UserError
-from common.coco import images
+from common.cli import ImageError, UserError
+from common.coco import fields, images
 from common.coco.annotations import CocoIndex, places_of
 from common.coco.reader import load
 from common.people import PERSON_CATEGORY
@@ -23,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from faster_coco_eval import COCO, COCOeval_faster
 
+Result = TypeVar("Result")
 Protocol = Literal["coco", "crowdpose", "ochuman"]
 COCO_METRICS = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")  # OCHuman's, too
 CROWDPOSE_METRICS = ("AP", "AP50", "AP75", "AR", "AR50", "AR75", "APeasy", "APmed", "APhard")
@@ -144,7 +146,7 @@ def _truth(index: CocoIndex, rows: npt.NDArray[np.integer[Any]]) -> dict[str, An
     """The images that count, with their people, in a form with all the fields that the evaluation reads."""
     image_numbers = _numbers(index, index.image_ids)
     people = np.flatnonzero(_people_of(index, rows))
-    fields = zip(
+    columns = zip(
         image_numbers[index.image_rows(people)].tolist(),
         index.keypoints[people].reshape(len(people), 3 * index.keypoints.shape[1]).tolist(),
         index.num_keypoints[people].tolist(),
@@ -156,7 +158,7 @@ def _truth(index: CocoIndex, rows: npt.NDArray[np.integer[Any]]) -> dict[str, An
     names = ("image_id", "keypoints", "num_keypoints", "bbox", "area", "iscrowd")
     annotations = [  # ids from 1 on: the evaluation takes the id 0 for a detection without a match
         {"id": number, "category_id": PERSON_CATEGORY, **dict(zip(names, values, strict=True))}
-        for number, values in enumerate(fields, 1)
+        for number, values in enumerate(columns, 1)
     ]
     images = [{"id": int(image_numbers[row]), "crowdIndex": float(index.crowd_index[row])} for row in rows]
     return {"images": images, "annotations": annotations, "categories": [{"id": PERSON_CATEGORY, "name": "person"}]}
@@ -227,12 +229,46 @@ class EvaluationSet:
     def check(self, protocol: Protocol = "coco") -> None:
         """Raises UserError where an evaluation would fail: no people count, an image is missing."""
         check(self.index, self.rows, protocol, self.annotations)
-        images.check_images(self.folder, [self.index.file_name(row) for row in self.rows.tolist()])
+        _check_images(self.folder, [self.index.file_name(row) for row in self.rows.tolist()])
 
     def read(self, row: int) -> npt.NDArray[np.uint8]:
         """(h, w, 3) uint8 BGR. Raises ImageError, also where the file has another size than its annotation says."""
         height, width = self.index.image_sizes[row].tolist()
         return images.read_annotated(self.folder, self.index.file_name(row), (height, width), self.exif)
+
+
+def _check_images(folder: str | Path, names: Sequence[str]) -> None:
+    """Raises UserError where some images are not in their folder, without opening one."""
+    try:
+        there = set(os.listdir(folder))
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror}; name the folder of the images") from error
+    missing = [
+        name for name in names if name not in there and not os.path.exists(images.path_inside(str(folder), name))
+    ]
+    if missing:
+        count = f"{len(missing)} of {len(names)} annotated images are not there, the first is {missing[0]!r}"
+        raise ImageError(f"{folder}: {count}: evaluation needs them. Put them there")
+
+
+def read_list(path: str | Path, read: Callable[[Any], Result], advice: str) -> Iterator[Result]:
+    """What `read` makes of each element of a file that is a JSON list. Raises UserError, see `read_each`."""
+    content = files.read_json(path)
+    if not isinstance(content, list):
+        raise UserError(f"{path}: no list of detections; {advice}")
+    return read_each(path, "entry", 0, content, read, advice)
+
+
+def read_each(
+    path: str | Path, what: str, first: int, content: Iterable[Any], read: Callable[[Any], Result], advice: str
+) -> Iterator[Result]:
+    """What `read` makes of each element. Raises UserError: the file, `what` at which place, counted from `first`."""
+    for place, one in enumerate(content, first):
+        try:
+            found = read(one)
+        except (*fields.FAULTS, RecursionError) as error:
+            raise UserError(f"{path}: {what} {place}: {fields.words(error)}; {advice}") from error
+        yield found
 
 
 def val_subset(num_images: int, size: int, seed: int = 0) -> list[int]:

@@ -7,14 +7,7 @@
 import re
 import reprlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import Any, TypeVar
-
-from common import files
-from common.cli import UserError
-
-Result = TypeVar("Result")
+from typing import Any
 
 DIGITS = re.compile(r"-?[0-9]{1,19}")
 EXACT = 2**53  # up to here every whole number is a float of its own
@@ -112,23 +105,3 @@ def area_of(element: dict[str, Any]) -> float | None:
     if area is not None and (isinstance(area, bool | str) or not 0 <= float(area) < LARGEST_IMG**2):
         raise ValueError(f"area is {shown(area)}, no number of square pixels")
     return None if area is None else float(area)
-
-
-def entries(path: str | Path, read: Callable[[Any], Result], advice: str) -> Iterator[Result]:
-    """What `read` makes of each element of a file that is a JSON list. Raises UserError, see `each`."""
-    content = files.read_json(path)
-    if not isinstance(content, list):
-        raise UserError(f"{path}: no list of detections; {advice}")
-    return each(path, "entry", 0, content, read, advice)
-
-
-def each(
-    path: str | Path, what: str, first: int, content: Iterable[Any], read: Callable[[Any], Result], advice: str
-) -> Iterator[Result]:
-    """What `read` makes of each element. Raises UserError: the file, `what` at which place, counted from `first`."""
-    for place, one in enumerate(content, first):
-        try:
-            found = read(one)
-        except (*FAULTS, RecursionError) as error:
-            raise UserError(f"{path}: {what} {place}: {words(error)}; {advice}") from error
-        yield found

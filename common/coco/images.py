@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
 
@@ -111,18 +111,6 @@ def find(root: str | Path, name: str) -> Path | None:
     """A file or folder of a data set: in `root`, in its `images`, or a path of its own; None where there is none."""
     places = (Path(root) / name, Path(root) / "images" / name, Path(name))
     return next((place for place in places if name and place.exists()), None)
-
-
-def check_images(folder: str | Path, names: Sequence[str]) -> None:
-    """Raises UserError where some images are not in their folder, without opening one."""
-    try:
-        there = set(os.listdir(folder))
-    except OSError as error:
-        raise UserError(f"{folder}: {error.strerror}; name the folder of the images") from error
-    missing = [name for name in names if name not in there and not os.path.exists(path_inside(str(folder), name))]
-    if missing:
-        count = f"{len(missing)} of {len(names)} annotated images are not there, the first is {missing[0]!r}"
-        raise ImageError(f"{folder}: {count}: evaluation needs them. Put them there")
 
 
 def read_image(folder: str | Path, file_name: str, exif: Exif = "ignore") -> UInt8Array:

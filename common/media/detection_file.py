@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from common import files
 from common.cli import UserError
 from common.coco import fields
+from common.coco.evaluate import read_each, read_list
 from common.media.detectors import Boxes, sound
 from common.media.source import IMAGE_SUFFIXES, Frame, Source
 from common.people import PERSON_CATEGORY
@@ -44,7 +45,7 @@ class DetectionFile:
         self.path = Path(path)
         self.found: dict[Key, list[_Entry]] = defaultdict(list)
         is_lines = self.path.suffix == LINES
-        for key, entries in filter(None, self._lines() if is_lines else fields.entries(self.path, _of_list, SHAPES)):
+        for key, entries in filter(None, self._lines() if is_lines else read_list(self.path, _of_list, SHAPES)):
             self.found[key] += [entry for entry in entries if entry.score >= min_score]
         self.paths = [key for key in self.found if isinstance(key, str)]
         self.by_name: dict[str, list[str]] = defaultdict(list)
@@ -94,7 +95,7 @@ class DetectionFile:
             lines = io.StringIO(files.read_bytes(self.path).decode("utf-8-sig"))
         except UnicodeDecodeError as error:
             raise UserError(f"{self.path}: not a text (byte {error.start}); {SHAPES}") from error
-        return fields.each(self.path, "line", 1, lines, _of_line, SHAPES)
+        return read_each(self.path, "line", 1, lines, _of_line, SHAPES)
 
 
 def _of_list(entry: Any) -> tuple[Key, list[_Entry]] | None:

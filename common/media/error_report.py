@@ -19,7 +19,7 @@ from common import cli, files
 from common.cli import ImageError, UserError, flag
 from common.coco import accuracy, errors, fields, images
 from common.coco.errors import KINDS, Matches
-from common.coco.evaluate import Detections, EvaluationSet, Protocol
+from common.coco.evaluate import Detections, EvaluationSet, Protocol, read_list
 from common.coco.images import Exif
 from common.media import html_page
 from common.media.sheets import truth_and_prediction
@@ -81,7 +81,7 @@ def load_detections(path: str | Path, num_keypoints: int) -> Detections:
             raise ValueError(f"{len(values)} keypoint numbers, not 3 x {num_keypoints}: --skeleton names others")
         return fields.whole(result["image_id"], "image_id"), values, float(result["score"])
 
-    results = list(fields.entries(path, read, "name the detections.json of eval.py"))
+    results = list(read_list(path, read, "name the detections.json of eval.py"))
     ids, values, scores = map(np.array, zip(*results, strict=True) if results else ((),) * 3)
     if not (np.isfinite(values).all() and np.isfinite(scores).all()):
         raise UserError(f"{path}: NaN or infinity in it; evaluate again")

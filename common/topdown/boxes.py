@@ -10,7 +10,7 @@ from common.arrays import Float64Array, Int64Array
 from common.cli import UserError
 from common.coco import fields
 from common.coco.annotations import places_of
-from common.coco.evaluate import EvaluationSet
+from common.coco.evaluate import EvaluationSet, read_list
 from common.people import PERSON_CATEGORY
 from common.topdown.crops import PeopleRule, labelled_people, outside_image
 
@@ -98,7 +98,7 @@ def _read(path: str | Path) -> tuple[Int64Array, Float64Array, Float64Array]:
     """Image ids (N,), boxes (N, 4) and scores (N,) of the people of a detection file."""
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; name the boxes that a detector found")
-    people = list(filter(None, fields.entries(path, _person, FORMAT)))
+    people = list(filter(None, read_list(path, _person, FORMAT)))
     image_ids, boxes, scores = zip(*people, strict=True) if people else ((),) * 3
     return np.array(image_ids, np.int64), np.array(boxes, np.float64).reshape(-1, 4), np.array(scores, np.float64)
 
