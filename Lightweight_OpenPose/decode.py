@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from common.arrays import Float32Array, Float64Array
-from common.bottomup.assembly import People, Person, checked_maps, close, extend, select
+from common.bottomup.assembly import DecodedPeople, Person, checked_maps, close, extend, select
 from common.bottomup.maps import Axis, LimbRule, axis_of, find_pairs, find_peaks
 from common.cli import UserError
 from common.skeleton import Skeleton
@@ -78,7 +78,7 @@ def decode(
     geometry: MapGeometry,
     skeleton: Skeleton,
     rules: DecodeRules = ORIGINAL_RULES,
-) -> People:
+) -> DecodedPeople:
     """People in one image, in pixels of the geometry's result (`_img` in validation).
 
     `heatmaps` (num_heatmaps, h, w), of which the last (background) is not looked at, and `pafs` (num_pafs, h, w)
@@ -101,7 +101,7 @@ def decode(
     return select(people, peaks.candidates, skeleton.num_points, rules.min_points, rules.min_person_score)
 
 
-def decode_scales(scales: Sequence[Scale], skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES) -> People:
+def decode_scales(scales: Sequence[Scale], skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES) -> DecodedPeople:
     """People in the mean of an image's enlarged maps, of scales of one result size. Raises UserError for others."""
     sizes = {geometry.size for _, _, geometry in scales}
     if len(sizes) != 1:
@@ -111,7 +111,7 @@ def decode_scales(scales: Sequence[Scale], skeleton: Skeleton, rules: DecodeRule
 
 
 def to_coco(
-    people: People, skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES
+    people: DecodedPeople, skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES
 ) -> tuple[Float64Array, Float64Array]:
     """(M, num_keypoints, 3) float64 x_img, y_img, 1, or 0, 0, 0 for a missing one; (M,) scores times count less one."""
     keypoints = people.keypoints(skeleton)

@@ -34,12 +34,12 @@ from common.train.state import TrainState
 from Lightweight_OpenPose import config as training
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.config import ALIASES, MODEL_FOLDER, NETWORK, RETIRED, STEP_NAMES
-from Lightweight_OpenPose.decode import DecodeRules, People, decode_scales, to_coco
+from Lightweight_OpenPose.decode import DecodedPeople, DecodeRules, decode_scales, to_coco
 from Lightweight_OpenPose.predict import (
     MULTI_SCALE,
     SINGLE_SCALE,
-    Frame,
     InputRule,
+    Letterbox,
     PoseEstimator,
     open_session,
     to_input,
@@ -202,31 +202,33 @@ def evaluate(
     Reading, the network and decoding work side by side. Raises ImageError for an unreadable image, unless `skip_bad`:
     then it is counted and has no people.
     """
-    network = BottomUpNetwork[Frame](
+    network = BottomUpNetwork[Letterbox](
         estimator.skeleton,
-        letterboxes=lambda size_img: [rule.frame(size_img, scale) for scale in scales],
+        letterboxes=lambda size_img: [rule.letterbox(size_img, scale) for scale in scales],
         size_in=lambda place: place.input_size,
         to_input=to_input,
         maps=estimator.maps,
-        people=lambda maps, frames: _people(estimator, maps, frames),
+        people=lambda maps, letterboxes: _people(estimator, maps, letterboxes),
         to_coco=lambda people: to_coco(people, estimator.skeleton, estimator.rules),
     )
     return pipeline.evaluate(network, validation, batch_size, skip_bad, readers)
 
 
-def _people(estimator: PoseEstimator, maps: Sequence[Maps], frames: Sequence[Sequence[Frame]]) -> list[People]:
+def _people(
+    estimator: PoseEstimator, maps: Sequence[Maps], letterboxes: Sequence[Sequence[Letterbox]]
+) -> list[DecodedPeople]:
     """The people of each image; those of several scales are found in the mean of their maps."""
     if len(maps) == 1:
-        return estimator.people(maps[0], frames[0])
-    return [_people_of_scales(estimator, maps, frames, position) for position in range(len(frames[0]))]
+        return estimator.people(maps[0], letterboxes[0])
+    return [_people_of_scales(estimator, maps, letterboxes, position) for position in range(len(letterboxes[0]))]
 
 
 def _people_of_scales(
-    estimator: PoseEstimator, maps: Sequence[Maps], frames: Sequence[Sequence[Frame]], position: int
-) -> People:
+    estimator: PoseEstimator, maps: Sequence[Maps], letterboxes: Sequence[Sequence[Letterbox]], position: int
+) -> DecodedPeople:
     scales = [
         (heatmaps[position], pafs[position], places[position].geometry)
-        for (heatmaps, pafs), places in zip(maps, frames, strict=True)
+        for (heatmaps, pafs), places in zip(maps, letterboxes, strict=True)
     ]
     return decode_scales(scales, estimator.skeleton, estimator.rules)
 

@@ -47,7 +47,7 @@ LONGEST_ASPECT = 16  # of width and height: what is longer is no image of people
 
 
 @dataclass(frozen=True)
-class Frame:
+class Letterbox:
     """How an image lies in the network's input, all sizes (height, width)."""
 
     size_img: tuple[int, int]
@@ -75,12 +75,14 @@ class InputRule:
     base_height: int = 368  # validation: every image scaled to it
     fixed_size: tuple[int, int] | None = None  # offline inference: every image inside it
 
-    def frame(self, size_img: tuple[int, int], scale: float = 1.0) -> Frame:
+    def letterbox(self, size_img: tuple[int, int], scale: float = 1.0) -> Letterbox:
         """Where an image of this size lies."""
-        return letterbox(size_img, self.fixed_size) if self.fixed_size else frame(size_img, self.base_height, scale)
+        if self.fixed_size:
+            return fitted_letterbox(size_img, self.fixed_size)
+        return scaled_letterbox(size_img, self.base_height, scale)
 
 
-def frame(size_img: tuple[int, int], base_height: int, scale: float = 1.0) -> Frame:
+def scaled_letterbox(size_img: tuple[int, int], base_height: int, scale: float = 1.0) -> Letterbox:
     """Scaled to `scale * base_height`, padded on all sides to a multiple of the stride, at least `base_height` wide."""
     ratio = scale * base_height / size_img[0]
     height, width = round(size_img[0] * ratio), round(size_img[1] * ratio)
@@ -88,7 +90,7 @@ def frame(size_img: tuple[int, int], base_height: int, scale: float = 1.0) -> Fr
     return _centred(size_img, ratio, (min(base_height, height), width), expected, (height, width), cv2.INTER_CUBIC)
 
 
-def letterbox(size_img: tuple[int, int], size_in: tuple[int, int]) -> Frame:
+def fitted_letterbox(size_img: tuple[int, int], size_in: tuple[int, int]) -> Letterbox:
     """Scaled bilinearly to fit into `size_in`, padded on all sides to fill it."""
     ratio = min(size_in[0] / size_img[0], size_in[1] / size_img[1])
     scaled = round(size_img[0] * ratio), round(size_img[1] * ratio)
@@ -102,17 +104,17 @@ def _centred(
     outer: tuple[int, int],
     scaled_in: tuple[int, int],
     interpolation: int,
-) -> Frame:
+) -> Letterbox:
     spare = outer[0] - inner[0], outer[1] - inner[1]
     top, left = spare[0] // 2, spare[1] // 2
-    return Frame(size_img, ratio, scaled_in, (top, left, spare[0] - top, spare[1] - left), interpolation)
+    return Letterbox(size_img, ratio, scaled_in, (top, left, spare[0] - top, spare[1] - left), interpolation)
 
 
 def _whole_cells(length_in: int) -> int:
     return -(-length_in // STRIDE) * STRIDE
 
 
-def to_input(image: UInt8Array, place: Frame) -> Float32Array:
+def to_input(image: UInt8Array, place: Letterbox) -> Float32Array:
     """(h, w, 3) uint8 BGR -> (3, H, W) float32 network input: (pixel - 128) / 256, resized, 0 around it."""
     normalised = (image.astype(np.float32) - PIXEL_MEAN) * PIXEL_SCALE
     if place.ratio != 1:  # the ratio as it is, not that of the rounded sizes
@@ -195,7 +197,7 @@ class PoseEstimator:
             found |= {row: self._found(heat, pafs, places[row]) for row, heat, pafs in zip(rows, *maps, strict=True)}
         return [found[row] for row in range(len(images))]
 
-    def _found(self, heatmaps: Float32Array, pafs: Float32Array, place: Frame) -> People:
+    def _found(self, heatmaps: Float32Array, pafs: Float32Array, place: Letterbox) -> People:
         """(num_heatmaps, h, w), (num_pafs, h, w) -> people in original pixels."""
         geometry = MapGeometry.demo((heatmaps.shape[1], heatmaps.shape[2]))
         people = decode.decode(heatmaps, pafs, geometry, self.skeleton, self.rules)
@@ -224,21 +226,23 @@ class PoseEstimator:
             raise UserError(f"{self.session.source} gives {channels[0]} and {channels[1]} maps, not {expected}")
         return heatmaps, pafs
 
-    def people(self, maps: tuple[Float32Array, Float32Array], frames: Sequence[Frame]) -> list[decode.People]:
+    def people(
+        self, maps: tuple[Float32Array, Float32Array], letterboxes: Sequence[Letterbox]
+    ) -> list[decode.DecodedPeople]:
         """The people of each image, in original pixels."""
         return [
             decode.decode(heatmaps, pafs, place.geometry, self.skeleton, self.rules)
-            for heatmaps, pafs, place in zip(*maps, frames, strict=True)
+            for heatmaps, pafs, place in zip(*maps, letterboxes, strict=True)
         ]
 
-    def _place(self, image: UInt8Array) -> Frame:
+    def _place(self, image: UInt8Array) -> Letterbox:
         height, width = image.shape[:2]
         if max(height, width) > LONGEST_ASPECT * min(height, width):
             raise PictureError(f"{width} x {height} pixels: too narrow an image; cut it to a usual shape")
-        return InputRule(self.height, self.session.fixed_size).frame((height, width))
+        return InputRule(self.height, self.session.fixed_size).letterbox((height, width))
 
 
-def fast_input(image: UInt8Array, place: Frame) -> Float32Array:
+def fast_input(image: UInt8Array, place: Letterbox) -> Float32Array:
     """(h, w, 3) uint8 BGR -> (3, H, W) float32 network input: resized bilinearly, then normalised."""
     small = cv2.resize(image, place.scaled_in[::-1], interpolation=cv2.INTER_LINEAR)
     top, left, _, _ = place.pad_in

@@ -9,7 +9,7 @@ share is in `common.bottomup`. NumPy in, NumPy out; the first call on a machine 
 from functools import lru_cache
 
 from common.arrays import Float32Array, Float64Array
-from common.bottomup.assembly import People, Person, checked_maps, select
+from common.bottomup.assembly import DecodedPeople, Person, checked_maps, select
 from common.bottomup.maps import Axis, LimbRule, Peaks, axis_of, find_pairs, find_peaks
 from common.cli import UserError
 from common.skeleton import Skeleton
@@ -31,7 +31,7 @@ def decode(
     skeleton: Skeleton,
     rules: DecodeRules = DEFAULT_RULES,
     original: bool = False,
-) -> People:
+) -> DecodedPeople:
     """People in one image, coordinates in original pixels (`_img`).
 
     Args:
@@ -92,7 +92,7 @@ def join(people: list[Person], limb: Person, score: float, scores: list[float], 
                 person.add(end, limb.points[end], scores[limb.points[end]] + score)
 
 
-def to_coco(people: People, skeleton: Skeleton, original: bool = False) -> tuple[Float64Array, Float64Array]:
+def to_coco(people: DecodedPeople, skeleton: Skeleton, original: bool = False) -> tuple[Float64Array, Float64Array]:
     """COCO results: (M, num_keypoints, 3) float64 x_img, y_img, v; (M,) scores, a person's total.
 
     v is 2; 0, 0, 0 stands for a missing keypoint. The original rounds to whole pixels.

@@ -178,7 +178,7 @@ class PoseEstimator:
         y, x = (side / cells for side, cells in zip(size_img, heatmaps.shape[2:], strict=True))
         return heatmaps, pafs, np.array([[x, 0, x / 2 - 0.5], [0, y, y / 2 - 0.5]])
 
-    def people(self, maps: Maps, sizes: Sequence[Sizes]) -> list[assembly.People]:
+    def people(self, maps: Maps, sizes: Sequence[Sizes]) -> list[assembly.DecodedPeople]:
         """The people of each image, in original pixels."""
         return [
             decode(heatmaps, pafs, one, self.skeleton, self.settings, self.original_decode)

@@ -24,7 +24,7 @@ from common.runtime.clock import Clock
 from common.skeleton import Skeleton
 from Lightweight_OpenPose.decode import DecodeRules, decode, to_coco, warm_up
 from Lightweight_OpenPose.model import STRIDE
-from Lightweight_OpenPose.predict import Frame
+from Lightweight_OpenPose.predict import Letterbox
 from OpenPose_infer import dumps, pads
 from OpenPose_infer.config import DETECTIONS, HEIGHT, WIDTH, threads
 
@@ -59,7 +59,7 @@ class Job:
 
     stem: str
     image_id: int
-    place: Frame
+    place: Letterbox
 
 
 def main() -> None:
@@ -115,7 +115,7 @@ def image_jobs(results: dumps.Results, pad_file: Path, labels: Path, skeleton: S
     return jobs
 
 
-def _names_by_stem(places: dict[str, Frame]) -> dict[str, set[str]]:
+def _names_by_stem(places: dict[str, Letterbox]) -> dict[str, set[str]]:
     """Image names by what their results may be called: without the last suffix, or, as published, to the first dot."""
     names: dict[str, set[str]] = {}
     published: dict[str, set[str]] = {}

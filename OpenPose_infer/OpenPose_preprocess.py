@@ -23,7 +23,7 @@ from common.coco.images import Exif, ImageError
 from common.media.source import IMAGE_SUFFIXES
 from common.parallel import in_order
 from common.skeleton import OPENPOSE
-from Lightweight_OpenPose.predict import Frame, to_input
+from Lightweight_OpenPose.predict import Letterbox, to_input
 from OpenPose_infer import pads
 from OpenPose_infer.config import CHANNELS, HEIGHT, RULE, WIDTH, threads
 
@@ -60,7 +60,7 @@ class Outcome:
     """What became of an image: its place in the network's input, or the error; `old`: its .bin was there."""
 
     name: str
-    place: Frame | None = None
+    place: Letterbox | None = None
     old: bool = False
     error: ImageError | None = None
 
@@ -139,7 +139,7 @@ def preprocess(folder: Path, name: str, target: Path, fresh: bool = False, exif:
     except ImageError as error:
         path.unlink(missing_ok=True)
         return Outcome(name, error=error)
-    place = RULE.frame(image.shape[:2])
+    place = RULE.letterbox(image.shape[:2])
     old = not fresh and _is_whole(path, folder / name)
     if not old:
         files.write_atomically(path, np.ascontiguousarray(to_input(image, place), np.float32).tobytes())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from common.cli import UserError
 from common.files import read_bytes, write_atomically
-from Lightweight_OpenPose.predict import Frame
+from Lightweight_OpenPose.predict import Letterbox
 from OpenPose_infer.config import HEIGHT, RULE, WIDTH
 
 _LINE = re.compile(r"(.+)" + r" (\d+)" * 6, re.ASCII)
@@ -22,7 +22,7 @@ CURE = "run OpenPose_preprocess.py again"
 ROUNDING = 1  # pixel by which another program may have rounded the size of the scaled image
 
 
-def line(name: str, place: Frame) -> str:
+def line(name: str, place: Letterbox) -> str:
     """The line of an image, without its end."""
     top, left, bottom, right = place.pad_in
     return " ".join(map(str, (name, *place.size_img, top, bottom, left, right)))
@@ -33,7 +33,7 @@ def write(path: Path, lines: Iterable[str]) -> None:
     write_atomically(path, "".join(f"{text}\n" for text in lines).encode("utf-8", "surrogateescape"))
 
 
-def read(path: Path) -> dict[str, Frame]:
+def read(path: Path) -> dict[str, Letterbox]:
     """Where every image lies, by the name of its file, in the file's order.
 
     Raises UserError, naming file and line, for a missing or empty file, a broken line, an image named twice, or pads
@@ -43,7 +43,7 @@ def read(path: Path) -> dict[str, Frame]:
         text = read_bytes(path).decode("utf-8", "surrogateescape")
     except UserError as error:
         raise UserError(f"{error}; OpenPose_preprocess.py writes it") from error
-    places: dict[str, Frame] = {}
+    places: dict[str, Letterbox] = {}
     for number, content in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
         if content.strip():
             name, place = _parse(content, f"{path}, line {number}")
@@ -55,7 +55,7 @@ def read(path: Path) -> dict[str, Frame]:
     return places
 
 
-def _parse(content: str, where: str) -> tuple[str, Frame]:
+def _parse(content: str, where: str) -> tuple[str, Letterbox]:
     match = _LINE.fullmatch(content)
     if match is None:
         expected = "a file name, height, width and the pads top, bottom, left, right"
@@ -66,9 +66,9 @@ def _parse(content: str, where: str) -> tuple[str, Frame]:
     return match[1], _place((height, width), (top, left, bottom, right), where)
 
 
-def _place(size_img: tuple[int, int], pad_in: tuple[int, int, int, int], where: str) -> Frame:
-    """Our own frame of such an image, with the file's pads where these differ."""
-    place = RULE.frame(size_img)
+def _place(size_img: tuple[int, int], pad_in: tuple[int, int, int, int], where: str) -> Letterbox:
+    """Our own letterbox of such an image, with the file's pads where these differ."""
+    place = RULE.letterbox(size_img)
     top, left, bottom, right = pad_in
     inner = HEIGHT - top - bottom, WIDTH - left - right
     if max(abs(inner[axis] - place.scaled_in[axis]) for axis in (0, 1)) > ROUNDING:

@@ -92,7 +92,7 @@ def inputs(images: Sequence[Path], rule: InputRule) -> Iterator[Float32Array]:
     """(1, 3, H, W) float32 network input of each image. Raises ImageError for an unreadable one."""
     for path in images:
         image = common.coco.images.read_image(path.parent, path.name)
-        yield to_input(image, rule.frame(image.shape[:2]))[None]
+        yield to_input(image, rule.letterbox(image.shape[:2]))[None]
 
 
 if __name__ == "__main__":

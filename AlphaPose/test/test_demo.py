@@ -84,7 +84,7 @@ def finder(forward=everywhere, min_box_area: float = 0.0) -> PoseEstimator:
     return made
 
 
-def film_of(path: Path, steps: int) -> Path:
+def video_of(path: Path, steps: int) -> Path:
     with VideoWriter(path, 25.0) as film:
         for step in range(steps):
             film.write(scene(step))
@@ -124,7 +124,7 @@ def test_people_are_where_their_boxes_are(tmp_path):
 
 
 def test_film_is_drawn_and_everyone_keeps_the_id(tmp_path, capsys):
-    film = film_of(tmp_path / "walk.webm", 30)
+    film = video_of(tmp_path / "walk.webm", 30)
     people = run_demo(tmp_path, film, track=True, save_video=True, save_img=True, showbox=True)
     assert {person["image_id"] for person in people} == {f"{step}.jpg" for step in range(30)}
     rows = {(person["idx"], round(person["box"][1] / 40)) for person in people}
@@ -245,7 +245,7 @@ def test_published_online_demo_takes_the_first_person(tmp_path, checkpoint, draw
 
 
 def test_film_without_a_detector_through_a_real_network(tmp_path, checkpoint, monkeypatch):
-    film = film_of(tmp_path / "walk.webm", 3)
+    film = video_of(tmp_path / "walk.webm", 3)
     words = [f"--checkpoint={checkpoint}", f"--video={film}", f"--outdir={tmp_path / 'out'}", "--gpus=-1"]
     online.main([*words, "--save_video", "--pose_track"])
     assert isinstance(results(tmp_path / "out"), list) and count_frames(tmp_path / "out/AlphaPose_walk.webm") == 3

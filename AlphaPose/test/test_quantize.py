@@ -11,7 +11,7 @@ from AlphaPose.config import DEFAULT_CFG
 from common.cli import UserError
 from common.runtime.quantize import RETIRED
 from common.test import quantised_programs
-from common.test.blob_people import COLOURS, Finder
+from common.test.blob_people import COLOURS, BlobNetwork
 from common.test.quantised_programs import report
 
 import pytest
@@ -107,7 +107,7 @@ def test_boxes_of_a_detector(tmp_path, data, networks, monkeypatch):
 def test_bad_input(tmp_path, data, networks, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
     Path("broken.onnx").write_text("no network")
-    quantised_programs.export(Finder(BACKGROUND), Path("lambda.onnx"), with_lambda=True)
+    quantised_programs.export(BlobNetwork(BACKGROUND), Path("lambda.onnx"), with_lambda=True)
     (tmp_path / "empty" / "annotations").mkdir(parents=True)
     (tmp_path / "empty" / "val2017").mkdir()
     content = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "person"}]}

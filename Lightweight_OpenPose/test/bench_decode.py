@@ -14,7 +14,7 @@ from common.test import pairs
 from Lightweight_OpenPose import decode as decoder
 from Lightweight_OpenPose.decode import MapGeometry
 from Lightweight_OpenPose.model import STRIDE
-from Lightweight_OpenPose.predict import frame
+from Lightweight_OpenPose.predict import scaled_letterbox
 from Lightweight_OpenPose.test import ideal_maps, plain_decode, synthetic_maps
 
 import numpy as np
@@ -38,7 +38,7 @@ def real_images() -> list[Case]:
         people = index.people(row)
         labelled = (index.num_keypoints[people] > 0) & ~index.is_crowd[people]
         if labelled.any():
-            place = frame(tuple(index.image_sizes[row].tolist()), BASE_HEIGHT)
+            place = scaled_letterbox(tuple(index.image_sizes[row].tolist()), BASE_HEIGHT)
             found.append((*ideal_maps.encoded(index.keypoints[people][labelled], place, OPENPOSE), place.geometry))
     return found
 

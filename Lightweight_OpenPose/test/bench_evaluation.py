@@ -20,7 +20,7 @@ from Lightweight_OpenPose.decode import ORIGINAL_RULES
 from Lightweight_OpenPose.eval import default_batch, evaluate
 from Lightweight_OpenPose.export import export_onnx
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
-from Lightweight_OpenPose.predict import InputRule, PoseEstimator, frame
+from Lightweight_OpenPose.predict import InputRule, PoseEstimator, scaled_letterbox
 from Lightweight_OpenPose.test import plain_decode
 from Lightweight_OpenPose.test.bench_decode import NOISY_TYPES
 
@@ -70,7 +70,7 @@ def plain_evaluation(model, validation: EvaluationSet, noise: bool = False) -> N
     results = []
     for row in validation.rows.tolist():
         image = cv2.imread(str(validation.folder / validation.index.file_name(row)))
-        place = frame(image.shape[:2], BASE_HEIGHT)
+        place = scaled_letterbox(image.shape[:2], BASE_HEIGHT)
         normalised = (image.astype(np.float64) - (128, 128, 128)) / 256
         scaled = cv2.resize(normalised, place.scaled_in[::-1], interpolation=cv2.INTER_CUBIC)
         top, left, bottom, right = place.pad_in

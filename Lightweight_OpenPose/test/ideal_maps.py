@@ -11,14 +11,14 @@ from Lightweight_OpenPose import data
 from Lightweight_OpenPose.config import Config
 from Lightweight_OpenPose.decode import DecodeRules, decode, to_coco
 from Lightweight_OpenPose.model import STRIDE
-from Lightweight_OpenPose.predict import Frame, frame
+from Lightweight_OpenPose.predict import Letterbox, scaled_letterbox
 from Lightweight_OpenPose.targets import encode
 
 import numpy as np
 import torch
 
 
-def encoded(keypoints, place: Frame, skeleton: Skeleton):
+def encoded(keypoints, place: Letterbox, skeleton: Skeleton):
     """(P, num_keypoints, 3) in original pixels -> heatmaps (num_heatmaps, h, w), pafs (num_pafs, h, w) float32."""
     points = data.to_points(keypoints, place.size_img, skeleton)
     points[..., :2] *= place.ratio
@@ -39,7 +39,7 @@ def average_precision_of_ideal_maps(
         people = index.people(row)
         labelled = (index.num_keypoints[people] > 0) & ~index.is_crowd[people]
         if labelled.any():
-            place = frame(tuple(index.image_sizes[row].tolist()), base_height)
+            place = scaled_letterbox(tuple(index.image_sizes[row].tolist()), base_height)
             maps = encoded(index.keypoints[people][labelled], place, skeleton)
             keypoints, scores = to_coco(decode(*maps, place.geometry, skeleton, rules), skeleton, rules)
             found.append(Detections(np.full(len(scores), index.image_ids[row]), keypoints, scores))

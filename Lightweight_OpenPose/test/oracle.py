@@ -16,7 +16,7 @@ from common.coco.evaluate import EvaluationSet
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from Lightweight_OpenPose.eval import evaluate
-from Lightweight_OpenPose.predict import InputRule, PoseEstimator, frame, to_input
+from Lightweight_OpenPose.predict import InputRule, PoseEstimator, scaled_letterbox, to_input
 from Lightweight_OpenPose.test.ideal_maps import encoded
 
 import numpy as np
@@ -31,7 +31,7 @@ class Oracle:
         self.maps = {}
         for row in validation.rows.tolist():
             image = validation.read(row)
-            place = frame(image.shape[:2], BASE_HEIGHT)
+            place = scaled_letterbox(image.shape[:2], BASE_HEIGHT)
             people = validation.index.people(row)
             labelled = (validation.index.num_keypoints[people] > 0) & ~validation.index.is_crowd[people]
             maps = encoded(validation.index.keypoints[people][labelled], place, OPENPOSE)

@@ -8,7 +8,7 @@ all channels, a loop over all pairs of peaks, field copies for every limb.
 import math
 
 from common.skeleton import Skeleton
-from Lightweight_OpenPose.decode import ORIGINAL_RULES, DecodeRules, MapGeometry, People
+from Lightweight_OpenPose.decode import ORIGINAL_RULES, DecodedPeople, DecodeRules, MapGeometry
 
 import cv2
 import numpy as np
@@ -81,13 +81,13 @@ def limb_pairs(a_points, b_points, field, rules: DecodeRules):
     return pairs
 
 
-def decode_full(heatmaps, pafs, skeleton: Skeleton, rules: DecodeRules) -> People:
+def decode_full(heatmaps, pafs, skeleton: Skeleton, rules: DecodeRules) -> DecodedPeople:
     """`Lightweight_OpenPose.decode.decode` of full-resolution maps (H, W, num_heatmaps), (H, W, num_pafs)."""
     by_type = [peaks(heatmaps[:, :, point], rules) for point in range(skeleton.num_points)]
     return people_of(by_type, pafs, skeleton, rules)
 
 
-def people_of(by_type, pafs, skeleton: Skeleton, rules: DecodeRules) -> People:
+def people_of(by_type, pafs, skeleton: Skeleton, rules: DecodeRules) -> DecodedPeople:
     """The people of given peaks, [(x, y, value)] of each type; `pafs` (H, W, num_pafs)."""
     first = np.cumsum([0, *map(len, by_type)])
     candidates = [(x, y, value, point) for point, found in enumerate(by_type) for x, y, value in found]
@@ -100,7 +100,7 @@ def people_of(by_type, pafs, skeleton: Skeleton, rules: DecodeRules) -> People:
         pairs = limb_pairs(by_type[a_type], by_type[b_type], field, rules)
         join(entries, pairs, a_type, b_type, first, candidates, limb in skeleton.closing_limbs, skeleton.num_points)
     entries = [e for e in entries if e[2] >= rules.min_points and not e[1] / e[2] < rules.min_person_score]
-    return People(
+    return DecodedPeople(
         np.array(candidates, np.float64).reshape(-1, 4),
         np.array([members for members, _, _ in entries], np.int64).reshape(-1, skeleton.num_points),
         np.array([score for _, score, _ in entries], np.float64),
@@ -130,6 +130,8 @@ def join(entries, pairs, a_type, b_type, first, candidates, closing, num_points)
             entries.append([members, candidates[a][2] + candidates[b][2] + limb_score, 2])
 
 
-def decode(heatmaps, pafs, geometry: MapGeometry, skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES) -> People:
+def decode(
+    heatmaps, pafs, geometry: MapGeometry, skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES
+) -> DecodedPeople:
     """`Lightweight_OpenPose.decode.decode`, the slow way."""
     return decode_full(full_resolution(heatmaps, geometry), full_resolution(pafs, geometry), skeleton, rules)

@@ -34,7 +34,7 @@ def case_of(shared: Path, number: int):
     return case, heatmaps, pafs, geometries
 
 
-def assert_plain(heatmaps, pafs, geometry, skeleton, rules=decoder.ORIGINAL_RULES) -> decoder.People:
+def assert_plain(heatmaps, pafs, geometry, skeleton, rules=decoder.ORIGINAL_RULES) -> decoder.DecodedPeople:
     """The peaks are those of the plain version, ties a little beside; from these peaks the same people come."""
     found = decode(heatmaps, pafs, geometry, skeleton, rules)
     wide_pafs = plain_decode.full_resolution(pafs, geometry)
@@ -150,7 +150,7 @@ def test_coco_points_and_the_half_pixel() -> None:
     candidates = np.array([[10, 20, 0.9, 0], [30, 40, 0.8, 1], [50, 60, 0.7, 2]], np.float64)
     members = np.full((1, OPENPOSE.num_points), -1)
     members[0, :3] = 0, 1, 2  # nose, neck, right shoulder
-    people = decoder.People(candidates, members, np.array([2.5]), np.array([4]))
+    people = decoder.DecodedPeople(candidates, members, np.array([2.5]), np.array([4]))
     for half_pixel, shift in ((True, 0.5), (False, 0.0)):
         keypoints, scores = to_coco(people, OPENPOSE, DecodeRules(half_pixel=half_pixel))
         wanted = np.zeros((OPENPOSE.num_keypoints, 3))

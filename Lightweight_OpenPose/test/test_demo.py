@@ -6,7 +6,7 @@ from pathlib import Path
 from common.cli import UserError
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
-from common.test.walking_people import count_frames, film_of, lines_of, run_demo, scene, standing
+from common.test.walking_people import count_frames, lines_of, run_demo, scene, standing, video_of
 from Lightweight_OpenPose import predict
 from Lightweight_OpenPose.demo import main
 from Lightweight_OpenPose.model import STRIDE, PoseEstimationWithMobileNet
@@ -21,7 +21,7 @@ import torch
 
 def sees(people_img: np.ndarray, size_img: tuple[int, int], height_size: int) -> PoseEstimator:
     """An estimator with a network that answers with the training targets of these people."""
-    place = predict.frame(size_img, height_size)
+    place = predict.scaled_letterbox(size_img, height_size)
     people_in = people_img.copy()
     people_in[..., :2] = people_in[..., :2] * height_size / size_img[0] + (place.pad_in[1], place.pad_in[0])
 
@@ -106,7 +106,7 @@ def test_published_command_runs_from_the_model_folder(tmp_path, untrained):
 
 
 def test_film_through_a_real_network(tmp_path, untrained, capsys):
-    film = film_of(tmp_path / "walk.webm", 3)
+    film = video_of(tmp_path / "walk.webm", 3)
     main(
         [
             f"--checkpoint_path={untrained}",

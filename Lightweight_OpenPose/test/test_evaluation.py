@@ -11,7 +11,7 @@ from common.skeleton import OPENPOSE
 from common.test.programs import launched, weights
 from Lightweight_OpenPose.decode import DecodeRules
 from Lightweight_OpenPose.eval import evaluate
-from Lightweight_OpenPose.predict import MULTI_SCALE, InputRule, PoseEstimator, frame, to_input
+from Lightweight_OpenPose.predict import MULTI_SCALE, InputRule, PoseEstimator, scaled_letterbox, to_input
 from Lightweight_OpenPose.test.ideal_maps import average_precision_of_ideal_maps
 from Lightweight_OpenPose.test.oracle import BASE_HEIGHT, Oracle
 from Lightweight_OpenPose.test.programs import FROM_SCRATCH, SMALL, launcher, trained
@@ -40,7 +40,7 @@ def test_ceiling_of_the_decoder_on_real_annotations(shared: Path, half_pixel: bo
 @pytest.mark.parametrize("size", [(480, 640), (640, 427), (333, 500), (100, 50), (368, 368), (97, 1000)])
 @pytest.mark.parametrize("scale", [0.5, 1.0, 1.5, 2.0])
 def test_the_frame_of_an_image_is_whole_cells_and_centred(size: tuple[int, int], scale: float) -> None:
-    place = frame(size, 368, scale)
+    place = scaled_letterbox(size, 368, scale)
     height, width = place.input_size
     assert height % 8 == 0 and width % 8 == 0 and width >= 368 and height >= 368 * min(scale, 1)
     top, left, bottom, right = place.pad_in
@@ -50,7 +50,7 @@ def test_the_frame_of_an_image_is_whole_cells_and_centred(size: tuple[int, int],
 
 def test_the_input_is_the_image_resized_and_grey_around_it() -> None:
     image = np.random.default_rng(0).integers(0, 256, (90, 60, 3), np.uint8)
-    place = frame((90, 60), 64)
+    place = scaled_letterbox((90, 60), 64)
     ours = to_input(image, place)
     normalised = (image.astype(np.float64) - 128) / 256
     ratio = 64 / 90

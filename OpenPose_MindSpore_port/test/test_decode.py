@@ -3,7 +3,7 @@ import json
 from pathlib import Path
 
 import common.coco.images
-from common.bottomup.assembly import People, Person, select
+from common.bottomup.assembly import DecodedPeople, Person, select
 from common.cli import UserError
 from common.coco.evaluate import Detections, average_precision, concatenate
 from common.skeleton import COCO, OPENPOSE, Skeleton
@@ -130,7 +130,7 @@ def test_coco_keypoints() -> None:
     candidates = np.array([[10.4, 20.6, 0.9, 0], [30, 40, 0.8, 1], [50.5, 60, 0.7, 2]])
     members = np.full((1, OPENPOSE.num_points), -1)
     members[0, :3] = 0, 1, 2  # nose, neck, right shoulder
-    people = People(candidates, members, np.array([2.5]), np.array([4]))
+    people = DecodedPeople(candidates, members, np.array([2.5]), np.array([4]))
     for original, nose, shoulder in ((False, [10.4, 20.6, 2], [50.5, 60, 2]), (True, [10, 21, 2], [50, 60, 2])):
         keypoints, scores = to_coco(people, OPENPOSE, original)
         assert scores.tolist() == [2.5] and (keypoints[0, :, 2] > 0).sum() == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 from common.cli import UserError
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
-from common.test.walking_people import count_frames, film_of, lines_of, run_demo, scene, standing
+from common.test.walking_people import count_frames, lines_of, run_demo, scene, standing, video_of
 from OpenPose_MindSpore_port.config import Inference, TargetRules
 from OpenPose_MindSpore_port.demo import main
 from OpenPose_MindSpore_port.model import STRIDE
@@ -99,7 +99,7 @@ def test_the_commands_of_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[
     images = [str(tmp_path / name) for name in ("a.jpg", "b.jpg")]
     for image in images:
         cv2.imwrite(image, scene(0))
-    video, size = film_of(tmp_path / "walk.webm", 3), "--inference_img_size=64"
+    video, size = video_of(tmp_path / "walk.webm", 3), "--inference_img_size=64"
     main([f"--checkpoint-path={checkpoint}", "--images", *images, "--cpu", size, f"--output_dir={tmp_path / 'out'}"])
     assert [Path(line["source"]).name for line in lines_of(tmp_path / "out")] == ["a.jpg", "b.jpg"]
     assert "2 images" in capsys.readouterr().out

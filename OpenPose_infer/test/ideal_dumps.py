@@ -43,7 +43,7 @@ def write(coco: Path, target: Path, binary: bool, noise: float = 0.0) -> Ideal:
     for row in sorted(range(index.num_images), key=index.file_name):
         people = index.people(row)
         labelled = (index.num_keypoints[people] > 0) & ~index.is_crowd[people]
-        place = RULE.frame(tuple(index.image_sizes[row].tolist()))
+        place = RULE.letterbox(tuple(index.image_sizes[row].tolist()))
         exact = encoded(index.keypoints[people][labelled], place, OPENPOSE)
         maps = [part + noise * random.standard_normal(part.shape, np.float32) for part in exact]
         dumps.write(ideal.folder, Path(index.file_name(row)).stem, [STAGE_ONE, STAGE_ONE, *maps], binary)

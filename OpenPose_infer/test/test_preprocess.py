@@ -73,7 +73,7 @@ def test_images_of_a_folder_in_order_of_their_names(folder, tmp_path, monkeypatc
     for path in (tmp_path / "bins").iterdir():
         assert path.stat().st_size == BIN_BYTES
     sizes = {"a.b.jpg": (40, 60), "c d.png": (60, 40), "e.JPG": (7, 640)}
-    assert pads.read(tmp_path / "out" / "pad.txt") == {name: RULE.frame(size) for name, size in sizes.items()}
+    assert pads.read(tmp_path / "out" / "pad.txt") == {name: RULE.letterbox(size) for name, size in sizes.items()}
 
 
 def test_a_second_run_computes_what_is_missing_broken_or_older(folder, tmp_path, monkeypatch, capsys):
@@ -163,7 +163,7 @@ def pad_file(tmp_path: Path, text: str) -> Path:
 
 
 def test_pads_of_another_program_are_kept(tmp_path):
-    ours = RULE.frame((478, 640))
+    ours = RULE.letterbox((478, 640))
     assert pads.line("x.jpg", ours) == "x.jpg 478 640 0 0 73 74"
     found = pads.read(
         pad_file(tmp_path, "a 1.jpg 478 640 0 0 147 0\r\n\nb.jpg 478 640 0 0 74 74\n2 3 478 640 0 0 73 74")

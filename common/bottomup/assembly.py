@@ -13,7 +13,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class People:
+class DecodedPeople:
     """The people of one image. In which frame coordinates are, the decoder says (`_img` where not said otherwise)."""
 
     candidates: Float64Array  # (N, 4) x, y, score, point type: all peaks, type by type
@@ -88,9 +88,9 @@ def close(people: list[Person], ends: tuple[int, int], pairs: Pairs) -> None:
 
 def select(
     people: list[Person], candidates: Float64Array, num_points: int, min_points: int, min_score: float
-) -> People:
+) -> DecodedPeople:
     """The people with at least `min_points` counted points and a mean score of at least `min_score`."""
     people = [person for person in people if person.count >= min_points and person.score / person.count >= min_score]
     members = [[person.points.get(point, -1) for point in range(num_points)] for person in people]
     scores, counts = np.array([person.score for person in people]), np.array([person.count for person in people], int)
-    return People(candidates, np.array(members, np.int64).reshape(-1, num_points), scores, counts)
+    return DecodedPeople(candidates, np.array(members, np.int64).reshape(-1, num_points), scores, counts)

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from common import distributed
 from common.arrays import Float32Array, Float64Array, UInt8Array
-from common.bottomup.assembly import People
+from common.bottomup.assembly import DecodedPeople
 from common.cli import ImageError
 from common.coco.evaluate import Detections, EvaluationSet, concatenate, no_detections, table
 from common.parallel import in_order
@@ -50,8 +50,8 @@ class BottomUpNetwork(Generic[Letterbox]):
     size_in: Callable[[Letterbox], Size]
     to_input: Callable[[UInt8Array, Letterbox], Float32Array]
     maps: Callable[[Float32Array], Maps]
-    people: Callable[[Sequence[Maps], Sequence[Sequence[Letterbox]]], list[People]]
-    to_coco: Callable[[People], tuple[Float64Array, Float64Array]]
+    people: Callable[[Sequence[Maps], Sequence[Sequence[Letterbox]]], list[DecodedPeople]]
+    to_coco: Callable[[DecodedPeople], tuple[Float64Array, Float64Array]]
 
 
 @dataclass
@@ -175,6 +175,6 @@ class _Stages(Generic[Letterbox]):
             found = self.network.people(batch.maps, batch.letterboxes) if batch.maps else []
             return batch.problems, [self._detections(*one) for one in zip(batch.rows, found, strict=True)]
 
-    def _detections(self, row: int, people: People) -> Detections:
+    def _detections(self, row: int, people: DecodedPeople) -> Detections:
         keypoints, scores = self.network.to_coco(people)
         return Detections(np.full(len(scores), self.validation.index.image_ids[row]), keypoints, scores)

@@ -67,7 +67,7 @@ def _annotation(number: int, points: np.ndarray) -> dict:
     return {"id": number, "image_id": number, "category_id": 1, "iscrowd": 0, **places}
 
 
-class Finder(nn.Module):
+class BlobNetwork(nn.Module):
     """(B, 3, H, W) RGB, normalised in any way -> (B, 3, H / 4, W / 4): a map of each blob's colour.
 
     `background`: what a grey pixel is at most. Layers `loud` carry a channel of values 20,000 times as large: nothing

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.runtime.export import Ports, export_onnx
 from common.test import blob_people
-from common.test.blob_people import SIZE_IN, Finder
+from common.test.blob_people import SIZE_IN, BlobNetwork
 
 import torch
 
@@ -23,7 +23,7 @@ def data(folder: Path) -> Path:
 def networks(folder: Path, background: float, with_lambda: bool = False) -> Path:
     """`good`; `loud`, whose layers 8 bits ruin; `blind`, which finds nobody."""
     for name, rules in {"good": {}, "loud": {"loud": ALL_LAYERS}, "blind": {"blind": True}}.items():
-        export(Finder(background, **rules), folder / f"{name}.onnx", with_lambda)
+        export(BlobNetwork(background, **rules), folder / f"{name}.onnx", with_lambda)
     return folder
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 
-from common.bottomup.assembly import People, checked_maps
+from common.bottomup.assembly import DecodedPeople, checked_maps
 from common.bottomup.maps import Axis, LimbRule, Peaks, axis_of, find_pairs, find_peaks, kernel
 from common.cli import UserError
 from common.skeleton import Skeleton
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 PAIR = Skeleton("pair", ("a", "b", "c"), (0.05,) * 3, (), limbs=(("a", "b"), ("b", "c"), ("a", "c")))
-PEOPLE = People(
+PEOPLE = DecodedPeople(
     np.array([[1, 2, 0.5, 0], [3, 4, 0.6, 1], [5, 6, 0.7, 2]]),
     np.array([[0, 1, -1], [-1, -1, 2]]),
     np.array([1.5, 0.7]),
@@ -31,7 +31,7 @@ def peaks_of(points) -> Peaks:
 def test_points_and_keypoints() -> None:
     assert PEOPLE.points().tolist() == [[[1, 2, 0.5], [3, 4, 0.6], [0, 0, 0]], [[0, 0, 0], [0, 0, 0], [5, 6, 0.7]]]
     assert PEOPLE.keypoints(PAIR)[0].tolist() == [[1, 2, 1], [3, 4, 1], [0, 0, 0]]
-    nobody = People(np.zeros((0, 4)), np.zeros((0, 3), np.int64), np.zeros(0), np.zeros(0, np.int64))
+    nobody = DecodedPeople(np.zeros((0, 4)), np.zeros((0, 3), np.int64), np.zeros(0), np.zeros(0, np.int64))
     assert nobody.points().shape == nobody.keypoints(PAIR).shape == (0, 3, 3)
 
 

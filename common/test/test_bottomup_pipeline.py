@@ -5,7 +5,7 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-from common.bottomup.assembly import People
+from common.bottomup.assembly import DecodedPeople
 from common.bottomup.pipeline import STAGES, BottomUpNetwork, Size, evaluate
 from common.coco.evaluate import EvaluationSet
 from common.coco.images import ImageError
@@ -47,20 +47,20 @@ class Seer:
         rows = np.array([self.rows[image.tobytes()] for image in inputs], np.float32).reshape(-1, 1, 1, 1)
         return rows, rows
 
-    def people(self, maps: list, places: list) -> list[People]:
+    def people(self, maps: list, places: list) -> list[DecodedPeople]:
         assert len(maps) == len(places) == len(SCALES)
         (rows, _), (again, _) = maps
         assert (rows == again).all() and all(len(of_scale) == len(rows) for of_scale in places)
         return [self.annotated(int(row)) for row in rows.ravel()]
 
-    def annotated(self, row: int) -> People:
+    def annotated(self, row: int) -> DecodedPeople:
         index = self.validation.index
         people = index.people(row)
         labelled = (index.num_keypoints[people] > 0) & ~index.is_crowd[people]
         keypoints = np.float64(index.keypoints[people][labelled])
         candidates = np.concatenate([keypoints.reshape(-1, 3), np.zeros((keypoints[..., 0].size, 1))], axis=1)
         members = np.arange(len(candidates)).reshape(-1, COCO.num_keypoints)
-        return People(candidates, members, np.ones(len(members)), np.ones(len(members), np.int64))
+        return DecodedPeople(candidates, members, np.ones(len(members)), np.ones(len(members), np.int64))
 
     def network(self) -> BottomUpNetwork[Size]:
         return BottomUpNetwork(

@@ -18,12 +18,12 @@ from common.test.walking_people import (
     centre,
     count_frames,
     figure,
-    film_of,
     find_squares,
     lines_of,
     places,
     run_demo,
     scene,
+    video_of,
 )
 
 import cv2
@@ -36,7 +36,7 @@ def nobody(image):
 
 
 def test_video_is_annotated_and_everyone_keeps_the_id(tmp_path, capsys) -> None:
-    video = film_of(tmp_path / "walk.webm", 50)
+    video = video_of(tmp_path / "walk.webm", 50)
     lines = run_demo(tmp_path, str(video))
     assert [line["frame"] for line in lines] == list(range(50))
     assert {(line["width"], line["height"], line["source"]) for line in lines} == {(WIDTH, HEIGHT, str(video))}
@@ -56,7 +56,7 @@ def test_video_is_annotated_and_everyone_keeps_the_id(tmp_path, capsys) -> None:
 
 
 def test_without_tracking_or_smoothing(tmp_path) -> None:
-    video = film_of(tmp_path / "walk.webm", 4)
+    video = video_of(tmp_path / "walk.webm", 4)
     assert {person["id"] for line in run_demo(tmp_path, video, track=False) for person in line["people"]} == {None}
     raw = run_demo(tmp_path, video, smooth=False)
     calm = run_demo(tmp_path, video, smooth=True)
@@ -129,13 +129,13 @@ def test_earlier_result_outlives_a_wrong_command(tmp_path) -> None:
 
 
 def test_max_frames_ends_early(tmp_path) -> None:
-    video = film_of(tmp_path / "walk.webm", 20)
+    video = video_of(tmp_path / "walk.webm", 20)
     assert len(run_demo(tmp_path, video, max_frames=7)) == 7
     assert count_frames(tmp_path / "out/walk.webm") == 7
 
 
 def test_error_in_the_middle_leaves_whole_files(tmp_path) -> None:
-    video = film_of(tmp_path / "walk.webm", 20)
+    video = video_of(tmp_path / "walk.webm", 20)
     seen = []
 
     def fails_at_the_fifth(image):
@@ -150,7 +150,7 @@ def test_error_in_the_middle_leaves_whole_files(tmp_path) -> None:
 
 
 def test_memory_is_constant_over_a_long_video(tmp_path) -> None:
-    video, sizes = film_of(tmp_path / "walk.webm", 120), []
+    video, sizes = video_of(tmp_path / "walk.webm", 120), []
 
     def watching(image):
         sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
@@ -161,7 +161,7 @@ def test_memory_is_constant_over_a_long_video(tmp_path) -> None:
 
 
 def test_signal_leaves_a_playable_video_and_whole_lines(tmp_path) -> None:
-    video = film_of(tmp_path / "walk.webm", 400)
+    video = video_of(tmp_path / "walk.webm", 400)
     program = (
         "import time\n"
         "from pathlib import Path\n"

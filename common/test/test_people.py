@@ -7,7 +7,7 @@ from common.cli import UserError
 from common.people import People, bounding_boxes, nobody
 from common.skeleton import COCO, OPENPOSE
 from common.test.programs import snippet
-from common.test.walking_people import SCHEMA, check_schema, film_of, run_demo, scene
+from common.test.walking_people import SCHEMA, check_schema, run_demo, scene, video_of
 
 import cv2
 import numpy as np
@@ -65,7 +65,7 @@ def test_names_that_are_not_utf8_are_read_and_written(tmp_path: Path) -> None:
     assert line["source"].endswith("caf\\xe9.png") and len(line["people"]) == 3
     assert b"caf\xe9.png" in os.listdir(os.fsencode(tmp_path / "out"))
     video = os.fsdecode(os.fsencode(tmp_path) + b"/video\xe9.webm")
-    os.rename(film_of(tmp_path / "video.webm", 3), video)
+    os.rename(video_of(tmp_path / "video.webm", 3), video)
     assert len(run_demo(tmp_path, Path(video))) == 3
     assert (tmp_path / "out" / "video\\xe9.webm").is_file()
 

@@ -67,7 +67,7 @@ def find_squares(image):
     return People(OPENPOSE, points, 10.0 + order)
 
 
-def film_of(path: Path, steps: int) -> Path:
+def video_of(path: Path, steps: int) -> Path:
     with VideoWriter(path, 25.0) as video:
         for step in range(steps):
             video.write(scene(step))

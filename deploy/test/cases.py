@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from AlphaPose.decode import regress
-from common.bottomup.assembly import People
+from common.bottomup.assembly import DecodedPeople
 from common.skeleton import OPENPOSE, Skeleton
 from common.topdown import crops, heatmaps
 from Lightweight_OpenPose import decode as lightweight
@@ -33,7 +33,7 @@ HOW = ("none", "quarter", "dark", "sigmoid", "softmax")
 
 @dataclass
 class Case:
-    """`expected`: what Python finds, People or joints (K, 3); `call` finds it again."""
+    """`expected`: what Python finds, DecodedPeople or joints (K, 3); `call` finds it again."""
 
     kind: int
     numbers: list[float]
@@ -98,11 +98,11 @@ def found_by(command: Sequence[str], cases: Sequence[Case], folder: Path, runs: 
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def people_of(answer: dict, skeleton: Skeleton) -> People:
+def people_of(answer: dict, skeleton: Skeleton) -> DecodedPeople:
     """An answer as Python has it."""
     candidates, members = np.array(answer["candidates"], np.float64), np.array(answer["members"], np.int64)
     scores, counts = np.array(answer["scores"], np.float64), np.array(answer["counts"], np.int64)
-    return People(candidates.reshape(-1, 4), members.reshape(-1, skeleton.num_points), scores, counts)
+    return DecodedPeople(candidates.reshape(-1, 4), members.reshape(-1, skeleton.num_points), scores, counts)
 
 
 def compiled(folder: Path) -> str:
