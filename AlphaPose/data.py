@@ -65,7 +65,7 @@ def train_samples(config: Config, skeleton: Skeleton) -> "TrainSamples":
     index = common.coco.reader.load(annotations, skeleton.num_keypoints)
     people = labelled_people(index)
     if not len(people):
-        raise UserError(f"{annotations}: no person with labelled joints; `python -m common.coco` examines it")
+        raise UserError(f"{annotations}: no person with labelled joints; `python -m common.coco` checks it")
     return TrainSamples(people, located(config, "TRAIN", "IMG_PREFIX"), skeleton, config)
 
 

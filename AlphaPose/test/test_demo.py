@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo on drawn pictures and films, with a small network and one that answers with the true heatmaps."""
+"""The demo on drawn images and videos, with a small network and one that answers with the true heatmaps."""
 
 import json
 import os
@@ -85,9 +85,9 @@ def finder(forward=everywhere, min_box_area: float = 0.0) -> PoseEstimator:
 
 
 def video_of(path: Path, steps: int) -> Path:
-    with VideoWriter(path, 25.0) as film:
+    with VideoWriter(path, 25.0) as video:
         for step in range(steps):
-            film.write(scene(step))
+            video.write(scene(step))
     return path
 
 
@@ -124,8 +124,8 @@ def test_people_are_where_their_boxes_are(tmp_path):
 
 
 def test_film_is_drawn_and_everyone_keeps_the_id(tmp_path, capsys):
-    film = video_of(tmp_path / "walk.webm", 30)
-    people = run_demo(tmp_path, film, track=True, save_video=True, save_img=True, showbox=True)
+    video = video_of(tmp_path / "walk.webm", 30)
+    people = run_demo(tmp_path, video, track=True, save_video=True, save_img=True, showbox=True)
     assert {person["image_id"] for person in people} == {f"{step}.jpg" for step in range(30)}
     rows = {(person["idx"], round(person["box"][1] / 40)) for person in people}
     assert len(rows) == 2 and {row for _, row in rows} == {1, 2}
@@ -245,7 +245,7 @@ def test_published_online_demo_takes_the_first_person(tmp_path, checkpoint, draw
 
 
 def test_film_without_a_detector_through_a_real_network(tmp_path, checkpoint, monkeypatch):
-    film = video_of(tmp_path / "walk.webm", 3)
-    words = [f"--checkpoint={checkpoint}", f"--video={film}", f"--outdir={tmp_path / 'out'}", "--gpus=-1"]
+    video = video_of(tmp_path / "walk.webm", 3)
+    words = [f"--checkpoint={checkpoint}", f"--video={video}", f"--outdir={tmp_path / 'out'}", "--gpus=-1"]
     online.main([*words, "--save_video", "--pose_track"])
     assert isinstance(results(tmp_path / "out"), list) and count_frames(tmp_path / "out/AlphaPose_walk.webm") == 3

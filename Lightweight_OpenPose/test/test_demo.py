@@ -106,11 +106,11 @@ def test_published_command_runs_from_the_model_folder(tmp_path, untrained):
 
 
 def test_film_through_a_real_network(tmp_path, untrained, capsys):
-    film = video_of(tmp_path / "walk.webm", 3)
+    video = video_of(tmp_path / "walk.webm", 3)
     main(
         [
             f"--checkpoint_path={untrained}",
-            f"--video={film}",
+            f"--video={video}",
             "--height_size=64",
             "--device=cpu",
             f"--output_dir={tmp_path / 'out'}",
