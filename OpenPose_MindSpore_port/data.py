@@ -84,11 +84,6 @@ def scale_of(points: Float64Array, augmentation: Augmentation, share: float) -> 
     return float((largest - smallest) * share + smallest)
 
 
-def shift_in(augmentation: Augmentation, drawn: Draw) -> Float64Array:
-    """(2,) x, y: how far the crop's centre is from that of the chosen person's box."""
-    return (np.array(drawn.shift) - 0.5) * 2 * augmentation.center_perterb_max
-
-
 def compose(points: Float64Array, augmentation: Augmentation, drawn: Draw) -> Float64Array:
     """(2, 3) float64: the matrix from original to input pixels, of pixel centres and of points alike.
 
@@ -102,7 +97,8 @@ def compose(points: Float64Array, augmentation: Augmentation, drawn: Draw) -> Fl
     turned = points[drawn.person : drawn.person + 1].copy()
     turned[..., :2] = turned[..., :2] @ turn.T
     low, high = boxes(turned)
-    centre = (low[0] + high[0]) / 2 + shift_in(augmentation, drawn)
+    shift = (np.array(drawn.shift) - 0.5) * 2 * augmentation.center_perterb_max
+    centre = (low[0] + high[0]) / 2 + shift
     matrix = np.column_stack([turn, (augmentation.insize - 1) / 2 - centre])
     if drawn.flip:
         matrix[0] *= -1

@@ -66,19 +66,15 @@ def own(path: Path, servers: Sequence[Server]) -> int:
 
     Raises UserError where none is.
     """
-    if len(servers) == 1:
-        return 0
-    numbers = range(len(servers))
     stated = os.environ.get("NODE_RANK", "")
-    own_numbers = (n for n in numbers if (str(n) == stated if stated else _is_own(servers[n].address)))
-    number = next(own_numbers, None)
-    if number is None:
-        names = ", ".join(server.address for server in servers)
-        raise UserError(
-            f"{path}: this machine is none of its {len(servers)} servers {names} (NODE_RANK={stated}); "
-            "NODE_RANK=0, 1, ... names one"
-        )
-    return number
+    for number, server in enumerate(servers):
+        if len(servers) == 1 or (str(number) == stated if stated else _is_own(server.address)):
+            return number
+    names = ", ".join(server.address for server in servers)
+    raise UserError(
+        f"{path}: this machine is none of its {len(servers)} servers {names} (NODE_RANK={stated}); NODE_RANK=0, 1, ... "
+        "names one"
+    )
 
 
 def _is_own(address: str) -> bool:

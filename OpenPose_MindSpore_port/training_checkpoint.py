@@ -32,23 +32,16 @@ MOMENTS = {"exp_avg": "moment1.", "exp_avg_sq": "moment2.", "momentum_buffer": "
 
 def entries(state: TrainState, steps: int, rates: Mapping[str, Float32Array]) -> dict[str, Tensor]:
     """The content of a training checkpoint after `steps`, in MindSpore's order."""
-    model, moments_of = state.model, state.optimizer.state
+    model, kept = state.model, state.optimizer.state
     found = {NETWORK + name: tensor for name, tensor in model.state_dict().items()}
     found["global_step"] = torch.tensor([steps], dtype=torch.int32)
-    moments = {
-        key: {
-            NETWORK + name: moments_of[weight][key]
-            for name, weight in model.named_parameters()
-            if key in moments_of.get(weight, ())
-        }
-        for key in MOMENTS
-    }
-    if moments["exp_avg"]:
+    moments = {NETWORK + name: kept.get(weight, {}) for name, weight in model.named_parameters()}
+    if any("exp_avg" in of_weight for of_weight in moments.values()):
         taken = state.optimizer.param_groups[0].get("steps", steps)  # without those that were left out
         for number, beta in enumerate(BETAS, start=1):
             found[f"beta{number}_power"] = torch.tensor(beta**taken, dtype=torch.float32)
     for key, before in MOMENTS.items():
-        found |= {before + name: tensor for name, tensor in moments[key].items()}
+        found |= {before + name: of_weight[key] for name, of_weight in moments.items() if key in of_weight}
     groups = [rates[group["name"]] for group in state.optimizer.param_groups]
     if len(groups) == 1:
         return found | {"learning_rate": _tensor(groups[0])}
