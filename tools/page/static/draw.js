@@ -107,8 +107,10 @@ export class View {
     if (this.dragged) drawBox(context, this.dragged, thick / 2, "#fff");
   }
 
-  change(factor, at = [this.x + this.image.width / this.zoom / 2, this.y + this.image.height / this.zoom / 2]) {
+  // Zooms about a point of the image, its middle as shown without one.
+  change(factor, point = null) {
     if (!this.image) return;
+    const at = point ?? [this.x + this.image.width / this.zoom / 2, this.y + this.image.height / this.zoom / 2];
     const zoom = Math.min(MOST_ZOOM, Math.max(1, this.zoom * factor));
     this.x = at[0] - (at[0] - this.x) * (this.zoom / zoom);
     this.y = at[1] - (at[1] - this.y) * (this.zoom / zoom);

@@ -6,35 +6,60 @@ import { save } from "./saving.js";
 import { shellName } from "./image.js";
 import { t, translated } from "./words.js";
 
-let page, file = null, job = null, lines = [], total = 0, own = true;
+let page, file = null, job = sessionStorage.getItem("job"), sending = null, lines = [], total = 0;
+let own = true; // the player shows the chosen file, with people drawn over it; else the annotated video
 
 function choose(given) {
+  if ($("video-file").disabled) return say(t("busy"), true);
   file = given;
   lines = [];
   own = true;
   $("video-player").src = URL.createObjectURL(file);
   $("video-start").disabled = false;
   $("video-answer").textContent = file.name;
+  return draw(); // without the people of the video before
 }
 
 async function start() {
   if (file.size > page.limits.video_bytes) return say(t("too-large", page.limits.video_bytes / 1e6), true);
   say(t("sending"));
+  job = null;
   busy(true);
-  lines = [];
+  sending = new AbortController();
   await attempt(async () => {
     const words = { model: $("video-model").value, name: file.name };
-    job = (await (await post("jobs", words, file)).json()).id;
+    job = (await (await post("jobs", words, file, sending.signal)).json()).id;
+    sessionStorage.setItem("job", job);
     say("");
     const model = page.models[Number($("video-model").value)];
     $("video-command").value = `${model.command} --source=${shellName(file.name)} --output_dir=people`;
-    await follow(`jobs/${job}/events`, take);
+    await watch();
   });
   busy(false);
 }
 
+async function watch() {
+  [lines, total] = [[], 0];
+  await follow(`jobs/${job}/events`, take);
+}
+
+// The job that ran when the page was loaded anew, if the server still has it.
+async function resume() {
+  own = false;
+  busy(true);
+  await watch().catch(() => { job = null; });
+  busy(false);
+}
+
+function cancel() {
+  if (job) return attempt(() => ask(`jobs/${job}`, {}, { method: "DELETE" }));
+  sending.abort();
+  return say("");
+}
+
 function busy(is) {
-  $("video-start").disabled = is;
+  $("video-start").disabled = is || !file;
+  $("video-file").disabled = is;
   $("video-cancel").disabled = !is;
   for (const button of document.querySelectorAll("[data-result]")) button.disabled = is || !job;
 }
@@ -54,7 +79,7 @@ function take(kind, content) {
 async function ended({ state, error }) {
   if (error) say(translated(error), true);
   else if (state === "done" && lines.length < total) say(t("short", lines.length, total), true);
-  $("video-answer").textContent = state === "failed" ? file.name : t(state, lines.length);
+  $("video-answer").textContent = state === "failed" ? file?.name ?? "" : t(state, lines.length);
   $("video-progress").value = 1;
   if (!own && lines.length) $("video-player").src = URL.createObjectURL(await (await ask(`jobs/${job}/people.webm`)).blob());
   draw();
@@ -96,7 +121,7 @@ export function open(state) {
   fill($("video-model"), page.names);
   $("video-file").addEventListener("change", (event) => event.target.files[0] && choose(event.target.files[0]));
   $("video-start").addEventListener("click", start);
-  $("video-cancel").addEventListener("click", () => attempt(() => ask(`jobs/${job}`, {}, { method: "DELETE" })));
+  $("video-cancel").addEventListener("click", cancel);
   $("video-player").addEventListener("error", () => { own = false; });
   $("video-player").addEventListener("seeked", () => draw());
   $("video-player").requestVideoFrameCallback?.(everyFrame);
@@ -106,5 +131,6 @@ export function open(state) {
       save(await (await ask(`jobs/${job}/${result}`)).blob(), result);
     }));
   }
+  if (job) resume();
   return { show: () => {}, choose };
 }

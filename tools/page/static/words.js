@@ -33,6 +33,7 @@ const WORDS = {
     "{0} 个框，一次调用 {1} 个 lambda：{2} 毫秒；滑动 {3} 毫秒"],
   "too-large": ["That is more than {0} MB: make it smaller.", "超过 {0} MB：请缩小。"],
   "not-shown": ["The browser cannot show this image.", "浏览器无法显示该图像。"],
+  busy: ["Another video is at work: wait for it, or cancel it.", "另一个视频正在处理：请等待或取消。"],
   sending: ["Sending the video …", "正在发送视频 …"], frames: ["{0} of {1} frames; people in the last: {2}", "{0}/{1} 帧，最近一帧 {2} 人"],
   done: ["Done: {0} frames", "完成：{0} 帧"], cancelled: ["Cancelled after {0} frames", "已取消，共 {0} 帧"],
   short: ["The video ends after {0} of {1} frames: it is cut short or damaged.", "视频在 {1} 帧中的第 {0} 帧结束：文件被截断或损坏。"],
@@ -58,7 +59,7 @@ const REFUSALS = [
   [/^This image has more than 50 million pixels/, "图像超过 5000 万像素：请缩小。"],
   [/^This image is damaged or cut short/, "图像已损坏或不完整：请重新保存。"],
   [/^This is not a video of a kind that is read: (.+)\.$/, "不支持的视频格式，请使用：$1。"],
-  [/^Another video is at work/, "另一个视频正在处理：请等待或取消。"],
+  [/^Another video is at work/, WORDS.busy[1]],
   [/^This video is not here any more/, "该视频已被新的视频取代。"],
   [/^No box lies on the image/, "图像上没有框：请拖出一个围住人物的框。"],
 ];

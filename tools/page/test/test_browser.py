@@ -103,6 +103,7 @@ def is_drawn(pixels: np.ndarray, colour, place) -> bool:
 
 
 def test_an_image_and_its_skeletons(page) -> None:
+    page.click("#zoom-in")  # of nothing yet
     give(page, png(PLACES))
     filled(page, "image-answer", "^People: 2, in .*network")
     pixels = canvas(page, "image-canvas")
@@ -225,11 +226,20 @@ def test_a_video_is_cancelled_and_a_cut_one_says_so(page, tmp_path: Path) -> Non
     whole = (tmp_path / "slow.webm").read_bytes()
     page.click("#tab-video")
     page.set_input_files("#video-file", {"name": "slow.webm", "mimeType": "video/webm", "buffer": whole})
+    page.route("**/api/jobs?*", lambda route: None)  # an upload without an end
+    page.click("#video-start")
+    filled(page, "status", "^Sending")
+    page.click("#video-cancel")
+    playwright.expect(page.locator("#status")).to_have_text("")
+    page.unroute("**/api/jobs?*")
     page.click("#video-start")
     filled(page, "video-answer", "of 40 frames; people in the last: 2")
     with page.expect_download() as saved:
         page.click("[data-result='people.csv']")  # while it runs
     assert Path(saved.value.path()).read_text().startswith("frame,time_s")
+    page.reload()
+    page.click("#tab-video")
+    filled(page, "video-answer", "of 40 frames")  # it goes on, and is still ours
     page.click("#video-cancel")
     filled(page, "video-answer", "^Cancelled after")
     with VideoWriter(tmp_path / "walk.webm", 10.0) as writer:
