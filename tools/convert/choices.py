@@ -27,7 +27,7 @@ def category_of_skeleton(name: str) -> Category:
 
 def each_image_once(dataset: Dataset) -> Dataset:
     """Of an image that is there again, as a second annotator's or in a second file, the last annotation."""
-    last = {(image.subset, image.name): image for image in dataset.images}
+    last = {(image.subset, image.file or image.name): image for image in dataset.images}
     if twice := len(dataset.images) - len(last):
         note(f"{twice} annotations of images that are annotated again further on are left out: the last one is taken")
     return dataclasses.replace(dataset, images=list(last.values()))

@@ -48,6 +48,14 @@ def test_the_last_of_several_annotators_counts_and_a_line_says_so(tmp_path, caps
     assert "2 annotations of images that are annotated again further on are left out" in capsys.readouterr().err
 
 
+def test_names_that_stand_in_two_folders_are_two_images(tmp_path):
+    source = exports.yolo(exports.draw(tmp_path / "in"))
+    for kind in ("images", "labels"):
+        (tmp_path / "in" / kind / "more").symlink_to(tmp_path / "in" / kind / "train")
+    source.write_text(source.read_text().replace("train: images/train", "train: [images/train, images/more]"))
+    assert len(people(written(run(source, tmp_path / "out", "--val=0", kind="yolo")))) == 6
+
+
 def test_deeplabcut_of_a_single_animal_on_windows(tmp_path):
     source = published_exports.dlc_windows(exports.draw(tmp_path / "in"))
     target = run(source, tmp_path / "out", "--val=0", kind="dlc")
