@@ -39,10 +39,18 @@ class Agent(LocalElasticAgent):
         Agent.group_rank = worker_group.group_rank
         if any(failure.exitcode == USAGE_EXIT_CODE for failure in result.failures.values()):
             self._remaining_restarts = 0
+            if self._is_elastic:  # torchrun would end the others, too
+                self._rdzv_handler.shutdown = lambda: True  # type: ignore[method-assign]
         elif result.state == WorkerState.HEALTHY and self._lacks_a_server(worker_group):
             self._shutdown(signal.SIGKILL)  # they wait for the lost one's ranks, and hear no other signal
             result.state = WorkerState.UNHEALTHY
         return result
+
+    @property
+    def _is_elastic(self) -> bool:
+        """Whether others may go on without this server."""
+        settings = getattr(self._rdzv_handler, "settings", None)
+        return bool(settings and settings.min_nodes < settings.max_nodes)
 
     def _lacks_a_server(self, worker_group: WorkerGroup) -> bool:
         """Whether one of those that met has not been heard of for a while: its link is gone, or its power."""

@@ -26,6 +26,7 @@ def facts(config: Config, monkeypatch) -> dict[str, Any]:
 
 def refusal(expected: dict[str, Any], found: dict[str, Any], monkeypatch) -> str:
     monkeypatch.setattr(common.distributed, "gather_objects", lambda own: [("node1", expected), ("node2", found)])
+    monkeypatch.setenv("RANK", "1")
     with pytest.raises(UserError) as refused:
         common.train.store.agree(found)
     assert "\n" not in str(refused.value) and str(refused.value).startswith(
@@ -45,7 +46,7 @@ def test_paths_and_readers_may_differ_and_flags_may_not(monkeypatch) -> None:
 
 def test_what_differs_is_named(monkeypatch) -> None:
     one = {"torch": "2.13.0", "ranks": 16, "base_lr": "0.1", "common/cli.py": 5}
-    assert "torch is 2.12.1, not 2.13.0: the servers" in refusal(one, {**one, "torch": "2.12.1"}, monkeypatch)
+    assert "torch is 2.12.1, not 2.13.0: all servers" in refusal(one, {**one, "torch": "2.12.1"}, monkeypatch)
     assert "common/cli.py is None, not 5" in refusal(
         one, {"torch": "2.13.0", "ranks": 16, "base_lr": "0.1"}, monkeypatch
     )
@@ -58,3 +59,20 @@ def test_another_annotation_is_another_data_set(tiny_coco: Path, monkeypatch) ->
     assert index.facts() == again.facts()
     moved = dataclasses.replace(index, keypoints=np.where(index.keypoints == index.keypoints.max(), 1, index.keypoints))
     assert "digest of the annotations is" in refusal(index.facts(), moved.facts(), monkeypatch)
+
+
+def test_most_servers_are_right_and_leave_to_go_on_without_the_other(monkeypatch, capsys) -> None:
+    right, wrong = {"torch": "2.13.0"}, {"torch": "2.12.1"}
+    everybody = [("node1", wrong), ("node2", right), ("node3", right)]
+    monkeypatch.setattr(common.distributed, "gather_objects", lambda own: everybody)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit) as left:
+        common.train.store.agree(right)
+    said = capsys.readouterr().err
+    assert left.value.code == 1 and said.startswith(
+        "note: rank 0 on node1 differs from rank 1 on node2: torch is 2.12.1"
+    )
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(UserError, match="rank 0 on node1"):
+        common.train.store.agree(wrong)

@@ -5,6 +5,7 @@ import itertools
 import math
 import os
 import socket
+import sys
 import time
 import zlib
 from collections.abc import Callable, Mapping
@@ -40,7 +41,7 @@ _OF_A_SERVER = {"device", "output_dir", "log_dir", "data_path", "data_dir", "num
 
 
 def agree_on_recipe(config: Any) -> None:
-    """Raises UserError on all ranks where a server has other code, another torch or other settings than rank 0's.
+    """Refuses a server with other code, another torch or other settings, see `agree`.
 
     Paths may differ. `config`: a dataclass; its module's package is the code that counts, with `common`.
     """
@@ -54,18 +55,33 @@ def agree_on_recipe(config: Any) -> None:
 
 
 def agree(facts: Mapping[str, Any]) -> None:
-    """Raises UserError on all ranks where the `facts` of one are not those of rank 0; it names them and the server."""
-    all_facts = common.distributed.gather_objects((socket.gethostname(), facts))
-    first_host, expected = all_facts[0]
-    for rank, (host, found) in enumerate(all_facts):
-        names = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
-        if names:
-            words = [f"{name} is {found.get(name)}, not {expected.get(name)}" for name in names[:MOST_DIFFERENCES]]
-            raise common.cli.UserError(
-                f"rank {rank} on {host} differs from rank 0 on {first_host}: {'; '.join(words)}"
-                f"{', and more' if len(names) > MOST_DIFFERENCES else ''}: the servers need the same code, torch, data "
-                "and flags"
-            )
+    """Refuses the ranks whose `facts` are not those of most: a UserError names server and difference.
+
+    The others leave with exit code 1: with a range of servers they go on without those.
+    """
+    everybody = common.distributed.gather_objects((socket.gethostname(), facts))
+    all_facts = [found for _, found in everybody]
+    most = max(range(len(all_facts)), key=lambda rank: all_facts.count(all_facts[rank]))  # rank 0 where none are more
+    refused = [rank for rank, found in enumerate(all_facts) if found != all_facts[most]]
+    if not refused:
+        return
+    if common.distributed.rank() in refused:
+        raise common.cli.UserError(_difference(everybody, common.distributed.rank(), most))
+    if common.distributed.local_rank() == 0:
+        sys.stderr.write(f"note: {_difference(everybody, refused[0], most)}\n")
+    raise SystemExit(1)
+
+
+def _difference(everybody: list[tuple[str, Mapping[str, Any]]], refused: int, most: int) -> str:
+    """What a rank has that the rank `most` has not."""
+    (host, found), (expected_host, expected) = everybody[refused], everybody[most]
+    names = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
+    words = [f"{name} is {found.get(name)}, not {expected.get(name)}" for name in names[:MOST_DIFFERENCES]]
+    more = ", and more" if len(names) > MOST_DIFFERENCES else ""
+    return (
+        f"rank {refused} on {host} differs from rank {most} on {expected_host}: {'; '.join(words)}{more}: all servers "
+        "need the same code, torch, data and flags"
+    )
 
 
 def read_state(path: Path) -> dict[str, Any]:
