@@ -2,20 +2,13 @@
 """Trains on two servers that lose ranks, launchers, each other and themselves; see cluster.sh."""
 
 import argparse
-import contextlib
-import fcntl
 import json
 import os
 import random
-import shutil
-import signal
-import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,164 +18,24 @@ from common.test.programs import weights
 
 import project
 import torch
+from two_servers import DELAY_S, RATE, Server, two_servers
 
 PORT = 29400
-DEADLINE_S, ORPHAN_S = 900, 10
+DEADLINE_S = 900
 SMALL = ("--device=cpu", "--amp=O0", "--num_workers=1", "--print_freq=1")
-COMMANDS = {  # launcher and flags of a small training, and where its checkpoints lie
-    "Lightweight_OpenPose": ("train_smoke_1p.sh", "step_one_checkpoints", "--step=1", "--net_input_size=64",
-                             "--base_height=64", "--num_refinement_stages=0", "--batch_size=4", "--eval_freq=0"),
-    "MIPNet": ("train_smoke_1p.sh", "output", "--image_size=64,64", "--heatmap_size=16,16", "--batch_size=2",
-               "--eval_freq=0"),
-}  # fmt: skip
-TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
-RATE, DELAY_S, PACKET = "100mbit", 0.02, 9000
-
-
-class Server:
-    """A network namespace with an address, and at most one launcher in it."""
-
-    def __init__(self, number: int, work: Path) -> None:
-        self.name, self.address, self.device = f"pose{number}", f"10.77.0.{number + 1}", f"posev{number}"
-        self.words = work / f"server_{number}.txt"
-        self.core = sorted(os.sched_getaffinity(0))[number]  # one thread, as a rank of two on one server has
-        self.files = Path("/etc/netns") / self.name  # what its processes see in /etc
-        self.launcher: subprocess.Popen[bytes] | None = None
-
-    def ip(self, *words: str) -> None:
-        ip("netns", "exec", self.name, "ip", *words)
-
-    def start(self, command: list[str]) -> None:
-        """Types a command on this server."""
-        variables = {**os.environ, "OMP_NUM_THREADS": "1", "MAX_RESTARTS": "100", "RDZV_TIMEOUT": "300"}
-        with self.words.open("ab") as file:
-            words = ["ip", "netns", "exec", self.name, "taskset", "-c", str(self.core), *command]
-            self.launcher = subprocess.Popen(words, stdout=file, stderr=file, env=variables, start_new_session=True)
-
-    def processes(self) -> list[int]:
-        """All that run here."""
-        return list(map(int, subprocess.run(["ip", "netns", "pids", self.name], capture_output=True).stdout.split()))
-
-    def kill_rank(self) -> None:
-        """kill -9 of a rank; of the launcher while it has none."""
-        assert self.launcher
-        ranks = [number for number in self.processes() if _parent(number) == self.launcher.pid]
-        _kill(ranks[0] if ranks else self.launcher.pid)
-
-    def kill_launcher(self) -> None:
-        """kill -9 of the launcher: what it started has to end by itself."""
-        assert self.launcher
-        _kill(self.launcher.pid)
-        self.launcher.wait()
-        began = time.monotonic()
-        while self.processes():
-            if time.monotonic() > began + ORPHAN_S:
-                raise SystemExit(f"orphans on {self.name}: {self.processes()}")
-            time.sleep(0.1)
-
-    def kill(self) -> None:
-        """kill -9 of everything, then the link goes down, for a moment."""
-        for number in self.processes():
-            _kill(number)
-        if self.launcher:
-            self.launcher.wait()
-        self.cut_off()
-        time.sleep(2)
-        self.ip("link", "set", self.device, "up")
-
-    def cut_off(self) -> None:
-        """Its link goes down: nobody hears of it, and it hears of nobody."""
-        self.ip("link", "set", self.device, "down")
-
-
-def ip(*words: str) -> None:
-    """An administrator's command."""
-    subprocess.run(["ip", *words], check=True)
-
-
-def _kill(number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(number, signal.SIGKILL)
-
-
-def _parent(number: int) -> int:
-    try:
-        return int(Path(f"/proc/{number}/stat").read_text().rpartition(") ")[2].split()[1])
-    except OSError:
-        return 0
-
-
-@contextlib.contextmanager
-def two_servers(work: Path, is_slow: bool = False) -> Iterator[list[Server]]:
-    """Two servers with a link between them."""
-    servers = [Server(number, work) for number in (0, 1)]
-    names = "".join(f"{server.address} {server.name}\n" for server in servers)
-    for server in servers:
-        ip("netns", "add", server.name)
-        server.files.mkdir(parents=True, exist_ok=True)
-        (server.files / "hosts").write_text(f"127.0.0.1 localhost\n{names}")
-        (server.files / "resolv.conf").write_text("nameserver 127.0.0.1\n")  # nobody: the answer is no, at once
-    try:
-        _slow_link(servers) if is_slow else ip("link", "add", "posev0", "type", "veth", "peer", "name", "posev1")
-        for server in servers:
-            ip("link", "set", server.device, "netns", server.name)
-            server.ip("address", "add", f"{server.address}/24", "dev", server.device)
-            server.ip("link", "set", "lo", "up")
-            server.ip("link", "set", server.device, "up")
-            if is_slow:
-                limit = ["tbf", "rate", RATE, "burst", "64kb", "latency", "400ms"]
-                ip("netns", "exec", server.name, "tc", "qdisc", "add", "dev", server.device, "root", *limit)
-        yield servers
-    finally:
-        for server in servers:
-            for number in server.processes():
-                _kill(number)
-            if server.launcher:
-                server.launcher.wait()
-            subprocess.run(["ip", "netns", "delete", server.name], check=False)
-            shutil.rmtree(server.files, ignore_errors=True)
-
-
-def _slow_link(servers: list[Server]) -> None:
-    """Two tunnels whose packets this process hands over after a while: not every kernel has netem."""
-    ends = []
-    for server in servers:
-        ends.append(os.open("/dev/net/tun", os.O_RDWR))
-        fcntl.ioctl(ends[-1], TUNSETIFF, struct.pack("16sH22x", server.device.encode(), IFF_TUN | IFF_NO_PI))
-        ip("link", "set", server.device, "mtu", str(PACKET))
-    for source, target in (ends, ends[::-1]):
-        under_way: deque[tuple[float, bytes]] = deque()
-        threading.Thread(target=_take, args=(source, under_way), daemon=True).start()
-        threading.Thread(target=_deliver, args=(target, under_way), daemon=True).start()
-
-
-def _take(source: int, under_way: deque[tuple[float, bytes]]) -> None:
-    with contextlib.suppress(OSError):  # the end of the link
-        while True:
-            packet = os.read(source, PACKET + 100)
-            under_way.append((time.monotonic() + DELAY_S, packet))
-
-
-def _deliver(target: int, under_way: deque[tuple[float, bytes]]) -> None:
-    while True:
-        if not under_way:
-            time.sleep(0.0005)
-            continue
-        due, packet = under_way.popleft()
-        time.sleep(max(0.0, due - time.monotonic()))
-        with contextlib.suppress(OSError):
-            os.write(target, packet)
+LIGHTWEIGHT = "--step=1 --net_input_size=64 --base_height=64 --num_refinement_stages=0 --batch_size=4 --eval_freq=0"
+MIPNET = "--image_size=64,64 --heatmap_size=16,16 --batch_size=2 --eval_freq=0"
+COMMANDS = {"Lightweight_OpenPose": LIGHTWEIGHT, "MIPNet": MIPNET}
 
 
 class Training:
     """One run into a folder of its own."""
 
     def __init__(self, model: str, work: Path, name: str, *flags: str) -> None:
-        launcher, self.checkpoints, *small = COMMANDS[model]
         self.folder = work / f"{model}_{name}"
         place = (f"--data_path={work / 'data'}", f"--output_dir={self.folder}", f"--log_dir={self.folder / 'logs'}")
-        script = str(project.ROOT / model / "test" / launcher)
-        self.command = ["bash", script, *small, *SMALL, *place, *flags]
+        script = str(project.ROOT / model / "test" / "train_smoke_1p.sh")
+        self.command = ["bash", script, *COMMANDS[model].split(), *SMALL, *place, *flags]
 
     def on(self, servers: list[Server], number: str = "2") -> list[str]:
         """The command for each of some servers."""
@@ -190,8 +43,8 @@ class Training:
 
     def alone(self) -> None:
         """The same on one server with two ranks."""
-        run = subprocess.run([*self.command, "--ranks=2"], env={**os.environ, "OMP_NUM_THREADS": "1"},
-                             capture_output=True, text=True)  # fmt: skip
+        variables = {**os.environ, "OMP_NUM_THREADS": "1"}
+        run = subprocess.run([*self.command, "--ranks=2"], env=variables, capture_output=True, text=True)
         if run.returncode:
             raise SystemExit(run.stdout + run.stderr)
 
@@ -311,8 +164,8 @@ def lost_for_good(work: Path) -> Iterator[str]:
         largest = max(_loss_differences(whole, run))
         if largest > 1e-3:
             raise SystemExit(f"losses differ by {largest}")
-        yield (f"a server {how}, --nnodes=1:2 | goes on after {seconds:.0f} s and ends by itself; losses within "
-               f"{largest:.1e} of both servers' | <= 1e-3")  # fmt: skip
+        end = f"goes on after {seconds:.0f} s and ends by itself; losses within {largest:.1e} of both servers'"
+        yield f"a server {how}, --nnodes=1:2 | {end} | <= 1e-3"
 
 
 def _loss_differences(one: Training, other: Training) -> list[float]:
@@ -360,8 +213,8 @@ def random_kills(work: Path, kills: int, seed: int, hang_s: int) -> Iterator[str
             raise SystemExit(f"weights differ by {difference(whole, run)}")
         number += 1
     kinds_of = ", ".join(f"{count} {name}s" for name, count in counts.items())
-    yield (f"{kills} random kills ({kinds_of}) in {number} runs | longest time to the next step {longest:.0f} s, no "
-           f"orphan, every checkpoint whole, weights bit-equal | <= {hang_s} s")  # fmt: skip
+    end = f"longest time to the next step {longest:.0f} s, no orphan, every checkpoint whole, weights bit-equal"
+    yield f"{kills} random kills ({kinds_of}) in {number} runs | {end} | <= {hang_s} s"
 
 
 def slow_link(work: Path) -> Iterator[str]:
@@ -375,8 +228,8 @@ def slow_link(work: Path) -> Iterator[str]:
         step = run.steps[-1]
         share = step["communication_s"] / step["step_s"]
         link = f"{RATE[:-4]} Mbit/s, {1000 * DELAY_S:.0f} ms each way" if is_slow else "veth"
-        yield (f"link of {link} | {step['step_s']:.2f} s a step, {step['communication_s']:.2f} s ({share:.0%}) of them "
-               "exchange of gradients | trains")  # fmt: skip
+        times = f"{step['step_s']:.2f} s a step, {step['communication_s']:.2f} s ({share:.0%}) of them"
+        yield f"link of {link} | {times} exchange of gradients | trains"
 
 
 def main() -> None:
@@ -387,7 +240,7 @@ def main() -> None:
     }
     parser.add_argument("--only", choices=[*parts, "random_kills"], action="append", help="one part; else all")
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--hang", type=int, default=60, help="seconds to the next step that count as one [60]")
+    parser.add_argument("--hang", type=int, default=60, help="seconds without a step that count as a hang [60]")
     parser.add_argument("--seed", type=int, default=0)
     flags = parser.parse_args()
     parts["random_kills"] = lambda work: random_kills(work, flags.kills, flags.seed, flags.hang)
