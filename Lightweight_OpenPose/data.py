@@ -9,9 +9,10 @@ import common.coco.images
 from common.arrays import Float64Array, UInt8Array
 from common.cli import UserError
 from common.coco.images import warp_image
-from common.distributed import main_process_first
+from common.distributed import has_process_group, main_process_first
 from common.skeleton import Skeleton
 from common.train.loader import Position, readable_sample
+from common.train.store import agree
 from Lightweight_OpenPose import labels
 from Lightweight_OpenPose.config import Augmentation, Config
 from Lightweight_OpenPose.labels import TrainLabels
@@ -209,6 +210,8 @@ def train_samples(config: Config, skeleton: Skeleton) -> TrainSamples:
     prepared = Path(config.prepared_train_labels or Path(config.output_dir) / PREPARED_LABELS)
     if not config.prepared_train_labels:
         annotations = common.coco.images.annotation_file(config.data_path, "train")
+        if has_process_group():  # what is prepared is one server's, and says nothing of the others' data
+            agree({"digest of the annotations": labels.digest_of(annotations)})
         main_process_first(
             lambda: _prepare_labels(prepared, annotations, config.net_input_size, skeleton.num_keypoints)
         )

@@ -4,6 +4,7 @@
 The file is an archive of NumPy arrays under its published name, `prepared_train_annotation.pkl`; nothing in it can run.
 """
 
+import functools
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ NET_INPUT_SIZE = 368  # pixels; the height of a person is given as a share of it
 MIN_KEYPOINTS = 5  # of COCO's 17: a person with fewer is no sample of its own
 MIN_KEYPOINTS_OF = 17
 MIN_AREA_IMG = 32 * 32  # px^2 of the segmentation
+PIECE = 1 << 20  # bytes
 MIN_CENTRE_DISTANCE = 0.3  # of the width of an accepted person's box: who is nearer is not a sample, too
 
 
@@ -105,6 +107,13 @@ def source_of(annotation_file: str | Path) -> str:
     path = Path(annotation_file)
     state = path.stat()
     return f"{path.name} {state.st_size} {state.st_mtime_ns}"
+
+
+def digest_of(annotation_file: str | Path) -> int:
+    """What tells its content from any other."""
+    with Path(annotation_file).open("rb") as file:
+        pieces = iter(lambda: file.read(PIECE), b"")
+        return functools.reduce(lambda crc, piece: zlib.crc32(piece, crc), pieces, 0)
 
 
 def is_current(path: str | Path, annotation_file: str | Path, net_input_size: int = NET_INPUT_SIZE) -> bool:

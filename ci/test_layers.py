@@ -14,9 +14,9 @@ MODEL_LEVEL, TOOLS_LEVEL = 4, 5
 MOST_CORE_FILES, MOST_CORE_LINES = 10, 1398
 # Files and lines that a training may import, without what it evaluates with: today's. Lower them when they fall.
 MOST = {
-    "AlphaPose": (38, 5536),
-    "Lightweight_OpenPose": (32, 4785),
-    "MIPNet": (38, 5709),
+    "AlphaPose": (38, 5543),
+    "Lightweight_OpenPose": (32, 4804),
+    "MIPNet": (38, 5716),
     "OpenPose_MindSpore_port": (36, 5601),
 }
 MOST_SHARED_DECODER_LINES, MOST_DECODER_LINES = 300, 150

@@ -35,8 +35,6 @@ _INDIFFERENT = """
     val_batch_size prepared_train_labels map board from_mobilenet weights_only TRAIN.END_EPOCH PRINT_FREQ
     EPOCH_EVAL_FREQ WORKERS TEST.BATCH_SIZE_PER_GPU
 """
-
-
 _OF_A_SERVER = {"device", "output_dir", "log_dir", "data_path", "data_dir", "num_workers", "WORKERS"}
 
 
@@ -60,27 +58,25 @@ def agree(facts: Mapping[str, Any]) -> None:
     The others leave with exit code 1: with a range of servers they go on without those.
     """
     everybody = common.distributed.gather_objects((socket.gethostname(), facts))
-    all_facts = [found for _, found in everybody]
-    most = max(range(len(all_facts)), key=lambda rank: all_facts.count(all_facts[rank]))  # rank 0 where none are more
-    refused = [rank for rank, found in enumerate(all_facts) if found != all_facts[most]]
-    if not refused:
-        return
-    if common.distributed.rank() in refused:
-        raise common.cli.UserError(_difference(everybody, common.distributed.rank(), most))
-    if common.distributed.local_rank() == 0:
-        sys.stderr.write(f"note: {_difference(everybody, refused[0], most)}\n")
-    raise SystemExit(1)
+    all_facts, rank = [found for _, found in everybody], common.distributed.rank()
+    most = max(range(len(all_facts)), key=lambda other: all_facts.count(all_facts[other]))  # rank 0's in doubt
+    refused = [other for other, found in enumerate(all_facts) if found != all_facts[most]]
+    if rank in refused:
+        raise common.cli.UserError(_difference(everybody, rank, most))
+    if refused:
+        if common.distributed.local_rank() == 0:
+            sys.stderr.write(f"note: {_difference(everybody, refused[0], most)}\n")
+        raise SystemExit(1)
 
 
-def _difference(everybody: list[tuple[str, Mapping[str, Any]]], refused: int, most: int) -> str:
-    """What a rank has that the rank `most` has not."""
-    (host, found), (expected_host, expected) = everybody[refused], everybody[most]
+def _difference(everybody: list[tuple[str, Mapping[str, Any]]], rank: int, most: int) -> str:
+    (host, found), (expected_host, expected) = everybody[rank], everybody[most]
     names = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
     words = [f"{name} is {found.get(name)}, not {expected.get(name)}" for name in names[:MOST_DIFFERENCES]]
     more = ", and more" if len(names) > MOST_DIFFERENCES else ""
     return (
-        f"rank {refused} on {host} differs from rank {most} on {expected_host}: {'; '.join(words)}{more}: all servers "
-        "need the same code, torch, data and flags"
+        f"rank {rank} on {host} differs from rank {most} on {expected_host}: {'; '.join(words)}{more}: "
+        "all servers need the same code, torch, data and flags"
     )
 
 
