@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from common.cli import UserError
 from common.coco.mini import dataset
-from common.test.programs import weights
+from common.train.checkpoint import state_dict
+from common.train.store import Store
 
 import project
 import torch
@@ -62,13 +64,12 @@ class Training:
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
-        """Of the newest checkpoint. Raises CheckpointError where it is damaged."""
-        return weights(self.checkpoint)
-
-    @property
-    def checkpoint(self) -> Path:
-        """The folder of the newest."""
-        return next(self.folder.rglob("last.pth")).parent
+        """Of the newest checkpoint that a training would go on from. Raises UserError where none can be read."""
+        folder = next(self.folder.rglob("metrics.jsonl")).parent
+        content = Store(folder, keep=1).newest(lambda damage: None)
+        if content is None:
+            raise UserError(f"{folder}: no checkpoint")
+        return state_dict(content)
 
     def wait_for_steps(self, count: int, servers: list[Server]) -> float:
         """Waits until so many are logged, or the run has ended; seconds."""
@@ -198,7 +199,7 @@ def random_kills(work: Path, kills: int, seed: int, hang_s: int) -> Iterator[str
                 if _have_ended(servers):
                     break
                 kinds[kind](victim)
-                weights(run.checkpoint)  # there is a whole one at any time
+                assert run.weights  # there is a whole checkpoint at any time
                 count, done, counts[kind] = len(run.steps), done + 1, counts[kind] + 1
                 time.sleep(chance.uniform(0, 2))
                 if kind != "rank":
