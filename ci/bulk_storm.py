@@ -39,6 +39,7 @@ SIZE = 64, 48  # width, height
 DRAWN = 100  # scenes; the other images are these, brighter and darker
 WITHIN_S, POINT, SCORE = 60, 0.011, 2e-4  # after a kill all is gone; pixels, and rounded scores
 LEAST_SHARDS = 3  # between two kills
+MOST_MB = 1500  # of a process
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Config:
     images: int = flag("small drawn images", 20_000, least=100)
     kills: int = flag("by turns of the whole process group and of one worker", 10)
     images_per_shard: int = flag("of one file", 250, least=1)
+    pairs: int = flag("of the plain loop and a call, in turn", 3)
+    pair_images: int = flag("of each pair", 4_000, least=1)
     seed: int = flag("of the kills", 0)
 
 
@@ -62,15 +65,14 @@ def main() -> None:
             "-m",
             "tools.bulk",
             f"--model=AlphaPose:{network}",
-            f"--source={source}",
             f"--images_per_shard={config.images_per_shard}",
             "--device=cpu",
         ]
-        expected, plain = plain_loop(source, network)
-        print(f"plain loop: {plain['rate']:.1f} images/s, {plain['cpu_ms']:.2f} ms CPU an image", flush=True)
-        speed(command, folder / "calm", plain)
+        pairs(command, folder, network, config)
+        expected, _, _ = plain_loop(sorted(source.iterdir()), network)
+        calm([*command, f"--source={source}"], folder / "calm")
         check(folder / "calm", source, expected)
-        storm(command, folder / "storm", config)
+        storm([*command, f"--source={source}"], folder / "storm", config)
         check(folder / "storm", source, expected)
 
 
@@ -87,48 +89,67 @@ def draw(folder: Path, count: int) -> Path:
     return folder
 
 
-def plain_loop(source: Path, network: Path) -> tuple[list[dict], dict[str, float]]:
-    """The lines of people.jsonl, image by image, and what an image costs, without what comes before the first."""
+def pairs(command: list[str], folder: Path, network: Path, config: Config) -> None:
+    """The plain loop and a call take turns at some of the images: what both have of the machine is alike."""
+    paths = sorted((folder / "photos").iterdir())[: config.pair_images]
+    images = folder / "some.txt"
+    images.write_text("".join(f"{path}\n" for path in paths))
+    for number in range(config.pairs):
+        target = folder / f"pair_{number}"
+        _, plain, plain_ms = plain_loop(paths, network)
+        _, bulk_ms = watch([*command, f"--source={images}", f"--target={target}"])
+        bulk = [one for one in metrics(target) if one["event"] == "shard"][-1]["images_per_s"]
+        print(
+            f"pair {number + 1}: plain loop {plain:.1f} images/s, bulk {bulk:.1f}, {bulk / plain:.2f} x; CPU an image "
+            f"{plain_ms / len(paths):.2f} ms, and {bulk_ms / len(paths):.2f} with the start of all processes",
+            flush=True,
+        )
+
+
+def plain_loop(paths: list[Path], network: Path) -> tuple[list[dict], float, float]:
+    """The lines of people.jsonl, images/s and milliseconds of CPU, without what comes before the first image."""
     estimator, lines = open_estimator(Spec("AlphaPose", str(network), "cpu")), []
-    paths = sorted(source.iterdir())
     estimator(paths[0])
     began, spent = time.perf_counter(), time.process_time()
     for number, path in enumerate(paths):
         image = read_upright(path)
         lines.append(json.loads(json.dumps(people_line(Frame(str(path), number, 0.0, image), estimator(image)))))
-    seconds, spent = time.perf_counter() - began, time.process_time() - spent
-    return lines, {"rate": len(paths) / seconds, "cpu_ms": 1000 * spent / len(paths)}
+    return lines, len(paths) / (time.perf_counter() - began), 1000 * (time.process_time() - spent)
 
 
-def speed(command: list[str], target: Path, plain: dict[str, float]) -> None:
-    """A call without kills: its speed, and the memory of its processes in the first and the second half."""
-    process = subprocess.Popen([*command, f"--target={target}"], cwd=project.ROOT, stdout=subprocess.DEVNULL)
-    seen, spent = [], dict[tuple[int, float], float]()
-    while process.poll() is None:
-        family = list(members(process.pid))
-        seen.append({one.pid: one.memory_full_info().uss / 1e6 for one in alive(family)})
-        spent |= {(one.pid, one.create_time()): sum(one.cpu_times()[:2]) for one in alive(family)}
-        time.sleep(2)
-    shards = [one for one in metrics(target) if one["event"] == "shard"]
-    rate, images = shards[-1]["images_per_s"], sum(one["images"] for one in shards)
-    halves = [
-        max(max(sample.values(), default=0) for sample in part)
-        for part in (seen[: len(seen) // 2], seen[-len(seen) // 2 :])
-    ]
-    cpu_ms = 1000 * sum(spent.values()) / images
+def calm(command: list[str], target: Path) -> None:
+    """A call without kills, and the memory of its processes in the first and the second half."""
+    samples, _ = watch([*command, f"--target={target}"])
+    workers = [one["memory"] / 1e6 for one in metrics(target) if one["event"] == "shard"]
+    first, second = halves(samples)
+    peak, later_peak = halves(workers)
     print(
-        f"bulk: {rate:.1f} images/s, {rate / plain['rate']:.2f} x the plain loop; all its processes, their start "
-        f"included, {cpu_ms:.2f} ms CPU an image, {plain['cpu_ms'] / cpu_ms:.2f} x"
-    )
-    workers = [
-        [one["memory"] / 1e6 for one in part] for part in (shards[: len(shards) // 2], shards[len(shards) // 2 :])
-    ]
-    print(
-        f"memory: largest process {halves[0]:.0f} MB in the first half, {halves[1]:.0f} MB in the second; resident "
-        f"peak of a worker {max(workers[0]):.0f} and {max(workers[1]):.0f} MB",
+        f"memory: largest process {first:.0f} MB in the first half, {second:.0f} MB in the second; resident peak of a "
+        f"worker {peak:.0f} and {later_peak:.0f} MB",
         flush=True,
     )
-    assert process.returncode == 0 and max(workers[1]) < 1500 and halves[1] < 1500
+    assert later_peak < MOST_MB and second < MOST_MB
+
+
+def watch(command: list[str]) -> tuple[list[float], float]:
+    """Runs a call: MB of its largest process every two seconds, and milliseconds of CPU of all that it started."""
+    process = subprocess.Popen(command, cwd=project.ROOT, stdout=subprocess.DEVNULL)
+    samples, spent = list[float](), dict[int, float]()
+    while process.poll() is None:
+        samples.append(0)
+        for one in members(process.pid):
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                samples[-1] = max(samples[-1], one.memory_full_info().uss / 1e6)
+                spent[one.pid] = sum(one.cpu_times()[:2])
+        time.sleep(2)
+    assert process.returncode == 0
+    return samples, 1000 * sum(spent.values())
+
+
+def halves(values: list[float]) -> tuple[float, float]:
+    """The largest of the first and of the second half."""
+    middle = len(values) // 2
+    return max(values[:middle]), max(values[middle:])
 
 
 def storm(command: list[str], target: Path, config: Config) -> None:

@@ -105,8 +105,11 @@ def test_rows_are_those_of_each_image_alone_and_failures_have_reasons(photos: Pa
     ]
     assert list(results.lines(job)) == json.loads(json.dumps(expected)) and sum(len(one["people"]) for one in expected)
     reasons = {row["frame"]: (row["reason"], row["unreachable"]) for row in results.failures(job)}
-    assert reasons == {1: ("not an image, or damaged", False), 2: ("no such file", False),
-                       4: ("a folder, no image", True)}  # fmt: skip
+    assert reasons == {
+        1: ("not an image, or damaged", False),
+        2: ("no such file", False),
+        4: ("a folder, no image", True),
+    }
     found = results.detections(job, done.estimator.skeleton, {"a.png": 7, "photos/z.png": 9})
     assert set(found.image_ids) <= {7, 9} and len(found) == sum(len(one["people"]) for one in expected)
 
@@ -205,8 +208,14 @@ def test_the_command_does_a_job_through_ray_and_goes_on_with_it(
     tiny_coco: Path, network: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("ray")
-    words = [f"--model=AlphaPose:{network}", f"--source={tiny_coco / 'val2017'}", f"--target={tmp_path / 'out'}",
-             "--images_per_shard=4", "--device=cpu", "--workers=1"]  # fmt: skip
+    words = [
+        f"--model=AlphaPose:{network}",
+        f"--source={tiny_coco / 'val2017'}",
+        f"--target={tmp_path / 'out'}",
+        "--images_per_shard=4",
+        "--device=cpu",
+        "--workers=1",
+    ]
     command = [sys.executable, "-m", "tools.bulk", *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "RAY_ADDRESS": ""})
     assert done.returncode == 0 and "6 of 6 images" in done.stdout and done.stderr == ""
