@@ -7,6 +7,7 @@
 The same command again goes on with what is not done. `docs/bulk.md` describes the files.
 """
 
+import contextlib
 import importlib.util
 import os
 import secrets
@@ -77,8 +78,10 @@ def run(config: Config, spec: Spec) -> None:
         if to_do:
             from tools.bulk import engine
 
-            for row in engine.results(job, spec, to_do, config.batch_size, config.workers):
-                progress.shard(row)
+            rows = engine.results(job, spec, to_do, config.batch_size, config.workers)
+            with contextlib.closing(rows):  # Ray ends before an error is said
+                for row in rows:
+                    progress.shard(row)
         finish(config, spec, job, progress)
 
 

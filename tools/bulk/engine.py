@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import common.device
@@ -25,11 +25,14 @@ ACCELERATOR_BATCH, CPU_BATCH = 32, 4  # images
 MOST_THREADS = 16  # of a worker
 PATIENCE_S = 10  # with a cluster
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # of every client of gRPC
+QUIET = logging.ERROR
 MOST_BLOCKS = 10_000  # of shards: Ray keeps each in mind
 RETRIES = 5  # of a worker that ends before it has begun
 
 
-def results(job: Job, spec: Spec, to_do: list[int], batch_size: int, workers: int) -> Iterator[dict[str, Any]]:
+def results(
+    job: Job, spec: Spec, to_do: list[int], batch_size: int, workers: int
+) -> Generator[dict[str, Any], None, None]:
     """What `Worker` says of each shard, when it is done. Raises UserError: no cluster, no device, workers that die."""
     with _started():
         device, devices = _devices(spec)
@@ -59,21 +62,20 @@ def _started() -> Iterator[None]:
             _quiet()
             yield
         finally:
-            ray.shutdown()
+            with _no_notes():  # of shards that are given up
+                ray.shutdown()
 
 
 def _begin(folder: str) -> None:
-    """Ray on this machine, for this process alone."""
-    with _no_notes():
-        ray.init(
-            "local",
-            num_cpus=common.device.cpu_count(),
-            object_store_memory=STORE_BYTES,
-            include_dashboard=False,
-            _temp_dir=folder,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+    """Ray on this machine, for this process alone. Raises UserError where it does not start."""
+    options = {"address": "local", "num_cpus": common.device.cpu_count(), "object_store_memory": STORE_BYTES}
+    try:
+        with _no_notes():
+            ray.init(**options, include_dashboard=False, _temp_dir=folder, log_to_driver=False, logging_level=QUIET)
+    except Exception as error:  # Ray has no other name for a machine that is too busy
+        reason = str(error).partition(". ")[0]
+        cure = "look at what keeps this machine busy, at its memory and its disk, then type the command again"
+        raise UserError(f"Ray does not start: {reason}; {cure}") from error
 
 
 def _join(address: str) -> None:
@@ -81,7 +83,7 @@ def _join(address: str) -> None:
     try:
         _check_answers(address)
         with _no_notes():
-            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(log_to_driver=False, logging_level=QUIET)
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).split(". ")[0]
         cure = "start Ray there, check port and firewall, or unset RAY_ADDRESS"

@@ -38,7 +38,8 @@ def names(source: str, column: str = "") -> Iterator[str]:
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         if isinstance(error, UserError):
             raise
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        absent = "not there, or nobody answers" if isinstance(error, FileNotFoundError) else ""  # fsspec's says no more
+        reason = getattr(error, "strerror", None) or absent or str(error) or type(error).__name__
         raise UserError(f"--source={source}: {reason}; name a folder, a list (.txt) or a table (.parquet)") from error
 
 

@@ -78,6 +78,7 @@ def test_a_source_is_a_folder_a_list_a_table_or_a_url(photos: Path) -> None:
         ("t.parquet --column=size", "1 in the column size"),
         ("t.parquet --column=no", "no column no in it: --column= one of size"),
         ("nowhere://bucket", "nowhere"),
+        ("http://127.0.0.1:1/list.txt", "not there, or nobody answers"),
         ("latin.txt", "utf-8"),
     ],
 )
