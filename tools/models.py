@@ -36,7 +36,8 @@ class Spec:
     @property
     def command(self) -> str:
         """The command that finds the same people in an image."""
-        return f"python -m {self.directory}.demo --checkpoint_path={self.file}"
+        detector = f" --detector={self.detector}" if self.detector and self.directory in TOP_DOWN else ""
+        return f"python -m {self.directory}.demo --checkpoint_path={self.file}{detector}"
 
 
 def open_estimator(spec: Spec, **settings: Any) -> Any:

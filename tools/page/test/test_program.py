@@ -25,6 +25,11 @@ def test_a_model_that_is_none(words: str) -> None:
         Spec.of(words)
 
 
+def test_the_command_in_a_terminal_has_the_detector_of_a_top_down_model() -> None:
+    commands = [Spec.of(words, detector="ssd").command for words in ("MIPNet:a.pth", "Lightweight_OpenPose:b.pth")]
+    assert [command.partition("--detector=")[2] for command in commands] == ["ssd", ""]
+
+
 def test_a_file_that_is_gone_names_itself(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone\.pth: no such checkpoint"):
         open_model(Spec("Lightweight_OpenPose", str(tmp_path / "gone.pth")))
