@@ -8,7 +8,7 @@ const LEAST = 0.1;
 const view = new View($("lambda-canvas"), { onBox: add });
 let page, boxes = [], answer = null, running = null, took = 0, moved = 0;
 
-const model = () => page.models[Number($("lambda-model").value)];
+const model = () => page.models.find((_, number) => $("lambda-model").value === `${number}`); // none where none takes lambda
 
 // The people of one step, as the people schema has them.
 function peopleAt(step) {
@@ -49,12 +49,17 @@ async function take(given) {
   await compute();
 }
 
-async function compute() {
-  if (!page.image || !model()) return;
+// A call in place of the one at work.
+function begin() {
   running?.abort();
   running = new AbortController();
-  const { signal } = running;
   say(t("working"));
+  return running.signal;
+}
+
+async function compute() {
+  if (!page.image || !model()) return;
+  const signal = begin();
   await attempt(async () => {
     const began = performance.now();
     const words = { model: $("lambda-model").value, boxes: boxes.length ? JSON.stringify(boxes) : null };
@@ -69,11 +74,11 @@ async function compute() {
 // Boxes of the people that another model finds, of the detector, by hand, or the whole image.
 async function fromSource() {
   const source = $("lambda-source").value;
-  if (source === "hand") return;
+  if (source === "hand" || !page.image) return;
   if (source === "whole") return take([]);
-  const words = { models: source.slice(1), name: page.image.name };
+  const words = { models: source.slice(1), name: page.image.name }, signal = begin();
   await attempt(async () => {
-    const [found] = (await (await post("people", words, page.image.blob)).json()).answers;
+    const [found] = (await (await post("people", words, page.image.blob, signal)).json()).answers;
     await take(found.line.people.map((person) => person.box));
   });
 }
@@ -100,6 +105,15 @@ async function show() {
   await ($("lambda-source").value === "hand" ? compute() : fromSource());
 }
 
+function clear() {
+  running?.abort();
+  $("lambda-source").value = "hand";
+  $("lambda-boxes").value = "";
+  [answer, boxes] = [null, []];
+  say("");
+  draw();
+}
+
 function sources() {
   const others = [...page.models.keys()].filter((number) => !page.models[number].boxes || page.models[number].detector);
   const names = others.map((number) => page.models[number].detector
@@ -118,6 +132,6 @@ export function open(state) {
   $("lambda-model").addEventListener("change", compute);
   $("lambda-source").addEventListener("change", fromSource);
   $("lambda-boxes").addEventListener("change", typed);
-  $("lambda-clear").addEventListener("click", () => { $("lambda-source").value = "hand"; [answer, boxes] = [null, []]; $("lambda-boxes").value = ""; draw(); });
+  $("lambda-clear").addEventListener("click", clear);
   return { show, view, hide: () => running?.abort(), translate: () => { sources(); draw(); } };
 }

@@ -180,6 +180,10 @@ def test_keyboard_languages_and_a_narrow_screen(page) -> None:
     assert not unnamed
 
 
+def without_lambda(state: dict) -> dict:
+    return {**state, "models": state["models"][:1]}
+
+
 def test_models_side_by_side_and_lambda(page) -> None:
     give(page, png(PLACES))
     page.click("#tab-compare")
@@ -202,6 +206,10 @@ def test_models_side_by_side_and_lambda(page) -> None:
         assert is_drawn(canvas(page, "lambda-canvas"), colour, nose)
         assert float(page.get_attribute("#lambda-canvas", "data-moved")) < 50  # milliseconds
     page.check("[value=merged]")
+    page.route("**/api/state", lambda route: route.fulfill(json=without_lambda(route.fetch().json())))
+    page.reload()
+    page.click("#tab-lambda")
+    filled(page, "status", "No open model takes lambda")
 
 
 def test_a_video_plays_with_its_skeletons(page, tmp_path: Path) -> None:
