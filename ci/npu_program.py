@@ -13,7 +13,6 @@ import sys
 from typing import Any
 
 import common.device
-import common.train.state
 from common.cli import UserError
 from Lightweight_OpenPose import data
 
@@ -27,14 +26,6 @@ def same_memory_format() -> None:
     common.device.memory_format = lambda device: torch.contiguous_format
     forward = nn.Conv2d.forward
     nn.Conv2d.forward = lambda layer, features: forward(layer, features.contiguous())
-
-
-def same_kernels() -> None:
-    """The optimiser of a CPU run computes as that of an NPU does.
-
-    A bias in front of a normalisation has no gradient but rounding errors, of which Adam makes steps of full length.
-    """
-    common.train.state.FUSED_DEVICES = set()
 
 
 def complete_simulation() -> None:
@@ -73,7 +64,6 @@ def main() -> None:
     if len(sys.argv) < 2:
         raise UserError("name a module, as in: python ci/npu_program.py Lightweight_OpenPose.train --device=npu")
     same_memory_format()
-    same_kernels()
     if "npumath" in sys.modules:  # the simulated NPU's arithmetic
         complete_simulation()
     if step := int(os.environ.get("NPU_CHECK_STOP_AFTER", "0")):

@@ -49,10 +49,11 @@ home() {
 
 launch() {
   local ranks=$1 module=$2 device=${ASCEND_DEVICE_ID:-0} output=$model_dir logs="" arg servers=() flags=()
+  local from=ASCEND_DEVICE_ID
   shift 2
   for arg in "$@"; do
     case $arg in
-      --device_id=*) device=${arg#*=} ;;
+      --device[_-]id=*) device=${arg#*=} from=--device_id ;;
       --ranks=*) ranks=${arg#*=} ;;
       --output_dir=* | --output-dir=*) output=$(home "${arg#*=}") ;;
       --log_dir=* | --log-dir=*) logs=$(home "${arg#*=}") ;;
@@ -61,10 +62,11 @@ launch() {
     esac
   done
   if [[ ! $device =~ ^[0-9]{1,4}(,[0-9]{1,4})*$ ]]; then # it names a folder
-    printf 'error: --device_id=%q: the number of a device\n' "$device" >&2
+    printf 'error: %s=%q: the number of a device\n' "$from" "$device" >&2
     exit 2
   fi
   if [[ $ranks == 1 ]]; then
+    [[ $from != --device_id ]] || unset ASCEND_RT_VISIBLE_DEVICES CUDA_VISIBLE_DEVICES # the flag wins
     export ASCEND_RT_VISIBLE_DEVICES=${ASCEND_RT_VISIBLE_DEVICES:-$device}
     export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-$device}
   fi

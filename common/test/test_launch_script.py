@@ -49,6 +49,7 @@ def test_the_toolkits_environment_is_found(model: Path, place: str) -> None:
         (("--device_id=3",), {}, "3"),
         ((), {"ASCEND_DEVICE_ID": "5"}, "5"),
         (("--device_id=3",), {"ASCEND_DEVICE_ID": "5"}, "3"),
+        (("--device-id=3",), {"CUDA_VISIBLE_DEVICES": "0,1", "ASCEND_RT_VISIBLE_DEVICES": "0,1"}, "3"),
     ],
 )
 def test_a_device_and_its_log_folder(model: Path, flags: tuple[str, ...], variables: dict, device: str) -> None:

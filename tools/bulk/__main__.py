@@ -8,6 +8,7 @@ The same command again goes on with what is not done. `docs/bulk.md` describes t
 """
 
 import contextlib
+import dataclasses
 import importlib.util
 import os
 import secrets
@@ -69,8 +70,11 @@ def run(config: Config, spec: Spec) -> None:
     from tools.bulk import source
     from tools.bulk.progress import METRICS, Progress
 
-    folder, names = Path(config.target), source.names(config.source, config.column)
+    folder, names = Path(config.target).absolute(), source.names(config.source, config.column)
     settings = {"directory": spec.directory, "detector": spec.detector}
+    spec = dataclasses.replace(
+        spec, file=str(Path(spec.file).absolute())
+    )  # workers of a cluster begin in folders of their own
     job = jobs.begin(folder, names, Path(spec.file), config.images_per_shard, settings)
     to_do = job.to_do()
     with (folder / METRICS).open("a", buffering=1) as file:

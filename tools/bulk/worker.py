@@ -84,7 +84,9 @@ class Worker:
         except UserError as error:
             done["error"] = str(error)
         except OSError as error:
-            done["error"] = f"{error.filename}: {error.strerror}; {CURES.get(error.errno or 0, 'look at the disk')}"
+            place = f"{error.filename}: " if error.filename else ""  # pyarrow's errors name it in their text
+            cure = CURES.get(error.errno or 0, "look at the disk")
+            done["error"] = f"{place}{error.strerror or error}; {cure}"
         return done | {"memory": common.device.peak_memory_bytes(torch.device("cpu"))}
 
     def compute(self, shard: int) -> dict[str, int]:
@@ -103,6 +105,7 @@ class Worker:
         people, failures = ([row for row in rows if ("reason" in row) == failed] for failed in (False, True))
         if len(failures) == len(images) > 1 and all(row["unreachable"] for row in failures):
             raise UserError(f"{failures[0]['source']}: {failures[0]['reason']}; so are all images of a shard")
+        self.job.file(FAILURES, shard).unlink(missing_ok=True)  # of an earlier look at this shard
         if failures:
             _write(self.job.file(FAILURES, shard), failures, FAILURES_SCHEMA)
         _write(self.job.file(PEOPLE, shard), people, PEOPLE_SCHEMA)

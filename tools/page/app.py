@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 STATIC = Path(__file__).parent / "static"
+CHUNK = 1 << 20  # bytes
 MOST_BOXES, LONGEST_NAME = 100, 100
 VIDEO_KINDS = "MP4, MOV, WebM, MKV, AVI, OGG or MPEG"
 
@@ -138,6 +139,8 @@ class Page:
         job, name = self.jobs.find(request.path_params["job"]), request.path_params["name"]
         if name not in RESULTS or not (job.results / name).is_file():
             raise RefusedError(404, "This file is not there yet.")
+        if job.state == "running":
+            return as_it_is_now(job.results / name, RESULTS[name])
         return FileResponse(job.results / name, media_type=RESULTS[name])
 
     async def _ask(self, name: str) -> Any:
@@ -150,6 +153,18 @@ class Page:
         with self.queue.place():
             parts = [part async for part in body_parts(request, self.limits.image_bytes, self.limits.body_s)]
             return await self.queue.call(name, b"".join(parts), *words)
+
+
+def as_it_is_now(path: Path, media_type: str) -> Response:
+    """What a file holds that grows meanwhile."""
+    left = path.stat().st_size
+
+    def parts() -> Iterator[bytes]:
+        with path.open("rb") as file:
+            for start in range(0, left, CHUNK):
+                yield file.read(min(CHUNK, left - start))
+
+    return StreamingResponse(parts(), media_type=media_type, headers={"Content-Length": str(left)})
 
 
 async def index(request: Request) -> Response:
@@ -233,7 +248,7 @@ def boxes_of(request: Request) -> list[list[float]] | None:
         return None
     try:
         found = [[float(number) for number in box] for box in json.loads(words)]
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise RefusedError(400, "boxes is a list of [left, top, width, height].") from error
     sound = all(len(box) == 4 and all(map(math.isfinite, box)) for box in found)
     if not sound or not 0 < len(found) <= MOST_BOXES:

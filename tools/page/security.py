@@ -53,7 +53,7 @@ class Guard:
     def of(cls, host: str, token: str) -> "Guard":
         """For a server that listens on `host`."""
         if host in LOOPBACK:
-            return cls(LOOPBACK)
+            return cls(LOOPBACK, token=token)
         own = {socket.gethostname().lower(), socket.getfqdn().lower()}
         any_address = _is_address(host) and ipaddress.ip_address(host).is_unspecified
         return cls(LOOPBACK | own | {host.lower()}, any_address, token)

@@ -71,6 +71,11 @@ def test_another_host_needs_the_token(headers: dict[str, str], status: int) -> N
     assert refused.value.status == status
 
 
+def test_a_token_counts_on_this_machine_too() -> None:
+    with pytest.raises(RefusedError, match="token"):
+        Guard.of("127.0.0.1", "secret").check("/api/state", Headers({"host": "127.0.0.1"}))
+
+
 def test_the_page_itself_needs_no_token_but_the_right_host() -> None:
     Guard.of("0.0.0.0", "secret").check("/", Headers({"host": "127.0.0.1"}))
 

@@ -72,6 +72,8 @@ def test_people_are_those_of_the_schema(client: Client) -> None:
 
 def test_boxes_choose_the_person(client: Client) -> None:
     two = png([(100, 60), (220, 100)])
+    huge = f"[[{'9' * 400}, 1, 2, 3]]"
+    assert client.ask("/api/people", two, models="1", boxes=huge).status == 400
     (answer,) = client.ask("/api/people", two, models="1", boxes="[[180, 60, 100, 170]]").json["answers"]
     assert keypoints(answer["line"]["people"][0])[0, 0] == pytest.approx(230, abs=0.5)  # and lambda 1
 
