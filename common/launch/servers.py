@@ -112,8 +112,8 @@ class Servers:
             if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                 raise
             raise UserError(
-                f"port {self.port} of this server cannot be had ({error.strerror}): name another one on all servers, "
-                f"or end what has it: `ss -ltnp sport = :{self.port}` shows it"
+                f"port {self.port} of this server cannot be had ({os.strerror(error.errno)}): name another one on all "
+                f"servers, or end what has it: `ss -ltnp sport = :{self.port}` shows it"
             ) from error
 
 
