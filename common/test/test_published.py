@@ -25,7 +25,7 @@ LARGE = 300_000  # bytes: more than a socket holds
 
 
 class Answer(http.server.BaseHTTPRequestHandler):
-    """/html: a page; /cut: a third at a time; /slow: after 3 s; /absent: 404; else a file, cut at byte `until`."""
+    """/html: a page; /torn: without the end; /cut: a third at a time; /slow: after 3 s; /absent: 404; else a file, cut at byte `until`."""
 
     content, ranges, ignores_ranges, until = b"", [], False, None
 
@@ -35,6 +35,8 @@ class Answer(http.server.BaseHTTPRequestHandler):
             Answer.ranges.append(self.headers["Range"])
             begin = 0 if self.ignores_ranges else int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
         rest = b"\n<html>sign in</html>" if "html" in self.path else self.content[begin:]
+        if "torn" in self.path:
+            rest = self.content[:-100] + bytes(100)
         self.send_response(404 if "absent" in self.path else 206 if begin else 200)
         self.send_header("Content-Length", str(len(rest)))
         self.send_header("ETag", str(len(self.content)))
@@ -126,6 +128,7 @@ def test_the_next_run_goes_on_where_a_cut_one_stopped(server, entry, home, monke
         ("html/net.pth", {}, "web page"),
         ("net.pth", {"sha256": "00ab"}, "its SHA-256 begins with [0-9a-f]{4}, published is 00ab"),
         ("net.pth", {"least_bytes": 10**6}, "cut short or another file: [0-9]+ bytes, its weights alone have 1000000"),
+        ("torn/net.pth", {}, "cut short, or another file: not a whole checkpoint"),
         ("absent/net.pth", {}, "404"),
     ],
 )

@@ -63,7 +63,7 @@ def read(path: Path) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # of other pickle protocols
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and zipfile raise many kinds for a damaged file
-        why = f"damaged or no checkpoint ({' '.join(str(error).split())[:100]})"
+        why = f"damaged or no checkpoint ({' '.join(str(error).split())[:100] or type(error).__name__})"
         if "GLOBAL" in str(error):  # torch's name for a function or class that the file asks for
             why = "it holds code, not only tensors: it was not run"
         raise CheckpointError(f"{path}: {why}; take an older one, or the file from its source again") from error
@@ -171,6 +171,8 @@ def load_matching(model: nn.Module, content: Mapping[str, Any], source: Path, co
     # counters of batches are not weights: files from before torch 0.4.1 lack them
     lacking = [name for name in (*match.missing, *match.reshaped) if not name.endswith("num_batches_tracked")]
     if not fitting or (complete and lacking):
+        if fitting and not match.missing and not match.unused:  # all but the heads fits
+            raise CheckpointError(f"{source}: a checkpoint of another network or skeleton (--skeleton): {match}")
         keys = ", ".join(str(key)[:40] for key in list(content)[:6])
         raise CheckpointError(f"{source}: a checkpoint of another network: {match}; the file begins with {keys}")
     check_finite(fitting, source)

@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import urllib.error
 import urllib.request
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any, BinaryIO
 from tqdm import tqdm
 
 TIMEOUT_S, PIECE = 30, 1 << 20  # without a byte; bytes read at once
-BEGINNINGS = (b"PK\x03\x04", b"\x80")  # of torch's new and old format
+ZIP = b"PK\x03\x04"
+BEGINNINGS = (ZIP, b"\x80")  # of torch's new and old format
 NETWORK_ERRORS = (ConnectionError, TimeoutError, urllib.error.URLError, http.client.HTTPException)
 MINDSPORE = b"\n"  # a .ckpt: the tag of the first field
 
@@ -64,7 +66,7 @@ def _complete(url: str, file: BinaryIO, length: int, name: str) -> None:
             if before and answer.status != http.HTTPStatus.PARTIAL_CONTENT:
                 file.truncate(file.seek(0))
             with tqdm(desc=name, total=length or None, initial=before, unit="B", unit_scale=True, disable=None) as bar:
-                while piece := answer.read(PIECE):
+                while piece := answer.read1(PIECE):
                     bar.update(file.write(piece))
             whole = file.tell() >= length
 
@@ -79,6 +81,8 @@ def check(path: Path, sha256: str, least_bytes: int = 0) -> None:
             raise WrongContentError("not a checkpoint but something else, a web page perhaps")
         if size < least_bytes:
             raise WrongContentError(f"cut short or another file: {size} bytes, its weights alone have {least_bytes}")
+        if first.startswith(ZIP) and not zipfile.is_zipfile(path):  # its directory is at the end
+            raise WrongContentError("cut short, or another file: not a whole checkpoint")
         file.seek(0)
         while sha256 and (piece := file.read(PIECE)):
             digest.update(piece)
