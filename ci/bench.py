@@ -46,17 +46,27 @@ def benches() -> dict[str, ModuleType]:
 
 def report(title: str, command: str, rows: list[dict[str, object]], seconds: float) -> str:
     """The measurement as Markdown: what, where, with what, when."""
-    versions = ", ".join(f"{name} {importlib.import_module(name).__version__}" for name in LIBRARIES)
     columns = list(rows[0])
     table = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     table += ["| " + " | ".join(_shown(row[column]) for column in columns) + " |" for row in rows]
-    facts = [
-        f"- date: {datetime.date.today().isoformat()}, {seconds:.0f} s",
+    return "\n".join([f"# {title}", "", *facts(command, seconds), "", *table, ""])
+
+
+def facts(command: str, seconds: float | None = None) -> list[str]:
+    """When, where, with which versions and how something was measured."""
+    versions = ", ".join(f"{name} {importlib.import_module(name).__version__}" for name in LIBRARIES)
+    return [
+        f"- date: {datetime.date.today().isoformat()}" + ("" if seconds is None else f", {seconds:.0f} s"),
         f"- machine: {hardware()}",
         f"- versions: Python {platform.python_version()}, {versions}",
         f"- command: `{command}`",
     ]
-    return "\n".join([f"# {title}", "", *facts, "", *table, ""])
+
+
+def result_file(what: str, folder: Path = RESULTS) -> Path:
+    """<what>_<hardware>_<date>.md."""
+    machine = re.sub(r"[^a-z0-9]+", "_", hardware().lower()).strip("_")
+    return folder / f"{what.replace('/', '_').lower()}_{machine}_{datetime.date.today():%Y%m%d}.md"
 
 
 def _shown(value: object) -> str:
@@ -96,8 +106,7 @@ def main() -> None:
         command = f"python ci/bench.py --only={name} --runs={options.runs}"
         text = report(known[name].TITLE, command, rows, time.perf_counter() - began)
         print(text, flush=True)
-        machine = re.sub(r"[^a-z0-9]+", "_", hardware().lower()).strip("_")
-        path = Path(options.results) / f"{name.replace('/', '_').lower()}_{machine}_{datetime.date.today():%Y%m%d}.md"
+        path = result_file(name, Path(options.results))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         print(f"written to {path}\n", file=sys.stderr, flush=True)

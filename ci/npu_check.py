@@ -11,7 +11,6 @@ With POSE_ZOO_CANN (libraries and `site/` of a simulated CANN) on the simulated 
 below 1e-4; else on a real one, whose kernels round in their own way. What is allowed there nobody has measured yet.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -25,6 +24,8 @@ from typing import Any
 import common.coco.mini.dataset
 import common.coco.reader
 import common.train.checkpoint
+from ci import small_runs
+from ci.small_runs import SIZE_IN, CheckError, as_flags, compare_evaluations, found_in, loud_checkpoint
 from common.skeleton import COCO
 from Lightweight_OpenPose import labels
 from Lightweight_OpenPose.weights import run_folder
@@ -39,82 +40,7 @@ PEOPLE_TOLERANCE = 1e-4 if CANN else 2e-1  # relative; people found in noise
 TOO_MANY_RANKS = 64
 INTERRUPTED_EXIT_CODE = 143
 NUM_STEPS = 2
-SIZE_IN = 64
-GAIN = 30.0  # of the last layers' weights: an untrained network then finds people in its noise
-FLAGS = (
-    f"--net_input_size={SIZE_IN} --base_height=96 --epochs=1 --eval_freq=1 --print_freq=1 --num_workers=1 "
-    "--base_lr=1e-3 --save_every=1 --checkpoint_path=none"
-).split()
 HALF = ("--amp=O1", "--amp_type=float16")  # on the CPU too, which else takes bfloat16
-LAST_LAYERS = ("heatmaps.1.0.weight", "pafs.1.0.weight")
-
-
-class CheckError(Exception):
-    """A check that did not pass, in one line."""
-
-
-ONE_EPOCH = ("--epochs=1", "--print_freq=1", "--num_workers=1")
-SMALL_MAPS = ("--image_size=64,64", "--heatmap_size=16,16", "--sigma=1")
-
-
-@dataclass(frozen=True)
-class Small:
-    """A model, small, from a random start; folders as parts of its output folder."""
-
-    name: str
-    flags: tuple[str, ...]
-    run: str
-    evaluation: str = ""  # empty: it is not evaluated
-    batch_size: int = 0  # 0: all people in two steps
-
-    def words(self, bench: "Bench", output: Path, device: str, *flags: str) -> list[str]:
-        """Flags that training and evaluation share."""
-        return [*as_flags(data_path=bench.data_path, output_dir=output, device=device, log_dir=output / "log"), *flags]
-
-    def train(self, bench: "Bench", device: str, *flags: str) -> Path:
-        """Two steps; returns the run's folder."""
-        output = bench.folder / f"{self.name}_{device}{len(flags)}"
-        size = self.batch_size or bench.num_people // NUM_STEPS
-        words = self.words(
-            bench, output, device, *ONE_EPOCH, *self.flags, f"--batch_size={size}", f"--part_size={size}", *flags
-        )
-        bench.run(["-m", "ci.npu_program", f"{self.name}.train", *words], npu=device == "npu")
-        return output / self.run
-
-    def evaluate(self, bench: "Bench", device: str, checkpoint: Path, *flags: str) -> dict[str, float]:
-        """AP, number and mean score of the people in given boxes."""
-        output = bench.folder / f"{self.name}_eval_{device}{len(flags)}"
-        words = self.words(bench, output, device, f"--checkpoint_path={checkpoint}", *flags)
-        bench.run(["-m", "ci.npu_program", f"{self.name}.eval", *words], npu=device == "npu")
-        return found_in(output / self.evaluation)
-
-
-SMALL = (
-    Small(
-        "AlphaPose",
-        (*SMALL_MAPS, "--num_layers=18", "--backbone=none", "--exp_id=x", "--model=SimplePose"),
-        "exp/x-256x192_res50_lr1e-3_1x.yaml",
-        "exp/exp_test-256x192_res50_lr1e-3_1x.yaml/eval",
-    ),
-    Small(
-        "MIPNet",
-        (*SMALL_MAPS, "--recipe=smoke", "--experiment=", "--eval_freq=1"),
-        "output/coco/pose_hrnet/w48_384x288_adam_lr1e-3",
-        "output/coco/pose_hrnet/w48_384x288_adam_lr1e-3/eval",
-    ),
-    # the published rate: its optimiser rounds differently on an NPU, and Adam's first steps are signs of gradients
-    Small(
-        "OpenPose_MindSpore_port",
-        ("--insize=64", "--vgg_path=none", f"--max_steps={NUM_STEPS}", "--freeze_steps=0", "--eval_freq=0"),
-        "train_checkpoints",
-        batch_size=2,
-    ),
-)
-
-
-def as_flags(**flags: object) -> list[str]:
-    """Flags with their values, as words of a command."""
-    return [f"--{name}={value}" for name, value in flags.items()]
 
 
 @dataclass
@@ -125,6 +51,7 @@ class Bench:
     data_path: Path
     batch_size: int
     num_people: int  # whom top-down models train on, an even number
+    num_steps: int = NUM_STEPS
     passed: int = 0
     failed: int = 0
     errors: str = ""  # the error stream of the last program
@@ -154,7 +81,8 @@ class Bench:
     def train(self, name: str, device: str, *flags: str, ranks: int = 1, **options: Any) -> Path:
         """Trains through the launcher into the folder `name`; returns the run's folder."""
         output = self.folder / name
-        train = [*as_flags(data_path=self.data_path, batch_size=self.batch_size, device=device), *FLAGS, *flags]
+        train = as_flags(data_path=self.data_path, batch_size=self.batch_size, device=device)
+        train += [*small_runs.ONE_EPOCH, *small_runs.FLAGS, *flags]
         train += as_flags(output_dir=output, log_dir=output / "log")
         launch = ["-m", "common.launch", f"--ranks={ranks}", f"--log_dir={output / 'log'}"]
         self.run(
@@ -171,15 +99,6 @@ class Bench:
         return found_in(output / "eval_step1")
 
 
-def found_in(folder: Path) -> dict[str, float]:
-    """AP, how many people an evaluation found, and their mean score. Raises CheckError for nobody."""
-    found = json.loads((folder / "detections.json").read_text())
-    metrics = records(folder, "evaluate")[-1]["metrics"]
-    if not found:
-        raise CheckError("nobody was found, so there is nothing to compare")
-    return {"AP": metrics["AP"], "people": len(found), "score": sum(one["score"] for one in found) / len(found)}
-
-
 def environment(npu: bool) -> dict[str, str]:
     """With the simulated CANN, or the real one as it is, or none."""
     variables = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
@@ -189,51 +108,15 @@ def environment(npu: bool) -> dict[str, str]:
     return variables
 
 
-def records(folder: Path, event: str) -> list[dict[str, Any]]:
-    """The lines of one kind in a run's metrics."""
-    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    return [line for line in lines if line["event"] == event]
-
-
 def compare(run: Path, reference: Path) -> str:
     """Losses of every step, last weights and running statistics. Raises CheckError where they differ too much."""
-    pairs = []
-    for folder in (run, reference):
-        steps = {line["step"]: line["losses"] for line in records(folder, "step")}
-        if len(steps) != NUM_STEPS:
-            raise CheckError(f"{len(steps)} steps in {folder / 'metrics.jsonl'}, not {NUM_STEPS}")
-        pairs.append([steps[step][term] for step in sorted(steps) for term in sorted(steps[step])])
-    losses = max(relative(mine, theirs) for mine, theirs in zip(*pairs, strict=True))
+    losses = small_runs.largest_difference(run, reference, NUM_STEPS)
     mine, theirs = (common.train.checkpoint.read(folder / "last.pth")["state_dict"] for folder in (run, reference))
     weights = max(float((mine[name].double() - theirs[name].double()).abs().max()) for name in theirs)
     shown = f"losses {losses:.1e}, weights {weights:.1e}"
     if not (losses <= LOSS_TOLERANCE and weights <= WEIGHT_TOLERANCE):
         raise CheckError(f"{shown}; allowed: {LOSS_TOLERANCE:.0e} and {WEIGHT_TOLERANCE:.0e}")
     return shown
-
-
-def relative(mine: float, theirs: float) -> float:
-    """The difference as a part of the second."""
-    return abs(mine - theirs) / max(abs(theirs), 1e-12)
-
-
-def compare_evaluations(mine: dict[str, float], theirs: dict[str, float]) -> str:
-    """AP, number of people, mean score. Raises CheckError where they differ too much."""
-    difference = max(abs(mine["AP"] - theirs["AP"]), *(relative(mine[key], theirs[key]) for key in ("people", "score")))
-    shown = f"{difference:.1e} ({theirs['people']} people, AP {theirs['AP']:.3f})"
-    if not difference <= PEOPLE_TOLERANCE:
-        raise CheckError(f"{shown}; allowed: {PEOPLE_TOLERANCE:.0e}")
-    return shown
-
-
-def loud_checkpoint(source: Path, target: Path) -> Path:
-    """The same network with larger maps, in which people are found."""
-    content = common.train.checkpoint.read(source)
-    weights = {
-        name: tensor * GAIN if name.endswith(LAST_LAYERS) else tensor for name, tensor in content["state_dict"].items()
-    }
-    common.train.checkpoint.save(target, {"state_dict": weights})
-    return target
 
 
 def nothing_wrong(errors: str) -> str:
@@ -293,14 +176,14 @@ def check_evaluation(bench: Bench, checkpoint: Path) -> None:
         bench.check(
             f"evaluate, {level}",
             lambda cpu=cpu, to=f"npu_{level}", flags=flags: compare_evaluations(
-                bench.evaluate(to, "npu", checkpoint, *flags), cpu
+                bench.evaluate(to, "npu", checkpoint, *flags), cpu, PEOPLE_TOLERANCE
             ),
         )
 
 
 def check_small(bench: Bench) -> None:
     """Two steps and an evaluation of the other models, at both precisions."""
-    for model in SMALL:
+    for model in small_runs.TOP_DOWN_AND_PORT:
         for level, flags in (("O0", ()), ("O1", HALF)):
             cpu = model.train(bench, "cpu", *flags)
             bench.check(
@@ -313,7 +196,7 @@ def check_small(bench: Bench) -> None:
             bench.check(
                 f"{model.name}: evaluate, {level}",
                 lambda it=model, cpu=cpu, flags=flags, people=people: compare_evaluations(
-                    it.evaluate(bench, "npu", cpu / "last.pth", *flags), people
+                    it.evaluate(bench, "npu", cpu / "last.pth", *flags), people, PEOPLE_TOLERANCE
                 ),
             )
 

@@ -25,7 +25,10 @@ LARGE = 300_000  # bytes: more than a socket holds
 
 
 class Answer(http.server.BaseHTTPRequestHandler):
-    """/html: a page; /torn: without the end; /cut: a third at a time; /slow: after 3 s; /absent: 404; else a file, cut at byte `until`."""
+    """/html: a page; /torn: without the end; /cut: a third at a time; /slow: after 3 s; /absent: 404; else a file.
+
+    It is cut at byte `until`.
+    """
 
     content, ranges, ignores_ranges, until = b"", [], False, None
 
