@@ -9,6 +9,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <numeric>
 #include <stdexcept>
 #include <utility>
@@ -153,6 +154,16 @@ inline Axis axis_of(const Matrix& matrix) {
       axis.taps[p * axis.width + k] = static_cast<float>(matrix[p][axis.first[p] + k]);
   }
   return axis;
+}
+
+// The axis of a key, made where this thread has not seen it: the images of a video have the same.
+template <typename Make>
+Axis kept(const std::array<double, 6>& key, const Make& make) {
+  constexpr size_t most = 100;
+  thread_local std::map<std::array<double, 6>, Axis> axes;
+  if (axes.size() > most) axes.clear();
+  const auto found = axes.find(key);
+  return found != axes.end() ? found->second : axes.emplace(key, axis_of(make())).first->second;
 }
 
 // out (pixels, m) = the axis over the first dimension of cells (n, m); a row begins `stride` after the one before.
@@ -473,7 +484,9 @@ inline People decode_lightweight(const Maps& heatmaps, const Maps& fields, const
     const int left = cells * geometry.stride - before - after;
     if (std::min({before, after, geometry.stride - 1}) < 0 || left <= 0 || pixels < 1)
       throw std::invalid_argument("the geometry does not fit the maps");
-    return axis_of(product(resize(left, pixels, true), resize(cells, cells * geometry.stride, true), before));
+    return kept({0, 1.0 * cells, 1.0 * geometry.stride, 1.0 * before, 1.0 * after, 1.0 * pixels}, [&] {
+      return product(resize(left, pixels, true), resize(cells, cells * geometry.stride, true), before);
+    });
   };
   const Axes axes{axis(size.height, geometry.pad[0], geometry.pad[2], geometry.size.height),
                   axis(size.width, geometry.pad[1], geometry.pad[3], geometry.size.width)};
@@ -538,9 +551,11 @@ inline People decode_openpose(const Maps& heatmaps, const Maps& fields, Size siz
     throw std::invalid_argument("sizes must be positive");
   const Size size = fields.size;
   const size_t area = static_cast<size_t>(size.height) * size.width;
-  const Matrix y = resize(size.height, size_in.height, false), x = resize(size.width, size_in.width, false);
-  const Axes smooth{axis_of(smoothed(y, rules.gaussian_sigma)), axis_of(smoothed(x, rules.gaussian_sigma))};
-  const Axes axes{axis_of(y), axis_of(x)};
+  const auto axis = [](int cells, int pixels, double sigma) {
+    return kept({1, 1.0 * cells, 1.0 * pixels, sigma}, [&] { return smoothed(resize(cells, pixels, false), sigma); });
+  };
+  const Axes smooth{axis(size.height, size_in.height, rules.gaussian_sigma), axis(size.width, size_in.width, rules.gaussian_sigma)};
+  const Axes axes{axis(size.height, size_in.height, 0), axis(size.width, size_in.width, 0)};
   std::vector<Candidate> pixels;
   People found;
   std::vector<int> starts{0};
