@@ -40,7 +40,7 @@ def main() -> None:
             maps = [answer] if isinstance(answer, torch.Tensor) else answer
             loss = torch.stack([(one.float() ** 2).mean() for one in maps]).sum()
             loss.backward()  # type: ignore[no-untyped-call]
-        print(f"{DONE}{name}, loss {float(loss):.3g}", flush=True)  # noqa: T201  the program's answer
+        print(f"{DONE}{name}, loss {float(loss.detach()):.3g}", flush=True)  # noqa: T201  the program's answer
 
 
 def check(kind: str, time_limit_s: float) -> list[Finding]:
