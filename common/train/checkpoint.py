@@ -171,10 +171,9 @@ def load_matching(model: nn.Module, content: Mapping[str, Any], source: Path, co
     # counters of batches are not weights: files from before torch 0.4.1 lack them
     lacking = [name for name in (*match.missing, *match.reshaped) if not name.endswith("num_batches_tracked")]
     if not fitting or (complete and lacking):
-        if fitting and not match.missing and not match.unused:  # all but the heads fits
-            raise CheckpointError(f"{source}: a checkpoint of another network or skeleton (--skeleton): {match}")
         keys = ", ".join(str(key)[:40] for key in list(content)[:6])
-        raise CheckpointError(f"{source}: a checkpoint of another network: {match}; the file begins with {keys}")
+        other = "network or skeleton (--skeleton)" if fitting and not (match.missing or match.unused) else "network"
+        raise CheckpointError(f"{source}: a checkpoint of another {other}: {match}; the file begins with {keys}")
     check_finite(fitting, source)
     model.load_state_dict(fitting, strict=False)
     return match
