@@ -172,8 +172,7 @@ def load_matching(model: nn.Module, content: Mapping[str, Any], source: Path, co
     lacking = [name for name in (*match.missing, *match.reshaped) if not name.endswith("num_batches_tracked")]
     if not fitting or (complete and lacking):
         keys = ", ".join(str(key)[:40] for key in list(content)[:6])
-        other = "network or skeleton (--skeleton)" if fitting and not (match.missing or match.unused) else "network"
-        raise CheckpointError(f"{source}: a checkpoint of another {other}: {match}; the file begins with {keys}")
+        raise CheckpointError(f"{source}: a checkpoint of another network or --skeleton: {match}; it has {keys}")
     check_finite(fitting, source)
     model.load_state_dict(fitting, strict=False)
     return match
