@@ -16,13 +16,12 @@ from common.cli import UserError, flag
 from common.device import DeviceName
 from tools.models import Spec
 from tools.page.models import open_model
-from tools.page.security import LOOPBACK, Guard, RefusedError
+from tools.page.security import LOOPBACK, Guard, RefusedError, is_any_address
 from tools.page.service import Service
 from tools.page.worker import Queue, Worker
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINED = ("quickstart/step_one_checkpoints/model_best.pth", "quickstart/smoke_checkpoints/model_best.pth")
-UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104  listens on all addresses
 BACKLOG = 2048  # connections that may wait to be taken
 
 
@@ -108,7 +107,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def in_url(host: str) -> str:
     """How a host is written in an address; all addresses of this machine by the machine's name."""
-    if host in UNSPECIFIED:
+    if is_any_address(host):
         return socket.gethostname()
     return f"[{host}]" if ":" in host else host
 

@@ -55,7 +55,7 @@ class Guard:
         if host in LOOPBACK:
             return cls(LOOPBACK, token=token)
         own = {socket.gethostname().lower(), socket.getfqdn().lower()}
-        any_address = _is_address(host) and ipaddress.ip_address(host).is_unspecified
+        any_address = is_any_address(host)
         return cls(LOOPBACK | own | {host.lower()}, any_address, token)
 
     def check(self, path: str, headers: Headers) -> None:
@@ -75,6 +75,11 @@ class Guard:
     def _is_ours(self, host: str) -> bool:
         name = host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
         return name.lower() in self.hosts or (self.any_address and _is_address(name))
+
+
+def is_any_address(host: str) -> bool:
+    """Whether a server that listens on `host` listens on all addresses of its machine."""
+    return _is_address(host) and ipaddress.ip_address(host).is_unspecified
 
 
 def _is_address(name: str) -> bool:
