@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which weights a run of MIPNet begins with, and networks from  checkpoints."""
+"""Which weights a run of MIPNet begins with, and networks from checkpoints."""
 
 import re
 from collections.abc import Sequence

@@ -16,6 +16,12 @@ def test_commands_of_the_page(page: str) -> None:
     assert not readme_commands.complaints(page)
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_links_of_the_page(page: str) -> None:
+    targets = re.findall(r"\]\((?![a-z]+:|#)([^)\s#]+)", project.text(page))
+    assert not [target for target in targets if not (project.ROOT / page).parent.joinpath(target).exists()]
+
+
 FENCED = re.compile(r"^```(?:bash|python|yaml)\n.*?^```$", re.MULTILINE | re.DOTALL)
 
 

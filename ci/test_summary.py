@@ -33,7 +33,7 @@ def written(folder: Path, lines: list[dict[str, Any]]) -> Path:
 
 def test_of_a_run_in_parts_the_last_record_counts(tmp_path: Path) -> None:
     path = written(tmp_path, records(1) + records(2))
-    path.write_text('{"event": "st\n' + path.read_text())
+    path.write_bytes(b'{"event": "st\n[1]\n{}\n\xff\n' + path.read_bytes())
     found = runs.records(path)
     assert found["start"]["config"]["epochs"] == 2 and found["evaluate"]["epoch"] == 1
 

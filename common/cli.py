@@ -144,9 +144,8 @@ def environment_number(name: str, default: int, least: int = 0) -> int:
 def run(main: Callable[[], Any]) -> None:
     """Calls `main`, and ends the process where anything went wrong, whatever still runs in it.
 
-    A UserError becomes one line on the error stream and exit code 2, without a trace; any other exception a trace and
-    exit code 1; an interrupt 130; a reader that has left (`| head`) nothing and 141. Under the launcher a process ends
-    with its launcher, which prints the line (see common.launch).
+    A UserError is one line and exit code 2; any other exception a trace and exit code 1; an interrupt 130; a reader
+    that has left (`| head`) 141. Under the launcher a process ends with it, and it prints the line.
     """
     try:
         if common.parallel.LAUNCHER in os.environ:
@@ -167,15 +166,15 @@ def _exit_code(error: BaseException) -> Any:
         return 128 + signal.SIGINT
     if isinstance(error, BrokenPipeError) and _reader_left():
         return 128 + signal.SIGPIPE
-    error = _as_user_error(error)
+    error = as_user_error(error)
     with contextlib.suppress(OSError):  # its reader may have gone
         sys.stdout.flush()
         _say(error)
     return USAGE_EXIT_CODE if isinstance(error, UserError) else 1
 
 
-def _as_user_error(error: BaseException) -> BaseException:
-    """An error of the file system, which libraries pass on as they like, in one line; any other as it is."""
+def as_user_error(error: BaseException) -> BaseException:
+    """An error of the file system, such as a full disk, as a UserError; any other as it is."""
     too_many = os.strerror(errno.EMFILE) in str(error)  # torch's own errors have no number
     number = (error.errno if isinstance(error, OSError) else None) or (errno.EMFILE if too_many else None)
     if number not in CURES:
@@ -209,11 +208,7 @@ def _reader_left() -> bool:
 
 
 def _leave(code: Any) -> None:
-    """Ends the process; one rank among several without taking the interpreter apart.
-
-    A thread of gloo may still be letting go of a tensor, asks for Python's lock, and is ended with an abort that turns
-    a run that succeeded into a failure.
-    """
+    """Ends the process; one rank among several without finalising Python, which may abort a thread of gloo."""
     if os.environ.get("WORLD_SIZE", "1") == "1" or not isinstance(code, int):
         if code:
             sys.exit(code)
@@ -235,17 +230,15 @@ def parse(
 ) -> Config:
     """Defaults < `--recipe` < flags. An unknown flag or recipe is an error, never ignored.
 
-    A flag may be written with hyphens or underscores. Field metadata `help` becomes the help text; `int | None` and
-    `tuple[int, ...]` (comma separated) are understood; a boolean may stand alone (`--weights_only`). Values are checked
-    against the bounds of their fields (`flag`), whatever gave them.
-    `aliases` are further names of a field. `retired` are flags of the published program that no longer mean
-    anything: name -> why; they are accepted with a note on the error stream.
+    A flag may be written with hyphens or underscores; a tuple's values are separated by commas; a boolean may stand
+    alone (`--weights_only`). Values are checked against the bounds of their fields (`flag`), whatever gave them.
+    `aliases` are further names of a field. `retired` are flags of the published program without effect: name -> why;
+    they are accepted with a note on the error stream.
     """
     hints = typing.get_type_hints(config)
     fields = {field.name: field for field in flags_of(config)}
-    parser = _Parser(
-        description=config.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(_program(), description=config.__doc__, formatter_class=as_written, allow_abbrev=False)
     if recipes:
         parser.add_argument("--recipe", choices=sorted(recipes), help="a set of values", default=argparse.SUPPRESS)
     for name, field in fields.items():
@@ -268,10 +261,14 @@ class _Parser(argparse.ArgumentParser):
     """Reports what is wrong in one line, without the list of all flags."""
 
     def error(self, message: str) -> NoReturn:
-        keys = (
-            "; keys of a yaml config are written as TRAIN.LR 0.001" if "KEY VALUE" in (self.description or "") else ""
-        )
-        raise UserError(f"{message} (--help lists the flags{keys})")
+        keys = "; keys of a yaml config are written as TRAIN.LR 0.001"
+        raise UserError(f"{message} (--help lists the flags{keys if 'KEY VALUE' in (self.description or '') else ''})")
+
+
+def _program() -> str | None:
+    """What starts a module as a program; None for a script, whose name argparse knows."""
+    spec = sys.modules["__main__"].__spec__
+    return f"python -m {spec.name.removesuffix('.__main__')}" if spec else None
 
 
 def _underscored(word: str) -> str:

@@ -58,6 +58,10 @@ launch() {
       --output_dir=* | --output-dir=*) output=$(home "${arg#*=}") ;;
       --log_dir=* | --log-dir=*) logs=$(home "${arg#*=}") ;;
       --nnodes=* | --rdzv[_-]endpoint=* | --rdzv[_-]id=*) servers+=("${arg/rdzv-/rdzv_}") ;;
+      --device[_-]id | --ranks | --output[_-]dir | --log[_-]dir | --nnodes | --rdzv[_-]endpoint | --rdzv[_-]id)
+        echo "error: $arg without a value: write $arg=VALUE" >&2
+        exit 2
+        ;;
       *) flags+=("$arg") ;;
     esac
   done

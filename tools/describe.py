@@ -18,10 +18,13 @@ USAGE = "python -m tools.describe FILE"
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command."""
-    words = sys.argv[1:] if argv is None else argv
-    if len(words) != 1 or words[0].startswith("-"):
+    arguments = sys.argv[1:] if argv is None else argv
+    if {"-h", "--help"} & set(arguments):
+        print(f"usage: {USAGE}\n\n{__doc__}")  # noqa: T201
+        return
+    if len(arguments) != 1 or arguments[0].startswith("-"):
         raise UserError(f"name one file: {USAGE}")
-    print(as_lines(Path(words[0])))  # noqa: T201  the program's answer
+    print(as_lines(Path(arguments[0])))  # noqa: T201  the program's answer
 
 
 def as_lines(source: Path) -> str:
@@ -31,8 +34,8 @@ def as_lines(source: Path) -> str:
     if not (found := metadata.read(source)):
         raise UserError(f"{source}: says nothing of itself: export it again, with python -m DIRECTORY.export")
     skeleton = found.pop("skeleton", {})
-    lines = {**found, "keypoints": skeleton.get("keypoints"), "limbs": skeleton.get("limbs"),
-             "flip_pairs": skeleton.get("flip_pairs"), "skeleton": skeleton.get("name")}  # fmt: skip
+    lines = {**found, **{name: skeleton.get(name) for name in ("keypoints", "limbs", "flip_pairs")}}
+    lines["skeleton"] = skeleton.get("name")
     return "\n".join(cli.printable(f"{name:<10} {json.dumps(value)}") for name, value in lines.items())
 
 

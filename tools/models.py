@@ -2,6 +2,7 @@
 """The `PoseEstimator` of any model directory, opened by one word: `Directory:file`."""
 
 import importlib
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,8 +37,8 @@ class Spec:
     @property
     def command(self) -> str:
         """The command that finds the same people in an image."""
-        detector = f" --detector={self.detector}" if self.detector and self.directory in TOP_DOWN else ""
-        return f"python -m {self.directory}.demo --checkpoint_path={self.file}{detector}"
+        detector = f" --detector={shlex.quote(self.detector)}" if self.detector and self.directory in TOP_DOWN else ""
+        return f"python -m {self.directory}.demo --checkpoint_path={shlex.quote(self.file)}{detector}"
 
 
 def open_estimator(spec: Spec, **settings: Any) -> Any:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs of the project run to their end, and what they left: their records, and where the time of an item went."""
 
-import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -12,6 +10,7 @@ from typing import Any
 
 from common import files
 from common.cli import UserError
+from common.launch.result_file import read_records
 from common.report import RUN_FILE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,20 +56,11 @@ def reason(output: str, code: int) -> str:
 
 
 def records(metrics: Path) -> Records:
-    """The last record of each event of a metrics.jsonl; a line that a killed run left half written is passed over.
-
-    Raises UserError where the file is missing.
-    """
+    """The last record of each event of a metrics.jsonl. Raises UserError where the file is missing."""
     try:
-        lines = metrics.read_text().splitlines()
+        return {record["event"]: record for record in read_records(metrics)}
     except OSError as error:
         raise UserError(f"{metrics}: {error.strerror}; has the run begun?") from error
-    found = {}
-    for line in lines:
-        with contextlib.suppress(json.JSONDecodeError):
-            record = json.loads(line)
-            found[record["event"]] = record
-    return found
 
 
 def left(logs: Path) -> Records:

@@ -24,6 +24,9 @@ USAGE = "python -m tools.weights list | fetch NAME ... | verify [NAME ...]"
 def main(argv: Sequence[str] | None = None) -> None:
     """The command. Exit code 1 where a file that is here is not the published one."""
     command, *names = (sys.argv[1:] if argv is None else list(argv)) or [""]
+    if {"-h", "--help"} & {command, *names}:
+        say(f"usage: {USAGE}\n\n{__doc__}")
+        return
     if command not in ("list", "fetch", "verify") or (command == "fetch") > bool(names):
         raise UserError(f"type {USAGE}")
     table = published.table()

@@ -28,6 +28,9 @@ FLAGS = {"ranks", "log_dir", "nnodes", "rdzv_endpoint", "rdzv_id"}
 def main(words: list[str]) -> None:
     """Runs the module on one rank or several, then reports. Raises UserError for more ranks than devices."""
     end = words.index("-m") if "-m" in words[:-1] else 0
+    if {"-h", "--help"} & set(words[: end or None]):
+        sys.stdout.write(f"usage: {USAGE}\n\n{__doc__}")
+        return
     flags = dict(word.removeprefix("--").partition("=")[::2] for word in words[:end])
     if not {"ranks", "log_dir"} <= flags.keys() <= FLAGS:
         raise UserError(f"usage: {USAGE}")

@@ -28,7 +28,7 @@ def write(logs: Path, seconds: float) -> list[str]:
     """
     try:
         run = Run(**json.loads((logs / RUN_FILE).read_text()))
-        records = _records(Path(run.metrics))
+        records = read_records(Path(run.metrics))
         results = _evaluation(records) if run.kind == "eval" else _training(run, records, logs)
     except UserError:
         raise
@@ -58,8 +58,11 @@ def _copy(logs: Path, target: Path) -> None:
         raise UserError(f"{target}: the logs of {logs} cannot be copied there: {error}") from error
 
 
-def _records(metrics: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; what a killed run left half written, or somebody else wrote, is passed over."""
+def read_records(metrics: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; those a killed run left half written, or another program wrote, are passed over.
+
+    Raises OSError where the file cannot be read.
+    """
     records = []
     for line in metrics.read_text(errors="replace").splitlines():
         with contextlib.suppress(ValueError, RecursionError):

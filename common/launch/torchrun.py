@@ -67,9 +67,12 @@ def run(servers: Servers, restarts: int, log_folder: Path, program: list[str]) -
     _set_variables(servers)
     logging.disable(logging.ERROR)  # torchrun's traces hide the rank's own words
     torch.distributed.launcher.api.LocalElasticAgent = Agent  # type: ignore[attr-defined]
+    outputs = None
     for left in range(restarts, -1, -1):
         try:
-            _run_agent(servers, left, log_folder, program)
+            name, options = servers.meet()
+            outputs = outputs or _empty_folder(log_folder / f"{OUTPUTS_OF_RANKS}_{name}")
+            _run_agent([*options, f"--max_restarts={left}", f"--log_dir={outputs}"], servers.ranks, program)
             break
         except ChildFailedError as error:
             sys.exit(_say_why(error.failures, servers, log_folder))
@@ -95,14 +98,17 @@ def _set_variables(servers: Servers) -> None:
         os.environ.pop("NODE_RANK", None)
 
 
-def _run_agent(servers: Servers, restarts: int, log_folder: Path, program: list[str]) -> None:
-    name, options = servers.meet()
-    outputs = log_folder / f"{OUTPUTS_OF_RANKS}_{name}"
-    quiet = ",".join(f"{rank}:3" for rank in range(1, servers.ranks))  # rank 0 keeps the terminal, others have files
-    shutil.rmtree(outputs, ignore_errors=True)  # of the run before: torchrun makes a new folder for each
+def _empty_folder(outputs: Path) -> Path:
+    """The folder without the outputs of an earlier run; those of this run's attempts stay beside each other."""
+    shutil.rmtree(outputs, ignore_errors=True)
     outputs.mkdir(parents=True, exist_ok=True)
-    options += [f"--max_restarts={restarts}", f"--nproc_per_node={servers.ranks}", f"--log_dir={outputs}"]
-    torch.distributed.run.main([*options, *([f"--redirects={quiet}"] if quiet else []), "-m", *program])
+    return outputs
+
+
+def _run_agent(options: list[str], ranks: int, program: list[str]) -> None:
+    quiet = ",".join(f"{rank}:3" for rank in range(1, ranks))  # rank 0 keeps the terminal, others have files
+    redirects = [f"--redirects={quiet}"] if quiet else []
+    torch.distributed.run.main([*options, f"--nproc_per_node={ranks}", *redirects, "-m", *program])
 
 
 def _say_why(failures: Mapping[int, Any], servers: Servers, log_folder: Path) -> int:

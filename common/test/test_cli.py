@@ -85,5 +85,10 @@ def test_help_lists_every_flag_with_its_default(capsys) -> None:
     assert "--data_path" in text and "100 % of them [3]" in text
 
 
+def test_help_names_the_module_that_is_run() -> None:
+    done = subprocess.run([sys.executable, "-m", "tools.page", "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: python -m tools.page [-h]")
+
+
 def test_what_a_terminal_would_obey_is_escaped() -> None:
     assert printable("a\x1b[31m\n\udce9é\u2028") == r"a\x1b[31m\n\udce9é\u2028"

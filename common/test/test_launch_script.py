@@ -63,6 +63,12 @@ def test_logs_go_where_log_dir_says_and_the_tilde_is_the_home_folder(model: Path
     assert "--log_dir=/home/one/logs -m Model.train --output_dir=/home/one/out --log_dir=/home/one/logs" in said
 
 
+@pytest.mark.parametrize("flag", ["--device_id", "--ranks", "--output-dir", "--log_dir", "--nnodes"])
+def test_a_flag_of_the_launcher_needs_its_equals_sign(model: Path, flag: str) -> None:
+    done = launched(model, flag, "1")
+    assert (done.returncode, done.stderr) == (2, f"error: {flag} without a value: write {flag}=VALUE\n")
+
+
 @pytest.mark.parametrize("device", ["../..", "", "x", "-1", "1\n2"])
 def test_a_device_that_is_no_number_is_one_line(model: Path, device: str) -> None:
     done = launched(model, f"--device_id={device}")

@@ -26,8 +26,7 @@ class Log:
     def __init__(self, metrics: Path, lines: Path, tensorboard: Path | None = None, fresh: bool = False) -> None:
         """`metrics`: metrics.jsonl. `lines`: folder of `train_<rank>.log`. `tensorboard`: its folder.
 
-        Files of an earlier run are continued, or replaced where the run is a `fresh` one. Raises UserError where
-        they cannot be written.
+        Continues the files of an earlier run unless `fresh`. Raises UserError where they cannot be written.
         """
         self.main = common.distributed.is_main()
         self.folder = lines
@@ -106,11 +105,17 @@ def _opened(path: Path, fresh: bool, flags: str) -> TextIO:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("w" if fresh else "a", buffering=1)
-        if path.stat().st_size and not path.read_bytes().endswith(b"\n"):  # what a killed run left of a line
+        if _ends_within_a_line(path):  # of a killed run
             file.write("\n")
         return file
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; name another folder with {flags}") from error
+
+
+def _ends_within_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-min(1, path.stat().st_size), os.SEEK_END)
+        return file.read() not in (b"", b"\n")
 
 
 def _summary_writer(folder: Path, log: Log) -> Any:

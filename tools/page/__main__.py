@@ -10,6 +10,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import common.cli
 from common.cli import UserError, flag
@@ -71,6 +72,7 @@ def main() -> None:
     try:
         from tools.page.app import Page, build
         from tools.page.connections import server_of
+        from tools.page.jobs import Jobs
     except ImportError as error:
         raise UserError(f"the page needs the package {error.name}: pip install 'pose-zoo[web]'") from error
     token = config.token if config.host in LOOPBACK else config.token or secrets.token_urlsafe(24)
@@ -81,8 +83,9 @@ def main() -> None:
         worker.start()
     except RefusedError as refusal:
         raise UserError(refusal.sentence) from refusal
-    app = build(Page(Queue(worker, config.queue), openers), Guard.of(config.host, token))
-    where = f"http://{in_url(config.host)}:{listening.getsockname()[1]}/{f'#token={token}' if token else ''}"
+    app = build(Page(Queue(worker, config.queue), openers, Jobs()), Guard.of(config.host, token))
+    fragment = f"#token={quote(token, safe='')}" if token else ""
+    where = f"http://{in_url(config.host)}:{listening.getsockname()[1]}/{fragment}"
     print(f"open {where}\nCtrl-C ends it", flush=True)  # noqa: T201
     server_of(app).run(sockets=[listening])
 

@@ -47,8 +47,8 @@ class Page:
 
     queue: Queue
     openers: Sequence[OpenModel]
+    jobs: Jobs
     limits: Limits = Limits()
-    jobs: Jobs = field(default_factory=Jobs)
     known: dict[str, Any] = field(default_factory=dict)  # answers that never change
 
     async def state(self, request: Request) -> Response:

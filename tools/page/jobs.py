@@ -8,7 +8,6 @@ ended. The video itself goes with its job.
 import asyncio
 import contextlib
 import csv
-import functools
 import io
 import json
 import multiprocessing
@@ -24,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from common import files
-from common.cli import UserError
 from common.media import demo
 from common.media.source import Frame, Source, open_source
 from common.media.writers import PeopleLines
@@ -32,11 +30,13 @@ from common.parallel import end_with_parent
 from common.people import People
 from tools.page.models import OpenModel
 from tools.page.security import RefusedError
+from tools.page.worker import attempt
 
 import cv2
 
 VIDEO, LINES, TABLE = "people.webm", PeopleLines.NAME, "people.csv"
 RESULTS = {VIDEO: "video/webm", LINES: "application/jsonl", TABLE: "text/csv"}
+PROGRESS = "progress.json"
 PREFIX = "pose_zoo_page_"
 LOOK_S = 0.2  # between two looks at what a job has written
 GRACE_S = 10.0  # for the frame at hand, after which a cancelled job is killed
@@ -77,7 +77,7 @@ class Job:
 
     def look(self) -> None:
         """Takes over what the process has reported, and how it ended."""
-        progress = self.folder / "progress.json"
+        progress = self.folder / PROGRESS
         if not self.about.get("ended") and progress.is_file():
             self.about = json.loads(progress.read_bytes())
         if self.state != "running" or self.process is None or self.process.is_alive():
@@ -213,25 +213,29 @@ def _run(open_model: OpenModel, folder: Path, name: str, parent: int) -> None:
     """The process: the demo of the model on the video; SIGTERM ends it after the frame at hand."""
     end_with_parent(parent)
     os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "protocol_whitelist;file"
-    report = functools.partial(_report, folder / "progress.json")
-    try:
-        source = open_source(folder / "upload" / "video")
-        capture = cv2.VideoCapture(str(source.capture))
-        report(frames=max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))), rate_hz=source.rate_hz)
-        capture.release()
-        model = open_model()
-
-        def find(frames: Sequence[Frame]) -> list[People]:
-            return [model.people(frame.image)[0] for frame in frames]
-
-        flags = demo.DemoFlags(checkpoint_path="opened", output_dir=str(folder / "results"), save_img=False)
-        with contextlib.redirect_stdout(io.StringIO()):  # the demo's last words are for a terminal
-            demo.run(flags, source, model.skeleton, find, names=demo.Names(video=VIDEO, writers=(PeopleTable,)))
-        report(ended=True)
-    except UserError as error:
-        report(ended=True, error=str(error).replace(str(folder / "upload" / "video"), name))
+    upload = folder / "upload"
+    status, sentence = attempt(_find_people, open_model, folder, upload / "video")
+    shutil.rmtree(upload, ignore_errors=True)  # where the disk is full, this makes room for the report
+    error = {"error": sentence.replace(str(upload / "video"), name)} if status else {}
+    _report(folder, ended=True, **error)
 
 
-def _report(path: Path, **words: Any) -> None:
+def _find_people(open_model: OpenModel, folder: Path, video: Path) -> None:
+    source = open_source(video)
+    capture = cv2.VideoCapture(str(source.capture))
+    _report(folder, frames=max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))), rate_hz=source.rate_hz)
+    capture.release()
+    model = open_model()
+
+    def find(frames: Sequence[Frame]) -> list[People]:
+        return [model.people(frame.image)[0] for frame in frames]
+
+    flags = demo.DemoFlags(checkpoint_path="opened", output_dir=str(folder / "results"), save_img=False)
+    with contextlib.redirect_stdout(io.StringIO()):  # the demo's last lines are for a terminal
+        demo.run(flags, source, model.skeleton, find, names=demo.Names(video=VIDEO, writers=(PeopleTable,)))
+
+
+def _report(folder: Path, **entries: Any) -> None:
+    path = folder / PROGRESS
     before = json.loads(path.read_bytes()) if path.is_file() else {}
-    files.write_atomically(path, json.dumps({**before, **words}).encode())
+    files.write_atomically(path, json.dumps({**before, **entries}).encode())

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the worker process answers: its methods are the calls of `worker.Worker`."""
 
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -113,7 +114,8 @@ def decoded(content: bytes) -> UInt8Array:
     try:
         image = decode_upright(np.frombuffer(content, np.uint8))
     except cv2.error as error:
-        raise RefusedError(413, "This image has more than 50 million pixels: make it smaller.") from error
+        most = int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])
+        raise RefusedError(413, f"This image has more than {most / 1e6:g} million pixels: make it smaller.") from error
     if image is None:
         raise ImageError(f"This image is damaged or cut short: save it again as {KINDS}.")
     return image

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any
 
-from common.cli import ImageError, PictureError, UserError
+from common.cli import ImageError, PictureError, UserError, as_user_error
 from common.parallel import end_with_parent
 from tools.page.security import BUSY, BUSY_RETRY_S, RefusedError
 
@@ -119,24 +119,25 @@ def _serve(open_target: OpenTarget, pipe: Connection, parent: int) -> None:
     """The process: opens, says that it has, then answers calls until the server is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the server ends us
     end_with_parent(parent)
-    ready, target = _attempt(open_target)
+    ready, target = attempt(open_target)
     pipe.send((ready, target if ready else None))
     if ready:
         return
     with contextlib.suppress(EOFError, OSError):
         while True:
             name, words = pipe.recv()
-            pipe.send(_attempt(getattr(target, name), *words))
+            pipe.send(attempt(getattr(target, name), *words))
 
 
-def _attempt(function: Callable[..., Any], *words: Any) -> tuple[int, Any]:
+def attempt(function: Callable[..., Any], *words: Any) -> tuple[int, Any]:
     """0 and the answer, or a status code and a sentence."""
     try:
         return 0, function(*words)
-    except UserError as error:
-        return next(status for kind, status in STATUS.items() if isinstance(error, kind)), str(error)
     except RefusedError as refusal:
         return refusal.status, refusal.sentence
     except Exception as error:
+        problem = as_user_error(error)
+        if isinstance(problem, UserError):
+            return next(status for kind, status in STATUS.items() if isinstance(problem, kind)), str(problem)
         sys.stderr.write(traceback.format_exc())
         return 500, f"A fault of the program ({type(error).__name__}); the terminal shows where."

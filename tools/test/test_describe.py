@@ -178,6 +178,12 @@ def test_another_skeleton_than_the_files_own(blob_network, blobs, tmp_path, monk
     Lightweight_OpenPose.PoseEstimator(tmp_path / "a.onnx", skeleton=str(blobs))
 
 
+@pytest.mark.parametrize("program", ["tools.describe", "tools.weights", "common.launch"])
+def test_help_is_no_error(program):
+    found = module(program, "--help")
+    assert found.returncode == 0 and found.stdout.startswith(f"usage: python -m {program} ")
+
+
 def test_bad_words(tmp_path):
     for words, message in (((), "name one file"), (("x.onnx",), "x.onnx: no such file"), (("--a",), "name one file")):
         assert message in complaint(module("tools.describe", *words, cwd=tmp_path))

@@ -15,11 +15,12 @@ export function setToken(given) {
 
 // The answer of a route; an Error with a sentence for people where there is none.
 export async function ask(path, words = {}, options = {}) {
-  const query = new URLSearchParams(Object.entries(words).filter(([, value]) => value !== null && value !== undefined));
+  const search = new URLSearchParams(Object.entries(words).filter(([, value]) => value !== null && value !== undefined));
+  const query = search.toString();
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   let answer;
   try {
-    answer = await fetch(`/api/${path}${query.size ? `?${query}` : ""}`, { headers, ...options });
+    answer = await fetch(`/api/${path}${query ? `?${query}` : ""}`, { headers, ...options });
   } catch (error) {
     throw error.name === "AbortError" ? error : new Error(t("gone"));
   }

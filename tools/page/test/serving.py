@@ -15,6 +15,7 @@ from tools.models import Spec
 from tools.page.__main__ import listen
 from tools.page.app import Limits, Page, build
 from tools.page.connections import server_of
+from tools.page.jobs import Jobs
 from tools.page.security import Guard
 from tools.page.service import Service
 from tools.page.test.fake import SPECS, open_fake
@@ -65,7 +66,7 @@ def serving(
     openers = [functools.partial(open_spec, spec) for spec in specs]
     worker = Worker(functools.partial(Service, openers), limit_s)
     worker.start()
-    page = Page(Queue(worker, queue), openers, limits=limits or Limits(body_s=10))
+    page = Page(Queue(worker, queue), openers, Jobs(), limits=limits or Limits(body_s=10))
     listening = listen("127.0.0.1", 0)
     server = server_of(build(page, Guard.of("127.0.0.1", "")))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

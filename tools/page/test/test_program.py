@@ -30,6 +30,10 @@ def test_the_command_in_a_terminal_has_the_detector_of_a_top_down_model() -> Non
     assert [command.partition("--detector=")[2] for command in commands] == ["ssd", ""]
 
 
+def test_the_command_quotes_the_file() -> None:
+    assert Spec.of("MIPNet:my file.pth").command.endswith("--checkpoint_path='my file.pth'")
+
+
 def test_a_file_that_is_gone_names_itself(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone\.pth: no such checkpoint"):
         open_model(Spec("Lightweight_OpenPose", str(tmp_path / "gone.pth")))

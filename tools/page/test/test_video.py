@@ -16,7 +16,7 @@ from common.train import published
 from tools.models import Spec
 from tools.page import jobs
 from tools.page.jobs import lines_after
-from tools.page.test.fake import DIES, SLOW, open_kept, picture, png
+from tools.page.test.fake import DIES, FAILS, SLOW, open_kept, picture, png
 from tools.page.test.serving import Answer, Client, serving
 
 import cv2
@@ -124,6 +124,11 @@ def test_a_model_file_that_goes_while_the_page_runs(tmp_path: Path) -> None:
         assert answer.json["error"].startswith(sentence)
         file.touch()
         assert client.ask("/api/people", png()).status == 200
+
+
+def test_a_fault_of_the_program_is_named(client: Client, tmp_path: Path) -> None:
+    end = events(client, begin(client, film(tmp_path, first=FAILS)).json["id"])[-1][1]
+    assert end["state"] == "failed" and end["error"].startswith("A fault of the program (ValueError)")
 
 
 def test_an_upload_that_is_cut_off_leaves_nothing(client: Client) -> None:
