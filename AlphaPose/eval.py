@@ -170,7 +170,7 @@ def annotated_images(config: settings.Config, split: data.Split, num_images: int
 
 
 def boxes_of(images: EvaluationSet, detections: Path | None = None, min_score: float = 0.0) -> PersonBoxes:
-    """The boxes of a detection file, or None: those of the annotated people whom AlphaPose counts. Raises UserError."""
+    """The boxes of a detection file, or None: those of the annotated people that AlphaPose counts. Raises UserError."""
     if detections is None:
         return boxes.annotated(images, PeopleRule())
     if not detections.exists():

@@ -41,7 +41,7 @@ PUBLISHED_RULES = PoseNmsRules()
 class MergedPeople:
     """M people that stay, image after image as the images first occur, the surest of an image first."""
 
-    picks: Int64Array  # (M,) the row of the person around whom the others were gathered; box and score are its
+    picks: Int64Array  # (M,) the row of the person around which the others were gathered; box and score are its
     keypoints_img: FloatArray  # (M, K, 3) x, y in original pixels, score
     boxes_img: FloatArray  # (M, 4) left, top, right, bottom
     box_scores: FloatArray  # (M,)

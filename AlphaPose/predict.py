@@ -20,7 +20,7 @@ from AlphaPose.people_json import untracked_ids
 from AlphaPose.pose_nms import PUBLISHED_RULES, pose_nms
 from common.arrays import Float32Array, UInt8Array
 from common.cli import UserError, leaves
-from common.people import People, nobody
+from common.people import People, no_people
 from common.runtime import metadata
 from common.runtime.session import PYTORCH, Options, Session, open_network
 from common.topdown import heatmaps, pipeline
@@ -51,7 +51,7 @@ class PoseEstimator:
     ) -> None:
         """`checkpoint_path`: .pth, .onnx, .xml, .om, or a published name; what it says of itself wins over `cfg`.
 
-        `detector`: who finds the people where no boxes are given, see `common.media.detectors.open_detector`. Raises
+        `detector`: finds the people where no boxes are given, see `common.media.detectors.open_detector`. Raises
         UserError where the file is missing, damaged, or of another network.
         """
         source = weights.locate(str(checkpoint_path))
@@ -92,13 +92,13 @@ class PoseEstimator:
 
         `boxes` (N, 4) left, top, width, height in its pixels; without them those of the detector, else the whole image.
         """
-        from common.media.detectors import sound, whole_images
+        from common.media.detectors import clip_boxes, whole_images
         from common.media.source import Frame, read_upright
 
         name = str(image) if isinstance(image, (str, Path)) else "image"
         frame = Frame(name, 0, 0.0, read_upright(Path(image)) if isinstance(image, (str, Path)) else image)
         if boxes is not None:
-            found = sound(boxes, np.ones(len(np.asarray(boxes).reshape(-1, 4))), frame.image)
+            found = clip_boxes(boxes, np.ones(len(np.asarray(boxes).reshape(-1, 4))), frame.image)
         else:
             (found,) = (self.detector or whole_images)([frame])
         (people,) = self.people([frame], [found])
@@ -137,7 +137,7 @@ class PoseEstimator:
     def _merged(self, keypoints: Any, boxes: "Boxes") -> People:
         """Each person once: pose NMS."""
         if not len(boxes.scores):
-            return nobody(self.skeleton)
+            return no_people(self.skeleton)
         corners = np.hstack([boxes.boxes_img[:, :2], boxes.boxes_img[:, :2] + boxes.boxes_img[:, 2:]])
         merged = pose_nms(keypoints, corners, boxes.scores, min_box_area=self.min_box_area)
         given = [boxes.ids[pick] for pick in merged.picks]

@@ -76,7 +76,7 @@ def build(
     main = np.fromiter(_main_people(index), np.int32)
     if not len(main):
         needed = min_keypoints(index.keypoints.shape[1])
-        raise UserError(f"{annotation_file}: nobody with {needed} keypoints and an area of {MIN_AREA_IMG} px")
+        raise UserError(f"{annotation_file}: no person with {needed} keypoints and an area of {MIN_AREA_IMG} px")
     return TrainLabels(index, main, net_input_size, source_of(annotation_file))
 
 

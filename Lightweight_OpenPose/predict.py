@@ -14,7 +14,7 @@ from typing import Any
 
 from common.arrays import Float32Array, Float64Array, UInt8Array
 from common.bottomup.pipeline import alike
-from common.cli import PictureError, UserError
+from common.cli import RefusedImageError, UserError
 from common.device import DeviceName
 from common.media.source import read_upright
 from common.people import People
@@ -185,7 +185,7 @@ class PoseEstimator:
     def __call__(self, image: UInt8Array | str | Path) -> People:
         """The people in an image, (h, w, 3) uint8 BGR or a path; keypoints in its pixels.
 
-        Raises PictureError for an image that is much longer than wide, or the other way.
+        Raises RefusedImageError for an image that is much longer than wide, or the other way.
         """
         return self.batch([read_upright(Path(image)) if isinstance(image, (str, Path)) else image])[0]
 
@@ -238,7 +238,7 @@ class PoseEstimator:
     def _place(self, image: UInt8Array) -> Letterbox:
         height, width = image.shape[:2]
         if max(height, width) > LONGEST_ASPECT * min(height, width):
-            raise PictureError(f"{width} x {height} pixels: too narrow an image; cut it to a usual shape")
+            raise RefusedImageError(f"{width} x {height} pixels: too narrow an image; cut it to a usual shape")
         return InputRule(self.height, self.session.fixed_size).letterbox((height, width))
 
 

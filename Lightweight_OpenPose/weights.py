@@ -34,7 +34,7 @@ def starting_weights(config: Config) -> Path | None:
 
     Step 1 begins from MobileNet, steps 2 and 3 from the best checkpoint of the step before. A run that measures
     performance alone may begin anywhere. Raises UserError where the file is missing: a long training that begins at
-    random without being told to would be lost.
+    random without a request would be lost.
     """
     if config.checkpoint_path == NO_CHECKPOINT:
         return None

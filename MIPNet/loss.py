@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What MIPNet trains on: the squared error of heatmaps, and that of two people whom lambda tells apart."""
+"""What MIPNet trains on: the squared error of heatmaps, and that of two people that lambda tells apart."""
 
 from collections.abc import Callable
 

@@ -2,7 +2,7 @@
 """From what each lambda found in each box to the people of an image.
 
 A mode is one value of lambda. Lambda 1 finds the person of the box, lambda 0 the other one, if there is one: its boxes
-count less, and whom both modes found is found once. A network without lambda has one mode.
+count less, and a person that both modes found counts once. A network without lambda has one mode.
 """
 
 from collections.abc import Sequence

@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 from common.arrays import Float32Array, FloatArray, Int64Array, UInt8Array
 from common.cli import UserError, leaves
-from common.media.detectors import Detector, sound, whole_images
+from common.media.detectors import Detector, clip_boxes, whole_images
 from common.media.source import Frame, read_upright
-from common.people import People, nobody
+from common.people import People, no_people
 from common.runtime import metadata
 from common.runtime.session import Options, Session, open_network
 from common.topdown import crops, heatmaps, pipeline
@@ -37,7 +37,7 @@ LAMBDAS = (0.0, 1.0)  # the other person, and the one whose box it is
 LARGEST_LAMBDA = 1.0
 CPU_BATCH = 8  # people at once; a CPU gains nothing from more
 Nms = Literal["none", "oks", "soft"]
-WITHOUT_NMS = "crowdpose"  # the original suppresses nobody there, which finds each person of merged modes twice
+WITHOUT_NMS = "crowdpose"  # the original suppresses no person there, which finds each person of merged modes twice
 
 
 class PoseEstimator:
@@ -132,7 +132,7 @@ class PoseEstimator:
         if boxes is None:
             (found,) = (self.detector or whole_images)([Frame("image", 0, 0.0, pixels)])
         else:
-            found = sound(boxes, np.ones(len(np.asarray(boxes).reshape(-1, 4))), pixels)
+            found = clip_boxes(boxes, np.ones(len(np.asarray(boxes).reshape(-1, 4))), pixels)
         return self.people(pixels, found.boxes_img, found.scores)
 
     def people(
@@ -143,7 +143,7 @@ class PoseEstimator:
         Raises UserError for a network that gives NaN.
         """
         if not len(scores):
-            return nobody(self.skeleton)
+            return no_people(self.skeleton)
         found = self.find(image, boxes_img) if found is None else found
         merged = self.merge(self.box_people(found, boxes_img, scores, np.zeros(len(found), np.int64)), "oks")
         lambdas = tuple(self.lambdas[mode] for mode in merged.modes) if self.lambdas else ()

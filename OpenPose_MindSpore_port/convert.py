@@ -59,12 +59,12 @@ def read(source: Path, weights_only: bool = False) -> tuple[Entries, list[str]]:
     """
     names = list[str]()
 
-    def wanted(name: str) -> bool:
+    def keep(name: str) -> bool:
         names.append(name)
         return not weights_only or is_weight(name)
 
     readers = {".ckpt": mindspore_checkpoint.read, ".safetensors": _read_safetensors}
-    entries = readers.get(_ending(source), _read_torch)(source, wanted)
+    entries = readers.get(_ending(source), _read_torch)(source, keep)
     kept = network_weights(entries) if weights_only else entries
     return kept, [name for name in names if name not in kept and name.removeprefix(NETWORK) not in kept]
 
@@ -113,18 +113,18 @@ def _of(left_out: list[str]) -> str:
     return f"; left out {len(left_out)} ({', '.join(left_out[:3])}{more})" if left_out else ""
 
 
-def _read_torch(source: Path, wanted: Callable[[str], bool]) -> Entries:
+def _read_torch(source: Path, keep: Callable[[str], bool]) -> Entries:
     """The weights of a .pth, under `state_dict` or bare, and the numbers and texts beside them."""
     content = common.train.checkpoint.read(source)
     inner = content.get("state_dict", content)
-    chosen = {name: value for name, value in inner.items() if wanted(name)}
+    chosen = {name: value for name, value in inner.items() if keep(name)}
     for name in () if inner is content else content.keys() - {"state_dict"}:
-        wanted(name)  # and is left out
+        keep(name)  # and is left out
     plain = {name: value for name, value in chosen.items() if isinstance(value, Tensor | str | int | float)}
     return {name: value if isinstance(value, Tensor | str) else scalar(name, value) for name, value in plain.items()}
 
 
-def _read_safetensors(source: Path, wanted: Callable[[str], bool]) -> Entries:
+def _read_safetensors(source: Path, keep: Callable[[str], bool]) -> Entries:
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError as error:
@@ -134,10 +134,10 @@ def _read_safetensors(source: Path, wanted: Callable[[str], bool]) -> Entries:
     try:
         with safe_open(source, framework="pt") as file:
             texts = {name: text for name, text in (file.metadata() or {}).items() if name != _FORMAT}
-            tensors = {name: file.get_tensor(name) for name in file.keys() if wanted(name)}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys() if keep(name)}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{source}: damaged, or no file of safetensors ({error}); copy it again") from error
-    return {**tensors, **{name: text for name, text in texts.items() if wanted(name)}}
+    return {**tensors, **{name: text for name, text in texts.items() if keep(name)}}
 
 
 def _write_safetensors(target: Path, entries: Mapping[str, Tensor | str]) -> None:

@@ -40,7 +40,7 @@ class Draw:
 
     scale: float
     angle_deg: float
-    person: int  # round whom the crop lies
+    person: int  # around which the crop lies
     shift: tuple[float, float]
     colour: tuple[int, int, int] | None  # added to hue, saturation, value
     flip: bool

@@ -20,7 +20,7 @@ from OpenPose_MindSpore_port.config import DATA_FOLDER, LabelRules, located
 import cv2
 import numpy as np
 
-TINT = (0, 0, 255)  # BGR of what is masked, in pictures
+TINT = (0, 0, 255)  # BGR of what is masked, in images
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Config(LabelRules):
     train_dir: str = cli.flag("folder of the training images, in data_dir or a path of its own", "train2017")
     val_dir: str = cli.flag("folder of the validation images", "val2017")
     output_dir: str = cli.flag("folder for ignore_mask_train and ignore_mask_val; empty: that of the image folder", "")
-    vis: bool = cli.flag("also write pictures with the masks in red, to ignore_mask_*_vis", False)
+    vis: bool = cli.flag("also write images with the masks in red, to ignore_mask_*_vis", False)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _write(config: Config, split: str, ann: str, images: str) -> None:
-    """Where `output_dir` says where masks go, images are needed for pictures alone."""
+    """Where `output_dir` says where masks go, images are needed for --vis alone."""
     annotation_file = located(Path(config.data_dir) / "annotations", ann, f"--{split}_ann")
     needs_images = config.vis or not config.output_dir
     image_folder = located(config.data_dir, images, f"--{split}_dir") if needs_images else Path(images)

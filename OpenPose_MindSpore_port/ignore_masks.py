@@ -59,7 +59,7 @@ def build_labels(annotation_file: str | Path, rules: LabelRules, num_keypoints: 
     rows = rows[np.argsort(index.image_ids[rows])]
     if not len(rows):
         raise UserError(
-            f"{annotation_file}: nobody with {rules.min_keypoints} keypoints (--min_keypoints) and an area of more "
+            f"{annotation_file}: no person with {rules.min_keypoints} keypoints (--min_keypoints) and an area of more "
             f"than {rules.min_area:g} px (--min_area)"
         )
     others = np.bincount(index.image_rows(np.flatnonzero(~keep)), minlength=index.num_images)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints of MindSpore (.ckpt), read and written without MindSpore and without protobuf.
 
-    entries = read(Path("0-60_5304.ckpt"), wanted=is_weight)      # name -> tensor or text
+    entries = read(Path("0-60_5304.ckpt"), keep=is_weight)      # name -> tensor or text
     write(Path("ours.ckpt"), model.state_dict())
 
 A file is a message of protocol buffers whose field 1 is repeated for every parameter, or for every piece of a large
@@ -71,8 +71,8 @@ class _Piece(NamedTuple):
     content: memoryview
 
 
-def read(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor | str]:
-    """The parameters of a .ckpt for which `wanted(name)` holds, in the file's order; scalars have no dimensions.
+def read(path: Path, keep: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor | str]:
+    """The parameters of a .ckpt for which `keep(name)` holds, in the file's order; scalars have no dimensions.
 
     Tensors are private views of the file: they take no memory until they are looked at, and writing into them does not
     reach the file. Replace such a file by renaming, as `write` does, never in place.
@@ -85,7 +85,7 @@ def read(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[
             if number == 1:
                 name, piece = _piece(parameter)
                 pieces.setdefault(name, []).append(piece)
-        entries = {name: _value(name, parts) for name, parts in pieces.items() if wanted(name)}
+        entries = {name: _value(name, parts) for name, parts in pieces.items() if keep(name)}
     except ValueError as error:
         raise CheckpointError(f"{path}: cut short, damaged or not to be read: {error}. Copy the file again") from error
     if not pieces:

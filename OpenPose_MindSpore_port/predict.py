@@ -13,7 +13,7 @@ from pathlib import Path
 from common.arrays import Float32Array, Float64Array, UInt8Array
 from common.bottomup import assembly
 from common.bottomup.pipeline import Maps, Size, alike
-from common.cli import PictureError, UserError
+from common.cli import RefusedImageError, UserError
 from common.device import DeviceName
 from common.people import People
 from common.runtime import metadata
@@ -36,11 +36,11 @@ Sizes = tuple[Size, Size]  # (height, width) of the network's input, and of the 
 def input_size(size_img: Size, short_side_in: int) -> Size:
     """(height, width) of the input for an image: the short side as asked, the long one up to a whole map cell.
 
-    Raises PictureError for an image that is much longer than wide, or the other way.
+    Raises RefusedImageError for an image that is much longer than wide, or the other way.
     """
     height, width = size_img
     if max(size_img) > LONGEST_ASPECT * min(size_img):
-        raise PictureError(f"{width} x {height} pixels: too narrow a picture; cut it to a usual shape")
+        raise RefusedImageError(f"{width} x {height} pixels: too narrow an image; cut it to a usual shape")
     long_in = _whole_cells(round(short_side_in / (min(size_img) / max(size_img))))
     short_in = _whole_cells(short_side_in)
     return (short_in, long_in) if height < width else (long_in, short_in)
@@ -141,7 +141,7 @@ class PoseEstimator:
     def __call__(self, image: UInt8Array | str | Path) -> People:
         """The people in an image, (h, w, 3) uint8 BGR or a path; keypoints in its pixels.
 
-        Raises PictureError for an image that is much longer than wide, or the other way.
+        Raises RefusedImageError for an image that is much longer than wide, or the other way.
         """
         return self.batch([_read(Path(image)) if isinstance(image, (str, Path)) else image])[0]
 

@@ -59,7 +59,7 @@ def _of(name: str) -> Iterator[str]:
 
 
 def purpose(address: str) -> str:
-    """What an address is for. Raises SystemExit for a host that nobody has said it of."""
+    """What an address is for. Raises SystemExit for a host whose purpose is not listed."""
     host = address.partition("://")[2].partition("/")[0]
     if host not in PURPOSES:
         raise SystemExit(f"error: {address}: say in PURPOSES of ci/addresses.py what {host or 'it'} is for")

@@ -29,12 +29,12 @@ complain() {
   return 1
 }
 
-wanted() {
+expected() {
   echo "$root $extras $torch $(cksum <"$root/pyproject.toml")"
 }
 
 is_installed() {
-  [[ -x $PYTHON && -f $stamp && $(<"$stamp") == "$(wanted)" ]]
+  [[ -x $PYTHON && -f $stamp && $(<"$stamp") == "$(expected)" ]]
 }
 
 # What is wrong with an interpreter, in a few words; nothing where it will do.
@@ -115,7 +115,7 @@ install() {
     return
   fi
   compile_packages
-  wanted >"$stamp" && rm -f "$unfinished"
+  expected >"$stamp" && rm -f "$unfinished"
 }
 
 # One call at a time: a second one waits for the first.

@@ -131,7 +131,7 @@ def environment(work: Path, install: bool) -> dict[str, str]:
 
 
 def typed(line: Line, folder: Path, words: dict[str, str], variables: dict[str, str]) -> str:
-    """Types a line; returns "" where it worked or was answered as promised, else the end of what it said."""
+    """Types a line; returns "" where it worked or was answered as promised, else the end of its output."""
     command = re.sub(r"\{(\w+)\}", lambda match: words[match[1]], f"{line.text} {line.small}")
     run = subprocess.run(
         ["bash", "-c", command],
@@ -142,9 +142,9 @@ def typed(line: Line, folder: Path, words: dict[str, str], variables: dict[str, 
         timeout=DEADLINE_S,
         check=False,
     )
-    said = run.stdout + run.stderr
-    good = line.answer in said and run.returncode != 0 if line.answer else run.returncode == 0
-    return "" if good else f"exit code {run.returncode}: {' / '.join(said.strip().splitlines()[-4:])}"
+    output = run.stdout + run.stderr
+    good = line.answer in output and run.returncode != 0 if line.answer else run.returncode == 0
+    return "" if good else f"exit code {run.returncode}: {' / '.join(output.strip().splitlines()[-4:])}"
 
 
 def main() -> None:

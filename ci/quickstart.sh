@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# From nothing to skeletons on pictures: environment, data, training, evaluation, pictures, a table of what came out.
+# From nothing to skeletons on images: environment, data, training, evaluation, pictures, a table of what came out.
 #
 #   bash ci/quickstart.sh                            the embedded data set of drawn people; minutes on a laptop
 #   bash ci/quickstart.sh --data_path=/data/coco     step 1 of the published recipe on COCO

@@ -97,10 +97,15 @@ def measured(one: Published, rows: Rows, options: Options) -> dict[str, Any]:
     import torch
 
     return {
-        "ap": record["metrics"]["AP"], "images": record["protocol"].get("images"), "evaluation": evaluation,
-        "training": training, "machine": bench.hardware(), "date": f"{datetime.date.today():%Y-%m-%d}",
-        "versions": f"Python {platform.python_version()}, torch {torch.__version__}", "words": list(one.evaluate),
-    }  # fmt: skip
+        "ap": record["metrics"]["AP"],
+        "images": record["protocol"].get("images"),
+        "evaluation": evaluation,
+        "training": training,
+        "machine": bench.hardware(),
+        "date": f"{datetime.date.today():%Y-%m-%d}",
+        "versions": f"Python {platform.python_version()}, torch {torch.__version__}",
+        "words": list(one.evaluate),
+    }
 
 
 def network_of(name: str) -> str:
@@ -137,16 +142,25 @@ def agrees(one: Published, row: dict[str, Any]) -> bool:
 def line(one: Published, row: dict[str, Any]) -> str:
     """A row of the tables."""
     verdict = "" if agrees(one, row) else " (differs)"
-    cells = (f"`{one.name}`", f"{one.ap:.3f} ± {one.tolerance}", f"{row['ap']:.4f}{verdict}",
-             f"{one.protocol}; {row['images']} images", row["evaluation"], row["training"] or "not measured",
-             f"{row['machine']}; {row['versions']}; {row['date']}")  # fmt: skip
+    cells = (
+        f"`{one.name}`",
+        f"{one.ap:.3f} ± {one.tolerance}",
+        f"{row['ap']:.4f}{verdict}",
+        f"{one.protocol}; {row['images']} images",
+        row["evaluation"],
+        row["training"] or "not measured",
+        f"{row['machine']}; {row['versions']}; {row['date']}",
+    )
     return f"| {' | '.join(cells)} |"
 
 
 def table(rows: Rows, network: str = "") -> str:
     """The results as Markdown, of one directory or of all; a line where there are none."""
-    lines = [line(one, rows[name]) for name, one in published.table().items()
-             if name in rows and network in ("", one.network)]  # fmt: skip
+    lines = [
+        line(one, rows[name])
+        for name, one in published.table().items()
+        if name in rows and network in ("", one.network)
+    ]
     if not lines:
         only = f" --only={network}" if network else ""
         return (

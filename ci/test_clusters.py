@@ -20,8 +20,14 @@ ELASTIC = {"rdzvBackend", "rdzvId", "rdzvHost", "rdzvPort", "minReplicas", "maxR
 def ran(folder: Path, *command: str, **variables: str) -> list[str]:
     """What a command prints on each server; programs of the scheduler are in `folder`."""
     path = f"{folder}:/usr/bin:/bin"
-    run = subprocess.run(command, cwd=project.ROOT, env={"PATH": path, "DRY_RUN": "1", "PYTHON": "python", **variables},
-                         capture_output=True, text=True, check=False)  # fmt: skip
+    run = subprocess.run(
+        command,
+        cwd=project.ROOT,
+        env={"PATH": path, "DRY_RUN": "1", "PYTHON": "python", **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert run.returncode == 0, run.stderr
     return run.stdout.replace("\r", "").splitlines()
 
@@ -64,8 +70,9 @@ def test_ssh(tmp_path: Path) -> None:
 
 def test_ssh_tells_that_a_server_failed(tmp_path: Path) -> None:
     program(tmp_path, "ssh", "[[ $4 == node1 ]] || exit 7")
-    run = subprocess.run(["bash", str(FOLDER / "ssh.sh"), "node1,node2"], env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
-                         check=False)  # fmt: skip
+    run = subprocess.run(
+        ["bash", str(FOLDER / "ssh.sh"), "node1,node2"], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=False
+    )
     assert run.returncode == 7
 
 

@@ -24,8 +24,15 @@ READMES = ("README.md", *(f"{name}/README.md" for name in project.model_director
 def command(folder: Path, *words: str, mirror: Path) -> "subprocess.CompletedProcess[str]":
     flags = (f"--root={folder / 'clone'}", f"--output_dir={folder / 'work'}", f"--train_words={TRAIN}", *words)
     variables = environment(POSE_ZOO_MIRROR=str(mirror), POSE_ZOO_HOME=str(folder / "home"))
-    return subprocess.run([sys.executable, project.ROOT / "ci" / "reproduce.py", *flags], env=variables, cwd=folder,
-                          capture_output=True, text=True, check=False, timeout=300)  # fmt: skip
+    return subprocess.run(
+        [sys.executable, project.ROOT / "ci" / "reproduce.py", *flags],
+        env=variables,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
 
 
 def clone(folder: Path) -> Path:
@@ -45,10 +52,21 @@ def test_a_run_fills_the_tables_and_a_second_one_changes_nothing(tmp_path: Path,
     mirror.mkdir()
     torch.manual_seed(0)
     torch.save({"state_dict": PoseEstimationWithMobileNet(1, 19, 38).state_dict()}, mirror / NAME)
-    entry = {"network": "Lightweight_OpenPose", "ap": 0.0, "tolerance": 0.05, "protocol": "drawn people",
-             "evaluate": ["--base_height=64", "--device=cpu", "--num_workers=1"]}  # fmt: skip
-    boxes = {"network": "AlphaPose", "ap": 0.7, "tolerance": 0.01, "protocol": "boxes", "detections": "boxes.json",
-             "page": "https://example.org/zoo"}  # fmt: skip
+    entry = {
+        "network": "Lightweight_OpenPose",
+        "ap": 0.0,
+        "tolerance": 0.05,
+        "protocol": "drawn people",
+        "evaluate": ["--base_height=64", "--device=cpu", "--num_workers=1"],
+    }
+    boxes = {
+        "network": "AlphaPose",
+        "ap": 0.7,
+        "tolerance": 0.01,
+        "protocol": "boxes",
+        "detections": "boxes.json",
+        "page": "https://example.org/zoo",
+    }
     (mirror / "weights.json").write_text(json.dumps({NAME: entry, "stand-in.pth": boxes}))
     before = contents(target)
     torch.save({}, mirror / "stand-in.pth")

@@ -3,7 +3,7 @@
 
 Importing it sets two switches that must be in place before torch and OpenCV are imported:
 torch must not load torch_npu by itself (where CANN is missing that breaks `import torch`; `common.device` loads it
-when it is wanted), and OpenCV must refuse an image of more than 50 megapixels (a decompression bomb).
+when it is needed), and OpenCV must refuse an image of more than 50 megapixels (a decompression bomb).
 """
 
 import os

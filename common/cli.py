@@ -41,8 +41,8 @@ class ImageError(UserError):
     """An image that cannot be read: missing, cut short, not an image, too large, or outside its folder."""
 
 
-class PictureError(UserError):
-    """A picture that can be read, but not taken by a network; where bad pictures are skipped, it is one of them."""
+class RefusedImageError(UserError):
+    """An image that can be read, but that a network refuses; skipped where bad images are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,10 +230,8 @@ def parse(
 ) -> Config:
     """Defaults < `--recipe` < flags. An unknown flag or recipe is an error, never ignored.
 
-    A flag may be written with hyphens or underscores; a tuple's values are separated by commas; a boolean may stand
-    alone (`--weights_only`). Values are checked against the bounds of their fields (`flag`), whatever gave them.
-    `aliases` are further names of a field. `retired` are flags of the published program without effect: name -> why;
-    they are accepted with a note on the error stream.
+    Flags may be written with hyphens or underscores, tuples with commas; a boolean may stand alone. Values are checked
+    against `flag`'s bounds. `aliases`: further names of a field. `retired`: published flags without effect -> why.
     """
     hints = typing.get_type_hints(config)
     fields = {field.name: field for field in flags_of(config)}

@@ -112,7 +112,7 @@ class People:
         ]
 
 
-def nobody(skeleton: Skeleton) -> People:
+def no_people(skeleton: Skeleton) -> People:
     """No people."""
     return People(skeleton, np.zeros((0, skeleton.num_points, 3)), np.zeros(0))
 

@@ -165,7 +165,7 @@ def load(source: "str | Path | Skeleton") -> Skeleton:
     """A built-in skeleton by name, your own from a YAML file, or its content as JSON (of an exported network).
 
     The file has the fields of `Skeleton`: `keypoints` (list of names), `sigmas` (list, or one number for all),
-    `flip_pairs`, `limbs`, and where wanted `points`, `derived` ({neck: [left_shoulder, right_shoulder]}), `assembly`,
+    `flip_pairs`, `limbs`, and optionally `points`, `derived` ({neck: [left_shoulder, right_shoulder]}), `assembly`,
     `drawn_limbs`, `colours` ([[nose, "#ffcc00"]]). Raises UserError, naming the file, where it does not hold together.
     """
     if isinstance(source, Skeleton):

@@ -20,11 +20,11 @@ class Distances:
     median: float | None
 
 
-def keypoint_distances(wanted: Detections, found: Detections) -> Distances:
+def keypoint_distances(expected: Detections, found: Detections) -> Distances:
     """Distances of all keypoints that both have; a person is matched once, the nearest pairs first."""
     parts, people = [np.zeros(0)], 0
-    for image in np.intersect1d(wanted.image_ids, found.image_ids):
-        mine, theirs = (part.keypoints[part.image_ids == image] for part in (wanted, found))
+    for image in np.intersect1d(expected.image_ids, found.image_ids):
+        mine, theirs = (part.keypoints[part.image_ids == image] for part in (expected, found))
         pairs = _pairs(mine, theirs)
         people += len(pairs)
         parts += [_distances(mine[row], theirs[column]) for row, column in pairs]

@@ -19,7 +19,7 @@ MAX_OVERLAP = 0.6  # of a detector's boxes, as in the demos
 
 @dataclass(frozen=True)
 class Spec:
-    """What to open: a model directory, a file of weights, and who finds the boxes of a top-down network."""
+    """What to open: a model directory, a file of weights, and the detector of a top-down network."""
 
     directory: str
     file: str

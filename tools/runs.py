@@ -23,23 +23,23 @@ class FailedError(UserError):
 
 
 def complete(
-    command: Sequence[str], said: Path, folder: Path | None = None, limit_s: float | None = None, **variables: str
+    command: Sequence[str], log: Path, folder: Path | None = None, limit_s: float | None = None, **variables: str
 ) -> None:
-    """Runs a command to its end, in a folder; what it says stays in the file `said`. Raises FailedError.
+    """Runs a command to its end, in a folder; its output stays in the file `log`. Raises FailedError.
 
     `limit_s`: seconds after which it is ended. `variables`: of its environment.
     """
-    said.parent.mkdir(parents=True, exist_ok=True)
-    with said.open("w") as output:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as output:
         options: dict[str, Any] = {"cwd": folder, "stdout": output, "stderr": subprocess.STDOUT}
         try:
             code = subprocess.run(
                 command, env=environment(**variables), timeout=limit_s, check=False, **options
             ).returncode
         except subprocess.TimeoutExpired as error:
-            raise FailedError(f"not done after {limit_s:g} s ({said})") from error
+            raise FailedError(f"not done after {limit_s:g} s ({log})") from error
     if code:
-        raise FailedError(f"{reason(said.read_text(errors='replace'), code)} ({said})")
+        raise FailedError(f"{reason(log.read_text(errors='replace'), code)} ({log})")
 
 
 def environment(**variables: str) -> dict[str, str]:

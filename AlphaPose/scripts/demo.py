@@ -18,7 +18,7 @@ from AlphaPose.eval import annotated_images, boxes_of
 from common import cli
 from common.cli import flag
 from common.media import topdown_demo
-from common.media.detectors import Boxes, sound
+from common.media.detectors import Boxes, clip_boxes
 from common.media.source import Frame
 from common.media.writers import ImageWriter
 
@@ -39,7 +39,7 @@ def first_person(config: Config, skeleton: str) -> tuple[Frame, Boxes]:
     boxes = boxes_of(validation)
     row = int(boxes.image_rows[0])
     frame = Frame(validation.index.file_name(row), 0, 0.0, validation.read(row))
-    return frame, sound(boxes.boxes_img[:1], boxes.scores[:1], frame.image)
+    return frame, clip_boxes(boxes.boxes_img[:1], boxes.scores[:1], frame.image)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -147,7 +147,7 @@ def test_who_needs_how_many_keypoints(tmp_path):
 
 
 def test_nobody_to_train_on_is_an_error(tmp_path):
-    with pytest.raises(UserError, match=r"few\.json: nobody with 5 keypoints"):
+    with pytest.raises(UserError, match=r"few\.json: no person with 5 keypoints"):
         build(tmp_path, person(1, 50, area=5))
 
 

@@ -138,7 +138,7 @@ def test_the_weights_of_a_training_checkpoint(shared: Path, tmp_path: Path) -> N
     assert list(checkpoint.network_weights(dict.fromkeys(weights))) == weights
     path = tmp_path / "a.ckpt"
     path.write_bytes(parameter(b"moment1.odd", tensor_message(kind=b"Complex64")) + EXAMPLE)
-    assert list(checkpoint.read(path, wanted=checkpoint.is_weight)) == ["a"]  # the others are not looked at
+    assert list(checkpoint.read(path, keep=checkpoint.is_weight)) == ["a"]  # the others are not looked at
 
 
 def test_other_spellings(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class DecodedPeople:
-    """The people of one image. In which frame coordinates are, the decoder says (`_img` where not said otherwise)."""
+    """The people of one image. In which frame coordinates are, the decoder says (`_img` unless stated otherwise)."""
 
     candidates: Float64Array  # (N, 4) x, y, score, point type: all peaks, type by type
     members: Int64Array  # (M, num_points) rows of `candidates`, -1 for a missing point

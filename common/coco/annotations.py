@@ -65,7 +65,7 @@ class CocoIndex:
         return np.searchsorted(self.person_offsets, person_rows, side="right") - 1
 
     def select(self, image_rows: npt.ArrayLike, keep: npt.NDArray[np.bool_]) -> "CocoIndex":
-        """An index of some images, in the order given, and of those of their people whom `keep` (P,) marks."""
+        """An index of some images, in the order given, and of those of their people that `keep` (P,) marks."""
         images = np.asarray(image_rows, np.int64)
         rows, counts = _rows_of(self.person_offsets, images)
         people = rows[keep[rows]]

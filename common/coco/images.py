@@ -145,7 +145,7 @@ def read_with_orientation(folder: str | Path, file_name: str, exif: Exif) -> tup
 
 
 def wrong_size(size: tuple[int, ...], annotated: Size, orientation: int, exif: Exif) -> str:
-    """What is to be said of an image that was read with another (height, width) than annotated."""
+    """The message for an image that was read with another (height, width) than annotated."""
     what = f"has {size[1]} x {size[0]} pixels, annotated as {annotated[1]} x {annotated[0]}"
     if orientation in SIDEWAYS and size == annotated[::-1]:
         other, shape = ("ignore", "as it is stored") if exif == "turn" else ("turn", "turned as its EXIF tag says")

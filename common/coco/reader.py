@@ -231,8 +231,8 @@ class Builder:
         sizes = np.array([heights, widths], np.int32).T
         owners = places_of(np.array(people.owners, np.int64), image_ids)
         boxes, keypoints = np.array(people.boxes).reshape(-1, 4), _keypoints(people, num_keypoints)
-        sound = self._sound(people, owners, boxes, keypoints)
-        order = sound[np.argsort(owners[sound], kind="stable")]
+        valid = self._valid(people, owners, boxes, keypoints)
+        order = valid[np.argsort(owners[valid], kind="stable")]
         regions = {
             place: self._runs(people, row, sizes[owners[row]].tolist())
             for place, row in enumerate(order.tolist())
@@ -260,7 +260,7 @@ class Builder:
             keypoint_names=np.array([name.encode() for name in names], np.bytes_),
         )
 
-    def _sound(self, people: _People, owners: Int64Array, boxes: Any, keypoints: Any) -> Int64Array:
+    def _valid(self, people: _People, owners: Int64Array, boxes: Any, keypoints: Any) -> Int64Array:
         """The rows of people who can be used."""
         lengths, length = np.array(people.lengths, np.int64), 3 * keypoints.shape[1]
         broken = ~(np.abs(keypoints) < LARGEST_IMG).all(axis=(1, 2)) | ~(np.abs(boxes) < LARGEST_IMG).all(axis=1)

@@ -180,7 +180,7 @@ def _exchanged_sides(path: Path, index: CocoIndex, names: Sequence[str]) -> Iter
 
 
 def exchanged(keypoints: FloatArray, names: Sequence[str]) -> tuple[BoolArray, BoolArray]:
-    """Whose sides can be checked, and of whom every pair of sides contradicts: two (P,) bool.
+    """People whose sides can be checked, and those of which every pair of sides contradicts: two (P,) bool.
 
     `keypoints` (P, K, 3): x, y, v in original pixels, of the K `names`. Checked is who shows nose and both
     eyes, so faces the camera, and has another pair. From right to left is then a quarter turn against the clock from

@@ -25,20 +25,20 @@ RESTARTS = 3  # of a run on several servers
 FLAGS = {"ranks", "log_dir", "nnodes", "rdzv_endpoint", "rdzv_id"}
 
 
-def main(words: list[str]) -> None:
+def main(argv: list[str]) -> None:
     """Runs the module on one rank or several, then reports. Raises UserError for more ranks than devices."""
-    end = words.index("-m") if "-m" in words[:-1] else 0
-    if {"-h", "--help"} & set(words[: end or None]):
+    end = argv.index("-m") if "-m" in argv[:-1] else 0
+    if {"-h", "--help"} & set(argv[: end or None]):
         sys.stdout.write(f"usage: {USAGE}\n\n{__doc__}")
         return
-    flags = dict(word.removeprefix("--").partition("=")[::2] for word in words[:end])
+    flags = dict(word.removeprefix("--").partition("=")[::2] for word in argv[:end])
     if not {"ranks", "log_dir"} <= flags.keys() <= FLAGS:
         raise UserError(f"usage: {USAGE}")
     ranks, log_folder = _rank_count(flags["ranks"]), Path(flags["log_dir"])
     servers = Servers.of(flags, ranks)
     began = time.perf_counter()
     try:
-        is_first = _run(servers, log_folder, words[end + 1], words[end + 2 :])
+        is_first = _run(servers, log_folder, argv[end + 1], argv[end + 2 :])
     except ModuleNotFoundError as error:
         raise _missing(error) from error
     for line in result_file.write(log_folder, time.perf_counter() - began) if is_first else ():

@@ -13,7 +13,7 @@ from common.cli import UserError
 from common.report import ACCURACY, RUN_FILE, Run
 
 OUTPUTS_OF_RANKS = "ranks"  # begins the name of a folder in the log folder; what is in it is not copied
-FINAL_LINES = {  # entry of the result file -> what is said of it
+FINAL_LINES = {  # entry of the result file -> its final line
     "ActualFPS": "Final Performance images/sec",
     "E2ETrainingTime": "E2E Training Duration sec",
     "TrainAccuracy": "TrainAccuracy",

@@ -99,7 +99,7 @@ class Servers:
             except OSError as error:
                 if time.monotonic() > deadline:
                     raise UserError(
-                        f"nobody answers at {self.host}:{self.port} for {patience} s ({error.strerror or error}): "
+                        f"no answer at {self.host}:{self.port} for {patience} s ({error.strerror or error}): "
                         "start the same command on that server; else check name and port, and that no firewall stands "
                         "between the servers, on any port"
                     ) from error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several ranks through torchrun's elastic agent: attempts, how they end, and what is said of it."""
+"""Several ranks through torchrun's elastic agent: attempts, how they end, and the line that reports it."""
 
 import logging
 import os
@@ -131,10 +131,10 @@ def _say_why(failures: Mapping[int, Any], servers: Servers, log_folder: Path) ->
 def _order(failure: Any) -> tuple[bool, bool, bool, float]:
     """What makes a failure the first: ranks complain of a lost neighbour soon after one was killed or gave up.
 
-    A rank that SIGTERM has ended was told to by torchrun, whose times are whole seconds: it comes last.
+    Ranks ended by SIGTERM come last: torchrun ends them, and its times are whole seconds.
     """
     stopped = failure.exitcode == -signal.SIGTERM
     killed = failure.exitcode < 0 and not stopped
-    told = failure.exitcode == USAGE_EXIT_CODE
+    is_users = failure.exitcode == USAGE_EXIT_CODE
     at = failure.message["extraInfo"]["time"] if isinstance(failure.message, dict) else failure.timestamp
-    return stopped, not killed, not told, failure.local_rank if told else at
+    return stopped, not killed, not is_users, failure.local_rank if is_users else at

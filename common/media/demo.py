@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from common.cli import PictureError, UserError, flag
+from common.cli import RefusedImageError, UserError, flag
 from common.device import DeviceName
 from common.media.source import Frame, Source, open_source
 from common.media.tracking import Tracker
@@ -197,7 +197,9 @@ def _people(find: Find, frames: Sequence[Frame], source: Source) -> list[People]
     try:
         return find(frames)
     except UserError as error:
-        skipped = isinstance(error, PictureError) and source.images and source.on_bad == "skip" and len(frames) == 1
+        skipped = (
+            isinstance(error, RefusedImageError) and source.images and source.on_bad == "skip" and len(frames) == 1
+        )
         if not skipped:
             named = any(str(error).startswith(frame.name) for frame in frames)
             raise error if named else UserError(f"{frames[0].name}: {error}") from error

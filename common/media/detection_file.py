@@ -21,7 +21,7 @@ from common import files
 from common.cli import UserError
 from common.coco import fields
 from common.coco.evaluate import read_each, read_list
-from common.media.detectors import Boxes, sound
+from common.media.detectors import Boxes, clip_boxes
 from common.media.source import IMAGE_SUFFIXES, Frame, Source
 from common.people import PERSON_CATEGORY
 
@@ -59,7 +59,7 @@ class DetectionFile:
     def _boxes(self, frame: Frame) -> Boxes:
         key = self._key(frame.name, frame.index)
         boxes, scores, ids = zip(*self.found[key], strict=True) if key is not None and self.found[key] else ((),) * 3
-        return sound(boxes, scores, frame.image, ids)
+        return clip_boxes(boxes, scores, frame.image, ids)
 
     def images(self) -> tuple[Path, ...]:
         """The images that the file names, in its order. Raises UserError where it names none."""

@@ -40,7 +40,9 @@ class Boxes(NamedTuple):
 Detector = Callable[[Sequence[Frame]], list[Boxes]]
 
 
-def sound(boxes: npt.ArrayLike, scores: npt.ArrayLike, image: UInt8Array, ids: Sequence[Any] | None = None) -> Boxes:
+def clip_boxes(
+    boxes: npt.ArrayLike, scores: npt.ArrayLike, image: UInt8Array, ids: Sequence[Any] | None = None
+) -> Boxes:
     """Boxes (N, 4) left, top, width, height cut at the image, without those of which nothing is left, surest first."""
     given, sure = np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(scores, np.float64).reshape(-1)
     size = np.array(image.shape[1::-1])
@@ -135,4 +137,4 @@ class TorchvisionDetector:
         corners, scores, labels = (answer[key].cpu().numpy() for key in ("boxes", "scores", "labels"))
         rows = (labels == PERSON) & (scores >= self.min_score)
         boxes = np.hstack([corners[rows, :2], corners[rows, 2:] - corners[rows, :2]])
-        return suppress(sound(boxes, scores[rows], image), self.max_overlap)
+        return suppress(clip_boxes(boxes, scores[rows], image), self.max_overlap)

@@ -63,4 +63,4 @@ def leave_sheet(
     if common.distributed.is_main():
         sheet = draw_sheet(validation, detections, skeleton, num_images, threshold)
         drawing.save_png(folder / "predictions.png", sheet)
-        log.picture("predictions", sheet, 0)
+        log.image("predictions", sheet, 0)

@@ -23,7 +23,7 @@ class TopDownFlags(demo.DemoFlags):
 
     boxes: str = flag("left,top,width,height[;...] in each image, pixels", "")
     detections: str = flag("boxes from a file: JSON, or people.jsonl of another demo", "")
-    detector: str = flag("who finds the people: a network of torchvision, such as fasterrcnn_resnet50_fpn", "")
+    detector: str = flag("detector of people: a network of torchvision, such as fasterrcnn_resnet50_fpn", "")
     min_score: float | None = flag("detected boxes below it are not taken; empty: as suits the detector", None)
     max_overlap: float = flag("of a detector's boxes those that share more with a surer one are not taken", 0.6)
     posebatch: int = flag("people that the network sees at once", 80, least=1, most=10**6)
@@ -36,7 +36,7 @@ class TopDownFlags(demo.DemoFlags):
 
 
 def find_boxes(flags: TopDownFlags) -> tuple[Source, Detector]:
-    """The frames, and who finds the people in them. Raises UserError where one of them is missing or unusable."""
+    """The frames, and the detector of people in them. Raises UserError where one of them is missing or unusable."""
     if flags.detections:
         file = DetectionFile(flags.detections, flags.min_score or 0.0)
         source = demo.find_source(flags, () if flags.images or flags.source else file.images())

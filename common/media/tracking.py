@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who is who from frame to frame (ids), and steady keypoints (the one-euro filter).
 
-Rules of the original demo: a person inherits the id of the person of the last frame with whom it shares most
+Rules of the original demo: a person inherits the id of the person of the last frame with which it shares most
 keypoints, at least three; people choose in the order of their scores. Improved: coordinates stay fractions of a
 pixel, and people are compared where they were seen, not where smoothing put them, which lags behind those who walk
 fast. Of two people who share equally many keypoints the nearer one wins, not the

@@ -154,10 +154,10 @@ def aipp_of(config: Config, about: metadata.Metadata, ports: list[Port]) -> str:
 
 def soc_version() -> str:
     """The chip by npu-smi. Raises UserError where it does not say."""
-    said = ""
+    output = ""
     if shutil.which("npu-smi"):
-        said = subprocess.run(["npu-smi", "info"], capture_output=True, text=True, check=False).stdout
-    if not (found := NPU_NAME.search(said)):
+        output = subprocess.run(["npu-smi", "info"], capture_output=True, text=True, check=False).stdout
+    if not (found := NPU_NAME.search(output)):
         raise UserError("--soc_version is needed, such as Ascend310P3: npu-smi does not say which chip is here")
     return f"Ascend{found[1].removeprefix('Ascend')}"
 
@@ -172,15 +172,15 @@ def convert(words: list[str], output: Path) -> None:
     )
     if done.returncode or not target.is_file() or target.stat().st_mtime_ns == before:
         write_atomically(log, done.stdout.encode())
-        raise UserError(f"atc did not write {target}: {reason(done.stdout)} (all that it said: {log})")
+        raise UserError(f"atc did not write {target}: {reason(done.stdout)} (all of its output: {log})")
 
 
-def reason(said: str) -> str:
+def reason(output: str) -> str:
     """The line of ATC that matters."""
     for pattern in REASONS:
-        if found := re.search(pattern, said, re.MULTILINE):
+        if found := re.search(pattern, output, re.MULTILINE):
             return found[0].strip()
-    return (said.strip().splitlines() or ["it said nothing"])[-1].strip()
+    return (output.strip().splitlines() or ["it printed nothing"])[-1].strip()
 
 
 if __name__ == "__main__":

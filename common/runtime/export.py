@@ -49,7 +49,7 @@ def export_onnx(
 
     `trials`: inputs on which both are compared, the first one is traced. `about`: what the file says of itself, see
     `common.runtime.metadata`. Returns the largest difference to PyTorch as a part of an output's largest value. Raises
-    UserError where that is above 1e-4, the network cannot be said in this operator set, the file is not as asked or
+    UserError where that is above 1e-4, this operator set cannot express the network, the file is not as asked or
     cannot be written, or onnx or onnxruntime is missing.
     """
     try:

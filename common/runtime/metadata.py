@@ -45,7 +45,7 @@ def _version() -> str:
 
 
 def write(network: Path, about: Mapping[str, Any]) -> None:
-    """Puts it into an .onnx, with the shapes of inputs and outputs, and beside it; nothing where nothing is said."""
+    """Puts it into an .onnx, with the shapes of inputs and outputs, and beside it; nothing where there is none."""
     import onnx
 
     if not about:

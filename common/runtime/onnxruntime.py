@@ -68,9 +68,9 @@ def _session(onnxruntime: Any, source: Path, provider: str, options: Options) ->
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.cpu_threads
     settings.log_severity_level = ONLY_ERRORS
-    wanted: list[Any] = [(PROVIDERS[provider], _provider_settings(provider, options, source))]
+    providers: list[Any] = [(PROVIDERS[provider], _provider_settings(provider, options, source))]
     try:
-        session = onnxruntime.InferenceSession(str(source), settings, providers=wanted)
+        session = onnxruntime.InferenceSession(str(source), settings, providers=providers)
     except Exception as error:  # its exceptions have no common class
         raise refusal(source, error, "export the network again") from error
     if (found := session.get_providers()[0]) != PROVIDERS[provider]:

@@ -103,7 +103,7 @@ class Session:
 
     @property
     def fixed_size(self) -> tuple[int, int] | None:
-        """(height, width) that pictures must have, None for any."""
+        """(height, width) that images must have, None for any."""
         shape = self.inputs[0].shape if self.inputs else ()
         height, width = shape[-2:] if len(shape) > 2 else (None, None)
         return None if height is None or width is None else (height, width)

@@ -149,7 +149,7 @@ def test_8_bit_input(tmp_path: Path, said) -> None:
         ),
         ("echo start; echo '[ERROR] no such chip' >&2; exit 255", "[ERROR] no such chip"),
         ("echo ATC run success", "ATC run success"),
-        ("exit 1", "it said nothing"),
+        ("exit 1", "it printed nothing"),
     ],
 )
 def test_what_atc_says_is_passed_on(tmp_path: Path, said, body: str, words: str) -> None:

@@ -7,9 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from common.cli import PictureError, UserError
-from common.people import People
-from common.people import nobody as no_people
+from common.cli import RefusedImageError, UserError
+from common.people import People, no_people
 from common.skeleton import OPENPOSE
 from common.test.walking_people import (
     COLOURS,
@@ -81,7 +80,7 @@ def test_images_are_not_tracked_and_keep_their_names(tmp_path) -> None:
 def test_an_image_that_the_network_refuses_is_skipped_where_asked(tmp_path, capsys, caplog) -> None:
     def only_the_second(image):
         if image[0, 0, 0] == scene(0)[0, 0, 0]:
-            raise PictureError("too narrow a picture")
+            raise RefusedImageError("too narrow a picture")
         return nobody(image)
 
     paths = [tmp_path / "one.png", tmp_path / "two.png"]
@@ -165,12 +164,12 @@ def test_signal_leaves_a_playable_video_and_whole_lines(tmp_path) -> None:
     program = (
         "import time\n"
         "from pathlib import Path\n"
-        "from common.people import nobody\n"
+        "from common.people import no_people\n"
         "from common.skeleton import OPENPOSE\n"
         "from common.test.walking_people import run_demo\n"
         "def slow(image):\n"
         "    time.sleep(0.02)\n"
-        "    return nobody(OPENPOSE)\n"
+        "    return no_people(OPENPOSE)\n"
         f"run_demo(Path({str(tmp_path)!r}), {str(video)!r}, slow)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)

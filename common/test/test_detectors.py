@@ -5,7 +5,7 @@ import sys
 import types
 
 from common.cli import UserError
-from common.media.detectors import Boxes, open_detector, sound, suppress
+from common.media.detectors import Boxes, clip_boxes, open_detector, suppress
 from common.media.source import Frame
 
 import numpy as np
@@ -29,17 +29,17 @@ def test_without_a_detector_the_whole_image_is_one_box(capsys):
 
 def test_boxes_are_cut_at_the_image_and_ranked():
     boxes = [[-10, -10, 30, 30], [150, 50, 100, 100], [300, 300, 5, 5], [10, 10, 0, 5], [np.nan, 0, 5, 5], [5, 5, 9, 9]]
-    found = sound(boxes, [0.2, 0.9, 1, 1, 1, 0.9], IMAGE, list("abcdef"))
+    found = clip_boxes(boxes, [0.2, 0.9, 1, 1, 1, 0.9], IMAGE, list("abcdef"))
     assert found.boxes_img.tolist() == [[150, 50, 50, 50], [5, 5, 9, 9], [0, 0, 20, 20]]
     assert found.scores.tolist() == [0.9, 0.9, 0.2] and found.ids == ["b", "f", "a"]
-    assert sound([], [], IMAGE).boxes_img.shape == (0, 4)
+    assert clip_boxes([], [], IMAGE).boxes_img.shape == (0, 4)
 
 
 def test_suppression_keeps_the_surest_of_those_that_overlap():
     boxes = np.array([[0, 0, 10, 10], [1, 0, 10, 10], [8, 0, 10, 10], [50, 50, 4, 4]], float)
     found = suppress(Boxes(boxes, np.array([0.9, 0.8, 0.7, 0.6]), list("abcd")), 0.5)
     assert found.ids == ["a", "c", "d"] and found.boxes_img.tolist() == boxes[[0, 2, 3]].tolist()
-    assert suppress(sound([], [], IMAGE), 0.5).ids == []
+    assert suppress(clip_boxes([], [], IMAGE), 0.5).ids == []
 
 
 def test_unknown_detectors_name_the_known_ones():

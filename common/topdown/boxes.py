@@ -77,15 +77,15 @@ def detected(path: str | Path, validation: EvaluationSet, min_score: float = 0.0
         )
     finite = np.isfinite(scores) & (np.abs(boxes) < fields.LARGEST_IMG).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
     sizes = validation.index.image_sizes[image_rows]
-    sound = known & finite & ~outside_image(np.where(finite[:, None], boxes, 0), sizes)
-    wrong, notes = np.flatnonzero(known & ~sound), list[str]()
+    valid = known & finite & ~outside_image(np.where(finite[:, None], boxes, 0), sizes)
+    wrong, notes = np.flatnonzero(known & ~valid), list[str]()
     if not known.all():
         notes.append(f"{path}: {np.count_nonzero(~known)} boxes of images that are not annotated are left out")
     if len(wrong):
         first = f"image id {image_ids[wrong[0]]}, {boxes[wrong[0]].tolist()}"
         why = "not finite, of no size or outside their image"
         notes.append(f"{path}: {len(wrong)} boxes are left out, {why}; the first: {first}")
-    rows = np.flatnonzero(sound & (scores >= min_score))
+    rows = np.flatnonzero(valid & (scores >= min_score))
     rows = rows[_in_order_of(validation, image_rows[rows])]
     if not len(rows):
         least = f"of a person (category_id {PERSON_CATEGORY}) with a score of at least {min_score}"

@@ -179,9 +179,9 @@ def fit_boxes(boxes_img: npt.ArrayLike, size_in: Size, padding: float = PADDING)
     """
     boxes = np.asarray(boxes_img, np.float64)
     width, height = boxes[..., 2], boxes[..., 3]
-    sound = np.isfinite(boxes).all(axis=-1) & (np.minimum(width, height) >= 0) & (np.maximum(width, height) > 0)
-    if not sound.all():
-        wrong = boxes[~sound].reshape(-1, 4)[0].tolist()
+    valid = np.isfinite(boxes).all(axis=-1) & (np.minimum(width, height) >= 0) & (np.maximum(width, height) > 0)
+    if not valid.all():
+        wrong = boxes[~valid].reshape(-1, 4)[0].tolist()
         raise BoxError(f"no crop of the box {wrong} (left, top, width, height): it must be finite and have an extent")
     aspect = size_in[1] / size_in[0]
     wide = width > aspect * height

@@ -30,7 +30,7 @@ def by_image(scores: npt.ArrayLike, images: npt.ArrayLike | None = None, last_fi
 
 
 def owners(same: BoolArray) -> Int64Array:
-    """(n,) whom each of n people, best first, belongs to: itself where it stays, else the best one that suppressed it.
+    """(n,) for each of n people, best first: itself where it stays, else the best one that suppressed it.
 
     `same` (n, n): who is who. Who has gone suppresses no others.
     """

@@ -64,8 +64,8 @@ class Log:
             for name, value in values.items():
                 self._board.add_scalar(f"{group}/{name}", value, step)
 
-    def picture(self, name: str, image: npt.NDArray[np.uint8], step: int) -> None:
-        """A picture for TensorBoard: (h, w, 3) uint8 BGR."""
+    def image(self, name: str, image: npt.NDArray[np.uint8], step: int) -> None:
+        """An image for TensorBoard: (h, w, 3) uint8 BGR."""
         if self._board:
             self._board.add_image(name, np.ascontiguousarray(image[..., ::-1]), step, dataformats="HWC")
 

@@ -174,7 +174,7 @@ class Store:
             path.unlink()
 
     def newest(self, warn: Callable[[str], None]) -> dict[str, Any] | None:
-        """The newest state that can be read, None where there is none; of a damaged one `warn` is told.
+        """The newest state that can be read, None where there is none; of a damaged one `warn` reports it.
 
         Raises CheckpointError where there are some, and none can be read.
         """

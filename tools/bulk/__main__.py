@@ -33,7 +33,7 @@ class Config:
     model: str = flag("Directory:file, such as AlphaPose:pose.onnx", "")
     source: str = flag("a folder, a list (.txt), a table with paths (.parquet), here or a URL (s3://, https://)", "")
     target: str = flag("folder for the people, which all servers see; of an earlier call: goes on with it", "")
-    detector: str = flag("who finds the boxes of top-down networks: a network of torchvision", "")
+    detector: str = flag("detector for top-down networks: a network of torchvision", "")
     column: str = flag("of a table: that of the paths; empty: path, url, image, file_name or source", "")
     images_per_shard: int = flag("images of one file of people: what a kill costs at most, a device", 500, least=1)
     batch_size: int = flag("images through the network at once; 0: 4 on a CPU, 32 elsewhere", 0, most=10**4)
@@ -83,7 +83,7 @@ def run(config: Config, spec: Spec) -> None:
             from tools.bulk import engine
 
             rows = engine.results(job, spec, to_do, config.batch_size, config.workers)
-            with contextlib.closing(rows):  # Ray ends before an error is said
+            with contextlib.closing(rows):  # Ray ends before an error is printed
                 for row in rows:
                     progress.shard(row)
         finish(config, spec, job, progress)

@@ -98,7 +98,7 @@ def begin(folder: Path, names: Iterable[str], model: Path, images_per_shard: int
     shutil.rmtree(folder / ATTEMPTS, ignore_errors=True)
     (folder / ATTEMPTS).mkdir()
     job = Job(folder, digest, counted.number, images_per_shard)
-    wanted = {
+    expected = {
         "network": job.digest,
         "images": counted.number,
         "list of images": counted.digest.hexdigest(),
@@ -106,9 +106,9 @@ def begin(folder: Path, names: Iterable[str], model: Path, images_per_shard: int
         **settings,
     }
     if known is None:
-        files.write_atomically(path, json.dumps(wanted, indent=1).encode())
-    elif differing := [key for key in {**known, **wanted} if known.get(key) != wanted.get(key)]:
-        was, now = (str(what.get(differing[0]))[:40] for what in (known, wanted))
+        files.write_atomically(path, json.dumps(expected, indent=1).encode())
+    elif differing := [key for key in {**known, **expected} if known.get(key) != expected.get(key)]:
+        was, now = (str(what.get(differing[0]))[:40] for what in (known, expected))
         raise UserError(f"{folder}: another job is here ({differing[0]}: {was}, now {now}); name another --target")
     return job
 

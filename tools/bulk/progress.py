@@ -10,7 +10,7 @@ from common import cli
 from tools.bulk.job import Job
 
 METRICS = "metrics.jsonl"
-SAY_EVERY_S = 5.0
+REPORT_EVERY_S = 5.0
 
 
 class Progress:
@@ -19,7 +19,7 @@ class Progress:
     def __init__(self, job: Job, to_do: list[int], file: TextIO) -> None:
         self.job, self.left, self.file = job, sum(map(job.size, to_do)), file
         self.images = self.people = self.failures = 0
-        self.began = self.said = float("inf")
+        self.began = self.reported = float("inf")
 
     def shard(self, row: dict[str, Any]) -> None:
         """One more is done, see `Worker`. Raises UserError where it was not."""
@@ -31,8 +31,8 @@ class Progress:
         self.began = min(self.began, row["began"])  # the clock starts when the first network does
         rate = self.images / max(now - self.began, 1e-9)
         self.record("shard", images=size, images_per_s=round(rate, 3), remaining_s=round(self.left / rate, 1), **row)
-        if now - self.said > SAY_EVERY_S or self.said == float("inf") or not self.left:
-            self.said = now
+        if now - self.reported > REPORT_EVERY_S or self.reported == float("inf") or not self.left:
+            self.reported = now
             left = datetime.timedelta(seconds=round(self.left / rate))
             done = self.job.num_images - self.left
             self.say(

@@ -38,7 +38,7 @@ def names(source: str, column: str = "") -> Iterator[str]:
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         if isinstance(error, UserError):
             raise
-        absent = "not there, or nobody answers" if isinstance(error, FileNotFoundError) else ""  # fsspec's says no more
+        absent = "not there, or no answer" if isinstance(error, FileNotFoundError) else ""  # fsspec's says no more
         reason = getattr(error, "strerror", None) or absent or str(error) or type(error).__name__
         raise UserError(f"--source={source}: {reason}; name a folder, a list (.txt) or a table (.parquet)") from error
 
@@ -60,13 +60,13 @@ def _names(source: str, column: str) -> Iterator[str]:
 
 def _column(table: Any, source: str, column: str) -> Iterator[str]:
     there = table.schema_arrow.names
-    wanted = column or next((name for name in COLUMNS if name in there), "")
-    if wanted not in there:
-        raise UserError(f"{source}: no column {wanted or 'of paths'} in it: --column= one of {', '.join(there)}")
-    for batch in table.iter_batches(columns=[wanted]):
+    chosen = column or next((name for name in COLUMNS if name in there), "")
+    if chosen not in there:
+        raise UserError(f"{source}: no column {chosen or 'of paths'} in it: --column= one of {', '.join(there)}")
+    for batch in table.iter_batches(columns=[chosen]):
         for name in batch.column(0).to_pylist():
             if not isinstance(name, str) or not name:
-                raise UserError(f"{source}: {name!r} in the column {wanted}, where each line must name an image")
+                raise UserError(f"{source}: {name!r} in the column {chosen}, where each line must name an image")
             yield name
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import common.device
 from common import files
-from common.cli import CURES, ImageError, PictureError, UserError
+from common.cli import CURES, ImageError, RefusedImageError, UserError
 from common.media.source import URL, Frame
 from common.media.writers import people_line
 from common.parallel import in_order
@@ -104,7 +104,7 @@ class Worker:
             rows = [row for batch in _batches(read, self.batch_size) for row in self._rows(batch)]
         people, failures = ([row for row in rows if ("reason" in row) == failed] for failed in (False, True))
         if len(failures) == len(images) > 1 and all(row["unreachable"] for row in failures):
-            raise UserError(f"{failures[0]['source']}: {failures[0]['reason']}; so are all images of a shard")
+            raise UserError(f"{failures[0]['source']}: {failures[0]['reason']}; no image of the shard could be read")
         self.job.file(FAILURES, shard).unlink(missing_ok=True)  # of an earlier look at this shard
         if failures:
             _write(self.job.file(FAILURES, shard), failures, FAILURES_SCHEMA)
@@ -118,7 +118,7 @@ class Worker:
         try:
             found = self.estimator.batch([frame.image for frame in frames]) if frames else []
             rows += [_row(people_line(frame, people)) for frame, people in zip(frames, found, strict=True)]
-        except PictureError as refusal:
+        except RefusedImageError as refusal:
             if len(frames) > 1:
                 rows += [row for frame in frames for row in self._rows([frame])]
             else:

@@ -33,11 +33,11 @@ def each_image_once(dataset: Dataset) -> Dataset:
     return dataclasses.replace(dataset, images=list(last.values()))
 
 
-def one_category(dataset: Dataset, wanted: str) -> Dataset:
+def one_category(dataset: Dataset, category: str) -> Dataset:
     """The data set with one category. Raises UserError where it is not clear which."""
     with_points = [name for name, one in dataset.categories.items() if one.keypoints]
-    if wanted:
-        chosen = [name for name in with_points if name == wanted]
+    if category:
+        chosen = [name for name in with_points if name == category]
     else:
         used = {one.category for image in dataset.images for one in image.instances}
         chosen = [name for name in with_points if name in used] or with_points
@@ -45,7 +45,7 @@ def one_category(dataset: Dataset, wanted: str) -> Dataset:
         listed = ", ".join(f"{name} ({len(dataset.categories[name].keypoints)} keypoints)" for name in with_points)
         if not with_points:
             raise UserError(f"{dataset.source}: no category has keypoints. Annotate points, or name another --from")
-        what = f"no category {wanted!r} with keypoints" if wanted else "several categories have keypoints"
+        what = f"no category {category!r} with keypoints" if category else "several categories have keypoints"
         raise UserError(f"{dataset.source}: {what}; choose with --category: {listed}")
     others = sum(one.category != chosen[0] for image in dataset.images for one in image.instances)
     if others:
@@ -62,23 +62,23 @@ def ordered(dataset: Dataset, name: str) -> Dataset:
     if not name:
         return dataset
     ((title, given),) = dataset.categories.items()
-    wanted = category_of_skeleton(name)
+    target = category_of_skeleton(name)
     numbered = all(point.startswith("point_") for point in given.keypoints)
-    if numbered and len(given.keypoints) == len(wanted.keypoints):
+    if numbered and len(given.keypoints) == len(target.keypoints):
         order: list[int] = list(range(len(given.keypoints)))
     else:
-        unknown = [point for point in given.keypoints if point not in wanted.keypoints]
+        unknown = [point for point in given.keypoints if point not in target.keypoints]
         if unknown:
             raise UserError(
                 f"--skeleton={name}: does not have {', '.join(unknown[:5])}, which {dataset.source} annotates; "
-                f"its keypoints are {', '.join(wanted.keypoints)}"
+                f"its keypoints are {', '.join(target.keypoints)}"
             )
-        order = [given.keypoints.index(point) if point in given.keypoints else -1 for point in wanted.keypoints]
+        order = [given.keypoints.index(point) if point in given.keypoints else -1 for point in target.keypoints]
     images = [
         dataclasses.replace(image, instances=tuple(_reordered(one, order) for one in image.instances))
         for image in dataset.images
     ]
-    return dataclasses.replace(dataset, categories={title: dataclasses.replace(wanted, name=title)}, images=images)
+    return dataclasses.replace(dataset, categories={title: dataclasses.replace(target, name=title)}, images=images)
 
 
 def _reordered(one: Instance, order: list[int]) -> Instance:

@@ -50,7 +50,7 @@ class _Instance:
 
 
 def instances(points: Iterable[Point], frames: Sequence[Frame]) -> tuple[Named, ...]:
-    """The instances of one image. Raises ValueError where it cannot be told whose a point is."""
+    """The instances of one image. Raises ValueError where it is not clear whose a point is."""
     groups: dict[Hashable, _Instance] = {}
     boxes = [_Instance(frame.category, frame.box) for frame in frames]
     for frame, one in zip(frames, boxes, strict=True):

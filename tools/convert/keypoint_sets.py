@@ -5,7 +5,7 @@
 
 A point of the target is the point of the same name, else the mean of those that it lies between (the neck between the
 shoulders, the pelvis between the hips), else it is missing: 0, 0, 0, and named in `missing`. "head" and "neck" differ
-between the sets by what annotators were told, as their names here say.
+between the sets by the instructions of their annotators, as their names here say.
 """
 
 from collections.abc import Mapping
@@ -73,13 +73,13 @@ def convert(keypoints: npt.ArrayLike, source: str, target: str) -> Conversion:
     A mean takes the least score of its points, and is there only where all of them are. Raises UserError for an unknown
     set or another number of keypoints.
     """
-    names, wanted = _names(source), _names(target)
+    names, target_names = _names(source), _names(target)
     given = np.asarray(keypoints, np.float64)
     if given.ndim != 3 or given.shape[1:] != (len(names), 3):  # noqa: PLR2004  people, keypoints, x y v
         raise UserError(f"keypoints of the shape {given.shape}; {source} has (people, {len(names)}, 3)")
-    found = np.zeros((len(given), len(wanted), 3))
+    found = np.zeros((len(given), len(target_names), 3))
     missing = []
-    for place, name in enumerate(wanted):
+    for place, name in enumerate(target_names):
         if sources := _sources(name, names):
             found[:, place] = _mean(given[:, [names.index(one) for one in sources]])
         else:

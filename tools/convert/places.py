@@ -77,15 +77,15 @@ class ImageFolder:
 
     def find(self, name: str, subset: str = "") -> Path | None:
         """The file of a name. Raises UserError where several fit equally well."""
-        wanted = PurePosixPath(name.replace("\\", "/"))
-        found = self._named(wanted.name)
+        expected = PurePosixPath(name.replace("\\", "/"))
+        found = self._named(expected.name)
         if not found:
             return None
-        scores = {path: _common_end(wanted, path.relative_to(self.root)) for path in found}
+        scores = {path: _common_end(expected, path.relative_to(self.root)) for path in found}
         best = [path for path in found if scores[path] == max(scores.values())]
         if len(best) > 1:
             best = [path for path in best if subset and subset in str(path.relative_to(self.root).parent)] or best
-            exact = [path for path in best if path.relative_to(self.root).as_posix() == str(wanted)]
+            exact = [path for path in best if path.relative_to(self.root).as_posix() == str(expected)]
             best = exact or best
         if len(best) > 1:
             listed = ", ".join(str(path.relative_to(self.root)) for path in best[:3])
@@ -108,9 +108,9 @@ def _spellings(name: str) -> tuple[str, str, str]:
     return plain, TAKEN_OUT.sub("", plain.replace(" ", "_")), PurePosixPath(plain).stem
 
 
-def _common_end(wanted: PurePosixPath, path: Path) -> int:
+def _common_end(expected: PurePosixPath, path: Path) -> int:
     count = 0
-    for a, b in zip(reversed(wanted.parts[:-1]), reversed(path.parts[:-1]), strict=False):
+    for a, b in zip(reversed(expected.parts[:-1]), reversed(path.parts[:-1]), strict=False):
         if _plain(a) != _plain(b):
             break
         count += 1

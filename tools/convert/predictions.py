@@ -41,7 +41,9 @@ def _lines_dataset(source: Path, images: list[Image], known: Category | None) ->
     """Without a skeleton, points of COCO stand in COCO's order; a point that the skeleton lacks (neck) is left out."""
     names = {name for image in images for one in image.instances for name in one.points}
     if not names:
-        raise UserError(f"{source}: the network found nobody in its {len(images)} images; there is nothing to correct")
+        raise UserError(
+            f"{source}: the network found no people in its {len(images)} images; there is nothing to correct"
+        )
     if known is None and names <= {*OPENPOSE.points}:
         known = Category(CATEGORY, COCO.keypoints, COCO.limbs, COCO.flip_pairs)
     if known is None:

@@ -141,7 +141,7 @@ def xml_elements(path: Path, names: frozenset[str]) -> Iterator[ElementTree.Elem
 
 
 class _Parser:
-    """expat, with handlers that build elements below those of the wanted names only."""
+    """expat, with handlers that build elements below those of the requested names only."""
 
     def __init__(self, names: frozenset[str]) -> None:
         self.names, self.depth = names, 0

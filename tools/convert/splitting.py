@@ -26,16 +26,16 @@ def split(images: list[Image], val: float | None, group: str, seed: int) -> list
     groups: dict[str, list[int]] = defaultdict(list)
     for place, image in enumerate(images):
         groups[_group(image, group)].append(place)
-    wanted = round(val * len(images)) if val else 0
+    val_count = round(val * len(images)) if val else 0
     if val and len(groups) > 1:
-        wanted = max(1, wanted)
+        val_count = max(1, val_count)
     elif val and len(images) > 1:
         raise UserError(
             f"--split_by={group}: all {len(images)} images are of one group, so none is left to validate on"
         )
     chosen: set[int] = set()
     for name in sorted(groups, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest()):
-        if len(chosen) >= wanted or len(chosen) + len(groups[name]) >= len(images):
+        if len(chosen) >= val_count or len(chosen) + len(groups[name]) >= len(images):
             break
         chosen |= set(groups[name])
     return [dataclasses.replace(image, subset=VAL if place in chosen else TRAIN) for place, image in enumerate(images)]

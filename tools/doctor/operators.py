@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training step of every network on an NPU: operators that torch_npu computes on the CPU, and those it refuses.
 
-`check` starts this module as a program: what falls back is said on its error stream, once in a process.
+`check` starts this module as a program: its error stream names what falls back, once in a process.
 """
 
 import re
@@ -55,9 +55,9 @@ def check(kind: str, time_limit_s: float) -> list[Finding]:
     return findings(done.stdout, done.stderr, done.returncode)
 
 
-def findings(said: str, errors: str, code: int) -> list[Finding]:
-    """From what the program said on both streams, and its exit code."""
-    through = [line.removeprefix(DONE).split(",")[0] for line in said.splitlines() if line.startswith(DONE)]
+def findings(output: str, errors: str, code: int) -> list[Finding]:
+    """From what the program wrote on both streams, and its exit code."""
+    through = [line.removeprefix(DONE).split(",")[0] for line in output.splitlines() if line.startswith(DONE)]
     fallen = sorted(set(FALLBACK.findall(errors)))
     found = []
     if fallen:

@@ -88,8 +88,8 @@ def check_cann(machine: Machine) -> list[Finding]:
     torch_npu = machine.versions.get("torch_npu", "")
     fitting = CANN_OF.get(torch_npu, ())
     if home is None:
-        wanted = f"CANN {fitting[-1]}" if fitting else "the CANN of your torch_npu"
-        cure = f"install {wanted}, then `source /usr/local/Ascend/ascend-toolkit/set_env.sh`"
+        needed = f"CANN {fitting[-1]}" if fitting else "the CANN of your torch_npu"
+        cure = f"install {needed}, then `source /usr/local/Ascend/ascend-toolkit/set_env.sh`"
         return [Finding(machine.fault(), f"no CANN in {', '.join(homes(machine))}", cure)]
     findings = [] if _variables_are_set(machine) else [_not_sourced(machine, home)]
     return [*findings, _fit_of(home, version, torch_npu, fitting)]

@@ -28,13 +28,13 @@ BACKLOG = 2048  # connections that may wait to be taken
 
 @dataclass(frozen=True)
 class Config:
-    """Shows the people whom networks find, in the browser: images, videos, the camera."""
+    """Shows the people that networks find, in the browser: images, videos, the camera."""
 
     model: tuple[str, ...] = flag("Directory:weights, given once or several times; none: the quickstart's network", ())
     host: str = flag("address to listen on; any but this machine's own needs --token", "127.0.0.1")
     port: int = flag("0: any that is free", 8765, most=65535)
     token: str = flag("what a browser must bring; empty: a random one where --host is not this machine alone", "")
-    detector: str = flag("who finds the boxes of top-down networks: a network of torchvision", "")
+    detector: str = flag("detector for top-down networks: a network of torchvision", "")
     device: DeviceName = flag("where to compute", "auto")
     time_limit: float = flag("seconds for one image", 60.0, above=0)
     queue: int = flag("images that may wait", 16, least=1, most=1000)
@@ -52,12 +52,12 @@ def specs_of(config: Config) -> list[Spec]:
     return [Spec.of(word, config.device, config.detector) for word in words]
 
 
-def merge_model_flags(words: Sequence[str]) -> list[str]:
+def merge_model_flags(argv: Sequence[str]) -> list[str]:
     """A command line with all of its --model in one."""
     models: list[str] = []
     others: list[str] = []
     waiting = False
-    for word in words:
+    for word in argv:
         if waiting or word.startswith("--model="):
             models.append(word.removeprefix("--model="))
         elif word != "--model":

@@ -250,8 +250,8 @@ def boxes_of(request: Request) -> list[list[float]] | None:
         found = [[float(number) for number in box] for box in json.loads(words)]
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise RefusedError(400, "boxes is a list of [left, top, width, height].") from error
-    sound = all(len(box) == 4 and all(map(math.isfinite, box)) for box in found)
-    if not sound or not 0 < len(found) <= MOST_BOXES:
+    valid = all(len(box) == 4 and all(map(math.isfinite, box)) for box in found)
+    if not valid or not 0 < len(found) <= MOST_BOXES:
         raise RefusedError(400, f"boxes is a list of 1 to {MOST_BOXES} [left, top, width, height].")
     return found
 

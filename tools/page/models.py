@@ -9,7 +9,7 @@ from typing import Any
 
 from common.arrays import UInt8Array
 from common.cli import UserError
-from common.media.detectors import sound, whole_images
+from common.media.detectors import clip_boxes, whole_images
 from common.media.source import Frame
 from common.people import People
 from common.skeleton import Skeleton
@@ -110,12 +110,14 @@ class Model:
             heatmaps, pafs, to_image = self.estimator.image_maps(image)
             return ImageMaps(heatmaps[:, :-1], to_image[None], pafs)  # without the background
         height, width = image.shape[:2]
-        places = sound([[0, 0, width, height]] if boxes is None else boxes, np.ones(len(boxes or [0])), image).boxes_img
+        places = clip_boxes(
+            [[0, 0, width, height]] if boxes is None else boxes, np.ones(len(boxes or [0])), image
+        ).boxes_img
         if not len(places):
             raise UserError(NO_BOX)
         network = replace(self.estimator.network, flip=None)
-        picture = ImageBoxes(lambda: image, places, np.arange(len(places)))
-        heat = np.concatenate([network.forward(part) for part in network_inputs([picture], network)])[: len(places)]
+        image_boxes = ImageBoxes(lambda: image, places, np.arange(len(places)))
+        heat = np.concatenate([network.forward(part) for part in network_inputs([image_boxes], network)])[: len(places)]
         modes = heat.reshape(len(places), -1, self.skeleton.num_points, *heat.shape[2:])
         crop = crops.fit_boxes(places, network.size_in, network.padding)
         return ImageMaps(modes.max(axis=1), crops.crop_to_image(*crop, (heat.shape[2], heat.shape[3])))
@@ -129,7 +131,7 @@ class Model:
             raise UserError(f"{self.spec.directory} takes no lambda: open a MIPNet network that was trained with it")
         estimator = self.open_sweep()
         frame = Frame("image", 0, 0.0, image)
-        places = whole_images([frame])[0] if boxes is None else sound(boxes, np.ones(len(boxes)), image)
+        places = whole_images([frame])[0] if boxes is None else clip_boxes(boxes, np.ones(len(boxes)), image)
         if not len(places.scores):
             raise UserError(NO_BOX)
         found = estimator.find(image, places.boxes_img).reshape(len(places.scores), -1, self.skeleton.num_points, 3)

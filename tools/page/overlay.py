@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network's maps as a coloured, transparent picture over the image that they are of."""
+"""A network's maps as a coloured, transparent image over the image that they are of."""
 
 from typing import NamedTuple
 

@@ -28,7 +28,7 @@ SAMPLES, FIRST_SAMPLE = 6, 500_001  # images of the validation part of the drawn
 
 
 class Service:
-    """The opened models, and the people whom cameras are following."""
+    """The opened models, and the people that cameras follow."""
 
     def __init__(self, openers: Sequence[OpenModel]) -> None:
         self.models = [open_model() for open_model in openers]

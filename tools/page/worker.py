@@ -16,13 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import Any
 
-from common.cli import ImageError, PictureError, UserError, as_user_error
+from common.cli import ImageError, RefusedImageError, UserError, as_user_error
 from common.parallel import end_with_parent
 from tools.page.security import BUSY, BUSY_RETRY_S, RefusedError
 
 OpenTarget = Callable[[], Any]  # in the process: makes the object whose methods are called; can be pickled
 REPAIR_RETRY_S = 30
-STATUS = {ImageError: 415, PictureError: 422, UserError: 422}  # of a refusal, the first that fits
+STATUS = {ImageError: 415, RefusedImageError: 422, UserError: 422}  # of a refusal, the first that fits
 _spawn = multiprocessing.get_context("spawn")  # a fork would inherit the server's sockets and threads
 
 
@@ -88,7 +88,7 @@ class Worker:
 
 
 class Queue:
-    """Calls to a worker from the server's loop, of which at most `longest` wait: who finds it full comes later."""
+    """Calls to a worker from the server's loop, of which at most `longest` wait: a full queue refuses."""
 
     def __init__(self, worker: Worker, longest: int) -> None:
         self.worker, self.longest, self.waiting = worker, longest, 0

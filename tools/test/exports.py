@@ -233,8 +233,10 @@ def labelstudio_min(folder: Path) -> Path:
         result = task["annotations"][0]["result"]
         lists = {"kp": "keypointlabels", "bbox": "rectanglelabels"}
         size = {"original_width": SIZE[0], "original_height": SIZE[1]}
-        regions = {k: [{**one["value"], **size, "meta": one.get("meta", {})} for one in result if one["type"] == kind]
-                   for k, kind in lists.items()}  # fmt: skip
+        regions = {
+            k: [{**one["value"], **size, "meta": one.get("meta", {})} for one in result if one["type"] == kind]
+            for k, kind in lists.items()
+        }
         more = {"annotator": 1, "annotation_id": 1, "created_at": "2026-11-30T10:00:00Z", "lead_time": 9.1}
         found.append({**task["data"], "id": task["id"], **{k: v for k, v in regions.items() if v}, **more})
     return _write(folder / "project-1-min.json", json.dumps(found))

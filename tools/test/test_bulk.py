@@ -78,7 +78,7 @@ def test_a_source_is_a_folder_a_list_a_table_or_a_url(photos: Path) -> None:
         ("t.parquet --column=size", "1 in the column size"),
         ("t.parquet --column=no", "no column no in it: --column= one of size"),
         ("nowhere://bucket", "nowhere"),
-        ("http://127.0.0.1:1/list.txt", "not there, or nobody answers"),
+        ("http://127.0.0.1:1/list.txt", "not there, or no answer"),
         ("latin.txt", "utf-8"),
     ],
 )
@@ -116,12 +116,12 @@ def test_rows_are_those_of_each_image_alone_and_failures_have_reasons(photos: Pa
 
 
 def test_an_image_that_the_network_refuses_is_a_failure(photos: Path, network: Path) -> None:
-    from common.cli import PictureError
+    from common.cli import RefusedImageError
 
     class Picky:
         def batch(self, images):
             if any(one[0, 0, 0] == image(1)[0, 0, 0] for one in images):
-                raise PictureError("too narrow")
+                raise RefusedImageError("too narrow")
             return [done.real.batch([one])[0] for one in images]
 
     job = begin(photos.parent / "out", network, source.names(str(photos)), per_shard=5)
@@ -139,7 +139,7 @@ def test_what_ends_a_worker_again_and_again_and_a_lost_connection_end_the_job(ph
     job = begin(photos.parent / "out", network, [f"memory://gone/{n}.png" for n in range(2)] + [str(photos)] * 2)
     done = worker.Worker(job, Spec("AlphaPose", str(network), "cpu"), 4, 1)
     assert done({"shard": 0})["failures"] == 2  # missing: counted
-    assert done({"shard": 1})["error"].endswith("a folder, no image; so are all images of a shard")
+    assert done({"shard": 1})["error"].endswith("a folder, no image; no image of the shard could be read")
     for _ in range(worker.MOST_ATTEMPTS):
         job.attempt(1)
     assert "a process ended 5 times at images 2 to 3" in done({"shard": 1})["error"] and job.to_do() == [1]

@@ -29,7 +29,7 @@ def test_predictions_become_pre_annotations(tmp_path):
     assert one.keypoints[0].tolist() == [10, 9, 2] and not one.keypoints[1:].any()
     tasks = json.loads((run(source, tmp_path / "ls", kind="predictions", to="labelstudio") / "tasks.json").read_text())
     source.write_text('{"frame": 0, "source": "x/c.png", "width": 64, "height": 48, "people": []}')
-    with pytest.raises(UserError, match="nobody in its 1 images"):
+    with pytest.raises(UserError, match="no people in its 1 images"):
         run(source, tmp_path / "none", kind="predictions", to="cvat")
     labels = [one["value"].get("keypointlabels") for one in tasks[0]["predictions"][0]["result"]]
     assert labels == [None, ["nose"], ["left_eye"]] and tasks[0]["predictions"][0]["score"] == 0.7

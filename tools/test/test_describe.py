@@ -86,8 +86,13 @@ def test_the_port(image, blobs, tmp_path, monkeypatch):
     skeleton = common.skeleton.load(blobs)
     source = narrow_networks.save(narrow_networks.network(skeleton), tmp_path / "model.pth")
     target = tmp_path / "a.onnx"
-    run(monkeypatch, OpenPose_MindSpore_port.export, f"--ckpt_file={source}", f"--file_name={target}",
-        f"--skeleton={blobs}")  # fmt: skip
+    run(
+        monkeypatch,
+        OpenPose_MindSpore_port.export,
+        f"--ckpt_file={source}",
+        f"--file_name={target}",
+        f"--skeleton={blobs}",
+    )
     found = [
         OpenPose_MindSpore_port.PoseEstimator(path, "cpu", name, LOOSE)
         for path, name in ((source, skeleton), (target, ""))
@@ -102,8 +107,15 @@ def test_alphapose(loss, blobs, image, tmp_path, monkeypatch):
     with torch.no_grad():
         network.final_layer.weight *= 10
         network.final_layer.bias.fill_(0.5)  # somebody whose scores are low is nobody
-    own = {"MODEL.TYPE": "SimplePose", "MODEL.NUM_LAYERS": 18, "DATA_PRESET.IMAGE_SIZE": SIZE, "LOSS.TYPE": loss,
-           "DATA_PRESET.HEATMAP_SIZE": (16, 12), "DATA_PRESET.NUM_JOINTS": 0, "skeleton": str(blobs)}  # fmt: skip
+    own = {
+        "MODEL.TYPE": "SimplePose",
+        "MODEL.NUM_LAYERS": 18,
+        "DATA_PRESET.IMAGE_SIZE": SIZE,
+        "LOSS.TYPE": loss,
+        "DATA_PRESET.HEATMAP_SIZE": (16, 12),
+        "DATA_PRESET.NUM_JOINTS": 0,
+        "skeleton": str(blobs),
+    }
     torch.save({"state_dict": network.state_dict(), "config": own}, tmp_path / "model.pth")
     target = tmp_path / "a.onnx"
     run(monkeypatch, AlphaPose.export, f"--checkpoint={tmp_path / 'model.pth'}", f"--output_name={target}")

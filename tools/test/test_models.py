@@ -7,7 +7,7 @@ import MIPNet
 import OpenPose_MindSpore_port
 from AlphaPose.config import DEFAULT_CFG
 from AlphaPose.predict import config_of
-from common.cli import PictureError, UserError
+from common.cli import RefusedImageError, UserError
 from common.runtime.session import Port, Session
 from common.skeleton import COCO, OPENPOSE
 from MIPNet import weights
@@ -58,7 +58,7 @@ def test_a_batch_is_each_image_alone(directory: str, fixed_batch: int | None) ->
 
 @pytest.mark.parametrize("directory", ["Lightweight_OpenPose", "OpenPose_MindSpore_port"])
 def test_a_batch_refuses_what_an_image_alone_is_refused_for(directory: str) -> None:
-    with pytest.raises(PictureError, match="400 x 8"):
+    with pytest.raises(RefusedImageError, match="400 x 8"):
         estimator(directory, None).batch([np.zeros((8, 400, 3), np.uint8)])
 
 

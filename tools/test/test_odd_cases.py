@@ -13,9 +13,17 @@ import pytest
 READ = {
     "area0",
     "area1",
-    "no_area", "string_category", "ball_and_person", "ball_and_person_kp", "null_iscrowd", "null_num_keypoints",
-    "one_flat_box", "bom", "float_num_keypoints", "big_ids",
-}  # fmt: skip
+    "no_area",
+    "string_category",
+    "ball_and_person",
+    "ball_and_person_kp",
+    "null_iscrowd",
+    "null_num_keypoints",
+    "one_flat_box",
+    "bom",
+    "float_num_keypoints",
+    "big_ids",
+}
 REFUSED = {
     "normalised": "between 0 and 1",
     "top_list": "list",

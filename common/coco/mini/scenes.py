@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Composes drawn images: who is where, what hides whom, in front of which wall.
+"""Composes drawn images: who is where, what hides what, in front of which wall.
 
 The kinds of scenes are those that make real images hard: overlaps, people cut off by the border, objects in front,
 small people, a crowd, no people. A scene that misses what its kind is about is drawn anew: each kind can be relied on.

@@ -149,7 +149,7 @@ export class View {
     event.preventDefault();
   }
 
-  // Dragging moves a zoomed image, or draws a box where boxes are wanted.
+  // Dragging moves a zoomed image, or draws a box where the model takes boxes.
   #press(event) {
     if (!this.image || event.button || (!this.onBox && this.zoom === 1)) return;
     const start = this.#at(event), ended = new AbortController();

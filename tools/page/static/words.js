@@ -16,7 +16,7 @@ const WORDS = {
   times: ["Milliseconds, and pixels from the first model", "毫秒，以及与第一个模型的像素差"], people: ["people", "人数"],
   preprocessing: ["preprocessing", "预处理"], network: ["network", "网络"], decoding: ["decoding", "解码"],
   mean: ["mean px", "平均像素差"], median: ["median px", "像素差中位数"],
-  "lambda-hint": ["Drag a box around people who overlap: lambda chooses whom the network finds in it.",
+  "lambda-hint": ["Drag a box around people who overlap: lambda chooses which of them the network finds.",
     "在重叠的人物周围拖出一个框：lambda 决定网络在框中找到谁。"],
   "box-numbers": ["left, top, width, height; …", "左, 上, 宽, 高; …"], clear: ["Clear", "清除"],
   "lambda-value": ["Lambda", "Lambda"], show: ["Show", "显示"], "at-slider": ["at the slider", "滑块处"],

@@ -7,7 +7,7 @@ import time
 import zlib
 from dataclasses import dataclass
 
-from common.media.detectors import sound, whole_images
+from common.media.detectors import clip_boxes, whole_images
 from common.media.source import Frame
 from common.people import People
 from common.skeleton import COCO
@@ -98,7 +98,7 @@ class TopDown:
 
     def __call__(self, image: np.ndarray, boxes=None) -> People:
         frame = Frame("image", 0, 0.0, image)
-        places = whole_images([frame])[0] if boxes is None else sound(boxes, np.ones(len(boxes)), image)
+        places = whole_images([frame])[0] if boxes is None else clip_boxes(boxes, np.ones(len(boxes)), image)
         return self.people(image, places.boxes_img, places.scores)
 
     def find(self, image: np.ndarray, boxes_img: np.ndarray) -> np.ndarray:
