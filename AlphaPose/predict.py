@@ -43,7 +43,7 @@ class PoseEstimator:
     def __init__(
         self,
         checkpoint_path: str | Path,
-        options: Options | None = None,
+        options: Options | str | None = None,
         detector: "Detector | None" = None,
         cfg: str = DEFAULT_CFG,
         skeleton: str = "",
@@ -51,12 +51,13 @@ class PoseEstimator:
     ) -> None:
         """`checkpoint_path`: .pth, .onnx, .xml, .om, or a published name; what it says of itself wins over `cfg`.
 
+        `options`: device and runtime, or the name of a device: auto, npu, cuda, cpu.
         `detector`: finds the people where no boxes are given, see `common.media.detectors.open_detector`. Raises
-        UserError where the file is missing, damaged, or of another network.
+        UserError where the file is missing, damaged, or of another network, and for a device that is not there.
         """
         source = weights.locate(str(checkpoint_path))
         config = config_of(cfg, source, flip_test=flip_test, skeleton=skeleton)
-        self._use(open_session(source, options or Options(), config), config)
+        self._use(open_session(source, Options.of(options), config), config)
         self.detector = detector
 
     @classmethod
@@ -91,25 +92,29 @@ class PoseEstimator:
         """The people in an image, (h, w, 3) uint8 BGR or a path; keypoints in its pixels.
 
         `boxes` (N, 4) left, top, width, height in its pixels; without them those of the detector, else the whole image.
+        Raises UserError for what is no image or no boxes.
         """
-        from common.media.detectors import clip_boxes, whole_images
-        from common.media.source import Frame, read_upright
+        from common.media.detectors import given_boxes, whole_images
+        from common.media.source import Frame, upright_image
 
         name = str(image) if isinstance(image, (str, Path)) else "image"
-        frame = Frame(name, 0, 0.0, read_upright(Path(image)) if isinstance(image, (str, Path)) else image)
+        frame = Frame(name, 0, 0.0, upright_image(image))
         if boxes is not None:
-            found = clip_boxes(boxes, np.ones(len(np.asarray(boxes).reshape(-1, 4))), frame.image)
+            found = given_boxes(boxes, frame.image)
         else:
             (found,) = (self.detector or whole_images)([frame])
         (people,) = self.people([frame], [found])
         return people
 
-    def batch(self, images: Sequence[UInt8Array]) -> list[People]:
-        """The people in each image, in the boxes of the detector, else the whole image; their crops go together."""
-        from common.media.detectors import whole_images
-        from common.media.source import Frame
+    def batch(self, images: Sequence[UInt8Array | str | Path]) -> list[People]:
+        """The people in each image, which is given as in a call, in the boxes of the detector, else the whole image.
 
-        frames = [Frame("image", row, 0.0, image) for row, image in enumerate(images)]
+        Their crops go together.
+        """
+        from common.media.detectors import whole_images
+        from common.media.source import Frame, upright_image
+
+        frames = [Frame("image", row, 0.0, upright_image(image)) for row, image in enumerate(images)]
         return self.people(frames, (self.detector or whole_images)(frames))
 
     def people(self, frames: "Sequence[Frame]", boxes: "Sequence[Boxes]") -> list[People]:
@@ -119,7 +124,7 @@ class PoseEstimator:
         """
         counts = [len(found.scores) for found in boxes]
         owners = np.repeat(np.arange(len(counts)), counts)
-        places = np.concatenate([found.boxes_img for found in boxes])
+        places = np.concatenate([np.zeros((0, 4)), *(found.boxes_img for found in boxes)])
         keypoints = np.zeros((len(owners), self.network.num_maps, 3), np.float32)
         rows = [np.flatnonzero(owners == place) for place in range(len(counts))]
         pictures = [

@@ -15,11 +15,10 @@ from typing import Any
 from common.arrays import Float32Array, Float64Array, UInt8Array
 from common.bottomup.pipeline import alike
 from common.cli import RefusedImageError, UserError
-from common.device import DeviceName
-from common.media.source import read_upright
+from common.media.source import upright_image
 from common.people import People
 from common.runtime import metadata
-from common.runtime.session import Options, Provider, Session, open_network
+from common.runtime.session import Options, Session, open_network
 from common.skeleton import Skeleton, load
 from Lightweight_OpenPose import decode, weights
 from Lightweight_OpenPose.config import DIRECTORY
@@ -159,20 +158,21 @@ class PoseEstimator:
     def __init__(
         self,
         checkpoint_path: str | Path,
-        device: DeviceName = "auto",
+        options: Options | str | None = None,
         skeleton: str | Skeleton = "",
         height: int = DEMO_HEIGHT,
-        provider: Provider = "auto",
     ) -> None:
-        """`checkpoint_path`: .pth, .onnx, .xml, .om, or a published name. `skeleton`: empty: that of an exported
-        network, else openpose. `height`: of the network's input, pixels, where the file does not fix it.
+        """`checkpoint_path`: .pth, .onnx, .xml, .om, or a published name.
 
+        `options`: device and runtime, or the name of a device: auto, npu, cuda, cpu.
+        `skeleton`: empty: that of an exported network, else openpose.
+        `height`: of the network's input, pixels, where the file does not fix it.
         Raises UserError where the file is missing, damaged, or of another network.
         """
         source = weights.locate(str(checkpoint_path))
         _, own = metadata.of(source, DIRECTORY, skeleton, "openpose")
         self.skeleton, self.rules, self.height = load(own), ORIGINAL_RULES, height
-        self.session = open_session(source, Options(device, provider=provider), self.skeleton)
+        self.session = open_session(source, Options.of(options), self.skeleton)
         warm_up(self.skeleton, self.rules)
 
     @classmethod
@@ -185,15 +185,16 @@ class PoseEstimator:
     def __call__(self, image: UInt8Array | str | Path) -> People:
         """The people in an image, (h, w, 3) uint8 BGR or a path; keypoints in its pixels.
 
-        Raises RefusedImageError for an image that is much longer than wide, or the other way.
+        Raises UserError for what is no image, or is much longer than wide, or the other way.
         """
-        return self.batch([read_upright(Path(image)) if isinstance(image, (str, Path)) else image])[0]
+        return self.batch([image])[0]
 
-    def batch(self, images: Sequence[UInt8Array]) -> list[People]:
-        """The people in each image; images whose inputs have one size go through the network together."""
-        places, found = [self._place(image) for image in images], dict[int, People]()
+    def batch(self, images: Sequence[UInt8Array | str | Path]) -> list[People]:
+        """The people in each image, given as in a call; inputs of one size go through the network together."""
+        pixels = [upright_image(image) for image in images]
+        places, found = [self._place(image) for image in pixels], dict[int, People]()
         for rows in alike([place.input_size for place in places], self.session.fixed_batch or len(images)):
-            maps = self.maps(np.stack([fast_input(images[row], places[row]) for row in rows]))
+            maps = self.maps(np.stack([fast_input(pixels[row], places[row]) for row in rows]))
             found |= {row: self._found(heat, pafs, places[row]) for row, heat, pafs in zip(rows, *maps, strict=True)}
         return [found[row] for row in range(len(images))]
 

@@ -38,7 +38,16 @@ from MIPNet import config as settings
 from MIPNet import data, weights
 from MIPNet.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, parse_flags
 from MIPNet.merging import MergedPeople
-from MIPNet.predict import CPU_BATCH, LAMBDAS, PoseEstimator, check_lambdas, for_inference, open_session
+from MIPNet.predict import (
+    CPU_BATCH,
+    LAMBDAS,
+    PoseEstimator,
+    check_lambdas,
+    for_inference,
+    nms_of,
+    open_session,
+    refinement_of,
+)
 
 import numpy as np
 import torch
@@ -186,9 +195,9 @@ class Evaluator:
         boxes = estimates.boxes
         ids = self.validation.index.image_ids[boxes.image_rows]
         found = estimator.box_people(estimates.keypoints_img, boxes.boxes_img, boxes.scores, ids)
-        people = {lambda_name(estimator.lambdas): estimator.merge(found, estimator.nms(estimator.num_modes))}
+        people = {lambda_name(estimator.lambdas): estimator.merge(found, nms_of(self.config, estimator.num_modes))}
         for mode, value in enumerate(estimator.lambdas if estimator.num_modes > 1 else ()):
-            people[lambda_name([value])] = estimator.merge(found.mode(mode), estimator.nms(1))
+            people[lambda_name([value])] = estimator.merge(found.mode(mode), nms_of(self.config, 1))
         metrics = self._metrics(people, estimator)
         ended = time.perf_counter()
         seconds = {**estimates.seconds, "evaluation": ended - estimated, "total": ended - began}
@@ -211,9 +220,9 @@ class Evaluator:
             "annotations": str(self.validation.annotations),
             "images": len(self.validation.rows),
             "lambdas": estimator.lambdas or "none",
-            "nms": estimator.nms(estimator.num_modes),
+            "nms": nms_of(self.config, estimator.num_modes),
             "flip_test": test.FLIP_TEST,
-            "refinement": estimator.refinement,
+            "refinement": refinement_of(self.config),
             "input_size": estimator.network.size_in,
         }
 

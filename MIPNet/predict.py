@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from common.arrays import Float32Array, FloatArray, Int64Array, UInt8Array
 from common.cli import UserError, leaves
-from common.media.detectors import Detector, clip_boxes, whole_images
-from common.media.source import Frame, read_upright
+from common.media.detectors import Detector, given_boxes, whole_images
+from common.media.source import Frame, upright_image
 from common.people import People, no_people
 from common.runtime import metadata
 from common.runtime.session import Options, Session, open_network
@@ -46,7 +46,7 @@ class PoseEstimator:
     def __init__(
         self,
         checkpoint_path: str | Path,
-        options: Options | None = None,
+        options: Options | str | None = None,
         detector: Detector | None = None,
         lambdas: Sequence[float] = LAMBDAS,
         cfg: str = "",
@@ -56,18 +56,18 @@ class PoseEstimator:
 
         Args:
             checkpoint_path: .pth, .onnx, .xml, .om, or a published name; what it says of itself wins over `cfg`.
-            options: device and runtime.
+            options: device and runtime, or the name of a device: auto, npu, cuda, cpu.
             detector: what finds the boxes where none are given.
-            lambdas: what a network that takes lambda is asked for in each box.
+            lambdas: what a network that takes lambda is asked for in each box, different numbers from 0 to 1.
             cfg: yaml config; empty: that of the checkpoint's training.
             opts: KEY VALUE words, which win over all, such as ("TEST.FLIP_TEST", False).
 
         Raises:
-            UserError: the file is missing, damaged, or of another network.
+            UserError: the file is missing, damaged, or of another network; no such device; lambdas out of range.
         """
         source = weights.locate(str(checkpoint_path))
         config = weights.config_of(source, cfg, opts)
-        session, _ = open_session(source, options or Options(), config, lambdas)
+        session, _ = open_session(source, Options.of(options), config, lambdas)
         self._use(session, config, lambdas)
         self.detector = detector
 
@@ -80,6 +80,8 @@ class PoseEstimator:
 
     def _use(self, session: Session, config: Config, lambdas: Sequence[float]) -> None:
         takes_lambda = len(session.inputs) > 1 if session.inputs else config.takes_lambda  # an exported file tells
+        if takes_lambda:
+            check_lambdas(lambdas)
         self.lambdas = tuple(lambdas) if takes_lambda else ()
         self.config, self.skeleton, self.detector = config, config.load_skeleton(), None
         self.network, self.batch_size = self._pipeline(session), CPU_BATCH
@@ -99,40 +101,24 @@ class PoseEstimator:
             num_maps=self.num_modes * count,
             normalise=functools.partial(normalise, color_rgb=cfg.DATASET.COLOR_RGB),
             forward=_forward(session, self.lambdas, count),
-            decode=functools.partial(heatmaps.decode, refine=REFINE[self.refinement]),
+            decode=functools.partial(heatmaps.decode, refine=REFINE[refinement_of(self.config)]),
             flip=np.concatenate(flips) if cfg.TEST.FLIP_TEST else None,
             shift=cfg.TEST.SHIFT_HEATMAP,
             padding=cfg.TEST.SCALE_THRE,
             fixed_batch=session.fixed_batch,
         )
 
-    @property
-    def refinement(self) -> Refinement:
-        """Of peaks."""
-        test = self.config.yaml.TEST
-        if test.REFINEMENT != "recipe":
-            return test.REFINEMENT
-        return "quarter" if test.POST_PROCESS else "none"
-
-    def nms(self, modes: int) -> Nms:
-        """How evaluations suppress people who were found by that many modes."""
-        test = self.config.yaml.TEST
-        if test.NMS != "recipe":
-            return test.NMS
-        if test.SOFT_NMS:
-            return "soft"
-        return "none" if self.config.people_of == WITHOUT_NMS and modes == 1 else "oks"
-
     def __call__(self, image: UInt8Array | str | Path, boxes: npt.ArrayLike | None = None) -> People:
         """The people in an image, (h, w, 3) uint8 BGR or a path, the best first; keypoints in its pixels.
 
         `boxes` (N, 4) left, top, width, height in its pixels; without them those of the detector, else the whole image.
+        Raises UserError for what is no image or no boxes.
         """
-        pixels = read_upright(Path(image)) if isinstance(image, (str, Path)) else image
+        pixels = upright_image(image)
         if boxes is None:
             (found,) = (self.detector or whole_images)([Frame("image", 0, 0.0, pixels)])
         else:
-            found = clip_boxes(boxes, np.ones(len(np.asarray(boxes).reshape(-1, 4))), pixels)
+            found = given_boxes(boxes, pixels)
         return self.people(pixels, found.boxes_img, found.scores)
 
     def people(
@@ -150,13 +136,17 @@ class PoseEstimator:
         found = merged.detections
         return People(self.skeleton, found.keypoints, found.scores, boxes_img[merged.boxes], lambdas=lambdas)
 
-    def batch(self, images: Sequence[UInt8Array]) -> list[People]:
-        """The people in each image, in the boxes of the detector, else the whole image; their crops go together."""
-        boxes = (self.detector or whole_images)([Frame("image", row, 0.0, image) for row, image in enumerate(images)])
-        found = self._find(images, [places.boxes_img for places in boxes])
+    def batch(self, images: Sequence[UInt8Array | str | Path]) -> list[People]:
+        """The people in each image, which is given as in a call, in the boxes of the detector, else the whole image.
+
+        Their crops go together.
+        """
+        pixels = [upright_image(image) for image in images]
+        boxes = (self.detector or whole_images)([Frame("image", row, 0.0, image) for row, image in enumerate(pixels)])
+        found = self._find(pixels, [places.boxes_img for places in boxes])
         return [
             self.people(image, places.boxes_img, places.scores, keypoints)
-            for image, places, keypoints in zip(images, boxes, found, strict=True)
+            for image, places, keypoints in zip(pixels, boxes, found, strict=True)
         ]
 
     def find(self, image: UInt8Array, boxes_img: FloatArray) -> FloatArray:
@@ -172,7 +162,8 @@ class PoseEstimator:
         parts = pipeline.estimate(pictures, self.network, self.batch_size)
         nobody_found = np.zeros((0, self.network.num_maps, 3), np.float32)
         found = np.concatenate([nobody_found, *(part.keypoints_img for part in parts)])
-        return np.split(found, np.cumsum([len(places) for places in boxes])[:-1])
+        ends = np.cumsum([len(places) for places in boxes])
+        return [found[end - len(places) : end] for places, end in zip(boxes, ends, strict=True)]
 
     def box_people(
         self, keypoints_img: FloatArray, boxes_img: FloatArray, scores: FloatArray, image_ids: Int64Array
@@ -191,6 +182,24 @@ class PoseEstimator:
         test = self.config.yaml.TEST
         threshold = None if nms == "none" else test.OKS_THRE
         return merge_modes(people, self.skeleton.sigmas, MergeRules(test.IN_VIS_THRE, threshold, nms == "soft"))
+
+
+def refinement_of(config: Config) -> Refinement:
+    """How peaks are refined."""
+    test = config.yaml.TEST
+    if test.REFINEMENT != "recipe":
+        return test.REFINEMENT
+    return "quarter" if test.POST_PROCESS else "none"
+
+
+def nms_of(config: Config, modes: int) -> Nms:
+    """How evaluations suppress people who were found by that many modes."""
+    test = config.yaml.TEST
+    if test.NMS != "recipe":
+        return test.NMS
+    if test.SOFT_NMS:
+        return "soft"
+    return "none" if config.people_of == WITHOUT_NMS and modes == 1 else "oks"
 
 
 def check_lambdas(lambdas: Sequence[float]) -> None:
@@ -228,13 +237,14 @@ def metadata_of(config: Config, content: dict[str, Any]) -> metadata.Metadata:
         "fit": "box: grow it by `padding` and to the input's shape, warp it bilinearly; 0 beyond the image",
         "padding": test.SCALE_THRE,
     }
+    lambdas = LAMBDAS if config.takes_lambda else ()
     decoder = {
         "kind": "heatmaps",
-        "refinement": test.REFINEMENT,
+        "refinement": refinement_of(config),
         "flip_test": test.FLIP_TEST,
         "shift_flipped": test.SHIFT_HEATMAP,
-        "lambdas": LAMBDAS if config.takes_lambda else (),
-        "suppression": "oks",
+        "lambdas": lambdas,
+        "suppression": nms_of(config, max(1, len(lambdas))),
         "oks_threshold": test.OKS_THRE,
     }
     known = {key: value for key, value in leaves(cfg) if key in keys.OF_THE_NETWORK | keys.DATA_SET}

@@ -104,10 +104,10 @@ def main() -> None:
     """Reads the flags, trains, leaves checkpoints, metrics and a result file."""
     began = time.time()
     config = parse()
-    config.check()
     with common.distributed.process_group(config.device) as device:
         agree_on_recipe(config)
         config = data.find(config)
+        config.check()
         cfg, skeleton = config.yaml, config.load_skeleton()
         samples = data.train_samples(config, skeleton)
         agree(samples.people.index.facts())

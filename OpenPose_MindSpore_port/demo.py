@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from common import cli
 from common.cli import flag
 from common.media import demo
+from common.runtime.session import Options
 from common.skeleton import load
 from OpenPose_MindSpore_port.config import Inference
 from OpenPose_MindSpore_port.predict import PoseEstimator
@@ -36,9 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     config.check()
     skeleton = load(config.skeleton) if config.skeleton else ""
     source = demo.find_source(config)
-    estimator = PoseEstimator(
-        config.checkpoint_path, config.device_name, skeleton, config, config.provider, config.original_decode
-    )
+    options = Options(config.device_name, provider=config.provider)
+    estimator = PoseEstimator(config.checkpoint_path, options, skeleton, config, config.original_decode)
     demo.run(config, source, estimator.skeleton, lambda frames: [estimator(frame.image) for frame in frames])
 
 

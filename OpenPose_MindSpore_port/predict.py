@@ -14,10 +14,9 @@ from common.arrays import Float32Array, Float64Array, UInt8Array
 from common.bottomup import assembly
 from common.bottomup.pipeline import Maps, Size, alike
 from common.cli import RefusedImageError, UserError
-from common.device import DeviceName
 from common.people import People
 from common.runtime import metadata
-from common.runtime.session import Options, Provider, Session, open_network
+from common.runtime.session import Options, Session, open_network
 from common.skeleton import OPENPOSE, Skeleton, load
 from OpenPose_MindSpore_port import weights
 from OpenPose_MindSpore_port.config import DIRECTORY, Inference
@@ -107,14 +106,14 @@ class PoseEstimator:
     def __init__(
         self,
         checkpoint_path: str | Path,
-        device: DeviceName = "auto",
+        options: Options | str | None = None,
         skeleton: str | Skeleton = "",
         settings: Inference | None = None,
-        provider: Provider = "auto",
         original_decode: bool = False,
     ) -> None:
         """`checkpoint_path`: .ckpt, .pth, .safetensors, .onnx, .xml, .om, or a published name.
 
+        `options`: device and runtime, or the name of a device: auto, npu, cuda, cpu.
         `skeleton`: empty: that of an exported network, else openpose.
         `settings`: of input and decoder. `original_decode`: people as the original finds them.
         Raises UserError where the file is missing, damaged, or of another network.
@@ -122,7 +121,7 @@ class PoseEstimator:
         self.settings, self.original_decode = settings or Inference(), original_decode
         source = weights.locate(str(checkpoint_path))
         self.skeleton = load(metadata.of(source, DIRECTORY, skeleton, "openpose")[1])
-        self.session = open_session(source, Options(device, provider=provider), self.skeleton)
+        self.session = open_session(source, Options.of(options), self.skeleton)
 
     @classmethod
     def of_session(
@@ -141,15 +140,18 @@ class PoseEstimator:
     def __call__(self, image: UInt8Array | str | Path) -> People:
         """The people in an image, (h, w, 3) uint8 BGR or a path; keypoints in its pixels.
 
-        Raises RefusedImageError for an image that is much longer than wide, or the other way.
+        Raises UserError for what is no image, or is much longer than wide, or the other way.
         """
-        return self.batch([_read(Path(image)) if isinstance(image, (str, Path)) else image])[0]
+        return self.batch([image])[0]
 
-    def batch(self, images: Sequence[UInt8Array]) -> list[People]:
-        """The people in each image; images whose inputs have one size go through the network together."""
-        sizes, found = [self.sizes((image.shape[0], image.shape[1])) for image in images], dict[int, People]()
+    def batch(self, images: Sequence[UInt8Array | str | Path]) -> list[People]:
+        """The people in each image, given as in a call; inputs of one size go through the network together."""
+        from common.media.source import upright_image  # of videos and cameras too, which an evaluation needs not
+
+        pixels = [upright_image(image) for image in images]
+        sizes, found = [self.sizes((image.shape[0], image.shape[1])) for image in pixels], dict[int, People]()
         for rows in alike([size_in for size_in, _ in sizes], self.session.fixed_batch or len(images)):
-            maps = self.maps(np.stack([to_input(images[row], sizes[row][0]) for row in rows]))
+            maps = self.maps(np.stack([to_input(pixels[row], sizes[row][0]) for row in rows]))
             for row, people in zip(rows, self.people(maps, [sizes[row] for row in rows]), strict=True):
                 found[row] = People(self.skeleton, people.points(), people.scores)
         return [found[row] for row in range(len(images))]
@@ -184,9 +186,3 @@ class PoseEstimator:
             decode(heatmaps, pafs, one, self.skeleton, self.settings, self.original_decode)
             for heatmaps, pafs, one in zip(*maps, sizes, strict=True)
         ]
-
-
-def _read(path: Path) -> UInt8Array:
-    from common.media.source import read_upright  # of videos and cameras too, which an evaluation needs not
-
-    return read_upright(path)

@@ -10,7 +10,6 @@ import common.device
 from common.cli import UserError
 from common.device import DeviceName
 from common.media.detectors import open_detector
-from common.runtime.session import Options
 
 BOTTOM_UP = ("Lightweight_OpenPose", "OpenPose_MindSpore_port")
 TOP_DOWN = ("AlphaPose", "MIPNet")
@@ -44,9 +43,7 @@ class Spec:
 def open_estimator(spec: Spec, **settings: Any) -> Any:
     """`settings`: further ones of the directory. UserError where the file is missing, damaged, of another network."""
     maker = importlib.import_module(spec.directory).PoseEstimator
-    if spec.directory in BOTTOM_UP:
-        return maker(spec.file, spec.device, **settings)
-    detector = None
-    if spec.detector:
-        detector = open_detector(spec.detector, None, MAX_OVERLAP, common.device.resolve(spec.device))
-    return maker(spec.file, Options(spec.device), detector, **settings)
+    if spec.detector and spec.directory in TOP_DOWN:
+        device = common.device.resolve(spec.device)
+        settings["detector"] = open_detector(spec.detector, None, MAX_OVERLAP, device)
+    return maker(spec.file, spec.device, **settings)

@@ -19,7 +19,7 @@ from MIPNet import data, weights
 from MIPNet import eval as program
 from MIPNet.eval import Evaluator, while_training
 from MIPNet.model import build
-from MIPNet.predict import PoseEstimator, normalise
+from MIPNet.predict import PoseEstimator, nms_of, normalise
 from MIPNet.test.oracle import PAIRS, config_of, evaluate_oracle
 from MIPNet.test.programs import small_checkpoint, tiny
 
@@ -168,7 +168,7 @@ def test_crowdpose_has_its_own_joints_and_numbers(shared: Path, more: tuple[str,
 )
 def test_who_is_suppressed(tmp_path: Path, more: tuple[str, ...], one_mode: str, two_modes: str) -> None:
     estimator = PoseEstimator.of_session(answering(), config_of(tmp_path, *more, *PAIRS))
-    assert (estimator.nms(1), estimator.nms(2)) == (one_mode, two_modes)
+    assert (nms_of(estimator.config, 1), nms_of(estimator.config, 2)) == (one_mode, two_modes)
 
 
 def test_crowdpose_in_the_boxes_of_a_detector(shared: Path) -> None:

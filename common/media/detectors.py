@@ -54,6 +54,17 @@ def clip_boxes(
     return Boxes(np.hstack([start, extent])[rows], sure[rows], [names[row] for row in rows.tolist()])
 
 
+def given_boxes(boxes: npt.ArrayLike, image: UInt8Array) -> Boxes:
+    """Boxes that a caller names, (N, 4) left, top, width, height, as `clip_boxes` leaves them. Raises UserError."""
+    try:
+        given = np.asarray(boxes, np.float64)
+    except (TypeError, ValueError):  # rows of several lengths, or words
+        given = np.full(1, np.nan)
+    if not (given.size == 0 or (given.ndim == 2 and given.shape[1] == BOX_NUMBERS and np.isfinite(given).all())):
+        raise UserError(f"boxes={str(boxes)[:80]}: (N, 4) finite numbers: left, top, width, height of each in pixels")
+    return clip_boxes(given, np.ones(given.size // BOX_NUMBERS), image)
+
+
 def suppress(found: Boxes, max_overlap: float) -> Boxes:
     """Without boxes that share more than `max_overlap` of what they and a surer one cover together."""
     kept = list(cv2.dnn.NMSBoxes(found.boxes_img.tolist(), found.scores.tolist(), 0.0, max_overlap))

@@ -10,7 +10,7 @@ What a runtime needs is imported only when a file asks for it.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import common.device
 from common.arrays import Float32Array
@@ -35,6 +35,15 @@ class Options:
     provider: Provider = "auto"  # of ONNX Runtime; auto: that of the device
     dtype: torch.dtype | None = None  # of the arithmetic; None: float32
     threads: int = 0  # of a CPU; 0: as many as PyTorch uses
+
+    @classmethod
+    def of(cls, asked: "Options | str | None") -> "Options":
+        """Those that are given, or those of a device by name; None: the defaults. Raises UserError."""
+        if isinstance(asked, Options):
+            return asked
+        if asked is not None and asked not in get_args(DeviceName):
+            raise UserError(f"options={asked!r}: Options, or a device: {', '.join(get_args(DeviceName))}")
+        return cls() if asked is None else cls(cast(DeviceName, asked))
 
     @property
     def cpu_threads(self) -> int:
