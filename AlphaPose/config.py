@@ -19,6 +19,7 @@ from AlphaPose import keys
 from common.cli import UserError, flag, words
 from common.topdown import yaml_config
 from common.topdown.crops import Size, check_sizes
+from common.train.pretrained import RANDOM
 from common.train.state import TrainFlags
 
 from easydict import EasyDict
@@ -26,7 +27,7 @@ from easydict import EasyDict
 NETWORK = "AlphaPose"  # its name in result files
 MODEL_FOLDER = Path(__file__).parent
 DEFAULT_CFG = str(MODEL_FOLDER / "configs" / "coco" / "resnet" / "256x192_res50_lr1e-3_1x.yaml")
-NO_WEIGHTS, BACKBONE_AUTO = "none", "auto"
+BACKBONE_AUTO = "auto"
 BOX_PADDING = 1.25  # size of a crop over that of the person's box
 CPU_MICRO_BATCH = 8  # a larger one is slower on a CPU
 
@@ -34,6 +35,9 @@ CPU_MICRO_BATCH = 8  # a larger one is slower on a CPU
 @dataclass(frozen=True)
 class Config(TrainFlags):
     """Trains a top-down network of AlphaPose. KEY VALUE words change the yaml config, such as TRAIN.LR 5e-4."""
+
+    OF_A_SERVER = f"{TrainFlags.OF_A_SERVER} data_path"
+    MAY_CHANGE = f"{TrainFlags.MAY_CHANGE} cfg kept_images print_freq snapshot map board TRAIN.END_EPOCH"
 
     cfg: str = flag("yaml config", DEFAULT_CFG)
     data_path: str = flag("COCO folder, or `mini` for the embedded data set; empty: DATASET.TRAIN.ROOT of --cfg", "")
@@ -56,7 +60,7 @@ class Config(TrainFlags):
     @functools.cached_property
     def yaml(self) -> EasyDict:
         """The yaml config with `opts`, by published keys. Raises UserError for what is no configuration."""
-        return keys.read(self.cfg, self.opts)
+        return keys.load_yaml_config(self.cfg, self.opts)
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
@@ -98,7 +102,7 @@ def experiment_folder(output_dir: str, exp_id: str, cfg: str) -> Path:
 
 def parse(argv: Sequence[str] | None = None) -> Config:
     """A command line: flags and KEY VALUE words. Raises UserError, see common.cli.parse."""
-    flags, pairs = yaml_config.split(sys.argv[1:] if argv is None else argv, keys.SHORT)
+    flags, pairs = yaml_config.split(sys.argv[1:] if argv is None else argv, keys.FLAG_KEYS, keys.KEYS)
     config = common.cli.parse(Config, RECIPES, flags, ALIASES, RETIRED)
     return dataclasses.replace(config, opts=(*config.opts, *pairs))
 
@@ -120,7 +124,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     # The whole way in minutes on two cores, on the embedded data set: a small input and a shallow network.
     "smoke": {
         "exp_id": "exp_smoke",
-        "backbone": NO_WEIGHTS,
+        "backbone": RANDOM,
         "dpg": False,
         "snapshot": 2,
         "opts": tuple(itertools.chain(*SMALL.items())),

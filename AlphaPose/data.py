@@ -34,7 +34,7 @@ SUB_PATCH_ABOVE = 0.85  # a larger random share is that of a patch inside the bo
 BORDER = (1, 3)  # pixels that a moved edge stays from the image's first, and from its last
 
 
-def located(config: Config, split: Split, name: Literal["ANN", "IMG_PREFIX"]) -> Path:
+def path_of_key(config: Config, split: Split, name: Literal["ANN", "IMG_PREFIX"]) -> Path:
     """The annotations or the image folder of a part of the data set. Raises UserError, naming the key.
 
     Where DATASET.TEST says nothing, DATASET.VAL does, and where that has no ROOT, DATASET.TRAIN.
@@ -61,12 +61,12 @@ def with_skeleton(config: Config) -> Config:
 
 def train_samples(config: Config, skeleton: Skeleton) -> "TrainSamples":
     """Everybody to train on. Raises UserError where there is nobody, or the annotations are of another skeleton."""
-    annotations = located(config, "TRAIN", "ANN")
+    annotations = path_of_key(config, "TRAIN", "ANN")
     index = common.coco.reader.load(annotations, skeleton.num_keypoints)
     people = labelled_people(index)
     if not len(people):
         raise UserError(f"{annotations}: no person with labelled joints; `python -m common.coco` checks it")
-    return TrainSamples(people, located(config, "TRAIN", "IMG_PREFIX"), skeleton, config)
+    return TrainSamples(people, path_of_key(config, "TRAIN", "IMG_PREFIX"), skeleton, config)
 
 
 def labelled_people(index: CocoIndex) -> LabelledPeople:
@@ -141,7 +141,7 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
     return {**batch, "image": images, "replaced": torch.tensor(sum(one["replaced"] for one in samples))}
 
 
-def normalise(images: Tensor) -> Tensor:
+def normalise_batch(images: Tensor) -> Tensor:
     """(B, 3, H, W) uint8 RGB as the network takes it: float32, a 255th, minus the channels' means."""
     # a row of pixels at a time: a CPU is twice as fast with it as with three channels at a time
     rows = images.permute(0, 2, 3, 1).flatten(2)

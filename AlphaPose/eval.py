@@ -23,7 +23,7 @@ import common.media.drawing
 from AlphaPose import config as settings
 from AlphaPose import data, weights
 from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, experiment_folder
-from AlphaPose.predict import PoseEstimator, config_of, open_session
+from AlphaPose.predict import PoseEstimator, load_config, open_session
 from AlphaPose.scoring import Nms, Protocol, Scores, count_people
 from common.cli import UserError, flag, parse, run
 from common.coco.evaluate import Detections, EvaluationSet
@@ -89,7 +89,7 @@ class EvaluationSettings:
         places = {"ANN": self.val_labels, "IMG_PREFIX": self.val_images_folder, "DET_FILE": self.detections}
         opts = [word for key, value in places.items() if value for word in (f"DATASET.{self.split}.{key}", value)]
         same = {name: getattr(self, name) for name in ("data_path", "exif", "flip_test", "skeleton")}
-        return config_of(self.cfg, source, opts, **same, **flags)
+        return load_config(self.cfg, source, opts, **same, **flags)
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class Evaluator:
 
 def annotated_images(config: settings.Config, split: data.Split, num_images: int = 0) -> EvaluationSet:
     """The images of a part of the data, `num_images` of them or 0 for all. Raises UserError where they are not."""
-    annotations, folder = data.located(config, split, "ANN"), data.located(config, split, "IMG_PREFIX")
+    annotations, folder = data.path_of_key(config, split, "ANN"), data.path_of_key(config, split, "IMG_PREFIX")
     return EvaluationSet.load(annotations, folder, config.load_skeleton(), num_images, config.exif)
 
 

@@ -4,7 +4,7 @@
 python -m AlphaPose.export --checkpoint=fast_res50_256x192.pth --output_name=fast_pose.onnx
 python -m AlphaPose.export --checkpoint=fast_res50_256x192.pth --batch_size=32
 
-The network takes RGB crops as `data.normalise` makes them, (B, 3, H, W) float32 of the config's size, and gives
+The network takes RGB crops as `data.normalise_batch` makes them, (B, 3, H, W) float32 of the config's size, and gives
 heatmaps (B, num_joints, H / 4, W / 4).
 """
 
@@ -18,7 +18,7 @@ import common.train.checkpoint
 from AlphaPose import weights
 from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, experiment_folder
 from AlphaPose.model import build
-from AlphaPose.predict import config_of, metadata_of
+from AlphaPose.predict import load_config, metadata_of
 from common.cli import flag, parse, run
 from common.runtime.export import Ports
 
@@ -60,7 +60,7 @@ def export_checkpoint(config: Config, input_name: str = INPUT, output_name: str 
     config.check()
     folder = experiment_folder(config.output_dir, config.exp_id, config.cfg)
     source = weights.checkpoint_of(config.checkpoint, folder)
-    trained = config_of(config.cfg, source, skeleton=config.skeleton)
+    trained = load_config(config.cfg, source, skeleton=config.skeleton)
     model = weights.load_network(build(trained.yaml.MODEL, trained.load_skeleton().num_keypoints), source)
     size, target = trained.size_in, Path(config.output_name)
     about = metadata_of(trained, common.train.checkpoint.read(source))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from common.cli import leaves
-from common.topdown.yaml_config import COMMAND_LINE, Key, Keys, load, nested, number, one_of, pairs_of
+from common.topdown.yaml_config import COMMAND_LINE, Key, Keys, nested, number, one_of, pairs_of, read_yaml_config
 
 from easydict import EasyDict
 
@@ -79,7 +79,7 @@ OF_THE_NETWORK = {  # what a checkpoint knows of itself: key -> its name in chec
     "LOSS.TYPE": "loss",
     "LOSS.NORM_TYPE": "norm_type",
 }
-SHORT = {  # flag -> the key that it sets
+FLAG_KEYS = {  # flag -> the key that it sets
     "epochs": "TRAIN.END_EPOCH",
     "train_epochs": "TRAIN.END_EPOCH",
     "batch_size": "TRAIN.BATCH_SIZE",
@@ -93,10 +93,10 @@ SHORT = {  # flag -> the key that it sets
 SECTIONS = "DATASET, DATA_PRESET, MODEL, LOSS and TRAIN"
 
 
-def read(path: str, words: Sequence[Any] = ()) -> EasyDict:
+def load_yaml_config(path: str, words: Sequence[Any] = ()) -> EasyDict:
     """A yaml config, above it KEY VALUE words. Raises UserError, naming file and key, for what is no configuration."""
-    of_file = KEYS.checked(path, leaves(load(path, "configs/coco", SECTIONS)))
-    of_words = KEYS.checked(COMMAND_LINE, pairs_of(words))
+    of_file = KEYS.check(path, leaves(read_yaml_config(path, "configs/coco", SECTIONS)))
+    of_words = KEYS.check(COMMAND_LINE, pairs_of(words))
     return EasyDict(nested(KEYS.defaults() | of_file | of_words))
 
 
@@ -105,4 +105,4 @@ def of_checkpoint(source: str, known: dict[str, Any]) -> list[Any]:
     found = {key: known.get(key, known.get(old)) for key, old in OF_THE_NETWORK.items()}
     # no stage is how version 0.1 wrote that no stage has deformable convolution
     pairs = [(key, value) for key, value in found.items() if value not in (None, ())]
-    return [word for pair in KEYS.checked(source, pairs).items() for word in pair]
+    return [word for pair in KEYS.check(source, pairs).items() for word in pair]

@@ -55,8 +55,8 @@ class PoseEstimator:
         `detector`: finds the people where no boxes are given, see `common.media.detectors.open_detector`. Raises
         UserError where the file is missing, damaged, or of another network, and for a device that is not there.
         """
-        source = weights.locate(str(checkpoint_path))
-        config = config_of(cfg, source, flip_test=flip_test, skeleton=skeleton)
+        source = weights.locate_checkpoint(str(checkpoint_path))
+        config = load_config(cfg, source, flip_test=flip_test, skeleton=skeleton)
         self._use(open_session(source, Options.of(options), config), config)
         self.detector = detector
 
@@ -80,7 +80,7 @@ class PoseEstimator:
         return pipeline.TopDownNetwork(
             size_in=(height or config.size_in[0], width or config.size_in[1]),
             num_maps=count,
-            normalise=normalise,
+            normalise=normalise_crops,
             forward=pipeline.maps_of(session, count),
             decode=regress if loss.TYPE == "L1JointRegression" else heatmaps.decode,
             flip=self.skeleton.keypoint_flip if config.flip_test else None,
@@ -156,7 +156,7 @@ def _pixels(frame: "Frame") -> UInt8Array:
     return frame.image
 
 
-def config_of(cfg: str, source: Path, opts: Sequence[Any] = (), **flags: Any) -> Config:
+def load_config(cfg: str, source: Path, opts: Sequence[Any] = (), **flags: Any) -> Config:
     """The settings that a network file belongs to. Raises UserError for an unreadable file.
 
     The yaml config `cfg`, above it what a checkpoint says of its own network, above both `opts`, KEY VALUE words.
@@ -200,8 +200,8 @@ def metadata_of(config: Config, content: dict[str, Any]) -> metadata.Metadata:
     )
 
 
-def normalise(crops: UInt8Array) -> Float32Array:
-    """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32 RGB: what `data.normalise` makes, made for threads on a CPU."""
+def normalise_crops(crops: UInt8Array) -> Float32Array:
+    """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32 RGB: as `data.normalise_batch`, made for threads on a CPU."""
     inputs = np.empty((len(crops), 3, *crops.shape[1:3]), np.float32)
     for pixels, planes in zip(crops, inputs, strict=True):
         divisor = BRIGHTEST if pixels.max() > data.DARK else 1

@@ -19,7 +19,7 @@ import time
 import common.device
 import common.distributed
 from AlphaPose.config import CPU_MICRO_BATCH, NETWORK, Config, parse
-from AlphaPose.data import collate, normalise, train_samples, with_skeleton
+from AlphaPose.data import collate, normalise_batch, train_samples, with_skeleton
 from AlphaPose.loss import accuracy, heatmap_loss, regression_loss
 from AlphaPose.model import build
 from AlphaPose.weights import load_start
@@ -59,7 +59,7 @@ def forward_losses(
     """The loss, and the accuracy of the peaks, on one batch of `data.collate`; targets are drawn on the device."""
     images, visible = (batch[name].to(device, non_blocking=True) for name in ("image", "visible"))
     joints = batch["joints"].to(common.device.exact_type(device)).to(device, non_blocking=True)
-    maps = model(normalise(images)).float()
+    maps = model(normalise_batch(images)).float()
     loss = config.yaml.LOSS
     if loss.TYPE == "L1JointRegression":
         size = joints.new_tensor(config.size_in[::-1])
@@ -74,12 +74,14 @@ def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
     """How the run is divided into steps. Raises UserError where there are fewer samples than ranks."""
     ranks = common.distributed.recipe_ranks()
     limit = config.micro_batch_size or (CPU_MICRO_BATCH if device.type == "cpu" else 0)
-    micro_batch_size, accumulation_steps = divide(config.yaml.TRAIN.BATCH_SIZE * ranks, num_samples, ranks, limit)
+    asked = config.yaml.TRAIN.BATCH_SIZE * ranks
+    micro_batch_size, accumulation_steps = divide(asked, num_samples, ranks, limit)
     return Plan(
         epochs=config.yaml.TRAIN.END_EPOCH,
         num_samples=num_samples,
         micro_batch_size=micro_batch_size,
         accumulation_steps=accumulation_steps,
+        asked_images=asked,
         num_workers=workers_for(config.num_workers, device),
         clip_norm=config.clip_norm,
         log_every=config.print_freq,

@@ -29,7 +29,7 @@ _OWN = r"\.se\.|\.conv2_offset\.|\.conv2\.1\.|^final_layer\."
 _FOLDED = r"^layer[234]\.0\.conv2\.weight$"
 
 
-def locate(name: str) -> Path:
+def locate_checkpoint(name: str) -> Path:
     """A checkpoint by path, or a published one by name. Raises CheckpointError.
 
     `model_<n>.pth`, the original's name of what epoch n (from 0) left, stands for checkpoint_<n + 1>.pth beside it.
@@ -46,7 +46,7 @@ def locate(name: str) -> Path:
 def checkpoint_of(name: str, folder: Path) -> Path:
     """A checkpoint by path or published name; without a name the best of a run, in `folder`. Raises UserError."""
     if name:
-        return locate(name)
+        return locate_checkpoint(name)
     best = folder / common.train.checkpoint.BEST
     if not best.is_file():
         raise UserError(f"--checkpoint is needed: {best} is not there")
@@ -63,7 +63,7 @@ def load_start(model: nn.Module, config: Config) -> str:
     cfg = config.yaml.MODEL
     initialise(model)
     if cfg.PRETRAINED:
-        source = locate(cfg.PRETRAINED)
+        source = locate_checkpoint(cfg.PRETRAINED)
         match = common.train.checkpoint.load_matching(
             model, common.train.checkpoint.read(source), source, complete=True
         )
@@ -76,7 +76,7 @@ def load_start(model: nn.Module, config: Config) -> str:
         report = RANDOM_START
     if not cfg.TRY_LOAD:
         return report
-    source = locate(cfg.TRY_LOAD)
+    source = locate_checkpoint(cfg.TRY_LOAD)
     match = common.train.checkpoint.load_matching(model, common.train.checkpoint.read(source), source)
     return f"{report}; then what fits of {source}: {match}"
 

@@ -44,6 +44,11 @@ class Augmentation:
 class Config(Augmentation, TrainFlags):
     """Trains Lightweight OpenPose."""
 
+    OF_A_SERVER = f"{TrainFlags.OF_A_SERVER} data_path"
+    MAY_CHANGE = (
+        f"{TrainFlags.MAY_CHANGE} epochs print_freq eval_freq prepared_train_labels from_mobilenet weights_only"
+    )
+
     data_path: str = flag(
         "COCO folder (annotations, train2017, val2017), or `mini`; empty: COCO_HOME or ./data/coco", ""
     )

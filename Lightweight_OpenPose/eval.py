@@ -161,7 +161,7 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
 
 def _checkpoint(config: Config) -> Path:
     if config.checkpoint_path:
-        return weights.locate(config.checkpoint_path)
+        return weights.locate_checkpoint(config.checkpoint_path)
     best = weights.run_folder(config.output_dir, STEP_NAMES[config.step]) / common.train.checkpoint.BEST
     if not best.is_file():
         raise UserError(f"--checkpoint_path is needed: step {config.step} has left no {best}")

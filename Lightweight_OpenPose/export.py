@@ -55,7 +55,7 @@ def export_checkpoint(config: Config) -> None:
     """Exports what the flags ask for, and says what was written. Raises UserError as `export_onnx` does."""
     config.check()
     skeleton = common.skeleton.load(config.skeleton)
-    source = weights.locate(config.checkpoint_path)
+    source = weights.locate_checkpoint(config.checkpoint_path)
     target, shape = Path(config.output_name), (config.batch_size, config.height, config.width)
     content = common.train.checkpoint.read(source)
     network = weights.network_of(content, source, skeleton)

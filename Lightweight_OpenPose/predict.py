@@ -169,7 +169,7 @@ class PoseEstimator:
         `height`: of the network's input, pixels, where the file does not fix it.
         Raises UserError where the file is missing, damaged, or of another network.
         """
-        source = weights.locate(str(checkpoint_path))
+        source = weights.locate_checkpoint(str(checkpoint_path))
         _, own = metadata.of(source, DIRECTORY, skeleton, "openpose")
         self.skeleton, self.rules, self.height = load(own), ORIGINAL_RULES, height
         self.session = open_session(source, Options.of(options), self.skeleton)

@@ -109,14 +109,14 @@ def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
     """How the run is divided into steps. Raises UserError where there are fewer samples than ranks."""
     ranks = common.distributed.recipe_ranks()
     limit = config.micro_batch_size or (CPU_MICRO_BATCH if device.type == "cpu" else 0)
-    micro_batch_size, accumulation_steps = divide(
-        config.batch_size or IMAGES_PER_RANK * ranks, num_samples, ranks, limit
-    )
+    asked = config.batch_size or IMAGES_PER_RANK * ranks
+    micro_batch_size, accumulation_steps = divide(asked, num_samples, ranks, limit)
     return Plan(
         epochs=config.epochs,
         num_samples=num_samples,
         micro_batch_size=micro_batch_size,
         accumulation_steps=accumulation_steps,
+        asked_images=asked,
         num_workers=workers_for(config.num_workers, device),
         clip_norm=config.clip_norm,
         log_every=config.print_freq,

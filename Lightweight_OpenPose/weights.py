@@ -17,7 +17,7 @@ from torch import nn
 RANDOM_START = "random start: no pre-trained weights"
 
 
-def locate(name: str, folders: tuple[Path, ...] = WEIGHT_FOLDERS) -> Path:
+def locate_checkpoint(name: str, folders: tuple[Path, ...] = WEIGHT_FOLDERS) -> Path:
     """A checkpoint by path, or a published one by name. Raises CheckpointError."""
     from common.train import published  # a training that goes on has its weights
 
@@ -39,7 +39,7 @@ def starting_weights(config: Config) -> Path | None:
     if config.checkpoint_path == NO_CHECKPOINT:
         return None
     if config.checkpoint_path:
-        return locate(config.checkpoint_path)
+        return locate_checkpoint(config.checkpoint_path)
     if config.step > 1:
         before = run_folder(config.output_dir, STEP_NAMES[config.step - 1]) / BEST
         if not before.is_file():
@@ -49,7 +49,7 @@ def starting_weights(config: Config) -> Path | None:
             )
         return before
     try:
-        return locate(MOBILENET)
+        return locate_checkpoint(MOBILENET)
     except CheckpointError as error:
         if config.case == "perf":
             return None

@@ -20,6 +20,7 @@ from common.cli import UserError, flag, words
 from common.skeleton import Skeleton
 from common.topdown import yaml_config
 from common.topdown.crops import Size, check_sizes
+from common.train.pretrained import RANDOM
 from common.train.state import TrainFlags
 from MIPNet import keys
 
@@ -31,7 +32,6 @@ MODEL_FOLDER = Path(__file__).parent
 EXPERIMENTS = MODEL_FOLDER / "experiments"
 DEFAULT_CFG = str(EXPERIMENTS / "coco" / "hrnet" / "w48_384x288_adam_lr1e-3.yaml")
 LAMBDA_CFG = str(EXPERIMENTS / "coco" / "hrnet" / "w48_384x288_adam_lr1e-3_lambda.yaml")  # what --lambda means
-NO_WEIGHTS = "none"
 NEEDED = "needed"  # in place of a file that the user has to name
 CPU_MICRO_BATCH = 4  # a larger one needs more than 8 GB with W48 at 384x288 and lambda
 PUBLISHED_PERF_STEPS = 601  # the publication's performance run on one card stops there
@@ -47,6 +47,12 @@ class Config(TrainFlags):
     --epochs, --batch_size, --lr, --lr_steps, --image_size and --heatmap_size (height,width), --sigma, --pretrained,
     --eval_freq, --print_freq, --num_workers, --data_dir, --checkpoints.
     """
+
+    OF_A_SERVER = f"{TrainFlags.OF_A_SERVER} data_path WORKERS"
+    MAY_CHANGE = (
+        f"{TrainFlags.MAY_CHANGE} cfg kept_images "
+        "WORKERS PRINT_FREQ EPOCH_EVAL_FREQ TRAIN.END_EPOCH TEST.BATCH_SIZE_PER_GPU"
+    )
 
     cfg: str = flag("yaml config; --lambda alone takes that of the published network with lambda", DEFAULT_CFG)
     data_path: str = flag("folder of the data set, or `mini` for the embedded one; empty: DATASET.ROOT of --cfg", "")
@@ -64,7 +70,7 @@ class Config(TrainFlags):
     @functools.cached_property
     def yaml(self) -> CfgNode:
         """The yaml config with `opts`, by published keys. Raises UserError for what is no configuration."""
-        return keys.read(self.cfg, self.opts)
+        return keys.load_yaml_config(self.cfg, self.opts)
 
     def check(self) -> None:
         """Raises UserError where values do not go together."""
@@ -97,7 +103,7 @@ class Config(TrainFlags):
         return str(self.yaml.DATASET.DATASET).endswith(PAIRS)
 
     @property
-    def people_of(self) -> str:
+    def data_set(self) -> str:
         """The data set without the word for pairs: whose rules hold."""
         return str(self.yaml.DATASET.DATASET).removesuffix(PAIRS)
 
@@ -130,7 +136,7 @@ class Config(TrainFlags):
 
     def load_skeleton(self) -> Skeleton:
         """Whose keypoints. Raises UserError where the yaml config has another number of them."""
-        skeleton, joints = common.skeleton.load(self.skeleton or SKELETONS[self.people_of]), self.yaml.MODEL.NUM_JOINTS
+        skeleton, joints = common.skeleton.load(self.skeleton or SKELETONS[self.data_set]), self.yaml.MODEL.NUM_JOINTS
         own = self.skeleton not in ("", *common.skeleton.BUILT_IN)  # a file of your own decides
         if joints not in (0, skeleton.num_keypoints) and not own:
             found = f"the skeleton {skeleton.name} of DATASET.DATASET {self.yaml.DATASET.DATASET} has"
@@ -149,7 +155,7 @@ SMALL_NETWORK = {
     "MODEL.EXTRA.STAGE4.NUM_MODULES": 1,
     "MODEL.EXTRA.STAGE4.NUM_BLOCKS": (1, 1, 1, 1),
     "MODEL.EXTRA.STAGE4.NUM_CHANNELS": (16, 32, 64, 128),
-    "MODEL.PRETRAINED": NO_WEIGHTS,
+    "MODEL.PRETRAINED": RANDOM,
     "TEST.MODEL_FILE": "",
 }
 SHORT_RUN = {
@@ -181,7 +187,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "opts": tuple(itertools.chain(*SMALL_NETWORK.items(), *SHORT_RUN.items())),
     },
 }
-SHORT = {  # flag -> the key that it sets
+FLAG_KEYS = {  # flag -> the key that it sets
     "modelDir": "OUTPUT_DIR",
     "checkpoints": "OUTPUT_DIR",
     "dataDir": "DATA_DIR",
@@ -200,7 +206,7 @@ SHORT = {  # flag -> the key that it sets
     "image_size": "image_size",
     "heatmap_size": "heatmap_size",
 }
-LISTS = {  # flag -> the key of its numbers, and -1 where that has them the other way round: width, height
+SIZE_FLAGS = {  # flag -> the key of its numbers, and -1 where that has them the other way round: width, height
     "image_size": ("MODEL.IMAGE_SIZE", -1),
     "heatmap_size": ("MODEL.HEATMAP_SIZE", -1),
     "lr_steps": ("TRAIN.LR_STEP", 1),
@@ -213,24 +219,24 @@ RETIRED = dict.fromkeys(
     "prevModelDir": "the original did not use it either",
     "gpu": "the launcher's --device_id chooses the device",
 }
-PERFORMANCE = {"1": "--case=perf", "0": "--case=acc"}  # --perf
+PERF_FLAGS = {"1": "--case=perf", "0": "--case=acc"}  # --perf
 
 
 def parse(argv: Sequence[str] | None = None) -> Config:
     """The command line of a training. Raises UserError, see common.cli.parse."""
-    return parse_flags(Config, argv, ALIASES, SHORT, recipes=RECIPES)
+    return parse_flags(Config, argv, ALIASES, FLAG_KEYS, recipes=RECIPES)
 
 
 def parse_flags(
     flags: type[AnyFlags],
     argv: Sequence[str] | None,
     aliases: Mapping[str, str],
-    short: Mapping[str, str] = {},
+    flag_keys: Mapping[str, str] = {},
     retired: Mapping[str, str] = RETIRED,
     recipes: Mapping[str, Mapping[str, Any]] = {},
 ) -> AnyFlags:
     """Flags, and KEY VALUE words as published, which win: they go into the field `opts`. Raises UserError."""
-    found, pairs = yaml_config.split(_published(sys.argv[1:] if argv is None else argv), short)
+    found, pairs = yaml_config.split(_published(sys.argv[1:] if argv is None else argv), flag_keys, keys.KEYS)
     config = common.cli.parse(flags, recipes, found, aliases, retired)
     keyed = (_keyed(key, value) for key, value in yaml_config.pairs_of(pairs))
     opts = (*config.opts, *(word for pair in keyed for word in pair))  # type: ignore[attr-defined]
@@ -238,7 +244,7 @@ def parse_flags(
 
 
 def _keyed(flag_or_key: str, value: Any) -> tuple[str, Any]:
-    key, step = LISTS.get(flag_or_key, (flag_or_key, 0))
+    key, step = SIZE_FLAGS.get(flag_or_key, (flag_or_key, 0))
     return key, (value if isinstance(value, tuple) else (value,))[::step] if step else value
 
 
@@ -249,8 +255,8 @@ def _published(argv: Sequence[str]) -> list[str]:
     while rest:
         word = rest.pop(0)
         if word == "--perf":
-            word = f"--perf={rest.pop(0)}" if rest and rest[0] in PERFORMANCE else "--perf=1"
+            word = f"--perf={rest.pop(0)}" if rest and rest[0] in PERF_FLAGS else "--perf=1"
         if word.startswith("--perf="):
-            word = PERFORMANCE.get(word.removeprefix("--perf="), word)
+            word = PERF_FLAGS.get(word.removeprefix("--perf="), word)
         flags.append(f"--cfg={LAMBDA_CFG}" if word == "--lambda" else word)
     return flags

@@ -52,14 +52,14 @@ def neighbours(people: LabelledPeople) -> Int64Array:
     return nearest
 
 
-def find(config: Config) -> Config:
+def resolve_data_folder(config: Config) -> Config:
     """The settings with the folder of the data set in `data_path`, and its own skeleton. Raises UserError."""
     folder = main_process_first(lambda: common.coco.images.data_folder(config.data_path, config.root))
-    skeleton = common.coco.images.skeleton_name(config.skeleton, SKELETONS[config.people_of], folder)
+    skeleton = common.coco.images.skeleton_name(config.skeleton, SKELETONS[config.data_set], folder)
     return dataclasses.replace(config, data_path=str(folder), skeleton=skeleton)
 
 
-def located(config: Config, key: str) -> Path:
+def path_of_key(config: Config, key: str) -> Path:
     """The file or folder of a key of DATASET or TEST: in --data_path, else a path of its own. Raises UserError."""
     section, name = key.split(".")
     path = config.yaml[section][name]
@@ -73,11 +73,11 @@ def located(config: Config, key: str) -> Path:
 
 def train_samples(config: Config, skeleton: Skeleton) -> "TrainSamples":
     """Everybody to train on. Raises UserError where there is nobody, or the annotations are of another skeleton."""
-    annotations = located(config, "DATASET.TRAIN_ANNOTATION_FILE")
+    annotations = path_of_key(config, "DATASET.TRAIN_ANNOTATION_FILE")
     people = labelled_people(common.coco.reader.load(annotations, skeleton.num_keypoints))
     if not len(people):
         raise UserError(f"{annotations}: no person with labelled joints; `python -m common.coco` checks it")
-    return TrainSamples(people, located(config, "DATASET.TRAIN_IMAGE_DIR"), skeleton, config)
+    return TrainSamples(people, path_of_key(config, "DATASET.TRAIN_IMAGE_DIR"), skeleton, config)
 
 
 class TrainSamples:
@@ -161,7 +161,7 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
     return {**batch, "image": images, "replaced": torch.tensor(sum(one["replaced"] for one in samples))}
 
 
-def normalise(images: Tensor) -> Tensor:
+def normalise_batch(images: Tensor) -> Tensor:
     """(B, 3, H, W) uint8 as the network takes it: float32, (pixel / 255 - mean) / deviation of each channel.
 
     Whatever the channels are, R, G, B or B, G, R: the means are those of the first, second and third.

@@ -64,7 +64,7 @@ TITLES = {"AP50": "AP .5", "AP75": "AP .75", "APm": "AP (M)", "APl": "AP (L)", "
     "APhard": "AP (hard)",
 }
 ALIASES = {"workers": "num_workers"}
-SHORT = {  # flag -> the key that it sets
+FLAG_KEYS = {  # flag -> the key that it sets
     "modelDir": "OUTPUT_DIR",
     "checkpoints": "OUTPUT_DIR",
     "dataDir": "DATA_DIR",
@@ -108,7 +108,7 @@ class EvaluationSettings:
         keyed |= {"TEST.COCO_BBOX_FILE": self.detections, "TEST.USE_GT_BBOX": False} if self.detections else {}
         opts = (*(word for pair in keyed.items() for word in pair), *self.opts)
         same = {name: getattr(self, name) for name in ("data_path", "skeleton", "val_images", "exif", "on_bad_image")}
-        return weights.config_of(source, self.cfg, opts, **same, **flags)
+        return weights.load_config(source, self.cfg, opts, **same, **flags)
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,9 @@ class Evaluation:
 
 def annotated_images(config: settings.Config, split: str, num_images: int = 0) -> EvaluationSet:
     """The images of "TRAIN" or "TEST", `num_images` of them or 0 for all. Raises UserError where they are missing."""
-    annotations, folder = (data.located(config, f"DATASET.{split}_{what}") for what in ("ANNOTATION_FILE", "IMAGE_DIR"))
+    annotations, folder = (
+        data.path_of_key(config, f"DATASET.{split}_{what}") for what in ("ANNOTATION_FILE", "IMAGE_DIR")
+    )
     return EvaluationSet.load(annotations, folder, config.load_skeleton(), num_images, config.exif)
 
 
@@ -172,7 +174,7 @@ def boxes_to_evaluate(images: EvaluationSet, config: settings.Config) -> PersonB
     """Given boxes, or those of the detection file of TEST. Raises UserError."""
     if config.yaml.TEST.USE_GT_BBOX:
         return given_boxes(images)
-    return detected(data.located(config, "TEST.COCO_BBOX_FILE"), images, config.yaml.TEST.IMAGE_THRE)
+    return detected(data.path_of_key(config, "TEST.COCO_BBOX_FILE"), images, config.yaml.TEST.IMAGE_THRE)
 
 
 class Evaluator:
@@ -205,7 +207,7 @@ class Evaluator:
 
     def _metrics(self, people: dict[str, MergedPeople], estimator: PoseEstimator) -> dict[str, dict[str, float]]:
         """Computed by rank 0."""
-        sigmas, rules = estimator.skeleton.sigmas, self.config.people_of
+        sigmas, rules = estimator.skeleton.sigmas, self.config.data_set
         here = people.items() if common.distributed.is_main() else ()
         return common.distributed.broadcast_object(
             {name: self.validation.average_precision(found.detections, sigmas, rules) for name, found in here}
@@ -215,8 +217,8 @@ class Evaluator:
         """How AP is measured: without it two numbers cannot be compared."""
         test = self.config.yaml.TEST
         return {
-            "boxes": "given" if test.USE_GT_BBOX else str(data.located(self.config, "TEST.COCO_BBOX_FILE")),
-            "data_set": self.config.people_of,
+            "boxes": "given" if test.USE_GT_BBOX else str(data.path_of_key(self.config, "TEST.COCO_BBOX_FILE")),
+            "data_set": self.config.data_set,
             "annotations": str(self.validation.annotations),
             "images": len(self.validation.rows),
             "lambdas": estimator.lambdas or "none",
@@ -260,7 +262,7 @@ def while_training(
 ) -> Callable[[nn.Module], dict[str, float]]:
     """What the training loop calls every EPOCH_EVAL_FREQ epochs. `folder`: of the run. Raises UserError."""
     evaluator = Evaluator(config)
-    evaluator.validation.check(config.people_of)
+    evaluator.validation.check(config.data_set)
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         session = of_module(for_inference(model, LAMBDAS), device, dtype)
@@ -281,12 +283,14 @@ def main() -> None:
     """Reads the flags, evaluates, leaves people, metrics, pictures and a result file."""
     began = time.time()
     names = dict.fromkeys(("check_point", "checkpoint", "pth_path"), "checkpoint_path") | {"opt_level": "amp"}
-    flags = parse_flags(Config, None, ALIASES | names, SHORT)
+    flags = parse_flags(Config, None, ALIASES | names, FLAG_KEYS)
     flags.check()
     log_folder = Path(flags.log_dir or Path(flags.output_dir) / "test" / "output" / "0")
     with common.distributed.process_group(flags.device) as device:
         source = checkpoint_of(flags)
-        config = data.find(flags.config(source, output_dir=flags.output_dir, experiment=flags.experiment))
+        config = data.resolve_data_folder(
+            flags.config(source, output_dir=flags.output_dir, experiment=flags.experiment)
+        )
         folder = config.folder / "eval"
         with Log(folder / "metrics.jsonl", log_folder, fresh=True) as log:
             run_evaluation(flags, config, source, device, log)
@@ -300,7 +304,7 @@ def checkpoint_of(flags: Config) -> Path:
         cfg=flags.cfg or DEFAULT_CFG, output_dir=flags.output_dir, experiment=flags.experiment, opts=flags.opts
     )
     if name := flags.checkpoint_path or own.yaml.TEST.MODEL_FILE:
-        return weights.locate(name)
+        return weights.locate_checkpoint(name)
     best = own.folder / common.train.checkpoint.BEST
     if not best.is_file():
         raise UserError(f"--checkpoint_path is needed: {best} is not there")
@@ -333,7 +337,7 @@ def run_evaluation(flags: Config, config: settings.Config, source: Path, device:
             from common.media import error_report  # a training, which evaluates too, needs it not
 
             page = config.folder / "eval"
-            error_report.write(evaluator.validation, result.detections, estimator.skeleton, page, config.people_of)
+            error_report.write(evaluator.validation, result.detections, estimator.skeleton, page, config.data_set)
         if flags.save_images:
             skeleton = estimator.skeleton
             sheet = draw_sheet(evaluator.validation, result.detections, skeleton, flags.save_images, DRAWN_ABOVE)

@@ -4,7 +4,7 @@
 python -m MIPNet.export --checkpoint_path=model_best.pth --output_name=mipnet.onnx
 python -m MIPNet.export --lambda --checkpoint_path=model_best.pth --batch_size=1
 
-The network takes `images`, (B, 3, H, W) float32, normalised as `predict.normalise` does, and one with lambda also
+The network takes `images`, (B, 3, H, W) float32, normalised as `predict.normalise_crops` does, and one with lambda also
 `lambdas`, (B, 2) float32: (lambda, 1 - lambda) of each image. It gives `heatmaps` (B, num_joints, H / 4, W / 4).
 """
 
@@ -57,8 +57,8 @@ def main() -> None:
     """Reads the flags, exports, compares, says what was written. Raises UserError as `common.runtime.export` does."""
     config = parse_flags(Config, None, ALIASES)
     config.check()
-    source = weights.locate(config.checkpoint_path)
-    trained = weights.config_of(source, config.cfg, config.opts, skeleton=config.skeleton)
+    source = weights.locate_checkpoint(config.checkpoint_path)
+    trained = weights.load_config(source, config.cfg, config.opts, skeleton=config.skeleton)
     model = build(trained.yaml.MODEL, trained.load_skeleton().num_keypoints)
     print(weights.load_checkpoint(model, source))  # noqa: T201
     size = (config.height or trained.size_in[0], config.width or trained.size_in[1])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.cli import UserError, leaves
-from common.topdown.yaml_config import COMMAND_LINE, Key, Keys, load, nested, number, one_of, pairs_of
+from common.topdown.yaml_config import COMMAND_LINE, Key, Keys, nested, number, one_of, pairs_of, read_yaml_config
 from MIPNet.model import VARIANTS
 
 from yacs.config import CfgNode
@@ -130,18 +130,18 @@ DATA_SET = {"DATASET.DATASET": "dataset", "MODEL.NUM_JOINTS": "num_joints"}
 SECTIONS = "DATASET, MODEL, TRAIN and TEST"
 
 
-def read(path: str, words: Sequence[Any] = ()) -> CfgNode:
+def load_yaml_config(path: str, words: Sequence[Any] = ()) -> CfgNode:
     """A yaml config, above it KEY VALUE words. Raises UserError, naming file and key, for what is no configuration.
 
     A path that does not exist is taken from beside this program, where the published files are.
     """
     found = path if Path(path).is_file() or not (FOLDER / path).is_file() else str(FOLDER / path)
-    of_file = KEYS.checked(found, leaves(load(found, "experiments/", SECTIONS)))
+    of_file = KEYS.check(found, leaves(read_yaml_config(found, "experiments/", SECTIONS)))
     folder = of_file.get("OUTPUT_DIR", "")
     if os.path.isabs(folder) or ".." in Path(folder).parts:
         raise UserError(f"{found}: OUTPUT_DIR is {folder!r}, expected: a folder inside --output_dir")
     cfg = CfgNode(nested(KEYS.defaults()))
-    for values in (of_file, KEYS.checked(COMMAND_LINE, pairs_of(words))):
+    for values in (of_file, KEYS.check(COMMAND_LINE, pairs_of(words))):
         cfg.merge_from_list([word for key, value in values.items() for word in (key, repr(value))])  # as yacs reads it
     cfg.freeze()
     return cfg
@@ -153,7 +153,7 @@ def of_checkpoint(source: str, known: dict[str, Any], with_data_set: bool) -> li
     found = {key: known[key] for key in names if key in known}
     if not found:
         found = {key: _of_version_01(key, known[old]) for key, old in names.items() if old in known}
-    return [word for pair in KEYS.checked(source, found.items()).items() for word in pair]
+    return [word for pair in KEYS.check(source, found.items()).items() for word in pair]
 
 
 def _of_version_01(key: str, value: Any) -> Any:

@@ -65,8 +65,8 @@ class PoseEstimator:
         Raises:
             UserError: the file is missing, damaged, or of another network; no such device; lambdas out of range.
         """
-        source = weights.locate(str(checkpoint_path))
-        config = weights.config_of(source, cfg, opts)
+        source = weights.locate_checkpoint(str(checkpoint_path))
+        config = weights.load_config(source, cfg, opts)
         session, _ = open_session(source, Options.of(options), config, lambdas)
         self._use(session, config, lambdas)
         self.detector = detector
@@ -99,7 +99,7 @@ class PoseEstimator:
         return pipeline.TopDownNetwork(
             size_in=(height or self.config.size_in[0], width or self.config.size_in[1]),
             num_maps=self.num_modes * count,
-            normalise=functools.partial(normalise, color_rgb=cfg.DATASET.COLOR_RGB),
+            normalise=functools.partial(normalise_crops, color_rgb=cfg.DATASET.COLOR_RGB),
             forward=_forward(session, self.lambdas, count),
             decode=functools.partial(heatmaps.decode, refine=REFINE[refinement_of(self.config)]),
             flip=np.concatenate(flips) if cfg.TEST.FLIP_TEST else None,
@@ -199,7 +199,7 @@ def nms_of(config: Config, modes: int) -> Nms:
         return test.NMS
     if test.SOFT_NMS:
         return "soft"
-    return "none" if config.people_of == WITHOUT_NMS and modes == 1 else "oks"
+    return "none" if config.data_set == WITHOUT_NMS and modes == 1 else "oks"
 
 
 def check_lambdas(lambdas: Sequence[float]) -> None:
@@ -256,8 +256,8 @@ def metadata_of(config: Config, content: dict[str, Any]) -> metadata.Metadata:
     )
 
 
-def normalise(crops: UInt8Array, color_rgb: bool = True) -> Float32Array:
-    """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32: what `data.normalise` makes, made for threads on a CPU."""
+def normalise_crops(crops: UInt8Array, color_rgb: bool = True) -> Float32Array:
+    """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32: what `data.normalise_batch` makes, made for threads on a CPU."""
     inputs = np.empty((len(crops), 3, *crops.shape[1:3]), np.float32)
     means, deviations = np.float32(data.CHANNEL_MEANS), np.float32(data.CHANNEL_DEVIATIONS)
     factors, shifts = 1 / (np.float32(data.BRIGHTEST) * deviations), means / deviations

@@ -26,7 +26,7 @@ from common.topdown.nms import CONFIDENT
 from MIPNet import config as settings
 from MIPNet import data
 from MIPNet.config import parse_flags
-from MIPNet.eval import ALIASES, SHORT, EvaluationSettings, Evaluator, annotated_images, given_boxes
+from MIPNet.eval import ALIASES, FLAG_KEYS, EvaluationSettings, Evaluator, annotated_images, given_boxes
 from MIPNet.predict import PoseEstimator, with_lambda
 
 EXPORTER = "python -m MIPNet.export"
@@ -52,10 +52,10 @@ class Config(Flags, EvaluationSettings):
 
 def main() -> None:
     """Reads the flags, quantizes, says what was written."""
-    flags = parse_flags(Config, None, ALIASES, SHORT, quantize.RETIRED)
+    flags = parse_flags(Config, None, ALIASES, FLAG_KEYS, quantize.RETIRED)
     flags.check()
     quantize.check(flags.source)
-    config = data.find(flags.config(flags.source))
+    config = data.resolve_data_folder(flags.config(flags.source))
     count = config.load_skeleton().num_keypoints
     session = metadata.checked(quantize.open_on_cpu(flags.source), settings.NETWORK, {-1: count}, inputs=2)
     quantize.run(flags, task_of(flags, config, session))

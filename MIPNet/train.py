@@ -57,7 +57,7 @@ def forward_losses(
     """The loss, and the accuracy of the peaks, on one batch of `data.collate`; targets are drawn on the device."""
     images, visible = (batch[name].to(device, non_blocking=True) for name in ("image", "visible"))
     joints = batch["joints"].to(common.device.exact_type(device)).to(device, non_blocking=True)
-    images = data.normalise(images)
+    images = data.normalise_batch(images)
     draw = functools.partial(encode, map_size=config.size_map, stride=config.stride, sigma_map=config.yaml.MODEL.SIGMA)
     if config.takes_lambda:
         return _lambda_losses(model, images, [draw(joints[:, n], visible[:, n]) for n in (0, 1)])
@@ -83,12 +83,14 @@ def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
     """How the run is divided into steps. Raises UserError where there are fewer samples than ranks."""
     cfg, ranks = config.yaml, common.distributed.recipe_ranks()
     limit = config.micro_batch_size or (CPU_MICRO_BATCH if device.type == "cpu" else 0)
-    micro_batch_size, accumulation_steps = divide(cfg.TRAIN.BATCH_SIZE_PER_GPU * ranks, num_samples, ranks, limit)
+    asked = cfg.TRAIN.BATCH_SIZE_PER_GPU * ranks
+    micro_batch_size, accumulation_steps = divide(asked, num_samples, ranks, limit)
     return Plan(
         epochs=cfg.TRAIN.END_EPOCH,
         num_samples=num_samples,
         micro_batch_size=micro_batch_size,
         accumulation_steps=accumulation_steps,
+        asked_images=asked,
         max_steps=config.max_steps,
         num_workers=workers_for(cfg.WORKERS, device),
         clip_norm=config.clip_norm,
@@ -106,7 +108,7 @@ def main() -> None:
     config = parse()
     with common.distributed.process_group(config.device) as device:
         agree_on_recipe(config)
-        config = data.find(config)
+        config = data.resolve_data_folder(config)
         config.check()
         cfg, skeleton = config.yaml, config.load_skeleton()
         samples = data.train_samples(config, skeleton)

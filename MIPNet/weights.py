@@ -11,7 +11,7 @@ import common.train.pretrained
 from common.train.checkpoint import CheckpointError, Match
 from common.train.pretrained import RANDOM
 from MIPNet import keys
-from MIPNet.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, NO_WEIGHTS, Config
+from MIPNet.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, Config
 from MIPNet.model import GatedNetwork, PoseHRNet, PoseResNet
 
 from torch import nn
@@ -27,7 +27,7 @@ _HEAD = re.compile(r"final_layer(_other)?\.")  # its size is the number of joint
 SMALL = 0.001  # standard deviation of initial weights
 
 
-def locate(name: str) -> Path:
+def locate_checkpoint(name: str) -> Path:
     """A checkpoint by path, or a published one by name. Raises CheckpointError."""
     from common.train import published  # a training that goes on has its weights
 
@@ -56,19 +56,27 @@ def load_start(model: PoseHRNet | PoseResNet, config: Config) -> str:
 
     A checkpoint of the whole network takes the place of ImageNet weights. Raises CheckpointError.
     """
-    cfg = config.yaml
-    checkpoint = config.check_point or cfg.TEST.MODEL_FILE
+    cfg = config.yaml.MODEL
     try:
-        if not checkpoint:
-            return load_imagenet(model, cfg.MODEL.PRETRAINED, cfg.MODEL.EXTRA.PRETRAINED_LAYERS)
-        source = locate(checkpoint)
-    except CheckpointError as error:
+        source = _whole_network(config)
+        if not source:
+            return load_imagenet(model, cfg.PRETRAINED, cfg.EXTRA.PRETRAINED_LAYERS)
+    except CheckpointError:
         if config.case == "perf" and not config.check_point:
-            return load_imagenet(model, NO_WEIGHTS)
-        flag = "--pth_path" if config.check_point else "TEST.MODEL_FILE"
-        raise CheckpointError(f"{flag}: {error}") if checkpoint else error from error
+            return load_imagenet(model, RANDOM)
+        raise
     initialise(model)
     return load_checkpoint(model, source, new_head=True)
+
+
+def _whole_network(config: Config) -> Path | None:
+    """The checkpoint that a flag or key names, None where none does. Raises CheckpointError, naming that."""
+    flag = "--pth_path" if config.check_point else "TEST.MODEL_FILE"
+    name = config.check_point or config.yaml.TEST.MODEL_FILE
+    try:
+        return locate_checkpoint(name) if name else None
+    except CheckpointError as error:
+        raise CheckpointError(f"{flag}: {error}") from error
 
 
 def load_imagenet(model: PoseHRNet | PoseResNet, pretrained: str, layers: Sequence[str] = keys.HRNET_LAYERS) -> str:
@@ -97,7 +105,7 @@ def load_imagenet(model: PoseHRNet | PoseResNet, pretrained: str, layers: Sequen
     return f"=> using ImageNet weights {source}: {match}"
 
 
-def config_of(source: Path | None, cfg: str, opts: Sequence[Any] = (), **flags: Any) -> Config:
+def load_config(source: Path | None, cfg: str, opts: Sequence[Any] = (), **flags: Any) -> Config:
     """The settings that a network file belongs to. Raises UserError for an unreadable file.
 
     The yaml config `cfg` (empty: the one that the checkpoint was trained with, else the published one), above it what

@@ -86,6 +86,12 @@ class Augmentation:
 class Config(Augmentation, TargetRules, LabelRules, Inference, TrainFlags):
     """Trains the VGG19 OpenPose of MindSpore."""
 
+    OF_A_SERVER = f"{TrainFlags.OF_A_SERVER} data_dir"
+    MAY_CHANGE = (
+        f"{TrainFlags.MAY_CHANGE} max_epoch_train max_epoch_train_NP print_freq log_interval eval_freq "
+        "keep_checkpoint_max ckpt_interval"
+    )
+
     data_dir: str = flag("COCO folder (annotations, train2017, val2017), or `mini`; empty: COCO_HOME or ./dataset", "")
     train_dir: str = flag("folder of training images, in data_dir or a path of its own", "train2017")
     train_ann: str = flag("their annotations: in data_dir/annotations, or a path", "person_keypoints_train2017.json")

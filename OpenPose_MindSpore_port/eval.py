@@ -88,7 +88,7 @@ class Config(Inference, ComputeFlags):
         if not (self.model_path or best.is_file()):
             kinds = ".ckpt, .pth, .safetensors, .onnx, .xml or .om"
             raise UserError(f"--model_path is needed: {kinds}; training has left no {best}")
-        return weights.locate(self.model_path) if self.model_path else best
+        return weights.locate_checkpoint(self.model_path) if self.model_path else best
 
 
 def main() -> None:

@@ -89,7 +89,7 @@ def export_checkpoint(config: Config) -> None:
     """Exports what the flags ask for, and prints what was written. Raises UserError as `export_onnx` does."""
     config.check()
     skeleton = common.skeleton.load(config.skeleton)
-    network = weights.load_network(weights.locate(config.ckpt_file), skeleton)
+    network = weights.load_network(weights.locate_checkpoint(config.ckpt_file), skeleton)
     target, shape = config.target, (config.batch_size, config.height, config.width)
     difference = export_onnx(network, target, config.opset, shape, metadata_of(skeleton))
     print(summary(target, config.opset, INPUT, shape, difference))  # noqa: T201

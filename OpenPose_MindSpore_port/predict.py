@@ -119,7 +119,7 @@ class PoseEstimator:
         Raises UserError where the file is missing, damaged, or of another network.
         """
         self.settings, self.original_decode = settings or Inference(), original_decode
-        source = weights.locate(str(checkpoint_path))
+        source = weights.locate_checkpoint(str(checkpoint_path))
         self.skeleton = load(metadata.of(source, DIRECTORY, skeleton, "openpose")[1])
         self.session = open_session(source, Options.of(options), self.skeleton)
 

@@ -69,12 +69,14 @@ def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
     """How the run is divided into steps. Raises UserError where there are fewer samples than ranks."""
     ranks = common.distributed.recipe_ranks()
     limit = config.micro_batch_size or (CPU_MICRO_BATCH if device.type == "cpu" else 0)
-    micro_batch_size, accumulation_steps = divide(config.batch_size * ranks, num_samples, ranks, limit)
+    asked = config.batch_size * ranks
+    micro_batch_size, accumulation_steps = divide(asked, num_samples, ranks, limit)
     return Plan(
         epochs=1 if config.need_profiler else config.max_epoch_train,
         num_samples=num_samples,
         micro_batch_size=micro_batch_size,
         accumulation_steps=accumulation_steps,
+        asked_images=asked,
         max_steps=PROFILED_STEPS if config.need_profiler else config.max_steps,
         num_workers=workers_for(config.num_workers, device),
         log_every=config.print_freq,

@@ -26,7 +26,7 @@ _PICKLED = (b"PK", b"\x80")  # how PyTorch's files begin, new and old
 _GAMMA = "." + BATCH_NORM_NAMES["weight"]  # of batch normalisation, which only VGG19 has
 
 
-def locate(name: str) -> Path:
+def locate_checkpoint(name: str) -> Path:
     """A checkpoint by path, or a published one by name. Raises CheckpointError."""
     from common.train import published  # a training that goes on has its weights
 
@@ -70,12 +70,12 @@ def starting_vgg(vgg_path: str, may_be_random: bool = False) -> Path | None:
     if vgg_path and vgg_path not in PUBLISHED_VGG and not Path(vgg_path).is_file():
         raise UserError(f"--vgg_path={vgg_path}: no such file; name a VGG19 file, or `{NO_WEIGHTS}` to begin at random")
     if vgg_path:
-        return locate(vgg_path)
+        return locate_checkpoint(vgg_path)
     for folder in WEIGHT_FOLDERS:
         if (folder / PUBLISHED_VGG[0]).is_file():
             return folder / PUBLISHED_VGG[0]
     try:
-        return locate(TORCHVISION_VGG)
+        return locate_checkpoint(TORCHVISION_VGG)
     except CheckpointError as error:
         if may_be_random:
             return None
@@ -87,7 +87,7 @@ def starting_vgg(vgg_path: str, may_be_random: bool = False) -> Path | None:
 def load_start(model: OpenPose, config: Config) -> str:
     """Loads the weights that a training begins with, of the whole network or of VGG19; returns the report of it."""
     if config.load_pretrain:
-        source = locate(config.pretrained_model_path)
+        source = locate_checkpoint(config.pretrained_model_path)
         return f"=> using pre-trained model {source}: {_load_all(model, read(source), source)}"
     vgg = starting_vgg(config.vgg_path, may_be_random=config.case == "perf")
     return RANDOM_START if vgg is None else load_vgg(model, vgg)

@@ -30,7 +30,7 @@ class Config(export.Config):
 def main() -> None:
     """Reads the flags, exports, compares, says what was written."""
     config = parse(Config, {})
-    source = weights.locate(config.checkpoint_path, WEIGHT_FOLDERS)
+    source = weights.locate_checkpoint(config.checkpoint_path, WEIGHT_FOLDERS)
     export.export_checkpoint(dataclasses.replace(config, checkpoint_path=str(source)))
 
 

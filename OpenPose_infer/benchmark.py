@@ -145,7 +145,7 @@ def _path(line: str, where: str, config: Config) -> Path:
 
 def open_session(config: Config, skeleton: Skeleton) -> Session:
     """The network, warm. Raises UserError where batch, input size or outputs are not those of this network."""
-    source = weights.locate(config.om_path, WEIGHT_FOLDERS)
+    source = weights.locate_checkpoint(config.om_path, WEIGHT_FOLDERS)
     on_cpu = config.provider in ("cpu", "openvino") or source.suffix in OPENVINO
     device = common.device.resolve("cpu" if on_cpu else config.device, config.device_id)
     options = config.options(device, config.device_id, config.threads)

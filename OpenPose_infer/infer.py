@@ -92,7 +92,7 @@ def main() -> None:
 
 def open_estimator(config: Config, skeleton: common.skeleton.Skeleton) -> PoseEstimator:
     """The network of `--model` and its decoder, both warm: the first call would spoil the figures."""
-    source = weights.locate(config.model, WEIGHT_FOLDERS)
+    source = weights.locate_checkpoint(config.model, WEIGHT_FOLDERS)
     device = common.device.resolve(config.device, config.device_id)
     options = config.options(device, config.device_id, config.threads)
     session = predict.open_session(source, options, skeleton)

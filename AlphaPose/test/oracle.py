@@ -12,7 +12,7 @@ from pathlib import Path
 import common.distributed
 from AlphaPose.config import Config
 from AlphaPose.eval import Evaluation, EvaluationSettings, Evaluator
-from AlphaPose.predict import PoseEstimator, normalise
+from AlphaPose.predict import PoseEstimator, normalise_crops
 from common.coco.evaluate import EvaluationSet
 from common.skeleton import COCO
 from common.test import top_down_oracle
@@ -27,7 +27,7 @@ def estimator(
     config: Config, images: EvaluationSet, boxes: PersonBoxes, people: np.ndarray, sigma=1.0
 ) -> PoseEstimator:
     """`people`: the rows of who is in each box."""
-    session = top_down_oracle.session(images, boxes, [people], config.size_in, normalise, COCO, sigma)
+    session = top_down_oracle.session(images, boxes, [people], config.size_in, normalise_crops, COCO, sigma)
     return PoseEstimator.of_session(session, config)
 
 

@@ -2,9 +2,9 @@
 from pathlib import Path
 
 from AlphaPose.config import Config, parse
-from AlphaPose.data import located
+from AlphaPose.data import path_of_key
 from AlphaPose.model import build
-from AlphaPose.predict import config_of
+from AlphaPose.predict import load_config
 from common.cli import UserError, settings
 
 import pytest
@@ -109,13 +109,13 @@ def test_each_part_of_the_data_has_its_root(tiny_coco: Path, tmp_path: Path) -> 
         (tmp_path / split / "val2017").mkdir(parents=True)
     words = [word for split in ("TRAIN", "VAL", "TEST") for word in (f"DATASET.{split}.ROOT", str(tmp_path / split))]
     for split in ("VAL", "TEST"):
-        assert located(parsed(*words), split, "IMG_PREFIX") == tmp_path / split / "val2017"
+        assert path_of_key(parsed(*words), split, "IMG_PREFIX") == tmp_path / split / "val2017"
         given = parsed(*words, f"--data_path={tiny_coco}")
-        assert located(given, split, "IMG_PREFIX").parent == tiny_coco
+        assert path_of_key(given, split, "IMG_PREFIX").parent == tiny_coco
     without = parsed(*words, "DATASET.TEST.ROOT", "")
-    assert located(without, "TEST", "IMG_PREFIX") == tmp_path / "VAL" / "val2017"
+    assert path_of_key(without, "TEST", "IMG_PREFIX") == tmp_path / "VAL" / "val2017"
     with pytest.raises(UserError, match="train2017: .*DATASET.TRAIN.IMG_PREFIX a place in it"):
-        located(parsed(*words), "TRAIN", "IMG_PREFIX")
+        path_of_key(parsed(*words), "TRAIN", "IMG_PREFIX")
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -131,6 +131,6 @@ def test_a_checkpoint_says_what_its_network_is(tmp_path: Path, old: bool) -> Non
             "heatmap_size": (16, 8),
         }
     torch.save({"state_dict": {}, "config": config}, tmp_path / "model_best.pth")
-    cfg = config_of(str(FILES[0]), tmp_path / "model_best.pth", ["LOSS.NORM_TYPE", "softmax"]).yaml
+    cfg = load_config(str(FILES[0]), tmp_path / "model_best.pth", ["LOSS.NORM_TYPE", "softmax"]).yaml
     assert (cfg.MODEL.TYPE, cfg.MODEL.NUM_LAYERS, cfg.DATA_PRESET.IMAGE_SIZE) == ("SimplePose", 18, (64, 32))
     assert cfg.LOSS.NORM_TYPE == "softmax"

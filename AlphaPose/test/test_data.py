@@ -7,7 +7,7 @@ import common.coco.images
 import common.coco.reader
 from AlphaPose import data
 from AlphaPose.config import Config
-from AlphaPose.data import TrainSamples, collate, labelled_people, normalise, proposal, train_samples
+from AlphaPose.data import TrainSamples, collate, labelled_people, normalise_batch, proposal, train_samples
 from AlphaPose.keys import TRAIN_LABELS
 from common.cli import UserError
 from common.skeleton import COCO
@@ -108,7 +108,7 @@ def test_normalised_as_published() -> None:
     """RGB minus the means; only a crop with a value above 1 is divided by 255."""
     images = torch.zeros(2, 3, 2, 2, dtype=torch.uint8)
     images[0, 2], images[1, 0] = 255, 1  # blue; nearly black
-    found = normalise(images)
+    found = normalise_batch(images)
     assert torch.allclose(found[0, :, 0, 0], torch.tensor([-0.406, -0.457, 1 - 0.480]))
     assert torch.allclose(found[1, :, 0, 0], torch.tensor([1 - 0.406, -0.457, -0.480]))
 
@@ -148,7 +148,7 @@ def test_golden_crops(shared: Path) -> None:
             assert (sample["visible"] == golden[f"{case}/vis"]).all()
             if f"{case}/crop_rgb_u8" in golden:
                 assert np.abs(sample["image"].astype(int) - golden[f"{case}/crop_rgb_u8"]).max() <= 1
-            pixels = normalise(collate([sample])["image"])[0]
+            pixels = normalise_batch(collate([sample])["image"])[0]
             mean_std = torch.stack([pixels.mean((1, 2)), pixels.std((1, 2), correction=0)])
             assert np.abs(mean_std.numpy() - golden[f"{case}/input_mean_std"]).max() < 1e-4
     assert checked == len(cases)

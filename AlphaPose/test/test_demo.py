@@ -10,7 +10,7 @@ from pathlib import Path
 from AlphaPose import demo
 from AlphaPose.demo import Config, main, run, with_list
 from AlphaPose.model import SimplePose
-from AlphaPose.predict import PoseEstimator, normalise
+from AlphaPose.predict import PoseEstimator, normalise_crops
 from AlphaPose.scripts import demo as online
 from common.cli import UserError
 from common.coco.mini import dataset
@@ -80,7 +80,7 @@ def finder(forward=everywhere, min_box_area: float = 0.0) -> PoseEstimator:
     """An estimator with a network that stands in memory."""
     made = PoseEstimator.__new__(PoseEstimator)
     made.skeleton, made.detector, made.batch_size, made.min_box_area = COCO, None, 80, min_box_area
-    made.network = pipeline.TopDownNetwork(SIZE_IN, COCO.num_keypoints, normalise, forward)
+    made.network = pipeline.TopDownNetwork(SIZE_IN, COCO.num_keypoints, normalise_crops, forward)
     return made
 
 

@@ -9,7 +9,7 @@ from AlphaPose import data
 from AlphaPose.config import Config
 from AlphaPose.eval import EvaluationSettings, Evaluator, annotated_images, boxes_of, while_training
 from AlphaPose.model import SimplePose
-from AlphaPose.predict import PoseEstimator, normalise
+from AlphaPose.predict import PoseEstimator, normalise_crops
 from AlphaPose.scoring import Protocol, count_people
 from AlphaPose.test import oracle
 from AlphaPose.test.oracle import evaluate_oracle, small
@@ -75,8 +75,8 @@ def test_golden_keypoints_through_the_whole_pipeline(shared: Path, case: str) ->
 def test_inputs_are_those_of_training() -> None:
     crops_bgr = np.random.default_rng(0).integers(0, 256, (3, 8, 6, 3), np.uint8)
     crops_bgr[1] //= 255
-    trained_on = data.normalise(torch.from_numpy(crops_bgr[..., ::-1].copy()).permute(0, 3, 1, 2)).numpy()
-    np.testing.assert_allclose(normalise(crops_bgr), trained_on, rtol=0, atol=1e-6)
+    trained_on = data.normalise_batch(torch.from_numpy(crops_bgr[..., ::-1].copy()).permute(0, 3, 1, 2)).numpy()
+    np.testing.assert_allclose(normalise_crops(crops_bgr), trained_on, rtol=0, atol=1e-6)
 
 
 def test_golden_evaluation_of_an_oracle(shared: Path) -> None:

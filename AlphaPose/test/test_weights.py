@@ -76,7 +76,7 @@ def test_another_networks_checkpoint_is_refused_in_one_line(tmp_path: Path, othe
 
 def test_a_file_that_only_a_browser_can_fetch_names_page_and_folder() -> None:
     with pytest.raises(CheckpointError, match=r"fast_res50_256x192.pth is not here .*take it from https.*put it into"):
-        weights.locate("pretrained_models/fast_res50_256x192.pth")
+        weights.locate_checkpoint("pretrained_models/fast_res50_256x192.pth")
 
 
 def test_names_of_imagenet_files() -> None:
@@ -91,6 +91,6 @@ def test_names_of_imagenet_files() -> None:
 
 def test_the_originals_name_of_an_epochs_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "checkpoint_200.pth").touch()
-    assert weights.locate(str(tmp_path / "model_199.pth")) == tmp_path / "checkpoint_200.pth"
+    assert weights.locate_checkpoint(str(tmp_path / "model_199.pth")) == tmp_path / "checkpoint_200.pth"
     with pytest.raises(CheckpointError, match="model_99.pth: no such checkpoint"):
-        weights.locate(str(tmp_path / "model_99.pth"))
+        weights.locate_checkpoint(str(tmp_path / "model_99.pth"))

@@ -30,7 +30,7 @@ from MIPNet.predict import PoseEstimator, open_session
 from MIPNet.test import drawn_pairs
 from MIPNet.test.drawn_pairs import BEHIND, FRONT
 from MIPNet.test.programs import script
-from MIPNet.weights import config_of
+from MIPNet.weights import load_config
 
 import cv2
 import numpy as np
@@ -78,7 +78,7 @@ def train(folder: Path, name: str, epochs: int, *flags: str) -> Path:
 def evaluated(checkpoint: Path, folder: Path) -> Evaluation:
     """What a network finds in the boxes of the people in front, of each lambda alone and merged."""
     annotations = str(drawn_pairs.annotation_file(folder, "val", FRONT))
-    config = config_of(checkpoint, "", ["DATASET.TEST_ANNOTATION_FILE", annotations], data_path=str(folder))
+    config = load_config(checkpoint, "", ["DATASET.TEST_ANNOTATION_FILE", annotations], data_path=str(folder))
     with distributed.process_group("cpu"):
         session, _ = open_session(checkpoint, Options("cpu"), config)
         return Evaluator(config)(PoseEstimator.of_session(session, config))

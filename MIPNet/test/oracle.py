@@ -20,7 +20,7 @@ from common.topdown.crops import LabelledPeople
 from MIPNet.config import Config, parse
 from MIPNet.data import neighbours
 from MIPNet.eval import Evaluation, Evaluator
-from MIPNet.predict import PoseEstimator, normalise
+from MIPNet.predict import PoseEstimator, normalise_crops
 
 import numpy as np
 
@@ -36,7 +36,7 @@ def config_of(folder: Path, *words: str) -> Config:
 
 def oracle(config: Config, images: EvaluationSet, boxes: PersonBoxes, people: Sequence[np.ndarray]) -> Session:
     """`people`: for each mode, the rows of who is in each box."""
-    seen = functools.partial(normalise, color_rgb=config.yaml.DATASET.COLOR_RGB)
+    seen = functools.partial(normalise_crops, color_rgb=config.yaml.DATASET.COLOR_RGB)
     return top_down_oracle.session(images, boxes, people, config.size_in, seen, config.load_skeleton(), SIGMA)
 
 

@@ -34,7 +34,9 @@ def tiny(name: str, num_joints: int = 5, **changes: Any) -> GatedNetwork:
     """A network of random weights; `changes`: keys of MODEL, or of MODEL.EXTRA in small letters."""
     named = {f"MODEL.{key}" if key.isupper() else f"MODEL.EXTRA.{key.upper()}": value for key, value in changes.items()}
     values = TINY | {"MODEL.NAME": name} | named
-    return build(keys.read(DEFAULT_CFG, [word for pair in values.items() for word in pair]).MODEL, num_joints)
+    return build(
+        keys.load_yaml_config(DEFAULT_CFG, [word for pair in values.items() for word in pair]).MODEL, num_joints
+    )
 
 
 def small_checkpoint(folder: Path, *words: str) -> tuple[Config, Path]:

@@ -2,9 +2,10 @@
 from pathlib import Path
 
 from common.cli import UserError, settings
-from MIPNet.config import DEFAULT_CFG, EXPERIMENTS, LAMBDA_CFG, MODEL_FOLDER, Config, parse
+from MIPNet import eval
+from MIPNet.config import DEFAULT_CFG, EXPERIMENTS, LAMBDA_CFG, MODEL_FOLDER, Config, parse, parse_flags
 from MIPNet.model import STRIDE
-from MIPNet.weights import config_of
+from MIPNet.weights import load_config
 
 import pytest
 import torch
@@ -53,6 +54,11 @@ def test_key_value_words_win_and_may_stand_anywhere(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("TRAIN: {LR: 1e-3, END_EPOCH: 2.0}\nDATASET: {TEST_SET: '2017'}")
     cfg = parsed(f"--cfg={tmp_path / 'own.yaml'}").yaml
     assert (cfg.TRAIN.LR, cfg.TRAIN.END_EPOCH, cfg.DATASET.TEST_SET) == (1e-3, 2, "2017")
+
+
+def test_a_flag_that_stands_alone_leaves_a_key_alone() -> None:
+    flags = parse_flags(eval.Config, ["--report", "PRINT_FREQ", "10", "--lambdas", "0", "GPUS", "(0,)"], {})
+    assert (flags.report, flags.lambdas, flags.opts) == (True, (0.0,), ("PRINT_FREQ", 10, "GPUS", (0,)))
 
 
 def test_sizes_as_flags_have_the_height_first() -> None:
@@ -150,14 +156,14 @@ def test_a_checkpoint_says_what_its_network_is(tmp_path: Path, old: bool) -> Non
         known |= {"stem": 16, "stage2_blocks": 1, "stage3_channels": (16, 32, 64)}
     source = tmp_path / "model_best.pth"
     torch.save({"state_dict": {}, "config": known}, source)
-    config = config_of(source, "", ["TEST.FLIP_TEST", False])
+    config = load_config(source, "", ["TEST.FLIP_TEST", False])
     assert (config.cfg, config.takes_lambda, config.gives_pairs, config.size_in) == (LAMBDA_CFG, True, True, (64, 32))
     extra = config.yaml.MODEL.EXTRA
     assert (extra.STEM_INPLANES, extra.STAGE2.NUM_BLOCKS[0], extra.STAGE3.NUM_CHANNELS) == (16, 1, (16, 32, 64))
     assert not config.yaml.TEST.FLIP_TEST
-    crowd = config_of(source, "experiments/crowdpose/hrnet/w32_256x192_adam_lr1e-3_lambda.yaml")
-    assert (crowd.people_of, crowd.size_in) == ("crowdpose", (64, 32))  # the data set is that of --cfg
+    crowd = load_config(source, "experiments/crowdpose/hrnet/w32_256x192_adam_lr1e-3_lambda.yaml")
+    assert (crowd.data_set, crowd.size_in) == ("crowdpose", (64, 32))  # the data set is that of --cfg
     torch.save({"state_dict": {}, "config": {"MODEL.NAME": "pose_vit"}}, source)
     with pytest.raises(UserError, match=r"model_best.pth: MODEL\.NAME is pose_vit"):
-        config_of(source, "")
-    assert config_of(None, "").cfg == DEFAULT_CFG
+        load_config(source, "")
+    assert load_config(None, "").cfg == DEFAULT_CFG

@@ -75,7 +75,7 @@ def test_plain_samples_are_the_originals(shared: Path, tag: str) -> None:
         samples, place = sample_of(shared, person, config)
         batch = data.collate([samples[0, place]])
         check_person(batch, config, person)
-        assert_same_pixels(data.normalise(batch["image"]), person["input_mean_std"])
+        assert_same_pixels(data.normalise_batch(batch["image"]), person["input_mean_std"])
         if "crop_rgb_u8" in person:
             away = np.abs(batch["image"][0].permute(1, 2, 0).numpy().astype(int) - person["crop_rgb_u8"])
             assert away.max() <= 1
@@ -93,7 +93,7 @@ def test_pairs_are_the_originals(shared: Path, tag: str) -> None:
     for person in golden.people(shared, tag):
         samples, place = sample_of(shared, person, config)
         batch = data.collate([samples[0, place]])
-        assert_same_pixels(data.normalise(batch["image"]), person["input_mean_std"])
+        assert_same_pixels(data.normalise_batch(batch["image"]), person["input_mean_std"])
         for name in "AB":
             check_person(batch, config, person, f"lambda_{name}_")
 
@@ -107,7 +107,7 @@ def test_augmented_samples_are_the_originals(shared: Path, tag: str, monkeypatch
         monkeypatch.setattr(crops, "augment", lambda *_, crop=crop: crop)
         batch = data.collate([samples[0, place]])
         check_person(batch, config, person, "aug_")
-        assert_same_pixels(data.normalise(batch["image"]), person["aug_input_mean_std"])
+        assert_same_pixels(data.normalise_batch(batch["image"]), person["aug_input_mean_std"])
 
 
 def index_of(tmp_path: Path, boxes: list[list[float]], skeleton: Skeleton = COCO, **changes: Any) -> Any:

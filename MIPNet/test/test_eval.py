@@ -19,7 +19,7 @@ from MIPNet import data, weights
 from MIPNet import eval as program
 from MIPNet.eval import Evaluator, while_training
 from MIPNet.model import build
-from MIPNet.predict import PoseEstimator, nms_of, normalise
+from MIPNet.predict import PoseEstimator, nms_of, normalise_crops
 from MIPNet.test.oracle import PAIRS, config_of, evaluate_oracle
 from MIPNet.test.programs import small_checkpoint, tiny
 
@@ -81,11 +81,11 @@ def test_golden_keypoints_through_the_whole_pipeline(shared: Path, tag: str, cas
 def test_the_network_sees_what_it_is_trained_on(color_rgb: bool) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 6, 5, 3), np.uint8)
     colours = np.ascontiguousarray(pixels[..., ::-1]) if color_rgb else pixels
-    trained = data.normalise(torch.from_numpy(colours).permute(0, 3, 1, 2))
-    np.testing.assert_allclose(normalise(pixels, color_rgb), trained.numpy(), rtol=0, atol=1e-6)
+    trained = data.normalise_batch(torch.from_numpy(colours).permute(0, 3, 1, 2))
+    np.testing.assert_allclose(normalise_crops(pixels, color_rgb), trained.numpy(), rtol=0, atol=1e-6)
     blue = np.zeros((1, 4, 4, 3), np.uint8)
     blue[..., 0] = 255
-    assert normalise(blue, color_rgb)[0, :, 0, 0].argmax() == (2 if color_rgb else 0)
+    assert normalise_crops(blue, color_rgb)[0, :, 0, 0].argmax() == (2 if color_rgb else 0)
 
 
 def test_golden_evaluation(shared: Path) -> None:

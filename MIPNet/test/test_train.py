@@ -83,7 +83,7 @@ def test_lambda_loss_is_that_of_the_doubled_batch(tiny_coco: Path, tmp_path: Pat
     torch.manual_seed(5)
     lambdas = loss.draw_lambdas(4)
     assert 0 < lambdas[:4].sum() < 4
-    images = data.normalise(torch.cat([batch["image"]] * 2))
+    images = data.normalise_batch(torch.cat([batch["image"]] * 2))
     with torch.no_grad():
         maps = model(images, lambda_vectors(lambdas))
     wanted = 0.0
@@ -174,7 +174,9 @@ def test_two_ranks_are_one_that_accumulates_the_same_halves(tiny_coco: Path, tmp
         words = [*flags_of(tiny_coco, out, *LAMBDA), f"--batch_size={batch_size}", "--max_steps=3", "--eval_freq=0"]
         words += [f"--log_dir={out / 'log'}", "--lr=0.1", "TRAIN.OPTIMIZER", "sgd"]
         done = launched("MIPNet.train", out / "log", *words, ranks=ranks)
-        assert done.returncode == 0 and f"4 images a step ({ranks} ranks x {3 - ranks} parts x 2)" in done.stdout
+        assert (
+            done.returncode == 0 and f"4 images a step ({ranks} ranks x {3 - ranks} micro-batches x 2)" in done.stdout
+        )
         (metrics,) = out.glob("output/*/*/*/metrics.jsonl")
         lines = [json.loads(line) for line in metrics.read_text().splitlines()]
         losses.append([line["losses"]["loss"] for line in lines if line["event"] == "step"])

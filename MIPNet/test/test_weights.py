@@ -65,7 +65,9 @@ def test_a_missing_file_is_named_with_the_cure() -> None:
     with pytest.raises(CheckpointError, match="MODEL.PRETRAINED: models/none.pth: .*'none' begins at random"):
         weights.load_imagenet(network(), "models/none.pth")
     with pytest.raises(CheckpointError, match="pose_hrnet_w48_384x288.pth is not here .*take it from https"):
-        weights.load_checkpoint(network(), weights.locate("models/pytorch/pose_coco/pose_hrnet_w48_384x288.pth"))
+        weights.load_checkpoint(
+            network(), weights.locate_checkpoint("models/pytorch/pose_coco/pose_hrnet_w48_384x288.pth")
+        )
 
 
 @pytest.mark.parametrize("family", ["hrnet", "resnet"])

@@ -2,13 +2,15 @@
 """Servers agree on code, torch, data and flags before the first step."""
 
 import dataclasses
+import importlib
 from pathlib import Path
 from typing import Any
 
 import common.distributed
 import common.train.store
-from common.cli import UserError
+from common.cli import UserError, settings
 from common.coco.reader import load
+from common.train.state import TrainFlags
 from Lightweight_OpenPose.config import Config
 
 import numpy as np
@@ -42,6 +44,14 @@ def test_paths_and_readers_may_differ_and_flags_may_not(monkeypatch) -> None:
     assert one["torch"] == torch.__version__ and not any("/test/" in name or "AlphaPose" in name for name in one)
     changed = {field.name for field in dataclasses.fields(Config)} - one.keys()
     assert {"device", "data_path", "output_dir", "log_dir", "num_workers"} <= changed
+
+
+@pytest.mark.parametrize("model", ["AlphaPose", "Lightweight_OpenPose", "MIPNet", "OpenPose_MindSpore_port"])
+def test_what_may_change_are_settings_of_the_model(model: str) -> None:
+    config = importlib.import_module(f"{model}.config").Config
+    own = {name for names in (config.OF_A_SERVER, config.MAY_CHANGE) for name in names.split()}
+    common_names = set(f"{TrainFlags.OF_A_SERVER} {TrainFlags.MAY_CHANGE}".split())
+    assert own - common_names <= settings(config()).keys()
 
 
 def test_what_differs_is_named(monkeypatch) -> None:

@@ -27,8 +27,10 @@ class Numbers:
         return index + float(np.random.default_rng((epoch, index)).random())
 
 
-def positions(samples: int = 23, batch: int = 4, parts: int = 1, epochs: int = 3, epoch: int = 0, step: int = 0):
-    return EpochBatches(Plan(epochs, samples, batch, parts), 5, epoch, step)
+def positions(
+    samples: int = 23, batch: int = 4, micro_batches: int = 1, epochs: int = 3, epoch: int = 0, step: int = 0
+):
+    return EpochBatches(Plan(epochs, samples, batch, accumulation_steps=micro_batches), 5, epoch, step)
 
 
 def test_an_epoch_takes_each_sample_at_most_once_and_orders_differ() -> None:
@@ -40,10 +42,10 @@ def test_an_epoch_takes_each_sample_at_most_once_and_orders_differ() -> None:
 
 
 def test_from_any_step_on_it_is_the_rest() -> None:
-    whole = list(positions(parts=2))
+    whole = list(positions(micro_batches=2))
     steps = Plan(3, 23, 4, 2).steps_per_epoch
     for epoch, step in ((0, 1), (1, 0), (2, steps - 1)):
-        assert list(positions(parts=2, epoch=epoch, step=step)) == whole[(epoch * steps + step) * 2 :]
+        assert list(positions(micro_batches=2, epoch=epoch, step=step)) == whole[(epoch * steps + step) * 2 :]
 
 
 def test_an_epoch_that_ends_early_resumes_with_the_same_samples() -> None:
@@ -56,8 +58,8 @@ def test_an_epoch_that_ends_early_resumes_with_the_same_samples() -> None:
     assert Plan(3, 20, 2, max_steps=100).steps_per_epoch == 10
 
 
-def test_ranks_take_what_one_rank_takes_in_parts(monkeypatch) -> None:
-    alone = list(positions(parts=2))
+def test_ranks_take_what_one_rank_takes_in_micro_batches(monkeypatch) -> None:
+    alone = list(positions(micro_batches=2))
     ranks = []
     for rank in "01":
         monkeypatch.setenv("WORLD_SIZE", "2")
@@ -68,7 +70,7 @@ def test_ranks_take_what_one_rank_takes_in_parts(monkeypatch) -> None:
 
 def test_fewer_ranks_share_the_micro_batches_of_all(monkeypatch) -> None:
     """Four servers were planned, of which three are there: one rank takes two micro-batches of each step."""
-    alone = list(positions(batch=2, parts=4))
+    alone = list(positions(batch=2, micro_batches=4))
     monkeypatch.setenv("POSE_ZOO_RANKS", "4")
     monkeypatch.setenv("WORLD_SIZE", "3")
     plan, ranks = Plan(3, 23, 2), list[list]()
@@ -113,7 +115,7 @@ def test_the_next_epoch_is_read_while_this_one_still_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "part_and_parts"),
+    ("asked", "size_and_number"),
     [
         ((80, 1000, 1, 0), (80, 1)),
         ((80, 1000, 1, 8), (8, 10)),
@@ -124,6 +126,8 @@ def test_the_next_epoch_is_read_while_this_one_still_runs() -> None:
         ((9, 1000, 2, 0), (4, 1)),
     ],
 )
-def test_parts_leave_nothing_out_where_they_can(asked: tuple[int, ...], part_and_parts: tuple[int, int]) -> None:
+def test_micro_batches_leave_nothing_out_where_they_can(
+    asked: tuple[int, ...], size_and_number: tuple[int, int]
+) -> None:
     """Asked: images a step, samples, ranks, the most that a rank takes at once."""
-    assert divide(*asked) == part_and_parts
+    assert divide(*asked) == size_and_number

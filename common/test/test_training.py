@@ -14,7 +14,7 @@ from common.cli import UserError
 from common.train.checkpoint import BEST, read
 from common.train.loader import Plan
 from common.train.log import Log
-from common.train.loop import INTERRUPTED_EXIT_CODE, NonFiniteLoss, finish_epoch, train_one_epoch, training
+from common.train.loop import INTERRUPTED_EXIT_CODE, NonFiniteLoss, announce, finish_epoch, train_one_epoch, training
 from common.train.state import TrainState, set_learning_rates
 from common.train.store import Store
 
@@ -131,6 +131,17 @@ def test_a_batch_in_parts_is_the_batch(tmp_path: Path) -> None:
     halves = Run(tmp_path / "halves", optimizer=DESCENT, accumulation_steps=2)(plain)
     once = Run(tmp_path / "whole", optimizer=DESCENT, micro_batch_size=2 * BATCH)(plain)
     assert torch.allclose(halves.model[0].weight, once.model[0].weight, atol=1e-6)
+
+
+@pytest.mark.parametrize(("asked", "notes"), [(7, 1), (6, 0), (0, 0)])
+def test_fewer_images_a_step_than_asked_are_said(asked: int, notes: int, tmp_path: Path) -> None:
+    plan = Plan(EPOCHS, SAMPLES, 3, accumulation_steps=2, asked_images=asked)
+    model, store = network(), Store(tmp_path, 1)
+    state = TrainState(model, ADAM(model.parameters()), plan, CPU, store, Settings(), "three layers")
+    with Log(store.metrics_file, tmp_path) as log:
+        announce(state, 0.05, [], log)
+    (said,) = tmp_path.glob("*.log")
+    assert said.read_text().count("note: 6 images a step, not 7 as asked") == notes
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_step_and_term(tmp_path: Path) -> None:

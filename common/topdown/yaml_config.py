@@ -45,22 +45,27 @@ class Keys:
     known: Mapping[str, Key]
     unused: tuple[str, ...]  # accepted: they change nothing here; with a dot at the end: a whole section
 
-    def checked(self, source: str, pairs: Pairs) -> dict[str, Any]:
+    def check(self, source: str, pairs: Pairs) -> dict[str, Any]:
         """Keys and typed values; unused ones are left out. Raises UserError, naming `source` and key."""
         found = {}
         for key, value in pairs:
             if key in self.known:
-                found[key] = _checked(source, key, value, self.known[key])
-            elif not any(key == name or (name.endswith(".") and key.startswith(name)) for name in self.unused):
+                found[key] = _check(source, key, value, self.known[key])
+            elif not self.has(key):
                 raise UserError(f"{source}: nothing reads {key}; is it misspelt?")
         return found
+
+    def has(self, word: str) -> bool:
+        """Whether it is a key, of those that change nothing here, too."""
+        unused = any(word == name or (name.endswith(".") and word.startswith(name)) for name in self.unused)
+        return unused or word in self.known
 
     def defaults(self) -> dict[str, Any]:
         """The default of every key."""
         return {name: key.default for name, key in self.known.items()}
 
 
-def load(path: str, published_in: str, sections: str) -> dict[str, Any]:
+def read_yaml_config(path: str, published_in: str, sections: str) -> dict[str, Any]:
     """A file as nested dictionaries. Raises UserError, naming the file.
 
     `published_in` is where the published files are, `sections` what such a file has: words for the message.
@@ -74,7 +79,7 @@ def load(path: str, published_in: str, sections: str) -> dict[str, Any]:
     return content
 
 
-def _checked(source: str, key: str, value: Any, rule: Key) -> Any:
+def _check(source: str, key: str, value: Any, rule: Key) -> Any:
     """A value of the default's type, within its bounds. Raises UserError."""
     try:
         typed = _typed(value, rule.default)
@@ -116,10 +121,11 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def split(words: Sequence[str], short: Mapping[str, str]) -> tuple[list[str], list[Any]]:
+def split(words: Sequence[str], flag_keys: Mapping[str, str], keys: Keys) -> tuple[list[str], list[Any]]:
     """Flags with their values, and the KEY VALUE words of a command line: key, value, key, value.
 
-    `short`: flags that set a key. Raises UserError for a key without a value.
+    `flag_keys`: flags that set a key. `keys`: those that are no value of a flag before them, beside everything that
+    is written as SECTION.KEY. Raises UserError for a key without a value.
     """
     flags: list[str] = []
     pairs: list[Any] = []
@@ -127,11 +133,11 @@ def split(words: Sequence[str], short: Mapping[str, str]) -> tuple[list[str], li
     while rest:
         word = rest.pop(0)
         name, equals, value = word.partition("=")
-        key = short.get(name[2:].replace("-", "_")) if word.startswith("--") else word
+        key = flag_keys.get(name[2:].replace("-", "_")) if word.startswith("--") else word
         if key is None:
             flags.append(word)
             single = equals or not rest
-            if not (single or rest[0].startswith("--") or KEY.fullmatch(rest[0])):
+            if not (single or rest[0].startswith("--") or KEY.fullmatch(rest[0]) or keys.has(rest[0])):
                 flags.append(rest.pop(0))
         elif equals and key != word:
             pairs += [key, _literal(value)]

@@ -47,6 +47,7 @@ class Plan:
     num_samples: int
     micro_batch_size: int  # samples that a rank takes at once
     accumulation_steps: int = 1  # micro-batches of a rank whose gradients are accumulated, where all ranks take part
+    asked_images: int = 0  # of a step, before `divide`; 0: as many as there are
     max_steps: int = 0  # of an epoch; 0: as many as the data give
     num_workers: int = 0  # processes of a rank that read images
     clip_norm: float = 0.0  # largest norm of all gradients; 0: no clipping
@@ -178,17 +179,17 @@ def workers_for(asked: int, device: torch.device) -> int:
 def divide(batch_size: int, num_samples: int, ranks: int, limit: int) -> tuple[int, int]:
     """Samples that a rank takes at once, at most `limit` (0: any number), and how often in a step of all ranks.
 
-    Parts that leave no sample out are taken where they are at least half of `limit`. Raises UserError where there are
-    fewer samples than ranks.
+    Micro-batches that leave no sample out are taken where they are at least half of `limit`. Raises UserError where
+    there are fewer samples than ranks.
     """
     images = min(batch_size, num_samples)
     a_rank = images // ranks
     if not a_rank:
         raise common.cli.UserError(f"{images} images a step for {ranks} ranks: type --ranks={images} at most")
     fewest = -(-a_rank // (limit or a_rank))
-    even = (parts for parts in range(fewest, a_rank + 1) if a_rank % parts == 0 and 2 * a_rank >= parts * limit)
-    parts = next(even, fewest)
-    return a_rank // parts, parts
+    even = (count for count in range(fewest, a_rank + 1) if a_rank % count == 0 and 2 * a_rank >= count * limit)
+    micro_batches = next(even, fewest)
+    return a_rank // micro_batches, micro_batches
 
 
 class _Dataset(Dataset[Any]):

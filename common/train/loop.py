@@ -93,7 +93,8 @@ def _accumulate_gradients(
 
     Returns the mean losses of this rank's micro-batches, and the seconds of waiting for these.
     """
-    plan, share = state.plan, state.plan.micro_batches / common.distributed.world_size()  # micro-batches a rank, mean
+    plan = state.plan
+    micro_batches_per_rank = plan.micro_batches / common.distributed.world_size()  # a mean
     losses: Losses = {}
     data_s = 0.0
     for micro_batch in plan.own_micro_batches:
@@ -104,9 +105,9 @@ def _accumulate_gradients(
             with common.device.autocast(state.device, state.dtype):
                 terms = forward_losses(state.network, batch)
             loss = torch.stack([term for name, term in terms.items() if name not in plan.watched]).sum()
-            state.scaler.scale(loss / share).backward()  # type: ignore[no-untyped-call]
+            state.scaler.scale(loss / micro_batches_per_rank).backward()  # type: ignore[no-untyped-call]
         for name, term in terms.items():
-            losses[name] = losses.get(name, 0) + term.detach() / share
+            losses[name] = losses.get(name, 0) + term.detach() / micro_batches_per_rank
     return losses, data_s
 
 
@@ -178,11 +179,14 @@ def announce(state: TrainState, learning_rate: float, notes: list[str], log: Log
     expected = common.distributed.recipe_ranks()
     log.line(
         f"{plan.num_samples} samples, {plan.images_per_step} images a step ({expected} ranks x "
-        f"{plan.accumulation_steps} parts x {plan.micro_batch_size}), learning rate {learning_rate:.3g}, "
+        f"{plan.accumulation_steps} micro-batches x {plan.micro_batch_size}), learning rate {learning_rate:.3g}, "
         f"{plan.num_workers} workers a rank"
     )
+    if plan.asked_images not in (0, plan.images_per_step):
+        cause = "micro-batches and ranks take alike, and no more than there are"
+        log.line(f"note: {plan.images_per_step} images a step, not {plan.asked_images} as asked: {cause}")
     if ranks != expected:
-        shared = f"{ranks} of {expected} ranks share the {plan.micro_batches} parts of a step"
+        shared = f"{ranks} of {expected} ranks share the {plan.micro_batches} micro-batches of a step"
         log.line(f"{shared}: images a step, learning rate and the order of samples stay")
     precision = "float32" if state.dtype is None else str(state.dtype).removeprefix("torch.")
     beyond = "; O2 does no more than O1: weights stay float32" if config["amp"] == "O2" else ""

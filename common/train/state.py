@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import common.device
 import common.distributed
@@ -24,7 +24,14 @@ WARM_UP_STEPS = 2  # left out of the throughput
 
 @dataclass(frozen=True)
 class TrainFlags:
-    """The flags of every training. A model's `config.py` adds its own, and other defaults."""
+    """The flags of every training. A model's `config.py` adds its own, and other defaults.
+
+    Names of flags, and of keys of a yaml config: those that a server may have of its own, and those that leave the
+    weights as they are (and the number of epochs, which may grow). A model adds its own.
+    """
+
+    OF_A_SERVER: ClassVar[str] = "device output_dir log_dir num_workers"
+    MAY_CHANGE: ClassVar[str] = f"{OF_A_SERVER} case resume save_every keep keep_every val_images"
 
     case: Literal["acc", "perf"] = flag("perf: a run that only measures images per second", "acc")
     device: DeviceName = flag("where to compute", "auto")

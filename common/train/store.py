@@ -28,26 +28,18 @@ _COUNTS = ("epoch", "step", "images_per_step", "steps_per_epoch")
 # what a training needs to go on, and of which kind it is
 _STATE: dict[str, Any] = dict.fromkeys(_COUNTS, int) | dict.fromkeys(("state_dict", "optimizer", "scaler"), dict)
 _STATE |= {"ap": float | int | None, "random": list}
-# settings that leave the weights as they are, and the number of epochs, which may grow
-_INDIFFERENT = """
-    device output_dir log_dir cfg case resume epochs max_epoch_train max_epoch_train_NP num_workers kept_images
-    print_freq log_interval eval_freq snapshot save_every keep_every keep keep_checkpoint_max ckpt_interval val_images
-    val_batch_size prepared_train_labels map board from_mobilenet weights_only TRAIN.END_EPOCH PRINT_FREQ
-    EPOCH_EVAL_FREQ WORKERS TEST.BATCH_SIZE_PER_GPU
-"""
-_OF_A_SERVER = {"device", "output_dir", "log_dir", "data_path", "data_dir", "num_workers", "WORKERS"}
 
 
 def agree_on_recipe(config: Any) -> None:
     """Refuses a server with other code, another torch or other settings, see `agree`.
 
-    Paths may differ. `config`: a dataclass; its module's package is the code that counts, with `common`.
+    Paths may differ. `config`: TrainFlags of a model; its module's package is the code that counts, with `common`.
     """
     root = Path(__file__).parents[2]
     packages = ("common", type(config).__module__.split(".")[0])
     sources = sorted(path for name in packages for path in (root / name).rglob("*.py"))
     code = {str(path.relative_to(root)): zlib.crc32(path.read_bytes()) for path in sources if "test" not in path.parts}
-    flags = {name: value for name, value in settings(config).items() if name not in _OF_A_SERVER}
+    flags = {name: value for name, value in settings(config).items() if name not in config.OF_A_SERVER.split()}
     flags = {name: str(value) for name, value in flags.items() if os.sep not in str(value)}
     agree({"torch": torch.__version__, "ranks": common.distributed.recipe_ranks(), **flags, **code})
 
@@ -226,7 +218,7 @@ def _changes(content: dict[str, Any], config: Any, num_samples: int) -> str:
         "ranks": len(content["random"]),
     }
     now = {**settings(config), "samples": num_samples, "ranks": common.distributed.world_size()}
-    compared = now.keys() & before.keys() - set(_INDIFFERENT.split())
+    compared = now.keys() & before.keys() - set(config.MAY_CHANGE.split())
     return ", ".join(
         f"{name} {before[name]} -> {now[name]}" for name in now if name in compared and before[name] != now[name]
     )

@@ -6,7 +6,7 @@ import Lightweight_OpenPose
 import MIPNet
 import OpenPose_MindSpore_port
 from AlphaPose.config import DEFAULT_CFG
-from AlphaPose.predict import config_of
+from AlphaPose.predict import load_config
 from common.cli import RefusedImageError, UserError
 from common.runtime.session import Port, Session
 from common.skeleton import COCO, OPENPOSE
@@ -40,9 +40,9 @@ def estimator(directory: str, fixed_batch: int | None):
         maps = session(OPENPOSE.num_pafs, OPENPOSE.num_heatmaps, fixed_batch=fixed_batch)
         return OpenPose_MindSpore_port.PoseEstimator.of_session(maps)
     if directory == "AlphaPose":
-        config = config_of(DEFAULT_CFG, weights.Path("x.onnx"))
+        config = load_config(DEFAULT_CFG, weights.Path("x.onnx"))
         return AlphaPose.PoseEstimator.of_session(session(COCO.num_keypoints, cell=4), config)
-    config = weights.config_of(weights.Path("x.onnx"), "", ())
+    config = weights.load_config(weights.Path("x.onnx"), "", ())
     return MIPNet.PoseEstimator.of_session(session(COCO.num_keypoints, cell=4), config, ())
 
 

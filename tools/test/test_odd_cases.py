@@ -41,7 +41,7 @@ def validated(model: str, config, skeleton) -> None:
     elif model == "AlphaPose":
         evaluation.Evaluator(config, evaluation.EvaluationSettings()).validation.check()
     else:
-        evaluation.Evaluator(config).validation.check(config.people_of)
+        evaluation.Evaluator(config).validation.check(config.data_set)
 
 
 def prepared(model: str, folder: Path) -> int:
