@@ -64,9 +64,8 @@ def found(model: str, *words: str):
     flags = [*words, "--recipe=smoke", f"--output_dir={Path(words[0].partition('=')[2]).parent / 'out'}"]
     if model in ("AlphaPose", "MIPNet"):
         config = importlib.import_module(f"{model}.config").parse(flags)
-        config = getattr(importlib.import_module(f"{model}.data"), {"AlphaPose": "with_skeleton"}.get(model, "find"))(
-            config
-        )
+        resolve = {"AlphaPose": "with_skeleton", "MIPNet": "resolve_data_folder"}[model]
+        config = getattr(importlib.import_module(f"{model}.data"), resolve)(config)
         return config, config.load_skeleton()
     module = importlib.import_module(f"{model}.train")
     config = module.find_data(cli.parse(module.Config, module.RECIPES, flags, aliases=module.ALIASES))

@@ -39,7 +39,7 @@ def brightness(heat_first: bool) -> Session:
 
 
 def lightweight_estimator():
-    with mock.patch.object(lightweight.weights, "locate", lambda *_: Path("x.pth")):
+    with mock.patch.object(lightweight.weights, "locate_checkpoint", lambda *_: Path("x.pth")):
         place = getattr(lightweight, "inference", lightweight)
         with mock.patch.object(place, "open_session", lambda *_: brightness(True)):
             return lightweight.PoseEstimator("x.pth")
