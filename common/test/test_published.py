@@ -229,14 +229,14 @@ def test_every_directory_knows_its_files_by_name(network: str, tmp_path: Path, m
     assert names
     (tmp_path / names[0]).write_bytes(b"PK\x03\x04")
     with pytest.raises(CheckpointError, match=f"{names[0]}: cut short or another file: 4 bytes"):
-        ZOO[network].locate(f"./{names[0]}")
+        ZOO[network].locate_checkpoint(f"./{names[0]}")
     other = next(name for name, one in published.table().items() if one.network not in (network, IMAGENET))
     with pytest.raises(
         CheckpointError, match=f"no such checkpoint: that is a file of .*, and not one of .*{names[-1]}"
     ):
-        ZOO[network].locate(other)
+        ZOO[network].locate_checkpoint(other)
     with pytest.raises(CheckpointError, match="absent.pth: no such checkpoint, and not one of the published"):
-        ZOO[network].locate("absent.pth")
+        ZOO[network].locate_checkpoint("absent.pth")
 
 
 def test_the_program(tmp_path: Path, home: Path, server: str) -> None:

@@ -66,13 +66,13 @@ def test_an_output_folder_that_one_may_not_use(tiny_coco: Path, tmp_path: Path, 
     ],
 )
 def test_errors_of_the_file_system_are_one_line(error: Exception, line: str) -> None:
-    said = cli._as_user_error(error)
+    said = cli.as_user_error(error)
     assert isinstance(said, UserError) and line in str(said)
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "no", "a"), OSError("x"), KeyError("a")])
 def test_what_may_be_a_fault_of_the_program_keeps_its_trace(error: Exception) -> None:
-    assert cli._as_user_error(error) is error
+    assert cli.as_user_error(error) is error
 
 
 def test_curves_that_cannot_be_written_are_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
