@@ -14,10 +14,10 @@ MODEL_LEVEL, TOOLS_LEVEL = 4, 5
 MOST_CORE_FILES, MOST_CORE_LINES = 10, 1398
 # Files and lines that a training may import, without what it evaluates with: today's. Lower them when they fall.
 MOST = {
-    "AlphaPose": (38, 5559),
-    "Lightweight_OpenPose": (32, 4815),
-    "MIPNet": (38, 5748),
-    "OpenPose_MindSpore_port": (36, 5609),
+    "AlphaPose": (38, 5565),
+    "Lightweight_OpenPose": (32, 4821),
+    "MIPNet": (38, 5754),
+    "OpenPose_MindSpore_port": (36, 5615),
 }
 MOST_SHARED_DECODER_LINES, MOST_DECODER_LINES = 300, 150
 # Lines of the packages that look at images, the drawn data set among them: about today's.

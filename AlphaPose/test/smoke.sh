@@ -8,7 +8,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../../common/smoke.sh"
 
 "$python" -m common.coco.mini "$work/data" --num_train=6 --num_val=3
-small=("--model=SimplePose" "--num_layers=18" "--image_size=64,32" "--heatmap_size=16,8" "--sigma=1")
+small=("--model=SimplePose" "--num_layers=18" "--image_size=128,64" "--heatmap_size=32,16" "--sigma=1")
 bash "$tests/train_performance_1p.sh" --data_path="$work/data" --output_dir="$work" --backbone=none "${small[@]}" \
   --batch_size=4 --epochs=1 --num_workers=1 "$@"
 experiment=$work/exp/exp_test_perf_1p-256x192_res50_lr1e-3_1x.yaml

@@ -152,6 +152,15 @@ def test_a_loss_that_is_not_finite_stops_and_names_step_and_term(tmp_path: Path)
     assert all(torch.isfinite(value).all() for value in saved["state_dict"].values())
 
 
+def test_weights_that_the_last_step_spoiled_are_not_saved(tmp_path: Path) -> None:
+    """Its loss is finite, its gradient is not: the root of 0."""
+    with pytest.raises(UserError, match=r"weights are NaN or infinite after epoch 2, step 0: nothing was saved"):
+        Run(tmp_path)(at_step(2 * STEPS - 1, lambda found: {**found, "bound": (found["bound"] * 0).sqrt()}))
+    saved = Store(tmp_path, 1).newest(print)
+    assert saved is not None and saved["epoch"] == 1
+    assert all(torch.isfinite(value).all() for value in saved["state_dict"].values())
+
+
 def test_gradients_are_clipped(tmp_path: Path) -> None:
     def large(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"large": 1e4 * losses(model, batch)["square"]}

@@ -135,7 +135,13 @@ class TrainState:
         self.save()
 
     def save(self) -> None:
-        """Writes `last.pth`; every rank must call it."""
+        """Writes `last.pth`; every rank must call it. Raises UserError where the last step has spoiled the weights."""
+        finite = torch.stack([torch.isfinite(weight).all() for weight in self.model.parameters()])
+        if not finite.all():
+            raise UserError(
+                f"{int((~finite).sum())} weights are NaN or infinite after epoch {self.epoch}, step {self.step}: "
+                "nothing was saved; lower the learning rate or type --amp=O0, then the command again"
+            )
         content = self.content()
         if common.distributed.is_main():
             self.store.save_last(content)
