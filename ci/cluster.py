@@ -24,6 +24,7 @@ from two_servers import DELAY_S, RATE, Server, two_servers
 
 PORT = 29400
 DEADLINE_S = 900
+AFTER_END_S = 10  # in which the other server ends, too
 SMALL = ("--device=cpu", "--amp=O0", "--num_workers=1", "--print_freq=1")
 LIGHTWEIGHT = "--step=1 --net_input_size=64 --base_height=64 --num_refinement_stages=0 --batch_size=4 --eval_freq=0"
 MIPNET = "--image_size=64,64 --heatmap_size=16,16 --batch_size=2 --eval_freq=0"
@@ -74,7 +75,7 @@ class Training:
     def wait_for_steps(self, count: int, servers: list[Server]) -> float:
         """Waits until so many are logged, or the run has ended; seconds."""
         began = time.monotonic()
-        while len(self.steps) < count and not _have_ended(servers):
+        while len(self.steps) < count and not (_have_ended(servers) or _is_over(servers)):
             if time.monotonic() > began + DEADLINE_S:
                 raise SystemExit(f"no step {count} of {self.folder}: {_words(servers)}")
             time.sleep(0.2)
@@ -91,6 +92,22 @@ class Training:
 
 def _have_ended(servers: list[Server]) -> bool:
     return all(server.launcher and server.launcher.poll() is not None for server in servers)
+
+
+def _is_over(servers: list[Server]) -> bool:
+    """Whether the run has come to its end on a server."""
+    return any(server.launcher and server.launcher.poll() == 0 for server in servers)
+
+
+def _those_at_the_end(servers: list[Server]) -> list[Server]:
+    """All servers, without one that came back after the end, which would wait for the others: it is ended."""
+    while not _is_over(servers) and not _have_ended(servers):
+        time.sleep(0.2)
+    time.sleep(AFTER_END_S)
+    late = [server for server in servers if server.launcher and server.launcher.poll() is None]
+    for server in late:
+        server.kill_launcher()
+    return [server for server in servers if server not in late]
 
 
 def _words(servers: list[Server]) -> str:
@@ -184,7 +201,7 @@ def random_kills(work: Path, kills: int, seed: int, hang_s: int) -> Iterator[str
     chance, done, longest, number = random.Random(seed), 0, 0.0, 0
     kinds = {"rank": Server.kill_rank, "launcher": Server.kill_launcher, "server": Server.kill}
     counts = dict.fromkeys(kinds, 0)
-    flags = ("--epochs=5", "--save_every=2")
+    flags = ("--epochs=30", "--save_every=2")
     whole = Training("Lightweight_OpenPose", work, "undisturbed", *flags)
     whole.alone()
     while done < kills:
@@ -193,10 +210,10 @@ def random_kills(work: Path, kills: int, seed: int, hang_s: int) -> Iterator[str
             for server in servers:
                 server.start(run.on(servers))
             run.wait_for_steps(3, servers)
-            while done < kills and not _have_ended(servers):
+            while done < kills and not _is_over(servers):
                 time.sleep(chance.uniform(0, 5))
                 kind, victim = chance.choice(list(kinds)), chance.choice(servers)
-                if _have_ended(servers):
+                if _is_over(servers):
                     break
                 kinds[kind](victim)
                 assert run.weights  # there is a whole checkpoint at any time
@@ -209,7 +226,7 @@ def random_kills(work: Path, kills: int, seed: int, hang_s: int) -> Iterator[str
                 sys.stderr.write(f"{done}: {kind} of {victim.name}, next step {seconds:.1f} s later\n")
                 if seconds > hang_s:
                     raise SystemExit(f"hung for {seconds:.0f} s: {_words(servers)}")
-            run.finish(servers)
+            run.finish(_those_at_the_end(servers))
         if difference(whole, run):
             raise SystemExit(f"weights differ by {difference(whole, run)}")
         number += 1
