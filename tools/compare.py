@@ -154,8 +154,8 @@ def evaluation(config: Config, name: str) -> tuple[str, list[str]]:
 
 
 def folder_of(config: Config, name: str) -> Path:
-    """Where the evaluation of a format leaves its files."""
-    return config.folder / name.replace(" ", "_")
+    """Where the evaluation of a format leaves its files; another network's people may not be taken for this one's."""
+    return config.folder / config.network / name.replace(" ", "_")
 
 
 def called(config: Config, program: str, words: Sequence[str]) -> None:

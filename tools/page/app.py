@@ -157,14 +157,14 @@ class Page:
 
 def as_it_is_now(path: Path, media_type: str) -> Response:
     """What a file holds that grows meanwhile."""
-    left = path.stat().st_size
+    size = path.stat().st_size
 
     def parts() -> Iterator[bytes]:
         with path.open("rb") as file:
-            for start in range(0, left, CHUNK):
-                yield file.read(min(CHUNK, left - start))
+            for start in range(0, size, CHUNK):
+                yield file.read(min(CHUNK, size - start))
 
-    return StreamingResponse(parts(), media_type=media_type, headers={"Content-Length": str(left)})
+    return StreamingResponse(parts(), media_type=media_type, headers={"Content-Length": str(size)})
 
 
 async def index(request: Request) -> Response:
