@@ -103,7 +103,7 @@ class Page:
         number = integer(request.query_params.get("model", "0"))
         if number >= len(self.openers):
             raise RefusedError(400, f"There is no model {number}.")
-        job = self.jobs.begin(name_of(request))
+        job = self.jobs.begin(name_of(request), request.query_params.get("id"))
         try:
             await self._receive_video(request, job)
         except BaseException:

@@ -12,6 +12,7 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -37,6 +38,7 @@ import cv2
 VIDEO, LINES, TABLE = "people.webm", PeopleLines.NAME, "people.csv"
 RESULTS = {VIDEO: "video/webm", LINES: "application/jsonl", TABLE: "text/csv"}
 PROGRESS = "progress.json"
+NUMBER = re.compile("[0-9a-f]{16}")
 PREFIX = "pose_zoo_page_"
 LOOK_S = 0.2  # between two looks at what a job has written
 GRACE_S = 10.0  # for the frame at hand, after which a cancelled job is killed
@@ -101,27 +103,35 @@ class Jobs:
         self._cleaner = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
         self.job: Job | None = None
 
-    def begin(self, name: str) -> Job:
-        """A place for a new video; an ended job's results go. Raises RefusedError while another one runs."""
+    def begin(self, name: str, number: str | None) -> Job:
+        """A place for a new video; an ended job's results go. Raises RefusedError while another one runs.
+
+        `number`: the job's id, chosen by the browser, which can then cancel what it has no answer to yet.
+        """
+        number = secrets.token_hex(8) if number is None else number
+        if not NUMBER.fullmatch(number):
+            raise RefusedError(400, "The id of a video is 16 hexadecimal digits.")
         if self.job is not None:
             self.job.look()
             if self.job.state == "running":
                 raise RefusedError(409, "Another video is at work: wait for it, or cancel it.")
             shutil.rmtree(self.job.folder, ignore_errors=True)
-        number = secrets.token_hex(8)
         self.job = Job(number, name, self.folder / number)
         self.job.video.parent.mkdir(parents=True)
         return self.job
 
     def start(self, job: Job, open_model: OpenModel) -> None:
-        """Starts the process of a job whose video has arrived."""
+        """Starts the process of a job whose video has arrived. Raises RefusedError where it was cancelled meanwhile."""
+        if job is not self.job:
+            raise RefusedError(409, "This video was cancelled.")
         job.process = _spawn.Process(target=_run, args=(open_model, job.folder, job.name, os.getpid()), daemon=True)
         job.process.start()
 
     def drop(self, job: Job) -> None:
         """Forgets a job that never began."""
         shutil.rmtree(job.folder, ignore_errors=True)
-        self.job = None
+        if self.job is job:
+            self.job = None
 
     def find(self, number: str) -> Job:
         """The job of a number. Raises RefusedError where it is not there any more."""
@@ -132,7 +142,10 @@ class Jobs:
 
     async def cancel(self, job: Job) -> None:
         """Ends a job after the frame at hand; what it has written stays."""
-        if job.process is None or job.state != "running":
+        if job.process is None:  # its video is still arriving
+            job.state = "cancelled"
+            self.drop(job)
+        if job.state != "running":
             return
         job.is_cancelled = True
         job.process.terminate()

@@ -25,17 +25,30 @@ async function start() {
   say(t("sending"));
   job = null;
   busy(true);
-  sending = new AbortController();
   await attempt(async () => {
-    const words = { model: $("video-model").value, name: file.name };
-    job = (await (await post("jobs", words, file, sending.signal)).json()).id;
-    sessionStorage.setItem("job", job);
+    if (!await send()) return;
     say("");
     const model = page.models[Number($("video-model").value)];
     $("video-command").value = `${model.command} --source=${shellName(file.name)} --output_dir=people`;
     await watch();
   });
   busy(false);
+}
+
+// Sends the video; false if that was cancelled. The id is chosen here: what was cancelled may have arrived, answer on its way.
+async function send() {
+  const id = [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  sending = new AbortController();
+  try {
+    await post("jobs", { model: $("video-model").value, name: file.name, id }, file, sending.signal);
+  } catch (error) {
+    if (error.name !== "AbortError") throw error;
+    await ask(`jobs/${id}`, {}, { method: "DELETE" }).catch(() => {});
+    return false;
+  }
+  job = id;
+  sessionStorage.setItem("job", job);
+  return true;
 }
 
 async function watch() {

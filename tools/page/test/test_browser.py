@@ -27,6 +27,8 @@ playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: p
 
 PLACES = [(100, 60), (220, 100)]
 NEAR = 5  # pixels of the image
+AT_ONCE = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+ANSWER_MS = 2000  # from a request to its answer: the video has arrived, its answer has not
 FLAGS = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
 
 
@@ -234,13 +236,15 @@ def test_a_video_is_cancelled_and_a_cut_one_says_so(page, tmp_path: Path) -> Non
     whole = (tmp_path / "slow.webm").read_bytes()
     page.click("#tab-video")
     page.set_input_files("#video-file", {"name": "slow.webm", "mimeType": "video/webm", "buffer": whole})
-    page.route("**/api/jobs?*", lambda route: None)  # an upload without an end
+    network = page.context.new_cdp_session(page)
+    network.send("Network.enable")
+    network.send("Network.emulateNetworkConditions", {**AT_ONCE, "latency": ANSWER_MS})
     page.click("#video-start")
     filled(page, "status", "^Sending")
     page.click("#video-cancel")
     playwright.expect(page.locator("#status")).to_have_text("")
-    page.unroute("**/api/jobs?*")
-    page.click("#video-start")
+    network.send("Network.emulateNetworkConditions", AT_ONCE)
+    page.click("#video-start")  # the server has nothing of the first one left
     filled(page, "video-answer", "of 40 frames; people in the last: 2")
     with page.expect_download() as saved:
         page.click("[data-result='people.csv']")  # while it runs

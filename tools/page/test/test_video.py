@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -39,8 +40,8 @@ def film(folder: Path, frames: int = FRAMES, first=(128, 128, 128)) -> bytes:
     return path.read_bytes()
 
 
-def begin(client: Client, body: bytes, name: str = "walk.webm") -> Answer:
-    return client.ask("/api/jobs", body, model="0", name=name)
+def begin(client: Client, body: bytes, name: str = "walk.webm", **words: str) -> Answer:
+    return client.ask("/api/jobs", body, model="0", name=name, **words)
 
 
 def events(client: Client, job: str) -> list[tuple[str, dict]]:
@@ -82,6 +83,18 @@ def test_one_video_at_a_time_and_cancel(client: Client, tmp_path: Path) -> None:
     lines = client.ask(f"/api/jobs/{job}/people.jsonl").body.splitlines()
     assert 0 < len(lines) < 40 and all(json.loads(line)["people"] for line in lines)
     assert events(client, job)[-1][1]["state"] == "cancelled"
+
+
+def test_a_video_is_cancelled_before_its_answer_is_read(client: Client, tmp_path: Path) -> None:
+    number, half = "0123456789abcdef", "fedcba9876543210"
+    assert begin(client, film(tmp_path, 40, SLOW), id=number).status == 202
+    assert client.ask(f"/api/jobs/{number}", method="DELETE").json == {"state": "cancelled"}
+    assert begin(client, b"no video", id="../x").status == 400
+    with socket.create_connection(("127.0.0.1", client.port)) as upload:
+        upload.sendall(f"POST /api/jobs?id={half} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9999\r\n\r\n".encode())
+        while client.ask(f"/api/jobs/{half}", method="DELETE").status == 404:
+            time.sleep(0.05)
+        assert begin(client, b"no video").status == 415  # not 409: half a video that was cancelled is gone
 
 
 @pytest.mark.parametrize(
