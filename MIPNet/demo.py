@@ -9,6 +9,7 @@
 `<name>_sweep.png` where `--sweep` asks how the answer changes while lambda goes from 0 to 1.
 """
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,20 +20,20 @@ import common.cli
 from common.arrays import FloatArray, UInt8Array
 from common.cli import UserError, flag, words
 from common.media import demo, drawing, topdown_demo
-from common.media.detectors import Detector
+from common.media.detectors import Boxes, Detector
 from common.media.drawing import contact_sheet, draw_person, lambda_colour
 from common.media.source import Frame
 from common.people import People
 from common.runtime.session import Options
-from common.skeleton import Skeleton
 from common.topdown.nms import CONFIDENT
 from MIPNet.config import parse_flags
 from MIPNet.keys import KEYS
-from MIPNet.predict import LAMBDAS, PoseEstimator, check_lambdas
+from MIPNet.predict import LAMBDAS, PoseEstimator
 
 import numpy as np
 
 ALIASES = {**topdown_demo.ALIASES, "check_point": "checkpoint_path", "pth_path": "checkpoint_path"}
+FLAG_KEYS = {"flip_test": "TEST.FLIP_TEST", "nms": "TEST.NMS", "refinement": "TEST.REFINEMENT"}
 SWEPT_BOXES = 6  # rows of a sweep
 SWEPT_LEAST = 2  # lambdas: 0 and 1
 SWEPT_HEIGHT = 320  # pixels of an image in a sweep
@@ -41,12 +42,14 @@ MARGIN = 0.1  # of a box, around it in a sweep
 
 @dataclass(frozen=True)
 class Config(topdown_demo.TopDownFlags):
-    """Finds the people in the boxes of images, videos and cameras. KEY VALUE words change the yaml config."""
+    """Finds the people in the boxes of images, videos and cameras. KEY VALUE words change the yaml config.
+
+    Flags for keys: --flip_test, --nms, --refinement, as of MIPNet.eval.
+    """
 
     cfg: str = flag("yaml config; empty: that of the checkpoint's training, or w48_384x288_adam_lr1e-3", "")
     lambdas: tuple[float, ...] = flag("lambdas of the people in a box, for a network that takes lambda", LAMBDAS)
     sweep: int = flag("number of lambdas from 0 to 1 for each box of an image, side by side; 0: none", 0, most=101)
-    flip_test: bool = flag("mean of an image's maps and its mirror image's", True)
     threshold: float = flag("score of a keypoint, from where it is drawn", CONFIDENT)
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: that of the data set", "")
     opts: tuple[Any, ...] = words()  # KEY VALUE words, which win over all
@@ -56,7 +59,11 @@ class Config(topdown_demo.TopDownFlags):
         super().check()
         if self.sweep and self.sweep < SWEPT_LEAST:
             raise UserError(f"--sweep={self.sweep}: at least {SWEPT_LEAST}, or 0")
-        check_lambdas(self.lambdas)
+
+    def open_estimator(self, lambdas: Sequence[float]) -> PoseEstimator:
+        """The network of `--checkpoint_path`, asked for these lambdas. Raises UserError where it is missing."""
+        options = Options(self.device_name, provider=self.provider)
+        return PoseEstimator(self.checkpoint_path, options, None, lambdas, self.cfg, self.opts, self.skeleton)
 
 
 class Sweep:
@@ -65,50 +72,25 @@ class Sweep:
     def __init__(self, folder: Path, estimator: PoseEstimator, detector: Detector, threshold: float) -> None:
         self.folder, self.estimator, self.detector, self.threshold = folder, estimator, detector, threshold
 
-    def __enter__(self) -> "Sweep":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
     def write(self, frame: Frame, people: People) -> None:
         """Asks the network for each lambda in the first boxes of a frame."""
-        boxes = self.detector([frame])[0].boxes_img[:SWEPT_BOXES]
-        if len(boxes):
-            lambdas, skeleton = self.estimator.lambdas, self.estimator.skeleton
-            found = self.estimator.find(frame.image, boxes)
-            found = found.reshape(len(boxes), len(lambdas), skeleton.num_keypoints, 3)
-            sheet = sweep_sheet(frame.image, boxes, found, lambdas, skeleton, self.threshold)
+        boxes = Boxes(*(values[:SWEPT_BOXES] for values in self.detector([frame])[0]))
+        (found,) = self.estimator.find([frame.image], [boxes])
+        if len(found):
+            rows = [self.row(frame.image, *one) for one in zip(boxes.boxes_img, found, strict=True)]
+            sheet = contact_sheet(rows, [f"{value:.2f}" for value in self.estimator.lambdas], SWEPT_HEIGHT)
             drawing.save_png(self.folder / f"{frame.index}_{Path(frame.name).stem}_sweep.png", sheet)
 
-
-def sweep_sheet(
-    image: UInt8Array,
-    boxes_img: FloatArray,
-    keypoints_img: FloatArray,
-    lambdas: Sequence[float],
-    skeleton: Skeleton,
-    threshold: float,
-) -> UInt8Array:
-    """A row a box (N, 4), a column a lambda: the person that it finds there, `keypoints_img` (N, lambdas, K, 3)."""
-    rows = []
-    for box, modes in zip(boxes_img, keypoints_img, strict=True):
-        left, top = np.maximum(box[:2] - MARGIN * box[2:], 0).astype(int)
-        right, bottom = np.minimum(box[:2] + (1 + MARGIN) * box[2:], image.shape[1::-1]).astype(int)
+    def row(self, image: UInt8Array, box_img: FloatArray, keypoints_img: FloatArray) -> list[UInt8Array]:
+        """The surroundings of a box (4,), once for each lambda: the person that it finds there (lambdas, K, 3)."""
+        left, top = np.maximum(box_img[:2] - MARGIN * box_img[2:], 0).astype(int)
+        right, bottom = np.minimum(box_img[:2] + (1 + MARGIN) * box_img[2:], image.shape[1::-1]).astype(int)
         row = []
-        for lambda_, keypoints in zip(lambdas, modes, strict=True):
+        for lambda_, keypoints in zip(self.estimator.lambdas, keypoints_img, strict=True):
             canvas = image.copy()
-            draw_person(canvas, keypoints, skeleton, threshold, lambda_colour(lambda_))
+            draw_person(canvas, keypoints, self.estimator.skeleton, self.threshold, lambda_colour(lambda_))
             row.append(canvas[top : max(bottom, top + 1), left : max(right, left + 1)])
-        rows.append(row)
-    return contact_sheet(rows, [f"{value:.2f}" for value in lambdas], SWEPT_HEIGHT)
-
-
-def open_estimator(config: Config, lambdas: Sequence[float]) -> PoseEstimator:
-    """The network of `--checkpoint_path`, asked for these lambdas. Raises UserError where it is missing."""
-    options = Options(config.device_name, provider=config.provider)
-    opts = config.opts if config.flip_test else ("TEST.FLIP_TEST", False, *config.opts)
-    return PoseEstimator(config.checkpoint_path, options, None, lambdas, config.cfg, opts)
+        return row
 
 
 def _is_no_image(word: str) -> bool:
@@ -117,10 +99,10 @@ def _is_no_image(word: str) -> bool:
 
 def main() -> None:
     """The command line."""
-    config = parse_flags(Config, demo.prepare(sys.argv[1:], _is_no_image), ALIASES)
+    config = parse_flags(Config, demo.prepare(sys.argv[1:], _is_no_image), ALIASES, FLAG_KEYS)
     config.check()
     source, detector = topdown_demo.find_boxes(config)
-    estimator = open_estimator(config, config.lambdas)
+    estimator = config.open_estimator(config.lambdas)
     estimator.batch_size = config.posebatch
     writers = []
     if config.sweep:
@@ -128,14 +110,11 @@ def main() -> None:
             raise UserError(f"--sweep: {config.checkpoint_path} takes no lambda")
         if source.moves:
             raise UserError(f"--sweep: {config.source} is a video or camera; give images")
-        swept = open_estimator(config, np.linspace(0, 1, config.sweep).tolist())
-        writers.append(lambda folder, of: Sweep(folder, swept, detector, config.threshold))
+        swept = config.open_estimator(np.linspace(0, 1, config.sweep).tolist())
+        writers.append(lambda folder, of: contextlib.nullcontext(Sweep(folder, swept, detector, config.threshold)))
 
     def find(frames: Sequence[Frame]) -> list[People]:
-        return [
-            estimator.people(frame.image, boxes.boxes_img, boxes.scores)
-            for frame, boxes in zip(frames, detector(frames), strict=True)
-        ]
+        return estimator.people([frame.image for frame in frames], detector(frames))
 
     demo.run(config, source, estimator.skeleton, find, names=demo.Names(writers=tuple(writers)))
 

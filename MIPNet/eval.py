@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import common.cli
 import common.coco.evaluate
@@ -36,13 +36,12 @@ from common.topdown.boxes import PersonBoxes, annotated, detected
 from common.train.log import Log
 from MIPNet import config as settings
 from MIPNet import data, weights
-from MIPNet.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, parse_flags
+from MIPNet.config import MODEL_FOLDER, NETWORK, parse_flags
 from MIPNet.merging import MergedPeople
 from MIPNet.predict import (
     CPU_BATCH,
     LAMBDAS,
     PoseEstimator,
-    check_lambdas,
     for_inference,
     nms_of,
     open_session,
@@ -63,7 +62,9 @@ TITLES = {"AP50": "AP .5", "AP75": "AP .75", "APm": "AP (M)", "APl": "AP (L)", "
     "APmed": "AP (medium)",
     "APhard": "AP (hard)",
 }
-ALIASES = {"workers": "num_workers"}
+ALIASES = {"workers": "num_workers", "opt_level": "amp"} | dict.fromkeys(
+    ("check_point", "checkpoint", "pth_path"), "checkpoint_path"
+)
 FLAG_KEYS = {  # flag -> the key that it sets
     "modelDir": "OUTPUT_DIR",
     "checkpoints": "OUTPUT_DIR",
@@ -71,6 +72,9 @@ FLAG_KEYS = {  # flag -> the key that it sets
     "data_dir": "DATA_DIR",
     "val_labels": "DATASET.TEST_ANNOTATION_FILE",
     "val_images_folder": "DATASET.TEST_IMAGE_DIR",
+    "flip_test": "TEST.FLIP_TEST",
+    "nms": "TEST.NMS",
+    "refinement": "TEST.REFINEMENT",
 }
 
 
@@ -82,13 +86,6 @@ class EvaluationSettings:
     data_path: str = flag("folder of the data set, or `mini` for the embedded one; empty: DATASET.ROOT of --cfg", "")
     detections: str = flag("boxes of a detector; empty: given boxes, unless TEST.USE_GT_BBOX is false", "")
     lambdas: tuple[float, ...] = flag("lambdas of the people in a box, for a network that takes lambda", LAMBDAS)
-    nms: Literal["recipe", "none", "oks", "soft"] = flag(
-        "suppression of people found twice; recipe: OKS-NMS, or as published", "recipe"
-    )
-    refinement: Literal["recipe", "none", "quarter", "dark"] = flag(
-        "refinement of peaks; recipe: TEST.POST_PROCESS", "recipe"
-    )
-    flip_test: bool = flag("mean of an image's maps and its mirror image's, where TEST.FLIP_TEST says so too", True)
     batch_size: int = flag("people at once; 0: TEST.BATCH_SIZE_PER_GPU, on a CPU 8", 0, most=10**6)
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: that of the data set", "")
     val_images: int = flag("number of images; 0: all", 0)
@@ -97,23 +94,20 @@ class EvaluationSettings:
     on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
     opts: tuple[Any, ...] = words()  # KEY VALUE words, which win over all
 
-    def check(self) -> None:
-        """Raises UserError where values cannot be meant."""
-        check_lambdas(self.lambdas)
-
     def config(self, source: Path | None, **flags: Any) -> settings.Config:
         """What yaml config, checkpoint and flags say together. Raises UserError."""
-        keyed = {"TEST.NMS": self.nms, "TEST.REFINEMENT": self.refinement}
-        keyed |= {} if self.flip_test else {"TEST.FLIP_TEST": False}
-        keyed |= {"TEST.COCO_BBOX_FILE": self.detections, "TEST.USE_GT_BBOX": False} if self.detections else {}
-        opts = (*(word for pair in keyed.items() for word in pair), *self.opts)
+        boxes = ("TEST.COCO_BBOX_FILE", self.detections, "TEST.USE_GT_BBOX", False) if self.detections else ()
         same = {name: getattr(self, name) for name in ("data_path", "skeleton", "val_images", "exif", "on_bad_image")}
-        return weights.load_config(source, self.cfg, opts, **same, **flags)
+        return weights.load_config(source, self.cfg, (*boxes, *self.opts), **same, **flags)
 
 
 @dataclass(frozen=True)
 class Config(EvaluationSettings, ComputeFlags):
-    """Evaluates a checkpoint of MIPNet. KEY VALUE words change the yaml config, such as TEST.FLIP_TEST false."""
+    """Evaluates a checkpoint of MIPNet. KEY VALUE words change the yaml config, such as TEST.IN_VIS_THRE 0.3.
+
+    Flags for keys: --flip_test (true, false), --nms (suppression of people found twice: oks, none, or recipe: as
+    published), --refinement (of peaks: none, quarter, dark), --val_labels, --val_images_folder, --data_dir.
+    """
 
     checkpoint_path: str = flag(
         "a file (.pth, or exported: .onnx, .xml, .om) or a published name; empty: TEST.MODEL_FILE, or the best run", ""
@@ -126,8 +120,7 @@ class Config(EvaluationSettings, ComputeFlags):
     report: bool = flag("also write report.html, a page of where the network fails, and report.json", False)
 
 
-@dataclass
-class Evaluation:
+class Evaluation(NamedTuple):
     """What an evaluation found. People and metrics by name: of all lambdas together, first, and of each alone."""
 
     people: dict[str, MergedPeople]
@@ -165,41 +158,34 @@ def annotated_images(config: settings.Config, split: str, num_images: int = 0) -
     return EvaluationSet.load(annotations, folder, config.load_skeleton(), num_images, config.exif)
 
 
-def given_boxes(images: EvaluationSet) -> PersonBoxes:
-    """The boxes of the annotated people who count. Raises UserError where there is nobody."""
-    return annotated(images, data.PEOPLE_RULE)
-
-
-def boxes_to_evaluate(images: EvaluationSet, config: settings.Config) -> PersonBoxes:
-    """Given boxes, or those of the detection file of TEST. Raises UserError."""
-    if config.yaml.TEST.USE_GT_BBOX:
-        return given_boxes(images)
-    return detected(data.path_of_key(config, "TEST.COCO_BBOX_FILE"), images, config.yaml.TEST.IMAGE_THRE)
-
-
 class Evaluator:
     """AP on the validation images of a configuration; every rank takes its share and gets the whole result."""
 
     def __init__(self, config: settings.Config, readers: int = pipeline.READERS) -> None:
         """`readers`: threads. Raises UserError where images, annotations or boxes are missing, or have no people."""
-        self.config, self.readers = config, readers
+        self.config, self.readers, test = config, readers, config.yaml.TEST
         self.validation = annotated_images(config, "TEST", config.val_images)
-        self.boxes = boxes_to_evaluate(self.validation, config)
+        self.box_file = None if test.USE_GT_BBOX else data.path_of_key(config, "TEST.COCO_BBOX_FILE")
+        if self.box_file:
+            self.boxes = detected(self.box_file, self.validation, test.IMAGE_THRE)
+        else:
+            self.boxes = annotated(self.validation, data.PEOPLE_RULE)
 
     def __call__(self, estimator: PoseEstimator) -> Evaluation:
         """Raises ImageError for an unreadable image, unless bad ones are skipped; UserError for a network of NaN."""
         began = time.perf_counter()
-        skip = self.config.on_bad_image == "skip"
+        skip, modes = self.config.on_bad_image == "skip", estimator.num_modes
         estimates = pipeline.estimate_boxes(
             estimator.network, self.validation, self.boxes, estimator.batch_size, skip, self.readers
         )
-        estimated = time.perf_counter()
-        boxes = estimates.boxes
+        estimated, boxes = time.perf_counter(), estimates.boxes
+        keypoints = estimates.keypoints_img.reshape(len(boxes), modes, -1, 3)
         ids = self.validation.index.image_ids[boxes.image_rows]
-        found = estimator.box_people(estimates.keypoints_img, boxes.boxes_img, boxes.scores, ids)
-        people = {lambda_name(estimator.lambdas): estimator.merge(found, nms_of(self.config, estimator.num_modes))}
-        for mode, value in enumerate(estimator.lambdas if estimator.num_modes > 1 else ()):
-            people[lambda_name([value])] = estimator.merge(found.mode(mode), nms_of(self.config, 1))
+        asked = {lambda_name(estimator.lambdas): range(modes)}
+        asked |= {lambda_name([value]): [mode] for mode, value in enumerate(estimator.lambdas) if modes > 1}
+        people = {
+            name: estimator.merge(keypoints, boxes.boxes_img, boxes.scores, ids, some) for name, some in asked.items()
+        }
         metrics = self._metrics(people, estimator)
         ended = time.perf_counter()
         seconds = {**estimates.seconds, "evaluation": ended - estimated, "total": ended - began}
@@ -215,15 +201,14 @@ class Evaluator:
 
     def protocol(self, estimator: PoseEstimator) -> dict[str, Any]:
         """How AP is measured: without it two numbers cannot be compared."""
-        test = self.config.yaml.TEST
         return {
-            "boxes": "given" if test.USE_GT_BBOX else str(data.path_of_key(self.config, "TEST.COCO_BBOX_FILE")),
+            "boxes": str(self.box_file or "given"),
             "data_set": self.config.data_set,
             "annotations": str(self.validation.annotations),
             "images": len(self.validation.rows),
             "lambdas": estimator.lambdas or "none",
             "nms": nms_of(self.config, estimator.num_modes),
-            "flip_test": test.FLIP_TEST,
+            "flip_test": self.config.yaml.TEST.FLIP_TEST,
             "refinement": refinement_of(self.config),
             "input_size": estimator.network.size_in,
         }
@@ -282,66 +267,39 @@ def while_training(
 def main() -> None:
     """Reads the flags, evaluates, leaves people, metrics, pictures and a result file."""
     began = time.time()
-    names = dict.fromkeys(("check_point", "checkpoint", "pth_path"), "checkpoint_path") | {"opt_level": "amp"}
-    flags = parse_flags(Config, None, ALIASES | names, FLAG_KEYS)
-    flags.check()
+    flags = parse_flags(Config, None, ALIASES, FLAG_KEYS)
     log_folder = Path(flags.log_dir or Path(flags.output_dir) / "test" / "output" / "0")
     with common.distributed.process_group(flags.device) as device:
-        source = checkpoint_of(flags)
-        config = data.resolve_data_folder(
-            flags.config(source, output_dir=flags.output_dir, experiment=flags.experiment)
-        )
+        run = {"output_dir": flags.output_dir, "experiment": flags.experiment}
+        source = checkpoint_of(flags.checkpoint_path, flags.config(None, **run))
+        config = data.resolve_data_folder(flags.config(source, **run))
         folder = config.folder / "eval"
         with Log(folder / "metrics.jsonl", log_folder, fresh=True) as log:
-            run_evaluation(flags, config, source, device, log)
+            session, report = open_session(
+                source, flags.options(device, common.distributed.local_rank()), config, flags.lambdas
+            )
+            estimator = PoseEstimator.of_session(session, config, flags.lambdas)
+            estimator.batch_size = flags.batch_size or batch_size_of(config, device)
+            evaluator = Evaluator(config, flags.num_workers)
+            for line in (*filter(None, [report]), *(f"note: {note}" for note in evaluator.boxes.notes)):
+                log.line(line)
+            result = evaluator(estimator)
+            measured = {"checkpoint": str(source), "runtime": session.runtime, "precision": flags.amp}
+            protocol = {**evaluator.protocol(estimator), **measured, "skipped": len(result.skipped)}
+            log_result(result, config.yaml.MODEL.NAME if not session.inputs else source.stem, protocol, log)
         if common.distributed.is_main():
+            write_results(flags, evaluator, estimator, result, folder)
             Run(NETWORK, "eval", 1, 1, str(folder / "metrics.jsonl"), str(folder), began).leave(log_folder)
 
 
-def checkpoint_of(flags: Config) -> Path:
-    """The network file: of the flag, of TEST.MODEL_FILE, or the best of the run. Raises UserError."""
-    own = settings.Config(
-        cfg=flags.cfg or DEFAULT_CFG, output_dir=flags.output_dir, experiment=flags.experiment, opts=flags.opts
-    )
-    if name := flags.checkpoint_path or own.yaml.TEST.MODEL_FILE:
-        return weights.locate_checkpoint(name)
-    best = own.folder / common.train.checkpoint.BEST
+def checkpoint_of(name: str, config: settings.Config) -> Path:
+    """The network file `name`, else TEST.MODEL_FILE, else the best of the run. Raises UserError."""
+    if name or config.yaml.TEST.MODEL_FILE:
+        return weights.locate_checkpoint(name or config.yaml.TEST.MODEL_FILE)
+    best = config.folder / common.train.checkpoint.BEST
     if not best.is_file():
         raise UserError(f"--checkpoint_path is needed: {best} is not there")
     return best
-
-
-def run_evaluation(flags: Config, config: settings.Config, source: Path, device: torch.device, log: Log) -> None:
-    """Evaluates a network of `config` as `flags` say, and writes the results into the folder of the run."""
-    options = flags.options(device, common.distributed.local_rank())
-    session, report = open_session(source, options, config, flags.lambdas)
-    estimator, evaluator = (
-        PoseEstimator.of_session(session, config, flags.lambdas),
-        Evaluator(config, flags.num_workers),
-    )
-    estimator.batch_size = flags.batch_size or batch_size_of(config, device)
-    for line in (report, *(f"note: {note}" for note in evaluator.boxes.notes)):
-        if line:
-            log.line(line)
-    result = evaluator(estimator)
-    measured = {"checkpoint": str(source), "runtime": session.runtime, "precision": flags.amp}
-    protocol = {**evaluator.protocol(estimator), **measured, "skipped": len(result.skipped)}
-    log_result(result, config.yaml.MODEL.NAME if not session.inputs else source.stem, protocol, log)
-    if common.distributed.is_main():
-        for name, people in result.people.items():
-            path = config.folder / "eval" / flags.output_name
-            path = path if people.detections is result.detections else path.with_stem(f"{path.stem}_{name}")
-            rows = evaluator.published_rows(people, result.boxes, estimator)
-            common.files.write_atomically(path, json.dumps(rows, indent=4, sort_keys=True).encode())
-        if flags.report:
-            from common.media import error_report  # a training, which evaluates too, needs it not
-
-            page = config.folder / "eval"
-            error_report.write(evaluator.validation, result.detections, estimator.skeleton, page, config.data_set)
-        if flags.save_images:
-            skeleton = estimator.skeleton
-            sheet = draw_sheet(evaluator.validation, result.detections, skeleton, flags.save_images, DRAWN_ABOVE)
-            common.media.drawing.save_png(config.folder / "eval" / "pictures.png", sheet)
 
 
 def log_result(result: Evaluation, arch: str, protocol: dict[str, Any], log: Log) -> None:
@@ -357,6 +315,24 @@ def log_result(result: Evaluation, arch: str, protocol: dict[str, Any], log: Log
         log.line(line)
     _, *alone = result.metrics.items()
     log.record("evaluate", metrics=result.total, by_lambda=dict(alone), protocol=protocol, ms_a_box=a_box)
+
+
+def write_results(
+    flags: Config, evaluator: Evaluator, estimator: PoseEstimator, result: Evaluation, folder: Path
+) -> None:
+    """The people as published, of each lambda alone too; the page and the pictures that the flags ask for."""
+    path, images, skeleton = folder / flags.output_name, evaluator.validation, estimator.skeleton
+    for name, people in result.people.items():
+        target = path if people.detections is result.detections else path.with_stem(f"{path.stem}_{name}")
+        rows = evaluator.published_rows(people, result.boxes, estimator)
+        common.files.write_atomically(target, json.dumps(rows, indent=4, sort_keys=True).encode())
+    if flags.report:
+        from common.media import error_report  # a training, which evaluates too, needs it not
+
+        error_report.write(images, result.detections, skeleton, folder, evaluator.config.data_set)
+    if flags.save_images:
+        sheet = draw_sheet(images, result.detections, skeleton, flags.save_images, DRAWN_ABOVE)
+        common.media.drawing.save_png(folder / "pictures.png", sheet)
 
 
 if __name__ == "__main__":

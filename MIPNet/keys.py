@@ -99,8 +99,8 @@ KEYS = Keys(
         "TEST.IMAGE_THRE": number(0.0),  # score of a detector's box
         "TEST.IN_VIS_THRE": number(0.2),  # score of a keypoint that counts in its person's
         "TEST.OKS_THRE": number(0.9, most=1),
-        "TEST.SOFT_NMS": Key(False),
-        "TEST.NMS": one_of("recipe", "none", "oks", "soft"),  # recipe: SOFT_NMS, and as published on CrowdPose
+        "TEST.SOFT_NMS": one_of(False),
+        "TEST.NMS": one_of("recipe", "none", "oks"),  # recipe: oks, but none on CrowdPose without lambda, as published
         "TEST.DECAY_THRE": number(0.5, most=1),  # what the box's score is multiplied with for lambda 0
         "TEST.SCALE_THRE": number(1.25, above=0),  # size of a crop over that of the person's box
         "TEST.FLIP_TEST": Key(True),

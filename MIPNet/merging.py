@@ -6,44 +6,16 @@ count less, and a person that both modes found counts once. A network without la
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from common.arrays import FloatArray, Int64Array
+from common.arrays import Float64Array, FloatArray, Int64Array
 from common.coco.evaluate import Detections
 from common.topdown import nms
 
 import numpy as np
-import numpy.typing as npt
-
-SOFT_MAX_PEOPLE = 20  # an image, where nobody goes for being similar
 
 
-@dataclass(frozen=True)
-class MergeRules:
-    """The published constants."""
-
-    in_vis_threshold: float = nms.CONFIDENT  # TEST.IN_VIS_THRE: of a keypoint's score, to count in the person's
-    oks_threshold: float | None = nms.OKS_THRESHOLD  # TEST.OKS_THRE; None: all people stay (the original on CrowdPose)
-    soft: bool = False  # TEST.SOFT_NMS: similar people come later instead of going; at most 20 an image
-
-
-@dataclass(frozen=True)
-class BoxPeople:
-    """What M modes found in N boxes, one person each."""
-
-    image_ids: Int64Array  # (N,)
-    keypoints_img: FloatArray  # (M, N, K, 3) x, y in original pixels, score
-    box_scores: FloatArray  # (M, N) as they count for each mode: 1 for given boxes, else the detector's
-    areas_img: FloatArray  # (N,) square pixels, of the padded box: the product of scale * 200
-
-    def mode(self, number: int) -> "BoxPeople":
-        """Those of one mode alone."""
-        only = slice(number, number + 1)
-        return BoxPeople(self.image_ids, self.keypoints_img[only], self.box_scores[only], self.areas_img)
-
-
-@dataclass(frozen=True)
-class MergedPeople:
+class MergedPeople(NamedTuple):
     """P people, image after image as the images first occur, the best of an image first."""
 
     detections: Detections
@@ -53,55 +25,36 @@ class MergedPeople:
     keypoint_scores: FloatArray  # (P,) the mean confident keypoint; times the box score this is the person's score
 
 
-def merge_modes(people: BoxPeople, sigmas: Sequence[float], rules: MergeRules) -> MergedPeople:
-    """Rescores the people of all modes and leaves out who is found twice.
+def merge_modes(
+    keypoints_img: FloatArray,
+    box_scores: Float64Array,
+    areas_img: FloatArray,
+    image_ids: Int64Array,
+    sigmas: Sequence[float],
+    in_vis_threshold: float = nms.CONFIDENT,
+    oks_threshold: float | None = nms.OKS_THRESHOLD,
+) -> MergedPeople:
+    """Rescores the people of all modes and leaves out those that are found twice.
 
-    Where scores are equal, a later mode comes first, and within a mode a later box. Raises ValueError for another
-    number of sigmas than keypoints.
+    Where scores are equal, a later mode comes first, and within a mode a later box.
+
+    Args:
+        keypoints_img: (N, M, K, 3) x, y in original pixels, score: what M modes found in N boxes, one person each.
+        box_scores: (N, M) as they count for each mode: 1 for given boxes, else the detector's.
+        areas_img: (N,) square pixels, of the padded box: the product of scale * 200.
+        image_ids: (N,).
+        sigmas: (K,) of the skeleton.
+        in_vis_threshold: of a keypoint's score, to count in the person's (TEST.IN_VIS_THRE).
+        oks_threshold: people who are more alike are one (TEST.OKS_THRE); None: all stay.
     """
-    modes, boxes = (axis.ravel() for axis in np.indices(people.box_scores.shape))
-    keypoints = people.keypoints_img.reshape(-1, *people.keypoints_img.shape[2:])
-    ids, areas = people.image_ids[boxes], people.areas_img[boxes]
-    box_scores, keypoint_scores = (
-        people.box_scores.ravel(),
-        nms.confident_mean(keypoints[..., 2], rules.in_vis_threshold),
-    )
-    scores = keypoint_scores * box_scores.astype(np.float64)
-    if rules.oks_threshold is None:
+    by_mode = keypoints_img.swapaxes(0, 1)
+    modes, boxes = (axis.ravel() for axis in np.indices(by_mode.shape[:2]))
+    keypoints, ids, counted = by_mode.reshape(-1, *by_mode.shape[2:]), image_ids[boxes], box_scores.T.ravel()
+    keypoint_scores = nms.confident_mean(keypoints[..., 2], in_vis_threshold)
+    scores = keypoint_scores * counted
+    if oks_threshold is None:
         rows = np.concatenate(nms.by_image(scores, ids, last_first=True))
     else:
-        suppress = soft_oks_nms if rules.soft else nms.oks_nms
-        rows = suppress(keypoints, areas, scores, sigmas, rules.oks_threshold, ids)
+        rows = nms.oks_nms(keypoints, areas_img[boxes], scores, sigmas, oks_threshold, ids)
     detections = Detections(ids[rows], keypoints[rows], scores[rows])
-    return MergedPeople(detections, modes[rows], boxes[rows], box_scores[rows], keypoint_scores[rows])
-
-
-def soft_oks_nms(
-    keypoints_img: FloatArray,
-    areas_img: npt.ArrayLike,
-    scores: npt.ArrayLike,
-    sigmas: npt.ArrayLike,
-    threshold: float = nms.OKS_THRESHOLD,
-    images: npt.ArrayLike | None = None,
-) -> Int64Array:
-    """(M,) at most SOFT_MAX_PEOPLE of each image, put in a new order: nobody goes for being similar, but comes later.
-
-    After each choice the scores of the others are multiplied by exp(-OKS^2 / threshold). Arguments as `nms.oks_nms`.
-    """
-    areas, values, chosen = np.asarray(areas_img, np.float64), np.asarray(scores, np.float64), []
-    for rows in nms.by_image(scores, images, last_first=True):
-        decay = np.exp(-(nms.oks_matrix(keypoints_img[rows], areas[rows], sigmas) ** 2) / threshold)
-        chosen.append(rows[_softly(values[rows], decay)])
-    return np.concatenate(chosen)
-
-
-def _softly(scores: FloatArray, decay: FloatArray) -> list[int]:
-    """The order of choice; `scores` (n,) falling, `decay` (n, n). The original reverses ties anew in each round."""
-    waiting, order = np.arange(len(scores)), list[int]()
-    while len(waiting) and len(order) < SOFT_MAX_PEOPLE:
-        best, waiting = int(waiting[0]), waiting[1:]
-        order.append(best)
-        scores = scores[1:] * decay[best, waiting]
-        turn = np.argsort(scores, kind="stable")[::-1]
-        waiting, scores = waiting[turn], scores[turn]
-    return order
+    return MergedPeople(detections, modes[rows], boxes[rows], counted[rows], keypoint_scores[rows])

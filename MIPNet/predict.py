@@ -9,14 +9,15 @@ A network with lambda is asked once for each lambda: its answers are the modes. 
 computed once for all of them where the network is PyTorch's; an exported one computes all of it again.
 """
 
+import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from common.arrays import Float32Array, FloatArray, Int64Array, UInt8Array
 from common.cli import UserError, leaves
-from common.media.detectors import Detector, given_boxes, whole_images
+from common.media.detectors import Boxes, Detector, given_boxes, whole_images
 from common.media.source import Frame, upright_image
 from common.people import People, no_people
 from common.runtime import metadata
@@ -25,7 +26,7 @@ from common.topdown import crops, heatmaps, pipeline
 from MIPNet import data, keys, weights
 from MIPNet.config import MODEL_FOLDER, NETWORK, Config
 from MIPNet.decode import REFINE, Refinement
-from MIPNet.merging import BoxPeople, MergedPeople, MergeRules, merge_modes
+from MIPNet.merging import MergedPeople, merge_modes
 from MIPNet.model import GatedNetwork, build, lambda_vectors
 
 import numpy as np
@@ -36,7 +37,6 @@ from torch import Tensor, nn
 LAMBDAS = (0.0, 1.0)  # the other person, and the one whose box it is
 LARGEST_LAMBDA = 1.0
 CPU_BATCH = 8  # people at once; a CPU gains nothing from more
-Nms = Literal["none", "oks", "soft"]
 WITHOUT_NMS = "crowdpose"  # the original suppresses no person there, which finds each person of merged modes twice
 
 
@@ -51,6 +51,7 @@ class PoseEstimator:
         lambdas: Sequence[float] = LAMBDAS,
         cfg: str = "",
         opts: Sequence[Any] = (),
+        skeleton: str = "",
     ) -> None:
         """Opens a network file.
 
@@ -61,12 +62,13 @@ class PoseEstimator:
             lambdas: what a network that takes lambda is asked for in each box, different numbers from 0 to 1.
             cfg: yaml config; empty: that of the checkpoint's training.
             opts: KEY VALUE words, which win over all, such as ("TEST.FLIP_TEST", False).
+            skeleton: built-in name or YAML file of your own keypoints; empty: the checkpoint's, else the data set's.
 
         Raises:
             UserError: the file is missing, damaged, or of another network; no such device; lambdas out of range.
         """
         source = weights.locate_checkpoint(str(checkpoint_path))
-        config = weights.load_config(source, cfg, opts)
+        config = weights.load_config(source, cfg, opts, skeleton=skeleton)
         session, _ = open_session(source, Options.of(options), config, lambdas)
         self._use(session, config, lambdas)
         self.detector = detector
@@ -96,11 +98,12 @@ class PoseEstimator:
         cfg, count = self.config.yaml, self.skeleton.num_keypoints
         height, width = session.inputs[0].shape[2:] if session.inputs else (None, None)
         flips = [self.skeleton.keypoint_flip + mode * count for mode in range(self.num_modes)]
+        asked = _for_lambdas(session, self.lambdas) if len(session.inputs) > 1 else session
         return pipeline.TopDownNetwork(
             size_in=(height or self.config.size_in[0], width or self.config.size_in[1]),
             num_maps=self.num_modes * count,
             normalise=functools.partial(normalise_crops, color_rgb=cfg.DATASET.COLOR_RGB),
-            forward=_forward(session, self.lambdas, count),
+            forward=pipeline.maps_of(asked, self.num_modes * count),
             decode=functools.partial(heatmaps.decode, refine=REFINE[refinement_of(self.config)]),
             flip=np.concatenate(flips) if cfg.TEST.FLIP_TEST else None,
             shift=cfg.TEST.SHIFT_HEATMAP,
@@ -112,29 +115,12 @@ class PoseEstimator:
         """The people in an image, (h, w, 3) uint8 BGR or a path, the best first; keypoints in its pixels.
 
         `boxes` (N, 4) left, top, width, height in its pixels; without them those of the detector, else the whole image.
-        Raises UserError for what is no image or no boxes.
+        Raises UserError for what is no image or no boxes, and for a network that gives NaN.
         """
-        pixels = upright_image(image)
         if boxes is None:
-            (found,) = (self.detector or whole_images)([Frame("image", 0, 0.0, pixels)])
-        else:
-            found = given_boxes(boxes, pixels)
-        return self.people(pixels, found.boxes_img, found.scores)
-
-    def people(
-        self, image: UInt8Array, boxes_img: FloatArray, scores: FloatArray, found: FloatArray | None = None
-    ) -> People:
-        """The people in N boxes of an image, whose scores are (N,); `found`: what `find` gave, where it was called.
-
-        Raises UserError for a network that gives NaN.
-        """
-        if not len(scores):
-            return no_people(self.skeleton)
-        found = self.find(image, boxes_img) if found is None else found
-        merged = self.merge(self.box_people(found, boxes_img, scores, np.zeros(len(found), np.int64)), "oks")
-        lambdas = tuple(self.lambdas[mode] for mode in merged.modes) if self.lambdas else ()
-        found = merged.detections
-        return People(self.skeleton, found.keypoints, found.scores, boxes_img[merged.boxes], lambdas=lambdas)
+            return self.batch([image])[0]
+        pixels = upright_image(image)
+        return self.people([pixels], [given_boxes(boxes, pixels)])[0]
 
     def batch(self, images: Sequence[UInt8Array | str | Path]) -> list[People]:
         """The people in each image, which is given as in a call, in the boxes of the detector, else the whole image.
@@ -142,46 +128,60 @@ class PoseEstimator:
         Their crops go together.
         """
         pixels = [upright_image(image) for image in images]
-        boxes = (self.detector or whole_images)([Frame("image", row, 0.0, image) for row, image in enumerate(pixels)])
-        found = self._find(pixels, [places.boxes_img for places in boxes])
-        return [
-            self.people(image, places.boxes_img, places.scores, keypoints)
-            for image, places, keypoints in zip(pixels, boxes, found, strict=True)
-        ]
+        frames = [Frame("image", row, 0.0, image) for row, image in enumerate(pixels)]
+        return self.people(pixels, (self.detector or whole_images)(frames))
 
-    def find(self, image: UInt8Array, boxes_img: FloatArray) -> FloatArray:
-        """(N, modes * K, 3) x, y in original pixels, score: what each mode finds in each of N boxes."""
-        return self._find([image], [boxes_img])[0]
+    def people(self, images: Sequence[UInt8Array], boxes: Sequence[Boxes]) -> list[People]:
+        """The people in the boxes of each image; their crops go together. Raises UserError for NaN."""
+        found = self.find(images, boxes)
+        return [self.merged(keypoints, places) for keypoints, places in zip(found, boxes, strict=True)]
 
-    def _find(self, images: Sequence[UInt8Array], boxes: Sequence[FloatArray]) -> list[FloatArray]:
+    def find(self, images: Sequence[UInt8Array], boxes: Sequence[Boxes]) -> list[FloatArray]:
+        """For each image (N, modes, K, 3) x, y in its pixels, score: what each mode finds in each of its N boxes."""
         pictures = [
-            pipeline.ImageBoxes(functools.partial(np.asarray, image), places, np.arange(len(places)))
+            pipeline.ImageBoxes(functools.partial(np.asarray, image), places.boxes_img, np.arange(len(places.scores)))
             for image, places in zip(images, boxes, strict=True)
-            if len(places)
+            if len(places.scores)
         ]
         parts = pipeline.estimate(pictures, self.network, self.batch_size)
-        nobody_found = np.zeros((0, self.network.num_maps, 3), np.float32)
-        found = np.concatenate([nobody_found, *(part.keypoints_img for part in parts)])
-        ends = np.cumsum([len(places) for places in boxes])
-        return [found[end - len(places) : end] for places, end in zip(boxes, ends, strict=True)]
+        nothing = np.zeros((0, self.network.num_maps, 3), np.float32)
+        found = np.concatenate([nothing, *(part.keypoints_img for part in parts)])
+        ends = np.cumsum([len(places.scores) for places in boxes])
+        return np.split(found.reshape(-1, self.num_modes, self.skeleton.num_keypoints, 3), ends[:-1]) if boxes else []
 
-    def box_people(
-        self, keypoints_img: FloatArray, boxes_img: FloatArray, scores: FloatArray, image_ids: Int64Array
-    ) -> BoxPeople:
-        """What `find` gave for N boxes, with their scores and images, (N,), as it is merged.
+    def merged(self, keypoints_img: FloatArray, boxes: Boxes) -> People:
+        """Each person of an image once: `keypoints_img` is what `find` gave for its boxes."""
+        if not len(boxes.scores):
+            return no_people(self.skeleton)
+        found = self.merge(keypoints_img, boxes.boxes_img, boxes.scores, np.zeros(len(boxes.scores), np.int64))
+        lambdas = tuple(self.lambdas[mode] for mode in found.modes) if self.lambdas else ()
+        people = found.detections
+        return People(self.skeleton, people.keypoints, people.scores, boxes.boxes_img[found.boxes], lambdas=lambdas)
+
+    def merge(
+        self,
+        keypoints_img: FloatArray,
+        boxes_img: FloatArray,
+        scores: FloatArray,
+        image_ids: Int64Array,
+        modes: Sequence[int] | None = None,
+    ) -> MergedPeople:
+        """Each person once, of all modes or of some. `keypoints_img` as of `find`; boxes (N, 4), scores, ids (N,).
 
         Areas are those of the crops; with lambda 0 the boxes' scores count less.
         """
+        test, chosen = self.config.yaml.TEST, list(range(self.num_modes) if modes is None else modes)
+        factors = np.array([1.0 if value else test.DECAY_THRE for value in self.lambdas or (1.0,)])
         _, sizes = crops.fit_boxes(boxes_img, self.network.size_in, self.network.padding)
-        by_mode = keypoints_img.reshape(len(boxes_img), self.num_modes, self.skeleton.num_keypoints, 3).swapaxes(0, 1)
-        factors = [1.0 if value else self.config.yaml.TEST.DECAY_THRE for value in self.lambdas or (1.0,)]
-        return BoxPeople(image_ids, by_mode, np.outer(factors, scores), sizes.prod(axis=1))
-
-    def merge(self, people: BoxPeople, nms: Nms) -> MergedPeople:
-        """Each person once."""
-        test = self.config.yaml.TEST
-        threshold = None if nms == "none" else test.OKS_THRE
-        return merge_modes(people, self.skeleton.sigmas, MergeRules(test.IN_VIS_THRE, threshold, nms == "soft"))
+        return merge_modes(
+            keypoints_img[:, chosen],
+            np.outer(scores, factors[chosen]),
+            sizes.prod(axis=1),
+            image_ids,
+            self.skeleton.sigmas,
+            test.IN_VIS_THRE,
+            test.OKS_THRE if nms_of(self.config, len(chosen)) == "oks" else None,
+        )
 
 
 def refinement_of(config: Config) -> Refinement:
@@ -192,20 +192,17 @@ def refinement_of(config: Config) -> Refinement:
     return "quarter" if test.POST_PROCESS else "none"
 
 
-def nms_of(config: Config, modes: int) -> Nms:
-    """How evaluations suppress people who were found by that many modes."""
-    test = config.yaml.TEST
-    if test.NMS != "recipe":
-        return test.NMS
-    if test.SOFT_NMS:
-        return "soft"
+def nms_of(config: Config, modes: int) -> str:
+    """How people are suppressed whom that many modes found: none or oks."""
+    if config.yaml.TEST.NMS != "recipe":
+        return config.yaml.TEST.NMS
     return "none" if config.data_set == WITHOUT_NMS and modes == 1 else "oks"
 
 
 def check_lambdas(lambdas: Sequence[float]) -> None:
     """Raises UserError for none, for one twice, and for one that is not from 0 to 1."""
-    sound_ones = all(0 <= value <= LARGEST_LAMBDA for value in lambdas)
-    if not (lambdas and sound_ones and len(set(lambdas)) == len(lambdas)):
+    in_range = all(0 <= value <= LARGEST_LAMBDA for value in lambdas)
+    if not (lambdas and in_range and len(set(lambdas)) == len(lambdas)):
         raise UserError(f"--lambdas={','.join(map(str, lambdas))}: different numbers from 0 to 1, such as 0,1")
 
 
@@ -216,28 +213,27 @@ def open_session(
 
     Raises UserError, see `common.runtime.session.open_network`.
     """
-    reports = []
+    count, reports = config.load_skeleton().num_keypoints, []
 
     def load(path: Path) -> nn.Module:
-        network = build(config.yaml.MODEL, config.load_skeleton().num_keypoints)
+        network = build(config.yaml.MODEL, count)
         reports.append(weights.load_checkpoint(network, path))
         return for_inference(network, lambdas)
 
-    session, count = open_network(source, options, load), config.load_skeleton().num_keypoints
-    return metadata.checked(session, NETWORK, {-1: count}, inputs=2), "".join(reports)
+    session = metadata.checked(open_network(source, options, load), NETWORK, {-1: count}, inputs=2)
+    return session, "".join(reports)
 
 
 def metadata_of(config: Config, content: dict[str, Any]) -> metadata.Metadata:
     """What an exported network says of itself, and of `content`, the checkpoint that it comes from."""
-    cfg, test, brightest = config.yaml, config.yaml.TEST, data.BRIGHTEST
+    cfg, test, lambdas = config.yaml, config.yaml.TEST, LAMBDAS if config.takes_lambda else ()
     rule = {
         "colours": "RGB" if cfg.DATASET.COLOR_RGB else "BGR",
-        "mean": [brightest * mean for mean in data.CHANNEL_MEANS],
-        "scale": [1 / (brightest * deviation) for deviation in data.CHANNEL_DEVIATIONS],
+        "mean": [data.BRIGHTEST * mean for mean in data.CHANNEL_MEANS],
+        "scale": [1 / (data.BRIGHTEST * deviation) for deviation in data.CHANNEL_DEVIATIONS],
         "fit": "box: grow it by `padding` and to the input's shape, warp it bilinearly; 0 beyond the image",
         "padding": test.SCALE_THRE,
     }
-    lambdas = LAMBDAS if config.takes_lambda else ()
     decoder = {
         "kind": "heatmaps",
         "refinement": refinement_of(config),
@@ -257,29 +253,18 @@ def metadata_of(config: Config, content: dict[str, Any]) -> metadata.Metadata:
 
 
 def normalise_crops(crops: UInt8Array, color_rgb: bool = True) -> Float32Array:
-    """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32: what `data.normalise_batch` makes, made for threads on a CPU."""
-    inputs = np.empty((len(crops), 3, *crops.shape[1:3]), np.float32)
-    means, deviations = np.float32(data.CHANNEL_MEANS), np.float32(data.CHANNEL_DEVIATIONS)
-    factors, shifts = 1 / (np.float32(data.BRIGHTEST) * deviations), means / deviations
-    for pixels, planes in zip(crops, inputs, strict=True):
-        for channel in range(len(planes)):
-            found = pixels[..., -1 - channel if color_rgb else channel]
-            np.multiply(found, factors[channel], out=planes[channel], dtype=np.float32)
-            planes[channel] -= shifts[channel]
-    return inputs
+    """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32, see `data.normalise_batch`; `color_rgb`: channels R, G, B."""
+    images = torch.from_numpy(crops).permute(0, 3, 1, 2)
+    return data.normalise_batch(images.flip(1) if color_rgb else images).numpy()
 
 
-def _forward(session: Session, lambdas: Sequence[float], num_keypoints: int) -> Callable[[Float32Array], Float32Array]:
-    """The maps of all modes: at once, or one by one from a network that takes lambda as its second input."""
-    if len(session.inputs) <= 1:
-        return pipeline.maps_of(session, max(1, len(lambdas)) * num_keypoints)
-    modes = [pipeline.maps_of(_with_lambda(session, value), num_keypoints) for value in lambdas]
-    return lambda images: np.concatenate([mode(images) for mode in modes], axis=1)
+def _for_lambdas(session: Session, lambdas: Sequence[float]) -> Session:
+    """An exported network that is given images alone: it is asked for each lambda, and gives the maps of all."""
 
+    def forward(arrays: Sequence[Float32Array]) -> list[Float32Array]:
+        return [np.concatenate([session(*with_lambda(arrays[0], value))[-1] for value in lambdas], axis=1)]
 
-def _with_lambda(session: Session, value: float) -> Session:
-    """A session that is given images alone, as its second input is known."""
-    return Session(session.source, session.runtime, lambda arrays: session(*with_lambda(arrays[0], value)))
+    return dataclasses.replace(session, inputs=session.inputs[:1], forward=forward)
 
 
 def with_lambda(images: Float32Array, value: float) -> tuple[Float32Array, Float32Array]:

@@ -12,21 +12,21 @@ run the file. A report in JSON lies beside it. Where AP falls by more than `--ma
 program ends with exit code 2.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import common.cli
-from common.arrays import Float32Array
 from common.cli import UserError, flag
 from common.runtime import metadata, quantize
 from common.runtime.quantize import Flags, Inputs, Score, Task
 from common.runtime.session import Session
 from common.topdown import pipeline
+from common.topdown.boxes import annotated
 from common.topdown.nms import CONFIDENT
 from MIPNet import config as settings
 from MIPNet import data
 from MIPNet.config import parse_flags
-from MIPNet.eval import ALIASES, FLAG_KEYS, EvaluationSettings, Evaluator, annotated_images, given_boxes
+from MIPNet.eval import ALIASES, FLAG_KEYS, EvaluationSettings, Evaluator, annotated_images
 from MIPNet.predict import PoseEstimator, with_lambda
 
 EXPORTER = "python -m MIPNet.export"
@@ -36,24 +36,18 @@ EXPORTER = "python -m MIPNet.export"
 class Config(Flags, EvaluationSettings):
     """Quantizes an exported network of MIPNet to INT8 and keeps it only where it finds the same people.
 
-    KEY VALUE words change the yaml config, such as TEST.FLIP_TEST false.
+    KEY VALUE words change the yaml config, such as TEST.FLIP_TEST false. Flags for keys are those of MIPNet.eval.
     """
 
-    data_path: str = flag("folder of the data set to calibrate and to measure AP on, or `mini`", "")
     calibration_people: int = flag(
         "number of calibration people, spread evenly over those of the training, else of the validation", 64, least=1
     )
-
-    def check(self) -> None:
-        """Raises UserError for values that make no sense."""
-        self.check_flags(EXPORTER)
-        EvaluationSettings.check(self)
 
 
 def main() -> None:
     """Reads the flags, quantizes, says what was written."""
     flags = parse_flags(Config, None, ALIASES, FLAG_KEYS, quantize.RETIRED)
-    flags.check()
+    flags.check_flags(EXPORTER)
     quantize.check(flags.source)
     config = data.resolve_data_folder(flags.config(flags.source))
     count = config.load_skeleton().num_keypoints
@@ -68,8 +62,8 @@ def task_of(flags: Config, config: settings.Config, session: Session) -> Task:
     try:
         images = annotated_images(config, "TRAIN")
     except UserError:  # a data set without training people, such as OCHuman
-        images = annotated_images(config, "TEST")
-    boxes = given_boxes(images)
+        images = evaluator.validation
+    boxes = annotated(images, data.PEOPLE_RULE)
     boxes = boxes.select(quantize.spread(len(boxes), flags.calibration_people))
 
     def score(network: Session) -> Score:
@@ -79,16 +73,11 @@ def task_of(flags: Config, config: settings.Config, session: Session) -> Task:
         return Score(result.total["AP"], int((result.detections.keypoints[..., 2] > CONFIDENT).any(axis=1).sum()))
 
     def inputs() -> Iterator[Inputs]:
-        crops = pipeline.network_inputs(pipeline.images_of(images, boxes, boxes.by_image()), estimator.network)
-        return (arrays for batch in crops for arrays in calls(batch, estimator.lambdas))
+        for crops in pipeline.network_inputs(pipeline.images_of(images, boxes, boxes.by_image()), estimator.network):
+            yield from [with_lambda(crops, value) for value in estimator.lambdas] or [(crops,)]
 
     people = f"{len(boxes)} people of {images.annotations}"
     return Task(score, inputs, people, evaluator.protocol(estimator))
-
-
-def calls(images: Float32Array, lambdas: Sequence[float]) -> Sequence[Inputs]:
-    """How a network is asked about a batch: once, or once for each lambda."""
-    return [with_lambda(images, value) for value in lambdas] or [(images,)]
 
 
 if __name__ == "__main__":

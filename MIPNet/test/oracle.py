@@ -28,10 +28,12 @@ SIGMA = 2.0
 PAIRS = ("MODEL.NAME", "pose_hrnet_se_lambda")
 
 
-def config_of(folder: Path, *words: str) -> Config:
+def config_of(folder: Path, *words: object) -> Config:
     """Settings of an evaluation without flip test, unless `words` say something else."""
     sizes = ("--image_size=128,96", "--heatmap_size=32,24")
-    return parse([f"--data_path={folder}", *sizes, "TEST.FLIP_TEST", "false", "MODEL.NUM_JOINTS", "0", *words])
+    return parse(
+        [f"--data_path={folder}", *sizes, "TEST.FLIP_TEST", "false", "MODEL.NUM_JOINTS", "0", *map(str, words)]
+    )
 
 
 def oracle(config: Config, images: EvaluationSet, boxes: PersonBoxes, people: Sequence[np.ndarray]) -> Session:

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The programs and launchers of this directory, run as a user runs them, and networks at sizes that take seconds."""
 
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest import mock
 
 from common.cli import settings
 from common.test.programs import ROOT
@@ -23,6 +26,12 @@ TINY: dict[str, Any] = SMALL_NETWORK | {
     "MODEL.EXTRA.NUM_LAYERS": 18,
     "MODEL.SE_MODULES": PUBLISHED_GATES,
 }
+
+
+def run(program: ModuleType, *flags: object) -> None:
+    """Runs a program's `main` with a command line."""
+    with mock.patch.object(sys, "argv", [program.__name__, *map(str, flags)]):
+        program.main()
 
 
 def script(name: str, *flags: str) -> list[str]:

@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
-import sys
 from pathlib import Path
 
 from common.cli import UserError
+from common.media.detectors import Boxes
 from common.media.drawing import LAMBDA_COLOURS as COLOURS
 from common.media.drawing import lambda_colour
+from common.media.source import Frame
+from common.people import no_people
 from common.skeleton import COCO
 from MIPNet import demo
-from MIPNet.demo import sweep_sheet
+from MIPNet.demo import Sweep
 from MIPNet.eval import Evaluator
 from MIPNet.predict import PoseEstimator
 from MIPNet.test.oracle import PAIRS, config_of, oracle
-from MIPNet.test.programs import small_checkpoint
+from MIPNet.test.programs import run, small_checkpoint
 
+import cv2
 import numpy as np
 import pytest
 
@@ -32,11 +35,6 @@ def picture(tiny_coco: Path) -> Path:
     return sorted((tiny_coco / "val2017").iterdir())[0]
 
 
-def run_program(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["demo", *words])
-    demo.main()
-
-
 def lines(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "people.jsonl").read_text().splitlines()]
 
@@ -48,7 +46,7 @@ def test_pictures_a_sweep_and_people(checkpoint: Path, picture: Path, tmp_path: 
     camera.write_bytes(picture.read_bytes())
     monkeypatch.chdir(tmp_path)
     images = ("--images", str(picture), str(picture), camera.name, "TEST.FLIP_TEST", "false")
-    run_program(monkeypatch, f"--checkpoint_path={checkpoint}", *flags, *images)
+    run(demo, f"--checkpoint_path={checkpoint}", *flags, *images)
     stem = picture.stem
     sweeps = {f"0_{stem}_sweep.png", f"1_{stem}_sweep.png", "2_IMG_1_sweep.png"}
     drawn = {picture.name, f"{stem}_2.jpg", camera.name}
@@ -60,7 +58,7 @@ def test_pictures_a_sweep_and_people(checkpoint: Path, picture: Path, tmp_path: 
     assert person["box"] in ([20, 20, 90, 120], [30, 10, 100, 140])
 
 
-def test_a_folder_with_the_boxes_of_a_file(checkpoint: Path, tiny_coco: Path, tmp_path: Path, monkeypatch, capsys):
+def test_a_folder_with_the_boxes_of_a_file(checkpoint: Path, tiny_coco: Path, tmp_path: Path, capsys):
     names = sorted(path.name for path in (tiny_coco / "val2017").iterdir())
     entries = [
         {"image_id": int(Path(names[0]).stem), "category_id": 1, "bbox": [5, 5, 60, 90], "score": 0.9},
@@ -71,7 +69,7 @@ def test_a_folder_with_the_boxes_of_a_file(checkpoint: Path, tiny_coco: Path, tm
     (tmp_path / "boxes.json").write_text(json.dumps(entries))
     place = (f"--source={tiny_coco / 'val2017'}", f"--output_dir={tmp_path / 'out'}", "--device=cpu")
     flags = (f"--detections={tmp_path / 'boxes.json'}", "--min_score=0.5", "--lambdas=1", "--flip_test=false")
-    run_program(monkeypatch, f"--checkpoint_path={checkpoint}", *place, *flags)
+    run(demo, f"--checkpoint_path={checkpoint}", *place, *flags)
     found = lines(tmp_path / "out")
     assert [len(line["people"]) for line in found] == [1, 1, 0, 0, 0, 0]
     assert "6 images, 2 people" in capsys.readouterr().out
@@ -104,13 +102,14 @@ def test_both_people_of_a_box_in_their_colours(tiny_coco: Path) -> None:
     assert not (only_sure == COLOURS[0]).all(axis=2).any() and (only_sure == COLOURS[1]).all(axis=2).any()
 
 
-def test_a_sweep_goes_from_one_colour_to_the_other() -> None:
+def test_a_sweep_goes_from_one_colour_to_the_other(tiny_coco: Path, tmp_path: Path) -> None:
     assert (lambda_colour(0), lambda_colour(1)) == COLOURS and lambda_colour(0.5) == (145, 130, 128)
-    image = np.full((100, 120, 3), 255, np.uint8)
-    keypoints = np.zeros((1, 3, 17, 3)) + (60, 50, 1)
-    sheet = sweep_sheet(image, np.array([[30.0, 20, 60, 60]]), keypoints, (0, 0.5, 1), COCO, 0.2)
-    for colour in (COLOURS[0], lambda_colour(0.5), COLOURS[1]):
-        assert (np.abs(sheet.astype(int) - colour).max(axis=2) < 3).any()
+    estimator, image, boxes, _ = two_people(tiny_coco)
+    sweep = Sweep(tmp_path, estimator, lambda _: [Boxes(boxes, np.ones(1), [None])], 0.2)
+    sweep.write(Frame("a.jpg", 3, 0.0, image), no_people(COCO))
+    sheet = cv2.imread(str(tmp_path / "3_a_sweep.png"))
+    for colour in COLOURS:
+        assert (np.abs(sheet.astype(int) - colour).max(axis=2) < 40).any()
 
 
 @pytest.mark.parametrize(
@@ -121,12 +120,11 @@ def test_a_sweep_goes_from_one_colour_to_the_other() -> None:
         (("--checkpoint_path=x", "--images=a.jpg", "--boxes=1,2,3,4", "--detections=b.json"), "give one of --boxes"),
         (("--checkpoint_path=x", "--images=a.jpg", "--sweep=1"), "--sweep=1: at least 2"),
         (("--checkpoint_path=absent.pth", "--images=a.jpg"), "absent.pth: no such checkpoint"),
-        (("--checkpoint_path=x", "--images=a.jpg", "--lambdas=3"), "--lambdas=3.0"),
     ],
 )
 def test_bad_flags(words: tuple[str, ...], message: str, monkeypatch) -> None:
     with pytest.raises(UserError, match=message):
-        run_program(monkeypatch, *words)
+        run(demo, *words)
 
 
 @pytest.mark.parametrize(
@@ -143,4 +141,4 @@ def test_bad_flags(words: tuple[str, ...], message: str, monkeypatch) -> None:
 def test_bad_boxes(words, message: str, checkpoint: Path, picture: Path, tmp_path: Path, monkeypatch) -> None:
     place = (f"--checkpoint_path={checkpoint}", f"--images={picture}", "--device=cpu", f"--output_dir={tmp_path}")
     with pytest.raises(UserError, match=message):
-        run_program(monkeypatch, *place, *words)
+        run(demo, *place, *words)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-import dataclasses
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,18 +8,19 @@ from typing import Any
 import common.coco.evaluate
 import common.coco.images
 from common.cli import UserError
+from common.media.detectors import Boxes
 from common.runtime.session import Session
 from common.test import top_down_golden as golden
 from common.test.programs import launched
 from common.topdown import crops, pipeline
 from common.train.log import Log
-from MIPNet import data, weights
 from MIPNet import eval as program
+from MIPNet import weights
 from MIPNet.eval import Evaluator, while_training
 from MIPNet.model import build
-from MIPNet.predict import PoseEstimator, nms_of, normalise_crops
+from MIPNet.predict import PoseEstimator, normalise_crops
 from MIPNet.test.oracle import PAIRS, config_of, evaluate_oracle
-from MIPNet.test.programs import small_checkpoint, tiny
+from MIPNet.test.programs import run, small_checkpoint, tiny
 
 import numpy as np
 import pytest
@@ -34,14 +33,10 @@ DECODED = 4  # people in the golden maps of w48
 CPU = torch.device("cpu")
 
 
-def words(*keys: Any) -> list[str]:
-    return [str(word) for word in keys]
-
-
-def of_sample(shared: Path, name: str, *more: str) -> list[str]:
-    """The words for the sample of CrowdPose or OCHuman."""
+def of_sample(shared: Path, name: str, *more: object) -> tuple[object, ...]:
+    """Folder and words for the sample of CrowdPose or OCHuman."""
     place = ("DATASET.TEST_ANNOTATION_FILE", f"test_{name}.json", "DATASET.TEST_IMAGE_DIR", ".")
-    return words(shared / "data" / name, *place, "DATASET.DATASET", name, *more)
+    return (shared / "data" / name, *place, "DATASET.DATASET", name, *more)
 
 
 def answering(*answers: np.ndarray) -> Session:
@@ -70,7 +65,7 @@ def test_golden_keypoints_through_the_whole_pipeline(shared: Path, tag: str, cas
     refinement = {"post1": "quarter", "post0": "none", "dark": "dark"}[case.split("/")[1]]
     sizes = zip(("image", "heatmap"), (golden.SIZES_IN[tag], golden.map_size(tag)), strict=True)
     flags = [f"--{name}_size={height},{width}" for name, (height, width) in sizes]
-    config = config_of(shared, *flags, *words("TEST.REFINEMENT", refinement, "TEST.FLIP_TEST", case.startswith("flip")))
+    config = config_of(shared, *flags, "TEST.REFINEMENT", refinement, "TEST.FLIP_TEST", case.startswith("flip"))
     network = PoseEstimator.of_session(answering(*answers), config).network
     (found,) = pipeline.estimate(golden_pictures(people, shared), network, batch_size=golden.PEOPLE)
     expected = golden.arrays(shared, "decode_mipnet")[f"{tag}/{case}/coords"]
@@ -78,11 +73,7 @@ def test_golden_keypoints_through_the_whole_pipeline(shared: Path, tag: str, cas
 
 
 @pytest.mark.parametrize("color_rgb", [True, False])
-def test_the_network_sees_what_it_is_trained_on(color_rgb: bool) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 6, 5, 3), np.uint8)
-    colours = np.ascontiguousarray(pixels[..., ::-1]) if color_rgb else pixels
-    trained = data.normalise_batch(torch.from_numpy(colours).permute(0, 3, 1, 2))
-    np.testing.assert_allclose(normalise_crops(pixels, color_rgb), trained.numpy(), rtol=0, atol=1e-6)
+def test_the_network_sees_the_channels_in_its_order(color_rgb: bool) -> None:
     blue = np.zeros((1, 4, 4, 3), np.uint8)
     blue[..., 0] = 255
     assert normalise_crops(blue, color_rgb)[0, :, 0, 0].argmax() == (2 if color_rgb else 0)
@@ -92,24 +83,23 @@ def test_golden_evaluation(shared: Path) -> None:
     """The predictions of the golden case, in our boxes, with our scores and areas: all numbers of the original."""
     inputs = np.load(shared / "golden/topdown/eval_mipnet_inputs.npz")
     expected = json.loads((shared / "golden/topdown/eval_mipnet.json").read_text())
-    annotations = common.coco.images.annotation_file(shared / "data/coco-mini", "val").name
     folder = shared / "data/coco-mini"
-    names = words("DATASET.TEST_ANNOTATION_FILE", f"annotations/{annotations}")
+    annotations = common.coco.images.annotation_file(folder, "val")
+    names = ("DATASET.TEST_ANNOTATION_FILE", f"annotations/{annotations.name}")
     config = config_of(folder, "--image_size=384,288", "--heatmap_size=96,72", *PAIRS, *names)
     evaluator, estimator = Evaluator(config), PoseEstimator.of_session(answering(), config)
     images, boxes = evaluator.validation, evaluator.boxes
     order = {person: row for row, person in enumerate(inputs["annotation_id"].tolist())}
     places = [order[person] for person in images.index.annotation_ids[boxes.person_rows].tolist()]
     assert sorted(places) == list(range(len(order)))
-    boxes = dataclasses.replace(boxes, scores=inputs["box_score"][places])
-    keypoints = np.concatenate([inputs["pred_lambda0"][places], inputs["pred_lambda1"][places]], axis=1)
-    found = estimator.box_people(keypoints, boxes.boxes_img, boxes.scores, images.index.image_ids[boxes.image_rows])
-    for name, chosen in {"lambda_merged": found, "lambda0": found.mode(0), "lambda1": found.mode(1)}.items():
-        people = estimator.merge(chosen, "oks")
+    keypoints = np.stack([inputs["pred_lambda0"][places], inputs["pred_lambda1"][places]], axis=1)
+    found = keypoints, boxes.boxes_img, inputs["box_score"][places], images.index.image_ids[boxes.image_rows]
+    for name, modes in {"lambda_merged": None, "lambda0": [0], "lambda1": [1]}.items():
+        people = estimator.merge(*found, modes)
         metrics = images.average_precision(people.detections, estimator.skeleton.sigmas)
         np.testing.assert_allclose(list(metrics.values()), list(expected[name].values()), atol=1e-12)
-    people = estimator.merge(found, "oks")
-    assert (found.box_scores.size, len(people.boxes)) == (expected["n_in"], expected["n_kept_merged"])
+    people = estimator.merge(*found)
+    assert (2 * len(boxes), len(people.boxes)) == (expected["n_in"], expected["n_kept_merged"])
     rows = {(row["annotation_id"], row["score"]): row for row in evaluator.published_rows(people, boxes, estimator)}
     for row in expected["kept_first10"]:
         mine = rows[row["annotation_id"], row["score"]]
@@ -157,22 +147,25 @@ def test_crowdpose_has_its_own_joints_and_numbers(shared: Path, more: tuple[str,
 
 
 @pytest.mark.parametrize(
-    ("more", "one_mode", "two_modes"),
+    ("more", "stay"),
     [
-        ((), "oks", "oks"),
-        (("DATASET.DATASET", "crowdpose"), "none", "oks"),
-        (("DATASET.DATASET", "crowdpose", "TEST.NMS", "oks"), "oks", "oks"),
-        (("TEST.SOFT_NMS", "true"), "soft", "soft"),
-        (("TEST.SOFT_NMS", "true", "TEST.NMS", "none"), "none", "none"),
+        ((), 1),
+        (("DATASET.DATASET", "crowdpose"), 2),
+        (("DATASET.DATASET", "crowdpose", *PAIRS), 1),
+        (("DATASET.DATASET", "crowdpose", "TEST.NMS", "oks"), 1),
+        (("TEST.NMS", "none"), 2),
     ],
 )
-def test_who_is_suppressed(tmp_path: Path, more: tuple[str, ...], one_mode: str, two_modes: str) -> None:
-    estimator = PoseEstimator.of_session(answering(), config_of(tmp_path, *more, *PAIRS))
-    assert (nms_of(estimator.config, 1), nms_of(estimator.config, 2)) == (one_mode, two_modes)
+def test_images_and_evaluations_suppress_by_one_rule(tmp_path: Path, more: tuple[str, ...], stay: int) -> None:
+    """The person of one box is found in another box, too."""
+    estimator = PoseEstimator.of_session(answering(), config_of(tmp_path, *more))
+    keypoints = np.ones((2, estimator.num_modes, estimator.skeleton.num_keypoints, 3))
+    boxes = Boxes(np.array([[0.0, 0, 90, 90], [5, 5, 90, 90]]), np.array([0.9, 0.8]), [None, None])
+    assert len(estimator.merged(keypoints, boxes)) == stay
 
 
 def test_crowdpose_in_the_boxes_of_a_detector(shared: Path) -> None:
-    file = words("TEST.USE_GT_BBOX", "false", "TEST.COCO_BBOX_FILE", "test_crowdpose_det_AP_40.json")
+    file = ("TEST.USE_GT_BBOX", "false", "TEST.COCO_BBOX_FILE", "test_crowdpose_det_AP_40.json")
     config = config_of(*of_sample(shared, "crowdpose", *file, "TEST.IMAGE_THRE", "0.3"))
     evaluator = Evaluator(config)
     assert 0 < len(evaluator.boxes) <= 6 and (evaluator.boxes.person_rows == -1).all()
@@ -189,23 +182,16 @@ def test_a_crowdpose_file_without_crowd_index_is_named(shared: Path, tmp_path: P
     for image in content["images"]:
         del image["crowdIndex"]
     (tmp_path / "people.json").write_text(json.dumps(content))
-    place = words("DATASET.TEST_ANNOTATION_FILE", tmp_path / "people.json")
+    place = ("DATASET.TEST_ANNOTATION_FILE", tmp_path / "people.json")
     with pytest.raises(UserError, match=r"people.json: no crowdIndex"):
         evaluate_oracle(config_of(*of_sample(shared, "crowdpose", *place)))
 
 
-def run_program(monkeypatch: pytest.MonkeyPatch, *flags: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["eval", *flags])
-    program.main()
-
-
 @pytest.mark.parametrize("more", [(), ("--lambda",)], ids=["plain", "lambda"])
-def test_the_program_leaves_people_numbers_and_its_protocol(more, tiny_coco, tmp_path, monkeypatch, capsys) -> None:
+def test_the_program_leaves_people_numbers_and_its_protocol(more, tiny_coco, tmp_path, capsys) -> None:
     config, checkpoint = small_checkpoint(tmp_path, f"--output_dir={tmp_path}", "--experiment=", *more)
     place = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", "--device=cpu")
-    run_program(
-        monkeypatch, *place, f"--checkpoint_path={checkpoint}", "--save_images=1", "--report", "TEST.FLIP_TEST", "false"
-    )
+    run(program, *place, f"--checkpoint_path={checkpoint}", "--save_images=1", "--report", "TEST.FLIP_TEST", "false")
     said = capsys.readouterr().out
     assert "protocol: boxes given, data_set coco" in said and "| Arch | AP |" in said
     assert f"{config.yaml.MODEL.NAME} | " in said
@@ -224,36 +210,34 @@ def test_the_program_leaves_people_numbers_and_its_protocol(more, tiny_coco, tmp
 
 
 @pytest.mark.parametrize("name", ["crowdpose", "ochuman"])
-def test_the_program_on_the_samples(name, shared, tmp_path, monkeypatch, capsys) -> None:
+def test_the_program_on_the_samples(name, shared, tmp_path, capsys) -> None:
     cfg = f"--cfg=experiments/{name}/hrnet/w32_256x192_adam_lr1e-3_lambda.yaml"
     _, checkpoint = small_checkpoint(tmp_path, cfg)
     folder, *place = of_sample(shared, name)
     flags = (f"--data_path={folder}", f"--checkpoint_path={checkpoint}", f"--output_dir={tmp_path}")
-    run_program(monkeypatch, *flags, *place[:4])
+    run(program, *flags, *place[:4])
     said = capsys.readouterr().out
     assert f"data_set {name}" in said and "| l0,1:pose_hrnet_se_lambda |" in said
     assert ("AP (easy)" in said) == (name == "crowdpose")
 
 
-def test_boxes_of_a_detector_stand_in_the_protocol(tiny_coco, tmp_path, monkeypatch, capsys) -> None:
+def test_boxes_of_a_detector_stand_in_the_protocol(tiny_coco, tmp_path, capsys) -> None:
     _, checkpoint = small_checkpoint(tmp_path)
     image = int(Evaluator(config_of(tiny_coco)).validation.index.image_ids[0])
     detections = tmp_path / "found boxes.json"
     detections.write_text(json.dumps([{"image_id": image, "category_id": 1, "bbox": [5, 5, 60, 90], "score": 0.7}]))
     place = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", f"--checkpoint_path={checkpoint}")
     flags = ("--flip_test=false", "--refinement=dark", "--nms=none")
-    run_program(monkeypatch, *place, f"--detections={detections}", *flags)
+    run(program, *place, f"--detections={detections}", *flags)
     said = capsys.readouterr().out
     assert f"protocol: boxes {detections}" in said and "nms none, flip_test False, refinement dark" in said
     with pytest.raises(UserError, match="absent.json: no such file"):
-        run_program(monkeypatch, *place, "--detections=absent.json")
+        run(program, *place, "--detections=absent.json")
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--lambdas=0,2",), "--lambdas=0.0,2.0: different numbers from 0 to 1"),
-        (("--lambdas=1,1",), "different numbers"),
         (("--batch_size=-1",), "--batch_size=-1: at least 0"),
         (("--checkpoint_path=absent.pth",), "absent.pth: no such checkpoint"),
         ((), "--checkpoint_path is needed: .*model_best.pth is not there"),
@@ -261,17 +245,17 @@ def test_boxes_of_a_detector_stand_in_the_protocol(tiny_coco, tmp_path, monkeypa
         (("--colour=red",), "--colour=red"),
     ],
 )
-def test_bad_flags(flags: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_flags(flags: tuple[str, ...], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
-        run_program(monkeypatch, "--data_path=mini", f"--output_dir={tmp_path}", "--device=cpu", *flags)
+        run(program, "--data_path=mini", f"--output_dir={tmp_path}", "--device=cpu", *flags)
 
 
-def test_a_plain_checkpoint_in_a_network_with_lambda_is_reported(tiny_coco, tmp_path, monkeypatch, capsys) -> None:
+def test_a_plain_checkpoint_in_a_network_with_lambda_is_reported(tiny_coco, tmp_path, capsys) -> None:
     torch.save(tiny("pose_resnet", 17, stem_inplanes=64).state_dict(), tmp_path / "resnet18.pth")
     cfg = ("--cfg", "experiments/coco/resnet/res50_256x192_d256x3_adam_lr1e-3_lambda.yaml", "--flip_test=false")
     place = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", "--device=cpu", "--val_images=1")
     small = ("MODEL.EXTRA.NUM_LAYERS", "18", "MODEL.IMAGE_SIZE", "[32,64]", "MODEL.HEATMAP_SIZE", "[8,16]")
-    run_program(monkeypatch, *cfg, *place, f"--checkpoint_path={tmp_path / 'resnet18.pth'}", *small)
+    run(program, *cfg, *place, f"--checkpoint_path={tmp_path / 'resnet18.pth'}", *small)
     assert "the file's network lacks layer" in capsys.readouterr().out
 
 

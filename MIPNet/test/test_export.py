@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-import sys
 from pathlib import Path
 
 from common.cli import UserError
@@ -8,7 +7,7 @@ from MIPNet import export
 from MIPNet.config import parse
 from MIPNet.model import GatedNetwork, lambda_vectors
 from MIPNet.predict import PoseEstimator, for_inference
-from MIPNet.test.programs import LAST_GATE, tiny
+from MIPNet.test.programs import LAST_GATE, run, tiny
 
 import numpy as np
 import pytest
@@ -71,18 +70,13 @@ def test_an_exported_network_answers_as_pytorch_for_each_lambda(kind: str, batch
     assert np.abs(maps[:, :17] - maps[:, 34:]).max() > 10 * tolerance  # lambda matters
 
 
-def run_program(monkeypatch, *words: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["export", *words])
-    export.main()
-
-
-def test_the_program_takes_the_network_of_the_recipe(tmp_path: Path, monkeypatch, capsys, recwarn) -> None:
+def test_the_program_takes_the_network_of_the_recipe(tmp_path: Path, capsys, recwarn) -> None:
     model = tiny("pose_resnet_se_lambda", 17, stem_inplanes=64, SE_MODULES=LAST_GATE)
     checkpoint = tmp_path / "model.pth"
     torch.save({"state_dict": model.state_dict()}, checkpoint)
     target = tmp_path / "pose.onnx"
     words = (f"--checkpoint_path={checkpoint}", f"--output-name={target}", "--cfg", LAMBDA_CFG)
-    run_program(monkeypatch, *words, *SMALL_RESNET, "MODEL.SE_MODULES", "[False,False,False,True]")
+    run(export, *words, *SMALL_RESNET, "MODEL.SE_MODULES", "[False,False,False,True]")
     said = capsys.readouterr().out
     assert f"{target}: opset 11, images any x 3 x 64 x 32 and lambdas any x 2" in said
     assert "tensors matched" in said and not recwarn.list
@@ -98,9 +92,9 @@ def test_the_program_takes_the_network_of_the_recipe(tmp_path: Path, monkeypatch
         (("--checkpoint_path=x", "--colour=red"), "--colour=red"),
     ],
 )
-def test_bad_flags(monkeypatch, words: tuple[str, ...], message: str) -> None:
+def test_bad_flags(words: tuple[str, ...], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        run_program(monkeypatch, *words)
+        run(export, *words)
 
 
 def test_a_size_that_no_network_takes(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 """INT8 of networks with lambda: written with a report where it finds the same people, else refused."""
 
 import json
-import sys
 from pathlib import Path
 
 from common.cli import UserError
@@ -12,8 +11,8 @@ from common.test.blob_people import COLOURS
 from common.test.quantised_programs import report
 from MIPNet import eval as evaluation_program
 from MIPNet import quantize
+from MIPNet.test.programs import run
 
-import numpy as np
 import pytest
 
 onnx = pytest.importorskip("onnx")
@@ -34,40 +33,30 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return quantised_programs.networks(folder, BACKGROUND, with_lambda=True)
 
 
-def run(monkeypatch, data: Path, model: Path, *words: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["quantize", *quantised_programs.flags(data, model), *words, *PAIRS])
-    quantize.main()
+def quantized(data: Path, model: Path, *words: str) -> None:
+    run(quantize, *quantised_programs.flags(data, model), *PAIRS, *words)
 
 
-def test_a_network_that_finds_people_is_quantized(tmp_path, data, networks, monkeypatch):
+def test_a_network_that_finds_people_is_quantized(tmp_path, data, networks):
     target = tmp_path / "a.onnx"
-    run(monkeypatch, data, networks / "good.onnx", f"--output_name={target}", "TEST.FLIP_TEST", "true")
+    quantized(data, networks / "good.onnx", f"--output_name={target}", "TEST.FLIP_TEST", "true")
     assert report(target)["float_layers"] == ["/final_layer/Conv"]
     facts = report(target)["protocol"]
     assert facts["flip_test"] is True and facts["lambdas"] == [0.0, 1.0]
     for runtime, before in report(target)["float32"].items():
         assert before["ap"] > 0.9 and report(target)["int8"][runtime]["ap"] > before["ap"] - 0.002
     place = (f"--data_path={data}", f"--skeleton={data / 'blobs.yaml'}", f"--output_dir={tmp_path}", "--device=cpu")
-    monkeypatch.setattr(sys, "argv", ["eval", f"--checkpoint_path={target}", *place, *PAIRS])
-    evaluation_program.main()
+    run(evaluation_program, f"--checkpoint_path={target}", *place, *PAIRS)
     (metrics,) = tmp_path.glob("output/*/*/*/eval/metrics.jsonl")
     ap = report(target)["int8"]["ONNX Runtime"]["ap"]
     assert json.loads(metrics.read_text().splitlines()[-1])["metrics"]["AP"] == pytest.approx(ap, abs=1e-6)
 
 
-def test_every_lambda_is_calibrated_with():
-    images = np.zeros((2, 3, 8, 8), np.float32)
-    found = quantize.calls(images, (0.0, 1.0))
-    np.testing.assert_array_equal([vectors for _, vectors in found], [[[0, 1]] * 2, [[1, 0]] * 2])
-    assert all(given is images for given, _ in found)
-    assert len(quantize.calls(images, ())[0]) == 1
-
-
-def test_int8_that_loses_people_is_refused(tmp_path, data, networks, monkeypatch):
+def test_int8_that_loses_people_is_refused(tmp_path, data, networks):
     for name in ("a.onnx", "a.json"):
         (tmp_path / name).write_text("the older one")
     with pytest.raises(RefusedError, match="not written: .*a.onnx: INT8 finds no people, where float32 finds"):
-        run(monkeypatch, data, networks / "loud.onnx", f"--output_name={tmp_path / 'a.onnx'}")
+        quantized(data, networks / "loud.onnx", f"--output_name={tmp_path / 'a.onnx'}")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["the older one"] * 2
 
 
@@ -86,9 +75,8 @@ def test_int8_that_loses_people_is_refused(tmp_path, data, networks, monkeypatch
 )
 def test_bad_input(tmp_path, data, networks, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
-    flags = quantised_programs.flags(data, networks / "good.onnx")
-    given = [word.format(networks=networks) for word in words]
-    monkeypatch.setattr(sys, "argv", ["quantize", *flags, *PAIRS, "--output_name=out.onnx", *given])
     with pytest.raises(UserError, match=message):
-        quantize.main()
+        quantized(
+            data, networks / "good.onnx", "--output_name=out.onnx", *(word.format(networks=networks) for word in words)
+        )
     assert not list(tmp_path.iterdir())

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from common.skeleton import COCO, CROWDPOSE
 from common.topdown import nms
-from MIPNet.merging import soft_oks_nms
 
 import numpy as np
 import pytest
@@ -58,8 +57,6 @@ def test_people_kept_are_the_originals(golden, name: str) -> None:
     for threshold in (0.9, 0.5):
         kept = nms.oks_nms(poses, areas, scores, COCO.sigmas, threshold)
         assert kept.tolist() == case[f"oks_nms_{threshold}"]
-        soft = soft_oks_nms(poses, areas, scores, COCO.sigmas, threshold)
-        assert soft.tolist() == case[f"soft_oks_nms_{threshold}"]
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -74,15 +71,6 @@ def test_many_images_at_once_are_each_image_alone(ties: bool) -> None:
     assert 0 < len(kept) < len(scores)
     named = nms.oks_nms(keypoints, areas, scores, COCO.sigmas, 0.5, [f"image {i}" for i in images])
     assert named.tolist() == expected
-
-
-def test_soft_suppression_moves_the_similar_back_and_stops_at_twenty() -> None:
-    keypoints, areas, _, _ = people(1, 30)
-    keypoints[1], areas[1] = keypoints[0], areas[0]
-    scores = np.linspace(1, 0.71, 30)
-    order = soft_oks_nms(keypoints, areas, scores, COCO.sigmas).tolist()
-    assert len(order) == len(set(order)) == 20
-    assert order[0] == 0 and 1 not in order
 
 
 def test_of_equal_scores_the_last_comes_first() -> None:
@@ -114,9 +102,8 @@ def test_zero_area_is_like_itself_and_like_nobody_else() -> None:
 
 def test_nobody_and_somebody_alone() -> None:
     empty = np.zeros((0, 17, 2)), np.zeros(0), np.zeros(0), COCO.sigmas
-    for suppress in (nms.oks_nms, soft_oks_nms):
-        assert suppress(*empty).tolist() == suppress(*empty, images=np.zeros(0, np.int64)).tolist() == []
-        assert suppress(np.ones((1, 14, 3)), np.ones(1), np.zeros(1), CROWDPOSE.sigmas).tolist() == [0]
+    assert nms.oks_nms(*empty).tolist() == nms.oks_nms(*empty, images=np.zeros(0, np.int64)).tolist() == []
+    assert nms.oks_nms(np.ones((1, 14, 3)), np.ones(1), np.zeros(1), CROWDPOSE.sigmas).tolist() == [0]
     assert nms.oks_matrix(*empty[:2], COCO.sigmas).shape == (0, 0)
 
 

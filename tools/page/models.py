@@ -134,9 +134,8 @@ class Model:
         places = whole_images([frame])[0] if boxes is None else clip_boxes(boxes, np.ones(len(boxes)), image)
         if not len(places.scores):
             raise UserError(NO_BOX)
-        found = estimator.find(image, places.boxes_img).reshape(len(places.scores), -1, self.skeleton.num_points, 3)
-        ends = found[:, [0, -1]].reshape(len(found), -1, 3)
-        merged = self.estimator.people(image, places.boxes_img, places.scores, ends)
+        (found,) = estimator.find([image], [places])
+        merged = self.estimator.merged(found[:, [0, -1]], places)
         return {
             "lambdas": [float(step) for step in estimator.lambdas],
             "boxes": places.boxes_img.tolist(),

@@ -81,7 +81,7 @@ def test_lambdas_that_no_network_takes(lambdas: tuple[float, ...]) -> None:
         ((), "quarter", "oks"),
         (LAMBDA, "quarter", "oks"),
         (("DATASET.DATASET", "crowdpose", "MODEL.NUM_JOINTS", 0, "TEST.POST_PROCESS", False), "none", "none"),
-        (("TEST.REFINEMENT", "dark", "TEST.NMS", "soft"), "dark", "soft"),
+        (("TEST.REFINEMENT", "dark", "TEST.NMS", "none"), "dark", "none"),
     ],
 )
 def test_a_network_says_how_its_maps_are_decoded(opts: tuple[Any, ...], refinement: str, suppression: str) -> None:
