@@ -13,7 +13,6 @@ from common.media.detectors import open_detector
 
 BOTTOM_UP = ("Lightweight_OpenPose", "OpenPose_MindSpore_port")
 TOP_DOWN = ("AlphaPose", "MIPNet")
-MAX_OVERLAP = 0.6  # of a detector's boxes, as in the demos
 
 
 @dataclass(frozen=True)
@@ -45,5 +44,5 @@ def open_estimator(spec: Spec, **settings: Any) -> Any:
     maker = importlib.import_module(spec.directory).PoseEstimator
     if spec.detector and spec.directory in TOP_DOWN:
         device = common.device.resolve(spec.device)
-        settings["detector"] = open_detector(spec.detector, None, MAX_OVERLAP, device)
+        settings["detector"] = open_detector(spec.detector, None, device)
     return maker(spec.file, spec.device, **settings)

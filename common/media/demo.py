@@ -9,7 +9,6 @@ Ctrl-C ends after the frame at hand, with all files whole; a second one ends at 
 import contextlib
 import dataclasses
 import itertools
-import logging
 import signal
 import threading
 import time
@@ -33,8 +32,6 @@ import numpy as np
 Find = Callable[[Sequence[Frame]], list[People]]
 TRACKED_ABOVE = 0.1  # score of keypoints that tell people apart: a network guesses the others
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class DemoFlags:
@@ -53,7 +50,6 @@ class DemoFlags:
     max_missed: int = flag("frames for which a person may be lost and keep the id", 10)
     show: bool = flag("show frames in a window: P pauses, Escape or Q ends", False)
     showbox: bool = flag("draw the boxes too", False)
-    max_frames: int = flag("number of frames after which to end; 0: all", 0)
     on_bad_image: Literal["error", "skip"] = flag("an image that cannot be used: stop, or skip and count", "error")
     cpu: bool = flag("compute on the CPU, the same as --device=cpu", False)
     device: DeviceName = flag("where to compute", "auto")
@@ -78,9 +74,9 @@ ALIASES = {"video": "source", "checkpoint": "checkpoint_path"}
 def find_source(flags: DemoFlags, named: Sequence[Path] = ()) -> Source:
     """The frames that the flags ask for; without a flag the images that a detection file has `named`.
 
-    Raises UserError where there is no source, or more than one.
+    Raises UserError where there is no source.
     """
-    if bool(flags.images) + bool(flags.source) > 1 or not (flags.images or flags.source or named):
+    if not (flags.images or flags.source or named):
         raise UserError("give one of --images and --source (an image, a folder, a list, a video, a camera or a URL)")
     return open_source(flags.images or flags.source or list(named), flags.on_bad_image)
 
@@ -103,25 +99,27 @@ class Names:
 
 
 class Outputs:
-    """What a run leaves behind: people.jsonl, a video or images, and what it shows."""
+    """What a run leaves behind: people.jsonl, a video or images, and what it shows.
+
+    It begins with the first frame: a wrong command spares earlier results.
+    """
 
     def __init__(self, flags: DemoFlags, source: Source, names: Names, stack: contextlib.ExitStack) -> None:
-        self.flags, self.source, self.names, self.stack = flags, source, names, stack
+        self.flags, self.source = flags, source
         self.window = stack.enter_context(Window("people")) if flags.show else None
         self.folder = output_folder(Path(flags.output_dir), source)
         self.video, self.images, self.num_people = None, None, 0
-        self.writers: list[Writer] = []  # opened for the first frame: a wrong command spares earlier results
         if source.moves and flags.save_video:
             path = self.folder / names.video.format(source.stem)
             self.video = stack.enter_context(VideoWriter(path, source.rate_hz))
         if flags.save_img and (names.images or not source.moves):
             self.images = ImageWriter(output_folder(self.folder / names.images, source))
+        opened = [PeopleLines(self.folder), *(make(self.folder, source) for make in names.writers)]
+        self.writers: list[Writer] = [stack.enter_context(writer) for writer in opened]
 
     def write(self, frame: Frame, people: People) -> bool:
         """Writes and shows one frame; False where the person at the window wants to end."""
-        if not self.writers:
-            opened = [PeopleLines(self.folder), *(make(self.folder, self.source) for make in self.names.writers)]
-            self.writers = [self.stack.enter_context(writer) for writer in opened]
+        people = people.select(people.scores >= self.flags.least_score)
         for writer in self.writers:
             writer.write(frame, people)
         self.num_people += len(people)
@@ -143,69 +141,54 @@ def run(
     Files of an earlier run are overwritten. Raises UserError for frames that cannot be read, results that cannot be
     written, and what `find` refuses; of refused images only if `source` does not skip them, or none is left.
     """
-    clock = FrameClock()
-    tracker = Tracker(skeleton, flags.smooth, max_missed=flags.max_missed) if source.moves and flags.track else None
+    clock, count, began = Clock(), 0, time.perf_counter()
+    tracker = Tracker(skeleton, flags.smooth, flags.max_missed) if source.moves and flags.track else None
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
         stack.enter_context(writable(flags.output_dir))
-        outputs = Outputs(flags, source, names or Names(), stack)
+        outputs = None
         frames = stack.enter_context(contextlib.closing(source.frames()))
-        limited = itertools.islice(frames, flags.max_frames or None)
-        for frame, people in _found(limited, find, 1 if source.live else group, source, clock):
+        for frame, people in _found(frames, find, 1 if source.live else group, source, clock):
             if tracker:
                 with clock.part("track"):
                     people = follow(tracker, people, frame.time_s)
+            outputs = outputs or Outputs(flags, source, names or Names(), stack)
             with clock.part("draw and write"):
-                goes_on = outputs.write(frame, people.select(people.scores >= flags.least_score))
-            clock.frame_done()
+                goes_on = outputs.write(frame, people)
+            count += 1
             if stop.is_set() or not goes_on:
                 break
-        if source.bad and not clock.total and not stop.is_set():
+        if outputs is None:
             raise UserError(f"none of {len(source.images)} images can be used; the first: {source.bad[0]}")
         what, early = "frames" if source.moves else "images", ", stopped early" if stop.is_set() else ""
         skipped = f", {len(source.bad)} skipped" if source.bad else ""
         where = outputs.folder / PeopleLines.NAME
-        print(f"{clock.total} {what}, {outputs.num_people} people{skipped}{early}: {where}", flush=True)  # noqa: T201
-        print(clock.summary(), flush=True)  # noqa: T201
-    return clock.total
+        print(f"{count} {what}, {outputs.num_people} people{skipped}{early}: {where}", flush=True)  # noqa: T201
+        parts = ", ".join(f"{name} {1000 * seconds / max(1, count):.1f}" for name, seconds in clock.items())
+        rate = count / (time.perf_counter() - began)
+        print(f"{rate:.1f} frames a second; milliseconds a frame: {parts}", flush=True)  # noqa: T201
+    return count
 
 
 def _found(
     frames: Iterator[Frame], find: Find, group: int, source: Source, clock: Clock
 ) -> Iterator[tuple[Frame, People]]:
-    """Each frame and its people; an error of reading comes after the frames before it."""
-    problem: UserError | None = None
-    while problem is None:
-        batch = list[Frame]()
+    """Each frame and its people. An image that the network refuses is skipped where such are."""
+    while True:
+        with clock.part("read"):
+            batch = list(itertools.islice(frames, group))
+        if not batch:
+            return
         try:
-            with clock.part("read"):
-                batch.extend(itertools.islice(frames, group))
-        except UserError as error:
-            problem = error
-        if batch:
             with clock.part("people"):
-                people = _people(find, batch, source)
-            yield from zip(batch, people, strict=True) if people is not None else ()
-        if len(batch) < group:
-            break
-    if problem:
-        raise problem
-
-
-def _people(find: Find, frames: Sequence[Frame], source: Source) -> list[People] | None:
-    """None for an image that the network refuses, where such are skipped. UserErrors begin with the frame's name."""
-    try:
-        return find(frames)
-    except UserError as error:
-        skipped = (
-            isinstance(error, RefusedImageError) and source.images and source.on_bad == "skip" and len(frames) == 1
-        )
-        if not skipped:
-            named = any(str(error).startswith(frame.name) for frame in frames)
-            raise error if named else UserError(f"{frames[0].name}: {error}") from error
-        source.bad.append(frames[0].name)
-        _log.warning("note: skipped: %s: %s", frames[0].name, error)
-        return None
+                people = find(batch)
+        except RefusedImageError as error:
+            named = RefusedImageError(f"{batch[0].name}: {error}")
+            if len(batch) > 1 or source.moves:
+                raise named from error
+            source.skip(batch[0].name, named)
+        else:
+            yield from zip(batch, people, strict=True)
 
 
 def follow(tracker: Tracker, people: People, time_s: float) -> People:
@@ -217,40 +200,16 @@ def follow(tracker: Tracker, people: People, time_s: float) -> People:
     return dataclasses.replace(people, keypoints=keypoints, ids=tuple(ids.tolist()))
 
 
-class FrameClock(Clock):
-    """A clock that counts frames; the first one, which warms up, is left out where others follow."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.total, self.began = 0, time.perf_counter()
-        self.first, self.ended = (self.began, dict[str, float]()), self.began  # when the first frame was done
-
-    def frame_done(self) -> None:
-        """Counts a frame."""
-        self.total, self.ended = self.total + 1, time.perf_counter()
-        if self.total == 1:
-            self.first = self.ended, dict(self)
-
-    def summary(self) -> str:
-        """Frames a second, and where the milliseconds of a frame went."""
-        began, before = self.first if self.total > 1 else (self.began, {})
-        frames, took = max(1, self.total - 1), max(self.ended - began, 1e-9)
-        spent = {name: seconds - before.get(name, 0.0) for name, seconds in self.items()}
-        parts = ", ".join(f"{name} {1000 * seconds / frames:.1f}" for name, seconds in spent.items())
-        return f"{frames / took:.1f} frames a second; milliseconds a frame: {parts}"
-
-
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
     """An event that is set by the first Ctrl-C or SIGTERM; the second one ends the program as usual."""
-    stop, usual = threading.Event(), dict[int, Any]()
+    stop = threading.Event()
 
     def request(number: int, _: Any) -> None:
         stop.set()
         signal.signal(number, usual[number])
 
-    if threading.current_thread() is threading.main_thread():  # no other may receive signals
-        usual.update({number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)})
+    usual: dict[int, Any] = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:

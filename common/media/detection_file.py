@@ -12,10 +12,10 @@ A frame of a video is known by its place, from 0: 7, or "7.jpg".
 import io
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from common import files
 from common.cli import UserError
@@ -29,12 +29,7 @@ LINES = ".jsonl"
 LAST_DIGITS = re.compile(r"[0-9]+$")  # the number that ends an image's name
 SHAPES = '[{"image_id": "a.jpg", "bbox": [left, top, width, height], "score": 0.9}], or people.jsonl, is needed'
 Key = str | int | tuple[str, int]  # an image's path or number, or a video's name and the place of a frame
-
-
-class _Entry(NamedTuple):
-    box: Sequence[float]
-    score: float
-    id: Any
+Entry = tuple[Sequence[float], float, Any]  # box, score, id
 
 
 class DetectionFile:
@@ -43,23 +38,23 @@ class DetectionFile:
     def __init__(self, path: str | Path, min_score: float = 0.0) -> None:
         """Boxes below `min_score` are not taken. Raises UserError, naming file and entry, for no detection file."""
         self.path = Path(path)
-        self.found: dict[Key, list[_Entry]] = defaultdict(list)
+        self.found: dict[Key, list[Entry]] = defaultdict(list)
         is_lines = self.path.suffix == LINES
         for key, entries in filter(None, self._lines() if is_lines else read_list(self.path, _of_list, SHAPES)):
-            self.found[key] += [entry for entry in entries if entry.score >= min_score]
+            self.found[key] += [entry for entry in entries if entry[1] >= min_score]
         self.paths = [key for key in self.found if isinstance(key, str)]
-        self.by_name: dict[str, list[str]] = defaultdict(list)
-        for key in self.paths:
-            self.by_name[Path(key).name].append(key)
+        names = Counter(Path(path).name for path in self.paths)
+        self.by_name = {Path(path).name: path for path in self.paths if names[Path(path).name] == 1}
 
     def __call__(self, frames: Sequence[Frame]) -> list[Boxes]:
         """See `detectors.Detector`; an image that the file does not name has no people."""
-        return [self._boxes(frame) for frame in frames]
-
-    def _boxes(self, frame: Frame) -> Boxes:
-        key = self._key(frame.name, frame.index)
-        boxes, scores, ids = zip(*self.found[key], strict=True) if key is not None and self.found[key] else ((),) * 3
-        return clip_boxes(boxes, scores, frame.image, ids)
+        answers = []
+        for frame in frames:
+            key = self._key(frame.name, frame.index)
+            entries = [] if key is None else self.found[key]
+            boxes, scores, ids = ([entry[place] for entry in entries] for place in range(3))
+            answers.append(clip_boxes(boxes, scores, frame.image, ids))
+        return answers
 
     def images(self) -> tuple[Path, ...]:
         """The images that the file names, in its order. Raises UserError where it names none."""
@@ -83,14 +78,13 @@ class DetectionFile:
         """By what the file knows a frame; None where it does not."""
         path, candidates = Path(name), list[Key]()
         if path.suffix.lower() in IMAGE_SUFFIXES:
-            same_name = self.by_name.get(path.name, [])
-            candidates = [name, *(same_name if len(same_name) == 1 else ()), path.stem]
+            candidates = [name, self.by_name.get(path.name, name), path.stem]
             candidates += map(int, LAST_DIGITS.findall(path.stem))
         else:
             candidates = [(path.name, index), f"{index}.jpg", index]
         return next((key for key in candidates if key in self.found), None)
 
-    def _lines(self) -> Iterator[tuple[Key, list[_Entry]]]:
+    def _lines(self) -> Iterator[tuple[Key, list[Entry]]]:
         try:
             lines = io.StringIO(files.read_bytes(self.path).decode("utf-8-sig"))
         except UnicodeDecodeError as error:
@@ -98,20 +92,20 @@ class DetectionFile:
         return read_each(self.path, "line", 1, lines, _of_line, SHAPES)
 
 
-def _of_list(entry: Any) -> tuple[Key, list[_Entry]] | None:
+def _of_list(entry: Any) -> tuple[Key, list[Entry]] | None:
     """None for another category."""
     fields.need_object(entry)
     if fields.category_of(entry.get("category_id", PERSON_CATEGORY)) != PERSON_CATEGORY:
         return None
     image = entry["image_id"]
     key: Key = image if isinstance(image, str) else fields.whole(image, "image_id")
-    return key, [_Entry(fields.box_of(entry), float(entry["score"]), entry.get("idx"))]
+    return key, [(fields.box_of(entry), float(entry["score"]), entry.get("idx"))]
 
 
-def _of_line(line: str) -> tuple[Key, list[_Entry]]:
+def _of_line(line: str) -> tuple[Key, list[Entry]]:
     content = json.loads(line)
     fields.need_object(content)
     source = str(content["source"])
     is_image = Path(source).suffix.lower() in IMAGE_SUFFIXES
     key: Key = source if is_image else (Path(source).name, fields.whole(content["frame"], "frame"))
-    return key, [_Entry(fields.box_of(one, "box"), float(one["score"]), one["id"]) for one in content["people"]]
+    return key, [(fields.box_of(one, "box"), float(one["score"]), one["id"]) for one in content["people"]]

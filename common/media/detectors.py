@@ -15,13 +15,11 @@ from common.cli import UserError
 from common.coco.fields import BOX_NUMBERS
 from common.media.source import Frame
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 
 PERSON = 1  # class of torchvision's detectors
-NOT_BUILT = ("yolo", "yolox", "tracker", "efficientdet")  # published, and not built here
 _NAMES = """fasterrcnn_resnet50_fpn fasterrcnn_resnet50_fpn_v2 fasterrcnn_mobilenet_v3_large_fpn
 fasterrcnn_mobilenet_v3_large_320_fpn retinanet_resnet50_fpn retinanet_resnet50_fpn_v2 fcos_resnet50_fpn ssd300_vgg16
 ssdlite320_mobilenet_v3_large maskrcnn_resnet50_fpn"""
@@ -65,13 +63,7 @@ def given_boxes(boxes: npt.ArrayLike, image: UInt8Array) -> Boxes:
     return clip_boxes(given, np.ones(given.size // BOX_NUMBERS), image)
 
 
-def suppress(found: Boxes, max_overlap: float) -> Boxes:
-    """Without boxes that share more than `max_overlap` of what they and a surer one cover together."""
-    kept = list(cv2.dnn.NMSBoxes(found.boxes_img.tolist(), found.scores.tolist(), 0.0, max_overlap))
-    return Boxes(found.boxes_img[kept], found.scores[kept], [found.ids[row] for row in kept])
-
-
-def open_detector(name: str, min_score: float | None, max_overlap: float, device: torch.device) -> Detector:
+def open_detector(name: str, min_score: float | None, device: torch.device) -> Detector:
     """A network of torchvision by name; without a name the whole image is one person's, which it warns of.
 
     Raises UserError for another name, or where torchvision is missing.
@@ -79,13 +71,9 @@ def open_detector(name: str, min_score: float | None, max_overlap: float, device
     if not name:
         sys.stderr.write("warning: no --detector, --detections or --boxes: the whole image is the box of one person\n")
         return whole_images
-    if name in TORCHVISION:
-        return TorchvisionDetector(name, MIN_SCORE if min_score is None else min_score, max_overlap, device)
-    published = f"{name} of the publication is not here; " if name.startswith(NOT_BUILT) else ""
-    gone = "oriented gradients missed too many people and are gone; " if name == "hog" else ""
-    raise UserError(
-        f"--detector={name}: {published}{gone}take one of {', '.join(TORCHVISION)}, or name a file with --detections"
-    )
+    if name not in TORCHVISION:
+        raise UserError(f"--detector={name}: take one of {', '.join(TORCHVISION)}, or name a file with --detections")
+    return TorchvisionDetector(name, MIN_SCORE if min_score is None else min_score, device)
 
 
 def whole_images(frames: Sequence[Frame]) -> list[Boxes]:
@@ -100,22 +88,19 @@ def fixed_boxes(words: str) -> Detector:
     The Detector raises UserError where a box lies outside of a frame.
     """
     try:
-        boxes = [[float(number) for number in box.split(",")] for box in words.split(";") if box.strip()]
-        found = np.array(boxes, np.float64).reshape(-1, BOX_NUMBERS)
+        boxes = np.array([box.split(",") for box in words.split(";") if box.strip()], np.float64)
     except ValueError as error:
         raise UserError(f"--boxes={words}: left,top,width,height[;left,top,width,height...]") from error
-    if not (len(found) and np.isfinite(found).all() and (found[:, 2:] > 0).all()):
-        raise UserError(f"--boxes={words}: boxes must be finite, with a width and a height above 0")
+    if boxes.shape[1:] != (BOX_NUMBERS,) or not (np.isfinite(boxes).all() and (boxes[:, 2:] > 0).all()):
+        raise UserError(f"--boxes={words}: left,top,width,height of each, finite, a width and a height above 0")
 
     def detect(frames: Sequence[Frame]) -> list[Boxes]:
-        for frame in frames:
-            width, height = size = frame.image.shape[1::-1]
-            outside = ((found[:, :2] >= size) | (found[:, :2] + found[:, 2:] <= 0)).any(axis=1)
-            if outside.any():
-                raise UserError(
-                    f"{frame.name}: the box {found[outside][0].tolist()} is outside of its {width} x {height}"
-                )
-        return [Boxes(found, np.ones(len(found)), [None] * len(found)) for _ in frames]
+        answers = [given_boxes(boxes, frame.image) for frame in frames]
+        for frame, found in zip(frames, answers, strict=True):
+            if len(found.scores) < len(boxes):
+                width, height = frame.image.shape[1::-1]
+                raise UserError(f"{frame.name}: a box of --boxes={words} is outside of its {width} x {height}")
+        return answers
 
     return detect
 
@@ -123,9 +108,9 @@ def fixed_boxes(words: str) -> Detector:
 class TorchvisionDetector:
     """A Detector; frames of one call go through the network together."""
 
-    def __init__(self, name: str, min_score: float, max_overlap: float, device: torch.device) -> None:
+    def __init__(self, name: str, min_score: float, device: torch.device) -> None:
         """Raises UserError where torchvision or the weights of the network are missing."""
-        self.min_score, self.max_overlap, self.device = min_score, max_overlap, device
+        self.min_score, self.device = min_score, device
         other = "or name a file with --detections"
         try:
             build = getattr(importlib.import_module("torchvision.models.detection"), name)
@@ -148,4 +133,4 @@ class TorchvisionDetector:
         corners, scores, labels = (answer[key].cpu().numpy() for key in ("boxes", "scores", "labels"))
         rows = (labels == PERSON) & (scores >= self.min_score)
         boxes = np.hstack([corners[rows, :2], corners[rows, 2:] - corners[rows, :2]])
-        return suppress(clip_boxes(boxes, scores[rows], image), self.max_overlap)
+        return clip_boxes(boxes, scores[rows], image)

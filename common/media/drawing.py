@@ -3,7 +3,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 from common import files
 from common.arrays import BoolArray, Float64Array, UInt8Array
@@ -42,17 +41,14 @@ def draw_people(
 
     image_img: (h, w, 3) uint8 BGR. keypoints: (M, K, 3) x, y in original pixels (whole numbers are pixel centres) and
     visibility or score; a joint is drawn where that is above `threshold`, a limb where both its ends are. `ids`: a
-    number a person, None for no label. Lines are as thick as suits the person. Raises ValueError for another number of
-    keypoints, or of ids, than there should be.
+    number a person, None for no label. Lines are as thick as suits the person. Raises ValueError for other shapes.
     """
     people = np.asarray(keypoints, np.float64)
     people = people.reshape(0, skeleton.num_keypoints, 3) if people.size == 0 else people
     if people.ndim != 3 or people.shape[1:] != (skeleton.num_keypoints, 3):
         raise ValueError(f"keypoints are {people.shape}; {skeleton.name} wants (people, {skeleton.num_keypoints}, 3)")
-    if ids is not None and len(ids) != len(people):
-        raise ValueError(f"{len(ids)} ids for {len(people)} people")
     canvas = np.ascontiguousarray(image_img).copy()
-    for person, number in zip(people, [None] * len(people) if ids is None else ids, strict=True):
+    for person, number in zip(people, ids or [None] * len(people), strict=True):
         draw_person(canvas, person, skeleton, threshold)
         shown = _shown(person, threshold)
         if number is not None and shown.any():
@@ -120,35 +116,26 @@ def _colour(skeleton: Skeleton, *names: str) -> Colour:
     return SIDE_COLOURS[sides.pop() if len(sides) == 1 else "middle"]
 
 
-def _fixed(point: npt.NDArray[np.float64]) -> tuple[int, int]:
+def _fixed(point: Float64Array) -> tuple[int, int]:
     """In OpenCV's units, kept where its 16-bit sums do not overflow."""
     x, y = np.clip(point, -LARGEST_IMG, LARGEST_IMG) * (1 << SHIFT)
     return round(float(x)), round(float(y))
 
 
-def _disc(canvas: UInt8Array, centre: npt.NDArray[np.float64], radius: float, colour: Colour) -> None:
+def _disc(canvas: UInt8Array, centre: Float64Array, radius: float, colour: Colour) -> None:
     rim = np.stack([_fixed(point) for point in centre + radius * CIRCLE]).astype(np.int32)
     cv2.fillConvexPoly(canvas, rim, colour, cv2.LINE_AA, SHIFT)
 
 
-def _draw_label(canvas: UInt8Array, points: npt.NDArray[np.float64], text: str) -> None:
+def _draw_label(canvas: UInt8Array, points: Float64Array, text: str) -> None:
     """Above the highest point, inside the image."""
     scale = max(0.4, 0.0016 * canvas.shape[0])
-    width, height = _text_size(text, scale)
+    (width, height), _ = cv2.getTextSize(text, FONT, scale, 1)
     x, y = points[points[:, 1].argmin()] - (width / 2, 2.0 * height)
     left = int(np.clip(x, 2, max(2, canvas.shape[1] - width - 2)))
     base = int(np.clip(y, height + 2, canvas.shape[0] - 3))
-    cv2.rectangle(canvas, (left - 2, base - height - 2), (left + width + 2, base + 3), OUTLINE, -1)
-    _text(canvas, text, (left, base), scale, WHITE)
-
-
-def _text_size(text: str, scale: float) -> tuple[int, int]:
-    (width, height), _ = cv2.getTextSize(text, FONT, scale, 1)
-    return int(width), int(height)
-
-
-def _text(canvas: UInt8Array, text: str, left_base: tuple[int, int], scale: float = 0.42, colour: Colour = INK) -> None:
-    cv2.putText(canvas, text, left_base, FONT, scale, colour, 1, cv2.LINE_AA)
+    for colour, thickness in ((OUTLINE, 4), (WHITE, 1)):
+        cv2.putText(canvas, text, (left, base), FONT, scale, colour, thickness, cv2.LINE_AA)
 
 
 def contact_sheet(rows: Sequence[Sequence[UInt8Array]], titles: Sequence[str], height: int = 240) -> UInt8Array:
@@ -157,31 +144,24 @@ def contact_sheet(rows: Sequence[Sequence[UInt8Array]], titles: Sequence[str], h
     Each image (h, w, 3) uint8 is scaled to `height` pixels and is in the middle of its column, which is as wide as
     its widest image. Each row is as long as `titles`.
     """
-    scaled = [[_scaled(image, height) for image in row] for row in rows]
-    widths = [max(image.shape[1] for image in column) for column in zip(*scaled, strict=True)]
-    lines = [np.hstack([_centred(*one) for one in zip(row, widths, strict=True)]) for row in scaled]
-    bar = np.full((TITLE_HEIGHT, lines[0].shape[1], 3), WHITE, np.uint8)
-    for place, (title, width) in enumerate(zip(titles, widths, strict=True)):
-        left = GAP + sum(widths[:place]) + GAP * place
-        _text(bar, title, (left + max(0, width - _text_size(title, 0.5)[0]) // 2, TITLE_HEIGHT - 10), 0.5)
-    return _bordered(np.vstack([bar, *lines]), (0, 0, 0, GAP))
-
-
-def _centred(image: UInt8Array, width: int) -> UInt8Array:
-    """In the middle of its column, with a gap to the left and below."""
-    spare = width - image.shape[1]
-    return _bordered(image, (0, GAP, GAP + spare // 2, spare - spare // 2))
-
-
-def _bordered(image: UInt8Array, edges: tuple[int, int, int, int]) -> UInt8Array:
-    """With white pixels above, below, left and right."""
-    return cast(UInt8Array, cv2.copyMakeBorder(image, *edges, cv2.BORDER_CONSTANT, value=WHITE))
+    columns = list(zip(*([_scaled(image, height) for image in row] for row in rows), strict=True))
+    widths = [max(image.shape[1] for image in column) for column in columns]
+    size = TITLE_HEIGHT + len(rows) * (height + GAP), GAP + sum(width + GAP for width in widths)
+    sheet, left = np.full((*size, 3), WHITE, np.uint8), GAP
+    for title, width, column in zip(titles, widths, columns, strict=True):
+        (text_width, _), _ = cv2.getTextSize(title, FONT, 0.5, 1)
+        place = left + max(0, width - text_width) // 2, TITLE_HEIGHT - 10
+        cv2.putText(sheet, title, place, FONT, 0.5, INK, 1, cv2.LINE_AA)
+        for number, image in enumerate(column):
+            top, start = TITLE_HEIGHT + number * (height + GAP), left + (width - image.shape[1]) // 2
+            sheet[top : top + height, start : start + image.shape[1]] = image
+        left += width + GAP
+    return sheet
 
 
 def _scaled(image: UInt8Array, height: int) -> UInt8Array:
     size = (max(1, round(image.shape[1] * height / image.shape[0])), height)
-    smooth = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_CUBIC
-    return cast(UInt8Array, cv2.resize(image, size, interpolation=smooth))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def save_png(path: str | Path, image: UInt8Array) -> None:

@@ -5,7 +5,7 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.arrays import UInt8Array
+from common.arrays import Float64Array, Int64Array, UInt8Array
 from common.cli import ImageError, UserError
 from common.coco import images, rules
 from common.coco.evaluate import EvaluationSet
@@ -63,9 +63,9 @@ def _drawn(finding: Finding, parts: Sequence[Part]) -> UInt8Array | None:
         return None
     for part, skeleton in parts:
         ids = part.index.image_ids if kind == "image" else part.index.annotation_ids
-        if finding.file.startswith((str(part.annotations), str(part.folder))):
-            for row in np.flatnonzero(ids == int(number))[:1].tolist():
-                return _cut_out(part, skeleton, row, kind == "image")
+        rows = np.flatnonzero(ids == int(number)).tolist()
+        if rows and finding.file.startswith((str(part.annotations), str(part.folder))):
+            return _cut_out(part, skeleton, rows[0], kind == "image")
     return None
 
 
@@ -73,23 +73,22 @@ def _cut_out(part: EvaluationSet, skeleton: Skeleton, row: int, whole: bool) -> 
     """The `whole` image of a row of the index, or its person with something around it."""
     index = part.index
     image_row = row if whole else int(index.image_rows(row))
-    people = index.people(row) if whole else slice(row, row + 1)
     try:
         image = images.read_image(part.folder, index.file_name(image_row), part.exif)
     except ImageError:
         return None
-    left, top, right, bottom = (0, 0, *image.shape[1::-1]) if whole else _around(index.boxes[row], image)
-    scale = SIDE / max(right - left, bottom - top)
-    size = max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale))
-    scaled = cv2.resize(image[top:bottom, left:right], size, interpolation=cv2.INTER_AREA)
-    keypoints = (index.keypoints[people] - (left, top, 0)) * (scale, scale, 1)
-    return drawing.draw_people(scaled, keypoints, skeleton)
+    low, high = np.zeros(2, np.int64), np.array(image.shape[1::-1])
+    if not whole:
+        low, high = _around(index.boxes[row], high)
+    scale = SIDE / int((high - low).max())
+    size = np.maximum(1, np.rint((high - low) * scale)).astype(int).tolist()
+    scaled = cv2.resize(image[low[1] : high[1], low[0] : high[0]], size, interpolation=cv2.INTER_AREA)
+    people = index.keypoints[index.people(row) if whole else slice(row, row + 1)]
+    return drawing.draw_people(scaled, (people - (*low, 0)) * (scale, scale, 1), skeleton)
 
 
-def _around(box: np.ndarray, image: UInt8Array) -> tuple[int, ...]:
-    """left, top, right, bottom of the part of an image around a box; the whole image where that is empty."""
-    size = np.array(image.shape[1::-1])
+def _around(box: Float64Array, size: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """The corners x, y of the part of an image around a box; of the whole image where that part is empty."""
     reach = MARGIN * box[2:].max()
-    low = np.clip(box[:2] - reach, 0, size).astype(int)
-    high = np.clip(box[:2] + box[2:] + reach + 1, 0, size).astype(int)
-    return (*low.tolist(), *high.tolist()) if (low < high).all() else (0, 0, *size.tolist())
+    low, high = np.clip([box[:2] - reach, box[:2] + box[2:] + reach + 1], 0, size).astype(np.int64)
+    return (low, high) if (low < high).all() else (np.zeros(2, np.int64), size)

@@ -15,11 +15,7 @@ import numpy as np
 
 
 def draw_sheet(
-    validation: EvaluationSet,
-    detections: Detections,
-    skeleton: Skeleton,
-    num_images: int,
-    threshold: float = 0.0,
+    validation: EvaluationSet, detections: Detections, skeleton: Skeleton, num_images: int, threshold: float = 0.0
 ) -> UInt8Array:
     """Input, ground truth and prediction side by side: (h, w, 3) uint8 BGR.
 

@@ -10,7 +10,6 @@ import logging
 import os
 import queue
 import re
-import tempfile
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from common.arrays import UInt8Array
-from common.cli import UserError
+from common.cli import UserError, is_shown
 from common.coco.images import lacks_end, read_file
 
 import cv2
@@ -34,10 +33,11 @@ HIGHEST_RATE_HZ = 1000.0  # a video with more has no frames a second, but ticks 
 URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 LIST_SUFFIX = ".txt"
 STREAM_TIMEOUT_MS = 10_000  # of opening a stream, and of its next frame
-RECONNECTS, RECONNECT_S = 5, 2.0  # times in a row that a stream which broke off is opened again, and the pause before
 READ_AHEAD = 2  # frames; one being decoded comes on top
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg writes nothing: what is raised here is one clear line
+# FFmpeg and OpenCV write nothing on the error stream: what is raised here is one clear line.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 _log = logging.getLogger(__name__)
 
 
@@ -86,8 +86,14 @@ class Source:
 
         Raises UserError for an unreadable image (unless `on_bad` is "skip"), camera or video, and if no frame is left.
         """
-        read = _read_images(self) if self.images else _read_capture(self)
-        return read_ahead(read, newest=self.live)
+        return read_ahead(_read_images(self) if self.images else _read_capture(self), newest=self.live)
+
+    def skip(self, name: str, error: UserError) -> None:
+        """Counts an image that cannot be used, and logs why; raises the error where such images end the run."""
+        if self.on_bad == "error":
+            raise error
+        self.bad.append(name)
+        _log.warning("note: skipped: %s", error)
 
 
 def open_source(source: str | Path | int | Sequence[str | Path], on_bad: OnBad = "error") -> Source:
@@ -110,6 +116,8 @@ def open_source(source: str | Path | int | Sequence[str | Path], on_bad: OnBad =
         return Source((path,), on_bad=on_bad)
     if path.suffix.lower() == LIST_SUFFIX:
         return Source(listed(path, path.parent), on_bad=on_bad)
+    if not all(map(is_shown, str(path))):
+        raise UserError(f"{path}: OpenCV cannot open a name that is no UTF-8; rename the video")
     with _captured(path, f"{path}: OpenCV reads it neither as image nor as video; convert it (to mp4)") as video:
         rate_hz = float(video.get(cv2.CAP_PROP_FPS))
     return Source(capture=path, rate_hz=rate_hz if 0 < rate_hz <= HIGHEST_RATE_HZ else USUAL_RATE_HZ)
@@ -131,8 +139,7 @@ def _images_in(folder: Path) -> tuple[Path, ...]:
     images = tuple(path for path in files if path.suffix.lower() in IMAGE_SUFFIXES)
     if not images:
         raise UserError(f"{folder}: no images in this folder ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    if len(images) < len(files):
-        other = [path.name for path in files if path not in set(images)]
+    if other := [path.name for path in files if path not in images]:
         _log.warning("note: %s: left out %d other files (%s)", folder, len(other), ", ".join(other[:3]))
     return images
 
@@ -172,8 +179,7 @@ def decode_upright(content: UInt8Array) -> UInt8Array | None:
     """
     if not content.size or lacks_end(content):
         return None
-    with quiet_opencv():
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR)
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR)
     return None if image is None else np.asarray(image)
 
 
@@ -182,32 +188,19 @@ def _read_images(source: Source) -> Generator[Frame, None, None]:
         try:
             image = read_upright(path)
         except UserError as error:
-            if source.on_bad == "error":
-                raise
-            source.bad.append(str(path))
-            _log.warning("note: skipped: %s", error)
-            continue
-        yield Frame(str(path), index, 0.0, image)
+            source.skip(str(path), error)
+        else:
+            yield Frame(str(path), index, 0.0, image)
     if len(source.bad) == len(source.images):
         raise UserError(f"none of {len(source.images)} images can be read; the first: {source.images[0]}")
-
-
-@contextlib.contextmanager
-def quiet_opencv() -> Iterator[None]:
-    """Without OpenCV's own lines on the error stream: the caller has a better one."""
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)
 
 
 @contextlib.contextmanager
 def _captured(what: Path | int | str, message: str) -> Iterator[Any]:
     """An open cv2.VideoCapture, or UserError(message)."""
     limits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, STREAM_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, STREAM_TIMEOUT_MS)
-    with _safe_name(what) as name, quiet_opencv():
-        capture = cv2.VideoCapture(name, *((cv2.CAP_FFMPEG, limits) if isinstance(what, str) else ()))
+    name = str(what) if isinstance(what, Path) else what
+    capture = cv2.VideoCapture(name, *((cv2.CAP_FFMPEG, limits) if isinstance(what, str) else ()))
     try:
         if not capture.isOpened():
             raise UserError(message)
@@ -216,47 +209,23 @@ def _captured(what: Path | int | str, message: str) -> Iterator[Any]:
         capture.release()
 
 
-@contextlib.contextmanager
-def _safe_name(what: Path | int | str) -> Iterator[Any]:
-    """What OpenCV can open: a file whose name is not UTF-8, on which it crashes, by a link of another name."""
-    try:
-        str(what).encode()
-    except UnicodeEncodeError:
-        with tempfile.TemporaryDirectory() as folder:
-            link = os.path.join(folder, "video")
-            os.symlink(os.path.abspath(str(what)), link)
-            yield link
-    else:
-        yield what if isinstance(what, int) else str(what)
-
-
 def _read_capture(source: Source) -> Generator[Frame, None, None]:
     what = source.capture
     assert what is not None
     name = f"camera {what}" if isinstance(what, int) else str(what)
-    message = f"{name}: cannot be opened; check that it is there and no other program uses it"
-    index, start, expected, failures = 0, 0.0, 0, 0
-    while failures <= RECONNECTS:
-        begun = index
-        try:
-            with _captured(what, message) as capture:
-                while (answer := capture.read())[0]:
-                    now = time.monotonic() if source.live else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                    start = now if index == 0 else start
-                    yield Frame(name, index, now - start, answer[1])
-                    index += 1
-                expected = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        except UserError:
-            if index == 0:  # it never was there
-                raise
-        if index == 0:
-            raise UserError(f"{name}: no frame can be read from it; it is empty or damaged")
-        if not isinstance(what, str) or expected > 0:  # what has an end of its own
-            break
-        failures = 1 if index > begun else failures + 1
+    index, start = 0, 0.0
+    with _captured(what, f"{name}: cannot be opened; check that it is there and no other program uses it") as capture:
+        while (answer := capture.read())[0]:
+            now = time.monotonic() if source.live else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            start = now if index == 0 else start
+            yield Frame(name, index, now - start, answer[1])
+            index += 1
+        expected = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    if index == 0:
+        raise UserError(f"{name}: no frame can be read from it; it is empty or damaged")
+    if source.live:
         _log.warning("note: %s: broke off after %d frames", name, index)
-        time.sleep(RECONNECT_S)
-    if index < expected:
+    elif index < expected:
         _log.warning("note: %s: ended after %d of %d frames, it may be damaged", name, index, expected)
 
 
@@ -277,6 +246,7 @@ def read_ahead(items: Generator[Item, None, None], newest: bool = False) -> Gene
             raise item
     finally:
         stop.set()
+        _drop_oldest(waiting)  # makes room for what the thread has in hand
         thread.join(timeout=5)  # a camera that hangs must not hang the program
 
 
@@ -285,21 +255,16 @@ def _fill(items: Generator[Item, None, None], waiting: Any, stop: threading.Even
     try:
         with contextlib.closing(items):
             for item in items:
-                _put(waiting, (item,), stop, newest)
+                if newest and waiting.full():
+                    _drop_oldest(waiting)
+                waiting.put((item,))
                 if stop.is_set():
-                    break
+                    return
     except BaseException as error:
         end = error
-    _put(waiting, end, stop, newest=False)
+    waiting.put(end)
 
 
-def _put(waiting: Any, item: Any, stop: threading.Event, newest: bool) -> None:
-    """Puts `item`, as soon as there is room, unless the consumer has stopped."""
-    while not stop.is_set():
-        try:
-            waiting.put(item, timeout=0 if newest else 0.1)
-            return
-        except queue.Full:
-            if newest:
-                with contextlib.suppress(queue.Empty):
-                    waiting.get_nowait()
+def _drop_oldest(waiting: Any) -> None:
+    with contextlib.suppress(queue.Empty):
+        waiting.get_nowait()

@@ -25,7 +25,6 @@ class TopDownFlags(demo.DemoFlags):
     detections: str = flag("boxes from a file: JSON, or people.jsonl of another demo", "")
     detector: str = flag("detector of people: a network of torchvision, such as fasterrcnn_resnet50_fpn", "")
     min_score: float | None = flag("detected boxes below it are not taken; empty: as suits the detector", None)
-    max_overlap: float = flag("of a detector's boxes those that share more with a surer one are not taken", 0.6)
     posebatch: int = flag("people that the network sees at once", 80, least=1, most=10**6)
 
     def check(self) -> None:
@@ -46,4 +45,4 @@ def find_boxes(flags: TopDownFlags) -> tuple[Source, Detector]:
     if flags.boxes:
         return source, fixed_boxes(flags.boxes)
     device = common.device.resolve(flags.device_name)
-    return source, open_detector(flags.detector, flags.min_score, flags.max_overlap, device)
+    return source, open_detector(flags.detector, flags.min_score, device)

@@ -4,8 +4,8 @@
 Rules of the original demo: a person inherits the id of the person of the last frame with which it shares most
 keypoints, at least three; people choose in the order of their scores. Improved: coordinates stay fractions of a
 pixel, and people are compared where they were seen, not where smoothing put them, which lags behind those who walk
-fast. Of two people who share equally many keypoints the nearer one wins, not the
-first in the list; and given time stamps the filter uses them (without, it assumes 15 frames a second).
+fast; of two people who share equally many keypoints the nearer one wins, not the first in the list; the filter uses
+the time stamps of the frames.
 """
 
 import itertools
@@ -19,7 +19,7 @@ import numpy as np
 
 SAME_KEYPOINT = 0.5  # two keypoints with a likeness above this are the same one
 MIN_SHARED = 3  # keypoints in the same place make two people the same
-RATE_HZ = 15.0  # frames a second where there are no time stamps
+LEAST_STEP_S = 1e-3  # between two frames, where time stamps stand still
 
 
 class OneEuro:
@@ -33,7 +33,7 @@ class OneEuro:
         self.min_cutoff_hz, self.beta, self.speed_cutoff_hz = min_cutoff_hz, beta, speed_cutoff_hz
         self._raw = self._smooth = self._speed = np.array(np.nan)
 
-    def __call__(self, values: Float64Array, step_s: float = 1 / RATE_HZ) -> Float64Array:
+    def __call__(self, values: Float64Array, step_s: float) -> Float64Array:
         """`values`, float64 of any shape (the same in each call), `step_s` after the last -> filtered, same unit."""
         fresh = np.isnan(self._raw)
         speed = np.where(fresh, 0.0 * values, (values - self._raw) / step_s)
@@ -77,15 +77,24 @@ def shared_points(
     return (likeness > SAME_KEYPOINT).sum(-1), likeness.mean(-1)
 
 
-@dataclass
+@dataclass(eq=False)
 class Track:
     """A person over time: the points (P, 3) that the next frame is compared with, their time, and their filter."""
 
     id: int
     points: Float64Array
-    time_s: float | None
+    time_s: float
     missed: int = 0
     filter: OneEuro = field(default_factory=OneEuro)
+
+    def follow(self, person: Float64Array, time_s: float, smooth: bool) -> Float64Array:
+        """Goes on with the points (P, 3) of a person in the next frame; returns them steadied where `smooth`."""
+        steady, seen = person.copy(), person[:, 2:] > 0
+        if smooth:
+            step_s = max(time_s - self.time_s, LEAST_STEP_S)
+            steady[:, :2] = np.where(seen, self.filter(np.where(seen, person[:, :2], np.nan), step_s), 0.0)
+        self.points, self.time_s, self.missed = person, time_s, 0
+        return steady
 
 
 class Tracker:
@@ -100,25 +109,22 @@ class Tracker:
         self._sigmas = point_sigmas(skeleton)
         self._ids = itertools.count()
 
-    def update(
-        self, points: Float64Array, scores: Float64Array, time_s: float | None = None
-    ) -> tuple[Int64Array, Float64Array]:
+    def update(self, points: Float64Array, scores: Float64Array, time_s: float) -> tuple[Int64Array, Float64Array]:
         """The people of the next frame -> their ids (M,) int64 and steadied points (M, P, 3) float64.
 
         `points` (M, num_points, 3): x, y in original pixels, score (0: missing; its place is then 0, 0 in the
-        answer). `scores` (M,): how sure each person is. `time_s`: seconds since any fixed moment, growing from call
-        to call; without it frames are taken to come at 15 a second. Raises ValueError for another number of points.
+        answer). `scores` (M,): how sure each person is. `time_s`: seconds since any fixed moment.
         """
-        if points.shape[1:] != (len(self._sigmas), 3):
-            raise ValueError(f"points have shape {points.shape}, this skeleton needs (people, {len(self._sigmas)}, 3)")
-        points = points.astype(np.float64)
-        points[points[:, :, 2] <= 0] = 0
+        points = np.where(points[:, :, 2:] > 0, points, 0.0)
         chosen = self._continue(points, scores, time_s)
-        points = np.array([self._steady(track, person, time_s) for track, person in zip(chosen, points, strict=True)])
-        self._retire(chosen)
-        return np.array([track.id for track in chosen], np.int64), points.reshape(-1, len(self._sigmas), 3)
+        lost = [track for track in self.tracks if track not in chosen and track.missed < self.max_missed]
+        for track in lost:
+            track.missed += 1
+        steady = [track.follow(person, time_s, self.smooth) for track, person in zip(chosen, points, strict=True)]
+        self.tracks = chosen + lost
+        return np.array([track.id for track in chosen], np.int64), np.array(steady).reshape(points.shape)
 
-    def _continue(self, points: Float64Array, scores: Float64Array, time_s: float | None) -> list[Track]:
+    def _continue(self, points: Float64Array, scores: Float64Array, time_s: float) -> list[Track]:
         """The track of each person: the best one still free, or a new one."""
         previous = np.array([track.points for track in self.tracks]).reshape(-1, *points.shape[1:])
         counts, nearness = shared_points(points, previous, self._sigmas)
@@ -132,28 +138,3 @@ class Tracker:
             best = fits[np.lexsort((nearness[person, fits], counts[person, fits]))[-1]]
             chosen[person], free[best] = self.tracks[best], False
         return [chosen[person] for person in range(len(points))]
-
-    def _steady(self, track: Track, person: Float64Array, time_s: float | None) -> Float64Array:
-        """`person` (P, 3) filtered, and remembered in its track."""
-        steady = person.copy()
-        if self.smooth:
-            seen = person[:, 2:] > 0
-            places = track.filter(np.where(seen, person[:, :2], np.nan), _step(track, time_s))
-            steady[:, :2] = np.where(seen, places, 0.0)
-        track.points, track.time_s = person, time_s
-        return steady
-
-    def _retire(self, chosen: list[Track]) -> None:
-        """Keeps this frame's tracks, and lost ones for a while."""
-        seen = {track.id for track in chosen}
-        for track in (*self.tracks, *chosen):
-            track.missed = 0 if track.id in seen else track.missed + 1
-        lost = [track for track in self.tracks if track.id not in seen and track.missed <= self.max_missed]
-        self.tracks = chosen + lost
-
-
-def _step(track: Track, time_s: float | None) -> float:
-    """Seconds since the track was seen; without (sensible) time stamps, of that many frames at the usual rate."""
-    if time_s is not None and track.time_s is not None and time_s > track.time_s:
-        return time_s - track.time_s
-    return (track.missed + 1) / RATE_HZ

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from common.arrays import UInt8Array
 from common.cli import UserError
-from common.media.source import Frame, Source, quiet_opencv
+from common.media.source import Frame, Source
 from common.people import SCHEMA_VERSION, People
 
 import cv2
@@ -56,16 +56,13 @@ def people_line(frame: Frame, people: People) -> dict[str, Any]:
     }
 
 
-class PeopleLines:
+class PeopleLines(contextlib.AbstractContextManager["PeopleLines"]):
     """people.jsonl: one line of JSON a frame, on disk at once."""
 
     NAME = "people.jsonl"
 
     def __init__(self, folder: Path) -> None:
         self._file: TextIO = (folder / self.NAME).open("w", encoding="utf-8", buffering=1)
-
-    def __enter__(self) -> "PeopleLines":
-        return self
 
     def __exit__(self, *error: object) -> None:
         self._file.close()
@@ -75,18 +72,15 @@ class PeopleLines:
         self._file.write(json.dumps(people_line(frame, people), allow_nan=False) + "\n")
 
 
-class VideoWriter:
+class VideoWriter(contextlib.AbstractContextManager["VideoWriter"]):
     """A WebM video, playable however the `with` block ends."""
 
     def __init__(self, path: Path, rate_hz: float) -> None:
-        self.path, self.frames = path.with_name(utf8_name(path.name)), 0
+        self.path, self.frames = path, 0
         self.rate_hz = rate_hz if rate_hz <= FINEST_RATE_HZ else float(round(rate_hz))
         self._writer: Any = None
-        self._cut_s = 0.0
         self._last: UInt8Array = np.zeros((0, 0, 3), np.uint8)
-
-    def __enter__(self) -> "VideoWriter":
-        return self
+        self._time_s = self._shown_s = 0.0  # of the last frame: its own, and in this video
 
     def __exit__(self, *error: object) -> None:
         if self._writer is not None:
@@ -97,33 +91,24 @@ class VideoWriter:
 
         With `time_s`, seconds since the first frame, it is shown from that moment on, by repeating the frame before
         it: the frames of cameras and of many phones come as they like, this video's rate is constant. A pause of more
-        than LONGEST_STILL_S is cut: time stamps may be broken. Raises UserError where
-        the video cannot be written, ValueError for an image of another size.
+        than LONGEST_STILL_S is cut: time stamps may be broken. Raises UserError where the video cannot be written,
+        ValueError for an image of another size.
         """
+        time_s = self.frames / self.rate_hz if time_s is None else time_s
         if self._writer is None:
             self._writer, self._last = self._open(image.shape[1], image.shape[0]), image
         if image.shape != self._last.shape:
             raise ValueError(f"{self.path}: a frame of shape {image.shape} in a video of {self._last.shape}")
-        place = self.frames if time_s is None else self._place(time_s)
+        self._shown_s += min(time_s - self._time_s, LONGEST_STILL_S)
+        place = max(round(self._shown_s * self.rate_hz), self.frames)
         for _ in range(self.frames, place):
             self._writer.write(self._last)
         self._writer.write(image)
-        self.frames, self._last = place + 1, image
-
-    def _place(self, time_s: float) -> int:
-        """The number of the frame that is shown at a time, at least the next one."""
-        place = max(round((time_s - self._cut_s) * self.rate_hz), self.frames)
-        too_far = max(0, place - self.frames - round(LONGEST_STILL_S * self.rate_hz))
-        self._cut_s += too_far / self.rate_hz
-        return place - too_far
+        self.frames, self._last, self._time_s = place + 1, image, time_s
 
     def _open(self, width: int, height: int) -> Any:
-        try:
-            name = os.fsencode(self.path).decode()
-        except UnicodeDecodeError as error:  # OpenCV would crash
-            raise UserError(f"{utf8_name(str(self.path))}: not a UTF-8 name; choose another --output_dir") from error
         with _no_native_words():
-            writer = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*CODEC), self.rate_hz, (width, height))
+            writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter.fourcc(*CODEC), self.rate_hz, (width, height))
         if not writer.isOpened():
             raise UserError(f"{self.path}: cannot be written; check the folder's rights and the free space")
         return writer
@@ -155,9 +140,7 @@ class ImageWriter:
         target = self.folder / self._free_name(Path(source))
         self._taken.add(target.name)
         try:
-            with quiet_opencv():
-                encoded = cv2.imencode(target.suffix.lower(), image)[1]
-            target.write_bytes(encoded.tobytes())
+            target.write_bytes(cv2.imencode(target.suffix.lower(), image)[1].tobytes())
         except (cv2.error, OSError) as error:
             reason = "check the folder's rights and the free space"
             raise UserError(f"{utf8_name(str(target))}: cannot be written; {reason}") from error
@@ -170,7 +153,7 @@ class ImageWriter:
         return next(name for name in names if name not in self._taken)
 
 
-class Window:
+class Window(contextlib.AbstractContextManager["Window"]):
     """Shows frames on a screen. P pauses; Escape or Q asks for the end."""
 
     def __init__(self, title: str) -> None:
@@ -181,9 +164,6 @@ class Window:
         if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise UserError(f"--show: there is no screen (DISPLAY is not set); {cure}")
         self.title = title
-
-    def __enter__(self) -> "Window":
-        return self
 
     def __exit__(self, *error: object) -> None:
         cv2.destroyAllWindows()

@@ -127,12 +127,6 @@ def test_earlier_result_outlives_a_wrong_command(tmp_path) -> None:
     assert lines_of(tmp_path / "out") == before
 
 
-def test_max_frames_ends_early(tmp_path) -> None:
-    video = video_of(tmp_path / "walk.webm", 20)
-    assert len(run_demo(tmp_path, video, max_frames=7)) == 7
-    assert count_frames(tmp_path / "out/walk.webm") == 7
-
-
 def test_error_in_the_middle_leaves_whole_files(tmp_path) -> None:
     video = video_of(tmp_path / "walk.webm", 20)
     seen = []

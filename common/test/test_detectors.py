@@ -5,7 +5,7 @@ import sys
 import types
 
 from common.cli import UserError
-from common.media.detectors import Boxes, clip_boxes, open_detector, suppress
+from common.media.detectors import clip_boxes, open_detector
 from common.media.source import Frame
 
 import numpy as np
@@ -21,7 +21,7 @@ def frame(name: str = "a.jpg", index: int = 0, image: np.ndarray = IMAGE) -> Fra
 
 
 def test_without_a_detector_the_whole_image_is_one_box(capsys):
-    found = open_detector("", None, 0.4, CPU)([frame(), frame(image=IMAGE[:50])])
+    found = open_detector("", None, CPU)([frame(), frame(image=IMAGE[:50])])
     assert [one.boxes_img.tolist() for one in found] == [[[0, 0, 200, 100]], [[0, 0, 200, 50]]]
     assert [one.scores.tolist() for one in found] == [[1], [1]]
     assert capsys.readouterr().err.startswith("warning: no --detector, --detections or --boxes: the whole image")
@@ -33,22 +33,6 @@ def test_boxes_are_cut_at_the_image_and_ranked():
     assert found.boxes_img.tolist() == [[150, 50, 50, 50], [5, 5, 9, 9], [0, 0, 20, 20]]
     assert found.scores.tolist() == [0.9, 0.9, 0.2] and found.ids == ["b", "f", "a"]
     assert clip_boxes([], [], IMAGE).boxes_img.shape == (0, 4)
-
-
-def test_suppression_keeps_the_surest_of_those_that_overlap():
-    boxes = np.array([[0, 0, 10, 10], [1, 0, 10, 10], [8, 0, 10, 10], [50, 50, 4, 4]], float)
-    found = suppress(Boxes(boxes, np.array([0.9, 0.8, 0.7, 0.6]), list("abcd")), 0.5)
-    assert found.ids == ["a", "c", "d"] and found.boxes_img.tolist() == boxes[[0, 2, 3]].tolist()
-    assert suppress(clip_boxes([], [], IMAGE), 0.5).ids == []
-
-
-def test_unknown_detectors_name_the_known_ones():
-    with pytest.raises(UserError, match="--detector=cat: take one of fasterrcnn"):
-        open_detector("cat", None, 0.6, CPU)
-    with pytest.raises(UserError, match="--detector=yolo: yolo of the publication is not here"):
-        open_detector("yolo", None, 0.6, CPU)
-    with pytest.raises(UserError, match="--detector=hog: oriented gradients .* are gone; take one of fasterrcnn"):
-        open_detector("hog", None, 0.6, CPU)
 
 
 class TwoThings(torch.nn.Module):
@@ -65,18 +49,18 @@ def test_networks_of_torchvision(monkeypatch):
     """Its answers as it documents them; the package itself is not needed."""
     module = types.SimpleNamespace(fasterrcnn_resnet50_fpn=lambda weights: TwoThings())
     monkeypatch.setitem(sys.modules, "torchvision.models.detection", module)
-    found = open_detector("fasterrcnn_resnet50_fpn", None, 0.6, CPU)([frame(), frame()])
+    found = open_detector("fasterrcnn_resnet50_fpn", None, CPU)([frame(), frame()])
     assert [one.boxes_img.tolist() for one in found] == [[[10, 20, 20, 40]]] * 2
 
 
 def test_torchvision_that_is_missing_or_has_no_weights(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision.models.detection", None)
     with pytest.raises(UserError, match="needs the package torchvision .* --detections"):
-        open_detector("ssd300_vgg16", None, 0.6, CPU)
+        open_detector("ssd300_vgg16", None, CPU)
 
     def offline(weights):
         raise OSError("no network")
 
     monkeypatch.setitem(sys.modules, "torchvision.models.detection", types.SimpleNamespace(ssd300_vgg16=offline))
     with pytest.raises(UserError, match="weights are not in .*no network.*--detections"):
-        open_detector("ssd300_vgg16", None, 0.6, CPU)
+        open_detector("ssd300_vgg16", None, CPU)

@@ -66,8 +66,8 @@ def test_names_that_are_not_utf8_are_read_and_written(tmp_path: Path) -> None:
     assert b"caf\xe9.png" in os.listdir(os.fsencode(tmp_path / "out"))
     video = os.fsdecode(os.fsencode(tmp_path) + b"/video\xe9.webm")
     os.rename(video_of(tmp_path / "video.webm", 3), video)
-    assert len(run_demo(tmp_path, Path(video))) == 3
-    assert (tmp_path / "out" / "video\\xe9.webm").is_file()
+    with pytest.raises(UserError, match="rename the video"):
+        run_demo(tmp_path, Path(video))
 
 
 @pytest.mark.parametrize("model", ["AlphaPose", "Lightweight_OpenPose", "MIPNet", "OpenPose_MindSpore_port"])
