@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every number of the recipes, with unit and source. Defaults < `--recipe` < flags."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import common.coco.images
 from common.cli import UserError, flag
+from common.coco.images import Exif
 from common.train.state import TrainFlags
 from Lightweight_OpenPose.model import STRIDE
 from Lightweight_OpenPose.targets import TargetRules
@@ -41,7 +44,35 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class Config(Augmentation, TrainFlags):
+class DataFlags:
+    """Which images: the flags of every program that reads a data set."""
+
+    data_path: str = flag(
+        "COCO folder (annotations, train2017, val2017), or `mini`; empty: COCO_HOME or ./data/coco", ""
+    )
+    skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
+    val_labels: str = flag("annotations; empty: data_path/annotations/person_keypoints_val2017.json", "")
+    val_images_folder: str = flag("folder of validation images; empty: data_path/val2017", "")
+    val_images: int = flag("number of images, chosen as by `make_val_subset.py`; 0: all", 0)
+    exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
+
+
+AnyFlags = TypeVar("AnyFlags", bound=DataFlags)
+
+
+def with_data(config: AnyFlags, image_folder: str) -> AnyFlags:
+    """The settings with the folder of the data set, and with its skeleton where no other is asked for.
+
+    `image_folder`: what a flag names instead of the data set's; with one there may be no data set. Raises UserError.
+    """
+    own = Path(config.data_path) if image_folder else None
+    data_path = common.coco.images.data_folder(config.data_path, otherwise=own)
+    skeleton = common.coco.images.skeleton_name(config.skeleton, DataFlags.skeleton, data_path)
+    return dataclasses.replace(config, data_path=str(data_path), skeleton=skeleton)
+
+
+@dataclass(frozen=True)
+class Config(Augmentation, DataFlags, TrainFlags):
     """Trains Lightweight OpenPose."""
 
     OF_A_SERVER = f"{TrainFlags.OF_A_SERVER} data_path"
@@ -49,14 +80,10 @@ class Config(Augmentation, TrainFlags):
         f"{TrainFlags.MAY_CHANGE} epochs print_freq eval_freq prepared_train_labels from_mobilenet weights_only"
     )
 
-    data_path: str = flag(
-        "COCO folder (annotations, train2017, val2017), or `mini`; empty: COCO_HOME or ./data/coco", ""
-    )
     step: int = flag("step of the full training: 1 from MobileNet, 2 and 3 from the step before", 1, most=3)
     output_dir: str = flag("folder for checkpoints and logs", str(MODEL_FOLDER))
     experiment_name: str = flag("checkpoints go to <experiment_name>_checkpoints [perf_1p, step_one, ...]", "")
     checkpoint_path: str = flag("weights to start from: a file, a published name, or `none`", "")
-    skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
 
     epochs: int = flag("epochs in all", 280, least=1)
     batch_size: int = flag("images a step over all ranks; 0: 80 a rank", 0, most=10**6)
@@ -79,17 +106,17 @@ class Config(Augmentation, TrainFlags):
     val_images: int = flag("number of images of evaluations during training, chosen as published; 0: all", 250)
     base_height: int = flag("height of a validation image in the network, input pixels", 368, least=8, most=4096)
 
-    prepared_train_labels: str = flag("prepared labels; empty: in output_dir, prepared where missing or old", "")
+    prepared_train_labels: str = flag(
+        "file of scripts/prepare_train_labels.py; empty: the annotations of data_path", ""
+    )
     train_images_folder: str = flag("folder of training images; empty: data_path/train2017", "")
-    val_labels: str = flag("annotations; empty: data_path/annotations/person_keypoints_val2017.json", "")
-    val_images_folder: str = flag("folder of validation images; empty: data_path/val2017", "")
     from_mobilenet: bool = flag("accepted as published: recognised by the names in the file", False)
     weights_only: bool = flag("accepted as published: --checkpoint_path gives weights only", False)
 
     @property
     def target_rules(self) -> TargetRules:
         """Sizes of the training targets."""
-        return TargetRules(STRIDE, self.sigma, 4 * self.sigma, self.paf_thickness)
+        return TargetRules(self.sigma, self.paf_thickness)
 
     @property
     def stages(self) -> int:
@@ -98,14 +125,11 @@ class Config(Augmentation, TrainFlags):
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
-        for condition, message in (
-            (self.step != STEP_NOT_GIVEN, "--step is needed: 1 (from MobileNet), 2 or 3 (from the step before)"),
-            (self.step in STEP_NAMES, f"--step={self.step}: choose 1, 2 or 3"),
-            (self.net_input_size % STRIDE == 0, f"--net_input_size={self.net_input_size}: a multiple of {STRIDE}"),
-            (self.base_height % STRIDE == 0, f"--base_height={self.base_height}: a multiple of {STRIDE}"),
-        ):
-            if not condition:
-                raise UserError(message)
+        if self.step == STEP_NOT_GIVEN:
+            raise UserError("--step is needed: 1 (from MobileNet), 2 or 3 (from the step before)")
+        for name in ("net_input_size", "base_height"):
+            if getattr(self, name) % STRIDE:
+                raise UserError(f"--{name}={getattr(self, name)}: a multiple of {STRIDE}")
 
 
 # What the names of the launchers mean. Precision as in the published launchers: O1, loss scale 16.

@@ -9,10 +9,8 @@ import common.coco.images
 from common.arrays import Float64Array, UInt8Array
 from common.cli import UserError
 from common.coco.images import warp_image
-from common.distributed import has_process_group, main_process_first
 from common.skeleton import Skeleton
 from common.train.loader import Position, readable_sample
-from common.train.store import agree
 from Lightweight_OpenPose import labels
 from Lightweight_OpenPose.config import Augmentation, Config
 from Lightweight_OpenPose.labels import TrainLabels
@@ -25,7 +23,6 @@ import torch
 from torch import Tensor
 
 GREY = 128  # outside the image; 0 after normalisation
-PREPARED_LABELS = "prepared_train_annotation.pkl"
 PIXEL_MEAN, PIXEL_SCALE = 128.0, 1 / 256
 
 
@@ -84,16 +81,10 @@ def compose(
     pixels = points.copy()
     pixels[:, 2] += turn[:, :2] @ np.full(2, 0.5 * scale - 0.5)
     if drawn.flip:
-        last = augmentation.net_input_size - 1
-        pixels, points = _mirrored(pixels, last), _mirrored(points, last)
+        for matrix in (pixels, points):
+            matrix[0] *= -1
+            matrix[0, 2] += augmentation.net_input_size - 1
     return Warp(pixels, points)
-
-
-def _mirrored(matrix: Float64Array, last: int) -> Float64Array:
-    mirrored = matrix.copy()
-    mirrored[0] *= -1
-    mirrored[0, 2] += last
-    return mirrored
 
 
 def to_points(keypoints: npt.NDArray[Any], size_img: tuple[int, int], skeleton: Skeleton) -> Float64Array:
@@ -204,27 +195,14 @@ def normalise(images: Tensor) -> Tensor:
 
 
 def train_samples(config: Config, skeleton: Skeleton) -> TrainSamples:
-    """The images to train on; their labels are prepared where they are not. Raises UserError, naming flag or file."""
-    images = config.train_images_folder
+    """The people to train on, and their images. Raises UserError, naming flag or file."""
+    images, prepared = config.train_images_folder, config.prepared_train_labels
     folder = Path(images) if images else common.coco.images.image_folder(config.data_path, "train")
-    prepared = Path(config.prepared_train_labels or Path(config.output_dir) / PREPARED_LABELS)
-    if not config.prepared_train_labels:
+    if not prepared:
         annotations = common.coco.images.annotation_file(config.data_path, "train")
-        if has_process_group():  # what is prepared is one server's, and says nothing of the others' data
-            agree({"digest of the annotations": labels.digest_of(annotations)})
-        main_process_first(
-            lambda: _prepare_labels(prepared, annotations, config.net_input_size, skeleton.num_keypoints)
-        )
+        return TrainSamples(labels.build(annotations, skeleton.num_keypoints), folder, skeleton, config)
     train_labels = labels.read(prepared)
-    if train_labels.index.keypoints.shape[1] != skeleton.num_keypoints:
-        raise UserError(
-            f"{prepared}: people have {train_labels.index.keypoints.shape[1]} keypoints, those of --skeleton="
-            f"{config.skeleton} {skeleton.num_keypoints}: name the skeleton of these labels"
-        )
+    if (number := train_labels.index.keypoints.shape[1]) != skeleton.num_keypoints:
+        expected = f"those of --skeleton={config.skeleton} {skeleton.num_keypoints}"
+        raise UserError(f"{prepared}: people have {number} keypoints, {expected}: name the skeleton of these labels")
     return TrainSamples(train_labels, folder, skeleton, config)
-
-
-def _prepare_labels(prepared: Path, annotations: Path, net_input_size: int, num_keypoints: int) -> None:
-    """Prepares labels where they are missing, or were made from another annotation file than this one."""
-    if not labels.is_current(prepared, annotations, net_input_size):
-        labels.write(labels.build(annotations, net_input_size, num_keypoints), prepared)

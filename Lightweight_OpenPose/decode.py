@@ -29,9 +29,9 @@ class MapGeometry:
     size: tuple[int, int]  # height, width of the result: in validation the original image, so that results are _img
 
     @classmethod
-    def demo(cls, map_size: tuple[int, int], upsampling: int = DEMO_UPSAMPLING) -> "MapGeometry":
+    def demo(cls, map_size: tuple[int, int]) -> "MapGeometry":
         """Maps of (height, width) cells enlarged and nothing else; `demo_to_image` brings results to the image."""
-        return cls(upsampling, (0, 0, 0, 0), (map_size[0] * upsampling, map_size[1] * upsampling))
+        return cls(DEMO_UPSAMPLING, (0, 0, 0, 0), (map_size[0] * DEMO_UPSAMPLING, map_size[1] * DEMO_UPSAMPLING))
 
     def axes(self, map_size: tuple[int, int]) -> tuple[Axis, Axis]:
         """y and x, for maps of (height, width) cells. Raises UserError where the padding leaves nothing."""
@@ -60,12 +60,6 @@ class DecodeRules:
     # on the labelled coco-mini validation images, because the training maps peak at the annotated coordinates.
     half_pixel: bool = True
     max_peaks: int = 1000  # of a type, the best: work on noise grows with their square; the original has no bound
-
-    def __post_init__(self) -> None:
-        if self.num_samples < 2:
-            raise UserError(f"num_samples={self.num_samples}: must be 2 or more, a limb has two ends")
-        if not (self.heatmap_threshold > 0 and self.min_limb_score >= 0 and self.max_peaks > 0):
-            raise UserError(f"{self}: heatmap_threshold and max_peaks must be positive, min_limb_score not negative")
 
 
 ORIGINAL_RULES = DecodeRules()
@@ -119,14 +113,12 @@ def to_coco(
     return keypoints, people.scores * np.maximum(0, people.counts - 1)
 
 
-def demo_to_image(
-    points: Float64Array, stride: int, pad: tuple[int, int, int, int], scale: float, upsampling: int = DEMO_UPSAMPLING
-) -> Float64Array:
-    """(..., 2) float64 x, y in pixels of a map enlarged `upsampling` times -> original pixels.
+def demo_to_image(points: Float64Array, stride: int, pad: tuple[int, int, int, int], scale: float) -> Float64Array:
+    """(..., 2) float64 x, y in pixels of the maps of `MapGeometry.demo` -> original pixels.
 
     `pad` (top, left, bottom, right) in network-input pixels, `scale` network-input pixels an original pixel.
     """
-    return (np.asarray(points, np.float64) * stride / upsampling - np.array([pad[1], pad[0]])) / scale
+    return (np.asarray(points, np.float64) * stride / DEMO_UPSAMPLING - np.array([pad[1], pad[0]])) / scale
 
 
 def warm_up(skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES) -> None:

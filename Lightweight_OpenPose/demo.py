@@ -23,7 +23,7 @@ from Lightweight_OpenPose.predict import PoseEstimator
 class Config(demo.DemoFlags):
     """Finds people in images, videos and cameras."""
 
-    height_size: int = flag("height of the network's input, pixels", 256, least=1, most=4096)
+    height_size: int = flag("height of the network's input, pixels; 0: as it was exported for, or 256", 0, most=4096)
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: the network's, or openpose", "")
 
 

@@ -59,7 +59,7 @@ def export_checkpoint(config: Config) -> None:
     target, shape = Path(config.output_name), (config.batch_size, config.height, config.width)
     content = common.train.checkpoint.read(source)
     network = weights.network_of(content, source, skeleton)
-    difference = export_onnx(network, target, config.opset, shape, predict.metadata_of(skeleton, content))
+    difference = export_onnx(network, target, config.opset, shape, predict.metadata_of(skeleton, content, shape[1:]))
     print(summary(target, config.opset, INPUT, shape, difference))  # noqa: T201
 
 

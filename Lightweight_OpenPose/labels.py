@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prepared training labels: who of a COCO annotation file is trained on, written once and read by every rank.
+"""Training labels: who of a COCO annotation file is trained on.
 
-The file is an archive of NumPy arrays under its published name, `prepared_train_annotation.pkl`; nothing in it can run.
+Built from the annotations, or read from the file of `scripts/prepare_train_labels.py`: an archive of NumPy arrays under
+its published name, `prepared_train_annotation.pkl`; nothing in it can run.
 """
 
-import functools
-import zipfile
-import zlib
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from common import files
 from common.cli import UserError
@@ -22,11 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 CURE = "prepare it again: scripts/prepare_train_labels.py --labels person_keypoints_train2017.json"
-NET_INPUT_SIZE = 368  # pixels; the height of a person is given as a share of it
 MIN_KEYPOINTS = 5  # of COCO's 17: a person with fewer is no sample of its own
 MIN_KEYPOINTS_OF = 17
 MIN_AREA_IMG = 32 * 32  # px^2 of the segmentation
-PIECE = 1 << 20  # bytes
 MIN_CENTRE_DISTANCE = 0.3  # of the width of an accepted person's box: who is nearer is not a sample, too
 
 
@@ -36,8 +32,6 @@ class TrainLabels:
 
     index: CocoIndex  # images in the order in which the annotation file first names one of their people
     main: npt.NDArray[np.int32]  # (S,) the row of each sample's person in the index
-    net_input_size: int  # pixels
-    source: str  # see `source_of`
 
     def __len__(self) -> int:
         return len(self.main)
@@ -53,19 +47,13 @@ class TrainLabels:
         rows: npt.NDArray[np.int64] = np.flatnonzero(~self.index.is_crowd[people]) + people.start
         return rows[rows != self.main[sample]]
 
-    def scale_provided(self, sample: int) -> float:
-        """The height of the main person's box in parts of the network's input."""
-        return float(self.index.boxes[self.main[sample], 3]) / self.net_input_size
 
-
-def build(
-    annotation_file: str | Path, net_input_size: int = NET_INPUT_SIZE, num_keypoints: int | None = None
-) -> TrainLabels:
+def build(annotation_file: str | Path, num_keypoints: int | None = None) -> TrainLabels:
     """The labels of an annotation file. `num_keypoints`: how many the skeleton has; None: as many as the file has.
 
     Rules: specification of the original's `prepare_train_labels.py`. People are those with at least one keypoint who
     are no crowd; a sample needs `min_keypoints` of them, an area of 32 x 32 px, and a box centre that is not close to
-    that of an earlier sample of the image. Raises UserError where the file is wrong or nobody can be trained on.
+    that of an earlier sample of the image. Raises UserError where the file is wrong or there are no people to train on.
     """
     index = load(annotation_file, num_keypoints)
     is_person = (index.num_keypoints > 0) & ~index.is_crowd
@@ -77,7 +65,7 @@ def build(
     if not len(main):
         needed = min_keypoints(index.keypoints.shape[1])
         raise UserError(f"{annotation_file}: no person with {needed} keypoints and an area of {MIN_AREA_IMG} px")
-    return TrainLabels(index, main, net_input_size, source_of(annotation_file))
+    return TrainLabels(index, main)
 
 
 def min_keypoints(num_keypoints: int) -> int:
@@ -102,45 +90,10 @@ def _main_people(index: CocoIndex) -> Iterator[int]:
         yield row
 
 
-def source_of(annotation_file: str | Path) -> str:
-    """Name, size and time of change: what tells one annotation file from another without reading it."""
-    path = Path(annotation_file)
-    state = path.stat()
-    return f"{path.name} {state.st_size} {state.st_mtime_ns}"
-
-
-def digest_of(annotation_file: str | Path) -> int:
-    """What tells its content from any other."""
-    with Path(annotation_file).open("rb") as file:
-        pieces = iter(lambda: file.read(PIECE), b"")
-        return functools.reduce(lambda crc, piece: zlib.crc32(piece, crc), pieces, 0)
-
-
-def is_current(path: str | Path, annotation_file: str | Path, net_input_size: int = NET_INPUT_SIZE) -> bool:
-    """Whether `path` holds labels of this annotation file as it is now, at this network input size.
-
-    Raises UserError for a file of the original program: it would be written over.
-    """
-    try:
-        arrays = _arrays(path)
-        return (str(arrays["source"]), int(arrays["net_input_size"])) == (source_of(annotation_file), net_input_size)
-    except UserError:
-        raise
-    except (OSError, *_MALFORMED):
-        return False
-
-
 def write(labels: TrainLabels, path: str | Path) -> None:
     """Writes the labels, whole or not at all."""
-    files.remove_unfinished(Path(path).parent)
     with files.replacing(path) as file:
-        np.savez(
-            file,
-            source=np.array(labels.source),
-            net_input_size=np.array(labels.net_input_size),
-            main=labels.main,
-            **vars(labels.index),
-        )
+        np.savez(file, main=labels.main, **vars(labels.index))
 
 
 def read(path: str | Path) -> TrainLabels:
@@ -148,40 +101,16 @@ def read(path: str | Path) -> TrainLabels:
 
     Raises UserError, naming the file and the cure, where it is missing, damaged, or holds something else.
     """
+    content = files.read_bytes(path)
+    if content[:1] == b"\x80":
+        raise UserError(f"{path}: a pickle, as the original program prepares it; {CURE}")
     try:
-        arrays = _arrays(path)
-        main, size, source = (arrays.pop(name) for name in ("main", "net_input_size", "source"))
-        labels = TrainLabels(CocoIndex(**arrays), main, int(size), str(source))
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            arrays = dict(stored)
+        main = arrays.pop("main")
+        labels = TrainLabels(CocoIndex(**arrays), main)
         if len(labels) and not 0 <= main.min() <= main.max() < len(labels.index.boxes):
             raise ValueError("samples of unknown people")
-        return labels
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; {CURE}") from error
-    except UserError:
-        raise
-    except _MALFORMED as error:
+    except Exception as error:  # of zipfile, zlib and NumPy: no common class
         raise UserError(f"{path}: not prepared labels, or cut short ({error}); {CURE}") from error
-
-
-_MALFORMED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    OverflowError,
-    MemoryError,
-)
-
-
-def _arrays(path: str | Path) -> dict[str, npt.NDArray[Any]]:
-    files.size_of(path)
-    with Path(path).open("rb") as file:
-        if file.read(1) == b"\x80":
-            raise UserError(f"{path}: a pickle, as the original program prepares it; name another file, or {CURE}")
-        file.seek(0)
-        with np.load(file, allow_pickle=False) as stored:
-            return dict(stored)
+    return labels

@@ -14,7 +14,7 @@ from typing import Any
 
 from common.arrays import Float32Array, Float64Array, UInt8Array
 from common.bottomup.pipeline import alike
-from common.cli import RefusedImageError, UserError
+from common.cli import RefusedImageError
 from common.media.source import upright_image
 from common.people import People
 from common.runtime import metadata
@@ -36,8 +36,6 @@ from Lightweight_OpenPose.model import STRIDE
 import cv2
 import numpy as np
 
-SINGLE_SCALE = (1.0,)
-MULTI_SCALE = (0.5, 1.0, 1.5, 2.0)
 # A pixel of the enlarged map is STRIDE / DEMO_UPSAMPLING network pixels wide, and its centre lies in their middle: map
 # pixel i is network pixel 2 i + 0.5. The original takes 2 i, half a network pixel too far left and up.
 CENTRE_SHIFT = 0.5 - 0.5 * DEMO_UPSAMPLING / STRIDE
@@ -71,46 +69,32 @@ class Letterbox:
 class InputRule:
     """How images of any size become network inputs, sizes (height, width) in input pixels."""
 
-    base_height: int = 368  # validation: every image scaled to it
+    base_height: int = 368  # validation and demo: every image scaled to it
     fixed_size: tuple[int, int] | None = None  # offline inference: every image inside it
 
     def letterbox(self, size_img: tuple[int, int], scale: float = 1.0) -> Letterbox:
-        """Where an image of this size lies."""
+        """Where an image of this size lies: in the middle of the input.
+
+        Scaled bilinearly to fit into `fixed_size`, else to `scale * base_height` and padded to a multiple of the
+        stride, to at least `base_height` on each side.
+        """
         if self.fixed_size:
-            return fitted_letterbox(size_img, self.fixed_size)
-        return scaled_letterbox(size_img, self.base_height, scale)
+            ratio = min(self.fixed_size[0] / size_img[0], self.fixed_size[1] / size_img[1])
+        else:
+            ratio = scale * self.base_height / size_img[0]
+        height, width = round(size_img[0] * ratio), round(size_img[1] * ratio)
+        height_in, width_in = self.fixed_size or (self._whole_cells(height), self._whole_cells(width))
+        top, left = (height_in - height) // 2, (width_in - width) // 2
+        pad_in = (top, left, height_in - height - top, width_in - width - left)
+        return Letterbox(size_img, ratio, (height, width), pad_in, self.interpolation)
 
+    @property
+    def interpolation(self) -> int:
+        """As published: other for the two."""
+        return cv2.INTER_LINEAR if self.fixed_size else cv2.INTER_CUBIC
 
-def scaled_letterbox(size_img: tuple[int, int], base_height: int, scale: float = 1.0) -> Letterbox:
-    """Scaled to `scale * base_height`, padded on all sides to a multiple of the stride, at least `base_height` wide."""
-    ratio = scale * base_height / size_img[0]
-    height, width = round(size_img[0] * ratio), round(size_img[1] * ratio)
-    expected = _whole_cells(base_height), _whole_cells(max(width, base_height))
-    return _centred(size_img, ratio, (min(base_height, height), width), expected, (height, width), cv2.INTER_CUBIC)
-
-
-def fitted_letterbox(size_img: tuple[int, int], size_in: tuple[int, int]) -> Letterbox:
-    """Scaled bilinearly to fit into `size_in`, padded on all sides to fill it."""
-    ratio = min(size_in[0] / size_img[0], size_in[1] / size_img[1])
-    scaled = round(size_img[0] * ratio), round(size_img[1] * ratio)
-    return _centred(size_img, ratio, scaled, size_in, scaled, cv2.INTER_LINEAR)
-
-
-def _centred(
-    size_img: tuple[int, int],
-    ratio: float,
-    inner: tuple[int, int],
-    outer: tuple[int, int],
-    scaled_in: tuple[int, int],
-    interpolation: int,
-) -> Letterbox:
-    spare = outer[0] - inner[0], outer[1] - inner[1]
-    top, left = spare[0] // 2, spare[1] // 2
-    return Letterbox(size_img, ratio, scaled_in, (top, left, spare[0] - top, spare[1] - left), interpolation)
-
-
-def _whole_cells(length_in: int) -> int:
-    return -(-length_in // STRIDE) * STRIDE
+    def _whole_cells(self, length_in: int) -> int:
+        return -(-max(length_in, self.base_height) // STRIDE) * STRIDE
 
 
 def to_input(image: UInt8Array, place: Letterbox) -> Float32Array:
@@ -118,6 +102,16 @@ def to_input(image: UInt8Array, place: Letterbox) -> Float32Array:
     normalised = (image.astype(np.float32) - PIXEL_MEAN) * PIXEL_SCALE
     if place.ratio != 1:  # the ratio as it is, not that of the rounded sizes
         normalised = cv2.resize(normalised, None, fx=place.ratio, fy=place.ratio, interpolation=place.interpolation)
+    return _padded(normalised, place)
+
+
+def fast_input(image: UInt8Array, place: Letterbox) -> Float32Array:
+    """`to_input` as in the published demo: resized bilinearly, then normalised."""
+    small = cv2.resize(image, place.scaled_in[::-1], interpolation=cv2.INTER_LINEAR)
+    return _padded((small - np.float32(PIXEL_MEAN)) * np.float32(PIXEL_SCALE), place)
+
+
+def _padded(normalised: Float32Array, place: Letterbox) -> Float32Array:
     top, left, _, _ = place.pad_in
     padded = np.zeros((3, *place.input_size), np.float32)
     padded[:, top : top + place.scaled_in[0], left : left + place.scaled_in[1]] = normalised.transpose(2, 0, 1)
@@ -131,15 +125,23 @@ def open_session(source: Path, options: Options, skeleton: Skeleton) -> Session:
     return metadata.checked(session, DIRECTORY, {-2: skeleton.num_heatmaps, -1: skeleton.num_pafs})
 
 
-def metadata_of(skeleton: Skeleton, content: dict[str, Any]) -> metadata.Metadata:
-    """What an exported network says of itself, and of `content`, the checkpoint that it comes from."""
+def metadata_of(skeleton: Skeleton, content: dict[str, Any], size_in: tuple[int, int] = (0, 0)) -> metadata.Metadata:
+    """What an exported network says of itself.
+
+    `content`: the checkpoint that it comes from. `size_in`: height and width of its input, 0 where any goes.
+    """
+    pad = "pad both sides of each axis alike with pixels of `mean`"
+    if all(size_in):
+        fit, size = f"scale the image into `height` x `width`, {pad}", {"height": size_in[0], "width": size_in[1]}
+    else:
+        fit = f"scale the image to `height`, {pad}, up to `multiple`"
+        size = {"height": size_in[0] or DEMO_HEIGHT, "multiple": STRIDE}
     rule = {
         "colours": "BGR",
         "mean": [PIXEL_MEAN] * 3,
         "scale": [PIXEL_SCALE] * 3,  # (pixel - mean) * scale
-        "fit": "scale the image to `height`, pad both sides of each axis alike with pixels of `mean`, up to `multiple`",
-        "height": DEMO_HEIGHT,
-        "multiple": STRIDE,
+        "fit": fit,
+        **size,
         "interpolation": "bilinear",
     }
     decoder = {
@@ -160,18 +162,19 @@ class PoseEstimator:
         checkpoint_path: str | Path,
         options: Options | str | None = None,
         skeleton: str | Skeleton = "",
-        height: int = DEMO_HEIGHT,
+        height: int = 0,
     ) -> None:
         """`checkpoint_path`: .pth, .onnx, .xml, .om, or a published name.
 
         `options`: device and runtime, or the name of a device: auto, npu, cuda, cpu.
         `skeleton`: empty: that of an exported network, else openpose.
-        `height`: of the network's input, pixels, where the file does not fix it.
+        `height`: of the network's input, pixels; 0: that of an exported network, else 256.
         Raises UserError where the file is missing, damaged, or of another network.
         """
         source = weights.locate_checkpoint(str(checkpoint_path))
-        _, own = metadata.of(source, DIRECTORY, skeleton, "openpose")
-        self.skeleton, self.rules, self.height = load(own), ORIGINAL_RULES, height
+        about, own = metadata.of(source, DIRECTORY, skeleton, "openpose")
+        self.skeleton, self.rules = load(own), ORIGINAL_RULES
+        self.height = height or about.get("input", {}).get("height", DEMO_HEIGHT)
         self.session = open_session(source, Options.of(options), self.skeleton)
         warm_up(self.skeleton, self.rules)
 
@@ -216,38 +219,12 @@ class PoseEstimator:
         return heatmaps, pafs, np.array([[STRIDE * pixels, 0, x], [0, STRIDE * pixels, y]])
 
     def maps(self, inputs: Float32Array) -> tuple[Float32Array, Float32Array]:
-        """Inputs (B, 3, H, W) -> heatmaps (B, num_heatmaps, h, w), pafs (B, num_pafs, h, w), float32.
-
-        Raises UserError where the network gives other maps.
-        """
+        """Inputs (B, 3, H, W) -> heatmaps (B, num_heatmaps, h, w), pafs (B, num_pafs, h, w), float32."""
         heatmaps, pafs = self.session.filled(inputs)[-2:]
-        channels = heatmaps.shape[1], pafs.shape[1]
-        if channels != (self.skeleton.num_heatmaps, self.skeleton.num_pafs):
-            expected = f"{self.skeleton.num_heatmaps} heatmaps and {self.skeleton.num_pafs} pafs"
-            raise UserError(f"{self.session.source} gives {channels[0]} and {channels[1]} maps, not {expected}")
         return heatmaps, pafs
-
-    def people(
-        self, maps: tuple[Float32Array, Float32Array], letterboxes: Sequence[Letterbox]
-    ) -> list[decode.DecodedPeople]:
-        """The people of each image, in original pixels."""
-        return [
-            decode.decode(heatmaps, pafs, place.geometry, self.skeleton, self.rules)
-            for heatmaps, pafs, place in zip(*maps, letterboxes, strict=True)
-        ]
 
     def _place(self, image: UInt8Array) -> Letterbox:
         height, width = image.shape[:2]
         if max(height, width) > LONGEST_ASPECT * min(height, width):
             raise RefusedImageError(f"{width} x {height} pixels: too narrow an image; cut it to a usual shape")
         return InputRule(self.height, self.session.fixed_size).letterbox((height, width))
-
-
-def fast_input(image: UInt8Array, place: Letterbox) -> Float32Array:
-    """(h, w, 3) uint8 BGR -> (3, H, W) float32 network input: resized bilinearly, then normalised."""
-    small = cv2.resize(image, place.scaled_in[::-1], interpolation=cv2.INTER_LINEAR)
-    top, left, _, _ = place.pad_in
-    padded = np.zeros((3, *place.input_size), np.float32)
-    normalised = (small - np.float32(PIXEL_MEAN)) * PIXEL_SCALE
-    padded[:, top : top + small.shape[0], left : left + small.shape[1]] = normalised.transpose(2, 0, 1)
-    return padded

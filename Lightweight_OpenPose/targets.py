@@ -8,6 +8,7 @@ A whole batch is encoded at once, on the device of its points. Only cells near a
 from dataclasses import dataclass
 
 from common.skeleton import Skeleton
+from Lightweight_OpenPose.model import STRIDE
 
 import torch
 from torch import Tensor
@@ -19,9 +20,7 @@ NEGLIGIBLE = 4.6052  # exponents beyond it (values under 0.01) are left out, as 
 class TargetRules:
     """Sizes of the drawn targets. The training configuration sets them."""
 
-    stride: int = 8  # input pixels a map cell
     sigma_in: float = 7.0  # of a keypoint's Gaussian, input pixels
-    reach_in: float = 28.0  # a Gaussian's window ends here: 4 sigma
     field_width_map: float = 1.0  # half width of a limb's field, map cells
 
 
@@ -43,12 +42,9 @@ def encode_heatmaps(points: Tensor, map_size: tuple[int, int], skeleton: Skeleto
     sample, _, channel = torch.nonzero(points[..., 2] > 0, as_tuple=True)
     x_in, y_in = points[points[..., 2] > 0][:, :2].unbind(1)
     height, width = map_size
-    columns, in_column = _window(x_in, width, rules)
-    rows, in_row = _window(y_in, height, rules)
-    exponent = (
-        (_centre_in(columns, rules) - x_in[:, None]).square()[:, None, :]
-        + (_centre_in(rows, rules) - y_in[:, None]).square()[:, :, None]
-    ) / (2 * rules.sigma_in**2)
+    columns, in_column, squared_x = _window(x_in, width, rules.sigma_in)
+    rows, in_row, squared_y = _window(y_in, height, rules.sigma_in)
+    exponent = (squared_x[:, None, :] + squared_y[:, :, None]) / (2 * rules.sigma_in**2)
     drawn = (exponent <= NEGLIGIBLE) & in_row[:, :, None] & in_column[:, None, :]
     values = torch.where(drawn, torch.exp(-exponent), 0).float()
     cells = ((sample * skeleton.num_points + channel)[:, None, None] * height + rows[:, :, None]) * width
@@ -59,33 +55,30 @@ def encode_heatmaps(points: Tensor, map_size: tuple[int, int], skeleton: Skeleto
     return torch.cat([maps, 1 - maps.amax(dim=1, keepdim=True)], dim=1)
 
 
-def _window(centre_in: Tensor, cells: int, rules: TargetRules) -> tuple[Tensor, Tensor]:
-    """Map cells along one axis that a Gaussian may reach, (N, W) int64, and which of them are inside its window.
+def _window(centre_in: Tensor, cells: int, sigma_in: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Map cells along one axis that a Gaussian may reach, (N, W) int64, which of them are inside its window, and their
+    squared distance from its centre, input pixels.
 
     The original truncates the window to whole pixels, then to whole cells, without its last cell; so do we.
     """
-    first = (centre_in - rules.reach_in).trunc().clamp(min=0).div(rules.stride, rounding_mode="floor")
-    end = (centre_in + rules.reach_in).trunc().clamp(max=cells * rules.stride).div(rules.stride, rounding_mode="floor")
-    width = int(2 * rules.reach_in / rules.stride) + 1
-    window = first.long()[:, None] + torch.arange(width, device=centre_in.device)
-    return window, window < end[:, None]
-
-
-def _centre_in(cells: Tensor, rules: TargetRules) -> Tensor:
-    """Input-pixel coordinate of the centre of map cells."""
-    return cells * rules.stride + (rules.stride - 1) / 2
+    reach_in = 4 * sigma_in
+    first = (centre_in - reach_in).trunc().clamp(min=0).div(STRIDE, rounding_mode="floor")
+    end = (centre_in + reach_in).trunc().clamp(max=cells * STRIDE).div(STRIDE, rounding_mode="floor")
+    window = first.long()[:, None] + torch.arange(int(2 * reach_in / STRIDE) + 1, device=centre_in.device)
+    middle_in = window * STRIDE + (STRIDE - 1) / 2
+    return window, window < end[:, None], (middle_in - centre_in[:, None]).square()
 
 
 def encode_pafs(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton, rules: TargetRules) -> Tensor:
     """A unit vector along each limb in the cells near it; where people overlap, the last one counts.
 
-    A field's cell x is at x * stride exactly, half a cell beside a heatmap's: published checkpoints have learnt it so.
+    A field's cell x is at x * STRIDE exactly, half a cell beside a heatmap's: published checkpoints have learnt it so.
     Arguments and result as in `encode`.
     """
     height, width = map_size
     pafs = points.new_zeros(len(points), skeleton.num_pafs, height, width, dtype=torch.float32)
     ends = points[:, :, torch.as_tensor(skeleton.limb_points, device=points.device)]  # (B, P, L, 2, 3)
-    start_map, end_map = (ends[..., :2] / rules.stride).unbind(3)
+    start_map, end_map = (ends[..., :2] / STRIDE).unbind(3)
     length = (end_map - start_map).norm(dim=-1)
     labelled = (ends[..., 2] > 0).all(dim=-1) & (length >= 1e-7)
     person, sample, limb = torch.nonzero(labelled.transpose(0, 1), as_tuple=True)
@@ -96,14 +89,10 @@ def encode_pafs(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton, r
     x_channel = (sample * skeleton.num_pafs + 2 * limb)[which]
     cells = (x_channel * height + y_map) * width + x_map
     vectors = unit.float()[which]
-    first = 0
-    for count in torch.bincount(
-        person[which], minlength=points.shape[1]
-    ).tolist():  # a person's cells are all different
-        mine = slice(first, first + count)
-        pafs.view(-1)[cells[mine]] = vectors[mine, 0]
-        pafs.view(-1)[cells[mine] + height * width] = vectors[mine, 1]
-        first += count
+    counts = torch.bincount(person[which], minlength=points.shape[1]).tolist()
+    for mine, unit_map in zip(cells.split(counts), vectors.split(counts), strict=True):  # all different in a person
+        pafs.view(-1)[mine] = unit_map[:, 0]
+        pafs.view(-1)[mine + height * width] = unit_map[:, 1]
     return pafs
 
 

@@ -15,9 +15,7 @@ if sys.version_info < (3, 10):  # noqa: UP036  nothing is installed for an older
 import dataclasses
 import functools
 import time
-from pathlib import Path
 
-import common.coco.images
 import common.device
 import common.distributed
 import common.skeleton
@@ -39,6 +37,7 @@ from Lightweight_OpenPose.config import (
     RETIRED,
     STEP_NAMES,
     Config,
+    with_data,
 )
 from Lightweight_OpenPose.loss import stage_losses
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
@@ -128,12 +127,10 @@ def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
 
 def find_data(config: Config) -> Config:
     """The settings with the folder of the data set, and a name for the run. Raises UserError."""
-    own = Path(config.data_path) if config.train_images_folder else None
-    data_path = main_process_first(lambda: common.coco.images.data_folder(config.data_path, otherwise=own))
+    config = main_process_first(lambda: with_data(config, config.train_images_folder))
     perf = f"perf_{common.distributed.recipe_ranks()}p"
     name = config.experiment_name or (perf if config.case == "perf" else STEP_NAMES[config.step])
-    skeleton = common.coco.images.skeleton_name(config.skeleton, Config.skeleton, data_path)
-    return dataclasses.replace(config, data_path=str(data_path), skeleton=skeleton, experiment_name=name)
+    return dataclasses.replace(config, experiment_name=name)
 
 
 def main() -> None:

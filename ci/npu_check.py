@@ -25,7 +25,7 @@ import common.coco.mini.dataset
 import common.coco.reader
 import common.train.checkpoint
 from ci import small_runs
-from ci.small_runs import SIZE_IN, CheckError, as_flags, compare_evaluations, found_in, loud_checkpoint
+from ci.small_runs import CheckError, as_flags, compare_evaluations, found_in, loud_checkpoint
 from common.skeleton import COCO
 from Lightweight_OpenPose import labels
 from Lightweight_OpenPose.weights import run_folder
@@ -236,7 +236,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="npu_check_") as name:
         data_path = common.coco.mini.dataset.write(Path(name) / "coco", num_train=6, num_val=3)
         annotations = data_path / "annotations" / "person_keypoints_train2017.json"
-        samples = len(labels.build(annotations, SIZE_IN, COCO.num_keypoints))
+        samples = len(labels.build(annotations, COCO.num_keypoints))
         people = len(labelled_people(common.coco.reader.load(annotations, COCO.num_keypoints)))
         bench = Bench(
             Path(name), data_path, samples // (NUM_RANKS * NUM_STEPS) * NUM_RANKS, people // NUM_STEPS * NUM_STEPS

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chooses the people to train on and writes them to a file that every rank reads in a second.
+"""Chooses the people to train on and writes them to a file, which `train.py --prepared_train_labels` reads.
 
 python scripts/prepare_train_labels.py --labels <COCO>/annotations/person_keypoints_train2017.json
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from common import cli
 from common.skeleton import load
-from Lightweight_OpenPose.labels import NET_INPUT_SIZE, build, write
+from Lightweight_OpenPose.labels import build, write
 
 RETIRED = {"original_format": "the file is read by train.py alone"}
 
@@ -19,7 +19,7 @@ class Config:
 
     labels: str = cli.flag("annotation file, person_keypoints_train2017.json (required)", "")
     output_name: str = cli.flag("file to write", "prepared_train_annotation.pkl")
-    net_input_size: int = cli.flag("side of the network's input, pixels", NET_INPUT_SIZE, least=1, most=4096)
+    net_input_size: int = cli.flag("accepted as published: train.py scales the people", 368, least=1, most=4096)
     skeleton: str = cli.flag("openpose, coco, crowdpose, or a YAML file", "openpose")
 
 
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
     config = cli.parse(Config, {}, argv, retired=RETIRED)
     if not config.labels:
         raise cli.UserError("--labels is required: the annotation file, person_keypoints_train2017.json")
-    prepared = build(config.labels, config.net_input_size, load(config.skeleton).num_keypoints)
+    prepared = build(config.labels, load(config.skeleton).num_keypoints)
     write(prepared, config.output_name)
     print(f"{config.output_name}: {len(prepared)} people to train on, in {len(set(prepared.images.tolist()))} images")
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The decoder against the plain version: ideal maps of real images, a crowd, noise; results are compared first.
-
-`python -m Lightweight_OpenPose.test.bench_decode` prints a table.
-"""
+"""The decoder against the plain version: ideal maps of real images, a crowd, noise; results are compared first."""
 
 import time
 from pathlib import Path
@@ -14,14 +11,13 @@ from common.test import pairs
 from Lightweight_OpenPose import decode as decoder
 from Lightweight_OpenPose.decode import MapGeometry
 from Lightweight_OpenPose.model import STRIDE
-from Lightweight_OpenPose.predict import scaled_letterbox
+from Lightweight_OpenPose.predict import InputRule
 from Lightweight_OpenPose.test import ideal_maps, plain_decode, synthetic_maps
 
 import numpy as np
 
 TITLE = "Decoding: milliseconds an image, network maps to people, processor time of one thread"
 SLOW = False
-RUNS = 5
 BASE_HEIGHT = 368
 MAP_SIZE, IMAGE_SIZE = (46, 69), (427, 640)
 MOST_TIES = 0.01  # of the points: neighbours that differ by rounding
@@ -33,14 +29,9 @@ Case = tuple[np.ndarray, np.ndarray, MapGeometry]
 def real_images() -> list[Case]:
     """Ideal maps of the labelled validation images beside the project."""
     index = common.coco.reader.load(common.coco.images.annotation_file(SHARED, "val"))
-    found = []
-    for row in range(index.num_images):
-        people = index.people(row)
-        labelled = (index.num_keypoints[people] > 0) & ~index.is_crowd[people]
-        if labelled.any():
-            place = scaled_letterbox(tuple(index.image_sizes[row].tolist()), BASE_HEIGHT)
-            found.append((*ideal_maps.encoded(index.keypoints[people][labelled], place, OPENPOSE), place.geometry))
-    return found
+    rows = [row for row in range(index.num_images) if (index.num_keypoints[index.people(row)] > 0).any()]
+    maps = [ideal_maps.of_image(index, row, InputRule(BASE_HEIGHT)) for row in rows]
+    return [(heatmaps, pafs, place.geometry) for heatmaps, pafs, place in maps]
 
 
 def few_people() -> list[Case]:
@@ -112,13 +103,3 @@ def measure(runs: int) -> list[dict]:
             peaks = sum(len(decoder.decode(*maps, OPENPOSE).candidates) for maps in images)
             rows.append({**row, "peaks": peaks // len(images)})
     return rows
-
-
-def main() -> None:
-    """Prints the table."""
-    for row in measure(RUNS):
-        print("  ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{value}" for key, value in row.items()))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,28 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole evaluation, image by image: the protocol written down step by step against `eval.evaluate`."""
+"""Whole evaluation, image by image: the protocol written down step by step against `eval.evaluate`.
+
+Exported formats: `python -m tools.compare`.
+"""
 
 import dataclasses
 import functools
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
-import common.coco.evaluate
-import common.coco.images
 import common.coco.mini.dataset
 import common.device
 from common.coco.evaluate import EvaluationSet
-from common.runtime.quantize import write_int8
-from common.runtime.session import Options, Session, of_module, open_network
+from common.runtime.session import Session, of_module
 from common.skeleton import OPENPOSE
 from common.test import pairs
+from Lightweight_OpenPose.config import DataFlags
 from Lightweight_OpenPose.decode import ORIGINAL_RULES
-from Lightweight_OpenPose.eval import default_batch, evaluate
-from Lightweight_OpenPose.export import export_onnx
+from Lightweight_OpenPose.eval import default_batch, evaluate, load_validation
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
-from Lightweight_OpenPose.predict import InputRule, PoseEstimator, scaled_letterbox
+from Lightweight_OpenPose.predict import InputRule, PoseEstimator
 from Lightweight_OpenPose.test import plain_decode
-from Lightweight_OpenPose.test.bench_decode import NOISY_TYPES
+from Lightweight_OpenPose.test.bench_decode import NOISY_TYPES, SHARED
 
 import cv2
 import numpy as np
@@ -31,10 +29,8 @@ import torch
 TITLE = "Evaluation: milliseconds an image, everything included, one refinement stage, height 368"
 SLOW = False
 IMAGES = 16  # some 1,750 peaks an image with noise
-BASE_HEIGHT = 368
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "coco-mini"
+RULE = InputRule(368)
 SIGMA = 0.05
-OPSET = 11
 THRESHOLD = ORIGINAL_RULES.heatmap_threshold
 
 
@@ -65,12 +61,11 @@ def noisy(session: Session) -> Session:
     return dataclasses.replace(session, forward=lambda arrays: noise_instead(session.forward(arrays)))
 
 
-def plain_evaluation(model, validation: EvaluationSet, noise: bool = False) -> None:
+def plain_evaluation(model, validation: EvaluationSet, noise: bool) -> None:
     """Batch 1, contiguous float32, full-resolution maps, Python loops."""
-    results = []
     for row in validation.rows.tolist():
         image = cv2.imread(str(validation.folder / validation.index.file_name(row)))
-        place = scaled_letterbox(image.shape[:2], BASE_HEIGHT)
+        place = RULE.letterbox(image.shape[:2])
         normalised = (image.astype(np.float64) - (128, 128, 128)) / 256
         scaled = cv2.resize(normalised, place.scaled_in[::-1], interpolation=cv2.INTER_CUBIC)
         top, left, bottom, right = place.pad_in
@@ -79,19 +74,13 @@ def plain_evaluation(model, validation: EvaluationSet, noise: bool = False) -> N
             outputs = model(torch.from_numpy(padded).permute(2, 0, 1)[None].float().contiguous())
         maps = [part.numpy() for part in outputs]
         heatmaps, pafs = (noise_instead(maps) if noise else maps)[-2:]
-        people = plain_decode.decode(heatmaps[0], pafs[0], place.geometry, OPENPOSE)
-        results.append((row, people))
+        plain_decode.decode(heatmaps[0], pafs[0], place.geometry, OPENPOSE)
 
 
 def images() -> EvaluationSet:
     """The first of the real images where they stand beside the project, else of the drawn ones."""
     folder = SHARED if SHARED.is_dir() else common.coco.mini.dataset.ensure()
-    return EvaluationSet.load(
-        common.coco.images.annotation_file(folder, "val"),
-        common.coco.images.image_folder(folder, "val"),
-        OPENPOSE,
-        IMAGES,
-    )
+    return load_validation(DataFlags(str(folder), val_images=IMAGES), OPENPOSE)
 
 
 def plain_run(noise: bool) -> Callable[[], None]:
@@ -99,34 +88,14 @@ def plain_run(noise: bool) -> Callable[[], None]:
     return functools.partial(plain_evaluation, network(), images(), noise)
 
 
-def sessions(folder: Path) -> dict[str, Session]:
-    """Our network in PyTorch, at each precision level that the device has, and exported, on a CPU."""
-    device, model = common.device.resolve("auto"), network()
-    found = {
-        f"PyTorch, {level}": of_module(model, device, common.device.amp_type(device, level))
-        for level in pairs.levels(device)
-    }
-    export_onnx(model, folder / "network.onnx", OPSET, (0, 0, 0))
-    random = np.random.default_rng(0)
-    seen = [(random.random((1, 3, BASE_HEIGHT, BASE_HEIGHT), np.float32) - np.float32(0.5),) for _ in range(2)]
-    files = {"float32": folder / "network.onnx", "int8": folder / "int8.onnx"}
-    write_int8(files["float32"], seen, files["int8"])
-    openvino = Options("cpu", provider="openvino")
-    return {
-        **found,
-        **{f"OpenVINO, {name}": open_network(path, openvino, lambda _: model) for name, path in files.items()},
-    }
-
-
 def measure(runs: int) -> list[dict]:
-    """Without peaks and with noise."""
-    validation, rows, batch = images(), [], default_batch(common.device.resolve("auto"))
-    with tempfile.TemporaryDirectory() as folder:
-        ours = sessions(Path(folder))
+    """Without peaks and with noise, in PyTorch, at each precision level that the device has."""
+    validation, device, rows = images(), common.device.resolve("auto"), []
     for noise in (False, True):
         plain = pairs.Elsewhere(functools.partial(plain_run, noise))
-        for name, session in ours.items():
+        for level in pairs.levels(device):
+            session = of_module(network(), device, common.device.amp_type(device, level))
             estimator = PoseEstimator.of_session(noisy(session) if noise else session, OPENPOSE)
-            act = functools.partial(evaluate, estimator, validation, InputRule(BASE_HEIGHT), batch)
-            rows.append(pairs.compare(f"{'noise' if noise else 'no people'}, {name}", plain, act, runs, IMAGES))
+            act = functools.partial(evaluate, estimator, validation, RULE, default_batch(device))
+            rows.append(pairs.compare(f"{'noise' if noise else 'no people'}, {level}", plain, act, runs, IMAGES))
     return rows

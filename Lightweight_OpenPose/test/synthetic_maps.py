@@ -2,6 +2,7 @@
 """Drawn maps for tests and benches of the decoder: people, noise, crowds."""
 
 from common.skeleton import Skeleton
+from Lightweight_OpenPose.model import STRIDE
 from Lightweight_OpenPose.targets import TargetRules, encode
 
 import numpy as np
@@ -10,9 +11,8 @@ import torch
 
 def people_in(count: int, map_size: tuple[int, int], skeleton: Skeleton, random: np.random.Generator, height: float):
     """(count, num_points, 3) float64: points scattered like a person of about `height` network-input pixels."""
-    stride = TargetRules().stride
     shape = np.random.default_rng(0).uniform(-0.5, 0.5, (skeleton.num_points, 2)) * (0.5, 1)
-    centres = random.uniform((0, 0), (map_size[1] * stride, map_size[0] * stride), (count, 1, 2))
+    centres = random.uniform((0, 0), (map_size[1] * STRIDE, map_size[0] * STRIDE), (count, 1, 2))
     jitter = random.normal(0, 0.03, (count, *shape.shape))
     points = np.ones((count, skeleton.num_points, 3))
     points[..., :2] = centres + (shape + jitter) * height * random.uniform(0.7, 1.3, (count, 1, 1))

@@ -181,9 +181,3 @@ def test_bad_input_is_named(change: dict, message: str) -> None:
     pafs = np.zeros(change.get("pafs", (OPENPOSE.num_pafs, 8, 8)), np.float32)
     with pytest.raises(UserError, match=message):
         decode(heatmaps, pafs, change.get("geometry", MapGeometry(8, NO_PAD, (10, 10))), OPENPOSE)
-
-
-def test_bad_rules_are_named() -> None:
-    for values in ({"num_samples": 1}, {"max_peaks": 0}, {"min_limb_score": -1.0}):
-        with pytest.raises(UserError, match=next(iter(values))):
-            DecodeRules(**values)

@@ -7,10 +7,9 @@ from common.cli import UserError
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from common.test.walking_people import count_frames, lines_of, run_demo, scene, standing, video_of
-from Lightweight_OpenPose import predict
 from Lightweight_OpenPose.demo import main
 from Lightweight_OpenPose.model import STRIDE, PoseEstimationWithMobileNet
-from Lightweight_OpenPose.predict import PoseEstimator
+from Lightweight_OpenPose.predict import InputRule, PoseEstimator
 from Lightweight_OpenPose.targets import TargetRules, encode
 
 import cv2
@@ -21,7 +20,7 @@ import torch
 
 def sees(people_img: np.ndarray, size_img: tuple[int, int], height_size: int) -> PoseEstimator:
     """An estimator with a network that answers with the training targets of these people."""
-    place = predict.scaled_letterbox(size_img, height_size)
+    place = InputRule(height_size).letterbox(size_img)
     people_in = people_img.copy()
     people_in[..., :2] = people_in[..., :2] * height_size / size_img[0] + (place.pad_in[1], place.pad_in[0])
 

@@ -10,10 +10,10 @@ from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from common.test.programs import launched, weights
 from Lightweight_OpenPose.decode import DecodeRules
-from Lightweight_OpenPose.eval import evaluate
-from Lightweight_OpenPose.predict import MULTI_SCALE, InputRule, PoseEstimator, scaled_letterbox, to_input
+from Lightweight_OpenPose.eval import MULTI_SCALE, evaluate
+from Lightweight_OpenPose.predict import InputRule, PoseEstimator, to_input
 from Lightweight_OpenPose.test.ideal_maps import average_precision_of_ideal_maps
-from Lightweight_OpenPose.test.oracle import BASE_HEIGHT, Oracle
+from Lightweight_OpenPose.test.oracle import RULE, Oracle, validation_of
 from Lightweight_OpenPose.test.programs import FROM_SCRATCH, SMALL, launcher, trained
 
 import cv2
@@ -32,29 +32,28 @@ limbs: [[nose, waist], [waist, left_ankle], [waist, right_ankle]]
 
 @pytest.mark.parametrize(("half_pixel", "ceiling"), [(True, CEILING), (False, CEILING_WITHOUT_SHIFT)])
 def test_ceiling_of_the_decoder_on_real_annotations(shared: Path, half_pixel: bool, ceiling: float) -> None:
-    folder = shared / "data" / "coco-mini"
-    metrics = average_precision_of_ideal_maps(folder, "val", OPENPOSE, DecodeRules(half_pixel=half_pixel), 368)
+    rules = DecodeRules(half_pixel=half_pixel)
+    metrics = average_precision_of_ideal_maps(shared / "data" / "coco-mini", rules, InputRule())
     assert ceiling <= metrics["AP"] < ceiling + 0.002
 
 
 @pytest.mark.parametrize("size", [(480, 640), (640, 427), (333, 500), (100, 50), (368, 368), (97, 1000)])
 @pytest.mark.parametrize("scale", [0.5, 1.0, 1.5, 2.0])
 def test_the_frame_of_an_image_is_whole_cells_and_centred(size: tuple[int, int], scale: float) -> None:
-    place = scaled_letterbox(size, 368, scale)
+    place = InputRule().letterbox(size, scale)
     height, width = place.input_size
-    assert height % 8 == 0 and width % 8 == 0 and width >= 368 and height >= 368 * min(scale, 1)
+    assert height % 8 == 0 and width % 8 == 0 and width >= 368 and height == max(368, 368 * scale)
     top, left, bottom, right = place.pad_in
     assert 0 <= bottom - top <= 1 and 0 <= right - left <= 1
-    assert place.scaled_in == (round(size[0] * scale * 368 / size[0]), round(size[1] * scale * 368 / size[0]))
+    assert place.scaled_in == (round(368 * scale), round(size[1] * scale * 368 / size[0]))
 
 
 def test_the_input_is_the_image_resized_and_grey_around_it() -> None:
     image = np.random.default_rng(0).integers(0, 256, (90, 60, 3), np.uint8)
-    place = scaled_letterbox((90, 60), 64)
+    place = InputRule(64).letterbox((90, 60))
     ours = to_input(image, place)
     normalised = (image.astype(np.float64) - 128) / 256
-    ratio = 64 / 90
-    wanted = cv2.resize(normalised, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_CUBIC)
+    wanted = cv2.resize(normalised, None, fx=64 / 90, fy=64 / 90, interpolation=cv2.INTER_CUBIC)
     top, left, bottom, right = place.pad_in
     inner = ours[:, top : ours.shape[1] - bottom, left : ours.shape[2] - right].transpose(1, 2, 0)
     assert np.abs(inner - wanted).max() < 1e-5
@@ -70,29 +69,23 @@ def test_two_ranks_find_what_one_finds(tiny_coco: Path, tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr, done.stderr
         found.append(json.loads((folder / f"oracle_{ranks}.json").read_text()))
     assert found[0] == found[1]
-    ideal = average_precision_of_ideal_maps(folder, "val", OPENPOSE, DecodeRules(), BASE_HEIGHT)
+    ideal = average_precision_of_ideal_maps(folder, DecodeRules(), RULE)
     assert found[0]["metrics"]["AP"] == pytest.approx(ideal["AP"], abs=0.02) and ideal["AP"] > 0.6
 
 
 def test_nobody_found_is_an_ap_of_zero(tiny_coco: Path) -> None:
-    validation = EvaluationSet.load(
-        tiny_coco / "annotations" / "person_keypoints_val2017.json", tiny_coco / "val2017", OPENPOSE, 0
-    )
-
     def blind(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         batch, _, height, width = inputs[0].shape
         counts = (OPENPOSE.num_heatmaps, OPENPOSE.num_pafs)
         return [np.zeros((batch, count, height // 8, width // 8), np.float32) for count in counts]
 
     estimator = PoseEstimator.of_session(Session("blind", "memory", blind), OPENPOSE)
-    result = evaluate(estimator, validation, InputRule(64), 2)
+    result = evaluate(estimator, validation_of(tiny_coco), InputRule(64), 2)
     assert (result.metrics["AP"], len(result.detections), result.num_images) == (0, 0, 6)
 
 
 def test_several_scales_find_people_too(tiny_coco: Path) -> None:
-    validation = EvaluationSet.load(
-        tiny_coco / "annotations" / "person_keypoints_val2017.json", tiny_coco / "val2017", OPENPOSE, 0
-    )
+    validation = validation_of(tiny_coco)
     single = Oracle(validation)
 
     def at_every_scale(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -103,11 +96,11 @@ def test_several_scales_find_people_too(tiny_coco: Path) -> None:
 
     first = EvaluationSet(validation.annotations, validation.folder, validation.index, validation.rows[:1])
     estimator = PoseEstimator.of_session(Session("all scales", "memory", at_every_scale), OPENPOSE)
-    result = evaluate(estimator, first, InputRule(BASE_HEIGHT), 1, MULTI_SCALE)
+    result = evaluate(estimator, first, RULE, 1, MULTI_SCALE)
     assert result.num_images == 1 and len(result.detections) > 0
 
 
-def test_a_skeleton_of_ones_own_trains_and_is_evaluated(tmp_path: Path) -> None:
+def test_a_skeleton_of_your_own_trains_and_is_evaluated(tmp_path: Path) -> None:
     """Five keypoints and a derived one, from a YAML file, through the real programs."""
     skeleton = tmp_path / "five.yaml"
     skeleton.write_text(FIVE)

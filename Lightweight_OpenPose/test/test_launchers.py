@@ -60,7 +60,7 @@ def test_the_three_steps_follow_each_other_and_are_evaluated(tiny_coco: Path, tm
         assert best["config"]["step"] == step and best["config"]["data_path"] == str(tiny_coco)
     run = launcher("eval.sh", *place, "--step=3", "--base_height=64", "--save_images=2", "--device=cpu")
     assert run.returncode == 0, run.stderr
-    assert "EvalAccuracy : 0.0000" in run.stdout and "refinement_stages 3" in run.stdout
+    assert "EvalAccuracy : 0.0000" in run.stdout
     result = entries(tmp_path / "test" / "output" / "0" / "openpose_1p_eval.log")
     assert list(result) == ["Network", "DeviceType", "CaseName", "EvalAccuracy", "E2ETrainingTime"]
     for name in ("detections.json", "pictures.png", "metrics.jsonl", "0/openpose_1p_eval.log"):
