@@ -73,7 +73,7 @@ class Training:
         return state_dict(content)
 
     def wait_for_steps(self, count: int, servers: list[Server]) -> float:
-        """Waits until so many are logged, or the run has ended; seconds."""
+        """Waits until this many are logged, or the run has ended; seconds."""
         began = time.monotonic()
         while len(self.steps) < count and not (_have_ended(servers) or _is_over(servers)):
             if time.monotonic() > began + DEADLINE_S:

@@ -73,7 +73,7 @@ make_venv() {
   python=$(find_python) || return
   [[ $torch == system ]] && words+=(--system-site-packages)
   mkdir -p "$venv" && touch "$unfinished" || return
-  # In the place of --clear, which takes the mark away, too: killed again, the folder would be nobody's.
+  # In the place of --clear, which takes the mark away, too: killed again, the folder would have no owner.
   find "$venv/" -mindepth 1 ! -name "${unfinished##*/}" -delete || return
   "$python" -m venv ${words[@]+"${words[@]}"} "$venv"
 }

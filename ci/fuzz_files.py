@@ -97,7 +97,7 @@ def damaged(content: bytes, random: np.random.Generator, is_text: bool) -> bytes
 
 
 def read_annotations(path: Path) -> None:
-    """Reads as training, checks, and evaluates nobody."""
+    """Reads as training, checks, and evaluates without detections."""
     data = path.parent / "data"
     (data / "annotations").mkdir(parents=True, exist_ok=True)
     shutil.copy(path, data / ANNOTATIONS)

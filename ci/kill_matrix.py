@@ -55,7 +55,7 @@ def run_case(what: str, readers: int, ranks: int, data: Path) -> fault.Outcome:
 
 
 def main() -> int:
-    """Runs every case so many times; the exit code."""
+    """Runs every case `times` times; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=10, help="runs of each case [%(default)s]")
     parser.add_argument("--limit", type=float, default=10.0, help="seconds from the fault to the end [%(default)s]")

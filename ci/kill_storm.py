@@ -252,7 +252,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=40, help="in all [40]")
     parser.add_argument("--operations", action="store_true", help="every file operation in place of random moments")
-    parser.add_argument("--every", type=int, default=1, help="of these operations: every so many [1]")
+    parser.add_argument("--every", type=int, default=1, help="kill at every n-th of these operations [1]")
     parser.add_argument("--model", choices=COMMANDS, action="append", help="one or more; else all")
     parser.add_argument("--seed", type=int, default=0)
     flags = parser.parse_args()

@@ -3,12 +3,12 @@
 
 Lightweight OpenPose goes through all of it; what the others share with it in common/ is not checked again: of them two
 steps and an evaluation. MIPNet is plain HRNet: the simulation has not the operators that lambda is trained with.
-OpenPose of MindSpore is not evaluated: six stages of untrained layers give maps in which nobody can be found.
+OpenPose of MindSpore is not evaluated: six stages of untrained layers give maps without people.
 
     python ci/npu_check.py
 
 With POSE_ZOO_CANN (libraries and `site/` of a simulated CANN) on the simulated NPU, where every difference must be
-below 1e-4; else on a real one, whose kernels round in their own way. What is allowed there nobody has measured yet.
+below 1e-4; else on a real one, whose kernels round in their own way. The tolerance there has not been measured yet.
 """
 
 import os
@@ -50,7 +50,7 @@ class Bench:
     folder: Path
     data_path: Path
     batch_size: int
-    num_people: int  # whom top-down models train on, an even number
+    num_people: int  # that top-down models train on, an even number
     num_steps: int = NUM_STEPS
     passed: int = 0
     failed: int = 0

@@ -77,7 +77,7 @@ def lines() -> Iterator[Line]:
 
 
 def prepare(work: Path, model: str) -> dict[str, str]:
-    """A copy of the directory with data and weights beside it; returns what stands for the words in braces."""
+    """A copy of the directory with data and weights beside it; returns the values of the words in braces."""
     alone.main(model, str(work))
     data = dataset.write(work / "data", num_train=8, num_val=4)
     folder = work / model

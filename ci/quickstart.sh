@@ -30,7 +30,7 @@ for flag in "$@"; do
     *) stop "$flag: write flags as --name=value" ;;
   esac
 done
-trap 'echo "quickstart: stopped while ${stage:-starting}; the reason stands above" >&2' ERR
+trap 'echo "quickstart: stopped while ${stage:-starting}; the reason is above" >&2' ERR
 
 begin() {
   stage=$1

@@ -2,7 +2,7 @@
 """The trainings and evaluations of the four directories, small and from a random start: one device against another.
 
 Both sides run through ci/npu_program.py, with the same memory format and kernels. MIPNet is plain HRNet. OpenPose of
-MindSpore is not evaluated: six stages of untrained layers give maps in which nobody can be found.
+MindSpore is not evaluated: six stages of untrained layers give maps without people.
 """
 
 import json
@@ -35,7 +35,7 @@ class Runner(Protocol):
 
     folder: Path
     data_path: Path
-    num_people: int  # whom top-down models train on
+    num_people: int  # that top-down models train on
     num_steps: int
 
     def run(self, words: list[str], npu: bool = True) -> Any:
@@ -52,7 +52,7 @@ class Small:
     evaluation: str = ""  # empty: it is not evaluated
     evaluation_flags: tuple[str, ...] = ()
     batch_size: int = 0  # 0: all people in as many steps as there are
-    steps_flag: str = ""  # what ends an epoch after so many steps, where there is such a flag
+    steps_flag: str = ""  # the flag that limits the steps of an epoch, where there is one
 
     def words(self, runner: Runner, output: Path, device: str, *flags: str) -> list[str]:
         """Flags that training and evaluation share."""
@@ -139,11 +139,11 @@ def relative(mine: float, theirs: float) -> float:
 
 
 def found_in(folder: Path) -> dict[str, float]:
-    """AP, how many people an evaluation found, and their mean score. Raises CheckError for nobody."""
+    """AP, how many people an evaluation found, and their mean score. Raises CheckError without people."""
     found = json.loads((folder / "detections.json").read_text())
     metrics = records(folder, "evaluate")[-1]["metrics"]
     if not found:
-        raise CheckError("nobody was found, so there is nothing to compare")
+        raise CheckError("no people were detected, so there is nothing to compare")
     return {"AP": metrics["AP"], "people": len(found), "score": sum(one["score"] for one in found) / len(found)}
 
 

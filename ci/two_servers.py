@@ -71,7 +71,7 @@ class Server:
         self.ip("link", "set", self.device, "up")
 
     def cut_off(self) -> None:
-        """Its link goes down: nobody hears of it, and it hears of nobody."""
+        """Its link goes down, in both directions."""
         self.ip("link", "set", self.device, "down")
 
 
@@ -101,7 +101,7 @@ def two_servers(work: Path, is_slow: bool = False) -> Iterator[list[Server]]:
         ip("netns", "add", server.name)
         server.files.mkdir(parents=True, exist_ok=True)
         (server.files / "hosts").write_text(f"127.0.0.1 localhost\n{names}")
-        (server.files / "resolv.conf").write_text("nameserver 127.0.0.1\n")  # nobody: the answer is no, at once
+        (server.files / "resolv.conf").write_text("nameserver 127.0.0.1\n")  # no server: lookups fail at once
     try:
         _slow_link(servers) if is_slow else ip("link", "add", "posev0", "type", "veth", "peer", "name", "posev1")
         for server in servers:

@@ -101,7 +101,7 @@ def _shown(value: Any) -> str:
 
 
 def table(a: Evaluation, b: Evaluation) -> str:
-    """A line a metric: both values and B - A; -1 stands for nothing of the kind annotated."""
+    """A line a metric: both values and B - A; -1: nothing of the kind is annotated."""
     names = [name for name in a.metrics if name in b.metrics]
     if not names:
         raise UserError(f"{a.path} and {b.path} have no metric in common")

@@ -13,7 +13,7 @@ NEAR = 0.1  # two are the same person if their keypoints lie so near, part of th
 
 @dataclass(frozen=True)
 class Distances:
-    """Between the keypoints of matched people, in the pixels of the detections; None where nobody matches."""
+    """Between the keypoints of matched people, in the pixels of the detections; None without a match."""
 
     people: int
     mean: float | None

@@ -294,7 +294,7 @@ function begin(numPoints, points, score) {
   return person;
 }
 
-// Lightweight OpenPose: who has the first end of a pair gets the second; where nobody has it, a person begins.
+// Lightweight OpenPose: who has the first end of a pair gets the second; where no person has it, a new one begins.
 function extend(people, [a, b], pairs, candidates, numPoints) {
   const owned = new Set(people.map(({ points }) => points[a])), byFirst = new Map(pairs.map((pair) => [pair.a, pair]));
   people.push(...pairs.filter((pair) => !owned.has(pair.a)).map((pair) => begin(numPoints, [[a, pair.a]], candidates[pair.a].score)));
@@ -313,8 +313,8 @@ function close(people, [a, b], pairs) {
   }
 }
 
-// OpenPose: a limb goes to those who have one of its ends; two people without a type in common become one; where nobody
-// has an end, it may begin a person. By the original's rule a single owner gets the second end over whatever stood there.
+// OpenPose: a limb goes to those who have one of its ends; two people without a type in common become one; where no person
+// has an end, it may begin a person. By the original's rule a single owner gets the second end over what it had there.
 function join(people, [a, b], pair, candidates, numPoints, original, begins) {
   const owners = people.filter(({ points }) => points[a] === pair.a || points[b] === pair.b), [one, other] = owners;
   const gain = (row) => candidates[row].score + pair.score;

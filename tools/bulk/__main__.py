@@ -23,7 +23,7 @@ from common.device import DeviceName
 from tools.models import Spec
 
 PACKAGES = ("ray", "pyarrow", "fsspec")
-ALONE = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}  # a Ray of our own: reports to nobody
+ALONE = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}  # a private Ray: no usage reports
 
 
 @dataclass(frozen=True)

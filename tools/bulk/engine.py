@@ -91,7 +91,7 @@ def _join(address: str) -> None:
 
 
 def _check_answers(address: str) -> None:
-    """Raises OSError where nobody speaks gRPC: Ray itself would try for minutes, or for ever."""
+    """Raises OSError where no server speaks gRPC: Ray itself would try for minutes, or for ever."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdecimal():
         return

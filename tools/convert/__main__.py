@@ -72,7 +72,7 @@ class Config:
         "empty: by image; folder; or a regular expression whose first group names what stays together", ""
     )
     subset: str = flag("take only this subset of the source: train, val, test, or a name of CVAT; empty: all", "")
-    num_images: int = flag("take so many images, drawn by --seed; 0: all", 0)
+    num_images: int = flag("number of images to take, drawn by --seed; 0: all", 0)
     only_annotated: bool = flag("leave out images without an instance", False)
     seed: int = flag("another number draws another split", 0)
     place_images: Literal["link", "copy"] = flag("how images come into a COCO or YOLO folder", "link")

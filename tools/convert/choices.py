@@ -88,7 +88,7 @@ def _reordered(one: Instance, order: list[int]) -> Instance:
 
 
 def some_images(dataset: Dataset, subset: str, only_annotated: bool, count: int, seed: int) -> Dataset:
-    """Those of a subset, those with instances, so many of them; what is empty or 0 takes all. Raises UserError."""
+    """Images of one subset, with instances, limited in number; an empty word or 0 takes all. Raises UserError."""
     images = dataset.images
     if subset:
         subsets = sorted({image.subset for image in images})

@@ -87,7 +87,7 @@ def _categories(path: Path, categories: list[Any], known: dict[str, Category]) -
             title = reading.name_of(object_of(element).get("name", element.get("id")), "name")
             points = tuple(fields.names_of(element))
             if len(set(points)) != len(points):
-                raise ValueError("a keypoint's name stands there twice")
+                raise ValueError("a keypoint's name occurs twice")
             pairs = [pair for pair in list_of(element.get("skeleton") or [], "skeleton") if len(pair) == 2]  # noqa: PLR2004
             limbs = [(points[a - 1], points[b - 1]) for a, b in pairs if 0 < min(a, b) <= max(a, b) <= len(points)]
             if not known.get(title, Category(title)).keypoints:

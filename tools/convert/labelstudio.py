@@ -48,7 +48,7 @@ def _images(path: Path) -> Iterator[Image]:
 
 
 def _results(task: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """The regions of the annotation that counts: ground truth, else the last; None where nobody annotated the task."""
+    """The regions of the annotation that counts: ground truth, else the last; None for a task without annotations."""
     if "annotations" not in task and "completions" not in task:
         return _of_min(task)
     found = list_of(task.get("annotations", task.get("completions")), "annotations")
@@ -110,7 +110,7 @@ def _label(value: dict[str, Any], kind: str) -> str:
 
 
 def _kind(one: dict[str, Any], usual: str, fits: bool) -> str:
-    """Where a region's label stands: `<KeyPoint>` and `<Rectangle>` beside `<Labels>` have it in `labels`."""
+    """The key of a region's label: `<KeyPoint>` and `<Rectangle>` beside `<Labels>` have it in `labels`."""
     return "labels" if one.get("type") == "labels" and fits and "x" in one["value"] else usual
 
 

@@ -50,7 +50,7 @@ _spawn = multiprocessing.get_context("spawn")
 
 
 def is_video(head: bytes) -> bool:
-    """Whether a file that begins so holds a video of a kind that stands alone."""
+    """Whether a file that begins so holds a self-contained video."""
     return any(head[place : place + len(start)] == start for place, starts in STARTS.items() for start in starts)
 
 

@@ -104,7 +104,7 @@ def yolo_without_v(folder: Path) -> Path:
 
 
 def labelstudio_annotators(folder: Path) -> Path:
-    """Several annotators, of whom one cancelled and one is right; a turned box; a server on Windows; a skipped task."""
+    """Several annotators, one cancelled, one correct; a turned box; a server on Windows; a skipped task."""
     path = exports.labelstudio(folder)
     tasks = json.loads(path.read_text())
     for task, name in zip(tasks, FILES, strict=True):

@@ -117,5 +117,5 @@ def test_a_keypoint_that_one_lacks_does_not_count():
     other.keypoints[0, 2] = 0
     result = keypoint_distances(one, other)
     assert (result.people, result.mean) == (1, 0.5)
-    other.keypoints[0, 1] = 0  # one of three in common: nobody can tell
+    other.keypoints[0, 1] = 0  # one of three in common: undecidable
     assert keypoint_distances(one, other).people == 0

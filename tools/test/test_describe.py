@@ -106,7 +106,7 @@ def test_alphapose(loss, blobs, image, tmp_path, monkeypatch):
     network = SimplePose(blob_people.COLOURS, 18)
     with torch.no_grad():
         network.final_layer.weight *= 10
-        network.final_layer.bias.fill_(0.5)  # somebody whose scores are low is nobody
+        network.final_layer.bias.fill_(0.5)  # people of low scores are dropped
     own = {
         "MODEL.TYPE": "SimplePose",
         "MODEL.NUM_LAYERS": 18,

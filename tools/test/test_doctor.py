@@ -77,7 +77,7 @@ def ascend(tmp_path: Path) -> Machine:
 
 
 def free_ports() -> int:
-    """The first of a row of ports that nobody holds; tests that run at the same time have rows of their own."""
+    """The first of a row of free ports; tests that run at the same time have rows of their own."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     rows = range(20000 + 1000 * (worker % 12), 32000, devices.NUM_HCCL_PORTS)
     return next(row for row in rows if all(map(devices._is_free, range(row, row + devices.NUM_HCCL_PORTS))))

@@ -83,7 +83,7 @@ function take(kind, content) {
     lines.push(content);
     $("video-progress").value = total ? lines.length / total : 0;
     $("video-answer").textContent = t("frames", lines.length, total || "?", content.people.length);
-    if (lineAt(lines, $("video-player").currentTime) === content) draw(); // the frame that stands still got its people
+    if (lineAt(lines, $("video-player").currentTime) === content) draw(); // the people of the frame on screen have arrived
     for (const button of document.querySelectorAll("[data-result]")) button.disabled = false;
   }
   if (kind === "state") ended(content);
