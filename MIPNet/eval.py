@@ -43,6 +43,7 @@ from MIPNet.predict import (
     LAMBDAS,
     PoseEstimator,
     for_inference,
+    load_config,
     nms_of,
     open_session,
     refinement_of,
@@ -98,7 +99,7 @@ class EvaluationSettings:
         """What yaml config, checkpoint and flags say together. Raises UserError."""
         boxes = ("TEST.COCO_BBOX_FILE", self.detections, "TEST.USE_GT_BBOX", False) if self.detections else ()
         same = {name: getattr(self, name) for name in ("data_path", "skeleton", "val_images", "exif", "on_bad_image")}
-        return weights.load_config(source, self.cfg, (*boxes, *self.opts), **same, **flags)
+        return load_config(source, self.cfg, (*boxes, *self.opts), **same, **flags)
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ from typing import Any
 import common.cli
 import common.train.checkpoint
 from common.cli import UserError, flag, words
+from common.runtime import metadata
 from common.runtime.export import Ports, check_opset, export_onnx
 from common.train import published
-from MIPNet import weights
-from MIPNet.config import NETWORK, parse_flags
+from MIPNet import config as settings
+from MIPNet import data, keys, predict, weights
+from MIPNet.config import MODEL_FOLDER, NETWORK, parse_flags
 from MIPNet.model import GatedNetwork, build, lambda_vectors
-from MIPNet.predict import metadata_of
 
 import torch
 from torch import Tensor
@@ -58,7 +59,7 @@ def main() -> None:
     config = parse_flags(Config, None, ALIASES)
     config.check()
     source = weights.locate_checkpoint(config.checkpoint_path)
-    trained = weights.load_config(source, config.cfg, config.opts, skeleton=config.skeleton)
+    trained = predict.load_config(source, config.cfg, config.opts, skeleton=config.skeleton)
     model = build(trained.yaml.MODEL, trained.load_skeleton().num_keypoints)
     print(weights.load_checkpoint(model, source))  # noqa: T201
     size = (config.height or trained.size_in[0], config.width or trained.size_in[1])
@@ -91,6 +92,33 @@ def export(
     batches = (batch_size, batch_size) if batch_size else TRIAL_BATCHES
     trials = [_trial(model, count, size_in, seed) for seed, count in enumerate(batches)]
     return export_onnx(model, target, opset, Ports(inputs, [HEATMAPS], free), trials, about)
+
+
+def metadata_of(config: settings.Config, content: dict[str, Any]) -> metadata.Metadata:
+    """What an exported network says of itself, and of `content`, the checkpoint that it comes from."""
+    cfg, test, lambdas = config.yaml, config.yaml.TEST, predict.LAMBDAS if config.takes_lambda else ()
+    rule = {
+        "colours": "RGB" if cfg.DATASET.COLOR_RGB else "BGR",
+        "mean": [data.BRIGHTEST * mean for mean in data.CHANNEL_MEANS],
+        "scale": [1 / (data.BRIGHTEST * deviation) for deviation in data.CHANNEL_DEVIATIONS],
+        "fit": "box: grow it by `padding` and to the input's shape, warp it bilinearly; 0 beyond the image",
+        "padding": test.SCALE_THRE,
+    }
+    decoder = {
+        "kind": "heatmaps",
+        "refinement": predict.refinement_of(config),
+        "flip_test": test.FLIP_TEST,
+        "shift_flipped": test.SHIFT_HEATMAP,
+        "lambdas": lambdas,
+        "suppression": predict.nms_of(config, max(1, len(lambdas))),
+        "oks_threshold": test.OKS_THRE,
+    }
+    cfg_file = Path(config.cfg)
+    inside = cfg_file.is_relative_to(MODEL_FOLDER)
+    known = {**keys.of_network(cfg), "cfg": str(cfg_file.relative_to(MODEL_FOLDER) if inside else cfg_file)}
+    return metadata.of_network(
+        NETWORK, config.load_skeleton(), content, input=rule, stride=config.stride, decoder=decoder, config=known
+    )
 
 
 def _trial(model: GatedNetwork, count: int, size_in: tuple[int, int], seed: int) -> tuple[Tensor, ...]:

@@ -8,20 +8,18 @@ from typing import Any
 
 from common.cli import UserError, leaves
 from common.topdown.yaml_config import COMMAND_LINE, Key, Keys, nested, number, one_of, pairs_of, read_yaml_config
-from MIPNet.model import VARIANTS
+from MIPNet.model import NAMES
 
 from yacs.config import CfgNode
 
 FOLDER = Path(__file__).parent
 STAGES = {2: (1, (48, 96)), 3: (4, (48, 96, 192)), 4: (3, (48, 96, 192, 384))}  # of HRNet: modules, channels
-# the authors' ImageNet layers of HRNet
-_IN_ORDER = "conv1 bn1 conv2 bn2 layer1 transition1 stage2 transition2 stage3 transition3 stage4"
-HRNET_LAYERS = tuple(_IN_ORDER.split())
 
 # devices, what --resume decides, what the original does not use either
 UNUSED = """
 AUTO_RESUME PIN_MEMORY GPUS LOG_DIR RANK CUDNN. DEBUG. DATASET.TRAIN_SET DATASET.HYBRID_JOINTS_TYPE MODEL.TAG_PER_JOINT
 TRAIN.GAMMA1 TRAIN.GAMMA2 TRAIN.RESUME TRAIN.CHECKPOINT TEST.NMS_THRE TEST.BBOX_THRE TEST.BBOX_FRACTION
+MODEL.EXTRA.PRETRAINED_LAYERS
 """
 
 
@@ -59,7 +57,7 @@ KEYS = Keys(
         "DATASET.SCALE_FACTOR": number(0.35, most=1),  # standard deviation, as a part
         "DATASET.NUM_JOINTS_HALF_BODY": number(8),
         "DATASET.PROB_HALF_BODY": number(0.0, most=1),
-        "MODEL.NAME": one_of("pose_hrnet", *(name for name in VARIANTS if name != "pose_hrnet")),
+        "MODEL.NAME": one_of(*NAMES),
         "MODEL.INIT_WEIGHTS": one_of(True),
         "MODEL.SE_MODULES": Key((False, False, False, False)),
         "MODEL.NUM_JOINTS": number(0),  # 0: those of the skeleton
@@ -69,8 +67,7 @@ KEYS = Keys(
         "MODEL.HEATMAP_SIZE": number((72, 96), least=1, most=4096),  # width, height
         "MODEL.SIGMA": number(3.0, above=0),  # cells
         "MODEL.EXTRA.STEM_INPLANES": number(64, least=1, most=4096),  # for networks smaller than published
-        "MODEL.EXTRA.PRETRAINED_LAYERS": Key(HRNET_LAYERS),
-        "MODEL.EXTRA.FINAL_CONV_KERNEL": number(1, least=1, most=99),
+        "MODEL.EXTRA.FINAL_CONV_KERNEL": one_of(1, 3),
         "MODEL.EXTRA.NUM_LAYERS": number(50, least=1),
         "MODEL.EXTRA.NUM_DECONV_LAYERS": one_of(3),
         "MODEL.EXTRA.NUM_DECONV_FILTERS": number((256, 256, 256), least=1, most=4096),
@@ -110,23 +107,11 @@ KEYS = Keys(
     },
     unused=tuple(UNUSED.split()),
 )
-OF_THE_NETWORK = {  # what a checkpoint knows of itself: key -> its name in checkpoints of version 0.1
-    "MODEL.NAME": "model",
-    "MODEL.SE_MODULES": "se_modules",
-    "MODEL.IMAGE_SIZE": "image_size",
-    "MODEL.HEATMAP_SIZE": "heatmap_size",
-    "MODEL.EXTRA.STEM_INPLANES": "stem",
-    "MODEL.EXTRA.FINAL_CONV_KERNEL": "final_kernel",
-    "MODEL.EXTRA.NUM_LAYERS": "num_layers",
-    "MODEL.EXTRA.NUM_DECONV_FILTERS": "deconv_filters",
-    "MODEL.EXTRA.NUM_DECONV_KERNELS": "deconv_kernels",
-    "DATASET.COLOR_RGB": "color_rgb",
-} | {
-    f"MODEL.EXTRA.STAGE{stage}.NUM_{what}": f"stage{stage}_{what.lower()}"
-    for stage in STAGES
-    for what in ("MODULES", "BLOCKS", "CHANNELS")
-}
-DATA_SET = {"DATASET.DATASET": "dataset", "MODEL.NUM_JOINTS": "num_joints"}
+# what a checkpoint knows of its network, and of its data set
+OF_THE_NETWORK = ("MODEL.NAME", "MODEL.SE_MODULES", "MODEL.IMAGE_SIZE", "MODEL.HEATMAP_SIZE", "MODEL.EXTRA.") + (
+    "DATASET.COLOR_RGB",
+)
+OF_THE_DATA_SET = ("DATASET.DATASET", "MODEL.NUM_JOINTS")
 SECTIONS = "DATASET, MODEL, TRAIN and TEST"
 
 
@@ -147,17 +132,12 @@ def load_yaml_config(path: str, words: Sequence[Any] = ()) -> CfgNode:
     return cfg
 
 
+def of_network(cfg: CfgNode) -> dict[str, Any]:
+    """What an exported network, as a checkpoint, says of itself and of its data set: values by key."""
+    return {key: value for key, value in leaves(cfg) if key.startswith(OF_THE_NETWORK + OF_THE_DATA_SET)}
+
+
 def of_checkpoint(source: str, known: dict[str, Any], with_data_set: bool) -> list[Any]:
     """What a checkpoint's `config` says of its network, and of its data set, as KEY VALUE words. Raises UserError."""
-    names = OF_THE_NETWORK | (DATA_SET if with_data_set else {})
-    found = {key: known[key] for key in names if key in known}
-    if not found:
-        found = {key: _of_version_01(key, known[old]) for key, old in names.items() if old in known}
+    found = {key: known[key] for key in known if str(key).startswith(OF_THE_NETWORK + OF_THE_DATA_SET * with_data_set)}
     return [word for pair in KEYS.check(source, found.items()).items() for word in pair]
-
-
-def _of_version_01(key: str, value: Any) -> Any:
-    """Sizes had the height first, and one number of blocks stood for all branches."""
-    if key.endswith("_SIZE") and isinstance(value, list | tuple):
-        return value[::-1]
-    return (value,) if key.endswith("NUM_BLOCKS") else value

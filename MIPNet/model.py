@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The networks of MIPNet (Khirodkar et al. 2021, arXiv:2101.11223): HRNet and ResNet, plain or gated.
+"""The networks of MIPNet (Khirodkar et al. 2021, arXiv:2101.11223): HRNet and ResNet, plain or with lambda.
 
-A gate weighs the channels of a feature map by squeeze and excitation, and in the multi-instance modulation block
-(paper, section 3.2) by lambda too, which says which of the people in the box is meant: 1 the one whose box it is, 0
-the other. What comes before the first lambda gate does not depend on lambda: `trunk` computes it once for all.
+A gate, the paper's multi-instance modulation block (section 3.2), weighs the channels of a feature map by squeeze and
+excitation, and by lambda, which says which of the people in the box is meant: 1 the one whose box it is, 0 the other.
+What comes before the first gate does not depend on lambda: `trunk` computes it once for all.
 State-dict keys are the original's; `test/test_model.py` holds them.
 Input: (B, 3, H, W) float; output: heatmaps (B, num_joints, H / 4, W / 4), without activation.
 """
@@ -23,10 +23,8 @@ HRNET_FIRST_BLOCKS = 4
 REDUCTION = 4  # of the channels inside a gate
 LAMBDA_LENGTH = 2  # a lambda vector is (lambda, 1 - lambda)
 POSITIONS = (1, 2, 3, 4)  # MODEL.SE_MODULES: in front of stages 2, 3, 4 and behind 4 (HRNet), of layers 1 to 4 (ResNet)
-PLAIN, SE, LAMBDA, TWO_HEADS = "", "_se", "_se_lambda", "_multi_task_lambda"
-VARIANTS = {f"pose_hrnet{variant}": variant for variant in (PLAIN, SE, LAMBDA, TWO_HEADS)} | {
-    f"pose_resnet{variant}": variant for variant in (PLAIN, SE, LAMBDA)
-}  # of MODEL.NAME
+LAMBDA = "_se_lambda"  # ending of MODEL.NAME
+NAMES = ("pose_hrnet", "pose_hrnet_se_lambda", "pose_resnet", "pose_resnet_se_lambda")  # MODEL.NAME
 
 
 def lambda_vectors(values: Tensor) -> Tensor:
@@ -35,18 +33,10 @@ def lambda_vectors(values: Tensor) -> Tensor:
     return torch.stack([values, 1 - values], dim=1)
 
 
-def check_lambdas(lambdas: Tensor | None, rows: int) -> Tensor:
-    """Raises UserError where lambda is missing, or is not one vector of two a row; an exporter's trace has no sizes."""
-    if lambdas is not None and (torch.jit.is_tracing() or lambdas.shape == (rows, LAMBDA_LENGTH)):
-        return lambdas
-    found = "none" if lambdas is None else list(lambdas.shape)
-    raise UserError(f"lambda: {found} given, [{rows}, {LAMBDA_LENGTH}] is needed: (lambda, 1 - lambda) of each image")
-
-
 class Gate(nn.Module):
-    """Weighs channels: by the image (SE), and by lambda (MIMB)."""
+    """Weighs channels by the image, and by lambda."""
 
-    def __init__(self, channels: int, with_lambda: bool) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         hidden = channels // REDUCTION
         self.fc = nn.Sequential(
@@ -55,80 +45,66 @@ class Gate(nn.Module):
             nn.Linear(hidden, channels, bias=False),
             nn.Sigmoid(),
         )
-        self.fc_lambda = lambda_layers(channels, hidden) if with_lambda else None
+        self.fc_lambda = nn.Sequential(
+            nn.Linear(LAMBDA_LENGTH, hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, channels),
+            nn.Sigmoid(),
+        )
 
-    def forward(self, features: Tensor, lambdas: Tensor | None) -> Tensor:
-        """(B, channels, h, w), (B, 2) or None -> (B, channels, h, w)."""
-        weights = self.fc(features.mean(dim=(2, 3)))
-        if self.fc_lambda is not None:
-            weights = weights * self.fc_lambda(lambdas)
+    def forward(self, features: Tensor, lambdas: Tensor) -> Tensor:
+        """(B, channels, h, w), (B, 2) -> (B, channels, h, w)."""
+        weights = self.fc(features.mean(dim=(2, 3))) * self.fc_lambda(lambdas)
         return features * weights[:, :, None, None]
-
-
-def lambda_layers(channels: int, hidden: int) -> nn.Sequential:
-    """lambda vector -> a weight for each channel."""
-    return nn.Sequential(
-        nn.Linear(LAMBDA_LENGTH, hidden),
-        nn.BatchNorm1d(hidden),
-        nn.ReLU(inplace=True),
-        nn.Linear(hidden, channels),
-        nn.Sigmoid(),
-    )
 
 
 class Gates(nn.Module):
     """One gate a branch."""
 
-    def __init__(self, channels: Sequence[int], with_lambda: bool) -> None:
+    def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
-        self.se_layers = nn.ModuleList(Gate(width, with_lambda) for width in channels)
+        self.se_layers = nn.ModuleList(map(Gate, channels))
 
-    def forward(self, branches: list[Tensor], lambdas: Tensor | None) -> list[Tensor]:
+    def forward(self, branches: list[Tensor], lambdas: Tensor) -> list[Tensor]:
         """Branch i: (B, channels[i], ...), in and out."""
         return [gate(branch, lambdas) for gate, branch in zip(self.se_layers, branches, strict=True)]
 
 
 class GatedNetwork(nn.Module):
-    """What both families share: parts in turn with gates between, cut in two where lambda first matters.
+    """What both families share: parts in turn with gates between, cut in two at the first gate.
 
     A family gives `begin`, (B, 3, H, W) -> the branches at position 1; `part`, what stands behind the gate of a
     position; `finish`, branches behind the last position -> heatmaps; it calls `add_gates` last: there its keys belong.
     """
 
     GATE_NAME: str
-    variant: str
     uses_lambda: bool
-    cut: int  # the first position whose gate takes lambda; behind the last where none does
+    cut: int  # the first position that has a gate; behind the last where none has
 
-    def add_gates(self, variant: str, se_modules: Sequence[bool], channels: Sequence[Sequence[int]]) -> None:
-        """Registers a gate at each chosen position; `channels`: those of the branches at every position."""
-        if len(se_modules) != len(POSITIONS):
-            raise UserError(f"MODEL.SE_MODULES {list(se_modules)}: give true or false for each of {len(POSITIONS)}")
-        chosen = [p for p in POSITIONS if se_modules[p - 1]] if variant in (SE, LAMBDA) else []
+    def add_gates(self, cfg: CfgNode, channels: Sequence[Sequence[int]]) -> None:
+        """Registers a gate at each position of SE_MODULES; `channels`: those of the branches at every position."""
+        if len(cfg.SE_MODULES) != len(POSITIONS):
+            raise UserError(f"MODEL.SE_MODULES {list(cfg.SE_MODULES)}: give true or false for each of {len(POSITIONS)}")
+        self.uses_lambda = cfg.NAME.endswith(LAMBDA)
+        chosen = [position for position in POSITIONS if self.uses_lambda and cfg.SE_MODULES[position - 1]]
         for position in chosen:
-            gates = Gates(channels[position - 1], with_lambda=variant == LAMBDA)
-            setattr(self, self.GATE_NAME.format(position), gates)
-        self.variant, self.uses_lambda = variant, variant in (LAMBDA, TWO_HEADS)
-        self.cut = min(chosen, default=POSITIONS[-1] + 1) if variant == LAMBDA else POSITIONS[-1] + 1
-
-    def _walk(self, features: list[Tensor], positions: range, lambdas: Tensor | None) -> list[Tensor]:
-        for position in positions:
-            gates = getattr(self, self.GATE_NAME.format(position), None)
-            features = features if gates is None else gates(features, lambdas)
-            features = self.part(position, features)
-        return features
+            setattr(self, self.GATE_NAME.format(position), Gates(channels[position - 1]))
+        self.cut = min(chosen, default=POSITIONS[-1] + 1)
 
     def trunk(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) -> branches (B, ...): all that does not depend on lambda."""
-        return self._walk(self.begin(images), range(POSITIONS[0], self.cut), None)
+        features = self.begin(images)
+        for position in range(POSITIONS[0], self.cut):
+            features = self.part(position, features)
+        return features
 
     def head(self, features: list[Tensor], lambdas: Tensor | None = None) -> Tensor:
-        """What `trunk` returned and (B, 2) lambda vectors -> heatmaps. Raises UserError for other lambdas."""
-        if self.uses_lambda:
-            lambdas = check_lambdas(lambdas, features[0].shape[0])
-        elif lambdas is not None:
-            raise UserError(f"lambda: {type(self).__name__}{self.variant} takes none")
-        return self.finish(self._walk(features, range(self.cut, POSITIONS[-1] + 1), lambdas), lambdas)
+        """What `trunk` returned and (B, 2) lambda vectors -> heatmaps (B, num_joints, H / 4, W / 4)."""
+        for position in range(self.cut, POSITIONS[-1] + 1):
+            gates = getattr(self, self.GATE_NAME.format(position), None)
+            features = self.part(position, features if gates is None else gates(features, lambdas))
+        return self.finish(features)
 
     def forward(self, images: Tensor, lambdas: Tensor | None = None) -> Tensor:
         """Heatmaps (N, num_joints, H / 4, W / 4) of images (B, 3, H, W) and lambda vectors (N, 2), N a multiple of B.
@@ -139,13 +115,9 @@ class GatedNetwork(nn.Module):
         normalisation over lambda vectors sees both.
         """
         features = self.trunk(images)
-        return self.head(features if lambdas is None else repeated(features, lambdas), lambdas)
-
-
-def repeated(features: list[Tensor], lambdas: Tensor) -> list[Tensor]:
-    """Branches (B, ...) -> (N, ...) for N lambda vectors: the batch again and again. A trace has N = B."""
-    times = 1 if torch.jit.is_tracing() else lambdas.shape[0] // features[0].shape[0]
-    return [torch.cat([branch] * times) for branch in features] if times > 1 else features
+        if lambdas is not None and not torch.jit.is_tracing():  # a trace has N = B
+            features = [torch.cat([branch] * (len(lambdas) // len(images))) for branch in features]
+        return self.head(features, lambdas)
 
 
 class PoseHRNet(GatedNetwork, HRNet):
@@ -155,38 +127,26 @@ class PoseHRNet(GatedNetwork, HRNet):
 
     def __init__(self, cfg: CfgNode, num_joints: int) -> None:
         """`cfg`: the section MODEL of a yaml config."""
-        stages, kernel = stages_of(cfg.EXTRA), cfg.EXTRA.FINAL_CONV_KERNEL
+        stages = [stage_of(cfg.EXTRA[f"STAGE{number}"]) for number in (2, 3, 4)]
         HRNet.__init__(self, cfg.EXTRA.STEM_INPLANES, HRNET_FIRST_BLOCKS, stages)
-        width, variant = stages[-1].channels[0], VARIANTS[cfg.NAME]
-        self.final_layer = final_convolution(width, num_joints, kernel)
-        if variant == TWO_HEADS:
-            self.final_layer_other = final_convolution(width, num_joints, kernel)
-        self.add_gates(variant, cfg.SE_MODULES, [*(stage.channels for stage in stages), (width,)])
+        width = stages[-1].channels[0]
+        self.final_layer = final_convolution(width, num_joints, cfg.EXTRA.FINAL_CONV_KERNEL)
+        self.add_gates(cfg, [*(stage.channels for stage in stages), (width,)])
 
     def part(self, position: int, features: list[Tensor]) -> list[Tensor]:
         """See GatedNetwork: stages 2 to 4, then nothing."""
         return features if position == POSITIONS[-1] else self.stage(position + 1, features)
 
-    def finish(self, features: list[Tensor], lambdas: Tensor | None) -> Tensor:
-        """See GatedNetwork. Two heads are mixed by lambda: `final_layer` for 1, `final_layer_other` for 0."""
-        maps = self.final_layer(features[0])
-        if self.variant != TWO_HEADS or lambdas is None:
-            return maps
-        share = lambdas[:, 0, None, None, None]
-        return maps * share + self.final_layer_other(features[0]) * (1 - share)
+    def finish(self, features: list[Tensor]) -> Tensor:
+        """See GatedNetwork."""
+        return self.final_layer(features[0])
 
 
-def stages_of(extra: CfgNode) -> list[Stage]:
-    """HRNet's stages 2 to 4, of MODEL.EXTRA. Raises UserError where they do not follow each other."""
-    sections = {number: extra[f"STAGE{number}"] for number in (2, 3, 4)}
-    channels = [section.NUM_CHANNELS for section in sections.values()]
-    if any(before != after[: len(before)] for before, after in zip(channels, channels[1:], strict=False)):
-        raise UserError(f"NUM_CHANNELS {channels}: the branches of a stage are those of the one before, and one more")
-    for number, section in sections.items():
-        if len(set(section.NUM_BLOCKS)) != 1:
-            place = f"MODEL.EXTRA.STAGE{number}.NUM_BLOCKS"
-            raise UserError(f"{place} is {list(section.NUM_BLOCKS)}: the same number is needed for each branch")
-    return [Stage(one.NUM_MODULES, one.NUM_BLOCKS[0], one.NUM_CHANNELS) for one in sections.values()]
+def stage_of(section: CfgNode) -> Stage:
+    """One of HRNet's stages. Raises UserError where its branches have different numbers of blocks."""
+    if len(set(section.NUM_BLOCKS)) != 1:
+        raise UserError(f"NUM_BLOCKS is {list(section.NUM_BLOCKS)}: the same number is needed for each branch")
+    return Stage(section.NUM_MODULES, section.NUM_BLOCKS[0], section.NUM_CHANNELS)
 
 
 class PoseResNet(GatedNetwork, ResNet):
@@ -201,7 +161,7 @@ class PoseResNet(GatedNetwork, ResNet):
         ResNet.__init__(self, (block,) * len(counts), counts, extra.STEM_INPLANES)
         self.deconv_layers = deconvolutions(self.inputs[-1], extra.NUM_DECONV_FILTERS, extra.NUM_DECONV_KERNELS)
         self.final_layer = final_convolution(extra.NUM_DECONV_FILTERS[-1], num_joints, extra.FINAL_CONV_KERNEL)
-        self.add_gates(VARIANTS[cfg.NAME], cfg.SE_MODULES, [(width,) for width in self.inputs])
+        self.add_gates(cfg, [(width,) for width in self.inputs])
 
     def begin(self, images: Tensor) -> list[Tensor]:
         """See GatedNetwork."""
@@ -211,15 +171,13 @@ class PoseResNet(GatedNetwork, ResNet):
         """See GatedNetwork: layers 1 to 4."""
         return [self.layer(position, features[0])]
 
-    def finish(self, features: list[Tensor], lambdas: Tensor | None) -> Tensor:
+    def finish(self, features: list[Tensor]) -> Tensor:
         """See GatedNetwork."""
         return self.final_layer(self.deconv_layers(features[0]))
 
 
 def final_convolution(channels: int, num_joints: int, kernel: int) -> nn.Conv2d:
-    """The convolution that makes the heatmaps. Raises UserError for a kernel that would change their size."""
-    if kernel % 2 == 0:
-        raise UserError(f"FINAL_CONV_KERNEL {kernel}: must be odd")
+    """The convolution that makes the heatmaps; the kernel is odd."""
     return nn.Conv2d(channels, num_joints, kernel, padding=kernel // 2)
 
 

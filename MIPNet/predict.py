@@ -15,16 +15,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import common.train.checkpoint
 from common.arrays import Float32Array, FloatArray, Int64Array, UInt8Array
-from common.cli import UserError, leaves
+from common.cli import UserError
 from common.media.detectors import Boxes, Detector, given_boxes, whole_images
 from common.media.source import Frame, upright_image
 from common.people import People, no_people
 from common.runtime import metadata
-from common.runtime.session import Options, Session, open_network
+from common.runtime.session import PYTORCH, Options, Session, open_network
 from common.topdown import crops, heatmaps, pipeline
 from MIPNet import data, keys, weights
-from MIPNet.config import MODEL_FOLDER, NETWORK, Config
+from MIPNet.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, Config
 from MIPNet.decode import REFINE, Refinement
 from MIPNet.merging import MergedPeople, merge_modes
 from MIPNet.model import GatedNetwork, build, lambda_vectors
@@ -68,7 +69,7 @@ class PoseEstimator:
             UserError: the file is missing, damaged, or of another network; no such device; lambdas out of range.
         """
         source = weights.locate_checkpoint(str(checkpoint_path))
-        config = weights.load_config(source, cfg, opts, skeleton=skeleton)
+        config = load_config(source, cfg, opts, skeleton=skeleton)
         session, _ = open_session(source, Options.of(options), config, lambdas)
         self._use(session, config, lambdas)
         self.detector = detector
@@ -206,6 +207,23 @@ def check_lambdas(lambdas: Sequence[float]) -> None:
         raise UserError(f"--lambdas={','.join(map(str, lambdas))}: different numbers from 0 to 1, such as 0,1")
 
 
+def load_config(source: Path | None, cfg: str, opts: Sequence[Any] = (), **flags: Any) -> Config:
+    """The settings that a network file belongs to. Raises UserError for an unreadable file.
+
+    The yaml config `cfg` (empty: the one that the checkpoint was trained with, else the published one), above it what
+    a checkpoint says of its own network, above that `opts`, KEY VALUE words. `flags` are fields of Config.
+    """
+    exported, skeleton = metadata.of(source, NETWORK, flags.get("skeleton", "")) if source else ({}, "")
+    content = common.train.checkpoint.read(source) if source and source.suffix in PYTORCH else exported
+    known = content.get("config") if isinstance(content.get("config"), dict) else {}
+    own = keys.of_checkpoint(str(source), known, with_data_set=not cfg)
+    trained_with = str(known.get("cfg", ""))  # may be gone, or on another machine
+    if not any((folder / trained_with).is_file() for folder in (Path(), MODEL_FOLDER)):
+        trained_with = DEFAULT_CFG
+    flags["skeleton"] = skeleton or flags.get("skeleton") or str(known.get("skeleton", ""))
+    return Config(cfg=cfg or trained_with, opts=(*own, *opts), **flags)
+
+
 def open_session(
     source: Path, options: Options, config: Config, lambdas: Sequence[float] = LAMBDAS
 ) -> tuple[Session, str]:
@@ -222,34 +240,6 @@ def open_session(
 
     session = metadata.checked(open_network(source, options, load), NETWORK, {-1: count}, inputs=2)
     return session, "".join(reports)
-
-
-def metadata_of(config: Config, content: dict[str, Any]) -> metadata.Metadata:
-    """What an exported network says of itself, and of `content`, the checkpoint that it comes from."""
-    cfg, test, lambdas = config.yaml, config.yaml.TEST, LAMBDAS if config.takes_lambda else ()
-    rule = {
-        "colours": "RGB" if cfg.DATASET.COLOR_RGB else "BGR",
-        "mean": [data.BRIGHTEST * mean for mean in data.CHANNEL_MEANS],
-        "scale": [1 / (data.BRIGHTEST * deviation) for deviation in data.CHANNEL_DEVIATIONS],
-        "fit": "box: grow it by `padding` and to the input's shape, warp it bilinearly; 0 beyond the image",
-        "padding": test.SCALE_THRE,
-    }
-    decoder = {
-        "kind": "heatmaps",
-        "refinement": refinement_of(config),
-        "flip_test": test.FLIP_TEST,
-        "shift_flipped": test.SHIFT_HEATMAP,
-        "lambdas": lambdas,
-        "suppression": nms_of(config, max(1, len(lambdas))),
-        "oks_threshold": test.OKS_THRE,
-    }
-    known = {key: value for key, value in leaves(cfg) if key in keys.OF_THE_NETWORK | keys.DATA_SET}
-    cfg_file = Path(config.cfg)
-    inside = cfg_file.is_relative_to(MODEL_FOLDER)
-    known["cfg"] = str(cfg_file.relative_to(MODEL_FOLDER) if inside else cfg_file)
-    return metadata.of_network(
-        NETWORK, config.load_skeleton(), content, input=rule, stride=config.stride, decoder=decoder, config=known
-    )
 
 
 def normalise_crops(crops: UInt8Array, color_rgb: bool = True) -> Float32Array:

@@ -26,11 +26,10 @@ from common.skeleton import COCO
 from common.topdown.crops import PADDING
 from common.topdown.nms import CONFIDENT
 from MIPNet.eval import Evaluation, Evaluator, lambda_name
-from MIPNet.predict import PoseEstimator, open_session
+from MIPNet.predict import PoseEstimator, load_config, open_session
 from MIPNet.test import drawn_pairs
 from MIPNet.test.drawn_pairs import BEHIND, FRONT
 from MIPNet.test.programs import script
-from MIPNet.weights import load_config
 
 import cv2
 import numpy as np

@@ -5,7 +5,7 @@ from common.cli import UserError, settings
 from MIPNet import eval
 from MIPNet.config import DEFAULT_CFG, EXPERIMENTS, LAMBDA_CFG, MODEL_FOLDER, Config, parse, parse_flags
 from MIPNet.model import STRIDE
-from MIPNet.weights import load_config
+from MIPNet.predict import load_config
 
 import pytest
 import torch
@@ -146,14 +146,8 @@ def test_the_rank_is_accepted_as_it_is_printed(capsys: pytest.CaptureFixture[str
     assert "--locak_rank has no effect" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("old", [False, True])
-def test_a_checkpoint_says_what_its_network_is(tmp_path: Path, old: bool) -> None:
-    """Those of version 0.1 had other names for the published keys, and the height first."""
+def test_a_checkpoint_says_what_its_network_is(tmp_path: Path) -> None:
     known = settings(parsed("--recipe=smoke", "--lambda", "--image_size=64,32", "--heatmap_size=16,8"))
-    if old:
-        known = {"cfg": LAMBDA_CFG, "model": "pose_hrnet_se_lambda", "dataset": "coco_lambda", "skeleton": ""}
-        known |= {"se_modules": (False, False, True, True), "image_size": (64, 32), "heatmap_size": (16, 8)}
-        known |= {"stem": 16, "stage2_blocks": 1, "stage3_channels": (16, 32, 64)}
     source = tmp_path / "model_best.pth"
     torch.save({"state_dict": {}, "config": known}, source)
     config = load_config(source, "", ["TEST.FLIP_TEST", False])

@@ -256,7 +256,7 @@ def test_a_plain_checkpoint_in_a_network_with_lambda_is_reported(tiny_coco, tmp_
     place = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", "--device=cpu", "--val_images=1")
     small = ("MODEL.EXTRA.NUM_LAYERS", "18", "MODEL.IMAGE_SIZE", "[32,64]", "MODEL.HEATMAP_SIZE", "[8,16]")
     run(program, *cfg, *place, f"--checkpoint_path={tmp_path / 'resnet18.pth'}", *small)
-    assert "the file's network lacks layer" in capsys.readouterr().out
+    assert "begin anew, as the file has none of this size: layer" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("more", [(), ("--lambda",)], ids=["plain", "lambda"])

@@ -9,7 +9,6 @@ from common.cli import UserError
 from common.report import ACCURACY
 from common.skeleton import COCO
 from common.test.programs import launched, launcher
-from common.train.checkpoint import CheckpointError
 from MIPNet import data, loss, train, weights
 from MIPNet.config import SMALL_NETWORK, Config, parse
 from MIPNet.model import build, lambda_vectors
@@ -110,37 +109,6 @@ def test_optimisers_are_the_published_ones() -> None:
 def test_learning_rate_drops_after_the_published_epochs() -> None:
     factors = [train.lr_factor(epoch, (170, 200), 0.1) for epoch in (0, 169, 170, 199, 200, 209)]
     assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
-
-
-def start(config: Config, joints: int = COCO.num_keypoints) -> tuple[torch.nn.Module, str]:
-    model = build(config.yaml.MODEL, joints)
-    return model, weights.load_start(model, config)
-
-
-def test_a_lambda_network_begins_from_a_plain_one(tmp_path: Path) -> None:
-    plain, _ = start(parsed(*SMALL))
-    torch.save({"state_dict": plain.state_dict()}, tmp_path / "plain.pth")
-    config = parsed(*SMALL, *LAMBDA, "TEST.MODEL_FILE", str(tmp_path / "plain.pth"))
-    model, report = start(config)
-    assert "the file's network lacks stage3_se, stage4_se" in report
-    name = "stage4.0.branches.0.0.conv1.weight"
-    assert torch.equal(model.state_dict()[name], plain.state_dict()[name])
-    assert "another number of joints: the last layer begins anew" in start(config, joints=14)[1]
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("MODEL.PRETRAINED", "a.pth"), r"MODEL\.PRETRAINED: a\.pth"),
-        (("TEST.MODEL_FILE", "b.pth"), r"TEST\.MODEL_FILE: b\.pth"),
-        (("TEST.MODEL_FILE", "b.pth", "--pth_path=c.pth"), r"--pth_path: c\.pth"),
-    ],
-)
-def test_weights_that_are_missing(words: tuple[str, ...], message: str) -> None:
-    with pytest.raises(CheckpointError, match=message):
-        start(parsed(*SMALL, *words))
-    if "--pth_path=c.pth" not in words:
-        assert start(parsed(*SMALL, *words, "--perf=1"))[1] == weights.RANDOM_START
 
 
 def test_data_that_are_missing(tiny_coco: Path, tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 from pathlib import Path
 
 from common.train.checkpoint import CheckpointError
-from common.train.pretrained import RANDOM
 from MIPNet import weights
+from MIPNet.config import parse
 from MIPNet.model import LAMBDA, GatedNetwork
 from MIPNet.test.programs import tiny
 
@@ -23,51 +23,48 @@ def saved(model: nn.Module, path: Path, wrapped: bool = True) -> Path:
     return path
 
 
-def imagenet(tmp_path: Path, **options: object) -> Path:
-    """A file as HRNet's authors publish: the trunk, all sums of the last module, a classifier."""
-    tensors = network(**options).state_dict()
-    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("final_layer")}
-    for name in ("stage4.0.fuse_layers.1.0.0.0.weight", "classifier.weight", "incre_modules.0.0.conv1.weight"):
-        tensors[name] = torch.zeros(3)
-    torch.save(tensors, tmp_path / "imagenet.pth")
-    return tmp_path / "imagenet.pth"
+def imagenet(path: Path, family: str) -> Path:
+    """A file as its authors publish it: the trunk, a classifier; HRNet's also has all sums of the last module."""
+    tensors = network(family=family).state_dict()
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(("final_", "deconv_"))}
+    more = ("stage4.0.fuse_layers.1.0.0.0.weight", "classifier.weight", "incre_modules.0.0.conv1.weight")
+    torch.save(tensors | {name: torch.zeros(3) for name in (more if family == "hrnet" else ("fc.weight",))}, path)
+    return path
+
+
+def start(model: GatedNetwork, pretrained: object, *words: str) -> str:
+    return weights.load_start(model, parse(["MODEL.PRETRAINED", str(pretrained), "TEST.MODEL_FILE", "", *words]))
 
 
 @pytest.mark.parametrize("variant", ["", LAMBDA])
-def test_imagenet_weights_go_into_the_trunk(tmp_path: Path, variant: str) -> None:
+@pytest.mark.parametrize("family", ["hrnet", "resnet"])
+def test_imagenet_weights_go_into_the_trunk(tmp_path: Path, variant: str, family: str) -> None:
     torch.manual_seed(1)
-    source, model = imagenet(tmp_path), network(variant)
-    report = weights.load_imagenet(model, str(source))
-    assert str(source) in report
-    wanted = torch.load(source)["stage3.0.branches.2.0.conv1.weight"]
-    assert torch.equal(model.state_dict()["stage3.0.branches.2.0.conv1.weight"], wanted)
+    source, model = imagenet(tmp_path / "imagenet.pth", family), network(variant, family)
+    assert str(source) in start(model, source)
+    assert torch.equal(model.conv1.weight, torch.load(source)["conv1.weight"])
     assert model.final_layer.weight.std() < 2 * weights.SMALL
 
 
-def test_only_the_chosen_layers_are_taken(tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    source, model = imagenet(tmp_path), network()
-    weights.load_imagenet(model, str(source), layers=("conv1", "bn1"))
-    assert torch.equal(model.conv1.weight, torch.load(source)["conv1.weight"])
-    assert model.conv2.weight.std() < 2 * weights.SMALL
-
-
-@pytest.mark.parametrize("nothing", ["", RANDOM])
+@pytest.mark.parametrize("nothing", ["", "none"])
 @pytest.mark.parametrize("family", ["hrnet", "resnet"])
-def test_a_random_start_is_said_aloud(nothing: str, family: str) -> None:
+def test_a_random_start_is_reported(nothing: str, family: str) -> None:
     model = network(LAMBDA, family)
-    assert "random start" in weights.load_imagenet(model, nothing)
+    assert "random start" in start(model, nothing)
     assert 0.5 * weights.SMALL < model.conv1.weight.std() < 2 * weights.SMALL
     assert not model.final_layer.bias.any()
 
 
 def test_a_missing_file_is_named_with_the_cure() -> None:
     with pytest.raises(CheckpointError, match="MODEL.PRETRAINED: models/none.pth: .*'none' begins at random"):
-        weights.load_imagenet(network(), "models/none.pth")
+        start(network(), "models/none.pth")
+    with pytest.raises(CheckpointError, match="TEST.MODEL_FILE: b.pth: no such"):
+        start(network(), "", "TEST.MODEL_FILE", "b.pth")
+    with pytest.raises(CheckpointError, match="--pth_path: c.pth: no such"):
+        start(network(), "", "TEST.MODEL_FILE", "b.pth", "--pth_path=c.pth", "--perf=1")
+    assert start(network(), "a.pth", "TEST.MODEL_FILE", "b.pth", "--perf=1") == weights.RANDOM_START
     with pytest.raises(CheckpointError, match="pose_hrnet_w48_384x288.pth is not here .*take it from https"):
-        weights.load_checkpoint(
-            network(), weights.locate_checkpoint("models/pytorch/pose_coco/pose_hrnet_w48_384x288.pth")
-        )
+        weights.locate_checkpoint("models/pytorch/pose_coco/pose_hrnet_w48_384x288.pth")
 
 
 @pytest.mark.parametrize("family", ["hrnet", "resnet"])
@@ -79,26 +76,23 @@ def test_a_checkpoint_of_the_same_network(tmp_path: Path, family: str) -> None:
     assert report.count(";") == 0
 
 
-def test_a_plain_checkpoint_fills_the_trunk_of_a_lambda_network(tmp_path: Path) -> None:
+def test_plain_and_gated_networks_take_the_checkpoints_of_each_other(tmp_path: Path) -> None:
     plain, gated = network(), network(LAMBDA)
     report = weights.load_checkpoint(gated, saved(plain, tmp_path / "plain.pth", wrapped=False))
-    assert "the file's network lacks stage3_se, stage4_se: the rest is loaded, these begin anew" in report
+    assert "begin anew, as the file has none of this size: stage3_se, stage4_se" in report
     assert torch.equal(plain.conv1.weight, gated.conv1.weight)
     assert torch.equal(plain.final_layer.weight, gated.final_layer.weight)
-
-
-def test_a_lambda_checkpoint_fills_a_plain_network(tmp_path: Path) -> None:
-    plain, gated = network(), network(LAMBDA)
-    report = weights.load_checkpoint(plain, saved(gated, tmp_path / "gated.pth"))
-    assert "this network lacks stage3_se, stage4_se of the file: they are left out" in report
-    assert torch.equal(plain.conv2.weight, gated.conv2.weight)
+    other = network()
+    report = weights.load_checkpoint(other, saved(gated, tmp_path / "gated.pth"))
+    assert "not in this network, so left out: stage3_se, stage4_se" in report
+    assert torch.equal(other.conv2.weight, gated.conv2.weight)
 
 
 def test_another_number_of_joints_is_a_new_head_in_training_only(tmp_path: Path) -> None:
     source, model = saved(network(joints=7), tmp_path / "seven.pth"), network()
     with pytest.raises(CheckpointError, match=r"another network: .*2 reshaped \(final_layer.weight"):
         weights.load_checkpoint(model, source)
-    assert "another number of joints" in weights.load_checkpoint(model, source, new_head=True)
+    assert "begin anew, as the file has none of this size: final_layer" in start(model, "", f"--pth_path={source}")
 
 
 @pytest.mark.parametrize("other", [{"width": 16}, {"family": "resnet"}])

@@ -14,8 +14,8 @@ from AlphaPose.predict import PoseEstimator as AlphaPoseEstimator
 from common.cli import UserError
 from common.runtime.session import Options, Session
 from common.skeleton import OPENPOSE
+from MIPNet.export import metadata_of
 from MIPNet.predict import PoseEstimator as MIPNetEstimator
-from MIPNet.predict import metadata_of
 
 import cv2
 import numpy as np

@@ -42,7 +42,7 @@ def estimator(directory: str, fixed_batch: int | None):
     if directory == "AlphaPose":
         config = load_config(DEFAULT_CFG, weights.Path("x.onnx"))
         return AlphaPose.PoseEstimator.of_session(session(COCO.num_keypoints, cell=4), config)
-    config = weights.load_config(weights.Path("x.onnx"), "", ())
+    config = MIPNet.predict.load_config(weights.Path("x.onnx"), "", ())
     return MIPNet.PoseEstimator.of_session(session(COCO.num_keypoints, cell=4), config, ())
 
 
