@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Split = Literal["TRAIN", "VAL", "TEST"]
+Split = Literal["TRAIN", "VAL"]
 CHANNEL_MEANS = (0.406, 0.457, 0.480)  # of R, G, B: those of B, G, R, which the published weights were trained with
 DARK = 1  # a crop without a brighter value is taken as it is, not divided
 
@@ -35,12 +35,8 @@ BORDER = (1, 3)  # pixels that a moved edge stays from the image's first, and fr
 
 
 def path_of_key(config: Config, split: Split, name: Literal["ANN", "IMG_PREFIX"]) -> Path:
-    """The annotations or the image folder of a part of the data set. Raises UserError, naming the key.
-
-    Where DATASET.TEST says nothing, DATASET.VAL does, and where that has no ROOT, DATASET.TRAIN.
-    """
-    dataset, root = config.yaml.DATASET, _root(config, split)
-    place = dataset[split][name] or dataset.VAL[name]
+    """The annotations or the image folder of a part of the data set. Raises UserError, naming the key."""
+    root, place = _root(config, split), config.yaml.DATASET[split][name]
     if found := common.coco.images.find(root, place):
         return found
     cure = f"--data_path must be a COCO folder, or `mini`, and DATASET.{split}.{name} a place in it"
@@ -49,8 +45,8 @@ def path_of_key(config: Config, split: Split, name: Literal["ANN", "IMG_PREFIX"]
 
 def _root(config: Config, split: Split) -> Path:
     dataset = config.yaml.DATASET
-    usual = (dataset.TEST.ROOT if split == "TEST" else "") or (split != "TRAIN" and dataset.VAL.ROOT)
-    return main_process_first(lambda: common.coco.images.data_folder(config.data_path, usual or dataset.TRAIN.ROOT))
+    usual = dataset[split].ROOT or dataset.TRAIN.ROOT
+    return main_process_first(lambda: common.coco.images.data_folder(config.data_path, usual))
 
 
 def with_skeleton(config: Config) -> Config:

@@ -14,14 +14,14 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TypeVar
 
+import common.cli
 import common.device
 from AlphaPose.config import DEFAULT_CFG
-from AlphaPose.people_json import ResultFile
+from AlphaPose.people_json import Form, ResultFile
 from AlphaPose.predict import PoseEstimator
-from common import cli
-from common.cli import UserError, flag
+from common.cli import flag
 from common.device import AmpLevel, DeviceName
 from common.media import demo, topdown_demo
 from common.media.detectors import Detector
@@ -29,7 +29,8 @@ from common.media.source import Frame, Source, listed
 from common.people import People
 from common.runtime.session import Options
 
-CPU_ONLY = "-1"
+Flags = TypeVar("Flags", bound="Config")
+CPU_ONLY = -1
 
 
 @dataclass(frozen=True)
@@ -44,32 +45,19 @@ class Config(topdown_demo.TopDownFlags):
     threshold: float = flag("score of a keypoint, from where it is drawn", 0.4)
     track: bool = flag("people keep their ids from frame to frame", False)
     smooth: bool = flag("steady the keypoints of tracked people (one-euro filter)", False)
-    format: Literal["default", "coco", "cmu", "open"] = flag("form of alphapose-results.json", "default")
+    format: Form = flag("form of alphapose-results.json", "default")
     numbered_images: bool = flag("image_id is the number that ends an image's name", False)
     min_box_area: float = flag("smaller people are left out, square pixels", 0.0)
     detbatch: int = flag("frames that a detector sees at once; a camera: 1", 5, least=1, most=10**6)
     flip: bool = flag("mean of a person's maps and the mirror image's", False)
-    gpus: str = flag("number of the device; -1: the CPU", "0")
+    gpus: tuple[int, ...] = flag("number of the device; -1: the CPU", (0,), least=CPU_ONLY)
     amp: AmpLevel = flag("precision level", "O0")
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: the checkpoint's, or coco", "")
-
-    def check(self) -> None:
-        """Raises UserError where values cannot be meant."""
-        super().check()
-        if not self.gpus.split(",")[0].removeprefix("-").isdecimal():
-            raise UserError(f"--gpus={self.gpus}: the number of a device, or -1 for the CPU")
 
     @property
     def device_name(self) -> DeviceName:
         """The device that the flags ask for."""
-        return "cpu" if self.cpu or self.gpus.split(",")[0] == CPU_ONLY else self.device
-
-    @property
-    def options(self) -> Options:
-        """Where and how precisely the network computes."""
-        number = max(0, int(self.gpus.split(",")[0]))
-        dtype = common.device.amp_type(common.device.resolve(self.device_name, number), self.amp, "auto")
-        return Options(self.device_name, number, self.provider, dtype)
+        return "cpu" if self.cpu or CPU_ONLY in self.gpus else self.device
 
 
 ALIASES = {
@@ -93,8 +81,10 @@ RETIRED = {
 }
 
 
-def with_list(config: Config) -> Config:
-    """The flags with the images of `--list` in place of its file. Raises UserError for no list."""
+def parse(kind: type[Flags], argv: Sequence[str] | None = None) -> Flags:
+    """The flags, with the images of `--list` in place of its file. Raises UserError."""
+    config = common.cli.parse(kind, {}, argv, ALIASES, RETIRED, prepare=demo.prepare)
+    config.check()
     if not config.list_file:
         return config
     names = listed(Path(config.list_file), Path(config.source))
@@ -103,13 +93,16 @@ def with_list(config: Config) -> Config:
 
 def open_estimator(config: Config) -> PoseEstimator:
     """The network of `--checkpoint`. Raises UserError where it is missing."""
-    estimator = PoseEstimator(config.checkpoint_path, config.options, None, config.cfg, config.skeleton, config.flip)
+    number = max((0, *config.gpus[:1]))
+    dtype = common.device.amp_type(common.device.resolve(config.device_name, number), config.amp, "auto")
+    options = Options(config.device_name, number, config.provider, dtype)
+    estimator = PoseEstimator(config.checkpoint_path, options, None, config.cfg, config.skeleton, config.flip)
     estimator.batch_size, estimator.min_box_area = config.posebatch, config.min_box_area
     return estimator
 
 
-def run(config: Config, source: Source, detector: Detector, estimator: PoseEstimator) -> int:
-    """Takes the frames of `source` through detector, network and outputs; returns how many."""
+def run(config: Config, source: Source, detector: Detector, estimator: PoseEstimator) -> None:
+    """Takes the frames of `source` through detector, network and outputs."""
 
     def result_file(folder: Path, of: Source) -> ResultFile:
         return ResultFile(folder, config.format, config.numbered_images, of.moves)
@@ -118,16 +111,14 @@ def run(config: Config, source: Source, detector: Detector, estimator: PoseEstim
         return estimator.people(frames, detector(frames))
 
     names = demo.Names("vis", "AlphaPose_{}.webm", (result_file,))
-    return demo.run(config, source, estimator.skeleton, find, config.detbatch, names)
+    demo.run(config, source, estimator.skeleton, find, config.detbatch, names)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
-    config = cli.parse(Config, {}, argv, ALIASES, RETIRED, prepare=demo.prepare)
-    config.check()
-    config = with_list(config)
+    config = parse(Config, argv)
     run(config, *topdown_demo.find_boxes(config), open_estimator(config))
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    common.cli.run(main)

@@ -23,8 +23,8 @@ import common.media.drawing
 from AlphaPose import config as settings
 from AlphaPose import data, weights
 from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, experiment_folder
+from AlphaPose.pose_nms import given_box_scores, pose_nms, proposal_scores
 from AlphaPose.predict import PoseEstimator, load_config, open_session
-from AlphaPose.scoring import Nms, Protocol, Scores, count_people
 from common.cli import UserError, flag, parse, run
 from common.coco.evaluate import Detections, EvaluationSet
 from common.coco.images import Exif
@@ -32,11 +32,12 @@ from common.media import error_report
 from common.media.sheets import draw_sheet, leave_sheet
 from common.report import Run
 from common.runtime.session import ComputeFlags, of_module
-from common.topdown import boxes, pipeline
-from common.topdown.boxes import PersonBoxes
+from common.skeleton import Skeleton
+from common.topdown import boxes, crops, nms, pipeline
 from common.topdown.crops import PeopleRule
 from common.train.log import Log
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -44,6 +45,7 @@ ACCELERATOR_BATCH, CPU_BATCH = 64, 8  # people at once; a CPU gains nothing from
 SHEET_ROWS, DRAWN_ABOVE = 6, 0.3  # images shown at each evaluation while training; score of a keypoint that is drawn
 LOG_FILE = "eval.log"  # as published
 ALIASES = {"batch": "batch_size", "det_file": "detections", "nThreads": "num_workers", "workers": "num_workers"}
+PUBLISHED_NAMES = {"checkpoint_path": "checkpoint", "opt_level": "amp"}
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,11 @@ class EvaluationSettings:
 
     cfg: str = flag("yaml config; what a checkpoint says of its own network wins over it", DEFAULT_CFG)
     data_path: str = flag("COCO folder, or `mini` for the embedded data set; empty: DATASET.TRAIN.ROOT of --cfg", "")
-    boxes: Literal["given", "detected"] = flag("where people are: as annotated, or as a detector found them", "given")
-    detections: str = flag("boxes of a detector, means --boxes=detected; empty: DATASET.TEST.DET_FILE of --cfg", "")
-    min_score: float = flag("detected boxes below it are not taken", 0.0)
-    nms: Nms = flag("suppression of people in detected boxes, once their keypoints are known", "none")
-    scores: Scores = flag(
+    detections: str = flag("boxes of a detector; empty: given boxes", "")
+    nms: Literal["none", "oks", "pose"] = flag(
+        "suppression of people in detected boxes, once their keypoints are known", "none"
+    )
+    scores: Literal["proposal", "box"] = flag(
         "scores of people in detected boxes: AlphaPose's own, or the detector's as in the Ascend version", "proposal"
     )
     flip_test: bool = flag("mean of an image's maps and its mirror image's", False)
@@ -71,25 +73,19 @@ class EvaluationSettings:
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
-        if not self.detected and (self.nms != "none" or self.scores != "proposal"):
-            raise UserError("--nms and --scores are for detected boxes: add --detections=FILE or --boxes=detected")
-
-    @property
-    def detected(self) -> bool:
-        """Whether boxes come from a detector."""
-        return self.boxes == "detected" or bool(self.detections)
-
-    @property
-    def split(self) -> Literal["VAL", "TEST"]:
-        """The section of DATASET that says where images and annotations are."""
-        return "TEST" if self.detected else "VAL"
+        if not self.detections and (self.nms != "none" or self.scores != "proposal"):
+            raise UserError("--nms and --scores are for detected boxes: add --detections=FILE")
 
     def config(self, source: Path, **flags: Any) -> settings.Config:
         """What the yaml config, the checkpoint `source`, these flags and `flags` say together. Raises UserError."""
-        places = {"ANN": self.val_labels, "IMG_PREFIX": self.val_images_folder, "DET_FILE": self.detections}
-        opts = [word for key, value in places.items() if value for word in (f"DATASET.{self.split}.{key}", value)]
+        places = {"DATASET.VAL.ANN": self.val_labels, "DATASET.VAL.IMG_PREFIX": self.val_images_folder}
+        opts = [word for pair in places.items() if pair[1] for word in pair]
         same = {name: getattr(self, name) for name in ("data_path", "exif", "flip_test", "skeleton")}
         return load_config(self.cfg, source, opts, **same, **flags)
+
+    def batch_size_on(self, device: torch.device) -> int:
+        """People at once: what the flag says, else what is worth it."""
+        return self.batch_size or (CPU_BATCH if device.type == "cpu" else ACCELERATOR_BATCH)
 
 
 @dataclass(frozen=True)
@@ -113,7 +109,6 @@ class Evaluation:
 
     metrics: dict[str, float]
     detections: Detections
-    num_images: int
     num_boxes: int
     seconds: dict[str, float]  # of this rank: read, crop, network, decode (side by side), nms, evaluation; total
     skipped: list[str]
@@ -124,38 +119,60 @@ class Evaluator:
 
     def __init__(self, config: settings.Config, flags: EvaluationSettings) -> None:
         """Raises UserError where images, annotations or boxes are missing, or have no people."""
-        self.flags, self.validation = flags, annotated_images(config, flags.split, flags.val_images)
-        self.detections = Path(config.yaml.DATASET.TEST.DET_FILE) if flags.detected else None
-        self.boxes = boxes_of(self.validation, self.detections, flags.min_score)
+        self.flags, self.validation = flags, annotated_images(config, "VAL", flags.val_images)
+        if flags.detections:
+            self.boxes = boxes.detected(flags.detections, self.validation)
+        else:
+            self.boxes = boxes.annotated(self.validation, PeopleRule())
 
     def __call__(self, estimator: PoseEstimator) -> Evaluation:
         """Raises ImageError for an unreadable image, unless bad ones are skipped."""
-        began, validation, network = time.perf_counter(), self.validation, estimator.network
-        skip = self.flags.on_bad_image == "skip"
+        began, flags = time.perf_counter(), self.flags
         estimates = pipeline.estimate_boxes(
-            network, validation, self.boxes, estimator.batch_size, skip, self.flags.num_workers
+            estimator.network,
+            self.validation,
+            self.boxes,
+            estimator.batch_size,
+            flags.on_bad_image == "skip",
+            flags.num_workers,
         )
         estimated = time.perf_counter()
-        keypoints, found = estimates.keypoints_img, estimates.boxes
-        protocol = Protocol(self.flags.detected, self.flags.scores, self.flags.nms)
-        ids = validation.index.image_ids
-        detections = count_people(keypoints, found, ids, network.size_in, estimator.skeleton, protocol)
+        detections = self.count_people(estimates, estimator)
         counted = time.perf_counter()
+        sigmas, is_main = estimator.skeleton.sigmas, common.distributed.is_main()
         metrics = common.distributed.broadcast_object(
-            validation.average_precision(detections, estimator.skeleton.sigmas) if common.distributed.is_main() else {}
+            self.validation.average_precision(detections, sigmas) if is_main else {}
         )
         ended = time.perf_counter()
         seconds = {"nms": counted - estimated, "evaluation": ended - counted, "total": ended - began}
-        images, people = len(validation.rows), len(self.boxes)
-        return Evaluation(metrics, detections, images, people, estimates.seconds | seconds, estimates.skipped)
+        return Evaluation(metrics, detections, len(self.boxes), estimates.seconds | seconds, estimates.skipped)
+
+    def count_people(self, estimates: pipeline.Estimates, estimator: PoseEstimator) -> Detections:
+        """People with a score, suppressed as the flags say; boxes are as large as their crops."""
+        flags, keypoints, found = self.flags, estimates.keypoints_img, estimates.boxes
+        ids = self.validation.index.image_ids[found.image_rows]
+        _, sizes = crops.fit_boxes(found.boxes_img, estimator.network.size_in, estimator.network.padding)
+        if flags.nms == "pose":
+            kept, keypoints, scores, _ = pose_nms(keypoints, sizes.max(axis=1), found.scores, found.image_rows)
+            return Detections(ids[kept], keypoints, scores.astype(np.float64))
+        if not flags.detections:
+            scores = given_box_scores(keypoints[..., 2])
+        else:
+            scores = proposal_scores(keypoints[..., 2], found.scores) if flags.scores == "proposal" else found.scores
+        kept = np.arange(len(found))
+        if flags.nms == "oks":
+            scores = nms.confident_mean(keypoints[..., 2]) * scores
+            areas, sigmas = sizes.prod(axis=1), estimator.skeleton.sigmas
+            kept = nms.oks_nms(keypoints, areas, scores, sigmas, images=found.image_rows)
+        return Detections(ids[kept], keypoints[kept], scores[kept].astype(np.float64))
 
     def protocol(self, estimator: PoseEstimator) -> dict[str, Any]:
         """How AP is measured: without it two numbers cannot be compared."""
         return {
-            "boxes": str(self.detections or "given"),
+            "boxes": self.flags.detections or "given",
             "people": len(self.boxes),
             "images": len(self.validation.rows),
-            "scores": self.flags.scores if self.detections else "given box",
+            "scores": self.flags.scores if self.flags.detections else "given box",
             "nms": self.flags.nms,
             "flip_test": estimator.network.flip is not None,
             "annotations": str(self.validation.annotations),
@@ -167,20 +184,6 @@ def annotated_images(config: settings.Config, split: data.Split, num_images: int
     """The images of a part of the data, `num_images` of them or 0 for all. Raises UserError where they are not."""
     annotations, folder = data.path_of_key(config, split, "ANN"), data.path_of_key(config, split, "IMG_PREFIX")
     return EvaluationSet.load(annotations, folder, config.load_skeleton(), num_images, config.exif)
-
-
-def boxes_of(images: EvaluationSet, detections: Path | None = None, min_score: float = 0.0) -> PersonBoxes:
-    """The boxes of a detection file, or None: those of the annotated people that AlphaPose counts. Raises UserError."""
-    if detections is None:
-        return boxes.annotated(images, PeopleRule())
-    if not detections.exists():
-        raise UserError(f"{detections}: no such file; name the boxes of a detector with --detections")
-    return boxes.detected(detections, images, min_score)
-
-
-def batch_size_of(flags: EvaluationSettings, device: torch.device) -> int:
-    """People at once: what the flags say, else what is worth it."""
-    return flags.batch_size or (CPU_BATCH if device.type == "cpu" else ACCELERATOR_BATCH)
 
 
 def while_training(
@@ -196,11 +199,11 @@ def while_training(
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         estimator = PoseEstimator.of_session(of_module(model.eval(), device, dtype), config)
-        estimator.batch_size = batch_size_of(flags, device)
+        estimator.batch_size = flags.batch_size_on(device)
         result = evaluator(estimator)
         log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_boxes} people in given boxes")
-        pictures = folder / "pictures"
-        leave_sheet(log, pictures, evaluator.validation, result.detections, estimator.skeleton, SHEET_ROWS, DRAWN_ABOVE)
+        pictures, skeleton = folder / "pictures", estimator.skeleton
+        leave_sheet(log, pictures, evaluator.validation, result.detections, skeleton, SHEET_ROWS, DRAWN_ABOVE)
         return result.metrics
 
     return evaluate
@@ -209,57 +212,35 @@ def while_training(
 def main() -> None:
     """Reads the flags, evaluates, leaves people, metrics, pictures and a result file."""
     began = time.time()
-    names = ALIASES | {"checkpoint_path": "checkpoint", "opt_level": "amp"}
-    flags = parse(Config, {}, aliases=names, retired=settings.RETIRED)
+    flags = parse(Config, {}, aliases=ALIASES | PUBLISHED_NAMES, retired=settings.RETIRED)
     flags.check()
     log_folder = Path(flags.log_dir or Path(flags.output_dir) / "test" / "output" / "0")
     with common.distributed.process_group(flags.device) as device:
         folder = experiment_folder(flags.output_dir, flags.exp_id, flags.cfg)
-        source = weights.checkpoint_of(flags.checkpoint, folder)
-        with Log(folder / "eval" / "metrics.jsonl", log_folder, fresh=True) as log:
-            run_evaluation(flags, source, device, folder, log)
+        source, results = weights.checkpoint_of(flags.checkpoint, folder), folder / "eval"
+        with Log(results / "metrics.jsonl", log_folder, fresh=True) as log:
+            config = flags.config(source)
+            session = open_session(source, flags.options(device, common.distributed.local_rank()), config)
+            estimator, evaluator = PoseEstimator.of_session(session, config), Evaluator(config, flags)
+            estimator.batch_size = flags.batch_size_on(device)
+            result = evaluator(estimator)
+            measured = {"checkpoint": str(source), "network": config.yaml.MODEL.TYPE, "runtime": session.runtime}
+            more = {"precision": flags.amp, "skipped": len(result.skipped)}
+            published = log_result(result, evaluator, evaluator.protocol(estimator) | measured | more, log)
         if common.distributed.is_main():
-            results = folder / "eval"
+            common.files.write_atomically(folder / LOG_FILE, published.encode())
+            leave_results(result, evaluator.validation, config.load_skeleton(), flags, results)
             Run(NETWORK, "eval", 1, 1, str(results / "metrics.jsonl"), str(results), began).leave(log_folder)
 
 
-def run_evaluation(flags: Config, source: Path, device: torch.device, folder: Path, log: Log) -> None:
-    """Evaluates a network file as `flags` say and writes the results into the run's `folder`."""
-    config = flags.config(source)
-    options = flags.options(device, common.distributed.local_rank())
-    session = open_session(source, options, config)
-    estimator, evaluator = PoseEstimator.of_session(session, config), Evaluator(config, flags)
-    estimator.batch_size = batch_size_of(flags, device)
-    for line in evaluator.boxes.notes:
-        log.line(f"note: {line}")
-    result = evaluator(estimator)
-    protocol = {
-        **evaluator.protocol(estimator),
-        "checkpoint": str(source),
-        "network": config.yaml.MODEL.TYPE,
-        "runtime": session.runtime,
-        "precision": flags.amp,
-        "skipped": len(result.skipped),
-    }
-    log_result(result, protocol, "det" if flags.detected else "gt", log, folder / LOG_FILE)
-    if common.distributed.is_main():
-        results, validation, skeleton = folder / "eval", evaluator.validation, estimator.skeleton
-        result.detections.write_json(results / flags.output_name)
-        if flags.report:
-            error_report.write(validation, result.detections, skeleton, results)
-        if flags.save_images:
-            sheet = draw_sheet(validation, result.detections, skeleton, flags.save_images, DRAWN_ABOVE)
-            common.media.drawing.save_png(results / "pictures.png", sheet)
-
-
-def log_result(result: Evaluation, protocol: dict[str, Any], kind: str, log: Log, published_log: Path) -> None:
-    """Protocol, COCO's table, where the time went, and the published line; that one into `published_log`, too."""
-    for line in result.skipped:
-        log.line(f"skipped: {line}")
-    stated = "protocol: " + ", ".join(f"{name} {value}" for name, value in protocol.items())
+def log_result(result: Evaluation, evaluator: Evaluator, protocol: dict[str, Any], log: Log) -> str:
+    """Logs protocol, COCO's table, and where the time went; returns protocol and published line, as of eval.log."""
     a_person = {name: 1000 * seconds / max(1, result.num_boxes) for name, seconds in result.seconds.items()}
-    published = f"##### {kind} box: {result.metrics['AP']:.4f} mAP #####"
+    stated = "protocol: " + ", ".join(f"{name} {value}" for name, value in protocol.items())
+    published = f"##### {'det' if evaluator.flags.detections else 'gt'} box: {result.metrics['AP']:.4f} mAP #####"
     for line in (
+        *(f"note: {line}" for line in evaluator.boxes.notes),
+        *(f"skipped: {line}" for line in result.skipped),
         stated,
         common.coco.evaluate.table(result.metrics),
         "ms a person: " + ", ".join(f"{name} {value:.2f}" for name, value in a_person.items()),
@@ -267,8 +248,17 @@ def log_result(result: Evaluation, protocol: dict[str, Any], kind: str, log: Log
     ):
         log.line(line)
     log.record("evaluate", metrics=result.metrics, protocol=protocol, ms_a_person=a_person)
-    if common.distributed.is_main():
-        common.files.write_atomically(published_log, f"{stated}\n{published}\n".encode())
+    return f"{stated}\n{published}\n"
+
+
+def leave_results(result: Evaluation, images: EvaluationSet, skeleton: Skeleton, flags: Config, folder: Path) -> None:
+    """Writes the people, and the page and the pictures that the flags ask for."""
+    result.detections.write_json(folder / flags.output_name)
+    if flags.report:
+        error_report.write(images, result.detections, skeleton, folder)
+    if flags.save_images:
+        sheet = draw_sheet(images, result.detections, skeleton, flags.save_images, DRAWN_ABOVE)
+        common.media.drawing.save_png(folder / "pictures.png", sheet)
 
 
 if __name__ == "__main__":

@@ -26,11 +26,6 @@ KEYS = Keys(
         "DATASET.VAL.ROOT": Key(""),  # empty: that of the training data
         "DATASET.VAL.IMG_PREFIX": Key("val2017"),
         "DATASET.VAL.ANN": Key(VAL_LABELS),
-        "DATASET.TEST.TYPE": one_of("Mscoco_det"),
-        "DATASET.TEST.ROOT": Key(""),  # empty: that of the validation data
-        "DATASET.TEST.IMG_PREFIX": Key(""),
-        "DATASET.TEST.ANN": Key(""),
-        "DATASET.TEST.DET_FILE": Key(""),
         "DATA_PRESET.TYPE": one_of("simple"),
         "DATA_PRESET.SIGMA": number(2.0, above=0),
         "DATA_PRESET.NUM_JOINTS": number(0),  # 0: those of the skeleton
@@ -63,7 +58,8 @@ KEYS = Keys(
         "TRAIN.DPG_MILESTONE": number(140),
         "TRAIN.DPG_STEP": number((160, 190)),
     },
-    unused=("DATASET.DEMO.", "DETECTOR.", "TRAIN.WORLD_SIZE"),  # images come from flags, boxes from --detections
+    # people are those of DATASET.VAL and of the flags; boxes come from --detections
+    unused=("DATASET.TEST.", "DATASET.DEMO.", "DETECTOR.", "TRAIN.WORLD_SIZE"),
 )
 OF_THE_NETWORK = {  # what a checkpoint knows of itself: key -> its name in checkpoints of version 0.1
     "MODEL.TYPE": "model",

@@ -8,16 +8,14 @@ cmu, open: an object of images with 18 points in OpenPose's order, the same also
     cmu  {"a.jpg": {"version": "AlphaPose v0.3", "bodies": [{"joints": [x, y, score, ...]}]}}
     open {"a.jpg": {"version": "AlphaPose v0.3", "people": [{"pose_keypoints_2d": [x, y, score, ...]}]}}
 
-Lengths are original pixels. An image without people is not named. Nothing is held back: after each image the file on
-disk is whole JSON, so whatever ends a run leaves the results of all images before.
+Lengths are original pixels. An image without people is not named. The file is whole JSON after each image.
 """
 
-import itertools
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from common import files
 from common.arrays import FloatArray
@@ -32,9 +30,8 @@ import numpy as np
 RESULT_FILE = "alphapose-results.json"
 SEPARATE_FOLDER = "sep-json"
 VERSION = "AlphaPose v0.3"
-LIST_FORMS = ("default", "coco")
+Form = Literal["default", "coco", "cmu", "open"]
 IMAGE_FORMS = {"cmu": ("bodies", "joints"), "open": ("people", "pose_keypoints_2d")}
-FORMS = (*LIST_FORMS, *IMAGE_FORMS)
 
 
 def untracked_ids(members: Sequence[Sequence[int]]) -> list[Any]:
@@ -49,63 +46,57 @@ class ResultFile:
     """Writes alphapose-results.json in a folder, image after image; to be used in a `with` statement."""
 
     def __init__(
-        self, folder: str | Path, form: str = "default", numbered_images: bool = False, of_video: bool = False
+        self, folder: Path, form: Form = "default", numbered_images: bool = False, of_video: bool = False
     ) -> None:
-        """`form`: one of FORMS. `numbered_images`: image_id is the number that ends the file's name, as COCO's tools
-        want it (`--eval`). `of_video`: frames are named by their places, 0.jpg, 1.jpg. An older result file is
-        replaced. Raises UserError where the folder cannot be written.
+        """`numbered_images`: image_id is the number that ends the file's name, as COCO's tools want it (`--eval`).
+
+        `of_video`: frames are named by their places, 0.jpg, 1.jpg. An older result file is replaced.
         """
-        if form not in FORMS:
-            raise UserError(f"--format={form}: must be one of {', '.join(FORMS)}")
-        self._folder, self._form, self._numbered = Path(folder), form, numbered_images
-        self._of_video = of_video
-        brackets = "[]" if form in LIST_FORMS else "{}"
-        self._file = _GrowingJson(self._folder / RESULT_FILE, brackets[0], brackets[1])
-        self._images, self._separate = set[str](), set[str]()
+        self.folder, self.form, self.numbered_images, self.of_video = folder, form, numbered_images, of_video
+        self.brackets = b"{}" if form in IMAGE_FORMS else b"[]"
+        self.images, self.separate = set[str](), set[str]()
+        self.file = (folder / RESULT_FILE).open("wb")
+        self.file.write(self.brackets)
+        self.file.flush()
 
     def __enter__(self) -> "ResultFile":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def __exit__(self, *error: object) -> None:
+        self.file.close()
 
     def write(self, frame: Frame, people: People) -> None:
         """Adds the people of a frame.
 
-        Raises UserError where the disk is full, a name ends in no number although --eval needs numbers, or two images
-        have one name in a form that tells images apart by their names.
+        Raises UserError where a name ends in no number although --eval needs numbers, or two images have one name in a
+        form that tells images apart by their names.
         """
         if not len(people):
             return
-        name = f"{frame.index}.jpg" if self._of_video else utf8_name(Path(frame.name).name)
-        key = _number(name) if self._numbered else name
-        if self._form in LIST_FORMS:
-            self._file.add(", ".join(json.dumps(entry) for entry in _list_entries(key, people)))
+        name = f"{frame.index}.jpg" if self.of_video else utf8_name(Path(frame.name).name)
+        image_id = _number(name) if self.numbered_images else name
+        if self.form in IMAGE_FORMS:
+            self._write_image(name, str(image_id), people)
         else:
-            self._write_image(name, str(key), people)
+            self._append(json.dumps(_list_entries(image_id, people))[1:-1])
+
+    def _append(self, entries: str) -> None:
+        """Writes over the last bracket and behind it once more."""
+        separator = b", " if self.file.tell() > len(self.brackets) else b""
+        self.file.seek(-1, os.SEEK_END)
+        self.file.write(separator + entries.encode() + self.brackets[1:])
+        self.file.flush()
 
     def _write_image(self, name: str, key: str, people: People) -> None:
-        if key in self._images:
-            raise UserError(
-                f"a second image {name}: --format={self._form} needs a name for each, --format=coco does not"
-            )
-        text = json.dumps(_image_entry(self._form, people))
-        self._file.add(f"{json.dumps(key)}: {text}")
-        self._images.add(key)
-        files.write_atomically(self._folder / SEPARATE_FOLDER / f"{self._separate_name(key)}.json", text.encode())
-
-    def _separate_name(self, key: str) -> str:
-        """The image's name without its ending; where another image took that (a.jpg, a.png), the whole name."""
-        candidates = itertools.chain((Path(key).stem, key), (f"{key}-{count}" for count in itertools.count(2)))
-        chosen = next(name for name in candidates if name not in self._separate)
-        self._separate.add(chosen)
-        return chosen
-
-    def close(self) -> None:
-        """Ends the file, whatever has happened before; may be called twice."""
-        self._file.close()
+        if key in self.images:
+            other = "needs a name for each, --format=coco does not"
+            raise UserError(f"a second image {name}: --format={self.form} {other}")
+        self.images.add(key)
+        text = json.dumps(_image_entry(self.form, people))
+        self._append(f"{json.dumps(key)}: {text}")
+        stem = key if Path(key).stem in self.separate else Path(key).stem  # a.jpg and a.png: a.json and a.png.json
+        self.separate.add(stem)
+        files.write_atomically(self.folder / SEPARATE_FOLDER / f"{stem}.json", text.encode())
 
 
 def _number(name: str) -> int:
@@ -116,12 +107,17 @@ def _number(name: str) -> int:
     return int(last)
 
 
-def _list_entries(key: str | int, people: People) -> list[dict[str, Any]]:
-    keypoints = people.keypoints.reshape(len(people), -1)
-    rows = zip(keypoints.tolist(), people.scores.tolist(), people.boxes.tolist(), people.ids, strict=True)
+def _list_entries(image_id: str | int, people: People) -> list[dict[str, Any]]:
     return [
-        {"image_id": key, "category_id": PERSON_CATEGORY, "keypoints": points, "score": score, "box": box, "idx": id_}
-        for points, score, box, id_ in rows
+        {
+            "image_id": image_id,
+            "category_id": PERSON_CATEGORY,
+            "keypoints": people.keypoints[row].ravel().tolist(),
+            "score": float(people.scores[row]),
+            "box": people.boxes[row].tolist(),
+            "idx": people.ids[row],
+        }
+        for row in range(len(people))
     ]
 
 
@@ -139,55 +135,6 @@ def openpose_points(keypoints: FloatArray) -> FloatArray:
     if keypoints.shape[1] != OPENPOSE.num_keypoints:
         counts = f"{OPENPOSE.num_keypoints} keypoints of COCO, not {keypoints.shape[1]}"
         raise UserError(f"--format=cmu and --format=open are for the {counts}: choose --format=coco")
-    derived = [
-        keypoints[:, [OPENPOSE.keypoints.index(source) for source in sources]].mean(1, dtype=np.float64, keepdims=True)
-        for sources in OPENPOSE.derived.values()
-    ]
-    known = OPENPOSE.keypoints + tuple(OPENPOSE.derived)
-    return np.concatenate([keypoints, *derived], axis=1)[:, [known.index(point) for point in OPENPOSE.points]]
-
-
-class _GrowingJson:
-    """A JSON list or object on disk that is whole after each entry: the end is written with it, and over it the next.
-
-    Without a buffer: what an interrupt may leave half written is behind `_end` and is cut off by `close`.
-    """
-
-    def __init__(self, path: Path, opening: str, closing: str) -> None:
-        self._path, self._closing = path, closing.encode()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("wb", buffering=0)
-        except OSError as error:
-            raise self._failure(error) from error
-        self._end = 0
-        self._extend(opening.encode())
-        self._begin = self._end
-
-    def add(self, text: str) -> None:
-        self._extend((text if self._end == self._begin else f", {text}").encode())
-
-    def _extend(self, content: bytes) -> None:
-        try:
-            self._write(self._end, content + self._closing)
-        except OSError as error:
-            raise self._failure(error) from error
-        self._end += len(content)
-
-    def _write(self, place: int, content: bytes) -> None:
-        self._file.seek(place)
-        while content:
-            content = content[self._file.write(content) :]
-
-    def close(self) -> None:
-        if self._file.closed:
-            return
-        try:
-            self._write(self._end, self._closing)
-            self._file.truncate()
-            self._file.close()
-        except OSError as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: OSError) -> UserError:
-        return UserError(f"cannot write {self._path}: {error.strerror}; free space or name another folder")
+    sources = [OPENPOSE.derived.get(point, (point,)) for point in OPENPOSE.points]
+    places = [[OPENPOSE.keypoints.index(name) for name in names] for names in sources]
+    return np.stack([keypoints[:, rows].mean(axis=1) for rows in places], axis=1)

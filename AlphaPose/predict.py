@@ -17,16 +17,17 @@ from AlphaPose import data, decode, keys, weights
 from AlphaPose.config import BOX_PADDING, DEFAULT_CFG, NETWORK, Config
 from AlphaPose.model import build
 from AlphaPose.people_json import untracked_ids
-from AlphaPose.pose_nms import PUBLISHED_RULES, pose_nms
+from AlphaPose.pose_nms import RULES, pose_nms
 from common.arrays import Float32Array, UInt8Array
 from common.cli import UserError, leaves
-from common.people import People, no_people
+from common.people import People
 from common.runtime import metadata
 from common.runtime.session import PYTORCH, Options, Session, open_network
 from common.topdown import heatmaps, pipeline
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import nn
 
 if TYPE_CHECKING:  # a training evaluates, and has no use for what reads videos
@@ -69,15 +70,11 @@ class PoseEstimator:
 
     def _use(self, session: Session, config: Config) -> None:
         self.config, self.skeleton, self.detector = config, config.load_skeleton(), None
-        self.network = self._pipeline(session, config)
         self.batch_size, self.min_box_area = DEFAULT_BATCH, 0.0
-
-    def _pipeline(self, session: Session, config: Config) -> pipeline.TopDownNetwork:
-        """The network as `common.topdown.pipeline` wants it; an exported one's input size wins over the config's."""
-        height, width = session.inputs[0].shape[2:] if session.inputs else (None, None)
+        height, width = session.inputs[0].shape[2:] if session.inputs else (None, None)  # None: any
         loss, count = config.yaml.LOSS, self.skeleton.num_keypoints
         regress = functools.partial(decode.regress, norm=loss.NORM_TYPE)
-        return pipeline.TopDownNetwork(
+        self.network = pipeline.TopDownNetwork(
             size_in=(height or config.size_in[0], width or config.size_in[1]),
             num_maps=count,
             normalise=normalise_crops,
@@ -94,17 +91,12 @@ class PoseEstimator:
         `boxes` (N, 4) left, top, width, height in its pixels; without them those of the detector, else the whole image.
         Raises UserError for what is no image or no boxes.
         """
-        from common.media.detectors import given_boxes, whole_images
-        from common.media.source import Frame, upright_image
+        from common.media.detectors import given_boxes
 
-        name = str(image) if isinstance(image, (str, Path)) else "image"
-        frame = Frame(name, 0, 0.0, upright_image(image))
-        if boxes is not None:
-            found = given_boxes(boxes, frame.image)
-        else:
-            (found,) = (self.detector or whole_images)([frame])
-        (people,) = self.people([frame], [found])
-        return people
+        if boxes is None:
+            return self.batch([image])[0]
+        frame = _frame(image)
+        return self.people([frame], [given_boxes(boxes, frame.image)])[0]
 
     def batch(self, images: Sequence[UInt8Array | str | Path]) -> list[People]:
         """The people in each image, which is given as in a call, in the boxes of the detector, else the whole image.
@@ -112,48 +104,42 @@ class PoseEstimator:
         Their crops go together.
         """
         from common.media.detectors import whole_images
-        from common.media.source import Frame, upright_image
 
-        frames = [Frame("image", row, 0.0, upright_image(image)) for row, image in enumerate(images)]
+        frames = [_frame(image) for image in images]
         return self.people(frames, (self.detector or whole_images)(frames))
 
     def people(self, frames: "Sequence[Frame]", boxes: "Sequence[Boxes]") -> list[People]:
-        """The people of each frame, the surest first; their boxes are the detector's.
+        """The people of each frame, the best first, each of them once; their boxes are the detector's.
 
         Crops of all boxes go through the network together. Raises UserError for NaN.
         """
-        counts = [len(found.scores) for found in boxes]
-        owners = np.repeat(np.arange(len(counts)), counts)
-        places = np.concatenate([np.zeros((0, 4)), *(found.boxes_img for found in boxes)])
-        keypoints = np.zeros((len(owners), self.network.num_maps, 3), np.float32)
-        rows = [np.flatnonzero(owners == place) for place in range(len(counts))]
-        pictures = [
-            pipeline.ImageBoxes(functools.partial(_pixels, frame), places[mine], mine)
-            for frame, mine in zip(frames, rows, strict=True)
+        ends = np.cumsum([len(found.scores) for found in boxes])
+        rows = [np.arange(end - len(found.scores), end) for end, found in zip(ends, boxes, strict=True)]
+        images = (
+            pipeline.ImageBoxes(functools.partial(getattr, frame, "image"), found.boxes_img, mine)
+            for frame, found, mine in zip(frames, boxes, rows, strict=True)
             if len(mine)
-        ]
-        for found in pipeline.estimate(pictures, self.network, self.batch_size):
-            keypoints[found.rows] = found.keypoints_img
+        )
+        estimates = pipeline.estimate(images, self.network, self.batch_size)
+        nobody = np.zeros((0, self.network.num_maps, 3), np.float32)
+        keypoints = np.concatenate([nobody, *(part.keypoints_img for part in estimates)])
         if not np.isfinite(keypoints).all():
-            frame = frames[int(owners[~np.isfinite(keypoints).all((1, 2))][0])]
-            raise UserError(f"{frame.name}: the network's result has NaN or infinity in it; look at its weights")
+            raise UserError("the network's result has NaN or infinity in it; look at its weights")
         return [self._merged(keypoints[mine], found) for mine, found in zip(rows, boxes, strict=True)]
 
-    def _merged(self, keypoints: Any, boxes: "Boxes") -> People:
+    def _merged(self, keypoints: Float32Array, boxes: "Boxes") -> People:
         """Each person once: pose NMS."""
-        if not len(boxes.scores):
-            return no_people(self.skeleton)
-        corners = np.hstack([boxes.boxes_img[:, :2], boxes.boxes_img[:, :2] + boxes.boxes_img[:, 2:]])
-        merged = pose_nms(keypoints, corners, boxes.scores, min_box_area=self.min_box_area)
+        sides = boxes.boxes_img[:, 2:].max(axis=1)
+        merged = pose_nms(keypoints, sides, boxes.scores, min_box_area=self.min_box_area)
         given = [boxes.ids[pick] for pick in merged.picks]
         ids = given if any(name is not None for name in given) else untracked_ids(merged.members)
-        found = merged.boxes_img.astype(np.float64)
-        found[:, 2:] -= found[:, :2]
-        return People(self.skeleton, merged.keypoints_img, merged.scores, found, tuple(ids))
+        return People(self.skeleton, merged.keypoints_img, merged.scores, boxes.boxes_img[merged.picks], tuple(ids))
 
 
-def _pixels(frame: "Frame") -> UInt8Array:
-    return frame.image
+def _frame(image: UInt8Array | str | Path) -> "Frame":
+    from common.media.source import Frame, upright_image
+
+    return Frame(str(image) if isinstance(image, (str, Path)) else "image", 0, 0.0, upright_image(image))
 
 
 def load_config(cfg: str, source: Path, opts: Sequence[Any] = (), **flags: Any) -> Config:
@@ -192,7 +178,7 @@ def metadata_of(config: Config, content: dict[str, Any]) -> metadata.Metadata:
         "kind": "integral" if regresses else "heatmaps",
         "norm": config.yaml.LOSS.NORM_TYPE if regresses else "",
         "refinement": "" if regresses else "quarter",
-        **dataclasses.asdict(PUBLISHED_RULES),
+        **dataclasses.asdict(RULES),
     }
     known = {key: value for key, value in leaves(config.yaml) if key in keys.OF_THE_NETWORK}
     return metadata.of_network(
@@ -201,11 +187,6 @@ def metadata_of(config: Config, content: dict[str, Any]) -> metadata.Metadata:
 
 
 def normalise_crops(crops: UInt8Array) -> Float32Array:
-    """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32 RGB: as `data.normalise_batch`, made for threads on a CPU."""
-    inputs = np.empty((len(crops), 3, *crops.shape[1:3]), np.float32)
-    for pixels, planes in zip(crops, inputs, strict=True):
-        divisor = BRIGHTEST if pixels.max() > data.DARK else 1
-        for channel, mean in enumerate(data.CHANNEL_MEANS):
-            np.divide(pixels[..., 2 - channel], divisor, out=planes[channel], dtype=np.float32)
-            planes[channel] -= np.float32(mean)
-    return inputs
+    """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32 RGB, see `data.normalise_batch`."""
+    images = torch.from_numpy(crops[..., ::-1].copy()).permute(0, 3, 1, 2)
+    return data.normalise_batch(images).contiguous().numpy()

@@ -14,13 +14,15 @@ from dataclasses import dataclass
 
 import common.cli
 from AlphaPose import config as settings
-from AlphaPose.eval import ALIASES, CPU_BATCH, EvaluationSettings, Evaluator, annotated_images, boxes_of
+from AlphaPose.eval import ALIASES, CPU_BATCH, EvaluationSettings, Evaluator, annotated_images
 from AlphaPose.predict import PoseEstimator
 from common.cli import UserError, flag
 from common.runtime import metadata, quantize
 from common.runtime.quantize import Flags, Inputs, Score, Task
 from common.runtime.session import Session
 from common.topdown import pipeline
+from common.topdown.boxes import annotated
+from common.topdown.crops import PeopleRule
 from common.topdown.nms import CONFIDENT
 
 EXPORTER = "python -m AlphaPose.export"
@@ -58,8 +60,8 @@ def task_of(flags: Config, config: settings.Config, session: Session) -> Task:
     try:
         images = annotated_images(config, "TRAIN")
     except UserError:  # a data set without training people
-        images = annotated_images(config, flags.split)
-    boxes = boxes_of(images)
+        images = annotated_images(config, "VAL")
+    boxes = annotated(images, PeopleRule())
     boxes = boxes.select(quantize.spread(len(boxes), flags.calibration_people))
 
     def score(network: Session) -> Score:

@@ -6,28 +6,13 @@ import shutil
 import sys
 from pathlib import Path
 
-import common.train.checkpoint
 from AlphaPose import eval as program
 from AlphaPose.config import NETWORK
-from AlphaPose.eval import annotated_images, boxes_of
-from AlphaPose.model import SimplePose
-from AlphaPose.test.oracle import small
 from common.cli import UserError
 
 import pytest
-import torch
 
 EXPERIMENT = Path("exp") / "exp_test-256x192_res50_lr1e-3_1x.yaml"  # as published
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small network as training leaves it: it says of itself what it is."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "model_best.pth"
-    config = {"model": "SimplePose", "num_layers": 18, "image_size": (64, 48), "heatmap_size": (16, 12)}
-    common.train.checkpoint.save(path, {"config": config, "state_dict": SimplePose(17, 18).state_dict()})
-    return path
 
 
 def run_program(monkeypatch: pytest.MonkeyPatch, output: Path, *flags: str) -> Path:
@@ -59,7 +44,7 @@ def test_the_program_in_given_boxes(monkeypatch, capsys, tiny_coco, tmp_path, ch
     assert any("Average Precision" in line for line in lines)
     assert " ".join(result) in (folder / "eval.log").read_text()
     people = json.loads((folder / "eval" / "detections.json").read_text())
-    assert len(people) == len(boxes_of(annotated_images(small(tiny_coco), "VAL")))
+    assert f"people {len(people)}, images 6, " in protocol
     report = json.loads((folder / "eval" / "report.json").read_text())
     assert report["metrics"]["AP"] == pytest.approx(float(result[3]), abs=1e-4)
     assert (folder / "eval" / "pictures.png").is_file()
@@ -88,7 +73,7 @@ def test_the_program_in_detected_boxes(monkeypatch, capsys, tiny_coco, tmp_path,
     ("flags", "message"),
     [
         (("--nms=oks",), "--nms and --scores are for detected boxes: add --detections=FILE"),
-        (("--boxes=detected", "--data_path=DATA"), "test_det_yolo.json: no such file.*--detections"),
+        (("--detections=x.json", "--data_path=DATA"), "x.json: no such file"),
         (("--data_path=nowhere",), "person_keypoints_val2017.json: no such file or folder; --data_path must be a COCO"),
         (
             ("--data_path=DATA", "--val_images_folder=x"),
@@ -106,10 +91,3 @@ def test_what_the_program_refuses(monkeypatch, tiny_coco, tmp_path, checkpoint, 
     given = (f"--checkpoint={checkpoint}", *(flag.replace("DATA", str(tiny_coco)) for flag in flags))
     with pytest.raises(UserError, match=message):
         run_program(monkeypatch, tmp_path, *given)
-
-
-def test_a_checkpoint_of_another_network_is_refused(monkeypatch, tiny_coco, tmp_path) -> None:
-    path = tmp_path / "bare.pth"
-    common.train.checkpoint.save(path, {"state_dict": SimplePose(17, 18).state_dict()})  # --cfg says FastPose
-    with pytest.raises(UserError, match="bare.pth: a checkpoint of another network"):
-        run_program(monkeypatch, tmp_path, f"--data_path={tiny_coco}", f"--checkpoint={path}")
