@@ -83,12 +83,6 @@ class Config(TrainFlags):
                 f"MODEL.NAME {cfg.MODEL.NAME} and DATASET.DATASET {cfg.DATASET.DATASET}: a network with lambda trains "
                 f"on pairs, so both end in {PAIRS}, or neither does"
             )
-        if cfg.LOSS.USE_OHKM and self.takes_lambda:
-            raise UserError(
-                f"LOSS.USE_OHKM True: the loss with lambda takes all keypoints; {cfg.MODEL.NAME} needs False"
-            )
-        if cfg.LOSS.USE_OHKM and (count := self.load_skeleton().num_keypoints) < cfg.LOSS.TOPK:
-            raise UserError(f"LOSS.TOPK is {cfg.LOSS.TOPK}: of {count} keypoints at most {count} can be the hardest")
         if cfg.TRAIN.END_EPOCH <= cfg.TRAIN.BEGIN_EPOCH:
             raise UserError(f"TRAIN.END_EPOCH is {cfg.TRAIN.END_EPOCH}: more than TRAIN.BEGIN_EPOCH is needed")
 

@@ -166,8 +166,6 @@ def normalise_batch(images: Tensor) -> Tensor:
 
     Whatever the channels are, R, G, B or B, G, R: the means are those of the first, second and third.
     """
-    # a row of pixels at a time: a CPU is twice as fast with it as with three channels at a time
-    rows, width = images.permute(0, 2, 3, 1).flatten(2).float(), images.shape[3]
-    means, deviations = (rows.new_tensor(values) for values in (CHANNEL_MEANS, CHANNEL_DEVIATIONS))
-    rows.mul_((1 / (BRIGHTEST * deviations)).repeat(width)).sub_((means / deviations).repeat(width))
-    return rows.view(len(images), *images.shape[2:], 3).permute(0, 3, 1, 2)
+    means, deviations = (torch.tensor(values, device=images.device) for values in (CHANNEL_MEANS, CHANNEL_DEVIATIONS))
+    factors, shifts = 1 / (BRIGHTEST * deviations), means / deviations
+    return images.float().mul_(factors[:, None, None]).sub_(shifts[:, None, None])

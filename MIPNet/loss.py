@@ -1,38 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What MIPNet trains on: the squared error of heatmaps, and that of two people that lambda tells apart."""
+"""What MIPNet trains on: the squared error of the heatmaps of the person whom lambda means."""
 
 from collections.abc import Callable
 
-from common.topdown.targets import mean_squared_error, peak_accuracy, per_joint
+from common.topdown.targets import mean_squared_error, peak_accuracy
 
 import torch
 from torch import Tensor
 
 heatmap_loss: Callable[[Tensor, Tensor, Tensor], Tensor] = mean_squared_error
-
-
-def per_sample(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """(B,): 0.5 * mean(((predicted - target) * weight)^2) over joints and cells of each sample.
-
-    `predicted`, `target`: (B, K, h, w); `weight`: (B, K).
-    """
-    return 0.5 * per_joint(predicted, target, weight).mean(dim=1)
-
-
-def hardest_joints(predicted: Tensor, target: Tensor, weight: Tensor, count: int) -> Tensor:
-    """The mean over samples and their `count` worst joints of 0.5 * the squared error, a scalar. Shapes as above."""
-    return 0.5 * per_joint(predicted, target, weight).topk(count, dim=1).values.mean()
-
-
-def lambda_loss(
-    predicted: Tensor, targets: tuple[Tensor, Tensor], weights: tuple[Tensor, Tensor], lambdas: Tensor
-) -> Tensor:
-    """mean(L_A * lambda) + mean(L_B * (1 - lambda)): what lambda 1 sees is A, the person of the box; 0 sees B.
-
-    `predicted`: (N, K, h, w); `targets` of A and B, of the same size; `weights` (N, K) each; `lambdas`: (N,).
-    """
-    losses = [per_sample(predicted, target, weight) for target, weight in zip(targets, weights, strict=True)]
-    return (losses[0] * lambdas).mean() + (losses[1] * (1 - lambdas)).mean()
 
 
 def draw_lambdas(count: int, generator: torch.Generator | None = None) -> Tensor:
@@ -42,6 +18,16 @@ def draw_lambdas(count: int, generator: torch.Generator | None = None) -> Tensor
     """
     chosen = (torch.rand(count, generator=generator) > 0.5).float()
     return torch.cat([chosen, 1 - chosen])
+
+
+def meant_by(lambdas: Tensor, people: Tensor) -> Tensor:
+    """(2B, ...): of each image's two people (B, 2, ...), the one whom its lambda means; `lambdas` (2B,), 0 or 1.
+
+    The first one, whose box it is, for 1, the other one for 0: so that the mean over these rows is the published
+    mean(L_A * lambda) + mean(L_B * (1 - lambda)).
+    """
+    rows = torch.arange(len(lambdas), device=people.device) % len(people)
+    return people[rows, (lambdas < 1).long()]
 
 
 def accuracy(predicted: Tensor, target: Tensor) -> Tensor:

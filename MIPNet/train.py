@@ -28,7 +28,7 @@ from common.train.state import TrainState, set_learning_rates
 from common.train.store import Store, agree, agree_on_recipe
 from MIPNet import data
 from MIPNet.config import CPU_MICRO_BATCH, NETWORK, Config, parse
-from MIPNet.loss import accuracy, draw_lambdas, hardest_joints, heatmap_loss, lambda_loss
+from MIPNet.loss import accuracy, draw_lambdas, heatmap_loss, meant_by
 from MIPNet.model import build, lambda_vectors
 from MIPNet.weights import load_start
 
@@ -54,29 +54,19 @@ def lr_factor(epoch: int, steps: tuple[int, ...], factor: float) -> float:
 def forward_losses(
     model: nn.Module, batch: dict[str, Tensor], device: torch.device, config: Config
 ) -> dict[str, Tensor]:
-    """The loss, and the accuracy of the peaks, on one batch of `data.collate`; targets are drawn on the device."""
+    """The loss, and the accuracy of the peaks, on one batch of `data.collate`; targets are drawn on the device.
+
+    A network with lambda sees every image with a lambda and with 1 - lambda.
+    """
     images, visible = (batch[name].to(device, non_blocking=True) for name in ("image", "visible"))
     joints = batch["joints"].to(common.device.exact_type(device)).to(device, non_blocking=True)
-    images = data.normalise_batch(images)
-    draw = functools.partial(encode, map_size=config.size_map, stride=config.stride, sigma_map=config.yaml.MODEL.SIGMA)
+    vectors = None
     if config.takes_lambda:
-        return _lambda_losses(model, images, [draw(joints[:, n], visible[:, n]) for n in (0, 1)])
-    maps, (target, weight) = model(images).float(), draw(joints, visible)
-    if config.yaml.LOSS.USE_OHKM:
-        loss = hardest_joints(maps, target, weight, config.yaml.LOSS.TOPK)
-    else:
-        loss = heatmap_loss(maps, target, weight)
-    return {"loss": loss, ACCURACY: accuracy(maps.detach(), target)}
-
-
-def _lambda_losses(model: nn.Module, images: Tensor, targets: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-    """Every image with a lambda and with 1 - lambda; `targets`: maps and weights of the box's person, of the other."""
-    lambdas = draw_lambdas(len(images)).to(images.device)
-    maps = model(images, lambda_vectors(lambdas)).float()
-    (first, first_weight), (other, other_weight) = ((torch.cat([t, t]), torch.cat([w, w])) for t, w in targets)
-    loss = lambda_loss(maps, (first, other), (first_weight, other_weight), lambdas)
-    meant = torch.where(lambdas[:, None, None, None] > 0, first, other)
-    return {"loss": loss, ACCURACY: accuracy(maps.detach(), meant)}
+        lambdas = draw_lambdas(len(images)).to(device)
+        joints, visible, vectors = meant_by(lambdas, joints), meant_by(lambdas, visible), lambda_vectors(lambdas)
+    target, weight = encode(joints, visible, config.size_map, config.stride, config.yaml.MODEL.SIGMA)
+    maps = model(data.normalise_batch(images), vectors).float()
+    return {"loss": heatmap_loss(maps, target, weight), ACCURACY: accuracy(maps.detach(), target)}
 
 
 def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:

@@ -11,7 +11,7 @@ from common.device import AmpLevel
 from common.skeleton import COCO
 from common.test import pairs
 from MIPNet.config import EXPERIMENTS, parse
-from MIPNet.loss import draw_lambdas, heatmap_loss, lambda_loss
+from MIPNet.loss import draw_lambdas, heatmap_loss, meant_by
 from MIPNet.model import build, lambda_vectors
 from MIPNet.train import build_optimizer
 
@@ -42,31 +42,23 @@ class Step:
         random = torch.Generator().manual_seed(0)
         images = torch.randn(batch, 3, *config.size_in, generator=random)
         self.images = images.to(self.device, memory_format=layout)
-        people, maps = (2 if self.pairs else 1), (batch, COCO.num_keypoints, *config.size_map)
-        self.targets = [torch.rand(*maps, generator=random).to(self.device) for _ in range(people)]
-        self.weight = torch.ones(batch, COCO.num_keypoints, device=self.device)
+        maps = (batch, 2, COCO.num_keypoints, *config.size_map)  # of two people
+        self.targets = torch.rand(*maps, generator=random).to(self.device)
 
     def __call__(self) -> float:
+        target, vectors = self.targets[:, 0], None
+        if self.pairs:  # every image with a lambda and with 1 - lambda
+            lambdas = draw_lambdas(len(self.images), torch.Generator().manual_seed(1)).to(self.device)
+            target, vectors = meant_by(lambdas, self.targets), lambda_vectors(lambdas)
+        weight = torch.ones(target.shape[:2], device=self.device)
         with common.device.autocast(self.device, self.dtype):
-            loss = self.lambda_loss() if self.pairs else heatmap_loss(self.model(self.images), *self.first_target)
+            loss = heatmap_loss(self.maps(vectors), target, weight)
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss.item()
 
-    @property
-    def first_target(self) -> tuple[Tensor, Tensor]:
-        return self.targets[0], self.weight
-
-    def lambda_loss(self) -> Tensor:
-        """Of every image with a lambda and with 1 - lambda."""
-        lambdas = draw_lambdas(len(self.images), torch.Generator().manual_seed(1)).to(self.device)
-        maps = self.maps(lambda_vectors(lambdas))
-        first, other = (torch.cat([target, target]) for target in self.targets)
-        weight = torch.cat([self.weight, self.weight])
-        return lambda_loss(maps, (first, other), (weight, weight), lambdas)
-
-    def maps(self, vectors: Tensor) -> Tensor:
+    def maps(self, vectors: Tensor | None) -> Tensor:
         """The images once, as the network shares what does not depend on lambda."""
         return self.model(self.images, vectors)
 
@@ -74,8 +66,8 @@ class Step:
 class PlainStep(Step):
     """As published: every image twice through the whole network."""
 
-    def maps(self, vectors: Tensor) -> Tensor:
-        return self.model(torch.cat([self.images, self.images]), vectors)
+    def maps(self, vectors: Tensor | None) -> Tensor:
+        return self.model(self.images if vectors is None else torch.cat([self.images, self.images]), vectors)
 
 
 def plain_step(name: str) -> PlainStep:

@@ -91,8 +91,6 @@ def test_sizes_as_flags_have_the_height_first() -> None:
         (["--image_size=192,144"], "multiples of 32"),
         (LAMBDA, "DATASET.DATASET coco: a network with lambda trains on pairs"),
         (["DATASET.DATASET", "crowdpose_lambda"], "MODEL.NAME pose_hrnet and DATASET.DATASET crowdpose_lambda"),
-        (["--lambda", "LOSS.USE_OHKM", "True"], "LOSS.USE_OHKM True: the loss with lambda takes all keypoints"),
-        (["LOSS.USE_OHKM", "True", "LOSS.TOPK", "30"], "LOSS.TOPK is 30: of 17 keypoints at most 17"),
         (["--recipe=finetune"], "--pth_path is needed"),
         (["--cfg=absent.yaml"], r"--cfg=absent\.yaml: No such file"),
         (["--perf=2"], "unrecognized arguments: --perf=2"),

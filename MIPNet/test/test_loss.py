@@ -8,27 +8,29 @@ from MIPNet.test.test_model import published
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 TRAINED = ("mipnet_pose_resnet_se_lambda50_256x192", "mipnet_pose_hrnet_se_lambda_w32_256x192")
 
 
+def lambda_loss(predicted: Tensor, given: dict[str, Tensor], lambdas: Tensor) -> float:
+    """As a training computes it; `given`: maps `tA`, `tB` and weights `wA`, `wB` of two people."""
+    people = [torch.stack([given[f"{name}A"], given[f"{name}B"]], dim=1) for name in "tw"]
+    return loss.heatmap_loss(predicted, *(loss.meant_by(lambdas, one) for one in people)).item()
+
+
 def test_losses_are_the_originals(shared: Path) -> None:
-    wanted, given = golden.losses(shared), golden.loss_inputs()
+    expected, given = golden.losses(shared), golden.loss_inputs()
     pair = given["out"], given["tA"]
     every = torch.ones_like(given["wA"])
-    assert loss.heatmap_loss(*pair, given["wA"]).item() == pytest.approx(wanted["JointsMSELoss"])
-    assert loss.heatmap_loss(*pair, every).item() == pytest.approx(wanted["JointsMSELoss_noweight"])
-    assert loss.per_sample(*pair, given["wA"]).tolist() == pytest.approx(wanted["JointsLambdaMSELoss_per_sample"])
-    assert loss.hardest_joints(*pair, given["wA"], 8).item() == pytest.approx(wanted["JointsOHKMMSELoss_top8"])
-    targets, weights = (given["tA"], given["tB"]), (given["wA"], given["wB"])
-    found = loss.lambda_loss(given["out"], targets, weights, given["lambda"])
-    assert found.item() == pytest.approx(wanted["lambda_pose_loss"])
+    assert loss.heatmap_loss(*pair, given["wA"]).item() == pytest.approx(expected["JointsMSELoss"])
+    assert loss.heatmap_loss(*pair, every).item() == pytest.approx(expected["JointsMSELoss_noweight"])
+    assert lambda_loss(given["out"], given, given["lambda"]) == pytest.approx(expected["lambda_pose_loss"])
 
 
 def test_accuracy_is_the_originals(shared: Path) -> None:
-    wanted, given = golden.losses(shared)["accuracy_upstream_numpy"][0], golden.loss_inputs()
-    assert loss.accuracy(given["tA"] + 0.2 * given["out"], given["tA"]).item() == pytest.approx(wanted)
+    expected, given = golden.losses(shared)["accuracy_upstream_numpy"][0], golden.loss_inputs()
+    assert loss.accuracy(given["tA"] + 0.2 * given["out"], given["tA"]).item() == pytest.approx(expected)
 
 
 def test_an_exact_hit_is_a_hit() -> None:
@@ -39,20 +41,15 @@ def test_an_exact_hit_is_a_hit() -> None:
     assert loss.accuracy(target, torch.zeros_like(target)).item() == 0  # no joint to find
 
 
-def first_loss(model: nn.Module, shared: Path) -> Tensor:
-    """Two images with lambda 1 and 0, then 0 and 1."""
-    given, images = golden.loss_inputs(), golden.images(shared, (192, 256), count=2, seed=9)
-    lambdas = torch.tensor([1.0, 0.0, 0.0, 1.0])
-    doubled = {name: torch.cat([given[name][:2]] * 2) for name in ("tA", "tB", "wA", "wB")}
-    predicted = model(images, lambda_vectors(lambdas))
-    return loss.lambda_loss(predicted, (doubled["tA"], doubled["tB"]), (doubled["wA"], doubled["wB"]), lambdas)
-
-
 @pytest.mark.parametrize("name", TRAINED)
 def test_the_first_loss_of_training_is_the_originals(shared: Path, name: str) -> None:
+    """Two images with lambda 1 and 0, then 0 and 1."""
     model = golden.network(shared, lambda: published(name.removeprefix("mipnet_"))).train()
+    images = golden.images(shared, (192, 256), count=2, seed=9)
+    given = {key: value[:2] for key, value in golden.loss_inputs().items()}
+    lambdas = torch.tensor([1.0, 0.0, 0.0, 1.0])
     with torch.no_grad():
-        found = first_loss(model, shared).item()
+        found = lambda_loss(model(images, lambda_vectors(lambdas)), given, lambdas)
     assert found == pytest.approx(golden.losses(shared)[f"train3_{name}"][0], rel=1e-5)
 
 
