@@ -37,7 +37,7 @@ class Config(TrainFlags):
     """Trains a top-down network of AlphaPose. KEY VALUE words change the yaml config, such as TRAIN.LR 5e-4."""
 
     OF_A_SERVER = f"{TrainFlags.OF_A_SERVER} data_path"
-    MAY_CHANGE = f"{TrainFlags.MAY_CHANGE} cfg kept_images print_freq snapshot map board TRAIN.END_EPOCH"
+    MAY_CHANGE = f"{TrainFlags.MAY_CHANGE} cfg print_freq snapshot map board TRAIN.END_EPOCH"
 
     cfg: str = flag("yaml config", DEFAULT_CFG)
     data_path: str = flag("COCO folder, or `mini` for the embedded data set; empty: DATASET.TRAIN.ROOT of --cfg", "")
@@ -48,7 +48,6 @@ class Config(TrainFlags):
     dpg: bool = flag("from dpg_milestone on train with jittered boxes and the first learning rate again", True)
     clip_norm: float = flag("largest norm of the gradients; 0: as they are", 0.0)
     num_workers: int = flag("processes that read data; -1: one a core", -1, least=-1, most=1024)
-    kept_images: int = flag("decoded images that a worker keeps for their other people, three bytes a pixel", 0)
     print_freq: int = flag("steps between log lines", 10, least=1)
     snapshot: int = flag("epochs between evaluations, and between checkpoints that are kept; 0: none", 10)
     val_images: int = flag("number of images of evaluations during training; 0: all", 0)

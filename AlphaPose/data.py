@@ -108,8 +108,8 @@ class TrainSamples:
         crop = crops.augment(crop, drawn, joints, visible, self.upper, self.size_in, half_body_above)
         matrix = crops.image_to_crop(crop, self.size_in, width)
         moved, seen = crops.joints_to_crop(joints, visible, matrix, crop.flip, self.skeleton)
-        read = common.coco.images.reader(self.config.kept_images)
-        image = read(self.folder, index.file_name(image_row), (height, width), self.config.exif)
+        name = index.file_name(image_row)
+        image = common.coco.images.read_annotated(self.folder, name, (height, width), self.config.exif)
         return {
             "image": warp_image(image, matrix, self.size_in, rgb=True),
             "joints": np.where(seen[:, None] > 0, moved, 0.0),

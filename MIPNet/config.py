@@ -50,8 +50,7 @@ class Config(TrainFlags):
 
     OF_A_SERVER = f"{TrainFlags.OF_A_SERVER} data_path WORKERS"
     MAY_CHANGE = (
-        f"{TrainFlags.MAY_CHANGE} cfg kept_images "
-        "WORKERS PRINT_FREQ EPOCH_EVAL_FREQ TRAIN.END_EPOCH TEST.BATCH_SIZE_PER_GPU"
+        f"{TrainFlags.MAY_CHANGE} cfg WORKERS PRINT_FREQ EPOCH_EVAL_FREQ TRAIN.END_EPOCH TEST.BATCH_SIZE_PER_GPU"
     )
 
     cfg: str = flag("yaml config; --lambda alone takes that of the published network with lambda", DEFAULT_CFG)
@@ -62,7 +61,6 @@ class Config(TrainFlags):
     check_point: str = flag("checkpoint of the whole network to start from; before TEST.MODEL_FILE", "")
     max_steps: int = flag("steps after which an epoch ends; 0: when the data do", 0)
     clip_norm: float = flag("largest norm of the gradients; 0: as they are", 0.0)
-    kept_images: int = flag("decoded images that a worker keeps for their other people, three bytes a pixel", 0)
     keep_every: int = flag("epochs between checkpoints that are kept; 0: keep none", 20)
     val_images: int = flag("number of images of evaluations during training; 0: all", 0)
     opts: tuple[Any, ...] = words()  # KEY VALUE words, which win over the file of cfg

@@ -123,8 +123,8 @@ class TrainSamples:
             other = self._annotated(int(self.people.rows[self.others[place]]))
             theirs = crops.joints_to_crop(*other, matrix, crop.flip, self.skeleton)
             moved, seen = pair_in_box((moved, seen), theirs, self.size_in)
-        read = common.coco.images.reader(self.config.kept_images)
-        image = read(self.folder, index.file_name(image_row), (height, width), self.config.exif)
+        name = index.file_name(image_row)
+        image = common.coco.images.read_annotated(self.folder, name, (height, width), self.config.exif)
         return {
             "image": warp_image(image, matrix, self.size_in, rgb=self.cfg.COLOR_RGB),
             "joints": np.where(seen[..., None] > 0, moved, 0.0),

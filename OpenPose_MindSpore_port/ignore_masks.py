@@ -17,7 +17,7 @@ import common.coco.reader
 from common import files
 from common.arrays import BoolArray, Int32Array, UInt8Array
 from common.cli import UserError
-from common.coco import annotations, json_file
+from common.coco import annotations
 from common.coco.annotations import CocoIndex
 from OpenPose_MindSpore_port.config import Config, LabelRules, located
 
@@ -144,18 +144,15 @@ def masks(annotation_file: str | Path, index: CocoIndex, rules: LabelRules) -> I
 
 def _regions(annotation_file: str | Path, index: CocoIndex, chosen: BoolArray) -> dict[int, Int32Array]:
     """Row of the index -> run lengths of the person's silhouette, or of the box where there is none."""
-    rows, found = np.flatnonzero(chosen), dict[int, Int32Array]()
-    row_at = dict(zip(index.file_positions[rows].tolist(), rows.tolist(), strict=True))
-    for section, elements in json_file.sections(annotation_file):
-        for position, person in enumerate(elements if section == "annotations" else ()):
-            if (row := row_at.get(position)) is None:
-                continue
-            region = person.get("segmentation") or [common.coco.reader.corners(index.boxes[row].tolist())]
-            try:
-                found[row] = annotations.run_lengths(region, *index.image_sizes[index.image_rows(row)].tolist())
-            except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
-                place = f"{annotation_file}: segmentation of annotation {index.annotation_ids[row]}"
-                raise UserError(f"{place}: {error}. `python -m common.coco DATA_PATH` lists all faults") from error
+    people, found = files.read_json(annotation_file)["annotations"], dict[int, Int32Array]()
+    for row in np.flatnonzero(chosen).tolist():
+        segmentation = people[index.file_positions[row]].get("segmentation")
+        size = index.image_sizes[index.image_rows(row)].tolist()
+        try:
+            found[row] = annotations.run_lengths(segmentation, index.boxes[row].tolist(), *size)
+        except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+            place = f"{annotation_file}: segmentation of annotation {index.annotation_ids[row]}"
+            raise UserError(f"{place}: {error}. `python -m common.coco DATA_PATH` lists all faults") from error
     return found
 
 

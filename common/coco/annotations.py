@@ -8,18 +8,17 @@ Regions of an image are run lengths (cocodataset.org, "Data format"): uncompress
 outside the region, the second inside, and so on; together they cover all pixels. A run may be 0.
 """
 
-import functools
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.arrays import Int32Array
+from common.arrays import BoolArray, Float64Array, Int32Array, Int64Array, UInt8Array
 
 import numpy as np
 import numpy.typing as npt
 from faster_coco_eval.core import mask as coco_mask
 
-NO_CROWD_INDEX = -1.0
 MAX_PIXELS = 50_000_000  # the limit that `common` sets for images: no annotation file may ask for more memory
 SHORTEST_POLYGON = 6  # numbers: three corners
 
@@ -31,21 +30,21 @@ class CocoIndex:
     I images, P people, K keypoints; all coordinates in original pixels (`_img`).
     """
 
-    image_ids: npt.NDArray[np.int64]  # (I,)
+    image_ids: Int64Array  # (I,)
     file_names: npt.NDArray[np.bytes_]  # (I,) UTF-8
-    image_sizes: npt.NDArray[np.int32]  # (I, 2) height, width
-    crowd_index: npt.NDArray[np.float64]  # (I,) of CrowdPose; NO_CROWD_INDEX where the file has none
-    person_offsets: npt.NDArray[np.int64]  # (I + 1,) the people of image i are rows offsets[i] to offsets[i + 1]
-    annotation_ids: npt.NDArray[np.int64]  # (P,)
-    file_positions: npt.NDArray[np.int32]  # (P,) place of the annotation in the file, from 0
-    boxes: npt.NDArray[np.float64]  # (P, 4) left, top, width, height
-    areas: npt.NDArray[np.float64]  # (P,) px^2 of the segmentation; of the box where the file has none
+    image_sizes: Int32Array  # (I, 2) height, width
+    crowd_index: Float64Array  # (I,) of CrowdPose; negative where the file has none
+    person_offsets: Int64Array  # (I + 1,) the people of image i are rows offsets[i] to offsets[i + 1]
+    annotation_ids: Int64Array  # (P,)
+    file_positions: Int32Array  # (P,) place of the annotation in the file, from 0
+    boxes: Float64Array  # (P, 4) left, top, width, height
+    areas: Float64Array  # (P,) px^2 of the segmentation; of the box where the file has none
     keypoints: npt.NDArray[np.float32]  # (P, K, 3) x, y, v; v: 0 not labelled, 1 labelled but hidden, 2 visible
     num_keypoints: npt.NDArray[np.int16]  # (P,)
-    is_crowd: npt.NDArray[np.bool_]  # (P,)
-    run_offsets: npt.NDArray[np.int64]  # (P + 1,) the region of crowd p is runs offsets[p] to offsets[p + 1]
-    runs: npt.NDArray[np.int32]  # (R,) run lengths
-    keypoint_names: npt.NDArray[np.bytes_]  # (K,), or (0,) where the file has no names
+    is_crowd: BoolArray  # (P,)
+    run_offsets: Int64Array  # (P + 1,) the region of crowd p is runs offsets[p] to offsets[p + 1]
+    runs: Int32Array  # (R,) run lengths
+    keypoint_names: npt.NDArray[np.str_]  # (K,), or (0,) where the file has no names
 
     @property
     def num_images(self) -> int:
@@ -60,30 +59,30 @@ class CocoIndex:
         """The rows of an image's people, crowds included."""
         return slice(int(self.person_offsets[image_row]), int(self.person_offsets[image_row + 1]))
 
-    def image_rows(self, person_rows: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    def image_rows(self, person_rows: npt.ArrayLike) -> Int64Array:
         """The image row of each of some people: int64, of the shape of `person_rows`."""
         return np.searchsorted(self.person_offsets, person_rows, side="right") - 1
 
-    def select(self, image_rows: npt.ArrayLike, keep: npt.NDArray[np.bool_]) -> "CocoIndex":
+    def select(self, image_rows: npt.ArrayLike, keep: BoolArray) -> "CocoIndex":
         """An index of some images, in the order given, and of those of their people that `keep` (P,) marks."""
         images = np.asarray(image_rows, np.int64)
-        rows, counts = _rows_of(self.person_offsets, images)
-        people = rows[keep[rows]]
-        owners = np.repeat(np.arange(len(images)), counts)[keep[rows]]
-        runs, run_counts = _rows_of(self.run_offsets, people)
+        rows, owners = _members(self.person_offsets, images)
+        people, owners = rows[keep[rows]], owners[keep[rows]]
+        runs, run_owners = _members(self.run_offsets, people)
         return CocoIndex(
             **{name: getattr(self, name)[images] for name in _IMAGE_ARRAYS},
             **{name: getattr(self, name)[people] for name in _PERSON_ARRAYS},
             person_offsets=to_offsets(np.bincount(owners, minlength=len(images))),
-            run_offsets=to_offsets(run_counts),
+            run_offsets=to_offsets(np.bincount(run_owners, minlength=len(people))),
             runs=self.runs[runs],
             keypoint_names=self.keypoint_names,
         )
 
     def facts(self) -> dict[str, int]:
         """What tells a data set from another one: counts, and a sum over all that the file says."""
-        arrays = vars(self).values()
-        total = functools.reduce(lambda crc, array: zlib.crc32(np.ascontiguousarray(array).tobytes(), crc), arrays, 0)
+        total = 0
+        for value in vars(self).values():
+            total = zlib.crc32(np.ascontiguousarray(value).tobytes(), total)
         return {"images": self.num_images, "people": len(self.boxes), "digest of the annotations": total}
 
 
@@ -91,7 +90,7 @@ _IMAGE_ARRAYS = ("image_ids", "file_names", "image_sizes", "crowd_index")
 _PERSON_ARRAYS = ("annotation_ids", "file_positions", "boxes", "areas", "keypoints", "num_keypoints", "is_crowd")
 
 
-def places_of(ids: npt.ArrayLike, known: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def places_of(ids: npt.ArrayLike, known: Int64Array) -> Int64Array:
     """(N,) the place of each of N `ids` among the `known` ones, which are different; -1 for an unknown one."""
     if not len(known):
         return np.full(np.shape(ids), -1)
@@ -100,56 +99,59 @@ def places_of(ids: npt.ArrayLike, known: npt.NDArray[np.int64]) -> npt.NDArray[n
     return np.where(known[places] == ids, places, -1)
 
 
-def to_offsets(counts: npt.ArrayLike) -> npt.NDArray[np.int64]:
+def to_offsets(counts: npt.ArrayLike) -> Int64Array:
     """(N + 1,) where each of N groups of `counts` rows begins, and the end."""
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
 
 
-def _rows_of(offsets: npt.NDArray[np.int64], groups: npt.NDArray[np.int64]) -> tuple[Any, Any]:
-    """The rows of some groups, one group after the other, and how many each has."""
+def _members(offsets: Int64Array, groups: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """The rows of some groups, one group after the other, and to which of them, from 0, each belongs."""
     counts = offsets[groups + 1] - offsets[groups]
-    ends = np.cumsum(counts)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(offsets[groups] - ends + counts, counts), counts
+    places = np.repeat(np.arange(len(groups)), counts)
+    return np.arange(len(places)) + (offsets[groups] - to_offsets(counts)[:-1])[places], places
 
 
-def run_lengths(segmentation: Any, height: int, width: int) -> Int32Array:
+def run_lengths(segmentation: Any, box: Sequence[float], height: int, width: int) -> Int32Array:
     """(R,) int32 of a COCO segmentation of any kind: run lengths as they are, a compressed string, or polygons.
 
-    Raises ValueError, KeyError, TypeError or RuntimeError where it is none of these or not of an image of this size.
+    `box`: left, top, width, height in place of none. Raises ValueError, KeyError, TypeError or RuntimeError where the
+    segmentation is none of these or not of an image of this size.
     """
     if not 0 < height * width <= MAX_PIXELS:
         raise ValueError(f"image of {width} x {height} pixels")
+    if not segmentation:
+        left, top, right, bottom = box[0], box[1], box[0] + box[2], box[1] + box[3]
+        segmentation = [[left, top, right, top, right, bottom, left, bottom]]
     if isinstance(segmentation, list):
         return runs_of(_polygons(segmentation, height, width))
     if list(segmentation["size"]) != [height, width]:
         raise ValueError(f"is of size {segmentation['size']}, the image of [{height}, {width}] (height, width)")
     counts = segmentation["counts"]
-    if isinstance(counts, str | bytes):
-        text = counts.encode() if isinstance(counts, str) else counts
-        return runs_of(coco_mask.decode({"size": [height, width], "counts": text}))
+    if isinstance(counts, str):
+        return runs_of(coco_mask.decode({"size": [height, width], "counts": counts.encode()}))
     runs = np.array(counts, np.int64)
     if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
         raise ValueError(f"its run lengths do not cover the {height * width} pixels of the image")
     return runs.astype(np.int32)
 
 
-def outside(runs: Int32Array) -> npt.NDArray[np.uint8]:
-    """(height * width,) uint8, column after column: 1 outside the region, 0 inside."""
-    return np.repeat(np.resize(np.array([1, 0], np.uint8), len(runs)), runs)
-
-
-def _polygons(polygons: list[Any], height: int, width: int) -> npt.NDArray[np.uint8]:
+def _polygons(polygons: list[Any], height: int, width: int) -> UInt8Array:
     """(height, width) uint8, 1 inside any of the polygons [x, y, x, y...]; corners are moved into the image."""
-    corners = [np.array(polygon, np.float64) for polygon in polygons]
-    for polygon in corners:
-        if polygon.ndim != 1 or len(polygon) < SHORTEST_POLYGON or len(polygon) % 2 or not np.isfinite(polygon).all():
+    moved = []
+    for polygon in polygons:
+        corners = np.array(polygon, np.float64)
+        if corners.ndim != 1 or len(corners) < SHORTEST_POLYGON or len(corners) % 2 or not np.isfinite(corners).all():
             raise ValueError("a polygon is not a list x, y, x, y, x, y...")
-    limits = np.array([width, height], np.float64)
-    inside = [np.clip(polygon.reshape(-1, 2), 0, limits).ravel().tolist() for polygon in corners]
-    return np.asarray(coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(inside, height, width))), np.uint8)
+        moved.append(np.clip(corners.reshape(-1, 2), 0, (width, height)).ravel().tolist())
+    return np.asarray(coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(moved, height, width))), np.uint8)
 
 
 def runs_of(mask: npt.NDArray[Any]) -> Int32Array:
     """(R,) run lengths of an (h, w) mask of 0 and 1, down the columns."""
     flat = np.concatenate([[0], mask.ravel(order="F"), [2]])  # the first run is outside; the last one ends
     return np.diff(np.flatnonzero(flat[1:] != flat[:-1]), prepend=0).astype(np.int32)
+
+
+def outside(runs: Int32Array) -> UInt8Array:
+    """(height * width,) uint8, column after column: 1 outside the region, 0 inside."""
+    return np.repeat(np.resize(np.array([1, 0], np.uint8), len(runs)), runs)

@@ -16,7 +16,7 @@ LARGEST_IMG = 1e7  # pixels; what is beyond is a broken number, not a place
 LONGEST_NAME = 1024  # characters; in the index every name takes as much memory as the longest
 FAULTS = (KeyError, TypeError, ValueError, OverflowError, AttributeError)  # what a wrong element raises
 BOX_NUMBERS = 4
-Category = int | str | None
+NO_CROWD_INDEX = -1.0
 shown = reprlib.repr  # a value of a file as it is printed: short, on one line, without control characters
 
 
@@ -38,18 +38,14 @@ def whole(value: Any, name: str) -> int:
 
 def yes_or_no(value: Any, name: str) -> bool:
     """0, 1, true, false; null means no."""
-    if value is None or isinstance(value, bool):
-        return bool(value)
-    if (number := whole(value, name)) not in (0, 1):
-        raise ValueError(f"{name} is {number}, neither 0 nor 1")
-    return bool(number)
+    if value not in (None, 0, 1, "0", "1"):
+        raise ValueError(f"{name} is {shown(value)}, neither 0 nor 1")
+    return bool(int(value or 0))
 
 
-def category_of(value: Any) -> Category:
-    """The id of a category: a whole number, however it is written, or a word; None where there is none."""
-    if value is None or (isinstance(value, str) and not DIGITS.fullmatch(value)):
-        return value
-    return whole(value, "the category")
+def category_of(value: Any) -> str:
+    """The id of a category: 1, 1.0 and "1" are the same."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def need_object(element: Any) -> None:
@@ -58,23 +54,21 @@ def need_object(element: Any) -> None:
         raise ValueError(f"{shown(element)} is no JSON object")
 
 
-def image_of(element: Any) -> tuple[int, bytes, int, int]:
-    """id, file name, height and width (pixels) of an image."""
-    need_object(element)
-    name = element["file_name"]
+def image_of(element: dict[str, Any]) -> tuple[int, bytes, int, int, float]:
+    """id, file name, height and width (pixels), and CrowdPose's crowdIndex of an image."""
+    name, crowd_index = element["file_name"], element.get("crowdIndex")
     if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
         raise ValueError(f"file_name is {shown(name)}, no name of a file")
     height, width = (whole(element[side], side) for side in ("height", "width"))
     if not 0 < min(height, width) <= max(height, width) < LARGEST_IMG:
         raise ValueError(f"height {height} and width {width} are no numbers of pixels")
-    return whole(element["id"], "id"), name.encode(), height, width
+    crowd_index = NO_CROWD_INDEX if crowd_index is None else float(crowd_index)
+    return whole(element["id"], "id"), name.encode(), height, width, crowd_index
 
 
-def names_of(category: Any) -> list[str]:
+def names_of(category: dict[str, Any]) -> list[str]:
     """The names of a category's keypoints; none where it has no keypoints."""
-    names = category.get("keypoints")
-    if names is None:
-        return []
+    names = category.get("keypoints") or []
     if not isinstance(names, list) or not all(isinstance(name, str) and len(name) <= LONGEST_NAME for name in names):
         raise ValueError(f"keypoints are {shown(names)}, no list of names")
     return names
@@ -99,9 +93,9 @@ def box_of(element: dict[str, Any], name: str = "bbox") -> "array[float]":
     return box
 
 
-def area_of(element: dict[str, Any]) -> float | None:
-    """px^2 of the segmentation; None where it is not given."""
+def area_of(element: dict[str, Any]) -> float:
+    """px^2 of the segmentation; 0 where it is not given."""
     area = element.get("area")
-    if area is not None and (isinstance(area, bool | str) or not 0 <= float(area) < LARGEST_IMG**2):
+    if isinstance(area, bool | str) or not 0 <= float(area or 0) < LARGEST_IMG**2:
         raise ValueError(f"area is {shown(area)}, no number of square pixels")
-    return None if area is None else float(area)
+    return float(area or 0)

@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """COCO data: where it lies, its images and crowd masks."""
 
-import functools
 import os
 import re
 import stat
-import struct
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast
 
@@ -32,11 +29,6 @@ YAML = (".yaml", ".yml")
 PUBLISHED_PLACES = (USUAL_PLACE, "dataset")
 JPEG_START, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # but stuffed zeros, filling, restarts (ITU-T T.81, annex B)
-EXIF_START = re.compile(rb"(?:Exif\x00\x00|eXIf)(II\*\x00|MM\x00\*)")  # of a JPEG, of a PNG
-ORIENTATION = 0x0112
-UPRIGHT = 1
-BLACK, GREY = 0, 128  # shades of a border
-SIDEWAYS = frozenset({5, 6, 7, 8})  # orientations of a quarter turn: width and height change places
 
 
 def data_folder(data_path: str | Path, usual: str = USUAL_PLACE, otherwise: Path | None = None) -> Path:
@@ -81,14 +73,14 @@ def skeleton_name(name: str, usual: str, data_path: str | Path) -> str:
     return usual if same else os.path.realpath(own)
 
 
-def annotation_path(data_path: str | Path, split: str) -> Path:
-    """`annotations/person_keypoints_{split}2017.json` of a COCO folder, whether it is there or not."""
-    return Path(data_path) / "annotations" / f"person_keypoints_{split}2017.json"
+def annotation_name(split: str) -> str:
+    """Where the annotation file lies in a COCO folder."""
+    return f"annotations/person_keypoints_{split}2017.json"
 
 
 def annotation_file(data_path: str | Path, split: str) -> Path:
-    """`annotation_path`; UserError where there is none."""
-    path = annotation_path(data_path, split)
+    """`annotation_name` of a COCO folder; UserError where there is no such file."""
+    path = Path(data_path) / annotation_name(split)
     return path if path.is_file() else _refuse(path, split)
 
 
@@ -101,9 +93,8 @@ def image_folder(data_path: str | Path, split: str) -> Path:
 def _refuse(path: Path, split: str) -> NoReturn:
     missing = next((parent for parent in reversed(path.parents) if not parent.exists()), path)  # the one to mend
     raise UserError(
-        f"{missing}: no such file or folder. --data_path must be a COCO folder with annotations/"
-        f"person_keypoints_{split}2017.json and the images in {split}2017/ or images/{split}2017/; --data_path=mini "
-        "draws a small data set"
+        f"{missing}: no such file or folder. --data_path must be a COCO folder with {annotation_name(split)} and the "
+        f"images in {split}2017/ or images/{split}2017/; --data_path=mini draws a small data set"
     )
 
 
@@ -119,42 +110,6 @@ def read_image(folder: str | Path, file_name: str, exif: Exif = "ignore") -> UIn
     Raises ImageError, naming the file and the cure, where the file is missing, is cut short, is no image, has more
     than 50 megapixels (`OPENCV_IO_MAX_IMAGE_PIXELS`), or where its name leads out of the folder.
     """
-    return _read(folder, file_name, exif)[0]
-
-
-def read_annotated(folder: str | Path, file_name: str, size_img: Size, exif: Exif = "ignore") -> UInt8Array:
-    """`read_image`, read-only. `size_img`: height and width as annotated; for any other size it raises ImageError."""
-    image, content = _read(folder, file_name, exif)
-    if image.shape[:2] != size_img:
-        fault = wrong_size(image.shape[:2], size_img, orientation_of(content), exif)
-        raise ImageError(f"{Path(folder) / file_name}: {fault}. `python -m common.coco` lists all such images")
-    image.flags.writeable = False  # the next one who asks a `reader` gets this very array
-    return image
-
-
-@functools.cache
-def reader(kept: int) -> Callable[[str | Path, str, Size, Exif], UInt8Array]:
-    """`read_annotated`, of which each process keeps the `kept` images that were asked for last."""
-    return functools.lru_cache(maxsize=kept)(read_annotated)
-
-
-def read_with_orientation(folder: str | Path, file_name: str, exif: Exif) -> tuple[UInt8Array, int]:
-    """`read_image`, and the EXIF orientation of the file, 1 (upright) to 8."""
-    image, content = _read(folder, file_name, exif)
-    return image, orientation_of(content)
-
-
-def wrong_size(size: tuple[int, ...], annotated: Size, orientation: int, exif: Exif) -> str:
-    """The message for an image that was read with another (height, width) than annotated."""
-    what = f"has {size[1]} x {size[0]} pixels, annotated as {annotated[1]} x {annotated[0]}"
-    if orientation in SIDEWAYS and size == annotated[::-1]:
-        other, shape = ("ignore", "as it is stored") if exif == "turn" else ("turn", "turned as its EXIF tag says")
-        return f"{what}: that is the image {shape} (orientation {orientation}); --exif={other} reads it so"
-    return f"{what}: joints would lie elsewhere"
-
-
-def _read(folder: str | Path, file_name: str, exif: Exif) -> tuple[UInt8Array, UInt8Array]:
-    """The image and the bytes of its file."""
     path = path_inside(str(folder), file_name)
     try:
         content = read_file(path)
@@ -165,16 +120,27 @@ def _read(folder: str | Path, file_name: str, exif: Exif) -> tuple[UInt8Array, U
         raise ImageError(f"{path}: refused ({error.err}). Take it out of the annotations, or shrink it") from error
     if image is None or lacks_end(content):
         raise ImageError(f"{path}: cut short, damaged or no image ({content.size} bytes). Copy the file again")
-    return image, content
+    return cast(UInt8Array, image)
+
+
+def read_annotated(folder: str | Path, file_name: str, size_img: Size, exif: Exif = "ignore") -> UInt8Array:
+    """`read_image`. `size_img`: height and width as annotated; for any other size it raises ImageError."""
+    image = read_image(folder, file_name, exif)
+    if image.shape[:2] != size_img:
+        from common.coco.orientation import wrong_size  # only where something is wrong
+
+        path = Path(folder) / file_name
+        fault = wrong_size(path, image.shape[:2], size_img, exif)
+        raise ImageError(f"{path}: {fault}. `python -m common.coco` lists all such images")
+    return image
 
 
 def path_inside(folder: str, file_name: str) -> str:
     """The path of a folder's file, which may be a link to anywhere. Raises ImageError where its name leads out."""
     name = os.path.normpath(file_name)
     leads_out = os.path.isabs(name) or os.path.splitdrive(name)[0] or name.split(os.sep)[0] in (os.curdir, os.pardir)
-    if leads_out or "\0" in file_name:
-        what = "has a null byte" if "\0" in file_name else f"leads out of {folder}"
-        raise ImageError(f"file_name {file_name!r} {what}. Name the image relative to its folder")
+    if leads_out or "\0" in name:
+        raise ImageError(f"file_name {file_name!r} leads out of {folder}. Name the image relative to its folder")
     return os.path.join(folder, name)
 
 
@@ -202,24 +168,6 @@ def lacks_end(content: UInt8Array) -> bool:
     return True
 
 
-def orientation_of(content: UInt8Array) -> int:
-    """The EXIF orientation of the bytes of a JPEG or PNG file, 1 (upright, also where there is none) to 8."""
-    stream = content.data.cast("B")
-    found = EXIF_START.search(stream)
-    if not found:
-        return UPRIGHT
-    order, tiff = "<" if found[1].startswith(b"II") else ">", stream[found.start(1) :]
-    try:
-        first = struct.unpack_from(f"{order}I", tiff, 4)[0]
-        for entry in range(struct.unpack_from(f"{order}H", tiff, first)[0]):
-            tag, _, _, value = struct.unpack_from(f"{order}HHIH", tiff, first + 2 + 12 * entry)
-            if tag == ORIENTATION:
-                return value if UPRIGHT <= value <= max(SIDEWAYS) else UPRIGHT
-    except struct.error:  # a header that was cut short: OpenCV does not turn it
-        pass
-    return UPRIGHT
-
-
 def crowd_mask(index: CocoIndex, image_row: int) -> UInt8Array | None:
     """(h, w) uint8 in original pixels: 1 where the image can be used, 0 in a crowd; None where it has no crowd."""
     people = index.people(image_row)
@@ -238,7 +186,7 @@ def warp_image(
     image: UInt8Array,
     matrix: npt.NDArray[np.floating[Any]],
     size: tuple[int, int],
-    border: int = BLACK,
+    border: int = 0,
     rgb: bool = False,
 ) -> UInt8Array:
     """(h, w, 3) uint8 BGR -> (height, width, 3) uint8 of `size`, BGR or `rgb`; `border`, a shade, outside it.

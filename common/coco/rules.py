@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.arrays import BoolArray, Float64Array, FloatArray
+from common.arrays import BoolArray, FloatArray
 from common.cli import UserError, printable
-from common.coco import fields, json_file
+from common.coco import reader
 from common.coco.annotations import CocoIndex
-from common.coco.fields import shown
-from common.coco.reader import Builder, Reporter
 from common.skeleton import COCO, Skeleton
 
 import numpy as np
@@ -33,11 +31,7 @@ CURES = {
     "size": "Write the size that the image has, or restore the image that was annotated",
     "field": "See cocodataset.org, Data format, Keypoint detection",
     "duplicate": "Give each its own id",
-    "unknown": "Take the annotation out, or add what it refers to",
-    "count": "Write x, y, v of each keypoint of the skeleton; 0, 0, 0 where it is not labelled",
-    "number": "Write finite numbers",
     "visibility": "v is 0 (not labelled), 1 (labelled but hidden) or 2 (visible)",
-    "labelled": "Write how many keypoints have v > 0",
     "outside": "Write pixels of the original image; x, y, v are 0, 0, 0 where a keypoint is not labelled",
     "area": "Write the area of the segmentation in square pixels; leave `area` out, and that of the box counts",
     "category": "Name the category of people `person`",
@@ -64,66 +58,36 @@ class Finding:
         return printable(f"{'error' if self.is_error else 'warning'}: {place}: {self.what}. {CURES[self.kind]}")
 
 
-class Findings(Reporter):
-    """Collects what the reader says, and goes on."""
-
-    def __init__(self, source: str | Path) -> None:
-        super().__init__(source)
-        self.found: list[Finding] = []
-
-    def fault(self, subject: str, what: str, kind: str = "field") -> None:
-        """See Reporter."""
-        self.found.append(Finding(self.source, subject, kind, what))
-
-    def note(self, kind: str, what: str, is_error: bool = False) -> None:
-        """See Reporter."""
-        if kind != "box":  # a rule names each of these
-            self.found.append(Finding(self.source, "", kind, what, is_error))
-
-
 def check(path: Path, skeleton: Skeleton | None = None) -> tuple[CocoIndex, list[Finding]]:
     """What can be used of an annotation file, and all that is wrong with it; `skeleton`: what it is meant for."""
-    builder, findings = _read(path)
-    index = builder.finish()
+    try:
+        index, faults = reader.parse(reader.read(path))
+    except UserError as error:
+        what = str(error).removeprefix(f"{path}: ")
+        return reader.parse({})[0], [Finding(str(path), "", "file", what)]
+    findings = [Finding(str(path), *fault) for fault in faults if fault.kind != "box"]  # a rule names each of these
     names = names_of(index, skeleton)
     if skeleton and names != skeleton.keypoints:
-        theirs = ", ".join(skeleton.keypoints)
-        findings.fault(
-            "categories", f"its keypoints are {', '.join(names)}, those of the skeleton {theirs}", "skeleton"
-        )
-    for row, kind, what, is_error in _broken(index, builder.counts):
-        findings.found.append(Finding(str(path), f"annotation {index.annotation_ids[row]}", kind, what, is_error))
-    findings.found += _exchanged_sides(path, index, names)
+        what = f"its keypoints are {', '.join(names)}, those of the skeleton {', '.join(skeleton.keypoints)}"
+        findings.append(Finding(str(path), "categories", "skeleton", what))
+    for row, kind, what, is_error in _broken(index):
+        findings.append(Finding(str(path), f"annotation {index.annotation_ids[row]}", kind, what, is_error))
+    findings += _exchanged_sides(path, index, names)
     counts = ~index.is_crowd & (index.num_keypoints > 0)
-    if not counts.any() and not any(finding.is_error for finding in findings.found):
-        findings.fault("", "no people with keypoints are annotated", "people")
-    return index, findings.found
-
-
-def _read(path: Path, skip_polygons: bool = True) -> tuple[Builder, Findings]:
-    """The file up to its end, or to where it is damaged."""
-    findings = Findings(path)
-    builder = Builder(findings)
-    try:
-        builder.take(json_file.sections(path, skip_polygons))
-    except json_file.PolygonsNeeded:  # those of a crowd
-        return _read(path, skip_polygons=False)
-    except UserError as error:
-        findings.fault("", str(error).removeprefix(f"{path}: "), "file")
-    return builder, findings
+    if not counts.any() and not any(finding.is_error for finding in findings):
+        findings.append(Finding(str(path), "", "people", "no people with keypoints are annotated"))
+    return index, findings
 
 
 def names_of(index: CocoIndex, skeleton: Skeleton | None) -> tuple[str, ...]:
     """Those of the file, else of the skeleton, else COCO's, where there are as many; else numbers."""
-    if len(index.keypoint_names):
-        return tuple(bytes(name).decode() for name in index.keypoint_names)
     count = index.keypoints.shape[1]
-    known = [one.keypoints for one in (skeleton, COCO) if one and count in (0, one.num_keypoints)]
-    return known[0] if known else tuple(map(str, range(count)))
+    fitting = (one.keypoints for one in (skeleton, COCO) if one and count in (0, one.num_keypoints))
+    return tuple(index.keypoint_names.tolist()) or next(fitting, tuple(map(str, range(count))))
 
 
-def _broken(index: CocoIndex, counts: Sequence[Any]) -> Iterator[tuple[int, str, str, bool]]:
-    """Row, kind, what, whether that is an error; `counts`: num_keypoints as the file has it."""
+def _broken(index: CocoIndex) -> Iterator[tuple[int, str, str, bool]]:
+    """Row, kind, what, whether that is an error."""
     size = index.image_sizes[index.image_rows(np.arange(len(index.boxes)))][:, ::-1]
     points, v = index.keypoints[..., :2], index.keypoints[..., 2]
     low, extent = index.boxes[:, :2], index.boxes[:, 2:]
@@ -132,16 +96,12 @@ def _broken(index: CocoIndex, counts: Sequence[Any]) -> Iterator[tuple[int, str,
     strange, out = ~np.isin(v, (0, 1, 2)), (v > 0) & ~_inside(points, size[:, None])
     empty: BoolArray = np.any(extent <= 0, axis=1)
     beyond = ~(_inside(low, size) & _inside(low + extent, size))
-    miscounted = _miscounted(index, counts)
-    for row in np.flatnonzero(repeated | (strange | out).any(axis=1) | miscounted | empty | beyond).tolist():
+    for row in np.flatnonzero(repeated | (strange | out).any(axis=1) | empty | beyond).tolist():
         image = "the {} x {} image".format(*size[row])
         if repeated[row]:
             yield row, "duplicate", "there is another annotation of this id", True
         if strange[row].any():
             yield row, "visibility", f"v is {v[row, strange[row]][0]:g}", True
-        if miscounted[row]:
-            labelled = f"{index.num_keypoints[row]} have v > 0, which are counted"
-            yield row, "labelled", f"num_keypoints is {shown(counts[row])}, but {labelled}", False
         if out[row].any():
             first = tuple(points[row, out[row]][0].tolist())
             yield row, "outside", f"{out[row].sum()} keypoints lie outside {image}, the first at {first}", True
@@ -155,17 +115,6 @@ def _broken(index: CocoIndex, counts: Sequence[Any]) -> Iterator[tuple[int, str,
 def _inside(points: FloatArray, size: Any) -> BoolArray:
     """(...) which points (..., 2) lie in images of (width, height), or nearly so."""
     return np.asarray(((points >= -TOLERANCE_IMG) & (points <= size + TOLERANCE_IMG)).all(axis=-1))
-
-
-def _miscounted(index: CocoIndex, counts: Sequence[Any]) -> BoolArray:
-    def count_of(value: Any) -> int:
-        try:
-            return fields.whole(value, "")
-        except ValueError:
-            return -1
-
-    pairs = zip(counts, index.num_keypoints.tolist(), strict=True)
-    return np.array([given is not None and given != count and count_of(given) != count for given, count in pairs], bool)
 
 
 def _exchanged_sides(path: Path, index: CocoIndex, names: Sequence[str]) -> Iterator[Finding]:
@@ -188,31 +137,20 @@ def exchanged(keypoints: FloatArray, names: Sequence[str]) -> tuple[BoolArray, B
     """
     if not set(FACE) <= set(names) or keypoints.shape[1] != len(names):  # where nobody is annotated
         return np.zeros(len(keypoints), np.bool_), np.zeros(len(keypoints), np.bool_)
-    points = {name: keypoints[:, place, :2].astype(np.float64) for place, name in enumerate(names)}
-    labelled = {name: keypoints[:, place, 2] > 0 for place, name in enumerate(names)}
-    pairs = [(f"left_{part}", f"right_{part}") for part in PAIRS if {f"left_{part}", f"right_{part}"} <= set(names)]
-    down = _down(points, labelled)
-    known = np.array([labelled[left] & labelled[right] for left, right in pairs])
-    across = np.array([points[left] - points[right] for left, right in pairs])
+    points = {name: keypoints[:, place].astype(np.float64) for place, name in enumerate(names)}
+    pairs = [(f"left_{part}", f"right_{part}") for part in PAIRS]
+    sides = [(points[left], points[right]) for left, right in pairs if {left, right} <= set(names)]
+    known = np.array([(left[:, 2] > 0) & (right[:, 2] > 0) for left, right in sides])
+    across = np.array([(left - right)[:, :2] for left, right in sides])
+    down = points["nose"] - (points["left_eye"] + points["right_eye"]) / 2
+    if {"left_shoulder", "right_shoulder"} <= set(names):
+        left, right = points["left_shoulder"], points["right_shoulder"]
+        both = (left[:, 2] > 0) & (right[:, 2] > 0)
+        down = np.where(both[:, None], (left + right) / 2 - points["nose"], down)
     wrong = across[..., 0] * down[:, 1] - across[..., 1] * down[:, 0] < 0
-    shows_face = (keypoints[:, [names.index(name) for name in FACE], 2] == VISIBLE).all(axis=1)
+    shows_face = np.all([points[name][:, 2] == VISIBLE for name in FACE], axis=0)
     testable = shows_face & (known.sum(axis=0) >= MIN_PAIRS)
     return testable, testable & (wrong | ~known).all(axis=0)
-
-
-def _down(points: dict[str, Float64Array], labelled: dict[str, BoolArray]) -> Float64Array:
-    """(P, 2) the way down each body: from shoulders to hips, else from nose to shoulders, else from eyes to nose."""
-
-    def middle(part: str) -> tuple[Float64Array, BoolArray]:
-        left, right = f"left_{part}", f"right_{part}"
-        if not {left, right} <= set(points):
-            return np.zeros((len(nose), 2)), np.zeros((len(nose), 1), np.bool_)
-        return (points[left] + points[right]) / 2, (labelled[left] & labelled[right])[:, None]
-
-    nose = points["nose"]
-    (shoulders, has_shoulders), (hips, has_hips) = middle("shoulder"), middle("hip")
-    down = np.where(has_shoulders, shoulders - nose, nose - middle("eye")[0])
-    return np.where(has_shoulders & has_hips, hips - shoulders, down)
 
 
 def broken_skeleton(skeleton: Skeleton) -> list[Finding]:

@@ -16,14 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import common.coco.images
 from common import cli, skeleton
 from common.cli import ImageError
-from common.coco import sigmas
+from common.coco import rules, sigmas
 from common.coco.annotations import CocoIndex
-from common.coco.images import Exif
-from common.coco.rules import Finding, broken_skeleton
-from common.coco.rules import check as check_annotations
+from common.coco.images import SPLITS, Exif, annotation_file, annotation_name, data_folder, find, read_file, read_image
+from common.coco.orientation import UPRIGHT, orientation_of, wrong_size
+from common.coco.rules import Finding
 from common.skeleton import Skeleton
 
 from tqdm import tqdm
@@ -42,7 +41,7 @@ class Config:
     limit: int = cli.flag("lines of each kind on screen; 0: all", 20)
     html: str = cli.flag("file to write: the findings with their images beside them, left and right first", "")
     estimate_sigmas: tuple[str, ...] = cli.flag(
-        "instead of a check: annotation files of the same images by several people, two or more", ()
+        "instead of a check: two annotation files of the same images, by different people", ()
     )
 
 
@@ -53,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(sigmas.estimate(config.estimate_sigmas))  # noqa: T201  this is the program's answer
         sys.exit(0)
     points = skeleton.load(config.skeleton) if config.skeleton else None
-    folder = common.coco.images.data_folder(config.data_path)
+    folder = data_folder(config.data_path)
     findings = check(folder, points, config.images, config.exif)
     _print(findings, config.limit)
     if config.html:
@@ -88,19 +87,18 @@ def check(
 
     Raises UserError where `data_path` has no annotation file at all.
     """
-    splits = [
-        split for split in common.coco.images.SPLITS if common.coco.images.annotation_path(data_path, split).is_file()
-    ]
-    if not splits:
-        common.coco.images.annotation_file(data_path, common.coco.images.SPLITS[0])  # says what is missing
-    findings = broken_skeleton(points) if points else []
-    folders = [common.coco.images.find(data_path, f"{split}2017") for split in splits]
-    for split, folder in zip(splits, folders, strict=True):
-        index, found = check_annotations(common.coco.images.annotation_file(data_path, split), points)
+    paths = {split: Path(data_path) / annotation_name(split) for split in SPLITS}
+    paths = {split: path for split, path in paths.items() if path.is_file()}
+    if not paths:
+        annotation_file(data_path, SPLITS[0])  # says what is missing
+    findings = rules.broken_skeleton(points) if points else []
+    folders = {split: find(data_path, f"{split}2017") for split in paths}
+    for split, folder in folders.items():
+        index, found = rules.check(paths[split], points)
         findings += found
         if folder is None:
             missing = str(Path(data_path) / f"{split}2017")
-            findings.append(Finding(missing, "", "images", "no such folder", not any(folders)))
+            findings.append(Finding(missing, "", "images", "no such folder", not any(folders.values())))
         elif images:
             findings += _odd_images(folder, index, exif)
     return findings
@@ -115,15 +113,16 @@ def _odd_images(folder: Path, index: CocoIndex, exif: Exif) -> list[Finding]:
 
 
 def _check_image(folder: Path, index: CocoIndex, row: int, exif: Exif) -> Finding | None:
-    subject, name, annotated = f"image {index.image_ids[row]}", index.file_name(row), index.image_sizes[row].tolist()
+    subject, path = f"image {index.image_ids[row]}", folder / index.file_name(row)
+    height, width = index.image_sizes[row].tolist()
     try:
-        pixels, orientation = common.coco.images.read_with_orientation(folder, name, exif)
+        size = read_image(folder, index.file_name(row), exif).shape[:2]
     except ImageError as error:
         return Finding(str(folder), subject, "image", str(error))
-    if list(pixels.shape[:2]) != annotated:
-        what = common.coco.images.wrong_size(pixels.shape[:2], tuple(annotated), orientation, exif)
-        return Finding(str(folder / name), subject, "size", what)
-    if orientation == common.coco.images.UPRIGHT:
+    if size != (height, width):
+        return Finding(str(path), subject, "size", wrong_size(path, size, (height, width), exif))
+    orientation = orientation_of(read_file(path).tobytes())
+    if orientation == UPRIGHT:
         return None
     turned = "turned so" if exif == "turn" else "which is ignored, as COCO does"
-    return Finding(str(folder / name), subject, "exif", f"has the EXIF orientation {orientation}, {turned}", False)
+    return Finding(str(path), subject, "exif", f"has the EXIF orientation {orientation}, {turned}", False)

@@ -95,7 +95,7 @@ class DetectionFile:
 def _of_list(entry: Any) -> tuple[Key, list[Entry]] | None:
     """None for another category."""
     fields.need_object(entry)
-    if fields.category_of(entry.get("category_id", PERSON_CATEGORY)) != PERSON_CATEGORY:
+    if fields.category_of(entry.get("category_id", PERSON_CATEGORY)) != str(PERSON_CATEGORY):
         return None
     image = entry["image_id"]
     key: Key = image if isinstance(image, str) else fields.whole(image, "image_id")

@@ -5,7 +5,7 @@ from typing import Any
 
 from common.cli import UserError
 from common.coco.evaluate import EvaluationSet
-from common.coco.reader import from_sections
+from common.coco.reader import parse
 from common.skeleton import COCO, CROWDPOSE
 from common.topdown import crops
 from common.topdown.boxes import DETECTED, annotated, detected
@@ -28,7 +28,7 @@ def validation(people: list[dict[str, Any]], images: tuple[int, ...] = (7, 1, 5)
     """Images by their ids in the file's order."""
     frames = [{"id": image, "file_name": f"{image}.jpg", "height": HEIGHT, "width": WIDTH} for image in images]
     numbered = [{"id": number, **one} for number, one in enumerate(people)]
-    index = from_sections("x.json", [("images", frames), ("annotations", numbered)], COCO.num_keypoints)
+    index = parse({"images": frames, "annotations": numbered}, COCO.num_keypoints)[0]
     return EvaluationSet(Path("x.json"), Path(), index, np.arange(len(images)) if rows is None else np.array(rows))
 
 

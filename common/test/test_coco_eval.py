@@ -13,7 +13,7 @@ from common.cli import UserError
 from common.coco.annotations import CocoIndex
 from common.coco.evaluate import Detections
 from common.coco.mini import dataset
-from common.coco.reader import from_sections
+from common.coco.reader import parse
 from common.skeleton import COCO, CROWDPOSE
 
 import numpy as np
@@ -64,7 +64,7 @@ def reference(content: dict, detections: Detections, image_ids=None) -> list[flo
 
 
 def index_of(content: dict) -> CocoIndex:
-    return from_sections("annotations", content.items(), COCO.num_keypoints)
+    return parse(content, COCO.num_keypoints)[0]
 
 
 def assert_equal(metrics: dict[str, float], expected: list[float]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from common.cli import UserError
 from common.coco import accuracy, errors, evaluate, images
 from common.coco.evaluate import Detections, EvaluationSet
-from common.coco.reader import from_sections
+from common.coco.reader import parse
 from common.media import error_report, html_page
 from common.skeleton import COCO, Skeleton
 
@@ -31,7 +31,7 @@ def index_of(*images_of_people, boxes=None, **more):
             box = boxes[len(annotations)] if boxes else [0, 0, 400, 400]
             annotations.append({**place, "bbox": box, "keypoints": np.ravel(keypoints).tolist(), **more})
     sections = {"images": images_, "annotations": annotations}
-    return from_sections("drawn", sections.items(), len(images_of_people[0][0]))
+    return parse(sections, len(images_of_people[0][0]))[0]
 
 
 def detections_of(*people, ids=None):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON read piece by piece is JSON read at once; a file is written whole or not at all."""
+"""What is no JSON file is named; a file is written whole or not at all."""
 
 import json
 import os
@@ -9,17 +9,8 @@ from pathlib import Path
 
 from common import files
 from common.cli import UserError
-from common.coco import json_file
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=12,
-)
 
 
 @pytest.fixture(scope="module")
@@ -27,38 +18,13 @@ def path(tmp_path_factory):
     return tmp_path_factory.mktemp("files") / "content.json"
 
 
-def sections(path: Path) -> dict:
-    return {key: list(elements) for key, elements in json_file.sections(path)}
-
-
-@settings(max_examples=40)
-@given(content=st.dictionaries(st.text(), VALUES, max_size=5), indent=st.sampled_from([None, 0, 4]))
-def test_sections_are_the_lists_of_the_file(path, content, indent):
-    path.write_text(json.dumps(content, indent=indent))
-    assert sections(path) == {key: value if isinstance(value, list) else [value] for key, value in content.items()}
-    assert files.read_json(path) == content
-
-
-def test_sections_that_are_not_read_are_passed_over(path):
-    path.write_text('{"a": [1, 2, {"b": [3]}], "c": [4]}')
-    assert [key for key, _ in json_file.sections(path)] == ["a", "c"]
-
-
 @pytest.mark.parametrize("indent", [None, 1])
 def test_a_file_that_is_cut_short_anywhere_is_named(path, indent):
     text = json.dumps({"images": [{"id": 1, "name": "a b"}, {"id": 2}], "n": 3}, indent=indent)
     for length in range(len(text)):
         path.write_text(text[:length])
-        for read in (sections, files.read_json):
-            with pytest.raises(UserError, match=r"content\.json: cut short or damaged at line \d+, character \d+ of"):
-                read(path)
-
-
-@pytest.mark.parametrize("text", ['{"a": 1} x', '{"a" 1}', '{"a": [1 2]}', '{"a": 1 "b": 2}', '{"a": [1}'])
-def test_what_is_no_json_object_is_refused(path, text):
-    path.write_text(text)
-    with pytest.raises(UserError, match="damaged"):
-        sections(path)
+        with pytest.raises(UserError, match=r"content\.json: cut short or damaged at line \d+, character \d+ of"):
+            files.read_json(path)
 
 
 def test_missing_and_binary_files_are_named(path, tmp_path):

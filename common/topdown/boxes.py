@@ -106,7 +106,7 @@ def _read(path: str | Path) -> tuple[Int64Array, Float64Array, Float64Array]:
 def _person(entry: Any) -> tuple[int, "array[float]", float] | None:
     """Image, box and score; None for another category."""
     fields.need_object(entry)
-    if fields.category_of(entry.get("category_id", PERSON_CATEGORY)) != PERSON_CATEGORY:
+    if fields.category_of(entry.get("category_id", PERSON_CATEGORY)) != str(PERSON_CATEGORY):
         return None
     return fields.whole(entry["image_id"], "image_id"), fields.box_of(entry), float(entry["score"])
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from common import files
 from common.cli import UserError
-from common.coco import fields, json_file
+from common.coco import fields
 from common.skeleton import COCO
 from tools.convert import reading
 from tools.convert.dataset import HIDDEN, VISIBLE, Box, Category, Dataset, Image, Named, build
@@ -53,12 +54,11 @@ def subset_of(path: Path) -> str:
 
 
 def _images(path: Path, known: dict[str, Category], names: tuple[str, ...]) -> Iterator[Image]:
-    lists: dict[str, list[Any]] = {"annotations": [], "categories": []}
-    for section, elements in json_file.sections(path):
-        if section in (*lists, "images"):
-            lists[section] = [_slim(element) for element in elements]
-    if "images" not in lists:
+    content = files.read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
         raise UserError(f"{path}: no list `images`. {CURE}")
+    with reading.entry(path, "its lists", CURE):
+        lists = {name: list_of(content.get(name) or [], name) for name in ("images", "annotations", "categories")}
     titles = dict(_categories(path, lists["categories"], known))
     people: dict[int, list[Named]] = {}
     for place, element in enumerate(lists["annotations"]):
@@ -68,20 +68,13 @@ def _images(path: Path, known: dict[str, Category], names: tuple[str, ...]) -> I
     subset = subset_of(path)
     for place, element in enumerate(lists["images"]):
         with reading.entry(path, f"images[{place}]", CURE):
-            number_, name, height, width = fields.image_of(element)
+            number_, name, height, width, _ = fields.image_of(element)
             yield Image(name.decode(), (width, height), tuple(people.pop(number_, ())), subset, id=number_)
     if people:
         raise UserError(f"{path}: annotations of image {next(iter(people))}, which is not in `images`. {CURE}")
 
 
-def _slim(element: Any) -> Any:
-    """Without what the conversion does not need."""
-    if isinstance(element, dict) and "caption" in element:
-        element.pop("caption")
-    return element
-
-
-def _categories(path: Path, categories: list[Any], known: dict[str, Category]) -> Iterator[tuple[fields.Category, str]]:
+def _categories(path: Path, categories: list[Any], known: dict[str, Category]) -> Iterator[tuple[str, str]]:
     for place, element in enumerate(categories):
         with reading.entry(path, f"categories[{place}]", CURE):
             title = reading.name_of(object_of(element).get("name", element.get("id")), "name")
@@ -96,7 +89,7 @@ def _categories(path: Path, categories: list[Any], known: dict[str, Category]) -
 
 
 def _person(
-    element: dict[str, Any], titles: dict[fields.Category, str], known: dict[str, Category], names: tuple[str, ...]
+    element: dict[str, Any], titles: dict[str, str], known: dict[str, Category], names: tuple[str, ...]
 ) -> Named:
     key = fields.category_of(element.get("category_id"))
     if titles and key not in titles:

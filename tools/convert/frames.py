@@ -4,7 +4,7 @@
 import dataclasses
 from typing import Any
 
-from common.coco.images import UPRIGHT
+from common.coco.orientation import UPRIGHT
 from tools.convert.dataset import Box, Category, Image, Instance
 
 import numpy as np

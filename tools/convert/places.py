@@ -18,10 +18,9 @@ from pathlib import Path, PurePosixPath
 
 from common.cli import ImageError, UserError
 from common.coco import images as coco_images
+from common.coco.orientation import SIDEWAYS, orientation_of
 from common.media.source import IMAGE_SUFFIXES
 from tools.convert.dataset import Dataset, Image
-
-import numpy as np
 
 UPLOADED = re.compile(r"^[0-9a-f]{8}-")  # what Label Studio puts before the name of an uploaded file
 TAKEN_OUT = re.compile(r"[^-\w.]")  # by Label Studio of such a name, where blanks become underscores
@@ -42,7 +41,7 @@ class Stored:
     @property
     def turned_size(self) -> tuple[int, int]:
         """(width, height) as a tool shows it that obeys the orientation."""
-        return self.size[::-1] if self.orientation in coco_images.SIDEWAYS else self.size
+        return self.size[::-1] if self.orientation in SIDEWAYS else self.size
 
 
 def files_below(root: Path) -> Iterator[Path]:
@@ -141,7 +140,7 @@ def stored(path: Path) -> Stored:
     if size is None:
         height, width = coco_images.read_image(path.parent, path.name).shape[:2]
         size = width, height
-    return Stored(path, size, coco_images.orientation_of(np.frombuffer(head, np.uint8)))
+    return Stored(path, size, orientation_of(head))
 
 
 def _png_size(head: bytes) -> tuple[int, int] | None:
