@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from common import files
+from common.arrays import BoolArray
 from common.cli import UserError
 from common.coco import fields
 from common.coco.annotations import CocoIndex, run_lengths, to_offsets
@@ -45,8 +46,9 @@ def load(annotation_file: str | Path, num_keypoints: int | None = None) -> CocoI
     UserError, naming the file, the element and the cure, for what is missing, cut short or no COCO keypoint file.
     """
     index, faults = parse(read(annotation_file), num_keypoints)
-    for subject, _, what, _ in filter(lambda fault: fault.is_error, faults):
-        raise UserError(f"{annotation_file}: {f'{subject}: ' if subject else ''}{what}. {FORMAT_ADVICE}")
+    if errors := [fault for fault in faults if fault.is_error]:
+        subject = f"{errors[0].subject}: " if errors[0].subject else ""
+        raise UserError(f"{annotation_file}: {subject}{errors[0].what}. {FORMAT_ADVICE}")
     for fault in faults:
         _print_note(str(annotation_file), fault.what)
     return index
@@ -225,7 +227,8 @@ def _index(
         runs=np.concatenate([NO_RUNS, *filter(len, runs)]),
         keypoint_names=np.array(names, np.str_),
     )
-    finite = (np.abs(boxes_img) < LARGEST_IMG).all(axis=1) & (np.abs(keypoints_img) < LARGEST_IMG).all(axis=(1, 2))
+    finite: BoolArray = np.all(np.abs(boxes_img) < LARGEST_IMG, axis=1)
+    finite &= np.all(np.abs(keypoints_img) < LARGEST_IMG, axis=(1, 2))
     for number in index.annotation_ids[~finite].tolist():
         faults.append(Fault(f"annotation {number}", "field", "NaN or infinity, or a place beyond any image"))
     index = index if finite.all() else index.select(np.arange(len(images)), finite)
