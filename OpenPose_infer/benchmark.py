@@ -8,35 +8,35 @@ Writes `result/dumpOutput_device0/{image}_{1..4}.txt` (or .bin), `result/perf_vi
 same figures as JSON. Without -input_text_path the network alone is measured, on noise, and nothing is dumped.
 """
 
+import json
 import math
-import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import common.device
 import common.skeleton
-import common.train.checkpoint
 from common.arrays import Float32Array
 from common.cli import UserError, flag, parse, run
-from common.files import read_bytes
+from common.files import read_bytes, write_atomically
 from common.parallel import in_order
 from common.runtime.clock import Clock
 from common.runtime.session import OPENVINO, ComputeFlags, Session
-from common.skeleton import Skeleton
 from Lightweight_OpenPose import predict, weights
-from OpenPose_infer import dumps, performance
-from OpenPose_infer.config import CHANNELS, HEIGHT, WEIGHT_FOLDERS, WIDTH
+from OpenPose_infer import dumps
+from OpenPose_infer.config import CHANNELS, HEIGHT, RETIRED, WEIGHT_FOLDERS, WIDTH
+from OpenPose_infer.performance import PARTS, Performance
 
 import numpy as np
 
-MODEL_TYPE = "vision"
-READERS, WRITERS = 1, 2  # threads
-AHEAD = 3  # batches that wait before and behind the network
+WRITERS = 2  # threads
+AHEAD = 3  # batches that wait behind the network
 _LINE = re.compile(r"(\d+) (.+) (\d+) (\d+)", re.ASCII)
+Outputs = Sequence[Float32Array]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Config(ComputeFlags):
     """Runs a network over prepared inputs, dumps its outputs, measures. Published flags may begin with one dash."""
 
     om_path: str = flag("a network: .om, .onnx, .xml or .pth, or a published name", "")
-    model_type: str = flag("what is published: vision", MODEL_TYPE)
+    model_type: Literal["vision"] = flag("what is published", "vision")
     device_id: int = flag("which device; names the result folder", 0, most=1024)
     batch_size: int = flag("inputs at once", 1, least=1, most=10**6)
     input_text_path: str = flag("list of inputs, from gen_dataset_info.py; empty: noise, nothing is dumped", "")
@@ -53,7 +53,6 @@ class Config(ComputeFlags):
     output_binary: bool = flag("dump raw float32 instead of text: smaller and faster", False)
     use_dvpp: bool = flag("accepted as published, where it is false", False)
     result_path: str = flag("folder to write into", "result")
-    threads: int = flag("threads of the network on a CPU; 0: all", 0, most=1024)
     warm_up: int = flag("calls before the clock starts, at least one", 5, most=10**6)
     loop: int = flag("calls of the network for each batch, which is read and written once", 1, least=1)
     skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
@@ -62,8 +61,6 @@ class Config(ComputeFlags):
         """Raises UserError where values cannot be meant."""
         if not self.om_path:
             raise UserError("-om_path is needed: an .om, .onnx, .xml or .pth file")
-        if self.model_type != MODEL_TYPE:
-            raise UserError(f"-model_type={self.model_type}: only {MODEL_TYPE} is here")
         if self.use_dvpp:
             raise UserError("-useDvpp=True: images are prepared by OpenPose_preprocess.py; type -useDvpp=False")
 
@@ -75,27 +72,27 @@ class Config(ComputeFlags):
 
 def main() -> None:
     """Reads the flags, runs the network, writes results and figures."""
-    config = parse(Config, {}, aliases={"useDvpp": "use_dvpp", "model": "om_path"}, prepare=two_dashes)
+    aliases, retired = {"useDvpp": "use_dvpp", "model": "om_path"}, {"threads": RETIRED["threads"]}
+    config = parse(Config, {}, aliases=aliases, retired=retired, prepare=two_dashes)
     config.check()
     paths = input_paths(config) if config.input_text_path else []
-    skeleton = common.skeleton.load(config.skeleton)
-    session = open_session(config, skeleton)
-    folder = Path(config.result_path) / f"dumpOutput_device{config.device_id}"
+    session, results = open_session(config), Path(config.result_path)
+    folder = results / f"dumpOutput_device{config.device_id}"
     measured = measure(config, session, paths, folder)
-    name = f"perf_{MODEL_TYPE}_batchsize_{config.batch_size}_device_{config.device_id}.txt"
     about = {
         "model": session.source,
         "runtime": session.runtime,
         "device_id": config.device_id,
         "input": list(config.input_shape),
         "loop": config.loop,
-        "warm_up": max(1, config.warm_up),
         "output_binary": config.output_binary,
+        **measured.summary(),
     }
-    performance.write(Path(config.result_path) / name, measured, about)
-    print(session.runtime)  # noqa: T201
-    print(measured.lines(), end="")  # noqa: T201
-    print(f"{folder}: {len(paths)} images" if paths else "noise: nothing dumped")  # noqa: T201
+    figures = results / f"perf_{config.model_type}_batchsize_{config.batch_size}_device_{config.device_id}.txt"
+    write_atomically(figures, measured.lines().encode())
+    write_atomically(figures.with_suffix(".json"), (json.dumps(about, indent=1) + "\n").encode())
+    said = f"{folder}: {len(paths)} images" if paths else "noise: nothing dumped"
+    print(f"{session.runtime}\n{measured.lines()}{said}")  # noqa: T201
 
 
 def two_dashes(words: Sequence[str]) -> list[str]:
@@ -143,93 +140,64 @@ def _path(line: str, where: str, config: Config) -> Path:
     return path
 
 
-def open_session(config: Config, skeleton: Skeleton) -> Session:
+def open_session(config: Config) -> Session:
     """The network, warm. Raises UserError where batch, input size or outputs are not those of this network."""
     source = weights.locate_checkpoint(config.om_path, WEIGHT_FOLDERS)
     on_cpu = config.provider in ("cpu", "openvino") or source.suffix in OPENVINO
     device = common.device.resolve("cpu" if on_cpu else config.device, config.device_id)
-    options = config.options(device, config.device_id, config.threads)
-    session = predict.open_session(source, options, skeleton)
+    skeleton = common.skeleton.load(config.skeleton)
+    session = predict.open_session(source, config.options(device, config.device_id), skeleton)
     if session.fixed_batch not in (None, config.batch_size):
         fixed = f"{session.source} takes {session.fixed_batch} at once"
         raise UserError(f"-batch_size={config.batch_size}: {fixed}; type that, or export for another batch")
     for _ in range(max(1, config.warm_up)):
-        session(_noise(config))
+        session(noise(config))
     return session
 
 
-def _noise(config: Config) -> Float32Array:
+def noise(config: Config) -> Float32Array:
     """A batch in the range of real inputs."""
     random = np.random.default_rng(0)
     return random.random((config.batch_size, *config.input_shape), np.float32) - np.float32(0.5)
 
 
-def measure(config: Config, session: Session, paths: Sequence[Path], folder: Path) -> performance.Performance:
-    """All inputs through the network, read ahead and written behind it; without inputs, one batch of noise.
+def measure(config: Config, session: Session, paths: Sequence[Path], folder: Path) -> Performance:
+    """All inputs through the network, results written behind it; without inputs, one batch of noise."""
+    clock, calls, size = Clock(*PARTS), list[float](), config.batch_size
 
-    Raises UserError where a file cannot be read or written, or for NaN in an output.
-    """
-    clock, calls, size = Clock(*performance.PARTS), list[float](), config.batch_size
-
-    def infer(inputs: Float32Array) -> Sequence[Float32Array]:
+    def infer(inputs: Float32Array) -> Outputs:
         with clock.part("inference"):
             for _ in range(config.loop):
                 called = time.perf_counter()
-                outputs = session(inputs)
+                outputs = session.filled(inputs)
                 calls.append(time.perf_counter() - called)
         return outputs
 
-    began = time.perf_counter()
-    if paths:
-        dumps.begin(folder)
-        _run(config, session.fixed_batch, paths, folder, infer, clock)
-        dumps.finish(folder)
-    else:
-        infer(_noise(config))
-    total = time.perf_counter() - began
-    return performance.Performance((len(paths) or size) * config.loop, size, total, clock, calls)
+    def inferred() -> Iterator[tuple[Sequence[Path], Outputs]]:
+        for start in range(0, len(paths), size):
+            group = paths[start : start + size]
+            with clock.part("read"):
+                contents = [np.fromfile(path, "<f4") for path in group]
+            with clock.part("preprocess"):
+                inputs = np.stack(contents).reshape(-1, *config.input_shape)
+            yield group, infer(inputs)
 
-
-def _run(
-    config: Config,
-    fixed_batch: int | None,
-    paths: Sequence[Path],
-    folder: Path,
-    infer: Callable[[Float32Array], Sequence[Float32Array]],
-    clock: Clock,
-) -> None:
-    """The last batch is filled up with zeros where the network takes no smaller one."""
-
-    def read(group: Sequence[Path]) -> tuple[Sequence[Path], Float32Array]:
-        with clock.part("read"):
-            contents = [_content(path, config) for path in group]
-        with clock.part("preprocess"):
-            inputs = np.zeros((fixed_batch or len(group), *config.input_shape), np.float32)
-            inputs[: len(group)] = contents
-        return group, inputs
-
-    def write(batch: tuple[Sequence[Path], Sequence[Float32Array]]) -> None:
+    def write(batch: tuple[Sequence[Path], Outputs]) -> None:
         group, outputs = batch
         with clock.part("postprocess"):
             for row, path in enumerate(group):
                 dumps.write(folder, path.stem, [output[row] for output in outputs], config.output_binary)
 
-    size = config.batch_size
-    groups = [paths[start : start + size] for start in range(0, len(paths), size)]
-    with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(WRITERS) as writers:
-        inferred = ((group, infer(inputs)) for group, inputs in in_order(readers, read, groups, AHEAD))
-        for _ in in_order(writers, write, inferred, AHEAD):
-            pass
-
-
-def _content(path: Path, config: Config) -> Float32Array:
-    try:
-        content = np.fromfile(os.fspath(path), "<f4")
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; run OpenPose_preprocess.py again") from error
-    if content.size != math.prod(config.input_shape):
-        raise UserError(f"{path}: changed while it was read; run benchmark.py again")
-    return content.reshape(config.input_shape)
+    began = time.perf_counter()
+    if paths:
+        dumps.begin(folder)
+        with ThreadPoolExecutor(WRITERS) as writers:
+            for _ in in_order(writers, write, inferred(), AHEAD):
+                pass
+    else:
+        infer(noise(config))
+    total = time.perf_counter() - began
+    return Performance((len(paths) or size) * config.loop, size, total, clock, calls)
 
 
 if __name__ == "__main__":

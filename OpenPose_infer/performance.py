@@ -1,12 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How fast a benchmark was: the lines of the published tool, and the same numbers as JSON."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-from common.files import write_atomically
 
 import numpy as np
 
@@ -35,8 +31,7 @@ class Performance:
         comma ends each line.
         """
         rows = [f"[e2e] throughputRate: {self.rate(self.total):.6g}, latency: {MS * self.total:.6g},"]
-        titles = ("data read", "preprocess", "inference", "postprocess")
-        for title, part in zip(titles, PARTS, strict=True):
+        for title, part in zip(("data read", *PARTS[1:]), PARTS, strict=True):
             spent = self.seconds[part]
             network = f" Interface throughputRate: {self.rate(sum(self.calls)):.6g}," if part == "inference" else ""
             latency = MS * spent / len(self.calls)  # for one batch
@@ -46,6 +41,7 @@ class Performance:
     def summary(self) -> dict[str, object]:
         """Images a second of everything and of the network, its latency for a batch in ms, ms an image of each part."""
         calls = MS * np.asarray(self.calls)
+        spent = {**self.seconds, "network": sum(self.calls), "total": self.total}
         return {
             "images": self.images,
             "batch_size": self.batch_size,
@@ -56,16 +52,5 @@ class Performance:
                 "median": float(np.median(calls)),
                 "p99": float(np.percentile(calls, 99)),
             },
-            "ms_an_image": {
-                **{part: MS * self.seconds[part] / self.images for part in PARTS},
-                "network": MS * sum(self.calls) / self.images,
-                "total": MS * self.total / self.images,
-            },
+            "ms_an_image": {part: MS * seconds / self.images for part, seconds in spent.items()},
         }
-
-
-def write(path: Path, performance: Performance, about: Mapping[str, object]) -> None:
-    """Writes the lines into `path` and everything as JSON beside it; `about` says what was measured."""
-    write_atomically(path, performance.lines().encode())
-    content = {**about, **performance.summary()}
-    write_atomically(path.with_suffix(".json"), (json.dumps(content, indent=1) + "\n").encode())

@@ -19,35 +19,20 @@ USAGE = "usage: parse.py perf_vision_batchsize_N_device_M.txt"
 
 def main() -> None:
     """Reads the file that the command line names and prints its rate."""
-    if len(sys.argv) != 2:
+    source = Path(sys.argv[1] if len(sys.argv) == 2 else "")
+    batch_size = re.search(r"batchsize_(\d+)", source.name)
+    if batch_size is None:
         raise UserError(USAGE)
-    source = Path(sys.argv[1])
-    print(f"310 bs{batch_size(source)} fps:{CHIPS * rate(source):.6g}")
+    values = re.findall(r":(.*?),", read_bytes(source).decode("utf-8", "replace").replace("\n", ",") + ",")
+    try:
+        rate = float(values[PLACE].replace("samples/s", ""))
+    except (IndexError, ValueError) as error:
+        raise UserError(f"{source}: no `Interface throughputRate` in it; run benchmark.py again") from error
+    print(f"310 bs{batch_size[1]} fps:{CHIPS * rate:.6g}")
     about = source.with_suffix(".json")
     if about.is_file():
         figures = read_json(about)
         print(f"measured: {figures['network_throughput']:.6g} images/s, {figures['runtime']}")
-
-
-def batch_size(source: Path) -> str:
-    """As the file's name says. Raises UserError where it does not."""
-    match = re.search(r"batchsize_(\d+)", source.name)
-    if match is None:
-        raise UserError(f"{source}: the name holds no batchsize_N; {USAGE}")
-    return match[1]
-
-
-def rate(source: Path) -> float:
-    """Images a second of the network alone. Raises UserError where the file is none of a benchmark."""
-    try:
-        text = read_bytes(source).decode("utf-8", "replace")
-    except UserError as error:
-        raise UserError(f"{error}; benchmark.py writes it") from error
-    values = re.findall(r":(.*?),", text.replace("\n", ",") + ",")
-    try:
-        return float(values[PLACE].replace("samples/s", ""))
-    except (IndexError, ValueError) as error:
-        raise UserError(f"{source}: no `Interface throughputRate` in it; run benchmark.py again") from error
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[2]
 HEIGHT, WIDTH, FIXED_BATCH = 64, 80, 2
 CELLS = HEIGHT // STRIDE, WIDTH // STRIDE
 NUM_INPUTS = 5  # no multiple of the batches
@@ -99,12 +98,13 @@ def test_figures_have_the_published_lines_and_agree(checkpoint, inputs, monkeypa
     run_program(monkeypatch, *flags(checkpoint, 2, "--loop=2"))
     source = Path("result/perf_vision_batchsize_2_device_0.txt")
     lines = source.read_text().splitlines()
-    parts = ("e2e", "data read", "preprocess", "inference", "postprocess")
-    assert [line.partition("]")[0] for line in lines] == [f"[{part}" for part in parts]
-    number = r"[\d.e+-]+"
-    assert re.fullmatch(rf"\[e2e\] throughputRate: {number}, latency: {number},", lines[0])
-    wanted = rf"\[inference\] throughputRate: {number}, Interface throughputRate: {number}, moduleLatency: {number},"
-    assert re.fullmatch(wanted, lines[3])
+    assert [re.sub(r"[\d.e+-]+,", "N,", line.replace("[e2e]", "[all]")) for line in lines] == [
+        "[all] throughputRate: N, latency: N,",
+        "[data read] throughputRate: N, moduleLatency: N,",
+        "[preprocess] throughputRate: N, moduleLatency: N,",
+        "[inference] throughputRate: N, Interface throughputRate: N, moduleLatency: N,",
+        "[postprocess] throughputRate: N, moduleLatency: N,",
+    ]
     figures = json.loads(source.with_suffix(".json").read_text())
     rate = float(re.findall(r":(.*?),", source.read_text())[7])  # where the published programs look for it
     assert rate == pytest.approx(figures["network_throughput"], rel=1e-5)
@@ -123,19 +123,6 @@ def test_without_inputs_the_network_alone_is_measured(checkpoint, inputs, monkey
     assert json.loads(Path("result/perf_vision_batchsize_2_device_0.json").read_text())["images"] == 6
 
 
-def test_a_run_that_dies_leaves_a_folder_that_says_so(checkpoint, inputs, monkeypatch):
-    real = benchmark._content
-
-    def failing(path, config):
-        return real(path, config) if path.stem < "000000000003" else real(Path("gone.bin"), config)
-
-    monkeypatch.setattr(benchmark, "_content", failing)
-    with pytest.raises(UserError, match="gone.bin"):
-        run_program(monkeypatch, *flags(checkpoint))
-    with pytest.raises(UserError, match="half written"):
-        dumps.find(Path("result/dumpOutput_device0"))
-
-
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -146,41 +133,27 @@ def test_a_run_that_dies_leaves_a_folder_that_says_so(checkpoint, inputs, monkey
         ("0 in put/000000000001.bin 80 64", "would have the same name"),
     ],
 )
-def test_broken_lists_are_refused_in_one_line(checkpoint, inputs, monkeypatch, line, words):
+def test_broken_lists_are_refused(checkpoint, inputs, monkeypatch, line, words):
     Path("short.bin").write_bytes(bytes(8))
     lines = Path("bin.info").read_text().splitlines()
     Path("bin.info").write_text("\n".join([line, *lines[1:]]))
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError, match=words):
         run_program(monkeypatch, *flags(checkpoint))
-    assert words in str(caught.value) and "\n" not in str(caught.value)
     assert not Path("result").exists()
 
 
 @pytest.mark.parametrize(
     ("word", "words"),
     [
-        ("-model_type=bert", "only vision"),
+        ("-model_type=bert", "choose from"),
         ("-useDvpp=True", "-useDvpp=False"),
-        ("-batch_size=0", "--batch_size=0: at least 1"),
         ("-input_text_path=none.info", "none.info: No such file"),
         ("-om_path=none.onnx", "none.onnx"),
-        ("-unknown=1", "-unknown=1"),
     ],
 )
 def test_flags_that_cannot_be_meant(checkpoint, inputs, monkeypatch, word, words):
     with pytest.raises(UserError, match=re.escape(words)):
         run_program(monkeypatch, *flags(checkpoint, 1, word))
-
-
-def test_network_of_other_maps_is_refused(inputs, monkeypatch, tmp_path):
-    onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
-    shapes = [onnx.helper.make_tensor_value_info(name, 1, [1, 3, HEIGHT, WIDTH]) for name in ("data", "out")]
-    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["data"], ["out"])], "g", shapes[:1], shapes[1:])
-    opset = [onnx.helper.make_opsetid("", 11)]
-    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=6), tmp_path / "other.onnx")
-    with pytest.raises(UserError, match="no network of Lightweight_OpenPose with these keypoints"):
-        run_program(monkeypatch, *flags(tmp_path / "other.onnx"))
 
 
 def test_published_parse_program_prints_four_times_the_network_s_rate(tmp_path, monkeypatch, capsys):

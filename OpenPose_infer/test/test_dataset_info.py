@@ -9,8 +9,6 @@ import cv2
 import numpy as np
 import pytest
 
-WIDTH, HEIGHT = 8, 4  # small files; the program is told their size
-
 
 def run_program(monkeypatch, *words: str) -> None:
     monkeypatch.setattr(sys, "argv", ["gen_dataset_info.py", *words])
@@ -22,17 +20,15 @@ def folder(tmp_path: Path, monkeypatch) -> Path:
     """`bins` with three files, in the current folder."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bins").mkdir()
-    for name in ("b.bin", "000.bin", "a b.bin"):
-        np.zeros((3, HEIGHT, WIDTH), np.float32).tofile(tmp_path / "bins" / name)
-    (tmp_path / "bins" / ".hidden.bin.part").write_bytes(b"")
-    (tmp_path / "bins" / "notes.txt").write_text("")
+    for name in ("b.bin", "000.bin", "a b.bin", ".hidden.bin", "notes.txt"):
+        (tmp_path / "bins" / name).touch()
     return tmp_path / "bins"
 
 
-@pytest.mark.parametrize("given", ["bins", "./bins", "./bins/", "ABSOLUTE"])
+@pytest.mark.parametrize("given", ["bins", "./bins/", "ABSOLUTE"])
 def test_lines_as_published_with_paths_as_given(folder, monkeypatch, capsys, given):
     given = given.replace("ABSOLUTE", str(folder))
-    run_program(monkeypatch, "bin", given, "out/prep.info", str(WIDTH), str(HEIGHT))
+    run_program(monkeypatch, "bin", given, "out/prep.info", "8", "4")
     prefix = given if given.endswith("/") else f"{given}/"
     expected = [f"{index} {prefix}{name} 8 4" for index, name in enumerate(("000.bin", "a b.bin", "b.bin"))]
     assert Path("out/prep.info").read_text() == "".join(f"{line}\n" for line in expected)
@@ -50,15 +46,6 @@ def test_sizes_of_images(tmp_path, monkeypatch):
         run_program(monkeypatch, "jpg", ".", "jpg.info")
 
 
-def test_a_file_of_another_size(folder, monkeypatch):
-    (folder / "b.bin").write_bytes(bytes(100))
-    with pytest.raises(UserError, match=r"bins/b\.bin: 100 bytes, 3 x 4 x 8 float32 are 384 \(1 of 3 files\)"):
-        run_program(monkeypatch, "bin", "bins", "prep.info", "8", "4")
-    assert not Path("prep.info").exists()
-    with pytest.raises(UserError, match=r"3 of 3 files"):
-        run_program(monkeypatch, "bin", "bins", "prep.info", "640", "368")
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -66,8 +53,7 @@ def test_a_file_of_another_size(folder, monkeypatch):
         (("bin", "bins", "x.info"), "usage: "),
         (("jpg", "bins", "x.info", "640", "368"), "usage: "),
         (("png", "bins", "x.info"), "usage: "),
-        (("bin", "bins", "x.info", "wide", "368"), "wide: WIDTH and HEIGHT"),
-        (("bin", "bins", "x.info", "640", "0"), "0: WIDTH and HEIGHT"),
+        (("bin", "bins", "x.info", "wide", "368"), "usage: "),
         (("bin", "nowhere", "x.info", "640", "368"), "nowhere: No such file or directory; OpenPose_preprocess"),
         (("jpg", "bins", "x.info"), "bins: no .jpg files"),
         (("bin", "bins", "bins", "8", "4"), "cannot write bins: a folder is there"),

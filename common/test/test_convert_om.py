@@ -13,7 +13,6 @@ import AlphaPose.export
 import AlphaPose.scripts.pthtar2onnx
 import Lightweight_OpenPose.export
 import MIPNet.export
-import OpenPose_infer.config
 import OpenPose_MindSpore_port.export
 from common.cli import UserError
 from common.runtime import convert_om
@@ -31,7 +30,7 @@ LIGHTWEIGHT, PORT = Lightweight_OpenPose.export.INPUT, OpenPose_MindSpore_port.e
 LAMBDA = {MIPNet.export.IMAGES: (0, 3, 384, 288), MIPNet.export.LAMBDAS: (0, 2)}
 INPUTS = {  # as exported
     "Lightweight_OpenPose": {LIGHTWEIGHT: (0, 3, 0, 0)},
-    "OpenPose_infer": {OpenPose_infer.config.INPUT_NAME: (0, 3, 368, 640)},
+    "OpenPose_infer": {LIGHTWEIGHT: (0, 3, 368, 640)},
     "OpenPose_MindSpore_port": {PORT: (1, 3, 368, 656)},
     "AlphaPose": {AlphaPose.export.INPUT: (0, 3, 256, 192)},
     "AlphaPose, published names": {AlphaPose.scripts.pthtar2onnx.INPUT: (32, 3, 256, 192)},
