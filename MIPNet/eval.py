@@ -54,6 +54,7 @@ import torch
 from torch import nn
 
 SHEET_ROWS, DRAWN_ABOVE = 6, 0.3  # images shown at each evaluation while training; score of a keypoint that is drawn
+PUBLISHED = ("center", "scale", "annotation_id", "box_score", "keypoint_score")  # beside COCO's, of a person
 NO_ANNOTATION = -1  # in place of an annotation's id (published)
 # as the publication heads the columns of its table
 TITLES = {"AP50": "AP .5", "AP75": "AP .75", "APm": "AP (M)", "APl": "AP (L)", "AR50": "AR .5", "AR75": "AR .75"} | {
@@ -115,8 +116,6 @@ class Config(EvaluationSettings, ComputeFlags):
     )
     output_dir: str = flag("folder of checkpoints and results", str(MODEL_FOLDER))
     log_dir: str = flag("folder of each rank's log and the result file; empty: output_dir/test/output/0", "")
-    experiment: str = flag("added to the name of --cfg", "")
-    output_name: str = flag("file of the people found", "detections.json")
     save_images: int = flag("number of images to draw: ground truth beside prediction", 0)
     report: bool = flag("also write report.html, a page of where the network fails, and report.json", False)
 
@@ -187,18 +186,14 @@ class Evaluator:
         people = {
             name: estimator.merge(keypoints, boxes.boxes_img, boxes.scores, ids, some) for name, some in asked.items()
         }
-        metrics = self._metrics(people, estimator)
+        here = people.items() if common.distributed.is_main() else ()
+        sigmas, rules = estimator.skeleton.sigmas, self.config.data_set
+        metrics = common.distributed.broadcast_object(
+            {name: self.validation.average_precision(found.detections, sigmas, rules) for name, found in here}
+        )
         ended = time.perf_counter()
         seconds = {**estimates.seconds, "evaluation": ended - estimated, "total": ended - began}
         return Evaluation(people, metrics, boxes, len(self.boxes), seconds, estimates.skipped)
-
-    def _metrics(self, people: dict[str, MergedPeople], estimator: PoseEstimator) -> dict[str, dict[str, float]]:
-        """Computed by rank 0."""
-        sigmas, rules = estimator.skeleton.sigmas, self.config.data_set
-        here = people.items() if common.distributed.is_main() else ()
-        return common.distributed.broadcast_object(
-            {name: self.validation.average_precision(found.detections, sigmas, rules) for name, found in here}
-        )
 
     def protocol(self, estimator: PoseEstimator) -> dict[str, Any]:
         """How AP is measured: without it two numbers cannot be compared."""
@@ -218,18 +213,12 @@ class Evaluator:
         self, people: MergedPeople, boxes: PersonBoxes, estimator: PoseEstimator
     ) -> list[dict[str, Any]]:
         """People as published: COCO's fields, and centre, scale (of 200 pixels), scores, annotation."""
-        boxes, network = boxes.select(people.boxes), estimator.network
+        boxes, network, ids = boxes.select(people.boxes), estimator.network, self.validation.index.annotation_ids
         centres, sizes = crops.fit_boxes(boxes.boxes_img, network.size_in, network.padding)
-        columns = {
-            "center": centres,
-            "scale": sizes / 200,
-            "annotation_id": np.append(self.validation.index.annotation_ids, NO_ANNOTATION)[boxes.person_rows],
-            "box_score": people.box_scores,
-            "keypoint_score": people.keypoint_scores,
-        }
-        rows = zip(*(values.tolist() for values in columns.values()), strict=True)
-        found = people.detections.to_json()
-        return [{**entry, **dict(zip(columns, row, strict=True))} for entry, row in zip(found, rows, strict=True)]
+        annotations = np.append(ids, NO_ANNOTATION)[boxes.person_rows]
+        columns = (centres, sizes / 200, annotations, people.box_scores, people.keypoint_scores)
+        rows = zip(people.detections.to_json(), *(values.tolist() for values in columns), strict=True)
+        return [entry | dict(zip(PUBLISHED, row, strict=True)) for entry, *row in rows]
 
 
 def lambda_name(lambdas: Sequence[float]) -> str:
@@ -271,9 +260,8 @@ def main() -> None:
     flags = parse_flags(Config, None, ALIASES, FLAG_KEYS)
     log_folder = Path(flags.log_dir or Path(flags.output_dir) / "test" / "output" / "0")
     with common.distributed.process_group(flags.device) as device:
-        run = {"output_dir": flags.output_dir, "experiment": flags.experiment}
-        source = checkpoint_of(flags.checkpoint_path, flags.config(None, **run))
-        config = data.resolve_data_folder(flags.config(source, **run))
+        source = checkpoint_of(flags.checkpoint_path, flags.config(None, output_dir=flags.output_dir))
+        config = data.resolve_data_folder(flags.config(source, output_dir=flags.output_dir))
         folder = config.folder / "eval"
         with Log(folder / "metrics.jsonl", log_folder, fresh=True) as log:
             session, report = open_session(
@@ -322,11 +310,11 @@ def write_results(
     flags: Config, evaluator: Evaluator, estimator: PoseEstimator, result: Evaluation, folder: Path
 ) -> None:
     """The people as published, of each lambda alone too; the page and the pictures that the flags ask for."""
-    path, images, skeleton = folder / flags.output_name, evaluator.validation, estimator.skeleton
+    images, skeleton = evaluator.validation, estimator.skeleton
     for name, people in result.people.items():
-        target = path if people.detections is result.detections else path.with_stem(f"{path.stem}_{name}")
+        file = "detections.json" if people.detections is result.detections else f"detections_{name}.json"
         rows = evaluator.published_rows(people, result.boxes, estimator)
-        common.files.write_atomically(target, json.dumps(rows, indent=4, sort_keys=True).encode())
+        common.files.write_atomically(folder / file, json.dumps(rows, indent=4, sort_keys=True).encode())
     if flags.report:
         from common.media import error_report  # a training, which evaluates too, needs it not
 

@@ -18,7 +18,7 @@ import common.train.checkpoint
 from common.cli import UserError, flag, words
 from common.runtime import metadata
 from common.runtime.export import Ports, check_opset, export_onnx
-from common.train import published
+from common.topdown.crops import Size, check_sizes
 from MIPNet import config as settings
 from MIPNet import data, keys, predict, weights
 from MIPNet.config import MODEL_FOLDER, NETWORK, parse_flags
@@ -28,7 +28,6 @@ import torch
 from torch import Tensor
 
 IMAGES, LAMBDAS, HEATMAPS = "images", "lambdas", "heatmaps"
-COARSEST = 32  # input pixels a cell of the smallest map inside
 TRIAL_BATCHES = (2, 1)  # where the batch is free
 ALIASES = {"check_point": "checkpoint_path", "checkpoint": "checkpoint_path", "pth_path": "checkpoint_path"}
 
@@ -42,35 +41,28 @@ class Config:
     output_name: str = flag("file to write", "mipnet.onnx")
     opset: int = flag("ONNX operator set; CANN's ATC takes 11 everywhere", 11, least=1, most=1000)
     batch_size: int = flag("people at once; 0: any number", 0, most=10**6)
-    height: int = flag("height of the network's input, pixels; 0: that of --cfg", 0, most=16384)
-    width: int = flag("width of the network's input, pixels; 0: that of --cfg", 0, most=16384)
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: that of the data set", "")
     opts: tuple[Any, ...] = words()  # KEY VALUE words, which win over all
-
-    def check(self) -> None:
-        """Raises UserError where values cannot be meant."""
-        if not self.checkpoint_path:
-            raise UserError("--checkpoint_path is needed: a file, or one of " + published.names(NETWORK))
-        check_opset(self.opset)
 
 
 def main() -> None:
     """Reads the flags, exports, compares, says what was written. Raises UserError as `common.runtime.export` does."""
-    config = parse_flags(Config, None, ALIASES)
-    config.check()
-    source = weights.locate_checkpoint(config.checkpoint_path)
-    trained = predict.load_config(source, config.cfg, config.opts, skeleton=config.skeleton)
-    model = build(trained.yaml.MODEL, trained.load_skeleton().num_keypoints)
+    flags = parse_flags(Config, None, ALIASES)
+    if not flags.checkpoint_path:
+        raise UserError("--checkpoint_path is needed: a file or a published name")
+    check_opset(flags.opset)
+    source, target = weights.locate_checkpoint(flags.checkpoint_path), Path(flags.output_name)
+    config = predict.load_config(source, flags.cfg, flags.opts, skeleton=flags.skeleton)
+    check_sizes(config.size_in, config.size_map)
+    model = build(config.yaml.MODEL, config.load_skeleton().num_keypoints)
     print(weights.load_checkpoint(model, source))  # noqa: T201
-    size = (config.height or trained.size_in[0], config.width or trained.size_in[1])
-    target = Path(config.output_name)
-    about = metadata_of(trained, common.train.checkpoint.read(source))
-    difference = export(model, target, config.opset, config.batch_size, size, about)
-    shape = " x ".join(map(str, (config.batch_size or "any", 3, *size)))
-    second = f" and {LAMBDAS} {config.batch_size or 'any'} x 2" if model.uses_lambda else ""
+    about = metadata_of(config, common.train.checkpoint.read(source))
+    difference = export(model, target, flags.opset, flags.batch_size, config.size_in, about)
+    shape = " x ".join(map(str, (flags.batch_size or "any", 3, *config.size_in)))
+    second = f" and {LAMBDAS} {flags.batch_size or 'any'} x 2" if model.uses_lambda else ""
     ports = f"{IMAGES} {shape}{second}, {target.stat().st_size / 1e6:.1f} MB"
     compared = f"largest difference to PyTorch {difference:.1e} of an output's maximum"
-    print(f"{target}: opset {config.opset}, {ports}; {compared}")  # noqa: T201
+    print(f"{target}: opset {flags.opset}, {ports}; {compared}")  # noqa: T201
 
 
 def export(
@@ -78,15 +70,10 @@ def export(
     target: Path,
     opset: int,
     batch_size: int,
-    size_in: tuple[int, int],
+    size_in: Size,
     about: Mapping[str, Any] = {},
 ) -> float:
-    """Writes `target`, see `common.runtime.export.export_onnx`; `batch_size` 0: any, `size_in` height, width.
-
-    Raises UserError as that does, and for a size that the network cannot take.
-    """
-    if any(side % COARSEST for side in size_in):
-        raise UserError(f"{size_in[0]} x {size_in[1]}: height and width must be multiples of {COARSEST}")
+    """Writes `target`, see `common.runtime.export.export_onnx`; `batch_size` 0: any."""
     inputs = [IMAGES, LAMBDAS] if model.uses_lambda else [IMAGES]
     free = {} if batch_size else {name: {0: "batch"} for name in (*inputs, HEATMAPS)}
     batches = (batch_size, batch_size) if batch_size else TRIAL_BATCHES

@@ -87,19 +87,12 @@ def test_the_program_takes_the_network_of_the_recipe(tmp_path: Path, capsys, rec
         ((), "--checkpoint_path is needed"),
         (("--checkpoint_path=nothing.pth",), "nothing.pth: no such checkpoint"),
         (("--checkpoint_path=x", "--opset=21"), "--opset=21: choose 9 to 20"),
-        (("--checkpoint_path=x", "--height=-8"), "--height=-8: at least 0"),
         (("--checkpoint_path=x", "--colour=red"), "--colour=red"),
     ],
 )
 def test_bad_flags(words: tuple[str, ...], message: str) -> None:
     with pytest.raises(UserError, match=message):
         run(export, *words)
-
-
-def test_a_size_that_no_network_takes(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="64 x 48: height and width must be multiples of 32"):
-        export.export(network("plain"), tmp_path / "pose.onnx", 11, 0, (64, 48))
-    assert not list(tmp_path.iterdir())
 
 
 def test_the_trunk_runs_once_for_all_lambdas() -> None:
