@@ -5,7 +5,7 @@ import importlib
 import sys
 from pathlib import Path
 
-import common.train.store
+import common.train.checkpoint
 from AlphaPose.test import programs as alphapose
 from common.test.programs import Done, launched
 from common.train.checkpoint import LAST
@@ -102,7 +102,7 @@ def test_the_published_order_of_recipes(model: str, tiny_coco: Path, tmp_path: P
         before = last.read_bytes() if last.is_file() else b""
         trained = run(model, "full", ranks, tmp_path, (*flags, *full))
         assert trained.returncode == 0, trained.stderr
-        state = common.train.store.read_state(last)
+        state = common.train.checkpoint.read(last)
         assert (state["epoch"], len(state["random"])) == (2, ranks) and (last.parent / PREVIOUS).is_file()
         assert older.is_dir() == (ranks > 1)
     assert "ranks 1 -> 2" in trained.stdout and f"is kept as {older.name}" in trained.stdout

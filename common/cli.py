@@ -27,7 +27,7 @@ LONGEST_LINE = 2000  # characters of a message
 CURES = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "change the rights, or name another place"),
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space, or name another place"),
-    **dict.fromkeys((errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EISDIR), "name another place"),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EEXIST), "name another place"),
     **dict.fromkeys((errno.EIO, errno.ESTALE), "check the disk"),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "type `ulimit -n 1024` before, then the command again"),
 }

@@ -49,8 +49,9 @@ def leave_last_words(line: str) -> bool:
         return False
     now = time.time()
     times = {"timestamp": str(int(now)), "time": now}  # the first is torchrun's
-    with open(file, "w") as opened:
+    with open(f"{file}.part", "w") as opened:
         json.dump({"message": {"message": line, "extraInfo": times}}, opened)
+    os.replace(f"{file}.part", file)  # a rank may be ended while it writes
     return os.environ.get("LOCAL_RANK") == "0"
 
 

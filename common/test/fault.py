@@ -27,7 +27,7 @@ HANGS_AFTER_S = 120
 MARK = "POSE_ZOO_TEST"  # variable that all processes of a run have
 AT = {"reader": 1, "step": 2, "evaluation": 1}  # which call of the place
 PLACES = {
-    "reader": (common.train.loader._Dataset, "__getitem__"),
+    "reader": (common.train.loader, "readable_sample"),
     "step": (torch.Tensor, "backward"),
     "evaluation": (common.bottomup.pipeline, "concatenate"),
 }

@@ -5,13 +5,11 @@ import errno
 import os
 import shutil
 import sys
-import threading
 from pathlib import Path
 
 from common import cli
 from common.cli import UserError
 from common.test.programs import SMALL_TRAINING, Done, complaint, done
-from common.train.log import Log
 
 import pytest
 
@@ -73,20 +71,3 @@ def test_errors_of_the_file_system_are_one_line(error: Exception, line: str) -> 
 @pytest.mark.parametrize("error", [FileNotFoundError(errno.ENOENT, "no", "a"), OSError("x"), KeyError("a")])
 def test_what_may_be_a_fault_of_the_program_keeps_its_trace(error: Exception) -> None:
     assert cli.as_user_error(error) is error
-
-
-def test_curves_that_cannot_be_written_are_one_line(tmp_path: Path, monkeypatch, capsys) -> None:
-    writer = pytest.importorskip("tensorboard.summary.writer.record_writer")
-
-    def refuse(*_: object) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # which the log replaces
-    monkeypatch.setattr(writer.RecordWriter, "write", refuse)
-    with (
-        pytest.raises((UserError, PermissionError), match="Permission denied"),
-        Log(tmp_path / "metrics.jsonl", tmp_path, tmp_path / "board") as log,
-    ):
-        while True:
-            log.scalars("a", {"b": 1.0}, 0)
-    assert "Traceback" not in capsys.readouterr().err

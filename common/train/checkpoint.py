@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints: written whole or not at all, read without executing anything, matched by name with a report."""
 
-import contextlib
 import errno
-import io
 import os
+import re
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import common.cli
 from common import files
@@ -21,8 +20,6 @@ import torch
 from torch import Tensor, nn
 
 BEST, LAST = "model_best.pth", "last.pth"
-MOST_PICKLE_BYTES = 4 << 20  # what torch reads value by value: names, sizes and settings, not the tensors
-ZIP_BEGINNING = b"PK\x03\x04"
 # where files of others keep their weights
 _CONTAINERS = (
     *("state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "generator", "backbone"),
@@ -45,23 +42,21 @@ def save(path: Path, content: Mapping[str, Any], before: Path | None = None) -> 
         except RuntimeError as error:  # torch's error of a full disk
             raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} ({str(error).splitlines()[0]})") from error
         if before and path.is_file():
-            file.flush()
-            os.fsync(file.fileno())
             os.replace(path, before)
 
 
 def read(path: Path) -> dict[str, Any]:
     """The content of a checkpoint, on the CPU, with `weights_only=True`: tensors and plain values, no code.
 
-    Raises CheckpointError: missing, cut short, damaged, larger inside than outside, or a pickle that holds more than
-    tensors and plain values.
+    Raises CheckpointError: missing, cut short, damaged, or a pickle that holds more than tensors and plain values.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
-        with torch.serialization.safe_globals(_NUMPY_SCALARS), _opened(path) as file, warnings.catch_warnings():
+        with torch.serialization.safe_globals(_NUMPY_SCALARS), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of other pickle protocols
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            _check_sums(path)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and zipfile raise many kinds for a damaged file
         why = f"damaged or no checkpoint ({' '.join(str(error).split())[:100] or type(error).__name__})"
         if "GLOBAL" in str(error):  # torch's name for a function or class that the file asks for
@@ -72,39 +67,12 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Path | BinaryIO]:
-    """What torch is to read: the path of a zip file, or a file of the older format, which has no sums, with a bound.
-
-    Raises ValueError where a sum is wrong, which torch does not look at, or the file would fill the memory.
-    """
-    with path.open("rb") as file:
-        is_zip = file.read(len(ZIP_BEGINNING)) == ZIP_BEGINNING
-    if not is_zip:
-        with _BoundedReader(io.FileIO(path)) as bounded:
-            yield bounded
-        return
-    with zipfile.ZipFile(path) as archive:
-        parts = archive.infolist()
-        pickled = max((part.file_size for part in parts if part.filename.endswith(".pkl")), default=0)
-        if sum(part.file_size for part in parts) > path.stat().st_size or pickled > MOST_PICKLE_BYTES:
-            raise ValueError("much larger unpacked than it is")
-        if damaged := archive.testzip():
-            raise ValueError(f"the sum of {damaged} is wrong")
-    yield path
-
-
-class _BoundedReader(io.BufferedReader):
-    """A file that ends a reading of values that goes on for minutes; torch reads tensors by another way."""
-
-    left = MOST_PICKLE_BYTES
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """As of any file. Raises ValueError beyond the bound."""
-        self.left -= 1 if size is None or size < 0 else max(1, size)
-        if self.left < 0:
-            raise ValueError("more values than a checkpoint has")
-        return super().read(size)
+def _check_sums(path: Path) -> None:
+    """Raises ValueError where a sum is wrong, which torch does not look at; files of the older format have none."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise ValueError(f"the sum of {damaged} is wrong")
 
 
 # what a NumPy scalar is pickled as, by NumPy 1 and 2: published checkpoints hold their AP as one
@@ -144,9 +112,7 @@ def by_names_of(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dic
     """Without the prefix, such as `backbone.` or `_orig_mod.`, under which most names and sizes are those of `own`."""
     prefixes: Counter[str] = Counter()
     for name, tensor in tensors.items():
-        parts = name.split(".")
-        for begin in range(len(parts)):
-            rest = ".".join(parts[begin:])
+        for rest in (name, *(name[dot.end() :] for dot in re.finditer(r"\.", name))):
             if rest in own and own[rest].shape == tensor.shape:
                 prefixes[name.removesuffix(rest)] += 1
     prefix = max(prefixes, key=lambda one: (prefixes[one], -len(one)), default="")

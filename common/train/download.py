@@ -16,9 +16,8 @@ from typing import Any, BinaryIO
 from tqdm import tqdm
 
 TIMEOUT_S, PIECE = 30, 1 << 20  # without a byte; bytes read at once
-BEGINNINGS = (b"PK\x03\x04", b"\x80")  # of torch's new and old format
+ZIP, PICKLE, MINDSPORE = b"PK\x03\x04", b"\x80", b"\n"  # what torch's formats and a .ckpt begin with
 NETWORK_ERRORS = (ConnectionError, TimeoutError, urllib.error.URLError, http.client.HTTPException)
-MINDSPORE = b"\n"  # a .ckpt: the tag of the first field
 
 
 class WrongContentError(ValueError):
@@ -33,8 +32,7 @@ def fetch(url: str, target: Path, check: Callable[[Path], None]) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with _opened(url) as answer:
         length = int(answer.headers.get("Content-Length") or 0)
-        version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-    part = target.with_name(f".{target.name}.{zlib.crc32(f'{url} {length} {version}'.encode()):08x}.part")
+    part = target.with_name(f".{target.name}.{zlib.crc32(f'{url} {length}'.encode()):08x}.part")
     with part.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # of several processes, such as ranks, one downloads
         if target.is_file():
@@ -57,31 +55,28 @@ def _opened(url: str, begin: int = 0) -> Any:
 
 def _complete(url: str, file: BinaryIO, length: int, name: str) -> None:
     """Appends what is missing, as often as something comes. Raises WrongContentError where nothing more does."""
-    before, whole = -1, 0 < length == file.tell()
-    while not whole:
+    before = -1
+    while before < 0 or file.tell() < length:
         if before == (before := file.tell()):
-            raise WrongContentError(f"broken off: {before} bytes came of {length or 'an unknown number'}")
+            raise WrongContentError(f"broken off: {before} bytes came of {length}")
         with contextlib.suppress(*NETWORK_ERRORS), _opened(url, before) as answer:
             if before and answer.status != http.HTTPStatus.PARTIAL_CONTENT:
                 file.truncate(file.seek(0))
             with tqdm(desc=name, total=length or None, initial=before, unit="B", unit_scale=True, disable=None) as bar:
                 while piece := answer.read1(PIECE):
                     bar.update(file.write(piece))
-            whole = file.tell() >= length
 
 
 def check(path: Path, sha256: str, least_bytes: int = 0) -> None:
     """Raises WrongContentError where a file is no checkpoint by its first bytes, too short, or has another sum."""
-    digest, size = hashlib.sha256(), path.stat().st_size
+    size = path.stat().st_size
     with path.open("rb") as file:
         first = file.read(4)
-        mindspore = ".ckpt" in path.name and first.startswith(MINDSPORE) and b"<" not in first
-        if not (first.startswith(BEGINNINGS) or mindspore):
-            raise WrongContentError("not a checkpoint but something else, a web page perhaps")
-        if size < least_bytes or (first == BEGINNINGS[0] and not zipfile.is_zipfile(path)):  # it ends with its table
-            raise WrongContentError(f"cut short or another file: {size} bytes, its weights alone have {least_bytes}")
-        file.seek(0)
-        while sha256 and (piece := file.read(PIECE)):
-            digest.update(piece)
-    if not digest.hexdigest().startswith(sha256) and sha256:
-        raise WrongContentError(f"its SHA-256 begins with {digest.hexdigest()[: len(sha256)]}, published is {sha256}")
+    mindspore = ".ckpt" in path.name and first.startswith(MINDSPORE) and b"<" not in first
+    if not (mindspore or first.startswith((ZIP, PICKLE))):
+        raise WrongContentError("not a checkpoint but something else, a web page perhaps")
+    if size < least_bytes or (first == ZIP and not zipfile.is_zipfile(path)):  # it ends with its table
+        raise WrongContentError(f"cut short or another file: {size} bytes, its weights alone have {least_bytes}")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest() if sha256 else ""
+    if not digest.startswith(sha256):
+        raise WrongContentError(f"its SHA-256 begins with {digest[: len(sha256)]}, published is {sha256}")

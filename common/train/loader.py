@@ -4,14 +4,13 @@
 import atexit
 import functools
 import multiprocessing
-import multiprocessing.queues
-import os
+import re
 import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import common.cli
 import common.device
@@ -22,21 +21,11 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+from torch.utils.data import DataLoader, Sampler, get_worker_info
 
 Position = tuple[int, int]  # (epoch, index of a sample): all that a sample's randomness depends on, with the seed
-
-
 FILES, FILES_PER_WORKER = 128, 32  # open files at a time: of a training; of queues and batches
 MAX_SUBSTITUTES = 100  # images in a row that may be unreadable before a data set counts as broken
-
-
-class Samples(Protocol):
-    """What the loader reads: `samples[epoch, index]` is one training sample, or a UserError where it has none."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, position: Position) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -103,7 +92,7 @@ class EpochBatches(Sampler[list[Position]]):
 
 
 def stream(
-    samples: Samples,
+    samples: Any,
     positions: EpochBatches,
     collate: Callable[[list[Any]], Any],
     num_workers: int,
@@ -111,14 +100,14 @@ def stream(
 ) -> Iterator[Any]:
     """Batches in the order of `positions`, made by `num_workers` processes.
 
-    Raises UserError where a sample is one: an error of a worker arrives in one line. A worker that dies is a
-    RuntimeError.
+    `samples[epoch, index]` is one training sample. Its UserError, of a worker too, arrives in one line; a worker that
+    dies is a RuntimeError.
     """
     if num_workers:
         _allow_files(FILES + FILES_PER_WORKER * num_workers)
         atexit.register(_kill_children)  # whatever ends the program
     loader: DataLoader[Any] = DataLoader(
-        _Dataset(samples),
+        samples,
         batch_sampler=positions,
         num_workers=num_workers,
         collate_fn=functools.partial(_collated, collate),
@@ -127,10 +116,19 @@ def stream(
         generator=torch.Generator().manual_seed(positions.seed),  # else it draws from the state that training uses
         multiprocessing_context="fork" if num_workers else None,  # workers share the arrays of the data index
     )
-    for batch in loader:
-        if isinstance(batch, common.cli.UserError):
-            raise batch
-        yield batch
+    try:
+        yield from loader
+    except common.cli.UserError as error:  # a worker's has the trace before it
+        raise type(error)(re.sub(r"(?s)^Caught .* DataLoader worker .*\n[\w.]+: ", "", str(error)).rstrip()) from None
+
+
+def _allow_files(needed: int) -> None:
+    """Raises this process's limit of open files. Raises UserError where it may not: readers would wait without end."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY != hard < needed:
+        cure = f"type `ulimit -n {needed}` before, or --num_workers=0"
+        raise common.cli.UserError(f"{hard} open files are too few for processes that read images: {cure}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
 
 
 def _kill_children() -> None:
@@ -149,14 +147,15 @@ def readable_sample(sample: Callable[[int], dict[str, Any]], count: int, index: 
 
     Raises ImageError for an unreadable image, or for too many in a row.
     """
-    for substitute in range(MAX_SUBSTITUTES):
+    replaced = 0
+    while True:
         try:
-            return {**sample((index + substitute) % count), "replaced": int(substitute > 0)}
+            return {**sample((index + replaced) % count), "replaced": int(replaced > 0)}
         except common.cli.ImageError as error:
-            if not skip_bad or substitute == MAX_SUBSTITUTES - 1:
+            replaced += 1
+            if not skip_bad or replaced == MAX_SUBSTITUTES:
                 raise
             sys.stderr.write(f"skipped: {error}\n")
-    raise AssertionError("the loop above returns or raises")
 
 
 def count_replaced(batches: Iterator[dict[str, Any]], log: Callable[[str], None]) -> Iterator[dict[str, Any]]:
@@ -192,53 +191,19 @@ def divide(batch_size: int, num_samples: int, ranks: int, limit: int) -> tuple[i
     return a_rank // micro_batches, micro_batches
 
 
-class _Dataset(Dataset[Any]):
-    """`samples` for a DataLoader: a UserError is handed on as a value, not thrown in the worker."""
-
-    def __init__(self, samples: Samples) -> None:
-        self.samples = samples
-
-    def __getitem__(self, position: Position) -> Any:
-        try:
-            return self.samples[position]
-        except common.cli.UserError as error:
-            return error
-
-
 def _collated(collate: Callable[[list[Any]], Any], samples: list[Any]) -> Any:
-    """A batch; the first UserError among the samples in its place."""
-    errors = [sample for sample in samples if isinstance(sample, common.cli.UserError)]
-    if errors:
-        return errors[0]
+    """A batch; a worker's is in shared memory. Raises UserError where there is too little of that."""
     batch = collate(samples)
-    return _shared(batch) if get_worker_info() and isinstance(batch, dict) else batch
-
-
-def _shared(batch: dict[str, Any]) -> Any:
-    """The batch in shared memory, or the UserError that there is too little: a later one would be lost."""
     try:
-        for value in batch.values():
+        for value in batch.values() if get_worker_info() and isinstance(batch, dict) else ():
             if isinstance(value, Tensor):
                 value.share_memory_()  # type: ignore[no-untyped-call]
-        return batch
     except (RuntimeError, OSError) as error:
-        return common.cli.UserError(
+        raise common.cli.UserError(
             f"a process that reads images cannot hand them on ({error}): enlarge /dev/shm (docker run --shm-size=8g), "
             "or type --num_workers=0"
-        )
-
-
-def _allow_files(needed: int) -> None:
-    """Raises this process's limit of open files where it may. Raises UserError where they stay too few to read with."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    if most < needed:
-        raise common.cli.UserError(
-            f"{hard} open files are too few for processes that read images: type `ulimit -n {needed}` before, or "
-            "--num_workers=0"
-        )
+        ) from error
+    return batch
 
 
 def _quiet_worker(worker: int) -> None:
@@ -252,13 +217,5 @@ def _quiet_worker(worker: int) -> None:
     common.parallel.end_with_parent(parent.pid)
     for request in (signal.SIGINT, signal.SIGTERM):
         signal.signal(request, signal.SIG_IGN)
-    multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_give_up)  # type: ignore[attr-defined]
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-
-
-def _give_up(error: Exception, batch: Any) -> None:
-    """A batch that cannot be handed on: it would be left out in silence, and waited for without end."""
-    sys.stderr.write(f"error: a process that reads images cannot hand them on: {error}\n")
-    sys.stderr.flush()
-    os._exit(1)

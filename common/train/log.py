@@ -5,19 +5,17 @@ import contextlib
 import json
 import os
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any, TextIO
 
 import common.distributed
-from common.cli import UserError
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-_NOWHERE = Path(os.devnull)
+WARM_UP_STEPS = 2  # left out of the throughput
 
 
 class Log:
@@ -26,19 +24,15 @@ class Log:
     def __init__(self, metrics: Path, lines: Path, tensorboard: Path | None = None, fresh: bool = False) -> None:
         """`metrics`: metrics.jsonl. `lines`: folder of `train_<rank>.log`. `tensorboard`: its folder.
 
-        Continues the files of an earlier run unless `fresh`. Raises UserError where they cannot be written.
+        Continues the files of an earlier run unless `fresh`. Raises OSError where they cannot be written.
         """
         self.main = common.distributed.is_main()
         self.folder = lines
         self._bar = tqdm(disable=True)
-        self._board: Any = None
-        with contextlib.ExitStack() as opened:  # closes what is open where the next cannot be opened
-            file = _opened(lines / f"train_{_number(lines)}.log", fresh, "--output_dir or --log_dir")
-            self._lines = opened.enter_context(file)
-            self._metrics = opened.enter_context(_opened(metrics if self.main else _NOWHERE, fresh, "--output_dir"))
-            if self.main and tensorboard and (board := _summary_writer(tensorboard, self)):
-                self._board = opened.enter_context(board)
-            self._files = opened.pop_all()
+        self._files = contextlib.ExitStack()
+        self._lines = self._files.enter_context(_opened(lines / f"train_{_number(lines)}.log", fresh))
+        self._metrics = self._files.enter_context(_opened(metrics if self.main else Path(os.devnull), fresh))
+        self._board = self._summary_writer(tensorboard) if self.main and tensorboard else None
 
     def line(self, text: str) -> None:
         """One line: in the rank's file, and of rank 0 on screen."""
@@ -69,19 +63,11 @@ class Log:
         if self._board:
             self._board.add_image(name, np.ascontiguousarray(image[..., ::-1]), step, dataformats="HWC")
 
-    def start_bar(self, total: int, done: int, title: str) -> None:
-        """A progress bar over one epoch, where rank 0 writes to a terminal."""
+    def bar(self, total: int, done: int, title: str) -> "tqdm[Any]":
+        """A progress bar over one epoch, where rank 0 writes to a terminal; to be closed."""
         shown = self.main and sys.stderr.isatty()
         self._bar = tqdm(total=total, initial=done, desc=title, leave=False, dynamic_ncols=True, disable=not shown)
-
-    def advance_bar(self, note: str = "") -> None:
-        """One step further."""
-        self._bar.set_postfix_str(note, refresh=False)
-        self._bar.update()
-
-    def end_bar(self) -> None:
-        """Takes the bar away."""
-        self._bar.close()  # and disables it
+        return self._bar
 
     def __enter__(self) -> "Log":
         return self
@@ -90,8 +76,16 @@ class Log:
         """Closes the files; the last line of the rank's is what ended the run."""
         if error is not None:
             self._lines.write(f"ended by {type(error).__name__}: {error}\n")
-        self.end_bar()
+        self._bar.close()
         self._files.close()
+
+    def _summary_writer(self, folder: Path) -> Any:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            self.line("note: no TensorBoard curves: pip install tensorboard")
+            return None
+        return self._files.enter_context(SummaryWriter(str(folder)))
 
 
 def _number(lines: Path) -> str:
@@ -100,51 +94,21 @@ def _number(lines: Path) -> str:
     return lines.name if device else str(common.distributed.rank())
 
 
-def _opened(path: Path, fresh: bool, flags: str) -> TextIO:
-    """A file of lines, open to be written; `flags` name its folder at the keyboard."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w" if fresh else "a", buffering=1)
-        if _ends_within_a_line(path):  # of a killed run
-            file.write("\n")
-        return file
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; name another folder with {flags}") from error
-
-
-def _ends_within_a_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-min(1, path.stat().st_size), os.SEEK_END)
-        return file.read() not in (b"", b"\n")
-
-
-def _summary_writer(folder: Path, log: Log) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        log.line("note: no TensorBoard curves: pip install tensorboard")
-        return None
-    threading.excepthook = _print_trace
-    try:
-        return SummaryWriter(str(folder))
-    except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror}; name another folder with --output_dir") from error
-
-
-def _print_trace(failure: threading.ExceptHookArgs) -> None:
-    """Of what ends a thread; TensorBoard's hands an error of its file on to the next call, where it is one line."""
-    if not isinstance(failure.exc_value, OSError):
-        threading.__excepthook__(failure)
+def _opened(path: Path, fresh: bool) -> TextIO:
+    """A file of lines, open to be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("w" if fresh else "a", buffering=1)
 
 
 class Throughput:
     """Seconds a step and images a second, without the first steps of the process and without pauses."""
 
-    def __init__(self, images_per_step: int, warm_up_steps: int) -> None:
+    step_s = data_s = 0.0  # of the last step; `data_s`: waiting for data
+    mean_step_s = mean_data_s = 0.0  # of those behind the warm-up; in it, of the last step
+
+    def __init__(self, images_per_step: int) -> None:
         self.images_per_step = images_per_step
-        self.step_s = self.data_s = 0.0  # of the last step; `data_s`: waiting for data
-        self.mean_step_s = self.mean_data_s = 0.0  # of those behind the warm-up; in it, of the last step
-        self._steps = -warm_up_steps
+        self._steps = -WARM_UP_STEPS
         self.resume()
 
     def resume(self) -> None:
@@ -164,8 +128,3 @@ class Throughput:
     def images_per_s(self) -> float:
         """Over all ranks."""
         return self.images_per_step / self.mean_step_s if self.mean_step_s else 0.0
-
-    @property
-    def includes_warm_up(self) -> bool:
-        """Whether the run was too short to leave the warm-up out."""
-        return self._steps <= 0

@@ -5,7 +5,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 import common.cli
 import common.device
@@ -55,7 +55,7 @@ def train_one_epoch(
     unchecked: list[Losses] = []  # of the steps since the last check
     check_every = 1 if state.device.type == "cpu" else plan.log_every  # reading a loss makes an accelerator wait
     state.network.train()
-    log.start_bar(plan.steps_per_epoch, state.step, f"epoch {state.epoch}")
+    bar = log.bar(plan.steps_per_epoch, state.step, f"epoch {state.epoch}")
     state.speed.resume()
     while state.step < plan.steps_per_epoch:
         number = state.steps_done
@@ -78,12 +78,16 @@ def train_one_epoch(
         if after_step:
             after_step(number, losses)
         if interrupted:
-            _save_and_exit(state, log)
-        log.advance_bar(f"{state.speed.images_per_s:.1f} images/s")
+            state.save()
+            done = f"interrupted at epoch {state.epoch}, step {state.step}: saved"
+            log.line(f"{done}; the same command goes on from here")
+            raise SystemExit(INTERRUPTED_EXIT_CODE)
+        bar.set_postfix_str(f"{state.speed.images_per_s:.1f} images/s", refresh=False)
+        bar.update()
         if is_saved:
             state.save()
             state.speed.resume()
-    log.end_bar()
+    bar.close()
 
 
 def _accumulate_gradients(
@@ -149,48 +153,52 @@ def finish_epoch(state: TrainState, evaluate: Evaluate | None, log: Log) -> None
 
 @contextlib.contextmanager
 def training(state: TrainState, log: Log) -> Iterator[None]:
-    """In it, SIGINT and SIGTERM save and end the process with exit code 143; its end is recorded, with the speed."""
-    began, was_done = time.perf_counter(), state.is_done
-    with _signals_noted_in(state.interrupts):
+    """In it, SIGINT and SIGTERM save and end the process with exit code 143; its end is recorded, with the speed.
+
+    A signal that comes later than `RELAY_S` after the first acts as usual.
+    """
+    began, was_done, speed = time.perf_counter(), state.is_done, state.speed
+
+    def note(number: int, frame: Any) -> None:
+        state.interrupts.append(time.monotonic())
+        if state.interrupts[-1] - state.interrupts[0] > RELAY_S:
+            signal.signal(number, before[number])
+            signal.raise_signal(number)
+
+    before: dict[int, Any] = {kind: signal.signal(kind, note) for kind in (signal.SIGINT, signal.SIGTERM)}
+    try:
         yield
-    if was_done:
-        return
-    speed = state.speed
-    log.record(
-        "end",
-        seconds=time.perf_counter() - began,
-        images_per_s=speed.images_per_s,
-        step_s=speed.mean_step_s,
-        data_s=speed.mean_data_s,
-        includes_warm_up=speed.includes_warm_up,
-        peak_memory_bytes=common.device.peak_memory_bytes(state.device),
-        ap=state.ap,
-    )
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+    if not was_done:
+        seconds, memory = time.perf_counter() - began, common.device.peak_memory_bytes(state.device)
+        rates = {"images_per_s": speed.images_per_s, "step_s": speed.mean_step_s, "data_s": speed.mean_data_s}
+        log.record("end", seconds=seconds, **rates, peak_memory_bytes=memory, ap=state.ap)
 
 
 def announce(state: TrainState, learning_rate: float, notes: list[str], log: Log) -> None:
     """Logs what will run, and writes the whole configuration into the metrics."""
     config, plan, ranks = state.facts["config"], state.plan, common.distributed.world_size()
-    device = common.device.describe(state.device)
-    log.line(f"checkpoint_folder :  {state.store.folder}")
-    log.line(f"device: {device}, rank: {common.distributed.rank()} / {ranks}")
-    for note in notes:
-        log.line(note)
-    expected = common.distributed.recipe_ranks()
-    log.line(
+    device, expected = common.device.describe(state.device), common.distributed.recipe_ranks()
+    lines = [
+        f"checkpoint_folder :  {state.store.folder}",
+        f"device: {device}, rank: {common.distributed.rank()} / {ranks}",
+        *notes,
         f"{plan.num_samples} samples, {plan.images_per_step} images a step ({expected} ranks x "
         f"{plan.accumulation_steps} micro-batches x {plan.micro_batch_size}), learning rate {learning_rate:.3g}, "
-        f"{plan.num_workers} workers a rank"
-    )
+        f"{plan.num_workers} workers a rank",
+    ]
     if plan.asked_images not in (0, plan.images_per_step):
         cause = "micro-batches and ranks take alike, and no more than there are"
-        log.line(f"note: {plan.images_per_step} images a step, not {plan.asked_images} as asked: {cause}")
+        lines.append(f"note: {plan.images_per_step} images a step, not {plan.asked_images} as asked: {cause}")
     if ranks != expected:
         shared = f"{ranks} of {expected} ranks share the {plan.micro_batches} micro-batches of a step"
-        log.line(f"{shared}: images a step, learning rate and the order of samples stay")
+        lines.append(f"{shared}: images a step, learning rate and the order of samples stay")
     precision = "float32" if state.dtype is None else str(state.dtype).removeprefix("torch.")
-    beyond = "; O2 does no more than O1: weights stay float32" if config["amp"] == "O2" else ""
-    log.line(f"precision {config['amp']}: {precision}, loss scale {config['loss_scale']}{beyond}")
+    lines.append(f"precision {config['amp']}: {precision}, loss scale {config['loss_scale']}")
+    for line in lines:
+        log.line(line)
     facts = {"samples": plan.num_samples, "ranks": ranks, "images_per_step": plan.images_per_step, "device": device}
     log.record("start", config=config, notes=notes, **facts)
 
@@ -247,30 +255,3 @@ def _log_step(state: TrainState, losses: dict[str, float], log: Log) -> None:
     learning_rate = max(group["lr"] for group in state.optimizer.param_groups)  # some of them may rest
     log.record("step", epoch=epoch, step=step, losses=losses, learning_rate=learning_rate, **rates)
     log.scalars("train", {**losses, **rates, "learning_rate": learning_rate}, epoch * steps + step)
-
-
-def _save_and_exit(state: TrainState, log: Log) -> NoReturn:
-    state.save()
-    log.line(f"interrupted at epoch {state.epoch}, step {state.step}: saved; the same command goes on from here")
-    raise SystemExit(INTERRUPTED_EXIT_CODE)
-
-
-@contextlib.contextmanager
-def _signals_noted_in(caught: list[float]) -> Iterator[None]:
-    """SIGINT and SIGTERM add their time to a list; one that comes later than `RELAY_S` acts as usual."""
-    kinds = (signal.SIGINT, signal.SIGTERM)
-    before = {kind: signal.getsignal(kind) for kind in kinds}
-
-    def note(number: int, frame: Any) -> None:
-        caught.append(time.monotonic())
-        if caught[-1] - caught[0] > RELAY_S:
-            signal.signal(number, before[signal.Signals(number)])
-            signal.raise_signal(number)
-
-    for kind in kinds:
-        signal.signal(kind, note)
-    try:
-        yield
-    finally:
-        for kind in kinds:
-            signal.signal(kind, before[kind])

@@ -85,33 +85,28 @@ def locate(name: str, network: str, folders: tuple[Path, ...]) -> Path:
         other = f": that is a file of {entry.network}" if entry else ""
         raise CheckpointError(f"{name}: no such checkpoint{other}, and not one of the published {names(network)}")
     places = [*folders, *([Path(mirror())] if mirror() and "://" not in mirror() else []), home()]
-    for path in (folder / entry.name for folder in places):
-        if path.is_file():
-            return _checked(path, entry)
-    return fetch(entry, folders[0] if folders else home())
-
-
-def _checked(path: Path, entry: Published) -> Path:
+    path = next((folder / entry.name for folder in places if (folder / entry.name).is_file()), None)
+    if path is None:
+        return _fetched(entry, folders[0] if folders else home())
     try:
         entry.check(path)
-    except (OSError, download.WrongContentError) as error:
+    except download.WrongContentError as error:
         source = " or ".join(entry.urls) or entry.page
         raise CheckpointError(f"{path}: {error}: remove it, and fetch {source}") from error
     return path
 
 
-def fetch(entry: Published, folder: Path) -> Path:
+def _fetched(entry: Published, folder: Path) -> Path:
     """Downloads a file into the cache, from the first address that has it. Raises CheckpointError, naming `folder`."""
-    target, reasons, urls = home() / entry.name, [], entry.urls
+    reasons, urls = [], entry.urls
     if mirror():
         urls = (f"{mirror().rstrip('/')}/{entry.name}",) if "://" in mirror() else ()
-        reasons += [] if urls else [f"not in POSE_ZOO_MIRROR={mirror()}"]
     for url in urls:
         try:
-            return download.fetch(url, target, entry.check)
+            return download.fetch(url, home() / entry.name, entry.check)
         except (OSError, download.WrongContentError) as error:
             reasons.append(f"{url}: {error}")
+    why = "; ".join(reasons) or (f"not in POSE_ZOO_MIRROR={mirror()}" if mirror() else "no program can fetch it")
     source = entry.page or " or ".join(entry.urls)
     cure = f"take it from {source} and put it into {folder}" if source else f"no address is known; put it into {folder}"
-    why = "; ".join(reasons) or "no program can fetch it"
     raise CheckpointError(f"{entry.name} is not here and cannot be downloaded ({why}): {cure}")

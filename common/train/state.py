@@ -11,15 +11,13 @@ import common.device
 import common.distributed
 from common.cli import UserError, flag, settings
 from common.device import AmpLevel, AmpType, DeviceName
-from common.train.loader import EpochBatches, Plan, Samples, count_replaced, stream
+from common.train.loader import EpochBatches, Plan, count_replaced, stream
 from common.train.log import Log, Throughput
 from common.train.store import Store
 
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-
-WARM_UP_STEPS = 2  # left out of the throughput
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ class TrainState:
         self.pending = False  # whether the epoch that is done is still to be kept and evaluated
         self.facts: dict[str, Any] = {"arch": arch, "config": settings(config), "samples": plan.num_samples}
         self.began: float = common.distributed.broadcast_object(time.time())  # also of the runs that it goes on from
-        self.speed = Throughput(plan.images_per_step, WARM_UP_STEPS)
+        self.speed = Throughput(plan.images_per_step)
         self.interrupts: list[float] = []  # when SIGINT and SIGTERM arrived
 
     @property
@@ -122,7 +120,7 @@ class TrainState:
         while self.epoch < self.plan.epochs:
             yield self.epoch
 
-    def batches(self, samples: Samples, collate: Callable[[list[Any]], Any], seed: int, log: Log) -> Iterator[Any]:
+    def batches(self, samples: Any, collate: Callable[[list[Any]], Any], seed: int, log: Log) -> Iterator[Any]:
         """Micro-batches of all epochs, from the next step on. See common.train.loader.stream."""
         positions = EpochBatches(self.plan, seed, self.epoch, self.step)
         return count_replaced(stream(samples, positions, collate, self.plan.num_workers, self.device), log.line)
@@ -155,15 +153,12 @@ class TrainState:
     def content(self) -> dict[str, Any]:
         """The content of `last.pth`; every rank must call it, for its random states."""
         return {
-            **self.facts,
-            "began": self.began,
-            "epoch": self.epoch,
+            **self.weights(),
             "epochs": self.plan.epochs,
             "step": self.step,
             "pending": self.pending,
             "images_per_step": self.plan.images_per_step,
             "steps_per_epoch": self.plan.steps_per_epoch,
-            "ap": self.ap,
             "state_dict": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -176,37 +171,30 @@ class TrainState:
 
         Raises UserError where that run had other batches, data, network or optimiser.
         """
-        plan = self.plan
         for name, cure in (("images_per_step", "--batch_size and --ranks"), ("steps_per_epoch", "--data_path")):
-            if content.get(name) != getattr(plan, name):
+            if content[name] != (now := getattr(self.plan, name)):
                 raise UserError(
-                    f"the unfinished run had {content.get(name)} {name}, this one has {getattr(plan, name)}: "
-                    f"type the same {cure}, or --resume=no to begin anew"
+                    f"the unfinished run had {content[name]} {name}, this one has {now}: type the same {cure}, or "
+                    "--resume=no to begin anew"
                 )
         try:
-            self._load(content)
-        except (RuntimeError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            self.model.load_state_dict(content["state_dict"])
+            self.optimizer.load_state_dict(content["optimizer"])
+        except (RuntimeError, ValueError) as error:
             raise UserError(
                 f"the unfinished run had another network or optimiser ({' '.join(str(error).split())[:150]}): type the "
                 "same flags, or --resume=no to begin anew"
             ) from error
-        self.epoch, self.step, self.ap = content["epoch"], content["step"], content["ap"]
-        self.pending = bool(content.get("pending"))
-        if isinstance(began := content.get("began"), float):
-            self.began = began
-        done = f"all {plan.epochs} epochs are done" if self.is_done else "resumed"
-        return f"{done} at epoch {self.epoch}, step {self.step} (--resume=no begins anew)"
-
-    def _load(self, content: dict[str, Any]) -> None:
-        self.model.load_state_dict(content["state_dict"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        if self.ema and content.get("ema"):
+        if self.ema and content["ema"]:
             self.ema.load_state_dict(content["ema"])
         if content["scaler"]:  # empty where that run was not in float16
             self.scaler.load_state_dict(content["scaler"])
-        rank = common.distributed.rank()
-        if rank < len(content["random"]):
+        if (rank := common.distributed.rank()) < len(content["random"]):
             common.device.set_random_states(content["random"][rank], self.device)
+        for name in ("epoch", "step", "ap", "pending", "began"):
+            setattr(self, name, content[name])
+        done = f"all {self.plan.epochs} epochs are done" if self.is_done else "resumed"
+        return f"{done} at epoch {self.epoch}, step {self.step} (--resume=no begins anew)"
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

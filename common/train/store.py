@@ -2,7 +2,6 @@
 """The checkpoints of a training run: which there are, which one it goes on from, which stay."""
 
 import itertools
-import math
 import os
 import socket
 import sys
@@ -24,10 +23,6 @@ import torch
 PREVIOUS = "previous.pth"
 SHARED_WITHIN_S = 40  # that a file server's clients may take to see a new file
 MOST_DIFFERENCES = 5  # that are named
-_COUNTS = ("epoch", "step", "images_per_step", "steps_per_epoch")
-# what a training needs to go on, and of which kind it is
-_STATE: dict[str, Any] = dict.fromkeys(_COUNTS, int) | dict.fromkeys(("state_dict", "optimizer", "scaler"), dict)
-_STATE |= {"ap": float | int | None, "random": list}
 
 
 def agree_on_recipe(config: Any) -> None:
@@ -72,32 +67,13 @@ def _difference(everybody: list[tuple[str, Mapping[str, Any]]], rank: int, most:
     )
 
 
-def read_state(path: Path) -> dict[str, Any]:
-    """The state of a training. Raises CheckpointError where it is missing, damaged, or something else."""
-    if path.is_dir():
-        raise CheckpointError(f"{path}: a folder, not a checkpoint")
-    content = read(path)
-    for name, kind in _STATE.items():
-        value = content.get(name)
-        if name not in content or not isinstance(value, kind) or (kind is int and value < 0):
-            found = f"{name} is {str(value)[:30]!r}" if name in content else f"no {name} in it"
-            raise CheckpointError(f"{path}: not the state of a training: {found}")
-    return content
-
-
 class Store:
     """The checkpoints of one run, in one folder: the last two, the best, and every n-th epoch's as far as kept."""
 
     def __init__(self, folder: Path, keep: int, name_kept: Callable[[int], str] = "checkpoint_{}.pth".format) -> None:
         """`keep`: how many of those stay that have the name `name_kept(epochs done)`."""
-        self.folder = folder
-        self.keep = keep
-        self.name_kept = name_kept
-
-    @property
-    def metrics_file(self) -> Path:
-        """Every number of the run, a line an event."""
-        return self.folder / "metrics.jsonl"
+        self.folder, self.keep, self.name_kept = folder, keep, name_kept
+        self.metrics_file = folder / "metrics.jsonl"  # every number of the run, a line an event
 
     def unfinished(self, config: Any, num_samples: int, note: Callable[[str], None]) -> dict[str, Any] | None:
         """The state that the run goes on from, on every rank; None where it begins: then call `make_room`, too.
@@ -127,16 +103,13 @@ class Store:
         common.train.lock.take(self.folder)
         common.files.remove_unfinished(self.folder)
         content = self.newest(note) if config.resume == "auto" else None
-        if content:
-            changes = _changes(content, config, num_samples)
-            finished = content["epoch"] >= content.get("epochs", math.inf) and not content.get("pending")
-            if changes and finished:
-                note(f"note: the finished run of this name had other settings: {changes}")
-            else:
-                if changes:
-                    note(f"note: settings have changed since: {changes}")
-                return content
-        return None
+        if not content or not (changes := _changes(content, config, num_samples)):
+            return content
+        if content["epoch"] >= content["epochs"] and not content["pending"]:
+            note(f"note: the finished run of this name had other settings: {changes}")
+            return None
+        note(f"note: settings have changed since: {changes}")
+        return content
 
     def make_room(self, config: Any, note: Callable[[str], None]) -> None:
         """Keeps another run that is in the folder under another name, unless this one only measures speed.
@@ -162,7 +135,7 @@ class Store:
         """Writes a checkpoint that is kept, and removes the oldest of these beyond `keep`."""
         save(self.folder / self.name_kept(epoch), content)
         kept = [path for done in range(1, epoch + 1) if (path := self.folder / self.name_kept(done)).is_file()]
-        for path in kept[: max(0, len(kept) - self.keep)]:
+        for path in kept[: -self.keep]:
             path.unlink()
 
     def newest(self, warn: Callable[[str], None]) -> dict[str, Any] | None:
@@ -175,7 +148,9 @@ class Store:
             if not os.path.lexists(path):
                 continue
             try:
-                content = read_state(path)
+                content = read(path)
+                if "steps_per_epoch" not in content:
+                    raise CheckpointError(f"{path}: not the state of a training")
             except CheckpointError as error:
                 errors.append(str(error))
                 continue
@@ -183,42 +158,27 @@ class Store:
                 warn(f"{damage}; the one before is taken")
             return content
         if errors:
-            cure = (
-                "bring one of them back, or type --resume=no to begin anew (the folder is then kept under another name)"
-            )
+            cure = "bring one of them back, or type --resume=no to begin anew (the folder then gets another name)"
             raise CheckpointError("; ".join([*errors, cure]))
         return None
 
     def set_aside(self) -> Path | None:
-        """Renames the folder where there are checkpoints of an earlier run in it; returns its new name.
-
-        Raises CheckpointError where it cannot be renamed.
-        """
+        """Renames the folder where there are checkpoints of an earlier run in it; returns its new name."""
         if not any(os.path.lexists(self.folder / name) for name in (LAST, PREVIOUS, BEST)):
             return None
         folder = self.folder.resolve()
         names = (folder.with_name(f"{folder.name}.old{number}") for number in itertools.count(1))
         other = next(name for name in names if not name.exists())
-        try:
-            os.replace(folder, other)
-            folder.mkdir()
-            if (other / LOCK_NAME).exists():  # it is this process's
-                os.replace(other / LOCK_NAME, folder / LOCK_NAME)
-        except OSError as error:
-            raise CheckpointError(f"cannot rename {folder}: {error.strerror}; name another --output_dir") from error
+        os.replace(folder, other)
+        folder.mkdir()
+        if (other / LOCK_NAME).exists():  # it is this process's
+            os.replace(other / LOCK_NAME, folder / LOCK_NAME)
         return other
 
 
 def _changes(content: dict[str, Any], config: Any, num_samples: int) -> str:
     """Which settings that matter for the weights were others in a state, as `name before -> now`."""
-    saved = content.get("config")
-    before = {
-        **(saved if isinstance(saved, dict) else {}),
-        "samples": content.get("samples"),
-        "ranks": len(content["random"]),
-    }
+    before = {**content["config"], "samples": content["samples"], "ranks": len(content["random"])}
     now = {**settings(config), "samples": num_samples, "ranks": common.distributed.world_size()}
-    compared = now.keys() & before.keys() - set(config.MAY_CHANGE.split())
-    return ", ".join(
-        f"{name} {before[name]} -> {now[name]}" for name in now if name in compared and before[name] != now[name]
-    )
+    compared = [name for name in now if name in before and name not in config.MAY_CHANGE.split()]
+    return ", ".join(f"{name} {before[name]} -> {now[name]}" for name in compared if before[name] != now[name])
