@@ -5,7 +5,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import common.cli
 import common.device
@@ -78,10 +78,7 @@ def train_one_epoch(
         if after_step:
             after_step(number, losses)
         if interrupted:
-            state.save()
-            done = f"interrupted at epoch {state.epoch}, step {state.step}: saved"
-            log.line(f"{done}; the same command goes on from here")
-            raise SystemExit(INTERRUPTED_EXIT_CODE)
+            _save_and_exit(state, log)
         bar.set_postfix_str(f"{state.speed.images_per_s:.1f} images/s", refresh=False)
         bar.update()
         if is_saved:
@@ -255,3 +252,9 @@ def _log_step(state: TrainState, losses: dict[str, float], log: Log) -> None:
     learning_rate = max(group["lr"] for group in state.optimizer.param_groups)  # some of them may rest
     log.record("step", epoch=epoch, step=step, losses=losses, learning_rate=learning_rate, **rates)
     log.scalars("train", {**losses, **rates, "learning_rate": learning_rate}, epoch * steps + step)
+
+
+def _save_and_exit(state: TrainState, log: Log) -> NoReturn:
+    state.save()
+    log.line(f"interrupted at epoch {state.epoch}, step {state.step}: saved; the same command goes on from here")
+    raise SystemExit(INTERRUPTED_EXIT_CODE)
