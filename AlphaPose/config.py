@@ -4,10 +4,8 @@
 Defaults < file of `--cfg` < `--recipe` < flags and KEY VALUE words, such as TRAIN.LR 5e-4.
 """
 
-import dataclasses
 import functools
 import itertools
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +14,7 @@ from typing import Any
 import common.cli
 import common.skeleton
 from AlphaPose import keys
-from common.cli import UserError, flag, words
-from common.topdown import yaml_config
+from common.cli import UserError, flag
 from common.topdown.crops import Size, check_sizes
 from common.train.pretrained import RANDOM
 from common.train.state import TrainFlags
@@ -54,12 +51,12 @@ class Config(TrainFlags):
     flip_test: bool = flag("mean of an image's maps and its mirror image's at evaluations", False)
     map: bool = flag("accepted as published", True)
     board: bool = flag("accepted as published: TensorBoard's curves are written", True)
-    opts: tuple[Any, ...] = words()  # KEY VALUE words, which win over the file of cfg
+    opts: tuple[Any, ...] = ()  # KEY VALUE words, which win over the file of cfg
 
     @functools.cached_property
     def yaml(self) -> EasyDict:
         """The yaml config with `opts`, by published keys. Raises UserError for what is no configuration."""
-        return keys.load_yaml_config(self.cfg, self.opts)
+        return EasyDict(keys.KEYS.load(self.cfg, self.opts))
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
@@ -101,9 +98,7 @@ def experiment_folder(output_dir: str, exp_id: str, cfg: str) -> Path:
 
 def parse(argv: Sequence[str] | None = None) -> Config:
     """A command line: flags and KEY VALUE words. Raises UserError, see common.cli.parse."""
-    flags, pairs = yaml_config.split(sys.argv[1:] if argv is None else argv, keys.FLAG_KEYS, keys.KEYS)
-    config = common.cli.parse(Config, RECIPES, flags, ALIASES, RETIRED)
-    return dataclasses.replace(config, opts=(*config.opts, *pairs))
+    return common.cli.parse(Config, RECIPES, argv, ALIASES, RETIRED, keys=keys.FLAG_KEYS)
 
 
 SMALL = {

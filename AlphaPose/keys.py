@@ -1,13 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The keys of the published yaml configs in configs/, with the default and the bounds of each value."""
 
-from collections.abc import Sequence
-from typing import Any
-
-from common.cli import leaves
-from common.topdown.yaml_config import COMMAND_LINE, Key, Keys, nested, number, one_of, pairs_of, read_yaml_config
-
-from easydict import EasyDict
+from common.topdown.yaml_config import Key, Keys, number, one_of
 
 TRAIN_LABELS = "annotations/person_keypoints_train2017.json"
 VAL_LABELS = "annotations/person_keypoints_val2017.json"
@@ -59,22 +53,11 @@ KEYS = Keys(
         "TRAIN.DPG_STEP": number((160, 190)),
     },
     # people are those of DATASET.VAL and of the flags; boxes come from --detections
-    unused=("DATASET.TEST.", "DATASET.DEMO.", "DETECTOR.", "TRAIN.WORLD_SIZE"),
+    unused=("DATASET.TEST.", "DATASET.DEMO.", "DETECTOR.", "TRAIN.WORLD_SIZE."),
+    published_in="configs/coco",
 )
-OF_THE_NETWORK = {  # what a checkpoint knows of itself: key -> its name in checkpoints of version 0.1
-    "MODEL.TYPE": "model",
-    "MODEL.NUM_LAYERS": "num_layers",
-    "MODEL.CONV_DIM": "conv_dim",
-    "MODEL.STAGE_WITH_DCN": "stages_with_dcn",
-    "MODEL.STAGE1.NUM_CONV": "stage1_convolutions",
-    "MODEL.STAGE2.NUM_CONV": "stage2_convolutions",
-    "MODEL.STAGE3.NUM_CONV": "stage3_convolutions",
-    "DATA_PRESET.IMAGE_SIZE": "image_size",
-    "DATA_PRESET.HEATMAP_SIZE": "heatmap_size",
-    "DATA_PRESET.NUM_JOINTS": "num_joints",
-    "LOSS.TYPE": "loss",
-    "LOSS.NORM_TYPE": "norm_type",
-}
+# how keys begin of which a checkpoint says what its network has
+OF_THE_NETWORK = ("MODEL.TYPE", "MODEL.NUM_LAYERS", "MODEL.CONV_DIM", "MODEL.STAGE", "DATA_PRESET.", "LOSS.")
 FLAG_KEYS = {  # flag -> the key that it sets
     "epochs": "TRAIN.END_EPOCH",
     "train_epochs": "TRAIN.END_EPOCH",
@@ -86,19 +69,3 @@ FLAG_KEYS = {  # flag -> the key that it sets
     "heatmap_size": "DATA_PRESET.HEATMAP_SIZE",
     "sigma": "DATA_PRESET.SIGMA",
 }
-SECTIONS = "DATASET, DATA_PRESET, MODEL, LOSS and TRAIN"
-
-
-def load_yaml_config(path: str, words: Sequence[Any] = ()) -> EasyDict:
-    """A yaml config, above it KEY VALUE words. Raises UserError, naming file and key, for what is no configuration."""
-    of_file = KEYS.check(path, leaves(read_yaml_config(path, "configs/coco", SECTIONS)))
-    of_words = KEYS.check(COMMAND_LINE, pairs_of(words))
-    return EasyDict(nested(KEYS.defaults() | of_file | of_words))
-
-
-def of_checkpoint(source: str, known: dict[str, Any]) -> list[Any]:
-    """What a checkpoint's `config` says of its network, as KEY VALUE words. Raises UserError, naming `source`."""
-    found = {key: known.get(key, known.get(old)) for key, old in OF_THE_NETWORK.items()}
-    # no stage is how version 0.1 wrote that no stage has deformable convolution
-    pairs = [(key, value) for key, value in found.items() if value not in (None, ())]
-    return [word for pair in KEYS.check(source, pairs).items() for word in pair]

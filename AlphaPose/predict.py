@@ -152,7 +152,7 @@ def load_config(cfg: str, source: Path, opts: Sequence[Any] = (), **flags: Any) 
     content = common.train.checkpoint.read(source) if source.suffix in PYTORCH else exported
     known = content.get("config") if isinstance(content.get("config"), dict) else {}
     flags["skeleton"] = skeleton or str(known.get("skeleton", Config.skeleton))
-    return Config(cfg=cfg, opts=(*keys.of_checkpoint(str(source), known), *opts), **flags)
+    return Config(cfg=cfg, opts=(*keys.KEYS.of_checkpoint(str(source), known, keys.OF_THE_NETWORK), *opts), **flags)
 
 
 def open_session(source: Path, options: Options, config: Config) -> Session:
@@ -180,7 +180,7 @@ def metadata_of(config: Config, content: dict[str, Any]) -> metadata.Metadata:
         "refinement": "" if regresses else "quarter",
         **dataclasses.asdict(RULES),
     }
-    known = {key: value for key, value in leaves(config.yaml) if key in keys.OF_THE_NETWORK}
+    known = {key: value for key, value in leaves(config.yaml) if key.startswith(keys.OF_THE_NETWORK)}
     return metadata.of_network(
         NETWORK, config.load_skeleton(), content, input=rule, stride=config.stride, decoder=decoder, config=known
     )

@@ -7,7 +7,7 @@ Defaults < file of `--cfg` < `--recipe` < flags and KEY VALUE words, such as TRA
 import dataclasses
 import functools
 import itertools
-import sys
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,8 @@ from typing import Any, TypeVar
 import common.cli
 import common.distributed
 import common.skeleton
-from common.cli import UserError, flag, words
+from common.cli import UserError, flag
 from common.skeleton import Skeleton
-from common.topdown import yaml_config
 from common.topdown.crops import Size, check_sizes
 from common.train.pretrained import RANDOM
 from common.train.state import TrainFlags
@@ -43,9 +42,8 @@ SKELETONS = {"coco": "coco", "crowdpose": "crowdpose", "ochuman": "coco"}
 class Config(TrainFlags):
     """Trains a network of MIPNet: plain HRNet and ResNet, or with lambda, which tells people in one box apart.
 
-    --perf 1 is --case=perf, as published. KEY VALUE words such as TRAIN.LR 5e-4 change the yaml config. Flags for keys:
-    --epochs, --batch_size, --lr, --lr_steps, --image_size and --heatmap_size (height,width), --sigma, --pretrained,
-    --eval_freq, --print_freq, --num_workers, --data_dir, --checkpoints.
+    --perf 1 is --case=perf, as published. KEY VALUE words such as TRAIN.LR 5e-4 change the yaml config; --image_size
+    and --heatmap_size are height,width.
     """
 
     OF_A_SERVER = f"{TrainFlags.OF_A_SERVER} data_path WORKERS"
@@ -63,12 +61,22 @@ class Config(TrainFlags):
     clip_norm: float = flag("largest norm of the gradients; 0: as they are", 0.0)
     keep_every: int = flag("epochs between checkpoints that are kept; 0: keep none", 20)
     val_images: int = flag("number of images of evaluations during training; 0: all", 0)
-    opts: tuple[Any, ...] = words()  # KEY VALUE words, which win over the file of cfg
+    opts: tuple[Any, ...] = ()  # KEY VALUE words, which win over the file of cfg
 
     @functools.cached_property
     def yaml(self) -> CfgNode:
-        """The yaml config with `opts`, by published keys. Raises UserError for what is no configuration."""
-        return keys.load_yaml_config(self.cfg, self.opts)
+        """The yaml config with `opts`, by published keys. Raises UserError for what is no configuration.
+
+        A path that does not exist is taken from beside this program, where the published files are.
+        """
+        beside = MODEL_FOLDER / self.cfg
+        path = str(beside) if beside.is_file() and not Path(self.cfg).is_file() else self.cfg
+        cfg = CfgNode(keys.KEYS.load(path, self.opts))
+        leads_outside = os.path.isabs(cfg.OUTPUT_DIR) or ".." in Path(cfg.OUTPUT_DIR).parts
+        if leads_outside and "OUTPUT_DIR" not in self.opts:
+            raise UserError(f"{path}: OUTPUT_DIR is {cfg.OUTPUT_DIR!r}, expected: a folder inside --output_dir")
+        cfg.freeze()
+        return cfg
 
     def check(self) -> None:
         """Raises UserError where values do not go together."""
@@ -228,16 +236,16 @@ def parse_flags(
     recipes: Mapping[str, Mapping[str, Any]] = {},
 ) -> AnyFlags:
     """Flags, and KEY VALUE words as published, which win: they go into the field `opts`. Raises UserError."""
-    found, pairs = yaml_config.split(_published(sys.argv[1:] if argv is None else argv), flag_keys, keys.KEYS)
-    config = common.cli.parse(flags, recipes, found, aliases, retired)
-    keyed = (_keyed(key, value) for key, value in yaml_config.pairs_of(pairs))
-    opts = (*config.opts, *(word for pair in keyed for word in pair))  # type: ignore[attr-defined]
+    config = common.cli.parse(flags, recipes, argv, aliases, retired, _published, flag_keys)
+    words: tuple[Any, ...] = config.opts  # type: ignore[attr-defined]
+    keyed = [_keyed(key, value) for key, value in zip(words[::2], words[1::2], strict=True)]
+    opts = tuple(word for pair in keyed for word in pair)
     return dataclasses.replace(config, opts=opts)  # type: ignore[type-var]
 
 
 def _keyed(flag_or_key: str, value: Any) -> tuple[str, Any]:
     key, step = SIZE_FLAGS.get(flag_or_key, (flag_or_key, 0))
-    return key, (value if isinstance(value, tuple) else (value,))[::step] if step else value
+    return key, value.split(",")[::step] if step else value
 
 
 def _published(argv: Sequence[str]) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import common.cli
 from common.arrays import FloatArray, UInt8Array
-from common.cli import UserError, flag, words
+from common.cli import UserError, flag
 from common.media import demo, drawing, topdown_demo
 from common.media.detectors import Boxes, Detector
 from common.media.drawing import contact_sheet, draw_person, lambda_colour
@@ -52,7 +52,7 @@ class Config(topdown_demo.TopDownFlags):
     sweep: int = flag("number of lambdas from 0 to 1 for each box of an image, side by side; 0: none", 0, most=101)
     threshold: float = flag("score of a keypoint, from where it is drawn", CONFIDENT)
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: that of the data set", "")
-    opts: tuple[Any, ...] = words()  # KEY VALUE words, which win over all
+    opts: tuple[Any, ...] = ()  # KEY VALUE words, which win over all
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""

@@ -25,7 +25,7 @@ import common.distributed
 import common.files
 import common.media.drawing
 import common.train.checkpoint
-from common.cli import UserError, flag, words
+from common.cli import UserError, flag
 from common.coco.evaluate import Detections, EvaluationSet
 from common.coco.images import Exif
 from common.media.sheets import draw_sheet, leave_sheet
@@ -94,7 +94,7 @@ class EvaluationSettings:
     num_workers: int = flag("threads that read", 4, least=1, most=1024)
     exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
     on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
-    opts: tuple[Any, ...] = words()  # KEY VALUE words, which win over all
+    opts: tuple[Any, ...] = ()  # KEY VALUE words, which win over all
 
     def config(self, source: Path | None, **flags: Any) -> settings.Config:
         """What yaml config, checkpoint and flags say together. Raises UserError."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import common.cli
 import common.train.checkpoint
-from common.cli import UserError, flag, words
+from common.cli import UserError, flag, leaves
 from common.runtime import metadata
 from common.runtime.export import Ports, check_opset, export_onnx
 from common.topdown.crops import Size, check_sizes
@@ -42,7 +42,7 @@ class Config:
     opset: int = flag("ONNX operator set; CANN's ATC takes 11 everywhere", 11, least=1, most=1000)
     batch_size: int = flag("people at once; 0: any number", 0, most=10**6)
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: that of the data set", "")
-    opts: tuple[Any, ...] = words()  # KEY VALUE words, which win over all
+    opts: tuple[Any, ...] = ()  # KEY VALUE words, which win over all
 
 
 def main() -> None:
@@ -102,7 +102,9 @@ def metadata_of(config: settings.Config, content: dict[str, Any]) -> metadata.Me
     }
     cfg_file = Path(config.cfg)
     inside = cfg_file.is_relative_to(MODEL_FOLDER)
-    known = {**keys.of_network(cfg), "cfg": str(cfg_file.relative_to(MODEL_FOLDER) if inside else cfg_file)}
+    kept = keys.OF_THE_NETWORK + keys.OF_THE_DATA_SET
+    known = {key: value for key, value in leaves(cfg) if key.startswith(kept)}
+    known |= {"cfg": str(cfg_file.relative_to(MODEL_FOLDER) if inside else cfg_file)}
     return metadata.of_network(
         NETWORK, config.load_skeleton(), content, input=rule, stride=config.stride, decoder=decoder, config=known
     )

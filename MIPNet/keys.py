@@ -1,23 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The keys of the published yaml configs in experiments/, with the default and the bounds of each value."""
 
-import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
-from common.cli import UserError, leaves
-from common.topdown.yaml_config import COMMAND_LINE, Key, Keys, nested, number, one_of, pairs_of, read_yaml_config
+from common.topdown.yaml_config import Key, Keys, number, one_of
 from MIPNet.model import NAMES
 
-from yacs.config import CfgNode
-
-FOLDER = Path(__file__).parent
 STAGES = {2: (1, (48, 96)), 3: (4, (48, 96, 192)), 4: (3, (48, 96, 192, 384))}  # of HRNet: modules, channels
 
 # devices, what --resume decides, what the original does not use either
 UNUSED = """
-AUTO_RESUME PIN_MEMORY GPUS LOG_DIR RANK CUDNN. DEBUG. DATASET.TRAIN_SET DATASET.HYBRID_JOINTS_TYPE MODEL.TAG_PER_JOINT
+AUTO_RESUME PIN_MEMORY GPUS LOG_DIR RANK CUDNN DEBUG DATASET.TRAIN_SET DATASET.HYBRID_JOINTS_TYPE MODEL.TAG_PER_JOINT
 TRAIN.GAMMA1 TRAIN.GAMMA2 TRAIN.RESUME TRAIN.CHECKPOINT TEST.NMS_THRE TEST.BBOX_THRE TEST.BBOX_FRACTION
 MODEL.EXTRA.PRETRAINED_LAYERS LOSS.TOPK
 """
@@ -104,39 +97,11 @@ KEYS = Keys(
         "TEST.REFINEMENT": one_of("recipe", "none", "quarter", "dark"),  # of peaks; recipe: POST_PROCESS
         "TEST.SHIFT_HEATMAP": Key(True),
     },
-    unused=tuple(UNUSED.split()),
+    unused=tuple(f"{name}." for name in UNUSED.split()),
+    published_in="experiments/",
 )
-# what a checkpoint knows of its network, and of its data set
+# how keys begin of which a checkpoint says what its network, and its data set, have
 OF_THE_NETWORK = ("MODEL.NAME", "MODEL.SE_MODULES", "MODEL.IMAGE_SIZE", "MODEL.HEATMAP_SIZE", "MODEL.EXTRA.") + (
     "DATASET.COLOR_RGB",
 )
 OF_THE_DATA_SET = ("DATASET.DATASET", "MODEL.NUM_JOINTS")
-SECTIONS = "DATASET, MODEL, TRAIN and TEST"
-
-
-def load_yaml_config(path: str, words: Sequence[Any] = ()) -> CfgNode:
-    """A yaml config, above it KEY VALUE words. Raises UserError, naming file and key, for what is no configuration.
-
-    A path that does not exist is taken from beside this program, where the published files are.
-    """
-    found = path if Path(path).is_file() or not (FOLDER / path).is_file() else str(FOLDER / path)
-    of_file = KEYS.check(found, leaves(read_yaml_config(found, "experiments/", SECTIONS)))
-    folder = of_file.get("OUTPUT_DIR", "")
-    if os.path.isabs(folder) or ".." in Path(folder).parts:
-        raise UserError(f"{found}: OUTPUT_DIR is {folder!r}, expected: a folder inside --output_dir")
-    cfg = CfgNode(nested(KEYS.defaults()))
-    for values in (of_file, KEYS.check(COMMAND_LINE, pairs_of(words))):
-        cfg.merge_from_list([word for key, value in values.items() for word in (key, repr(value))])  # as yacs reads it
-    cfg.freeze()
-    return cfg
-
-
-def of_network(cfg: CfgNode) -> dict[str, Any]:
-    """What an exported network, as a checkpoint, says of itself and of its data set: values by key."""
-    return {key: value for key, value in leaves(cfg) if key.startswith(OF_THE_NETWORK + OF_THE_DATA_SET)}
-
-
-def of_checkpoint(source: str, known: dict[str, Any], with_data_set: bool) -> list[Any]:
-    """What a checkpoint's `config` says of its network, and of its data set, as KEY VALUE words. Raises UserError."""
-    found = {key: known[key] for key in known if str(key).startswith(OF_THE_NETWORK + OF_THE_DATA_SET * with_data_set)}
-    return [word for pair in KEYS.check(source, found.items()).items() for word in pair]

@@ -216,7 +216,8 @@ def load_config(source: Path | None, cfg: str, opts: Sequence[Any] = (), **flags
     exported, skeleton = metadata.of(source, NETWORK, flags.get("skeleton", "")) if source else ({}, "")
     content = common.train.checkpoint.read(source) if source and source.suffix in PYTORCH else exported
     known = content.get("config") if isinstance(content.get("config"), dict) else {}
-    own = keys.of_checkpoint(str(source), known, with_data_set=not cfg)
+    read = keys.OF_THE_NETWORK if cfg else keys.OF_THE_NETWORK + keys.OF_THE_DATA_SET
+    own = keys.KEYS.of_checkpoint(str(source), known, read)
     trained_with = str(known.get("cfg", ""))  # may be gone, or on another machine
     if not any((folder / trained_with).is_file() for folder in (Path(), MODEL_FOLDER)):
         trained_with = DEFAULT_CFG

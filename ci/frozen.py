@@ -44,7 +44,7 @@ def parser_of(program: str) -> argparse.ArgumentParser | None:
         raise _Parser(parser)
 
     with (
-        mock.patch.object(argparse.ArgumentParser, "parse_args", carry),
+        mock.patch.object(argparse.ArgumentParser, "parse_known_args", carry),
         mock.patch.object(sys, "argv", [module]),
         contextlib.redirect_stderr(io.StringIO()),
         warnings.catch_warnings(),

@@ -6,23 +6,25 @@ import atexit
 import contextlib
 import dataclasses
 import errno
+import functools
+import itertools
 import math
 import os
-import re
 import signal
 import sys
 import traceback
 import typing
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import common.parallel
 
 Config = TypeVar("Config")
 USAGE_EXIT_CODE = 2
-LONGEST_TEXT, LONGEST_NAME = 4000, 255  # bytes of a path and of a name in it
 LONGEST_LINE = 2000  # characters of a message
+BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+OPTS, KEYED = "opts", "keyed"  # field of KEY VALUE words; where argparse keeps the pairs of flags that set keys
 # errors of files that no program can cause or mend, and what does
 CURES = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "change the rights, or name another place"),
@@ -55,8 +57,8 @@ class Bounds:
 
     def complaint(self, value: Any) -> str:
         """What is wrong with a value; empty where nothing is."""
-        if isinstance(value, str):
-            return _complaint_of_text(value)
+        if isinstance(value, str) and not all(map(is_shown, value)):
+            return "characters that cannot be printed, or bytes that are no UTF-8"
         if isinstance(value, bool) or not isinstance(value, int | float):
             return ""
         if not math.isfinite(value):
@@ -66,16 +68,6 @@ class Bounds:
         if value < self.least:
             return f"at least {self.least:g}"
         return f"at most {self.most:g}" if value > self.most else ""
-
-
-def _complaint_of_text(value: str) -> str:
-    if not all(map(is_shown, value)):
-        return "characters that cannot be printed, or bytes that are no UTF-8"
-    if len(value) > LONGEST_TEXT or max(map(len, map(str.encode, re.split("[/,;]", value)))) > LONGEST_NAME:
-        return "longer than a name may be"
-    if value.startswith("~"):
-        return "no such user"  # those that there are have been replaced by their folders
-    return ""
 
 
 def flag(help_text: str, default: Any, least: float = 0, most: float = Bounds.most, above: float = -math.inf) -> Any:
@@ -89,22 +81,17 @@ def check_values(config: Config) -> Config:
     for field in flags_of(config):
         value = getattr(config, field.name)
         several = value if isinstance(value, tuple) else (value,)
-        several = tuple(os.path.expanduser(one) if isinstance(one, str) else one for one in several)
+        values = [os.path.expanduser(one) if isinstance(one, str) else one for one in several]
         bounds = field.metadata.get("bounds", Bounds())
-        if complaints := list(filter(None, map(bounds.complaint, several))):
-            raise UserError(f"--{field.name}={','.join(map(str, several))}: {complaints[0]}")
-        changes[field.name] = several if isinstance(value, tuple) else several[0]
+        if complaint := next(filter(None, map(bounds.complaint, values)), ""):
+            raise UserError(f"--{field.name}={','.join(map(str, values))}: {complaint}")
+        changes[field.name] = tuple(values) if isinstance(value, tuple) else values[0]
     return dataclasses.replace(config, **changes)  # type: ignore[type-var]
 
 
-def words() -> Any:
-    """A field that no flag gives: words of a command line that its program reads itself."""
-    return dataclasses.field(default=(), metadata={"words": True})
-
-
 def flags_of(config: Any) -> "list[dataclasses.Field[Any]]":
-    """The fields of a configuration that flags of their names give."""
-    return [field for field in dataclasses.fields(config) if "words" not in field.metadata]
+    """The fields of a configuration that flags of their names give: all but KEY VALUE words."""
+    return [field for field in dataclasses.fields(config) if field.name != OPTS]
 
 
 def settings(config: Any) -> dict[str, Any]:
@@ -167,10 +154,16 @@ def _exit_code(error: BaseException) -> Any:
     if isinstance(error, BrokenPipeError) and _reader_left():
         return 128 + signal.SIGPIPE
     error = as_user_error(error)
-    with contextlib.suppress(OSError):  # its reader may have gone
-        sys.stdout.flush()
-        _say(error)
-    return USAGE_EXIT_CODE if isinstance(error, UserError) else 1
+    is_users = isinstance(error, UserError)
+    last = str(error) if is_users else traceback.format_exception_only(error)[-1].strip()
+    line = f"error: {printable(last)}"
+    launcher_prints_it = common.parallel.leave_last_words(line)
+    if not (launcher_prints_it and is_users):
+        with contextlib.suppress(OSError):  # their reader may have gone
+            sys.stdout.flush()
+            sys.stderr.write(f"{line}\n" if is_users else "".join(traceback.format_exception(error)))
+            sys.stderr.flush()
+    return USAGE_EXIT_CODE if is_users else 1
 
 
 def as_user_error(error: BaseException) -> BaseException:
@@ -182,17 +175,6 @@ def as_user_error(error: BaseException) -> BaseException:
     place = getattr(error, "filename", None)
     what = f"{os.fsdecode(place)}: " if isinstance(place, str | bytes) else ""
     return UserError(f"{what}{os.strerror(number)}; {CURES[number]}")
-
-
-def _say(error: BaseException) -> None:
-    """Prints the line of a UserError, else a trace; the launcher of several ranks prints its own line at the end."""
-    is_users = isinstance(error, UserError)
-    last = str(error) if is_users else traceback.format_exception_only(error)[-1].strip()
-    line = f"error: {printable(last)}"
-    launcher_prints_it = common.parallel.leave_last_words(line)
-    if not (launcher_prints_it and is_users):
-        sys.stderr.write(f"{line}\n" if is_users else "".join(traceback.format_exception(error)))
-        sys.stderr.flush()
 
 
 def _reader_left() -> bool:
@@ -227,32 +209,27 @@ def parse(
     aliases: Mapping[str, str] = {},
     retired: Mapping[str, str] = {},
     prepare: Callable[[Sequence[str]], Sequence[str]] = list,
+    keys: Mapping[str, str] = {},
 ) -> Config:
     """Defaults < `--recipe` < flags. An unknown flag or recipe is an error, never ignored.
 
     Flags may be written with hyphens or underscores, tuples with commas; a boolean may stand alone. Values are checked
     against `flag`'s bounds. `aliases`: further names of a field. `retired`: published flags without effect -> why.
+    `keys`: flags -> the key of a yaml config that they set. Keys and values as texts, of these flags and then of
+    KEY VALUE words, are added to the field `opts`, where there is one.
     """
-    hints = typing.get_type_hints(config)
-    fields = {field.name: field for field in flags_of(config)}
-    as_written = argparse.RawDescriptionHelpFormatter
-    parser = _Parser(_program(), description=config.__doc__, formatter_class=as_written, allow_abbrev=False)
-    if recipes:
-        parser.add_argument("--recipe", choices=sorted(recipes), help="a set of values", default=argparse.SUPPRESS)
-    for name, field in fields.items():
-        names = [f"--{name}"] + [f"--{alias}" for alias, target in aliases.items() if target == name]
-        parser.add_argument(
-            *names, dest=name, help=_help_text(field), default=argparse.SUPPRESS, **_reading(hints[name])
-        )
-    for name in retired:
-        parser.add_argument(f"--{name}", nargs="?", const="", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    parser = _parser(config, recipes, aliases, retired, keys)
     underscored = [_underscored(word) for word in (sys.argv[1:] if argv is None else argv)]
-    flags = vars(parser.parse_args(list(prepare(underscored))))
-    for name in [name for name in retired if name in flags]:
-        del flags[name]
+    known, rest = parser.parse_known_args(list(parser.with_values(prepare(underscored))))
+    values = vars(known)
+    for name in [name for name in retired if name in values]:
+        del values[name]
         print(f"note: --{name} has no effect: {retired[name]}", file=sys.stderr)  # noqa: T201
-    recipe = flags.pop("recipe", None)
-    return check_values(config(**{**(recipes[recipe] if recipe else {}), **flags}))
+    values = {**recipes.get(values.pop("recipe", ""), {}), **values}
+    words = [word for pair in values.pop(KEYED, ()) for word in pair] + _key_value_words(parser, config, rest)
+    if words:
+        values[OPTS] = (*values.get(OPTS, ()), *words)
+    return check_values(config(**values))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -261,6 +238,51 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         keys = "; keys of a yaml config are written as TRAIN.LR 0.001"
         raise UserError(f"{message} (--help lists the flags{keys if 'KEY VALUE' in (self.description or '') else ''})")
+
+    def with_values(self, words: Sequence[str]) -> Iterator[str]:
+        """`--fast` as `--fast=true`, unless its value follows: what follows may be a key."""
+        for word, following in itertools.zip_longest(words, words[1:], fillvalue=""):
+            action = self._option_string_actions.get(word)
+            stands_alone = action and action.type is _boolean and following.lower() not in BOOLEANS
+            yield f"{word}=true" if stands_alone else word
+
+
+def _parser(
+    config: Any, recipes: Iterable[str], aliases: Mapping[str, str], retired: Iterable[str], keys: Mapping[str, str]
+) -> _Parser:
+    """What reads the flags; those that are not given leave no value."""
+    parser = _Parser(
+        _program(),
+        description=config.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    hints = typing.get_type_hints(config)
+    if recipes:
+        parser.add_argument("--recipe", choices=sorted(recipes), help="a set of values")
+    for field in flags_of(config):
+        names = [field.name, *(alias for alias, target in aliases.items() if target == field.name)]
+        options = _reading(hints[field.name])
+        parser.add_argument(*(f"--{name}" for name in names), dest=field.name, help=_help_text(field), **options)
+    for name, key in keys.items():
+        parser.add_argument(f"--{name}", dest=KEYED, action="append", type=functools.partial(_pair, key), metavar=key)
+    for name in retired:
+        parser.add_argument(f"--{name}", nargs="?", const="", help=argparse.SUPPRESS)
+    return parser
+
+
+def _pair(key: str, value: str) -> tuple[str, str]:
+    return key, value
+
+
+def _key_value_words(parser: _Parser, config: Any, words: list[str]) -> list[str]:
+    """What is left of a command line without its flags. Raises UserError where it is not KEY VALUE words."""
+    if unknown := [word for word in words if word.startswith("--") or not hasattr(config, OPTS)]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if len(words) % 2:
+        raise UserError(f"{words[-1]}: a value is needed, as in TRAIN.END_EPOCH 5")
+    return words
 
 
 def _program() -> str | None:
@@ -285,7 +307,7 @@ def _help_text(field: "dataclasses.Field[Any]") -> str:
 def _reading(hint: Any) -> dict[str, Any]:
     """The arguments of `add_argument` that read one flag's text as a value of type `hint`."""
     if hint is bool:
-        return {"type": _boolean, "nargs": "?", "const": True, "metavar": "true|false"}
+        return {"type": _boolean, "metavar": "true|false"}
     options = [option for option in typing.get_args(hint) if option not in (type(None), ...)]
     if typing.get_origin(hint) is typing.Literal:
         return {"choices": options, "type": type(options[0])}
@@ -301,7 +323,6 @@ def _reading(hint: Any) -> dict[str, Any]:
 
 
 def _boolean(text: str) -> bool:
-    answers = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if text.lower() not in answers:
+    if text.lower() not in BOOLEANS:
         raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
-    return answers[text.lower()]
+    return BOOLEANS[text.lower()]

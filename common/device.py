@@ -17,7 +17,7 @@ import resource
 import sys
 from typing import Any, Literal
 
-import common.cli
+from common.cli import UserError, environment_number
 
 import torch
 from torch import Tensor, nn
@@ -62,10 +62,9 @@ def resolve(name: DeviceName, local_rank: int = 0) -> torch.device:
     if kind == "cpu":
         _keep_freed_memory()
         return torch.device("cpu")
-    available = count(kind)
-    if local_rank >= available:
+    if local_rank >= (available := count(kind)):
         needed = f"{local_rank + 1} ranks need {local_rank + 1} {kind} devices"
-        raise common.cli.UserError(f"{needed}, there are {available}: type --ranks={available} or --device=cpu")
+        raise UserError(f"{needed}, there are {available}: type --ranks={available} or --device=cpu")
     torch.accelerator.set_device_index(local_rank)
     if kind == "npu":  # before its first tensor
         npu: Any = torch.get_device_module("npu")
@@ -75,15 +74,13 @@ def resolve(name: DeviceName, local_rank: int = 0) -> torch.device:
 
 
 def _choose(name: DeviceName) -> str:
-    if name == "auto":
-        if importlib.util.find_spec("torch_npu") and (reason := load_npu()):
-            sys.stderr.write(f"note: no NPU: {reason}\n")
-        return next((kind for kind in ("npu", "cuda") if count(kind)), "cpu")
     if name == "npu" and (reason := load_npu()):
-        raise common.cli.UserError(f"--device=npu: {reason}; or type --device=cpu")
+        raise UserError(f"--device=npu: {reason}; or type --device=cpu")
     if name == "cuda" and not count("cuda"):
-        raise common.cli.UserError("--device=cuda: torch finds no CUDA device; type --device=cpu")
-    return name
+        raise UserError("--device=cuda: torch finds no CUDA device; type --device=cpu")
+    if name == "auto" and importlib.util.find_spec("torch_npu") and (reason := load_npu()):
+        sys.stderr.write(f"note: no NPU: {reason}\n")
+    return next((kind for kind in ("npu", "cuda") if count(kind)), "cpu") if name == "auto" else name
 
 
 def _keep_freed_memory() -> None:
@@ -101,7 +98,7 @@ def collective_timeout_s(device: torch.device) -> int:
     """How long a rank waits for the others before it gives up."""
     if device.type != "npu":
         return TIMEOUT_S
-    return common.cli.environment_number("HCCL_CONNECT_TIMEOUT", HCCL_TIMEOUT_S, least=1)
+    return environment_number("HCCL_CONNECT_TIMEOUT", HCCL_TIMEOUT_S, least=1)
 
 
 def cpu_count() -> int:
@@ -165,7 +162,7 @@ def scaler(device: torch.device, dtype: torch.dtype | None, loss_scale: str) -> 
     with contextlib.suppress(ValueError):
         if 0 < float(loss_scale) < math.inf:
             return StaticScaler(device.type, init_scale=float(loss_scale), enabled=enabled)
-    raise common.cli.UserError(f"--loss_scale={loss_scale}: give a positive number or `dynamic`")
+    raise UserError(f"--loss_scale={loss_scale}: give a positive number or `dynamic`")
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 
 from common.cli import UserError
 
-DEEPEST_YAML = 30  # lists within lists; reading time grows with the square
 MOST_YAML_BYTES = 64_000  # ten times the largest published one; it takes seconds
 _UNFINISHED = re.compile(r"\..+\.(\d{1,9})\.unfinished")
 
@@ -39,7 +38,6 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        _sync_folder(path.parent)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(
@@ -59,41 +57,28 @@ def remove_unfinished(folder: Path) -> None:
     """Removes what processes that were killed left half written in a folder and those in it."""
     for entry in list(folder.rglob(".*.unfinished")):
         match = _UNFINISHED.fullmatch(entry.name)
-        if match and not _is_alive(int(match[1])):
+        if match and not _is_another(int(match[1])):
             if entry.is_dir():
                 shutil.rmtree(entry, ignore_errors=True)
             else:
                 entry.unlink(missing_ok=True)
 
 
-def _is_alive(process: int) -> bool:
-    """Whether another process has this number."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it is somebody else's
-        pass
+def _is_another(process: int) -> bool:
+    """Whether another process that runs has this number."""
+    with contextlib.suppress(PermissionError):  # it is another user's
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
     return process != os.getpid()
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # a rename is durable once its folder is on the disk
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def target_of(path: str | Path) -> Path:
     """Where a file is really written: what a link leads to. Raises UserError where anything but a file is there."""
     real = Path(os.path.realpath(path))
-    try:
-        mode = real.lstat().st_mode
-    except (FileNotFoundError, NotADirectoryError):  # nothing is there yet
-        return real
-    if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "a device, pipe or link that leads nowhere"
+    if os.path.lexists(real) and not real.is_file():
+        kind = "a folder" if real.is_dir() else "a device, pipe or link that leads nowhere"
         raise UserError(f"cannot write {path}: {kind} is there; name another file")
     return real
 
@@ -118,15 +103,10 @@ def json_text(path: str | Path) -> str:
 
 def json_error(path: str | Path, error: Exception) -> UserError:
     """What an error of a JSON decoder means for whoever has the file."""
+    what = f"not a JSON text ({error})"
     if isinstance(error, json.JSONDecodeError):
         place = f"line {error.lineno}, character {error.pos} of {len(error.doc)}"
         what = f"cut short or damaged at {place}: {error.msg}"
-    elif isinstance(error, UnicodeDecodeError):
-        what = f"not a JSON text (byte {error.start}: {error.reason})"
-    elif isinstance(error, RecursionError):
-        what = "lists within lists beyond what JSON is read to: damaged"
-    else:  # Python reads no numbers of more than 4,300 digits
-        what = "a number of thousands of digits: damaged"
     return UserError(f"{path}: {what}. Copy the file again")
 
 
@@ -156,15 +136,11 @@ def read_yaml(path: str | Path) -> Any:
     """
     import yaml  # the launchers, which read none, say in one line that packages are missing
 
-    content, depth = read_bytes(path, MOST_YAML_BYTES), 0
+    content = read_bytes(path, MOST_YAML_BYTES)
     try:
-        for token in yaml.scan(content):
-            kind = type(token).__name__
-            depth += kind.endswith("StartToken") - kind.endswith("EndToken")
-            if isinstance(token, yaml.AliasToken):
-                raise yaml.YAMLError("references, *name: write it out plainly")
-            if depth > DEEPEST_YAML:
-                raise yaml.YAMLError("lists within lists without an end")
-        return yaml.safe_load(content)
-    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
+        value = yaml.safe_load(content)
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(content)):
+            raise yaml.YAMLError("references, *name: write it out plainly")
+        return value
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: no YAML that is read ({' '.join(str(error).split())[:150]})") from error

@@ -102,18 +102,8 @@ def test_each_part_of_the_data_has_its_root(tiny_coco: Path, tmp_path: Path) -> 
         path_of_key(parsed(*words), "TRAIN", "IMG_PREFIX")
 
 
-@pytest.mark.parametrize("old", [False, True])
-def test_a_checkpoint_says_what_its_network_is(tmp_path: Path, old: bool) -> None:
-    """Those of version 0.1 had other names for the published keys."""
+def test_a_checkpoint_says_what_its_network_is(tmp_path: Path) -> None:
     config = settings(parsed("--model=SimplePose", "--num_layers=18", "--image_size=64,32", "--heatmap_size=16,8"))
-    if old:
-        config = {
-            "model": "SimplePose",
-            "num_layers": 18,
-            "stages_with_dcn": (),
-            "image_size": (64, 32),
-            "heatmap_size": (16, 8),
-        }
     torch.save({"state_dict": {}, "config": config}, tmp_path / "model_best.pth")
     cfg = load_config(str(FILES[0]), tmp_path / "model_best.pth", ["LOSS.NORM_TYPE", "softmax"]).yaml
     assert (cfg.MODEL.TYPE, cfg.MODEL.NUM_LAYERS, cfg.DATA_PRESET.IMAGE_SIZE) == ("SimplePose", 18, (64, 32))

@@ -21,7 +21,13 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 FOLDER = Path(__file__).parents[1]
 SIZE = (64, 48)
-OWN = {"model": "SimplePose", "num_layers": 18, "image_size": SIZE, "heatmap_size": (16, 12), "num_joints": 0}
+OWN = {
+    "MODEL.TYPE": "SimplePose",
+    "MODEL.NUM_LAYERS": 18,
+    "DATA_PRESET.IMAGE_SIZE": SIZE,
+    "DATA_PRESET.HEATMAP_SIZE": (16, 12),
+    "DATA_PRESET.NUM_JOINTS": 0,
+}
 
 
 @pytest.fixture(scope="module")

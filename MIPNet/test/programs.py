@@ -9,8 +9,8 @@ from unittest import mock
 
 from common.cli import settings
 from common.test.programs import ROOT
-from MIPNet import keys, weights
-from MIPNet.config import DEFAULT_CFG, SMALL_NETWORK, Config, parse
+from MIPNet import weights
+from MIPNet.config import SMALL_NETWORK, Config, parse
 from MIPNet.model import GatedNetwork, build
 
 import torch
@@ -43,9 +43,7 @@ def tiny(name: str, num_joints: int = 5, **changes: Any) -> GatedNetwork:
     """A network of random weights; `changes`: keys of MODEL, or of MODEL.EXTRA in small letters."""
     named = {f"MODEL.{key}" if key.isupper() else f"MODEL.EXTRA.{key.upper()}": value for key, value in changes.items()}
     values = TINY | {"MODEL.NAME": name} | named
-    return build(
-        keys.load_yaml_config(DEFAULT_CFG, [word for pair in values.items() for word in pair]).MODEL, num_joints
-    )
+    return build(Config(opts=tuple(word for pair in values.items() for word in pair)).yaml.MODEL, num_joints)
 
 
 def small_checkpoint(folder: Path, *words: str) -> tuple[Config, Path]:

@@ -52,8 +52,7 @@ def test_defaults_then_recipe_then_flags(words: list[str], expected: dict, monke
     ["--epoch=5", "--nonsense", "--epochs=many", "--amp=O7", "--recipe=nobody", "--fast=perhaps", "stray"]
     + ["--drops=8,x", "--recipe=none", "--epochs=0", "--epochs=1e3", f"--epochs={10**20}", f"--epochs={'9' * 5000}"]
     + ["--workers=-2", "--rate=nan", "--rate=inf", "--rate=-inf", "--rate=0", "--rate=-1", "--rate=11", "--rate=1e400"]
-    + ["--drops=8,0", "--data_path=a\0b", "--data_path=a\nb", "--data_path=\x1b[31m", "--data_path=caf\udce9"]
-    + [f"--data_path={'x' * 256}", f"--data_path={'x/' * 3000}", "--data_path=~nobody-of-this-name/x"],
+    + ["--drops=8,0", "--data_path=a\0b", "--data_path=a\nb", "--data_path=\x1b[31m", "--data_path=caf\udce9"],
 )
 def test_what_cannot_be_meant_is_one_line_that_names_it(words: str, capsys) -> None:
     with pytest.raises(SystemExit) as ended:

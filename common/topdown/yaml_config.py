@@ -6,17 +6,12 @@ A key that is not in the table is an error, and so is a value that chooses somet
 
 import ast
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from common import files
-from common.cli import Bounds, UserError
-
-COMMAND_LINE = "command line"
-KEY = re.compile(r"[A-Z]\w*(\.[A-Z]\w*)+")
-Pairs = Iterable[tuple[str, Any]]
+from common.cli import Bounds, UserError, leaves
 
 
 @dataclass(frozen=True)
@@ -43,119 +38,87 @@ class Keys:
     """The keys of a publication's files."""
 
     known: Mapping[str, Key]
-    unused: tuple[str, ...]  # accepted: they change nothing here; with a dot at the end: a whole section
+    unused: tuple[str, ...]  # accepted: keys and sections, with a dot at the end, that change nothing here
+    published_in: str  # where the files are, for messages
 
-    def check(self, source: str, pairs: Pairs) -> dict[str, Any]:
+    def load(self, path: str, words: Sequence[Any]) -> dict[str, Any]:
+        """A yaml config over the defaults, above it KEY VALUE words: typed values as nested dictionaries.
+
+        Raises UserError, naming file and key, for what is no configuration.
+        """
+        try:
+            content = files.read_yaml(path)
+        except UserError as error:
+            raise UserError(f"--cfg={error}; the published files are in {self.published_in}") from error
+        if not isinstance(content, dict):
+            sections = dict.fromkeys(key.split(".")[0] for key in self.known if "." in key)
+            raise UserError(f"--cfg={path}: no configuration: {', '.join(sections)} are needed")
+        values = {name: key.default for name, key in self.known.items()}
+        values |= self.check(path, leaves(content))
+        values |= self.check("command line", zip(words[::2], words[1::2], strict=True))
+        tree: dict[str, Any] = {}
+        for key, value in values.items():
+            *above, last = key.split(".")
+            place = tree
+            for section in above:
+                place = place.setdefault(section, {})
+            place[last] = value
+        return tree
+
+    def check(self, source: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
         """Keys and typed values; unused ones are left out. Raises UserError, naming `source` and key."""
         found = {}
         for key, value in pairs:
             if key in self.known:
-                found[key] = _check(source, key, value, self.known[key])
-            elif not self.has(key):
+                found[key] = _check(f"{source}: {key} is {value!s:.80}", value, self.known[key])
+            elif not f"{key}.".startswith(self.unused):
                 raise UserError(f"{source}: nothing reads {key}; is it misspelt?")
         return found
 
-    def has(self, word: str) -> bool:
-        """Whether it is a key, of those that change nothing here, too."""
-        unused = any(word == name or (name.endswith(".") and word.startswith(name)) for name in self.unused)
-        return unused or word in self.known
-
-    def defaults(self) -> dict[str, Any]:
-        """The default of every key."""
-        return {name: key.default for name, key in self.known.items()}
+    def of_checkpoint(self, source: str, known: Mapping[str, Any], beginnings: tuple[str, ...]) -> list[Any]:
+        """What a checkpoint's `config` says of keys that begin so, as KEY VALUE words. Raises UserError."""
+        pairs = [(key, value) for key, value in known.items() if key.startswith(beginnings)]
+        return [word for pair in self.check(source, pairs).items() for word in pair]
 
 
-def read_yaml_config(path: str, published_in: str, sections: str) -> dict[str, Any]:
-    """A file as nested dictionaries. Raises UserError, naming the file.
-
-    `published_in` is where the published files are, `sections` what such a file has: words for the message.
-    """
-    try:
-        content = files.read_yaml(path)
-    except UserError as error:
-        raise UserError(f"--cfg={error}; the published files are in {published_in}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"--cfg={path}: no configuration: {sections} are needed")
-    return content
-
-
-def _check(source: str, key: str, value: Any, rule: Key) -> Any:
-    """A value of the default's type, within its bounds. Raises UserError."""
+def _check(what: str, value: Any, rule: Key) -> Any:
+    """A value of the default's type, within its bounds. Raises UserError that begins with `what`."""
     try:
         typed = _typed(value, rule.default)
     except (TypeError, ValueError, OverflowError) as error:
         expected = "list" if isinstance(rule.default, tuple) else type(rule.default).__name__
-        raise UserError(f"{source}: {key} is {repr(value)[:80]}, expected: {expected}") from error
+        raise UserError(f"{what}, expected: {expected}") from error
     if rule.choices and typed not in rule.choices:
-        raise UserError(f"{source}: {key} is {str(value)[:80]}, only {' or '.join(map(str, rule.choices))} is built")
+        raise UserError(f"{what}, only {' or '.join(map(str, rule.choices))} is built")
     for one in typed if isinstance(typed, tuple) else (typed,):
         if complaint := rule.bounds.complaint(one):
-            raise UserError(f"{source}: {key} is {repr(value)[:80]}: {complaint}")
+            raise UserError(f"{what}: {complaint}")
     return typed
 
 
 def _typed(value: Any, default: Any) -> Any:
-    """`value` in the type of `default`: `LR: 1e-3` is a text in YAML. Raises TypeError or ValueError."""
-    if isinstance(default, tuple) and isinstance(value, list | tuple):
-        return tuple(_typed(one, default[0]) for one in value)
+    """`value` in the type of `default`: words of a command line are texts, as is `LR: 1e-3` in YAML.
+
+    Raises TypeError or ValueError.
+    """
     if isinstance(default, str) and isinstance(value, str | None):
         return os.path.expanduser(value or "")
+    if isinstance(value, str):
+        value = _literal(value)
+    if isinstance(default, tuple) and isinstance(value, list | tuple):
+        return tuple(_typed(one, default[0]) for one in value)
     if isinstance(default, bool) and isinstance(value, bool):
         return value
-    if type(default) in (int, float) and isinstance(value, int | float | str) and not isinstance(value, bool):
-        if isinstance(default, int) and float(value) != int(float(value)):
+    if type(default) in (int, float) and type(value) in (int, float):
+        if isinstance(default, int) and value != int(value):
             raise ValueError("not whole")
-        return type(default)(float(value))
+        return type(default)(value)
     raise TypeError("another kind of value")
 
 
-def nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested dictionaries of keys that are written as SECTION.KEY."""
-    tree: dict[str, Any] = {}
-    for key, value in values.items():
-        *sections, last = key.split(".")
-        place = tree
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[last] = value
-    return tree
-
-
-def split(words: Sequence[str], flag_keys: Mapping[str, str], keys: Keys) -> tuple[list[str], list[Any]]:
-    """Flags with their values, and the KEY VALUE words of a command line: key, value, key, value.
-
-    `flag_keys`: flags that set a key. `keys`: those that are no value of a flag before them, beside everything that
-    is written as SECTION.KEY. Raises UserError for a key without a value.
-    """
-    flags: list[str] = []
-    pairs: list[Any] = []
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        name, equals, value = word.partition("=")
-        key = flag_keys.get(name[2:].replace("-", "_")) if word.startswith("--") else word
-        if key is None:
-            flags.append(word)
-            single = equals or not rest
-            if not (single or rest[0].startswith("--") or KEY.fullmatch(rest[0]) or keys.has(rest[0])):
-                flags.append(rest.pop(0))
-        elif equals and key != word:
-            pairs += [key, _literal(value)]
-        elif not rest or rest[0].startswith("--"):
-            raise UserError(f"{word}: a value is needed, as in TRAIN.END_EPOCH 5")
-        else:
-            pairs += [key, _literal(rest.pop(0))]
-    return flags, pairs
-
-
 def _literal(word: str) -> Any:
-    """What yacs makes of a word: a Python literal, else text; true and false may be small as in a file."""
+    """A Python literal, as yacs reads it; true and false may be small as in a file."""
     try:
-        return ast.literal_eval(word)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return {"true": True, "false": False}.get(word, word)
-
-
-def pairs_of(words: Sequence[Any]) -> Pairs:
-    """Key and value of each pair of words."""
-    return zip(words[::2], words[1::2], strict=True)
+        return ast.literal_eval({"true": "True", "false": "False"}.get(word, word))
+    except (SyntaxError, MemoryError, RecursionError) as error:
+        raise ValueError("no literal") from error

@@ -68,7 +68,8 @@ def test_maps_of_bottom_up_networks_lie_where_the_image_is_bright(directory: str
 
 
 def test_small_networks_of_the_top_down_directories_through_the_page(tmp_path: Path) -> None:
-    small = {"model": "SimplePose", "num_layers": 18, "image_size": (64, 48), "heatmap_size": (16, 12), "num_joints": 0}
+    small = {"MODEL.TYPE": "SimplePose", "MODEL.NUM_LAYERS": 18, "DATA_PRESET.IMAGE_SIZE": (64, 48)}
+    small["DATA_PRESET.HEATMAP_SIZE"] = (16, 12)
     state = SimplePose(COCO.num_keypoints, 18).state_dict()
     state["final_layer.bias"] += 1  # sure of everybody
     torch.save({"state_dict": state, "config": small}, tmp_path / "alpha.pth")
