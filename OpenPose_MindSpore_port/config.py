@@ -4,7 +4,6 @@
 Keys have the names and values of the published config.py; what is new stands beside them.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,12 +21,6 @@ PUBLISHED_VGG = ("vgg19-0-97_5004.ckpt", "vgg19-dcbb9e9d.pth")  # MindSpore's fi
 DATA_FOLDER = Path("dataset")  # as published
 NO_WEIGHTS = "none"  # in place of a file: begin at random
 CPU_MICRO_BATCH = 2  # images; more are no faster on a CPU, and 10 at 368x368 need more than 8 GB
-PROFILED_STEPS = 101  # --need_profiler=1 stops at step 100
-FREEZE_STEPS = 2000  # steps of one device in which VGG19 stays as it was loaded
-LATER_STEPS = (100_000, 200_000, 250_000)  # lr_steps of all publications but the first
-
-Rule = Literal["Adam", "Momentum"]
-TrainType = Literal["fix_loss_scale", "clip_grad"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +47,7 @@ class Inference(DecodeRules):
 
 @dataclass(frozen=True)
 class LabelRules:
-    """Whom the network learns; everybody else is masked."""
+    """Which people the network learns; all others are masked."""
 
     min_keypoints: int = flag("least labelled keypoints of a person to learn", 5)
     min_area: float = flag("a person to learn has a larger area than this, original pixels squared", 1024.0)
@@ -64,14 +57,16 @@ class LabelRules:
 class TargetRules:
     """Sizes of the training targets."""
 
-    downscale: int = flag("input pixels a map cell", STRIDE)
     heatmap_sigma: float = flag("standard deviation of a joint's Gaussian, input pixels", 7.0, above=0)
     paf_sigma: float = flag("half width of a limb's part affinity field, input pixels", 8.0, above=0)
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """How training crops vary."""
+class Config(TargetRules, LabelRules, Inference, TrainFlags):
+    """Trains the VGG19 OpenPose of MindSpore."""
+
+    OF_A_SERVER = f"{TrainFlags.OF_A_SERVER} data_dir"
+    MAY_CHANGE = f"{TrainFlags.MAY_CHANGE} max_epoch_train log_interval eval_freq keep_checkpoint_max ckpt_interval"
 
     insize: int = flag("side of the training crops, input pixels", 368, least=8, most=4096)
     min_box_size: float = flag("smallest person after the random scale, input pixels", 64.0, above=0)
@@ -80,17 +75,6 @@ class Augmentation:
     max_scale: float = flag("largest random scale", 2.0, above=0)
     max_rotate_degree: float = flag("three standard deviations of the rotation, degrees", 40.0, most=360)
     center_perterb_max: float = flag("largest shift of the crop, input pixels", 40.0)
-
-
-@dataclass(frozen=True)
-class Config(Augmentation, TargetRules, LabelRules, Inference, TrainFlags):
-    """Trains the VGG19 OpenPose of MindSpore."""
-
-    OF_A_SERVER = f"{TrainFlags.OF_A_SERVER} data_dir"
-    MAY_CHANGE = (
-        f"{TrainFlags.MAY_CHANGE} max_epoch_train max_epoch_train_NP print_freq log_interval eval_freq "
-        "keep_checkpoint_max ckpt_interval"
-    )
 
     data_dir: str = flag("COCO folder (annotations, train2017, val2017), or `mini`; empty: COCO_HOME or ./dataset", "")
     train_dir: str = flag("folder of training images, in data_dir or a path of its own", "train2017")
@@ -105,90 +89,50 @@ class Config(Augmentation, TargetRules, LabelRules, Inference, TrainFlags):
     vgg_path: str = flag("VGG19 weights, .ckpt or torchvision's .pth; empty: found or downloaded; `none`: random", "")
     vgg_with_bn: bool = flag("VGG with batch normalisation", False)
     load_pretrain: bool = flag("start from pretrained_model_path, weights only", False)
-    pretrained_model_path: str = flag("a checkpoint of the whole network: .ckpt, .pth, .safetensors", "")
+    pretrained_model_path: str = flag("a checkpoint of the whole network: .ckpt, .pth", "")
     save_model_path: str = flag("MindSpore checkpoints go to <this>/<time>, in output_dir", "./checkpoints")
     keep_checkpoint_max: int = flag("how many MindSpore checkpoints to keep; 0: write none", 5)
     ckpt_interval: int = flag("steps between MindSpore checkpoints; the last step has one, too", 5000, least=1)
-    is_save_on_master: bool = flag("only rank 0 writes MindSpore checkpoints", True)
 
     max_epoch_train: int = flag("epochs", 60, least=1)
-    max_epoch_train_NP: int = flag("epochs on several devices; 0: the same", 0)  # noqa: N815  a published name
     max_steps: int = flag("steps after which an epoch ends; 0: when the data do", 0)
     batch_size: int = flag("images a step on each rank", 10, least=1, most=10**6)
     lr: float = flag("learning rate of the stages; those of base and VGG are a quarter", 1e-4, above=0, most=1000)
     lr_times_ranks: bool = flag("multiply the learning rate by the number of devices", False)
     lr_type: Literal["default", "cosine"] = flag("drops at lr_steps, or cosine after warm-up", "default")
     lr_gamma: float = flag("factor by which the learning rate drops at lr_steps", 0.1, above=0, most=1)
-    lr_steps: tuple[int, ...] = flag("steps at which the learning rate drops, counted as on one device", LATER_STEPS)
-    lr_steps_NP: tuple[int, ...] = flag("lr_steps of several devices; empty: the same", ())  # noqa: N815
+    lr_steps: tuple[int, ...] = flag(
+        "steps at which the learning rate drops, counted as on one device", (100_000, 200_000, 250_000), least=1
+    )
     warmup_epoch: int = flag("warm-up epochs of the cosine schedule", 5)
-    freeze_steps: int = flag("steps of one device before VGG learns", FREEZE_STEPS)
-    optimizer: Rule = flag("optimiser on one device", "Adam")
-    optimizer_NP: Rule = flag("optimiser on several devices", "Adam")  # noqa: N815
+    freeze_steps: int = flag("steps of one device in which VGG19 stays as it was loaded", 2000)
+    optimizer: Literal["Adam", "Momentum"] = flag("optimiser", "Adam")
     group_params: bool = flag("separate learning rates for VGG, base and stages", True)
-    group_params_NP: bool = flag("group_params on several devices", True)  # noqa: N815
-    momentum: float = flag("momentum of the Momentum optimiser", 0.9, most=1)
-    train_type: TrainType = flag("clip_grad: each tensor's gradient is clipped", "fix_loss_scale")
-    train_type_NP: TrainType = flag("train_type on several devices", "fix_loss_scale")  # noqa: N815
-    GRADIENT_CLIP_TYPE: int = flag("1: clip by a tensor's L2 norm, 0: clip each value", 1, most=1)
-    GRADIENT_CLIP_VALUE: float = flag("largest norm or value of a clipped gradient", 10.0, above=0)
-    clip_scaled: bool = flag("clip the gradient of the scaled loss and step with it, as published", False)
+    train_type: Literal["fix_loss_scale", "clip_grad"] = flag(
+        "clip_grad: clip each tensor's gradient of the scaled loss, and step with it, as published", "fix_loss_scale"
+    )
+    GRADIENT_CLIP_VALUE: float = flag("largest norm of a clipped gradient", 10.0, above=0)
     loss_scale: str = flag("loss scale for float16: a positive number or `dynamic`", "16384")
 
     num_workers: int = flag("processes that read data; -1: one a core", -1, least=-1, most=1024)
-    log_interval: int = flag("steps between published log lines", 100, least=1)
-    print_freq: int = flag("steps between log lines with times", 100, least=1)
+    log_interval: int = flag("steps between log lines", 100, least=1)
     eval_freq: int = flag("epochs between evaluations; 0: never", 5)
     keep_every: int = flag("epochs between .pth checkpoints that are kept; 0: keep none", 0)
     val_images: int = flag("images of an evaluation during training; 0: all", 250)
-    need_profiler: int = flag("1: stop at step 100, as published", 0, most=1)
-
-    def on_devices(self, ranks: int) -> "Config":
-        """The settings on this number of devices: on several, keys in _NP replace those without."""
-        if ranks == 1:
-            return self
-        return dataclasses.replace(
-            self,
-            optimizer=self.optimizer_NP,
-            group_params=self.group_params_NP,
-            train_type=self.train_type_NP,
-            lr_steps=self.lr_steps_NP or self.lr_steps,
-            max_epoch_train=self.max_epoch_train_NP or self.max_epoch_train,
-            lr=self.lr * (ranks if self.lr_times_ranks else 1),
-        )
-
-    def device_notes(self, ranks: int) -> list[str]:
-        """A line that names the keys in _NP which replace others, where they do."""
-        several = self.on_devices(ranks)
-        replaced = [
-            f"{name}_NP={getattr(several, name)} (not {getattr(self, name)})"
-            for name in ("optimizer", "group_params", "train_type", "lr_steps", "max_epoch_train")
-            if getattr(several, name) != getattr(self, name)
-        ]
-        return [f"note: on {ranks} devices: {', '.join(replaced)}"] if replaced else []
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
+        clips, steps = self.train_type == "clip_grad", ",".join(map(str, self.lr_steps))
         for condition, message in (
-            (self.downscale == STRIDE, f"--downscale={self.downscale}: the network's is {STRIDE}"),
             (self.insize % STRIDE == 0, f"--insize={self.insize}: a multiple of {STRIDE}"),
             (self.min_box_size <= self.max_box_size, f"--min_box_size={self.min_box_size}: at most --max_box_size"),
-            (not self.clip_scaled or self.loss_scale != "dynamic", "--clip_scaled: --loss_scale needs a number"),
-            (not self.load_pretrain or self.pretrained_model_path, "--load_pretrain needs --pretrained_model_path"),
-            (_ascends(self.lr_steps), f"--lr_steps={_joined(self.lr_steps)}: ascending steps, each at least 1"),
-            (_ascends(self.lr_steps_NP), f"--lr_steps_NP={_joined(self.lr_steps_NP)}: ascending steps, at least 1"),
             (self.min_scale <= self.max_scale, f"--min_scale={self.min_scale}: at most --max_scale"),
+            (not clips or self.loss_scale != "dynamic", "--train_type=clip_grad: --loss_scale needs a number"),
+            (not self.load_pretrain or self.pretrained_model_path, "--load_pretrain needs --pretrained_model_path"),
+            (self.lr_steps == tuple(sorted(set(self.lr_steps))), f"--lr_steps={steps}: ascending steps"),
         ):
             if not condition:
                 raise UserError(message)
-
-
-def _ascends(steps: tuple[int, ...]) -> bool:
-    return all(before < step for before, step in zip((0, *steps), steps, strict=False))
-
-
-def _joined(steps: tuple[int, ...]) -> str:
-    return ",".join(map(str, steps))
 
 
 def located(folder: str | Path, name: str, flag_name: str) -> Path:
@@ -209,7 +153,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "max_steps": 500,
         "eval_freq": 0,
         "amp": "O1",
-        "print_freq": 1,
+        "log_interval": 1,
         "keep_checkpoint_max": 0,
         "resume": "no",
     },
@@ -218,14 +162,13 @@ RECIPES: dict[str, dict[str, Any]] = {
     "clip_momentum": {
         "experiment_name": "clip_momentum",
         "amp": "O1",
-        "optimizer_NP": "Momentum",
-        "group_params_NP": False,
-        "train_type_NP": "clip_grad",
-        "clip_scaled": True,
+        "optimizer": "Momentum",
+        "group_params": False,
+        "train_type": "clip_grad",
         "loss_scale": "8192",
         "lr_times_ranks": True,
-        "lr_steps_NP": (250000, 300000),
-        "max_epoch_train_NP": 80,
+        "lr_steps": (250000, 300000),
+        "max_epoch_train": 80,
     },
     # The whole way in a minute or two on two cores, on the embedded data set: a small input, few steps.
     "smoke": {
@@ -243,7 +186,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "eval_freq": 2,
         "val_images": 4,
         "log_interval": 4,
-        "print_freq": 4,
         "keep_checkpoint_max": 1,
     },
 }
@@ -255,25 +197,23 @@ ALIASES = {
     "opt_level": "amp",
     "workers": "num_workers",
     "part_size": "micro_batch_size",
+    "print_freq": "log_interval",
 }
 _RANKS = "torchrun sets ranks and addresses, see scripts/run_distribute_train.sh and test/train_full_8p.sh"
-_UNUSED = "the original did not use it either"
+_SEVERAL_DEVICES = "keys without _NP hold on any number of devices; --recipe=clip_momentum sets those of the original"
 RETIRED = (
     dict.fromkeys(("is_distributed", "rank", "group_size", "local_rank"), _RANKS)
     | dict.fromkeys(("device_id", "gpu"), "the launcher's --device_id chooses the device, or DEVICE_ID in scripts/")
-    | dict.fromkeys(("eva_num", "inference_scales", "heatmap_size", "ksize"), _UNUSED)
     | dict.fromkeys(
-        tuple(
-            f"{part}_{key}"
-            for part in ("face", "hand")
-            for key in ("inference_img_size", "heatmap_peak_thresh", "crop_scale", "line_indices")
-        ),
-        "of networks for faces and hands, which were never part of it",
+        ("optimizer_NP", "group_params_NP", "train_type_NP", "lr_steps_NP", "max_epoch_train_NP"), _SEVERAL_DEVICES
     )
+    | dict.fromkeys(("clip_scaled", "GRADIENT_CLIP_TYPE"), "--train_type=clip_grad clips as published: by the norm")
     | {
+        "is_save_on_master": "rank 0 writes MindSpore checkpoints",
+        "need_profiler": "--epochs=1 --max_steps=101 stop at step 100",
+        "momentum": "it is 0.9, as published",
+        "downscale": "the network's is 8",
         "device_target": "--device=npu|cuda|cpu chooses it",
-        "reference_rounding": "joints keep their fractions; the original's lay a pixel off",
         "config_path": "values stand in config.py and are flags",
-        "enable_modelarts": "a platform that is no part of this program",
     }
 )

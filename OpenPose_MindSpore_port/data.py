@@ -11,12 +11,12 @@ from typing import Any
 
 import common.coco.images
 from common.arrays import Float32Array, Float64Array, UInt8Array
+from common.coco.annotations import CocoIndex
 from common.distributed import main_process_first
 from common.skeleton import Skeleton
 from common.train.loader import Position, readable_sample
 from OpenPose_MindSpore_port import ignore_masks
-from OpenPose_MindSpore_port.config import Augmentation, Config, located
-from OpenPose_MindSpore_port.ignore_masks import TrainLabels
+from OpenPose_MindSpore_port.config import Config, located
 from OpenPose_MindSpore_port.model import STRIDE
 
 import cv2
@@ -46,7 +46,7 @@ class Draw:
     flip: bool
 
 
-def sample_augmentation(augmentation: Augmentation, num_people: int, random: np.random.Generator) -> Draw:
+def sample_augmentation(config: Config, num_people: int, random: np.random.Generator) -> Draw:
     """One draw, distributed as in the original."""
     scale, shift_x, shift_y, person, colour, flip, *change = random.random(6 + len(COLOUR_REACH)).tolist()
     hue, saturation, value = (
@@ -54,7 +54,7 @@ def sample_augmentation(augmentation: Augmentation, num_people: int, random: np.
     )
     return Draw(
         scale=scale,
-        angle_deg=random.standard_normal() / 3 * augmentation.max_rotate_degree,
+        angle_deg=random.standard_normal() / 3 * config.max_rotate_degree,
         person=int(person * num_people),
         shift=(shift_x, shift_y),
         colour=(hue, saturation, value) if colour < COLOUR_SHARE else None,
@@ -63,28 +63,25 @@ def sample_augmentation(augmentation: Augmentation, num_people: int, random: np.
 
 
 def boxes(points: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Upper left and lower right corners, (P, 2) x, y, of people's labelled points, (P, num_points, 3).
-
-    Everybody has a labelled point.
-    """
+    """Upper left and lower right corners, (P, 2) x, y, of the labelled points of (P, num_points, 3): each has one."""
     labelled = points[..., 2:] > 0
     low = np.where(labelled, points[..., :2], np.inf).min(axis=1)
     return low, np.where(labelled, points[..., :2], -np.inf).max(axis=1)
 
 
-def scale_of(points: Float64Array, augmentation: Augmentation, share: float) -> float:
+def scale_of(points: Float64Array, config: Config, share: float) -> float:
     """The scale at a part of its range, which keeps people between the smallest and the largest size.
 
     `points`: (P, num_points, 3), original pixels.
     """
     low, high = boxes(points)
     diagonals = np.sqrt(np.square(high - low + 1).sum(axis=1))
-    smallest = min(max(augmentation.min_box_size / diagonals.min(), augmentation.min_scale), 1.0)
-    largest = min(max(augmentation.max_box_size / diagonals.max(), 1.0), augmentation.max_scale)
+    smallest = min(max(config.min_box_size / diagonals.min(), config.min_scale), 1.0)
+    largest = min(max(config.max_box_size / diagonals.max(), 1.0), config.max_scale)
     return float((largest - smallest) * share + smallest)
 
 
-def compose(points: Float64Array, augmentation: Augmentation, drawn: Draw) -> Float64Array:
+def compose(points: Float64Array, config: Config, drawn: Draw) -> Float64Array:
     """(2, 3) float64: the matrix from original to input pixels, of pixel centres and of points alike.
 
     An image is sampled once with it, linearly: the original samples twice, linearly and cubically, which is three times
@@ -92,17 +89,17 @@ def compose(points: Float64Array, augmentation: Augmentation, drawn: Draw) -> Fl
 
     `points`: (P, num_points, 3), original pixels. The box of the chosen person is that of the turned points.
     """
-    scale = scale_of(points, augmentation, drawn.scale)
+    scale = scale_of(points, config, drawn.scale)
     turn = cv2.getRotationMatrix2D((0, 0), drawn.angle_deg, scale)[:, :2]
     turned = points[drawn.person : drawn.person + 1].copy()
     turned[..., :2] = turned[..., :2] @ turn.T
     low, high = boxes(turned)
-    shift = (np.array(drawn.shift) - 0.5) * 2 * augmentation.center_perterb_max
+    shift = (np.array(drawn.shift) - 0.5) * 2 * config.center_perterb_max
     centre = (low[0] + high[0]) / 2 + shift
-    matrix = np.column_stack([turn, (augmentation.insize - 1) / 2 - centre])
+    matrix = np.column_stack([turn, (config.insize - 1) / 2 - centre])
     if drawn.flip:
         matrix[0] *= -1
-        matrix[0, 2] += augmentation.insize - 1
+        matrix[0, 2] += config.insize - 1
     return matrix
 
 
@@ -164,13 +161,13 @@ def to_points(keypoints: npt.NDArray[Any], skeleton: Skeleton) -> Float64Array:
 class TrainSamples:
     """`samples[epoch, index]`: one training sample, random in a way that (seed, epoch, index) decides."""
 
-    def __init__(self, labels: TrainLabels, folder: Path, masks: Path, skeleton: Skeleton, config: Config) -> None:
-        """`folder`: of the images. `masks`: folder of ignore masks."""
-        self.labels, self.folder, self.masks, self.skeleton, self.config = labels, folder, masks, skeleton, config
-        self.points = to_points(labels.index.keypoints, skeleton).astype(np.float32)  # halves of pixels stay exact
+    def __init__(self, index: CocoIndex, folder: Path, masks: Path, skeleton: Skeleton, config: Config) -> None:
+        """`index`: of the people to learn. `folder`: of the images. `masks`: of their ignore masks."""
+        self.index, self.folder, self.masks, self.skeleton, self.config = index, folder, masks, skeleton, config
+        self.points = to_points(index.keypoints, skeleton).astype(np.float32)  # halves of pixels stay exact
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return self.index.num_images
 
     def __getitem__(self, position: Position) -> dict[str, Any]:
         """{"image": (insize, insize, 3) uint8 BGR, "valid_mask": (insize/8, insize/8) float32, "points": (P,
@@ -186,7 +183,7 @@ class TrainSamples:
         )
 
     def _sample(self, index: int, random: np.random.Generator) -> dict[str, Any]:
-        coco = self.labels.index
+        coco = self.index
         points = self.points[coco.people(index)].astype(np.float64)
         drawn = sample_augmentation(self.config, len(points), random)
         height, width = coco.image_sizes[index].tolist()
@@ -233,9 +230,9 @@ def normalise(images: Tensor) -> Tensor:
 
 
 def train_samples(config: Config, skeleton: Skeleton) -> TrainSamples:
-    """Everybody to train on; ignore masks are made where there are none."""
+    """All people to train on; ignore masks are made where there are none."""
     folder = located(config.data_dir, config.train_dir, "--train_dir")
     annotations = located(Path(config.data_dir) / "annotations", config.train_ann, "--train_ann")
-    labels = ignore_masks.build_labels(annotations, config, skeleton.num_keypoints)
-    masks = main_process_first(lambda: ignore_masks.mask_folder(config, annotations, labels))
-    return TrainSamples(labels, folder, masks, skeleton, config)
+    index = ignore_masks.load_learned(annotations, config, skeleton.num_keypoints)
+    masks = main_process_first(lambda: ignore_masks.mask_folder(config, annotations))
+    return TrainSamples(index, folder, masks, skeleton, config)

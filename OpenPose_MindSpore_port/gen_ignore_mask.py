@@ -7,20 +7,25 @@ python gen_ignore_mask.py --train_ann <annotations>/person_keypoints_train2017.j
 Masks go to `ignore_mask_train` and `ignore_mask_val` beside the image folders.
 """
 
-import dataclasses
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import common.coco.images
 import common.coco.reader
-from common import cli
-from OpenPose_MindSpore_port import ignore_masks
+from common import cli, files
+from common.arrays import BoolArray, Int32Array, UInt8Array
+from common.cli import UserError
+from common.coco import annotations
+from common.coco.annotations import CocoIndex
 from OpenPose_MindSpore_port.config import DATA_FOLDER, LabelRules, located
+from OpenPose_MindSpore_port.ignore_masks import MASKED, learned, mask_path
 
 import cv2
 import numpy as np
 
-TINT = (0, 0, 255)  # BGR of what is masked, in images
+RETIRED = {"vis": "masks are images themselves: open the PNG"}
 
 
 @dataclass(frozen=True)
@@ -36,44 +41,79 @@ class Config(LabelRules):
     train_dir: str = cli.flag("folder of the training images, in data_dir or a path of its own", "train2017")
     val_dir: str = cli.flag("folder of the validation images", "val2017")
     output_dir: str = cli.flag("folder for ignore_mask_train and ignore_mask_val; empty: that of the image folder", "")
-    vis: bool = cli.flag("also write images with the masks in red, to ignore_mask_*_vis", False)
 
 
 def main(argv: list[str] | None = None) -> None:
     """The command of this file."""
-    config = cli.parse(Config, {}, argv, aliases={"data_path": "data_dir"})
-    config = dataclasses.replace(
-        config, data_dir=str(common.coco.images.data_folder(config.data_dir, str(DATA_FOLDER), DATA_FOLDER))
-    )
+    config = cli.parse(Config, {}, argv, aliases={"data_path": "data_dir"}, retired=RETIRED)
+    data_dir = common.coco.images.data_folder(config.data_dir, str(DATA_FOLDER), DATA_FOLDER)
     if not config.train_ann and not config.val_ann:
-        raise cli.UserError("--train_ann and --val_ann are both empty: name an annotation file")
+        raise UserError("--train_ann and --val_ann are both empty: name an annotation file")
     for split, ann, images in (("train", config.train_ann, config.train_dir), ("val", config.val_ann, config.val_dir)):
         if ann:
-            _write(config, split, ann, images)
+            annotation_file = located(data_dir / "annotations", ann, f"--{split}_ann")
+            beside = config.output_dir or located(data_dir, images, f"--{split}_dir").parent
+            folder = Path(beside) / f"ignore_mask_{split}"
+            print(f"{folder}: {write(annotation_file, folder, config)} masks")  # noqa: T201  the program's answer
 
 
-def _write(config: Config, split: str, ann: str, images: str) -> None:
-    """Where `output_dir` says where masks go, images are needed for --vis alone."""
-    annotation_file = located(Path(config.data_dir) / "annotations", ann, f"--{split}_ann")
-    needs_images = config.vis or not config.output_dir
-    image_folder = located(config.data_dir, images, f"--{split}_dir") if needs_images else Path(images)
-    folder = Path(config.output_dir or image_folder.parent) / f"ignore_mask_{split}"
-    written, with_people = ignore_masks.write(annotation_file, folder, config)
-    print(f"{folder}: {written} masks, for {with_people} images with people")  # noqa: T201  the program's answer
-    if config.vis:
-        _write_pictures(annotation_file, image_folder, folder)
+def write(annotation_file: str | Path, folder: Path, rules: LabelRules) -> int:
+    """Writes the masks of an annotation file, all or none, in place of a folder of older ones; returns how many.
+
+    Raises UserError where the annotations are wrong or the folder cannot be written.
+    """
+    index, count = common.coco.reader.load(annotation_file), 0
+    growing = files.unfinished_name(folder)
+    try:
+        files.remove_unfinished(folder.parent)
+        growing.mkdir(parents=True)
+        for image_id, mask in masks(annotation_file, index, rules):
+            content = cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_BILEVEL, 1])[1]
+            mask_path(growing, image_id).write_bytes(content.tobytes())
+            count += 1
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        growing.replace(folder)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{folder}: {reason}; free space or name another place (--output_dir)") from error
+    return count
 
 
-def _write_pictures(annotation_file: Path, images: Path, folder: Path) -> None:
-    pictures = folder.with_name(f"{folder.name}_vis")
-    pictures.mkdir(exist_ok=True)
-    index = common.coco.reader.load(annotation_file)
-    for row, image_id in enumerate(index.image_ids.tolist()):
-        image = common.coco.images.read_image(images, index.file_name(row))
-        mask = ignore_masks.read(folder, image_id, image.shape[:2])
-        if mask is not None:
-            image[mask > 0] = image[mask > 0] // 2 + np.array(TINT, np.uint8) // 2
-            cv2.imwrite(str(pictures / f"{image_id:012d}.jpg"), image)
+def masks(annotation_file: str | Path, index: CocoIndex, rules: LabelRules) -> Iterator[tuple[int, UInt8Array]]:
+    """Image id and mask, (h, w) uint8 of 0 and 255, of each image that has one; `index` is that of the file.
+
+    Annotations are taken in the file's order. A crowd is masked but where people before it are; a person who is not
+    learned is masked altogether, also where one who is learned stands in front.
+    """
+    keep = learned(index, rules)
+    images = index.image_rows(np.arange(len(keep)))
+    regions = _regions(annotation_file, index, ~keep | np.isin(images, images[index.is_crowd]))
+    for image in np.unique(images[~keep]).tolist():
+        height, width = index.image_sizes[image].tolist()
+        mask, occupied = np.zeros((2, height * width), np.uint8)
+        people = index.people(image)
+        for row in range(people.start, people.stop):
+            if row in regions:
+                inside = 1 - annotations.outside(regions[row])
+                mask |= inside & ~occupied if index.is_crowd[row] else inside * np.uint8(not keep[row])
+                occupied |= inside
+        if mask.any():
+            yield int(index.image_ids[image]), np.ascontiguousarray(mask.reshape(width, height).T) * np.uint8(MASKED)
+
+
+def _regions(annotation_file: str | Path, index: CocoIndex, chosen: BoolArray) -> dict[int, Int32Array]:
+    """Row of the index -> run lengths of the person's silhouette, or of the box where there is none."""
+    people, found = files.read_json(annotation_file)["annotations"], dict[int, Int32Array]()
+    for row in np.flatnonzero(chosen).tolist():
+        segmentation = people[index.file_positions[row]].get("segmentation")
+        size = index.image_sizes[index.image_rows(row)].tolist()
+        try:
+            found[row] = annotations.run_lengths(segmentation, index.boxes[row].tolist(), *size)
+        except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+            place = f"{annotation_file}: segmentation of annotation {index.annotation_ids[row]}"
+            raise UserError(f"{place}: {error}. `python -m common.coco DATA_PATH` lists all faults") from error
+    return found
 
 
 if __name__ == "__main__":

@@ -2,14 +2,15 @@
 """The network of OpenPose (Cao et al. 2017, arXiv:1611.08050) with the trunk of VGG19, as published for MindSpore.
 
 Ten convolutions of VGG19 and two of its own give features of stride 8; six stages of two branches each predict part
-affinity pafs (L1) and heatmaps (L2), every stage but the first from the maps before and the features. State-dict
-keys are MindSpore's names in MindSpore's order, batch normalisation included: a `.ckpt` needs no translation.
+affinity fields (L1) and heatmaps (L2), every stage but the first from the maps before and the features. State-dict keys
+are MindSpore's names, batch normalisation included: a `.ckpt` needs no translation.
 """
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 STRIDE = 8  # input pixels a map cell
 NUM_STAGES = 6
@@ -19,9 +20,6 @@ FEATURES = 128  # channels of the features, and of all stages inside
 FIRST_STAGE_HIDDEN = 512
 PAF_BRANCH, HEATMAP_BRANCH = "L1", "L2"
 CPM_STD = 0.01  # MindSpore 1.x: the standard deviation of a new convolution's weights
-
-# torch's name -> MindSpore's, in the order of MindSpore's files
-BATCH_NORM_NAMES = {"running_mean": "moving_mean", "running_var": "moving_variance", "weight": "gamma", "bias": "beta"}
 
 
 class Vgg(nn.Module):
@@ -35,14 +33,28 @@ class Vgg(nn.Module):
             if isinstance(entry, str):
                 layers.append(nn.MaxPool2d(2, ceil_mode=True))  # MindSpore's padding `same`: an odd side rounds up
                 continue
-            after = [batch_norm(entry)] if with_bn else []
-            layers += [conv(width, entry, 3), *after, nn.ReLU(inplace=True)]
+            layers += [conv(width, entry, 3), *([BatchNorm(entry)] if with_bn else []), nn.ReLU(inplace=True)]
             width = entry
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 512, ceil(H / 8), ceil(W / 8))."""
         return self.layers(images)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over (B, C, H, W) with MindSpore's names."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gamma, self.beta = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+        self.register_buffer("moving_mean", torch.zeros(channels))
+        self.register_buffer("moving_variance", torch.ones(channels))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Of the same shape. MindSpore's momentum of 0.9 is torch's of 0.1."""
+        running = self.moving_mean, self.moving_variance
+        return functional.batch_norm(features, *running, self.gamma, self.beta, self.training, momentum=0.1)
 
 
 class Base(nn.Module):
@@ -62,17 +74,19 @@ class Base(nn.Module):
 class Stage(nn.Module):
     """Two branches of convolutions with ReLU between them, none behind the last: pafs and heatmaps.
 
-    `plan`: (name, output channels, kernel) of a branch's convolutions; the last convolution's channels are those of
-    the maps. They stand side by side under names such as `conv1_L1`, as in MindSpore's files.
+    Convolution `number` of a branch is called `conv<number><suffix>_L1`, as in MindSpore's files. `outputs`: channels
+    of each branch's maps.
     """
 
-    def __init__(self, inputs: int, plan: tuple[tuple[str, int, int], ...], outputs: dict[str, int]) -> None:
+    def __init__(self, inputs: int, hidden: Sequence[tuple[int, int]], outputs: dict[str, int], suffix: str) -> None:
+        """`hidden`: channels and kernel of all convolutions but the last, which has kernel 1."""
         super().__init__()
-        self.names = {branch: [f"{name}_{branch}" for name, _, _ in plan] for branch in outputs}
+        self.names = {branch: [f"conv{n}{suffix}_{branch}" for n in range(1, len(hidden) + 2)] for branch in outputs}
         for branch, maps in outputs.items():
-            widths = [inputs, *(width for _, width, _ in plan[:-1]), maps]
-            for position, (_, _, kernel) in enumerate(plan):
-                self.add_module(self.names[branch][position], conv(widths[position], widths[position + 1], kernel))
+            width = inputs
+            for name, (channels, kernel) in zip(self.names[branch], (*hidden, (maps, 1)), strict=True):
+                self.add_module(name, conv(width, channels, kernel))
+                width = channels
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(B, inputs, h, w) -> pafs (B, num_pafs, h, w), heatmaps (B, num_heatmaps, h, w)."""
@@ -88,23 +102,19 @@ class Stage(nn.Module):
 class OpenPose(nn.Module):
     """OpenPose. Counts of maps come from the skeleton: `num_heatmaps` with background, `num_pafs`.
 
-    `vgg_with_bn`: batch normalisation behind every convolution of the trunk. A new network is initialised as the
-    published one, see `initialise`.
+    `vgg_with_bn`: batch normalisation behind every convolution of the trunk.
     """
 
     def __init__(self, num_heatmaps: int, num_pafs: int, vgg_with_bn: bool = False) -> None:
         super().__init__()
         outputs = {PAF_BRANCH: num_pafs, HEATMAP_BRANCH: num_heatmaps}
         self.base = Base(vgg_with_bn)
-        self.stage_1 = Stage(FEATURES, _first_plan(), outputs)
+        first = [(FEATURES, 3)] * 3 + [(FIRST_STAGE_HIDDEN, 1)]
+        self.stage_1 = Stage(FEATURES, first, outputs, "_CPM")
         for number in range(2, NUM_STAGES + 1):
-            self.add_module(f"stage_{number}", Stage(FEATURES + sum(outputs.values()), _refining_plan(), outputs))
+            refining = [(FEATURES, 7)] * 5 + [(FEATURES, 1)]
+            self.add_module(f"stage_{number}", Stage(FEATURES + sum(outputs.values()), refining, outputs, ""))
         initialise(self)
-
-    @property
-    def vgg_with_bn(self) -> bool:
-        """Whether the trunk has batch normalisation."""
-        return any(isinstance(layer, nn.BatchNorm2d) for layer in self.base.vgg_base.layers)
 
     def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Maps of every stage, the best last: (6 pafs, 6 heatmaps).
@@ -122,40 +132,9 @@ class OpenPose(nn.Module):
         return pafs, heatmaps
 
 
-def _first_plan() -> tuple[tuple[str, int, int], ...]:
-    narrow = tuple((f"conv{number}_CPM", FEATURES, 3) for number in (1, 2, 3))
-    return (*narrow, ("conv4_CPM", FIRST_STAGE_HIDDEN, 1), ("conv5_CPM", 0, 1))
-
-
-def _refining_plan() -> tuple[tuple[str, int, int], ...]:
-    wide = tuple((f"conv{number}", FEATURES, 7) for number in range(1, 6))
-    return (*wide, ("conv6", FEATURES, 1), ("conv7", 0, 1))
-
-
 def conv(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
     """A convolution of stride 1 that keeps the size, its weights not yet set: `initialise` does it once for all."""
     return nn.utils.skip_init(nn.Conv2d, inputs, outputs, kernel, padding=kernel // 2)
-
-
-def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """Batch normalisation whose state-dict keys are MindSpore's: moving_mean, moving_variance, gamma, beta."""
-    layer = nn.BatchNorm2d(channels)  # MindSpore's momentum 0.9 is torch's 0.1
-    layer.register_state_dict_post_hook(_to_mindspore_names)
-    layer.register_load_state_dict_pre_hook(_from_mindspore_names)
-    return layer
-
-
-def _to_mindspore_names(layer: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
-    for name, original in BATCH_NORM_NAMES.items():
-        state[prefix + original] = state.pop(prefix + name)
-    state.pop(f"{prefix}num_batches_tracked")  # MindSpore has none, and with a fixed momentum nothing needs it
-
-
-def _from_mindspore_names(layer: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-    for name, original in BATCH_NORM_NAMES.items():
-        if prefix + original in state:
-            state[prefix + name] = state.pop(prefix + original)
-    state[f"{prefix}num_batches_tracked"] = torch.tensor(0)
 
 
 def initialise(model: OpenPose) -> None:

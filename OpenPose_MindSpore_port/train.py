@@ -16,13 +16,11 @@ if sys.version_info < (3, 10):  # noqa: UP036  nothing is installed for an older
 import dataclasses
 import functools
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import common.coco.images
 import common.device
 import common.distributed
-from common.arrays import Float32Array
 from common.cli import parse, run
 from common.distributed import main_process_first
 from common.skeleton import Skeleton, load
@@ -37,18 +35,16 @@ from OpenPose_MindSpore_port.config import (
     CPU_MICRO_BATCH,
     DATA_FOLDER,
     NETWORK,
-    PROFILED_STEPS,
     RECIPES,
     RETIRED,
     Config,
     TargetRules,
 )
 from OpenPose_MindSpore_port.data import collate, normalise, train_samples
-from OpenPose_MindSpore_port.ignore_masks import mask_notes
 from OpenPose_MindSpore_port.loss import stage_losses
 from OpenPose_MindSpore_port.model import OpenPose
 from OpenPose_MindSpore_port.optimizer import build_optimizer, learning_rates, set_rates
-from OpenPose_MindSpore_port.step_log import StepLog
+from OpenPose_MindSpore_port.published_log import first_lines, step_lines
 from OpenPose_MindSpore_port.targets import encode
 from OpenPose_MindSpore_port.training_checkpoint import TrainingCheckpoints
 
@@ -72,14 +68,14 @@ def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
     asked = config.batch_size * ranks
     micro_batch_size, accumulation_steps = divide(asked, num_samples, ranks, limit)
     return Plan(
-        epochs=1 if config.need_profiler else config.max_epoch_train,
+        epochs=config.max_epoch_train,
         num_samples=num_samples,
         micro_batch_size=micro_batch_size,
         accumulation_steps=accumulation_steps,
         asked_images=asked,
-        max_steps=PROFILED_STEPS if config.need_profiler else config.max_steps,
+        max_steps=config.max_steps,
         num_workers=workers_for(config.num_workers, device),
-        log_every=config.print_freq,
+        log_every=config.log_interval,
         evaluate_every=config.eval_freq,
         save_every=config.save_every,
         keep_every=config.keep_every,
@@ -97,17 +93,6 @@ def find_data(config: Config) -> Config:
     return dataclasses.replace(config, data_dir=str(data_dir), skeleton=skeleton, experiment_name=name)
 
 
-def published_lines(config: Config, plan: Plan, rates: Mapping[str, Float32Array]) -> list[str]:
-    """What the original logs before its first step."""
-    return [
-        "start create network",
-        *([f"load pretrain model: {config.pretrained_model_path}"] if config.load_pretrain else []),
-        "start create dataset",
-        f"step {plan.steps_per_epoch}",
-        f"len_of_lr {len(rates['vgg'])} {len(rates['base'])} {len(rates['stage'])}",
-    ]
-
-
 def main() -> None:
     """Reads the flags, trains, leaves checkpoints, metrics and a result file."""
     began = time.time()
@@ -116,10 +101,10 @@ def main() -> None:
     with common.distributed.process_group(flags.device) as device:
         agree_on_recipe(flags)
         ranks = common.distributed.recipe_ranks()
-        config = find_data(flags.on_devices(ranks))
+        config = find_data(flags)
         skeleton = load(config.skeleton)
         samples = train_samples(config, skeleton)
-        agree(samples.labels.index.facts())
+        agree(samples.index.facts())
         notes, validation = list[str](), None
         if config.eval_freq:
             from OpenPose_MindSpore_port import eval as evaluation  # of which a performance run needs nothing
@@ -141,19 +126,19 @@ def main() -> None:
         state = TrainState(model, optimizer, plan, device, store, config, "openpose_vgg19")
         if unfinished:
             notes.append(state.restore(unfinished))
-        notes += [*flags.device_notes(ranks), *mask_notes(samples.masks, samples.labels)]
 
         losses = functools.partial(forward_losses, device=device, skeleton=skeleton, rules=config)
         with Log(store.metrics_file, config.log_folder, store.folder / "tensorboard", fresh=not unfinished) as log:
-            announce(state, config.lr, notes + published_lines(config, plan, rates), log)
-            checkpoints, step_log = TrainingCheckpoints(state, rates, config), StepLog(state, rates, log, config)
+            announce(state, config.lr, notes + first_lines(config, plan, rates), log)
+            checkpoints = TrainingCheckpoints(state, rates, config)
+            log_step = step_lines(state, rates, config.log_interval, log)
             evaluate = None
             if validation is not None:
                 evaluate = evaluation.while_training(validation, config, skeleton, state, log)
             before_step = functools.partial(set_rates, optimizer, rates)
 
             def after_step(number: int, losses: Losses) -> None:
-                step_log.step(number, losses)
+                log_step(number, losses)
                 checkpoints.step(number, losses)
 
             with training(state, log):

@@ -1,29 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which weights a run begins with, and networks rebuilt from checkpoints: MindSpore's .ckpt, .pth, .safetensors.
+"""Which weights a run begins with, and networks rebuilt from checkpoints: MindSpore's .ckpt, PyTorch's .pth.
 
 The original loads what fits and reports nothing of the rest, so a wrong prefix begins, or evaluates, at random. Here a
 tensor that is missing or of another size is an error.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import common.train.checkpoint
 from common.cli import UserError
 from common.skeleton import Skeleton
-from common.train.checkpoint import CheckpointError, Match, load_matching
+from common.train.checkpoint import CheckpointError, load_matching
 from OpenPose_MindSpore_port import mindspore_checkpoint
 from OpenPose_MindSpore_port.config import DIRECTORY, NO_WEIGHTS, PUBLISHED_VGG, WEIGHT_FOLDERS, Config
-from OpenPose_MindSpore_port.model import BATCH_NORM_NAMES, OpenPose
+from OpenPose_MindSpore_port.model import OpenPose
 
 import torch
 from torch import Tensor
 
 RANDOM_START = "random start: no pre-trained weights"
-TORCHVISION_VGG = PUBLISHED_VGG[1]
+MINDSPORE_VGG, TORCHVISION_VGG = PUBLISHED_VGG
 CONVOLUTION_AXES = 4
 _PICKLED = (b"PK", b"\x80")  # how PyTorch's files begin, new and old
-_GAMMA = "." + BATCH_NORM_NAMES["weight"]  # of batch normalisation, which only VGG19 has
 
 
 def locate_checkpoint(name: str) -> Path:
@@ -36,27 +34,21 @@ def locate_checkpoint(name: str) -> Path:
 def read(source: Path) -> dict[str, Tensor]:
     """The weights of a file by the network's names: no `network.` or `module.` before them, no optimiser's state.
 
-    .ckpt of MindSpore (or of PyTorch, told apart by content), .safetensors, or a checkpoint of PyTorch. Raises
-    CheckpointError where the file is missing, damaged or encrypted.
+    Raises CheckpointError where the file is missing, damaged or encrypted.
     """
-    if not source.is_file():
-        raise CheckpointError(f"{source}: no such checkpoint")
-    if source.suffix == ".safetensors":
-        from OpenPose_MindSpore_port import convert  # other formats need the package safetensors
-
-        entries, _ = convert.read(source, weights_only=True)
-    elif source.suffix == ".ckpt" and not _head(source).startswith(_PICKLED):
-        entries = mindspore_checkpoint.read(source, mindspore_checkpoint.is_weight)
+    if _is_mindspore(source):
+        tensors = mindspore_checkpoint.read(source, mindspore_checkpoint.is_weight)
     else:
-        entries = common.train.checkpoint.read(source)
-    return common.train.checkpoint.state_dict(
-        mindspore_checkpoint.network_weights(common.train.checkpoint.state_dict(entries))
-    )
+        tensors = common.train.checkpoint.state_dict(common.train.checkpoint.read(source))
+    return common.train.checkpoint.state_dict(mindspore_checkpoint.network_weights(tensors))
 
 
-def _head(source: Path) -> bytes:
+def _is_mindspore(source: Path) -> bool:
+    """Whether a file is MindSpore's: .ckpt is an ending of PyTorch Lightning's, too."""
+    if source.suffix != ".ckpt" or not source.is_file():
+        return False
     with source.open("rb") as file:
-        return file.read(2)
+        return not file.read(2).startswith(_PICKLED)
 
 
 def starting_vgg(vgg_path: str, may_be_random: bool = False) -> Path | None:
@@ -67,28 +59,20 @@ def starting_vgg(vgg_path: str, may_be_random: bool = False) -> Path | None:
     """
     if vgg_path == NO_WEIGHTS:
         return None
-    if vgg_path and vgg_path not in PUBLISHED_VGG and not Path(vgg_path).is_file():
-        raise UserError(f"--vgg_path={vgg_path}: no such file; name a VGG19 file, or `{NO_WEIGHTS}` to begin at random")
-    if vgg_path:
-        return locate_checkpoint(vgg_path)
-    for folder in WEIGHT_FOLDERS:
-        if (folder / PUBLISHED_VGG[0]).is_file():
-            return folder / PUBLISHED_VGG[0]
+    here = [folder / MINDSPORE_VGG for folder in WEIGHT_FOLDERS if (folder / MINDSPORE_VGG).is_file()]
     try:
-        return locate_checkpoint(TORCHVISION_VGG)
+        return locate_checkpoint(vgg_path or str((*here, TORCHVISION_VGG)[0]))
     except CheckpointError as error:
-        if may_be_random:
+        if may_be_random and not vgg_path:
             return None
-        raise UserError(
-            f"{error}, or name another VGG19 file with --vgg_path; --vgg_path={NO_WEIGHTS} begins at random"
-        ) from error
+        raise UserError(f"{error}; --vgg_path names a VGG19 file, --vgg_path={NO_WEIGHTS} begins at random") from error
 
 
 def load_start(model: OpenPose, config: Config) -> str:
     """Loads the weights that a training begins with, of the whole network or of VGG19; returns the report of it."""
     if config.load_pretrain:
         source = locate_checkpoint(config.pretrained_model_path)
-        return f"=> using pre-trained model {source}: {_load_all(model, read(source), source)}"
+        return f"=> using pre-trained model {source}: {load_matching(model, read(source), source, complete=True)}"
     vgg = starting_vgg(config.vgg_path, may_be_random=config.case == "perf")
     return RANDOM_START if vgg is None else load_vgg(model, vgg)
 
@@ -99,24 +83,10 @@ def load_network(source: Path, skeleton: Skeleton) -> OpenPose:
     Raises CheckpointError where a weight is missing or of another size: another network or skeleton.
     """
     weights = read(source)
-    model = OpenPose(skeleton.num_heatmaps, skeleton.num_pafs, has_batch_norm(weights))
-    _load_all(model, weights, source)
+    has_batch_norm = any(name.endswith(".gamma") for name in weights)
+    model = OpenPose(skeleton.num_heatmaps, skeleton.num_pafs, has_batch_norm)
+    load_matching(model, weights, source, complete=True)
     return model.eval()
-
-
-def has_batch_norm(weights: Mapping[str, Tensor]) -> bool:
-    """Whether weights by MindSpore's names have batch normalisation."""
-    return any(name.endswith(_GAMMA) for name in weights)
-
-
-def _load_all(model: OpenPose, weights: Mapping[str, Tensor], source: Path) -> Match:
-    if has_batch_norm(weights) and not model.vgg_with_bn:
-        raise CheckpointError(f"{source}: its VGG19 has batch normalisation: type --vgg_with_bn")
-    try:
-        return load_matching(model, weights, source, complete=True)
-    except CheckpointError as error:
-        cure = "give a checkpoint of OpenPose with VGG19 and of the same --skeleton"
-        raise CheckpointError(f"{error}; {cure}") from error
 
 
 def load_vgg(model: OpenPose, source: Path) -> str:
@@ -125,7 +95,7 @@ def load_vgg(model: OpenPose, source: Path) -> str:
     The file may be MindSpore's, torchvision's, or that of a whole OpenPose. A convolution without bias (MindSpore's own
     VGG19 recipe) gets bias 0. Raises CheckpointError where a weight is missing or of another size.
     """
-    layers = _mindspore_names(read(source))
+    layers = read(source)
     biases = {
         name.removesuffix("weight") + "bias": torch.zeros(len(tensor))
         for name, tensor in layers.items()
@@ -134,20 +104,7 @@ def load_vgg(model: OpenPose, source: Path) -> str:
     try:
         match = load_matching(model.base.vgg_base.layers, biases | layers, source, complete=True)
     except CheckpointError as error:
-        cure = f"--vgg_path wants a VGG19 of MindSpore, such as {PUBLISHED_VGG[0]}, or torchvision's {TORCHVISION_VGG}"
-        if has_batch_norm(layers) != model.vgg_with_bn:
-            has, flag = ("has no", "--vgg_with_bn=False") if model.vgg_with_bn else ("has", "--vgg_with_bn")
-            cure += f"; this one {has} batch normalisation: type {flag}"
-        raise CheckpointError(f"{error}; {cure}") from error
+        kinds = f"MindSpore's {MINDSPORE_VGG}, or torchvision's {TORCHVISION_VGG}"
+        raise CheckpointError(f"{error}; --vgg_path takes a VGG19 such as {kinds}") from error
     note = "" if biases.keys() <= layers.keys() else "; biases that it lacks begin at 0"
     return f"=> using VGG19 {source}: {match}{note}"
-
-
-def _mindspore_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same weights with torch's batch normalisation under MindSpore's names."""
-    named = dict(weights)
-    for layer in [name.removesuffix("running_mean") for name in weights if name.endswith(".running_mean")]:
-        for torchs, ours in BATCH_NORM_NAMES.items():
-            if layer + torchs in named:
-                named[layer + ours] = named.pop(layer + torchs)
-    return named

@@ -8,7 +8,7 @@ import common.coco.reader
 from common.cli import UserError
 from common.coco.images import warp_image
 from common.skeleton import COCO, OPENPOSE
-from OpenPose_MindSpore_port import data, ignore_masks
+from OpenPose_MindSpore_port import data, gen_ignore_mask, ignore_masks
 from OpenPose_MindSpore_port.config import Config
 from OpenPose_MindSpore_port.data import Draw, TrainSamples
 from OpenPose_MindSpore_port.test import golden
@@ -27,10 +27,10 @@ SIZE_IN = (CONFIG.insize, CONFIG.insize)
 
 
 def samples(folder: Path, masks: Path, skip: bool = False) -> TrainSamples:
-    labels = ignore_masks.build_labels(common.coco.images.annotation_file(folder, "train"), CONFIG)
+    index = ignore_masks.load_learned(common.coco.images.annotation_file(folder, "train"), CONFIG)
     images = common.coco.images.image_folder(folder, "train")
     config = dataclasses.replace(CONFIG, on_bad_image="skip" if skip else "error")
-    return TrainSamples(labels, images, masks, OPENPOSE, config)
+    return TrainSamples(index, images, masks, OPENPOSE, config)
 
 
 def augmenting() -> TrainSamples:
@@ -43,7 +43,7 @@ def augmenting() -> TrainSamples:
 @pytest.fixture(scope="module")
 def real(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainSamples:
     folder, masks = shared / "data" / "coco-mini", tmp_path_factory.mktemp("masks")
-    ignore_masks.write(common.coco.images.annotation_file(folder, "train"), masks, CONFIG)
+    gen_ignore_mask.write(common.coco.images.annotation_file(folder, "train"), masks, CONFIG)
     return samples(folder, masks)
 
 
@@ -51,12 +51,12 @@ def real(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainSamples
 def test_people_mask_and_input_are_the_originals(shared: Path, real: TrainSamples, image_id: int) -> None:
     """Who is learned, their 18 points, the squashed image as the network sees it, and what of each cell counts."""
     case = golden.case(shared, "targets.npz", image_id)
-    index = int(np.flatnonzero(real.labels.index.image_ids == image_id)[0])
-    people = real.labels.index.people(index)
-    assert real.labels.index.annotation_ids[people].tolist() == case["ann_ids"].tolist()
-    points = data.to_points(real.labels.index.keypoints[people], OPENPOSE)
+    index = int(np.flatnonzero(real.index.image_ids == image_id)[0])
+    people = real.index.people(index)
+    assert real.index.annotation_ids[people].tolist() == case["ann_ids"].tolist()
+    points = data.to_points(real.index.keypoints[people], OPENPOSE)
     assert np.array_equal(points.astype(int), case["poses_18"])
-    image = common.coco.images.read_image(real.folder, real.labels.index.file_name(index))
+    image = common.coco.images.read_image(real.folder, real.index.file_name(index))
     size = (CONFIG.insize, CONFIG.insize)
     squashed = torch.from_numpy(cv2.resize(image, size))[None].permute(0, 3, 1, 2)
     normal = data.normalise(squashed)[0].permute(1, 2, 0).numpy()
@@ -135,7 +135,7 @@ def test_a_recorded_draw_gives_the_originals_crop(shared: Path, number: int) -> 
     """But for what the original loses: it cuts joints to whole pixels after each of its steps."""
     case = golden.case(shared, "augment.npz", number)
     path = golden.folder(shared) / "annotations.json"
-    masks = dict(ignore_masks.masks(path, common.coco.reader.load(path), CONFIG))
+    masks = dict(gen_ignore_mask.masks(path, common.coco.reader.load(path), CONFIG))
     image_id = int(case["image_id"])
     image = common.coco.images.read_image(shared / "data" / "coco-mini" / "train2017", f"{image_id:012d}.jpg")
     colour = tuple(int(value) for value in case["hsv_off"]) if case["color"] else None
@@ -212,7 +212,7 @@ def test_a_sample_depends_on_seed_epoch_and_index_alone(tiny_coco: Path, tmp_pat
 def test_an_unreadable_image_stops_or_is_replaced_and_counted(tiny_coco: Path, tmp_path: Path, capfd) -> None:
     folder = shutil.copytree(tiny_coco, tmp_path / "coco")
     train = samples(folder, tmp_path)
-    path = train.folder / train.labels.index.file_name(3)
+    path = train.folder / train.index.file_name(3)
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(common.coco.images.ImageError, match=path.name):
         train[0, 3]
@@ -223,7 +223,7 @@ def test_an_unreadable_image_stops_or_is_replaced_and_counted(tiny_coco: Path, t
 
 def test_a_wrong_mask_stops_training_by_name(tiny_coco: Path, tmp_path: Path) -> None:
     train = samples(tiny_coco, tmp_path, skip=True)
-    path = ignore_masks.mask_path(tmp_path, int(train.labels.index.image_ids[0]))
+    path = ignore_masks.mask_path(tmp_path, int(train.index.image_ids[0]))
     cv2.imwrite(str(path), np.zeros((5, 5), np.uint8))
     with pytest.raises(UserError, match=path.name):
         train[0, 0]

@@ -51,23 +51,18 @@ def test_maps_of_any_size(model: OpenPose, size: tuple[int, int]) -> None:
         assert [tuple(stage.shape) for stage in found] == [(2, channels, *cells)] * NUM_STAGES
 
 
-def places(network: OpenPose, kind: type[nn.Module]) -> tuple[int, ...]:
-    return tuple(n for n, layer in enumerate(network.base.vgg_base.layers) if isinstance(layer, kind))
-
-
 def test_trunk_with_batch_normalisation(model: OpenPose) -> None:
-    """Keys are MindSpore's there too, and a state loads completely."""
-    network = OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_pafs, vgg_with_bn=True)
-    assert (network.vgg_with_bn, model.vgg_with_bn) == (True, False)
-    assert (places(model, nn.Conv2d), places(network, nn.Conv2d)) == (CONVOLUTIONS, CONVOLUTIONS_WITH_BN)
-    state = network.state_dict()
-    inside = [name.removeprefix("base.vgg_base.layers.1.") for name in state if ".layers.1." in name]
-    assert inside == ["moving_mean", "moving_variance", "gamma", "beta"]
-    assert not [name for name in state if "running" in name or "tracked" in name]
-    changed = {name: torch.rand_like(value) / 10 for name, value in state.items()}
-    network.load_state_dict(changed)
-    assert all(torch.equal(value, changed[name]) for name, value in network.state_dict().items())
-    assert torch.equal(network.base.vgg_base.layers[1].running_var, changed["base.vgg_base.layers.1.moving_variance"])
+    """Names are MindSpore's there too."""
+    trunk = OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_pafs, vgg_with_bn=True).base.vgg_base
+    for layers, expected in ((model.base.vgg_base.layers, CONVOLUTIONS), (trunk.layers, CONVOLUTIONS_WITH_BN)):
+        assert tuple(n for n, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)) == expected
+    inside = {name.removeprefix("layers.1.") for name in trunk.state_dict() if name.startswith("layers.1.")}
+    assert inside == {"moving_mean", "moving_variance", "gamma", "beta"}
+    images = torch.rand(4, 3, 16, 16)
+    normal = trunk.train().layers[:2](images)
+    assert normal.mean().abs() < 1e-5 and normal.std().item() == pytest.approx(1, abs=0.01)
+    assert trunk.layers[1].moving_variance.mean() != 1
+    assert not torch.equal(trunk.eval().layers[:2](images), normal)
 
 
 def test_a_new_network_begins_near_zero_with_a_signal_in_its_trunk(model: OpenPose) -> None:
@@ -79,8 +74,4 @@ def test_a_new_network_begins_near_zero_with_a_signal_in_its_trunk(model: OpenPo
     added = sum(maps.square().mean().item() for maps in (*pafs, *heatmaps))
     assert added < 0.01 * FIRST_LOSS
     assert trunk.std().item() > 0.05
-
-
-def test_initialisation() -> None:
-    layer = OpenPose(OPENPOSE.num_heatmaps, OPENPOSE.num_pafs).stage_3.conv2_L1
-    assert layer.weight.std().item() == pytest.approx(0.01, rel=0.01) and not layer.bias.any()
+    assert model.stage_3.conv2_L1.weight.std().item() == pytest.approx(0.01, rel=0.01)
