@@ -11,7 +11,6 @@ from common.cli import UserError, flag
 from common.coco.images import Exif
 from common.train.state import TrainFlags
 from Lightweight_OpenPose.model import STRIDE
-from Lightweight_OpenPose.targets import TargetRules
 
 NETWORK = "openpose"  # its name in result files
 DIRECTORY = "Lightweight_OpenPose"  # as exported networks and common/weights.json name it
@@ -29,27 +28,10 @@ CPU_MICRO_BATCH = 8  # a larger one is slower on a CPU, and 80 images at 368x368
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """How training crops vary."""
-
-    net_input_size: int = flag("side of the training crops, input pixels", 368, least=8, most=4096)
-    person_height: float = flag(
-        "height of the main person in a crop, as a share of its side, before the random scale", 0.6, above=0
-    )
-    scale_min: float = flag("smallest random scale", 0.5, above=0)
-    scale_max: float = flag("largest random scale", 1.1, above=0)
-    rotation: float = flag("largest rotation, degrees", 40.0, most=360)
-    shift: float = flag("largest shift of the crop, input pixels", 40.0)
-    flip: float = flag("probability of mirroring", 0.5, most=1)
-
-
-@dataclass(frozen=True)
 class DataFlags:
     """Which images: the flags of every program that reads a data set."""
 
-    data_path: str = flag(
-        "COCO folder (annotations, train2017, val2017), or `mini`; empty: COCO_HOME or ./data/coco", ""
-    )
+    data_path: str = flag("COCO folder, data.yaml, or `mini`; empty: COCO_HOME or ./data/coco", "")
     skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
     val_labels: str = flag("annotations; empty: data_path/annotations/person_keypoints_val2017.json", "")
     val_images_folder: str = flag("folder of validation images; empty: data_path/val2017", "")
@@ -72,7 +54,7 @@ def with_data(config: AnyFlags, image_folder: str) -> AnyFlags:
 
 
 @dataclass(frozen=True)
-class Config(Augmentation, DataFlags, TrainFlags):
+class Config(DataFlags, TrainFlags):
     """Trains Lightweight OpenPose."""
 
     OF_A_SERVER = f"{TrainFlags.OF_A_SERVER} data_path"
@@ -96,8 +78,13 @@ class Config(Augmentation, DataFlags, TrainFlags):
     loss_scale: str = flag("loss scale for float16: a positive number or `dynamic`", "16")
     num_refinement_stages: int = flag("refinement stages; -1: one, three in step 3", -1, least=-1, most=20)
 
-    sigma: float = flag("standard deviation of a keypoint's Gaussian, input pixels", 7.0, above=0)
-    paf_thickness: float = flag("half width of a limb's part affinity field, map cells", 1.0, above=0)
+    net_input_size: int = flag("side of the training crops, input pixels", 368, least=8, most=4096)
+    person_height: float = flag("height of the main person before scaling, as a share of the crop", 0.6, above=0)
+    scale_min: float = flag("smallest random scale", 0.5, above=0)
+    scale_max: float = flag("largest random scale", 1.1, above=0)
+    rotation: float = flag("largest rotation, degrees", 40.0, most=360)
+    shift: float = flag("largest shift of the crop, input pixels", 40.0)
+    flip: float = flag("probability of mirroring", 0.5, most=1)
 
     num_workers: int = flag("processes that read data; -1: one a core", -1, least=-1, most=1024)
     print_freq: int = flag("steps between log lines", 10, least=1)
@@ -106,17 +93,10 @@ class Config(Augmentation, DataFlags, TrainFlags):
     val_images: int = flag("number of images of evaluations during training, chosen as published; 0: all", 250)
     base_height: int = flag("height of a validation image in the network, input pixels", 368, least=8, most=4096)
 
-    prepared_train_labels: str = flag(
-        "file of scripts/prepare_train_labels.py; empty: the annotations of data_path", ""
-    )
+    prepared_train_labels: str = flag("annotations to train on; empty: those of data_path", "")
     train_images_folder: str = flag("folder of training images; empty: data_path/train2017", "")
     from_mobilenet: bool = flag("accepted as published: recognised by the names in the file", False)
     weights_only: bool = flag("accepted as published: --checkpoint_path gives weights only", False)
-
-    @property
-    def target_rules(self) -> TargetRules:
-        """Sizes of the training targets."""
-        return TargetRules(self.sigma, self.paf_thickness)
 
     @property
     def stages(self) -> int:
@@ -161,6 +141,8 @@ RECIPES: dict[str, dict[str, Any]] = {
 ALIASES = {"opt_level": "amp", "part_size": "micro_batch_size", "workers": "num_workers"}
 ALIASES |= dict.fromkeys(("num_epochs", "train_epochs"), "epochs")
 _RANKS = "torchrun sets ranks and addresses"
-RETIRED = dict.fromkeys(
-    ("addr", "rank", "local_rank", "world_size", "dist_url", "dist_backend"), _RANKS
-) | dict.fromkeys(("gpu", "device_list"), "the launcher's --device_id and --ranks choose devices")
+RETIRED = (
+    dict.fromkeys(("sigma", "paf_thickness"), "targets are drawn as published")
+    | dict.fromkeys(("addr", "rank", "local_rank", "world_size", "dist_url", "dist_backend"), _RANKS)
+    | dict.fromkeys(("gpu", "device_list"), "the launcher's --device_id and --ranks choose devices")
+)

@@ -7,12 +7,11 @@ from typing import Any
 
 import common.coco.images
 from common.arrays import Float64Array, UInt8Array
-from common.cli import UserError
 from common.coco.images import warp_image
 from common.skeleton import Skeleton
 from common.train.loader import Position, readable_sample
 from Lightweight_OpenPose import labels
-from Lightweight_OpenPose.config import Augmentation, Config
+from Lightweight_OpenPose.config import Config
 from Lightweight_OpenPose.labels import TrainLabels
 from Lightweight_OpenPose.model import STRIDE
 
@@ -36,14 +35,14 @@ class Draw:
     flip: bool
 
 
-def sample_augmentation(augmentation: Augmentation, random: np.random.Generator) -> Draw:
+def sample_augmentation(config: Config, random: np.random.Generator) -> Draw:
     """Five uniform numbers, distributed as in the original."""
     scale, angle, shift_x, shift_y, flip = random.random(5)
     return Draw(
-        scale=augmentation.scale_min + (augmentation.scale_max - augmentation.scale_min) * scale,
-        angle_deg=(angle - 0.5) * 2 * augmentation.rotation,
-        shift_in=(int((shift_x - 0.5) * 2 * augmentation.shift), int((shift_y - 0.5) * 2 * augmentation.shift)),
-        flip=flip <= augmentation.flip,
+        scale=config.scale_min + (config.scale_max - config.scale_min) * scale,
+        angle_deg=(angle - 0.5) * 2 * config.rotation,
+        shift_in=(int((shift_x - 0.5) * 2 * config.shift), int((shift_y - 0.5) * 2 * config.shift)),
+        flip=flip <= config.flip,
     )
 
 
@@ -59,15 +58,11 @@ class Warp:
     points: Float64Array
 
 
-def compose(
-    size_img: tuple[int, int], centre_img: Float64Array, height_img: float, augmentation: Augmentation, drawn: Draw
-) -> Warp:
-    """The warp of one sample.
-
-    `size_img`: (height, width) of the image. `centre_img`: (2,) x, y of the main person's box, `height_img` its
-    height, original pixels.
-    """
-    scale = augmentation.person_height * augmentation.net_input_size / height_img * drawn.scale
+def compose(size_img: tuple[int, int], box: Float64Array, config: Config, drawn: Draw) -> Warp:
+    """The warp of one sample. `size_img`: (height, width) of the image. `box`: (4,) left, top, width, height of the
+    main person, original pixels."""
+    size_in = config.net_input_size
+    scale = config.person_height * size_in / box[3] * drawn.scale
     height, width = round(size_img[0] * scale), round(size_img[1] * scale)  # of the scaled image
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), drawn.angle_deg, 1.0)
     cosine, sine = abs(turn[0, 0]), abs(turn[0, 1])
@@ -75,15 +70,15 @@ def compose(
     turn[:, 2] += np.array(bound) / 2 - np.array([width / 2, height / 2])
     points = turn.copy()
     points[:, :2] *= scale
-    centre_in = points[:, :2] @ centre_img + points[:, 2]
-    start = np.trunc(centre_in + drawn.shift_in - augmentation.net_input_size / 2)
+    centre_in = points[:, :2] @ (box[:2] + box[2:] / 2) + points[:, 2]
+    start = np.trunc(centre_in + drawn.shift_in - size_in / 2)
     points[:, 2] -= start
     pixels = points.copy()
     pixels[:, 2] += turn[:, :2] @ np.full(2, 0.5 * scale - 0.5)
     if drawn.flip:
         for matrix in (pixels, points):
             matrix[0] *= -1
-            matrix[0, 2] += augmentation.net_input_size - 1
+            matrix[0, 2] += size_in - 1
     return Warp(pixels, points)
 
 
@@ -159,9 +154,8 @@ class TrainSamples:
     def _sample(self, index: int, random: np.random.Generator) -> dict[str, Any]:
         coco, person, row = self.labels.index, self.labels.main[index], int(self.labels.images[index])
         height, width = coco.image_sizes[row].tolist()
-        box = coco.boxes[person]
         drawn = sample_augmentation(self.config, random)
-        warp = compose((height, width), box[:2] + box[2:] / 2, float(box[3]), self.config, drawn)
+        warp = compose((height, width), coco.boxes[person], self.config, drawn)
         people = np.append(person, self.labels.others(index))
         points = transform_points(
             to_points(coco.keypoints[people], (height, width), self.skeleton), warp, drawn.flip, self.skeleton
@@ -196,13 +190,6 @@ def normalise(images: Tensor) -> Tensor:
 
 def train_samples(config: Config, skeleton: Skeleton) -> TrainSamples:
     """The people to train on, and their images. Raises UserError, naming flag or file."""
-    images, prepared = config.train_images_folder, config.prepared_train_labels
-    folder = Path(images) if images else common.coco.images.image_folder(config.data_path, "train")
-    if not prepared:
-        annotations = common.coco.images.annotation_file(config.data_path, "train")
-        return TrainSamples(labels.build(annotations, skeleton.num_keypoints), folder, skeleton, config)
-    train_labels = labels.read(prepared)
-    if (number := train_labels.index.keypoints.shape[1]) != skeleton.num_keypoints:
-        expected = f"those of --skeleton={config.skeleton} {skeleton.num_keypoints}"
-        raise UserError(f"{prepared}: people have {number} keypoints, {expected}: name the skeleton of these labels")
-    return TrainSamples(train_labels, folder, skeleton, config)
+    images = config.train_images_folder or common.coco.images.image_folder(config.data_path, "train")
+    annotations = config.prepared_train_labels or common.coco.images.annotation_file(config.data_path, "train")
+    return TrainSamples(labels.build(annotations, skeleton.num_keypoints), Path(images), skeleton, config)

@@ -30,7 +30,7 @@ class MapGeometry:
 
     @classmethod
     def demo(cls, map_size: tuple[int, int]) -> "MapGeometry":
-        """Maps of (height, width) cells enlarged and nothing else; `demo_to_image` brings results to the image."""
+        """Maps of (height, width) cells enlarged and nothing else."""
         return cls(DEMO_UPSAMPLING, (0, 0, 0, 0), (map_size[0] * DEMO_UPSAMPLING, map_size[1] * DEMO_UPSAMPLING))
 
     def axes(self, map_size: tuple[int, int]) -> tuple[Axis, Axis]:
@@ -111,14 +111,6 @@ def to_coco(
     keypoints = people.keypoints(skeleton)
     keypoints[..., :2] += 0.5 * rules.half_pixel * keypoints[..., 2:]
     return keypoints, people.scores * np.maximum(0, people.counts - 1)
-
-
-def demo_to_image(points: Float64Array, stride: int, pad: tuple[int, int, int, int], scale: float) -> Float64Array:
-    """(..., 2) float64 x, y in pixels of the maps of `MapGeometry.demo` -> original pixels.
-
-    `pad` (top, left, bottom, right) in network-input pixels, `scale` network-input pixels an original pixel.
-    """
-    return (np.asarray(points, np.float64) * stride / DEMO_UPSAMPLING - np.array([pad[1], pad[0]])) / scale
 
 
 def warm_up(skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES) -> None:

@@ -70,15 +70,8 @@ class EvaluationFlags(DataFlags, ComputeFlags):
 class Config(EvaluationFlags):
     """Evaluates a checkpoint of Lightweight OpenPose."""
 
-    step: int = flag(
-        "names the output folder, and the training step whose best checkpoint is taken without --checkpoint_path",
-        1,
-        least=1,
-        most=3,
-    )
-    base_height: int = flag(
-        "height of an image in the network, input pixels; 0: as the checkpoint was trained, or 368", 0, most=4096
-    )
+    step: int = flag("training step: names the output folder, and the checkpoint without a path", 1, least=1, most=3)
+    base_height: int = flag("height of an image in the network, pixels; 0: as in training, or 368", 0, most=4096)
     multiscale: bool = flag("mean of the maps at 0.5, 1, 1.5 and 2 times that height", False)
     weights_only: bool = flag("accepted as published", False)
 

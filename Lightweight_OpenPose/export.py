@@ -39,12 +39,6 @@ class Config:
     width: int = flag("width of the network's input, pixels; 0: any", 0, most=16384)
     skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
 
-    def check(self) -> None:
-        """Raises UserError where values cannot be meant."""
-        if not self.checkpoint_path:
-            raise UserError("--checkpoint_path is needed: a file, or one of " + published.names(DIRECTORY))
-        check_opset(self.opset)
-
 
 def main() -> None:
     """Reads the flags, exports, compares, says what was written."""
@@ -53,7 +47,9 @@ def main() -> None:
 
 def export_checkpoint(config: Config) -> None:
     """Exports what the flags ask for, and says what was written. Raises UserError as `export_onnx` does."""
-    config.check()
+    if not config.checkpoint_path:
+        raise UserError("--checkpoint_path is needed: a file, or one of " + published.names(DIRECTORY))
+    check_opset(config.opset)
     skeleton = common.skeleton.load(config.skeleton)
     source = weights.locate_checkpoint(config.checkpoint_path)
     target, shape = Path(config.output_name), (config.batch_size, config.height, config.width)

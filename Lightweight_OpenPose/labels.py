@@ -1,17 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training labels: who of a COCO annotation file is trained on.
+"""Training labels: who of a COCO annotation file is trained on."""
 
-Built from the annotations, or read from the file of `scripts/prepare_train_labels.py`: an archive of NumPy arrays under
-its published name, `prepared_train_annotation.pkl`; nothing in it can run.
-"""
-
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from common import files
 from common.cli import UserError
 from common.coco.annotations import CocoIndex
 from common.coco.reader import load
@@ -19,7 +13,6 @@ from common.coco.reader import load
 import numpy as np
 import numpy.typing as npt
 
-CURE = "prepare it again: scripts/prepare_train_labels.py --labels person_keypoints_train2017.json"
 MIN_KEYPOINTS = 5  # of COCO's 17: a person with fewer is no sample of its own
 MIN_KEYPOINTS_OF = 17
 MIN_AREA_IMG = 32 * 32  # px^2 of the segmentation
@@ -88,29 +81,3 @@ def _main_people(index: CocoIndex) -> Iterator[int]:
             continue
         accepted.append(row)
         yield row
-
-
-def write(labels: TrainLabels, path: str | Path) -> None:
-    """Writes the labels, whole or not at all."""
-    with files.replacing(path) as file:
-        np.savez(file, main=labels.main, **vars(labels.index))
-
-
-def read(path: str | Path) -> TrainLabels:
-    """The labels of a file of `write`; nothing in the file is executed.
-
-    Raises UserError, naming the file and the cure, where it is missing, damaged, or holds something else.
-    """
-    content = files.read_bytes(path)
-    if content[:1] == b"\x80":
-        raise UserError(f"{path}: a pickle, as the original program prepares it; {CURE}")
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            arrays = dict(stored)
-        main = arrays.pop("main")
-        labels = TrainLabels(CocoIndex(**arrays), main)
-        if len(labels) and not 0 <= main.min() <= main.max() < len(labels.index.boxes):
-            raise ValueError("samples of unknown people")
-    except Exception as error:  # of zipfile, zlib and NumPy: no common class
-        raise UserError(f"{path}: not prepared labels, or cut short ({error}); {CURE}") from error
-    return labels

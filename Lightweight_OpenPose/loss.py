@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def stage_losses(maps: list[Tensor], heatmaps: Tensor, pafs: Tensor, valid_mask: Tensor) -> dict[str, Tensor]:
-    """One loss a map of each stage; their sum is what training minimises.
+    """sum(((predicted - target) * valid_mask)^2) / 2 / B of each map and stage; their sum is what training minimises.
 
     `maps`: the network's outputs, heatmaps and pafs in turn, (B, C, h, w). `heatmaps`, `pafs`: targets of the same
     sizes, float32. `valid_mask`: (B, 1, h, w) float32, 1 where a cell counts, 0 inside a crowd.
@@ -14,10 +14,6 @@ def stage_losses(maps: list[Tensor], heatmaps: Tensor, pafs: Tensor, valid_mask:
     losses = {}
     for position, predicted in enumerate(maps):
         name, target = ("paf", pafs) if position % 2 else ("heatmap", heatmaps)
-        losses[f"s{position // 2 + 1}_{name}"] = squared_error(predicted.float(), target, valid_mask)
+        squares = ((predicted.float() - target) * valid_mask).square()
+        losses[f"s{position // 2 + 1}_{name}"] = squares.sum() / (2 * len(predicted))
     return losses
-
-
-def squared_error(predicted: Tensor, target: Tensor, valid_mask: Tensor) -> Tensor:
-    """sum(((predicted - target) * valid_mask)^2) / 2 / B, a scalar."""
-    return ((predicted - target) * valid_mask).square().sum() / (2 * len(predicted))

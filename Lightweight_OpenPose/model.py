@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 STRIDE = 8  # input pixels a map cell
 BACKBONE_CHANNELS = 512
+REFINEMENT_BLOCKS = 5
 
 
 def conv(
@@ -48,13 +49,6 @@ def conv_depthwise_elu(channels: int) -> nn.Sequential:
     )
 
 
-def pointwise_head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Two 1x1 convolutions that end in maps: no activation behind the last."""
-    return nn.Sequential(
-        conv(inputs, hidden, kernel=1, bn=False), conv(hidden, outputs, kernel=1, bn=False, relu=False)
-    )
-
-
 class ContextModule(nn.Module):
     """Narrows the backbone's features and looks a little further around (the paper's replacement of VGG's layers)."""
 
@@ -71,19 +65,34 @@ class ContextModule(nn.Module):
         return self.conv(aligned + self.trunk(aligned))
 
 
-class InitialStage(nn.Module):
-    """The first guess at heatmaps and pafs."""
+class Stage(nn.Module):
+    """Heatmaps and pafs from features: a trunk, then two 1x1 convolutions each, without activation behind the last."""
 
-    def __init__(self, channels: int, num_heatmaps: int, num_pafs: int) -> None:
+    def __init__(self, trunk: nn.Sequential, channels: int, hidden: int, num_heatmaps: int, num_pafs: int) -> None:
         super().__init__()
-        self.trunk = nn.Sequential(*(conv(channels, channels, bn=False) for _ in range(3)))
-        self.heatmaps = pointwise_head(channels, BACKBONE_CHANNELS, num_heatmaps)
-        self.pafs = pointwise_head(channels, BACKBONE_CHANNELS, num_pafs)
+        self.trunk = trunk
+        self.heatmaps, self.pafs = (
+            nn.Sequential(conv(channels, hidden, 1, bn=False), conv(hidden, number, 1, bn=False, relu=False))
+            for number in (num_heatmaps, num_pafs)
+        )
 
     def forward(self, features: Tensor) -> list[Tensor]:
-        """(B, channels, h, w) -> [heatmaps (B, num_heatmaps, h, w), pafs (B, num_pafs, h, w)]."""
+        """(B, inputs of the trunk, h, w) -> [heatmaps (B, num_heatmaps, h, w), pafs (B, num_pafs, h, w)]."""
         trunk = self.trunk(features)
         return [self.heatmaps(trunk), self.pafs(trunk)]
+
+
+def initial_stage(channels: int, num_heatmaps: int, num_pafs: int) -> Stage:
+    """The first guess."""
+    trunk = nn.Sequential(*(conv(channels, channels, bn=False) for _ in range(3)))
+    return Stage(trunk, channels, BACKBONE_CHANNELS, num_heatmaps, num_pafs)
+
+
+def refinement_stage(channels: int, num_heatmaps: int, num_pafs: int) -> Stage:
+    """Improves the maps of the stage before, from these maps and the features."""
+    widths = [channels + num_heatmaps + num_pafs] + [channels] * (REFINEMENT_BLOCKS - 1)
+    trunk = nn.Sequential(*(RefinementBlock(width, channels) for width in widths))
+    return Stage(trunk, channels, channels, num_heatmaps, num_pafs)
 
 
 class RefinementBlock(nn.Module):
@@ -100,24 +109,6 @@ class RefinementBlock(nn.Module):
         return initial + self.trunk(initial)
 
 
-class RefinementStage(nn.Module):
-    """Improves the maps of the stage before from these maps and the features."""
-
-    NUM_BLOCKS = 5
-
-    def __init__(self, inputs: int, channels: int, num_heatmaps: int, num_pafs: int) -> None:
-        super().__init__()
-        widths = [inputs] + [channels] * (self.NUM_BLOCKS - 1)
-        self.trunk = nn.Sequential(*(RefinementBlock(width, channels) for width in widths))
-        self.heatmaps = pointwise_head(channels, channels, num_heatmaps)
-        self.pafs = pointwise_head(channels, channels, num_pafs)
-
-    def forward(self, features: Tensor) -> list[Tensor]:
-        """(B, inputs, h, w) -> [heatmaps, pafs]."""
-        trunk = self.trunk(features)
-        return [self.heatmaps(trunk), self.pafs(trunk)]
-
-
 class PoseEstimationWithMobileNet(nn.Module):
     """Lightweight OpenPose. Counts of maps come from the skeleton: `num_heatmaps` with background, `num_pafs`."""
 
@@ -125,16 +116,15 @@ class PoseEstimationWithMobileNet(nn.Module):
         super().__init__()
         self.model = mobilenet_backbone()
         self.cpm = ContextModule(BACKBONE_CHANNELS, num_channels)
-        self.initial_stage = InitialStage(num_channels, num_heatmaps, num_pafs)
-        width = num_channels + num_heatmaps + num_pafs
+        self.initial_stage = initial_stage(num_channels, num_heatmaps, num_pafs)
         self.refinement_stages = nn.ModuleList(
-            RefinementStage(width, num_channels, num_heatmaps, num_pafs) for _ in range(num_refinement_stages)
+            refinement_stage(num_channels, num_heatmaps, num_pafs) for _ in range(num_refinement_stages)
         )
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Maps of every stage, the best last.
 
-        `images`: (B, 3, H, W) float, BGR, (pixel - 128) / 256. Returns [heatmaps_0, fields_0, heatmaps_1, ...]:
+        `images`: (B, 3, H, W) float, BGR, (pixel - 128) / 256. Returns [heatmaps_0, pafs_0, heatmaps_1, ...]:
         (B, num_heatmaps or num_pafs, ceil(H / 8), ceil(W / 8)) each, without activation.
         """
         features = self.cpm(self.model(images))

@@ -23,22 +23,12 @@ from common.skeleton import Skeleton, load
 from Lightweight_OpenPose import decode, weights
 from Lightweight_OpenPose.config import DIRECTORY
 from Lightweight_OpenPose.data import PIXEL_MEAN, PIXEL_SCALE
-from Lightweight_OpenPose.decode import (
-    DEMO_UPSAMPLING,
-    ORIGINAL_RULES,
-    DecodeRules,
-    MapGeometry,
-    demo_to_image,
-    warm_up,
-)
+from Lightweight_OpenPose.decode import DEMO_UPSAMPLING, ORIGINAL_RULES, DecodeRules, MapGeometry
 from Lightweight_OpenPose.model import STRIDE
 
 import cv2
 import numpy as np
 
-# A pixel of the enlarged map is STRIDE / DEMO_UPSAMPLING network pixels wide, and its centre lies in their middle: map
-# pixel i is network pixel 2 i + 0.5. The original takes 2 i, half a network pixel too far left and up.
-CENTRE_SHIFT = 0.5 - 0.5 * DEMO_UPSAMPLING / STRIDE
 DEMO_HEIGHT = 256  # of the network's input, pixels
 LONGEST_ASPECT = 16  # of width and height: what is longer is no image of people, and would fill the memory
 
@@ -174,15 +164,19 @@ class PoseEstimator:
         source = weights.locate_checkpoint(str(checkpoint_path))
         about, own = metadata.of(source, DIRECTORY, skeleton, "openpose")
         self.skeleton, self.rules = load(own), ORIGINAL_RULES
-        self.height = height or about.get("input", {}).get("height", DEMO_HEIGHT)
         self.session = open_session(source, Options.of(options), self.skeleton)
-        warm_up(self.skeleton, self.rules)
+        known = about.get("input", {}).get("height", DEMO_HEIGHT)
+        self.input_rule = InputRule(height or known, self.session.fixed_size)
+        decode.warm_up(self.skeleton, self.rules)
 
     @classmethod
-    def of_session(cls, session: Session, skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES) -> "PoseEstimator":
+    def of_session(
+        cls, session: Session, skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES, height: int = DEMO_HEIGHT
+    ) -> "PoseEstimator":
         """With a network that is open already and other rules, as evaluations use it."""
         made = cls.__new__(cls)
-        made.session, made.skeleton, made.rules, made.height = session, skeleton, rules, DEMO_HEIGHT
+        made.session, made.skeleton, made.rules = session, skeleton, rules
+        made.input_rule = InputRule(height, session.fixed_size)
         return made
 
     def __call__(self, image: UInt8Array | str | Path) -> People:
@@ -206,8 +200,11 @@ class PoseEstimator:
         geometry = MapGeometry.demo((heatmaps.shape[1], heatmaps.shape[2]))
         people = decode.decode(heatmaps, pafs, geometry, self.skeleton, self.rules)
         points = people.points()
-        places = demo_to_image(points[:, :, :2] + CENTRE_SHIFT, STRIDE, place.pad_in, place.ratio)
-        points[:, :, :2] = np.where(points[:, :, 2:] > 0, places, 0.0)
+        # A pixel of the enlarged map is two network pixels wide: pixel i is network pixel 2 i + 0.5. The original takes
+        # 2 i, half a network pixel too far left and up.
+        points_in = (points[:, :, :2] + 0.5) * STRIDE / DEMO_UPSAMPLING - 0.5
+        top, left, _, _ = place.pad_in
+        points[:, :, :2] = np.where(points[:, :, 2:] > 0, (points_in - (left, top)) / place.ratio, 0.0)
         return People(self.skeleton, points, people.scores)
 
     def image_maps(self, image: UInt8Array) -> tuple[Float32Array, Float32Array, Float64Array]:
@@ -227,4 +224,4 @@ class PoseEstimator:
         height, width = image.shape[:2]
         if max(height, width) > LONGEST_ASPECT * min(height, width):
             raise RefusedImageError(f"{width} x {height} pixels: too narrow an image; cut it to a usual shape")
-        return InputRule(self.height, self.session.fixed_size).letterbox((height, width))
+        return self.input_rule.letterbox((height, width))

@@ -5,36 +5,29 @@ A whole batch is encoded at once, on the device of its points. Only cells near a
 `decode.py` is the way back.
 """
 
-from dataclasses import dataclass
-
 from common.skeleton import Skeleton
 from Lightweight_OpenPose.model import STRIDE
 
 import torch
 from torch import Tensor
 
+SIGMA_IN = 7.0  # of a keypoint's Gaussian, input pixels
+REACH_IN = 4 * SIGMA_IN  # a Gaussian's window ends here
+PAF_WIDTH_MAP = 1.0  # half width of a limb's part affinity field, map cells
 NEGLIGIBLE = 4.6052  # exponents beyond it (values under 0.01) are left out, as in the original
 
 
-@dataclass(frozen=True)
-class TargetRules:
-    """Sizes of the drawn targets. The training configuration sets them."""
-
-    sigma_in: float = 7.0  # of a keypoint's Gaussian, input pixels
-    field_width_map: float = 1.0  # half width of a limb's field, map cells
-
-
-def encode(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton, rules: TargetRules) -> tuple[Tensor, Tensor]:
+def encode(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton) -> tuple[Tensor, Tensor]:
     """Targets of a batch.
 
     `points`: (B, P, num_points, 3) float32 or float64: x_in, y_in, and v > 0 where the point is labelled; the first
     person of a sample is the main one, absent people have v = 0 throughout. `map_size`: (h, w) in map cells.
     Returns heatmaps (B, num_heatmaps, h, w) and pafs (B, num_pafs, h, w), float32, on the device of `points`.
     """
-    return encode_heatmaps(points, map_size, skeleton, rules), encode_pafs(points, map_size, skeleton, rules)
+    return encode_heatmaps(points, map_size, skeleton), encode_pafs(points, map_size, skeleton)
 
 
-def encode_heatmaps(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton, rules: TargetRules) -> Tensor:
+def encode_heatmaps(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton) -> Tensor:
     """A Gaussian a point, people summed and clipped at 1; the last map is the background, 1 - the largest of them.
 
     Arguments and result as in `encode`.
@@ -42,9 +35,9 @@ def encode_heatmaps(points: Tensor, map_size: tuple[int, int], skeleton: Skeleto
     sample, _, channel = torch.nonzero(points[..., 2] > 0, as_tuple=True)
     x_in, y_in = points[points[..., 2] > 0][:, :2].unbind(1)
     height, width = map_size
-    columns, in_column, squared_x = _window(x_in, width, rules.sigma_in)
-    rows, in_row, squared_y = _window(y_in, height, rules.sigma_in)
-    exponent = (squared_x[:, None, :] + squared_y[:, :, None]) / (2 * rules.sigma_in**2)
+    columns, in_column, squared_x = _window(x_in, width)
+    rows, in_row, squared_y = _window(y_in, height)
+    exponent = (squared_x[:, None, :] + squared_y[:, :, None]) / (2 * SIGMA_IN**2)
     drawn = (exponent <= NEGLIGIBLE) & in_row[:, :, None] & in_column[:, None, :]
     values = torch.where(drawn, torch.exp(-exponent), 0).float()
     cells = ((sample * skeleton.num_points + channel)[:, None, None] * height + rows[:, :, None]) * width
@@ -55,21 +48,20 @@ def encode_heatmaps(points: Tensor, map_size: tuple[int, int], skeleton: Skeleto
     return torch.cat([maps, 1 - maps.amax(dim=1, keepdim=True)], dim=1)
 
 
-def _window(centre_in: Tensor, cells: int, sigma_in: float) -> tuple[Tensor, Tensor, Tensor]:
+def _window(centre_in: Tensor, cells: int) -> tuple[Tensor, Tensor, Tensor]:
     """Map cells along one axis that a Gaussian may reach, (N, W) int64, which of them are inside its window, and their
     squared distance from its centre, input pixels.
 
     The original truncates the window to whole pixels, then to whole cells, without its last cell; so do we.
     """
-    reach_in = 4 * sigma_in
-    first = (centre_in - reach_in).trunc().clamp(min=0).div(STRIDE, rounding_mode="floor")
-    end = (centre_in + reach_in).trunc().clamp(max=cells * STRIDE).div(STRIDE, rounding_mode="floor")
-    window = first.long()[:, None] + torch.arange(int(2 * reach_in / STRIDE) + 1, device=centre_in.device)
+    first = (centre_in - REACH_IN).trunc().clamp(min=0).div(STRIDE, rounding_mode="floor")
+    end = (centre_in + REACH_IN).trunc().clamp(max=cells * STRIDE).div(STRIDE, rounding_mode="floor")
+    window = first.long()[:, None] + torch.arange(int(2 * REACH_IN / STRIDE) + 1, device=centre_in.device)
     middle_in = window * STRIDE + (STRIDE - 1) / 2
     return window, window < end[:, None], (middle_in - centre_in[:, None]).square()
 
 
-def encode_pafs(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton, rules: TargetRules) -> Tensor:
+def encode_pafs(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton) -> Tensor:
     """A unit vector along each limb in the cells near it; where people overlap, the last one counts.
 
     A field's cell x is at x * STRIDE exactly, half a cell beside a heatmap's: published checkpoints have learnt it so.
@@ -85,7 +77,7 @@ def encode_pafs(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton, r
     chosen = sample, person, limb
     start_map, end_map = start_map[chosen], end_map[chosen]
     unit = (end_map - start_map) / length[chosen][:, None]
-    which, x_map, y_map = _cells_near(start_map, end_map, unit, map_size, rules.field_width_map)
+    which, x_map, y_map = _cells_near(start_map, end_map, unit, map_size)
     x_channel = (sample * skeleton.num_pafs + 2 * limb)[which]
     cells = (x_channel * height + y_map) * width + x_map
     vectors = unit.float()[which]
@@ -97,16 +89,16 @@ def encode_pafs(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton, r
 
 
 def _cells_near(
-    start_map: Tensor, end_map: Tensor, unit: Tensor, map_size: tuple[int, int], width_map: float
+    start_map: Tensor, end_map: Tensor, unit: Tensor, map_size: tuple[int, int]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Cells inside each limb's box, grown by `width_map`, and no farther than that from its line.
+    """Cells inside each limb's box, grown by `PAF_WIDTH_MAP`, and no farther than that from its line.
 
     `start_map`, `end_map`, `unit`: (N, 2) x, y. Returns for each cell, (M,) int64: which limb, x, y; limbs in order.
     The box is truncated to whole cells and without its last row and column, as in the original.
     """
     size = torch.tensor([map_size[1], map_size[0]], device=unit.device)
-    low = torch.minimum(start_map, end_map) - width_map
-    high = torch.minimum(torch.maximum(start_map, end_map) + width_map, size.to(unit.dtype))
+    low = torch.minimum(start_map, end_map) - PAF_WIDTH_MAP
+    high = torch.minimum(torch.maximum(start_map, end_map) + PAF_WIDTH_MAP, size.to(unit.dtype))
     first, end = low.clamp(min=0).trunc().long(), high.trunc().long()
     columns, rows = (end - first).clamp(min=0).unbind(1)
     counts = columns * rows
@@ -115,5 +107,5 @@ def _cells_near(
     x_map = first[which, 0] + within % columns[which]
     y_map = first[which, 1] + within // columns[which]
     distance = (x_map - start_map[which, 0]) * unit[which, 1] - (y_map - start_map[which, 1]) * unit[which, 0]
-    near = distance.abs() <= width_map
+    near = distance.abs() <= PAF_WIDTH_MAP
     return which[near], x_map[near], y_map[near]

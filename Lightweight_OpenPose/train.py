@@ -41,7 +41,7 @@ from Lightweight_OpenPose.config import (
 )
 from Lightweight_OpenPose.loss import stage_losses
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
-from Lightweight_OpenPose.targets import TargetRules, encode
+from Lightweight_OpenPose.targets import encode
 
 import torch
 from torch import Tensor, nn
@@ -90,17 +90,13 @@ def lr_factor(epoch: int, drops: tuple[int, ...], drop_factor: float, warm_up_ep
 
 
 def forward_losses(
-    network: nn.Module,
-    batch: dict[str, Tensor],
-    device: torch.device,
-    skeleton: common.skeleton.Skeleton,
-    rules: TargetRules,
+    network: nn.Module, batch: dict[str, Tensor], device: torch.device, skeleton: common.skeleton.Skeleton
 ) -> dict[str, Tensor]:
     """The losses of every stage on one batch of `data.collate`; targets are drawn on the device."""
     images, valid_mask, points = (
         batch[name].to(device, non_blocking=True) for name in ("image", "valid_mask", "points")
     )
-    heatmaps, pafs = encode(points, (valid_mask.shape[2], valid_mask.shape[3]), skeleton, rules)
+    heatmaps, pafs = encode(points, (valid_mask.shape[2], valid_mask.shape[3]), skeleton)
     return stage_losses(network(data.normalise(images)), heatmaps, pafs, valid_mask.float())
 
 
@@ -169,7 +165,7 @@ def main() -> None:
         if unfinished:
             notes.append(state.restore(unfinished))
 
-        losses = functools.partial(forward_losses, device=device, skeleton=skeleton, rules=config.target_rules)
+        losses = functools.partial(forward_losses, device=device, skeleton=skeleton)
         with Log(store.metrics_file, config.log_folder, store.folder / "tensorboard", fresh=not unfinished) as log:
             announce(state, base_lr, notes, log)
             evaluate = None

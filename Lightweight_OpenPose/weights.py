@@ -43,10 +43,8 @@ def starting_weights(config: Config) -> Path | None:
     if config.step > 1:
         before = run_folder(config.output_dir, STEP_NAMES[config.step - 1]) / BEST
         if not before.is_file():
-            raise UserError(
-                f"--step={config.step} begins from {before}, which is not there: run --step={config.step - 1} first, "
-                "or name a checkpoint with --checkpoint_path"
-            )
+            cure = f"run --step={config.step - 1} first, or name a checkpoint with --checkpoint_path"
+            raise UserError(f"--step={config.step} begins from {before}, which is not there: {cure}")
         return before
     try:
         return locate_checkpoint(MOBILENET)
@@ -74,13 +72,8 @@ def network_of(content: dict[str, Any], source: Path, skeleton: Skeleton) -> Pos
 
     Raises CheckpointError where weights are missing: a checkpoint of another network or skeleton.
     """
-    stages = count_refinement_stages(content)
-    model = PoseEstimationWithMobileNet(stages, skeleton.num_heatmaps, skeleton.num_pafs)
+    names = common.train.checkpoint.state_dict(content)
+    stages = {found[1] for name in names if (found := re.search(r"(?:^|\.)refinement_stages\.(\d+)\.", name))}
+    model = PoseEstimationWithMobileNet(len(stages), skeleton.num_heatmaps, skeleton.num_pafs)
     common.train.checkpoint.load_matching(model, content, source, complete=True)
     return model.eval()
-
-
-def count_refinement_stages(content: dict[str, Any]) -> int:
-    """How many refinement stages the network of a checkpoint has."""
-    names = common.train.checkpoint.state_dict(content)
-    return len({match.group(1) for name in names if (match := re.search(r"(?:^|\.)refinement_stages\.(\d+)\.", name))})

@@ -133,7 +133,6 @@ def kinds(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
     annotations = data / ANNOTATIONS
     found = [{"image_id": 500001 + n % 6, "category_id": 1, "bbox": [3.5, 4, 20, 30], "score": 0.9} for n in range(12)]
     (folder / "found.json").write_text(json.dumps(found))
-    labels.write(labels.build(annotations), folder / "labels.pkl")
     network = torch.nn.Linear(4, 3)
     content = {"state_dict": network.state_dict(), "epoch": 3, "config": {"cfg": "x", "base_height": 368}}
     common.train.checkpoint.save(folder / "last.pth", content)
@@ -146,7 +145,6 @@ def kinds(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
     validation = EvaluationSet.load(annotations, images.image_folder(data, "val"), skeleton.COCO, 0)
     return {
         "annotation": (annotations, read_annotations),
-        "labels": (folder / "labels.pkl", labels.read),
         "checkpoint": (folder / "last.pth", load_checkpoint),
         "metrics": (folder / "metrics.jsonl", report_of),
         "detection": (folder / "found.json", lambda path: (DetectionFile(path), boxes.detected(path, validation))),

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chooses the people to train on and writes them to a file, which `train.py --prepared_train_labels` reads.
+"""Counts the people to train on, and copies their annotations to where `train.py --prepared_train_labels` reads them.
 
 python scripts/prepare_train_labels.py --labels <COCO>/annotations/person_keypoints_train2017.json
 """
 
 from dataclasses import dataclass
 
-from common import cli
+from common import cli, files
 from common.skeleton import load
-from Lightweight_OpenPose.labels import build, write
+from Lightweight_OpenPose.labels import build
 
 RETIRED = {"original_format": "the file is read by train.py alone"}
 
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     if not config.labels:
         raise cli.UserError("--labels is required: the annotation file, person_keypoints_train2017.json")
     prepared = build(config.labels, load(config.skeleton).num_keypoints)
-    write(prepared, config.output_name)
+    files.write_atomically(config.output_name, files.read_bytes(config.labels))
     print(f"{config.output_name}: {len(prepared)} people to train on, in {len(set(prepared.images.tolist()))} images")
 
 

@@ -12,7 +12,7 @@ from Lightweight_OpenPose import data
 from Lightweight_OpenPose.decode import ORIGINAL_RULES, DecodeRules, decode, to_coco
 from Lightweight_OpenPose.model import STRIDE
 from Lightweight_OpenPose.predict import InputRule, Letterbox
-from Lightweight_OpenPose.targets import TargetRules, encode
+from Lightweight_OpenPose.targets import encode
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ def encoded(keypoints, place: Letterbox, skeleton: Skeleton = OPENPOSE):
     points[..., :2] *= place.ratio
     points[..., :2] += (place.pad_in[1], place.pad_in[0])
     cells = place.input_size[0] // STRIDE, place.input_size[1] // STRIDE
-    maps = encode(torch.from_numpy(points)[None], cells, skeleton, TargetRules())
+    maps = encode(torch.from_numpy(points)[None], cells, skeleton)
     return tuple(part[0].numpy() for part in maps)
 
 

@@ -3,7 +3,7 @@
 
 from common.skeleton import Skeleton
 from Lightweight_OpenPose.model import STRIDE
-from Lightweight_OpenPose.targets import TargetRules, encode
+from Lightweight_OpenPose.targets import encode
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ def people_in(count: int, map_size: tuple[int, int], skeleton: Skeleton, random:
 
 def drawn(points, map_size: tuple[int, int], skeleton: Skeleton, random: np.random.Generator, noise: float = 0.0):
     """Targets of `points` with normal noise, twice as much on the pafs: two float32 arrays (C, h, w)."""
-    maps = encode(torch.from_numpy(points)[None], map_size, skeleton, TargetRules())
+    maps = encode(torch.from_numpy(points)[None], map_size, skeleton)
     heatmaps, pafs = (part[0].numpy() for part in maps)
     heatmaps, pafs = (one + random.normal(0, n * noise, one.shape) for n, one in enumerate((heatmaps, pafs), start=1))
     return heatmaps.astype(np.float32), pafs.astype(np.float32)

@@ -42,7 +42,7 @@ def test_augmented_samples_are_the_originals(shared: Path, real: TrainSamples, n
         (int((rands[3] - 0.5) * 80), int((rands[4] - 0.5) * 80)),
         bool(rands[5] <= 0.5),
     )
-    warp = data.compose(image.shape[:2], box[:2] + box[2:] / 2, float(box[3]), CONFIG, drawn)
+    warp = data.compose(image.shape[:2], box, CONFIG, drawn)
     people = np.append(person, real.labels.others(index))
     points = data.to_points(real.labels.index.keypoints[people], image.shape[:2], OPENPOSE)
     points = data.transform_points(points, warp, drawn.flip, OPENPOSE)
@@ -79,7 +79,7 @@ def test_a_painted_pixel_stays_on_its_point(scale: float, angle: float, x: int, 
     column, row = 180, 140
     image[row - 1 : row + 2, column - 1 : column + 2] = 255
     drawn = Draw(scale, angle, (x, y), flip)
-    warp = data.compose((300, 400), np.array([190.0, 150.0]), 200.0, CONFIG, drawn)
+    warp = data.compose((300, 400), np.array([90.0, 50.0, 200.0, 200.0]), CONFIG, drawn)
     crop = data.warp_image(image, warp.pixels, SIZE_IN, data.GREY)[..., 0].astype(np.float64) - data.GREY
     found = np.array([(crop.sum(axis) * np.arange(len(crop))).sum() / crop.sum() for axis in (0, 1)])
     point = np.array([[[column, row, 2.0]] * OPENPOSE.num_points])

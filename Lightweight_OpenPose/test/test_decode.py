@@ -4,7 +4,7 @@ from pathlib import Path
 from common.cli import UserError
 from common.skeleton import COCO, OPENPOSE, Skeleton
 from Lightweight_OpenPose import decode as decoder
-from Lightweight_OpenPose.decode import DecodeRules, MapGeometry, decode, decode_scales, demo_to_image, to_coco
+from Lightweight_OpenPose.decode import DecodeRules, MapGeometry, decode, decode_scales, to_coco
 from Lightweight_OpenPose.test import golden, plain_decode, synthetic_maps
 
 import numpy as np
@@ -158,11 +158,6 @@ def test_coco_points_and_the_half_pixel() -> None:
         wanted[OPENPOSE.keypoints.index("right_shoulder")] = 50 + shift, 60 + shift, 1
         np.testing.assert_array_equal(keypoints[0], wanted)
         assert scores.tolist() == [7.5]
-
-
-def test_demo_pixels_to_image() -> None:
-    found = demo_to_image(np.array([[100.0, 40.0]]), 8, (4, 10, 4, 10), 0.5)
-    np.testing.assert_array_equal(found, [[(100 * 8 / 4 - 10) / 0.5, (40 * 8 / 4 - 4) / 0.5]])
 
 
 @pytest.mark.parametrize(

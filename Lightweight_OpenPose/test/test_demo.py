@@ -10,7 +10,7 @@ from common.test.walking_people import count_frames, lines_of, run_demo, scene, 
 from Lightweight_OpenPose.demo import main
 from Lightweight_OpenPose.model import STRIDE, PoseEstimationWithMobileNet
 from Lightweight_OpenPose.predict import InputRule, PoseEstimator
-from Lightweight_OpenPose.targets import TargetRules, encode
+from Lightweight_OpenPose.targets import encode
 
 import cv2
 import numpy as np
@@ -27,11 +27,9 @@ def sees(people_img: np.ndarray, size_img: tuple[int, int], height_size: int) ->
     def network(inputs):
         assert inputs[0].shape == (1, 3, *place.input_size)
         cells = (place.input_size[0] // STRIDE, place.input_size[1] // STRIDE)
-        return [part.numpy() for part in encode(torch.from_numpy(people_in)[None], cells, OPENPOSE, TargetRules())]
+        return [part.numpy() for part in encode(torch.from_numpy(people_in)[None], cells, OPENPOSE)]
 
-    made = PoseEstimator.of_session(Session("seer", "memory", network), OPENPOSE)
-    made.height = height_size
-    return made
+    return PoseEstimator.of_session(Session("seer", "memory", network), OPENPOSE, height=height_size)
 
 
 @pytest.mark.parametrize(("height", "width", "height_size"), [(480, 640, 256), (333, 201, 256), (180, 640, 200)])

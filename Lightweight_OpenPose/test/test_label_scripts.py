@@ -21,8 +21,8 @@ def test_prepare_script_as_a_file(tiny_coco, tmp_path):
     annotations = images.annotation_file(tiny_coco, "train")
     words = [sys.executable, str(PACKAGE / "scripts" / "prepare_train_labels.py"), "--labels", str(annotations)]
     done = subprocess.run([*words, "--net-input-size=256"], check=True, capture_output=True, text=True, cwd=tmp_path)
-    prepared = labels.build(annotations)
-    assert (labels.read(tmp_path / "prepared_train_annotation.pkl").main == prepared.main).all()
+    prepared = labels.build(tmp_path / "prepared_train_annotation.pkl")
+    assert (prepared.main == labels.build(annotations).main).all()
     assert f"{len(prepared)} people to train on, in {len(set(prepared.images.tolist()))} images" in done.stdout
 
 

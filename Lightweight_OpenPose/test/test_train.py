@@ -6,7 +6,7 @@ from common.skeleton import OPENPOSE
 from Lightweight_OpenPose import train, weights
 from Lightweight_OpenPose.config import LEARNING_RATE_PER_IMAGE, Config
 from Lightweight_OpenPose.loss import stage_losses
-from Lightweight_OpenPose.targets import TargetRules, encode
+from Lightweight_OpenPose.targets import encode
 from Lightweight_OpenPose.test import golden
 
 import numpy as np
@@ -78,7 +78,7 @@ def _two_steps(folder: Path, layout: torch.memory_format):
     cases = [np.load(folder / f"targets_{number}.npz") for number in (0, 1)]
     images = torch.from_numpy(np.stack([(case["image"].astype(np.float32) - 128) / 256 for case in cases]))
     mask = torch.from_numpy(np.stack([case["mask8"] for case in cases]))[:, None].float()
-    targets = [encode(golden.points(case), tuple(mask.shape[2:]), OPENPOSE, TargetRules()) for case in cases]
+    targets = [encode(golden.points(case), tuple(mask.shape[2:]), OPENPOSE) for case in cases]
     heatmaps, pafs = (torch.cat(maps) for maps in zip(*targets, strict=True))
     model = golden.network(3).train().to(memory_format=layout)
     before = {name: value.double().clone() for name, value in model.state_dict().items()}
