@@ -3,7 +3,7 @@ import importlib.util
 from pathlib import Path
 
 from AlphaPose.config import Config
-from AlphaPose.model import STRIDE, FastPose, FastPoseDUC, PoseHighResolutionNet, SimplePose, build
+from AlphaPose.model import FastPose, FastPoseDUC, PoseHighResolutionNet, SimplePose, build
 from common.cli import UserError
 from common.test import top_down_networks as golden
 
@@ -16,7 +16,6 @@ KEYS = {
     "alphapose_fastpose_res50": lambda: FastPose(17),
     "alphapose_fastpose_res101": lambda: FastPose(17, 101),
     "alphapose_fastpose_res152": lambda: FastPose(17, 152),
-    "alphapose_fastpose_res50_dcn": lambda: FastPose(17, deformable=DCN),
     "alphapose_fastpose_duc_shuffle_res50": lambda: FastPoseDUC(17),
     "alphapose_fastpose_duc_se_res152": lambda: FastPoseDUC(17, 152),
     "alphapose_simplepose_res50": lambda: SimplePose(17),
@@ -29,9 +28,7 @@ OUTPUTS = [
     pytest.param("alphapose_fastpose_duc_se_res152", marks=pytest.mark.slow),
 ]
 SIZE = (192, 256)
-needs_torchvision = pytest.mark.skipif(
-    importlib.util.find_spec("torchvision") is None, reason="deformable convolution is torchvision's"
-)
+TORCHVISION = importlib.util.find_spec("torchvision") is not None
 
 
 @pytest.mark.parametrize("name", KEYS)
@@ -60,28 +57,29 @@ def built(num_joints: int, *opts: object) -> nn.Module:
     "opts",
     [
         ("CONV_DIM", 256),
-        ("TYPE", "FastPose_DUC", "STAGE1.NUM_CONV", 1, "STAGE2.NUM_CONV", 1, "STAGE3.NUM_CONV", 1),
+        ("TYPE", "FastPose_DUC"),
         ("TYPE", "SimplePose", "NUM_LAYERS", 18),
         ("TYPE", "PoseHighResolutionNet"),
     ],
 )
 def test_maps_are_a_quarter_of_the_input(opts: tuple[object, ...]) -> None:
     with torch.inference_mode():
-        assert built(5, *opts).eval()(torch.zeros(2, 3, 64, 96)).shape == (2, 5, 64 // STRIDE, 96 // STRIDE)
+        assert built(5, *opts).eval()(torch.zeros(2, 3, 64, 96)).shape == (2, 5, 16, 24)
 
 
-@needs_torchvision
-def test_deformable_convolution_begins_as_an_ordinary_one() -> None:
+@pytest.mark.skipif(not TORCHVISION, reason="deformable convolution is torchvision's")
+def test_deformable_convolution_begins_as_an_ordinary_one(shared: Path) -> None:
     torch.manual_seed(0)
-    model = built(5, "STAGE_WITH_DCN", DCN).eval()
-    plain = FastPose(5).eval()
+    model = built(17, "STAGE_WITH_DCN", DCN).eval()
+    assert golden.keys_of(model) == golden.keys(shared, "alphapose_fastpose_res50_dcn")
+    plain = FastPose(17).eval()
     plain.load_state_dict({name: model.state_dict()[name] for name in plain.state_dict()})
     images = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(model(images), plain(images), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torchvision") is not None, reason="torchvision is here")
+@pytest.mark.skipif(TORCHVISION, reason="torchvision is here")
 def test_deformable_convolution_without_torchvision_is_one_clear_line() -> None:
     with pytest.raises(UserError, match="pip install torchvision"):
         built(17, "STAGE_WITH_DCN", DCN)
@@ -91,14 +89,12 @@ def test_deformable_convolution_without_torchvision_is_one_clear_line() -> None:
     ("opts", "words"),
     [
         (("TYPE", "FastPoze"), "MODEL.TYPE is FastPoze, only FastPose"),
-        (("NUM_LAYERS", 18), "50, 101 or 152"),
         (("NUM_LAYERS", 34), "50, 101 or 152"),
-        (("CONV_DIM", 64), "CONV_DIM 64"),
+        (("CONV_DIM", 64), "MODEL.CONV_DIM is 64, only 128 or 256"),
         (("STAGE_WITH_DCN", (True, False)), "STAGE_WITH_DCN"),
-        (("TYPE", "SimplePose", "NUM_LAYERS", 51), "NUM_LAYERS 51"),
+        (("TYPE", "SimplePose", "NUM_LAYERS", 51), "MODEL.NUM_LAYERS is 51, only 50"),
     ],
 )
-def test_networks_that_do_not_exist(opts: tuple[object, ...], words: str, monkeypatch) -> None:
-    monkeypatch.setattr("AlphaPose.model.deformable_operation", lambda: None)
+def test_networks_that_do_not_exist(opts: tuple[object, ...], words: str) -> None:
     with pytest.raises(UserError, match=words):
         built(17, *opts)

@@ -203,7 +203,7 @@ def test_a_table_of_the_mirror_adds_to_ours(tmp_path, monkeypatch):
 
 def test_the_table() -> None:
     table = published.table()
-    trunks = {*AlphaPose.weights.RESNETS.values(), *AlphaPose.weights.HRNETS.values()}
+    trunks = {*AlphaPose.weights.RESNETS.values(), AlphaPose.weights.HRNET}
     assert trunks <= {name for name, one in table.items() if one.network == IMAGENET}
     for name, one in table.items():
         assert one.network in (IMAGENET, *ZOO) and one.licence and one.training_data
