@@ -28,7 +28,6 @@ OTHER_MEANINGS = {
     "AlphaPose/weights.py": {'18: "resnet18': "ResNet-18"},
     "AlphaPose/keys.py": {'"MODEL.NUM_LAYERS"': "ResNet-18"},
     "AlphaPose/config.py": {'"MODEL.NUM_LAYERS": 18': "ResNet-18"},
-    "common/runtime/export.py": {"LAST_OPSET_OF_CANN": "the newest ONNX operator set that CANN reads"},
     "Lightweight_OpenPose/labels.py": {"MIN_KEYPOINTS_OF = 17": "the rule `5 of 17` of the original, scaled to others"},
 }
 

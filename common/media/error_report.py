@@ -21,7 +21,6 @@ from common.skeleton import Skeleton
 import numpy as np
 
 WORST = 24  # images on the page
-LONGEST_SIDE = 420  # px of an image on the page
 DEFINITIONS = "Ronchi and Perona 2017, https://arxiv.org/abs/1707.05388, section 3.1"
 
 
@@ -112,7 +111,7 @@ def _gallery(validation: EvaluationSet, detections: Detections, skeleton: Skelet
         labelled = index.num_keypoints[matches.people[owners == row]].sum()
         caption = f"{index.file_name(row)}: {wrong[row]} of {labelled} keypoints are not good"
         try:
-            _, truth, found = truth_and_prediction(validation, detections, skeleton, row, longest=LONGEST_SIDE)
+            _, truth, found = truth_and_prediction(validation, detections, skeleton, row)
         except ImageError:
             continue
         gap = np.full((truth.shape[0], 8, 3), 255, np.uint8)

@@ -5,7 +5,7 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.arrays import Float64Array, Int64Array, UInt8Array
+from common.arrays import UInt8Array
 from common.cli import ImageError, UserError
 from common.coco import images, rules
 from common.coco.evaluate import EvaluationSet
@@ -14,11 +14,9 @@ from common.coco.rules import Finding
 from common.media import drawing, html_page
 from common.skeleton import COCO, USUAL_SIGMA, Skeleton
 
-import cv2
 import numpy as np
 
 MOST_IMAGES, MOST_LINES = 200, 2000
-SIDE = 360  # px of an image on the page
 MARGIN = 0.3  # of a person's box, shown around it
 FIRST = "sides"  # the kind of finding that only eyes can decide
 
@@ -65,30 +63,27 @@ def _drawn(finding: Finding, parts: Sequence[Part]) -> UInt8Array | None:
         ids = part.index.image_ids if kind == "image" else part.index.annotation_ids
         rows = np.flatnonzero(ids == int(number)).tolist()
         if rows and finding.file.startswith((str(part.annotations), str(part.folder))):
-            return _cut_out(part, skeleton, rows[0], kind == "image")
+            return _image(part, skeleton, rows[0]) if kind == "image" else _person(part, skeleton, rows[0])
     return None
 
 
-def _cut_out(part: EvaluationSet, skeleton: Skeleton, row: int, whole: bool) -> UInt8Array | None:
-    """The `whole` image of a row of the index, or its person with something around it."""
-    index = part.index
-    image_row = row if whole else int(index.image_rows(row))
+def _image(part: EvaluationSet, skeleton: Skeleton, row: int) -> UInt8Array | None:
+    """An image with its people."""
     try:
-        image = images.read_image(part.folder, index.file_name(image_row), part.exif)
+        image = images.read_image(part.folder, part.index.file_name(row), part.exif)
     except ImageError:
         return None
-    low, high = np.zeros(2, np.int64), np.array(image.shape[1::-1])
-    if not whole:
-        low, high = _around(index.boxes[row], high)
-    scale = SIDE / int((high - low).max())
-    size = np.maximum(1, np.rint((high - low) * scale)).astype(int).tolist()
-    scaled = cv2.resize(image[low[1] : high[1], low[0] : high[0]], size, interpolation=cv2.INTER_AREA)
-    people = index.keypoints[index.people(row) if whole else slice(row, row + 1)]
-    return drawing.draw_people(scaled, (people - (*low, 0)) * (scale, scale, 1), skeleton)
+    return drawing.draw_people(image, part.index.keypoints[part.index.people(row)], skeleton)
 
 
-def _around(box: Float64Array, size: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """The corners x, y of the part of an image around a box; of the whole image where that part is empty."""
+def _person(part: EvaluationSet, skeleton: Skeleton, row: int) -> UInt8Array | None:
+    """A person with something around it; the whole image where its box lies outside."""
+    drawn = _image(part, skeleton, int(part.index.image_rows(row)))
+    if drawn is None:
+        return None
+    box = part.index.boxes[row]
     reach = MARGIN * box[2:].max()
-    low, high = np.clip([box[:2] - reach, box[:2] + box[2:] + reach + 1], 0, size).astype(np.int64)
-    return (low, high) if (low < high).all() else (np.zeros(2, np.int64), size)
+    corners = np.array([box[:2] - reach, box[:2] + box[2:] + reach + 1])
+    (left, top), (right, bottom) = np.clip(corners, 0, drawn.shape[1::-1]).astype(int).tolist()
+    person = drawn[top:bottom, left:right]
+    return person if person.size else drawn

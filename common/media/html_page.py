@@ -11,8 +11,10 @@ from common import cli, files
 from common.arrays import UInt8Array
 
 import cv2
+import numpy as np
 
 JPEG_QUALITY = 85
+HEIGHT = 360  # pixels of an image
 STYLE = (
     "body{font:15px sans-serif;margin:2em}td,th{padding:2px 10px;text-align:right}main{display:flex;flex-wrap:wrap;"
     "gap:1em}table{display:block;overflow-x:auto}figure{margin:0;max-width:850px}img{max-width:100%}.error{color:#b00}"
@@ -27,7 +29,9 @@ def write(path: Path, title: str, body: str) -> None:
 
 
 def figure(image: UInt8Array, caption: str, kind: str = "") -> str:
-    """(h, w, 3) uint8 BGR above a text; `kind`: its class in the page's style."""
+    """(h, w, 3) uint8 BGR, HEIGHT high, above a text; `kind`: its class in the page's style."""
+    scale = HEIGHT / image.shape[0]
+    image = np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
     jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
     source = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
     text = html.escape(cli.printable(caption))

@@ -10,9 +10,6 @@ from common.media import drawing
 from common.skeleton import Skeleton
 from common.train.log import Log
 
-import cv2
-import numpy as np
-
 
 def draw_sheet(
     validation: EvaluationSet, detections: Detections, skeleton: Skeleton, num_images: int, threshold: float = 0.0
@@ -29,20 +26,12 @@ def draw_sheet(
 
 
 def truth_and_prediction(
-    validation: EvaluationSet,
-    detections: Detections,
-    skeleton: Skeleton,
-    row: int,
-    threshold: float = 0.0,
-    longest: float = np.inf,
+    validation: EvaluationSet, detections: Detections, skeleton: Skeleton, row: int, threshold: float = 0.0
 ) -> tuple[UInt8Array, UInt8Array, UInt8Array]:
-    """An image, whose longer side is at most `longest` pixels; with its annotated people; with those who were found."""
+    """An image; with its annotated people; with those who were found."""
     index, image = validation.index, validation.read(row)
-    if (scale := min(1.0, longest / max(image.shape[:2]))) < 1:
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    scales = np.array([scale, scale, 1])
-    truth = drawing.draw_people(image, index.keypoints[index.people(row)] * scales, skeleton)
-    found = detections.keypoints[detections.image_ids == index.image_ids[row]] * scales
+    truth = drawing.draw_people(image, index.keypoints[index.people(row)], skeleton)
+    found = detections.keypoints[detections.image_ids == index.image_ids[row]]
     return image, truth, drawing.draw_people(image, found, skeleton, threshold=threshold)
 
 

@@ -32,7 +32,6 @@ USUAL_RATE_HZ = 30.0  # for a camera, and for a video that does not say
 HIGHEST_RATE_HZ = 1000.0  # a video with more has no frames a second, but ticks of a clock
 URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 LIST_SUFFIX = ".txt"
-STREAM_TIMEOUT_MS = 10_000  # of opening a stream, and of its next frame
 READ_AHEAD = 2  # frames; one being decoded comes on top
 
 # FFmpeg and OpenCV write nothing on the error stream: what is raised here is one clear line.
@@ -164,11 +163,10 @@ def upright_image(image: UInt8Array | str | Path) -> UInt8Array:
     """
     if isinstance(image, (str, Path)):
         return read_upright(Path(image))
-    found: Any = image
-    if not isinstance(found, np.ndarray):
-        raise UserError(f"an image is a path or an array (height, width, 3) uint8 BGR, not {type(found).__name__}")
+    found = np.asarray(image)
     if found.dtype != np.uint8 or found.ndim != len("hwc") or found.shape[2] != len("BGR") or not found.size:
-        raise UserError(f"an image is an array (height, width, 3) uint8 BGR, not {found.shape} {found.dtype}")
+        what = f"{type(image).__name__} {found.shape} {found.dtype}"
+        raise UserError(f"an image is a path or an array (height, width, 3) uint8 BGR, not {what}")
     return image
 
 
@@ -198,9 +196,7 @@ def _read_images(source: Source) -> Generator[Frame, None, None]:
 @contextlib.contextmanager
 def _captured(what: Path | int | str, message: str) -> Iterator[Any]:
     """An open cv2.VideoCapture, or UserError(message)."""
-    limits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, STREAM_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, STREAM_TIMEOUT_MS)
-    name = str(what) if isinstance(what, Path) else what
-    capture = cv2.VideoCapture(name, *((cv2.CAP_FFMPEG, limits) if isinstance(what, str) else ()))
+    capture = cv2.VideoCapture(what if isinstance(what, int) else str(what))
     try:
         if not capture.isOpened():
             raise UserError(message)

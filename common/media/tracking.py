@@ -61,20 +61,18 @@ def point_sigmas(skeleton: Skeleton) -> Float64Array:
     return np.array([of[name] for name in skeleton.points])
 
 
-def shared_points(
-    current: Float64Array, previous: Float64Array, sigmas: Float64Array
-) -> tuple[Int64Array, Float64Array]:
+def likeness(current: Float64Array, previous: Float64Array, sigmas: Float64Array) -> Float64Array:
     """How much (M, P, 3) current people look like (N, P, 3) previous ones; x, y in one frame, score 0: missing.
 
-    Returns (M, N) int64, the number of points that both have in the same place, and (M, N) float64, the mean over
-    all P of exp(-d^2 / (2 area (2 sigma)^2)), 0 where one lacks the point: OKS with the larger box as area.
+    Returns (M, N) float64: the number of points that both have in the same place, and, to tell equal ones apart, the
+    mean over all P of exp(-d^2 / (2 area (2 sigma)^2)), 0 where one lacks the point: OKS with the larger box as area.
     """
     areas, before = (bounding_boxes(points)[:, 2:].prod(axis=1) for points in (current, previous))
     area = np.maximum(areas[:, None], before)[:, :, None]
     distance2 = ((current[:, None, :, :2] - previous[None, :, :, :2]) ** 2).sum(-1)
     both = (current[:, None, :, 2] > 0) & (previous[None, :, :, 2] > 0)
-    likeness = np.exp(-distance2 / (2 * (area + np.spacing(1.0)) * (2 * sigmas) ** 2)) * both
-    return (likeness > SAME_KEYPOINT).sum(-1), likeness.mean(-1)
+    near = np.exp(-distance2 / (2 * (area + np.spacing(1.0)) * (2 * sigmas) ** 2)) * both
+    return np.asarray((near > SAME_KEYPOINT).sum(-1) + near.mean(-1))
 
 
 @dataclass(eq=False)
@@ -127,14 +125,12 @@ class Tracker:
     def _continue(self, points: Float64Array, scores: Float64Array, time_s: float) -> list[Track]:
         """The track of each person: the best one still free, or a new one."""
         previous = np.array([track.points for track in self.tracks]).reshape(-1, *points.shape[1:])
-        counts, nearness = shared_points(points, previous, self._sigmas)
+        alike = likeness(points, previous, self._sigmas)
         chosen: dict[int, Track] = {}
-        free = np.ones(len(self.tracks), bool)
         for person in np.argsort(-np.asarray(scores), kind="stable").tolist():
-            fits = np.flatnonzero(free & (counts[person] >= MIN_SHARED))
-            if not len(fits):
+            if alike[person].max(initial=0) >= MIN_SHARED:
+                best = int(alike[person].argmax())
+                chosen[person], alike[:, best] = self.tracks[best], 0  # it is taken
+            else:
                 chosen[person] = Track(next(self._ids), points[person], time_s)
-                continue
-            best = fits[np.lexsort((nearness[person, fits], counts[person, fits]))[-1]]
-            chosen[person], free[best] = self.tracks[best], False
         return [chosen[person] for person in range(len(points))]

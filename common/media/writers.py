@@ -7,7 +7,6 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -20,7 +19,6 @@ import cv2
 import numpy as np
 
 WRITTEN_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
-FINEST_RATE_HZ = 60.0  # above it WebM's clock of milliseconds cannot express all fractions of frames a second
 LONGEST_STILL_S = 10.0  # for which one frame may be shown
 CODEC = "VP80"  # in WebM: every OpenCV wheel writes it, every browser plays it, and a cut-off file stays readable
 KEY_ESCAPE, KEY_Q, KEY_P = 27, ord("q"), ord("p")
@@ -76,8 +74,7 @@ class VideoWriter(contextlib.AbstractContextManager["VideoWriter"]):
     """A WebM video, playable however the `with` block ends."""
 
     def __init__(self, path: Path, rate_hz: float) -> None:
-        self.path, self.frames = path, 0
-        self.rate_hz = rate_hz if rate_hz <= FINEST_RATE_HZ else float(round(rate_hz))
+        self.path, self.rate_hz, self.frames = path, rate_hz, 0
         self._writer: Any = None
         self._last: UInt8Array = np.zeros((0, 0, 3), np.uint8)
         self._time_s = self._shown_s = 0.0  # of the last frame: its own, and in this video
@@ -107,25 +104,17 @@ class VideoWriter(contextlib.AbstractContextManager["VideoWriter"]):
         self.frames, self._last, self._time_s = place + 1, image, time_s
 
     def _open(self, width: int, height: int) -> Any:
-        with _no_native_words():
+        kept = os.dup(2)  # without what FFmpeg prints about a codec that it then writes without fault
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        try:
             writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter.fourcc(*CODEC), self.rate_hz, (width, height))
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
         if not writer.isOpened():
             raise UserError(f"{self.path}: cannot be written; check the folder's rights and the free space")
         return writer
-
-
-@contextlib.contextmanager
-def _no_native_words() -> Iterator[None]:
-    """Without what FFmpeg prints about a codec that it then writes without fault; the caller tells of failures."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 class ImageWriter:
@@ -136,21 +125,15 @@ class ImageWriter:
         self._taken: set[str] = set()
 
     def write(self, image: UInt8Array, source: str) -> Path:
-        """Writes (H, W, 3) uint8 BGR and returns where. Raises UserError where that fails."""
-        target = self.folder / self._free_name(Path(source))
-        self._taken.add(target.name)
-        try:
-            target.write_bytes(cv2.imencode(target.suffix.lower(), image)[1].tobytes())
-        except (cv2.error, OSError) as error:
-            reason = "check the folder's rights and the free space"
-            raise UserError(f"{utf8_name(str(target))}: cannot be written; {reason}") from error
-        return target
-
-    def _free_name(self, source: Path) -> str:
-        suffix = source.suffix if source.suffix.lower() in WRITTEN_SUFFIXES else ".jpg"
+        """Writes (H, W, 3) uint8 BGR and returns where. Raises OSError where that fails."""
+        path = Path(source)
+        suffix = path.suffix if path.suffix.lower() in WRITTEN_SUFFIXES else ".jpg"
         numbers = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
-        names = (f"{source.stem}{number}{suffix}" for number in numbers)
-        return next(name for name in names if name not in self._taken)
+        names = (f"{path.stem}{number}{suffix}" for number in numbers)
+        name = next(name for name in names if name not in self._taken)
+        self._taken.add(name)
+        (self.folder / name).write_bytes(cv2.imencode(suffix.lower(), image)[1].tobytes())
+        return self.folder / name
 
 
 class Window(contextlib.AbstractContextManager["Window"]):

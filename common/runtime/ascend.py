@@ -40,29 +40,25 @@ def open_om(source: Path, options: Options) -> Session:
     """
     if options.dtype is not None:
         raise UserError(f"{source}: an .om computes in the precision it was converted to; leave --amp out")
-    acl = _Acl(_module(source), source)
+    try:
+        import acl
+    except ImportError as error:
+        cure = "source set_env.sh of CANN first (/usr/local/Ascend/ascend-toolkit/set_env.sh)"
+        raise UserError(f"{source} needs an Ascend device and its Python package acl ({error}): {cure}") from error
     with contextlib.ExitStack() as undo:  # all that was taken, should a step fail
-        network = _Network(acl, options.device_id, undo)
+        network = _Network(_Acl(acl, source), options.device_id, undo)
         inputs, outputs = (tuple(map(network.port, tensors)) for tensors in (network.inputs, network.outputs))
         session = Session(str(source), network.runtime, network.forward, inputs, outputs, undo.pop_all().close)
     atexit.register(session.close)  # before finalize; a second call does nothing
     return session
 
 
-def _module(source: Path) -> Any:
-    try:
-        import acl
-    except ImportError as error:
-        cure = "source set_env.sh of CANN first (/usr/local/Ascend/ascend-toolkit/set_env.sh)"
-        raise UserError(f"{source} needs an Ascend device and its Python package acl ({error}): {cure}") from error
-    return acl
-
-
+@dataclass(frozen=True)
 class _Acl:
     """pyACL with every return code checked: `acl("rt.malloc", size, policy)`."""
 
-    def __init__(self, module: Any, source: Path) -> None:
-        self.module, self.source = module, source
+    module: Any
+    source: Path
 
     def plain(self, name: str, *arguments: Any) -> Any:
         """What a call gives that has no return code."""
@@ -70,10 +66,7 @@ class _Acl:
 
     def created(self, name: str, *arguments: Any) -> Any:
         """The address that a call without return code gives; 0 where it failed."""
-        found = self.plain(name, *arguments)
-        if not found:
-            self.fail(name, "gave nothing")
-        return found
+        return self.plain(name, *arguments) or self.fail(name, "gave nothing")
 
     def __call__(self, name: str, *arguments: Any) -> Any:
         """What a call gives beside its return code. Raises UserError, naming call and code, where it failed."""
@@ -105,32 +98,37 @@ class _Network:
 
     def __init__(self, acl: _Acl, device_id: int, undo: contextlib.ExitStack) -> None:
         """`undo` receives what gives everything back."""
-        self._acl = acl
-        self._context = _open_device(acl, device_id, undo)
-        self._model = acl("mdl.load_from_file", str(acl.source))
-        undo.callback(acl, "mdl.unload", self._model)
-        self._description = acl.created("mdl.create_desc")
-        undo.callback(acl, "mdl.destroy_desc", self._description)
+        self._acl, self._undo = acl, undo
+        if (code := _initialise(acl.module)) not in (SUCCESS, ALREADY_INITIALISED):
+            acl.fail("init", f"failed with code {code}")
+        acl("rt.set_device", device_id)
+        self._hold(device_id, "rt.reset_device")
+        self._context = self._hold(acl("rt.create_context", device_id), "rt.destroy_context")
+        self._model = self._hold(acl("mdl.load_from_file", str(acl.source)), "mdl.unload")
+        self._description = self._hold(acl.created("mdl.create_desc"), "mdl.destroy_desc")
         acl("mdl.get_desc", self._description, self._model)
-        self._datasets = [self._dataset(undo) for _ in ("input", "output")]
-        tensors, self.outputs = (self._tensors(kind, undo) for kind in ("input", "output"))
+        datasets = (acl.created("mdl.create_dataset") for _ in ("input", "output"))
+        self._datasets = [self._hold(dataset, "mdl.destroy_dataset") for dataset in datasets]
+        tensors, self.outputs = (self._tensors(kind) for kind in ("input", "output"))
         self.inputs = [tensor for tensor in tensors if tensor.name != BATCH_INPUT]
-        self._batches = self._dynamic_batches()
+        self._batches: list[int] = []  # that the file was converted for, where these are several
+        if any(tensor.shape[0] == -1 for tensor in self.inputs):
+            self._batches = list(acl("mdl.get_dynamic_batch", self._description)["batch"])
         on_device = acl("rt.get_run_mode") == RUNS_ON_DEVICE
         self._to, self._back = (DEVICE_TO_DEVICE,) * 2 if on_device else (HOST_TO_DEVICE, DEVICE_TO_HOST)
         self.runtime = f"ACL, {acl.plain('get_soc_name')}, npu:{device_id}"
-        undo.callback(acl, "rt.set_context", self._context)  # first of all: another thread may close
+        self._hold(self._context, "rt.set_context")  # first of all: another thread may close
 
-    def _dataset(self, undo: contextlib.ExitStack) -> Any:
-        dataset = self._acl.created("mdl.create_dataset")
-        undo.callback(self._acl, "mdl.destroy_dataset", dataset)
-        return dataset
+    def _hold(self, handle: Any, give_back: str) -> Any:
+        """The handle, which the call `give_back` will give back."""
+        self._undo.callback(self._acl, give_back, handle)
+        return handle
 
-    def _tensors(self, kind: str, undo: contextlib.ExitStack) -> list[_Tensor]:
+    def _tensors(self, kind: str) -> list[_Tensor]:
         number = self._acl.plain(f"mdl.get_num_{kind}s", self._description)
-        return [self._tensor(kind, index, undo) for index in range(number)]
+        return [self._tensor(kind, index) for index in range(number)]
 
-    def _tensor(self, kind: str, index: int, undo: contextlib.ExitStack) -> _Tensor:
+    def _tensor(self, kind: str, index: int) -> _Tensor:
         acl, place = self._acl, (self._description, index)
         dims = acl(f"mdl.get_{kind}_dims", *place)
         name, dtype = dims["name"], TYPES.get(acl.plain(f"mdl.get_{kind}_data_type", *place))
@@ -140,18 +138,10 @@ class _Network:
                 "convert it as convert_om.sh does"
             )
         size = acl.plain(f"mdl.get_{kind}_size_by_index", *place)
-        address = acl("rt.malloc", size, MALLOC_HUGE_FIRST)
-        undo.callback(acl, "rt.free", address)
-        buffer = acl.created("create_data_buffer", address, size)
-        undo.callback(acl, "destroy_data_buffer", buffer)
+        address = self._hold(acl("rt.malloc", size, MALLOC_HUGE_FIRST), "rt.free")
+        buffer = self._hold(acl.created("create_data_buffer", address, size), "destroy_data_buffer")
         acl("mdl.add_dataset_buffer", self._datasets[kind == "output"], buffer)
         return _Tensor(name, tuple(dims["dims"]), dtype, address, size)
-
-    def _dynamic_batches(self) -> list[int]:
-        """The batch sizes that the file was converted for, where these are several."""
-        if all(tensor.shape[0] != -1 for tensor in self.inputs):
-            return []
-        return list(self._acl("mdl.get_dynamic_batch", self._description)["batch"])
 
     def port(self, tensor: _Tensor) -> Port:
         """As a Session shows it. ATC names an output `node:number:name in the ONNX file`."""
@@ -178,22 +168,10 @@ class _Network:
         self._acl("mdl.set_dynamic_batch_size", self._model, self._datasets[0], index, batch)
 
     def _read(self, index: int, tensor: _Tensor) -> Float32Array:
-        shape = tensor.shape
-        if self._batches:
-            shape = tuple(self._acl("mdl.get_cur_output_dims", self._description, index)["dims"])
+        shape = self._acl("mdl.get_cur_output_dims", self._description, index)["dims"]
         content = np.empty(shape, tensor.dtype)
         self._acl("rt.memcpy", content.ctypes.data, content.nbytes, tensor.address, content.nbytes, self._back)
         return content.astype(np.float32, copy=False)
-
-
-def _open_device(acl: _Acl, device_id: int, undo: contextlib.ExitStack) -> Any:
-    if (code := _initialise(acl.module)) not in (SUCCESS, ALREADY_INITIALISED):
-        acl.fail("init", f"failed with code {code}")
-    acl("rt.set_device", device_id)
-    undo.callback(acl, "rt.reset_device", device_id)
-    context = acl("rt.create_context", device_id)
-    undo.callback(acl, "rt.destroy_context", context)
-    return context
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from typing import Any, Literal
 from common.cli import UserError, flag, parse, run
 from common.files import write_atomically
 from common.runtime import metadata
-from common.runtime.session import Port, missing, refusal
+from common.runtime.session import Port
 
 NPU_NAME = re.compile(r"^\|\s*\d+\s+(310\w*|910\w*|Ascend\w+)\s", re.MULTILINE)  # in the table of npu-smi
 REASONS = (r"^E[0-9A-Z]{4,6}:.*", r"^.*\bReason:.*", r"^.*(?:ERROR|[Ee]rror|failed).*")  # of ATC, the best first
@@ -28,19 +29,6 @@ AIPP = """aipp_op {{
   rbuv_swap_switch: {swap}
 {size}{channels}}}
 """
-
-
-PrecisionMode = Literal[
-    "",
-    "force_fp16",
-    "force_fp32",
-    "allow_fp32_to_fp16",
-    "must_keep_origin_dtype",
-    "allow_mix_precision",
-    "allow_mix_precision_fp16",
-    "allow_mix_precision_bf16",
-    "cube_fp16in_fp32out",
-]
 
 
 @dataclass(frozen=True)
@@ -54,7 +42,7 @@ class Config:
     aipp: Literal["none", "BGR", "RGB"] = flag(
         "8-bit pixels of this order as input: ATC builds the arithmetic in", "none"
     )
-    precision_mode: PrecisionMode = flag("of ATC; empty: its default", "")
+    precision_mode: str = flag("of ATC, such as force_fp32; empty: its default", "")
     soc_version: str = flag("the chip, such as Ascend310P3; empty: that of npu-smi", "")
 
 
@@ -67,7 +55,7 @@ def main() -> None:
     output = Path(
         config.output.removesuffix(".om") or f"{model.with_suffix('')}_bs{'_'.join(map(str, config.batch_size))}"
     )
-    about, ports = metadata.read(model), inputs_of(model)
+    about, ports = metadata.read(model), metadata.ports_of(metadata.load_onnx(model).graph.input)
     with tempfile.TemporaryDirectory() as folder:
         aipp = Path(folder) / "aipp.cfg"
         words = command(config, ports, output, aipp)
@@ -83,22 +71,7 @@ def main() -> None:
     print(f"{output}.om: {' '.join(words[4:])}")  # noqa: T201
 
 
-def inputs_of(model: Path) -> list[Port]:
-    """The inputs of a network. Raises UserError for a file that is none."""
-    try:
-        import onnx
-    except ImportError as error:
-        raise missing(error, model) from error
-    try:
-        inputs = onnx.load(model, load_external_data=False).graph.input
-        return [
-            Port(one.name, tuple(axis.dim_value or None for axis in one.type.tensor_type.shape.dim)) for one in inputs
-        ]
-    except Exception as error:  # of protobuf: no common class
-        raise refusal(model, error, "export the network again") from error
-
-
-def command(config: Config, ports: list[Port], output: Path, aipp: Path) -> list[str]:
+def command(config: Config, ports: Sequence[Port], output: Path, aipp: Path) -> list[str]:
     """The words of ATC. Raises UserError where flags and file do not go together."""
     batches, sizes = config.batch_size, sizes_of(config, ports)
     if ports[0].shape[0] and batches != (ports[0].shape[0],):
@@ -112,26 +85,29 @@ def command(config: Config, ports: list[Port], output: Path, aipp: Path) -> list
     size = (-1, -1) if len(sizes) > 1 else sizes[0]
     lengths = [(batch, ports[0].shape[1], *size), *((batch, *port.shape[1:]) for port in ports[1:])]
     shapes = [f"{port.name}:{','.join(map(str, shape))}" for port, shape in zip(ports, lengths, strict=True)]
-    words = ["atc", "--framework=5", f"--model={config.model}", f"--output={output}"]
-    words += ["--input_format=NCHW", f"--input_shape={';'.join(shapes)}"]
-    if len(batches) > 1:
-        words.append(f"--dynamic_batch_size={','.join(map(str, batches))}")
-    if len(sizes) > 1:
-        words.append(f"--dynamic_image_size={';'.join(f'{height},{width}' for height, width in sizes)}")
-    if config.aipp != "none":
-        words.append(f"--insert_op_conf={aipp}")
-    if config.precision_mode:
-        words.append(f"--precision_mode={config.precision_mode}")
-    return [*words, "--log=error", f"--soc_version={config.soc_version or soc_version()}"]
+    flags = {
+        "framework": 5,
+        "model": config.model,
+        "output": output,
+        "input_format": "NCHW",
+        "input_shape": ";".join(shapes),
+        "dynamic_batch_size": ",".join(map(str, batches)) if len(batches) > 1 else "",
+        "dynamic_image_size": ";".join(f"{height},{width}" for height, width in sizes) if len(sizes) > 1 else "",
+        "insert_op_conf": aipp if config.aipp != "none" else "",
+        "precision_mode": config.precision_mode,
+        "log": "error",
+        "soc_version": config.soc_version or soc_version(),
+    }
+    return ["atc", *(f"--{name}={value}" for name, value in flags.items() if value)]
 
 
-def sizes_of(config: Config, ports: list[Port]) -> list[tuple[int, int]]:
+def sizes_of(config: Config, ports: Sequence[Port]) -> list[tuple[int, int]]:
     """(height, width) of the input, one or several; the file's own where it fixes them. Raises UserError."""
     if not ports or len(ports[0].shape) != metadata.IMAGE_AXES:
         raise UserError(f"{config.model}: takes no images: not a network of this project")
     height, width = ports[0].shape[2:]
     words = [text for text in config.image_size if re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", text)]
-    asked = [(int(text.split("x")[0]), int(text.split("x")[1])) for text in words]
+    asked = [(int(high), int(wide)) for high, wide in (text.split("x") for text in words)]
     if len(asked) < len(config.image_size) or (height is None or width is None) > bool(asked):
         raise UserError(f"--image_size={','.join(config.image_size)}: HEIGHTxWIDTH, such as 368x640, is needed")
     for size in asked:
@@ -140,7 +116,7 @@ def sizes_of(config: Config, ports: list[Port]) -> list[tuple[int, int]]:
     return asked or [(int(height or 0), int(width or 0))]
 
 
-def aipp_of(config: Config, about: metadata.Metadata, ports: list[Port]) -> str:
+def aipp_of(config: Config, about: metadata.Metadata, ports: Sequence[Port]) -> str:
     """The arithmetic that makes inputs of 8-bit pixels. Raises UserError where the file does not say it."""
     rule: dict[str, Any] = about.get("input", {})
     if not {"colours", "mean", "scale"} <= rule.keys():
@@ -154,10 +130,10 @@ def aipp_of(config: Config, about: metadata.Metadata, ports: list[Port]) -> str:
 
 def soc_version() -> str:
     """The chip by npu-smi. Raises UserError where it does not say."""
-    output = ""
-    if shutil.which("npu-smi"):
-        output = subprocess.run(["npu-smi", "info"], capture_output=True, text=True, check=False).stdout
-    if not (found := NPU_NAME.search(output)):
+    command = ["npu-smi", "info"]
+    is_there = shutil.which(command[0])
+    table = subprocess.run(command, capture_output=True, text=True, check=False).stdout if is_there else ""
+    if not (found := NPU_NAME.search(table)):
         raise UserError("--soc_version is needed, such as Ascend310P3: npu-smi does not say which chip is here")
     return f"Ascend{found[1].removeprefix('Ascend')}"
 
@@ -177,10 +153,8 @@ def convert(words: list[str], output: Path) -> None:
 
 def reason(output: str) -> str:
     """The line of ATC that matters."""
-    for pattern in REASONS:
-        if found := re.search(pattern, output, re.MULTILINE):
-            return found[0].strip()
-    return (output.strip().splitlines() or ["it printed nothing"])[-1].strip()
+    found = [line for pattern in REASONS for line in re.findall(pattern, output, re.MULTILINE)[:1]]
+    return (found or output.strip().splitlines()[-1:] or ["it printed nothing"])[0].strip()
 
 
 if __name__ == "__main__":

@@ -6,19 +6,21 @@ input (`input`), stride, decoder rules, settings, AP where it is known, and the 
 """
 
 import dataclasses
-import functools
+import importlib.util
 import json
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import common
 import common.skeleton
 from common.cli import UserError
 from common.files import read_json
-from common.runtime.session import ASCEND, ONNX, OPENVINO, Port, Session, refusal
+from common.runtime.session import ASCEND, ONNX, OPENVINO, Port, Session, missing, refusal
 from common.skeleton import Skeleton
+
+if TYPE_CHECKING:  # onnx is imported where it is used: not everybody has it
+    from onnx import ModelProto
 
 FORMAT = 1
 COLOURS, IMAGE_AXES = 3, 4
@@ -27,21 +29,29 @@ Metadata = dict[str, Any]
 Named = str | Skeleton
 
 
+def load_onnx(source: Path) -> "ModelProto":
+    """The network of an .onnx. Raises UserError for another file, or where the package is missing."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise missing(error, source) from error
+    try:
+        return onnx.load(source)
+    except Exception as error:  # of protobuf and of the file system: no common class
+        raise refusal(source, error) from error
+
+
+def ports_of(values: Iterable[Any]) -> tuple[Port, ...]:
+    """The inputs or outputs of an .onnx's graph."""
+    lengths = ((one.name, one.type.tensor_type.shape.dim) for one in values)
+    return tuple(Port(name, tuple(axis.dim_value or None for axis in axes)) for name, axes in lengths)
+
+
 def of_network(network: str, skeleton: Skeleton, content: Mapping[str, Any], **more: Any) -> Metadata:
     """What an exporter says: its directory, the skeleton, the AP that `content` of a checkpoint knows, and `more`."""
     known = {"ap": float(content["ap"])} if isinstance(content.get("ap"), float) else {}
-    facts = {"pose_zoo": FORMAT, "network": network, "skeleton": dataclasses.asdict(skeleton), "version": _version()}
-    return {**facts, **more, **known}
-
-
-def _version() -> str:
-    root = Path(__file__).parents[2]
-    try:
-        command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
-        commit = subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True).strip()
-    except (OSError, subprocess.CalledProcessError):  # a copy without history
-        commit = ""
-    return " ".join(filter(None, (common.VERSION, commit)))
+    facts = {"pose_zoo": FORMAT, "network": network, "skeleton": dataclasses.asdict(skeleton)}
+    return {**facts, "version": common.VERSION, **more, **known}
 
 
 def write(network: Path, about: Mapping[str, Any]) -> None:
@@ -50,26 +60,21 @@ def write(network: Path, about: Mapping[str, Any]) -> None:
 
     if not about:
         return
-    content = onnx.load(network)
-    ports = {"inputs": content.graph.input, "outputs": content.graph.output}
-    shapes = {name: {port.name: _lengths(port) for port in some} for name, some in ports.items()}
-    about = {**about, **shapes}
+    content = load_onnx(network)
+    ports = {"inputs": ports_of(content.graph.input), "outputs": ports_of(content.graph.output)}
+    about = {**about, **{name: {port.name: port.shape for port in some} for name, some in ports.items()}}
     onnx.helper.set_model_props(content, {key: json.dumps(value) for key, value in about.items()})
     onnx.save(content, network)
     network.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n")
-
-
-def _lengths(port: Any) -> list[int | None]:
-    return [axis.dim_value or None for axis in port.type.tensor_type.shape.dim]
 
 
 def read(source: Path) -> Metadata:
     """What an exported file says of itself; empty for a checkpoint, and where it says nothing. Raises UserError."""
     if source.suffix not in (*ONNX, *OPENVINO, *ASCEND) or not source.is_file():
         return {}
-    found, beside = {}, source.with_suffix(".json")
-    if source.suffix in ONNX:
-        found = _of_onnx(source, source.stat().st_mtime_ns)
+    found, beside = Metadata(), source.with_suffix(".json")
+    if source.suffix in ONNX and importlib.util.find_spec("onnx"):
+        found = _of_props({entry.key: entry.value for entry in load_onnx(source).metadata_props}, source)
     if not found and beside.is_file() and isinstance(content := read_json(beside), dict) and "pose_zoo" in content:
         found = content
     if found.get("pose_zoo", FORMAT) != FORMAT:
@@ -77,19 +82,13 @@ def read(source: Path) -> Metadata:
     return found
 
 
-@functools.lru_cache(4)
-def _of_onnx(source: Path, _changed: int) -> Metadata:
+def _of_props(entries: Mapping[str, str], source: Path) -> Metadata:
+    """Those of an .onnx, where they are ours."""
     try:
-        import onnx
-    except ImportError:
-        return {}  # the file beside it has the same
-    try:
-        entries = {entry.key: entry.value for entry in onnx.load(source, load_external_data=False).metadata_props}
-        if "pose_zoo" not in entries:
-            return {}
-        return {key: json.loads(value) for key, value in entries.items() if not key.startswith(OTHERS)}
-    except Exception as error:  # of protobuf, of JSON and of the file system: no common class
-        raise refusal(source, error, "export the network again") from error
+        ours = entries if "pose_zoo" in entries else {}
+        return {key: json.loads(value) for key, value in ours.items() if not key.startswith(OTHERS)}
+    except ValueError as error:
+        raise refusal(source, error) from error
 
 
 def of(source: Path, network: str, asked: Named = "", default: str = "") -> tuple[Metadata, Named]:
@@ -100,8 +99,7 @@ def of(source: Path, network: str, asked: Named = "", default: str = "") -> tupl
     found = read(source)
     if not found:
         return found, asked or default
-    if found.get("network") != network:
-        other = found.get("network")
+    if (other := found.get("network")) != network:
         raise UserError(f"{source}: a network of {other}, not of {network}: open it with the programs of {other}")
     text = json.dumps(found.get("skeleton", {}))
     own = common.skeleton.load(text)
@@ -123,18 +121,18 @@ def checked(session: Session, network: str, maps: Mapping[int, int], inputs: int
     Raises UserError for a network of somebody else, or of other keypoints.
     """
     images, outputs = session.inputs[:1], session.outputs
-    fits = all(len(port.shape) == IMAGE_AXES and port.shape[1] in (None, COLOURS) for port in images) and all(
-        -len(outputs) <= place < len(outputs)
-        and len(outputs[place].shape) == IMAGE_AXES
-        and outputs[place].shape[1] in (None, channels)
-        for place, channels in maps.items()
-    )
-    if session.inputs and not (fits and len(session.inputs) <= inputs):
-        found = f"it takes {_shown(images)} and gives {_shown(outputs[-2:])}"
+    expected = [*((images, 0, COLOURS) for _ in images), *((outputs, place, maps[place]) for place in maps)]
+    fits = len(session.inputs) <= inputs and all(_has(*port) for port in expected)
+    if session.inputs and not fits:
+        found = f"it takes {', '.join(map(str, images))} and gives {', '.join(map(str, outputs[-2:]))}"
         cure = f"name its --skeleton, or write it with python -m {network}.export"
         raise UserError(f"{session.source}: no network of {network} with these keypoints ({found}): {cure}")
     return session
 
 
-def _shown(ports: Sequence[Port]) -> str:
-    return ", ".join(f"{port.name} {' x '.join(str(length or 'any') for length in port.shape)}" for port in ports)
+def _has(ports: Sequence[Port], place: int, channels: int) -> bool:
+    """Whether there is an image or map of so many channels."""
+    if not -len(ports) <= place < len(ports):
+        return False
+    shape = ports[place].shape
+    return len(shape) == IMAGE_AXES and shape[1] in (None, channels)

@@ -9,44 +9,48 @@ from typing import Any
 import common.device
 from common.arrays import Float32Array
 from common.cli import UserError
+from common.runtime import openvino
 from common.runtime.session import TYPE_NAMES, Options, Port, Session, missing, refusal
 
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "cann": "CANNExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-}
-PACKAGES = {
-    "cuda": "onnxruntime-gpu",
-    "tensorrt": "onnxruntime-gpu and TensorRT",
-    "cann": "onnxruntime-cann",
-    "openvino": "onnxruntime-openvino",
+OF_DEVICE = {"cpu": "cpu", "cuda": "cuda", "npu": "cann"}
+PROVIDERS = {  # and the packages that have them
+    "cpu": ("CPUExecutionProvider", "onnxruntime"),
+    "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
+    "tensorrt": ("TensorrtExecutionProvider", "onnxruntime-gpu and TensorRT"),
+    "cann": ("CANNExecutionProvider", "onnxruntime-cann"),
 }
 ONLY_ERRORS = 3  # a warning of ONNX Runtime names its own source lines
 
 
 def open_onnx(source: Path, options: Options) -> Session:
-    """A session of ONNX Runtime; `openvino` falls to OpenVINO itself where ONNX Runtime's provider is not installed.
+    """A session of ONNX Runtime; of OpenVINO itself for the provider `openvino`.
 
     Raises UserError for a file that is no network, a provider that is not there, or a precision the file decides.
     """
+    if options.provider == "openvino":
+        return openvino.open_openvino(source, options)
     try:
         import onnxruntime
     except ImportError as error:
         raise missing(error, source) from error
-    provider = options.provider if options.provider != "auto" else _provider_of_device(options)
-    available = onnxruntime.get_available_providers()
-    if provider == "openvino" and PROVIDERS[provider] not in available:
-        from common.runtime import openvino
-
-        return openvino.open_openvino(source, options)
-    if PROVIDERS[provider] not in available:
-        raise UserError(f"--provider={provider}: ONNX Runtime lacks it, pip install {PACKAGES[provider]}")
+    provider: str = options.provider
+    if provider == "auto":
+        provider = OF_DEVICE[common.device.resolve(options.device, options.device_id).type]
+    name, package = PROVIDERS[provider]
+    if name not in onnxruntime.get_available_providers():
+        raise UserError(f"--provider={provider}: ONNX Runtime lacks it, pip install {package}")
     if options.dtype is not None and provider != "tensorrt":
         raise UserError(f"{source}: ONNX Runtime computes in the file's own precision; leave --amp out")
-    session = _session(onnxruntime, source, provider, options)
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = options.cpu_threads
+    settings.log_severity_level = ONLY_ERRORS
+    try:
+        providers = [(name, _provider_settings(provider, options, source))]
+        session = onnxruntime.InferenceSession(str(source), settings, providers=providers)
+    except Exception as error:  # its exceptions have no common class
+        raise refusal(source, error) from error
+    if (found := session.get_providers()[0]) != name:
+        raise UserError(f"--provider={provider}: ONNX Runtime fell back to {found}; is its driver installed?")
     names = [entry.name for entry in session.get_inputs()]
 
     def forward(arrays: Sequence[Float32Array]) -> list[Float32Array]:
@@ -59,29 +63,8 @@ def open_onnx(source: Path, options: Options) -> Session:
     return Session(str(source), runtime, forward, inputs, outputs)
 
 
-def _provider_of_device(options: Options) -> str:
-    kind = common.device.resolve(options.device, options.device_id).type
-    return {"cpu": "cpu", "cuda": "cuda", "npu": "cann"}[kind]
-
-
-def _session(onnxruntime: Any, source: Path, provider: str, options: Options) -> Any:
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = options.cpu_threads
-    settings.log_severity_level = ONLY_ERRORS
-    providers: list[Any] = [(PROVIDERS[provider], _provider_settings(provider, options, source))]
-    try:
-        session = onnxruntime.InferenceSession(str(source), settings, providers=providers)
-    except Exception as error:  # its exceptions have no common class
-        raise refusal(source, error, "export the network again") from error
-    if (found := session.get_providers()[0]) != PROVIDERS[provider]:
-        raise UserError(f"--provider={provider}: ONNX Runtime fell back to {found}; is its driver installed?")
-    return session
-
-
 def _provider_settings(provider: str, options: Options, source: Path) -> dict[str, Any]:
-    if provider in ("cpu", "openvino"):
-        return {}
-    settings: dict[str, Any] = {"device_id": options.device_id}
+    settings: dict[str, Any] = {} if provider == "cpu" else {"device_id": options.device_id}
     if provider == "tensorrt":
         settings["trt_fp16_enable"] = options.dtype is not None
         if os.access(source.parent, os.W_OK):  # to build an engine takes minutes

@@ -8,12 +8,11 @@ from typing import Any
 
 from common.arrays import Float32Array
 from common.cli import UserError
-from common.runtime.session import TYPE_NAMES, Options, Port, Session, missing, refusal
+from common.runtime.session import CURE, TYPE_NAMES, Options, Port, Session, missing, refusal
 
 import numpy as np
 
-CURE = "export the network again"
-NETWORK_TAG, LONGEST_XML_DECLARATION = b"<net", 100  # other files make OpenVINO's readers write to the terminal
+NETWORK_TAG, BEGINNING = b"<net", 100  # bytes in which it is; other files make OpenVINO's readers write to the terminal
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 
 
@@ -23,7 +22,9 @@ def open_openvino(source: Path, options: Options) -> Session:
         import openvino
     except ImportError as error:
         raise missing(error, source) from error
-    if source.suffix == ".xml" and not (source.with_suffix(".bin").is_file() and NETWORK_TAG in _beginning(source)):
+    if source.suffix == ".xml" and not (
+        source.with_suffix(".bin").is_file() and NETWORK_TAG in source.read_bytes()[:BEGINNING]
+    ):
         raise UserError(f"{source} is no network of OpenVINO with its {source.stem}.bin beside it: {CURE}")
     openvino_core, precision = core(), TYPE_NAMES[options.dtype]
     settings = {
@@ -34,7 +35,7 @@ def open_openvino(source: Path, options: Options) -> Session:
     try:
         network = openvino_core.compile_model(openvino_core.read_model(source), "CPU", settings)
     except Exception as error:  # RuntimeError, and others of its own
-        raise refusal(source, error, CURE) from error
+        raise refusal(source, error) from error
     request = network.create_infer_request()
 
     def forward(arrays: Sequence[Float32Array]) -> list[Float32Array]:
@@ -49,20 +50,13 @@ def open_openvino(source: Path, options: Options) -> Session:
 
 @cache
 def core() -> Any:
-    """OpenVINO itself, the only one of the process.
+    """OpenVINO itself, the only one of the process: with two, a signal after they went would end the process.
 
-    Each brings a stack for signal handlers (OpenVINO's pull request 11894) and, when it goes, puts back the one that it
-    found: of two cores that go in the order in which they came, the last puts back a stack that is freed, and the next
-    signal ends the process.
+    Each brings a stack for signal handlers (OpenVINO's pull request 11894) and puts back the one that it found.
     """
     import openvino
 
     return openvino.Core()
-
-
-def _beginning(source: Path) -> bytes:
-    with source.open("rb") as file:
-        return file.read(len(NETWORK_TAG) + LONGEST_XML_DECLARATION)
 
 
 def _port(entry: Any) -> Port:

@@ -23,7 +23,7 @@ from common.arrays import Float32Array
 from common.cli import UserError, flag
 from common.runtime import metadata
 from common.runtime.onnxruntime import open_onnx
-from common.runtime.session import Options, Provider, Session, missing, refusal
+from common.runtime.session import Options, Provider, Session, refusal
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,7 @@ _GROUPS = ("max_group_difference", "max_peaks_lost", "min_int8_share", "sensitiv
 RETIRED = {
     **dict.fromkeys(_GROUPS, "all layers but the last convolutions compute in INT8, and AP decides"),
     **dict.fromkeys(("calibration_method", "percentile"), "ranges hold every value seen"),
+    "narrow_weights": "weights have 8 bits; where ONNX Runtime loses people on an old x86, OpenVINO runs the .onnx",
     "openvino_xml": "OpenVINO reads the .onnx; its program ovc writes an .xml",
 }
 say = functools.partial(print, flush=True)
@@ -62,7 +63,6 @@ class Flags:
     model: str = flag("the float32 network, .onnx", "")
     output_name: str = flag("file to write; empty: <model>_int8.onnx", "")
     max_ap_drop: float = flag("refuse where AP falls by more", 0.002, most=1)
-    narrow_weights: bool = flag("weights of 7 bits: for x86 without VNNI, where ONNX Runtime's sums overflow", False)
     threads: int = flag("of a runtime; 0: as many as PyTorch uses", 0, most=1024)
 
     def check_flags(self, exporter: str) -> None:
@@ -85,7 +85,7 @@ class Flags:
     @property
     def target(self) -> Path:
         """The file to write."""
-        return Path(self.output_name) if self.output_name else self.source.parent / f"{self.source.stem}_int8.onnx"
+        return Path(self.output_name) if self.output_name else self.source.with_stem(f"{self.source.stem}_int8")
 
 
 @dataclass(frozen=True)
@@ -111,44 +111,32 @@ class Task:
 
 
 def run(flags: Flags, task: Task) -> None:
-    """`quantize`, and in a line what was written."""
-    layers = ", ".join(quantize(flags, task)["float_layers"])
-    before, after = (path.stat().st_size / 1e6 for path in (flags.source, flags.target))
-    say(f"{flags.target}: {before:.1f} -> {after:.1f} MB, in float32 {layers}; report beside it, .json")
+    """Writes `flags.target` and a report beside it.
 
-
-def quantize(flags: Flags, task: Task) -> dict[str, Any]:
-    """Writes `flags.target` and a report beside it, which is returned.
-
-    Raises RefusedError where INT8 loses people or AP cannot tell, UserError for a file that cannot be quantized or
-    written; older files stay then.
+    Raises RefusedError where INT8 loses people or AP cannot tell, UserError where files cannot be written; older files
+    stay then. `check` has passed.
     """
-    check(flags.source)
     say(f"calibration: {task.calibration}; then AP in float32 and in INT8")
-    expected, target = _scores(flags.source, flags, task), flags.target
-    _refuse(target, [unfit(score, flags.max_ap_drop, name) for name, score in expected.items()])
+    before, target = _scores(flags.source, flags, task), flags.target
+    _refuse(target, [unfit(score, flags.max_ap_drop, name) for name, score in before.items()])
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".quantize_", dir=target.parent) as folder:
             written = Path(folder) / "int8.onnx"
-            layers = write_int8(flags.source, task.inputs(), written, flags.narrow_weights)
-            found = _scores(written, flags, task)
-            lost = [complaint(score, found[name], flags.max_ap_drop) for name, score in expected.items()]
-            _refuse(target, [why and f"{why} with {name}" for why, name in zip(lost, expected, strict=True)])
-            report = metadata.read(flags.source) | {
-                "float_layers": layers,
-                "calibration": task.calibration,
-                "protocol": task.protocol,
-            }
-            for kind, scores in (("float32", expected), ("int8", found)):
-                report[kind] = {name: asdict(score) for name, score in scores.items()}
-            written.with_suffix(".json").write_text(json.dumps(report, indent=2))
+            layers = write_int8(flags.source, task.inputs(), written)
+            after = _scores(written, flags, task)
+            _refuse(target, [complaint(before[name], after[name], flags.max_ap_drop, name) for name in before])
+            facts = {"float_layers": layers, "calibration": task.calibration, "protocol": task.protocol}
+            for kind, scores in (("float32", before), ("int8", after)):
+                facts[kind] = {name: asdict(score) for name, score in scores.items()}
+            written.with_suffix(".json").write_text(json.dumps(metadata.read(flags.source) | facts, indent=2))
             for suffix in (".json", ".onnx"):
                 os.replace(written.with_suffix(suffix), target.with_suffix(suffix))
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(f"cannot write {target}: {reason}; name another file with --output_name") from error
-    return report
+    sizes = " -> ".join(f"{path.stat().st_size / 1e6:.1f}" for path in (flags.source, target))
+    say(f"{target}: {sizes} MB, in float32 {', '.join(layers)}; report beside it, .json")
 
 
 def _scores(network: Path, flags: Flags, task: Task) -> dict[str, Score]:
@@ -176,12 +164,13 @@ def unfit(score: Score, max_ap_drop: float, runtime: str) -> str:
     return f"AP cannot tell what INT8 does: {found}; give a trained network and images with annotated people"
 
 
-def complaint(expected: Score, found: Score, max_ap_drop: float) -> str:
+def complaint(expected: Score, found: Score, max_ap_drop: float, runtime: str) -> str:
     """Why INT8 that reaches `found` must not be used; empty where it may be."""
     if not found.people:
-        return f"INT8 finds no people, where float32 finds {expected.people}"
+        return f"INT8 finds no people, where float32 finds {expected.people} with {runtime}"
     if not expected.ap - found.ap <= max_ap_drop:  # also where it is NaN
-        return f"AP falls from {expected.ap:.4f} to {found.ap:.4f}, more than --max_ap_drop={max_ap_drop:g},"
+        drop = f"from {expected.ap:.4f} to {found.ap:.4f}, more than --max_ap_drop={max_ap_drop:g}"
+        return f"AP falls {drop}, with {runtime}"
     return ""
 
 
@@ -192,15 +181,7 @@ def open_on_cpu(network: Path, provider: Provider = "cpu", threads: int = 0) -> 
 
 def check(source: Path) -> "ModelProto":
     """The network of a file that can be quantized. Raises UserError for another file, or where a package is missing."""
-    try:
-        import onnx
-        import onnxruntime.quantization  # noqa: F401
-    except ImportError as error:
-        raise missing(error, source) from error
-    try:
-        network = onnx.load(source)
-    except Exception as error:  # of protobuf and of the file system: no common class
-        raise refusal(source, error, CURE) from error
+    network = metadata.load_onnx(source)
     kinds = {node.op_type for node in network.graph.node}
     if kinds & {"QuantizeLinear", "QLinearConv"}:
         raise UserError(f"{source}: is quantized already; give the float32 network")
@@ -222,13 +203,12 @@ def heads(network: "ModelProto") -> list[str]:
     return list(found)
 
 
-def write_int8(source: Path, inputs: Iterable[Inputs], target: Path, narrow_weights: bool = False) -> list[str]:
+def write_int8(source: Path, inputs: Iterable[Inputs], target: Path) -> list[str]:
     """Writes `target`, the network `source` with all but its heads in 8 bits; returns the layers in float32.
 
-    `narrow_weights`: 7 bits of a weight. Raises UserError as `check` does.
+    Raises UserError as `check` does.
     """
     network = check(source)
-    import onnx
     from onnx import version_converter
     from onnxruntime.quantization import QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -244,11 +224,10 @@ def write_int8(source: Path, inputs: Iterable[Inputs], target: Path, narrow_weig
             quant_pre_process(network, prepared, skip_symbolic_shape=True)  # folds batch normalisation and constants
         except Exception as error:  # onnx and onnxruntime have no common class
             raise refusal(source, error, CURE) from error
-        network = onnx.load(prepared)
+        network = metadata.load_onnx(prepared)
         kept = heads(network)
-        numbers = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8, "reduce_range": narrow_weights}
-        layers = {"op_types_to_quantize": QUANTIZED, "nodes_to_exclude": kept, "per_channel": True}
-        quantize_static(prepared, target, reader, **numbers, **layers)
+        numbers = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8, "per_channel": True}
+        quantize_static(prepared, target, reader, op_types_to_quantize=QUANTIZED, nodes_to_exclude=kept, **numbers)
     return [node.name for node in network.graph.node if node.op_type in CONVOLUTIONS and node.name in kept]
 
 

@@ -2,11 +2,12 @@
 """A network in any format behind one call: `.pth` (PyTorch), `.onnx`, `.xml` (OpenVINO), `.om` (Ascend).
 
     session = open_network(Path("pose.onnx"), Options(), load=...)
-    heatmaps, fields = session(images)
+    heatmaps, pafs = session(images)
 
 What a runtime needs is imported only when a file asks for it.
 """
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,9 @@ from torch import Tensor, nn
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "cann", "openvino"]
 PYTORCH, ONNX, OPENVINO, ASCEND = (".pth", ".pt", ".tar"), (".onnx",), (".xml",), (".om",)
+OPENERS = {".onnx": ("onnxruntime", "open_onnx"), ".xml": ("openvino", "open_openvino"), ".om": ("ascend", "open_om")}
 TYPE_NAMES = {None: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
+CURE = "export the network again"
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,9 @@ class Port:
     name: str
     shape: tuple[int | None, ...]
 
+    def __str__(self) -> str:
+        return f"{self.name} is {' x '.join(str(length or 'any') for length in self.shape)}"
+
     def fits(self, shape: Sequence[int]) -> bool:
         """Whether an array of this shape may go through."""
         same_axes = len(self.shape) == len(shape)
@@ -97,10 +103,7 @@ class Session:
         """One array an output, float32, as the network gives them. Raises UserError for shapes that do not fit."""
         for port, array in zip(self.inputs, arrays, strict=True) if self.inputs else ():
             if not port.fits(array.shape):
-                expected = " x ".join(str(length or "any") for length in port.shape)
-                raise UserError(
-                    f"{self.source}: input {port.name} is {expected}, got {' x '.join(map(str, array.shape))}"
-                )
+                raise UserError(f"{self.source}: input {port}, got {' x '.join(map(str, array.shape))}")
         return self.forward(arrays)
 
     def filled(self, *arrays: Float32Array) -> list[Float32Array]:
@@ -130,18 +133,10 @@ def open_network(source: Path, options: Options, load: Callable[[Path], nn.Modul
     """
     if not source.is_file() and source.suffix not in PYTORCH:  # a checkpoint may have a published name instead
         raise UserError(f"{source}: no such file")
-    if source.suffix in ONNX:
-        from common.runtime import onnxruntime
-
-        return onnxruntime.open_onnx(source, options)
-    if source.suffix in OPENVINO:
-        from common.runtime import openvino
-
-        return openvino.open_openvino(source, options)
-    if source.suffix in ASCEND:
-        from common.runtime import ascend
-
-        return ascend.open_om(source, options)
+    if source.suffix in OPENERS:
+        module, name = OPENERS[source.suffix]
+        opened: Session = getattr(importlib.import_module(f"common.runtime.{module}"), name)(source, options)
+        return opened
     device = common.device.resolve(options.device, options.device_id)
     return of_module(load(source), device, options.dtype, str(source))
 
@@ -166,7 +161,7 @@ def missing(error: ImportError, source: Path) -> UserError:
     return UserError(f"{source} needs the Python package {error.name}: pip install {error.name}")
 
 
-def refusal(source: Path, error: Exception, cure: str) -> UserError:
+def refusal(source: Path, error: Exception, cure: str = CURE) -> UserError:
     """The error for a file that a runtime does not take, with the first line of its reason."""
     lines = [line.strip() for line in str(error).splitlines()]
     reasons = [line for line in lines if line and not line.startswith("Exception from")]  # OpenVINO's own places

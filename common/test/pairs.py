@@ -6,7 +6,7 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
+from concurrent.futures import ProcessPoolExecutor
 
 from common.device import AmpLevel, resolve
 
@@ -27,40 +27,34 @@ class Elsewhere:
     """
 
     def __init__(self, make: Callable[[], Callable[[], object]]) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._here, there = context.Pipe()
-        self._process = context.Process(target=_serve, args=(there, make), daemon=True)
-        self._process.start()
-        there.close()
+        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _begin, (make,))
 
     def __call__(self) -> object:
-        self._here.send(True)
-        return self._here.recv()
+        return self._pool.submit(_act).result()
 
 
-def _serve(there: Connection, make: Callable[[], Callable[[], object]]) -> None:
-    act = make()
-    with contextlib.suppress(EOFError):  # nobody asks any more
-        while there.recv():
-            there.send(act())
+_made: list[Callable[[], object]] = []
+
+
+def _begin(make: Callable[[], Callable[[], object]]) -> None:
+    _made.append(make())
+
+
+def _act() -> object:
+    return _made[0]()
 
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """One thread for OpenCV and torch, as in a worker of a loader, with what `common.device.resolve` sets."""
     threads = torch.get_num_threads()
-    use_one_thread()
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
     resolve("auto")
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def use_one_thread() -> None:
-    """The same for a process that does nothing else."""
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
 
 
 def plain_device() -> torch.device:

@@ -175,7 +175,6 @@ def test_what_atc_says_is_passed_on(tmp_path: Path, said, body: str, words: str)
         ("--model=free.onnx --image_size=8x8,16x16 --batch_size=1,2", "ATC takes several values of --batch_size or of"),
         ("--model=free.onnx --image_size=8x8", "--soc_version is needed, such as Ascend310P3"),
         ("--model=text.onnx", "text.onnx: takes no images"),
-        ("--model=fixed.onnx --precision_mode=half", "precision_mode"),
         ("--model=fixed.onnx --colour=red", "--colour=red"),
     ],
 )

@@ -108,17 +108,6 @@ def test_unseen_keypoints_are_not_named(tmp_path) -> None:
     assert person["keypoints"]["nose"] == [172.0, 120.0, 0.9] and person["score"] == 3.0
 
 
-def test_bad_image_stops_or_is_counted(tmp_path, capsys) -> None:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    cv2.imwrite(str(folder / "b.png"), scene(0))
-    (folder / "a.jpg").write_bytes(b"\xff\xd8 no picture")
-    with pytest.raises(UserError, match="a.jpg"):
-        run_demo(tmp_path, folder)
-    assert [line["frame"] for line in run_demo(tmp_path, folder, on_bad_image="skip")] == [1]
-    assert "1 images, 3 people, 1 skipped" in capsys.readouterr().out
-
-
 def test_earlier_result_outlives_a_wrong_command(tmp_path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), scene(0))
     before = run_demo(tmp_path, tmp_path / "a.png")

@@ -22,10 +22,10 @@ def grey(level: int, height: int = 48, width: int = 64) -> np.ndarray:
     return np.full((height, width, 3), level, np.uint8)
 
 
-def write_video(path: Path, levels, height: int = 48, width: int = 64) -> Path:
-    with VideoWriter(path, RATE_HZ) as video:
-        for level in levels:
-            video.write(grey(level, height, width))
+def write_video(path: Path, levels, times=None, rate_hz: float = RATE_HZ) -> Path:
+    with VideoWriter(path, rate_hz) as video:
+        for place, level in enumerate(levels):
+            video.write(grey(level), times[place] if times else None)
     return path
 
 
@@ -57,11 +57,9 @@ def test_video_comes_back_frame_by_frame(tmp_path):
     assert frames[0].image.shape == (48, 64, 3) and frames[0].image.dtype == np.uint8
 
 
-@pytest.mark.parametrize("rate_hz", [12.345678, 30000 / 1001, 240.0])
+@pytest.mark.parametrize("rate_hz", [12.345678, 120000 / 1001, 240.0])
 def test_videos_of_any_rate_can_be_written(tmp_path, rate_hz):
-    with VideoWriter(tmp_path / "video.webm", rate_hz) as video:
-        for _ in range(3):
-            video.write(grey(0))
+    write_video(tmp_path / "video.webm", range(3), rate_hz=rate_hz)
     assert open_source(tmp_path / "video.webm").rate_hz == pytest.approx(rate_hz, rel=2e-3)
 
 
@@ -133,20 +131,15 @@ def test_cut_jpeg_with_whole_preview_is_found_and_a_huge_one_refused(tmp_path):
             read_upright(tmp_path / name)
 
 
-def test_images_are_turned_upright(tmp_path):
+def test_images_are_turned_upright_and_have_three_channels(tmp_path):
     image = np.kron(np.arange(0, 240, 40, np.uint8).reshape(2, 3), np.ones((16, 16), np.uint8))
     image = np.dstack([image] * 3)
     path = tmp_path / "turned.jpg"
     path.write_bytes(tagged(jpeg(image), 6, ">"))  # to be turned clockwise
-    upright = read_upright(path)
-    assert upright.shape == (48, 32, 3)
-    np.testing.assert_allclose(upright.astype(float), np.rot90(image, -1), atol=3)
-
-
-def test_grey_and_transparent_images_have_three_channels(tmp_path):
-    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((5, 6), np.uint8))
-    cv2.imwrite(str(tmp_path / "b.png"), np.zeros((5, 6, 4), np.uint16))
-    assert all(f.image.shape == (5, 6, 3) and f.image.dtype == np.uint8 for f in open_source(tmp_path).frames())
+    np.testing.assert_allclose(read_upright(path).astype(float), np.rot90(image, -1), atol=3)
+    cv2.imwrite(str(tmp_path / "transparent.png"), np.zeros((5, 6, 4), np.uint16))
+    found = read_upright(tmp_path / "transparent.png")
+    assert found.shape == (5, 6, 3) and found.dtype == np.uint8
 
 
 def test_reader_is_never_far_ahead_of_an_endless_source():
@@ -160,15 +153,6 @@ def test_reader_is_never_far_ahead_of_an_endless_source():
             ahead.append(int(repr(made)[6:-1]) - used)
     frames.close()
     assert max(ahead) == 3  # two wait, one is in the hand of the thread
-    assert reading_threads() == 0
-
-
-def test_thread_ends_when_the_consumer_stops(tmp_path):
-    path = write_video(tmp_path / "video.webm", range(100))
-    frames = open_source(path).frames()
-    next(frames)
-    assert reading_threads() == 1
-    frames.close()
     assert reading_threads() == 0
 
 
@@ -199,10 +183,8 @@ def test_slow_consumer_of_a_camera_sees_the_present():
 
 
 def test_video_keeps_the_time_of_slow_frames(tmp_path):
-    with VideoWriter(tmp_path / "video.webm", 10.0) as video:
-        for level, time_s in ((0, 0.0), (100, 0.1), (200, 0.5), (0, 0.51)):
-            video.write(grey(level), time_s)
-    np.testing.assert_allclose(levels_of(tmp_path / "video.webm"), [0, 100, 100, 100, 100, 200, 0], atol=8)
+    path = write_video(tmp_path / "video.webm", (0, 100, 200, 0), (0.0, 0.1, 0.5, 0.51), 10.0)
+    np.testing.assert_allclose(levels_of(path), [0, 100, 100, 100, 100, 200, 0], atol=8)
 
 
 def test_video_refuses_another_size_and_a_bad_folder(tmp_path):
@@ -219,8 +201,6 @@ def test_images_of_one_name_do_not_overwrite_each_other(tmp_path):
     written = [writer.write(grey(level), name) for level, name in ((10, "a/x.png"), (20, "b/x.png"), (30, "x.tif"))]
     assert [path.name for path in written] == ["x.png", "x_2.png", "x.jpg"]
     assert [round(float(read_upright(path).mean())) for path in written] == [10, 20, 30]
-    with pytest.raises(UserError, match="y.png: cannot be written"):
-        ImageWriter(tmp_path / "nowhere").write(grey(0), "y.png")
 
 
 def test_source_is_not_overwritten(tmp_path):
@@ -233,13 +213,11 @@ def test_source_is_not_overwritten(tmp_path):
 
 
 def test_a_broken_clock_does_not_fill_the_disk(tmp_path):
-    with VideoWriter(tmp_path / "video.webm", 10.0) as video:
-        for time_s in (0.0, 1e6, 1e6 + 0.2):
-            video.write(grey(0), time_s)
-    assert len(levels_of(tmp_path / "video.webm")) == 3 + 10 * LONGEST_STILL_S
+    path = write_video(tmp_path / "video.webm", (0, 0, 0), (0.0, 1e6, 1e6 + 0.2), 10.0)
+    assert len(levels_of(path)) == 3 + 10 * LONGEST_STILL_S
 
 
-def with_a_pause(video: Path, behind: int, pause_ms: int) -> Path:
+def with_a_pause(video: Path, behind: int, pause_ms: int) -> None:
     """The WebM of 10 frames a second with later time stamps behind a frame, as phones write them."""
     content, place = bytearray(video.read_bytes()), 0
     for number in range(20):
@@ -247,21 +225,16 @@ def with_a_pause(video: Path, behind: int, pause_ms: int) -> Path:
         content[place + 1 : place + 3] = struct.pack(">h", 100 * number + pause_ms * (number > behind))
         place += 3
     video.write_bytes(content)
-    return video
 
 
 def test_frames_of_a_varying_rate_keep_their_times(tmp_path):
-    with VideoWriter(tmp_path / "video.webm", 10.0) as video:
-        for level in range(20):
-            video.write(grey(10 * level))
-    path = with_a_pause(tmp_path / "video.webm", behind=9, pause_ms=500)
+    path = write_video(tmp_path / "video.webm", range(0, 200, 10), rate_hz=10.0)
+    with_a_pause(path, behind=9, pause_ms=500)
     frames = list(open_source(path).frames())
     expected = np.arange(20) / 10 + 0.5 * (np.arange(20) > 9)
     np.testing.assert_allclose([frame.time_s for frame in frames], expected, atol=2e-3)
-    with VideoWriter(tmp_path / "again.webm", 10.0) as video:
-        for frame in frames:
-            video.write(frame.image, frame.time_s)
-    assert len(levels_of(tmp_path / "again.webm")) == 25
+    again = write_video(tmp_path / "again.webm", range(20), [frame.time_s for frame in frames], 10.0)
+    assert len(levels_of(again)) == 25
 
 
 def test_a_video_that_a_phone_has_turned_is_upright(tmp_path):
