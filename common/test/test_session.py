@@ -160,4 +160,4 @@ print(*caught)
 
 def test_signals_are_handled_after_two_networks_of_openvino_went(files: dict[str, Path]) -> None:
     run = snippet(SIGNAL_AFTER_NETWORKS, str(files["any.xml"]))
-    assert (run.returncode, run.stdout.split()) == (0, ["caught"]), run.stderr
+    assert (run.returncode, {*run.stdout.split()}) == (0, {"caught"}), run.stderr  # OpenVINO may hand it on, too
