@@ -165,9 +165,9 @@ def upright_image(image: UInt8Array | str | Path) -> UInt8Array:
         return read_upright(Path(image))
     found = np.asarray(image)
     if found.dtype != np.uint8 or found.ndim != len("hwc") or found.shape[2] != len("BGR") or not found.size:
-        what = f"{type(image).__name__} {found.shape} {found.dtype}"
+        what = f"{found.shape} {found.dtype}" if found.ndim else type(image).__name__
         raise UserError(f"an image is a path or an array (height, width, 3) uint8 BGR, not {what}")
-    return image
+    return found
 
 
 def decode_upright(content: UInt8Array) -> UInt8Array | None:

@@ -85,7 +85,7 @@ class Flags:
     @property
     def target(self) -> Path:
         """The file to write."""
-        return Path(self.output_name) if self.output_name else self.source.with_stem(f"{self.source.stem}_int8")
+        return Path(self.output_name or f"{self.model.removesuffix('.onnx')}_int8.onnx")
 
 
 @dataclass(frozen=True)
