@@ -189,15 +189,12 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 FLAG_KEYS = {  # flag -> the key that it sets
     "modelDir": "OUTPUT_DIR",
-    "checkpoints": "OUTPUT_DIR",
     "dataDir": "DATA_DIR",
-    "data_dir": "DATA_DIR",
     "workers": "WORKERS",
     "num_workers": "WORKERS",
     "print_freq": "PRINT_FREQ",
     "eval_freq": "EPOCH_EVAL_FREQ",
     "epochs": "TRAIN.END_EPOCH",
-    "train_epochs": "TRAIN.END_EPOCH",
     "batch_size": "TRAIN.BATCH_SIZE_PER_GPU",
     "lr": "TRAIN.LR",
     "lr_steps": "lr_steps",

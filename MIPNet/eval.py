@@ -25,7 +25,7 @@ import common.distributed
 import common.files
 import common.media.drawing
 import common.train.checkpoint
-from common.cli import UserError, flag
+from common.cli import flag
 from common.coco.evaluate import Detections, EvaluationSet
 from common.coco.images import Exif
 from common.media.sheets import draw_sheet, leave_sheet
@@ -35,19 +35,10 @@ from common.topdown import crops, pipeline
 from common.topdown.boxes import PersonBoxes, annotated, detected
 from common.train.log import Log
 from MIPNet import config as settings
-from MIPNet import data, weights
+from MIPNet import data, predict, weights
 from MIPNet.config import MODEL_FOLDER, NETWORK, parse_flags
 from MIPNet.merging import MergedPeople
-from MIPNet.predict import (
-    CPU_BATCH,
-    LAMBDAS,
-    PoseEstimator,
-    for_inference,
-    load_config,
-    nms_of,
-    open_session,
-    refinement_of,
-)
+from MIPNet.predict import LAMBDAS, PoseEstimator
 
 import numpy as np
 import torch
@@ -69,11 +60,7 @@ ALIASES = {"workers": "num_workers", "opt_level": "amp"} | dict.fromkeys(
 )
 FLAG_KEYS = {  # flag -> the key that it sets
     "modelDir": "OUTPUT_DIR",
-    "checkpoints": "OUTPUT_DIR",
     "dataDir": "DATA_DIR",
-    "data_dir": "DATA_DIR",
-    "val_labels": "DATASET.TEST_ANNOTATION_FILE",
-    "val_images_folder": "DATASET.TEST_IMAGE_DIR",
     "flip_test": "TEST.FLIP_TEST",
     "nms": "TEST.NMS",
     "refinement": "TEST.REFINEMENT",
@@ -100,7 +87,7 @@ class EvaluationSettings:
         """What yaml config, checkpoint and flags say together. Raises UserError."""
         boxes = ("TEST.COCO_BBOX_FILE", self.detections, "TEST.USE_GT_BBOX", False) if self.detections else ()
         same = {name: getattr(self, name) for name in ("data_path", "skeleton", "val_images", "exif", "on_bad_image")}
-        return load_config(source, self.cfg, (*boxes, *self.opts), **same, **flags)
+        return predict.load_config(source, self.cfg, (*boxes, *self.opts), **same, **flags)
 
 
 @dataclass(frozen=True)
@@ -108,7 +95,7 @@ class Config(EvaluationSettings, ComputeFlags):
     """Evaluates a checkpoint of MIPNet. KEY VALUE words change the yaml config, such as TEST.IN_VIS_THRE 0.3.
 
     Flags for keys: --flip_test (true, false), --nms (suppression of people found twice: oks, none, or recipe: as
-    published), --refinement (of peaks: none, quarter, dark), --val_labels, --val_images_folder, --data_dir.
+    published), --refinement (of peaks: none, quarter, dark).
     """
 
     checkpoint_path: str = flag(
@@ -203,9 +190,9 @@ class Evaluator:
             "annotations": str(self.validation.annotations),
             "images": len(self.validation.rows),
             "lambdas": estimator.lambdas or "none",
-            "nms": nms_of(self.config, estimator.num_modes),
+            "nms": predict.nms_of(self.config, estimator.num_modes),
             "flip_test": self.config.yaml.TEST.FLIP_TEST,
-            "refinement": refinement_of(self.config),
+            "refinement": predict.refinement_of(self.config),
             "input_size": estimator.network.size_in,
         }
 
@@ -229,7 +216,7 @@ def lambda_name(lambdas: Sequence[float]) -> str:
 def batch_size_of(config: settings.Config, device: torch.device) -> int:
     """People at once, at most as many as are worth it."""
     most = config.yaml.TEST.BATCH_SIZE_PER_GPU
-    return min(most, CPU_BATCH) if device.type == "cpu" else most
+    return min(most, predict.CPU_BATCH) if device.type == "cpu" else most
 
 
 def while_training(
@@ -240,7 +227,7 @@ def while_training(
     evaluator.validation.check(config.data_set)
 
     def evaluate(model: nn.Module) -> dict[str, float]:
-        session = of_module(for_inference(model, LAMBDAS), device, dtype)
+        session = of_module(predict.for_inference(model, LAMBDAS), device, dtype)
         estimator = PoseEstimator.of_session(session, config)
         estimator.batch_size = batch_size_of(config, device)
         result = evaluator(estimator)
@@ -260,11 +247,13 @@ def main() -> None:
     flags = parse_flags(Config, None, ALIASES, FLAG_KEYS)
     log_folder = Path(flags.log_dir or Path(flags.output_dir) / "test" / "output" / "0")
     with common.distributed.process_group(flags.device) as device:
-        source = checkpoint_of(flags.checkpoint_path, flags.config(None, output_dir=flags.output_dir))
+        run = flags.config(None, output_dir=flags.output_dir)
+        best = str(run.folder / common.train.checkpoint.BEST)
+        source = weights.locate_checkpoint(flags.checkpoint_path or run.yaml.TEST.MODEL_FILE or best)
         config = data.resolve_data_folder(flags.config(source, output_dir=flags.output_dir))
         folder = config.folder / "eval"
         with Log(folder / "metrics.jsonl", log_folder, fresh=True) as log:
-            session, report = open_session(
+            session, report = predict.open_session(
                 source, flags.options(device, common.distributed.local_rank()), config, flags.lambdas
             )
             estimator = PoseEstimator.of_session(session, config, flags.lambdas)
@@ -279,16 +268,6 @@ def main() -> None:
         if common.distributed.is_main():
             write_results(flags, evaluator, estimator, result, folder)
             Run(NETWORK, "eval", 1, 1, str(folder / "metrics.jsonl"), str(folder), began).leave(log_folder)
-
-
-def checkpoint_of(name: str, config: settings.Config) -> Path:
-    """The network file `name`, else TEST.MODEL_FILE, else the best of the run. Raises UserError."""
-    if name or config.yaml.TEST.MODEL_FILE:
-        return weights.locate_checkpoint(name or config.yaml.TEST.MODEL_FILE)
-    best = config.folder / common.train.checkpoint.BEST
-    if not best.is_file():
-        raise UserError(f"--checkpoint_path is needed: {best} is not there")
-    return best
 
 
 def log_result(result: Evaluation, arch: str, protocol: dict[str, Any], log: Log) -> None:

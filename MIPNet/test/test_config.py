@@ -139,11 +139,6 @@ def test_checkpoints_go_where_published(tmp_path: Path) -> None:
     assert parsed().output_dir == str(MODEL_FOLDER)
 
 
-def test_the_rank_is_accepted_as_it_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert parsed("--locak_rank=0", "--local_rank", "0") == parsed()
-    assert "--locak_rank has no effect" in capsys.readouterr().err
-
-
 def test_a_checkpoint_says_what_its_network_is(tmp_path: Path) -> None:
     known = settings(parsed("--recipe=smoke", "--lambda", "--image_size=64,32", "--heatmap_size=16,8"))
     source = tmp_path / "model_best.pth"

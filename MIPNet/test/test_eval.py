@@ -20,7 +20,7 @@ from MIPNet.eval import Evaluator, while_training
 from MIPNet.model import build
 from MIPNet.predict import PoseEstimator, normalise_crops
 from MIPNet.test.oracle import PAIRS, config_of, evaluate_oracle
-from MIPNet.test.programs import run, small_checkpoint, tiny
+from MIPNet.test.programs import run, small_checkpoint
 
 import numpy as np
 import pytest
@@ -107,22 +107,15 @@ def test_golden_evaluation(shared: Path) -> None:
 
 
 @pytest.mark.parametrize("flip_test", ["false", "true"])
-def test_a_plain_oracle_finds_all_people(tiny_coco: Path, flip_test: str) -> None:
-    result = evaluate_oracle(config_of(tiny_coco, "TEST.FLIP_TEST", flip_test))
-    assert result.total["AP"] > CEILING and list(result.metrics) == [""]
-    assert {"read", "crop", "network", "decode", "evaluation", "total"} == set(result.seconds)
-    assert result.table("net")[2].startswith("| net | ")
-
-
-@pytest.mark.parametrize("flip_test", ["false", "true"])
-def test_modes_are_merged_and_count_alone(tiny_coco: Path, flip_test: str) -> None:
+def test_a_network_that_knows_the_answers_finds_all_people(tiny_coco: Path, flip_test: str) -> None:
+    plain = evaluate_oracle(config_of(tiny_coco, "TEST.FLIP_TEST", flip_test))
+    assert plain.total["AP"] > CEILING and list(plain.metrics) == [""]
+    assert {"read", "crop", "network", "decode", "evaluation", "total"} == set(plain.seconds)
+    assert plain.table("net")[2].startswith("| net | ")
     result = evaluate_oracle(config_of(tiny_coco, *PAIRS, "TEST.FLIP_TEST", flip_test))
-    assert list(result.metrics) == ["l0,1", "l0", "l1"]
     assert result.metrics["l1"]["AP"] > CEILING and result.total["AP"] > CEILING
     assert len(result.people["l1"].boxes) == result.num_boxes
-    assert result.num_boxes <= len(result.detections) < 2 * result.num_boxes  # whom both found is found once
-    everybody = evaluate_oracle(config_of(tiny_coco, *PAIRS, "TEST.NMS", "none"))
-    assert len(everybody.detections) == 2 * result.num_boxes
+    assert result.num_boxes <= len(result.detections) < 2 * result.num_boxes  # who is found by both is found once
     lines = result.table("net")
     assert [line.split(" ")[1] for line in lines[2:]] == ["l0,1:net", "l0:net", "l1:net"]
     assert lines[0].startswith("| Arch | AP | AP .5 | AP .75 | AP (M) |")
@@ -167,14 +160,12 @@ def test_images_and_evaluations_suppress_by_one_rule(tmp_path: Path, more: tuple
 def test_crowdpose_in_the_boxes_of_a_detector(shared: Path) -> None:
     file = ("TEST.USE_GT_BBOX", "false", "TEST.COCO_BBOX_FILE", "test_crowdpose_det_AP_40.json")
     config = config_of(*of_sample(shared, "crowdpose", *file, "TEST.IMAGE_THRE", "0.3"))
-    evaluator = Evaluator(config)
-    assert 0 < len(evaluator.boxes) <= 6 and (evaluator.boxes.person_rows == -1).all()
     blind = Session("blind", "memory", lambda arrays: [np.zeros((len(arrays[0]), 14, 32, 24), np.float32)])
-    estimator = PoseEstimator.of_session(blind, config)
+    evaluator, estimator = Evaluator(config), PoseEstimator.of_session(blind, config)
     result = evaluator(estimator)
-    assert result.total["AP"] == 0
     (people,) = result.people.values()
-    assert {row["annotation_id"] for row in evaluator.published_rows(people, result.boxes, estimator)} == {-1}
+    rows = evaluator.published_rows(people, result.boxes, estimator)
+    assert result.total["AP"] == 0 and 0 < len(rows) <= 6 and {row["annotation_id"] for row in rows} == {-1}
 
 
 def test_a_crowdpose_file_without_crowd_index_is_named(shared: Path, tmp_path: Path) -> None:
@@ -211,11 +202,9 @@ def test_the_program_leaves_people_numbers_and_its_protocol(more, tiny_coco, tmp
 
 @pytest.mark.parametrize("name", ["crowdpose", "ochuman"])
 def test_the_program_on_the_samples(name, shared, tmp_path, capsys) -> None:
-    cfg = f"--cfg=experiments/{name}/hrnet/w32_256x192_adam_lr1e-3_lambda.yaml"
-    _, checkpoint = small_checkpoint(tmp_path, cfg)
+    _, checkpoint = small_checkpoint(tmp_path, f"--cfg=experiments/{name}/hrnet/w32_256x192_adam_lr1e-3_lambda.yaml")
     folder, *place = of_sample(shared, name)
-    flags = (f"--data_path={folder}", f"--checkpoint_path={checkpoint}", f"--output_dir={tmp_path}")
-    run(program, *flags, *place[:4])
+    run(program, f"--data_path={folder}", f"--checkpoint_path={checkpoint}", f"--output_dir={tmp_path}", *place[:4])
     said = capsys.readouterr().out
     assert f"data_set {name}" in said and "| l0,1:pose_hrnet_se_lambda |" in said
     assert ("AP (easy)" in said) == (name == "crowdpose")
@@ -226,13 +215,10 @@ def test_boxes_of_a_detector_stand_in_the_protocol(tiny_coco, tmp_path, capsys) 
     image = int(Evaluator(config_of(tiny_coco)).validation.index.image_ids[0])
     detections = tmp_path / "found boxes.json"
     detections.write_text(json.dumps([{"image_id": image, "category_id": 1, "bbox": [5, 5, 60, 90], "score": 0.7}]))
-    place = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", f"--checkpoint_path={checkpoint}")
-    flags = ("--flip_test=false", "--refinement=dark", "--nms=none")
-    run(program, *place, f"--detections={detections}", *flags)
+    flags = (f"--detections={detections}", "--flip_test=false", "--refinement=dark", "--nms=none")
+    run(program, f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", f"--checkpoint_path={checkpoint}", *flags)
     said = capsys.readouterr().out
     assert f"protocol: boxes {detections}" in said and "nms none, flip_test False, refinement dark" in said
-    with pytest.raises(UserError, match="absent.json: no such file"):
-        run(program, *place, "--detections=absent.json")
 
 
 @pytest.mark.parametrize(
@@ -240,7 +226,7 @@ def test_boxes_of_a_detector_stand_in_the_protocol(tiny_coco, tmp_path, capsys) 
     [
         (("--batch_size=-1",), "--batch_size=-1: at least 0"),
         (("--checkpoint_path=absent.pth",), "absent.pth: no such checkpoint"),
-        ((), "--checkpoint_path is needed: .*model_best.pth is not there"),
+        ((), "w48_384x288_adam_lr1e-3/model_best.pth: no such checkpoint"),
         (("TEST.FLIPTEST", "true"), "nothing reads TEST.FLIPTEST"),
         (("--colour=red",), "--colour=red"),
     ],
@@ -248,15 +234,6 @@ def test_boxes_of_a_detector_stand_in_the_protocol(tiny_coco, tmp_path, capsys) 
 def test_bad_flags(flags: tuple[str, ...], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         run(program, "--data_path=mini", f"--output_dir={tmp_path}", "--device=cpu", *flags)
-
-
-def test_a_plain_checkpoint_in_a_network_with_lambda_is_reported(tiny_coco, tmp_path, capsys) -> None:
-    torch.save(tiny("pose_resnet", 17, stem_inplanes=64).state_dict(), tmp_path / "resnet18.pth")
-    cfg = ("--cfg", "experiments/coco/resnet/res50_256x192_d256x3_adam_lr1e-3_lambda.yaml", "--flip_test=false")
-    place = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", "--device=cpu", "--val_images=1")
-    small = ("MODEL.EXTRA.NUM_LAYERS", "18", "MODEL.IMAGE_SIZE", "[32,64]", "MODEL.HEATMAP_SIZE", "[8,16]")
-    run(program, *cfg, *place, f"--checkpoint_path={tmp_path / 'resnet18.pth'}", *small)
-    assert "begin anew, as the file has none of this size: layer" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("more", [(), ("--lambda",)], ids=["plain", "lambda"])
