@@ -19,7 +19,6 @@ from common.train.loader import Position, readable_sample
 from MIPNet.config import SKELETONS, Config
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -110,46 +109,41 @@ class TrainSamples:
         return readable_sample(lambda found: self._sample(found, random), len(self), index, skip)
 
     def _sample(self, place: int, random: np.random.Generator) -> dict[str, Any]:
-        index, row = self.people.index, int(self.people.rows[place])
-        image_row = int(index.image_rows(row))
-        height, width = index.image_sizes[image_row].tolist()
-        joints, visible = self._annotated(row)
-        crop = crops.Crop(self.centres_img[place], self.sizes_img[place])
-        drawn = crops.sample_augmentation(self.augmentation, random)
-        crop = crops.augment(crop, drawn, joints, visible, self.upper, self.size_in, self.cfg.NUM_JOINTS_HALF_BODY)
-        matrix = crops.image_to_crop(crop, self.size_in, width)
-        moved, seen = crops.joints_to_crop(joints, visible, matrix, crop.flip, self.skeleton)
+        index, rows = self.people.index, self.people.rows[[place]]
         if self.others is not None:
-            other = self._annotated(int(self.people.rows[self.others[place]]))
-            theirs = crops.joints_to_crop(*other, matrix, crop.flip, self.skeleton)
-            moved, seen = pair_in_box((moved, seen), theirs, self.size_in)
+            rows = self.people.rows[[place, self.others[place]]]
+        image_row = int(index.image_rows(rows[0]))
+        height, width = index.image_sizes[image_row].tolist()
+        joints, visible = index.keypoints[rows, :, :2], np.minimum(index.keypoints[rows, :, 2], 1)
+        crop = crops.Crop(self.centres_img[place], self.sizes_img[place])
+        drawn, most = crops.sample_augmentation(self.augmentation, random), self.cfg.NUM_JOINTS_HALF_BODY
+        crop = crops.augment(crop, drawn, joints[0], visible[0], self.upper, self.size_in, most)
+        matrix = crops.image_to_crop(crop, self.size_in, width)
+        moved = [
+            crops.joints_to_crop(*one, matrix, crop.flip, self.skeleton) for one in zip(joints, visible, strict=True)
+        ]
+        joints, visible = (np.stack(values) for values in zip(*moved, strict=True))
+        if self.others is None:
+            joints, visible = joints[0], visible[0]
+        else:
+            joints, visible = pair_in_box(joints, visible, self.size_in)
         name = index.file_name(image_row)
         image = common.coco.images.read_annotated(self.folder, name, (height, width), self.config.exif)
         return {
             "image": warp_image(image, matrix, self.size_in, rgb=self.cfg.COLOR_RGB),
-            "joints": np.where(seen[..., None] > 0, moved, 0.0),
-            "visible": seen.astype(np.float32),
+            "joints": np.where(visible[..., None] > 0, joints, 0.0),
+            "visible": visible.astype(np.float32),
         }
 
-    def _annotated(self, row: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """A person's joints (K, 2), original pixels, and whether they are labelled (K,), 0 or 1."""
-        keypoints = self.people.index.keypoints[row]
-        return keypoints[:, :2], np.minimum(keypoints[:, 2], 1)
 
+def pair_in_box(joints: Float64Array, visible: FloatArray, size_in: crops.Size) -> tuple[Float64Array, FloatArray]:
+    """Two people in the crop of the first: joints (2, K, 2) float64, input pixels, and visibility (2, K), in and out.
 
-def pair_in_box(
-    first: tuple[Float64Array, FloatArray], other: tuple[Float64Array, FloatArray], size_in: crops.Size
-) -> tuple[Float64Array, FloatArray]:
-    """Two people in the crop of the first: joints (2, K, 2) float64, input pixels, and visibility (2, K).
-
-    Each is given as joints (K, 2) and visibility (K,). What is outside the crop counts as not visible; where little
-    of the other one is left, the first is taken twice.
+    What is outside the crop counts as not visible; where little of the other one is left, the first is taken twice.
     """
-    joints, visible = np.stack([first[0], other[0]]), np.stack([first[1], other[1]])
-    inside = ((joints >= 0) & (joints <= size_in[::-1])).all(axis=2)
-    visible = visible * inside
+    visible = visible * ((joints >= 0) & (joints <= size_in[::-1])).all(axis=2)
     if visible[1].sum() <= FEWEST_OF_THE_OTHER:
-        joints[1], visible[1] = joints[0], visible[0]
+        return joints[[0, 0]], visible[[0, 0]]
     return joints, visible
 
 
