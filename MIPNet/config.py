@@ -6,8 +6,6 @@ Defaults < file of `--cfg` < `--recipe` < flags and KEY VALUE words, such as TRA
 
 import dataclasses
 import functools
-import itertools
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,13 +40,12 @@ SKELETONS = {"coco": "coco", "crowdpose": "crowdpose", "ochuman": "coco"}
 class Config(TrainFlags):
     """Trains a network of MIPNet: plain HRNet and ResNet, or with lambda, which tells people in one box apart.
 
-    --perf 1 is --case=perf, as published. KEY VALUE words such as TRAIN.LR 5e-4 change the yaml config; --image_size
-    and --heatmap_size are height,width.
+    KEY VALUE words such as TRAIN.LR 5e-4 change the yaml config.
     """
 
     OF_A_SERVER = f"{TrainFlags.OF_A_SERVER} data_path WORKERS"
     MAY_CHANGE = (
-        f"{TrainFlags.MAY_CHANGE} cfg WORKERS PRINT_FREQ EPOCH_EVAL_FREQ TRAIN.END_EPOCH TEST.BATCH_SIZE_PER_GPU"
+        f"{TrainFlags.MAY_CHANGE} cfg perf WORKERS PRINT_FREQ EPOCH_EVAL_FREQ TRAIN.END_EPOCH TEST.BATCH_SIZE_PER_GPU"
     )
 
     cfg: str = flag("yaml config; --lambda alone takes that of the published network with lambda", DEFAULT_CFG)
@@ -57,6 +54,7 @@ class Config(TrainFlags):
     experiment: str = flag("added to the name of --cfg, which names the folder of the run", "")
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: that of the data set", "")
     check_point: str = flag("checkpoint of the whole network to start from; before TEST.MODEL_FILE", "")
+    perf: bool = flag("the same as --case=perf, as published", False)
     max_steps: int = flag("steps after which an epoch ends; 0: when the data do", 0)
     clip_norm: float = flag("largest norm of the gradients; 0: as they are", 0.0)
     keep_every: int = flag("epochs between checkpoints that are kept; 0: keep none", 20)
@@ -72,9 +70,6 @@ class Config(TrainFlags):
         beside = MODEL_FOLDER / self.cfg
         path = str(beside) if beside.is_file() and not Path(self.cfg).is_file() else self.cfg
         cfg = CfgNode(keys.KEYS.load(path, self.opts))
-        leads_outside = os.path.isabs(cfg.OUTPUT_DIR) or ".." in Path(cfg.OUTPUT_DIR).parts
-        if leads_outside and "OUTPUT_DIR" not in self.opts:
-            raise UserError(f"{path}: OUTPUT_DIR is {cfg.OUTPUT_DIR!r}, expected: a folder inside --output_dir")
         cfg.freeze()
         return cfg
 
@@ -84,7 +79,7 @@ class Config(TrainFlags):
         check_sizes(self.size_in, self.size_map)
         if self.check_point == NEEDED:
             raise UserError("--pth_path is needed: the checkpoint to begin from")
-        if self.takes_lambda != self.gives_pairs:
+        if self.takes_lambda != cfg.DATASET.DATASET.endswith(PAIRS):
             raise UserError(
                 f"MODEL.NAME {cfg.MODEL.NAME} and DATASET.DATASET {cfg.DATASET.DATASET}: a network with lambda trains "
                 f"on pairs, so both end in {PAIRS}, or neither does"
@@ -94,13 +89,8 @@ class Config(TrainFlags):
 
     @property
     def takes_lambda(self) -> bool:
-        """Whether the network takes lambda, which says who in a box is meant."""
+        """Whether the network takes lambda, which says who in a box is meant, and trains on two people a box."""
         return str(self.yaml.MODEL.NAME).endswith(PAIRS)
-
-    @property
-    def gives_pairs(self) -> bool:
-        """Whether a sample is two people in one box."""
-        return str(self.yaml.DATASET.DATASET).endswith(PAIRS)
 
     @property
     def data_set(self) -> str:
@@ -144,31 +134,17 @@ class Config(TrainFlags):
         return skeleton
 
 
-SMALL_NETWORK = {
-    "MODEL.EXTRA.STEM_INPLANES": 16,
-    "MODEL.EXTRA.STAGE2.NUM_MODULES": 1,
-    "MODEL.EXTRA.STAGE2.NUM_BLOCKS": (1, 1),
-    "MODEL.EXTRA.STAGE2.NUM_CHANNELS": (16, 32),
-    "MODEL.EXTRA.STAGE3.NUM_MODULES": 1,
-    "MODEL.EXTRA.STAGE3.NUM_BLOCKS": (1, 1, 1),
-    "MODEL.EXTRA.STAGE3.NUM_CHANNELS": (16, 32, 64),
-    "MODEL.EXTRA.STAGE4.NUM_MODULES": 1,
-    "MODEL.EXTRA.STAGE4.NUM_BLOCKS": (1, 1, 1, 1),
-    "MODEL.EXTRA.STAGE4.NUM_CHANNELS": (16, 32, 64, 128),
-    "MODEL.PRETRAINED": RANDOM,
-    "TEST.MODEL_FILE": "",
-}
-SHORT_RUN = {
-    "MODEL.IMAGE_SIZE": (96, 128),
-    "MODEL.HEATMAP_SIZE": (24, 32),
-    "MODEL.SIGMA": 1.0,
-    "DATASET.PROB_HALF_BODY": 0.0,
-    "TRAIN.BATCH_SIZE_PER_GPU": 8,
-    "TRAIN.END_EPOCH": 4,
-    "TRAIN.LR_STEP": (3,),
-    "EPOCH_EVAL_FREQ": 2,
-    "PRINT_FREQ": 10,
-}
+_SMALL_NETWORK = f"""
+MODEL.PRETRAINED {RANDOM} MODEL.EXTRA.STEM_INPLANES 16
+MODEL.EXTRA.STAGE2.NUM_MODULES 1 MODEL.EXTRA.STAGE2.NUM_BLOCKS 1,1 MODEL.EXTRA.STAGE2.NUM_CHANNELS 16,32
+MODEL.EXTRA.STAGE3.NUM_MODULES 1 MODEL.EXTRA.STAGE3.NUM_BLOCKS 1,1,1 MODEL.EXTRA.STAGE3.NUM_CHANNELS 16,32,64
+MODEL.EXTRA.STAGE4.NUM_MODULES 1 MODEL.EXTRA.STAGE4.NUM_BLOCKS 1,1,1,1 MODEL.EXTRA.STAGE4.NUM_CHANNELS 16,32,64,128
+"""
+_SHORT_RUN = """
+MODEL.IMAGE_SIZE 96,128 MODEL.HEATMAP_SIZE 24,32 MODEL.SIGMA 1 DATASET.PROB_HALF_BODY 0 TRAIN.BATCH_SIZE_PER_GPU 8
+TRAIN.END_EPOCH 4 TRAIN.LR_STEP 3 EPOCH_EVAL_FREQ 2 PRINT_FREQ 10
+"""
+SMALL_NETWORK = (*_SMALL_NETWORK.split(), "TEST.MODEL_FILE", "")
 # What the names of the launchers mean; precision and epochs as published.
 RECIPES: dict[str, dict[str, Any]] = {
     "performance": {
@@ -181,12 +157,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "full": {"amp": "O1"},
     "finetune": {"amp": "O1", "experiment": "_finetune", "check_point": NEEDED, "opts": ("TRAIN.END_EPOCH", 5)},
     # everything in minutes on two cores, on the embedded data set
-    "smoke": {
-        "experiment": "_smoke",
-        "micro_batch_size": 8,
-        "opts": tuple(itertools.chain(*SMALL_NETWORK.items(), *SHORT_RUN.items())),
-    },
+    "smoke": {"experiment": "_smoke", "micro_batch_size": 8, "opts": (*SMALL_NETWORK, *_SHORT_RUN.split())},
 }
+REVERSED = "height,width of "  # in front of a key whose value has the width first
 FLAG_KEYS = {  # flag -> the key that it sets
     "modelDir": "OUTPUT_DIR",
     "dataDir": "DATA_DIR",
@@ -197,16 +170,11 @@ FLAG_KEYS = {  # flag -> the key that it sets
     "epochs": "TRAIN.END_EPOCH",
     "batch_size": "TRAIN.BATCH_SIZE_PER_GPU",
     "lr": "TRAIN.LR",
-    "lr_steps": "lr_steps",
+    "lr_steps": "TRAIN.LR_STEP",
     "pretrained": "MODEL.PRETRAINED",
     "sigma": "MODEL.SIGMA",
-    "image_size": "image_size",
-    "heatmap_size": "heatmap_size",
-}
-SIZE_FLAGS = {  # flag -> the key of its numbers, and -1 where that has them the other way round: width, height
-    "image_size": ("MODEL.IMAGE_SIZE", -1),
-    "heatmap_size": ("MODEL.HEATMAP_SIZE", -1),
-    "lr_steps": ("TRAIN.LR_STEP", 1),
+    "image_size": f"{REVERSED}MODEL.IMAGE_SIZE",
+    "heatmap_size": f"{REVERSED}MODEL.HEATMAP_SIZE",
 }
 ALIASES = {"pth_path": "check_point", "opt_level": "amp", "part_size": "micro_batch_size"}
 RETIRED = dict.fromkeys(
@@ -216,12 +184,12 @@ RETIRED = dict.fromkeys(
     "prevModelDir": "the original did not use it either",
     "gpu": "the launcher's --device_id chooses the device",
 }
-PERF_FLAGS = {"1": "--case=perf", "0": "--case=acc"}  # --perf
 
 
 def parse(argv: Sequence[str] | None = None) -> Config:
     """The command line of a training. Raises UserError, see common.cli.parse."""
-    return parse_flags(Config, argv, ALIASES, FLAG_KEYS, recipes=RECIPES)
+    config = parse_flags(Config, argv, ALIASES, FLAG_KEYS, recipes=RECIPES)
+    return dataclasses.replace(config, case="perf") if config.perf else config
 
 
 def parse_flags(
@@ -233,27 +201,15 @@ def parse_flags(
     recipes: Mapping[str, Mapping[str, Any]] = {},
 ) -> AnyFlags:
     """Flags, and KEY VALUE words as published, which win: they go into the field `opts`. Raises UserError."""
-    config = common.cli.parse(flags, recipes, argv, aliases, retired, _published, flag_keys)
+    config = common.cli.parse(flags, recipes, argv, aliases, retired, _with_cfg, flag_keys)
     words: tuple[Any, ...] = config.opts  # type: ignore[attr-defined]
-    keyed = [_keyed(key, value) for key, value in zip(words[::2], words[1::2], strict=True)]
-    opts = tuple(word for pair in keyed for word in pair)
-    return dataclasses.replace(config, opts=opts)  # type: ignore[type-var]
+    pairs = [_width_first(key, value) for key, value in zip(words[::2], words[1::2], strict=True)]
+    return dataclasses.replace(config, opts=tuple(word for pair in pairs for word in pair))  # type: ignore[type-var]
 
 
-def _keyed(flag_or_key: str, value: Any) -> tuple[str, Any]:
-    key, step = SIZE_FLAGS.get(flag_or_key, (flag_or_key, 0))
-    return key, value.split(",")[::step] if step else value
+def _width_first(key: str, value: Any) -> tuple[str, Any]:
+    return (key.removeprefix(REVERSED), value.split(",")[::-1]) if key.startswith(REVERSED) else (key, value)
 
 
-def _published(argv: Sequence[str]) -> list[str]:
-    """`--lambda`, and `--perf` with its number, as flags of ours."""
-    flags: list[str] = []
-    rest = list(argv)
-    while rest:
-        word = rest.pop(0)
-        if word == "--perf":
-            word = f"--perf={rest.pop(0)}" if rest and rest[0] in PERF_FLAGS else "--perf=1"
-        if word.startswith("--perf="):
-            word = PERF_FLAGS.get(word.removeprefix("--perf="), word)
-        flags.append(f"--cfg={LAMBDA_CFG}" if word == "--lambda" else word)
-    return flags
+def _with_cfg(words: Sequence[str]) -> list[str]:
+    return [f"--cfg={LAMBDA_CFG}" if word == "--lambda" else word for word in words]

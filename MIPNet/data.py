@@ -91,7 +91,7 @@ class TrainSamples:
         self.upper = crops.upper_body(skeleton)
         padding = config.yaml.TEST.SCALE_THRE
         self.centres_img, self.sizes_img = crops.fit_boxes(people.boxes_img, self.size_in, padding)
-        self.others = neighbours(people) if config.gives_pairs else None
+        self.others = neighbours(people) if config.takes_lambda else None
 
     def __len__(self) -> int:
         return len(self.people)

@@ -5,7 +5,6 @@ See accelerator.sh. Images are drawn (320 x 240), networks begin from random wei
 """
 
 import dataclasses
-import itertools
 import json
 import sys
 import tempfile
@@ -40,7 +39,7 @@ SMALL_MAPS = ("--image_size=64,64", "--heatmap_size=16,16", *SMALL_BATCH)
 SMALL = {  # what --tiny adds to a training
     "Lightweight_OpenPose": ("--net_input_size=64", *SMALL_BATCH),
     "AlphaPose": ("--model=SimplePose", "--num_layers=18", "--epochs=1", "--sigma=1", *SMALL_MAPS),
-    "MIPNet": ("--max_steps=2", *SMALL_MAPS, *map(str, itertools.chain(*MIPNet.config.SMALL_NETWORK.items()))),
+    "MIPNet": ("--max_steps=2", *SMALL_MAPS, *MIPNet.config.SMALL_NETWORK),
     "OpenPose_MindSpore_port": ("--insize=64", "--max_steps=1", *SMALL_BATCH),
 }
 SMALL_EVALUATION = {

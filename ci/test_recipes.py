@@ -17,7 +17,7 @@ from OpenPose_MindSpore_port.test import programs as port
 import pytest
 
 RANKS = (1, 2)  # two stand for eight
-NARROW = tuple(str(word) for pair in SMALL_NETWORK.items() for word in pair)
+NARROW = tuple(SMALL_NETWORK)
 MIPNET = (
     "--device=cpu",
     "--num_workers=0",

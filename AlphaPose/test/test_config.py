@@ -63,7 +63,7 @@ def test_every_published_file_names_a_network(path: Path) -> None:
         ("DATASET: {TRAIN: {TYPE: Mpii}}", "DATASET.TRAIN.TYPE is Mpii, only Mscoco is built"),
         ("EXTRA: 1", "nothing reads EXTRA"),
         ("TRAIN: {END_EPOCH: -1}", "own.yaml: TRAIN.END_EPOCH is -1: at least 1"),
-        ("TRAIN: {LR_STEP: 90}", "own.yaml: TRAIN.LR_STEP is 90, expected: list"),
+        ("TRAIN: {LR_STEP: [a]}", "own.yaml: TRAIN.LR_STEP is .*, expected: list"),
         ("TRAIN: {OPTIMIZER: sgd}", "own.yaml: TRAIN.OPTIMIZER is sgd, only adam or rmsprop is built"),
     ],
 )

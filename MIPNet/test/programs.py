@@ -19,13 +19,9 @@ SIZES = ("--image_size=64,64", "--heatmap_size=16,16")
 SMALL = ("--recipe=smoke", "--lambda", "--device=cpu", *SIZES, "--print_freq=1", "--eval_freq=0")
 RUN = Path("output/coco_lambda/pose_hrnet_se_lambda/w48_384x288_adam_lr1e-3_lambda_smoke")
 PUBLISHED_GATES, ALL_GATES, LAST_GATE = (False, False, True, True), (True,) * 4, (False, False, False, True)
-TINY: dict[str, Any] = SMALL_NETWORK | {
-    "MODEL.EXTRA.STAGE2.NUM_CHANNELS": (8, 16),
-    "MODEL.EXTRA.STAGE3.NUM_CHANNELS": (8, 16, 32),
-    "MODEL.EXTRA.STAGE4.NUM_CHANNELS": (8, 16, 32, 64),
-    "MODEL.EXTRA.NUM_LAYERS": 18,
-    "MODEL.SE_MODULES": PUBLISHED_GATES,
-}
+TINY = [*SMALL_NETWORK, "MODEL.EXTRA.NUM_LAYERS", 18, "MODEL.SE_MODULES", PUBLISHED_GATES]
+for stage, channels in enumerate(((8, 16), (8, 16, 32), (8, 16, 32, 64)), 2):
+    TINY += [f"MODEL.EXTRA.STAGE{stage}.NUM_CHANNELS", channels]
 
 
 def run(program: ModuleType, *flags: object) -> None:
@@ -41,9 +37,10 @@ def script(name: str, *flags: str) -> list[str]:
 
 def tiny(name: str, num_joints: int = 5, **changes: Any) -> GatedNetwork:
     """A network of random weights; `changes`: keys of MODEL, or of MODEL.EXTRA in small letters."""
-    named = {f"MODEL.{key}" if key.isupper() else f"MODEL.EXTRA.{key.upper()}": value for key, value in changes.items()}
-    values = TINY | {"MODEL.NAME": name} | named
-    return build(Config(opts=tuple(word for pair in values.items() for word in pair)).yaml.MODEL, num_joints)
+    words = ["MODEL.NAME", name]
+    for key, value in changes.items():
+        words += [f"MODEL.{key}" if key.isupper() else f"MODEL.EXTRA.{key.upper()}", value]
+    return build(Config(opts=(*TINY, *words)).yaml.MODEL, num_joints)
 
 
 def small_checkpoint(folder: Path, *words: str) -> tuple[Config, Path]:

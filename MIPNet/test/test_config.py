@@ -24,7 +24,7 @@ def test_published_files_hold_together(path: Path) -> None:
     config.check()
     config.load_skeleton()
     assert config.stride == STRIDE
-    assert config.takes_lambda == ("lambda" in path.name) == config.gives_pairs
+    assert config.takes_lambda == ("lambda" in path.name)
     height, width = map(int, path.name.split("_")[1].split("x"))
     assert config.size_in == (height, width) and (width, height) == config.yaml.MODEL.IMAGE_SIZE
 
@@ -82,8 +82,8 @@ def test_sizes_as_flags_have_the_height_first() -> None:
         (["--epochs=0"], r"TRAIN\.END_EPOCH is 0: at least 1"),
         (["TRAIN.END_EPOCH", "5", "TRAIN.BEGIN_EPOCH", "5"], r"END_EPOCH is 5: more than TRAIN\.BEGIN_EPOCH"),
         (["DATASET.FLIP", "3"], r"DATASET\.FLIP is 3, expected: bool"),
-        (["MODEL.IMAGE_SIZE", "192"], r"MODEL\.IMAGE_SIZE is 192, expected: list"),
-        (["--image_size=192"], "two numbers each"),
+        (["MODEL.IMAGE_SIZE", "192"], "two numbers each"),
+        (["MODEL.IMAGE_SIZE", "wide"], r"MODEL\.IMAGE_SIZE is wide, expected: list"),
         (["MODEL.TARGET_TYPE", "offset"], r"MODEL\.TARGET_TYPE is offset, only gaussian is built"),
         (["MODEL.NAME", "pose_vit"], r"MODEL\.NAME is pose_vit, only pose_hrnet or .* is built"),
         (["DATASET.DATASET", "ocpose"], r"DATASET\.DATASET is ocpose, only coco or .* is built"),
@@ -93,7 +93,7 @@ def test_sizes_as_flags_have_the_height_first() -> None:
         (["DATASET.DATASET", "crowdpose_lambda"], "MODEL.NAME pose_hrnet and DATASET.DATASET crowdpose_lambda"),
         (["--recipe=finetune"], "--pth_path is needed"),
         (["--cfg=absent.yaml"], r"--cfg=absent\.yaml: No such file"),
-        (["--perf=2"], "unrecognized arguments: --perf=2"),
+        (["--perf=2"], "--perf: '2' is neither true nor false"),
         (["--unknown=2"], "unknown"),
     ],
 )
@@ -112,9 +112,6 @@ def test_what_is_wrong_is_named(words: list[str], message: str) -> None:
         ("TRAIN: {END_EPOCH: 2.5}", r"own.yaml: TRAIN\.END_EPOCH is 2\.5, expected: int"),
         ("TRAIN: {LR: .nan}", r"own.yaml: TRAIN\.LR is nan: a finite number"),
         ("TRAIN: {LR: &a [*a]}", "references"),
-        ("OUTPUT_DIR: /elsewhere", "OUTPUT_DIR is '/elsewhere', expected: a folder inside --output_dir"),
-        ("OUTPUT_DIR: a/../../b", "expected: a folder inside --output_dir"),
-        ("OUTPUT_DIR: ~/runs", "expected: a folder inside --output_dir"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_one_line(tmp_path: Path, content: str, message: str) -> None:
@@ -144,7 +141,7 @@ def test_a_checkpoint_says_what_its_network_is(tmp_path: Path) -> None:
     source = tmp_path / "model_best.pth"
     torch.save({"state_dict": {}, "config": known}, source)
     config = load_config(source, "", ["TEST.FLIP_TEST", False])
-    assert (config.cfg, config.takes_lambda, config.gives_pairs, config.size_in) == (LAMBDA_CFG, True, True, (64, 32))
+    assert (config.cfg, config.takes_lambda, config.size_in) == (LAMBDA_CFG, True, (64, 32))
     extra = config.yaml.MODEL.EXTRA
     assert (extra.STEM_INPLANES, extra.STAGE2.NUM_BLOCKS[0], extra.STAGE3.NUM_CHANNELS) == (16, 1, (16, 32, 64))
     assert not config.yaml.TEST.FLIP_TEST

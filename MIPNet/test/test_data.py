@@ -14,7 +14,7 @@ from common.topdown import crops
 from common.topdown.crops import LabelledPeople
 from common.topdown.targets import encode
 from MIPNet import data
-from MIPNet.config import Config, parse
+from MIPNet.config import Config
 from MIPNet.data import TrainSamples
 
 import numpy as np
@@ -25,12 +25,13 @@ STILL = {"FLIP": False, "ROT_FACTOR": 0.0, "SCALE_FACTOR": 0.0, "PROB_HALF_BODY"
 TAGS = ("w48_384x288", "w32_256x192")
 
 
-def config_of(tag: str, *flags: str, **of_data_set: Any) -> Config:
+def config_of(tag: str, pairs: bool = False, **of_data_set: Any) -> Config:
     """Settings of a size; `of_data_set`: keys of DATASET, without half bodies if they say nothing of these."""
     sizes = {"MODEL.IMAGE_SIZE": golden.SIZES_IN[tag][::-1], "MODEL.HEATMAP_SIZE": golden.map_size(tag)[::-1]}
     keyed = {f"DATASET.{key}": value for key, value in ({"PROB_HALF_BODY": 0.0} | of_data_set).items()}
-    values = sizes | {"MODEL.SIGMA": golden.SIGMAS[tag]} | keyed
-    return parse([*flags, *(str(word) for pair in values.items() for word in pair)])
+    name = "pose_hrnet_se_lambda" if pairs else "pose_hrnet"
+    values = {"MODEL.NAME": name, "MODEL.SIGMA": golden.SIGMAS[tag]} | sizes | keyed
+    return Config(opts=tuple(word for pair in values.items() for word in pair))
 
 
 @cache
@@ -71,7 +72,7 @@ def check_person(batch: dict[str, torch.Tensor], config: Config, person: dict[st
 @pytest.mark.parametrize("kind", ["plain", "pairs", "augmented"])
 @pytest.mark.parametrize("tag", TAGS)
 def test_samples_are_the_originals(shared: Path, tag: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = config_of(tag, **STILL, **({"DATASET": "coco_lambda"} if kind == "pairs" else {}))
+    config = config_of(tag, kind == "pairs", **STILL)
     for person in golden.people(shared, tag):
         samples, place = sample_of(shared, person, config)
         if kind == "augmented":
@@ -139,7 +140,7 @@ def test_little_of_the_other_one_in_the_box() -> None:
 
 def test_a_mirrored_pair_stays_on_its_people(tiny_coco: Path) -> None:
     """Both people of a box are mirrored and moved by the same crop: the joints of one who is alone are equal twice."""
-    config = config_of("w32_256x192", DATASET="coco_lambda")
+    config = config_of("w32_256x192", pairs=True)
     samples = TrainSamples(people(tiny_coco, "train"), tiny_coco / "train2017", COCO, config)
     batch = data.collate([samples[epoch, place] for place in range(len(samples)) for epoch in range(2)])
     assert batch["joints"].shape == (2 * len(samples), 2, COCO.num_keypoints, 2)
@@ -169,8 +170,8 @@ def test_samples_of_the_crowded_data_sets(shared: Path, name: str, skeleton: Ske
     folder = shared / "data" / name
     found = data.labelled_people(common.coco.reader.load(folder / f"test_{name}.json", skeleton.num_keypoints))
     assert len(found) == count  # of CrowdPose's five, one has no joints
-    for pairs in ("", "_lambda"):
-        config = config_of("w32_256x192", DATASET=f"{name}{pairs}", **STILL)
+    for pairs in (False, True):
+        config = config_of("w32_256x192", pairs, DATASET=name, **STILL)
         samples = TrainSamples(found, folder, skeleton, config)
         batch = data.collate([samples[0, place] for place in range(count)])
         assert batch["joints"].shape[-2:] == (skeleton.num_keypoints, 2)

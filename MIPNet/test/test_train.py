@@ -124,7 +124,7 @@ def test_data_that_are_missing(tiny_coco: Path, tmp_path: Path) -> None:
 
 def test_a_launcher_leaves_its_result_file(tiny_coco: Path, tmp_path: Path) -> None:
     """With lambda; the plain ones run in ci/test_recipes.py."""
-    small = [*SHORT, *(str(word) for pair in SMALL_NETWORK.items() for word in pair)]
+    small = [*SHORT, *SMALL_NETWORK]
     place = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}")
     done = launcher("MIPNet", "train_lambda_performance_1p.sh", *place, *small, "TRAIN.LR", "1e-4")
     assert done.returncode == 0, done.stderr

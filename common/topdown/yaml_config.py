@@ -97,7 +97,8 @@ def _check(what: str, value: Any, rule: Key) -> Any:
 
 
 def _typed(value: Any, default: Any) -> Any:
-    """`value` in the type of `default`: words of a command line are texts, as is `LR: 1e-3` in YAML.
+    """`value` in the type of `default`: words of a command line are texts, as is `LR: 1e-3` in YAML;
+    a number is a list of one.
 
     Raises TypeError or ValueError.
     """
@@ -105,8 +106,8 @@ def _typed(value: Any, default: Any) -> Any:
         return os.path.expanduser(value or "")
     if isinstance(value, str):
         value = _literal(value)
-    if isinstance(default, tuple) and isinstance(value, list | tuple):
-        return tuple(_typed(one, default[0]) for one in value)
+    if isinstance(default, tuple):
+        return tuple(_typed(one, default[0]) for one in (value if isinstance(value, list | tuple) else [value]))
     if isinstance(default, bool) and isinstance(value, bool):
         return value
     if type(default) in (int, float) and type(value) in (int, float):
