@@ -7,6 +7,7 @@ from typing import Any
 
 import common.coco.images
 from common.arrays import Float64Array, UInt8Array
+from common.coco.annotations import CocoIndex
 from common.coco.images import warp_image
 from common.skeleton import Skeleton
 from common.train.loader import Position, readable_sample
@@ -19,6 +20,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from faster_coco_eval.core import mask as coco_mask
 from torch import Tensor
 
 GREY = 128  # outside the image; 0 after normalisation
@@ -117,6 +119,13 @@ def transform_points(points: Float64Array, warp: Warp, flip: bool, skeleton: Ske
     return moved[:, skeleton.point_flip] if flip else moved
 
 
+def crowd_mask(index: CocoIndex, image_row: int) -> UInt8Array | None:
+    """(h, w) uint8 in original pixels: 1 where the image can be used, 0 in a crowd; None where it has no crowd."""
+    size = index.image_sizes[image_row].tolist()
+    regions = [{"size": size, "counts": counts} for counts in index.crowds(image_row)]
+    return 1 - np.asarray(coco_mask.decode(coco_mask.merge(regions)), np.uint8) if regions else None
+
+
 def warp_mask(valid_mask: UInt8Array | None, warp: Warp, size_in: int) -> UInt8Array:
     """The crowd mask in map cells: 1 where more than half of a cell is outside every crowd, as the original rounds.
 
@@ -163,7 +172,7 @@ class TrainSamples:
         image = common.coco.images.read_annotated(self.folder, coco.file_name(row), (height, width), self.config.exif)
         return {
             "image": warp_image(image, warp.pixels, (self.config.net_input_size,) * 2, GREY),
-            "valid_mask": warp_mask(common.coco.images.crowd_mask(coco, row), warp, self.config.net_input_size),
+            "valid_mask": warp_mask(crowd_mask(coco, row), warp, self.config.net_input_size),
             "points": points.astype(np.float32),
         }
 

@@ -11,20 +11,22 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import common.coco.images
 import common.coco.reader
 from common import cli, files
-from common.arrays import BoolArray, Int32Array, UInt8Array
+from common.arrays import BoolArray, UInt8Array
 from common.cli import UserError
-from common.coco import annotations
-from common.coco.annotations import CocoIndex
+from common.coco.annotations import CocoIndex, compressed_region
 from OpenPose_MindSpore_port.config import DATA_FOLDER, LabelRules, located
 from OpenPose_MindSpore_port.ignore_masks import MASKED, learned, mask_path
 
 import cv2
 import numpy as np
+from faster_coco_eval.core import mask as coco_mask
 
+SHORTEST_POLYGON = 6  # numbers: three corners
 RETIRED = {"vis": "masks are images themselves: open the PNG"}
 
 
@@ -91,29 +93,43 @@ def masks(annotation_file: str | Path, index: CocoIndex, rules: LabelRules) -> I
     regions = _regions(annotation_file, index, ~keep | np.isin(images, images[index.is_crowd]))
     for image in np.unique(images[~keep]).tolist():
         height, width = index.image_sizes[image].tolist()
-        mask, occupied = np.zeros((2, height * width), np.uint8)
+        mask, occupied = np.zeros((2, height, width), np.uint8)
         people = index.people(image)
         for row in range(people.start, people.stop):
             if row in regions:
-                inside = 1 - annotations.outside(regions[row])
+                inside = coco_mask.decode({"size": [height, width], "counts": regions[row]})
                 mask |= inside & ~occupied if index.is_crowd[row] else inside * np.uint8(not keep[row])
                 occupied |= inside
         if mask.any():
-            yield int(index.image_ids[image]), np.ascontiguousarray(mask.reshape(width, height).T) * np.uint8(MASKED)
+            yield int(index.image_ids[image]), mask * np.uint8(MASKED)
 
 
-def _regions(annotation_file: str | Path, index: CocoIndex, chosen: BoolArray) -> dict[int, Int32Array]:
-    """Row of the index -> run lengths of the person's silhouette, or of the box where there is none."""
-    people, found = files.read_json(annotation_file)["annotations"], dict[int, Int32Array]()
+def _regions(annotation_file: str | Path, index: CocoIndex, chosen: BoolArray) -> dict[int, bytes]:
+    """Row of the index -> compressed run lengths of the person's silhouette, or of the box where there is none."""
+    people, found = files.read_json(annotation_file)["annotations"], dict[int, bytes]()
     for row in np.flatnonzero(chosen).tolist():
         segmentation = people[index.file_positions[row]].get("segmentation")
         size = index.image_sizes[index.image_rows(row)].tolist()
         try:
-            found[row] = annotations.run_lengths(segmentation, index.boxes[row].tolist(), *size)
+            if segmentation and isinstance(segmentation, list):
+                found[row] = _of_polygons(segmentation, *size)
+            else:
+                found[row] = compressed_region(segmentation, index.boxes[row].tolist(), *size)
         except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
             place = f"{annotation_file}: segmentation of annotation {index.annotation_ids[row]}"
             raise UserError(f"{place}: {error}. `python -m common.coco DATA_PATH` lists all faults") from error
     return found
+
+
+def _of_polygons(polygons: list[Any], height: int, width: int) -> bytes:
+    """What lies inside any of the polygons [x, y, x, y...], whose corners are moved into the image."""
+    moved = []
+    for polygon in polygons:
+        corners = np.array(polygon, np.float64)
+        if corners.ndim != 1 or len(corners) < SHORTEST_POLYGON or len(corners) % 2 or not np.isfinite(corners).all():
+            raise ValueError("a polygon is not a list x, y, x, y, x, y...")
+        moved.append(np.clip(corners.reshape(-1, 2), 0, (width, height)).ravel().tolist())
+    return bytes(coco_mask.merge(coco_mask.frPyObjects(moved, height, width))["counts"])
 
 
 if __name__ == "__main__":

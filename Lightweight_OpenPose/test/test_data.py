@@ -53,7 +53,7 @@ def test_augmented_samples_are_the_originals(shared: Path, real: TrainSamples, n
     assert _difference(ours, theirs) <= 4
     moved = [_difference(np.roll(ours, shift, axis=axis), theirs) for axis in (0, 1) for shift in (-1, 1)]
     assert _difference(ours, theirs) < min(moved)
-    mask = data.warp_mask(common.coco.images.crowd_mask(real.labels.index, row), warp, CONFIG.net_input_size)
+    mask = data.warp_mask(data.crowd_mask(real.labels.index, row), warp, CONFIG.net_input_size)
     assert (mask != case["mask8"]).sum() <= 6
 
 

@@ -48,7 +48,7 @@ def test_people_are_the_originals(shared, split, samples, images):
                 item["img_height"],
                 item["img_width"],
             )
-            assert (common.coco.images.crowd_mask(index, image) is not None) == bool(item["segmentations"])
+            assert bool(index.crowds(image)) == bool(item["segmentations"])
 
 
 def person(id_: int, x: float, **changes) -> dict:

@@ -101,7 +101,7 @@ def test_somebody_who_is_not_learned_is_masked_also_in_front_of_others(tmp_path:
     assert np.array_equal(written(tmp_path, good, few), area_of((20, 20, 30)))
 
 
-@pytest.mark.parametrize("region", [[[1, 2]], [["a"] * 6], {"counts": [1], "size": [1, 2]}, 5])
+@pytest.mark.parametrize("region", [[[1, 2]], [["a"] * 6], {"counts": [1], "size": [1, 2]}])
 def test_a_wrong_silhouette_is_named(tmp_path: Path, region: object) -> None:
     wrong = {**person(12, square(5, 6, 10), 2, 100), "segmentation": region}
     with pytest.raises(UserError, match=r"people\.json.*annotation 12"):

@@ -3,9 +3,6 @@
 
 Loader workers that are forked share its pages for ever: a Python object is copied to a worker as soon as its
 reference count changes there, an array's contents are not.
-
-Regions of an image are run lengths (cocodataset.org, "Data format"): uncompressed, down the columns. The first run is
-outside the region, the second inside, and so on; together they cover all pixels. A run may be 0.
 """
 
 import zlib
@@ -13,14 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.arrays import BoolArray, Float64Array, Int32Array, Int64Array, UInt8Array
+from common.arrays import BoolArray, Float64Array, Int32Array, Int64Array
 
 import numpy as np
 import numpy.typing as npt
 from faster_coco_eval.core import mask as coco_mask
 
 MAX_PIXELS = 50_000_000  # the limit that `common` sets for images: no annotation file may ask for more memory
-SHORTEST_POLYGON = 6  # numbers: three corners
 
 
 @dataclass(frozen=True)
@@ -42,8 +38,7 @@ class CocoIndex:
     keypoints: npt.NDArray[np.float32]  # (P, K, 3) x, y, v; v: 0 not labelled, 1 labelled but hidden, 2 visible
     num_keypoints: npt.NDArray[np.int16]  # (P,)
     is_crowd: BoolArray  # (P,)
-    run_offsets: Int64Array  # (P + 1,) the region of crowd p is runs offsets[p] to offsets[p + 1]
-    runs: Int32Array  # (R,) run lengths
+    crowd_rles: npt.NDArray[np.bytes_]  # one a crowd: its region, compressed run lengths (cocodataset.org)
     keypoint_names: npt.NDArray[np.str_]  # (K,), or (0,) where the file has no names
 
     @property
@@ -66,17 +61,24 @@ class CocoIndex:
     def select(self, image_rows: npt.ArrayLike, keep: BoolArray) -> "CocoIndex":
         """An index of some images, in the order given, and of those of their people that `keep` (P,) marks."""
         images = np.asarray(image_rows, np.int64)
-        rows, owners = _members(self.person_offsets, images)
+        counts = self.person_offsets[images + 1] - self.person_offsets[images]
+        owners = np.repeat(np.arange(len(images)), counts)
+        rows = np.arange(len(owners)) + (self.person_offsets[images] - to_offsets(counts)[:-1])[owners]
         people, owners = rows[keep[rows]], owners[keep[rows]]
-        runs, run_owners = _members(self.run_offsets, people)
+        crowds = people[self.is_crowd[people]]
         return CocoIndex(
             **{name: getattr(self, name)[images] for name in _IMAGE_ARRAYS},
             **{name: getattr(self, name)[people] for name in _PERSON_ARRAYS},
             person_offsets=to_offsets(np.bincount(owners, minlength=len(images))),
-            run_offsets=to_offsets(np.bincount(run_owners, minlength=len(people))),
-            runs=self.runs[runs],
+            crowd_rles=self.crowd_rles[np.cumsum(self.is_crowd)[crowds] - 1],
             keypoint_names=self.keypoint_names,
         )
+
+    def crowds(self, image_row: int) -> list[bytes]:
+        """The regions of an image's crowds: compressed run lengths."""
+        people = self.people(image_row)
+        first, last = (np.count_nonzero(self.is_crowd[:row]) for row in (people.start, people.stop))
+        return list(self.crowd_rles[first:last])
 
     def facts(self) -> dict[str, int]:
         """What tells a data set from another one: counts, and a sum over all that the file says."""
@@ -90,68 +92,30 @@ _IMAGE_ARRAYS = ("image_ids", "file_names", "image_sizes", "crowd_index")
 _PERSON_ARRAYS = ("annotation_ids", "file_positions", "boxes", "areas", "keypoints", "num_keypoints", "is_crowd")
 
 
-def places_of(ids: npt.ArrayLike, known: Int64Array) -> Int64Array:
-    """(N,) the place of each of N `ids` among the `known` ones, which are different; -1 for an unknown one."""
-    if not len(known):
-        return np.full(np.shape(ids), -1)
-    order = np.argsort(known, kind="stable")
-    places = order[np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)]
-    return np.where(known[places] == ids, places, -1)
-
-
 def to_offsets(counts: npt.ArrayLike) -> Int64Array:
     """(N + 1,) where each of N groups of `counts` rows begins, and the end."""
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
 
 
-def _members(offsets: Int64Array, groups: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """The rows of some groups, one group after the other, and to which of them, from 0, each belongs."""
-    counts = offsets[groups + 1] - offsets[groups]
-    places = np.repeat(np.arange(len(groups)), counts)
-    return np.arange(len(places)) + (offsets[groups] - to_offsets(counts)[:-1])[places], places
+def compressed_region(segmentation: Any, box: Sequence[float], height: int, width: int) -> bytes:
+    """The compressed run lengths of a COCO segmentation by run lengths, compressed or not; of any other the `box`.
 
-
-def run_lengths(segmentation: Any, box: Sequence[float], height: int, width: int) -> Int32Array:
-    """(R,) int32 of a COCO segmentation of any kind: run lengths as they are, a compressed string, or polygons.
-
-    `box`: left, top, width, height in place of none. Raises ValueError, KeyError, TypeError or RuntimeError where the
-    segmentation is none of these or not of an image of this size.
+    `box`: left, top, width, height. Raises ValueError, KeyError, TypeError or RuntimeError where run lengths are none,
+    or not of an image of this size.
     """
     if not 0 < height * width <= MAX_PIXELS:
         raise ValueError(f"image of {width} x {height} pixels")
-    if not segmentation:
-        left, top, right, bottom = box[0], box[1], box[0] + box[2], box[1] + box[3]
-        segmentation = [[left, top, right, top, right, bottom, left, bottom]]
-    if isinstance(segmentation, list):
-        return runs_of(_polygons(segmentation, height, width))
-    if list(segmentation["size"]) != [height, width]:
-        raise ValueError(f"is of size {segmentation['size']}, the image of [{height}, {width}] (height, width)")
-    counts = segmentation["counts"]
+    if not isinstance(segmentation, dict):
+        edges = *box[:2], box[0] + box[2], box[1] + box[3]
+        left, top, right, bottom = np.clip(np.nan_to_num(edges), 0, (width, height) * 2)
+        corners = [left, top, right, top, right, bottom, left, bottom]
+        return bytes(coco_mask.frPyObjects([corners], height, width)[0]["counts"])
+    size, counts = list(segmentation["size"]), segmentation["counts"]
+    if size != [height, width]:
+        raise ValueError(f"is of size {size}, the image of [{height}, {width}] (height, width)")
     if isinstance(counts, str):
-        return runs_of(coco_mask.decode({"size": [height, width], "counts": counts.encode()}))
-    runs = np.array(counts, np.int64)
-    if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
+        coco_mask.decode({"size": size, "counts": counts.encode()})  # raises where it is none
+        return counts.encode()
+    if min(counts) < 0 or sum(counts) != height * width:
         raise ValueError(f"its run lengths do not cover the {height * width} pixels of the image")
-    return runs.astype(np.int32)
-
-
-def _polygons(polygons: list[Any], height: int, width: int) -> UInt8Array:
-    """(height, width) uint8, 1 inside any of the polygons [x, y, x, y...]; corners are moved into the image."""
-    moved = []
-    for polygon in polygons:
-        corners = np.array(polygon, np.float64)
-        if corners.ndim != 1 or len(corners) < SHORTEST_POLYGON or len(corners) % 2 or not np.isfinite(corners).all():
-            raise ValueError("a polygon is not a list x, y, x, y, x, y...")
-        moved.append(np.clip(corners.reshape(-1, 2), 0, (width, height)).ravel().tolist())
-    return np.asarray(coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(moved, height, width))), np.uint8)
-
-
-def runs_of(mask: npt.NDArray[Any]) -> Int32Array:
-    """(R,) run lengths of an (h, w) mask of 0 and 1, down the columns."""
-    flat = np.concatenate([[0], mask.ravel(order="F"), [2]])  # the first run is outside; the last one ends
-    return np.diff(np.flatnonzero(flat[1:] != flat[:-1]), prepend=0).astype(np.int32)
-
-
-def outside(runs: Int32Array) -> UInt8Array:
-    """(height * width,) uint8, column after column: 1 outside the region, 0 inside."""
-    return np.repeat(np.resize(np.array([1, 0], np.uint8), len(runs)), runs)
+    return bytes(coco_mask.frPyObjects({"size": size, "counts": counts}, height, width)["counts"])

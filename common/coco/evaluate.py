@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from common import files
+from common.arrays import Int64Array
 from common.cli import ImageError, UserError
 from common.coco import fields, images
-from common.coco.annotations import CocoIndex, places_of
+from common.coco.annotations import CocoIndex
 from common.coco.reader import load
 from common.people import PERSON_CATEGORY
 from common.skeleton import Skeleton
@@ -135,6 +136,15 @@ def check(
 def _people_of(index: CocoIndex, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
     """(P,) who is annotated in some images."""
     return np.isin(index.image_rows(np.arange(len(index.boxes))), rows)
+
+
+def places_of(ids: npt.ArrayLike, known: Int64Array) -> Int64Array:
+    """(N,) the place of each of N `ids` among the `known` ones, which are different; -1 for an unknown one."""
+    if not len(known):
+        return np.full(np.shape(ids), -1)
+    order = np.argsort(known, kind="stable")
+    places = order[np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)]
+    return np.where(known[places] == ids, places, -1)
 
 
 def _numbers(index: CocoIndex, image_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

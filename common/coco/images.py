@@ -1,28 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COCO data: where it lies, its images and crowd masks."""
+"""COCO data: where it lies, and its images."""
 
 import os
 import re
 import stat
 from pathlib import Path
-from typing import Any, Literal, NoReturn, cast
+from typing import Literal, cast
 
 from common import skeleton
-from common.arrays import UInt8Array
+from common.arrays import FloatArray, UInt8Array
 from common.cli import ImageError, UserError
-from common.coco import annotations
-from common.coco.annotations import CocoIndex
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 SPLITS = ("train", "val")
 Size = tuple[int, int]  # height, width
 Exif = Literal["ignore", "turn"]
 READ_FLAGS = {"ignore": cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, "turn": cv2.IMREAD_COLOR}
 ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = ("COCO_HOME", "DATA_PATH")  # name the data set where no flag does
 USUAL_PLACE = "data/coco"
 SKELETON = "skeleton.yaml"  # in a data set's folder: its own keypoints
 YAML = (".yaml", ".yml")
@@ -48,11 +44,10 @@ def data_folder(data_path: str | Path, usual: str = USUAL_PLACE, otherwise: Path
         return data_file.folder_of(Path(data_path))
     if data_path or os.path.normpath(usual) not in PUBLISHED_PLACES:
         return Path(data_path or usual)
-    for name in ENVIRONMENT:
-        if place := os.environ.get(name):
-            if not os.path.isdir(named := os.path.expanduser(place)):
-                raise UserError(f"{name}={place} in the environment: no such folder")
-            return Path(named)
+    if named := os.environ.get("COCO_HOME") or os.environ.get("DATA_PATH"):
+        if not os.path.isdir(named):
+            raise UserError(f"{named}: no such folder, which COCO_HOME or DATA_PATH in the environment names")
+        return Path(named)
     places = [above / name for name in (usual, USUAL_PLACE) for above in (Path(), ROOT, ROOT.parent)]
     if found := next(filter(Path.is_dir, places), otherwise):
         return found
@@ -73,28 +68,25 @@ def skeleton_name(name: str, usual: str, data_path: str | Path) -> str:
     return usual if same else os.path.realpath(own)
 
 
-def annotation_name(split: str) -> str:
-    """Where the annotation file lies in a COCO folder."""
-    return f"annotations/person_keypoints_{split}2017.json"
-
-
 def annotation_file(data_path: str | Path, split: str) -> Path:
-    """`annotation_name` of a COCO folder; UserError where there is no such file."""
-    path = Path(data_path) / annotation_name(split)
-    return path if path.is_file() else _refuse(path, split)
+    """`annotations/person_keypoints_{split}2017.json` of a COCO folder; UserError where there is none."""
+    return _existing(Path(data_path) / "annotations" / f"person_keypoints_{split}2017.json", split)
 
 
 def image_folder(data_path: str | Path, split: str) -> Path:
     """`{split}2017` or `images/{split}2017` of a COCO folder; UserError where there is neither."""
-    path = find(data_path, f"{split}2017")
-    return path if path and path.is_dir() else _refuse(Path(data_path) / f"{split}2017", split)
+    name = f"{split}2017"
+    return _existing(find(data_path, name) or Path(data_path) / name, split)
 
 
-def _refuse(path: Path, split: str) -> NoReturn:
+def _existing(path: Path, split: str) -> Path:
+    if path.exists():
+        return path
     missing = next((parent for parent in reversed(path.parents) if not parent.exists()), path)  # the one to mend
     raise UserError(
-        f"{missing}: no such file or folder. --data_path must be a COCO folder with {annotation_name(split)} and the "
-        f"images in {split}2017/ or images/{split}2017/; --data_path=mini draws a small data set"
+        f"{missing}: no such file or folder. --data_path must be a COCO folder with annotations/"
+        f"person_keypoints_{split}2017.json and the images in {split}2017/ or images/{split}2017/; --data_path=mini "
+        "draws a small data set"
     )
 
 
@@ -168,27 +160,7 @@ def lacks_end(content: UInt8Array) -> bool:
     return True
 
 
-def crowd_mask(index: CocoIndex, image_row: int) -> UInt8Array | None:
-    """(h, w) uint8 in original pixels: 1 where the image can be used, 0 in a crowd; None where it has no crowd."""
-    people = index.people(image_row)
-    starts = index.run_offsets[people.start : people.stop + 1]
-    if starts[0] == starts[-1]:
-        return None
-    height, width = index.image_sizes[image_row].tolist()
-    mask = np.ones((width, height), np.uint8)
-    for start, stop in zip(starts[:-1], starts[1:], strict=True):
-        if stop > start:
-            mask &= annotations.outside(index.runs[start:stop]).reshape(width, height)
-    return cv2.transpose(mask)  # type: ignore[no-any-return]
-
-
-def warp_image(
-    image: UInt8Array,
-    matrix: npt.NDArray[np.floating[Any]],
-    size: tuple[int, int],
-    border: int = 0,
-    rgb: bool = False,
-) -> UInt8Array:
+def warp_image(image: UInt8Array, matrix: FloatArray, size: Size, border: int = 0, rgb: bool = False) -> UInt8Array:
     """(h, w, 3) uint8 BGR -> (height, width, 3) uint8 of `size`, BGR or `rgb`; `border`, a shade, outside it.
 
     `matrix` (2, 3): from pixels of the image to those of the result. Linear between pixels.

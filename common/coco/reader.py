@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,19 +15,17 @@ from common import files
 from common.arrays import BoolArray
 from common.cli import UserError
 from common.coco import fields
-from common.coco.annotations import CocoIndex, run_lengths, to_offsets
+from common.coco.annotations import CocoIndex, compressed_region, to_offsets
 from common.coco.fields import FAULTS, LARGEST_IMG, shown, whole
 
 import numpy as np
 
 FORMAT_ADVICE = "A COCO keypoint file is needed; `python -m common.coco DATA_PATH` lists all that is wrong"
 NO_AREA_IMG = 1.0  # px^2; no person is so small: such a number is no area
-NO_RUNS = np.zeros(0, np.int32)
 PERSON = "person"
 # Outlines of COCO's annotations are six tenths of its file, and five sixths of the time and memory to parse it.
 _POLYGONS = re.compile(r'("segmentation"\s*:\s*)\[\s*\[[-+0-9.,eE\s\[\]]*\]')
 Value = TypeVar("Value")
-Numbered = Iterable[tuple[int, Any]]  # elements of a list of the file, each with its place there, from 0
 
 
 class Fault(NamedTuple):
@@ -62,7 +60,7 @@ def _print_note(source: str, what: str) -> None:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The content of an annotation file, where a `segmentation` of polygons is None unless a crowd has some.
+    """The content of an annotation file; in place of a `segmentation` of polygons is None.
 
     Raises UserError, naming file, line and character, where the file is missing or no whole JSON object.
     """
@@ -73,46 +71,40 @@ def read(path: str | Path) -> dict[str, Any]:
         content = files.read_json(path)  # its error says the place in the whole text
     if not isinstance(content, dict):
         raise UserError(f"{path}: a list, where an object with lists (`images`, `annotations`) is needed")
-    people = content.get("annotations")
-    crowds = [one for one in people if isinstance(one, dict) and one.get("iscrowd")] if isinstance(people, list) else []
-    lacks_regions = any(crowd.get("segmentation") is None for crowd in crowds)
-    return files.read_json(path) if lacks_regions else content
+    return content
 
 
 def parse(content: dict[str, Any], num_keypoints: int | None = None) -> tuple[CocoIndex, list[Fault]]:
     """The index of all that can be used of a file's content, and what is wrong with the file."""
     faults: list[Fault] = []
-    images: dict[int, tuple[Any, ...]] = {}  # by id: file name, height, width, crowdIndex
-    for _, (number, *image) in _each("images", _elements(content, "images", faults), fields.image_of, faults):
+    images: dict[int, list[Any]] = {}  # by id: file name, height, width, crowdIndex
+    for _, (number, *image) in _each(content, "images", fields.image_of, faults):
         if number in images:
             faults.append(Fault(f"image {number}", "field", "there is another image of this id"))
-        images.setdefault(number, tuple(image))
+        images.setdefault(number, image)
     if content.get("images") == []:
         faults.append(Fault("", "field", "its list 'images' is empty"))
-    annotations, names = _annotations_of_people(content, num_keypoints, faults)
-    length = 3 * (num_keypoints or len(names)) or _usual_length(annotations)
-    if names and 3 * len(names) != length:
-        what = f"{len(names)} keypoint names in `categories`, {length // 3} keypoints are expected"
-        faults.append(Fault("categories", "field", what))
+    category, names, length = _category_of_people(content, num_keypoints, faults)
     rows = {number: row for row, number in enumerate(images)}
-    people = list(_each("annotations", annotations, lambda one: _person(one, rows, length), faults))
-    people.sort(key=lambda numbered: numbered[1][0])  # by their images
+
+    def read_person(element: dict[str, Any]) -> tuple[Any, ...] | None:
+        is_person = fields.category_of(element.get("category_id")) == category
+        return _person(element, rows, length) if is_person else None
+
+    annotations = _each(content, "annotations", read_person, faults)
+    people = [(*person, position) for position, person in annotations if person]
+    people.sort(key=lambda person: person[0])  # by their images
     return _index(images, people, names, length // 3, faults), faults
 
 
-def _elements(content: dict[str, Any], name: str, faults: list[Fault]) -> Numbered:
-    elements = content.get(name)
-    if isinstance(elements, list):
-        return enumerate(elements)
-    faults.append(Fault("", "field", f"no list {name!r}"))
-    return ()
-
-
 def _each(
-    name: str, numbered: Numbered, read: Callable[[Any], Value], faults: list[Fault]
+    content: dict[str, Any], name: str, read: Callable[[dict[str, Any]], Value], faults: list[Fault]
 ) -> Iterator[tuple[int, Value]]:
-    """What `read` makes of each element; where it raises one of FAULTS, that is a fault of the file."""
-    for position, element in numbered:
+    """What `read` makes of each element of a list, with its place; what raises one of FAULTS is a fault of the file."""
+    if not isinstance(content.get(name), list):
+        faults.append(Fault("", "field", f"no list {name!r}"))
+        return
+    for position, element in enumerate(content[name]):
         try:
             fields.need_object(element)
             value = read(element)
@@ -130,52 +122,50 @@ def _subject(name: str, position: int, element: Any) -> str:
         return f"{name}[{position}]"
 
 
-def _annotations_of_people(
+def _category_of_people(
     content: dict[str, Any], num_keypoints: int | None, faults: list[Fault]
-) -> tuple[list[tuple[int, Any]], list[str]]:
-    """The annotations of the category with keypoints, and the names of these.
+) -> tuple[str | None, list[str], int]:
+    """The category with keypoints, their names, and how many numbers they have.
 
-    Of several categories it is the one whose keypoints have names, fit the skeleton, are those of persons.
+    Of several it is the one whose keypoints have names, fit the skeleton, are those of persons. None: nobody.
     """
-    categories = _elements({"categories": [], **content}, "categories", faults)
-    titles, names = dict[str, str](), dict[str, list[str]]()
-    for _, (category, title, points) in _each("categories", categories, _category, faults):
-        titles[category], names[category] = title, points
-    groups = defaultdict[str, list[tuple[int, Any]]](list)
-    for numbered in _each("annotations", _elements(content, "annotations", faults), lambda one: one, faults):
-        groups[fields.category_of(numbered[1].get("category_id"))].append(numbered)
+    usual, titles, names = _usual_lengths(content), dict[str, str](), dict[str, list[str]]()
+    listed = {"categories": [], **content}
+    for position, points in _each(listed, "categories", fields.names_of, faults):
+        category = listed["categories"][position]
+        number = fields.category_of(category.get("id"))
+        titles[number], names[number] = str(category.get("name", "")), points
 
     def fitness(category: str) -> tuple[bool, ...]:
-        length = _usual_length(groups[category])
         is_person = titles.get(category, "").lower() == PERSON
+        length = usual[category]
         return bool(names.get(category)), length > 0, length == 3 * (num_keypoints or 0), is_person
 
-    def in_words(categories: Iterable[str]) -> str:
-        return ", ".join(f"{shown(one)} ({shown(titles.get(one, ''))})" for one in categories)
-
-    people = max(groups, key=fitness, default="")
-    points = names.get(people) or next(filter(None, names.values()), [])
-    if points and not names.get(people, points):  # things, and nobody
-        return [], points
-    if others := groups.keys() - {people}:
-        if fitness(people) in map(fitness, others):
-            what = f"Several have keypoints: {in_words(groups)}. Name one of them `person`"
+    chosen = max(usual, key=fitness, default=None)
+    points = names.get(chosen or "") or next(filter(None, names.values()), [])
+    length = 3 * (num_keypoints or len(points)) or usual.get(chosen or "", 0)
+    if chosen is None or (points and not names.get(chosen, points)):  # things, and nobody
+        return None, points, length
+    if others := usual.keys() - {chosen}:
+        titled = {one: f"{shown(one)} ({shown(titles.get(one, ''))})" for one in sorted(usual)}
+        if fitness(chosen) in map(fitness, others):
+            what = f"Several have keypoints: {', '.join(titled.values())}. Name one of them `person`"
             faults.append(Fault("", "category", f"which category are the people? {what}"))
-        what = f"people are the category {in_words([people])}; left out: {in_words(sorted(others))}"
+        what = f"people are the category {titled.pop(chosen)}; left out: {', '.join(titled.values())}"
         faults.append(Fault("", "category", what, is_error=False))
-    return groups[people], points
+    return chosen, points, length
 
 
-def _category(element: dict[str, Any]) -> tuple[str, str, list[str]]:
-    """id, name, names of the keypoints."""
-    return fields.category_of(element.get("id")), str(element.get("name", "")), fields.names_of(element)
-
-
-def _usual_length(annotations: Numbered) -> int:
-    """How many numbers the keypoints of most annotations have."""
-    lists = [element.get("keypoints") for _, element in annotations]
-    lengths = Counter(len(one) for one in lists if isinstance(one, list))
-    return lengths.most_common(1)[0][0] if lengths else 0
+def _usual_lengths(content: dict[str, Any]) -> dict[str, int]:
+    """How many numbers the keypoints of most annotations of each category have."""
+    lengths = defaultdict[str, Counter[int]](Counter)
+    annotations = content.get("annotations")
+    for element in annotations if isinstance(annotations, list) else ():
+        if isinstance(element, dict):
+            keypoints = element.get("keypoints")
+            category = fields.category_of(element.get("category_id"))
+            lengths[category][len(keypoints) if isinstance(keypoints, list) else 0] += 1
+    return {category: counter.most_common(1)[0][0] for category, counter in lengths.items()}
 
 
 def _person(element: dict[str, Any], rows: dict[int, int], length: int) -> tuple[Any, ...]:
@@ -194,20 +184,22 @@ def _person(element: dict[str, Any], rows: dict[int, int], length: int) -> tuple
 
 
 def _index(
-    images: dict[int, Any], people: list[tuple[int, Any]], names: list[str], num_keypoints: int, faults: list[Fault]
+    images: dict[int, Any], people: list[tuple[Any, ...]], names: list[str], num_keypoints: int, faults: list[Fault]
 ) -> CocoIndex:
-    """The index of images by their ids, and of people, image after image, each with the place in the file."""
+    """The index of images by their ids, and of people, image after image: see `_person`, and the place in the file."""
     file_names, heights, widths, crowd_index = zip(*images.values(), strict=True) if images else ((),) * 4
-    columns = zip(*(person for _, person in people), strict=True) if people else ((),) * 7
-    image_rows, ids, crowds, areas, boxes, keypoints, segmentations = columns
+    columns = zip(*people, strict=True) if people else ((),) * 8
+    image_rows, ids, crowds, areas, boxes, keypoints, segmentations, positions = columns
     sizes = np.array([heights, widths], np.int32).T
     boxes_img = np.frombuffer(b"".join(boxes), np.float64).reshape(-1, 4)
     keypoints_img = np.frombuffer(b"".join(keypoints), np.float32).reshape(len(people), num_keypoints, 3)
     lacks_area = np.array(areas, np.float64) <= NO_AREA_IMG
-    runs = [NO_RUNS] * len(people)
-    for row in np.flatnonzero(crowds).tolist():
+    finite: BoolArray = np.all(np.abs(boxes_img) < LARGEST_IMG, axis=1)
+    finite &= np.all(np.abs(keypoints_img) < LARGEST_IMG, axis=(1, 2))
+    rles = [b""] * np.count_nonzero(crowds)
+    for crowd, row in enumerate(np.flatnonzero(crowds).tolist()):
         try:
-            runs[row] = run_lengths(segmentations[row], boxes[row], *sizes[image_rows[row]].tolist())
+            rles[crowd] = compressed_region(segmentations[row], boxes[row], *sizes[image_rows[row]].tolist())
         except (*FAULTS, RuntimeError, MemoryError) as error:
             faults.append(Fault(f"annotation {ids[row]}", "crowd", f"segmentation of the crowd: {error}"))
     index = CocoIndex(
@@ -217,18 +209,15 @@ def _index(
         crowd_index=np.array(crowd_index, np.float64),
         person_offsets=to_offsets(np.bincount(np.array(image_rows, np.int64), minlength=len(images))),
         annotation_ids=np.array(ids, np.int64),
-        file_positions=np.array([position for position, _ in people], np.int32),
+        file_positions=np.array(positions, np.int32),
         boxes=boxes_img,
         areas=np.where(lacks_area, np.maximum(boxes_img[:, 2:], 0).prod(axis=1), np.array(areas, np.float64)),
         keypoints=keypoints_img,
         num_keypoints=(keypoints_img[..., 2] > 0).sum(axis=1).astype(np.int16),
         is_crowd=np.array(crowds, np.bool_),
-        run_offsets=to_offsets(list(map(len, runs))),
-        runs=np.concatenate([NO_RUNS, *filter(len, runs)]),
+        crowd_rles=np.array(rles, np.bytes_),
         keypoint_names=np.array(names, np.str_),
     )
-    finite: BoolArray = np.all(np.abs(boxes_img) < LARGEST_IMG, axis=1)
-    finite &= np.all(np.abs(keypoints_img) < LARGEST_IMG, axis=(1, 2))
     for number in index.annotation_ids[~finite].tolist():
         faults.append(Fault(f"annotation {number}", "field", "NaN or infinity, or a place beyond any image"))
     index = index if finite.all() else index.select(np.arange(len(images)), finite)

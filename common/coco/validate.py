@@ -8,6 +8,7 @@ something is wrong, else 0. A warning is something that COCO itself has here and
 The rules are in `common.coco.rules`.
 """
 
+import contextlib
 import os
 import sys
 from collections import Counter
@@ -17,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import cli, skeleton
-from common.cli import ImageError
+from common.cli import ImageError, UserError
 from common.coco import rules, sigmas
 from common.coco.annotations import CocoIndex
-from common.coco.images import SPLITS, Exif, annotation_file, annotation_name, data_folder, find, read_file, read_image
+from common.coco.images import SPLITS, Exif, annotation_file, data_folder, find, read_file, read_image
 from common.coco.orientation import UPRIGHT, orientation_of, wrong_size
 from common.coco.rules import Finding
 from common.skeleton import Skeleton
@@ -87,8 +88,10 @@ def check(
 
     Raises UserError where `data_path` has no annotation file at all.
     """
-    paths = {split: Path(data_path) / annotation_name(split) for split in SPLITS}
-    paths = {split: path for split, path in paths.items() if path.is_file()}
+    paths: dict[str, Path] = {}
+    for split in SPLITS:
+        with contextlib.suppress(UserError):
+            paths[split] = annotation_file(data_path, split)
     if not paths:
         annotation_file(data_path, SPLITS[0])  # says what is missing
     findings = rules.broken_skeleton(points) if points else []

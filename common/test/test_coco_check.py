@@ -125,14 +125,9 @@ def test_crowds_are_checked(drawn):
     def crowd_of(content: dict) -> dict:
         return next(person for person in content["annotations"] if person["iscrowd"])
 
-    (finding,) = findings_after(drawn, lambda c: crowd_of(c)["segmentation"]["counts"].append(4), images=False)
+    (finding,) = findings_after(drawn, lambda c: crowd_of(c)["segmentation"].update(counts=[4]), images=False)
     assert finding.kind == "crowd" and finding.is_error
-    crowd = crowd_of(json.loads(images.annotation_file(drawn, "train").read_text()))
-    assert findings_after(drawn, lambda c: crowd_of(c).update(segmentation=None), images=False) == []
-    index = load(images.annotation_file(drawn, "train"))
-    (row,) = np.flatnonzero(index.annotation_ids == crowd["id"])
-    region = index.runs[index.run_offsets[row] : index.run_offsets[row + 1]]
-    assert region[1::2].sum() == pytest.approx(np.prod(crowd["bbox"][2:]), rel=0.05), "its box"
+    assert findings_after(drawn, lambda c: crowd_of(c).pop("segmentation"), images=False) == []
 
 
 def test_a_file_that_is_cut_short_is_a_finding(drawn):
@@ -256,25 +251,6 @@ def test_command(drawn, capsys):
     code, lines = command(capsys, str(drawn), "--limit", "2")
     assert code == 1 and len(lines) == 4 and lines[0].startswith("error: ") and "train2017" in lines[0]
     assert lines[2].startswith("... and 3 more") and lines[3] == "5 errors, 0 warnings"
-
-
-def test_polygons_of_a_crowd_are_read_those_of_people_are_not(drawn):
-    path = images.annotation_file(drawn, "train")
-    content = json.loads(path.read_text())
-    plain = load(path)
-    assert all(isinstance(one["segmentation"], list) for one in content["annotations"] if not one["iscrowd"])
-    crowd = next(one for one in content["annotations"] if one["iscrowd"])
-    left, top, width, height = crowd["bbox"]
-    corners = [left, top, left + width, top, left + width, top + height, left, top + height]
-    crowd["segmentation"] = [corners]
-    path.write_text(json.dumps(content))
-    index = load(path)
-    (row,) = np.flatnonzero(index.annotation_ids == crowd["id"])
-    region = index.runs[index.run_offsets[row] : index.run_offsets[row + 1]]
-    assert region[1::2].sum() == pytest.approx(width * height, rel=0.05)
-    np.testing.assert_array_equal(index.keypoints, plain.keypoints)
-    images.annotation_file(drawn, "val").unlink()
-    assert not [one for one in validate.check(drawn, images=False) if one.is_error]
 
 
 def test_damage_behind_skipped_polygons_is_told_at_its_place(drawn):

@@ -145,9 +145,11 @@ REFUSED = {
     "an endless box": (everybody({"bbox": [1, 2, float("inf"), 4]}), "NaN or infinity"),
     "no box": (without("bbox"), "no 'bbox'"),
     "no id": (without("id"), r"annotations\[0\]: no 'id'"),
-    "runs too short": (everybody({"iscrowd": 1, "segmentation": {"counts": [5], "size": [60, 80]}}), "is of size|runs"),
+    "runs too short": (
+        everybody({"iscrowd": 1, "segmentation": {"counts": [5], "size": [60, 80]}}),
+        "is of size|run lengths",
+    ),
     "no runs": (everybody({"iscrowd": 1, "segmentation": {"counts": "~~~~", "size": [60, 80]}}), "segmentation of the"),
-    "a flat polygon": (everybody({"iscrowd": 1, "segmentation": [[1, 2, 3]]}), "a polygon is not a list"),
     "a number of 4,000 digits": (everybody({"bbox": [1, 2, 3, 10**4000]}), "box|bbox"),
     "a name that is none": (lambda content: content["images"][0].update(file_name=["a"]), "file_name is"),
     "a name of a megabyte": (lambda content: content["images"][0].update(file_name="a" * 10**6), "file_name is"),
@@ -178,7 +180,7 @@ def test_of_several_categories_with_keypoints_people_are_the_one_that_fits_or_is
     assert "people are the category '2' ('person'); left out: '1' ('ball')" in capsys.readouterr().err
     odd["categories"][1]["name"] = "worker"
     path.write_text(json.dumps(odd))
-    with pytest.raises(UserError, match=r"which category are the people\? Several have .*'2' .*'1' \('ball'\)"):
+    with pytest.raises(UserError, match=r"which category are the people\? Several have .*'1' \('ball'\), '2' "):
         load(path)
     for thing in odd["annotations"][len(content["annotations"]) :]:
         thing["keypoints"] = [3, 4, 2] * 4

@@ -9,8 +9,7 @@ from typing import Any
 from common.arrays import Float64Array, Int64Array
 from common.cli import UserError
 from common.coco import fields
-from common.coco.annotations import places_of
-from common.coco.evaluate import EvaluationSet, read_list
+from common.coco.evaluate import EvaluationSet, places_of, read_list
 from common.people import PERSON_CATEGORY
 from common.topdown.crops import PeopleRule, labelled_people, outside_image
 

@@ -18,7 +18,6 @@ from typing import Any
 
 from common import cli
 from common.arrays import BoolArray, Int64Array
-from common.coco.annotations import runs_of
 from common.coco.cache import cache_folder, made_once
 from common.coco.mini import figures, scenes
 from common.coco.mini.scenes import SCENES, Scene
@@ -26,6 +25,7 @@ from common.skeleton import COCO
 
 import cv2
 import numpy as np
+from faster_coco_eval.core import mask as coco_mask
 
 NUM_TRAIN, NUM_VAL = 240, 48
 SPLITS = ("train2017", "val2017")
@@ -105,7 +105,7 @@ def _annotations(scene: Scene, image_id: int, keypoints: tuple[str, ...]) -> lis
     if scene.crowd:
         mask = _crowd_region(scene)
         none = np.zeros((len(order), 3), np.int64)
-        found.append({"segmentation": run_lengths(mask), **_measures(mask), **_joints(none), "iscrowd": 1})
+        found.append({"segmentation": _rle(mask), **_measures(mask), **_joints(none), "iscrowd": 1})
     first = image_id * ANNOTATION_IDS_PER_IMAGE
     ids = {"image_id": image_id, "category_id": PERSON_CATEGORY}
     return [{"id": first + index, **ids, **annotation} for index, annotation in enumerate(found)]
@@ -132,17 +132,18 @@ def _polygons(mask: BoolArray) -> list[list[float]]:
     return [((contour.reshape(-1) + 0.5) / 2).tolist() for contour in contours]
 
 
+def _rle(mask: BoolArray) -> dict[str, Any]:
+    """COCO's compressed run lengths of an (h, w) mask."""
+    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": list(mask.shape), "counts": rle["counts"].decode()}
+
+
 def _crowd_region(scene: Scene) -> BoolArray:
     """The people of the crowd and a little around them, without the people in front of it."""
     kernel = np.ones((2 * CROWD_REACH + 1,) * 2, np.uint8)
     near = cv2.dilate(scene.mask(scene.crowd).astype(np.uint8), kernel)
     region: BoolArray = (near > 0) & ~scene.mask(list(scene.people))
     return region
-
-
-def run_lengths(mask: BoolArray) -> dict[str, Any]:
-    """COCO's uncompressed run lengths of an (h, w) bool mask: column by column, beginning with the zeros."""
-    return {"counts": runs_of(mask).tolist(), "size": list(mask.shape)}
 
 
 def content_version() -> str:
