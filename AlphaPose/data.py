@@ -10,12 +10,11 @@ import common.coco.reader
 from AlphaPose.config import BOX_PADDING, Config
 from common.arrays import Float64Array
 from common.cli import UserError
-from common.coco.annotations import CocoIndex
 from common.coco.images import warp_image
 from common.distributed import main_process_first
 from common.skeleton import Skeleton
 from common.topdown import crops
-from common.topdown.crops import LabelledPeople, PeopleRule
+from common.topdown.crops import LabelledPeople, labelled_people
 from common.train.loader import Position, readable_sample
 
 import numpy as np
@@ -65,11 +64,6 @@ def train_samples(config: Config, skeleton: Skeleton) -> "TrainSamples":
     return TrainSamples(people, path_of_key(config, "TRAIN", "IMG_PREFIX"), skeleton, config)
 
 
-def labelled_people(index: CocoIndex) -> LabelledPeople:
-    """Everybody with a labelled joint and a box inside the image."""
-    return crops.labelled_people(index, PeopleRule())
-
-
 class TrainSamples:
     """`samples[epoch, index]`: one person's crop, random in a way that (seed, epoch, index) decides."""
 
@@ -77,8 +71,9 @@ class TrainSamples:
         self.people, self.folder, self.skeleton, self.config = people, folder, skeleton, config
         self.size_in, self.cfg = config.size_in, config.yaml
         aug = self.cfg.DATASET.TRAIN.AUG
-        self.augmentation = crops.Augmentation(aug.SCALE_FACTOR, aug.ROT_FACTOR, aug.PROB_HALF_BODY, aug.FLIP)
-        self.upper = crops.upper_body(skeleton)
+        self.augmentation = crops.Augmentation(
+            aug.SCALE_FACTOR, aug.ROT_FACTOR, aug.PROB_HALF_BODY, aug.FLIP, aug.NUM_JOINTS_HALF_BODY
+        )
         self.centres_img, self.sizes_img = crops.fit_boxes(people.boxes_img, self.size_in, BOX_PADDING)
 
     def __len__(self) -> int:
@@ -103,9 +98,7 @@ class TrainSamples:
         if self.config.dpg and epoch >= self.cfg.TRAIN.DPG_MILESTONE:
             box = proposal(self.people.boxes_img[place], (height, width), random)
             crop = crops.Crop(*crops.fit_boxes(box, self.size_in, BOX_PADDING))
-        drawn = crops.sample_augmentation(self.augmentation, random)
-        half_body_above = self.cfg.DATASET.TRAIN.AUG.NUM_JOINTS_HALF_BODY
-        crop = crops.augment(crop, drawn, joints, visible, self.upper, self.size_in, half_body_above)
+        crop = self.augmentation.vary(crop, joints, visible, self.skeleton, self.size_in, random)
         matrix = crops.image_to_crop(crop, self.size_in, width)
         moved, seen = crops.joints_to_crop(joints, visible, matrix, crop.flip, self.skeleton)
         name = index.file_name(image_row)

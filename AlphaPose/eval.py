@@ -34,7 +34,6 @@ from common.report import Run
 from common.runtime.session import ComputeFlags, of_module
 from common.skeleton import Skeleton
 from common.topdown import boxes, crops, nms, pipeline
-from common.topdown.crops import PeopleRule
 from common.train.log import Log
 
 import numpy as np
@@ -123,7 +122,7 @@ class Evaluator:
         if flags.detections:
             self.boxes = boxes.detected(flags.detections, self.validation)
         else:
-            self.boxes = boxes.annotated(self.validation, PeopleRule())
+            self.boxes = boxes.annotated(self.validation)
 
     def __call__(self, estimator: PoseEstimator) -> Evaluation:
         """Raises ImageError for an unreadable image, unless bad ones are skipped."""

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 KERNEL = 3  # of the deformable convolution; its offsets are (dy, dx) of each tap
 STEM = 64  # channels behind the stem of every backbone
 FASTPOSE_CHANNELS = (512, 256)  # enter duc1 and duc2
-DECONV_FILTERS, DECONV_KERNELS = (256, 256, 256), (4, 4, 4)
-HRNET_WIDTH, HRNET_FIRST_BLOCKS = 32, 4
+DECONV_FILTERS = (256, 256, 256)
+HRNET_WIDTH = 32
 NO_DCN = (False, False, False, False)
 SHUFFLED_LAYERS = 50  # the published FastPose_DUC of this depth strides by folding, that of 152 layers does not
 DUC_CONVOLUTIONS = (4, 2, 1)  # MODEL.STAGE{1,2,3}.NUM_CONV
@@ -163,7 +163,7 @@ class SimplePose(nn.Module):
         super().__init__()
         block, counts = blocks_of(num_layers)
         self.preact = ResNet((block,) * len(counts), counts, STEM)
-        self.deconv_layers = deconvolutions(self.preact.inputs[-1], DECONV_FILTERS, DECONV_KERNELS)
+        self.deconv_layers = deconvolutions(self.preact.inputs[-1], DECONV_FILTERS)
         self.final_layer = nn.Conv2d(DECONV_FILTERS[-1], num_joints, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -175,7 +175,7 @@ class PoseHighResolutionNet(HRNet):
     """HRNet-W32 (Sun et al. 2019, arXiv:1902.09212) and one convolution."""
 
     def __init__(self, num_joints: int) -> None:
-        super().__init__(STEM, HRNET_FIRST_BLOCKS, standard_stages(HRNET_WIDTH))
+        super().__init__(STEM, standard_stages(HRNET_WIDTH))
         self.final_layer = nn.Conv2d(HRNET_WIDTH, num_joints, 1)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -22,7 +22,6 @@ from common.runtime.quantize import Flags, Inputs, Score, Task
 from common.runtime.session import Session
 from common.topdown import pipeline
 from common.topdown.boxes import annotated
-from common.topdown.crops import PeopleRule
 from common.topdown.nms import CONFIDENT
 
 EXPORTER = "python -m AlphaPose.export"
@@ -61,7 +60,7 @@ def task_of(flags: Config, config: settings.Config, session: Session) -> Task:
         images = annotated_images(config, "TRAIN")
     except UserError:  # a data set without training people
         images = annotated_images(config, "VAL")
-    boxes = annotated(images, PeopleRule())
+    boxes = annotated(images)
     boxes = boxes.select(quantize.spread(len(boxes), flags.calibration_people))
 
     def score(network: Session) -> Score:

@@ -14,7 +14,7 @@ from common.coco.images import warp_image
 from common.distributed import main_process_first
 from common.skeleton import Skeleton
 from common.topdown import crops
-from common.topdown.crops import LabelledPeople, PeopleRule
+from common.topdown.crops import LabelledPeople
 from common.train.loader import Position, readable_sample
 from MIPNet.config import SKELETONS, Config
 
@@ -25,13 +25,12 @@ from torch import Tensor
 BRIGHTEST = 255
 # of channels 1 to 3, whatever colours these are: ImageNet's, of R, G, B
 CHANNEL_MEANS, CHANNEL_DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-PEOPLE_RULE = PeopleRule(crops.push_boxes_inside, allow_lines=True, needs_visible=False)  # which people count
 FEWEST_OF_THE_OTHER = 3  # visible joints: the other person in a box must have more, else the first is taken again
 
 
 def labelled_people(index: CocoIndex) -> LabelledPeople:
     """Everybody with a joint and a box in the image."""
-    return crops.labelled_people(index, PEOPLE_RULE)
+    return crops.labelled_people(index, lenient=True)
 
 
 def neighbours(people: LabelledPeople) -> Int64Array:
@@ -85,10 +84,10 @@ class TrainSamples:
     def __init__(self, people: LabelledPeople, folder: Path, skeleton: Skeleton, config: Config) -> None:
         self.people, self.folder, self.skeleton, self.config = people, folder, skeleton, config
         self.size_in, self.cfg = config.size_in, config.yaml.DATASET
+        cfg = self.cfg
         self.augmentation = crops.Augmentation(
-            self.cfg.SCALE_FACTOR, self.cfg.ROT_FACTOR, self.cfg.PROB_HALF_BODY, self.cfg.FLIP
+            cfg.SCALE_FACTOR, cfg.ROT_FACTOR, cfg.PROB_HALF_BODY, cfg.FLIP, cfg.NUM_JOINTS_HALF_BODY
         )
-        self.upper = crops.upper_body(skeleton)
         padding = config.yaml.TEST.SCALE_THRE
         self.centres_img, self.sizes_img = crops.fit_boxes(people.boxes_img, self.size_in, padding)
         self.others = neighbours(people) if config.takes_lambda else None
@@ -116,13 +115,9 @@ class TrainSamples:
         height, width = index.image_sizes[image_row].tolist()
         joints, visible = index.keypoints[rows, :, :2], np.minimum(index.keypoints[rows, :, 2], 1)
         crop = crops.Crop(self.centres_img[place], self.sizes_img[place])
-        drawn, most = crops.sample_augmentation(self.augmentation, random), self.cfg.NUM_JOINTS_HALF_BODY
-        crop = crops.augment(crop, drawn, joints[0], visible[0], self.upper, self.size_in, most)
+        crop = self.augmentation.vary(crop, joints[0], visible[0], self.skeleton, self.size_in, random)
         matrix = crops.image_to_crop(crop, self.size_in, width)
-        moved = [
-            crops.joints_to_crop(*one, matrix, crop.flip, self.skeleton) for one in zip(joints, visible, strict=True)
-        ]
-        joints, visible = (np.stack(values) for values in zip(*moved, strict=True))
+        joints, visible = crops.joints_to_crop(joints, visible, matrix, crop.flip, self.skeleton)
         if self.others is None:
             joints, visible = joints[0], visible[0]
         else:

@@ -156,7 +156,7 @@ class Evaluator:
         if self.box_file:
             self.boxes = detected(self.box_file, self.validation, test.IMAGE_THRE)
         else:
-            self.boxes = annotated(self.validation, data.PEOPLE_RULE)
+            self.boxes = annotated(self.validation, lenient=True)
 
     def __call__(self, estimator: PoseEstimator) -> Evaluation:
         """Raises ImageError for an unreadable image, unless bad ones are skipped; UserError for a network of NaN."""

@@ -64,7 +64,7 @@ KEYS = Keys(
         "MODEL.EXTRA.NUM_LAYERS": number(50, least=1),
         "MODEL.EXTRA.NUM_DECONV_LAYERS": one_of(3),
         "MODEL.EXTRA.NUM_DECONV_FILTERS": number((256, 256, 256), least=1, most=4096),
-        "MODEL.EXTRA.NUM_DECONV_KERNELS": number((4, 4, 4), least=1, most=99),
+        "MODEL.EXTRA.NUM_DECONV_KERNELS": one_of((4, 4, 4)),
         "MODEL.EXTRA.DECONV_WITH_BIAS": one_of(False),
         **dict(_stages()),
         "LOSS.USE_OHKM": one_of(False),

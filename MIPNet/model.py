@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from yacs.config import CfgNode
 
 STRIDE = 4  # input pixels a map cell
-HRNET_FIRST_BLOCKS = 4
 REDUCTION = 4  # of the channels inside a gate
 LAMBDA_LENGTH = 2  # a lambda vector is (lambda, 1 - lambda)
 POSITIONS = (1, 2, 3, 4)  # MODEL.SE_MODULES: in front of stages 2, 3, 4 and behind 4 (HRNet), of layers 1 to 4 (ResNet)
@@ -128,7 +127,7 @@ class PoseHRNet(GatedNetwork, HRNet):
     def __init__(self, cfg: CfgNode, num_joints: int) -> None:
         """`cfg`: the section MODEL of a yaml config."""
         stages = [stage_of(cfg.EXTRA[f"STAGE{number}"]) for number in (2, 3, 4)]
-        HRNet.__init__(self, cfg.EXTRA.STEM_INPLANES, HRNET_FIRST_BLOCKS, stages)
+        HRNet.__init__(self, cfg.EXTRA.STEM_INPLANES, stages)
         width = stages[-1].channels[0]
         self.final_layer = final_convolution(width, num_joints, cfg.EXTRA.FINAL_CONV_KERNEL)
         self.add_gates(cfg, [*(stage.channels for stage in stages), (width,)])
@@ -159,7 +158,7 @@ class PoseResNet(GatedNetwork, ResNet):
         extra = cfg.EXTRA
         block, counts = blocks_of(extra.NUM_LAYERS)
         ResNet.__init__(self, (block,) * len(counts), counts, extra.STEM_INPLANES)
-        self.deconv_layers = deconvolutions(self.inputs[-1], extra.NUM_DECONV_FILTERS, extra.NUM_DECONV_KERNELS)
+        self.deconv_layers = deconvolutions(self.inputs[-1], extra.NUM_DECONV_FILTERS)
         self.final_layer = final_convolution(extra.NUM_DECONV_FILTERS[-1], num_joints, extra.FINAL_CONV_KERNEL)
         self.add_gates(cfg, [(width,) for width in self.inputs])
 

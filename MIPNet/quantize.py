@@ -63,7 +63,7 @@ def task_of(flags: Config, config: settings.Config, session: Session) -> Task:
         images = annotated_images(config, "TRAIN")
     except UserError:  # a data set without training people, such as OCHuman
         images = evaluator.validation
-    boxes = annotated(images, data.PEOPLE_RULE)
+    boxes = annotated(images, lenient=True)
     boxes = boxes.select(quantize.spread(len(boxes), flags.calibration_people))
 
     def score(network: Session) -> Score:

@@ -19,7 +19,6 @@ from common.cli import flag
 from common.media import topdown_demo
 from common.media.writers import ImageWriter
 from common.topdown import boxes
-from common.topdown.crops import PeopleRule
 
 RESULT = Path("out.jpg")
 
@@ -40,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     estimator = demo.open_estimator(config)
     data = settings.Config(cfg=config.cfg, data_path=config.data_path, skeleton=estimator.config.skeleton)
     validation = annotated_images(data, "VAL")
-    given = boxes.annotated(validation, PeopleRule())
+    given = boxes.annotated(validation)
     row = int(given.image_rows[0])
     image = validation.read(row)
     people = estimator(image, given.boxes_img[:1])

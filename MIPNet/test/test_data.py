@@ -77,7 +77,7 @@ def test_samples_are_the_originals(shared: Path, tag: str, kind: str, monkeypatc
         samples, place = sample_of(shared, person, config)
         if kind == "augmented":
             crop = golden.augmented_crop(person, golden.image(shared, person).shape[1])
-            monkeypatch.setattr(crops, "augment", lambda *_, crop=crop: crop)
+            monkeypatch.setattr(crops.Augmentation, "vary", lambda *_, crop=crop: crop)
         batch = data.collate([samples[0, place]])
         for prefix in {"plain": ("",), "pairs": ("lambda_A_", "lambda_B_"), "augmented": ("aug_",)}[kind]:
             check_person(batch, config, person, prefix)

@@ -7,15 +7,12 @@ from common.cli import UserError
 from common.coco.evaluate import EvaluationSet
 from common.coco.reader import parse
 from common.skeleton import COCO, CROWDPOSE
-from common.topdown import crops
 from common.topdown.boxes import DETECTED, annotated, detected
-from common.topdown.crops import PeopleRule, labelled_people
+from common.topdown.crops import labelled_people
 
 import numpy as np
 import pytest
 
-ALPHAPOSE = PeopleRule()
-MIPNET = PeopleRule(crops.push_boxes_inside, allow_lines=True, needs_visible=False)
 WIDTH, HEIGHT = 640, 480
 KEYPOINTS = [10.0, 20.0, 2.0] * COCO.num_keypoints
 
@@ -56,17 +53,17 @@ def test_who_counts_differs_between_the_originals() -> None:
         person(iscrowd=1),
     ]
     index = validation(people).index
-    assert labelled_people(index, ALPHAPOSE).rows.tolist() == [0, 1, 4, 7]
-    assert labelled_people(index, MIPNET).rows.tolist() == [0, 1, 2, 4, 5, 7]
-    everybody = labelled_people(index, ALPHAPOSE).boxes_img.tolist()
+    assert labelled_people(index).rows.tolist() == [0, 1, 4, 7]
+    assert labelled_people(index, lenient=True).rows.tolist() == [0, 1, 2, 4, 5, 7]
+    everybody = labelled_people(index).boxes_img.tolist()
     assert everybody == [[10, 20, 30, 40], [0, 20, 20, 40], [10, 20, 30, 40], [10, 20, 30, 40]]
-    assert labelled_people(index, MIPNET).boxes_img.tolist()[1] == [0, 20, 30, 40]
+    assert labelled_people(index, lenient=True).boxes_img.tolist()[1] == [0, 20, 30, 40]
 
 
 def test_boxes_stand_image_after_image_as_they_are_evaluated() -> None:
     """Images 7, 1, 5 in the file; evaluated are 5 and 7, in this order."""
     people = [person(5), person(7), person(1), person(5, (50, 60, 11, 21)), person(7)]
-    boxes = annotated(validation(people, rows=[2, 0]), ALPHAPOSE)
+    boxes = annotated(validation(people, rows=[2, 0]))
     assert boxes.image_rows.tolist() == [2, 2, 0, 0] and boxes.scores.tolist() == [1] * 4
     found = validation(people, rows=[2, 0]).index
     assert found.image_ids[boxes.image_rows].tolist() == [5, 5, 7, 7]
@@ -79,7 +76,7 @@ def test_boxes_stand_image_after_image_as_they_are_evaluated() -> None:
 def test_nobody_to_look_for() -> None:
     for people, rows in (([], None), ([person(iscrowd=1)], None), ([person(1)], [0])):
         with pytest.raises(UserError, match=r"^x\.json: no people with keypoints and a box in the images to evaluate"):
-            annotated(validation(people, rows=rows), ALPHAPOSE)
+            annotated(validation(people, rows=rows))
 
 
 def test_detections(tmp_path: Path) -> None:
@@ -135,13 +132,12 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "skeleton", "rule"),
-    [("crowdpose/test_crowdpose.json", CROWDPOSE, MIPNET), ("ochuman/test_ochuman.json", COCO, MIPNET)],
+    ("place", "skeleton"), [("crowdpose/test_crowdpose.json", CROWDPOSE), ("ochuman/test_ochuman.json", COCO)]
 )
-def test_real_annotations_and_detections(shared: Path, place: str, skeleton: Any, rule: PeopleRule) -> None:
+def test_real_annotations_and_detections(shared: Path, place: str, skeleton: Any) -> None:
     path = shared / "data" / place
     real = EvaluationSet.load(path, path.parent, skeleton, 0)
-    assert len(annotated(real, rule)) > len(real.rows)
+    assert len(annotated(real, lenient=True)) > len(real.rows)
     if skeleton is CROWDPOSE:
         boxes = detected(path.parent / "test_crowdpose_det_AP_40.json", real)
         assert set(boxes.image_rows.tolist()) <= set(real.rows.tolist()) and (boxes.boxes_img[:, 2:] > 0).all()

@@ -2,12 +2,13 @@
 from pathlib import Path
 from typing import Any
 
+from common.cli import UserError
 from common.coco import reader
 from common.coco.images import warp_image
-from common.skeleton import COCO, CROWDPOSE
+from common.skeleton import COCO
 from common.test import top_down_golden as golden
 from common.topdown import crops
-from common.topdown.crops import Augmentation, AugmentationSample, BoxError, Crop
+from common.topdown.crops import Augmentation, Crop
 
 import numpy as np
 import pytest
@@ -69,11 +70,10 @@ def test_golden_boxes(shared: Path, tag: str) -> None:
     """From the annotation to centre and size of the crop, with each project's way of sanitising."""
     index = reader.load(shared / "data/coco-mini/annotations/person_keypoints_val2017.json")
     train = reader.load(shared / "data/coco-mini/annotations/person_keypoints_train2017.json")
-    sanitise = crops.clip_boxes if tag == "alphapose" else crops.push_boxes_inside
     for person in golden.people(shared, tag):
         source = index if person["annotation_id"] in index.annotation_ids else train
         row = np.flatnonzero(source.annotation_ids == person["annotation_id"])
-        boxes = sanitise(source.boxes[row], source.image_sizes[source.image_rows(row)])
+        boxes = crops.boxes_inside(source.boxes[row], source.image_sizes[source.image_rows(row)], tag != "alphapose")
         centre, size = crops.fit_boxes(boxes, golden.SIZES_IN[tag])
         np.testing.assert_allclose(centre[0], person["center"], atol=ULP_IMG)
         np.testing.assert_allclose(size[0], person["scale"], rtol=3e-7)
@@ -157,79 +157,60 @@ def test_joints_flipped_twice_are_as_they_were() -> None:
 
 
 def test_boxes_at_the_border() -> None:
-    """Width and height 640 x 480; columns: inside, over the left, over the right, one pixel, beyond, nothing."""
-    boxes = [[10, 20, 31, 41], [-10, 20, 31, 41], [630, 20, 31, 41], [5, 5, 1, 1], [700, 20, 31, 41], [5, 5, 0, 30]]
-    clipped, pushed = crops.clip_boxes(boxes, IMAGE_SIZE), crops.push_boxes_inside(boxes, IMAGE_SIZE)
-    assert clipped[:4].tolist() == [[10, 20, 30, 40], [0, 20, 20, 40], [630, 20, 9, 40], [5, 5, 0, 0]]
-    assert pushed[:4].tolist() == [[10, 20, 30, 40], [0, 20, 30, 40], [630, 20, 9, 40], [5, 5, 0, 0]]
-    assert crops.usable_boxes(clipped).tolist() == [True, True, True, False, False, False]
-    assert crops.usable_boxes(pushed, allow_lines=True).tolist() == [True, True, True, False, False, True]
-    assert crops.outside_image(boxes, IMAGE_SIZE).tolist() == [False, False, False, False, True, False]
+    """Width and height 640 x 480; columns: inside, over the left, over the right, one pixel, beyond."""
+    boxes = [[10, 20, 31, 41], [-10, 20, 31, 41], [630, 20, 31, 41], [5, 5, 1, 1], [700, 20, 31, 41]]
+    cut, moved = crops.boxes_inside(boxes, IMAGE_SIZE), crops.boxes_inside(boxes, IMAGE_SIZE, moved=True)
+    assert cut[:4].tolist() == [[10, 20, 30, 40], [0, 20, 20, 40], [630, 20, 9, 40], [5, 5, 0, 0]]
+    assert moved[:4].tolist() == [[10, 20, 30, 40], [0, 20, 30, 40], [630, 20, 9, 40], [5, 5, 0, 0]]
+    assert (cut[4, 2], moved[4, 2]) < (0, 0)
+    assert crops.outside_image(boxes, IMAGE_SIZE).tolist() == [False, False, False, False, True]
     assert crops.outside_image([[5, -30, 20, 30], [5, -30, 20, 31]], IMAGE_SIZE).tolist() == [True, False]
 
 
 @pytest.mark.parametrize("box", [[5, 5, 0, 0], [5, 5, -3, 10], [np.nan, 5, 3, 10], [5, 5, np.inf, 10]])
 def test_a_box_without_extent_is_named(box: list[float]) -> None:
-    with pytest.raises(BoxError, match=r"no crop of the box \[.*must be finite and have an extent"):
+    with pytest.raises(UserError, match=r"no crop of the box \[.*must be finite and have an extent"):
         crops.fit_boxes([[1, 1, 5, 5], box], SIZE_IN)
 
 
-@pytest.mark.parametrize("skeleton, lower", [(COCO, range(11, 17)), (CROWDPOSE, range(6, 12))])
-def test_upper_and_lower_body(skeleton: Any, lower: range) -> None:
-    assert np.flatnonzero(~crops.upper_body(skeleton)).tolist() == list(lower)
-
-
 def test_half_a_body() -> None:
-    upper = crops.upper_body(COCO)
+    upper = np.arange(COCO.num_keypoints) < COCO.keypoints.index("left_hip")
     joints = np.where(upper[:, None], [10.0, 10.0], [10.0, 100.0]) + np.arange(COCO.num_keypoints)[:, None]
     everyone = np.ones(COCO.num_keypoints)
-    for prefer_upper in (True, False):
-        chosen = joints[upper if prefer_upper else ~upper]
-        found = crops.half_body(joints, everyone, upper, prefer_upper, SIZE_IN)
+    few_below = everyone * (upper | (np.arange(COCO.num_keypoints) < 13))
+    for visible, prefer_upper, half in ((everyone, True, upper), (everyone, False, ~upper), (few_below, False, upper)):
+        found = crops.half_body(joints, visible, COCO, prefer_upper, SIZE_IN)
         assert found is not None
-        np.testing.assert_allclose(found[0], chosen.mean(axis=0), rtol=1e-6)
-        width, height = np.ptp(chosen, axis=0)
+        np.testing.assert_allclose(found[0], joints[half].mean(axis=0), rtol=1e-6)
+        width, height = np.ptp(joints[half], axis=0)
         expected = crops.HALF_BODY_PADDING * max(height, width * SIZE_IN[0] / SIZE_IN[1])
         np.testing.assert_allclose(found[1], [expected * SIZE_IN[1] / SIZE_IN[0], expected], rtol=1e-6)
-    few_below = everyone * (upper | (np.arange(COCO.num_keypoints) < 13))
-    fallback = crops.half_body(joints, few_below, upper, False, SIZE_IN)
-    assert fallback is not None
-    np.testing.assert_allclose(fallback[0], joints[upper].mean(axis=0), rtol=1e-6)
-    assert crops.half_body(joints, 0 * everyone, upper, True, SIZE_IN) is None
-    assert crops.half_body(0 * joints, everyone, upper, True, SIZE_IN) is None
+    assert crops.half_body(joints, 0 * everyone, COCO, True, SIZE_IN) is None
+    assert crops.half_body(0 * joints, everyone, COCO, True, SIZE_IN) is None
 
 
-def test_augment_applies_what_was_drawn() -> None:
-    upper, joints = crops.upper_body(COCO), np.random.default_rng(2).uniform(0, 90, (COCO.num_keypoints, 2))
-    crop = Crop(*crops.fit_boxes([10, 20, 30, 90], SIZE_IN))
-    everyone = np.ones(COCO.num_keypoints)
-    plain = crops.augment(crop, AugmentationSample(), joints, everyone, upper, SIZE_IN, 8)
-    assert (plain.centre_img == crop.centre_img).all() and (plain.size_img == crop.size_img).all()
-    varied = crops.augment(crop, AugmentationSample(1.2, -30.0, True), joints, everyone, upper, SIZE_IN, 8)
-    assert (varied.rotation_deg, varied.flip) == (-30.0, True)
-    np.testing.assert_allclose(varied.size_img, crop.size_img * 1.2)
-    half = AugmentationSample(half_body=True, prefer_upper=True)
-    halved = crops.augment(crop, half, joints, everyone, upper, SIZE_IN, 8)
-    np.testing.assert_allclose(halved.centre_img, joints[upper].mean(axis=0), rtol=1e-6)
-    eight = (np.arange(COCO.num_keypoints) < 8).astype(float)
-    kept = crops.augment(crop, half, joints, eight, upper, SIZE_IN, 8)
-    assert (kept.centre_img == crop.centre_img).all()
-
-
-def test_distributions() -> None:
+def test_augmentations_are_distributed_as_published() -> None:
     """Limits and shares of the publication; 4000 draws: three standard deviations of a share are below 0.024."""
-    augmentation, random = (
-        Augmentation(scale_factor=0.35, rotation_factor=45.0, half_body=0.3),
-        np.random.default_rng(3),
+    joints = np.random.default_rng(2).uniform(0, 90, (COCO.num_keypoints, 2))
+    upright, random = Crop(*crops.fit_boxes([10, 20, 30, 90], SIZE_IN)), np.random.default_rng(3)
+
+    def draw(augmentation: Augmentation, seen: int) -> Crop:
+        visible = np.arange(COCO.num_keypoints) < seen
+        return augmentation.vary(upright, joints, visible, COCO, SIZE_IN, random)
+
+    draws = [draw(Augmentation(half_body=0), COCO.num_keypoints) for _ in range(4000)]
+    scales, turns = (
+        np.array([one.size_img[0] / upright.size_img[0] for one in draws]),
+        np.array([one.rotation_deg for one in draws]),
     )
-    draws = [crops.sample_augmentation(augmentation, random) for _ in range(4000)]
-    scales, turns = np.array([one.scale for one in draws]), np.array([one.rotation_deg for one in draws])
-    assert (scales.min(), scales.max()) == (0.65, 1.35) and np.abs(turns).max() == 90.0
-    assert np.mean((scales > 0.65) & (scales < 1.35)) == pytest.approx(0.683, abs=0.024)
+    assert (scales.min(), scales.max()) == pytest.approx((0.65, 1.35)) and np.abs(turns).max() == 90.0
+    assert np.mean((scales > 0.651) & (scales < 1.349)) == pytest.approx(0.683, abs=0.024)
     assert np.mean(turns != 0) == pytest.approx(0.6, abs=0.024)
     assert np.mean(np.abs(turns) > 45) == pytest.approx(0.6 * 0.317, abs=0.024)
     assert np.mean([one.flip for one in draws]) == pytest.approx(0.5, abs=0.024)
-    assert np.mean([one.half_body for one in draws]) == pytest.approx(0.3, abs=0.024)
-    assert np.mean([one.prefer_upper for one in draws]) == pytest.approx(0.691, abs=0.024)
-    still = crops.sample_augmentation(Augmentation(0, 0, 0, False), random)
-    assert (still.scale, still.rotation_deg, still.flip, still.half_body) == (1, 0, False, False)
+    assert all((one.centre_img == upright.centre_img).all() for one in draws)
+    halves = [draw(Augmentation(0, 0, 0.3, False), 9).centre_img for _ in range(4000)]
+    assert np.mean([(one != upright.centre_img).any() for one in halves]) == pytest.approx(0.3, abs=0.024)
+    still = [draw(Augmentation(0, 0, *rest), 8) for rest in ((1, False), (0, False, 0))]
+    assert all((one.centre_img == upright.centre_img).all() and not one.flip for one in still)
+    assert all((one.size_img == upright.size_img).all() and one.rotation_deg == 0 for one in still)

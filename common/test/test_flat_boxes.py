@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.coco import images, reader
 from common.coco.mini import dataset
-from common.topdown.crops import PeopleRule, labelled_people
+from common.topdown.crops import labelled_people
 from Lightweight_OpenPose import labels as lightweight
 from OpenPose_MindSpore_port import gen_ignore_mask, ignore_masks
 from OpenPose_MindSpore_port.config import LabelRules
@@ -33,7 +33,7 @@ def test_nobody_trains_on_a_flat_box(flat, capsys):
     assert number not in built.index.annotation_ids[built.main] and number in built.index.annotation_ids
     assert number not in ignore_masks.load_learned(path, LabelRules()).annotation_ids
     index = reader.load(path)
-    assert number not in index.annotation_ids[labelled_people(index, PeopleRule()).rows]
+    assert number not in index.annotation_ids[labelled_people(index).rows]
     note = f"people with a box of width or height 0, who are not trained on: 1 (the first: annotation {number})"
     assert capsys.readouterr().err.count(note) == 1
 

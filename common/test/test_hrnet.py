@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from common.cli import UserError
-from common.topdown.hrnet import ExchangeModule, HRNet, Stage, standard_stages
+from common.topdown.hrnet import HRNet, Stage, standard_stages
 
 import pytest
 import torch
 
 
 def test_branches_halve_in_size_and_double_in_width() -> None:
-    net = HRNet(8, 1, standard_stages(4)).eval()
+    net = HRNet(8, standard_stages(4)).eval()
     with torch.inference_mode():
         branches = net.begin(torch.zeros(2, 3, 64, 96))
         for number, count in ((2, 3), (3, 4), (4, 1)):
@@ -17,17 +17,6 @@ def test_branches_halve_in_size_and_double_in_width() -> None:
         torch.testing.assert_close(branches[0], net(torch.zeros(2, 3, 64, 96)))
 
 
-def test_a_sum_leaves_the_branches_as_they_are() -> None:
-    """Each branch enters every sum: none may be overwritten by the one before."""
-    module = ExchangeModule(1, (4, 8, 16), outputs=3).eval()
-    branches = [torch.rand(1, 4 << n, 8 >> n, 8 >> n) for n in range(3)]
-    before = [branch.clone() for branch in branches]
-    with torch.inference_mode():
-        sums = [module.fused(target, branches) for target in range(3)]
-    assert all(torch.equal(a, b) for a, b in zip(before, branches, strict=True))
-    assert [found.shape for found in sums] == [branch.shape for branch in branches]
-
-
 def test_stages_must_add_one_branch_each() -> None:
     with pytest.raises(UserError, match="NUM_CHANNELS .* 2, 3 and 4 branches"):
-        HRNet(8, 1, [Stage(1, 1, (4, 8)), Stage(1, 1, (4, 8)), Stage(1, 1, (4, 8, 16, 32))])
+        HRNet(8, [Stage(1, 1, (4, 8)), Stage(1, 1, (4, 8)), Stage(1, 1, (4, 8, 16, 32))])

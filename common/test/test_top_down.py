@@ -135,7 +135,7 @@ def test_an_unreadable_image_stops_or_is_counted() -> None:
 
 def test_a_box_of_which_nothing_can_be_cropped() -> None:
     picture = ImageBoxes(lambda: np.zeros((*SIZE_IMG, 3), np.uint8), np.array([[1.0, 2, 0, 0]]), np.array([0]))
-    with pytest.raises(crops.BoxError, match="no crop of the box"):
+    with pytest.raises(UserError, match="no crop of the box"):
         list(estimate([picture], SHRINKING, 2))
 
 
@@ -152,7 +152,7 @@ def test_a_network_with_other_maps_is_refused() -> None:
 def test_a_data_set_and_an_image_of_it_that_is_missing(tiny_coco: Path, tmp_path: Path) -> None:
     annotations = tiny_coco / "annotations" / "person_keypoints_val2017.json"
     validation = EvaluationSet.load(annotations, tiny_coco / "val2017", COCO, 0)
-    given = boxes.annotated(validation, crops.PeopleRule())
+    given = boxes.annotated(validation)
     result = pipeline.estimate_boxes(SHRINKING, validation, given, 4)
     assert (
         len(result.boxes) == len(given)
@@ -167,7 +167,7 @@ def test_a_data_set_and_an_image_of_it_that_is_missing(tiny_coco: Path, tmp_path
 def test_unreadable_images_of_a_data_set_are_counted(tiny_coco: Path, tmp_path: Path) -> None:
     annotations = tiny_coco / "annotations" / "person_keypoints_val2017.json"
     validation = EvaluationSet.load(annotations, tiny_coco / "val2017", COCO, 0)
-    given = boxes.annotated(validation, crops.PeopleRule())
+    given = boxes.annotated(validation)
     lost, kept = given.by_image()[0][0], tmp_path
     for row in validation.rows.tolist():
         if row != lost:
@@ -181,7 +181,7 @@ def test_unreadable_images_of_a_data_set_are_counted(tiny_coco: Path, tmp_path: 
 def test_a_network_that_gives_nan_is_named(tiny_coco: Path) -> None:
     annotations = tiny_coco / "annotations" / "person_keypoints_val2017.json"
     validation = EvaluationSet.load(annotations, tiny_coco / "val2017", COCO, 0)
-    given = boxes.annotated(validation, crops.PeopleRule())
+    given = boxes.annotated(validation)
     spoilt = replace(SHRINKING, forward=lambda inputs: shrink(inputs) * np.float32(np.nan))
     with pytest.raises(UserError, match="the network's result for image id 50000. has NaN"):
         pipeline.estimate_boxes(spoilt, validation, given, 4)

@@ -11,7 +11,7 @@ from common.cli import UserError
 from common.coco import fields
 from common.coco.evaluate import EvaluationSet, places_of, read_list
 from common.people import PERSON_CATEGORY
-from common.topdown.crops import PeopleRule, labelled_people, outside_image
+from common.topdown.crops import labelled_people, outside_image
 
 import numpy as np
 import numpy.typing as npt
@@ -46,9 +46,9 @@ class PersonBoxes:
         return [(int(self.image_rows[part[0]]), part) for part in parts if len(part)]
 
 
-def annotated(validation: EvaluationSet, rule: PeopleRule) -> PersonBoxes:
-    """The boxes of the annotated people. Raises UserError where there are none."""
-    people = labelled_people(validation.index, rule)
+def annotated(validation: EvaluationSet, lenient: bool = False) -> PersonBoxes:
+    """The boxes of the annotated people, see `crops.labelled_people`. Raises UserError where there are none."""
+    people = labelled_people(validation.index, lenient)
     owners = validation.index.image_rows(people.rows)
     order = _in_order_of(validation, owners)
     if not len(order):

@@ -6,7 +6,6 @@ is sampled once. Frames: `_img` original pixels, `_in` input pixels. Sizes of im
 centres and sizes of boxes are x, y.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from common.arrays import BoolArray, Float64Array, FloatArray, Int64Array
@@ -44,10 +43,6 @@ def check_sizes(size_in: tuple[int, ...], size_map: tuple[int, ...]) -> None:
         raise UserError(f"HEATMAP_SIZE {heatmap} is no equal part of IMAGE_SIZE {image}")
 
 
-class BoxError(UserError):
-    """A box of which no crop can be made."""
-
-
 @dataclass(frozen=True)
 class Crop:
     """Where one person's crop lies: `centre_img`, `size_img` (2,) of the upright rectangle in original pixels.
@@ -62,95 +57,6 @@ class Crop:
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """How training crops vary; names and values as in the published configurations."""
-
-    scale_factor: float = 0.35
-    rotation_factor: float = 45.0  # degrees, of the normal distribution; twice that is the limit
-    half_body: float = 0.3  # probability
-    flip: bool = True
-
-
-@dataclass(frozen=True)
-class AugmentationSample:
-    """One draw of the augmentation. Without arguments: nothing changes."""
-
-    scale: float = 1.0
-    rotation_deg: float = 0.0
-    flip: bool = False
-    half_body: bool = False
-    prefer_upper: bool = False
-
-
-def sample_augmentation(augmentation: Augmentation, random: np.random.Generator) -> AugmentationSample:
-    """One draw, distributed as in both originals, in an order of our own."""
-    scale, rotation, upper = random.standard_normal(3)
-    rotated, flipped, halved = random.random(3)
-    spread, turn = augmentation.scale_factor, augmentation.rotation_factor
-    return AugmentationSample(
-        scale=float(np.clip(scale * spread + 1, 1 - spread, 1 + spread)),
-        rotation_deg=float(np.clip(rotation * turn, -2 * turn, 2 * turn)) if rotated <= ROTATED_SHARE else 0.0,
-        flip=augmentation.flip and bool(flipped <= FLIPPED_SHARE),
-        half_body=bool(halved < augmentation.half_body),
-        prefer_upper=bool(upper < UPPER_HALF_BELOW),
-    )
-
-
-def clip_boxes(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> Float64Array:
-    """Boxes cut at the borders of their images: what is outside goes (AlphaPose's rule).
-
-    `boxes_img` (N, 4) left, top, width, height; `sizes_img` (N, 2) or (2,) height, width. The last pixel of a box is
-    at left + width - 1; widths and heights of the result (N, 4) count from first to last pixel: one less than given.
-    """
-    boxes, last = np.asarray(boxes_img, np.float64), _last_pixels(sizes_img)
-    end = np.clip(boxes[:, :2] + np.maximum(boxes[:, 2:] - 1, 0), 0, last)
-    start = np.clip(boxes[:, :2], 0, last)
-    return np.hstack([start, end - start])
-
-
-def push_boxes_inside(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> Float64Array:
-    """Boxes that begin outside are moved to the border, then cut at the far side (MIPNet's rule).
-
-    Arguments and result as in `clip_boxes`; a box beyond the far side gets a negative width or height.
-    """
-    boxes, last = np.asarray(boxes_img, np.float64), _last_pixels(sizes_img)
-    start = np.maximum(boxes[:, :2], 0)
-    end = np.minimum(start + np.maximum(boxes[:, 2:] - 1, 0), last)
-    return np.hstack([start, end - start])
-
-
-def outside_image(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> BoolArray:
-    """(N,) which boxes do not touch their image at all: their crops would be black. Arguments as in `clip_boxes`."""
-    boxes, last = np.asarray(boxes_img, np.float64), _last_pixels(sizes_img)
-    return np.asarray(((boxes[:, :2] > last) | (boxes[:, :2] + boxes[:, 2:] <= 0)).any(axis=1))
-
-
-def _last_pixels(sizes_img: npt.ArrayLike) -> Float64Array:
-    """x, y of the last pixel of images of (height, width)."""
-    return np.asarray(sizes_img, np.float64)[..., ::-1] - 1
-
-
-def usable_boxes(boxes_img: npt.ArrayLike, allow_lines: bool = False) -> BoolArray:
-    """(N,) which sanitised boxes a person can be cropped from.
-
-    `boxes_img` (N, 4) as `clip_boxes` or `push_boxes_inside` return them.
-    `allow_lines`: a box one pixel wide or high counts too (MIPNet; AlphaPose refuses it), one of a single pixel never.
-    """
-    sizes = np.asarray(boxes_img, np.float64)[:, 2:]
-    lines = (sizes >= 0).all(axis=1) & (sizes > 0).any(axis=1)
-    return np.asarray(lines if allow_lines else (sizes > 0).all(axis=1))
-
-
-@dataclass(frozen=True)
-class PeopleRule:
-    """Which annotated people count, and what is left of their boxes; by default AlphaPose's rule."""
-
-    sanitise: Callable[[npt.ArrayLike, npt.ArrayLike], Float64Array] = clip_boxes  # or push_boxes_inside
-    allow_lines: bool = False  # see usable_boxes
-    needs_visible: bool = True  # a keypoint must be labelled; without it any number of the keypoints above 0 will do
-
-
-@dataclass(frozen=True)
 class LabelledPeople:
     """P people of an index who count, in its order, and their boxes inside the image."""
 
@@ -162,19 +68,50 @@ class LabelledPeople:
         return len(self.rows)
 
 
-def labelled_people(index: CocoIndex, rule: PeopleRule) -> LabelledPeople:
-    """The people of an index who count; crowds never do."""
+def labelled_people(index: CocoIndex, lenient: bool = False) -> LabelledPeople:
+    """The people of an index who count; crowds never do.
+
+    AlphaPose's rule: a keypoint is labelled, and the box has a width and a height in the image. The `lenient` one is
+    MIPNet's: a number of the keypoints is above 0, and the box is no single pixel.
+    """
     owners = index.image_rows(np.arange(len(index.boxes)))
-    boxes = rule.sanitise(index.boxes, index.image_sizes[owners])
-    labelled = index.num_keypoints > 0 if rule.needs_visible else index.keypoints.max(axis=(1, 2)) > 0
-    rows = np.flatnonzero(~index.is_crowd & labelled & usable_boxes(boxes, rule.allow_lines))
+    boxes = boxes_inside(index.boxes, index.image_sizes[owners], lenient)
+    positive, labelled = boxes[:, 2:] > 0, index.num_keypoints > 0
+    if lenient:
+        positive = positive.any(axis=1, keepdims=True) & (boxes[:, 2:] >= 0)
+        labelled = index.keypoints.max(axis=(1, 2)) > 0
+    rows = np.flatnonzero(~index.is_crowd & labelled & positive.all(axis=1))
     return LabelledPeople(index, rows, boxes[rows])
+
+
+def boxes_inside(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike, moved: bool = False) -> Float64Array:
+    """Boxes cut at the borders of their images; `moved`: those that begin outside are moved to the border before.
+
+    `boxes_img` (N, 4) left, top, width, height; `sizes_img` (N, 2) or (2,) height, width. The last pixel of a box is
+    at left + width - 1; widths and heights of the result (N, 4) count from first to last pixel, one less than given,
+    and are negative beyond the image.
+    """
+    boxes = np.asarray(boxes_img, np.float64)
+    start = np.maximum(boxes[:, :2], 0)
+    end = (start if moved else boxes[:, :2]) + np.maximum(boxes[:, 2:] - 1, 0)
+    return np.hstack([start, np.minimum(end, _last_pixels(sizes_img)) - start])
+
+
+def outside_image(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> BoolArray:
+    """(N,) which boxes do not touch their image at all: their crops would be black. Arguments: `boxes_inside`."""
+    boxes, last = np.asarray(boxes_img, np.float64), _last_pixels(sizes_img)
+    return np.asarray(((boxes[:, :2] > last) | (boxes[:, :2] + boxes[:, 2:] <= 0)).any(axis=1))
+
+
+def _last_pixels(sizes_img: npt.ArrayLike) -> Float64Array:
+    """x, y of the last pixel of images of (height, width)."""
+    return np.asarray(sizes_img, np.float64)[..., ::-1] - 1
 
 
 def fit_boxes(boxes_img: npt.ArrayLike, size_in: Size, padding: float = PADDING) -> tuple[FloatArray, FloatArray]:
     """Centres (..., 2) and sizes (..., 2) of crops: boxes widened to the aspect ratio of the input, then padded.
 
-    `boxes_img` (..., 4) left, top, width, height. float32, as in both originals. Raises BoxError for a box without
+    `boxes_img` (..., 4) left, top, width, height. float32, as in both originals. Raises UserError for a box without
     extent or with numbers that are not finite.
     """
     boxes = np.asarray(boxes_img, np.float64)
@@ -182,7 +119,7 @@ def fit_boxes(boxes_img: npt.ArrayLike, size_in: Size, padding: float = PADDING)
     valid = np.isfinite(boxes).all(axis=-1) & (np.minimum(width, height) >= 0) & (np.maximum(width, height) > 0)
     if not valid.all():
         wrong = boxes[~valid].reshape(-1, 4)[0].tolist()
-        raise BoxError(f"no crop of the box {wrong} (left, top, width, height): it must be finite and have an extent")
+        raise UserError(f"no crop of the box {wrong} (left, top, width, height): it must be finite and have an extent")
     aspect = size_in[1] / size_in[0]
     wide = width > aspect * height
     sizes = np.stack([np.where(wide, width, height * aspect), np.where(wide, width / aspect, height)], axis=-1)
@@ -190,20 +127,54 @@ def fit_boxes(boxes_img: npt.ArrayLike, size_in: Size, padding: float = PADDING)
     return centres.astype(np.float32), sizes.astype(np.float32) * np.float32(padding)
 
 
-def upper_body(skeleton: Skeleton) -> BoolArray:
-    """(num_keypoints,) which keypoints are above the hips."""
-    return np.array([not name.endswith(LOWER_BODY) for name in skeleton.keypoints])
+@dataclass(frozen=True)
+class Augmentation:
+    """How training crops vary; names and values as in the published configurations."""
+
+    scale_factor: float = 0.35
+    rotation_factor: float = 45.0  # degrees, of the normal distribution; twice that is the limit
+    half_body: float = 0.3  # probability
+    flip: bool = True
+    half_body_joints: int = 8  # a person with more visible joints may be cut to half a body
+
+    def vary(
+        self,
+        crop: Crop,
+        joints_img: FloatArray,
+        visible: npt.ArrayLike,
+        skeleton: Skeleton,
+        size_in: Size,
+        random: np.random.Generator,
+    ) -> Crop:
+        """A person's upright crop varied, distributed as in both originals, drawn in an order of our own.
+
+        `joints_img` (K, 2), `visible` (K,).
+        """
+        scale, rotation, upper = random.standard_normal(3)
+        rotated, flipped, halved = random.random(3)
+        spread, turn = self.scale_factor, self.rotation_factor
+        centre, size = crop.centre_img, crop.size_img
+        if halved < self.half_body and np.count_nonzero(np.asarray(visible) > 0) > self.half_body_joints:
+            half = half_body(joints_img, visible, skeleton, bool(upper < UPPER_HALF_BELOW), size_in)
+            centre, size = half or (centre, size)
+        return Crop(
+            centre,
+            size * np.float64(np.clip(scale * spread + 1, 1 - spread, 1 + spread)),
+            float(np.clip(rotation * turn, -2 * turn, 2 * turn)) if rotated <= ROTATED_SHARE else 0.0,
+            self.flip and bool(flipped <= FLIPPED_SHARE),
+        )
 
 
 def half_body(
-    joints_img: FloatArray, visible: npt.ArrayLike, upper: BoolArray, prefer_upper: bool, size_in: Size
+    joints_img: FloatArray, visible: npt.ArrayLike, skeleton: Skeleton, prefer_upper: bool, size_in: Size
 ) -> tuple[FloatArray, FloatArray] | None:
     """Centre and size (2,) float32 of the crop round the visible joints of one half of a person.
 
-    `joints_img` (K, 2), `visible` (K,), `upper` (K,) from `upper_body`. None where that half has fewer than two
-    joints or no extent: the crop then stays as it is.
+    `joints_img` (K, 2), `visible` (K,). None where that half has fewer than two joints or no extent: the crop then
+    stays as it is.
     """
     seen = np.asarray(visible) > 0
+    upper = np.array([not name.endswith(LOWER_BODY) for name in skeleton.keypoints])
     above, below = seen & upper, seen & ~upper
     take_upper = (prefer_upper and above.sum() >= FEWEST_OF_A_HALF) or below.sum() < FEWEST_OF_A_HALF
     half = joints_img[above if take_upper else below]
@@ -212,24 +183,6 @@ def half_body(
     box = np.concatenate([half.min(axis=0), np.ptp(half, axis=0)])
     _, size = fit_boxes(box, size_in, HALF_BODY_PADDING)
     return half.mean(axis=0).astype(np.float32), size
-
-
-def augment(
-    crop: Crop,
-    drawn: AugmentationSample,
-    joints_img: FloatArray,
-    visible: npt.ArrayLike,
-    upper: BoolArray,
-    size_in: Size,
-    half_body_joints: int,
-) -> Crop:
-    """The crop that a draw makes of a person's upright one; a person with more than `half_body_joints` visible joints
-    may be cut to half a body. Joints as in `half_body`.
-    """
-    centre, size = crop.centre_img, crop.size_img
-    if drawn.half_body and np.count_nonzero(np.asarray(visible) > 0) > half_body_joints:
-        centre, size = half_body(joints_img, visible, upper, drawn.prefer_upper, size_in) or (centre, size)
-    return Crop(centre, size * np.float64(drawn.scale), drawn.rotation_deg, drawn.flip)
 
 
 def crop_to_image(
@@ -257,11 +210,11 @@ def crop_to_image(
 def image_to_crop(crop: Crop, size_in: Size, width_img: int) -> Float64Array:
     """(2, 3) float64: the one matrix of a crop, from original to input pixels, flip included; for `images.warp_image`.
 
-    `width_img`: of the image, pixels; a flip takes column x to width_img - 1 - x. Raises BoxError for a crop without
+    `width_img`: of the image, pixels; a flip takes column x to width_img - 1 - x. Raises UserError for a crop without
     extent.
     """
     if not crop.size_img[0] > 0:
-        raise BoxError(f"no crop of the size {np.asarray(crop.size_img).tolist()}: it must have an extent")
+        raise UserError(f"no crop of the size {np.asarray(crop.size_img).tolist()}: it must have an extent")
     centre = np.array(crop.centre_img)
     if crop.flip:
         centre[0] = width_img - centre[0] - 1
@@ -281,10 +234,10 @@ def transform(points: npt.ArrayLike, matrices: Float64Array) -> Float64Array:
 def joints_to_crop(
     joints_img: npt.ArrayLike, visible: npt.ArrayLike, matrix: Float64Array, flip: bool, skeleton: Skeleton
 ) -> tuple[Float64Array, FloatArray]:
-    """A person's joints in the crop: (K, 2) float64 input pixels, and who of them is visible (K,).
+    """People's joints (..., K, 2) in the crop, float64 input pixels, and which of them are visible (..., K).
 
     `matrix` from `image_to_crop`; in a mirrored image (`flip`) left and right change over. All joints are moved; the
     coordinates of one that is not visible mean nothing.
     """
     order = skeleton.keypoint_flip if flip else slice(None)
-    return transform(joints_img, matrix)[order], np.asarray(visible)[order]
+    return transform(joints_img, matrix)[..., order, :], np.asarray(visible)[..., order]

@@ -5,17 +5,11 @@ The stride of a bottleneck sits in its 3x3 convolution, as in torchvision, so it
 arguments: nothing here knows the channels of one model.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from common.cli import UserError
 
 from torch import Tensor, nn
-
-# blocks of the four layers (He et al. 2016, table 1)
-BASIC_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
-BOTTLENECK_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-DECONV_PADDING = {4: (1, 0), 3: (1, 1), 2: (0, 0)}  # kernel: (padding, output_padding) that double the size
 
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -23,8 +17,8 @@ def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.C
     return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
 
 
-class ResidualBlock(nn.Module, ABC):
-    """relu(residual(x) + shortcut): what the blocks share.
+class BasicBlock(nn.Module):
+    """relu(residual(x) + shortcut); the residual is two 3x3 convolutions.
 
     `downsample` brings the shortcut to the residual's size where a layer begins; it is registered last, where its
     keys belong.
@@ -38,13 +32,16 @@ class ResidualBlock(nn.Module, ABC):
         self.relu = nn.ReLU(inplace=True)
         self.downsample = downsample
 
-    @abstractmethod
     def build(self, inputs: int, planes: int, stride: int, begins: bool) -> None:
         """Registers the layers of the residual in the order of their keys; `begins`: the first block of a layer."""
+        self.conv1 = convolution(inputs, planes, 3, stride)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2: nn.Module = convolution(planes, planes, 3)
+        self.bn2 = nn.BatchNorm2d(planes)
 
-    @abstractmethod
     def residual(self, features: Tensor) -> Tensor:
         """(B, inputs, h, w) -> (B, planes * expansion, h / stride, w / stride), a tensor of its own."""
+        return self.bn2(self.conv2(self.relu(self.bn1(self.conv1(features)))))  # type: ignore[no-any-return]
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, inputs, h, w) -> (B, planes * expansion, h / stride, w / stride)."""
@@ -53,25 +50,13 @@ class ResidualBlock(nn.Module, ABC):
         return self.relu(residual)  # type: ignore[no-any-return]
 
 
-class BasicBlock(ResidualBlock):
-    """Two 3x3 convolutions."""
-
-    def build(self, inputs: int, planes: int, stride: int, begins: bool) -> None:
-        self.conv1 = convolution(inputs, planes, 3, stride)
-        self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = convolution(planes, planes, 3)
-        self.bn2 = nn.BatchNorm2d(planes)
-
-    def residual(self, features: Tensor) -> Tensor:
-        return self.bn2(self.conv2(self.relu(self.bn1(self.conv1(features)))))  # type: ignore[no-any-return]
-
-
-class Bottleneck(ResidualBlock):
-    """1x1, 3x3 and 1x1 convolutions; the last widens four times."""
+class Bottleneck(BasicBlock):
+    """Its residual is 1x1, 3x3 and 1x1 convolutions; the last widens four times."""
 
     expansion = 4
 
     def build(self, inputs: int, planes: int, stride: int, begins: bool) -> None:
+        """See BasicBlock."""
         self.conv1 = convolution(inputs, planes, 1)
         self.bn1 = nn.BatchNorm2d(planes)
         self.build_spatial(planes, stride)
@@ -81,18 +66,22 @@ class Bottleneck(ResidualBlock):
 
     def build_spatial(self, planes: int, stride: int) -> None:
         """Registers the convolution that looks around and strides."""
-        self.conv2: nn.Module = convolution(planes, planes, 3, stride)
+        self.conv2 = convolution(planes, planes, 3, stride)
 
     def spatial(self, features: Tensor) -> Tensor:
         """(B, planes, h, w) -> (B, planes, h / stride, w / stride)."""
         return self.conv2(features)  # type: ignore[no-any-return]
 
     def residual(self, features: Tensor) -> Tensor:
+        """See BasicBlock."""
         out = self.relu(self.bn2(self.spatial(self.relu(self.bn1(self.conv1(features))))))
         return self.bn3(self.conv3(out))  # type: ignore[no-any-return]
 
 
-Block = type[ResidualBlock]
+Block = type[BasicBlock]
+# blocks of the four layers (He et al. 2016, table 1)
+BASIC_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+BOTTLENECK_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
 def residual_layer(block: Block, inputs: int, planes: int, count: int, stride: int = 1) -> nn.Sequential:
@@ -136,39 +125,27 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, inputs[-1], H / 32, W / 32)."""
-        features = self.stem(images)
-        for number in range(1, len(self.STRIDES) + 1):
-            features = self.layer(number, features)
-        return features
+        return self.layer(4, self.layer(3, self.layer(2, self.layer(1, self.stem(images)))))
 
 
 def blocks_of(depth: int) -> tuple[Block, tuple[int, int, int, int]]:
     """The kind of block and the counts of a ResNet with this many layers. Raises UserError for another depth."""
-    if depth in BASIC_BLOCKS:
-        return BasicBlock, BASIC_BLOCKS[depth]
-    if depth in BOTTLENECK_BLOCKS:
-        return Bottleneck, BOTTLENECK_BLOCKS[depth]
-    known = ", ".join(map(str, (*BASIC_BLOCKS, *BOTTLENECK_BLOCKS)))
-    raise UserError(f"NUM_LAYERS {depth}: there is no such ResNet; take one of {known}")
+    if depth not in BASIC_BLOCKS | BOTTLENECK_BLOCKS:
+        known = ", ".join(map(str, BASIC_BLOCKS | BOTTLENECK_BLOCKS))
+        raise UserError(f"NUM_LAYERS {depth}: there is no such ResNet; take one of {known}")
+    return (BasicBlock, BASIC_BLOCKS[depth]) if depth in BASIC_BLOCKS else (Bottleneck, BOTTLENECK_BLOCKS[depth])
 
 
-def deconvolutions(inputs: int, filters: Sequence[int], kernels: Sequence[int]) -> nn.Sequential:
-    """Transposed convolutions that each double the size, with batch normalisation and ReLU.
+def deconvolutions(inputs: int, filters: Sequence[int]) -> nn.Sequential:
+    """Transposed 4x4 convolutions that each double the size, with batch normalisation and ReLU.
 
-    SimpleBaseline (Xiao et al. 2018, arXiv:1804.06208, section 2). Raises UserError for a kernel but 2, 3 or 4, or
-    another number of kernels than of filters.
+    SimpleBaseline (Xiao et al. 2018, arXiv:1804.06208, section 2).
     """
-    if len(filters) != len(kernels) or not set(kernels) <= set(DECONV_PADDING):
-        raise UserError(
-            f"NUM_DECONV_KERNELS {list(kernels)}: give 2, 3 or 4 for each of NUM_DECONV_FILTERS {list(filters)}"
-        )
     modules: list[nn.Module] = []
-    for outputs, kernel in zip(filters, kernels, strict=True):
-        padding, output_padding = DECONV_PADDING[kernel]
+    for before, outputs in zip([inputs, *filters], filters, strict=False):
         modules += [
-            nn.ConvTranspose2d(inputs, outputs, kernel, 2, padding, output_padding, bias=False),
+            nn.ConvTranspose2d(before, outputs, 4, 2, 1, bias=False),
             nn.BatchNorm2d(outputs),
             nn.ReLU(inplace=True),
         ]
-        inputs = outputs
     return nn.Sequential(*modules)

@@ -47,12 +47,7 @@ def mean_squared_error(predicted: Tensor, target: Tensor, weight: Tensor) -> Ten
 
     `predicted`, `target`: (B, K, h, w); `weight`: (B, K), 0 where a joint does not count.
     """
-    return 0.5 * per_joint(predicted, target, weight).mean()
-
-
-def per_joint(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """(B, K) float32: the mean over the map of ((predicted - target) * weight)^2. Shapes as `mean_squared_error`."""
-    return ((predicted.float() - target) * weight[..., None, None]).square().mean(dim=(2, 3))
+    return 0.5 * ((predicted.float() - target) * weight[..., None, None]).square().mean()
 
 
 def peak_accuracy(predicted: Tensor, target: Tensor, sides: tuple[int, int]) -> Tensor:
