@@ -4,9 +4,10 @@
 Keys have the names and values of the published config.py; what is new stands beside them.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import common.coco.images
 from common.cli import UserError, flag
@@ -46,6 +47,31 @@ class Inference(DecodeRules):
 
 
 @dataclass(frozen=True)
+class DataFlags:
+    """Where the data set is, and what evaluations take of it."""
+
+    data_dir: str = flag("COCO folder (annotations, train2017, val2017), or `mini`; empty: COCO_HOME or ./dataset", "")
+    imgpath_val: str = flag("folder of the validation images, in data_dir or a path of its own", "val2017")
+    ann: str = flag("their annotations: in data_dir/annotations, or a path", "person_keypoints_val2017.json")
+    skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
+    val_images: int = flag("images of an evaluation, spread as in the published subset; 0: all", 0)
+    exif: Literal["ignore", "turn"] = flag("images as stored (so COCO is annotated), or turned as EXIF says", "ignore")
+
+
+AnyFlags = TypeVar("AnyFlags", bound=DataFlags)
+
+
+def with_data(config: AnyFlags) -> AnyFlags:
+    """The settings with the folder of the data set, and with its skeleton where no other is asked for.
+
+    Raises UserError.
+    """
+    data_dir = common.coco.images.data_folder(config.data_dir, str(DATA_FOLDER), DATA_FOLDER)
+    skeleton = common.coco.images.skeleton_name(config.skeleton, DataFlags.skeleton, data_dir)
+    return dataclasses.replace(config, data_dir=str(data_dir), skeleton=skeleton)
+
+
+@dataclass(frozen=True)
 class LabelRules:
     """Which people the network learns; all others are masked."""
 
@@ -62,7 +88,7 @@ class TargetRules:
 
 
 @dataclass(frozen=True)
-class Config(TargetRules, LabelRules, Inference, TrainFlags):
+class Config(TargetRules, LabelRules, Inference, DataFlags, TrainFlags):
     """Trains the VGG19 OpenPose of MindSpore."""
 
     OF_A_SERVER = f"{TrainFlags.OF_A_SERVER} data_dir"
@@ -76,15 +102,11 @@ class Config(TargetRules, LabelRules, Inference, TrainFlags):
     max_rotate_degree: float = flag("three standard deviations of the rotation, degrees", 40.0, most=360)
     center_perterb_max: float = flag("largest shift of the crop, input pixels", 40.0)
 
-    data_dir: str = flag("COCO folder (annotations, train2017, val2017), or `mini`; empty: COCO_HOME or ./dataset", "")
     train_dir: str = flag("folder of training images, in data_dir or a path of its own", "train2017")
     train_ann: str = flag("their annotations: in data_dir/annotations, or a path", "person_keypoints_train2017.json")
     maskpath_train: str = flag("folder of ignore masks; empty: data_dir/ignore_mask_train, made where missing", "")
-    imgpath_val: str = flag("folder of the images of evaluations during training, found in the same way", "val2017")
-    ann: str = flag("annotations of these evaluations", "person_keypoints_val2017.json")
     output_dir: str = flag("folder for checkpoints and logs", str(MODEL_FOLDER))
     experiment_name: str = flag("state and best weights go to <experiment_name>_checkpoints [train, perf_1p, ...]", "")
-    skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
 
     vgg_path: str = flag("VGG19 weights, .ckpt or torchvision's .pth; empty: found or downloaded; `none`: random", "")
     vgg_with_bn: bool = flag("VGG with batch normalisation", False)

@@ -42,24 +42,17 @@ class Draw:
     angle_deg: float
     person: int  # around which the crop lies
     shift: tuple[float, float]
-    colour: tuple[int, int, int] | None  # added to hue, saturation, value
+    colour: tuple[int, ...] | None  # added to hue, saturation, value
     flip: bool
 
 
 def sample_augmentation(config: Config, num_people: int, random: np.random.Generator) -> Draw:
     """One draw, distributed as in the original."""
     scale, shift_x, shift_y, person, colour, flip, *change = random.random(6 + len(COLOUR_REACH)).tolist()
-    hue, saturation, value = (
-        int(share * (2 * reach + 1)) - reach for share, reach in zip(change, COLOUR_REACH, strict=True)
-    )
-    return Draw(
-        scale=scale,
-        angle_deg=random.standard_normal() / 3 * config.max_rotate_degree,
-        person=int(person * num_people),
-        shift=(shift_x, shift_y),
-        colour=(hue, saturation, value) if colour < COLOUR_SHARE else None,
-        flip=flip < FLIPPED_SHARE,
-    )
+    angle_deg = random.standard_normal() / 3 * config.max_rotate_degree
+    change = tuple(int(share * (2 * reach + 1)) - reach for share, reach in zip(change, COLOUR_REACH, strict=True))
+    changed = change if colour < COLOUR_SHARE else None
+    return Draw(scale, angle_deg, int(person * num_people), (shift_x, shift_y), changed, flip < FLIPPED_SHARE)
 
 
 def boxes(points: Float64Array) -> tuple[Float64Array, Float64Array]:
@@ -91,46 +84,35 @@ def compose(points: Float64Array, config: Config, drawn: Draw) -> Float64Array:
     """
     scale = scale_of(points, config, drawn.scale)
     turn = cv2.getRotationMatrix2D((0, 0), drawn.angle_deg, scale)[:, :2]
-    turned = points[drawn.person : drawn.person + 1].copy()
-    turned[..., :2] = turned[..., :2] @ turn.T
-    low, high = boxes(turned)
+    low, high = boxes(transform_points(points[drawn.person : drawn.person + 1], np.column_stack([turn, (0, 0)])))
     shift = (np.array(drawn.shift) - 0.5) * 2 * config.center_perterb_max
-    centre = (low[0] + high[0]) / 2 + shift
-    matrix = np.column_stack([turn, (config.insize - 1) / 2 - centre])
+    matrix = np.column_stack([turn, (config.insize - 1) / 2 - (low[0] + high[0]) / 2 - shift])
     if drawn.flip:
         matrix[0] *= -1
         matrix[0, 2] += config.insize - 1
     return matrix
 
 
-def transform_points(points: Float64Array, matrix: Float64Array, flip: bool, skeleton: Skeleton) -> Float64Array:
-    """(P, num_points, 3) from original to input pixels; mirrored people have left and right changed over."""
-    moved = points.copy()
-    moved[..., :2] = points[..., :2] @ matrix[:, :2].T + matrix[:, 2]
-    return moved[:, skeleton.point_flip] if flip else moved
+def transform_points(points: Float64Array, matrix: Float64Array) -> Float64Array:
+    """(P, num_points, 3) from original to input pixels."""
+    return np.concatenate([points[..., :2] @ matrix[:, :2].T + matrix[:, 2], points[..., 2:]], axis=-1)
 
 
-def warp_mask(mask: UInt8Array, matrix: Float64Array, insize: int) -> UInt8Array:
-    """An ignore mask, (h, w) uint8 of 0 and 255, in the crop: (insize, insize) uint8, 1 where masked.
+def valid_cells(mask: UInt8Array | None, matrix: Float64Array, insize: int) -> Float32Array:
+    """(insize / 8, insize / 8) float32: how much of each map cell counts, 0 to 1; everything where `mask` is None.
 
-    Outside the image nothing is masked: that there are no people may be learned.
+    `mask`: (h, w) uint8 in original pixels, not 0 where masked; it grows in the crop, since Gaussians reach beyond
+    people. Outside the image nothing is masked: that there are no people may be learned.
     """
-    crop = cv2.warpAffine(mask, matrix, (insize, insize), flags=cv2.INTER_NEAREST)
-    return (crop > 0).view(np.uint8)
-
-
-def valid_cells(mask: UInt8Array | None, cells: int) -> Float32Array:
-    """(cells, cells) float32: how much of each map cell counts, 0 to 1; everything where `mask` is None.
-
-    `mask`: (insize, insize) uint8, 1 where masked; it grows first, since Gaussians reach beyond people.
-    """
+    cells = insize // STRIDE
     if mask is None:
         return np.ones((cells, cells), np.float32)
-    grown = cv2.dilate(mask, np.ones((MASK_REACH_IN, MASK_REACH_IN), np.uint8))
+    crop = cv2.warpAffine(mask, matrix, (insize, insize), flags=cv2.INTER_NEAREST)
+    grown = cv2.dilate((crop > 0).view(np.uint8), np.ones((MASK_REACH_IN, MASK_REACH_IN), np.uint8))
     return 1 - cv2.resize(grown.astype(np.float32), (cells, cells), interpolation=cv2.INTER_LINEAR)
 
 
-def change_colours(image: UInt8Array, change: tuple[int, int, int]) -> UInt8Array:
+def change_colours(image: UInt8Array, change: tuple[int, ...]) -> UInt8Array:
     """(h, w, 3) uint8 BGR with hue, saturation and value changed; hues turn round the circle."""
     values = np.arange(256)[None, :, None] + np.array(change)
     tables = np.clip(values, 0, 255)
@@ -196,16 +178,13 @@ class TrainSamples:
     ) -> dict[str, Any]:
         """The sample that a draw makes: all in original pixels, `image` (h, w, 3), `mask` (h, w) uint8 of 0 and 255,
         or None."""
-        size = self.config.insize
-        matrix = compose(points, self.config, drawn)
+        size, matrix = self.config.insize, compose(points, self.config, drawn)
         crop = common.coco.images.warp_image(image, matrix, (size, size), GREY)
-        crop = crop if drawn.colour is None else change_colours(crop, drawn.colour)
-        masked_in = None if mask is None else warp_mask(mask, matrix, size)
-        points_in = transform_points(points, matrix, drawn.flip, self.skeleton)
+        points_in = transform_points(points, matrix)
         return {
-            "image": crop,
-            "valid_mask": valid_cells(masked_in, size // STRIDE),
-            "points": points_in.astype(np.float32),
+            "image": change_colours(crop, drawn.colour) if drawn.colour else crop,
+            "valid_mask": valid_cells(mask, matrix, size),
+            "points": (points_in[:, self.skeleton.point_flip] if drawn.flip else points_in).astype(np.float32),
         }
 
 

@@ -24,21 +24,21 @@ from OpenPose_MindSpore_port.predict import PoseEstimator
 class Config(demo.DemoFlags, Inference):
     """Finds people in images, videos and cameras."""
 
-    original_decode: bool = flag("people as the original finds them: whole pixels, its own thresholds", False)
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: the network's, or openpose", "")
 
 
 ALIASES = {**demo.ALIASES, "model_path": "checkpoint_path", "height_size": "inference_img_size"}
+RETIRED = {"original_decode": "eval.py --original finds people as the original does"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
-    config = cli.parse(Config, {}, argv, ALIASES, prepare=demo.prepare)
+    config = cli.parse(Config, {}, argv, ALIASES, RETIRED, prepare=demo.prepare)
     config.check()
     skeleton = load(config.skeleton) if config.skeleton else ""
     source = demo.find_source(config)
     options = Options(config.device_name, provider=config.provider)
-    estimator = PoseEstimator(config.checkpoint_path, options, skeleton, config, config.original_decode)
+    estimator = PoseEstimator(config.checkpoint_path, options, skeleton, config)
     demo.run(config, source, estimator.skeleton, lambda frames: [estimator(frame.image) for frame in frames])
 
 

@@ -6,33 +6,41 @@ bash test/eval.sh --data_path=/data/coco --model_path=model_best.pth --save_imag
 python -m OpenPose_MindSpore_port.eval --data_path=mini --model_path=openpose.onnx --original
 
 Writes eval_result.json, metrics.jsonl and pictures into output_path. By default all images of the annotation file
-count, as COCO asks, and people are found by improved rules; `--people_only` takes the images with people alone,
-`--original_decode` finds people as the original does, and `--original` is both: the published figures came so.
+count, as COCO asks, and people are found by improved rules; `--original` takes the images with people alone, and finds
+people as the original does: the published figures came so.
 """
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import common.coco.images
-import common.device
 import common.distributed
 import common.train.checkpoint
 from common.bottomup import pipeline
 from common.bottomup.pipeline import BottomUpNetwork, Evaluation
 from common.cli import ImageError, UserError, flag, parse, run
 from common.coco.evaluate import COCO_METRICS, EvaluationSet
-from common.coco.images import Exif
 from common.report import Run
 from common.runtime.session import ComputeFlags, of_module
 from common.skeleton import Skeleton, load
 from common.train.log import Log
 from common.train.state import TrainState
 from OpenPose_MindSpore_port import weights
-from OpenPose_MindSpore_port.config import ALIASES, DATA_FOLDER, MODEL_FOLDER, NETWORK, RETIRED, Inference, located
+from OpenPose_MindSpore_port.config import (
+    ALIASES,
+    MODEL_FOLDER,
+    NETWORK,
+    RETIRED,
+    DataFlags,
+    Inference,
+    located,
+    with_data,
+)
 from OpenPose_MindSpore_port.config import Config as TrainConfig
 from OpenPose_MindSpore_port.decode import to_coco
 from OpenPose_MindSpore_port.predict import LastMaps, PoseEstimator, Sizes, open_session, to_input
@@ -50,121 +58,89 @@ PUBLISHED_NAMES = ("AP", "Ap .5", "AP .75", "AP (M)", "AP (L)", "AR", "AR .5", "
 
 
 @dataclass(frozen=True)
-class Config(Inference, ComputeFlags):
+class Config(Inference, DataFlags, ComputeFlags):
     """Evaluates a checkpoint of the VGG19 OpenPose of MindSpore."""
 
-    model_path: str = flag(
-        "a file: .ckpt, .pth, .safetensors, or exported: .onnx, .xml, .om; empty: the best of train.py", ""
-    )
-    data_dir: str = flag("COCO folder (annotations, val2017), or `mini`; empty: COCO_HOME or ./dataset", "")
-    imgpath_val: str = flag("folder of the images, in data_dir or a path of its own", "val2017")
-    ann: str = flag("annotations, in data_dir/annotations or a path of its own", "person_keypoints_val2017.json")
+    model_path: str = flag("a file: .ckpt, .pth, or exported: .onnx, .xml, .om; empty: the best of train.py", "")
     output_path: str = flag(f"folder of {RESULT_FILE} and pictures; empty: output_img in output_dir", "")
     output_dir: str = flag("folder of results", str(MODEL_FOLDER))
     log_dir: str = flag("folder of each rank's log and the result file; empty: output_dir/test/output/0", "")
-    skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
-    val_images: int = flag("images to evaluate, spread as in the published subset; 0: all", 0)
-    people_only: bool = flag("only images with annotated people, as the original: AP is higher", False)
-    original_decode: bool = flag("people as the original finds them: whole pixels, its rule of joining", False)
-    original: bool = flag("--people_only and --original_decode: the protocol of the published figures", False)
+    original: bool = flag("the original's protocol: images with people alone, found by its rules", False)
     batch_size: int = flag("images of one size at once; 0: 16, on a CPU 2", 0, most=10**6)
     num_workers: int = flag("threads that read images ahead, a batch each", 4, least=1, most=1024)
-    exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
     on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
     report: bool = flag("also write report.html, a page of where the network fails, and report.json", False)
     save_images: int = flag(
         "images to draw people in, as <image_id>.png; -1: all, as the original", 0, least=ALL_IMAGES
     )
 
-    @property
-    def result_folder(self) -> Path:
-        """Where results go."""
-        return Path(self.output_path or Path(self.output_dir) / "output_img")
 
-    @property
-    def checkpoint(self) -> Path:
-        """The file to evaluate. Raises UserError where none is named and training has left none."""
-        best = Path(self.output_dir) / TRAINED / common.train.checkpoint.BEST
-        if not (self.model_path or best.is_file()):
-            kinds = ".ckpt, .pth, .safetensors, .onnx, .xml or .om"
-            raise UserError(f"--model_path is needed: {kinds}; training has left no {best}")
-        return weights.locate_checkpoint(self.model_path) if self.model_path else best
+_OWN_ALIASES = {"checkpoint_path": "model_path", "output_img_path": "output_path", "annotation": "ann"}
+_OF_ORIGINAL = dict.fromkeys(("people_only", "original_decode"), "--original is both")
 
 
 def main() -> None:
     """Reads the flags, evaluates, leaves people, metrics, pictures and a result file."""
-    began = time.time()
-    names = set(Config.__dataclass_fields__)
-    aliases = {alias: name for alias, name in ALIASES.items() if name in names}
-    aliases |= {"checkpoint_path": "model_path", "output_img_path": "output_path", "annotation": "ann"}
-    config = parse(Config, {}, aliases=aliases, retired={name: RETIRED[name] for name in RETIRED.keys() - names})
-    folder = config.result_folder
+    began, names = time.time(), set(Config.__dataclass_fields__)
+    aliases = {alias: name for alias, name in ALIASES.items() if name in names} | _OWN_ALIASES
+    config = parse(Config, {}, aliases=aliases, retired=RETIRED | _OF_ORIGINAL)
+    folder = Path(config.output_path or Path(config.output_dir) / "output_img")
     log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
     with common.distributed.process_group(config.device) as device:
         with Log(folder / "metrics.jsonl", log_folder, fresh=True) as log:
-            run_evaluation(config, device, folder, log)
+            run_evaluation(with_data(config), device, folder, log)
         if common.distributed.is_main():
             Run(NETWORK, "eval", 1, 1, str(folder / "metrics.jsonl"), str(folder), began).leave(log_folder)
 
 
 def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log) -> None:
     """Evaluates as `config` says and writes the results into `folder`."""
-    config = _find_data(config)
-    skeleton = load(config.skeleton)
-    source = config.checkpoint
-    validation = evaluation_set(
-        config.data_dir, config.imgpath_val, config.ann, skeleton, config.val_images, config.exif
-    )
-    if config.original or config.people_only:
+    skeleton, source = load(config.skeleton), _checkpoint(config)
+    validation = evaluation_set(config, skeleton)
+    if config.original:
         validation = with_people(validation)
     session = open_session(source, config.options(device, common.distributed.local_rank()), skeleton)
-    original = config.original or config.original_decode
-    estimator = PoseEstimator.of_session(session, skeleton, config, original)
+    estimator = PoseEstimator.of_session(session, skeleton, config, config.original)
     batch_size = config.batch_size or session.fixed_batch or default_batch(device)
     result = evaluate(estimator, validation, batch_size, config.on_bad_image == "skip", config.num_workers)
-    result.log(
-        log,
-        {
-            "annotations": str(validation.annotations),
-            "images": result.num_images,
-            "of": "images with people" if config.original or config.people_only else "all images",
-            "checkpoint": str(source),
-            "runtime": session.runtime,
-            "input": session.fixed_size or f"short side {config.inference_img_size}",
-            "precision": config.amp,
-            "decode": "original" if original else "improved",
-            "skipped": len(result.skipped),
-        },
-    )
-    _log_published_lines(result, log)
+    protocol = {
+        "annotations": str(validation.annotations),
+        "images": result.num_images,
+        "of": "images with people" if config.original else "all images",
+        "checkpoint": str(source),
+        "runtime": session.runtime,
+        "input": session.fixed_size or f"short side {config.inference_img_size}",
+        "precision": config.amp,
+        "decode": "original" if config.original else "improved",
+        "skipped": len(result.skipped),
+    }
+    result.log(log, protocol)
+    log_published_lines(result, log)
     if common.distributed.is_main():
         result.detections.write_json(folder / RESULT_FILE)
         if config.report:
             from common.media import error_report  # a training, which evaluates too, needs it not
 
             error_report.write(validation, result.detections, skeleton, folder)
-    if config.save_images:
-        draw_images(validation, result, skeleton, folder, config.save_images)
+    draw_images(validation, result, skeleton, folder, config.save_images)
 
 
-def _find_data(config: Config) -> Config:
-    data_dir = common.distributed.main_process_first(
-        lambda: common.coco.images.data_folder(config.data_dir, str(DATA_FOLDER), DATA_FOLDER)
-    )
-    skeleton = common.coco.images.skeleton_name(config.skeleton, Config.skeleton, data_dir)
-    return dataclasses.replace(config, data_dir=str(data_dir), skeleton=skeleton)
+def _checkpoint(config: Config) -> Path:
+    if config.model_path:
+        return weights.locate_checkpoint(config.model_path)
+    best = Path(config.output_dir) / TRAINED / common.train.checkpoint.BEST
+    if not best.is_file():
+        kinds = ".ckpt, .pth, .onnx, .xml or .om"
+        raise UserError(f"--model_path is needed: {kinds}; training has left no {best}")
+    return best
 
 
-def _log_published_lines(result: Evaluation, log: Log) -> None:
+def log_published_lines(result: Evaluation, log: Log) -> None:
+    """COCO's ten numbers under the original's names, in its order."""
     if not len(result.detections):
         log.line("Predict poses size is zero.")
-    log.line(result_line(result.metrics))
-
-
-def result_line(metrics: Mapping[str, float]) -> str:
-    """The published line: COCO's ten numbers under the original's names, in its order."""
-    named = {published: float(metrics[name]) for published, name in zip(PUBLISHED_NAMES, COCO_METRICS, strict=True)}
-    return f"result:  {named}"
+    metrics = [float(result.metrics[name]) for name in COCO_METRICS]
+    log.line(f"result:  {dict(zip(PUBLISHED_NAMES, metrics, strict=True))}")
 
 
 def evaluate(
@@ -185,7 +161,7 @@ def evaluate(
         to_input=lambda image, sizes: to_input(image, sizes[0]),
         maps=estimator.maps,
         people=lambda maps, sizes: estimator.people(maps[0], sizes[0]),
-        to_coco=lambda people: to_coco(people, estimator.skeleton, estimator.original_decode),
+        to_coco=lambda people: to_coco(people, estimator.skeleton, estimator.original),
     )
     return pipeline.evaluate(network, validation, batch_size, skip_bad, readers)
 
@@ -204,33 +180,26 @@ def with_people(validation: EvaluationSet) -> EvaluationSet:
     return dataclasses.replace(validation, rows=validation.rows[counts[validation.rows] > 0])
 
 
-def evaluation_set(
-    data_dir: str, images: str, annotations: str, skeleton: Skeleton, num_images: int, exif: Exif = "ignore"
-) -> EvaluationSet:
-    """Annotated images of `<data_dir>/<images>` and `<data_dir>/annotations/<annotations>`, or paths as they stand.
-
-    Raises UserError where one of them is neither.
-    """
-    labels = located(Path(data_dir) / "annotations", annotations, "--ann")
-    folder = located(data_dir, images, "--imgpath_val")
-    return EvaluationSet.load(labels, folder, skeleton, num_images, exif)
+def evaluation_set(config: DataFlags, skeleton: Skeleton) -> EvaluationSet:
+    """The annotated images of the settings. Raises UserError where they or their annotations are not there."""
+    labels = located(Path(config.data_dir) / "annotations", config.ann, "--ann")
+    folder = located(config.data_dir, config.imgpath_val, "--imgpath_val")
+    return EvaluationSet.load(labels, folder, skeleton, config.val_images, config.exif)
 
 
 def training_evaluation_set(
     config: TrainConfig, skeleton: Skeleton, note: Callable[[str], None]
 ) -> EvaluationSet | None:
-    """The images that a training is evaluated on; None, with a note, where they are not there and nobody named them.
+    """The images that a training is evaluated on; None, with a note, where they are not there and no flag names them.
 
     Raises UserError where named images are not there, or annotations cannot be used.
     """
     places = (Path(config.data_dir) / "annotations", config.ann), (config.data_dir, config.imgpath_val)
     missing = [name for folder, name in places if not common.coco.images.find(folder, name)]
-    if missing and (config.imgpath_val, config.ann) == (TrainConfig.imgpath_val, TrainConfig.ann):
+    if missing and (config.imgpath_val, config.ann) == (DataFlags.imgpath_val, DataFlags.ann):
         note(f"note: no evaluation during training: no {', no '.join(missing)} in {config.data_dir}")
         return None  # the published commands name no validation images
-    validation = evaluation_set(
-        config.data_dir, config.imgpath_val, config.ann, skeleton, config.val_images, config.exif
-    )
+    validation = evaluation_set(config, skeleton)
     validation.check()
     return validation
 
@@ -245,7 +214,7 @@ def while_training(
         session = of_module(LastMaps(model).eval(), state.device, state.dtype)
         estimator = PoseEstimator.of_session(session, skeleton, config)
         result = evaluate(estimator, validation, default_batch(state.device))
-        _log_published_lines(result, log)
+        log_published_lines(result, log)
         log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_images} images")
         leave_sheet(log, state.store.folder / "pictures", validation, result.detections, skeleton, SHEET_ROWS)
         return result.metrics
@@ -264,13 +233,11 @@ def draw_images(
 
     rows = validation.rows[:num_images] if num_images >= 0 else validation.rows
     for row in rows[common.distributed.rank() :: common.distributed.world_size()].tolist():
-        try:
-            image = validation.read(row)
-        except ImageError:
-            continue
         image_id = validation.index.image_ids[row]
         people = result.detections.keypoints[result.detections.image_ids == image_id]
-        drawing.save_png(folder / f"{image_id}.png", drawing.draw_people(image, people, skeleton))
+        with contextlib.suppress(ImageError):
+            drawn = drawing.draw_people(validation.read(row), people, skeleton)
+            drawing.save_png(folder / f"{image_id}.png", drawn)
 
 
 if __name__ == "__main__":

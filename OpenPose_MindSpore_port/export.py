@@ -29,12 +29,10 @@ INPUT = "images"
 OUTPUTS = [f"{kind}{stage}" for kind in ("paf", "heatmap") for stage in range(1, NUM_STAGES + 1)]
 SUFFIX = ".onnx"
 TRIAL_SHAPES = ((2, 64, 96), (1, 88, 56))  # where dynamic
-INSTEAD = {
-    "AIR": "it is MindSpore's own format for Ascend: export --file_format=ONNX, then "
-    "`atc --model=FILE.onnx --framework=5 --output=FILE --soc_version=Ascend310P3` writes an .om for Ascend",
-    "MINDIR": "it is MindSpore's own format: export --file_format=ONNX, which MindSpore Lite's converter_lite "
-    "(--fmk=ONNX) and `atc --framework=5` read",
-}
+INSTEAD = (
+    "is MindSpore's own format and not written here: export --file_format=ONNX, which `atc --framework=5` makes an .om "
+    "for Ascend of, and MindSpore Lite's converter_lite (--fmk=ONNX) reads"
+)
 
 
 class AllMaps(LastMaps):
@@ -50,7 +48,7 @@ class AllMaps(LastMaps):
 class Config:
     """Exports a checkpoint of the VGG19 OpenPose of MindSpore as ONNX."""
 
-    ckpt_file: str = flag("a checkpoint: .ckpt, .pth or .safetensors", "")
+    ckpt_file: str = flag("a checkpoint: .ckpt or .pth", "")
     file_name: str = flag(f"file to write; {SUFFIX} is added where it is missing", "openpose")
     file_format: Literal["ONNX", "AIR", "MINDIR"] = flag("ONNX; the others are refused with what replaces them", "ONNX")
     opset: int = flag("ONNX operator set; CANN's ATC takes 11 everywhere", 11, least=1, most=1000)
@@ -61,19 +59,14 @@ class Config:
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
-        if self.file_format in INSTEAD:
-            raise UserError(f"--file_format={self.file_format} is not written here: {INSTEAD[self.file_format]}")
+        if self.file_format != "ONNX":
+            raise UserError(f"--file_format={self.file_format} {INSTEAD}")
         if not self.ckpt_file:
-            raise UserError("--ckpt_file is needed: a checkpoint, .ckpt, .pth or .safetensors")
+            raise UserError("--ckpt_file is needed: a checkpoint, .ckpt or .pth")
         check_opset(self.opset)
         for name in ("height", "width"):
             if getattr(self, name) % STRIDE:
                 raise UserError(f"--{name}={getattr(self, name)}: a multiple of {STRIDE}, or 0 for any")
-
-    @property
-    def target(self) -> Path:
-        """The file to write."""
-        return Path(self.file_name if self.file_name.endswith(SUFFIX) else self.file_name + SUFFIX)
 
 
 ALIASES = {"checkpoint_path": "ckpt_file", "output_name": "file_name", "export_batch_size": "batch_size"}
@@ -81,18 +74,15 @@ RETIRED = dict.fromkeys(("device_id", "device_target"), "an export computes on t
 
 
 def main() -> None:
-    """The command line."""
-    export_checkpoint(parse(Config, {}, aliases=ALIASES, retired=RETIRED))
-
-
-def export_checkpoint(config: Config) -> None:
-    """Exports what the flags ask for, and prints what was written. Raises UserError as `export_onnx` does."""
+    """Exports what the flags ask for, and prints what was written."""
+    config = parse(Config, {}, aliases=ALIASES, retired=RETIRED)
     config.check()
     skeleton = common.skeleton.load(config.skeleton)
     network = weights.load_network(weights.locate_checkpoint(config.ckpt_file), skeleton)
-    target, shape = config.target, (config.batch_size, config.height, config.width)
+    target = Path(config.file_name if config.file_name.endswith(SUFFIX) else config.file_name + SUFFIX)
+    shape = (config.batch_size, config.height, config.width)
     difference = export_onnx(network, target, config.opset, shape, metadata_of(skeleton))
-    print(summary(target, config.opset, INPUT, shape, difference))  # noqa: T201
+    print(summary(target, config.opset, INPUT, shape, difference))  # noqa: T201  the program's answer
 
 
 def export_onnx(

@@ -16,7 +16,7 @@ from typing import Any
 import common.coco.images
 import common.coco.reader
 from common import cli, files
-from common.arrays import BoolArray, UInt8Array
+from common.arrays import UInt8Array
 from common.cli import UserError
 from common.coco.annotations import CocoIndex, compressed_region
 from OpenPose_MindSpore_port.config import DATA_FOLDER, LabelRules, located
@@ -62,23 +62,19 @@ def main(argv: list[str] | None = None) -> None:
 def write(annotation_file: str | Path, folder: Path, rules: LabelRules) -> int:
     """Writes the masks of an annotation file, all or none, in place of a folder of older ones; returns how many.
 
-    Raises UserError where the annotations are wrong or the folder cannot be written.
+    Raises UserError where the annotations are wrong, OSError where the folder cannot be written.
     """
     index, count = common.coco.reader.load(annotation_file), 0
+    files.remove_unfinished(folder.parent)
     growing = files.unfinished_name(folder)
-    try:
-        files.remove_unfinished(folder.parent)
-        growing.mkdir(parents=True)
-        for image_id, mask in masks(annotation_file, index, rules):
-            content = cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_BILEVEL, 1])[1]
-            mask_path(growing, image_id).write_bytes(content.tobytes())
-            count += 1
-        if folder.is_dir():
-            shutil.rmtree(folder)
-        growing.replace(folder)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"{folder}: {reason}; free space or name another place (--output_dir)") from error
+    growing.mkdir(parents=True)
+    for image_id, mask in masks(annotation_file, index, rules):
+        content = cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_BILEVEL, 1])[1]
+        mask_path(growing, image_id).write_bytes(content.tobytes())
+        count += 1
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    growing.replace(folder)
     return count
 
 
@@ -88,48 +84,34 @@ def masks(annotation_file: str | Path, index: CocoIndex, rules: LabelRules) -> I
     Annotations are taken in the file's order. A crowd is masked but where people before it are; a person who is not
     learned is masked altogether, also where one who is learned stands in front.
     """
-    keep = learned(index, rules)
-    images = index.image_rows(np.arange(len(keep)))
-    regions = _regions(annotation_file, index, ~keep | np.isin(images, images[index.is_crowd]))
-    for image in np.unique(images[~keep]).tolist():
-        height, width = index.image_sizes[image].tolist()
-        mask, occupied = np.zeros((2, height, width), np.uint8)
-        people = index.people(image)
-        for row in range(people.start, people.stop):
-            if row in regions:
-                inside = coco_mask.decode({"size": [height, width], "counts": regions[row]})
-                mask |= inside & ~occupied if index.is_crowd[row] else inside * np.uint8(not keep[row])
-                occupied |= inside
+    keep, people = learned(index, rules), files.read_json(annotation_file)["annotations"]
+    for image in np.unique(index.image_rows(np.flatnonzero(~keep))).tolist():
+        size: list[int] = index.image_sizes[image].tolist()
+        mask, occupied = np.zeros((2, *size), np.uint8)
+        rows = range(*index.people(image).indices(len(keep)))
+        for row in rows if index.is_crowd[rows].any() else [row for row in rows if not keep[row]]:
+            try:
+                inside = _inside(people[index.file_positions[row]].get("segmentation"), index.boxes[row].tolist(), size)
+            except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+                place = f"{annotation_file}: segmentation of annotation {index.annotation_ids[row]}"
+                raise UserError(f"{place}: {error}. `python -m common.coco DATA_PATH` lists all faults") from error
+            mask |= inside & ~occupied if index.is_crowd[row] else inside * np.uint8(not keep[row])
+            occupied |= inside
         if mask.any():
             yield int(index.image_ids[image]), mask * np.uint8(MASKED)
 
 
-def _regions(annotation_file: str | Path, index: CocoIndex, chosen: BoolArray) -> dict[int, bytes]:
-    """Row of the index -> compressed run lengths of the person's silhouette, or of the box where there is none."""
-    people, found = files.read_json(annotation_file)["annotations"], dict[int, bytes]()
-    for row in np.flatnonzero(chosen).tolist():
-        segmentation = people[index.file_positions[row]].get("segmentation")
-        size = index.image_sizes[index.image_rows(row)].tolist()
-        try:
-            if segmentation and isinstance(segmentation, list):
-                found[row] = _of_polygons(segmentation, *size)
-            else:
-                found[row] = compressed_region(segmentation, index.boxes[row].tolist(), *size)
-        except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
-            place = f"{annotation_file}: segmentation of annotation {index.annotation_ids[row]}"
-            raise UserError(f"{place}: {error}. `python -m common.coco DATA_PATH` lists all faults") from error
-    return found
-
-
-def _of_polygons(polygons: list[Any], height: int, width: int) -> bytes:
-    """What lies inside any of the polygons [x, y, x, y...], whose corners are moved into the image."""
-    moved = []
-    for polygon in polygons:
+def _inside(segmentation: Any, box: list[float], size: list[int]) -> UInt8Array:
+    """(h, w) uint8, 1 inside a person's silhouette, or in the box where there is none."""
+    if not (segmentation and isinstance(segmentation, list)):
+        return coco_mask.decode({"size": size, "counts": compressed_region(segmentation, box, *size)})
+    moved = []  # corners into the image
+    for polygon in segmentation:
         corners = np.array(polygon, np.float64)
         if corners.ndim != 1 or len(corners) < SHORTEST_POLYGON or len(corners) % 2 or not np.isfinite(corners).all():
             raise ValueError("a polygon is not a list x, y, x, y, x, y...")
-        moved.append(np.clip(corners.reshape(-1, 2), 0, (width, height)).ravel().tolist())
-    return bytes(coco_mask.merge(coco_mask.frPyObjects(moved, height, width))["counts"])
+        moved.append(np.clip(corners.reshape(-1, 2), 0, size[::-1]).ravel().tolist())
+    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(moved, *size)))
 
 
 if __name__ == "__main__":

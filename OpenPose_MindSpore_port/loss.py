@@ -19,15 +19,11 @@ def stage_losses(
         valid_mask: (B, 1, h, w) float32 in [0, 1]: 1 where a cell counts, 0 inside an ignored region.
 
     Returns:
-        {"s1_paf": scalar, "s1_heatmap": scalar, "s2_paf": ...} in float32.
+        {"s1_paf": scalar, "s1_heatmap": scalar, "s2_paf": ...} in float32: ignored cells add nothing and count in the
+        divisor.
     """
     losses = {}
-    for stage, (stage_pafs, stage_heatmaps) in enumerate(zip(pafs, heatmaps, strict=True), start=1):
-        losses[f"s{stage}_paf"] = masked_mean_square(stage_pafs, gt_pafs, valid_mask)
-        losses[f"s{stage}_heatmap"] = masked_mean_square(stage_heatmaps, gt_heatmaps, valid_mask)
+    for stage, maps in enumerate(zip(pafs, heatmaps, strict=True), start=1):
+        for name, predicted, target in zip(("paf", "heatmap"), maps, (gt_pafs, gt_heatmaps), strict=True):
+            losses[f"s{stage}_{name}"] = ((predicted.float() - target).square() * valid_mask).mean()
     return losses
-
-
-def masked_mean_square(predicted: Tensor, target: Tensor, valid_mask: Tensor) -> Tensor:
-    """mean((predicted - target)^2 * valid_mask), float32: ignored cells add nothing and count in the divisor."""
-    return ((predicted.float() - target).square() * valid_mask).mean()

@@ -70,7 +70,7 @@ class LastMaps(nn.Module):
 
 
 def open_session(source: Path, options: Options, skeleton: Skeleton) -> Session:
-    """A network file of any format (.ckpt, .pth, .safetensors, .onnx, .xml, .om), ready to run.
+    """A network file of any format (.ckpt, .pth, .onnx, .xml, .om), ready to run.
 
     Raises UserError, see `common.runtime.session.open_network` and `weights.load_network`.
     """
@@ -109,32 +109,25 @@ class PoseEstimator:
         options: Options | str | None = None,
         skeleton: str | Skeleton = "",
         settings: Inference | None = None,
-        original_decode: bool = False,
     ) -> None:
-        """`checkpoint_path`: .ckpt, .pth, .safetensors, .onnx, .xml, .om, or a published name.
+        """`checkpoint_path`: .ckpt, .pth, .onnx, .xml, .om, or a published name.
 
         `options`: device and runtime, or the name of a device: auto, npu, cuda, cpu.
-        `skeleton`: empty: that of an exported network, else openpose.
-        `settings`: of input and decoder. `original_decode`: people as the original finds them.
+        `skeleton`: empty: that of an exported network, else openpose. `settings`: of input and decoder.
         Raises UserError where the file is missing, damaged, or of another network.
         """
-        self.settings, self.original_decode = settings or Inference(), original_decode
         source = weights.locate_checkpoint(str(checkpoint_path))
         self.skeleton = load(metadata.of(source, DIRECTORY, skeleton, "openpose")[1])
         self.session = open_session(source, Options.of(options), self.skeleton)
+        self.settings, self.original = settings or Inference(), False  # `original`: people as the original finds them
 
     @classmethod
     def of_session(
-        cls,
-        session: Session,
-        skeleton: Skeleton = OPENPOSE,
-        settings: Inference | None = None,
-        original_decode: bool = False,
+        cls, session: Session, skeleton: Skeleton = OPENPOSE, settings: Inference | None = None, original: bool = False
     ) -> "PoseEstimator":
         """With a network that is open already, as evaluations use it."""
         made = cls.__new__(cls)
-        made.session, made.skeleton = session, skeleton
-        made.settings, made.original_decode = settings or Inference(), original_decode
+        made.session, made.skeleton, made.settings, made.original = session, skeleton, settings or Inference(), original
         return made
 
     def __call__(self, image: UInt8Array | str | Path) -> People:
@@ -152,8 +145,8 @@ class PoseEstimator:
         sizes, found = [self.sizes((image.shape[0], image.shape[1])) for image in pixels], dict[int, People]()
         for rows in alike([size_in for size_in, _ in sizes], self.session.fixed_batch or len(images)):
             maps = self.maps(np.stack([to_input(pixels[row], sizes[row][0]) for row in rows]))
-            for row, people in zip(rows, self.people(maps, [sizes[row] for row in rows]), strict=True):
-                found[row] = People(self.skeleton, people.points(), people.scores)
+            decoded = self.people(maps, [sizes[row] for row in rows])
+            found |= {row: People(self.skeleton, p.points(), p.scores) for row, p in zip(rows, decoded, strict=True)}
         return [found[row] for row in range(len(images))]
 
     def sizes(self, size_img: Size) -> Sizes:
@@ -183,6 +176,6 @@ class PoseEstimator:
     def people(self, maps: Maps, sizes: Sequence[Sizes]) -> list[assembly.DecodedPeople]:
         """The people of each image, in original pixels."""
         return [
-            decode(heatmaps, pafs, one, self.skeleton, self.settings, self.original_decode)
+            decode(heatmaps, pafs, one, self.skeleton, self.settings, self.original)
             for heatmaps, pafs, one in zip(*maps, sizes, strict=True)
         ]

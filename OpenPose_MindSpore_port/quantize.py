@@ -15,11 +15,10 @@ from pathlib import Path
 import common.coco.images
 import common.skeleton
 from common.cli import UserError, flag, parse, run
-from common.coco.evaluate import EvaluationSet
 from common.runtime import quantize
 from common.runtime.quantize import Flags, Inputs, Score, Task
 from common.runtime.session import Session
-from OpenPose_MindSpore_port.config import DATA_FOLDER, Inference
+from OpenPose_MindSpore_port.config import DataFlags, Inference, with_data
 from OpenPose_MindSpore_port.eval import evaluate, evaluation_set
 from OpenPose_MindSpore_port.predict import PoseEstimator, to_input
 
@@ -27,14 +26,9 @@ EXPORTER = "python -m OpenPose_MindSpore_port.export"
 
 
 @dataclass(frozen=True)
-class Config(Flags, Inference):
+class Config(Flags, Inference, DataFlags):
     """Quantizes an exported network to INT8 and keeps it only where it finds the same people."""
 
-    data_dir: str = flag("COCO folder (annotations, val2017), or `mini`; empty: COCO_HOME or ./dataset", "")
-    imgpath_val: str = flag("folder of the images, in data_dir or a path of its own", "val2017")
-    ann: str = flag("annotations, in data_dir/annotations or a path of its own", "person_keypoints_val2017.json")
-    skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
-    val_images: int = flag("images to measure AP on, spread as in the published subset; 0: all", 0)
     calibration_path: str = flag("folder of calibration images; empty: train2017 of data_dir, else imgpath_val", "")
     calibration_images: int = flag("number of calibration images, spread evenly over the folder", 32, least=1)
 
@@ -44,23 +38,19 @@ def main() -> None:
     config = parse(Config, {}, aliases={"data_path": "data_dir", "annotation": "ann"}, retired=quantize.RETIRED)
     config.check_flags(EXPORTER)
     quantize.check(config.source)
+    config = with_data(config)
     skeleton = common.skeleton.load(config.skeleton)
-    data_dir = common.coco.images.data_folder(config.data_dir, str(DATA_FOLDER), DATA_FOLDER)
-    validation = evaluation_set(str(data_dir), config.imgpath_val, config.ann, skeleton, config.val_images)
-    training = common.coco.images.find(data_dir, "train2017") or validation.folder
+    validation = evaluation_set(config, skeleton)
+    training = common.coco.images.find(config.data_dir, "train2017") or validation.folder
     folder = Path(config.calibration_path) if config.calibration_path else training
     images = quantize.calibration_images(folder, config.calibration_images)
     session = quantize.open_on_cpu(config.source)
     if session.fixed_batch not in (None, 1):
         raise UserError(f"{config.source}: takes {session.fixed_batch} images at once; export it with --batch_size=0")
-    quantize.run(config, task_of(config, images, validation, PoseEstimator.of_session(session, skeleton, config)))
-
-
-def task_of(config: Config, images: list[Path], validation: EvaluationSet, floating: PoseEstimator) -> Task:
-    """`images` to calibrate with; the evaluation that scores. `floating`: the network in float32."""
+    floating = PoseEstimator.of_session(session, skeleton, config)
 
     def score(session: Session) -> Score:
-        estimator = PoseEstimator.of_session(session, floating.skeleton, config)
+        estimator = PoseEstimator.of_session(session, skeleton, config)
         result = evaluate(estimator, validation, session.fixed_batch or 1)
         return Score(result.metrics["AP"], len(result.detections))
 
@@ -70,9 +60,9 @@ def task_of(config: Config, images: list[Path], validation: EvaluationSet, float
             size_in, _ = floating.sizes((image.shape[0], image.shape[1]))
             yield (to_input(image, size_in)[None],)
 
-    size = floating.session.fixed_size or f"short side {config.inference_img_size}"
+    size = session.fixed_size or f"short side {config.inference_img_size}"
     protocol = {"annotations": str(validation.annotations), "images": len(validation.rows), "input": size}
-    return Task(score, inputs, f"{len(images)} images of {images[0].parent}", protocol)
+    quantize.run(config, Task(score, inputs, f"{len(images)} images of {images[0].parent}", protocol))
 
 
 if __name__ == "__main__":

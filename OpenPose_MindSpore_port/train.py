@@ -18,11 +18,9 @@ import functools
 import time
 from pathlib import Path
 
-import common.coco.images
 import common.device
 import common.distributed
 from common.cli import parse, run
-from common.distributed import main_process_first
 from common.skeleton import Skeleton, load
 from common.train.loader import Plan, divide, workers_for
 from common.train.log import Log
@@ -33,12 +31,12 @@ from OpenPose_MindSpore_port import weights
 from OpenPose_MindSpore_port.config import (
     ALIASES,
     CPU_MICRO_BATCH,
-    DATA_FOLDER,
     NETWORK,
     RECIPES,
     RETIRED,
     Config,
     TargetRules,
+    with_data,
 )
 from OpenPose_MindSpore_port.data import collate, normalise, train_samples
 from OpenPose_MindSpore_port.loss import stage_losses
@@ -84,13 +82,9 @@ def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
 
 def find_data(config: Config) -> Config:
     """The settings with the folder of the data set, and a name for the run. Raises UserError."""
-    data_dir = main_process_first(
-        lambda: common.coco.images.data_folder(config.data_dir, str(DATA_FOLDER), DATA_FOLDER)
-    )
     perf = f"perf_{common.distributed.recipe_ranks()}p"
     name = config.experiment_name or (perf if config.case == "perf" else "train")
-    skeleton = common.coco.images.skeleton_name(config.skeleton, Config.skeleton, data_dir)
-    return dataclasses.replace(config, data_dir=str(data_dir), skeleton=skeleton, experiment_name=name)
+    return dataclasses.replace(with_data(config), experiment_name=name)
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 import common.distributed
 from common import files
 from common.arrays import Float32Array
-from common.cli import UserError
 from common.train.loop import Losses
 from common.train.state import TrainState
 from OpenPose_MindSpore_port import mindspore_checkpoint
@@ -49,16 +48,13 @@ class TrainingCheckpoints:
     """Rank 0 writes one every `ckpt_interval` steps and one at the end; the newest `keep_checkpoint_max` stay."""
 
     def __init__(self, state: TrainState, rates: Mapping[str, Float32Array], config: Config) -> None:
-        """Raises UserError where the folder cannot be made: the first checkpoint is hours away."""
+        """Raises OSError where the folder cannot be made: the first checkpoint is hours away."""
         root = Path(config.output_dir) / config.save_model_path
         self.folder = root / time.strftime(TIME, time.localtime(state.began))
         self._state, self._rates, self._interval = state, rates, config.ckpt_interval
         self._keep = config.keep_checkpoint_max if common.distributed.is_main() else 0
         if self._keep:
-            try:
-                root.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UserError(f"{root}: {error.strerror}; name another folder with --save_model_path") from error
+            root.mkdir(parents=True, exist_ok=True)
             files.remove_unfinished(self.folder)
 
     def step(self, number: int, losses: Losses) -> None:

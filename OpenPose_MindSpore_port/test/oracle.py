@@ -14,7 +14,7 @@ import common.distributed
 from common.coco.evaluate import EvaluationSet
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
-from OpenPose_MindSpore_port.config import Inference
+from OpenPose_MindSpore_port.config import DataFlags, Inference
 from OpenPose_MindSpore_port.data import to_points
 from OpenPose_MindSpore_port.eval import evaluate, evaluation_set
 from OpenPose_MindSpore_port.predict import PoseEstimator, input_size, to_input
@@ -51,7 +51,7 @@ class Oracle:
 
 def validation_in(folder: Path) -> EvaluationSet:
     """The validation images of a COCO folder."""
-    return evaluation_set(str(folder), "val2017", "person_keypoints_val2017.json", OPENPOSE, 0)
+    return evaluation_set(DataFlags(data_dir=str(folder)), OPENPOSE)
 
 
 def main(folder: Path) -> None:

@@ -103,7 +103,7 @@ def test_the_commands_of_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[
     main([f"--checkpoint-path={checkpoint}", "--images", *images, "--cpu", size, f"--output_dir={tmp_path / 'out'}"])
     assert [Path(line["source"]).name for line in lines_of(tmp_path / "out")] == ["a.jpg", "b.jpg"]
     assert "2 images" in capsys.readouterr().out
-    words = ["--track", "1", "--smooth", "1", "--device=cpu", size, "--original_decode"]
+    words = ["--track", "1", "--smooth", "1", "--device=cpu", size]
     main([f"--model_path={checkpoint}", "--video", str(video), *words, f"--output_dir={tmp_path / 'video'}"])
     assert len(lines_of(tmp_path / "video")) == 3 == count_frames(tmp_path / "video/walk.webm")
     assert "3 frames" in capsys.readouterr().out

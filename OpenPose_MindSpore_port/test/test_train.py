@@ -232,8 +232,6 @@ def test_lines_are_means_since_those_before_and_count_steps_left_out(tmp_path: P
         (("--min_keypoints=99",), "--min_keypoints"),
         (("--skeleton=crowdpose",), "keypoints"),
         (("--loss_scale=large",), "--loss_scale=large"),
-        (("--save_model_path={ann}/ckpt",), "--save_model_path"),
-        (("--save_model_path=/dev/null",), "--save_model_path"),
         (("--load_pretrain", "--pretrained_model_path={pipe}"), "no such checkpoint"),
     ],
 )
