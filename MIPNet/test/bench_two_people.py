@@ -18,7 +18,6 @@ import common.coco.evaluate
 import common.train.checkpoint
 from common import distributed
 from common.arrays import UInt8Array
-from common.cli import UserError
 from common.coco.evaluate import Detections, EvaluationSet
 from common.media.drawing import contact_sheet, draw_person, lambda_colour
 from common.runtime.session import Options
@@ -67,9 +66,7 @@ def train(folder: Path, name: str, epochs: int, *flags: str) -> Path:
     place = (f"--data_path={folder}", f"--output_dir={WORK / name}")
     length = (f"--epochs={epochs}", f"--lr_steps={max(1, epochs * 3 // 4)}")
     command = script("train_smoke_1p.sh", *place, *FLAGS, *length, *flags, *MILD)
-    done = subprocess.run(command, env={**os.environ, "PYTHON": sys.executable}, check=False)
-    if done.returncode:
-        raise UserError(f"the training of the {name} network ended with exit code {done.returncode}")
+    subprocess.run(command, env={**os.environ, "PYTHON": sys.executable}, check=True)
     (found,) = (WORK / name).glob(f"output/*/*/*/{common.train.checkpoint.LAST}")
     return found
 
@@ -96,12 +93,9 @@ def precisions(folder: Path, result: Evaluation) -> dict[str, float]:
         "second person (behind, no box is given)": (BEHIND, people(result, OTHER)),
         "both": ("", result.detections),
     }
-    return {
-        who: common.coco.evaluate.average_precision(
-            drawn_pairs.annotation_file(folder, "val", file), found, COCO.sigmas
-        )["AP"]
-        for who, (file, found) in counted.items()
-    }
+    files = {who: drawn_pairs.annotation_file(folder, "val", file) for who, (file, _) in counted.items()}
+    measure = common.coco.evaluate.average_precision
+    return {who: measure(files[who], found, COCO.sigmas)["AP"] for who, (_, found) in counted.items()}
 
 
 def picture(folder: Path, results: dict[str, Evaluation]) -> UInt8Array:
@@ -109,28 +103,22 @@ def picture(folder: Path, results: dict[str, Evaluation]) -> UInt8Array:
 
     The box is drawn as the network sees it, padded.
     """
-    columns: dict[str, tuple[Detections | None, float]] = {
-        "picture and box": (None, FIRST),
+    columns = {
         "plain network": (people(results[PLAIN], FIRST), FIRST),
         "lambda 1: the person of the box": (people(results[LAMBDA], FIRST), FIRST),
         "lambda 0: the other one": (people(results[LAMBDA], OTHER), OTHER),
     }
     front = EvaluationSet.load(drawn_pairs.annotation_file(folder, "val", FRONT), folder / "val2017", COCO, 0)
-    rows = [
-        [_panel(front, row, found, lambda_) for found, lambda_ in columns.values()]
-        for row in front.rows[:DRAWN_ROWS].tolist()
-    ]
-    return contact_sheet(rows, list(columns), DRAWN_HEIGHT)
-
-
-def _panel(front: EvaluationSet, row: int, found: Detections | None, lambda_: float) -> UInt8Array:
-    image: Any = cv2.resize(front.read(row), None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
-    if found is None:
+    rows = []
+    for row in front.rows[:DRAWN_ROWS].tolist():
+        image: Any = cv2.resize(front.read(row), None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
+        panels = [image.copy() for _ in range(1 + len(columns))]
         for box in front.index.boxes[front.index.people(row)]:
             padding = box[2:] * (PADDING - 1) / 2
             corners = np.stack([box[:2] - padding, box[:2] + box[2:] + padding]) * ENLARGED
-            cv2.rectangle(image, *corners.astype(int).tolist(), BOX_COLOUR, ENLARGED)
-        return image
-    for keypoints in found.keypoints[found.image_ids == front.index.image_ids[row]]:
-        draw_person(image, keypoints * (ENLARGED, ENLARGED, 1), COCO, CONFIDENT, lambda_colour(lambda_))
-    return image
+            cv2.rectangle(panels[0], *corners.astype(int).tolist(), BOX_COLOUR, ENLARGED)
+        for panel, (found, lambda_) in zip(panels[1:], columns.values(), strict=True):
+            for keypoints in found.keypoints[found.image_ids == front.index.image_ids[row]]:
+                draw_person(panel, keypoints * (ENLARGED, ENLARGED, 1), COCO, CONFIDENT, lambda_colour(lambda_))
+        rows.append(panels)
+    return contact_sheet(rows, ["picture and box", *columns], DRAWN_HEIGHT)

@@ -2,7 +2,6 @@
 import json
 from pathlib import Path
 
-from common.cli import UserError
 from common.media.detectors import Boxes
 from common.media.drawing import LAMBDA_COLOURS as COLOURS
 from common.media.source import Frame
@@ -86,17 +85,3 @@ def test_both_people_of_a_box_in_their_colours(tiny_coco: Path, tmp_path: Path) 
     for colour in COLOURS:
         assert (drawn == colour).all(axis=2).sum() > 50
         assert (np.abs(sweep.astype(int) - colour).max(axis=2) < 40).any()
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ((), "--checkpoint_path is needed"),
-        (("--checkpoint_path=x", "--images=a.jpg", "--boxes=1,2,3,4", "--detections=b.json"), "give one of --boxes"),
-        (("--checkpoint_path=x", "--images=a.jpg", "--sweep=1"), "--sweep=1: at least 2"),
-        (("--checkpoint_path=absent.pth", "--images=a.jpg"), "absent.pth: no such checkpoint"),
-    ],
-)
-def test_bad_flags(words: tuple[str, ...], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        run(demo, *words)

@@ -221,21 +221,6 @@ def test_boxes_of_a_detector_stand_in_the_protocol(tiny_coco, tmp_path, capsys) 
     assert f"protocol: boxes {detections}" in said and "nms none, flip_test False, refinement dark" in said
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (("--batch_size=-1",), "--batch_size=-1: at least 0"),
-        (("--checkpoint_path=absent.pth",), "absent.pth: no such checkpoint"),
-        ((), "w48_384x288_adam_lr1e-3/model_best.pth: no such checkpoint"),
-        (("TEST.FLIPTEST", "true"), "nothing reads TEST.FLIPTEST"),
-        (("--colour=red",), "--colour=red"),
-    ],
-)
-def test_bad_flags(flags: tuple[str, ...], message: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=message):
-        run(program, "--data_path=mini", f"--output_dir={tmp_path}", "--device=cpu", *flags)
-
-
 @pytest.mark.parametrize("more", [(), ("--lambda",)], ids=["plain", "lambda"])
 def test_evaluation_while_training(more: tuple[str, ...], tiny_coco: Path, tmp_path: Path) -> None:
     config, _ = small_checkpoint(tmp_path, f"--data_path={tiny_coco}", *more)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from pathlib import Path
 
-from common.cli import UserError
 from common.runtime.session import Options, open_network
 from MIPNet import export
 from MIPNet.config import parse
@@ -43,8 +42,8 @@ def test_the_file_is_the_network(kind: str, tmp_path: Path) -> None:
     assert [path.name for path in target.parent.iterdir()] == ["pose.onnx"]
     graph = onnx.load(target).graph
     inputs = {value.name: dimensions(value) for value in graph.input}
-    wanted = {"images": ["batch", 3, *SIZE], "lambdas": ["batch", 2]}
-    assert inputs == (wanted if model.uses_lambda else {"images": wanted["images"]})
+    expected = {"images": ["batch", 3, *SIZE], "lambdas": ["batch", 2]}
+    assert inputs == (expected if model.uses_lambda else {"images": expected["images"]})
     assert dimensions(graph.output[0]) == ["batch", 17, 16, 8]
 
 
@@ -79,20 +78,6 @@ def test_the_program_takes_the_network_of_the_recipe(tmp_path: Path, capsys, rec
     said = capsys.readouterr().out
     assert f"{target}: opset 11, images any x 3 x 64 x 32 and lambdas any x 2" in said
     assert "tensors matched" in said and not recwarn.list
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ((), "--checkpoint_path is needed"),
-        (("--checkpoint_path=nothing.pth",), "nothing.pth: no such checkpoint"),
-        (("--checkpoint_path=x", "--opset=21"), "--opset=21: choose 9 to 20"),
-        (("--checkpoint_path=x", "--colour=red"), "--colour=red"),
-    ],
-)
-def test_bad_flags(words: tuple[str, ...], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        run(export, *words)
 
 
 def test_the_trunk_runs_once_for_all_lambdas() -> None:

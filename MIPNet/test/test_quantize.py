@@ -18,7 +18,6 @@ import pytest
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-BACKGROUND = 0.5
 PAIRS = ("MODEL.NUM_JOINTS", str(COLOURS))
 
 
@@ -30,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("networks")
-    return quantised_programs.networks(folder, BACKGROUND, with_lambda=True)
+    return quantised_programs.networks(folder, background=0.5, with_lambda=True)
 
 
 def quantized(data: Path, model: Path, *words: str) -> None:
@@ -63,14 +62,12 @@ def test_int8_that_loses_people_is_refused(tmp_path, data, networks):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--model=",), "--model is needed: the .onnx that python -m MIPNet.export writes"),
         (("--data_path=",), "--data_path is needed: a COCO folder"),
         (("--data_path=nowhere",), "nowhere.*no such file or folder"),
         (("--model={networks}/blind.onnx",), "AP cannot tell .* finds no people"),
         (("--skeleton=coco", "MODEL.NUM_JOINTS", "17"), "no network of MIPNet with these keypoints"),
         (("--lambdas=0,2",), "--lambdas=0.0,2.0"),
         (("--detections=absent.json",), "TEST.COCO_BBOX_FILE names another place"),
-        (("TEST.FLIPTEST", "true"), "nothing reads TEST.FLIPTEST"),
     ],
 )
 def test_bad_input(tmp_path, data, networks, monkeypatch, words, message):

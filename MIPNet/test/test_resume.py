@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run that is killed, asked to stop, or out of disk space goes on where it was: the weights are the same bits."""
 
-import shutil
 from pathlib import Path
 
 import common.train.checkpoint
@@ -10,8 +9,6 @@ from common.test.interruption import everything, kill_after, main_process
 from common.test.programs import Done, equal, launched, started, weights
 from common.train.checkpoint import LAST
 from MIPNet.test.programs import RUN, SMALL, script
-
-import pytest
 
 LAUNCHER = "train_smoke_1p.sh"
 EPOCHS = 3
@@ -40,24 +37,10 @@ def said_resumed(text: str, where: tuple[int, int]) -> bool:
     return f"resumed at epoch {where[0]}, step {where[1]} (--resume=no begins anew)" in text
 
 
-@pytest.fixture(scope="module")
-def unbroken(tiny_coco: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("unbroken")
-    run = finished(tiny_coco, out)
-    assert run.returncode == 0, run.stderr
-    return out
-
-
-@pytest.fixture(scope="module")
-def killed(tiny_coco: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that kill -9 ended after its first save."""
-    out = tmp_path_factory.mktemp("killed")
+def test_killed_then_asked_to_stop_then_to_the_end_is_bit_equal(tiny_coco: Path, tmp_path: Path) -> None:
+    unbroken, out = tmp_path / "unbroken", tmp_path / "out"
+    assert finished(tiny_coco, unbroken).returncode == 0
     kill_after(2, started(*command(tiny_coco, out)), everything)
-    return out
-
-
-def test_killed_then_asked_to_stop_then_to_the_end_is_bit_equal(tiny_coco, tmp_path, unbroken, killed) -> None:
-    out = Path(shutil.copytree(killed, tmp_path / "out"))
     before = position(out)
     asked = started(*command(tiny_coco, out))
     said = kill_after(2, asked, main_process)
