@@ -16,7 +16,7 @@ import common.skeleton
 from AlphaPose import keys
 from common.cli import UserError, flag
 from common.topdown.crops import Size, check_sizes
-from common.train.pretrained import RANDOM
+from common.train.checkpoint import RANDOM
 from common.train.state import TrainFlags
 
 from easydict import EasyDict

@@ -80,7 +80,7 @@ class TrainSamples:
         return len(self.people)
 
     def __getitem__(self, position: Position) -> dict[str, Any]:
-        """{"image": (h, w, 3) uint8 RGB, "joints": (K, 2) float64 input pixels, "visible": (K,) float32, "replaced"}.
+        """{"image": (h, w, 3) uint8 RGB, "joints": (K, 2) float64 input pixels, "visible": (K,) float32}.
 
         An unreadable image raises ImageError; where bad ones are skipped, the next readable person takes its place.
         """
@@ -124,10 +124,10 @@ def proposal(box_img: Float64Array, size_img: tuple[int, int], random: np.random
 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Samples as one batch: image (B, 3, H, W) uint8, joints (B, K, 2) float64, visible (B, K) float32, replaced."""
+    """Samples as one batch: image (B, 3, H, W) uint8, joints (B, K, 2) float64, visible (B, K) float32."""
     batch = {name: torch.from_numpy(np.stack([one[name] for one in samples])) for name in ("joints", "visible")}
     images = torch.from_numpy(np.stack([one["image"] for one in samples])).permute(0, 3, 1, 2)
-    return {**batch, "image": images, "replaced": torch.tensor(sum(one["replaced"] for one in samples))}
+    return {**batch, "image": images}
 
 
 def normalise_batch(images: Tensor) -> Tensor:

@@ -202,7 +202,7 @@ def while_training(
         result = evaluator(estimator)
         log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_boxes} people in given boxes")
         pictures, skeleton = folder / "pictures", estimator.skeleton
-        leave_sheet(log, pictures, evaluator.validation, result.detections, skeleton, SHEET_ROWS, DRAWN_ABOVE)
+        leave_sheet(pictures, evaluator.validation, result.detections, skeleton, SHEET_ROWS, DRAWN_ABOVE)
         return result.metrics
 
     return evaluate

@@ -118,7 +118,7 @@ def main() -> None:
             store.make_room(config, notes.append)
         common.device.move(model, device)
         optimizer = build_optimizer(model, cfg)
-        state = TrainState(model, optimizer, plan, device, store, config, cfg.MODEL.TYPE)
+        state = TrainState(model, optimizer, plan, device, store, config)
         state.epoch = cfg.TRAIN.BEGIN_EPOCH
         if unfinished:
             notes.append(state.restore(unfinished))
@@ -133,7 +133,7 @@ def main() -> None:
                 evaluate = while_training(config, device, state.dtype, log, store.folder)
             with training(state, log):
                 finish_epoch(state, evaluate, log)  # one that the run before has saved, and no more
-                batches = state.batches(samples, collate, config.seed, log)
+                batches = state.batches(samples, collate, config.seed)
                 for epoch in state.epochs_left():
                     set_learning_rates(optimizer, lr_factor(epoch, config))
                     train_one_epoch(state, batches, losses, log)

@@ -6,9 +6,8 @@ from pathlib import Path
 from AlphaPose.config import BACKBONE_AUTO, NETWORK, Config
 from AlphaPose.model import initialise
 from common.cli import UserError
-from common.train import checkpoint, pretrained
-from common.train.checkpoint import CheckpointError
-from common.train.pretrained import RANDOM
+from common.train import checkpoint
+from common.train.checkpoint import RANDOM, CheckpointError
 
 from torch import nn
 
@@ -75,14 +74,16 @@ def imagenet_name(config: Config) -> str:
 def _load_imagenet(model: nn.Module, config: Config) -> str:
     if (name := imagenet_name(config)) == RANDOM:
         return RANDOM_START
+    from common.train import published  # a training that goes on has its weights
+
     try:
-        source = pretrained.locate_backbone(name, WEIGHT_FOLDERS)
+        source = published.locate(name, published.IMAGENET, WEIGHT_FOLDERS)
     except CheckpointError as error:
         if config.case == "perf":  # speed does not depend on the weights
             return RANDOM_START
         raise CheckpointError(f"{error}; '{RANDOM}' in its place begins at random") from error
     backbone = getattr(model, "preact", model)
-    match = pretrained.load_backbone(backbone, checkpoint.read(source), source, _OWN, _FOLDED)
+    match = published.load_backbone(backbone, checkpoint.read(source), source, _OWN, _FOLDED)
     return f"=> using ImageNet weights {source}: {match}"
 
 

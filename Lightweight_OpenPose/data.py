@@ -151,7 +151,7 @@ class TrainSamples:
 
     def __getitem__(self, position: Position) -> dict[str, Any]:
         """{"image": (size, size, 3) uint8 BGR, "valid_mask": (size/8, size/8) uint8, "points": (P, num_points, 3)
-        float32 in input pixels, main person first, "replaced": 0 or 1}.
+        float32 in input pixels, main person first}.
 
         An unreadable image raises ImageError; where bad ones are skipped, the next readable sample takes its place.
         """
@@ -188,7 +188,6 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
         "image": torch.from_numpy(np.stack([sample["image"] for sample in samples])).permute(0, 3, 1, 2),
         "valid_mask": torch.from_numpy(np.stack([sample["valid_mask"] for sample in samples])[:, None]),
         "points": torch.from_numpy(points),
-        "replaced": torch.tensor(sum(sample["replaced"] for sample in samples)),
     }
 
 

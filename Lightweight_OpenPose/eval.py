@@ -206,7 +206,7 @@ def while_training(
         estimator = PoseEstimator.of_session(session, skeleton, DecodeRules(max_peaks=MAX_PEAKS_IN_TRAINING))
         result = evaluate(estimator, validation, InputRule(base_height), default_batch(state.device))
         log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_images} images")
-        leave_sheet(log, state.store.folder / "pictures", validation, result.detections, skeleton, SHEET_ROWS)
+        leave_sheet(state.store.folder / "pictures", validation, result.detections, skeleton, SHEET_ROWS)
         return result.metrics
 
     return measured

@@ -161,7 +161,7 @@ def main() -> None:
             store.make_room(config, notes.append)
         model = common.device.move(model, device)
         optimizer = build_optimizer(model, base_lr, config.weight_decay)
-        state = TrainState(model, optimizer, plan, device, store, config, "openpose")
+        state = TrainState(model, optimizer, plan, device, store, config)
         if unfinished:
             notes.append(state.restore(unfinished))
 
@@ -173,7 +173,7 @@ def main() -> None:
                 evaluate = evaluation.while_training(validation, config.base_height, skeleton, state, log)
             with training(state, log):
                 finish_epoch(state, evaluate, log)  # one that the run before has saved, and no more
-                batches = state.batches(samples, data.collate, config.seed, log)
+                batches = state.batches(samples, data.collate, config.seed)
                 for epoch in state.epochs_left():
                     factor = lr_factor(epoch, config.lr_drops, config.lr_drop_factor, config.lr_warm_up_epochs)
                     set_learning_rates(optimizer, factor)

@@ -17,7 +17,7 @@ import common.skeleton
 from common.cli import UserError, flag
 from common.skeleton import Skeleton
 from common.topdown.crops import Size, check_sizes
-from common.train.pretrained import RANDOM
+from common.train.checkpoint import RANDOM
 from common.train.state import TrainFlags
 from MIPNet import keys
 

@@ -96,7 +96,7 @@ class TrainSamples:
         return len(self.people)
 
     def __getitem__(self, position: Position) -> dict[str, Any]:
-        """{"image": (h, w, 3) uint8, "joints": (K, 2) float64 input pixels, "visible": (K,) float32, "replaced"}.
+        """{"image": (h, w, 3) uint8, "joints": (K, 2) float64 input pixels, "visible": (K,) float32}.
 
         The channels are R, G, B, or B, G, R where the network takes these (COLOR_RGB). Of a data set of pairs, joints
         (2, K, 2) and visible (2, K) are of the person of the box and of the other one.
@@ -143,11 +143,10 @@ def pair_in_box(joints: Float64Array, visible: FloatArray, size_in: crops.Size) 
 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Samples as one batch: image (B, 3, H, W) uint8, joints (B, ..., K, 2) float64, visible (B, ..., K) float32,
-    replaced, a count."""
+    """Samples as one batch: image (B, 3, H, W) uint8, joints (B, ..., K, 2) float64, visible (B, ..., K) float32."""
     batch = {name: torch.from_numpy(np.stack([one[name] for one in samples])) for name in ("joints", "visible")}
     images = torch.from_numpy(np.stack([one["image"] for one in samples])).permute(0, 3, 1, 2)
-    return {**batch, "image": images, "replaced": torch.tensor(sum(one["replaced"] for one in samples))}
+    return {**batch, "image": images}
 
 
 def normalise_batch(images: Tensor) -> Tensor:

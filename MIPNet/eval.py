@@ -235,7 +235,7 @@ def while_training(
         for line in result.table(config.yaml.MODEL.NAME):
             log.line(line)
         pictures = folder / "pictures"
-        leave_sheet(log, pictures, evaluator.validation, result.detections, estimator.skeleton, SHEET_ROWS, DRAWN_ABOVE)
+        leave_sheet(pictures, evaluator.validation, result.detections, estimator.skeleton, SHEET_ROWS, DRAWN_ABOVE)
         return result.total
 
     return evaluate

@@ -6,9 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import common.train.checkpoint
-import common.train.pretrained
-from common.train.checkpoint import CheckpointError
-from common.train.pretrained import RANDOM
+from common.train.checkpoint import RANDOM, CheckpointError
 from MIPNet.config import MODEL_FOLDER, NETWORK, Config
 from MIPNet.model import GatedNetwork
 
@@ -52,9 +50,11 @@ def load_start(model: GatedNetwork, config: Config) -> str:
     whole, trunk = config.check_point or config.yaml.TEST.MODEL_FILE, config.yaml.MODEL.PRETRAINED
     if not whole and trunk in ("", RANDOM):
         return RANDOM_START
+    from common.train import published  # a training that goes on has its weights
+
     key = "--pth_path" if config.check_point else "TEST.MODEL_FILE" if whole else "MODEL.PRETRAINED"
     try:
-        source = locate_checkpoint(whole) if whole else common.train.pretrained.locate_backbone(trunk, WEIGHT_FOLDERS)
+        source = locate_checkpoint(whole) if whole else published.locate(trunk, published.IMAGENET, WEIGHT_FOLDERS)
     except CheckpointError as error:
         if config.case == "perf" and not config.check_point:
             return RANDOM_START
@@ -62,7 +62,7 @@ def load_start(model: GatedNetwork, config: Config) -> str:
     if whole:
         return load_checkpoint(model, source, new_head=True)
     content = common.train.checkpoint.read(source)
-    match = common.train.pretrained.load_backbone(model, content, source, _OWN)
+    match = published.load_backbone(model, content, source, _OWN)
     return f"=> using ImageNet weights {source}: {match}"
 
 

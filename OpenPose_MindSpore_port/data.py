@@ -153,7 +153,7 @@ class TrainSamples:
 
     def __getitem__(self, position: Position) -> dict[str, Any]:
         """{"image": (insize, insize, 3) uint8 BGR, "valid_mask": (insize/8, insize/8) float32, "points": (P,
-        num_points, 3) float32 in input pixels, "replaced": 0 or 1}.
+        num_points, 3) float32 in input pixels}.
 
         An unreadable image raises ImageError; where bad ones are skipped, the next readable sample takes its place. An
         ignore mask that is damaged or of another size raises UserError.
@@ -199,7 +199,6 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
         "image": torch.from_numpy(np.stack([sample["image"] for sample in samples])).permute(0, 3, 1, 2),
         "valid_mask": torch.from_numpy(np.stack([sample["valid_mask"] for sample in samples])[:, None]),
         "points": torch.from_numpy(points),
-        "replaced": torch.tensor(sum(sample["replaced"] for sample in samples)),
     }
 
 

@@ -216,7 +216,7 @@ def while_training(
         result = evaluate(estimator, validation, default_batch(state.device))
         log_published_lines(result, log)
         log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_images} images")
-        leave_sheet(log, state.store.folder / "pictures", validation, result.detections, skeleton, SHEET_ROWS)
+        leave_sheet(state.store.folder / "pictures", validation, result.detections, skeleton, SHEET_ROWS)
         return result.metrics
 
     return measured

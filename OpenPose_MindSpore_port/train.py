@@ -117,7 +117,7 @@ def main() -> None:
             store.make_room(config, notes.append)
         common.device.move(model, device)
         optimizer = build_optimizer(model, config)
-        state = TrainState(model, optimizer, plan, device, store, config, "openpose_vgg19")
+        state = TrainState(model, optimizer, plan, device, store, config)
         if unfinished:
             notes.append(state.restore(unfinished))
 
@@ -129,17 +129,18 @@ def main() -> None:
             evaluate = None
             if validation is not None:
                 evaluate = evaluation.while_training(validation, config, skeleton, state, log)
-            before_step = functools.partial(set_rates, optimizer, rates)
+            set_rates(optimizer, rates, state.epoch * plan.steps_per_epoch + state.step)
 
             def after_step(number: int, losses: Losses) -> None:
                 log_step(number, losses)
                 checkpoints.step(number, losses)
+                set_rates(optimizer, rates, number + 1)
 
             with training(state, log):
                 finish_epoch(state, evaluate, log)  # one that the run before has saved, and no more
-                batches = state.batches(samples, collate, config.seed, log)
+                batches = state.batches(samples, collate, config.seed)
                 for _ in state.epochs_left():
-                    train_one_epoch(state, batches, losses, log, before_step, after_step)
+                    train_one_epoch(state, batches, losses, log, after_step)
                     state.end_epoch()  # saves, before anything that may fail
                     finish_epoch(state, evaluate, log)  # keeps, evaluates, keeps the best
             checkpoints.finish()

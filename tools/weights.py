@@ -15,7 +15,8 @@ from pathlib import Path
 
 from common import cli
 from common.cli import UserError
-from common.train import download, published
+from common.train import published
+from common.train.checkpoint import CheckpointError
 from common.train.published import IMAGENET, Published
 
 USAGE = "python -m tools.weights list | fetch NAME ... | verify [NAME ...]"
@@ -69,7 +70,7 @@ def verified(one: Published, path: Path) -> bool:
     """Says in a line whether a file is the published one, as far as that is known."""
     try:
         one.check(path)
-    except (OSError, download.WrongContentError) as error:
+    except (OSError, CheckpointError) as error:
         say(f"wrong  {path}: {error}")
         return False
     known = "sum" if one.sha256 else "kind and size: no sum is published"

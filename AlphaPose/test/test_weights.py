@@ -5,8 +5,7 @@ from AlphaPose import weights
 from AlphaPose.config import Config
 from AlphaPose.model import STEM, FastPose, FastPoseDUC, PoseHighResolutionNet, SimplePose
 from common.topdown.resnet import Bottleneck, ResNet
-from common.train.checkpoint import CheckpointError
-from common.train.pretrained import RANDOM
+from common.train.checkpoint import RANDOM, CheckpointError
 
 import pytest
 import torch

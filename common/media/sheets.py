@@ -8,7 +8,6 @@ from common.arrays import UInt8Array
 from common.coco.evaluate import Detections, EvaluationSet
 from common.media import drawing
 from common.skeleton import Skeleton
-from common.train.log import Log
 
 
 def draw_sheet(
@@ -36,7 +35,6 @@ def truth_and_prediction(
 
 
 def leave_sheet(
-    log: Log,
     folder: Path,
     validation: EvaluationSet,
     detections: Detections,
@@ -44,8 +42,7 @@ def leave_sheet(
     num_images: int,
     threshold: float = 0.0,
 ) -> None:
-    """`draw_sheet` as predictions.png in `folder` and in the log, from rank 0: of evaluations while training."""
+    """`draw_sheet` as predictions.png in `folder`, from rank 0: of evaluations while training."""
     if common.distributed.is_main():
         sheet = draw_sheet(validation, detections, skeleton, num_images, threshold)
         drawing.save_png(folder / "predictions.png", sheet)
-        log.image("predictions", sheet, 0)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from common.test.programs import complaint, snippet
 from common.train import checkpoint
-from common.train.checkpoint import BEST, LAST, CheckpointError
+from common.train.checkpoint import LAST, CheckpointError
 from common.train.store import PREVIOUS, Store
 
 import numpy as np
@@ -109,11 +109,15 @@ def state(step: int) -> dict:
     return {"epoch": 0, "step": step, "steps_per_epoch": 5}
 
 
+def save(folder: Path, step: int) -> None:
+    checkpoint.save(folder / LAST, state(step), before=folder / PREVIOUS)
+
+
 def test_a_damaged_newest_file_falls_back_to_the_one_before(tmp_path: Path) -> None:
     store, words = Store(tmp_path, keep=2), []
     assert store.newest(words.append) is None
-    store.save_last(state(1))
-    store.save_last(state(2))
+    save(tmp_path, 1)
+    save(tmp_path, 2)
     assert store.newest(words.append) == state(2) and not words
     (tmp_path / LAST).write_bytes((tmp_path / LAST).read_bytes()[:50])
     assert store.newest(words.append) == state(1)
@@ -145,26 +149,25 @@ def test_only_so_many_stay(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     for epoch in (5, 10, 15, 100):
         Store(tmp_path, keep=2).save_epoch({"epoch": epoch}, epoch)  # as several runs of the same command do
-    Store(tmp_path, keep=2).save_best({"epoch": 7})
-    assert {file.name for file in tmp_path.iterdir()} - own == {"checkpoint_15.pth", "checkpoint_100.pth", BEST}
+    assert {file.name for file in tmp_path.iterdir()} - own == {"checkpoint_15.pth", "checkpoint_100.pth"}
     assert own < {file.name for file in tmp_path.iterdir()}
 
 
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from common.train import store
-import torch
+import common.cli, torch
+from common.train import checkpoint
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-kept = store.Store(Path(sys.argv[1]), 1)
-import common.cli
-common.cli.run(lambda: kept.save_last({"weight": torch.zeros(100_000)}))
+path = Path(sys.argv[1], "last.pth")
+content = {"weight": torch.zeros(100_000)}
+common.cli.run(lambda: checkpoint.save(path, content, before=path.with_name("previous.pth")))
 """
 
 
 def test_a_disk_that_fills_up_leaves_the_older_file(tmp_path: Path) -> None:
-    Store(tmp_path, 1).save_last(state(1))
+    save(tmp_path, 1)
     assert complaint(snippet(FULL_DISK, str(tmp_path))).startswith("error: cannot write ")
     assert [file.name for file in tmp_path.iterdir()] == [LAST]
     assert Store(tmp_path, 1).newest(print) == state(1)

@@ -2,7 +2,7 @@
 import multiprocessing
 
 from common.cli import UserError
-from common.train.loader import EpochBatches, Plan, divide, stream
+from common.train.loader import Plan, divide, positions, stream
 
 import numpy as np
 import pytest
@@ -27,56 +27,45 @@ class Numbers:
         return index + float(np.random.default_rng((epoch, index)).random())
 
 
-def positions(
-    samples: int = 23, batch: int = 4, micro_batches: int = 1, epochs: int = 3, epoch: int = 0, step: int = 0
-):
-    return EpochBatches(Plan(epochs, samples, batch, accumulation_steps=micro_batches), 5, epoch, step)
+def order(samples: int = 23, batch: int = 4, epoch: int = 0, step: int = 0, **plan: int) -> list:
+    return list(positions(Plan(3, samples, batch, **plan), 5, epoch, step))
 
 
 def test_an_epoch_takes_each_sample_at_most_once_and_orders_differ() -> None:
-    batches = list(positions())
+    batches = order()
     assert len(batches) == 3 * (23 // 4)
     epochs = [[index for batch in batches for at, index in batch if at == epoch] for epoch in range(3)]
-    assert all(len(set(order)) == len(order) == 20 for order in epochs)
+    assert all(len(set(epoch)) == len(epoch) == 20 for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
 
 
 def test_from_any_step_on_it_is_the_rest() -> None:
-    whole = list(positions(micro_batches=2))
-    steps = Plan(3, 23, 4, 2).steps_per_epoch
-    for epoch, step in ((0, 1), (1, 0), (2, steps - 1)):
-        assert list(positions(micro_batches=2, epoch=epoch, step=step)) == whole[(epoch * steps + step) * 2 :]
-
-
-def test_an_epoch_that_ends_early_resumes_with_the_same_samples() -> None:
-    def positions(epoch: int, step: int) -> list:
-        return list(EpochBatches(Plan(3, 20, 2, max_steps=4), 5, epoch, step))
-
-    whole = positions(0, 0)
-    assert [batch[0][0] for batch in whole] == [epoch for epoch in range(3) for _ in range(4)]
-    assert all(positions(*divmod(done, 4)) == whole[done:] for done in range(len(whole)))
-    assert Plan(3, 20, 2, max_steps=100).steps_per_epoch == 10
+    for plan, steps in (({"accumulation_steps": 2}, 2), ({"max_steps": 4}, 4), ({"max_steps": 100}, 5)):
+        whole, a_step = order(**plan), plan.get("accumulation_steps", 1)
+        assert [batch[0][0] for batch in whole] == [epoch for epoch in range(3) for _ in range(steps * a_step)]
+        for done in range(3 * steps):
+            assert order(epoch=done // steps, step=done % steps, **plan) == whole[done * a_step :]
 
 
 def test_ranks_take_what_one_rank_takes_in_micro_batches(monkeypatch) -> None:
-    alone = list(positions(micro_batches=2))
+    alone = order(accumulation_steps=2)
     ranks = []
     for rank in "01":
         monkeypatch.setenv("WORLD_SIZE", "2")
         monkeypatch.setenv("RANK", rank)
-        ranks.append(list(positions()))
+        ranks.append(order())
     assert [batch for pair in zip(*ranks, strict=True) for batch in pair] == alone
 
 
 def test_fewer_ranks_share_the_micro_batches_of_all(monkeypatch) -> None:
     """Four servers were planned, of which three are there: one rank takes two micro-batches of each step."""
-    alone = list(positions(batch=2, micro_batches=4))
+    alone = order(batch=2, accumulation_steps=4)
     monkeypatch.setenv("POSE_ZOO_RANKS", "4")
     monkeypatch.setenv("WORLD_SIZE", "3")
     plan, ranks = Plan(3, 23, 2), list[list]()
     for rank in "012":
         monkeypatch.setenv("RANK", rank)
-        ranks.append(list(positions(batch=2)))
+        ranks.append(order(batch=2))
     assert (plan.images_per_step, plan.micro_batches, [len(own) for own in ranks]) == (8, 4, [6, 6, 12])
     steps = [[ranks[0][n], ranks[1][n], *ranks[2][2 * n : 2 * n + 2]] for n in range(6)]
     assert [batch for step in steps for batch in step] == alone
@@ -85,7 +74,7 @@ def test_fewer_ranks_share_the_micro_batches_of_all(monkeypatch) -> None:
 def test_batches_do_not_depend_on_workers_and_leave_the_global_random_state_alone() -> None:
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    alone, one, two = (list(stream(Numbers(23), positions(), list, workers, CPU)) for workers in (0, 1, 2))
+    alone, one, two = (list(stream(Numbers(23), order(), list, workers, CPU)) for workers in (0, 1, 2))
     assert alone == one == two
     assert torch.equal(state, torch.get_rng_state())
 
@@ -93,7 +82,7 @@ def test_batches_do_not_depend_on_workers_and_leave_the_global_random_state_alon
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_error_of_a_sample_arrives_in_one_line(workers: int) -> None:
     with pytest.raises(UserError) as caught:
-        list(stream(Numbers(23, bad=7), positions(), list, workers, CPU))
+        list(stream(Numbers(23, bad=7), order(), list, workers, CPU))
     assert str(caught.value) == "image 7: cut short"
 
 
@@ -109,7 +98,7 @@ class Announced(Numbers):
 
 
 def test_the_next_epoch_is_read_while_this_one_still_runs() -> None:
-    batches = stream(Announced(8), positions(samples=8, batch=4, epochs=4), list, 1, CPU)
+    batches = stream(Announced(8), iter(order(samples=8)), list, 1, CPU)
     assert len([next(batches), next(batches)]) == 2  # all of the first epoch
     assert Announced.second_epoch.wait(30)
 

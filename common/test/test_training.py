@@ -14,7 +14,7 @@ from common.cli import UserError
 from common.train.checkpoint import BEST, read
 from common.train.loader import Plan
 from common.train.log import Log
-from common.train.loop import INTERRUPTED_EXIT_CODE, NonFiniteLoss, announce, finish_epoch, train_one_epoch, training
+from common.train.loop import INTERRUPTED_EXIT_CODE, announce, finish_epoch, train_one_epoch, training
 from common.train.state import TrainState, set_learning_rates
 from common.train.store import Store
 
@@ -46,7 +46,7 @@ class Points:
 
 
 def collate(samples: list[np.ndarray]) -> dict[str, Tensor]:
-    return {"image": torch.from_numpy(np.stack(samples)), "replaced": torch.tensor(0)}
+    return {"image": torch.from_numpy(np.stack(samples))}
 
 
 def network() -> nn.Module:
@@ -70,14 +70,14 @@ class Run:
     def __call__(self, forward=losses, evaluate=None, factor: float = 0.5, **hooks) -> TrainState:
         model, store = network(), Store(self.folder, 2)
         optimizer = self.optimizer(model.parameters())
-        state = TrainState(model, optimizer, self.plan, CPU, store, self.settings, "three layers")
+        state = TrainState(model, optimizer, self.plan, CPU, store, self.settings)
         torch.manual_seed(1)
         with Log(store.metrics_file, self.folder) as log:
             if content := store.newest(log.line):
                 state.restore(content)
             with training(state, log):
                 finish_epoch(state, evaluate, log)
-                batches = state.batches(Points(), collate, 0, log)
+                batches = state.batches(Points(), collate, 0)
                 for epoch in state.epochs_left():
                     set_learning_rates(optimizer, factor**epoch)
                     train_one_epoch(state, batches, forward, log, **hooks)
@@ -137,7 +137,7 @@ def test_a_batch_in_parts_is_the_batch(tmp_path: Path) -> None:
 def test_fewer_images_a_step_than_asked_are_said(asked: int, notes: int, tmp_path: Path) -> None:
     plan = Plan(EPOCHS, SAMPLES, 3, accumulation_steps=2, asked_images=asked)
     model, store = network(), Store(tmp_path, 1)
-    state = TrainState(model, ADAM(model.parameters()), plan, CPU, store, Settings(), "three layers")
+    state = TrainState(model, ADAM(model.parameters()), plan, CPU, store, Settings())
     with Log(store.metrics_file, tmp_path) as log:
         announce(state, 0.05, [], log)
     (said,) = tmp_path.glob("*.log")
@@ -145,7 +145,7 @@ def test_fewer_images_a_step_than_asked_are_said(asked: int, notes: int, tmp_pat
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_step_and_term(tmp_path: Path) -> None:
-    with pytest.raises(NonFiniteLoss, match=r"loss bound is not finite at epoch 1, step 2"):
+    with pytest.raises(UserError, match=r"loss bound is not finite at epoch 1, step 2"):
         Run(tmp_path)(at_step(STEPS + 2, lambda found: {**found, "bound": found["bound"] * torch.inf}))
     saved = Store(tmp_path, 1).newest(print)
     assert saved is not None and saved["epoch"] == 1
@@ -256,7 +256,7 @@ def test_what_cannot_be_gone_on_with_is_refused_in_one_line(tmp_path: Path, monk
 def test_a_run_may_go_on_in_another_precision(tmp_path: Path, before: str, now: str) -> None:
     plan, model, store = Plan(1, 1, 1), nn.Linear(2, 2), Store(tmp_path, 1)
     old, new = (
-        TrainState(model, DESCENT(model.parameters()), plan, CPU, store, Settings(amp=amp, amp_type="float16"), "line")
+        TrainState(model, DESCENT(model.parameters()), plan, CPU, store, Settings(amp=amp, amp_type="float16"))
         for amp in (before, now)
     )
     new.restore(old.content())
@@ -281,30 +281,22 @@ def test_throughput_leaves_warm_up_and_pauses_out(tmp_path: Path, monkeypatch) -
     assert end["data_s"] == 0
 
 
-def test_rates_of_steps_and_what_each_step_is_told_go_on_after_an_interruption(tmp_path: Path) -> None:
-    def run(folder: Path, stop_at: int | None = None) -> list[tuple[int, float, float]]:
-        told, built = [], []
-
-        def optimizer(parameters) -> torch.optim.Optimizer:
-            built.append(DESCENT(parameters))
-            return built[0]
-
-        def before_step(number: int) -> None:
-            built[0].param_groups[0]["lr"] = 0.01 / (1 + number)
+def test_what_each_step_is_told_goes_on_after_an_interruption(tmp_path: Path) -> None:
+    def run(folder: Path, stop_at: int | None = None) -> list[tuple[int, float]]:
+        told = []
 
         def after_step(number: int, found: dict[str, Tensor]) -> None:
-            told.append((number, built[0].param_groups[0]["lr"], found["square"].item()))
+            told.append((number, found["square"].item()))
             if number == stop_at:
                 os.kill(os.getpid(), signal.SIGTERM)
 
         try:
-            Run(folder, optimizer=optimizer, log_every=4)(factor=7.0, before_step=before_step, after_step=after_step)
+            Run(folder, log_every=4)(after_step=after_step)
         except SystemExit:
             assert stop_at
         return told
 
     whole = run(tmp_path / "whole")
-    assert [number for number, _, _ in whole] == list(range(EPOCHS * STEPS))
-    assert all(rate == 0.01 / (1 + number) for number, rate, _ in whole)
+    assert [number for number, _ in whole] == list(range(EPOCHS * STEPS))
     first = run(tmp_path / "cut", stop_at=7)
     assert first + run(tmp_path / "cut") == whole

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 BEST, LAST = "model_best.pth", "last.pth"
+RANDOM = "none"  # in place of a file: random initialisation
 # where files of others keep their weights
 _CONTAINERS = (
     *("state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "generator", "backbone"),
@@ -93,8 +94,7 @@ class Match:
     def __str__(self) -> str:
         parts = [f"{len(self.matched)} tensors matched"]
         for word in ("missing", "unused", "reshaped"):
-            names = getattr(self, word)
-            if names:
+            if names := getattr(self, word):
                 parts.append(f"{len(names)} {word} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})")
         return "; ".join(parts)
 
@@ -139,13 +139,7 @@ def load_matching(model: nn.Module, content: Mapping[str, Any], source: Path, co
     if not fitting or (complete and lacking):
         keys = ", ".join(str(key)[:40] for key in list(content)[:6])
         raise CheckpointError(f"{source}: a checkpoint of another network or --skeleton: {match}; it has {keys}")
-    check_finite(fitting, source)
+    if bad := [name for name, tensor in fitting.items() if not torch.isfinite(tensor).all()]:
+        raise CheckpointError(f"{source}: NaN or infinity in {len(bad)} tensors ({bad[0]}): take an older checkpoint")
     model.load_state_dict(fitting, strict=False)
     return match
-
-
-def check_finite(tensors: Mapping[str, Tensor], source: Path) -> None:
-    """Raises CheckpointError where weights are NaN or infinite: the output of such a network means nothing."""
-    bad = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
-    if bad:
-        raise CheckpointError(f"{source}: NaN or infinity in {len(bad)} tensors ({bad[0]}): take an older checkpoint")

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from common.train.checkpoint import CheckpointError
+
 from tqdm import tqdm
 
 TIMEOUT_S, PIECE = 30, 1 << 20  # without a byte; bytes read at once
@@ -20,14 +22,10 @@ ZIP, PICKLE, MINDSPORE = b"PK\x03\x04", b"\x80", b"\n"  # what torch's formats a
 NETWORK_ERRORS = (ConnectionError, TimeoutError, urllib.error.URLError, http.client.HTTPException)
 
 
-class WrongContentError(ValueError):
-    """What came is not what was asked for."""
-
-
 def fetch(url: str, target: Path, check: Callable[[Path], None]) -> Path:
     """Downloads a file that `check` accepts. The part of one that is cut stays hidden beside `target` for later.
 
-    Raises OSError or WrongContentError, and then there is no `target`.
+    Raises OSError or CheckpointError, and then there is no `target`.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with _opened(url) as answer:
@@ -41,7 +39,7 @@ def fetch(url: str, target: Path, check: Callable[[Path], None]) -> Path:
         _complete(url, file, length, target.name)
         try:
             check(part)
-        except WrongContentError:
+        except CheckpointError:
             part.unlink()
             raise
         part.replace(target)
@@ -54,11 +52,11 @@ def _opened(url: str, begin: int = 0) -> Any:
 
 
 def _complete(url: str, file: BinaryIO, length: int, name: str) -> None:
-    """Appends what is missing, as often as something comes. Raises WrongContentError where nothing more does."""
+    """Appends what is missing, as often as something comes. Raises CheckpointError where nothing more does."""
     before = -1
     while before < 0 or file.tell() < length:
         if before == (before := file.tell()):
-            raise WrongContentError(f"broken off: {before} bytes came of {length}")
+            raise CheckpointError(f"broken off: {before} bytes came of {length}")
         with contextlib.suppress(*NETWORK_ERRORS), _opened(url, before) as answer:
             if before and answer.status != http.HTTPStatus.PARTIAL_CONTENT:
                 file.truncate(file.seek(0))
@@ -68,15 +66,15 @@ def _complete(url: str, file: BinaryIO, length: int, name: str) -> None:
 
 
 def check(path: Path, sha256: str, least_bytes: int = 0) -> None:
-    """Raises WrongContentError where a file is no checkpoint by its first bytes, too short, or has another sum."""
+    """Raises CheckpointError where a file is no checkpoint by its first bytes, too short, or has another sum."""
     size = path.stat().st_size
     with path.open("rb") as file:
         first = file.read(4)
     mindspore = ".ckpt" in path.name and first.startswith(MINDSPORE) and b"<" not in first
     if not (mindspore or first.startswith((ZIP, PICKLE))):
-        raise WrongContentError("not a checkpoint but something else, a web page perhaps")
+        raise CheckpointError("not a checkpoint but something else, a web page perhaps")
     if size < least_bytes or (first == ZIP and not zipfile.is_zipfile(path)):  # it ends with its table
-        raise WrongContentError(f"cut short or another file: {size} bytes, its weights alone have {least_bytes}")
+        raise CheckpointError(f"cut short or another file: {size} bytes, its weights alone have {least_bytes}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest() if sha256 else ""
     if not digest.startswith(sha256):
-        raise WrongContentError(f"its SHA-256 begins with {digest[: len(sha256)]}, published is {sha256}")
+        raise CheckpointError(f"its SHA-256 begins with {digest[: len(sha256)]}, published is {sha256}")

@@ -21,11 +21,11 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler, get_worker_info
+from torch.utils.data import DataLoader, get_worker_info
 
 Position = tuple[int, int]  # (epoch, index of a sample): all that a sample's randomness depends on, with the seed
 FILES, FILES_PER_WORKER = 128, 32  # open files at a time: of a training; of queues and batches
-MAX_SUBSTITUTES = 100  # images in a row that may be unreadable before a data set counts as broken
+MAX_SKIPPED = 100  # images in a row that may be unreadable before a data set counts as broken
 
 
 @dataclass(frozen=True)
@@ -69,36 +69,29 @@ class Plan:
         return min(steps, self.max_steps or steps)
 
 
-class EpochBatches(Sampler[list[Position]]):
-    """The positions of every batch of a run, from any step on, for this rank.
+def positions(plan: Plan, seed: int, epoch: int = 0, step: int = 0) -> Iterator[list[Position]]:
+    """The positions of every batch of a run, from a step of an epoch on, for this rank.
 
     One stream over all epochs: workers read the next epoch's first batches while the last steps of this one run, so
-    there is no pause between epochs, and each epoch has its own order whatever is read ahead. Several ranks take what
-    one rank with as many micro-batches would. The order changes with the epoch.
+    there is no pause between epochs. Several ranks take what one rank with as many micro-batches would. The order
+    changes with the epoch.
     """
-
-    def __init__(self, plan: Plan, seed: int, epoch: int = 0, step: int = 0) -> None:
-        """`epoch` and `step`: where to begin."""
-        self.plan, self.seed, self.epoch, self.step = plan, seed, epoch, step
-        self.own = plan.own_micro_batches
-
-    def __iter__(self) -> Iterator[list[Position]]:
-        plan, size = self.plan, self.plan.micro_batch_size
-        for epoch in range(self.epoch, plan.epochs):
-            order = np.random.default_rng((self.seed, epoch)).permutation(plan.num_samples)
-            for step in range(self.step if epoch == self.epoch else 0, plan.steps_per_epoch):
-                for begin in (step * plan.images_per_step + size * number for number in self.own):
-                    yield [(epoch, int(index)) for index in order[begin : begin + size]]
+    size = plan.micro_batch_size
+    for number in range(epoch, plan.epochs):
+        order = np.random.default_rng((seed, number)).permutation(plan.num_samples)
+        for done in range(step if number == epoch else 0, plan.steps_per_epoch):
+            for begin in (done * plan.images_per_step + size * own for own in plan.own_micro_batches):
+                yield [(number, int(index)) for index in order[begin : begin + size]]
 
 
 def stream(
     samples: Any,
-    positions: EpochBatches,
+    batches: Iterator[list[Position]],
     collate: Callable[[list[Any]], Any],
     num_workers: int,
     device: torch.device,
 ) -> Iterator[Any]:
-    """Batches in the order of `positions`, made by `num_workers` processes.
+    """Batches of samples in the order of their positions, made by `num_workers` processes.
 
     `samples[epoch, index]` is one training sample. Its UserError, of a worker too, arrives in one line; a worker that
     dies is a RuntimeError.
@@ -108,12 +101,12 @@ def stream(
         atexit.register(_kill_children)  # whatever ends the program
     loader: DataLoader[Any] = DataLoader(
         samples,
-        batch_sampler=positions,
+        batch_sampler=batches,
         num_workers=num_workers,
         collate_fn=functools.partial(_collated, collate),
         pin_memory=device.type != "cpu",
         worker_init_fn=_quiet_worker,
-        generator=torch.Generator().manual_seed(positions.seed),  # else it draws from the state that training uses
+        generator=torch.Generator(),  # else it draws from the state that training uses
         multiprocessing_context="fork" if num_workers else None,  # workers share the arrays of the data index
     )
     try:
@@ -143,29 +136,19 @@ def _kill_children() -> None:
 
 
 def readable_sample(sample: Callable[[int], dict[str, Any]], count: int, index: int, skip_bad: bool) -> dict[str, Any]:
-    """`sample(index)` with an entry "replaced" of 0; where bad images are skipped, the next readable one's, with 1.
+    """`sample(index)`; where bad images are skipped, the next readable one's, with a line about each.
 
     Raises ImageError for an unreadable image, or for too many in a row.
     """
-    replaced = 0
+    skipped = 0
     while True:
         try:
-            return {**sample((index + replaced) % count), "replaced": int(replaced > 0)}
+            return sample((index + skipped) % count)
         except common.cli.ImageError as error:
-            replaced += 1
-            if not skip_bad or replaced == MAX_SUBSTITUTES:
+            skipped += 1
+            if not skip_bad or skipped == MAX_SKIPPED:
                 raise
             sys.stderr.write(f"skipped: {error}\n")
-
-
-def count_replaced(batches: Iterator[dict[str, Any]], log: Callable[[str], None]) -> Iterator[dict[str, Any]]:
-    """The batches; the number of unreadable images replaced so far is logged whenever it grows."""
-    replaced = 0
-    for batch in batches:
-        if count := int(batch["replaced"]):
-            replaced += count
-            log(f"warning: {replaced} unreadable images replaced so far (--on_bad_image=skip)")
-        yield batch
 
 
 def workers_for(asked: int, device: torch.device) -> int:

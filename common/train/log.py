@@ -11,8 +11,6 @@ from typing import Any, TextIO
 
 import common.distributed
 
-import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 WARM_UP_STEPS = 2  # left out of the throughput
@@ -57,11 +55,6 @@ class Log:
         if self._board:
             for name, value in values.items():
                 self._board.add_scalar(f"{group}/{name}", value, step)
-
-    def image(self, name: str, image: npt.NDArray[np.uint8], step: int) -> None:
-        """An image for TensorBoard: (h, w, 3) uint8 BGR."""
-        if self._board:
-            self._board.add_image(name, np.ascontiguousarray(image[..., ::-1]), step, dataformats="HWC")
 
     def bar(self, total: int, done: int, title: str) -> "tqdm[Any]":
         """A progress bar over one epoch, where rank 0 writes to a terminal; to be closed."""

@@ -11,6 +11,7 @@ import common.cli
 import common.device
 import common.distributed
 from common.report import Run
+from common.train.checkpoint import BEST, save
 from common.train.log import Log
 from common.train.state import TrainState
 
@@ -24,16 +25,11 @@ RELAY_S = 2.0  # where all processes are signalled, the launcher relays to its r
 INTERRUPTED_EXIT_CODE = 143  # 128 + SIGTERM: stopped on request, state saved
 
 
-class NonFiniteLoss(common.cli.UserError):
-    """A loss is NaN or infinite: training on would spoil the weights."""
-
-
 def train_one_epoch(
     state: TrainState,
     batches: Iterator[Any],
     forward_losses: ForwardLosses,
     log: Log,
-    before_step: Callable[[int], None] | None = None,
     after_step: Callable[[int, Losses], None] | None = None,
 ) -> None:
     """Takes the optimiser steps that are left of the epoch under way.
@@ -44,11 +40,11 @@ def train_one_epoch(
         forward_losses: `forward_losses(network, batch)` gives scalar losses whose sum is minimised, each a mean over
             the samples of the micro-batch.
         log: Gets a line, a record and curves every `plan.log_every` steps.
-        before_step: Called with the number of the step in the whole run, counted from 0.
-        after_step: Called with that number and the step's losses, where they are: on the device.
+        after_step: Called with the number of the step in the whole run, counted from 0, and its losses, where they
+            are: on the device.
 
     Raises:
-        NonFiniteLoss: Nothing was saved since the last finite one.
+        UserError: A loss is not finite, which would spoil the weights; nothing was saved since the last finite one.
         SystemExit: A rank was asked to stop; the state is saved.
     """
     plan = state.plan
@@ -58,9 +54,6 @@ def train_one_epoch(
     bar = log.bar(plan.steps_per_epoch, state.step, f"epoch {state.epoch}")
     state.speed.resume()
     while state.step < plan.steps_per_epoch:
-        number = state.steps_done
-        if before_step:
-            before_step(number)
         losses, data_s = _accumulate_gradients(state, batches, forward_losses)
         _update_weights(state)
 
@@ -76,10 +69,9 @@ def train_one_epoch(
         if is_logged:
             _log_step(state, means, log)
         if after_step:
-            after_step(number, losses)
+            after_step(state.epoch * plan.steps_per_epoch + state.step - 1, losses)
         if interrupted:
             _save_and_exit(state, log)
-        bar.set_postfix_str(f"{state.speed.images_per_s:.1f} images/s", refresh=False)
         bar.update()
         if is_saved:
             state.save()
@@ -143,7 +135,7 @@ def finish_epoch(state: TrainState, evaluate: Evaluate | None, log: Log) -> None
             state.ap = metrics["AP"]
             log.line(f"best model get... ap :{state.ap:.4f}")
             if common.distributed.is_main():
-                state.store.save_best(state.weights())
+                save(state.store.folder / BEST, state.weights())
     state.pending = False
     state.save()
 
@@ -154,7 +146,7 @@ def training(state: TrainState, log: Log) -> Iterator[None]:
 
     A signal that comes later than `RELAY_S` after the first acts as usual.
     """
-    began, was_done, speed = time.perf_counter(), state.is_done, state.speed
+    began, speed = time.perf_counter(), state.speed
 
     def note(number: int, frame: Any) -> None:
         state.interrupts.append(time.monotonic())
@@ -168,7 +160,7 @@ def training(state: TrainState, log: Log) -> Iterator[None]:
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)
-    if not was_done:
+    if speed.images_per_s:
         seconds, memory = time.perf_counter() - began, common.device.peak_memory_bytes(state.device)
         rates = {"images_per_s": speed.images_per_s, "step_s": speed.mean_step_s, "data_s": speed.mean_data_s}
         log.record("end", seconds=seconds, **rates, peak_memory_bytes=memory, ap=state.ap)
@@ -215,7 +207,7 @@ def _divides(every: int, step: int) -> bool:
 def _check(state: TrainState, unchecked: list[Losses]) -> tuple[bool, dict[str, float]]:
     """Checks the losses of the steps since the last check.
 
-    Returns whether a rank was asked to stop, and the last step's losses as means over the ranks. Raises NonFiniteLoss.
+    Returns whether a rank was asked to stop, and the last step's losses as means over the ranks. Raises UserError.
     """
     names = list(unchecked[-1])
     values = torch.stack([torch.stack([losses[name] for name in names]) for losses in unchecked]).float()
@@ -227,7 +219,7 @@ def _check(state: TrainState, unchecked: list[Losses]) -> tuple[bool, dict[str, 
     first_step = state.step - len(unchecked)
     unchecked.clear()
     for offset, term in bad.nonzero().tolist()[:1]:
-        raise NonFiniteLoss(
+        raise common.cli.UserError(
             f"loss {names[term]} is not finite at epoch {state.epoch}, step {first_step + offset}: nothing "
             "was saved since; lower the learning rate or type --amp=O0, then the command again"
         )

@@ -2,21 +2,29 @@
 """Published weights by name, from the table common/weights.json: in a folder for weights, a mirror, or fetched.
 
 POSE_ZOO_HOME: where they are kept [torch.hub's cache]. POSE_ZOO_MIRROR: a folder or http address that has the files by
-their names; then no other address is asked. A weights.json in that folder adds to the table, or replaces entries.
+their names; then no other address is asked.
 """
 
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from common import files
 from common.train import download
-from common.train.checkpoint import CheckpointError
+from common.train.checkpoint import CheckpointError, Match, load_matching
 
 import torch
+from torch import nn
 
-TABLE, IMAGENET = "weights.json", "ImageNet"
+IMAGENET = "ImageNet"
+# classifiers and their feeders, and the sums of HRNet's last module that heatmaps do not need
+_CLASSIFIER = re.compile(
+    r"(fc|classifier|incre_modules|downsamp_modules|final_layer)\.|stage4\.\d+\.fuse_layers\.[1-3]\."
+)
 
 
 @dataclass(frozen=True)
@@ -38,13 +46,8 @@ class Published:
     detections: str = ""  # file of boxes that the protocol takes
 
     def check(self, path: Path) -> None:
-        """Raises WrongContentError where a file is another one."""
+        """Raises CheckpointError where a file is another one."""
         download.check(path, self.sha256, self.least_bytes)
-
-
-def mirror() -> str:
-    """The folder or address of POSE_ZOO_MIRROR, empty without."""
-    return os.environ.get("POSE_ZOO_MIRROR", "")
 
 
 def home() -> Path:
@@ -53,60 +56,65 @@ def home() -> Path:
     return Path(own) / "weights" if own else Path(torch.hub.get_dir()) / "checkpoints"
 
 
-def table() -> dict[str, Published]:
-    """Every published file by its name. Raises UserError for a damaged table of the mirror."""
-    own = Path(mirror()) / TABLE
-    return _read(Path(__file__).parents[1] / TABLE) | (_read(own) if mirror() and own.is_file() else {})
-
-
 @cache
-def _read(path: Path) -> dict[str, Published]:
-    try:
-        return {name: Published(name, **entry) for name, entry in files.read_json(path).items()}
-    except (TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: no table of weights as common/{TABLE} is one: {error}") from error
+def table() -> dict[str, Published]:
+    """Every published file by its name."""
+    content = files.read_json(Path(__file__).parents[1] / "weights.json")
+    return {name: Published(name, **entry) for name, entry in content.items()}
 
 
-def names(*networks: str) -> str:
-    """The names of the files of some networks, for messages."""
-    return ", ".join(name for name, one in table().items() if one.network in networks)
+def names(network: str) -> str:
+    """The names of the files of a network, for messages."""
+    return ", ".join(name for name, one in table().items() if one.network == network)
 
 
 def locate(name: str, network: str, folders: tuple[Path, ...]) -> Path:
     """A checkpoint by path, or a published one by name: from one of `folders`, the mirror, the cache, or downloaded.
 
     A path that is not there counts by its last part. Raises CheckpointError where there is no such file, it belongs to
-    another network, the download fails, or a file is not the published one.
+    another network, or the download fails or brings another file; `tools.weights verify` checks those that are there.
     """
     if Path(name).is_file():
         return Path(name)
-    entry = table().get(Path(name).name)
+    entry, mirror = table().get(Path(name).name), os.environ.get("POSE_ZOO_MIRROR", "")
     if entry is None or entry.network != network:
         other = f": that is a file of {entry.network}" if entry else ""
         raise CheckpointError(f"{name}: no such checkpoint{other}, and not one of the published {names(network)}")
-    places = [*folders, *([Path(mirror())] if mirror() and "://" not in mirror() else []), home()]
-    path = next((folder / entry.name for folder in places if (folder / entry.name).is_file()), None)
-    if path is None:
-        return _fetched(entry, folders[0] if folders else home())
-    try:
-        entry.check(path)
-    except download.WrongContentError as error:
-        source = " or ".join(entry.urls) or entry.page
-        raise CheckpointError(f"{path}: {error}: remove it, and fetch {source}") from error
-    return path
+    places = [*folders, *([Path(mirror)] if mirror and "://" not in mirror else []), home()]
+    for folder in places:
+        if (folder / entry.name).is_file():
+            return folder / entry.name
+    return _fetched(entry, places[0], mirror)
 
 
-def _fetched(entry: Published, folder: Path) -> Path:
+def _fetched(entry: Published, folder: Path, mirror: str) -> Path:
     """Downloads a file into the cache, from the first address that has it. Raises CheckpointError, naming `folder`."""
-    reasons, urls = [], entry.urls
-    if mirror():
-        urls = (f"{mirror().rstrip('/')}/{entry.name}",) if "://" in mirror() else ()
+    reasons, urls = list[str](), entry.urls
+    if mirror:
+        urls = (f"{mirror.rstrip('/')}/{entry.name}",) if "://" in mirror else ()
     for url in urls:
         try:
             return download.fetch(url, home() / entry.name, entry.check)
-        except (OSError, download.WrongContentError) as error:
+        except (OSError, CheckpointError) as error:
             reasons.append(f"{url}: {error}")
-    why = "; ".join(reasons) or (f"not in POSE_ZOO_MIRROR={mirror()}" if mirror() else "no program can fetch it")
+    why = "; ".join(reasons) or (f"not in POSE_ZOO_MIRROR={mirror}" if mirror else "no program can fetch it")
     source = entry.page or " or ".join(entry.urls)
     cure = f"take it from {source} and put it into {folder}" if source else f"no address is known; put it into {folder}"
     raise CheckpointError(f"{entry.name} is not here and cannot be downloaded ({why}): {cure}")
+
+
+def load_backbone(
+    backbone: nn.Module, content: Mapping[str, Any], source: Path, own: str, unused: str = r"$."
+) -> Match:
+    """Copies ImageNet weights into a backbone, and reports it.
+
+    `own`: pattern of the names in the backbone that no such file has; `unused`: of names in the file, beside the
+    classifier, that the backbone need not have. Raises CheckpointError for the weights of another depth, width or
+    network.
+    """
+    match = load_matching(backbone, content, source)
+    bare = (*match.missing, *match.reshaped)
+    lacking = [name for name in bare if not re.search(rf"{own}|num_batches_tracked$", name)]
+    if lacking or [name for name in match.unused if not (_CLASSIFIER.match(name) or re.search(unused, name))]:
+        raise CheckpointError(f"{source}: weights of another network, depth or width: {match}")
+    return match

@@ -11,9 +11,10 @@ import common.device
 import common.distributed
 from common.cli import UserError, flag, settings
 from common.device import AmpLevel, AmpType, DeviceName
-from common.train.loader import EpochBatches, Plan, count_replaced, stream
-from common.train.log import Log, Throughput
-from common.train.store import Store
+from common.train.checkpoint import LAST, save
+from common.train.loader import Plan, positions, stream
+from common.train.log import Throughput
+from common.train.store import PREVIOUS, Store
 
 import torch
 from torch import nn
@@ -64,12 +65,8 @@ class TrainState:
         device: torch.device,
         store: Store,
         config: TrainFlags,
-        arch: str,
     ) -> None:
-        """`model`: on `device`. `config`: of the model. `arch`: its name.
-
-        Raises UserError for an impossible loss scale.
-        """
+        """`model`: on `device`. Raises UserError for an impossible loss scale."""
         self.model, self.optimizer, self.plan, self.device, self.store = model, optimizer, plan, device, store
         self.dtype = common.device.amp_type(device, config.amp, config.amp_type)  # of the arithmetic; None: float32
         self.scaler = common.device.scaler(device, self.dtype, config.loss_scale)
@@ -84,7 +81,7 @@ class TrainState:
         self.step = 0  # steps done of the epoch that is under way
         self.ap: float | None = None  # the best so far, where there was an evaluation
         self.pending = False  # whether the epoch that is done is still to be kept and evaluated
-        self.facts: dict[str, Any] = {"arch": arch, "config": settings(config), "samples": plan.num_samples}
+        self.facts: dict[str, Any] = {"config": settings(config), "samples": plan.num_samples}
         self.began: float = common.distributed.broadcast_object(time.time())  # also of the runs that it goes on from
         self.speed = Throughput(plan.images_per_step)
         self.interrupts: list[float] = []  # when SIGINT and SIGTERM arrived
@@ -93,16 +90,6 @@ class TrainState:
     def best_model(self) -> nn.Module:
         """The weights to evaluate and to keep: their moving average where there is one."""
         return self.ema.module if self.ema else self.model
-
-    @property
-    def steps_done(self) -> int:
-        """Of the whole run: the number of the next step, counted from 0."""
-        return self.epoch * self.plan.steps_per_epoch + self.step
-
-    @property
-    def is_done(self) -> bool:
-        """Whether nothing is left to do."""
-        return self.epoch >= self.plan.epochs and not self.pending
 
     @property
     def is_kept(self) -> bool:
@@ -120,10 +107,10 @@ class TrainState:
         while self.epoch < self.plan.epochs:
             yield self.epoch
 
-    def batches(self, samples: Any, collate: Callable[[list[Any]], Any], seed: int, log: Log) -> Iterator[Any]:
+    def batches(self, samples: Any, collate: Callable[[list[Any]], Any], seed: int) -> Iterator[Any]:
         """Micro-batches of all epochs, from the next step on. See common.train.loader.stream."""
-        positions = EpochBatches(self.plan, seed, self.epoch, self.step)
-        return count_replaced(stream(samples, positions, collate, self.plan.num_workers, self.device), log.line)
+        order = positions(self.plan, seed, self.epoch, self.step)
+        return stream(samples, order, collate, self.plan.num_workers, self.device)
 
     def end_epoch(self) -> None:
         """Saves an epoch whose steps are done, before anything that may fail: `finish_epoch` does what follows it."""
@@ -142,7 +129,7 @@ class TrainState:
             )
         content = self.content()
         if common.distributed.is_main():
-            self.store.save_last(content)
+            save(self.store.folder / LAST, content, before=self.store.folder / PREVIOUS)
         common.distributed.barrier()
 
     def weights(self) -> dict[str, Any]:
@@ -193,7 +180,8 @@ class TrainState:
             common.device.set_random_states(content["random"][rank], self.device)
         for name in ("epoch", "step", "ap", "pending", "began"):
             setattr(self, name, content[name])
-        done = f"all {self.plan.epochs} epochs are done" if self.is_done else "resumed"
+        is_done = self.epoch >= self.plan.epochs and not self.pending
+        done = f"all {self.plan.epochs} epochs are done" if is_done else "resumed"
         return f"{done} at epoch {self.epoch}, step {self.step} (--resume=no begins anew)"
 
 

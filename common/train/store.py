@@ -20,9 +20,8 @@ from common.train.lock import LOCK_NAME
 
 import torch
 
-PREVIOUS = "previous.pth"
+PREVIOUS = "previous.pth"  # the state before the last: a way back should that file be damaged
 SHARED_WITHIN_S = 40  # that a file server's clients may take to see a new file
-MOST_DIFFERENCES = 5  # that are named
 
 
 def agree_on_recipe(config: Any) -> None:
@@ -44,27 +43,22 @@ def agree(facts: Mapping[str, Any]) -> None:
 
     The others leave with exit code 1: with a range of servers they go on without those.
     """
-    everybody = common.distributed.gather_objects((socket.gethostname(), facts))
-    all_facts, rank = [found for _, found in everybody], common.distributed.rank()
-    most = max(range(len(all_facts)), key=lambda other: all_facts.count(all_facts[other]))  # rank 0's in doubt
+    rank, everybody = common.distributed.rank(), common.distributed.gather_objects((socket.gethostname(), facts))
+    servers, all_facts = zip(*everybody, strict=True)
+    most = max(range(len(servers)), key=lambda other: all_facts.count(all_facts[other]))  # rank 0's in doubt
     refused = [other for other, found in enumerate(all_facts) if found != all_facts[most]]
-    if rank in refused:
-        raise common.cli.UserError(_difference(everybody, rank, most))
-    if refused:
-        if common.distributed.local_rank() == 0:
-            sys.stderr.write(f"note: {_difference(everybody, refused[0], most)}\n")
-        raise SystemExit(1)
-
-
-def _difference(everybody: list[tuple[str, Mapping[str, Any]]], rank: int, most: int) -> str:
-    (host, found), (expected_host, expected) = everybody[rank], everybody[most]
+    if not refused:
+        return
+    other = rank if rank in refused else refused[0]
+    expected, found = all_facts[most], all_facts[other]
     names = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
-    words = [f"{name} is {found.get(name)}, not {expected.get(name)}" for name in names[:MOST_DIFFERENCES]]
-    more = ", and more" if len(names) > MOST_DIFFERENCES else ""
-    return (
-        f"rank {rank} on {host} differs from rank {most} on {expected_host}: {'; '.join(words)}{more}: "
-        "all servers need the same code, torch, data and flags"
-    )
+    words = [f"{name} is {found.get(name)}, not {expected.get(name)}" for name in names]
+    line = f"rank {other} on {servers[other]} differs from rank {most} on {servers[most]}: {'; '.join(words)}"
+    if other == rank:
+        raise common.cli.UserError(f"{line}: all servers need the same code, torch, data and flags")
+    if common.distributed.local_rank() == 0:
+        sys.stderr.write(f"note: {line}\n")
+    raise SystemExit(1)
 
 
 class Store:
@@ -123,14 +117,6 @@ class Store:
         if kept:
             note(f"note: the run that was in {self.folder} is kept as {kept.name}")
 
-    def save_last(self, content: Mapping[str, Any]) -> None:
-        """Writes the newest state; the one before stays as a way back should this file be damaged."""
-        save(self.folder / LAST, content, before=self.folder / PREVIOUS)
-
-    def save_best(self, content: Mapping[str, Any]) -> None:
-        """Writes the weights with the highest metric so far."""
-        save(self.folder / BEST, content)
-
     def save_epoch(self, content: Mapping[str, Any], epoch: int) -> None:
         """Writes a checkpoint that is kept, and removes the oldest of these beyond `keep`."""
         save(self.folder / self.name_kept(epoch), content)
@@ -144,19 +130,16 @@ class Store:
         Raises CheckpointError where there are some, and none can be read.
         """
         errors: list[str] = []
-        for path in (self.folder / LAST, self.folder / PREVIOUS):
-            if not os.path.lexists(path):
-                continue
+        for path in filter(os.path.lexists, (self.folder / LAST, self.folder / PREVIOUS)):
             try:
                 content = read(path)
-                if "steps_per_epoch" not in content:
-                    raise CheckpointError(f"{path}: not the state of a training")
+                if "steps_per_epoch" in content:
+                    for damage in errors:
+                        warn(f"{damage}; the one before is taken")
+                    return content
+                errors.append(f"{path}: not the state of a training")
             except CheckpointError as error:
                 errors.append(str(error))
-                continue
-            for damage in errors:
-                warn(f"{damage}; the one before is taken")
-            return content
         if errors:
             cure = "bring one of them back, or type --resume=no to begin anew (the folder then gets another name)"
             raise CheckpointError("; ".join([*errors, cure]))
