@@ -126,9 +126,7 @@ def main() -> None:
             announce(state, config.lr, notes + first_lines(config, plan, rates), log)
             checkpoints = TrainingCheckpoints(state, rates, config)
             log_step = step_lines(state, rates, config.log_interval, log)
-            evaluate = None
-            if validation is not None:
-                evaluate = evaluation.while_training(validation, config, skeleton, state, log)
+            evaluate = validation and evaluation.while_training(validation, config, skeleton, state, log)
             set_rates(optimizer, rates, state.epoch * plan.steps_per_epoch + state.step)
 
             def after_step(number: int, losses: Losses) -> None:
