@@ -96,12 +96,9 @@ def decode(
 
 
 def decode_scales(scales: Sequence[Scale], skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES) -> DecodedPeople:
-    """People in the mean of an image's enlarged maps, of scales of one result size. Raises UserError for others."""
-    sizes = {geometry.size for _, _, geometry in scales}
-    if len(sizes) != 1:
-        raise UserError(f"the scales of an image must have one result size, not {sorted(sizes)}")
+    """People in the mean of an image's enlarged maps, of scales that all lead to the same pixels."""
     heatmaps, pafs = (np.mean([_enlarged(scale[kind], scale[2]) for scale in scales], axis=0) for kind in (0, 1))
-    return decode(heatmaps, pafs, MapGeometry(1, (0, 0, 0, 0), sizes.pop()), skeleton, rules)
+    return decode(heatmaps, pafs, MapGeometry(1, (0, 0, 0, 0), scales[0][2].size), skeleton, rules)
 
 
 def to_coco(

@@ -42,6 +42,7 @@ PUBLISHED_HEIGHT = 368  # of an image in the network, input pixels
 SINGLE_SCALE, MULTI_SCALE = (1.0,), (0.5, 1.0, 1.5, 2.0)
 ACCELERATOR_BATCH, CPU_BATCH = 32, 2  # images at once; a CPU gains nothing from more
 MAX_PEAKS_IN_TRAINING = 100  # of one type: early maps are noise with thousands; no image has as many people
+GONE = {"input_size": "an exported network of a fixed size gets every image put into it", "weights_only": "as always"}
 SHEET_ROWS = 6  # images shown at each evaluation while training
 
 
@@ -73,15 +74,13 @@ class Config(EvaluationFlags):
     step: int = flag("training step: names the output folder, and the checkpoint without a path", 1, least=1, most=3)
     base_height: int = flag("height of an image in the network, pixels; 0: as in training, or 368", 0, most=4096)
     multiscale: bool = flag("mean of the maps at 0.5, 1, 1.5 and 2 times that height", False)
-    weights_only: bool = flag("accepted as published", False)
 
 
 def main() -> None:
     """Reads the flags, evaluates, leaves detections, metrics, pictures and a result file."""
     began = time.time()
     aliases = {**ALIASES, "labels": "val_labels", "images_folder": "val_images_folder"}
-    input_size = {"input_size": "an exported network of a fixed size gets every image put into it"}
-    config = parse(Config, {}, aliases=aliases, retired=RETIRED | input_size)
+    config = parse(Config, {}, aliases=aliases, retired=RETIRED | GONE)
     folder = Path(config.output_dir) / f"eval_step{config.step}"
     with common.distributed.process_group(config.device) as device:
         source = _checkpoint(config)

@@ -41,7 +41,7 @@ class Letterbox:
     ratio: float  # input pixels an original pixel
     scaled_in: tuple[int, int]  # of the image, resized
     pad_in: tuple[int, int, int, int]  # top, left, bottom, right: grey around it
-    interpolation: int = cv2.INTER_CUBIC
+    interpolation: int  # of OpenCV
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -76,12 +76,8 @@ class InputRule:
         height_in, width_in = self.fixed_size or (self._whole_cells(height), self._whole_cells(width))
         top, left = (height_in - height) // 2, (width_in - width) // 2
         pad_in = (top, left, height_in - height - top, width_in - width - left)
-        return Letterbox(size_img, ratio, (height, width), pad_in, self.interpolation)
-
-    @property
-    def interpolation(self) -> int:
-        """As published: other for the two."""
-        return cv2.INTER_LINEAR if self.fixed_size else cv2.INTER_CUBIC
+        interpolation = cv2.INTER_LINEAR if self.fixed_size else cv2.INTER_CUBIC
+        return Letterbox(size_img, ratio, (height, width), pad_in, interpolation)
 
     def _whole_cells(self, length_in: int) -> int:
         return -(-max(length_in, self.base_height) // STRIDE) * STRIDE

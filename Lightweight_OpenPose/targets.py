@@ -24,14 +24,11 @@ def encode(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton) -> tup
     person of a sample is the main one, absent people have v = 0 throughout. `map_size`: (h, w) in map cells.
     Returns heatmaps (B, num_heatmaps, h, w) and pafs (B, num_pafs, h, w), float32, on the device of `points`.
     """
-    return encode_heatmaps(points, map_size, skeleton), encode_pafs(points, map_size, skeleton)
+    return _heatmaps(points, map_size, skeleton), _pafs(points, map_size, skeleton)
 
 
-def encode_heatmaps(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton) -> Tensor:
-    """A Gaussian a point, people summed and clipped at 1; the last map is the background, 1 - the largest of them.
-
-    Arguments and result as in `encode`.
-    """
+def _heatmaps(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton) -> Tensor:
+    """A Gaussian a point, people summed and clipped at 1; the last map is the background, 1 - the largest of them."""
     sample, _, channel = torch.nonzero(points[..., 2] > 0, as_tuple=True)
     x_in, y_in = points[points[..., 2] > 0][:, :2].unbind(1)
     height, width = map_size
@@ -61,11 +58,10 @@ def _window(centre_in: Tensor, cells: int) -> tuple[Tensor, Tensor, Tensor]:
     return window, window < end[:, None], (middle_in - centre_in[:, None]).square()
 
 
-def encode_pafs(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton) -> Tensor:
+def _pafs(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton) -> Tensor:
     """A unit vector along each limb in the cells near it; where people overlap, the last one counts.
 
     A field's cell x is at x * STRIDE exactly, half a cell beside a heatmap's: published checkpoints have learnt it so.
-    Arguments and result as in `encode`.
     """
     height, width = map_size
     pafs = points.new_zeros(len(points), skeleton.num_pafs, height, width, dtype=torch.float32)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import common.coco.mini.dataset
 import common.device
 from common.coco.evaluate import EvaluationSet
-from common.runtime.session import Session, of_module
+from common.runtime.session import of_module
 from common.skeleton import OPENPOSE
 from common.test import pairs
 from Lightweight_OpenPose.config import DataFlags
@@ -35,7 +35,7 @@ THRESHOLD = ORIGINAL_RULES.heatmap_threshold
 
 
 def network() -> PoseEstimationWithMobileNet:
-    """A network without training that finds nobody."""
+    """A network without training."""
     torch.manual_seed(0)
     return PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_pafs).eval()
 
@@ -47,21 +47,13 @@ def noise_instead(maps: list[np.ndarray]) -> list[np.ndarray]:
     hundreds of peaks, the others have none.
     """
     random = np.random.default_rng(0)
-    heatmaps, pafs = (
-        np.float32(factor * SIGMA) * random.standard_normal(part.shape, np.float32)
-        for part, factor in zip(maps[-2:], (1, 2), strict=True)
-    )
+    heatmaps, pafs = (np.float32(SIGMA) * random.standard_normal(part.shape, np.float32) for part in maps[-2:])
     heatmaps[:, :NOISY_TYPES] += THRESHOLD
     heatmaps[:, NOISY_TYPES:] *= THRESHOLD
-    return [*maps[:-2], heatmaps, pafs]
+    return [*maps[:-2], heatmaps, 2 * pafs]
 
 
-def noisy(session: Session) -> Session:
-    """The same network, whose maps are noise."""
-    return dataclasses.replace(session, forward=lambda arrays: noise_instead(session.forward(arrays)))
-
-
-def plain_evaluation(model, validation: EvaluationSet, noise: bool) -> None:
+def plain_evaluation(model, validation: EvaluationSet) -> None:
     """Batch 1, contiguous float32, full-resolution maps, Python loops."""
     for row in validation.rows.tolist():
         image = cv2.imread(str(validation.folder / validation.index.file_name(row)))
@@ -72,8 +64,7 @@ def plain_evaluation(model, validation: EvaluationSet, noise: bool) -> None:
         padded = cv2.copyMakeBorder(scaled, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(0, 0, 0))
         with torch.no_grad():
             outputs = model(torch.from_numpy(padded).permute(2, 0, 1)[None].float().contiguous())
-        maps = [part.numpy() for part in outputs]
-        heatmaps, pafs = (noise_instead(maps) if noise else maps)[-2:]
+        *_, heatmaps, pafs = noise_instead([part.numpy() for part in outputs])
         plain_decode.decode(heatmaps[0], pafs[0], place.geometry, OPENPOSE)
 
 
@@ -83,19 +74,19 @@ def images() -> EvaluationSet:
     return load_validation(DataFlags(str(folder), val_images=IMAGES), OPENPOSE)
 
 
-def plain_run(noise: bool) -> Callable[[], None]:
+def plain_run() -> Callable[[], None]:
     """The protocol written down, in a process without our settings."""
-    return functools.partial(plain_evaluation, network(), images(), noise)
+    return functools.partial(plain_evaluation, network(), images())
 
 
 def measure(runs: int) -> list[dict]:
-    """Without peaks and with noise, in PyTorch, at each precision level that the device has."""
-    validation, device, rows = images(), common.device.resolve("auto"), []
-    for noise in (False, True):
-        plain = pairs.Elsewhere(functools.partial(plain_run, noise))
-        for level in pairs.levels(device):
-            session = of_module(network(), device, common.device.amp_type(device, level))
-            estimator = PoseEstimator.of_session(noisy(session) if noise else session, OPENPOSE)
-            act = functools.partial(evaluate, estimator, validation, RULE, default_batch(device))
-            rows.append(pairs.compare(f"{'noise' if noise else 'no people'}, {level}", plain, act, runs, IMAGES))
+    """In PyTorch, at each precision level that the device has, with noise for maps."""
+    validation, device, rows, plain = images(), common.device.resolve("auto"), [], pairs.Elsewhere(plain_run)
+    for level in pairs.levels(device):
+        session = of_module(network(), device, common.device.amp_type(device, level))
+        forward = session.forward
+        noisy = dataclasses.replace(session, forward=lambda arrays, of=forward: noise_instead(of(arrays)))
+        estimator = PoseEstimator.of_session(noisy, OPENPOSE)
+        act = functools.partial(evaluate, estimator, validation, RULE, default_batch(device))
+        rows.append(pairs.compare(level, plain, act, runs, IMAGES))
     return rows

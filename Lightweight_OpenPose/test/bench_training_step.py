@@ -13,32 +13,25 @@ import torch
 
 TITLE = "Training step: milliseconds an image, batch 8, 368 x 368, one refinement stage, Adam"
 SLOW = False
-BATCH = 8
+BATCH, SIZE = 8, 368
 
 
 class Step:
     """A network that trains on one batch; targets are ready, as a loader of the original gives them."""
 
     def __init__(self, device: torch.device, layout: torch.memory_format, level: str) -> None:
-        self.device = device
+        self.device, self.dtype = device, common.device.amp_type(device, level)
         torch.manual_seed(0)
         model = PoseEstimationWithMobileNet(1, OPENPOSE.num_heatmaps, OPENPOSE.num_pafs)
-        self.model = model.to(self.device, memory_format=layout).train()
+        self.model = model.to(device, memory_format=layout).train()
         self.optimizer = train.build_optimizer(self.model, 4e-5, Config().weight_decay)
-        self.dtype = common.device.amp_type(self.device, level)
-        size = Config().net_input_size
-        random = torch.Generator().manual_seed(0)
-        cells = size // STRIDE
-        self.images = torch.randn(BATCH, 3, size, size, generator=random).to(self.device, memory_format=layout)
-        self.targets = [
-            torch.rand(BATCH, count, cells, cells, generator=random).to(self.device)
-            for count in (OPENPOSE.num_heatmaps, OPENPOSE.num_pafs, 1)
-        ]
+        self.images = torch.randn(BATCH, 3, SIZE, SIZE).to(device, memory_format=layout)
+        counts = (OPENPOSE.num_heatmaps, OPENPOSE.num_pafs, 1)
+        self.targets = [torch.rand(BATCH, count, SIZE // STRIDE, SIZE // STRIDE).to(device) for count in counts]
 
     def __call__(self) -> list[float]:
-        heatmaps, pafs, mask = self.targets
         with common.device.autocast(self.device, self.dtype):
-            losses = stage_losses(self.model(self.images), heatmaps, pafs, mask)
+            losses = stage_losses(self.model(self.images), *self.targets)
         torch.stack(list(losses.values())).sum().backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -57,6 +50,5 @@ def measure(runs: int) -> list[dict]:
     for level in pairs.levels(device):
         ours = Step(device, common.device.memory_format(device), level)
         difference = max(abs(a - b) / b for a, b in zip(ours(), first, strict=True))
-        row = pairs.compare(f"{level}, first losses equal to {difference:.1e}", plain, ours, runs, BATCH)
-        rows.append(row)
+        rows.append(pairs.compare(f"{level}, first losses equal to {difference:.1e}", plain, ours, runs, BATCH))
     return rows

@@ -3,8 +3,12 @@
 
 from pathlib import Path
 
+from common.skeleton import OPENPOSE
 from common.test import programs
 from common.test.programs import ROOT, Done
+from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
+
+import torch
 
 TEST = ROOT / "Lightweight_OpenPose" / "test"
 SMALL = (
@@ -18,6 +22,14 @@ SMALL = (
     "--val_images=0",
 )
 FROM_SCRATCH = ("--checkpoint_path=none",)
+
+
+def save_network(path: Path, num_stages: int = 1) -> Path:
+    """A checkpoint of a network without training; returns its path."""
+    torch.manual_seed(0)
+    model = PoseEstimationWithMobileNet(num_stages, OPENPOSE.num_heatmaps, OPENPOSE.num_pafs)
+    torch.save({"state_dict": model.state_dict()}, path)
+    return path
 
 
 def launcher(name: str, *flags: str) -> Done:

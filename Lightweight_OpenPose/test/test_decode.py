@@ -142,8 +142,6 @@ def test_scales_are_averaged_at_full_resolution() -> None:
     assert_equal(found, plain_decode.decode_full(*plain_decode.average(scales), STAR, decoder.ORIGINAL_RULES))
     assert len(found.candidates) > 50
     assert_equal(decode_scales(scales[:1], STAR), decode(*scales[0], STAR))
-    with pytest.raises(UserError, match="one result size"):
-        decode_scales([scales[0], (*scales[1][:2], MapGeometry(8, NO_PAD, (120, 141)))], STAR)
 
 
 def test_coco_points_and_the_half_pixel() -> None:

@@ -8,6 +8,7 @@ from Lightweight_OpenPose.config import LEARNING_RATE_PER_IMAGE, Config
 from Lightweight_OpenPose.loss import stage_losses
 from Lightweight_OpenPose.targets import encode
 from Lightweight_OpenPose.test import golden
+from Lightweight_OpenPose.test.programs import save_network
 
 import numpy as np
 import pytest
@@ -39,17 +40,10 @@ def test_learning_rate_drops_after_the_published_epochs() -> None:
     assert factors == pytest.approx([1, 1, 0.333, 0.333**2, 0.333**3, 0.333**3])
     assert train.lr_factor(0, (), 0.1, warm_up_epochs=2) == pytest.approx(0.1)
     assert train.lr_factor(2, (), 0.1, warm_up_epochs=2) == 1
+    assert pytest.approx(4e-5) == LEARNING_RATE_PER_IMAGE * 80 and pytest.approx(32e-5) == LEARNING_RATE_PER_IMAGE * 640
 
 
-def test_published_learning_rates() -> None:
-    assert pytest.approx(4e-5) == LEARNING_RATE_PER_IMAGE * 80
-    assert pytest.approx(32e-5) == LEARNING_RATE_PER_IMAGE * 640
-
-
-@pytest.mark.parametrize(
-    ("layout", "tolerances"), [(torch.contiguous_format, (1e-5, 1e-2)), (torch.channels_last, (1e-4, 1e-2))]
-)
-def test_two_training_steps_are_the_originals(shared: Path, layout: torch.memory_format, tolerances) -> None:
+def test_two_training_steps_are_the_originals(shared: Path) -> None:
     """The first step's losses exactly. Gradients depend on the order of summation, so on processor, threads and layout;
     Adam's first step turns the noise of zero gradients into whole steps: the second losses have the golden README's
     tolerance for it.
@@ -58,12 +52,11 @@ def test_two_training_steps_are_the_originals(shared: Path, layout: torch.memory
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        losses, gradients, model, before = _two_steps(golden.folder(shared), layout)
+        losses, gradients, model, before = _two_steps(golden.folder(shared))
     finally:
         torch.set_num_threads(threads)
-    for ours, theirs, tolerance in zip(
-        losses, wanted["losses_per_iter(heat,paf per stage...,total)"], tolerances, strict=True
-    ):
+    expected = wanted["losses_per_iter(heat,paf per stage...,total)"]
+    for ours, theirs, tolerance in zip(losses, expected, (1e-5, 1e-2), strict=True):
         assert ours == pytest.approx(theirs, rel=tolerance)
     errors = [abs(gradients[name] - norm) / norm for name, norm in wanted["grad_l2_iter0"].items() if norm > 1]
     assert np.median(errors) < 3e-2
@@ -74,13 +67,13 @@ def test_two_training_steps_are_the_originals(shared: Path, layout: torch.memory
             assert (value - before[name]).abs().max().item() == pytest.approx(change, rel=5e-2, abs=1e-6), name
 
 
-def _two_steps(folder: Path, layout: torch.memory_format):
+def _two_steps(folder: Path):
     cases = [np.load(folder / f"targets_{number}.npz") for number in (0, 1)]
     images = torch.from_numpy(np.stack([(case["image"].astype(np.float32) - 128) / 256 for case in cases]))
     mask = torch.from_numpy(np.stack([case["mask8"] for case in cases]))[:, None].float()
     targets = [encode(golden.points(case), tuple(mask.shape[2:]), OPENPOSE) for case in cases]
     heatmaps, pafs = (torch.cat(maps) for maps in zip(*targets, strict=True))
-    model = golden.network(3).train().to(memory_format=layout)
+    model = golden.network(3).train()
     before = {name: value.double().clone() for name, value in model.state_dict().items()}
     optimizer = train.build_optimizer(model, BASE_LR, DEFAULT.weight_decay)
     history, gradients = [], {}
@@ -127,7 +120,7 @@ def test_mobilenet_weights_load_by_their_own_names(tmp_path: Path) -> None:
 
 
 def test_a_three_stage_checkpoint_is_evaluated_with_three_stages(tmp_path: Path) -> None:
-    torch.save({"state_dict": golden.network(3).state_dict()}, tmp_path / "three.pth")
-    assert len(weights.load_network(tmp_path / "three.pth", OPENPOSE).refinement_stages) == 3
-    report = weights.load_start(golden.network(1), tmp_path / "three.pth")
+    path = save_network(tmp_path / "three.pth", 3)
+    assert len(weights.load_network(path, OPENPOSE).refinement_stages) == 3
+    report = weights.load_start(golden.network(1), path)
     assert f"{426 - 250} unused" in report  # the official checkpoint has three stages
