@@ -99,7 +99,7 @@ class TrainSamples:
             box = proposal(self.people.boxes_img[place], (height, width), random)
             crop = crops.Crop(*crops.fit_boxes(box, self.size_in, BOX_PADDING))
         crop = self.augmentation.vary(crop, joints, visible, self.skeleton, self.size_in, random)
-        matrix = crops.image_to_crop(crop, self.size_in, width)
+        matrix = crops.image_to_crop(crop, self.size_in)
         moved, seen = crops.joints_to_crop(joints, visible, matrix, crop.flip, self.skeleton)
         name = index.file_name(image_row)
         image = common.coco.images.read_annotated(self.folder, name, (height, width), self.config.exif)

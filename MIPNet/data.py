@@ -116,7 +116,7 @@ class TrainSamples:
         joints, visible = index.keypoints[rows, :, :2], np.minimum(index.keypoints[rows, :, 2], 1)
         crop = crops.Crop(self.centres_img[place], self.sizes_img[place])
         crop = self.augmentation.vary(crop, joints[0], visible[0], self.skeleton, self.size_in, random)
-        matrix = crops.image_to_crop(crop, self.size_in, width)
+        matrix = crops.image_to_crop(crop, self.size_in)
         joints, visible = crops.joints_to_crop(joints, visible, matrix, crop.flip, self.skeleton)
         if self.others is None:
             joints, visible = joints[0], visible[0]

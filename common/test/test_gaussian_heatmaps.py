@@ -59,7 +59,7 @@ def test_golden_targets_of_alphapose(shared: Path) -> None:
         check(person, "", crops.transform(person["joints_in"], person["trans"]), person["vis"], "alphapose")
         width_img, flip = golden.image(shared, person).shape[1], bool(person["aug_flip"])
         crop = golden.augmented_crop(person, width_img)
-        matrix = crops.image_to_crop(crop, golden.SIZES_IN["alphapose"], width_img)
+        matrix = crops.image_to_crop(crop, golden.SIZES_IN["alphapose"])
         joints, visible = crops.joints_to_crop(person["joints_in"], person["vis"], matrix, flip, COCO)
         check(person, "aug_", joints, visible, "alphapose")
 

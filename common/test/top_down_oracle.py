@@ -37,7 +37,7 @@ def session(
         image = images.read(image_row)
         for row in rows:
             box = crops.Crop(*crops.fit_boxes(boxes.boxes_img[row], size_in))
-            matrix = crops.image_to_crop(box, size_in, image.shape[1])
+            matrix = crops.image_to_crop(box, size_in)
             keypoints = images.index.keypoints[[mode[row] for mode in people]]
             moved = torch.from_numpy(np.stack([crops.transform(one[:, :2], matrix) for one in keypoints]))
             maps = encode(moved, torch.from_numpy(keypoints[..., 2] > 0), size_map, STRIDE, sigma)[0].numpy()

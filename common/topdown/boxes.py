@@ -11,7 +11,7 @@ from common.cli import UserError
 from common.coco import fields
 from common.coco.evaluate import EvaluationSet, places_of, read_list
 from common.people import PERSON_CATEGORY
-from common.topdown.crops import labelled_people, outside_image
+from common.topdown.crops import boxes_inside, labelled_people
 
 import numpy as np
 import numpy.typing as npt
@@ -76,7 +76,8 @@ def detected(path: str | Path, validation: EvaluationSet, min_score: float = 0.0
         )
     finite = np.isfinite(scores) & (np.abs(boxes) < fields.LARGEST_IMG).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
     sizes = validation.index.image_sizes[image_rows]
-    valid = known & finite & ~outside_image(np.where(finite[:, None], boxes, 0), sizes)
+    inside = (boxes_inside(np.where(finite[:, None], boxes, 0), sizes)[:, 2:] >= 0).all(axis=1)
+    valid = known & finite & inside
     wrong, notes = np.flatnonzero(known & ~valid), list[str]()
     if not known.all():
         notes.append(f"{path}: {np.count_nonzero(~known)} boxes of images that are not annotated are left out")

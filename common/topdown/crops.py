@@ -8,7 +8,7 @@ centres and sizes of boxes are x, y.
 
 from dataclasses import dataclass
 
-from common.arrays import BoolArray, Float64Array, FloatArray, Int64Array
+from common.arrays import Float64Array, FloatArray, Int64Array
 from common.cli import UserError
 from common.coco.annotations import CocoIndex
 from common.skeleton import Skeleton
@@ -36,11 +36,12 @@ def check_sizes(size_in: tuple[int, ...], size_map: tuple[int, ...]) -> None:
     """
     if len(size_in) != 2 or len(size_map) != 2:
         raise UserError("IMAGE_SIZE and HEATMAP_SIZE: two numbers each are needed")
-    image, heatmap = ("{} x {} (height x width)".format(*size) for size in (size_in, size_map))
-    if any(side <= 0 or side % TRUNK_STRIDE for side in size_in):
-        raise UserError(f"IMAGE_SIZE {image}: both sides must be multiples of {TRUNK_STRIDE}")
-    if min(size_map) <= 0 or len({side / cells for side, cells in zip(size_in, size_map, strict=True)}) != 1:
-        raise UserError(f"HEATMAP_SIZE {heatmap} is no equal part of IMAGE_SIZE {image}")
+    (height, width), (map_height, map_width) = size_in, size_map
+    if min(size_in) <= 0 or height % TRUNK_STRIDE or width % TRUNK_STRIDE:
+        sides = f"IMAGE_SIZE {height} x {width} (height x width)"
+        raise UserError(f"{sides}: both sides must be multiples of {TRUNK_STRIDE}")
+    if min(size_map) <= 0 or height * map_width != width * map_height:
+        raise UserError(f"HEATMAP_SIZE {map_height} x {map_width} (height x width) is no equal part of IMAGE_SIZE")
 
 
 @dataclass(frozen=True)
@@ -91,21 +92,10 @@ def boxes_inside(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike, moved: bool
     at left + width - 1; widths and heights of the result (N, 4) count from first to last pixel, one less than given,
     and are negative beyond the image.
     """
-    boxes = np.asarray(boxes_img, np.float64)
+    boxes, last = np.asarray(boxes_img, np.float64), np.asarray(sizes_img, np.float64)[..., ::-1] - 1
     start = np.maximum(boxes[:, :2], 0)
     end = (start if moved else boxes[:, :2]) + np.maximum(boxes[:, 2:] - 1, 0)
-    return np.hstack([start, np.minimum(end, _last_pixels(sizes_img)) - start])
-
-
-def outside_image(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike) -> BoolArray:
-    """(N,) which boxes do not touch their image at all: their crops would be black. Arguments: `boxes_inside`."""
-    boxes, last = np.asarray(boxes_img, np.float64), _last_pixels(sizes_img)
-    return np.asarray(((boxes[:, :2] > last) | (boxes[:, :2] + boxes[:, 2:] <= 0)).any(axis=1))
-
-
-def _last_pixels(sizes_img: npt.ArrayLike) -> Float64Array:
-    """x, y of the last pixel of images of (height, width)."""
-    return np.asarray(sizes_img, np.float64)[..., ::-1] - 1
+    return np.hstack([start, np.minimum(end, last) - start])
 
 
 def fit_boxes(boxes_img: npt.ArrayLike, size_in: Size, padding: float = PADDING) -> tuple[FloatArray, FloatArray]:
@@ -121,9 +111,8 @@ def fit_boxes(boxes_img: npt.ArrayLike, size_in: Size, padding: float = PADDING)
         wrong = boxes[~valid].reshape(-1, 4)[0].tolist()
         raise UserError(f"no crop of the box {wrong} (left, top, width, height): it must be finite and have an extent")
     aspect = size_in[1] / size_in[0]
-    wide = width > aspect * height
-    sizes = np.stack([np.where(wide, width, height * aspect), np.where(wide, width / aspect, height)], axis=-1)
-    centres = boxes[..., :2] + boxes[..., 2:] * 0.5
+    heights = np.maximum(height, width / aspect)
+    sizes, centres = np.stack([heights * aspect, heights], axis=-1), boxes[..., :2] + boxes[..., 2:] * 0.5
     return centres.astype(np.float32), sizes.astype(np.float32) * np.float32(padding)
 
 
@@ -186,43 +175,32 @@ def half_body(
 
 
 def crop_to_image(
-    centres_img: npt.ArrayLike, sizes_img: npt.ArrayLike, size_in: Size, rotation_deg: npt.ArrayLike = 0.0
+    centres_img: npt.ArrayLike, sizes_img: npt.ArrayLike, size_in: Size, rotation_deg: float = 0.0, flip: bool = False
 ) -> Float64Array:
     """(..., 2, 3) float64: the matrices from input pixels, or map cells, to original pixels.
 
     `centres_img`, `sizes_img` (..., 2); `size_in` (height, width) of the input, or of a map. Only the width of a crop
-    counts. Both originals send three points to each other (the crop's centre, the middle of its upper edge, and
-    that edge's middle turned by a right angle about it) and round them to float32. The two edges of that triangle are
-    the columns of the matrix; rounding them likewise gives the original's crops to the last pixel.
+    counts.
     """
-    (height, width), centres = size_in, np.asarray(centres_img, np.float64)
-    half = 0.5 * np.broadcast_to(np.asarray(sizes_img, np.float64)[..., :1], (*centres.shape[:-1], 1))
-    angles = np.deg2rad(rotation_deg)[..., None]
-    up = np.concatenate([half * np.sin(angles), -half * np.cos(angles)], axis=-1)
-    middle, top = centres.astype(np.float32), (centres + up).astype(np.float32)
-    edge = top - middle
-    turned = top + np.stack([edge[..., 1], -edge[..., 0]], axis=-1)
-    along_x, along_y = ((to.astype(np.float64) - at) * (2 / width) for to, at in ((top, turned), (middle, top)))
-    start = middle - along_x * (width / 2) - along_y * (height / 2)
-    return np.stack([along_x, along_y, start], axis=-1)
+    height, width = size_in
+    angle = np.deg2rad(rotation_deg)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    if flip:
+        turn[0] *= -1
+    linear = np.asarray(sizes_img, np.float64)[..., :1, None] / width * turn
+    start = np.asarray(centres_img, np.float64) - linear @ [width / 2, height / 2]
+    return np.concatenate([linear, start[..., None]], axis=-1)
 
 
-def image_to_crop(crop: Crop, size_in: Size, width_img: int) -> Float64Array:
+def image_to_crop(crop: Crop, size_in: Size) -> Float64Array:
     """(2, 3) float64: the one matrix of a crop, from original to input pixels, flip included; for `images.warp_image`.
 
-    `width_img`: of the image, pixels; a flip takes column x to width_img - 1 - x. Raises UserError for a crop without
-    extent.
+    Raises UserError for a crop without extent.
     """
     if not crop.size_img[0] > 0:
         raise UserError(f"no crop of the size {np.asarray(crop.size_img).tolist()}: it must have an extent")
-    centre = np.array(crop.centre_img)
-    if crop.flip:
-        centre[0] = width_img - centre[0] - 1
-    matrix: Float64Array = cv2.invertAffineTransform(crop_to_image(centre, crop.size_img, size_in, crop.rotation_deg))
-    if crop.flip:
-        matrix[:, 2] += matrix[:, 0] * (width_img - 1)
-        matrix[:, 0] *= -1
-    return matrix
+    back = crop_to_image(crop.centre_img, crop.size_img, size_in, crop.rotation_deg, crop.flip)
+    return np.asarray(cv2.invertAffineTransform(back), np.float64)
 
 
 def transform(points: npt.ArrayLike, matrices: Float64Array) -> Float64Array:

@@ -177,7 +177,7 @@ class _Stages:
         with self.clock.part("crop"):
             centres, sizes = crops.fit_boxes(boxes.boxes_img, size_in, self.network.padding)
             places = map(crops.Crop, centres, sizes)
-            pixels = (warp_image(image, crops.image_to_crop(one, size_in, image.shape[1]), size_in) for one in places)
+            pixels = (warp_image(image, crops.image_to_crop(one, size_in), size_in) for one in places)
             return [_Person(*person) for person in zip(boxes.rows.tolist(), pixels, centres, sizes, strict=True)]
 
     def prepare(self, people: list[_Person]) -> _Batch:
