@@ -9,6 +9,7 @@ Ctrl-C ends after the frame at hand, with all files whole; a second one ends at 
 import contextlib
 import dataclasses
 import itertools
+import json
 import signal
 import threading
 import time
@@ -21,7 +22,7 @@ from common.cli import RefusedImageError, UserError, flag
 from common.device import DeviceName
 from common.media.source import Frame, Source, open_source
 from common.media.tracking import Tracker
-from common.media.writers import ImageWriter, PeopleLines, VideoWriter, Window, output_folder
+from common.media.writers import PEOPLE_LINES, ImageWriter, VideoWriter, check_screen, output_folder, people_line, show
 from common.people import People
 from common.runtime.clock import Clock
 from common.runtime.session import Provider
@@ -106,7 +107,8 @@ class Outputs:
 
     def __init__(self, flags: DemoFlags, source: Source, names: Names, stack: contextlib.ExitStack) -> None:
         self.flags, self.source = flags, source
-        self.window = stack.enter_context(Window("people")) if flags.show else None
+        if flags.show:
+            check_screen()
         self.folder = output_folder(Path(flags.output_dir), source)
         self.video, self.images, self.num_people = None, None, 0
         if source.moves and flags.save_video:
@@ -114,23 +116,24 @@ class Outputs:
             self.video = stack.enter_context(VideoWriter(path, source.rate_hz))
         if flags.save_img and (names.images or not source.moves):
             self.images = ImageWriter(output_folder(self.folder / names.images, source))
-        opened = [PeopleLines(self.folder), *(make(self.folder, source) for make in names.writers)]
-        self.writers: list[Writer] = [stack.enter_context(writer) for writer in opened]
+        self.lines = stack.enter_context((self.folder / PEOPLE_LINES).open("w", encoding="utf-8", buffering=1))
+        self.writers = [stack.enter_context(make(self.folder, source)) for make in names.writers]
 
     def write(self, frame: Frame, people: People) -> bool:
         """Writes and shows one frame; False where the person at the window wants to end."""
         people = people.select(people.scores >= self.flags.least_score)
+        self.lines.write(json.dumps(people_line(frame, people), allow_nan=False) + "\n")
         for writer in self.writers:
             writer.write(frame, people)
         self.num_people += len(people)
-        if not (self.video or self.images or self.window):
+        if not (self.video or self.images or self.flags.show):
             return True
         drawn = people.draw(frame.image, self.flags.threshold, self.flags.showbox)
         if self.video:
             self.video.write(drawn, frame.time_s)
         if self.images:
             self.images.write(drawn, f"{frame.index}.jpg" if self.source.moves else frame.name)
-        return self.window is None or self.window.show(drawn, wait_ms=1 if self.source.moves else 0)
+        return not self.flags.show or show(drawn, wait_ms=1 if self.source.moves else 0)
 
 
 def run(
@@ -162,7 +165,7 @@ def run(
             raise UserError(f"none of {len(source.images)} images can be used; the first: {source.bad[0]}")
         what, early = "frames" if source.moves else "images", ", stopped early" if stop.is_set() else ""
         skipped = f", {len(source.bad)} skipped" if source.bad else ""
-        where = outputs.folder / PeopleLines.NAME
+        where = outputs.folder / PEOPLE_LINES
         print(f"{count} {what}, {outputs.num_people} people{skipped}{early}: {where}", flush=True)  # noqa: T201
         parts = ", ".join(f"{name} {1000 * seconds / max(1, count):.1f}" for name, seconds in clock.items())
         rate = count / (time.perf_counter() - began)

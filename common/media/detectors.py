@@ -73,7 +73,7 @@ def open_detector(name: str, min_score: float | None, device: torch.device) -> D
         return whole_images
     if name not in TORCHVISION:
         raise UserError(f"--detector={name}: take one of {', '.join(TORCHVISION)}, or name a file with --detections")
-    return TorchvisionDetector(name, MIN_SCORE if min_score is None else min_score, device)
+    return torchvision_detector(name, MIN_SCORE if min_score is None else min_score, device)
 
 
 def whole_images(frames: Sequence[Frame]) -> list[Boxes]:
@@ -105,32 +105,32 @@ def fixed_boxes(words: str) -> Detector:
     return detect
 
 
-class TorchvisionDetector:
-    """A Detector; frames of one call go through the network together."""
+def torchvision_detector(name: str, min_score: float, device: torch.device) -> Detector:
+    """A Detector; frames of one call go through the network together.
 
-    def __init__(self, name: str, min_score: float, device: torch.device) -> None:
-        """Raises UserError where torchvision or the weights of the network are missing."""
-        self.min_score, self.device = min_score, device
-        other = "or name a file with --detections"
-        try:
-            build = getattr(importlib.import_module("torchvision.models.detection"), name)
-            self.network = build(weights="DEFAULT").eval().to(device)
-        except ImportError as error:
-            package = "the package torchvision (pip install torchvision, of torch's version)"
-            raise UserError(f"--detector={name} needs {package}, {other}") from error
-        except (URLError, OSError, RuntimeError) as error:
-            reason = f"its weights are not in {torch.hub.get_dir()}/checkpoints and cannot be fetched ({error})"
-            raise UserError(f"--detector={name}: {reason}; copy them there, {other}") from error
+    Raises UserError where torchvision or the weights of the network are missing.
+    """
+    other = "or name a file with --detections"
+    try:
+        build = getattr(importlib.import_module("torchvision.models.detection"), name)
+        network = build(weights="DEFAULT").eval().to(device)
+    except ImportError as error:
+        package = "the package torchvision (pip install torchvision, of torch's version)"
+        raise UserError(f"--detector={name} needs {package}, {other}") from error
+    except (URLError, OSError, RuntimeError) as error:
+        reason = f"its weights are not in {torch.hub.get_dir()}/checkpoints and cannot be fetched ({error})"
+        raise UserError(f"--detector={name}: {reason}; copy them there, {other}") from error
 
-    def __call__(self, frames: Sequence[Frame]) -> list[Boxes]:
-        """See `Detector`."""
+    def detect(frames: Sequence[Frame]) -> list[Boxes]:
         inputs = [torch.from_numpy(frame.image[..., ::-1].copy()).permute(2, 0, 1).float() / 255 for frame in frames]
         with torch.inference_mode():
-            answers = self.network([image.to(self.device) for image in inputs])
-        return [self._people(answer, frame.image) for answer, frame in zip(answers, frames, strict=True)]
+            answers = network([image.to(device) for image in inputs])
+        found = []
+        for answer, frame in zip(answers, frames, strict=True):
+            corners, scores, labels = (answer[key].cpu().numpy() for key in ("boxes", "scores", "labels"))
+            rows = (labels == PERSON) & (scores >= min_score)
+            boxes = np.hstack([corners[rows, :2], corners[rows, 2:] - corners[rows, :2]])
+            found.append(clip_boxes(boxes, scores[rows], frame.image))
+        return found
 
-    def _people(self, answer: dict[str, torch.Tensor], image: UInt8Array) -> Boxes:
-        corners, scores, labels = (answer[key].cpu().numpy() for key in ("boxes", "scores", "labels"))
-        rows = (labels == PERSON) & (scores >= self.min_score)
-        boxes = np.hstack([corners[rows, :2], corners[rows, 2:] - corners[rows, :2]])
-        return clip_boxes(boxes, scores[rows], image)
+    return detect

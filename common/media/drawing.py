@@ -25,8 +25,6 @@ INK: Colour = (50, 50, 50)
 WHITE: Colour = (255, 255, 255)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 SHIFT = 4  # bits behind the point of coordinates given to OpenCV
-# Rim of a circle of radius 1. OpenCV's own small antialiased circles come out as diamonds.
-CIRCLE = np.stack([np.cos(np.arange(24) * np.pi / 12), np.sin(np.arange(24) * np.pi / 12)], axis=1)
 TITLE_HEIGHT, GAP = 30, 8
 
 
@@ -95,8 +93,8 @@ def draw_person(
         others = points[shown & (np.arange(len(points)) != index)]
         nearest = float(np.hypot(*(others - points[index]).T).min(initial=np.inf))
         radius = min(thick, max(1.5, 0.25 * nearest))  # eyes and nose leave the face free
-        _disc(canvas, points[index], radius + 0.7, OUTLINE)
-        _disc(canvas, points[index], radius, colour or _colour(skeleton, names[index]))
+        for wide, paint in ((radius + 0.7, OUTLINE), (radius, colour or _colour(skeleton, names[index]))):
+            cv2.circle(canvas, _fixed(points[index]), round(wide * (1 << SHIFT)), paint, -1, cv2.LINE_AA, SHIFT)
 
 
 def _shown(keypoints: Float64Array, threshold: float) -> BoolArray:
@@ -120,11 +118,6 @@ def _fixed(point: Float64Array) -> tuple[int, int]:
     """In OpenCV's units, kept where its 16-bit sums do not overflow."""
     x, y = np.clip(point, -LARGEST_IMG, LARGEST_IMG) * (1 << SHIFT)
     return round(float(x)), round(float(y))
-
-
-def _disc(canvas: UInt8Array, centre: Float64Array, radius: float, colour: Colour) -> None:
-    rim = np.stack([_fixed(point) for point in centre + radius * CIRCLE]).astype(np.int32)
-    cv2.fillConvexPoly(canvas, rim, colour, cv2.LINE_AA, SHIFT)
 
 
 def _draw_label(canvas: UInt8Array, points: Float64Array, text: str) -> None:

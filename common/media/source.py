@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 
 from common.arrays import UInt8Array
 from common.cli import UserError, is_shown
-from common.coco.images import lacks_end, read_file
+from common.coco.images import lacks_end, read_image
 
 import cv2
 import numpy as np
@@ -144,16 +144,8 @@ def _images_in(folder: Path) -> tuple[Path, ...]:
 
 
 def read_upright(path: Path) -> UInt8Array:
-    """(H, W, 3) uint8 BGR, turned upright as EXIF says. Raises UserError for a missing, damaged or huge image."""
-    image = None
-    try:
-        with contextlib.suppress(cv2.error):
-            image = decode_upright(read_file(path))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; check the path") from error
-    if image is None:
-        raise UserError(f"{path}: not an image, damaged, or too large; mend it, or pass --on_bad_image=skip")
-    return image
+    """(H, W, 3) uint8 BGR, turned upright as EXIF says. Raises ImageError for a missing, damaged or huge image."""
+    return read_image(path.parent, path.name, "turn")
 
 
 def upright_image(image: UInt8Array | str | Path) -> UInt8Array:

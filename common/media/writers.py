@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames out: people.jsonl, videos, folders of images, windows. (`common.media.source` reads them.)"""
+"""Frames out: lines of people.jsonl, videos, images, a window. (`common.media.source` reads them.)"""
 
 import contextlib
 import itertools
-import json
 import os
 import re
 import sys
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from common.arrays import UInt8Array
 from common.cli import UserError
@@ -18,6 +17,7 @@ from common.people import SCHEMA_VERSION, People
 import cv2
 import numpy as np
 
+PEOPLE_LINES = "people.jsonl"
 WRITTEN_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 LONGEST_STILL_S = 10.0  # for which one frame may be shown
 CODEC = "VP80"  # in WebM: every OpenCV wheel writes it, every browser plays it, and a cut-off file stays readable
@@ -52,22 +52,6 @@ def people_line(frame: Frame, people: People) -> dict[str, Any]:
         "height": frame.image.shape[0],
         "people": people.to_json(),
     }
-
-
-class PeopleLines(contextlib.AbstractContextManager["PeopleLines"]):
-    """people.jsonl: one line of JSON a frame, on disk at once."""
-
-    NAME = "people.jsonl"
-
-    def __init__(self, folder: Path) -> None:
-        self._file: TextIO = (folder / self.NAME).open("w", encoding="utf-8", buffering=1)
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
-
-    def write(self, frame: Frame, people: People) -> None:
-        """Adds the line of a frame."""
-        self._file.write(json.dumps(people_line(frame, people), allow_nan=False) + "\n")
 
 
 class VideoWriter(contextlib.AbstractContextManager["VideoWriter"]):
@@ -136,24 +120,18 @@ class ImageWriter:
         return self.folder / name
 
 
-class Window(contextlib.AbstractContextManager["Window"]):
-    """Shows frames on a screen. P pauses; Escape or Q asks for the end."""
+def check_screen() -> None:
+    """Raises UserError where no window can be opened: OpenCV built without windows, or no screen."""
+    cure = "leave --show out, the results are written to files as well"
+    if re.search(r"GUI:\s+NONE", cv2.getBuildInformation()):
+        raise UserError(f"--show: opencv-python-headless has no windows; put opencv-python in its place, or {cure}")
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise UserError(f"--show: there is no screen (DISPLAY is not set); {cure}")
 
-    def __init__(self, title: str) -> None:
-        """Raises UserError where no window can be opened: OpenCV built without windows, or no screen."""
-        cure = "leave --show out, the results are written to files as well"
-        if re.search(r"GUI:\s+NONE", cv2.getBuildInformation()):
-            raise UserError(f"--show: opencv-python-headless has no windows; put opencv-python in its place, or {cure}")
-        if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            raise UserError(f"--show: there is no screen (DISPLAY is not set); {cure}")
-        self.title = title
 
-    def __exit__(self, *error: object) -> None:
-        cv2.destroyAllWindows()
-
-    def show(self, image: UInt8Array, wait_ms: int = 1) -> bool:
-        """Shows (H, W, 3) uint8 BGR for at least `wait_ms` (0: until a key); False when the end was asked for."""
-        cv2.imshow(self.title, image)
-        if (key := cv2.waitKey(wait_ms) & 0xFF) == KEY_P:
-            key = cv2.waitKey(0) & 0xFF
-        return key not in (KEY_ESCAPE, KEY_Q)
+def show(image: UInt8Array, wait_ms: int) -> bool:
+    """Shows (H, W, 3) uint8 BGR for at least `wait_ms` (0: until a key). P pauses; False where Escape or Q ends."""
+    cv2.imshow("people", image)
+    if (key := cv2.waitKey(wait_ms) & 0xFF) == KEY_P:
+        key = cv2.waitKey(0) & 0xFF
+    return key not in (KEY_ESCAPE, KEY_Q)

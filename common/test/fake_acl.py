@@ -13,6 +13,18 @@ TYPES = {0: np.float32, 1: np.float16, 4: np.uint8}
 FLOAT32, FLOAT16, UINT8 = TYPES
 BATCH_INPUT = "ascend_mbatch_shape_data"
 HUGE = 64  # bytes by which the device rounds sizes up
+# calls that give a new handle and a code, or a new handle alone, and those that take it back: the kind of handle
+CREATE = {"rt.create_context": "context", "mdl.load_from_file": "model"}
+PLAIN = {"mdl.create_desc": "description", "mdl.create_dataset": "dataset", "create_data_buffer": "buffer"}
+GIVE = {
+    "rt.reset_device": "device",
+    "rt.destroy_context": "context",
+    "rt.free": "memory",
+    "mdl.unload": "model",
+    "mdl.destroy_desc": "description",
+    "mdl.destroy_dataset": "dataset",
+    "destroy_data_buffer": "buffer",
+}
 
 
 class FakeAcl(types.ModuleType):
@@ -25,92 +37,55 @@ class FakeAcl(types.ModuleType):
         self.calls, self.held, self.threads = Counter(), {}, {}
         self.dynamic = len(batches) > 1
         self.batch = max(batches)
-        self.rt, self.mdl = self._runtime(), self._models()
+        self.rt, self.mdl = types.SimpleNamespace(), types.SimpleNamespace()
+        calls = {name: self._creating(name, kind) for name, kind in (CREATE | PLAIN).items()}
+        calls |= {name: self._giving(name, kind) for name, kind in GIVE.items()}
+        for name, call in (calls | self._others()).items():
+            place, _, word = name.rpartition(".")
+            setattr(getattr(self, place) if place else self, word, call)
 
-    def _runtime(self):
-        return types.SimpleNamespace(
-            set_device=self._take("device", "rt.set_device"),
-            reset_device=self._give("device", "rt.reset_device"),
-            create_context=self._create("context", "rt.create_context"),
-            set_context=self._set_context,
-            destroy_context=self._give("context", "rt.destroy_context"),
-            malloc=self._malloc,
-            memcpy=self._memcpy,
-            free=self._give("memory", "rt.free"),
-            get_run_mode=lambda: (1, self._code("rt.get_run_mode")),
-        )
-
-    def _models(self):
-        return types.SimpleNamespace(
-            load_from_file=self._create("model", "mdl.load_from_file"),
-            unload=self._give("model", "mdl.unload"),
-            create_desc=self._plain("description", "mdl.create_desc"),
-            destroy_desc=self._give("description", "mdl.destroy_desc"),
-            get_desc=lambda *_: self._code("mdl.get_desc"),
-            get_num_inputs=lambda _: 1 + self.dynamic,
-            get_num_outputs=lambda _: 2,
-            get_input_dims=self._input_dims,
-            get_output_dims=self._output_dims,
-            get_cur_output_dims=self._output_dims,
-            get_input_data_type=lambda _, index: 3 if index else self.input_type,
-            get_output_data_type=lambda _, index: FLOAT16 if index else FLOAT32,
-            get_input_size_by_index=lambda _, index: HUGE if index else self._bytes(0),
-            get_output_size_by_index=lambda _, index: self._bytes(index),
-            create_dataset=self._plain("dataset", "mdl.create_dataset"),
-            add_dataset_buffer=self._add_buffer,
-            destroy_dataset=self._give("dataset", "mdl.destroy_dataset"),
-            execute=self._execute,
-            get_dynamic_batch=lambda _: ({"batchCount": len(self.batches), "batch": list(self.batches)}, 0),
-            get_input_index_by_name=lambda _, name: (1, 0 if name == BATCH_INPUT else 100000),
-            set_dynamic_batch_size=self._set_batch,
-        )
-
-    def init(self):
-        return 100002 if self.initialised else self._code("init")
-
-    def finalize(self):
-        return self._code("finalize")
-
-    def get_soc_name(self):
-        return "Ascend310P3"
-
-    def create_data_buffer(self, address, size):
-        assert self.held[address][1].nbytes >= size
-        return self._plain("buffer", "create_data_buffer")(address)
-
-    def destroy_data_buffer(self, buffer):
-        return self._give("buffer", "destroy_data_buffer")(buffer)
+    def _others(self):
+        return {
+            "init": lambda: 100002 if self.initialised else self._code("init"),
+            "finalize": lambda: self._code("finalize"),
+            "get_soc_name": lambda: "Ascend310P3",
+            "rt.set_device": self._set_device,
+            "rt.set_context": self._set_context,
+            "rt.malloc": self._malloc,
+            "rt.memcpy": self._memcpy,
+            "rt.get_run_mode": lambda: (1, self._code("rt.get_run_mode")),
+            "mdl.get_desc": lambda *_: self._code("mdl.get_desc"),
+            "mdl.get_num_inputs": lambda _: 1 + self.dynamic,
+            "mdl.get_num_outputs": lambda _: 2,
+            "mdl.get_input_dims": self._input_dims,
+            "mdl.get_output_dims": self._output_dims,
+            "mdl.get_cur_output_dims": self._output_dims,
+            "mdl.get_input_data_type": lambda _, index: 3 if index else self.input_type,
+            "mdl.get_output_data_type": lambda _, index: FLOAT16 if index else FLOAT32,
+            "mdl.get_input_size_by_index": lambda _, index: HUGE if index else self._bytes(0),
+            "mdl.get_output_size_by_index": lambda _, index: self._bytes(index),
+            "mdl.add_dataset_buffer": self._add_buffer,
+            "mdl.execute": self._execute,
+            "mdl.get_dynamic_batch": lambda _: ({"batchCount": len(self.batches), "batch": list(self.batches)}, 0),
+            "mdl.get_input_index_by_name": lambda _, name: (1, 0 if name == BATCH_INPUT else 100000),
+            "mdl.set_dynamic_batch_size": self._set_batch,
+        }
 
     def _code(self, name):
         self.calls[name] += 1
         return self.broken.get(name, 0)
 
-    def _hold(self, kind, *content):
-        handle = 1000 + len(self.calls) + sum(self.calls.values())
-        assert handle not in self.held
-        self.held[handle] = (kind, *content)
-        return handle
-
-    def _create(self, kind, name):
-        def create(*arguments):
-            code = self._code(name)
-            return (0 if code else self._hold(kind, *arguments)), code
+    def _creating(self, name, kind):
+        def create(*content):
+            code, handle = self._code(name), 1000 + sum(self.calls.values())
+            if not code:
+                self.held[handle] = (kind, *content)
+            answer = (0 if code else handle), code
+            return answer[0] if name in PLAIN else answer
 
         return create
 
-    def _plain(self, kind, name):
-        return lambda *arguments: self._create(kind, name)(*arguments)[0]
-
-    def _take(self, kind, name):
-        def take(number):
-            code = self._code(name)
-            if not code:
-                self.held[kind, number] = (kind,)
-            return code
-
-        return take
-
-    def _give(self, kind, name):
+    def _giving(self, name, kind):
         def give(handle):
             key = (kind, handle) if kind == "device" else handle
             assert self.held[key][0] == kind, f"{name} of a {self.held[key][0]}"
@@ -120,6 +95,12 @@ class FakeAcl(types.ModuleType):
             return self._code(name)
 
         return give
+
+    def _set_device(self, number):
+        code = self._code("rt.set_device")
+        if not code:
+            self.held["device", number] = ("device",)
+        return code
 
     def _check_context(self):
         context = self.threads.get(threading.get_ident())
@@ -131,10 +112,9 @@ class FakeAcl(types.ModuleType):
         return self._code("rt.set_context")
 
     def _malloc(self, size, policy):
-        code = self._code("rt.malloc")
+        code, memory = self._code("rt.malloc"), np.full(size, 0xAB, np.uint8)
         if code:
             return 0, code
-        memory = np.full(size, 0xAB, np.uint8)
         self.held[memory.ctypes.data] = ("memory", memory)
         return memory.ctypes.data, 0
 
@@ -167,8 +147,10 @@ class FakeAcl(types.ModuleType):
         return dims, self._code("mdl.get_output_dims")
 
     def _add_buffer(self, dataset, buffer):
-        kind, *buffers = self.held[dataset]
-        self.held[dataset] = (kind, *buffers, self.held[buffer][1])
+        _, address, size = self.held[buffer]
+        memory = self.held[address][1]
+        assert memory.nbytes >= size
+        self.held[dataset] += (memory,)
         return dataset, self._code("mdl.add_dataset_buffer")
 
     def _set_batch(self, model, dataset, index, batch):
@@ -177,8 +159,7 @@ class FakeAcl(types.ModuleType):
         return self._code("mdl.set_dynamic_batch_size")
 
     def _view(self, dataset, place, index, single):
-        memory = self.held[self.held[dataset][1 + place]][1]
-        shape = self._shape(index, self.batch)
+        memory, shape = self.held[dataset][1 + place], self._shape(index, self.batch)
         return memory.view(single)[: int(np.prod(shape))].reshape(shape)
 
     def _execute(self, model, inputs, outputs):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kinds of errors in hand-made cases with known answers, PCK against a plain version, and the page of a report."""
+"""Kinds of errors and distances in hand-made cases with known answers, and the page of a report."""
 
 import json
 import math
@@ -111,46 +111,6 @@ def test_similarity_is_that_of_the_evaluation():
     np.testing.assert_allclose(oks, evaluation.computeOks(1, 1), rtol=1e-9)
 
 
-def plain_pck(truth, found, boxes, threshold):
-    """Percentage of correct keypoints, one after the other; `found` None where nobody was found."""
-    right = total = 0
-    for person, mine, (_, _, width, height) in zip(truth, found, boxes, strict=True):
-        for place, (x, y, v) in enumerate(person):
-            if v > 0 and mine is not None:
-                total += 1
-                near = math.dist((x, y), mine[place][:2]) <= threshold * max(width, height)
-                right += bool(mine[place][2] > 0 and near)
-    return right / total
-
-
-def test_pck_is_that_of_a_plain_version():
-    rng = np.random.default_rng(0)
-    truth, found, boxes = [], [], []
-    for number in range(30):
-        person = np.concatenate([rng.uniform(0, 300, (3, 2)), rng.integers(0, 3, (3, 1))], axis=1)
-        person[0, 2] = 2
-        mine = person + np.concatenate([rng.normal(0, 20, (3, 2)), np.zeros((3, 1))], axis=1)
-        mine[:, 2] = rng.uniform(0.1, 1, 3) * (rng.uniform(size=3) < 0.9)
-        truth.append(person)
-        found.append(None if number % 7 == 0 else mine)
-        boxes.append([0, 0, *rng.uniform(100, 400, 2)])
-    index = index_of(*[[person] for person in truth], boxes=boxes)
-    there = [place for place, mine in enumerate(found) if mine is not None]
-    detections = detections_of(*[found[place] for place in there], ids=[place + 1 for place in there])
-    matches = errors.match(index, np.arange(30), detections, POINTS)
-    for place, row in enumerate(matches.found_by.tolist()):
-        if row < 0:
-            found[place] = None  # of too low a similarity, as well
-    numbers = accuracy.accuracy(index, matches, POINTS)
-    for threshold in accuracy.PCK_THRESHOLDS:
-        assert numbers["pck"][str(threshold)]["all"] == pytest.approx(
-            plain_pck(truth, found, boxes, threshold), abs=1e-6
-        )
-    curve = [plain_pck(truth, found, boxes, step / 100) for step in range(51)]
-    area = sum((a + b) / 2 for a, b in zip(curve, curve[1:], strict=False)) / 50
-    assert numbers["auc"]["all"] == pytest.approx(area, abs=1e-6)
-
-
 def test_distances_and_heads_of_a_known_case():
     index = index_of([COCO_PERSON], boxes=[[0, 0, 100, 200]])
     mine = COCO_PERSON.copy()
@@ -159,7 +119,10 @@ def test_distances_and_heads_of_a_known_case():
     assert numbers["epe_px"]["all"] == pytest.approx(10) and numbers["epe_relative"]["nose"] == pytest.approx(0.05)
     # the head is 20 px wide, from ear to ear: half of it is the distance
     assert numbers["pckh"]["0.5"]["all"] == 1 and numbers["pckh"]["0.2"]["all"] == 0
-    assert numbers["pck"]["0.05"]["all"] == 1
+    assert numbers["pck"]["0.05"]["all"] == 1 and numbers["auc"]["all"] == pytest.approx(0.91)  # a step at 0.05
+    index = index_of([FIRST, SECOND])
+    numbers = accuracy.accuracy(index, errors.match(index, np.array([0]), detections_of(FIRST), POINTS), POINTS)
+    assert numbers["pck"]["0.05"]["all"] == 1 and numbers["pck_of_all"]["0.05"]["nose"] == 0.5
     assert accuracy.accuracy(*points_case(), POINTS)["pckh"] is None  # it has no head
 
 

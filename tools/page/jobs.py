@@ -26,7 +26,7 @@ from typing import Any
 from common import files
 from common.media import demo
 from common.media.source import Frame, Source, open_source
-from common.media.writers import PeopleLines
+from common.media.writers import PEOPLE_LINES
 from common.parallel import end_with_parent
 from common.people import People
 from tools.page.models import OpenModel
@@ -35,7 +35,7 @@ from tools.page.worker import attempt
 
 import cv2
 
-VIDEO, LINES, TABLE = "people.webm", PeopleLines.NAME, "people.csv"
+VIDEO, LINES, TABLE = "people.webm", PEOPLE_LINES, "people.csv"
 RESULTS = {VIDEO: "video/webm", LINES: "application/jsonl", TABLE: "text/csv"}
 PROGRESS = "progress.json"
 NUMBER = re.compile("[0-9a-f]{16}")
