@@ -84,8 +84,6 @@ class Config(TrainFlags):
                 f"MODEL.NAME {cfg.MODEL.NAME} and DATASET.DATASET {cfg.DATASET.DATASET}: a network with lambda trains "
                 f"on pairs, so both end in {PAIRS}, or neither does"
             )
-        if cfg.TRAIN.END_EPOCH <= cfg.TRAIN.BEGIN_EPOCH:
-            raise UserError(f"TRAIN.END_EPOCH is {cfg.TRAIN.END_EPOCH}: more than TRAIN.BEGIN_EPOCH is needed")
 
     @property
     def takes_lambda(self) -> bool:
@@ -106,11 +104,6 @@ class Config(TrainFlags):
     def size_map(self) -> Size:
         """Height, width of the network's maps, cells."""
         return tuple(self.yaml.MODEL.HEATMAP_SIZE[::-1])
-
-    @property
-    def stride(self) -> float:
-        """Input pixels a map cell."""
-        return self.size_in[0] / self.size_map[0]
 
     @property
     def root(self) -> str:

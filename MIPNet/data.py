@@ -83,13 +83,12 @@ class TrainSamples:
 
     def __init__(self, people: LabelledPeople, folder: Path, skeleton: Skeleton, config: Config) -> None:
         self.people, self.folder, self.skeleton, self.config = people, folder, skeleton, config
-        self.size_in, self.cfg = config.size_in, config.yaml.DATASET
-        cfg = self.cfg
+        cfg, self.size_in = config.yaml.DATASET, config.size_in
         self.augmentation = crops.Augmentation(
             cfg.SCALE_FACTOR, cfg.ROT_FACTOR, cfg.PROB_HALF_BODY, cfg.FLIP, cfg.NUM_JOINTS_HALF_BODY
         )
-        padding = config.yaml.TEST.SCALE_THRE
-        self.centres_img, self.sizes_img = crops.fit_boxes(people.boxes_img, self.size_in, padding)
+        places = crops.fit_boxes(people.boxes_img, self.size_in, config.yaml.TEST.SCALE_THRE)
+        self.centres_img, self.sizes_img = places
         self.others = neighbours(people) if config.takes_lambda else None
 
     def __len__(self) -> int:
@@ -125,7 +124,7 @@ class TrainSamples:
         name = index.file_name(image_row)
         image = common.coco.images.read_annotated(self.folder, name, (height, width), self.config.exif)
         return {
-            "image": warp_image(image, matrix, self.size_in, rgb=self.cfg.COLOR_RGB),
+            "image": warp_image(image, matrix, self.size_in, rgb=self.config.yaml.DATASET.COLOR_RGB),
             "joints": np.where(visible[..., None] > 0, joints, 0.0),
             "visible": visible.astype(np.float32),
         }

@@ -27,7 +27,6 @@ from common.people import People
 from common.runtime.session import Options
 from common.topdown.nms import CONFIDENT
 from MIPNet.config import parse_flags
-from MIPNet.keys import KEYS
 from MIPNet.predict import LAMBDAS, PoseEstimator
 
 import numpy as np
@@ -35,7 +34,6 @@ import numpy as np
 ALIASES = {**topdown_demo.ALIASES, "check_point": "checkpoint_path", "pth_path": "checkpoint_path"}
 FLAG_KEYS = {"flip_test": "TEST.FLIP_TEST", "nms": "TEST.NMS", "refinement": "TEST.REFINEMENT"}
 SWEPT_BOXES = 6  # rows of a sweep
-SWEPT_LEAST = 2  # lambdas: 0 and 1
 SWEPT_HEIGHT = 320  # pixels of an image in a sweep
 MARGIN = 0.1  # of a box, around it in a sweep
 
@@ -44,7 +42,7 @@ MARGIN = 0.1  # of a box, around it in a sweep
 class Config(topdown_demo.TopDownFlags):
     """Finds the people in the boxes of images, videos and cameras. KEY VALUE words change the yaml config.
 
-    Flags for keys: --flip_test, --nms, --refinement, as of MIPNet.eval.
+    Flags for keys: --flip_test, --nms, --refinement, as of MIPNet.eval. KEY VALUE words stand before --images.
     """
 
     cfg: str = flag("yaml config; empty: that of the checkpoint's training, or w48_384x288_adam_lr1e-3", "")
@@ -53,12 +51,6 @@ class Config(topdown_demo.TopDownFlags):
     threshold: float = flag("score of a keypoint, from where it is drawn", CONFIDENT)
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: that of the data set", "")
     opts: tuple[Any, ...] = ()  # KEY VALUE words, which win over all
-
-    def check(self) -> None:
-        """Raises UserError where values cannot be meant."""
-        super().check()
-        if self.sweep and self.sweep < SWEPT_LEAST:
-            raise UserError(f"--sweep={self.sweep}: at least {SWEPT_LEAST}, or 0")
 
     def open_estimator(self, lambdas: Sequence[float]) -> PoseEstimator:
         """The network of `--checkpoint_path`, asked for these lambdas. Raises UserError where it is missing."""
@@ -93,13 +85,9 @@ class Sweep:
         return row
 
 
-def _is_no_image(word: str) -> bool:
-    return demo.is_flag(word) or word in KEYS.known  # IMG_1.JPG is none of these
-
-
 def main() -> None:
     """The command line."""
-    config = parse_flags(Config, demo.prepare(sys.argv[1:], _is_no_image), ALIASES, FLAG_KEYS)
+    config = parse_flags(Config, demo.prepare(sys.argv[1:]), ALIASES, FLAG_KEYS)
     config.check()
     source, detector = topdown_demo.find_boxes(config)
     estimator = config.open_estimator(config.lambdas)

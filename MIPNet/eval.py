@@ -47,14 +47,8 @@ from torch import nn
 SHEET_ROWS, DRAWN_ABOVE = 6, 0.3  # images shown at each evaluation while training; score of a keypoint that is drawn
 PUBLISHED = ("center", "scale", "annotation_id", "box_score", "keypoint_score")  # beside COCO's, of a person
 NO_ANNOTATION = -1  # in place of an annotation's id (published)
-# as the publication heads the columns of its table
-TITLES = {"AP50": "AP .5", "AP75": "AP .75", "APm": "AP (M)", "APl": "AP (L)", "AR50": "AR .5", "AR75": "AR .75"} | {
-    "ARm": "AR (M)",
-    "ARl": "AR (L)",
-    "APeasy": "AP (easy)",
-    "APmed": "AP (medium)",
-    "APhard": "AP (hard)",
-}
+# how the publication's table names what stands behind AP and AR
+TITLES = {"50": " .5", "75": " .75", "m": " (M)", "l": " (L)", "easy": " (easy)", "med": " (medium)", "hard": " (hard)"}
 ALIASES = {"workers": "num_workers", "opt_level": "amp"} | dict.fromkeys(
     ("check_point", "checkpoint", "pth_path"), "checkpoint_path"
 )
@@ -95,7 +89,7 @@ class Config(EvaluationSettings, ComputeFlags):
     """Evaluates a checkpoint of MIPNet. KEY VALUE words change the yaml config, such as TEST.IN_VIS_THRE 0.3.
 
     Flags for keys: --flip_test (true, false), --nms (suppression of people found twice: oks, none, or recipe: as
-    published), --refinement (of peaks: none, quarter, dark).
+    published), --refinement (of peaks: quarter, dark).
     """
 
     checkpoint_path: str = flag(
@@ -129,7 +123,7 @@ class Evaluation(NamedTuple):
 
     def table(self, arch: str) -> list[str]:
         """The publication's table, a line each: a header, a rule, and the numbers of each name."""
-        titles = [TITLES.get(name, name) for name in self.total]
+        titles = [name[:2] + TITLES.get(name[2:], "") for name in self.total]
         lines = ["| Arch " + " ".join(f"| {title}" for title in titles) + " |", "|---" * (len(titles) + 1) + "|"]
         for name, numbers in self.metrics.items():
             row = " ".join(f"| {value:.3f}" for value in numbers.values())

@@ -22,7 +22,7 @@ from common.topdown.crops import Size, check_sizes
 from MIPNet import config as settings
 from MIPNet import data, keys, predict, weights
 from MIPNet.config import MODEL_FOLDER, NETWORK, parse_flags
-from MIPNet.model import GatedNetwork, build, lambda_vectors
+from MIPNet.model import STRIDE, GatedNetwork, build, lambda_vectors
 
 import torch
 from torch import Tensor
@@ -66,12 +66,7 @@ def main() -> None:
 
 
 def export(
-    model: GatedNetwork,
-    target: Path,
-    opset: int,
-    batch_size: int,
-    size_in: Size,
-    about: Mapping[str, Any] = {},
+    model: GatedNetwork, target: Path, opset: int, batch_size: int, size_in: Size, about: Mapping[str, Any] = {}
 ) -> float:
     """Writes `target`, see `common.runtime.export.export_onnx`; `batch_size` 0: any."""
     inputs = [IMAGES, LAMBDAS] if model.uses_lambda else [IMAGES]
@@ -106,7 +101,7 @@ def metadata_of(config: settings.Config, content: dict[str, Any]) -> metadata.Me
     known = {key: value for key, value in leaves(cfg) if key.startswith(kept)}
     known |= {"cfg": str(cfg_file.relative_to(MODEL_FOLDER) if inside else cfg_file)}
     return metadata.of_network(
-        NETWORK, config.load_skeleton(), content, input=rule, stride=config.stride, decoder=decoder, config=known
+        NETWORK, config.load_skeleton(), content, input=rule, stride=STRIDE, decoder=decoder, config=known
     )
 
 

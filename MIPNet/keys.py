@@ -72,7 +72,7 @@ KEYS = Keys(
         "LOSS.USE_DIFFERENT_JOINTS_WEIGHT": one_of(False),
         "TRAIN.BATCH_SIZE_PER_GPU": number(24, least=1, most=10**6),
         "TRAIN.SHUFFLE": one_of(True),
-        "TRAIN.BEGIN_EPOCH": number(0),
+        "TRAIN.BEGIN_EPOCH": one_of(0),
         "TRAIN.END_EPOCH": number(210, least=1),
         "TRAIN.OPTIMIZER": one_of("adam", "sgd"),
         "TRAIN.LR": number(1e-3, above=0, most=1000),
@@ -93,8 +93,8 @@ KEYS = Keys(
         "TEST.DECAY_THRE": number(0.5, most=1),  # what the box's score is multiplied with for lambda 0
         "TEST.SCALE_THRE": number(1.25, above=0),  # size of a crop over that of the person's box
         "TEST.FLIP_TEST": Key(True),
-        "TEST.POST_PROCESS": Key(True),  # peaks move a quarter of a cell towards the higher neighbour
-        "TEST.REFINEMENT": one_of("recipe", "none", "quarter", "dark"),  # of peaks; recipe: POST_PROCESS
+        "TEST.POST_PROCESS": Key(True),  # peaks are refined
+        "TEST.REFINEMENT": one_of("quarter", "dark"),  # a quarter of a cell towards the higher neighbour, or DARK
         "TEST.SHIFT_HEATMAP": Key(True),
     },
     unused=tuple(f"{name}." for name in UNUSED.split()),

@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What MIPNet trains on: the squared error of the heatmaps of the person whom lambda means."""
 
-from collections.abc import Callable
-
-from common.topdown.targets import mean_squared_error, peak_accuracy
+from common.topdown.targets import peak_accuracy
 
 import torch
 from torch import Tensor
-
-heatmap_loss: Callable[[Tensor, Tensor, Tensor], Tensor] = mean_squared_error
 
 
 def draw_lambdas(count: int, generator: torch.Generator | None = None) -> Tensor:

@@ -58,18 +58,6 @@ class Gate(nn.Module):
         return features * weights[:, :, None, None]
 
 
-class Gates(nn.Module):
-    """One gate a branch."""
-
-    def __init__(self, channels: Sequence[int]) -> None:
-        super().__init__()
-        self.se_layers = nn.ModuleList(map(Gate, channels))
-
-    def forward(self, branches: list[Tensor], lambdas: Tensor) -> list[Tensor]:
-        """Branch i: (B, channels[i], ...), in and out."""
-        return [gate(branch, lambdas) for gate, branch in zip(self.se_layers, branches, strict=True)]
-
-
 class GatedNetwork(nn.Module):
     """What both families share: parts in turn with gates between, cut in two at the first gate.
 
@@ -88,7 +76,8 @@ class GatedNetwork(nn.Module):
         self.uses_lambda = cfg.NAME.endswith(LAMBDA)
         chosen = [position for position in POSITIONS if self.uses_lambda and cfg.SE_MODULES[position - 1]]
         for position in chosen:
-            setattr(self, self.GATE_NAME.format(position), Gates(channels[position - 1]))
+            gates = nn.ModuleList(map(Gate, channels[position - 1]))  # one a branch
+            setattr(self, self.GATE_NAME.format(position), nn.ModuleDict({"se_layers": gates}))
         self.cut = min(chosen, default=POSITIONS[-1] + 1)
 
     def trunk(self, images: Tensor) -> list[Tensor]:
@@ -101,8 +90,9 @@ class GatedNetwork(nn.Module):
     def head(self, features: list[Tensor], lambdas: Tensor | None = None) -> Tensor:
         """What `trunk` returned and (B, 2) lambda vectors -> heatmaps (B, num_joints, H / 4, W / 4)."""
         for position in range(self.cut, POSITIONS[-1] + 1):
-            gates = getattr(self, self.GATE_NAME.format(position), None)
-            features = self.part(position, features if gates is None else gates(features, lambdas))
+            if gates := getattr(self, self.GATE_NAME.format(position), None):
+                features = [gate(branch, lambdas) for gate, branch in zip(gates["se_layers"], features, strict=True)]
+            features = self.part(position, features)
         return self.finish(features)
 
     def forward(self, images: Tensor, lambdas: Tensor | None = None) -> Tensor:
@@ -128,8 +118,8 @@ class PoseHRNet(GatedNetwork, HRNet):
         """`cfg`: the section MODEL of a yaml config."""
         stages = [stage_of(cfg.EXTRA[f"STAGE{number}"]) for number in (2, 3, 4)]
         HRNet.__init__(self, cfg.EXTRA.STEM_INPLANES, stages)
-        width = stages[-1].channels[0]
-        self.final_layer = final_convolution(width, num_joints, cfg.EXTRA.FINAL_CONV_KERNEL)
+        width, kernel = stages[-1].channels[0], cfg.EXTRA.FINAL_CONV_KERNEL
+        self.final_layer = nn.Conv2d(width, num_joints, kernel, padding=kernel // 2)
         self.add_gates(cfg, [*(stage.channels for stage in stages), (width,)])
 
     def part(self, position: int, features: list[Tensor]) -> list[Tensor]:
@@ -155,11 +145,11 @@ class PoseResNet(GatedNetwork, ResNet):
 
     def __init__(self, cfg: CfgNode, num_joints: int) -> None:
         """`cfg`: the section MODEL of a yaml config."""
-        extra = cfg.EXTRA
+        extra, kernel = cfg.EXTRA, cfg.EXTRA.FINAL_CONV_KERNEL
         block, counts = blocks_of(extra.NUM_LAYERS)
         ResNet.__init__(self, (block,) * len(counts), counts, extra.STEM_INPLANES)
         self.deconv_layers = deconvolutions(self.inputs[-1], extra.NUM_DECONV_FILTERS)
-        self.final_layer = final_convolution(extra.NUM_DECONV_FILTERS[-1], num_joints, extra.FINAL_CONV_KERNEL)
+        self.final_layer = nn.Conv2d(extra.NUM_DECONV_FILTERS[-1], num_joints, kernel, padding=kernel // 2)
         self.add_gates(cfg, [(width,) for width in self.inputs])
 
     def begin(self, images: Tensor) -> list[Tensor]:
@@ -173,11 +163,6 @@ class PoseResNet(GatedNetwork, ResNet):
     def finish(self, features: list[Tensor]) -> Tensor:
         """See GatedNetwork."""
         return self.final_layer(self.deconv_layers(features[0]))
-
-
-def final_convolution(channels: int, num_joints: int, kernel: int) -> nn.Conv2d:
-    """The convolution that makes the heatmaps; the kernel is odd."""
-    return nn.Conv2d(channels, num_joints, kernel, padding=kernel // 2)
 
 
 def build(cfg: CfgNode, num_joints: int) -> PoseHRNet | PoseResNet:

@@ -187,10 +187,7 @@ class PoseEstimator:
 
 def refinement_of(config: Config) -> Refinement:
     """How peaks are refined."""
-    test = config.yaml.TEST
-    if test.REFINEMENT != "recipe":
-        return test.REFINEMENT
-    return "quarter" if test.POST_PROCESS else "none"
+    return config.yaml.TEST.REFINEMENT if config.yaml.TEST.POST_PROCESS else "none"
 
 
 def nms_of(config: Config, modes: int) -> str:

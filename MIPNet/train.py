@@ -20,7 +20,7 @@ import common.device
 import common.distributed
 from common.cli import run
 from common.report import ACCURACY
-from common.topdown.targets import encode
+from common.topdown.targets import encode, mean_squared_error
 from common.train.loader import Plan, divide, workers_for
 from common.train.log import Log
 from common.train.loop import announce, finish_epoch, leave_report, train_one_epoch, training
@@ -28,8 +28,8 @@ from common.train.state import TrainState, set_learning_rates
 from common.train.store import Store, agree, agree_on_recipe
 from MIPNet import data
 from MIPNet.config import CPU_MICRO_BATCH, NETWORK, Config, parse
-from MIPNet.loss import accuracy, draw_lambdas, heatmap_loss, meant_by
-from MIPNet.model import build, lambda_vectors
+from MIPNet.loss import accuracy, draw_lambdas, meant_by
+from MIPNet.model import STRIDE, build, lambda_vectors
 from MIPNet.weights import load_start
 
 import torch
@@ -64,9 +64,9 @@ def forward_losses(
     if config.takes_lambda:
         lambdas = draw_lambdas(len(images)).to(device)
         joints, visible, vectors = meant_by(lambdas, joints), meant_by(lambdas, visible), lambda_vectors(lambdas)
-    target, weight = encode(joints, visible, config.size_map, config.stride, config.yaml.MODEL.SIGMA)
+    target, weight = encode(joints, visible, config.size_map, STRIDE, config.yaml.MODEL.SIGMA)
     maps = model(data.normalise_batch(images), vectors).float()
-    return {"loss": heatmap_loss(maps, target, weight), ACCURACY: accuracy(maps.detach(), target)}
+    return {"loss": mean_squared_error(maps, target, weight), ACCURACY: accuracy(maps.detach(), target)}
 
 
 def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
@@ -117,7 +117,6 @@ def main() -> None:
         common.device.move(model, device)
         optimizer = build_optimizer(model, cfg.TRAIN)
         state = TrainState(model, optimizer, plan, device, store, config)
-        state.epoch = cfg.TRAIN.BEGIN_EPOCH
         if unfinished:
             notes.append(state.restore(unfinished))
 

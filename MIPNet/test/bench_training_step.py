@@ -10,8 +10,9 @@ import common.device
 from common.device import AmpLevel
 from common.skeleton import COCO
 from common.test import pairs
+from common.topdown.targets import mean_squared_error
 from MIPNet.config import EXPERIMENTS, parse
-from MIPNet.loss import draw_lambdas, heatmap_loss, meant_by
+from MIPNet.loss import draw_lambdas, meant_by
 from MIPNet.model import build, lambda_vectors
 from MIPNet.train import build_optimizer
 
@@ -52,7 +53,7 @@ class Step:
             target, vectors = meant_by(lambdas, self.targets), lambda_vectors(lambdas)
         weight = torch.ones(target.shape[:2], device=self.device)
         with common.device.autocast(self.device, self.dtype):
-            loss = heatmap_loss(self.maps(vectors), target, weight)
+            loss = mean_squared_error(self.maps(vectors), target, weight)
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

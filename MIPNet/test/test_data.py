@@ -16,6 +16,7 @@ from common.topdown.targets import encode
 from MIPNet import data
 from MIPNet.config import Config
 from MIPNet.data import TrainSamples
+from MIPNet.model import STRIDE
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def sample_of(shared: Path, person: dict[str, Any], config: Config) -> tuple[Tra
 def targets(batch: dict[str, torch.Tensor], config: Config, which: Any = slice(None)) -> tuple[Any, Any]:
     """Maps and weights as the training draws them."""
     joints, visible = batch["joints"][which], batch["visible"][which]
-    maps, weights = encode(joints, visible, config.size_map, config.stride, config.yaml.MODEL.SIGMA)
+    maps, weights = encode(joints, visible, config.size_map, STRIDE, config.yaml.MODEL.SIGMA)
     return maps.numpy(), weights.numpy()
 
 

@@ -37,7 +37,7 @@ def test_pictures_a_sweep_and_people(checkpoint: Path, tiny_coco: Path, tmp_path
     camera = tmp_path / "IMG_1.JPG"
     camera.write_bytes(picture.read_bytes())
     monkeypatch.chdir(tmp_path)
-    images = ("--images", picture, picture, camera.name, "TEST.FLIP_TEST", "false")
+    images = ("TEST.FLIP_TEST", "false", "--images", picture, picture, camera.name)
     run(demo, f"--checkpoint_path={checkpoint}", *flags, *images)
     stem = picture.stem
     sweeps = {f"0_{stem}_sweep.png", f"1_{stem}_sweep.png", "2_IMG_1_sweep.png"}

@@ -62,10 +62,10 @@ def test_golden_keypoints_through_the_whole_pipeline(shared: Path, tag: str, cas
     answers = [inputs.edge_case(*golden.map_size(tag))]
     if count > 1:
         answers = list(inputs.make(np.stack([person["target"] for person in people]), GOLDEN_SEED))
-    refinement = {"post1": "quarter", "post0": "none", "dark": "dark"}[case.split("/")[1]]
+    refined = ("TEST.POST_PROCESS", "post0" not in case, "TEST.REFINEMENT", "dark" if "dark" in case else "quarter")
     sizes = zip(("image", "heatmap"), (golden.SIZES_IN[tag], golden.map_size(tag)), strict=True)
     flags = [f"--{name}_size={height},{width}" for name, (height, width) in sizes]
-    config = config_of(shared, *flags, "TEST.REFINEMENT", refinement, "TEST.FLIP_TEST", case.startswith("flip"))
+    config = config_of(shared, *flags, *refined, "TEST.FLIP_TEST", case.startswith("flip"))
     network = PoseEstimator.of_session(answering(*answers), config).network
     (found,) = pipeline.estimate(golden_pictures(people, shared), network, batch_size=golden.PEOPLE)
     expected = golden.arrays(shared, "decode_mipnet")[f"{tag}/{case}/coords"]

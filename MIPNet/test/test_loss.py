@@ -2,6 +2,7 @@
 from pathlib import Path
 
 from common.test import top_down_networks as golden
+from common.topdown.targets import mean_squared_error
 from MIPNet import loss
 from MIPNet.model import lambda_vectors
 from MIPNet.test.test_model import published
@@ -16,15 +17,15 @@ TRAINED = ("mipnet_pose_resnet_se_lambda50_256x192", "mipnet_pose_hrnet_se_lambd
 def lambda_loss(predicted: Tensor, given: dict[str, Tensor], lambdas: Tensor) -> float:
     """As a training computes it; `given`: maps `tA`, `tB` and weights `wA`, `wB` of two people."""
     people = [torch.stack([given[f"{name}A"], given[f"{name}B"]], dim=1) for name in "tw"]
-    return loss.heatmap_loss(predicted, *(loss.meant_by(lambdas, one) for one in people)).item()
+    return mean_squared_error(predicted, *(loss.meant_by(lambdas, one) for one in people)).item()
 
 
 def test_losses_are_the_originals(shared: Path) -> None:
     expected, given = golden.losses(shared), golden.loss_inputs()
     pair = given["out"], given["tA"]
     every = torch.ones_like(given["wA"])
-    assert loss.heatmap_loss(*pair, given["wA"]).item() == pytest.approx(expected["JointsMSELoss"])
-    assert loss.heatmap_loss(*pair, every).item() == pytest.approx(expected["JointsMSELoss_noweight"])
+    assert mean_squared_error(*pair, given["wA"]).item() == pytest.approx(expected["JointsMSELoss"])
+    assert mean_squared_error(*pair, every).item() == pytest.approx(expected["JointsMSELoss_noweight"])
     assert lambda_loss(given["out"], given, given["lambda"]) == pytest.approx(expected["lambda_pose_loss"])
 
 

@@ -9,7 +9,7 @@ from common.skeleton import COCO
 from common.test.programs import launched, launcher
 from MIPNet import data, loss, train
 from MIPNet.config import SMALL_NETWORK, Config, parse
-from MIPNet.model import build, lambda_vectors
+from MIPNet.model import STRIDE, build, lambda_vectors
 from MIPNet.test.programs import SIZES, run
 
 import pytest
@@ -70,7 +70,7 @@ def test_lambda_loss_is_that_of_the_doubled_batch(tiny_coco: Path) -> None:
     for row, of_box in enumerate(lambdas.tolist()):
         person = row % 4, 0 if of_box else 1
         joints, visible = batch["joints"][person][None], batch["visible"][person][None]
-        target, weight = train.encode(joints, visible, config.size_map, config.stride, config.yaml.MODEL.SIGMA)
+        target, weight = train.encode(joints, visible, config.size_map, STRIDE, config.yaml.MODEL.SIGMA)
         expected += 0.5 * ((maps[row] - target[0]) * weight[0, :, None, None]).square().mean().item() / len(lambdas)
     assert found["loss"].item() == pytest.approx(expected, rel=1e-5)
 
