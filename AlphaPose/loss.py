@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What AlphaPose trains on: squared error of heatmaps, or coordinates as an integral over them."""
+"""What AlphaPose trains on beside the squared error of heatmaps: coordinates as an integral over them."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
-from common.cli import UserError
-from common.topdown.targets import mean_squared_error, peak_accuracy
+from common.topdown.targets import peak_accuracy
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 AMPLITUDE = 2.0  # of the gradient that the integral passes to each cell
-NORMS = ("sigmoid", "softmax")  # LOSS.NORM_TYPE
-
-heatmap_loss: Callable[[Tensor, Tensor, Tensor], Tensor] = mean_squared_error
+Norm = Literal["sigmoid", "softmax"]  # LOSS.NORM_TYPE
 
 
 def accuracy(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -49,18 +45,14 @@ class SymmetricIntegral(torch.autograd.Function):
         return gradients[0][..., None] * side
 
 
-def shares_of(maps: Tensor, norm: str) -> Tensor:
-    """(B, K, h, w) maps -> (B, K, h, w) float32 that sum to 1 over each map. Raises UserError for an unknown norm."""
-    if norm not in NORMS:
-        raise UserError(f"LOSS.NORM_TYPE {norm}: take one of {', '.join(NORMS)}")
+def shares_of(maps: Tensor, norm: Norm) -> Tensor:
+    """(B, K, h, w) maps -> (B, K, h, w) float32 that sum to 1 over each map."""
     flat = maps.float().flatten(2)
-    if norm == "softmax":
-        return flat.softmax(dim=2).view(maps.shape)
-    positive = flat.sigmoid()
-    return (positive / positive.sum(dim=2, keepdim=True)).view(maps.shape)
+    shares = flat.softmax(dim=2) if norm == "softmax" else nn.functional.normalize(flat.sigmoid(), p=1, dim=2)
+    return shares.view(maps.shape)
 
 
-def integral_coordinates(maps: Tensor, norm: str) -> Tensor:
+def integral_coordinates(maps: Tensor, norm: Norm) -> Tensor:
     """(B, K, h, w) maps -> (B, K, 2) float32: x and y as a part of the map's sides, from -0.5 to 0.5."""
     shares = shares_of(maps, norm)
     height, width = maps.shape[2:]
@@ -69,7 +61,7 @@ def integral_coordinates(maps: Tensor, norm: str) -> Tensor:
     return torch.stack([x, y], dim=2) - 0.5
 
 
-def regression_loss(maps: Tensor, target: Tensor, weight: Tensor, norm: str) -> Tensor:
+def regression_loss(maps: Tensor, target: Tensor, weight: Tensor, norm: Norm) -> Tensor:
     """L1JointRegression: sum(|coordinates - target| * weight) / B, a scalar.
 
     `maps`: (B, K, h, w); `target`: (B, K, 2) x and y as a part of the input's sides, minus 0.5; `weight`: (B, K, 2).

@@ -19,13 +19,13 @@ import time
 import common.device
 import common.distributed
 from AlphaPose.config import CPU_MICRO_BATCH, NETWORK, Config, parse
-from AlphaPose.data import collate, normalise_batch, train_samples, with_skeleton
-from AlphaPose.loss import accuracy, heatmap_loss, regression_loss
+from AlphaPose.data import TrainSamples, collate, normalise_batch, with_skeleton
+from AlphaPose.loss import accuracy, regression_loss
 from AlphaPose.model import build
 from AlphaPose.weights import load_start
 from common.cli import run
 from common.report import ACCURACY
-from common.topdown.targets import encode
+from common.topdown.targets import encode, mean_squared_error
 from common.train.loader import Plan, divide, workers_for
 from common.train.log import Log
 from common.train.loop import announce, finish_epoch, leave_report, train_one_epoch, training
@@ -67,7 +67,7 @@ def forward_losses(
         return {"loss": regression_loss(maps, target, visible[..., None].expand_as(target), loss.NORM_TYPE)}
     sigma = config.yaml.DATA_PRESET.SIGMA
     target, weight = encode(joints, visible, (maps.shape[2], maps.shape[3]), config.stride, sigma)
-    return {"loss": heatmap_loss(maps, target, weight), ACCURACY: accuracy(maps.detach(), target, weight)}
+    return {"loss": mean_squared_error(maps, target, weight), ACCURACY: accuracy(maps.detach(), target, weight)}
 
 
 def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
@@ -103,7 +103,7 @@ def main() -> None:
             config = dataclasses.replace(config, exp_id=f"{config.exp_id}_perf_{common.distributed.recipe_ranks()}p")
         config = with_skeleton(config)
         cfg, skeleton = config.yaml, config.load_skeleton()
-        samples = train_samples(config, skeleton)
+        samples = TrainSamples(config, skeleton)
         agree(samples.people.index.facts())
         plan = plan_of(config, len(samples), device)
 

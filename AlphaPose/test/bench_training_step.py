@@ -3,11 +3,11 @@
 
 import common.device
 from AlphaPose.config import Config
-from AlphaPose.loss import heatmap_loss
 from AlphaPose.model import build
 from AlphaPose.train import build_optimizer
 from common.skeleton import COCO
 from common.test import pairs
+from common.topdown.targets import mean_squared_error
 
 import torch
 
@@ -36,7 +36,7 @@ class Step:
 
     def __call__(self) -> float:
         with common.device.autocast(self.device, self.dtype):
-            loss = heatmap_loss(self.model(self.images), self.target, self.weight)
+            loss = mean_squared_error(self.model(self.images), self.target, self.weight)
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

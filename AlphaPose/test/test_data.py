@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-import dataclasses
 import json
+import shutil
 from pathlib import Path
 
-import common.coco.images
-import common.coco.reader
 from AlphaPose import data
 from AlphaPose.config import Config
-from AlphaPose.data import TrainSamples, collate, labelled_people, normalise_batch, proposal, train_samples
+from AlphaPose.data import TrainSamples, collate, normalise_batch, proposal
 from AlphaPose.keys import TRAIN_LABELS
-from common.cli import UserError
+from AlphaPose.predict import normalise_crops
+from common.cli import ImageError, UserError
 from common.skeleton import COCO
 
 import numpy as np
@@ -17,17 +16,17 @@ import pytest
 import torch
 
 AUG = "DATASET.TRAIN.AUG."
-STILL = Config(opts=(AUG + "FLIP", False, AUG + "ROT_FACTOR", 0, AUG + "SCALE_FACTOR", 0))
+STILL = (AUG + "FLIP", False, AUG + "ROT_FACTOR", 0, AUG + "SCALE_FACTOR", 0)
 
 
-def samples(folder: Path, config: Config = STILL) -> TrainSamples:
-    index = common.coco.reader.load(folder / "annotations" / "person_keypoints_train2017.json")
-    return TrainSamples(labelled_people(index), folder / "train2017", COCO, config)
+def samples(folder: Path, *opts: object, **flags: object) -> TrainSamples:
+    """Without augmentation, but for what `opts` say."""
+    return TrainSamples(Config(data_path=str(folder), opts=(*STILL, *opts), **flags), COCO)
 
 
 def test_everybody_with_a_labelled_joint_is_a_sample(tiny_coco: Path) -> None:
-    index = common.coco.reader.load(tiny_coco / "annotations" / "person_keypoints_train2017.json")
-    people = labelled_people(index)
+    people = samples(tiny_coco).people
+    index = people.index
     assert len(people) == ((index.num_keypoints > 0) & ~index.is_crowd).sum() > 5
     sizes = index.image_sizes[index.image_rows(people.rows)]
     assert (people.boxes_img[:, :2] >= 0).all() and (people.boxes_img[:, 2:] > 0).all()
@@ -39,9 +38,8 @@ def test_nobody_is_an_error(tiny_coco: Path, tmp_path: Path) -> None:
     for person in content["annotations"]:
         person |= {"keypoints": [0] * len(person["keypoints"]), "num_keypoints": 0}
     (tmp_path / "nobody.json").write_text(json.dumps(content))
-    config = Config(data_path=str(tiny_coco), opts=("DATASET.TRAIN.ANN", str(tmp_path / "nobody.json")))
     with pytest.raises(UserError, match="nobody.json: no person with labelled joints"):
-        train_samples(config, COCO)
+        samples(tiny_coco, "DATASET.TRAIN.ANN", str(tmp_path / "nobody.json"))
 
 
 def test_a_sample_is_the_person_in_the_middle(tiny_coco: Path) -> None:
@@ -59,23 +57,19 @@ def test_a_sample_is_the_person_in_the_middle(tiny_coco: Path) -> None:
 
 
 def test_a_mirrored_sample_has_left_and_right_exchanged(tiny_coco: Path) -> None:
-    """Two draws of one person that differ in the flip alone: joints are mirrored, names change over."""
-    found = samples(tiny_coco, dataclasses.replace(STILL, opts=(*STILL.opts, AUG + "FLIP", True)))
-    flipped, plain = {}, {}
-    for epoch in range(40):
-        sample = found[epoch, 0]
-        (plain if np.array_equal(sample["image"], found[0, 0]["image"]) else flipped)[epoch] = sample
+    """Draws of one person that differ in the flip alone: joints are mirrored, names change over."""
+    found, still = samples(tiny_coco, AUG + "FLIP", True), samples(tiny_coco)[0, 0]
+    drawn = [found[epoch, 0] for epoch in range(40)]
+    flipped = [one for one in drawn if not np.array_equal(one["image"], still["image"])]
     assert 8 < len(flipped) < 32
-    one, other = next(iter(plain.values())), next(iter(flipped.values()))
     order = np.array(COCO.keypoint_flip)
-    assert (one["visible"][order] == other["visible"]).all()
-    sums = (one["joints"][order] + other["joints"])[other["visible"] > 0][:, 0]
+    assert (still["visible"][order] == flipped[0]["visible"]).all()
+    sums = (still["joints"][order] + flipped[0]["joints"])[flipped[0]["visible"] > 0][:, 0]
     assert np.ptp(sums) < 1e-6  # mirrored about one line
 
 
 def test_randomness_is_that_of_the_position(tiny_coco: Path) -> None:
-    found = samples(tiny_coco, Config(opts=(AUG + "PROB_HALF_BODY", 0.5)))
-    again = samples(tiny_coco, Config(opts=(AUG + "PROB_HALF_BODY", 0.5)))
+    found, again = (samples(tiny_coco, AUG + "SCALE_FACTOR", 0.3, AUG + "PROB_HALF_BODY", 0.5) for _ in range(2))
     assert np.array_equal(found[3, 1]["image"], again[3, 1]["image"])
     assert not np.array_equal(found[3, 1]["image"], found[4, 1]["image"])
 
@@ -96,53 +90,46 @@ def test_proposals_are_near_the_box_and_inside_the_image() -> None:
 
 
 def test_second_stage_begins_at_its_epoch(tiny_coco: Path) -> None:
-    config = dataclasses.replace(STILL, opts=(*STILL.opts, "TRAIN.DPG_MILESTONE", 2))
-    first, second = samples(tiny_coco, config)[1, 0], samples(tiny_coco, config)[2, 0]
-    assert np.array_equal(first["image"], samples(tiny_coco)[0, 0]["image"])
-    assert not np.array_equal(first["image"], second["image"])
-    without = dataclasses.replace(config, dpg=False)
-    assert np.array_equal(first["image"], samples(tiny_coco, without)[2, 0]["image"])
+    config, plain = ("TRAIN.DPG_MILESTONE", 2), samples(tiny_coco)[0, 0]["image"]
+    assert np.array_equal(samples(tiny_coco, *config)[1, 0]["image"], plain)
+    assert not np.array_equal(samples(tiny_coco, *config)[2, 0]["image"], plain)
+    assert np.array_equal(samples(tiny_coco, *config, dpg=False)[2, 0]["image"], plain)
 
 
 def test_normalised_as_published() -> None:
-    """RGB minus the means; only a crop with a value above 1 is divided by 255."""
+    """RGB minus the means; only a crop with a value above 1 is divided by 255. Evaluations do the same."""
     images = torch.zeros(2, 3, 2, 2, dtype=torch.uint8)
     images[0, 2], images[1, 0] = 255, 1  # blue; nearly black
     found = normalise_batch(images)
     assert torch.allclose(found[0, :, 0, 0], torch.tensor([-0.406, -0.457, 1 - 0.480]))
     assert torch.allclose(found[1, :, 0, 0], torch.tensor([1 - 0.406, -0.457, -0.480]))
+    crops_bgr = images.permute(0, 2, 3, 1).flip(3).numpy()
+    np.testing.assert_allclose(normalise_crops(crops_bgr), found.numpy(), rtol=0, atol=1e-6)
 
 
 def test_an_unreadable_image(tmp_path: Path, tiny_coco: Path) -> None:
-    index = common.coco.reader.load(tiny_coco / "annotations" / "person_keypoints_train2017.json")
-    (tmp_path / "train2017").mkdir()
-    for path in (tiny_coco / "train2017").iterdir():
-        (tmp_path / "train2017" / path.name).write_bytes(path.read_bytes())
-    people = labelled_people(index)
-    broken = tmp_path / "train2017" / index.file_name(int(index.image_rows(people.rows[0])))
+    folder = shutil.copytree(tiny_coco, tmp_path / "coco")
+    people = samples(folder).people
+    broken = folder / "train2017" / people.index.file_name(int(people.index.image_rows(people.rows[0])))
     broken.write_bytes(broken.read_bytes()[:500])
-    with pytest.raises(common.coco.images.ImageError, match=broken.name):
-        TrainSamples(people, tmp_path / "train2017", COCO, STILL)[0, 0]
-    skipping = TrainSamples(people, tmp_path / "train2017", COCO, dataclasses.replace(STILL, on_bad_image="skip"))
-    assert skipping[0, 0].keys() == skipping[0, 1].keys()
+    with pytest.raises(ImageError, match=broken.name):
+        samples(folder)[0, 0]
+    assert samples(folder, on_bad_image="skip")[0, 0].keys() == samples(tiny_coco)[0, 0].keys()
 
 
 def test_golden_crops(shared: Path) -> None:
     """The crops of the original for people of coco-mini: the same pixels, joints and visibilities."""
     golden = np.load(shared / "golden" / "topdown" / "persons_alphapose.npz")
-    cases = sorted({name.split("/")[0] for name in golden})
-    ids = [int(golden[f"{case}/annotation_id"]) for case in cases]
+    cases = {int(golden[f"{case}/annotation_id"]): case for case in {name.split("/")[0] for name in golden}}
     checked = 0
     for split in ("train", "val"):
-        folder = shared / "data" / "coco-mini"
-        index = common.coco.reader.load(folder / "annotations" / f"person_keypoints_{split}2017.json")
-        people = labelled_people(index)
-        found = TrainSamples(people, folder / f"{split}2017", COCO, STILL)
-        for place, row in enumerate(people.rows.tolist()):
-            if (identity := int(index.annotation_ids[row])) not in ids:
+        opts = ("DATASET.TRAIN.ANN", f"annotations/person_keypoints_{split}2017.json")
+        found = samples(shared / "data" / "coco-mini", *opts, "DATASET.TRAIN.IMG_PREFIX", f"{split}2017")
+        for place, identity in enumerate(found.people.index.annotation_ids[found.people.rows].tolist()):
+            if identity not in cases:
                 continue
-            case, checked = cases[ids.index(identity)], checked + 1
-            box, corners = people.boxes_img[place], golden[f"{case}/label_bbox_xyxy"]
+            case, checked = cases[identity], checked + 1
+            box, corners = found.people.boxes_img[place], golden[f"{case}/label_bbox_xyxy"]
             assert np.allclose([*box[:2], *(box[:2] + box[2:])], corners, atol=1e-3)
             sample = found[0, place]
             assert (sample["visible"] == golden[f"{case}/vis"]).all()
