@@ -5,13 +5,13 @@ Defaults < file of `--cfg` < `--recipe` < flags and KEY VALUE words, such as TRA
 """
 
 import functools
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import common.cli
+import common.distributed
 import common.skeleton
 from AlphaPose import keys
 from common.cli import UserError, flag
@@ -34,7 +34,7 @@ class Config(TrainFlags):
     """Trains a top-down network of AlphaPose. KEY VALUE words change the yaml config, such as TRAIN.LR 5e-4."""
 
     OF_A_SERVER = f"{TrainFlags.OF_A_SERVER} data_path"
-    MAY_CHANGE = f"{TrainFlags.MAY_CHANGE} cfg print_freq snapshot map board TRAIN.END_EPOCH"
+    MAY_CHANGE = f"{TrainFlags.MAY_CHANGE} cfg print_freq snapshot TRAIN.END_EPOCH"
 
     cfg: str = flag("yaml config", DEFAULT_CFG)
     data_path: str = flag("COCO folder, or `mini` for the embedded data set; empty: DATASET.TRAIN.ROOT of --cfg", "")
@@ -49,8 +49,6 @@ class Config(TrainFlags):
     snapshot: int = flag("epochs between evaluations, and between checkpoints that are kept; 0: none", 10)
     val_images: int = flag("number of images of evaluations during training; 0: all", 0)
     flip_test: bool = flag("mean of an image's maps and its mirror image's at evaluations", False)
-    map: bool = flag("accepted as published", True)
-    board: bool = flag("accepted as published: TensorBoard's curves are written", True)
     opts: tuple[Any, ...] = ()  # KEY VALUE words, which win over the file of cfg
 
     @functools.cached_property
@@ -68,7 +66,8 @@ class Config(TrainFlags):
     @property
     def folder(self) -> Path:
         """Where the run keeps its checkpoints."""
-        return experiment_folder(self.output_dir, self.exp_id, self.cfg)
+        perf = f"_perf_{common.distributed.recipe_ranks()}p" if self.case == "perf" else ""
+        return experiment_folder(self.output_dir, self.exp_id + perf, self.cfg)
 
     def load_skeleton(self) -> common.skeleton.Skeleton:
         """Whose keypoints. Raises UserError where the yaml config has another number of them."""
@@ -82,8 +81,7 @@ class Config(TrainFlags):
     @property
     def size_in(self) -> Size:
         """Height, width of the network's input, pixels."""
-        height, width = self.yaml.DATA_PRESET.IMAGE_SIZE
-        return height, width
+        return tuple(self.yaml.DATA_PRESET.IMAGE_SIZE)
 
     @property
     def stride(self) -> float:
@@ -96,50 +94,31 @@ def experiment_folder(output_dir: str, exp_id: str, cfg: str) -> Path:
     return Path(output_dir) / "exp" / f"{exp_id}-{Path(cfg).name}"
 
 
-def parse(argv: Sequence[str] | None = None) -> Config:
-    """A command line: flags and KEY VALUE words. Raises UserError, see common.cli.parse."""
-    return common.cli.parse(Config, RECIPES, argv, ALIASES, RETIRED, keys=keys.FLAG_KEYS)
-
-
-SMALL = {
-    "MODEL.TYPE": "SimplePose",
-    "MODEL.NUM_LAYERS": 18,
-    "DATA_PRESET.IMAGE_SIZE": (128, 96),
-    "DATA_PRESET.HEATMAP_SIZE": (32, 24),
-    "DATA_PRESET.SIGMA": 1.0,
-    "TRAIN.BATCH_SIZE": 8,
-    "TRAIN.END_EPOCH": 4,
-    "TRAIN.LR_STEP": (3,),
-}
+SMALL = """MODEL.TYPE SimplePose MODEL.NUM_LAYERS 18 DATA_PRESET.IMAGE_SIZE 128,96 DATA_PRESET.HEATMAP_SIZE 32,24
+DATA_PRESET.SIGMA 1 TRAIN.BATCH_SIZE 8 TRAIN.END_EPOCH 4 TRAIN.LR_STEP 3,"""
 # What the names of the launchers mean; precision and epochs as published.
 RECIPES: dict[str, dict[str, Any]] = {
     "performance": {"case": "perf", "snapshot": 0, "amp": "O2", "resume": "no", "opts": ("TRAIN.END_EPOCH", 2)},
     "full": {"amp": "O2"},
-    # The whole way in minutes on two cores, on the embedded data set: a small input and a shallow network.
-    "smoke": {
-        "exp_id": "exp_smoke",
-        "backbone": RANDOM,
-        "dpg": False,
-        "snapshot": 2,
-        "opts": tuple(itertools.chain(*SMALL.items())),
-    },
+    # everything in minutes on two cores, on the embedded data set
+    "smoke": {"exp_id": "exp_smoke", "backbone": RANDOM, "dpg": False, "snapshot": 2, "opts": (*SMALL.split(),)},
 }
 ALIASES = {
-    "opt_level": "amp",
-    "amp_level": "amp",
+    **dict.fromkeys(("opt_level", "amp_level"), "amp"),
+    **dict.fromkeys(("nThreads", "workers"), "num_workers"),
     "part_size": "micro_batch_size",
-    "nThreads": "num_workers",
-    "workers": "num_workers",
-    "exp-id": "exp_id",
 }
-_RANKS = "torchrun sets ranks and addresses"
-RETIRED = dict.fromkeys(
-    ("addr", "rank", "local_rank", "world_size", "dist_url", "dist_backend", "launcher", "multiprocessing_distributed"),
-    _RANKS,
-) | {
-    "device_list": "the launcher's --device_id and --ranks choose devices",
-    "gpus": "the launcher's --device_id and --ranks choose devices",
+RETIRED = {
+    **dict.fromkeys(("addr", "rank", "local_rank", "world_size"), "torchrun sets ranks and addresses"),
+    **dict.fromkeys(("dist_url", "dist_backend", "launcher", "multiprocessing_distributed"), "torchrun does it"),
+    **dict.fromkeys(("device_list", "gpus"), "the launcher's --device_id and --ranks choose devices"),
+    **dict.fromkeys(("map", "board"), "evaluations measure AP, and TensorBoard's curves are written"),
     "sync": "the original did not use it either",
     "detector": "boxes come from --detections",
     "debug": "errors are one line, `python -X dev` shows more",
 }
+
+
+def parse(argv: Sequence[str] | None = None) -> Config:
+    """A command line: flags and KEY VALUE words. Raises UserError, see common.cli.parse."""
+    return common.cli.parse(Config, RECIPES, argv, ALIASES, RETIRED, keys=keys.FLAG_KEYS)

@@ -45,6 +45,7 @@ SHEET_ROWS, DRAWN_ABOVE = 6, 0.3  # images shown at each evaluation while traini
 LOG_FILE = "eval.log"  # as published
 ALIASES = {"batch": "batch_size", "det_file": "detections", "nThreads": "num_workers", "workers": "num_workers"}
 PUBLISHED_NAMES = {"checkpoint_path": "checkpoint", "opt_level": "amp"}
+FLAG_KEYS = {"val_labels": "DATASET.VAL.ANN", "val_images_folder": "DATASET.VAL.IMG_PREFIX"}
 
 
 @dataclass(frozen=True)
@@ -63,24 +64,21 @@ class EvaluationSettings:
     flip_test: bool = flag("mean of an image's maps and its mirror image's", False)
     batch_size: int = flag("people at once; 0: 64, on a CPU 8", 0, most=10**6)
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: the checkpoint's, or coco", "")
-    val_labels: str = flag("annotations, in data_path; empty: DATASET.VAL.ANN of --cfg", "")
-    val_images_folder: str = flag("folder of the images, in data_path; empty: DATASET.VAL.IMG_PREFIX of --cfg", "")
     val_images: int = flag("number of images; 0: all", 0)
     num_workers: int = flag("threads that read", 4, least=1, most=1024)
     exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
     on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
+    opts: tuple[Any, ...] = ()  # KEY VALUE words, which win over all
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
         if not self.detections and (self.nms != "none" or self.scores != "proposal"):
             raise UserError("--nms and --scores are for detected boxes: add --detections=FILE")
 
-    def config(self, source: Path, **flags: Any) -> settings.Config:
-        """What the yaml config, the checkpoint `source`, these flags and `flags` say together. Raises UserError."""
-        places = {"DATASET.VAL.ANN": self.val_labels, "DATASET.VAL.IMG_PREFIX": self.val_images_folder}
-        opts = [word for pair in places.items() if pair[1] for word in pair]
+    def config(self, source: Path) -> settings.Config:
+        """What the yaml config, the checkpoint `source` and these flags say together. Raises UserError."""
         same = {name: getattr(self, name) for name in ("data_path", "exif", "flip_test", "skeleton")}
-        return load_config(self.cfg, source, opts, **same, **flags)
+        return load_config(self.cfg, source, self.opts, **same)
 
     def batch_size_on(self, device: torch.device) -> int:
         """People at once: what the flag says, else what is worth it."""
@@ -89,7 +87,7 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class Config(EvaluationSettings, ComputeFlags):
-    """Evaluates a checkpoint of AlphaPose."""
+    """Evaluates a checkpoint of AlphaPose. KEY VALUE words change the yaml config, such as LOSS.NORM_TYPE softmax."""
 
     checkpoint: str = flag(
         "a file (.pth, or exported: .onnx, .xml, .om) or a published name; empty: the best of --exp_id", ""
@@ -211,7 +209,7 @@ def while_training(
 def main() -> None:
     """Reads the flags, evaluates, leaves people, metrics, pictures and a result file."""
     began = time.time()
-    flags = parse(Config, {}, aliases=ALIASES | PUBLISHED_NAMES, retired=settings.RETIRED)
+    flags = parse(Config, {}, aliases=ALIASES | PUBLISHED_NAMES, retired=settings.RETIRED, keys=FLAG_KEYS)
     flags.check()
     log_folder = Path(flags.log_dir or Path(flags.output_dir) / "test" / "output" / "0")
     with common.distributed.process_group(flags.device) as device:

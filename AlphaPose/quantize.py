@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import common.cli
 from AlphaPose import config as settings
-from AlphaPose.eval import ALIASES, CPU_BATCH, EvaluationSettings, Evaluator, annotated_images
+from AlphaPose.eval import ALIASES, CPU_BATCH, FLAG_KEYS, EvaluationSettings, Evaluator, annotated_images
 from AlphaPose.predict import PoseEstimator
 from common.cli import UserError, flag
 from common.runtime import metadata, quantize
@@ -29,7 +29,10 @@ EXPORTER = "python -m AlphaPose.export"
 
 @dataclass(frozen=True)
 class Config(Flags, EvaluationSettings):
-    """Quantizes an exported network of AlphaPose to INT8 and keeps it only where it finds the same people."""
+    """Quantizes an exported network of AlphaPose to INT8 and keeps it only where it finds the same people.
+
+    KEY VALUE words change the yaml config.
+    """
 
     data_path: str = flag("folder of the data set to calibrate and to measure AP on, or `mini`", "")
     calibration_people: int = flag(
@@ -44,7 +47,7 @@ class Config(Flags, EvaluationSettings):
 
 def main() -> None:
     """Reads the flags, quantizes, says what was written."""
-    flags = common.cli.parse(Config, {}, aliases=ALIASES, retired=quantize.RETIRED)
+    flags = common.cli.parse(Config, {}, aliases=ALIASES, retired=quantize.RETIRED, keys=FLAG_KEYS)
     flags.check()
     quantize.check(flags.source)
     config = flags.config(flags.source)

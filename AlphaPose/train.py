@@ -12,7 +12,6 @@ if sys.version_info < (3, 10):  # noqa: UP036  nothing is installed for an older
     sys.stderr.write("error: Python 3.10 or newer is needed, not " + sys.version.split()[0] + "\n")
     sys.exit(2)
 
-import dataclasses
 import functools
 import time
 
@@ -99,8 +98,6 @@ def main() -> None:
     config.check()
     with common.distributed.process_group(config.device) as device:
         agree_on_recipe(config)
-        if config.case == "perf":
-            config = dataclasses.replace(config, exp_id=f"{config.exp_id}_perf_{common.distributed.recipe_ranks()}p")
         config = with_skeleton(config)
         cfg, skeleton = config.yaml, config.load_skeleton()
         samples = TrainSamples(config, skeleton)

@@ -27,7 +27,6 @@ OTHER_MEANINGS = {
     "common/topdown/resnet.py": {"BASIC_BLOCKS = {18:": "ResNet-18"},
     "AlphaPose/weights.py": {'18: "resnet18': "ResNet-18"},
     "AlphaPose/keys.py": {'"MODEL.NUM_LAYERS"': "ResNet-18"},
-    "AlphaPose/config.py": {'"MODEL.NUM_LAYERS": 18': "ResNet-18"},
     "Lightweight_OpenPose/labels.py": {"MIN_KEYPOINTS_OF = 17": "the rule `5 of 17` of the original, scaled to others"},
 }
 

@@ -16,7 +16,7 @@ from common.cli import flag
 
 INPUT, OUTPUT = "preact.conv1", "conv_out"
 UNUSED = RETIRED | dict.fromkeys(
-    ("nThreads", "snapshot", "seed", "amp", "loss_scale", "opt_level", "board", "map", "device"),
+    ("nThreads", "snapshot", "seed", "amp", "loss_scale", "opt_level", "device"),
     "an export does not train",
 )
 
