@@ -39,8 +39,6 @@ class MapGeometry:
         for cells, cut in zip(map_size, edges, strict=True):
             if min(*cut, self.stride - 1) < 0 or cells * self.stride <= sum(cut):
                 raise UserError(f"{self} does not fit maps of {map_size} cells: padding must leave a part of the map")
-        if min(self.size) < 1:
-            raise UserError(f"{self}: the size must be positive")
         y, x = (_axis(map_size[i], self.stride, *edges[i], self.size[i]) for i in (0, 1))
         return y, x
 

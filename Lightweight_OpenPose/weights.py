@@ -14,8 +14,6 @@ from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
 
 from torch import nn
 
-RANDOM_START = "random start: no pre-trained weights"
-
 
 def locate_checkpoint(name: str, folders: tuple[Path, ...] = WEIGHT_FOLDERS) -> Path:
     """A checkpoint by path, or a published one by name. Raises CheckpointError."""
@@ -57,7 +55,7 @@ def starting_weights(config: Config) -> Path | None:
 def load_start(model: nn.Module, source: Path | None) -> str:
     """Loads what matches of the starting weights; returns the report of it."""
     if source is None:
-        return RANDOM_START
+        return "random start: no pre-trained weights"
     match = common.train.checkpoint.load_matching(model, common.train.checkpoint.read(source), source)
     return f"=> using pre-trained model {source}: {match}"
 

@@ -19,30 +19,29 @@ class Config:
     labels: str = cli.flag("annotation file, person_keypoints_val2017.json (required)", "")
     output_name: str = cli.flag("file to write", "val_subset.json")
     num_images: int = cli.flag("how many images; all where the file has fewer", 250, least=1)
-    seed: int = cli.flag("another number draws other images", 0, most=2**32 - 1)
 
 
-def subset(dataset: dict[str, Any], num_images: int, seed: int) -> dict[str, Any]:
+def subset(dataset: dict[str, Any], num_images: int) -> dict[str, Any]:
     """The data set with `num_images` of its images, in drawn order, and their annotations, in the file's order.
 
-    With seed 0 and COCO val2017's 5,000 images these are the 250 images of the published results.
+    With COCO val2017's 5,000 images these are the 250 images of the published results.
     """
-    images = [dataset["images"][position] for position in val_subset(len(dataset["images"]), num_images, seed)]
+    images = [dataset["images"][position] for position in val_subset(len(dataset["images"]), num_images)]
     ids = {image["id"] for image in images}
     return {
         **dataset,
         "images": images,
-        "annotations": [annotation for annotation in dataset["annotations"] if annotation["image_id"] in ids],
+        "annotations": [one for one in dataset["annotations"] if one["image_id"] in ids],
     }
 
 
 def main(argv: list[str] | None = None) -> None:
     """The command of this script."""
-    config = cli.parse(Config, {}, argv)
+    config = cli.parse(Config, {}, argv, retired={"seed": "the published images are drawn"})
     if not config.labels:
         raise cli.UserError("--labels is required: the annotation file, person_keypoints_val2017.json")
     try:
-        drawn = subset(files.read_json(config.labels), config.num_images, config.seed)
+        drawn = subset(files.read_json(config.labels), config.num_images)
     except (KeyError, TypeError) as error:
         raise cli.UserError(f"{config.labels}: not a COCO annotation file, {error} is missing") from error
     files.write_atomically(config.output_name, json.dumps(drawn, indent=4).encode())

@@ -46,7 +46,7 @@ def dataset(num_images: int) -> dict:
 def test_val_subset_is_the_published_one():
     content = dataset(5000)
     before = copy.deepcopy(content)
-    drawn = make_val_subset.subset(content, 250, 0)
+    drawn = make_val_subset.subset(content, 250)
     positions = [image["id"] // 3 for image in drawn["images"]]
     assert positions[:10] == [2795, 4151, 597, 2932, 3289, 1328, 4771, 1985, 3550, 1500]
     assert (len(positions), sum(positions)) == (250, 620407)

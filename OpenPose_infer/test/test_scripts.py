@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The shell scripts, with stand-ins for the vendors' tools on PATH; and programs run from their folder."""
+"""The shell scripts, with stand-ins for the vendors' tools on PATH."""
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -113,11 +112,3 @@ def test_measuring_says_in_one_line_what_is_missing(folder, flags, code, message
     done = script("perf_gpu.sh", folder, *flags)
     assert done.returncode == code
     assert done.stderr.startswith(message) and done.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize("name", ["OpenPose_preprocess", "gen_dataset_info", "OpenPose_pth2onnx"])
-def test_programs_run_from_their_folder(name):
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    command = [sys.executable, f"{name}.py", "--help"]
-    done = subprocess.run(command, cwd=FOLDER, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and done.stdout.startswith("usage: "), done.stderr
