@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network's weights from MindSpore to PyTorch and back; the endings of the two files say how.
 
-python -m OpenPose_MindSpore_port.convert 0-60_5304.ckpt openpose.pth                   into PyTorch
-python -m OpenPose_MindSpore_port.convert openpose.pth openpose.ckpt --prefix=network.  for MindSpore's own evaluation
+python -m OpenPose_MindSpore_port.convert 0-60_5304.ckpt openpose.pth    into PyTorch
+python -m OpenPose_MindSpore_port.convert openpose.pth openpose.ckpt     into MindSpore
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,14 @@ import common.train.checkpoint
 from common import cli
 from common.cli import UserError
 from OpenPose_MindSpore_port import mindspore_checkpoint, weights
+from OpenPose_MindSpore_port.mindspore_checkpoint import NETWORK
 
 ENDINGS = (".ckpt", ".pth", ".pt")
 RETIRED = {
     "key": "encrypted files are not read; in MindSpore: load_checkpoint with dec_key, then save_checkpoint",
     "crc": "MindSpore reads a .ckpt without a checksum",
     "weights_only": "moments, steps and learning rates are always left out",
+    "prefix": "a .ckpt has the network. before its names that MindSpore's evaluation needs",
 }
 
 
@@ -28,7 +30,6 @@ class Config:
 
     source: str = cli.flag("file to read; also the first word without a flag (required)", "")
     target: str = cli.flag("file to write; also the second word (required)", "")
-    prefix: str = cli.flag("put before every name; MindSpore's evaluation needs network.", "")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -40,11 +41,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     for path in (source, target):
         if path.suffix not in ENDINGS:
             raise UserError(f"{path}: the ending says the format; choose from {', '.join(ENDINGS)}")
-    tensors = {config.prefix + name: tensor for name, tensor in weights.read(source).items()}
+    tensors = weights.read(source)
     if not tensors:
         raise UserError(f"{source}: no weights in it")
     if target.suffix == ".ckpt":
-        mindspore_checkpoint.write(target, tensors)
+        mindspore_checkpoint.write(target, {NETWORK + name: tensor for name, tensor in tensors.items()})
     else:
         common.train.checkpoint.save(target, tensors)
     values = sum(tensor.numel() for tensor in tensors.values())

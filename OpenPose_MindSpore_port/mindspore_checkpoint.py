@@ -43,13 +43,8 @@ def is_weight(name: str) -> bool:
 
 
 def network_weights(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """The weights of a training checkpoint by the network's own names: `network.` and the optimiser's state are gone.
-
-    Where no weight has `network.` before its name the file was saved from the bare network: names stay.
-    """
-    weights = {name: value for name, value in tensors.items() if is_weight(name)}
-    inside = {name.removeprefix(NETWORK): value for name, value in weights.items() if name.startswith(NETWORK)}
-    return inside or weights
+    """The weights of a training checkpoint by the network's own names, without `network.` and the optimiser's state."""
+    return {name.removeprefix(NETWORK): value for name, value in tensors.items() if is_weight(name)}
 
 
 # --- reading ---

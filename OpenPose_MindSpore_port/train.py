@@ -124,7 +124,7 @@ def main() -> None:
         losses = functools.partial(forward_losses, device=device, skeleton=skeleton, rules=config)
         with Log(store.metrics_file, config.log_folder, store.folder / "tensorboard", fresh=not unfinished) as log:
             announce(state, config.lr, notes + first_lines(config, plan, rates), log)
-            checkpoints = TrainingCheckpoints(state, rates, config)
+            checkpoints = TrainingCheckpoints(state, config)
             log_step = step_lines(state, rates, config.log_interval, log)
             evaluate = validation and evaluation.while_training(validation, config, skeleton, state, log)
             set_rates(optimizer, rates, state.epoch * plan.steps_per_epoch + state.step)

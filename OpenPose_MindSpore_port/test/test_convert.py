@@ -19,13 +19,13 @@ def same(found: dict, expected: dict) -> bool:
 
 
 def test_from_mindspore_to_pytorch_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A training checkpoint gives the network's weights alone; with a prefix MindSpore's own evaluation reads them."""
+    """A training checkpoint gives the network's weights alone; MindSpore's names have network. before them."""
     source, middle, target = (str(tmp_path / name) for name in ("0-60_5304.ckpt", "new/net.pth", "net.ckpt"))
     mindspore_checkpoint.write(Path(source), {**{f"network.{name}": t for name, t in WEIGHTS.items()}, **STATE})
     convert.main([source, middle])
     assert capsys.readouterr().out == f"{middle}: 2 tensors, 8 values\n"
     assert same(common.train.checkpoint.read(Path(middle)), WEIGHTS)
-    convert.main([f"--source={middle}", f"--target={target}", "--prefix=network."])
+    convert.main([f"--source={middle}", f"--target={target}"])
     assert list(mindspore_checkpoint.read(Path(target))) == ["network.a.weight", "network.a.bias"]
     assert same(weights.read(Path(target)), WEIGHTS)
 

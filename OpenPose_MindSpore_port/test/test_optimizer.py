@@ -3,8 +3,6 @@ import copy
 import math
 from pathlib import Path
 
-import common.device
-from common.cli import UserError
 from common.skeleton import OPENPOSE
 from OpenPose_MindSpore_port.config import Config
 from OpenPose_MindSpore_port.loss import stage_losses
@@ -41,11 +39,11 @@ class Small(nn.Module):
         return self.stage_1(self.base.conv4_3_CPM(self.base.vgg_base(features)))
 
 
-def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int, scale: float = 1.0) -> None:
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> None:
     for step in range(steps):
         inputs = torch.from_numpy(np.random.default_rng(step).standard_normal((8, 4)).astype(np.float32))
         optimizer.zero_grad()
-        (scale * model(inputs).square().mean()).backward()
+        model(inputs).square().mean().backward()
         optimizer.step()
 
 
@@ -146,26 +144,6 @@ RULES = [Config(), Config(group_params=False), Config(optimizer="Momentum"), CLI
 
 
 @pytest.mark.parametrize("config", RULES)
-def test_the_loss_scale_is_taken_out_before_clipping_and_steps_of_infinity_are_left_out(config: Config) -> None:
-    """A power of two: scaled training is bit equal to plain training."""
-    plain, scaled = Small(), Small()
-    train(plain, build_optimizer(plain, config), 2)
-    optimizer = build_optimizer(scaled, config)
-    scaler = common.device.scaler(torch.device("cpu"), torch.float16, "16384")
-    for step in range(2):
-        inputs = torch.from_numpy(np.random.default_rng(step).standard_normal((8, 4)).astype(np.float32))
-        optimizer.zero_grad()
-        scaler.scale(scaled(inputs).square().mean()).backward()
-        scaler.step(optimizer)
-        scaler.update()
-    assert equal(plain, scaled)
-    before = copy.deepcopy(optimizer.state_dict())
-    scaler.scale(scaled(torch.full((1, 4), 3e38)).square().mean()).backward()
-    scaler.step(optimizer)
-    assert equal(plain, scaled) and str(before) == str(optimizer.state_dict())
-
-
-@pytest.mark.parametrize("config", RULES)
 def test_a_state_goes_on_bit_equal_and_that_of_another_rule_is_refused(config: Config) -> None:
     whole, broken = Small(), Small()
     optimizer = build_optimizer(whole, config)
@@ -219,8 +197,6 @@ def test_rates_are_the_originals(shared: Path, case: str) -> None:
 def test_cosine_without_warm_up_begins_at_the_top() -> None:
     rates = learning_rates(Config(lr=1.0, lr_type="cosine", warmup_epoch=0, freeze_steps=0), 10, 2)
     assert rates["stage"][0] == 1 and (np.diff(rates["stage"]) < 0).all()
-    with pytest.raises(UserError, match="0 steps"):
-        learning_rates(Config(), 0, 60)
 
 
 def test_each_group_gets_its_rate_and_the_last_one_stays() -> None:
