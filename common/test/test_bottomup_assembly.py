@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 from common.bottomup.assembly import DecodedPeople, checked_maps
-from common.bottomup.maps import Axis, LimbRule, Peaks, axis_of, find_pairs, find_peaks, kernel
+from common.bottomup.maps import Axis, LimbRule, Peaks, axis_of, find_pairs, find_peaks
 from common.cli import UserError
 from common.skeleton import Skeleton
 
@@ -84,9 +84,3 @@ def test_pairs_are_those_of_the_best_scores() -> None:
     assert find_pairs(paf, axes, peaks, (0, 2), rule) == {}, "no peak of that type"
     short = rule._replace(mean_of_all=True, longest=5.0, penalty=1.0)
     np.testing.assert_allclose(find_pairs(paf, axes, peaks, (0, 1), short)[0][1], 1.0 - 0.5)
-
-
-def test_compiling_works_where_no_cache_can_be_written() -> None:
-    names: dict = {}
-    exec(compile("def twice(x):\n    return 2 * x", "<nowhere>", "exec"), names)  # noqa: S102  numba has no folder for it
-    assert kernel(names["twice"])(4) == 8

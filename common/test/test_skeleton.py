@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from common import skeleton
 from common.cli import UserError
-from common.skeleton import BUILT_IN, COCO, OPENPOSE, Skeleton
+from common.skeleton import BUILT_IN, COCO, OPENPOSE
 
 import numpy as np
 import pytest
@@ -22,15 +22,6 @@ def test_mirroring_twice_is_nothing_and_names_change_sides(name: str) -> None:
         assert (flip[flip] == np.arange(len(names))).all()
         mirrored = [names[index].replace("left", "?").replace("right", "left").replace("?", "right") for index in flip]
         assert tuple(mirrored) == names
-
-
-def test_points_and_keypoints_name_each_other() -> None:
-    for point, keypoint in enumerate(OPENPOSE.keypoint_of_point):
-        if keypoint >= 0:
-            assert OPENPOSE.points[point] == OPENPOSE.keypoints[keypoint]
-            assert OPENPOSE.point_of_keypoint[keypoint] == point
-        else:
-            assert OPENPOSE.points[point] == "neck"
 
 
 def test_published_orders() -> None:
@@ -78,15 +69,6 @@ def test_a_wrong_file_is_named_with_its_fault(tmp_path, change: str, complaint: 
     with pytest.raises(UserError, match=complaint) as caught:
         skeleton.load(path)
     assert str(path) in str(caught.value)
-
-
-def test_unknown_name_lists_the_known() -> None:
-    with pytest.raises(UserError, match="openpose"):
-        skeleton.load("openpos")
-
-
-def test_points_default_to_keypoints() -> None:
-    assert Skeleton("two", ("a", "b"), (0.1, 0.1), ()).points == ("a", "b")
 
 
 @pytest.mark.parametrize(

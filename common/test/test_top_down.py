@@ -116,29 +116,6 @@ def test_the_flip_test_asks_for_the_mirrored_crop() -> None:
     assert (other[:, :2] != found[0].keypoints_img[:, :2]).any() and (other[:, 2] == found[0].keypoints_img[:, 2]).all()
 
 
-def broken() -> np.ndarray:
-    raise ImageError("a.jpg: cut short")
-
-
-def test_an_unreadable_image_stops_or_is_counted() -> None:
-    painted = Painted([1, 2, 1])
-    pictures = list(painted.pictures())
-    pictures[1] = pictures[1]._replace(read=broken)
-    with pytest.raises(ImageError, match="a.jpg: cut short"):
-        list(estimate(pictures, SHRINKING, 2))
-    problems: list[ImageError] = []
-    found = list(estimate(pictures, SHRINKING, 2, problems.append))
-    assert [batch.rows.tolist() for batch in found] == [[0, 3]] and [str(one) for one in problems] == [
-        "a.jpg: cut short"
-    ]
-
-
-def test_a_box_of_which_nothing_can_be_cropped() -> None:
-    picture = ImageBoxes(lambda: np.zeros((*SIZE_IMG, 3), np.uint8), np.array([[1.0, 2, 0, 0]]), np.array([0]))
-    with pytest.raises(UserError, match="no crop of the box"):
-        list(estimate([picture], SHRINKING, 2))
-
-
 def test_a_network_with_other_maps_is_refused() -> None:
     session = Session("pose.onnx", "memory", lambda arrays: [shrink(arrays[0])])
     assert pipeline.maps_of(session, COLOURS)(np.zeros((1, COLOURS, 8, 8), np.float32)).shape == (1, COLOURS, 2, 2)
