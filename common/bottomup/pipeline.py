@@ -30,6 +30,9 @@ Size = tuple[int, int]  # height, width
 Maps = tuple[Float32Array, Float32Array]  # heatmaps (B, num_heatmaps, h, w), pafs (B, num_pafs, h, w)
 Letterbox = TypeVar("Letterbox")  # how an image lies in the network's input: the model's own
 
+# rows of the index, letterboxes [scale][image], inputs or maps of each scale, what could not be read
+_Batch = tuple[list[int], list[tuple[Any, ...]], list[Any], list[ImageError]]
+
 READERS, DECODE_BEHIND = 2, 1  # batches read, and decoded, while the network works
 STAGES = ("read", "resize", "network", "decode")
 
@@ -77,17 +80,6 @@ class Evaluation:
         log.line(table(self.metrics))
         log.line("ms an image: " + ", ".join(f"{name} {value:.2f}" for name, value in self.ms_an_image.items()))
         log.record("evaluate", metrics=self.metrics, protocol=protocol, ms_an_image=self.ms_an_image)
-
-
-@dataclass
-class _Batch(Generic[Letterbox]):
-    """Images of one input size on their way from files to people."""
-
-    rows: list[int]  # of the index
-    letterboxes: list[tuple[Letterbox, ...]]  # of each scale, of each image
-    inputs: list[Float32Array]  # of each scale (B, 3, H, W); none where no image could be read
-    problems: list[ImageError]
-    maps: list[Maps] = field(default_factory=list)  # of each scale
 
 
 def evaluate(
@@ -150,7 +142,7 @@ class _Stages(Generic[Letterbox]):
             through = map(self.through_network, in_order(pool, self.read, shares, readers))
             yield from in_order(decoder, self.decode, through, DECODE_BEHIND)
 
-    def read(self, rows: list[int]) -> _Batch[Letterbox]:
+    def read(self, rows: list[int]) -> _Batch:
         images, problems = dict[int, UInt8Array](), list[ImageError]()
         with self.clock.part("read"):
             for row in rows:
@@ -162,19 +154,18 @@ class _Stages(Generic[Letterbox]):
             places = [self.network.letterboxes((image.shape[0], image.shape[1])) for image in images.values()]
             letterboxes = list(zip(*places, strict=True))
             inputs = [np.stack(list(map(self.network.to_input, images.values(), scale))) for scale in letterboxes]
-        return _Batch(list(images), letterboxes, inputs, problems)
+        return list(images), letterboxes, inputs, problems
 
-    def through_network(self, batch: _Batch[Letterbox]) -> _Batch[Letterbox]:
+    def through_network(self, batch: _Batch) -> _Batch:
+        rows, letterboxes, inputs, problems = batch
         with self.clock.part("network"):
-            batch.maps = [self.network.maps(inputs) for inputs in batch.inputs]
-        batch.inputs = []
-        return batch
+            return rows, letterboxes, list(map(self.network.maps, inputs)), problems
 
-    def decode(self, batch: _Batch[Letterbox]) -> tuple[list[ImageError], list[Detections]]:
+    def decode(self, batch: _Batch) -> tuple[list[ImageError], list[Detections]]:
+        rows, letterboxes, maps, problems = batch
+        found = []
         with self.clock.part("decode"):
-            found = self.network.people(batch.maps, batch.letterboxes) if batch.maps else []
-            return batch.problems, [self._detections(*one) for one in zip(batch.rows, found, strict=True)]
-
-    def _detections(self, row: int, people: DecodedPeople) -> Detections:
-        keypoints, scores = self.network.to_coco(people)
-        return Detections(np.full(len(scores), self.validation.index.image_ids[row]), keypoints, scores)
+            for row, people in zip(rows, self.network.people(maps, letterboxes) if rows else (), strict=True):
+                keypoints, scores = self.network.to_coco(people)
+                found.append(Detections(np.full(len(scores), self.validation.index.image_ids[row]), keypoints, scores))
+        return problems, found
