@@ -2,14 +2,12 @@
 """How peaks of heatmaps are refined; what both top-down models do is in `common.topdown.heatmaps`."""
 
 import math
-from typing import Literal
 
 from common.topdown import heatmaps
 
 import torch
 from torch import Tensor
 
-Refinement = Literal["none", "quarter", "dark"]
 DARK_SIGMA_MAP = 2.0  # of the smoothing before the Taylor step, with a window of 11 cells (DARK, arXiv 1910.06278)
 DARK_REACH = 5
 SMALLEST = 1e-10  # before the logarithm
@@ -49,8 +47,4 @@ def _blur(cells: int, like: Tensor) -> Tensor:
     return torch.where(away.abs() <= DARK_REACH, torch.exp(away.square() / (-2 * DARK_SIGMA_MAP**2)) / total, 0)
 
 
-REFINE: dict[Refinement, heatmaps.Refine | None] = {
-    "none": None,
-    "quarter": heatmaps.refine_quarter,
-    "dark": refine_dark,
-}
+REFINE: dict[str, heatmaps.Refine | None] = {"none": None, "quarter": heatmaps.refine_quarter, "dark": refine_dark}

@@ -26,7 +26,7 @@ from common.runtime.session import PYTORCH, Options, Session, open_network
 from common.topdown import crops, heatmaps, pipeline
 from MIPNet import data, keys, weights
 from MIPNet.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, Config
-from MIPNet.decode import REFINE, Refinement
+from MIPNet.decode import REFINE
 from MIPNet.merging import MergedPeople, merge_modes
 from MIPNet.model import GatedNetwork, build, lambda_vectors
 
@@ -185,8 +185,8 @@ class PoseEstimator:
         )
 
 
-def refinement_of(config: Config) -> Refinement:
-    """How peaks are refined."""
+def refinement_of(config: Config) -> str:
+    """How peaks are refined: a key of `decode.REFINE`."""
     return config.yaml.TEST.REFINEMENT if config.yaml.TEST.POST_PROCESS else "none"
 
 

@@ -11,7 +11,7 @@ from common.device import AmpLevel
 from common.skeleton import COCO
 from common.test import pairs
 from common.topdown.targets import mean_squared_error
-from MIPNet.config import EXPERIMENTS, parse
+from MIPNet.config import parse
 from MIPNet.loss import draw_lambdas, meant_by
 from MIPNet.model import build, lambda_vectors
 from MIPNet.train import build_optimizer
@@ -23,18 +23,19 @@ TITLE = (
     "Training step: milliseconds a person, Adam; W32 256 x 192 batch 4, W48 384 x 288 batch 2, W32 with lambda batch 4"
 )
 SLOW = False
-FOLDER = EXPERIMENTS / "coco" / "hrnet"
-W32, W48 = FOLDER / "w32_256x192_adam_lr1e-3.yaml", FOLDER / "w48_384x288_adam_lr1e-3.yaml"
-W32_LAMBDA = FOLDER / "w32_256x192_adam_lr1e-3_lambda.yaml"
-NETWORKS = {"W32": (W32, 4), "W48": (W48, 2), "W32 with lambda": (W32_LAMBDA, 4)}
+NETWORKS = {  # yaml config, batch
+    "W32": ("w32_256x192_adam_lr1e-3", 4),
+    "W48": ("w48_384x288_adam_lr1e-3", 2),
+    "W32 with lambda": ("w32_256x192_adam_lr1e-3_lambda", 4),
+}
 
 
 class Step:
     """A network that trains on one batch; targets are ready, as a loader of the original gives them."""
 
     def __init__(self, name: str, device: torch.device, layout: torch.memory_format, level: AmpLevel = "O0") -> None:
-        path, batch = NETWORKS[name]
-        config = parse([f"--cfg={path}"])
+        cfg, batch = NETWORKS[name]
+        config = parse([f"--cfg=experiments/coco/hrnet/{cfg}.yaml"])
         self.device, self.pairs, self.dtype = device, config.takes_lambda, common.device.amp_type(device, level)
         torch.manual_seed(0)
         model = build(config.yaml.MODEL, COCO.num_keypoints)

@@ -88,7 +88,7 @@ def people(result: Evaluation, lambda_: float) -> Detections:
 
 def precisions(folder: Path, result: Evaluation) -> dict[str, float]:
     """AP of the first person, of the second, and of both."""
-    counted: dict[str, tuple[str, Detections]] = {
+    counted = {
         "first person (in front, its box is given)": (FRONT, people(result, FIRST)),
         "second person (behind, no box is given)": (BEHIND, people(result, OTHER)),
         "both": ("", result.detections),

@@ -7,9 +7,9 @@ from typing import Any
 
 import common.coco.evaluate
 import common.coco.images
-from common.cli import UserError
 from common.media.detectors import Boxes
 from common.runtime.session import Session
+from common.skeleton import COCO
 from common.test import top_down_golden as golden
 from common.test.programs import launched
 from common.topdown import crops, pipeline
@@ -17,6 +17,7 @@ from common.train.log import Log
 from MIPNet import eval as program
 from MIPNet import weights
 from MIPNet.eval import Evaluator, while_training
+from MIPNet.merging import merge_modes
 from MIPNet.model import build
 from MIPNet.predict import PoseEstimator, normalise_crops
 from MIPNet.test.oracle import PAIRS, config_of, evaluate_oracle
@@ -157,25 +158,14 @@ def test_images_and_evaluations_suppress_by_one_rule(tmp_path: Path, more: tuple
     assert len(estimator.merged(keypoints, boxes)) == stay
 
 
-def test_crowdpose_in_the_boxes_of_a_detector(shared: Path) -> None:
-    file = ("TEST.USE_GT_BBOX", "false", "TEST.COCO_BBOX_FILE", "test_crowdpose_det_AP_40.json")
-    config = config_of(*of_sample(shared, "crowdpose", *file, "TEST.IMAGE_THRE", "0.3"))
-    blind = Session("blind", "memory", lambda arrays: [np.zeros((len(arrays[0]), 14, 32, 24), np.float32)])
-    evaluator, estimator = Evaluator(config), PoseEstimator.of_session(blind, config)
-    result = evaluator(estimator)
-    (people,) = result.people.values()
-    rows = evaluator.published_rows(people, result.boxes, estimator)
-    assert result.total["AP"] == 0 and 0 < len(rows) <= 6 and {row["annotation_id"] for row in rows} == {-1}
-
-
-def test_a_crowdpose_file_without_crowd_index_is_named(shared: Path, tmp_path: Path) -> None:
-    content = json.loads((shared / "data/crowdpose/test_crowdpose.json").read_text())
-    for image in content["images"]:
-        del image["crowdIndex"]
-    (tmp_path / "people.json").write_text(json.dumps(content))
-    place = ("DATASET.TEST_ANNOTATION_FILE", tmp_path / "people.json")
-    with pytest.raises(UserError, match=r"people.json: no crowdIndex"):
-        evaluate_oracle(config_of(*of_sample(shared, "crowdpose", *place)))
+def test_who_both_modes_found_is_found_once_and_the_other_person_stays() -> None:
+    keypoints = np.full((2, 2, 17, 3), 0.8)  # boxes, modes
+    keypoints[..., :2] = [[[[0]], [[0.1]]], [[[250]], [[500]]]]
+    boxes = np.array([[0.5, 1]] * 2), np.full(2, 1e4), np.array([5, 5])
+    found = merge_modes(keypoints, *boxes, COCO.sigmas)
+    assert (found.modes.tolist(), found.boxes.tolist()) == ([1, 1, 0], [1, 0, 1])
+    np.testing.assert_allclose(found.detections.scores, [0.8, 0.8, 0.4])
+    assert merge_modes(keypoints, *boxes, COCO.sigmas, oks_threshold=None).boxes.tolist() == [1, 0, 1, 0]
 
 
 @pytest.mark.parametrize("more", [(), ("--lambda",)], ids=["plain", "lambda"])
@@ -202,23 +192,19 @@ def test_the_program_leaves_people_numbers_and_its_protocol(more, tiny_coco, tmp
 
 @pytest.mark.parametrize("name", ["crowdpose", "ochuman"])
 def test_the_program_on_the_samples(name, shared, tmp_path, capsys) -> None:
+    """CrowdPose in the boxes of a detector."""
     _, checkpoint = small_checkpoint(tmp_path, f"--cfg=experiments/{name}/hrnet/w32_256x192_adam_lr1e-3_lambda.yaml")
     folder, *place = of_sample(shared, name)
-    run(program, f"--data_path={folder}", f"--checkpoint_path={checkpoint}", f"--output_dir={tmp_path}", *place[:4])
+    detected = name == "crowdpose"
+    boxes = ("--detections=test_crowdpose_det_AP_40.json", "--nms=none", "--refinement=dark") if detected else ()
+    flags = (f"--data_path={folder}", f"--checkpoint_path={checkpoint}", f"--output_dir={tmp_path}", *boxes)
+    run(program, *flags, *place[:4])
     said = capsys.readouterr().out
-    assert f"data_set {name}" in said and "| l0,1:pose_hrnet_se_lambda |" in said
-    assert ("AP (easy)" in said) == (name == "crowdpose")
-
-
-def test_boxes_of_a_detector_stand_in_the_protocol(tiny_coco, tmp_path, capsys) -> None:
-    _, checkpoint = small_checkpoint(tmp_path)
-    image = int(Evaluator(config_of(tiny_coco)).validation.index.image_ids[0])
-    detections = tmp_path / "found boxes.json"
-    detections.write_text(json.dumps([{"image_id": image, "category_id": 1, "bbox": [5, 5, 60, 90], "score": 0.7}]))
-    flags = (f"--detections={detections}", "--flip_test=false", "--refinement=dark", "--nms=none")
-    run(program, f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", f"--checkpoint_path={checkpoint}", *flags)
-    said = capsys.readouterr().out
-    assert f"protocol: boxes {detections}" in said and "nms none, flip_test False, refinement dark" in said
+    file, rules = (folder / "test_crowdpose_det_AP_40.json", "none") if detected else ("given", "oks")
+    assert f"protocol: boxes {file}, data_set {name}" in said and f"nms {rules}, flip_test True, refinement " in said
+    assert "| l0,1:pose_hrnet_se_lambda |" in said and ("AP (easy)" in said) == detected
+    (people,) = tmp_path.glob("output/*/*/*/eval/detections.json")
+    assert all((person["annotation_id"] == -1) == detected for person in json.loads(people.read_text()))
 
 
 @pytest.mark.parametrize("more", [(), ("--lambda",)], ids=["plain", "lambda"])

@@ -78,12 +78,3 @@ def test_the_program_takes_the_network_of_the_recipe(tmp_path: Path, capsys, rec
     said = capsys.readouterr().out
     assert f"{target}: opset 11, images any x 3 x 64 x 32 and lambdas any x 2" in said
     assert "tensors matched" in said and not recwarn.list
-
-
-def test_the_trunk_runs_once_for_all_lambdas() -> None:
-    model, calls = network("lambda"), []
-    asked = for_inference(model, (0.0, 0.5, 1.0))
-    asked.network.conv1.register_forward_hook(lambda *_: calls.append(1))
-    with torch.no_grad():
-        asked(torch.zeros(1, 3, *SIZE))
-    assert len(calls) == 1

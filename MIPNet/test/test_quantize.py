@@ -63,11 +63,9 @@ def test_int8_that_loses_people_is_refused(tmp_path, data, networks):
     ("words", "message"),
     [
         (("--data_path=",), "--data_path is needed: a COCO folder"),
-        (("--data_path=nowhere",), "nowhere.*no such file or folder"),
         (("--model={networks}/blind.onnx",), "AP cannot tell .* finds no people"),
         (("--skeleton=coco", "MODEL.NUM_JOINTS", "17"), "no network of MIPNet with these keypoints"),
         (("--lambdas=0,2",), "--lambdas=0.0,2.0"),
-        (("--detections=absent.json",), "TEST.COCO_BBOX_FILE names another place"),
     ],
 )
 def test_bad_input(tmp_path, data, networks, monkeypatch, words, message):

@@ -6,9 +6,9 @@ import common.train.checkpoint
 from common.cli import UserError
 from common.report import ACCURACY
 from common.skeleton import COCO
-from common.test.programs import launched, launcher
+from common.test.programs import launched
 from MIPNet import data, loss, train
-from MIPNet.config import SMALL_NETWORK, Config, parse
+from MIPNet.config import Config, parse
 from MIPNet.model import STRIDE, build, lambda_vectors
 from MIPNet.test.programs import SIZES, run
 
@@ -22,11 +22,19 @@ RESNET = (
     *("MODEL.EXTRA.NUM_LAYERS", "18", "MODEL.EXTRA.NUM_DECONV_FILTERS", "(32, 32, 32)"),
 )
 STEPS = ("--epochs=1", "--batch_size=4", "--micro_batch_size=2", "--max_steps=2", "--print_freq=1")
-SHORT = ("--device=cpu", "--num_workers=0", *SIZES, *STEPS)
 
 
 def flags_of(data_path: Path, out: Path, *words: str) -> tuple[str, ...]:
-    return ("--recipe=smoke", *SHORT, f"--data_path={data_path}", f"--output_dir={out}", *words)
+    return (
+        "--recipe=smoke",
+        "--device=cpu",
+        "--num_workers=0",
+        *SIZES,
+        *STEPS,
+        f"--data_path={data_path}",
+        f"--output_dir={out}",
+        *words,
+    )
 
 
 def samples_of(data_path: Path, *words: str) -> tuple[Config, data.TrainSamples]:
@@ -101,18 +109,6 @@ def test_data_that_are_missing(tiny_coco: Path) -> None:
     assert own.folder == tiny_coco / "train2017"
     with pytest.raises(UserError, match="51 keypoint numbers, not 3 x 14"):
         samples_of(tiny_coco, "DATASET.DATASET", "crowdpose", "MODEL.NUM_JOINTS", "14")
-
-
-def test_a_launcher_leaves_its_result_file(tiny_coco: Path, tmp_path: Path) -> None:
-    """With lambda; the plain ones run in ci/test_recipes.py."""
-    small = [*SHORT, *SMALL_NETWORK]
-    place = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}")
-    done = launcher("MIPNet", "train_lambda_performance_1p.sh", *place, *small, "TRAIN.LR", "1e-4")
-    assert done.returncode == 0, done.stderr
-    assert "Final Performance images/sec : " in done.stdout and "learning rate 0.0001" in done.stdout
-    result = (tmp_path / "test/output/0/MIPNet_bs4_1p_perf.log").read_text()
-    assert "Network = MIPNet" in result and "ActualFPS = " in result
-    assert list(tmp_path.glob("output/*/*/w48_384x288_adam_lr1e-3_lambda_perf_1p/last.pth"))
 
 
 def test_two_ranks_are_one_that_accumulates_the_same_halves(tiny_coco: Path, tmp_path: Path) -> None:
