@@ -20,7 +20,6 @@ from typing import Any, Literal, NamedTuple
 
 import common.cli
 import common.coco.evaluate
-import common.device
 import common.distributed
 import common.files
 import common.media.drawing
