@@ -4,6 +4,7 @@
 NumPy in, NumPy out, on `common.bottomup`. The first call on a machine compiles for some seconds, see `warm_up`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -60,6 +61,7 @@ class DecodeRules:
 
 
 ORIGINAL_RULES = DecodeRules()
+Scale = tuple[Float32Array, Float32Array, MapGeometry]  # heatmaps, pafs and geometry of an image at one scale
 
 
 def decode(
@@ -91,6 +93,12 @@ def decode(
     return select(people, peaks.candidates, skeleton.num_points, rules.min_points, rules.min_person_score)
 
 
+def decode_scales(scales: Sequence[Scale], skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES) -> DecodedPeople:
+    """People in the mean of an image's enlarged maps, of scales that all lead to the same pixels."""
+    heatmaps, pafs = (np.mean([_enlarged(scale[kind], scale[2]) for scale in scales], axis=0) for kind in (0, 1))
+    return decode(heatmaps, pafs, MapGeometry(1, (0, 0, 0, 0), scales[0][2].size), skeleton, rules)
+
+
 def to_coco(
     people: DecodedPeople, skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES
 ) -> tuple[Float64Array, Float64Array]:
@@ -111,3 +119,10 @@ def _axis(cells: int, stride: int, before: int, after: int, pixels: int) -> Axis
     """Both resizes of an axis in one: what they make of the identity."""
     enlarged = cv2.resize(np.eye(cells), (cells, cells * stride), interpolation=cv2.INTER_CUBIC)
     return axis_of(cv2.resize(enlarged[before : len(enlarged) - after], (cells, pixels), interpolation=cv2.INTER_CUBIC))
+
+
+def _enlarged(maps: Float32Array, geometry: MapGeometry) -> Float32Array:
+    """(C, h, w) float32 -> (C, height, width)."""
+    y, x = geometry.axes(maps.shape[1:])
+    columns = sum(x.taps[:, k] * maps[:, :, x.first + k] for k in range(x.taps.shape[1]))
+    return sum(y.taps[:, k, None] * columns[:, y.first + k] for k in range(y.taps.shape[1]))

@@ -2,7 +2,7 @@
 """AP of a checkpoint on COCO keypoints, with the protocol of the publication.
 
 bash test/eval.sh --data_path=/data/coco --step=1 --checkpoint_path=model_best.pth
-python -m Lightweight_OpenPose.eval --data_path=mini --checkpoint_path=model_best.pth --save_images=8
+python -m Lightweight_OpenPose.eval --data_path=mini --checkpoint_path=model_best.pth --save_images=8 --multiscale
 
 Writes detections.json, metrics.jsonl, pictures and a result file into eval_step<step>.
 """
@@ -31,7 +31,7 @@ from common.train.log import Log
 from common.train.state import TrainState
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.config import ALIASES, MODEL_FOLDER, NETWORK, RETIRED, STEP_NAMES, DataFlags, with_data
-from Lightweight_OpenPose.decode import DecodedPeople, DecodeRules, decode, to_coco, warm_up
+from Lightweight_OpenPose.decode import DecodedPeople, DecodeRules, decode, decode_scales, to_coco, warm_up
 from Lightweight_OpenPose.predict import InputRule, Letterbox, PoseEstimator, open_session, to_input
 
 import numpy as np
@@ -39,13 +39,10 @@ import torch
 from torch import nn
 
 PUBLISHED_HEIGHT = 368  # of an image in the network, input pixels
+SINGLE_SCALE, MULTI_SCALE = (1.0,), (0.5, 1.0, 1.5, 2.0)
 ACCELERATOR_BATCH, CPU_BATCH = 32, 2  # images at once; a CPU gains nothing from more
 MAX_PEAKS_IN_TRAINING = 100  # of one type: early maps are noise with thousands; no image has as many people
-GONE = {
-    "input_size": "an exported network of a fixed size gets every image put into it",
-    "multiscale": "AP is measured at one scale, as published",
-    "weights_only": "an evaluation takes nothing else",
-}
+GONE = {"input_size": "an exported network of a fixed size gets every image put into it", "weights_only": "as always"}
 SHEET_ROWS = 6  # images shown at each evaluation while training
 
 
@@ -76,6 +73,7 @@ class Config(EvaluationFlags):
 
     step: int = flag("training step: names the output folder, and the checkpoint without a path", 1, least=1, most=3)
     base_height: int = flag("height of an image in the network, pixels; 0: as in training, or 368", 0, most=4096)
+    multiscale: bool = flag("mean of the maps at 0.5, 1, 1.5 and 2 times that height", False)
 
 
 def main() -> None:
@@ -89,7 +87,7 @@ def main() -> None:
         content = common.train.checkpoint.read(source) if source.suffix in PYTORCH else {}
         trained_height = int(content.get("config", {}).get("base_height", PUBLISHED_HEIGHT))
         rule = InputRule(config.base_height or trained_height)
-        run_evaluation(config, source, device, rule, folder)
+        run_evaluation(config, source, device, rule, folder, MULTI_SCALE if config.multiscale else SINGLE_SCALE)
         if common.distributed.is_main():
             Run(NETWORK, "eval", 1, 1, str(folder / "metrics.jsonl"), str(folder), began).leave(config.log_folder)
 
@@ -103,7 +101,14 @@ def _checkpoint(config: Config) -> Path:
     return best
 
 
-def run_evaluation(config: EvaluationFlags, source: Path, device: torch.device, rule: InputRule, folder: Path) -> None:
+def run_evaluation(
+    config: EvaluationFlags,
+    source: Path,
+    device: torch.device,
+    rule: InputRule,
+    folder: Path,
+    scales: tuple[float, ...] = SINGLE_SCALE,
+) -> None:
     """Evaluates the network of `source` and writes detections, metrics and pictures into `folder`.
 
     `rule`: how images become inputs, where the network does not fix their size.
@@ -115,14 +120,16 @@ def run_evaluation(config: EvaluationFlags, source: Path, device: torch.device, 
     rule = InputRule(rule.base_height, session.fixed_size or rule.fixed_size)
     estimator = PoseEstimator.of_session(session, skeleton, DecodeRules(half_pixel=config.half_pixel))
     batch_size = config.batch_size or session.fixed_batch or default_batch(device)
-    skip_bad = config.on_bad_image == "skip"
-    result = evaluate(estimator, validation, rule, batch_size, skip_bad, config.num_workers)
+    result = evaluate(
+        estimator, validation, rule, batch_size, scales, config.on_bad_image == "skip", config.num_workers
+    )
     protocol = {
         "annotations": str(validation.annotations),
         "images": result.num_images,
         "checkpoint": str(source),
         "runtime": session.runtime,
         "input": "x".join(map(str, rule.fixed_size)) if rule.fixed_size else f"height {rule.base_height}",
+        "scales": scales,
         "precision": config.amp,
         "half_pixel": config.half_pixel,
         "skipped": len(result.skipped),
@@ -152,6 +159,7 @@ def evaluate(
     validation: EvaluationSet,
     rule: InputRule,
     batch_size: int,
+    scales: tuple[float, ...] = SINGLE_SCALE,
     skip_bad: bool = False,
     readers: int = pipeline.READERS,
 ) -> Evaluation:
@@ -165,15 +173,19 @@ def evaluate(
     if rule.fixed_size:  # the first call of an accelerator takes seconds
         estimator.maps(np.zeros((batch_size, 3, *rule.fixed_size), np.float32))
 
-    def people(maps: Maps, places: Sequence[Letterbox]) -> list[DecodedPeople]:
-        return [
-            decode(heatmaps, pafs, place.geometry, skeleton, rules)
-            for heatmaps, pafs, place in zip(*maps, places, strict=True)
+    def people(maps: Sequence[Maps], letterboxes: Sequence[Sequence[Letterbox]]) -> list[DecodedPeople]:
+        """Of each image; those of several scales are found in the mean of their maps."""
+        seen = [
+            [(heatmaps, pafs, place.geometry) for heatmaps, pafs, place in zip(*of_scale, places, strict=True)]
+            for of_scale, places in zip(maps, letterboxes, strict=True)
         ]
+        if len(seen) == 1:
+            return [decode(*one, skeleton, rules) for one in seen[0]]
+        return [decode_scales(scales_of_image, skeleton, rules) for scales_of_image in zip(*seen, strict=True)]
 
     network = BottomUpNetwork[Letterbox](
         skeleton,
-        letterbox=rule.letterbox,
+        letterboxes=lambda size_img: [rule.letterbox(size_img, scale) for scale in scales],
         size_in=lambda place: place.input_size,
         to_input=to_input,
         maps=estimator.maps,

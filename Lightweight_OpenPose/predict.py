@@ -62,16 +62,16 @@ class InputRule:
     base_height: int = 368  # validation and demo: every image scaled to it
     fixed_size: tuple[int, int] | None = None  # offline inference: every image inside it
 
-    def letterbox(self, size_img: tuple[int, int]) -> Letterbox:
+    def letterbox(self, size_img: tuple[int, int], scale: float = 1.0) -> Letterbox:
         """Where an image of this size lies: in the middle of the input.
 
-        Scaled bilinearly to fit into `fixed_size`, else to `base_height` and padded to a multiple of the stride, to at
-        least `base_height` on each side.
+        Scaled bilinearly to fit into `fixed_size`, else to `scale * base_height` and padded to a multiple of the
+        stride, to at least `base_height` on each side.
         """
         if self.fixed_size:
             ratio = min(self.fixed_size[0] / size_img[0], self.fixed_size[1] / size_img[1])
         else:
-            ratio = self.base_height / size_img[0]
+            ratio = scale * self.base_height / size_img[0]
         height, width = round(size_img[0] * ratio), round(size_img[1] * ratio)
         height_in, width_in = self.fixed_size or (self._whole_cells(height), self._whole_cells(width))
         top, left = (height_in - height) // 2, (width_in - width) // 2
@@ -122,10 +122,21 @@ def metadata_of(skeleton: Skeleton, content: dict[str, Any], size_in: tuple[int,
     else:
         fit = f"scale the image to `height`, {pad}, up to `multiple`"
         size = {"height": size_in[0] or DEMO_HEIGHT, "multiple": STRIDE}
-    pixels = {"colours": "BGR", "mean": [PIXEL_MEAN] * 3, "scale": [PIXEL_SCALE] * 3}  # (pixel - mean) * scale
-    rule = {**pixels, "fit": fit, **size, "interpolation": "bilinear"}
-    maps = {"kind": "part affinity fields", "heatmaps": -2, "pafs": -1, "upsampling": DEMO_UPSAMPLING}
-    decoder = {**maps, **dataclasses.asdict(ORIGINAL_RULES)}
+    rule = {
+        "colours": "BGR",
+        "mean": [PIXEL_MEAN] * 3,
+        "scale": [PIXEL_SCALE] * 3,  # (pixel - mean) * scale
+        "fit": fit,
+        **size,
+        "interpolation": "bilinear",
+    }
+    decoder = {
+        "kind": "part affinity fields",
+        "heatmaps": -2,
+        "pafs": -1,
+        "upsampling": DEMO_UPSAMPLING,
+        **dataclasses.asdict(ORIGINAL_RULES),
+    }
     return metadata.of_network(DIRECTORY, skeleton, content, input=rule, stride=STRIDE, decoder=decoder)
 
 

@@ -156,11 +156,11 @@ def evaluate(
     """
     network = BottomUpNetwork[Sizes](
         estimator.skeleton,
-        letterbox=estimator.sizes,
+        letterboxes=lambda size_img: [estimator.sizes(size_img)],
         size_in=lambda sizes: sizes[0],
         to_input=lambda image, sizes: to_input(image, sizes[0]),
         maps=estimator.maps,
-        people=estimator.people,
+        people=lambda maps, sizes: estimator.people(maps[0], sizes[0]),
         to_coco=lambda people: to_coco(people, estimator.skeleton, estimator.original),
     )
     return pipeline.evaluate(network, validation, batch_size, skip_bad, readers)

@@ -26,6 +26,15 @@ def full_resolution(maps, geometry: MapGeometry):
     return resized.reshape(*geometry.size, -1)
 
 
+def average(scales):
+    """Mean over the scales of one image, float32: [(heatmaps, pafs, geometry)] -> (H, W, C) of both kinds."""
+    heatmaps = pafs = np.float32(0)
+    for one_heatmaps, one_pafs, geometry in scales:
+        heatmaps = heatmaps + full_resolution(one_heatmaps, geometry) / np.float32(len(scales))
+        pafs = pafs + full_resolution(one_pafs, geometry) / np.float32(len(scales))
+    return heatmaps, pafs
+
+
 def peaks(heatmap, rules: DecodeRules):
     """[(x, y, value)] of one full-resolution map, which is changed in place."""
     heatmap[heatmap < rules.heatmap_threshold] = 0

@@ -4,7 +4,7 @@ from pathlib import Path
 from common.cli import UserError
 from common.skeleton import COCO, OPENPOSE, Skeleton
 from Lightweight_OpenPose import decode as decoder
-from Lightweight_OpenPose.decode import DecodeRules, MapGeometry, decode, to_coco
+from Lightweight_OpenPose.decode import DecodeRules, MapGeometry, decode, decode_scales, to_coco
 from Lightweight_OpenPose.test import golden, plain_decode, synthetic_maps
 
 import numpy as np
@@ -109,6 +109,18 @@ def test_of_equal_neighbours_one_is_a_peak(size: tuple[int, int]) -> None:
     found = decode(heatmaps, pafs, MapGeometry(8, NO_PAD, size), STAR, DecodeRules(nms_radius=0)).candidates
     assert [(found[:, 3] == point).sum() for point in (0, 3, 4)] == [1, 1, 1]
     assert len(found) < 60
+
+
+def test_scales_are_averaged_at_full_resolution() -> None:
+    random = np.random.default_rng(14)
+    scales = [
+        (*synthetic_maps.pure_noise(cells, STAR, random, 0.3), MapGeometry(8, pad, (120, 140)))
+        for cells, pad in (((8, 10), (2, 3, 2, 3)), ((15, 18), NO_PAD), ((23, 27), (0, 1, 0, 1)))
+    ]
+    found = decode_scales(scales, STAR)
+    assert_equal(found, plain_decode.decode_full(*plain_decode.average(scales), STAR, decoder.ORIGINAL_RULES))
+    assert len(found.candidates) > 50
+    assert_equal(decode_scales(scales[:1], STAR), decode(*scales[0], STAR))
 
 
 def test_coco_points_and_the_half_pixel() -> None:

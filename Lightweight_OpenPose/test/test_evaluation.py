@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import common.coco.mini.dataset
+from common.coco.evaluate import EvaluationSet
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from common.test.programs import launched, weights
 from Lightweight_OpenPose.decode import DecodeRules
-from Lightweight_OpenPose.eval import evaluate
+from Lightweight_OpenPose.eval import MULTI_SCALE, evaluate
 from Lightweight_OpenPose.predict import InputRule, PoseEstimator, to_input
 from Lightweight_OpenPose.test.ideal_maps import average_precision_of_ideal_maps
-from Lightweight_OpenPose.test.oracle import RULE, validation_of
+from Lightweight_OpenPose.test.oracle import RULE, Oracle, validation_of
 from Lightweight_OpenPose.test.programs import FROM_SCRATCH, SMALL, launcher, trained
 
 import cv2
@@ -37,13 +38,14 @@ def test_ceiling_of_the_decoder_on_real_annotations(shared: Path, half_pixel: bo
 
 
 @pytest.mark.parametrize("size", [(480, 640), (640, 427), (333, 500), (100, 50), (368, 368), (97, 1000)])
-def test_the_frame_of_an_image_is_whole_cells_and_centred(size: tuple[int, int]) -> None:
-    place = InputRule().letterbox(size)
+@pytest.mark.parametrize("scale", [0.5, 1.0, 1.5, 2.0])
+def test_the_frame_of_an_image_is_whole_cells_and_centred(size: tuple[int, int], scale: float) -> None:
+    place = InputRule().letterbox(size, scale)
     height, width = place.input_size
-    assert width % 8 == 0 and width >= 368 == height
+    assert height % 8 == 0 and width % 8 == 0 and width >= 368 and height == max(368, 368 * scale)
     top, left, bottom, right = place.pad_in
     assert 0 <= bottom - top <= 1 and 0 <= right - left <= 1
-    assert place.scaled_in == (368, round(size[1] * 368 / size[0]))
+    assert place.scaled_in == (round(368 * scale), round(size[1] * scale * 368 / size[0]))
 
 
 def test_the_input_is_the_image_resized_and_grey_around_it() -> None:
@@ -80,6 +82,22 @@ def test_nobody_found_is_an_ap_of_zero(tiny_coco: Path) -> None:
     estimator = PoseEstimator.of_session(Session("blind", "memory", blind), OPENPOSE)
     result = evaluate(estimator, validation_of(tiny_coco), InputRule(64), 2)
     assert (result.metrics["AP"], len(result.detections), result.num_images) == (0, 0, 6)
+
+
+def test_several_scales_find_people_too(tiny_coco: Path) -> None:
+    validation = validation_of(tiny_coco)
+    single = Oracle(validation)
+
+    def at_every_scale(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Ideal maps have no scale: those of scale 1, resized to the maps asked for."""
+        known = next(iter(single.maps.values()))
+        cells = (inputs[0].shape[3] // 8, inputs[0].shape[2] // 8)
+        return [cv2.resize(part.transpose(1, 2, 0), cells).transpose(2, 0, 1)[None] for part in known]
+
+    first = EvaluationSet(validation.annotations, validation.folder, validation.index, validation.rows[:1])
+    estimator = PoseEstimator.of_session(Session("all scales", "memory", at_every_scale), OPENPOSE)
+    result = evaluate(estimator, first, RULE, 1, MULTI_SCALE)
+    assert result.num_images == 1 and len(result.detections) > 0
 
 
 def test_a_skeleton_of_your_own_trains_and_is_evaluated(tmp_path: Path) -> None:

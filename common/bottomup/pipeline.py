@@ -6,7 +6,7 @@
            -> people           a thread
 
 They work side by side, each some batches ahead of the next, within bounded memory. What a model does its own way is in
-its `BottomUpNetwork`.
+its `BottomUpNetwork`. An image may be seen at several scales: what belongs to it is then a list over the scales.
 """
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -30,8 +30,8 @@ Size = tuple[int, int]  # height, width
 Maps = tuple[Float32Array, Float32Array]  # heatmaps (B, num_heatmaps, h, w), pafs (B, num_pafs, h, w)
 Letterbox = TypeVar("Letterbox")  # how an image lies in the network's input: the model's own
 
-# rows of the index and their letterboxes, inputs or maps (None where no image could be read), what could not be read
-_Batch = tuple[list[int], list[Any], Any, list[ImageError]]
+# rows of the index, letterboxes [scale][image], inputs or maps of each scale, what could not be read
+_Batch = tuple[list[int], list[tuple[Any, ...]], list[Any], list[ImageError]]
 
 READERS, DECODE_BEHIND = 2, 1  # batches read, and decoded, while the network works
 STAGES = ("read", "resize", "network", "decode")
@@ -41,18 +41,19 @@ STAGES = ("read", "resize", "network", "decode")
 class BottomUpNetwork(Generic[Letterbox]):
     """How people are found in images, by one network.
 
-    `letterbox`: an image's size in original pixels -> how it lies in the input. `size_in`: the size of that input.
-    `to_input`: (h, w, 3) uint8 BGR and a letterbox -> (3, H, W) float32. `maps`: (B, 3, H, W) float32 -> maps.
-    `people`: maps, and the letterbox of each image -> the people of each image. `to_coco`: those of an image ->
-    (M, num_keypoints, 3) x, y in original pixels, v; (M,) scores. All but `maps` are called in threads.
+    `letterboxes`: an image's size in original pixels -> how it lies in the input, of each scale. `size_in`: the size
+    of that input. `to_input`: (h, w, 3) uint8 BGR and a letterbox -> (3, H, W) float32. `maps`: (B, 3, H, W) float32 ->
+    maps. `people`: the maps of each scale, and the letterboxes [scale][image] -> the people of each image. `to_coco`:
+    those of an image -> (M, num_keypoints, 3) x, y in original pixels, v; (M,) scores. All but `maps` are called in
+    threads.
     """
 
     skeleton: Skeleton
-    letterbox: Callable[[Size], Letterbox]
+    letterboxes: Callable[[Size], Sequence[Letterbox]]
     size_in: Callable[[Letterbox], Size]
     to_input: Callable[[UInt8Array, Letterbox], Float32Array]
     maps: Callable[[Float32Array], Maps]
-    people: Callable[[Maps, Sequence[Letterbox]], list[DecodedPeople]]
+    people: Callable[[Sequence[Maps], Sequence[Sequence[Letterbox]]], list[DecodedPeople]]
     to_coco: Callable[[DecodedPeople], tuple[Float64Array, Float64Array]]
 
 
@@ -111,10 +112,12 @@ def evaluate(
 
 
 def _share(network: BottomUpNetwork[Letterbox], validation: EvaluationSet, batch_size: int) -> list[list[int]]:
-    """Batches of images with the same input size, every world-size-th of them: those of this rank."""
+    """Batches of images with the same input size at every scale, every world-size-th of them: those of this rank."""
     rows = validation.rows.tolist()
-    image_sizes = validation.index.image_sizes[rows].tolist()
-    sizes = [network.size_in(network.letterbox((height, width))) for height, width in image_sizes]
+    sizes = [
+        tuple(map(network.size_in, network.letterboxes((height, width))))
+        for height, width in validation.index.image_sizes[rows].tolist()
+    ]
     batches = [[rows[place] for place in places] for places in alike(sizes, batch_size)]
     return batches[distributed.rank() :: distributed.world_size()]
 
@@ -148,14 +151,15 @@ class _Stages(Generic[Letterbox]):
                 except ImageError as error:
                     problems.append(error)
         with self.clock.part("resize"):
-            letterboxes = [self.network.letterbox((image.shape[0], image.shape[1])) for image in images.values()]
-            inputs = list(map(self.network.to_input, images.values(), letterboxes))
-            return list(images), letterboxes, np.stack(inputs) if inputs else None, problems
+            places = [self.network.letterboxes((image.shape[0], image.shape[1])) for image in images.values()]
+            letterboxes = list(zip(*places, strict=True))
+            inputs = [np.stack(list(map(self.network.to_input, images.values(), scale))) for scale in letterboxes]
+        return list(images), letterboxes, inputs, problems
 
     def through_network(self, batch: _Batch) -> _Batch:
         rows, letterboxes, inputs, problems = batch
         with self.clock.part("network"):
-            return rows, letterboxes, self.network.maps(inputs) if rows else None, problems
+            return rows, letterboxes, list(map(self.network.maps, inputs)), problems
 
     def decode(self, batch: _Batch) -> tuple[list[ImageError], list[Detections]]:
         rows, letterboxes, maps, problems = batch

@@ -16,20 +16,20 @@ import numpy as np
 import pytest
 
 CELL = 8  # inputs are whole cells
+SCALES = (0.5, 1.0)
 
 
 def validation_in(folder: Path) -> EvaluationSet:
     return EvaluationSet.load(folder / "annotations" / "person_keypoints_val2017.json", folder / "val2017", COCO, 0)
 
 
-def size_in(size_img: Size) -> Size:
-    """A letterbox is the size of the input."""
-    height, width = (-(-side // CELL) * CELL for side in size_img)
-    return height, width
+def frames(size_img: Size) -> list[Size]:
+    """A frame is the size of the input, of each scale."""
+    return [tuple(-(-round(side * scale) // CELL) * CELL for side in size_img) for scale in SCALES]
 
 
-def to_input(image: np.ndarray, place: Size) -> np.ndarray:
-    return cv2.resize(image, place[::-1]).transpose(2, 0, 1).astype(np.float32)
+def to_input(image: np.ndarray, size_in: Size) -> np.ndarray:
+    return cv2.resize(image, size_in[::-1]).transpose(2, 0, 1).astype(np.float32)
 
 
 class Seer:
@@ -40,16 +40,18 @@ class Seer:
         self.rows = {}
         for row in validation.rows.tolist():
             image = validation.read(row)
-            self.rows[to_input(image, size_in(image.shape[:2])).tobytes()] = row
+            self.rows.update({to_input(image, place).tobytes(): row for place in frames(image.shape[:2])})
 
     def maps(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         self.shapes.append(inputs.shape)
         rows = np.array([self.rows[image.tobytes()] for image in inputs], np.float32).reshape(-1, 1, 1, 1)
         return rows, rows
 
-    def people(self, maps: tuple, places: list) -> list[DecodedPeople]:
-        assert len(maps[0]) == len(places)
-        return [self.annotated(int(row)) for row in maps[0].ravel()]
+    def people(self, maps: list, places: list) -> list[DecodedPeople]:
+        assert len(maps) == len(places) == len(SCALES)
+        (rows, _), (again, _) = maps
+        assert (rows == again).all() and all(len(of_scale) == len(rows) for of_scale in places)
+        return [self.annotated(int(row)) for row in rows.ravel()]
 
     def annotated(self, row: int) -> DecodedPeople:
         index = self.validation.index
@@ -63,7 +65,7 @@ class Seer:
     def network(self) -> BottomUpNetwork[Size]:
         return BottomUpNetwork(
             COCO,
-            size_in,
+            frames,
             lambda place: place,
             to_input,
             self.maps,
@@ -80,10 +82,11 @@ def test_what_is_found_comes_back_with_its_image(tiny_coco: Path, batch_size: in
     assert list(result.seconds) == [*STAGES, "evaluation", "total"] and not result.skipped
 
 
-def test_images_of_a_batch_have_one_input_size(tiny_coco: Path, tmp_path: Path) -> None:
+def test_images_of_a_batch_have_one_input_size_at_every_scale(tiny_coco: Path, tmp_path: Path) -> None:
+    """Widths of 97 and 104 pixels are 13 cells at scale 1, but 6 and 7 cells at scale 0.5."""
     validation = validation_in(tiny_coco)
     sizes, rows = validation.index.image_sizes.copy(), validation.rows[:4]
-    for row, width in zip(rows.tolist(), (97, 105, 106, 104), strict=True):
+    for row, width in zip(rows.tolist(), (97, 104, 104, 97), strict=True):
         sizes[row] = 80, width
         image = np.random.default_rng(row).integers(0, 256, (80, width, 3), np.uint8)
         cv2.imwrite(str(tmp_path / validation.index.file_name(row)), image)
@@ -91,7 +94,7 @@ def test_images_of_a_batch_have_one_input_size(tiny_coco: Path, tmp_path: Path) 
     some = dataclasses.replace(validation, folder=tmp_path, index=index, rows=rows)
     seer = Seer(some)
     evaluate(seer.network(), some, 8)
-    assert seer.shapes == [(2, 3, 80, 104), (2, 3, 80, 112)]
+    assert seer.shapes == [(2, 3, 40, 48), (2, 3, 80, 104), (2, 3, 40, 56), (2, 3, 80, 104)]
 
 
 def test_an_unreadable_image_stops_or_is_counted(tiny_coco: Path, tmp_path: Path) -> None:
