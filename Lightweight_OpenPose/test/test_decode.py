@@ -97,6 +97,17 @@ def test_any_skeleton(skeleton: Skeleton, size: tuple[int, int]) -> None:
     assert (len(people.members) > 0) == (len(skeleton.limbs) > 0) or size == (30, 31)
 
 
+def test_closing_limbs_only_fill_gaps() -> None:
+    assert STAR.closing_limbs == {4}
+    random = np.random.default_rng(1)
+    points = np.array([[[60, 60, 1], [60, 20, 1], [100, 60, 1], [60, 100, 0], [20, 60, 0]]], np.float64)
+    people = assert_plain(
+        *synthetic_maps.drawn(points, (16, 16), STAR, random), MapGeometry(8, NO_PAD, (128, 128)), STAR
+    )
+    assert (people.members[0] >= 0).tolist() == [True, True, True, False, False]
+    assert people.counts.tolist() == [3]
+
+
 @pytest.mark.parametrize("size", [(90, 107), (72, 96), (36, 48)])
 def test_of_equal_neighbours_one_is_a_peak(size: tuple[int, int]) -> None:
     """Constant and nearly flat maps are ties up to rounding; the work stays small."""
@@ -109,6 +120,16 @@ def test_of_equal_neighbours_one_is_a_peak(size: tuple[int, int]) -> None:
     found = decode(heatmaps, pafs, MapGeometry(8, NO_PAD, size), STAR, DecodeRules(nms_radius=0)).candidates
     assert [(found[:, 3] == point).sum() for point in (0, 3, 4)] == [1, 1, 1]
     assert len(found) < 60
+
+
+def test_padding_is_cut_off() -> None:
+    random = np.random.default_rng(9)
+    maps = synthetic_maps.pure_noise((12, 15), STAR, random, 0.2)
+    whole = decode(*maps, MapGeometry(8, NO_PAD, (96, 120)), STAR, DecodeRules(nms_radius=0)).candidates
+    cut = decode(*maps, MapGeometry(8, (16, 8, 7, 5), (73, 107)), STAR, DecodeRules(nms_radius=0)).candidates
+    inside = (np.abs(whole[:, 0] - 61) < 52) & (np.abs(whole[:, 1] - 52) < 35)
+    shifted = whole[inside] - [8, 16, 0, 0]
+    assert len(shifted) and {tuple(row) for row in shifted} <= {tuple(row) for row in cut}
 
 
 def test_scales_are_averaged_at_full_resolution() -> None:
