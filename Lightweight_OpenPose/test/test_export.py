@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
 import sys
 
 from common.cli import UserError
 from common.skeleton import OPENPOSE
 from Lightweight_OpenPose import export
 from Lightweight_OpenPose.model import STRIDE, PoseEstimationWithMobileNet
+from Lightweight_OpenPose.predict import InputRule, PoseEstimator
 from Lightweight_OpenPose.test.programs import save_network
 
+import numpy as np
 import pytest
 import torch
 
@@ -82,6 +85,23 @@ def test_three_refinement_stages_and_a_skeleton_of_your_own(tmp_path, monkeypatc
     assert dimensions(written.input[0]) == [2, 3, "height", "width"]
     assert written.output[-1].name == "stage_3_output_0_pafs"
     assert [dimensions(output)[1] for output in written.output] == [6, 8] * 4
+
+
+@pytest.mark.parametrize(
+    ("words", "size", "rule"),
+    [
+        ((), {"height": 256, "multiple": 8}, InputRule(256)),
+        (("--height=64",), {"height": 64, "multiple": 8}, InputRule(64)),
+        (("--height=64", "--width=96"), {"height": 64, "width": 96}, InputRule(64, (64, 96))),
+    ],
+)
+def test_a_file_says_how_an_image_becomes_its_input(tmp_path, monkeypatch, words, size, rule):
+    source, target = save_network(tmp_path / "model.pth", 0), tmp_path / "pose.onnx"
+    run_program(monkeypatch, f"--checkpoint_path={source}", f"--output_name={target}", *words)
+    said = json.loads(target.with_suffix(".json").read_text())["input"]
+    assert {name: said.get(name) for name in ("height", "width", "multiple") if name in said} == size
+    estimator = PoseEstimator(target, "cpu")
+    assert estimator.input_rule == rule and len(estimator(np.zeros((50, 70, 3), np.uint8))) >= 0
 
 
 @pytest.mark.parametrize(
