@@ -9,11 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import AlphaPose.export
-import AlphaPose.scripts.pthtar2onnx
-import Lightweight_OpenPose.export
-import MIPNet.export
-import OpenPose_MindSpore_port.export
 from common.cli import UserError
 from common.runtime import convert_om
 from common.test.programs import ROOT
@@ -25,24 +20,21 @@ onnx = pytest.importorskip("onnx")
 SYSTEM_PATH = "/usr/bin:/bin"  # without the vendors' tools
 WRITES_OM = 'for word in "$@"; do case $word in --output=*) echo om >"${word#*=}.om" ;; esac; done'
 SMI = "echo '| NPU  Name      | Health |'; echo '| 0     310P3     | OK     | 12.8 |'"
-LIGHTWEIGHT, PORT = Lightweight_OpenPose.export.INPUT, OpenPose_MindSpore_port.export.INPUT
-LAMBDA = {MIPNet.export.IMAGES: (0, 3, 384, 288), MIPNet.export.LAMBDAS: (0, 2)}
+LAMBDA = {"images": (0, 3, 384, 288), "lambdas": (0, 2)}
 INPUTS = {  # as exported
-    "Lightweight_OpenPose": {LIGHTWEIGHT: (0, 3, 0, 0)},
-    "OpenPose_infer": {LIGHTWEIGHT: (0, 3, 368, 640)},
-    "OpenPose_MindSpore_port": {PORT: (1, 3, 368, 656)},
-    "AlphaPose": {AlphaPose.export.INPUT: (0, 3, 256, 192)},
-    "AlphaPose, published names": {AlphaPose.scripts.pthtar2onnx.INPUT: (32, 3, 256, 192)},
-    "MIPNet": {MIPNet.export.IMAGES: (0, 3, 384, 288)},
+    "Lightweight_OpenPose": {"data": (0, 3, 0, 0)},
+    "OpenPose_infer": {"data": (0, 3, 368, 640)},
+    "OpenPose_MindSpore_port": {"images": (1, 3, 368, 656)},
+    "AlphaPose, published names": {"preact.conv1": (32, 3, 256, 192)},
+    "MIPNet": {"images": (0, 3, 384, 288)},
     "MIPNet with lambda": LAMBDA,
 }
 ASKED = """
 Lightweight_OpenPose | --image_size=256x456,368x640 | data:1,3,-1,-1 --dynamic_image_size=256,456;368,640
 OpenPose_infer | --batch_size=16 | data:16,3,368,640
 OpenPose_MindSpore_port | --precision_mode=force_fp32 | images:1,3,368,656 --precision_mode=force_fp32
-AlphaPose | --batch_size=1,8,32 | image:-1,3,256,192 --dynamic_batch_size=1,8,32
 AlphaPose, published names | --batch_size=32 | preact.conv1:32,3,256,192
-MIPNet | | images:1,3,384,288
+MIPNet | --batch_size=1,8,32 | images:-1,3,384,288 --dynamic_batch_size=1,8,32
 MIPNet with lambda | --batch_size=4 | images:4,3,384,288;lambdas:4,2
 """.strip().splitlines()  # network | flags | the shape and more that ATC gets
 

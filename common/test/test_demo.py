@@ -20,7 +20,6 @@ from common.test.walking_people import (
     centre,
     count_frames,
     figure,
-    find_squares,
     lines_of,
     places,
     run_demo,
@@ -57,17 +56,6 @@ def test_video_is_annotated_and_everyone_keeps_the_id(tmp_path, capsys) -> None:
     assert all(part in said for part in ("read", "people", "track", "draw and write"))
 
 
-def test_without_tracking_or_smoothing(tmp_path) -> None:
-    video = video_of(tmp_path / "walk.webm", 4)
-    assert {person["id"] for line in run_demo(tmp_path, video, track=False) for person in line["people"]} == {None}
-    raw = run_demo(tmp_path, video, smooth=False)
-    calm = run_demo(tmp_path, video, smooth=True)
-    for step, (line, smoothed) in enumerate(zip(raw, calm, strict=True)):
-        left, left_smoothed = (min(each["people"], key=lambda p: p["box"][0]) for each in (line, smoothed))
-        assert centre(left)[0] == pytest.approx(places(step)["blue"][0], abs=1.0)
-        assert centre(left_smoothed)[0] < centre(left)[0] or step == 0
-
-
 def test_images_are_not_tracked_and_keep_their_names(tmp_path) -> None:
     paths = [tmp_path / "one.png", tmp_path / "two.jpg"]
     for step, path in enumerate(paths):
@@ -99,39 +87,12 @@ def test_an_image_that_the_network_refuses_is_skipped_where_asked(tmp_path, caps
         run_demo(tmp_path, paths[:1], only_the_second, on_bad_image="skip")
 
 
-def test_unseen_keypoints_are_not_named(tmp_path) -> None:
-    def half_a_person(image):
-        points = figure(160, 120)[None]
-        points[0, 9:, 2] = 0
-        return People(OPENPOSE, points, np.array([3.0]))
-
-    cv2.imwrite(str(tmp_path / "a.png"), scene(0))
-    person = run_demo(tmp_path, tmp_path / "a.png", half_a_person)[0]["people"][0]
-    assert list(person["keypoints"]) == list(OPENPOSE.points[:9])
-    assert person["keypoints"]["nose"] == [172.0, 120.0, 0.9] and person["score"] == 3.0
-
-
 def test_earlier_result_outlives_a_wrong_command(tmp_path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), scene(0))
     before = run_demo(tmp_path, tmp_path / "a.png")
     with pytest.raises(UserError, match="camera 97"):
         run_demo(tmp_path, "97")
     assert lines_of(tmp_path / "out") == before
-
-
-def test_error_in_the_middle_leaves_whole_files(tmp_path) -> None:
-    video = video_of(tmp_path / "walk.webm", 20)
-    seen = []
-
-    def fails_at_the_fifth(image):
-        seen.append(1)
-        if len(seen) == 5:
-            raise RuntimeError("out of memory")
-        return find_squares(image)
-
-    with pytest.raises(RuntimeError, match="out of memory"):
-        run_demo(tmp_path, video, fails_at_the_fifth)
-    assert len(lines_of(tmp_path / "out")) == 4 == count_frames(tmp_path / "out/walk.webm")
 
 
 def test_memory_is_constant_over_a_long_video(tmp_path) -> None:

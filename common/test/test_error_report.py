@@ -89,28 +89,6 @@ def test_people_who_are_not_found_and_detections_of_nobody():
     assert not errors.match(crowd, np.array([0]), detections_of(nobody), POINTS).background.any()
 
 
-def test_similarity_is_that_of_the_evaluation():
-    from pycocotools.cocoeval import COCOeval
-
-    rng = np.random.default_rng(1)
-    truth = np.concatenate([rng.uniform(0, 100, (2, 17, 2)), rng.integers(0, 3, (2, 17, 1))], axis=2)
-    truth[:, 0, 2] = 2
-    mine = np.concatenate([rng.uniform(0, 100, (3, 17, 2)), np.ones((3, 17, 1))], axis=2)
-    areas = np.array([900.0, 4000.0])
-    ks = errors.similarities(mine, truth, areas, np.array(COCO.sigmas))
-    evaluation = COCOeval.__new__(COCOeval)
-    evaluation.params = type(
-        "P", (), {"imgIds": [1], "catIds": [1], "maxDets": [20], "kpt_oks_sigmas": np.array(COCO.sigmas)}
-    )
-    people = zip(truth, areas, strict=True)
-    evaluation._gts = {
-        (1, 1): [{"keypoints": k.ravel().tolist(), "bbox": [0, 0, 99, 99], "area": area} for k, area in people]
-    }
-    evaluation._dts = {(1, 1): [{"keypoints": k.ravel().tolist(), "score": 1 - n} for n, k in enumerate(mine)]}
-    oks = ks.sum(axis=2) / (truth[..., 2] > 0).sum(axis=1)
-    np.testing.assert_allclose(oks, evaluation.computeOks(1, 1), rtol=1e-9)
-
-
 def test_distances_and_heads_of_a_known_case():
     index = index_of([COCO_PERSON], boxes=[[0, 0, 100, 200]])
     mine = COCO_PERSON.copy()

@@ -2,7 +2,7 @@
 import json
 
 from common.media.tracking import OneEuro, Tracker
-from common.skeleton import CROWDPOSE, OPENPOSE
+from common.skeleton import OPENPOSE
 
 import numpy as np
 import pytest
@@ -125,8 +125,3 @@ def test_filter_takes_the_rate_from_time_stamps():
         return 80 - float(points[0, :, 0].mean())
 
     assert lag(40) == pytest.approx(lag(10), rel=0.35)
-
-
-def test_no_smoothing_leaves_points_alone():
-    frames = [figure(100 + step, 100, points=14)[None] for step in range(3)]
-    np.testing.assert_array_equal(follow(Tracker(CROWDPOSE, smooth=False), *frames)[1], frames[-1])
