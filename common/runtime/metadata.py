@@ -121,9 +121,8 @@ def checked(session: Session, network: str, maps: Mapping[int, int], inputs: int
     Raises UserError for a network of somebody else, or of other keypoints.
     """
     images, outputs = session.inputs[:1], session.outputs
-    expected = [*((images, 0, COLOURS) for _ in images), *((outputs, place, maps[place]) for place in maps)]
-    fits = len(session.inputs) <= inputs and all(_has(*port) for port in expected)
-    if session.inputs and not fits:
+    fits = _has(images, 0, COLOURS) and all(_has(outputs, place, channels) for place, channels in maps.items())
+    if session.inputs and not (fits and len(session.inputs) <= inputs):
         found = f"it takes {', '.join(map(str, images))} and gives {', '.join(map(str, outputs[-2:]))}"
         cure = f"name its --skeleton, or write it with python -m {network}.export"
         raise UserError(f"{session.source}: no network of {network} with these keypoints ({found}): {cure}")

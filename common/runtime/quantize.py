@@ -42,10 +42,7 @@ QUANTIZED = [*CONVOLUTIONS, "Add", "Relu"]
 LOWEST_OPSET = 13  # the first with a scale a channel
 CURE = "export the network again, with --opset=13"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
-_GROUPS = ("max_group_difference", "max_peaks_lost", "min_int8_share", "sensitivity_people", "sensitivity_images")
 RETIRED = {
-    **dict.fromkeys(_GROUPS, "all layers but the last convolutions compute in INT8, and AP decides"),
-    **dict.fromkeys(("calibration_method", "percentile"), "ranges hold every value seen"),
     "narrow_weights": "weights have 8 bits; where ONNX Runtime loses people on an old x86, OpenVINO runs the .onnx",
     "openvino_xml": "OpenVINO reads the .onnx; its program ovc writes an .xml",
 }
@@ -67,15 +64,14 @@ class Flags:
 
     def check_flags(self, exporter: str) -> None:
         """Raises UserError for values that make no sense; `exporter` is the program that writes a `model`."""
-        for condition, message in (
-            (self.model, f"--model is needed: the .onnx that {exporter} writes"),
-            (self.source.suffix == ".onnx", f"--model={self.model}: give an .onnx, see {exporter}"),
-            (self.source.is_file(), f"{self.model}: no such file; {exporter} writes it"),
-            (self.target.suffix == ".onnx", f"--output_name={self.target}: must end in .onnx"),
-            (self.target.resolve() != self.source.resolve(), "--output_name must not be the file of --model"),
-        ):
-            if not condition:
-                raise UserError(message)
+        if not self.model:
+            raise UserError(f"--model is needed: the .onnx that {exporter} writes")
+        if self.source.suffix != ".onnx":
+            raise UserError(f"--model={self.model}: give an .onnx, see {exporter}")
+        if not self.source.is_file():
+            raise UserError(f"{self.model}: no such file; {exporter} writes it")
+        if self.target.suffix != ".onnx" or self.target.resolve() == self.source.resolve():
+            raise UserError(f"--output_name={self.target}: must end in .onnx, and must not be the file of --model")
 
     @property
     def source(self) -> Path:
@@ -118,7 +114,7 @@ def run(flags: Flags, task: Task) -> None:
     """
     say(f"calibration: {task.calibration}; then AP in float32 and in INT8")
     before, target = _scores(flags.source, flags, task), flags.target
-    _refuse(target, [unfit(score, flags.max_ap_drop, name) for name, score in before.items()])
+    _refuse(target, [unfit(before[name], flags.max_ap_drop, name) for name in before])
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".quantize_", dir=target.parent) as folder:
@@ -152,8 +148,8 @@ def _scores(network: Path, flags: Flags, task: Task) -> dict[str, Score]:
 
 
 def _refuse(target: Path, reasons: Sequence[str]) -> None:
-    if any(reasons):
-        raise RefusedError(f"not written: {target}: {'; '.join(filter(None, reasons))}")
+    if given := "; ".join(filter(None, reasons)):
+        raise RefusedError(f"not written: {target}: {given}")
 
 
 def unfit(score: Score, max_ap_drop: float, runtime: str) -> str:
