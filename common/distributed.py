@@ -55,14 +55,13 @@ def check_started_once() -> None:
     """Raises UserError where MPI or Slurm started several processes that would not know of each other."""
     if "RANK" in os.environ or "WORLD_SIZE" in os.environ:
         return
-    for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"):
-        if (count := environment_number(name, 1)) > 1:
-            raise common.cli.UserError(
-                f"{name}={count}, but RANK and WORLD_SIZE are not set: each of these processes would train alone. "
-                f"Start one, which starts the others: bash test/train_full_8p.sh --ranks={count}; or `unset {name}`"
-            )
-        if name in os.environ:
-            return
+    names = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")
+    name = next((name for name in names if name in os.environ), "")
+    if name and (count := environment_number(name, 1)) > 1:
+        raise common.cli.UserError(
+            f"{name}={count}, but RANK and WORLD_SIZE are not set: each of these processes would train alone. "
+            f"Start one, which starts the others: bash test/train_full_8p.sh --ranks={count}; or `unset {name}`"
+        )
 
 
 def may_be_elsewhere() -> bool:
@@ -108,23 +107,16 @@ def _join(backend: str, timeout: datetime.timedelta) -> None:
     if world_size() != recipe_ranks():
         raise ValueError(f"{world_size()} ranks instead of {recipe_ranks()}: type the same --ranks on every server")
     is_host = environment_number("RANK", 0) == 0  # as torchrun sees it: MASTER_ADDR is that process's machine
-    port = environment_number("MASTER_PORT", 0)
-    store = torch.distributed.TCPStore(  # type: ignore[attr-defined]
-        os.environ["MASTER_ADDR"], port, world_size(), is_host, timeout
-    )
+    place = os.environ["MASTER_ADDR"], environment_number("MASTER_PORT", 0)
+    store = torch.distributed.TCPStore(*place, world_size(), is_host, timeout)  # type: ignore[attr-defined]
     if store.add(f"rank {rank()}", 1) > 1:
         raise ValueError("another server has the same NODE_RANK")
     torch.distributed.init_process_group(backend, store=store, rank=rank(), world_size=world_size(), timeout=timeout)
 
 
-def has_process_group() -> bool:
-    """Whether there are other ranks to speak to."""
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
 def wrap(model: nn.Module, device: torch.device) -> nn.Module:
     """The model itself, or one whose gradients are averaged over the ranks. Rank 0's buffers hold for all."""
-    if not has_process_group():
+    if not torch.distributed.is_initialized():
         return model
     devices = None if device.type == "cpu" else [device.index]
     return nn.parallel.DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True)
@@ -149,14 +141,14 @@ def communication_s(network: nn.Module) -> float:
 
 def sync_buffers(model: nn.Module) -> None:
     """Gives every rank rank 0's buffers (running means): what is evaluated and saved is then one model."""
-    if has_process_group():
+    if torch.distributed.is_initialized():
         for buffer in model.buffers():
             torch.distributed.broadcast(buffer, src=0)
 
 
 def mean(values: Tensor) -> Tensor:
     """The mean over the ranks of a tensor of any shape."""
-    if has_process_group():
+    if torch.distributed.is_initialized():
         values = values.clone()
         torch.distributed.all_reduce(values)
         values /= world_size()
@@ -165,7 +157,7 @@ def mean(values: Tensor) -> Tensor:
 
 def gather_objects(item: T) -> list[T]:
     """Every rank's item, on every rank, in the order of the ranks."""
-    if not has_process_group():
+    if not torch.distributed.is_initialized():
         return [item]
     items: list[Any] = [None] * world_size()
     torch.distributed.all_gather_object(items, item)
@@ -174,7 +166,7 @@ def gather_objects(item: T) -> list[T]:
 
 def broadcast_object(item: T) -> T:
     """Rank 0's item, on every rank."""
-    if not has_process_group():
+    if not torch.distributed.is_initialized():
         return item
     items = [item]
     torch.distributed.broadcast_object_list(items, src=0)
@@ -194,5 +186,5 @@ def main_process_first(make: Callable[[], T]) -> T:
 
 def barrier() -> None:
     """Waits for all ranks."""
-    if has_process_group():
+    if torch.distributed.is_initialized():
         torch.distributed.barrier()

@@ -26,7 +26,7 @@ FLAGS = {"ranks", "log_dir", "nnodes", "rdzv_endpoint", "rdzv_id"}
 
 
 def main(argv: list[str]) -> None:
-    """Runs the module on one rank or several, then reports. Raises UserError for more ranks than devices."""
+    """Runs the module on one rank or several, then reports. Raises UserError for flags that cannot be meant."""
     end = argv.index("-m") if "-m" in argv[:-1] else 0
     if {"-h", "--help"} & set(argv[: end or None]):
         sys.stdout.write(f"usage: {USAGE}\n\n{__doc__}")
@@ -34,13 +34,17 @@ def main(argv: list[str]) -> None:
     flags = dict(word.removeprefix("--").partition("=")[::2] for word in argv[:end])
     if not {"ranks", "log_dir"} <= flags.keys() <= FLAGS:
         raise UserError(f"usage: {USAGE}")
-    ranks, log_folder = _rank_count(flags["ranks"]), Path(flags["log_dir"])
-    servers = Servers.of(flags, ranks)
-    began = time.perf_counter()
+    if not flags["ranks"].isdecimal() or int(flags["ranks"]) < 1:
+        raise UserError(f"--ranks={flags['ranks']}: a whole number, at least 1")
+    servers, log_folder, began = Servers.of(flags, int(flags["ranks"])), Path(flags["log_dir"]), time.perf_counter()
     try:
         is_first = _run(servers, log_folder, argv[end + 1], argv[end + 2 :])
     except ModuleNotFoundError as error:
-        raise _missing(error) from error
+        package = (error.name or "").split(".")[0]
+        if (Path(__file__).parents[2] / package).is_dir():  # a part of this project
+            raise
+        cure = "install requirements.txt there, or name another Python with PYTHON=/path/to/python"
+        raise UserError(f"{sys.executable} has no {package}: {cure}") from error
     for line in result_file.write(log_folder, time.perf_counter() - began) if is_first else ():
         sys.stdout.write(line + "\n")
 
@@ -56,37 +60,9 @@ def _run(servers: Servers, log_folder: Path, module: str, arguments: list[str]) 
         sys.argv = [module, *arguments]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
         return True
-    _check_devices(servers.ranks, arguments)
     from common.launch import torchrun  # loads torch
 
     return torchrun.run(servers, restarts, log_folder, [module, *arguments])
-
-
-def _missing(error: ModuleNotFoundError) -> Exception:
-    """A package that this Python lacks, in one line; the error itself where it is a part of this project."""
-    package = (error.name or "").split(".")[0]
-    if (Path(__file__).parents[2] / package).is_dir():
-        return error
-    return UserError(
-        f"{sys.executable} has no {package}: install requirements.txt there, or name another Python with "
-        "PYTHON=/path/to/python"
-    )
-
-
-def _rank_count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"--ranks={text}: a whole number, at least 1")
-    return int(text)
-
-
-def _check_devices(ranks: int, arguments: list[str]) -> None:
-    """Says once, before any rank starts, that there are too few devices."""
-    from common import device
-
-    flags = dict(word.lstrip("-").split("=", 1) for word in arguments if word.startswith("--device="))
-    name = flags.get("device", "auto")
-    if name in ("npu", "cuda") or (name == "auto" and any(map(device.count, ("npu", "cuda")))):
-        device.resolve(name, ranks - 1)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -29,13 +29,15 @@ def write(logs: Path, seconds: float) -> list[str]:
     try:
         run = Run(**json.loads((logs / RUN_FILE).read_text()))
         records = read_records(Path(run.metrics))
-        results = _evaluation(records) if run.kind == "eval" else _training(run, records, logs)
+        evaluations = [record["metrics"]["AP"] for record in records if record["event"] == "evaluate"]
+        is_eval = run.kind == "eval"
+        results = {"EvalAccuracy": f"{evaluations[-1]:.4f}"} if is_eval else _training(run, records, evaluations, logs)
     except UserError:
         raise
     except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         what = f"{type(error).__name__} {error}"
         raise UserError(f"{logs}: the run left no metrics that can be reported ({what})") from error
-    sizes = {} if run.kind == "eval" else {"RankSize": str(run.ranks), "BatchSize": str(run.batch_size)}
+    sizes = {} if is_eval else {"RankSize": str(run.ranks), "BatchSize": str(run.batch_size)}
     facts = {"Network": run.network, **sizes, "DeviceType": platform.machine(), "CaseName": run.case}
     entries = {**facts, **results, "E2ETrainingTime": f"{seconds:.0f}"}
     content = "".join(f"{key} = {value}\n" for key, value in entries.items())
@@ -50,12 +52,8 @@ def write(logs: Path, seconds: float) -> list[str]:
 
 def _copy(logs: Path, target: Path) -> None:
     logs, target = logs.resolve(), target.resolve()
-    if logs == target or logs in target.parents:  # they lie there already, or would be copied without end
-        return
-    try:
+    if logs != target and logs not in target.parents:  # they lie there already, or would be copied without end
         shutil.copytree(logs, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(f"{OUTPUTS_OF_RANKS}_*"))
-    except OSError as error:  # shutil.Error among them
-        raise UserError(f"{target}: the logs of {logs} cannot be copied there: {error}") from error
 
 
 def read_records(metrics: Path) -> list[dict[str, Any]]:
@@ -72,16 +70,10 @@ def read_records(metrics: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _evaluation(records: list[dict[str, Any]]) -> dict[str, str]:
-    metrics = [record["metrics"] for record in records if record["event"] == "evaluate"][-1]
-    return {"EvalAccuracy": f"{metrics['AP']:.4f}"}
-
-
-def _training(run: Run, records: list[dict[str, Any]], logs: Path) -> dict[str, str]:
+def _training(run: Run, records: list[dict[str, Any]], evaluations: list[float], logs: Path) -> dict[str, str]:
     # a run that was killed and goes on does some steps again
     steps = list({(one.get("epoch"), one.get("step")): one for one in records if one["event"] == "step"}.values())
     ends = [one for one in records if one["event"] == "end" and one["at"] >= run.began and one["images_per_s"]]
-    evaluations = [record["metrics"]["AP"] for record in records if record["event"] == "evaluate"]
     losses = [",".join(f"{loss:.4e}" for name, loss in step["losses"].items() if name != ACCURACY) for step in steps]
     files.write_atomically(logs / f"train_{run.case}_loss.txt", "".join(f"{line}\n" for line in losses).encode())
     speed = next((record["images_per_s"] for record in reversed(steps[-1:] + ends[-1:])), 0.0)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The servers that train together: how many, where they meet, and which of their network devices they use."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -43,21 +44,22 @@ class Servers:
             raise UserError(f"{name}={text}: how many servers, such as 2, or from how many to how many, such as 1:4")
         if most == 1:
             return Servers(ranks)
-        endpoint = flags.get("rdzv_endpoint", "")
         number = environment_number("NODE_RANK", 0) if os.environ.get("NODE_RANK") else None
-        if not endpoint:
-            missing = [name for name in ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
-            if missing:
-                raise UserError(
-                    f"{name}={text} without {', '.join(missing)}: type --rdzv_endpoint=HOST:PORT of one of the "
-                    f"servers; or set NODE_RANK (0 to {most - 1}, another one on each server), MASTER_ADDR and "
-                    "MASTER_PORT (of the server with NODE_RANK=0)"
-                )
-            endpoint = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         if number is not None and number >= most:
             raise UserError(f"NODE_RANK={number}: with {name}={text} from 0 to {most - 1}")
-        host, port = _host_and_port(endpoint, "--rdzv_endpoint" if "rdzv_endpoint" in flags else "MASTER_PORT")
-        return Servers(ranks, least, most, host, port, flags.get("rdzv_id") or endpoint, number)
+        variables = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
+        if "rdzv_endpoint" not in flags and (missing := [one for one in variables if not os.environ.get(one)]):
+            raise UserError(
+                f"{name}={text} without {', '.join(missing)}: type --rdzv_endpoint=HOST:PORT of one of the servers; or "
+                f"set NODE_RANK (0 to {most - 1}, another one on each server), MASTER_ADDR and MASTER_PORT (of the "
+                "server with NODE_RANK=0)"
+            )
+        endpoint = flags.get("rdzv_endpoint") or f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        host, _, port = endpoint.rpartition(":") if ":" in endpoint else (endpoint, ":", str(PORT))
+        if not host or not port.isdecimal() or not 1 <= int(port) <= LARGEST_PORT:
+            shown = f"--rdzv_endpoint={endpoint}" if "rdzv_endpoint" in flags else f"MASTER_PORT={port}"
+            raise UserError(f"{shown}: a port from 1 to {LARGEST_PORT}, as in host:{PORT}")
+        return Servers(ranks, least, most, host.strip("[]"), int(port), flags.get("rdzv_id") or endpoint, number)
 
     @property
     def are_numbered(self) -> bool:
@@ -65,9 +67,9 @@ class Servers:
         return self.number is not None and self.least == self.most
 
     def meet(self) -> tuple[str, list[str]]:
-        """A name for this server, and torchrun's options, as soon as somebody answers at the endpoint.
+        """A name for this server, and torchrun's options, as soon as a server answers at the endpoint.
 
-        Raises UserError where nobody does, or its port is taken.
+        Raises UserError where none does, or its port is taken.
         """
         if self.most == 1:
             return "0", ["--standalone"]
@@ -92,39 +94,24 @@ class Servers:
                 address, endpoint = _own_address(self.host, self.port)
                 is_host = self.number == 0 if self.number is not None else address == endpoint
                 if is_host:
-                    self._check_port()
+                    socket.create_server(("", self.port)).close()
                 else:
                     socket.create_connection((self.host, self.port), ANSWER_S).close()
                 return address, is_host
             except OSError as error:
+                reason = error.strerror or error
+                if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                    raise UserError(
+                        f"port {self.port} of this server cannot be had ({reason}): name another one on all servers, "
+                        f"or end what has it: `ss -ltnp sport = :{self.port}` shows it"
+                    ) from error
                 if time.monotonic() > deadline:
                     raise UserError(
-                        f"no answer at {self.host}:{self.port} for {patience} s ({error.strerror or error}): "
-                        "start the same command on that server; else check name and port, and that no firewall stands "
-                        "between the servers, on any port"
+                        f"no answer at {self.host}:{self.port} for {patience} s ({reason}): start the same command on "
+                        "that server; else check name and port, and that no firewall stands between the servers, on "
+                        "any port"
                     ) from error
             time.sleep(1)
-
-    def _check_port(self) -> None:
-        try:
-            socket.create_server(("", self.port)).close()
-        except OSError as error:
-            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                raise
-            raise UserError(
-                f"port {self.port} of this server cannot be had ({os.strerror(error.errno)}): name another one on all "
-                f"servers, or end what has it: `ss -ltnp sport = :{self.port}` shows it"
-            ) from error
-
-
-def _host_and_port(endpoint: str, flag: str) -> tuple[str, int]:
-    host, colon, port = endpoint.rpartition(":")
-    if not colon:
-        return endpoint, PORT
-    if not host or not port.isdecimal() or not 1 <= int(port) <= LARGEST_PORT:
-        shown = port if flag.isupper() else endpoint
-        raise UserError(f"{flag}={shown}: a port from 1 to {LARGEST_PORT}, as in host:{PORT}")
-    return host.strip("[]"), int(port)
 
 
 def _own_address(host: str, port: int) -> tuple[str, str]:
@@ -140,14 +127,10 @@ def _own_address(host: str, port: int) -> tuple[str, str]:
 
 def _interface(address: str) -> str:
     """The name of the network device with this address; empty where there is none, or it is not to be known."""
-    if sys.platform != "linux":
-        return ""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        for _, name in socket.if_nameindex():
-            try:
+        for _, name in socket.if_nameindex() if sys.platform == "linux" else ():
+            with contextlib.suppress(OSError):  # it has no address
                 answer = fcntl.ioctl(probe, INTERFACE_ADDRESS, struct.pack("256s", name.encode()))
-            except OSError:  # it has no address
-                continue
-            if socket.inet_ntoa(answer[20:24]) == address:
-                return name
+                if socket.inet_ntoa(answer[20:24]) == address:
+                    return name
     return ""

@@ -37,25 +37,17 @@ class Agent(LocalElasticAgent):
     def _monitor_workers(self, worker_group: WorkerGroup) -> RunResult:
         result: RunResult = super()._monitor_workers(worker_group)
         Agent.group_rank = worker_group.group_rank
+        rendezvous: Any = self._rdzv_handler
+        holder, met = getattr(rendezvous, "_state_holder", None), worker_group.group_world_size or 0
         if any(failure.exitcode == USAGE_EXIT_CODE for failure in result.failures.values()):
             self._remaining_restarts = 0
-            if self._is_elastic:  # torchrun would end the others, too
-                self._rdzv_handler.shutdown = lambda: True  # type: ignore[method-assign]
-        elif result.state == WorkerState.HEALTHY and self._lacks_a_server(worker_group):
-            self._shutdown(signal.SIGKILL)  # they wait for the lost one's ranks, and hear no other signal
+            settings = getattr(rendezvous, "settings", None)
+            if settings and settings.min_nodes < settings.max_nodes:  # others go on; torchrun would end them, too
+                rendezvous.shutdown = lambda: True
+        elif result.state == WorkerState.HEALTHY and holder and 0 < len(holder.state.participants) < met:
+            self._shutdown(signal.SIGKILL)  # ranks wait for those of the server that fell silent, and hear nothing else
             result.state = WorkerState.UNHEALTHY
         return result
-
-    @property
-    def _is_elastic(self) -> bool:
-        """Whether others may go on without this server."""
-        settings = getattr(self._rdzv_handler, "settings", None)
-        return bool(settings and settings.min_nodes < settings.max_nodes)
-
-    def _lacks_a_server(self, worker_group: WorkerGroup) -> bool:
-        """Whether one of those that met has not been heard of for a while: its link is gone, or its power."""
-        holder = getattr(self._rdzv_handler, "_state_holder", None)
-        return bool(holder and 0 < len(holder.state.participants) < (worker_group.group_world_size or 0))
 
 
 def run(servers: Servers, restarts: int, log_folder: Path, program: list[str]) -> bool:
@@ -67,12 +59,16 @@ def run(servers: Servers, restarts: int, log_folder: Path, program: list[str]) -
     _set_variables(servers)
     logging.disable(logging.ERROR)  # torchrun's traces hide the rank's own words
     torch.distributed.launcher.api.LocalElasticAgent = Agent  # type: ignore[attr-defined]
-    outputs = None
+    quiet = ",".join(f"{rank}:3" for rank in range(1, servers.ranks))  # rank 0 keeps the terminal, others have files
     for left in range(restarts, -1, -1):
         try:
             name, options = servers.meet()
-            outputs = outputs or _empty_folder(log_folder / f"{OUTPUTS_OF_RANKS}_{name}")
-            _run_agent([*options, f"--max_restarts={left}", f"--log_dir={outputs}"], servers.ranks, program)
+            outputs = log_folder / f"{OUTPUTS_OF_RANKS}_{name}"
+            if left == restarts:  # outputs of this run's attempts stay beside each other
+                shutil.rmtree(outputs, ignore_errors=True)
+            outputs.mkdir(parents=True, exist_ok=True)
+            options += [f"--nproc_per_node={servers.ranks}", *([f"--redirects={quiet}"] if quiet else [])]
+            torch.distributed.run.main([*options, f"--max_restarts={left}", f"--log_dir={outputs}", "-m", *program])
             break
         except ChildFailedError as error:
             sys.exit(_say_why(error.failures, servers, log_folder))
@@ -96,19 +92,6 @@ def _set_variables(servers: Servers) -> None:
     os.environ[common.parallel.RECIPE_RANKS] = str(servers.most * servers.ranks)
     if not servers.are_numbered:
         os.environ.pop("NODE_RANK", None)
-
-
-def _empty_folder(outputs: Path) -> Path:
-    """The folder without the outputs of an earlier run; those of this run's attempts stay beside each other."""
-    shutil.rmtree(outputs, ignore_errors=True)
-    outputs.mkdir(parents=True, exist_ok=True)
-    return outputs
-
-
-def _run_agent(options: list[str], ranks: int, program: list[str]) -> None:
-    quiet = ",".join(f"{rank}:3" for rank in range(1, ranks))  # rank 0 keeps the terminal, others have files
-    redirects = [f"--redirects={quiet}"] if quiet else []
-    torch.distributed.run.main([*options, f"--nproc_per_node={ranks}", *redirects, "-m", *program])
 
 
 def _say_why(failures: Mapping[int, Any], servers: Servers, log_folder: Path) -> int:
