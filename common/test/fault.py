@@ -6,6 +6,7 @@ reader's first sample, at the second step, or before the ranks of an evaluation 
 for its end and looks for what it left behind.
 """
 
+import contextlib
 import os
 import runpy
 import signal
@@ -93,11 +94,9 @@ def marked(mark: str) -> list[int]:
     """The processes with this mark that are not zombies."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
-        try:
+        with contextlib.suppress(OSError):
             if f"{MARK}={mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
                 found.append(int(entry.name))
-        except OSError:
-            continue
     return found
 
 

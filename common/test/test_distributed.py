@@ -54,14 +54,7 @@ def test_two_ranks_speak_to_each_other_and_one_that_dies_is_named(tmp_path: Path
     assert run.stderr.splitlines()[-1] == "error: rank 1 has seen enough"
 
 
-@pytest.mark.parametrize(("flag", "said"), [("--device=npu", "--device=npu"), ("--device=cuda", "--device=cpu")])
-def test_more_accelerators_than_there_are(tmp_path: Path, flag: str, said: str) -> None:
-    command = launch_command("program", tmp_path / "logs", flag, ranks=8)
-    line = complaint(module(*command[2:], CUDA_VISIBLE_DEVICES=""))
-    assert said in line and "--device=cpu" in line
-
-
-@pytest.mark.parametrize("ranks", ["0", "two", "-1"])
+@pytest.mark.parametrize("ranks", ["0", "two"])
 def test_ranks_must_be_a_number(tmp_path: Path, ranks: str) -> None:
     command = launch_command("program", tmp_path / "logs", ranks=ranks)  # type: ignore[arg-type]
     assert f"--ranks={ranks}" in complaint(module(*command[2:]))

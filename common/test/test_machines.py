@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two launchers as two machines, with a folder each: they meet, agree on what they go on from, and come back."""
 
-import json
-import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -80,21 +78,6 @@ def test_a_server_with_other_flags_is_refused_and_a_fixed_number_ends_with_it(ti
         assert code == 2 and said.count("error: ") == 1 and reason in said.splitlines()[-1], said
         assert "base_lr is 0.2, not 0.1" in said and "workers" not in said, said
     assert not list(tmp_path.rglob("*.pth"))
-
-
-def test_a_server_with_other_data_is_refused_although_prepared_labels_are_shared(
-    tiny_coco: Path, tmp_path: Path
-) -> None:
-    other, port = tmp_path / "other", free_port()
-    shutil.copytree(tiny_coco, other)
-    annotations = other / "annotations" / "person_keypoints_train2017.json"
-    content = json.loads(annotations.read_text())
-    annotations.write_text(json.dumps({**content, "annotations": content["annotations"][:-1]}))
-    (tmp_path / "0").mkdir()
-    (tmp_path / "1").symlink_to(tmp_path / "0")  # a shared disk
-    servers = [machine(number, port, data, tmp_path) for number, data in enumerate((tiny_coco, other))]
-    for code, said in end(*servers):
-        assert code == 2 and said.count("error: ") == 1 and "digest of the annotations is" in said, said
 
 
 def test_a_free_folder_of_each_server_is_refused_where_they_may_change_places(tiny_coco: Path, tmp_path: Path) -> None:

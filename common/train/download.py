@@ -37,6 +37,7 @@ def fetch(url: str, target: Path, check: Callable[[Path], None]) -> Path:
             part.unlink(missing_ok=True)
             return target
         _complete(url, file, length, target.name)
+        file.flush()
         try:
             check(part)
         except CheckpointError:
