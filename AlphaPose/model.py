@@ -12,7 +12,7 @@ import importlib
 from collections.abc import Sequence
 
 from common.cli import UserError
-from common.topdown.hrnet import HRNet, standard_stages
+from common.topdown.hrnet import HRNet, Stage
 from common.topdown.resnet import BOTTLENECK_BLOCKS, Block, Bottleneck, ResNet, blocks_of, convolution, deconvolutions
 
 from easydict import EasyDict
@@ -22,7 +22,7 @@ KERNEL = 3  # of the deformable convolution; its offsets are (dy, dx) of each ta
 STEM = 64  # channels behind the stem of every backbone
 FASTPOSE_CHANNELS = (512, 256)  # enter duc1 and duc2
 DECONV_FILTERS = (256, 256, 256)
-HRNET_WIDTH = 32
+HRNET_STAGES = Stage(1, 4, (32, 64)), Stage(4, 4, (32, 64, 128)), Stage(3, 4, (32, 64, 128, 256))
 NO_DCN = (False, False, False, False)
 SHUFFLED_LAYERS = 50  # the published FastPose_DUC of this depth strides by folding, that of 152 layers does not
 DUC_CONVOLUTIONS = (4, 2, 1)  # MODEL.STAGE{1,2,3}.NUM_CONV
@@ -175,8 +175,8 @@ class PoseHighResolutionNet(HRNet):
     """HRNet-W32 (Sun et al. 2019, arXiv:1902.09212) and one convolution."""
 
     def __init__(self, num_joints: int) -> None:
-        super().__init__(STEM, standard_stages(HRNET_WIDTH))
-        self.final_layer = nn.Conv2d(HRNET_WIDTH, num_joints, 1)
+        super().__init__(STEM, HRNET_STAGES)
+        self.final_layer = nn.Conv2d(HRNET_STAGES[0].channels[0], num_joints, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, num_joints, H / 4, W / 4)."""

@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import dataclasses
 import errno
-import functools
 import itertools
 import math
 import os
@@ -24,7 +23,7 @@ Config = TypeVar("Config")
 USAGE_EXIT_CODE = 2
 LONGEST_LINE = 2000  # characters of a message
 BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-OPTS, KEYED = "opts", "keyed"  # field of KEY VALUE words; where argparse keeps the pairs of flags that set keys
+OPTS = "opts"  # the field of KEY VALUE words
 # errors of files that no program can cause or mend, and what does
 CURES = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "change the rights, or name another place"),
@@ -226,7 +225,8 @@ def parse(
         del values[name]
         print(f"note: --{name} has no effect: {retired[name]}", file=sys.stderr)  # noqa: T201
     values = {**recipes.get(values.pop("recipe", ""), {}), **values}
-    words = [word for pair in values.pop(KEYED, ()) for word in pair] + _key_value_words(parser, config, rest)
+    keyed = [(key, values.pop(key)) for key in dict.fromkeys(keys.values()) if key in values]
+    words = [word for pair in keyed for word in pair] + _key_value_words(parser, config, rest)
     if words:
         values[OPTS] = (*values.get(OPTS, ()), *words)
     return check_values(config(**values))
@@ -266,14 +266,10 @@ def _parser(
         options = _reading(hints[field.name])
         parser.add_argument(*(f"--{name}" for name in names), dest=field.name, help=_help_text(field), **options)
     for name, key in keys.items():
-        parser.add_argument(f"--{name}", dest=KEYED, action="append", type=functools.partial(_pair, key), metavar=key)
+        parser.add_argument(f"--{name}", dest=key, metavar=key)
     for name in retired:
         parser.add_argument(f"--{name}", nargs="?", const="", help=argparse.SUPPRESS)
     return parser
-
-
-def _pair(key: str, value: str) -> tuple[str, str]:
-    return key, value
 
 
 def _key_value_words(parser: _Parser, config: Any, words: list[str]) -> list[str]:

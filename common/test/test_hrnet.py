@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from common.cli import UserError
-from common.topdown.hrnet import HRNet, Stage, standard_stages
+from common.topdown.hrnet import HRNet, Stage
 
 import pytest
 import torch
 
 
 def test_branches_halve_in_size_and_double_in_width() -> None:
-    net = HRNet(8, standard_stages(4)).eval()
+    net = HRNet(8, [Stage(1, 1, (4, 8)), Stage(2, 1, (4, 8, 16)), Stage(1, 1, (4, 8, 16, 32))]).eval()
     with torch.inference_mode():
         branches = net.begin(torch.zeros(2, 3, 64, 96))
         for number, count in ((2, 3), (3, 4), (4, 1)):

@@ -26,12 +26,6 @@ class Stage(NamedTuple):
     channels: tuple[int, ...]
 
 
-def standard_stages(width: int) -> list[Stage]:
-    """The layout of HRNet-W<width> (paper, section 4): 1, 4 and 3 modules; each branch doubles the width."""
-    counts = {2: 1, 3: 4, 4: 3}
-    return [Stage(counts[branches], 4, tuple(width << branch for branch in range(branches))) for branches in counts]
-
-
 def normalised(inputs: int, outputs: int, kernel: int, stride: int = 1, relu: bool = True) -> nn.Sequential:
     """Convolution, batch normalisation and, if asked for, ReLU."""
     layers = (convolution(inputs, outputs, kernel, stride), nn.BatchNorm2d(outputs))
@@ -82,7 +76,7 @@ def transition(before: Sequence[int], after: Sequence[int]) -> nn.ModuleList:
 class HRNet(nn.Module):
     """Stem of stride 4, one layer of bottlenecks, three stages of 2, 3 and 4 branches.
 
-    `stem`: width of the stem and planes of the bottlenecks. `stages`: see `standard_stages`. Raises UserError where a
+    `stem`: width of the stem and planes of the bottlenecks. `stages`: stages 2, 3 and 4. Raises UserError where a
     stage does not add exactly one branch.
     """
 
@@ -98,9 +92,8 @@ class HRNet(nn.Module):
         self.layer1 = residual_layer(Bottleneck, stem, stem, FIRST_BLOCKS)
         before: tuple[int, ...] = (stem * Bottleneck.expansion,)
         for number, (modules, blocks, channels) in enumerate(stages, 2):
-            outputs = [len(channels)] * modules
-            if stages[number - 2] is stages[-1]:
-                outputs[-1] = 1  # only the branch of stride 4 is read
+            last = 1 if number == 4 else len(channels)  # of stage 4 only the branch of stride 4 is read
+            outputs = [len(channels)] * (modules - 1) + [last]
             setattr(self, f"transition{number - 1}", transition(before, channels))
             setattr(self, f"stage{number}", nn.Sequential(*(ExchangeModule(blocks, channels, n) for n in outputs)))
             before = channels
