@@ -19,7 +19,7 @@ from AlphaPose.model import build
 from AlphaPose.people_json import untracked_ids
 from AlphaPose.pose_nms import RULES, pose_nms
 from common.arrays import Float32Array, UInt8Array
-from common.cli import UserError, leaves
+from common.cli import leaves
 from common.people import People
 from common.runtime import metadata
 from common.runtime.session import PYTORCH, Options, Session, open_network
@@ -122,8 +122,6 @@ class PoseEstimator:
         estimates = pipeline.estimate(images, self.network, self.batch_size)
         nobody = np.zeros((0, self.network.num_maps, 3), np.float32)
         keypoints = np.concatenate([nobody, *(part.keypoints_img for part in estimates)])
-        if not np.isfinite(keypoints).all():
-            raise UserError("the network's result has NaN or infinity in it; look at its weights")
         return [self._merged(keypoints[mine], found) for mine, found in zip(rows, boxes, strict=True)]
 
     def _merged(self, keypoints: Float32Array, boxes: "Boxes") -> People:

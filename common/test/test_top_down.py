@@ -160,5 +160,5 @@ def test_a_network_that_gives_nan_is_named(tiny_coco: Path) -> None:
     validation = EvaluationSet.load(annotations, tiny_coco / "val2017", COCO, 0)
     given = boxes.annotated(validation)
     spoilt = replace(SHRINKING, forward=lambda inputs: shrink(inputs) * np.float32(np.nan))
-    with pytest.raises(UserError, match="the network's result for image id 50000. has NaN"):
+    with pytest.raises(UserError, match="the network's result has NaN"):
         pipeline.estimate_boxes(spoilt, validation, given, 4)

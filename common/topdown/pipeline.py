@@ -110,8 +110,8 @@ def estimate(
     """The keypoints of all boxes, a batch at a time, in the order of the images.
 
     An unreadable image is given to `on_bad`, in the calling thread, and has no keypoints; without it ImageError is
-    raised. Raises BoxError for a box that nothing can be cropped of. Network and `images` run in the calling thread.
-    `clock`: what STAGES take is added to it.
+    raised. Raises UserError for a box of which nothing can be cropped, and for NaN. Network and `images` run in the
+    calling thread. `clock`: what STAGES take is added to it.
     """
     stages = _Stages(network, clock or Clock())
     with (
@@ -128,7 +128,7 @@ def estimate(
 def network_inputs(images: Iterable[ImageBoxes], network: TopDownNetwork) -> Iterator[Float32Array]:
     """What `estimate` would hand to the network, (B, 3, H, W) float32, call after call; memory for one call.
 
-    With a flip test the mirrored crops too. Raises ImageError and BoxError.
+    With a flip test the mirrored crops too. Raises ImageError, and UserError as `estimate`.
     """
     stages = _Stages(network, Clock())
     for people in _batches(map(stages.cut, images), network.fixed_batch or 1, None):
@@ -202,6 +202,8 @@ class _Stages:
             centres, sizes = np.stack([one.centre_img for one in people]), np.stack([one.size_img for one in people])
             joints = heatmaps.cells_to_image(cells, centres, sizes, (maps.shape[2], maps.shape[3]))
             keypoints = np.concatenate([joints, scores.cpu().numpy()[..., None]], axis=-1, dtype=np.float32)
+            if not np.isfinite(keypoints).all():
+                raise UserError("the network's result has NaN or infinity in it; look at its weights")
             return BoxKeypoints(np.array([one.row for one in people], np.int64), keypoints)
 
 
@@ -238,8 +240,4 @@ def estimate_boxes(
         skipped += lines
         for rows, values in parts:
             keypoints[rows], is_found[rows] = values, True
-    broken = np.flatnonzero(~np.isfinite(keypoints).all(axis=(1, 2)))
-    if len(broken):
-        image = validation.index.image_ids[boxes.image_rows[broken[0]]]
-        raise UserError(f"the network's result for image id {image} has NaN or infinity in it; look at its weights")
     return Estimates(keypoints[is_found], boxes.select(is_found), dict(clock), skipped)
