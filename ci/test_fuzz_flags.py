@@ -27,4 +27,4 @@ def test_wrong_values_are_refused_in_one_line_or_taken() -> None:
             assert end in ("refused", "understood", "too long"), f"{program} {words[-1]!r}: {line}"
             assert "\n" not in line and len(line) < 3000
             ends[end] += 1
-    assert ends["refused"] > COUNT / 2
+    assert ends["refused"] > COUNT / 3  # values of keys are looked at after these
