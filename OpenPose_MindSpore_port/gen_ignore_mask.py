@@ -105,12 +105,9 @@ def _inside(segmentation: Any, box: list[float], size: list[int]) -> UInt8Array:
     """(h, w) uint8, 1 inside a person's silhouette, or in the box where there is none."""
     if not (segmentation and isinstance(segmentation, list)):
         return coco_mask.decode({"size": size, "counts": compressed_region(segmentation, box, *size)})
-    moved = []  # corners into the image
-    for polygon in segmentation:
-        corners = np.array(polygon, np.float64)
-        if corners.ndim != 1 or len(corners) < SHORTEST_POLYGON or len(corners) % 2 or not np.isfinite(corners).all():
-            raise ValueError("a polygon is not a list x, y, x, y, x, y...")
-        moved.append(np.clip(corners.reshape(-1, 2), 0, size[::-1]).ravel().tolist())
+    if min(map(len, segmentation)) < SHORTEST_POLYGON or not np.isfinite(np.concatenate(segmentation)).all():
+        raise ValueError("a polygon is not a list x, y, x, y, x, y...")
+    moved = [np.clip(np.reshape(polygon, (-1, 2)), 0, size[::-1]).ravel().tolist() for polygon in segmentation]
     return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(moved, *size)))
 
 

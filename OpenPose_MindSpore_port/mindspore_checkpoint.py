@@ -30,7 +30,6 @@ TYPES: dict[str, torch.dtype] = {name: getattr(torch, name.lower()) for name in 
 _DTYPES = {name.lower(): dtype for name, dtype in TYPES.items()}  # MindSpore 1 wrote `Uint8`
 _ENCRYPTED = tuple(struct.pack("<I", 0x7F3A5ED8 + mode) for mode in range(3))  # AES-GCM, AES-CBC, SM4-CBC
 _CRC = struct.Struct(">7s6xI")  # `crc_num`, and ten bytes of number, of which a CRC-32 needs four
-_MOST_ELEMENTS, _MOST_DIMENSIONS = 1 << 48, 32
 _TRAINING_STATE = re.compile(
     r"moment\w*\.|(global_step|epoch_num|step_num|beta[12]_power|momentum|weight_decay|scale_sense|loss_scale"
     r"|learning_rate(_group_\d+)?)$"
@@ -125,8 +124,7 @@ def _tensor(name: str, pieces: list[memoryview]) -> Tensor | None:
         raise ValueError(f"{name!r} has the unknown type {kind[:40]!r}; known: {_TYPES}")
     if shape == [0] and len(content) == dtype.itemsize:
         shape = []  # so releases before 2.0 wrote a scalar
-    fits = math.prod(shape) * dtype.itemsize == len(content)
-    if not fits or math.prod(max(1, size) for size in shape) >= _MOST_ELEMENTS or len(shape) > _MOST_DIMENSIONS:
+    if math.prod(shape) * dtype.itemsize != len(content):
         raise ValueError(f"{name!r}, {kind} of {str(shape)[:80]}, has {len(content)} bytes")
     return torch.frombuffer(content, dtype=dtype).view(shape) if content else torch.empty(shape, dtype=dtype)
 

@@ -16,10 +16,12 @@ if sys.version_info < (3, 10):  # noqa: UP036  nothing is installed for an older
 import dataclasses
 import functools
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import common.device
 import common.distributed
+from common.arrays import Float32Array
 from common.cli import parse, run
 from common.skeleton import Skeleton, load
 from common.train.loader import Plan, divide, workers_for
@@ -42,7 +44,6 @@ from OpenPose_MindSpore_port.data import collate, normalise, train_samples
 from OpenPose_MindSpore_port.loss import stage_losses
 from OpenPose_MindSpore_port.model import OpenPose
 from OpenPose_MindSpore_port.optimizer import build_optimizer, learning_rates, set_rates
-from OpenPose_MindSpore_port.published_log import first_lines, step_lines
 from OpenPose_MindSpore_port.targets import encode
 from OpenPose_MindSpore_port.training_checkpoint import TrainingCheckpoints
 
@@ -87,6 +88,34 @@ def find_data(config: Config) -> Config:
     return dataclasses.replace(with_data(config), experiment_name=name)
 
 
+def published_lines(state: TrainState, rates: dict[str, Float32Array], log: Log) -> Callable[[int, Losses], None]:
+    """Logs the published lines every `log_interval` steps, the first among them: means since the lines before.
+
+    Losses stay where they are until a line is due: the original waits for the device at every step.
+    """
+    window: list[Tensor] = []
+
+    def after_step(number: int, losses: Losses) -> None:
+        window.append(torch.stack(list(losses.values())))
+        if number % state.plan.log_every:
+            return
+        pafs, heatmaps = torch.stack(window).mean(dim=0).view(-1, 2).T.cpu().double().numpy()
+        window.clear()
+        vgg, base, stage = (float(values[min(number, len(values) - 1)]) for values in rates.values())
+        log.quiet_line(
+            f"epoch[{number // state.plan.steps_per_epoch}], iter[{number * common.distributed.recipe_ranks()}], "
+            f"loss[{float(pafs.sum() + heatmaps.sum())}], {state.speed.images_per_s:.2f} imgs/sec, "
+            f"vgglr={vgg},baselr={base},stagelr={stage}"
+        )
+        log.quiet_line(f"pafs stage_loss: {pafs}")
+        log.quiet_line(f"htmp stage_loss: {heatmaps}")
+        taken = [int(of["step"]) for of in state.optimizer.state.values() if "step" in of]
+        if taken and taken[0] <= number:
+            log.line(f"warning: {number + 1 - taken[0]} steps were left out since the start: gradients not finite")
+
+    return after_step
+
+
 def main() -> None:
     """Reads the flags, trains, leaves checkpoints, metrics and a result file."""
     began = time.time()
@@ -123,9 +152,9 @@ def main() -> None:
 
         losses = functools.partial(forward_losses, device=device, skeleton=skeleton, rules=config)
         with Log(store.metrics_file, config.log_folder, store.folder / "tensorboard", fresh=not unfinished) as log:
-            announce(state, config.lr, notes + first_lines(config, plan, rates), log)
+            announce(state, config.lr, notes, log)
             checkpoints = TrainingCheckpoints(state, config)
-            log_step = step_lines(state, rates, config.log_interval, log)
+            log_step = published_lines(state, rates, log)
             evaluate = validation and evaluation.while_training(validation, config, skeleton, state, log)
             set_rates(optimizer, rates, state.epoch * plan.steps_per_epoch + state.step)
 

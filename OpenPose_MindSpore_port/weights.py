@@ -21,7 +21,6 @@ from torch import Tensor
 RANDOM_START = "random start: no pre-trained weights"
 MINDSPORE_VGG, TORCHVISION_VGG = PUBLISHED_VGG
 CONVOLUTION_AXES = 4
-_PICKLED = (b"PK", b"\x80")  # how PyTorch's files begin, new and old
 
 
 def locate_checkpoint(name: str) -> Path:
@@ -36,19 +35,10 @@ def read(source: Path) -> dict[str, Tensor]:
 
     Raises CheckpointError where the file is missing, damaged or encrypted.
     """
-    if _is_mindspore(source):
-        tensors = mindspore_checkpoint.read(source, mindspore_checkpoint.is_weight)
-    else:
-        tensors = common.train.checkpoint.state_dict(common.train.checkpoint.read(source))
-    return common.train.checkpoint.state_dict(mindspore_checkpoint.network_weights(tensors))
-
-
-def _is_mindspore(source: Path) -> bool:
-    """Whether a file is MindSpore's: .ckpt is an ending of PyTorch Lightning's, too."""
-    if source.suffix != ".ckpt" or not source.is_file():
-        return False
-    with source.open("rb") as file:
-        return not file.read(2).startswith(_PICKLED)
+    if source.suffix == ".ckpt":
+        return mindspore_checkpoint.network_weights(mindspore_checkpoint.read(source, mindspore_checkpoint.is_weight))
+    tensors = common.train.checkpoint.state_dict(common.train.checkpoint.read(source))
+    return mindspore_checkpoint.network_weights(tensors)
 
 
 def starting_vgg(vgg_path: str, may_be_random: bool = False) -> Path | None:

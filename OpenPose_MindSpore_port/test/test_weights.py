@@ -138,14 +138,12 @@ def test_whole_networks_of_every_format(model: OpenPose, tmp_path: Path, ending:
     )
 
 
-def test_our_own_checkpoints_and_those_of_pytorch_by_another_ending(model: OpenPose, tmp_path: Path) -> None:
+def test_our_own_checkpoints(model: OpenPose, tmp_path: Path) -> None:
     """What training writes: bare names under `state_dict`."""
     content = {"epoch": 3, "ap": None, "state_dict": model.state_dict()}
     common.train.checkpoint.save(tmp_path / "model_best.pth", content)
     loaded = weights.load_network(tmp_path / "model_best.pth", OPENPOSE)
     assert torch.equal(loaded.stage_6.conv7_L2.weight, model.stage_6.conv7_L2.weight)
-    torch.save({"state_dict": {"module.weight": torch.ones(2)}, "epoch": 1}, tmp_path / "lightning.ckpt")
-    assert weights.read(tmp_path / "lightning.ckpt")["weight"].tolist() == [1, 1]
 
 
 def test_batch_normalisation_is_seen_in_the_file(tmp_path: Path, narrow: None) -> None:  # noqa: F811
