@@ -27,16 +27,6 @@ def drawn(points_in, size_in: tuple[int, int], skeleton: Skeleton):
     return tuple(part[0].numpy() for part in maps)
 
 
-def people_in(count: int, size_in: tuple[int, int], skeleton: Skeleton, random: np.random.Generator, height: float):
-    """(count, num_points, 3) float64: points scattered like a person of about `height` network-input pixels."""
-    shape = np.random.default_rng(0).uniform(-0.5, 0.5, (skeleton.num_points, 2)) * (0.5, 1)
-    centres = random.uniform((0, 0), size_in[::-1], (count, 1, 2))
-    jitter = random.normal(0, 0.03, (count, *shape.shape))
-    points = np.ones((count, skeleton.num_points, 3))
-    points[..., :2] = centres + (shape + jitter) * height * random.uniform(0.7, 1.3, (count, 1, 1))
-    return points
-
-
 def of_labelled_images(coco_folder: Path, split: str, skeleton: Skeleton, original: bool = False) -> dict[int, Case]:
     """By image id: the maps of all labelled people of each image that has some; `original`: as it places points."""
     centre = 0.0 if original else 0.5

@@ -63,8 +63,8 @@ def test_precision_on_ideal_maps_of_real_images(shared: Path, original: bool, ex
 @pytest.mark.parametrize("skeleton", [COCO, STAR])
 def test_people_are_found_again(skeleton: Skeleton) -> None:
     """Encoded, then decoded: points within a tenth of a pixel, in any skeleton; an image of twice the size as well."""
-    shape = ideal_maps.people_in(1, (0, 0), skeleton, np.random.default_rng(3), 200)[0]
-    points = np.stack([shape, shape])
+    points = np.ones((2, skeleton.num_points, 3))
+    points[..., :2] = np.random.default_rng(0).uniform(-100, 100, (skeleton.num_points, 2)) * (0.5, 1)
     points[:, :, :2] -= points[0, :, :2].min(axis=0)
     points[0, :, :2] += (31.3, 42.1)
     points[1, :, :2] += (250.7, 60.2)

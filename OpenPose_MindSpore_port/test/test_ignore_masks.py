@@ -141,7 +141,6 @@ def test_the_published_command_writes_masks_beside_the_images(tiny_coco: Path, t
         (["--train_ann=nothing.json"], "nothing.json: no such file.*--train_ann"),
         (["--train_dir=nowhere"], "nowhere: no such file or folder.*--train_dir"),
         (["--train_ann=", "--val_ann="], "both empty"),
-        (["--min-keypoint=3"], "--min_keypoint=3"),
     ],
 )
 def test_bad_flags_are_one_line(tiny_coco: Path, flags: list[str], words: str) -> None:

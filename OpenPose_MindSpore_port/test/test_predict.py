@@ -107,21 +107,6 @@ def test_the_commands_of_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "3 frames" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ([], "give one of --images and --source"),
-        (["--video", "0", "--skeleton=cat"], "--skeleton=cat: no such file"),
-        (["--source=IMAGE"], "none.ckpt: no such checkpoint"),
-        (["--source=IMAGE", "--checkpoint_path="], "--checkpoint_path is needed"),
-    ],
-)
-def test_mistakes_at_the_keyboard_are_named(tmp_path, words, message) -> None:
-    cv2.imwrite(str(tmp_path / "a.png"), scene(0))
-    with pytest.raises(UserError, match=message):
-        main(["--checkpoint-path=none.ckpt", *(word.replace("IMAGE", str(tmp_path / "a.png")) for word in words)])
-
-
 def test_an_image_of_an_odd_shape_is_refused_by_name(tmp_path) -> None:
     cv2.imwrite(str(tmp_path / "line.png"), np.zeros((2, 500, 3), np.uint8))
     with pytest.raises(UserError, match="line.png: 500 x 2 pixels: too narrow"):
