@@ -41,10 +41,7 @@ def draw_people(
     visibility or score; a joint is drawn where that is above `threshold`, a limb where both its ends are. `ids`: a
     number a person, None for no label. Lines are as thick as suits the person. Raises ValueError for other shapes.
     """
-    people = np.asarray(keypoints, np.float64)
-    people = people.reshape(0, skeleton.num_keypoints, 3) if people.size == 0 else people
-    if people.ndim != 3 or people.shape[1:] != (skeleton.num_keypoints, 3):
-        raise ValueError(f"keypoints are {people.shape}; {skeleton.name} wants (people, {skeleton.num_keypoints}, 3)")
+    people = np.asarray(keypoints, np.float64).reshape(-1, skeleton.num_keypoints, 3)
     canvas = np.ascontiguousarray(image_img).copy()
     for person, number in zip(people, ids or [None] * len(people), strict=True):
         draw_person(canvas, person, skeleton, threshold)

@@ -66,7 +66,11 @@ def _tables(numbers: dict[str, Any]) -> dict[str, str]:
     curve = [{"part of the person's size": x, "PCK": y} for x, y in numbers["curve"][::5]]
     metrics = {name: None if value < 0 else value for name, value in numbers["metrics"].items()}  # -1: of no people
     people = {name: numbers[name] for name in ("images", "people", "people_found", "detections_of_nobody")}
-    kinds = [_kinds(name, counts) for name, counts in numbers["errors"].items()]
+    kinds = []
+    for name, counts in numbers["errors"].items():
+        total = sum(counts.values())
+        shares = {kind: count / max(total, 1) for kind, count in counts.items()}
+        kinds.append({"keypoint": name, **shares, "in all": total})
     of_found = "of people who were found"
     return {
         "Average precision": table([metrics], metrics),
@@ -93,11 +97,6 @@ def _keypoints(numbers: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for name, auc in numbers["auc"].items()
     ]
-
-
-def _kinds(name: str, counts: dict[str, int]) -> dict[str, Any]:
-    total = sum(counts.values())
-    return {"keypoint": name, **{kind: count / max(total, 1) for kind, count in counts.items()}, "in all": total}
 
 
 def _gallery(validation: EvaluationSet, detections: Detections, skeleton: Skeleton, matches: Matches) -> list[str]:

@@ -25,14 +25,11 @@ KEY_ESCAPE, KEY_Q, KEY_P = 27, ord("q"), ord("p")
 
 
 def output_folder(folder: Path, source: Source) -> Path:
-    """Makes `folder`. Raises UserError where that fails, or where the source lies in it and could be overwritten."""
+    """Makes `folder`. Raises UserError where the source lies in it and could be overwritten, OSError where it fails."""
     files = (source.capture,) if isinstance(source.capture, Path) else source.images
     if folder.resolve() in {path.resolve().parent for path in files}:
         raise UserError(f"{folder}: holds the source, which could be overwritten; choose another --output_dir")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: no folder can be made there ({error.strerror}); choose another") from error
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
