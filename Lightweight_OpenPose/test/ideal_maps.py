@@ -44,8 +44,7 @@ def found_in(heatmaps, pafs, place: Letterbox, image_id: int, rules: DecodeRules
 
 def average_precision_of_ideal_maps(coco_folder: Path, rules: DecodeRules, rule: InputRule) -> dict[str, float]:
     """AP of decoded ground truth on the validation images with labelled people: the decoder's ceiling."""
-    annotations = common.coco.images.annotation_file(coco_folder, "val")
-    index = common.coco.reader.load(annotations)
+    index = common.coco.reader.load(common.coco.images.annotation_file(coco_folder, "val"))
     rows = [row for row in range(index.num_images) if (index.num_keypoints[index.people(row)] > 0).any()]
     found = [found_in(*of_image(index, row, rule), int(index.image_ids[row]), rules) for row in rows]
-    return average_precision(annotations, concatenate(found), OPENPOSE.sigmas, index.image_ids[rows].tolist())
+    return average_precision(index, concatenate(found), OPENPOSE.sigmas, index.image_ids[rows].tolist())

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from common.arrays import Float64Array, UInt8Array
-from common.coco.mini import figures, scenes
-from common.coco.mini.dataset import FIRST_IMAGE_ID, JPEG_QUALITY, PERSON_CATEGORY, SPLITS
-from common.coco.mini.figures import Brush
-from common.coco.mini.scenes import MARGIN, Scene
+from common.coco.mini import scenes
+from common.coco.mini.dataset import FIRST_IMAGE_ID, JPEG_QUALITY, SPLITS, measures
+from common.coco.mini.scenes import Scene
+from common.people import PERSON_CATEGORY
 from common.skeleton import COCO
 from common.topdown.crops import PADDING
 
@@ -49,15 +49,9 @@ def draw_pair(random: np.random.Generator) -> tuple[UInt8Array, list[dict[str, A
 
 def _add(scene: Scene, random: np.random.Generator, tall: float, hips: Float64Array) -> dict[str, Any]:
     """Paints a person with the hips near `hips` (x, y), inside the image; box and area of the whole person."""
-    pose = figures.sample_pose(random, tall)
-    low, high = MARGIN - pose.min(0), scene.size - 1 - MARGIN - pose.max(0)
-    joints = np.round(pose + np.clip(hips, low, np.maximum(low, high))).astype(np.int64)
-    number = scene.add_number()
-    palette = figures.sample_palette(random)
-    figures.paint_figure(Brush(scene.canvas_img, scene.owners_img), joints, tall, palette, number)
+    number, joints = scenes.paint_person(scene, random, tall, hips)
     scene.people[number] = joints
-    mask = scene.mask([number]).astype(np.uint8)
-    return {"bbox": [float(number) for number in cv2.boundingRect(mask)], "area": float(mask.sum())}
+    return measures(scene.mask([number]))
 
 
 def _share_a_box(joints_behind: Any, behind: Any, front: Any) -> bool:

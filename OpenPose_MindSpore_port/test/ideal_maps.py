@@ -50,4 +50,5 @@ def average_precision_of(cases: dict[int, Case], annotations: Path, skeleton: Sk
     for image_id, case in cases.items():
         keypoints, scores = to_coco(decode(*case, skeleton, original=original), skeleton, original)
         found.append(Detections(np.full(len(scores), image_id), keypoints, scores))
-    return average_precision(annotations, concatenate(found), skeleton.sigmas, list(cases))["AP"]
+    index = common.coco.reader.load(annotations)
+    return average_precision(index, concatenate(found), skeleton.sigmas, list(cases))["AP"]

@@ -10,25 +10,28 @@ part of the person's size.
 """
 
 import dataclasses
-import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from common.arrays import BoolArray, Float64Array, Int64Array
 from common.cli import UserError
 from common.coco.annotations import CocoIndex
-from common.coco.errors import KINDS, NOT_LABELLED, Matches
+from common.coco.errors import KINDS, Matches
 from common.coco.evaluate import Detections, EvaluationSet, Protocol
 from common.skeleton import Skeleton
 
 import numpy as np
+from faster_coco_eval.core import mask as coco_mask
 
 PCK_THRESHOLDS = (0.05, 0.1, 0.2, 0.5)
 CURVE = np.linspace(0, 0.5, 51)
 HEAD_ENDS = (("head", "neck"), ("head_top", "upper_neck"), ("head_top", "neck"))
 HEAD = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
-# people in an image; the largest IoU of two people's boxes in an image: from, and below
-CROWDS = {"1": (1, 2), "2 to 3": (2, 4), "4 to 7": (4, 8), "8 or more": (8, np.inf)}
-OVERLAPS = {"0 to 0.1": (0, 0.1), "0.1 to 0.3": (0.1, 0.3), "0.3 to 0.5": (0.3, 0.5), "0.5 to 1": (0.5, np.inf)}
+Measure = Callable[[EvaluationSet], float | None]  # `precision` of the same detections
+Limits = dict[str, tuple[float, float]]  # from, and below
+# people in an image; the largest IoU of two people's boxes in an image
+CROWDS: Limits = {"1": (1, 2), "2 to 3": (2, 4), "4 to 7": (4, 8), "8 or more": (8, np.inf)}
+OVERLAPS: Limits = {"0 to 0.1": (0, 0.1), "0.1 to 0.3": (0.1, 0.3), "0.3 to 0.5": (0.3, 0.5), "0.5 to 1": (0.5, np.inf)}
 
 
 def accuracy(index: CocoIndex, matches: Matches, skeleton: Skeleton) -> dict[str, Any]:
@@ -56,14 +59,13 @@ def accuracy(index: CocoIndex, matches: Matches, skeleton: Skeleton) -> dict[str
 def _head_sizes(index: CocoIndex, people: Int64Array, skeleton: Skeleton) -> Float64Array | None:
     """(P,) px; NaN where the points of the head are not labelled. None for a skeleton without a head."""
     names = skeleton.keypoints
-    ends = next((pair for pair in HEAD_ENDS if set(pair) <= set(names)), None)
-    points = ends or tuple(name for name in HEAD if name in names)
+    points = next((pair for pair in HEAD_ENDS if set(pair) <= set(names)), [name for name in HEAD if name in names])
+    if len(points) <= 1:
+        return None
     head = index.keypoints[people][:, [names.index(name) for name in points]].astype(np.float64)
     head[head[..., 2] <= 0] = np.nan
-    pairs = list(itertools.combinations(range(len(points)), 2))
-    if not pairs:
-        return None
-    lengths = np.fmax.reduce([np.hypot(*(head[:, a, :2] - head[:, b, :2]).T) for a, b in pairs])
+    gaps = np.hypot(*np.moveaxis(head[:, :, None, :2] - head[:, None, :, :2], 3, 0))
+    lengths = np.fmax.reduce(gaps.reshape(len(people), -1), axis=1)
     return np.where(lengths > 0, lengths, np.nan)
 
 
@@ -77,8 +79,7 @@ def _pck(distances: Float64Array, labelled: BoolArray, sizes: Float64Array, thre
 
 def _means(values: Float64Array) -> Float64Array:
     """(P, K) -> (K + 1,): the mean of each column, and of all, without NaN; NaN where there is nothing else."""
-    there = np.isfinite(values)
-    sums, counts = np.where(there, values, 0).sum(axis=0), there.sum(axis=0)
+    sums, counts = np.nansum(values, axis=0), np.isfinite(values).sum(axis=0)
     sums, counts = np.append(sums, sums.sum()), np.append(counts, counts.sum())
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
@@ -101,59 +102,13 @@ def error_kinds(matches: Matches, skeleton: Skeleton) -> dict[str, dict[str, int
 
 def lost_keypoints(matches: Matches, index: CocoIndex) -> Int64Array:
     """(P,) labelled keypoints of each person that are not good; all of them of a person who was not found."""
-    labelled = (index.keypoints[matches.people, :, 2] > 0).sum(axis=1)
-    unfound = (matches.kinds == NOT_LABELLED).all(axis=1)
-    return np.asarray(np.where(unfound, labelled, (matches.kinds > 0).sum(axis=1)), np.int64)
+    return np.asarray(np.where(matches.found_by < 0, index.num_keypoints[matches.people], (matches.kinds > 0).sum(1)))
 
 
-def without_each(
-    validation: EvaluationSet, detections: Detections, skeleton: Skeleton, protocol: Protocol
-) -> dict[str, float | None]:
-    """AP where one keypoint does not count, for each; None where no people are left."""
-    found = {}
-    for place, name in enumerate(skeleton.keypoints):
-        keypoints = validation.index.keypoints.copy()
-        keypoints[:, place] = 0
-        counts = (keypoints[..., 2] > 0).sum(axis=1).astype(np.int16)
-        index = dataclasses.replace(validation.index, keypoints=keypoints, num_keypoints=counts)
-        found[name] = _precision(dataclasses.replace(validation, index=index), detections, skeleton, protocol)
-    return found
-
-
-def by_crowd(
-    validation: EvaluationSet, detections: Detections, skeleton: Skeleton, protocol: Protocol
-) -> list[dict[str, Any]]:
-    """AP of the images by their number of annotated people, crowds left out."""
-    counts = [len(_people_of(validation.index, row)) for row in validation.rows.tolist()]
-    parts = {title: _part(validation, counts, *limits) for title, limits in CROWDS.items()}
-    return [
-        {"people": title, "images": len(part.rows), "AP": _precision(part, detections, skeleton, protocol)}
-        for title, part in parts.items()
-    ]
-
-
-def by_overlap(
-    validation: EvaluationSet, detections: Detections, skeleton: Skeleton, protocol: Protocol
-) -> list[dict[str, Any]]:
-    """AP of the images with at least two people by the largest IoU of two of their boxes."""
-    index = validation.index
-    overlaps = [_overlap(index.boxes[_people_of(index, row)]) for row in validation.rows.tolist()]
-    parts = {title: _part(validation, overlaps, *limits) for title, limits in OVERLAPS.items()}
-    return [
-        {"overlap": title, "images": len(part.rows), "AP": _precision(part, detections, skeleton, protocol)}
-        for title, part in parts.items()
-    ]
-
-
-def _part(validation: EvaluationSet, values: list[Any], least: float, below: float) -> EvaluationSet:
-    chosen = (np.array(values) >= least) & (np.array(values) < below)
-    return dataclasses.replace(validation, rows=validation.rows[chosen])
-
-
-def _precision(
-    validation: EvaluationSet, detections: Detections, skeleton: Skeleton, protocol: Protocol
+def precision(
+    detections: Detections, skeleton: Skeleton, protocol: Protocol, validation: EvaluationSet
 ) -> float | None:
-    """AP; None where no people count."""
+    """AP of some images; None where no people count."""
     try:
         value = validation.average_precision(detections, skeleton.sigmas, protocol)["AP"]
     except UserError:
@@ -161,15 +116,47 @@ def _precision(
     return round(value, 6) if value >= 0 else None
 
 
-def _people_of(index: CocoIndex, row: int) -> Int64Array:
-    people = index.people(row)
-    return np.arange(people.start, people.stop)[~index.is_crowd[people]]
+def without_each(validation: EvaluationSet, skeleton: Skeleton, measure: Measure) -> dict[str, float | None]:
+    """AP where one keypoint does not count, for each; None where no people are left."""
+    found = {}
+    for place, name in enumerate(skeleton.keypoints):
+        keypoints = validation.index.keypoints.copy()
+        keypoints[:, place] = 0
+        counts = (keypoints[..., 2] > 0).sum(axis=1).astype(np.int16)
+        index = dataclasses.replace(validation.index, keypoints=keypoints, num_keypoints=counts)
+        found[name] = measure(dataclasses.replace(validation, index=index))
+    return found
+
+
+def by_crowd(validation: EvaluationSet, measure: Measure) -> list[dict[str, Any]]:
+    """AP of the images by their number of annotated people, crowds left out."""
+    return _by("people", CROWDS, [len(boxes) for boxes in _boxes(validation)], validation, measure)
+
+
+def by_overlap(validation: EvaluationSet, measure: Measure) -> list[dict[str, Any]]:
+    """AP of the images with at least two people by the largest IoU of two of their boxes."""
+    return _by("overlap", OVERLAPS, [_overlap(boxes) for boxes in _boxes(validation)], validation, measure)
+
+
+def _by(
+    title: str, limits: Limits, values: list[Any], validation: EvaluationSet, measure: Measure
+) -> list[dict[str, Any]]:
+    rows = []
+    for name, (least, below) in limits.items():
+        chosen = (np.array(values) >= least) & (np.array(values) < below)
+        part = dataclasses.replace(validation, rows=validation.rows[chosen])
+        rows.append({title: name, "images": len(part.rows), "AP": measure(part)})
+    return rows
+
+
+def _boxes(validation: EvaluationSet) -> Iterator[Float64Array]:
+    """(N, 4) of the people of each image, crowds left out."""
+    for row in validation.rows.tolist():
+        people = validation.index.people(row)
+        yield validation.index.boxes[people][~validation.index.is_crowd[people]]
 
 
 def _overlap(boxes: Float64Array) -> float:
     """The largest IoU of two of the boxes, (N, 4) left, top, width, height; -1 for fewer than two."""
-    low, high, areas = boxes[:, :2], boxes[:, :2] + boxes[:, 2:], boxes[:, 2:].prod(axis=1)
-    sides = np.minimum(high[:, None], high[None]) - np.maximum(low[:, None], low[None])
-    shared = np.maximum(sides, 0).prod(axis=2)
-    iou = shared / np.maximum(areas[:, None] + areas[None] - shared, 1e-9)
+    iou = np.asarray(coco_mask.iou(boxes, boxes, [False] * len(boxes))).reshape(len(boxes), len(boxes))
     return float(iou[~np.eye(len(boxes), dtype=bool)].max(initial=-1))

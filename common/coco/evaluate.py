@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from common import files
-from common.arrays import Int64Array
+from common.arrays import BoolArray, Float64Array, Int64Array, UInt8Array
 from common.cli import ImageError, UserError
 from common.coco import fields, images
 from common.coco.annotations import CocoIndex
@@ -37,15 +37,9 @@ _RANGES = {"m": "area=medium", "l": "area= large", "easy": "type=  easy", "med":
 class Detections:
     """N detected people: coordinates in original pixels (`_img`), people of one image in any order."""
 
-    image_ids: npt.NDArray[np.int64]  # (N,)
+    image_ids: Int64Array  # (N,)
     keypoints: npt.NDArray[Any]  # (N, K, 3) float32 or float64: x, y, score or 1; 0, 0, 0 where not found
-    scores: npt.NDArray[np.float64]  # (N,)
-
-    def __post_init__(self) -> None:
-        if self.keypoints.ndim != 3 or self.keypoints.shape[2] != 3:
-            raise ValueError(f"keypoints {self.keypoints.shape} must be (people, keypoints, 3)")
-        if not len(self.image_ids) == len(self.keypoints) == len(self.scores):
-            raise ValueError(f"{len(self.image_ids)} images, {len(self.keypoints)} people, {len(self.scores)} scores")
+    scores: Float64Array  # (N,)
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -86,40 +80,35 @@ def concatenate(parts: Sequence[Detections]) -> Detections:
 
 
 def average_precision(
-    annotations: CocoIndex | str | Path,
+    index: CocoIndex,
     detections: Detections,
     sigmas: Sequence[float],
-    image_ids: Iterable[int] | None = None,
+    image_ids: npt.ArrayLike | None = None,
     protocol: Protocol = "coco",
     source: str | Path = "annotations",
 ) -> dict[str, float]:
     """The COCO_METRICS or CROWDPOSE_METRICS by name; -1 where no people are annotated (COCO's convention).
 
-    `annotations`: as read for training, or a file. `sigmas`: one a keypoint, `Skeleton.sigmas`. `image_ids`: only these
-    images count; None: all. `source`: what errors call the annotations. Raises UserError: a detection with NaN or of an
-    unknown image; annotations that lack what the protocol needs, or of which no people count.
+    `sigmas`: one a keypoint, `Skeleton.sigmas`. `image_ids`: only these images count; None: all. `source`: what errors
+    call the annotations. Raises UserError: a detection with NaN or of an unknown image; annotations that lack what the
+    protocol needs, or of which no people count.
     """
     if detections.keypoints.shape[1] != len(sigmas):
         raise ValueError(f"{detections.keypoints.shape[1]} keypoints, {len(sigmas)} sigmas")
-    source = source if isinstance(annotations, CocoIndex) else annotations
-    index = annotations if isinstance(annotations, CocoIndex) else load(annotations, len(sigmas))
-    known = index.image_ids
-    unknown = detections.image_ids[places_of(detections.image_ids, known) < 0]
+    unknown = detections.image_ids[places_of(detections.image_ids, index.image_ids) < 0]
     if len(unknown):
         raise UserError(f"detections of image id {unknown[0]}, which is not in {source}: evaluate with its own file")
-    rows = np.arange(len(known)) if image_ids is None else np.flatnonzero(np.isin(known, list(image_ids)))
+    rows = np.flatnonzero(np.isin(index.image_ids, index.image_ids if image_ids is None else image_ids))
     check(index, rows, protocol, source)
-    results = detections.select(np.isin(detections.image_ids, known[rows]))
-    metrics = _evaluate(_truth(index, rows), _results(index, results), sigmas, protocol)
+    results = detections.select(np.isin(detections.image_ids, index.image_ids[rows]))
+    metrics = _evaluate(index, rows, results, sigmas, protocol)
     if metrics["AP"] < 0 and _people_of(index, rows).any():
         advice = "`python -m common.coco DATA_PATH` checks the data set"
         raise UserError(f"{source}: AP is -1 although people are annotated: are their areas beyond measure? {advice}")
     return metrics
 
 
-def check(
-    index: CocoIndex, rows: npt.NDArray[np.integer[Any]], protocol: Protocol = "coco", source: str | Path = ""
-) -> None:
+def check(index: CocoIndex, rows: Int64Array, protocol: Protocol = "coco", source: str | Path = "") -> None:
     """Raises UserError where an evaluation on some images of an index, (N,) its rows, would come to nothing."""
     if not len(rows):
         raise UserError(f"{source}: none of its images is to be evaluated")
@@ -133,56 +122,35 @@ def check(
         )
 
 
-def _people_of(index: CocoIndex, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
+def _people_of(index: CocoIndex, rows: Int64Array) -> BoolArray:
     """(P,) who is annotated in some images."""
     return np.isin(index.image_rows(np.arange(len(index.boxes))), rows)
 
 
-def places_of(ids: npt.ArrayLike, known: Int64Array) -> Int64Array:
-    """(N,) the place of each of N `ids` among the `known` ones, which are different; -1 for an unknown one."""
-    if not len(known):
-        return np.full(np.shape(ids), -1)
-    order = np.argsort(known, kind="stable")
-    places = order[np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)]
-    return np.where(known[places] == ids, places, -1)
-
-
-def _numbers(index: CocoIndex, image_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """(N,) images from 1 on in the order of their ids: the evaluation may hold an id as a float."""
-    return places_of(image_ids, np.sort(index.image_ids)) + 1
-
-
-def _truth(index: CocoIndex, rows: npt.NDArray[np.integer[Any]]) -> dict[str, Any]:
-    """The images that count, with their people, in a form with all the fields that the evaluation reads."""
-    image_numbers = _numbers(index, index.image_ids)
-    people = np.flatnonzero(_people_of(index, rows))
-    columns = zip(
-        image_numbers[index.image_rows(people)].tolist(),
-        index.keypoints[people].reshape(len(people), 3 * index.keypoints.shape[1]).tolist(),
-        index.num_keypoints[people].tolist(),
-        index.boxes[people].tolist(),
-        index.areas[people].tolist(),
-        index.is_crowd[people].astype(int).tolist(),
-        strict=True,
-    )
-    names = ("image_id", "keypoints", "num_keypoints", "bbox", "area", "iscrowd")
-    annotations = [  # ids from 1 on: the evaluation takes the id 0 for a detection without a match
-        {"id": number, "category_id": PERSON_CATEGORY, **dict(zip(names, values, strict=True))}
-        for number, values in enumerate(columns, 1)
-    ]
-    images = [{"id": int(image_numbers[row]), "crowdIndex": float(index.crowd_index[row])} for row in rows]
-    return {"images": images, "annotations": annotations, "categories": [{"id": PERSON_CATEGORY, "name": "person"}]}
-
-
-def _results(index: CocoIndex, detections: Detections) -> list[dict[str, Any]]:
-    images = _numbers(index, detections.image_ids).tolist()
-    return [{**one, "image_id": image} for one, image in zip(detections.to_json(), images, strict=True)]
-
-
 def _evaluate(
-    truth: dict[str, Any], results: list[dict[str, Any]], sigmas: Sequence[float], protocol: str
+    index: CocoIndex, rows: Int64Array, detections: Detections, sigmas: Sequence[float], protocol: Protocol
 ) -> dict[str, float]:
-    annotated = COCO(truth)
+    """Images are numbered from 1 on in the order of their ids: the evaluation may hold an id as a float."""
+    known = np.sort(index.image_ids)
+    numbers = (places_of(index.image_ids, known) + 1).tolist()
+    people = [
+        {
+            "id": number,  # from 1 on: the evaluation takes the id 0 for a detection without a match
+            "image_id": numbers[int(index.image_rows(row))],
+            "category_id": PERSON_CATEGORY,
+            "keypoints": index.keypoints[row].ravel().tolist(),
+            "num_keypoints": int(index.num_keypoints[row]),
+            "bbox": index.boxes[row].tolist(),
+            "area": float(index.areas[row]),
+            "iscrowd": int(index.is_crowd[row]),
+        }
+        for number, row in enumerate(np.flatnonzero(_people_of(index, rows)).tolist(), 1)
+    ]
+    images = [{"id": numbers[row], "crowdIndex": float(index.crowd_index[row])} for row in rows.tolist()]
+    category = {"id": PERSON_CATEGORY, "name": "person"}
+    annotated = COCO({"images": images, "annotations": people, "categories": [category]})
+    owners = (places_of(detections.image_ids, known) + 1).tolist()
+    results = [{**one, "image_id": owner} for one, owner in zip(detections.to_json(), owners, strict=True)]
     evaluation = COCOeval_faster(
         annotated,
         annotated.loadRes(results),
@@ -195,17 +163,25 @@ def _evaluate(
     return {name: float(value) for name, value in zip(names, evaluation.all_stats, strict=False)}
 
 
+def places_of(ids: npt.ArrayLike, known: Int64Array) -> Int64Array:
+    """(N,) the place of each of N `ids` among the `known` ones, which are different; -1 for an unknown one."""
+    if not len(known):
+        return np.full(np.shape(ids), -1)
+    order = np.argsort(known, kind="stable")
+    places = order[np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)]
+    return np.where(known[places] == ids, places, -1)
+
+
 def table(metrics: Mapping[str, float]) -> str:
     """The metrics in the lines of pycocotools."""
-    return "\n".join(f"{_describe(name)} = {value:0.3f}" for name, value in metrics.items())
-
-
-def _describe(name: str) -> str:
-    kind, rest = name[:2], name[2:]
-    title = "Average Precision" if kind == "AP" else "Average Recall"
-    overlap = f"0.{rest}" if rest.isdigit() else "0.50:0.95"
-    people = _RANGES.get(rest, "area=   all")
-    return f" {title:<18} ({kind}) @[ IoU={overlap:<9} | {people} | maxDets={MAX_PEOPLE:>3d} ]"
+    lines = []
+    for name, value in metrics.items():
+        kind, rest = name[:2], name[2:]
+        title = "Average Precision" if kind == "AP" else "Average Recall"
+        overlap, people = f"0.{rest}" if rest.isdigit() else "0.50:0.95", _RANGES.get(rest, "area=   all")
+        conditions = f"IoU={overlap:<9} | {people} | maxDets={MAX_PEOPLE:>3d}"
+        lines.append(f" {title:<18} ({kind}) @[ {conditions} ] = {value:0.3f}")
+    return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -215,7 +191,7 @@ class EvaluationSet:
     annotations: Path
     folder: Path
     index: CocoIndex
-    rows: npt.NDArray[np.int64]  # images of the index
+    rows: Int64Array  # images of the index
     exif: images.Exif = "ignore"
 
     @staticmethod
@@ -239,26 +215,16 @@ class EvaluationSet:
     def check(self, protocol: Protocol = "coco") -> None:
         """Raises UserError where an evaluation would fail: no people count, an image is missing."""
         check(self.index, self.rows, protocol, self.annotations)
-        _check_images(self.folder, [self.index.file_name(row) for row in self.rows.tolist()])
+        names = [self.index.file_name(row) for row in self.rows.tolist()]
+        missing = [name for name in names if not os.path.exists(images.path_inside(str(self.folder), name))]
+        if missing:
+            count = f"{len(missing)} of {len(names)} annotated images are not there, the first is {missing[0]!r}"
+            raise ImageError(f"{self.folder}: {count}: evaluation needs them. Put them there")
 
-    def read(self, row: int) -> npt.NDArray[np.uint8]:
+    def read(self, row: int) -> UInt8Array:
         """(h, w, 3) uint8 BGR. Raises ImageError, also where the file has another size than its annotation says."""
         height, width = self.index.image_sizes[row].tolist()
         return images.read_annotated(self.folder, self.index.file_name(row), (height, width), self.exif)
-
-
-def _check_images(folder: str | Path, names: Sequence[str]) -> None:
-    """Raises UserError where some images are not in their folder, without opening one."""
-    try:
-        there = set(os.listdir(folder))
-    except OSError as error:
-        raise UserError(f"{folder}: {error.strerror}; name the folder of the images") from error
-    missing = [
-        name for name in names if name not in there and not os.path.exists(images.path_inside(str(folder), name))
-    ]
-    if missing:
-        count = f"{len(missing)} of {len(names)} annotated images are not there, the first is {missing[0]!r}"
-        raise ImageError(f"{folder}: {count}: evaluation needs them. Put them there")
 
 
 def read_list(path: str | Path, read: Callable[[Any], Result], advice: str) -> Iterator[Result]:

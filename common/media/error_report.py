@@ -5,6 +5,7 @@
 `common.coco.accuracy` say what the numbers are; AP is that of `common.coco.evaluate`.
 """
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def _measure(
     validation: EvaluationSet, detections: Detections, skeleton: Skeleton, protocol: Protocol, matches: Matches
 ) -> dict[str, Any]:
     """What report.json has."""
-    parts = (validation, detections, skeleton, protocol)
+    measure = functools.partial(accuracy.precision, detections, skeleton, protocol)
     return {
         "annotations": str(validation.annotations),
         "images": len(validation.rows),
@@ -52,9 +53,9 @@ def _measure(
         "people_found": int((matches.found_by >= 0).sum()),
         "detections_of_nobody": int(matches.background.sum()),
         "metrics": validation.average_precision(detections, skeleton.sigmas, protocol),
-        "AP_without": accuracy.without_each(*parts),
-        "AP_by_people": accuracy.by_crowd(*parts),
-        "AP_by_overlap": accuracy.by_overlap(*parts),
+        "AP_without": accuracy.without_each(validation, skeleton, measure),
+        "AP_by_people": accuracy.by_crowd(validation, measure),
+        "AP_by_overlap": accuracy.by_overlap(validation, measure),
         "errors": accuracy.error_kinds(matches, skeleton),
         **accuracy.accuracy(validation.index, matches, skeleton),
     }

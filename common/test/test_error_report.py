@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kinds of errors and distances in hand-made cases with known answers, and the page of a report."""
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -119,14 +120,15 @@ def test_parts_have_the_ap_of_their_images():
     index = index_of(one, two, two, boxes=[[0, 0, 400, 400]] * 3 + [[0, 0, 400, 400], [0, 0, 400, 300]])
     found = detections_of(FIRST, moved(FIRST, 0, 30), SECOND, ids=[1, 2, 3])
     validation = EvaluationSet(Path(), Path(), index, np.arange(3))
-    crowds = accuracy.by_crowd(validation, found, POINTS, "coco")
+    measure = functools.partial(accuracy.precision, found, POINTS, "coco")
+    crowds = accuracy.by_crowd(validation, measure)
     assert [part["images"] for part in crowds] == [1, 2, 0, 0]
     assert crowds[0]["AP"] == pytest.approx(1) and crowds[2]["AP"] is None
     expected = evaluate.average_precision(index, found.select(found.image_ids > 1), POINTS.sigmas, [2, 3])["AP"]
     assert crowds[1]["AP"] == pytest.approx(expected, abs=1e-6)
-    overlaps = accuracy.by_overlap(validation, found, POINTS, "coco")
+    overlaps = accuracy.by_overlap(validation, measure)
     assert [part["images"] for part in overlaps] == [0, 0, 0, 2]  # the first image has nobody to overlap
-    without = accuracy.without_each(validation, found, POINTS, "coco")
+    without = accuracy.without_each(validation, POINTS, measure)
     assert without["left_hand"] > without["nose"]
 
 

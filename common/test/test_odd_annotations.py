@@ -118,7 +118,7 @@ def test_odd_files_are_read_alike_by_all(tmp_path, content, name):
     usual = parse(content)[0]
     for field in ("keypoints", "num_keypoints", "is_crowd", "boxes"):
         np.testing.assert_array_equal(getattr(index, field), getattr(usual, field))
-    metrics = evaluate.average_precision(images.annotation_file(folder, "val"), perfect(index), COCO.sigmas)
+    metrics = evaluate.average_precision(index, perfect(index), COCO.sigmas)
     assert (metrics["AP"], metrics["AR"]) == (1, 1)
     assert errors_of(folder) == []
 
@@ -224,7 +224,7 @@ def test_an_evaluation_that_would_come_to_nothing_is_refused_before_training(tmp
 
 
 def _precision_of_nobody(path: Path) -> dict[str, float]:
-    return evaluate.average_precision(path, evaluate.no_detections(COCO.num_keypoints), COCO.sigmas)
+    return evaluate.average_precision(load(path), evaluate.no_detections(17), COCO.sigmas, source=path)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from common.arrays import BoolArray, Float64Array, Int32Array, Int64Array, UInt8Array
 from common.coco.mini import figures
-from common.coco.mini.figures import NUM_PARTS, PARTS, Brush, hsv
+from common.coco.mini.figures import Brush, hsv
 from common.skeleton import COCO
 
 import cv2
@@ -20,9 +20,10 @@ WIDTHS, HEIGHTS = (240, 320), (192, 240)
 MARGIN = 8  # pixels between a joint and the border, where people are meant to be inside
 MIN_VISIBLE = 8  # joints of every labelled person that can be seen: a scene with fewer is drawn anew
 # The scenes follow each other in this order; the first six are all special cases once.
-_ORDER = "pair overlap crowd cut_off object empty single trio far pair overlap single cut_off trio pair single"
+_ORDER = "pair overlap crowd cut_off object empty single far pair overlap single cut_off pair single pair overlap"
 SCENES = tuple(_ORDER.split())
 MIN_CROWD_AREA = 800  # pixels of a crowd that can be seen
+PLACES = {"pair": (0.27, 0.73), "cut_off": (0.3, 0.75), "crowd": (0.25,), "empty": ()}  # of people, parts of the width
 
 
 @dataclass
@@ -41,26 +42,21 @@ class Scene:
         """(width, height) in pixels."""
         return np.array(self.owners_img.shape[::-1])
 
-    def add_number(self) -> int:
-        """The next number in the owner map, from 1."""
+    def brush(self) -> Brush:
+        """Paints the next thing, whose number in the owner map is `Brush.owner`, from 1."""
         self.things += 1
-        return self.things
+        return Brush(self.canvas_img, self.owners_img, self.things)
 
     def mask(self, numbers: Sequence[int]) -> BoolArray:
         """(h, w) bool: where one of these is on top."""
-        return np.isin(self.owners_img // NUM_PARTS, numbers)
+        return np.isin(self.owners_img, numbers)
 
     def visibility(self, number: int) -> Int64Array:
-        """(17,) int64: 0 outside the image, 1 hidden (also by another limb of the same body), 2 seen."""
+        """(17,) int64: 0 outside the image, 1 hidden by something else, 2 seen."""
         joints_img = self.people[number]
-        inside = ((joints_img >= 0) & (joints_img < self.size)).all(1)
-        flags = np.zeros(COCO.num_keypoints, np.int64)
-        for index in np.flatnonzero(inside):
-            x, y = joints_img[index]
-            owner, part = divmod(int(self.owners_img[y, x]), NUM_PARTS)
-            seen = owner == number and figures.shows(COCO.keypoints[index], PARTS[part])
-            flags[index] = 2 if seen else 1
-        return flags
+        inside: BoolArray = np.all((joints_img >= 0) & (joints_img < self.size), axis=1)
+        x, y = np.where(inside[:, None], joints_img, 0).T
+        return np.where(inside, 1 + (self.owners_img[y, x] == number), 0)
 
 
 def draw_scene(kind: str, rng: np.random.Generator) -> Scene:
@@ -84,59 +80,40 @@ def _is_clear(scene: Scene, kind: str) -> bool:
 def _compose(kind: str, rng: np.random.Generator) -> Scene:
     width, height = int(rng.integers(*WIDTHS, endpoint=True)), int(rng.integers(*HEIGHTS, endpoint=True))
     scene = Scene(_background(rng, width, height), np.zeros((height, width), np.int32))
-    if kind in ("crowd", "empty"):
-        _add_object(scene, rng, np.array([rng.uniform(0, width), rng.uniform(0.7, 0.9) * height]))
     if kind == "crowd":
         _add_crowd(scene, rng)
     if kind == "far":
         _add_far_people(scene, rng)
-    tall = height * rng.uniform(0.62, 0.85)
-    for index, (share, factor) in enumerate(_places(kind, rng, tall / width)):
+    tall, middle = height * rng.uniform(0.62, 0.85), rng.uniform(0.4, 0.6)
+    reach = tall / width * rng.uniform(0.14, 0.2)
+    places = (middle - reach, middle + reach) if kind == "overlap" else PLACES.get(kind, (middle,))
+    for place, share in enumerate(places):
         hips = np.array([share * width + rng.uniform(-10, 10), height * rng.uniform(0.5, 0.75)])
-        cut = kind == "cut_off" and index == 0
-        _add_person(scene, rng, tall * factor * rng.uniform(0.85, 1.1), hips, labelled=True, cut=cut)
+        cut = kind == "cut_off" and place == 0
+        number, joints_img = paint_person(scene, rng, tall * rng.uniform(0.8, 1.1), hips, cut)
+        scene.people[number] = joints_img
     if kind == "object":
         name = f"{rng.choice(('left', 'right'))}_{rng.choice(('wrist', 'knee', 'ankle'))}"
-        _add_object(scene, rng, scene.people[scene.things][COCO.keypoints.index(name)].astype(np.float64))
+        _add_crate(scene, rng, scene.people[scene.things][COCO.keypoints.index(name)].astype(np.float64))
     return scene
 
 
-def _places(kind: str, rng: np.random.Generator, slimness: float) -> list[tuple[float, float]]:
-    """Where the main people of a scene stand (share of the width), and how tall they are, farther ones first.
+def paint_person(
+    scene: Scene, rng: np.random.Generator, height: float, hips: Float64Array, cut: bool = False
+) -> tuple[int, Int64Array]:
+    """Paints a person of `height` pixels with the hips near `hips` (x, y), moved inside the image unless `cut`.
 
-    `slimness` is the height of a person over the width of the image.
+    Returns the number in the owner map and the joints.
     """
-    if kind == "empty":
-        return []
-    if kind == "pair":
-        return [(0.27, 1.0), (0.73, 1.0)]
-    if kind == "trio":
-        return [(0.5, 0.7), (0.2, 0.8), (0.8, 0.8)]
-    if kind == "overlap":
-        middle, apart = rng.uniform(0.4, 0.6), slimness * rng.uniform(0.28, 0.4)
-        return [(middle - apart / 2, 0.95), (middle + apart / 2, 1.0)]
-    if kind == "cut_off":
-        return [(0.3, 1.0), (0.75, 0.9)]
-    return [(float(rng.choice((0.25, 0.75))) if kind == "crowd" else rng.uniform(0.4, 0.6), 1.0)]
-
-
-def _add_person(
-    scene: Scene, rng: np.random.Generator, height: float, hips: Float64Array, labelled: bool, cut: bool = False
-) -> int:
-    """Draws a person of `height` pixels with its hips near `hips` (x, y), moved inside the image unless `cut`."""
     joints = figures.sample_pose(rng, height)
     low, high = MARGIN - joints.min(0), scene.size - 1 - MARGIN - joints.max(0)
     offset = np.clip(hips, low, np.maximum(low, high))
     if cut:
         axis, side = ((0, -1), (0, 1), (1, 1), (1, 1))[rng.integers(4)]  # left, right, below
         offset[axis] = (high if side > 0 else low)[axis] + side * height * rng.uniform(0.15, 0.4)
-    number = scene.add_number()
-    joints_img = np.round(joints + offset).astype(np.int64)
-    brush = Brush(scene.canvas_img, scene.owners_img)
-    figures.paint_figure(brush, joints_img, height, figures.sample_palette(rng), number)
-    if labelled:
-        scene.people[number] = joints_img
-    return number
+    brush, joints_img = scene.brush(), np.round(joints + offset).astype(np.int64)
+    figures.paint_figure(brush, joints_img, height, figures.sample_palette(rng))
+    return brush.owner, joints_img
 
 
 def _add_far_people(scene: Scene, rng: np.random.Generator) -> None:
@@ -144,9 +121,10 @@ def _add_far_people(scene: Scene, rng: np.random.Generator) -> None:
     width, height = scene.size
     for share in (0.12, 0.88):
         hips = np.array([share * width, height * rng.uniform(0.3, 0.6)])
-        _add_person(scene, rng, rng.uniform(40, 60), hips, labelled=True)
+        number, joints_img = paint_person(scene, rng, rng.uniform(40, 60), hips)
+        scene.people[number] = joints_img
     hips = np.array([width * rng.choice((0.3, 0.7)), height * rng.uniform(0.2, 0.3)])
-    scene.unlabelled.append(_add_person(scene, rng, rng.uniform(24, 30), hips, labelled=False))
+    scene.unlabelled.append(paint_person(scene, rng, rng.uniform(24, 30), hips)[0])
 
 
 def _add_crowd(scene: Scene, rng: np.random.Generator) -> None:
@@ -157,31 +135,26 @@ def _add_crowd(scene: Scene, rng: np.random.Generator) -> None:
     for row in range(2):
         for column in range(count):
             hips = corner + ((column + 0.5 * row) * step, row * step)
-            scene.crowd.append(_add_person(scene, rng, rng.uniform(22, 28), hips, labelled=False))
+            scene.crowd.append(paint_person(scene, rng, rng.uniform(22, 28), hips)[0])
 
 
-def _add_object(scene: Scene, rng: np.random.Generator, centre: Float64Array) -> None:
-    brush, number = Brush(scene.canvas_img, scene.owners_img), scene.add_number()
-    colour = hsv(rng.uniform(0, 360), 0.12, rng.uniform(0.4, 0.6))
-    if rng.random() < 0.5:
-        size = (rng.uniform(35, 55), rng.uniform(28, 45))
-        figures.paint_crate(brush, centre, size, colour, number * NUM_PARTS)
-    else:
-        figures.paint_ball(brush, centre, rng.uniform(15, 24), colour, number * NUM_PARTS)
+def _add_crate(scene: Scene, rng: np.random.Generator, centre: Float64Array) -> None:
+    """A grey box with an outline."""
+    brush, colour = scene.brush(), hsv(rng.uniform(0, 360), 0.12, rng.uniform(0.4, 0.6))
+    corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * (rng.uniform(17, 27), rng.uniform(14, 22))
+    brush.polygon(centre + corners, figures.darker(colour))
+    brush.polygon(centre + 0.88 * corners, colour)
 
 
 def _background(rng: np.random.Generator, width: int, height: int) -> UInt8Array:
-    """A wall, a floor and a texture on both, low in contrast and in saturation."""
+    """A wall, a floor, and a texture and squares on both, low in contrast and in saturation."""
     image = np.empty((height, width, 3), np.float32)
     horizon = int(height * rng.uniform(0.45, 0.8))
     for rows in (slice(0, horizon), slice(horizon, height)):
         image[rows] = hsv(rng.uniform(60, 160), rng.uniform(0.03, 0.15), rng.uniform(0.5, 0.85))
-    image += np.linspace(-10, 10, height, dtype=np.float32)[:, None, None] * rng.choice((-1, 1))
     for cells, strength in ((6, 10), (40, 5)):
         noise = rng.uniform(-strength, strength, (cells, cells)).astype(np.float32)
         image += cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)[:, :, None]
-    y, x = np.mgrid[:height, :width]
-    step = int(rng.integers(14, 30))
-    patterns = (x // step % 2, (x // step + y // step) % 2, y // step % 2, (x + y) // step % 2)
-    image += 8.0 * patterns[rng.integers(len(patterns))][:, :, None]
+    y, x = np.mgrid[:height, :width] // int(rng.integers(14, 30))
+    image += 8.0 * ((x + y) % 2)[:, :, None]
     return np.clip(image, 0, 255).astype(np.uint8)
