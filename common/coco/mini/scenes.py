@@ -20,10 +20,11 @@ WIDTHS, HEIGHTS = (240, 320), (192, 240)
 MARGIN = 8  # pixels between a joint and the border, where people are meant to be inside
 MIN_VISIBLE = 8  # joints of every labelled person that can be seen: a scene with fewer is drawn anew
 # The scenes follow each other in this order; the first six are all special cases once.
-_ORDER = "pair overlap crowd cut_off object empty single far pair overlap single cut_off pair single pair overlap"
+_ORDER = "pair overlap crowd cut_off object empty single trio far pair overlap single cut_off trio pair single"
 SCENES = tuple(_ORDER.split())
 MIN_CROWD_AREA = 800  # pixels of a crowd that can be seen
-PLACES = {"pair": (0.27, 0.73), "cut_off": (0.3, 0.75), "crowd": (0.25,), "empty": ()}  # of people, parts of the width
+# Where people are, parts of the width, farther ones first.
+PLACES = {"pair": (0.27, 0.73), "trio": (0.5, 0.2, 0.8), "cut_off": (0.3, 0.75), "crowd": (0.25,), "empty": ()}
 
 
 @dataclass
@@ -90,7 +91,8 @@ def _compose(kind: str, rng: np.random.Generator) -> Scene:
     for place, share in enumerate(places):
         hips = np.array([share * width + rng.uniform(-10, 10), height * rng.uniform(0.5, 0.75)])
         cut = kind == "cut_off" and place == 0
-        number, joints_img = paint_person(scene, rng, tall * rng.uniform(0.8, 1.1), hips, cut)
+        size = tall * rng.uniform(0.85, 1.1) * (0.8 if kind == "trio" else 1)
+        number, joints_img = paint_person(scene, rng, size, hips, cut)
         scene.people[number] = joints_img
     if kind == "object":
         name = f"{rng.choice(('left', 'right'))}_{rng.choice(('wrist', 'knee', 'ankle'))}"
