@@ -4,6 +4,7 @@
 Left and right exchanged show in the people who face the camera: their right side is on the left of the image.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ PAIRS = ("eye", "ear", "shoulder", "hip")  # not elbows and further: arms and le
 MIN_PAIRS = 2  # pairs of labelled parts: one alone may be a slip, or a turned head
 FACE = ("nose", "left_eye", "right_eye")
 VISIBLE = 2
+OTHER_SIDE = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
 CURES = {
     "file": "Copy or export the annotation file again",
     "images": "Put the images there",
@@ -157,16 +159,9 @@ def broken_skeleton(skeleton: Skeleton) -> list[Finding]:
     """Flip pairs that contradict the names: a keypoint that is left or right must mirror its namesake."""
     findings = []
     for name, place in zip(skeleton.keypoints, skeleton.keypoint_flip.tolist(), strict=True):
-        mirror, namesake = skeleton.keypoints[place], _other_side(name, skeleton.keypoints)
+        mirror, other = skeleton.keypoints[place], re.sub("[Ll]eft|[Rr]ight", lambda side: OTHER_SIDE[side[0]], name)
+        namesake = other if other in skeleton.keypoints else name
         if mirror != namesake:
             what = f"flip_pairs mirror {name} to {mirror}, its name says {namesake}"
             findings.append(Finding(f"skeleton {skeleton.name}", "", "skeleton", what))
     return findings
-
-
-def _other_side(name: str, names: Sequence[str]) -> str:
-    """The name with left and right exchanged, where there is such a keypoint; else the name."""
-    for here, there in (("left", "right"), ("right", "left"), ("Left", "Right"), ("Right", "Left")):
-        if here in name and name.replace(here, there) in names:
-            return name.replace(here, there)
-    return name

@@ -9,7 +9,6 @@ from pathlib import Path
 from common.cli import UserError
 from common.coco import images, rules, validate
 from common.coco.mini import dataset
-from common.coco.reader import load
 from common.coco.rules import Finding
 from common.skeleton import COCO, Skeleton
 from common.test.test_coco_images import tagged
@@ -109,11 +108,8 @@ def test_ids_that_stand_twice_are_found(drawn):
 @pytest.mark.parametrize(
     ("change", "kind"),
     [
-        (lambda c: c["images"].append(3), "field"),
         (lambda c: c["images"].append({"id": "x"}), "field"),
-        (lambda c: c["images"].append({"id": 900, "file_name": "a.jpg", "height": -3, "width": 4}), "field"),
         (lambda c: c["annotations"].append({"id": [1], "image_id": [2], "category_id": 1}), "field"),
-        (lambda c: c.update(annotations=[]), "people"),
         (lambda c: c.update(annotations=[], categories=[]), "people"),
     ],
 )
@@ -133,8 +129,9 @@ def test_crowds_are_checked(drawn):
 def test_a_file_that_is_cut_short_is_a_finding(drawn):
     path = images.annotation_file(drawn, "train")
     path.write_text(path.read_text()[:-40])
-    findings = [finding for finding in validate.check(drawn, images=False) if finding.kind == "file"]
-    assert len(findings) == 1 and findings[0].is_error and "cut short" in findings[0].what
+    length = len(path.read_text())
+    (finding,) = [finding for finding in validate.check(drawn, images=False) if finding.kind == "file"]
+    assert finding.is_error and "cut short" in finding.what and f"character {length} of {length}" in finding.what
 
 
 def test_images_are_read_and_measured(drawn):
@@ -251,15 +248,6 @@ def test_command(drawn, capsys):
     code, lines = command(capsys, str(drawn), "--limit", "2")
     assert code == 1 and len(lines) == 4 and lines[0].startswith("error: ") and "train2017" in lines[0]
     assert lines[2].startswith("... and 3 more") and lines[3] == "5 errors, 0 warnings"
-
-
-def test_damage_behind_skipped_polygons_is_told_at_its_place(drawn):
-    path = images.annotation_file(drawn, "train")
-    text = path.read_text()
-    cut = text.rindex('"iscrowd"')
-    path.write_text(text[:cut])
-    with pytest.raises(UserError, match=f"character {cut} of {cut}"):
-        load(path)
 
 
 def test_the_page_has_the_findings_beside_their_images_sides_first(drawn, tmp_path, capsys):

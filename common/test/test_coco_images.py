@@ -4,7 +4,7 @@
 import os
 import struct
 
-from common.coco import images, reader
+from common.coco import images
 from common.coco.orientation import SIDEWAYS, orientation_of
 
 import cv2
@@ -127,15 +127,6 @@ def test_an_image_of_too_many_pixels_is_refused(tmp_path):
     cv2.imwrite(str(tmp_path / "bomb.png"), np.zeros((7100, 7100), np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     with pytest.raises(images.ImageError, match=r"bomb\.png: refused"):
         images.read_image(tmp_path, "bomb.png")
-
-
-def test_real_data(shared):
-    folder = shared / "data" / "coco-mini"
-    index = reader.load(images.annotation_file(folder, "train"), num_keypoints=17)
-    assert (index.num_images, len(index.boxes), int(index.is_crowd.sum())) == (80, 172, 5)
-    for row in range(index.num_images):
-        image = images.read_image(images.image_folder(folder, "train"), index.file_name(row))
-        assert list(image.shape[:2]) == index.image_sizes[row].tolist()
 
 
 # --- warps ---

@@ -113,14 +113,9 @@ def _crowd_region(scene: Scene) -> BoolArray:
 
 
 def ensure() -> Path:
-    """The data set in its standard size and seed, kept in `cache_folder` and drawn first where it is absent."""
-    return made_once(_cache_folder(), lambda folder: write(folder, NUM_TRAIN, NUM_VAL))
-
-
-def _cache_folder() -> Path:
-    """Its name changes with the code that draws."""
+    """The data set in its standard size and seed, drawn where the cache does not have it from this very code."""
     sources = b"".join(Path(module).read_bytes() for module in (__file__, figures.__file__, scenes.__file__))
-    return cache_folder(f"mini_coco-{hashlib.sha256(sources).hexdigest()[:8]}")
+    return made_once(cache_folder(f"mini_coco-{hashlib.sha256(sources).hexdigest()[:8]}"), write)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

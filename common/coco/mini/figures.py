@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 Colour = tuple[int, int, int]  # BGR
+SIDES, ARM, LEG = ("left", "right"), ("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")
 
 TORSO, NECK, HEAD = 0.27, 0.165, 0.12  # hips to chest, chest to middle of the head, radius of the head
 SHOULDER, HIP = 0.115, 0.065  # half widths
@@ -129,51 +130,42 @@ class Brush(NamedTuple):
 def paint_figure(brush: Brush, joints_img: Int64Array, height: float, palette: Palette) -> None:
     """Paints a person over what is there; `joints_img` (17, 2) whole pixels, which may lie outside the image."""
     pose = dict(zip(COCO.keypoints, joints_img.astype(np.float64), strict=True))
-    for side, colours in zip(("left", "right"), palette.legs, strict=True):
-        leg = [pose[f"{side}_{joint}"] for joint in ("hip", "knee", "ankle")]
-        _paint_limb(brush, leg, LEG_RADIUS * height, OUTLINE * height, colours)
-    _paint_torso(brush, pose, height, palette)
-    _paint_head(brush, pose, height, palette)
-    for side, colours in zip(("left", "right"), palette.arms, strict=True):
-        arm = [pose[f"{side}_{joint}"] for joint in ("shoulder", "elbow", "wrist")]
-        _paint_limb(brush, arm, ARM_RADIUS * height, OUTLINE * height, colours)
+    for side, colours in zip(SIDES, palette.legs, strict=True):
+        _paint_limb(brush, [pose[f"{side}_{joint}"] for joint in LEG], LEG_RADIUS * height, height, colours)
+    _paint_body(brush, pose, height, palette)
+    for side, colours in zip(SIDES, palette.arms, strict=True):
+        _paint_limb(brush, [pose[f"{side}_{joint}"] for joint in ARM], ARM_RADIUS * height, height, colours)
 
 
 def _paint_limb(
-    brush: Brush, joints: list[Float64Array], radius: float, outline: float, colours: tuple[Colour, Colour]
+    brush: Brush, joints: list[Float64Array], radius: float, height: float, colours: tuple[Colour, Colour]
 ) -> None:
     """Two bones with one dark outline around both, a white blob on the middle joint and a dark one on the last."""
-    for extra, (near, far) in ((outline, (darker(colours[0]), darker(colours[1]))), (0.0, colours)):
+    for extra, (near, far) in ((OUTLINE * height, (darker(colours[0]), darker(colours[1]))), (0.0, colours)):
         brush.bone(joints[1], joints[2], 0.95 * radius + extra, far)
         brush.bone(joints[0], joints[1], 1.05 * radius + extra, near)
     brush.disc(joints[1], 0.6 * radius, WHITE)
     brush.disc(joints[2], 0.5 * radius, BLACK)
 
 
-def _paint_torso(brush: Brush, pose: dict[str, Float64Array], height: float, palette: Palette) -> None:
-    """Neck, trunk with an outline, hips in the colours of their legs."""
+def _paint_body(brush: Brush, pose: dict[str, Float64Array], height: float, palette: Palette) -> None:
+    """Neck, trunk, hips in the colours of their legs, ears in those of their arms, head, eyes, nose."""
     corners = [pose[name] for name in ("left_shoulder", "right_shoulder", "right_hip", "left_hip")]
-    chin = (pose["left_ear"] + pose["right_ear"]) / 2
-    brush.bone((corners[0] + corners[1]) / 2, chin, 0.04 * height, palette.skin)
+    middle = (pose["left_ear"] + pose["right_ear"]) / 2
+    brush.bone((corners[0] + corners[1]) / 2, middle, 0.04 * height, palette.skin)
     for extra, shade in ((OUTLINE, darker(palette.torso)), (0.0, palette.torso)):
         for start, end in zip(corners, corners[1:] + corners[:1], strict=True):
             brush.bone(start, end, (TORSO_RADIUS + extra) * height, shade)
         brush.polygon(np.array(corners), shade)
-    for corner, (colour, _) in zip((corners[3], corners[2]), palette.legs, strict=True):
-        brush.disc(corner, 0.03 * height, colour)
-
-
-def _paint_head(brush: Brush, pose: dict[str, Float64Array], height: float, palette: Palette) -> None:
-    """Ears in the colours of their side, eyes with pupils, nose."""
-    for name, (colour, _) in zip(("left", "right"), palette.arms, strict=True):
-        brush.disc(pose[f"{name}_ear"], 0.045 * height, darker(colour))
-        brush.disc(pose[f"{name}_ear"], 0.033 * height, colour)
-    middle = (pose["left_ear"] + pose["right_ear"]) / 2
+    for side, (leg, _), (arm, _) in zip(SIDES, palette.legs, palette.arms, strict=True):
+        brush.disc(pose[f"{side}_hip"], 0.03 * height, leg)
+        brush.disc(pose[f"{side}_ear"], 0.045 * height, darker(arm))
+        brush.disc(pose[f"{side}_ear"], 0.033 * height, arm)
     brush.disc(middle, (HEAD + OUTLINE) * height, darker(palette.skin))
     brush.disc(middle, HEAD * height, palette.skin)
-    for name in ("left_eye", "right_eye"):
-        brush.disc(pose[name], 0.027 * height, WHITE)
-        brush.disc(pose[name], 0.017 * height, BLACK)
+    for side in SIDES:
+        brush.disc(pose[f"{side}_eye"], 0.027 * height, WHITE)
+        brush.disc(pose[f"{side}_eye"], 0.017 * height, BLACK)
     brush.disc(pose["nose"], 0.018 * height, LIPS)
 
 
