@@ -143,7 +143,7 @@ def _add_crowd(scene: Scene, rng: np.random.Generator) -> None:
 def _add_crate(scene: Scene, rng: np.random.Generator, centre: Float64Array) -> None:
     """A grey box with an outline."""
     brush, colour = scene.brush(), hsv(rng.uniform(0, 360), 0.12, rng.uniform(0.4, 0.6))
-    corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * (rng.uniform(18, 27), rng.uniform(15, 22))
+    corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * (rng.uniform(20, 28), rng.uniform(15, 22))
     brush.polygon(centre + corners, figures.darker(colour))
     brush.polygon(centre + 0.88 * corners, colour)
 
