@@ -9,9 +9,11 @@ import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from common.cli import UserError, flag, parse, run
 from common.files import write_atomically
@@ -20,7 +22,13 @@ from common.runtime.session import Port
 
 NPU_NAME = re.compile(r"^\|\s*\d+\s+(310\w*|910\w*|Ascend\w+)\s", re.MULTILINE)  # in the table of npu-smi
 REASONS = (r"^E[0-9A-Z]{4,6}:.*", r"^.*\bReason:.*", r"^.*(?:ERROR|[Ee]rror|failed).*")  # of ATC, the best first
-RETIRED = dict.fromkeys(("height", "width"), "the file says it, or --image_size=368x640")
+AIPP = """aipp_op {{
+  aipp_mode: static
+  input_format: RGB888_U8
+  csc_switch: false
+  rbuv_swap_switch: {swap}
+{size}{channels}}}
+"""
 
 
 @dataclass(frozen=True)
@@ -31,13 +39,16 @@ class Config:
     output: str = flag("file to write, with or without .om; empty: the model's name with _bs<batch_size>", "")
     batch_size: tuple[int, ...] = flag("items at once, several as 1,4,16; where the file leaves it free", (1,), least=1)
     image_size: tuple[str, ...] = flag("HEIGHTxWIDTH, several by comma; where the file leaves it free", ())
+    aipp: Literal["none", "BGR", "RGB"] = flag(
+        "8-bit pixels of this order as input: ATC builds the arithmetic in", "none"
+    )
     precision_mode: str = flag("of ATC, such as force_fp32; empty: its default", "")
     soc_version: str = flag("the chip, such as Ascend310P3; empty: that of npu-smi", "")
 
 
 def main() -> None:
     """Converts, or prints the command where ATC is missing."""
-    config = parse(Config, {}, retired=RETIRED)
+    config = parse(Config, {}, retired=dict.fromkeys(("height", "width"), "the file says it, or --image_size=368x640"))
     model = Path(config.model)
     if not model.is_file():
         raise UserError(f"--model={config.model}: no such file; the export program of the model's directory writes it")
@@ -45,18 +56,22 @@ def main() -> None:
         config.output.removesuffix(".om") or f"{model.with_suffix('')}_bs{'_'.join(map(str, config.batch_size))}"
     )
     about, ports = metadata.read(model), metadata.ports_of(metadata.load_onnx(model).graph.input)
-    words = command(config, ports, output)
-    if not shutil.which("atc"):
-        print(shlex.join(words), flush=True)  # noqa: T201
-        raise UserError("no atc on PATH: install CANN and source its set_env.sh (or set ASCEND_HOME)")
-    convert(words, output)
+    with tempfile.TemporaryDirectory() as folder:
+        aipp = Path(folder) / "aipp.cfg"
+        words = command(config, ports, output, aipp)
+        if config.aipp != "none":
+            aipp.write_text(aipp_of(config, about, ports))
+        if not shutil.which("atc"):
+            print(shlex.join(words), *([aipp.read_text()] if aipp.is_file() else []), sep="\n", flush=True)  # noqa: T201
+            raise UserError("no atc on PATH: install CANN and source its set_env.sh (or set ASCEND_HOME)")
+        convert(words, output)
     if about:
-        made = {name: getattr(config, name) for name in ("batch_size", "image_size", "precision_mode")}
+        made = {name: getattr(config, name) for name in ("batch_size", "image_size", "aipp", "precision_mode")}
         write_atomically(output.with_suffix(".json"), (json.dumps(about | {"om": made}, indent=1) + "\n").encode())
     print(f"{output}.om: {' '.join(words[4:])}")  # noqa: T201
 
 
-def command(config: Config, ports: Sequence[Port], output: Path) -> list[str]:
+def command(config: Config, ports: Sequence[Port], output: Path, aipp: Path) -> list[str]:
     """The words of ATC. Raises UserError where flags and file do not go together."""
     batches, sizes = config.batch_size, sizes_of(config, ports)
     if ports[0].shape[0] and batches != (ports[0].shape[0],):
@@ -78,6 +93,7 @@ def command(config: Config, ports: Sequence[Port], output: Path) -> list[str]:
         "input_shape": ";".join(shapes),
         "dynamic_batch_size": ",".join(map(str, batches)) if len(batches) > 1 else "",
         "dynamic_image_size": ";".join(f"{height},{width}" for height, width in sizes) if len(sizes) > 1 else "",
+        "insert_op_conf": aipp if config.aipp != "none" else "",
         "precision_mode": config.precision_mode,
         "log": "error",
         "soc_version": config.soc_version or soc_version(),
@@ -98,6 +114,18 @@ def sizes_of(config: Config, ports: Sequence[Port]) -> list[tuple[int, int]]:
         if (height or size[0], width or size[1]) != size:
             raise UserError(f"--image_size={size[0]}x{size[1]}: the file takes {height or 'any'} x {width or 'any'}")
     return asked or [(int(height or 0), int(width or 0))]
+
+
+def aipp_of(config: Config, about: metadata.Metadata, ports: Sequence[Port]) -> str:
+    """The arithmetic that makes inputs of 8-bit pixels. Raises UserError where the file does not say it."""
+    rule: dict[str, Any] = about.get("input", {})
+    if not {"colours", "mean", "scale"} <= rule.keys():
+        raise UserError(f"--aipp: {config.model} does not say how pixels become its input: export it again")
+    (height, width), *more = sizes_of(config, ports)
+    size = "" if more else f"  src_image_size_w: {width}\n  src_image_size_h: {height}\n"
+    pairs = enumerate(zip(rule["mean"], rule["scale"], strict=True))
+    channels = "".join(f"  min_chn_{i}: {mean:.9g}\n  var_reci_chn_{i}: {scale:.9g}\n" for i, (mean, scale) in pairs)
+    return AIPP.format(swap=str(rule["colours"] != config.aipp).lower(), size=size, channels=channels)
 
 
 def soc_version() -> str:

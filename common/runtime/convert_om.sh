@@ -3,9 +3,9 @@
 # An exported network of any directory -> an .om for an Ascend chip, with ATC. Names and shapes come from the file.
 #
 #   bash common/runtime/convert_om.sh --model=fastpose.onnx --batch_size=1,4,16 --precision_mode=allow_mix_precision
-#   bash common/runtime/convert_om.sh --model=pose.onnx --image_size=368x640 --soc_version=Ascend310P3
+#   bash common/runtime/convert_om.sh --model=pose.onnx --image_size=368x640 --aipp=BGR --soc_version=Ascend310P3
 #
-# --help lists the flags; docs/om.md shows INT8. Without ATC the command that would run is printed.
+# --help lists the flags; docs/om.md shows INT8 and 8-bit input. Without ATC the command that would run is printed.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)

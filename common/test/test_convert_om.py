@@ -20,6 +20,7 @@ onnx = pytest.importorskip("onnx")
 SYSTEM_PATH = "/usr/bin:/bin"  # without the vendors' tools
 WRITES_OM = 'for word in "$@"; do case $word in --output=*) echo om >"${word#*=}.om" ;; esac; done'
 SMI = "echo '| NPU  Name      | Health |'; echo '| 0     310P3     | OK     | 12.8 |'"
+RULE = {"input": {"colours": "RGB", "mean": [123.675, 116.28, 103.53], "scale": [0.0171, 0.0175, 0.0174]}}
 LAMBDA = {"images": (0, 3, 384, 288), "lambdas": (0, 2)}
 INPUTS = {  # as exported
     "Lightweight_OpenPose": {"data": (0, 3, 0, 0)},
@@ -113,6 +114,21 @@ def test_a_conversion(tmp_path: Path) -> None:
     assert "--soc_version=Ascend310P3" in (folder / "atc.log").read_text().splitlines()
     beside = json.loads((folder / "a_bs1_4.json").read_text())
     assert beside["network"] == "MIPNet" and beside["om"]["batch_size"] == [1, 4]
+
+
+def test_8_bit_input(tmp_path: Path, said) -> None:
+    network(tmp_path / "a.onnx", {"image": (0, 3, 256, 192)}, {"pose_zoo": 1, **RULE})
+    words = ("--model=a.onnx", "--soc_version=Ascend310")
+    shown, *config = said(*words, "--aipp=BGR", error=NO_ATC)
+    assert "--insert_op_conf=" in shown and "  rbuv_swap_switch: true" in config
+    assert "  src_image_size_w: 192" in config and "  src_image_size_h: 256" in config
+    first = [
+        config.index(f"  {line}") for line in ("min_chn_0: 123.675", "var_reci_chn_0: 0.0171", "min_chn_1: 116.28")
+    ]
+    assert first == sorted(first)
+    assert "  rbuv_swap_switch: false" in said(*words, "--aipp=RGB", error=NO_ATC)
+    network(tmp_path / "b.onnx", {"image": (0, 3, 256, 192)})
+    said("--model=b.onnx", *words[1:], "--aipp=BGR", error="does not say how pixels become its input")
 
 
 @pytest.mark.parametrize(
