@@ -88,8 +88,11 @@ def read_json(path: str | Path) -> Any:
     text = json_text(path)
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise json_error(path, error) from error
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, character {error.pos} of {len(text)}"
+        raise UserError(f"{path}: cut short or damaged at {place}: {error.msg}. Copy the file again") from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists within lists without end
+        raise UserError(f"{path}: not a JSON text ({error}). Copy the file again") from error
 
 
 def json_text(path: str | Path) -> str:
@@ -98,16 +101,7 @@ def json_text(path: str | Path) -> str:
     try:
         return content.decode(json.detect_encoding(content))
     except UnicodeDecodeError as error:
-        raise json_error(path, error) from error
-
-
-def json_error(path: str | Path, error: Exception) -> UserError:
-    """What an error of a JSON decoder means for whoever has the file."""
-    what = f"not a JSON text ({error})"
-    if isinstance(error, json.JSONDecodeError):
-        place = f"line {error.lineno}, character {error.pos} of {len(error.doc)}"
-        what = f"cut short or damaged at {place}: {error.msg}"
-    return UserError(f"{path}: {what}. Copy the file again")
+        raise UserError(f"{path}: not a JSON text ({error}). Copy the file again") from error
 
 
 def size_of(path: str | Path) -> int:

@@ -59,9 +59,9 @@ def checked_maps(heatmaps: Float32Array, pafs: Float32Array, skeleton: Skeleton)
             f"heatmaps of shape {heatmaps.shape} and pafs of shape {pafs.shape}, but {skeleton.name!r} needs "
             f"{counts[0]} and {counts[1]} maps of one size: network and skeleton do not belong together"
         )
-    clean = [np.ascontiguousarray(maps, np.float32) for maps in (heatmaps[:-1], pafs)]
-    clean = [maps if np.isfinite(maps).all() else np.where(np.isfinite(maps), maps, np.float32(0)) for maps in clean]
-    return clean[0], clean[1]
+    maps = (np.ascontiguousarray(maps, np.float32) for maps in (heatmaps[:-1], pafs))
+    clean_heatmaps, clean_pafs = (np.nan_to_num(one, nan=0.0, posinf=0.0, neginf=0.0) for one in maps)
+    return clean_heatmaps, clean_pafs
 
 
 def extend(people: list[Person], ends: tuple[int, int], pairs: Pairs, scores: Sequence[float]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from common.cli import UserError
 from common.coco.evaluate import EvaluationSet
 from common.coco.reader import parse
-from common.skeleton import COCO, CROWDPOSE
+from common.skeleton import COCO
 from common.topdown.boxes import DETECTED, annotated, detected
 from common.topdown.crops import labelled_people
 
@@ -129,15 +129,3 @@ def test_a_file_that_is_wrong(tmp_path: Path, content: Any, message: str) -> Non
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere.json: no such file"):
         detected(tmp_path / "nowhere.json", validation([]))
-
-
-@pytest.mark.parametrize(
-    ("place", "skeleton"), [("crowdpose/test_crowdpose.json", CROWDPOSE), ("ochuman/test_ochuman.json", COCO)]
-)
-def test_real_annotations_and_detections(shared: Path, place: str, skeleton: Any) -> None:
-    path = shared / "data" / place
-    real = EvaluationSet.load(path, path.parent, skeleton, 0)
-    assert len(annotated(real, lenient=True)) > len(real.rows)
-    if skeleton is CROWDPOSE:
-        boxes = detected(path.parent / "test_crowdpose_det_AP_40.json", real)
-        assert set(boxes.image_rows.tolist()) <= set(real.rows.tolist()) and (boxes.boxes_img[:, 2:] > 0).all()

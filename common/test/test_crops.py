@@ -12,8 +12,6 @@ from common.topdown.crops import Augmentation, Crop
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 SIZE_IN = (256, 192)
 IMAGE_SIZE = (480, 640)
@@ -79,27 +77,6 @@ def test_golden_boxes(shared: Path, tag: str) -> None:
         centre, size = crops.fit_boxes(boxes, golden.SIZES_IN[tag])
         np.testing.assert_allclose(centre[0], person["center"], atol=ULP_IMG)
         np.testing.assert_allclose(size[0], person["scale"], rtol=3e-7)
-
-
-finite = st.floats(-100, 700)
-extent = st.floats(4, 400)
-angle = st.floats(-90, 90)
-boxes_of_people = st.tuples(finite, finite, extent, extent)
-
-
-@settings(max_examples=60, deadline=None)
-@given(box=boxes_of_people, rotation=angle)
-def test_a_crop_holds_its_padded_box_in_the_middle(box: tuple[float, ...], rotation: float) -> None:
-    """Lengths scale alike in both directions, the centre is the centre, and nothing is turned inside out."""
-    centre, size = crops.fit_boxes(box, SIZE_IN)
-    matrix = crops.image_to_crop(Crop(centre, size, rotation), SIZE_IN)
-    height, width = SIZE_IN
-    np.testing.assert_allclose(crops.transform(centre[None], matrix)[0], [width / 2, height / 2], atol=2e-3)
-    scale = np.sqrt(np.linalg.det(matrix[:, :2]))
-    assert scale == pytest.approx(width / size[0], rel=1e-3)
-    assert size[0] * height == pytest.approx(size[1] * width, rel=1e-6)
-    assert (size >= crops.PADDING * np.array(box[2:]) * (1 - 1e-6)).all()
-    np.testing.assert_allclose(matrix[:, :2] @ matrix[:, :2].T, scale**2 * np.eye(2), atol=2e-3 * scale**2)
 
 
 @pytest.mark.parametrize("flip", [False, True])

@@ -4,7 +4,7 @@
 import json
 from pathlib import Path
 
-from common.skeleton import COCO, CROWDPOSE
+from common.skeleton import COCO
 from common.topdown import nms
 
 import numpy as np
@@ -73,13 +73,6 @@ def test_who_has_gone_takes_nobody_along() -> None:
     matrix = nms.oks_matrix(keypoints, areas, COCO.sigmas)
     assert matrix[0, 2] < 0.6 < min(matrix[0, 1], matrix[1, 2])
     assert nms.oks_nms(keypoints, areas, [0.9, 0.8, 0.7], COCO.sigmas, 0.6).tolist() == [0, 2]
-
-
-def test_nobody_and_somebody_alone() -> None:
-    empty = np.zeros((0, 17, 2)), np.zeros(0), np.zeros(0), COCO.sigmas
-    assert nms.oks_nms(*empty).tolist() == nms.oks_nms(*empty, images=np.zeros(0, np.int64)).tolist() == []
-    assert nms.oks_nms(np.ones((1, 14, 3)), np.ones(1), np.zeros(1), CROWDPOSE.sigmas).tolist() == [0]
-    assert nms.oks_matrix(*empty[:2], COCO.sigmas).shape == (0, 0)
 
 
 def test_confident_mean_leaves_out_what_is_unsure() -> None:

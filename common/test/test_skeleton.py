@@ -103,12 +103,6 @@ def test_every_fault_of_a_file_is_one_line(tmp_path, text: str, complaint: str) 
     assert "\n" not in str(caught.value) and str(caught.value).isprintable() and len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_files_of_any_unicode_encoding_are_read(tmp_path, encoding: str) -> None:
-    (tmp_path / "mine.yaml").write_text("keypoints: [nez, épaule]\nlimbs: [[nez, épaule]]", encoding=encoding)
-    assert skeleton.load(tmp_path / "mine.yaml").keypoints == ("nez", "épaule")
-
-
 def test_files_of_users(shared) -> None:
     """Which of the collected files are read; each other one is one line that names it."""
     read = {"ok.yaml", "utf8.yaml", "bom.yaml", "nolimbs.yaml"}

@@ -77,7 +77,7 @@ class Keys:
 
     def of_checkpoint(self, source: str, known: Mapping[str, Any], beginnings: tuple[str, ...]) -> list[Any]:
         """What a checkpoint's `config` says of keys that begin so, as KEY VALUE words. Raises UserError."""
-        pairs = [(key, value) for key, value in known.items() if key.startswith(beginnings)]
+        pairs = [(key, value) for key, value in known.items() if str(key).startswith(beginnings)]
         return [word for pair in self.check(source, pairs).items() for word in pair]
 
 
