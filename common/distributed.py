@@ -176,10 +176,9 @@ def broadcast_object(item: T) -> T:
 def main_process_first(make: Callable[[], T]) -> T:
     """`make()` on rank 0, then on the first rank of each machine, then on all others, which find what was written."""
     turn = 0 if is_main() else 1 if local_rank() == 0 else 2
-    for _ in range(turn):
-        barrier()
-    result = make()
-    for _ in range(2 - turn):
+    for number in range(3):
+        if number == turn:
+            result = make()
         barrier()
     return result
 

@@ -73,7 +73,7 @@ def read_records(metrics: Path) -> list[dict[str, Any]]:
 def _training(run: Run, records: list[dict[str, Any]], evaluations: list[float], logs: Path) -> dict[str, str]:
     # a run that was killed and goes on does some steps again
     steps = list({(one.get("epoch"), one.get("step")): one for one in records if one["event"] == "step"}.values())
-    ends = [one for one in records if one["event"] == "end" and one["at"] >= run.began and one["images_per_s"]]
+    ends = [one for one in records if one["event"] == "end" and one["at"] >= run.began]
     losses = [",".join(f"{loss:.4e}" for name, loss in step["losses"].items() if name != ACCURACY) for step in steps]
     files.write_atomically(logs / f"train_{run.case}_loss.txt", "".join(f"{line}\n" for line in losses).encode())
     speed = next((record["images_per_s"] for record in reversed(steps[-1:] + ends[-1:])), 0.0)
