@@ -7,6 +7,7 @@ python -m Lightweight_OpenPose.eval --data_path=mini --checkpoint_path=model_bes
 Writes detections.json, metrics.jsonl, pictures and a result file into eval_step<step>.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ import torch
 from torch import nn
 
 PUBLISHED_HEIGHT = 368  # of an image in the network, input pixels
-SINGLE_SCALE, MULTI_SCALE = (1.0,), (0.5, 1.0, 1.5, 2.0)
+MULTI_SCALE = (0.5, 1.0, 1.5, 2.0)
 ACCELERATOR_BATCH, CPU_BATCH = 32, 2  # images at once; a CPU gains nothing from more
 MAX_PEAKS_IN_TRAINING = 100  # of one type: early maps are noise with thousands; no image has as many people
 GONE = {"input_size": "an exported network of a fixed size gets every image put into it", "weights_only": "as always"}
@@ -86,8 +87,8 @@ def main() -> None:
         source = _checkpoint(config)
         content = common.train.checkpoint.read(source) if source.suffix in PYTORCH else {}
         trained_height = int(content.get("config", {}).get("base_height", PUBLISHED_HEIGHT))
-        rule = InputRule(config.base_height or trained_height)
-        run_evaluation(config, source, device, rule, folder, MULTI_SCALE if config.multiscale else SINGLE_SCALE)
+        scales = MULTI_SCALE if config.multiscale else InputRule.scales
+        run_evaluation(config, source, device, InputRule(config.base_height or trained_height, scales=scales), folder)
         if common.distributed.is_main():
             Run(NETWORK, "eval", 1, 1, str(folder / "metrics.jsonl"), str(folder), began).leave(config.log_folder)
 
@@ -101,35 +102,32 @@ def _checkpoint(config: Config) -> Path:
     return best
 
 
-def run_evaluation(
-    config: EvaluationFlags,
-    source: Path,
-    device: torch.device,
-    rule: InputRule,
-    folder: Path,
-    scales: tuple[float, ...] = SINGLE_SCALE,
-) -> None:
+def run_evaluation(config: EvaluationFlags, source: Path, device: torch.device, rule: InputRule, folder: Path) -> None:
     """Evaluates the network of `source` and writes detections, metrics and pictures into `folder`.
 
-    `rule`: how images become inputs, where the network does not fix their size.
+    `rule`: how images become inputs, where the network does not fix their size. Raises UserError, also for a network
+    that takes one size where `rule` has several scales.
     """
     config = with_data(config, config.val_images_folder)
     skeleton = common.skeleton.load(config.skeleton)
     validation = load_validation(config, skeleton)
     session = open_session(source, config.options(device, common.distributed.local_rank()), skeleton)
-    rule = InputRule(rule.base_height, session.fixed_size or rule.fixed_size)
+    rule = dataclasses.replace(rule, fixed_size=session.fixed_size or rule.fixed_size)
+    if rule.fixed_size and len(rule.scales) > 1:
+        raise UserError(
+            f"--multiscale: {source} takes images of one size alone; give a .pth, or export it for any size"
+        )
     estimator = PoseEstimator.of_session(session, skeleton, DecodeRules(half_pixel=config.half_pixel))
     batch_size = config.batch_size or session.fixed_batch or default_batch(device)
-    result = evaluate(
-        estimator, validation, rule, batch_size, scales, config.on_bad_image == "skip", config.num_workers
-    )
+    skip_bad = config.on_bad_image == "skip"
+    result = evaluate(estimator, validation, rule, batch_size, skip_bad, config.num_workers)
     protocol = {
         "annotations": str(validation.annotations),
         "images": result.num_images,
         "checkpoint": str(source),
         "runtime": session.runtime,
         "input": "x".join(map(str, rule.fixed_size)) if rule.fixed_size else f"height {rule.base_height}",
-        "scales": scales,
+        "scales": rule.scales,
         "precision": config.amp,
         "half_pixel": config.half_pixel,
         "skipped": len(result.skipped),
@@ -159,7 +157,6 @@ def evaluate(
     validation: EvaluationSet,
     rule: InputRule,
     batch_size: int,
-    scales: tuple[float, ...] = SINGLE_SCALE,
     skip_bad: bool = False,
     readers: int = pipeline.READERS,
 ) -> Evaluation:
@@ -185,7 +182,7 @@ def evaluate(
 
     network = BottomUpNetwork[Letterbox](
         skeleton,
-        letterboxes=lambda size_img: [rule.letterbox(size_img, scale) for scale in scales],
+        letterboxes=lambda size_img: [rule.letterbox(size_img, scale) for scale in rule.scales],
         size_in=lambda place: place.input_size,
         to_input=to_input,
         maps=estimator.maps,

@@ -61,6 +61,7 @@ class InputRule:
 
     base_height: int = 368  # validation and demo: every image scaled to it
     fixed_size: tuple[int, int] | None = None  # offline inference: every image inside it
+    scales: tuple[float, ...] = (1.0,)  # of the base height, at each of which an evaluation sees every image
 
     def letterbox(self, size_img: tuple[int, int], scale: float = 1.0) -> Letterbox:
         """Where an image of this size lies: in the middle of the input.
@@ -122,21 +123,10 @@ def metadata_of(skeleton: Skeleton, content: dict[str, Any], size_in: tuple[int,
     else:
         fit = f"scale the image to `height`, {pad}, up to `multiple`"
         size = {"height": size_in[0] or DEMO_HEIGHT, "multiple": STRIDE}
-    rule = {
-        "colours": "BGR",
-        "mean": [PIXEL_MEAN] * 3,
-        "scale": [PIXEL_SCALE] * 3,  # (pixel - mean) * scale
-        "fit": fit,
-        **size,
-        "interpolation": "bilinear",
-    }
-    decoder = {
-        "kind": "part affinity fields",
-        "heatmaps": -2,
-        "pafs": -1,
-        "upsampling": DEMO_UPSAMPLING,
-        **dataclasses.asdict(ORIGINAL_RULES),
-    }
+    pixels = {"colours": "BGR", "mean": [PIXEL_MEAN] * 3, "scale": [PIXEL_SCALE] * 3}  # (pixel - mean) * scale
+    rule = {**pixels, "fit": fit, **size, "interpolation": "bilinear"}
+    maps = {"kind": "part affinity fields", "heatmaps": -2, "pafs": -1, "upsampling": DEMO_UPSAMPLING}
+    decoder = {**maps, **dataclasses.asdict(ORIGINAL_RULES)}
     return metadata.of_network(DIRECTORY, skeleton, content, input=rule, stride=STRIDE, decoder=decoder)
 
 

@@ -97,7 +97,7 @@ def test_several_scales_find_people_too(tiny_coco: Path) -> None:
 
     first = EvaluationSet(validation.annotations, validation.folder, validation.index, validation.rows[:1])
     estimator = PoseEstimator.of_session(Session("all scales", "memory", at_every_scale), OPENPOSE)
-    result = evaluate(estimator, first, RULE, 1, MULTI_SCALE)
+    result = evaluate(estimator, first, InputRule(RULE.base_height, scales=MULTI_SCALE), 1)
     assert result.num_images == 1 and len(result.detections) > 0
 
 

@@ -4,6 +4,7 @@ import sys
 
 from common.cli import UserError
 from common.skeleton import OPENPOSE
+from Lightweight_OpenPose import eval as evaluation
 from Lightweight_OpenPose import export
 from Lightweight_OpenPose.model import STRIDE, PoseEstimationWithMobileNet
 from Lightweight_OpenPose.predict import InputRule, PoseEstimator
@@ -102,6 +103,19 @@ def test_a_file_says_how_an_image_becomes_its_input(tmp_path, monkeypatch, words
     assert {name: said.get(name) for name in ("height", "width", "multiple") if name in said} == size
     estimator = PoseEstimator(target, "cpu")
     assert estimator.input_rule == rule and len(estimator(np.zeros((50, 70, 3), np.uint8))) >= 0
+
+
+def test_a_network_of_one_size_is_not_evaluated_at_several_scales(tiny_coco, tmp_path, monkeypatch):
+    source, target = save_network(tmp_path / "model.pth", 0), tmp_path / "pose.onnx"
+    run_program(monkeypatch, f"--checkpoint_path={source}", f"--output_name={target}", "--height=64", "--width=96")
+    place = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", "--device=cpu", f"--checkpoint_path={target}")
+    monkeypatch.setattr(sys, "argv", ["eval", *place, "--multiscale"])
+    with pytest.raises(UserError, match="--multiscale: .*pose.onnx takes images of one size"):
+        evaluation.main()
+    monkeypatch.setattr(sys, "argv", ["eval", *place])
+    evaluation.main()
+    (record,) = (json.loads(line) for line in (tmp_path / "eval_step1" / "metrics.jsonl").read_text().splitlines())
+    assert record["protocol"]["input"] == "64x96"
 
 
 @pytest.mark.parametrize(
