@@ -18,6 +18,7 @@ import common.coco.evaluate
 import common.coco.reader
 import common.skeleton
 from common.cli import UserError, flag, parse, run
+from common.coco.annotations import CocoIndex
 from common.coco.evaluate import Detections
 from common.device import cpu_count
 from common.skeleton import Skeleton
@@ -60,18 +61,21 @@ def main() -> None:
         raise UserError("--labels is needed: the COCO file of the images, person_keypoints_val2017.json")
     skeleton, rules = common.skeleton.load(config.skeleton), DecodeRules(half_pixel=config.half_pixel)
     results = dumps.find(Path(config.benchmark_result_path))
-    jobs = image_jobs(results, Path(config.pad_txt_path), Path(config.labels), skeleton)
+    index = common.coco.reader.load(config.labels, skeleton.num_keypoints)
+    jobs = image_jobs(results, Path(config.pad_txt_path), index, config.labels)
     detections = find_people(results, jobs, skeleton, rules)
     detections.write_json(config.detections_save_path)
     image_ids = [job.image_id for job in jobs]
-    metrics = common.coco.evaluate.average_precision(config.labels, detections, skeleton.sigmas, image_ids)
+    metrics = common.coco.evaluate.average_precision(
+        index, detections, skeleton.sigmas, image_ids, source=config.labels
+    )
     others = f"; {len(results.stems) - len(jobs)} more images of {results.folder} are not in the labels"
     people = f"{len(detections)} people in {len(jobs)} images{others if len(jobs) < len(results.stems) else ''}"
     print(f"{config.detections_save_path}: {people}\n{common.coco.evaluate.table(metrics)}")  # noqa: T201
 
 
-def image_jobs(results: dumps.Results, pad_file: Path, labels: Path, skeleton: Skeleton) -> list[Job]:
-    """The images of a result folder that the labels hold, each with its id and the way to its pixels.
+def image_jobs(results: dumps.Results, pad_file: Path, index: CocoIndex, labels: str | Path) -> list[Job]:
+    """The images of a result folder that `index`, that of `labels`, holds, each with its id and the way to its pixels.
 
     Raises UserError where result folder and `pad_file` are not of the same images, one result is that of two images, or
     the labels hold none of the images, or say another size.
@@ -85,7 +89,6 @@ def image_jobs(results: dumps.Results, pad_file: Path, labels: Path, skeleton: S
     for stem in sorted(names.keys() ^ set(results.stems)):
         what = f"{names[stem]} has no results in {results.folder}" if stem in names else f"no line for {stem}"
         raise UserError(f"{pad_file}: {what}: half written, or not of the same images; {dumps.CURE}")
-    index = common.coco.reader.load(labels, skeleton.num_keypoints)
     jobs = []
     for row in sorted(range(index.num_images), key=index.file_name):
         name, size_img = index.file_name(row), tuple(index.image_sizes[row].tolist())

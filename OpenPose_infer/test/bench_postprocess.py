@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import common.coco.mini.dataset
+from common.coco.reader import load
 from common.skeleton import OPENPOSE
 from common.test import pairs
 from Lightweight_OpenPose.decode import DecodeRules, MapGeometry
@@ -28,7 +29,7 @@ def measure(runs: int) -> list[dict]:
         binaries = ideal_dumps.write(data, Path(name) / "binary", binary=True, noise=1e-3)
         for ideal in (texts, binaries):
             results = dumps.find(ideal.folder)
-            jobs = image_jobs(results, ideal.pad_file, ideal.labels, OPENPOSE)
+            jobs = image_jobs(results, ideal.pad_file, load(ideal.labels), ideal.labels)
 
             def plain(jobs=jobs) -> None:
                 for job in jobs:
