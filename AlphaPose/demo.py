@@ -5,7 +5,7 @@
     python -m AlphaPose.demo --checkpoint=pose.onnx --video=video.mp4 --save_video --pose_track --format=cmu
     python -m AlphaPose.demo --checkpoint=pose.pth --image=a.jpg --detfile=boxes.json
 
-`common.media.topdown_demo` says where the boxes come from. `outdir` receives people.jsonl (`common.people`) and
+`common.media.detectors` says where the boxes come from. `outdir` receives people.jsonl (`common.people`) and
 alphapose-results.json (`people_json`); vis/ with images (--save_img); AlphaPose_<name>.webm (--save_video). In the
 published file a frame of a video is named by its place: 0.jpg, 1.jpg.
 """
@@ -23,7 +23,7 @@ from AlphaPose.people_json import Form, ResultFile
 from AlphaPose.predict import PoseEstimator
 from common.cli import flag
 from common.device import AmpLevel, DeviceName
-from common.media import demo, topdown_demo
+from common.media import demo
 from common.media.detectors import Detector
 from common.media.source import Frame, Source, listed
 from common.people import People
@@ -34,7 +34,7 @@ CPU_ONLY = -1
 
 
 @dataclass(frozen=True)
-class Config(topdown_demo.TopDownFlags):
+class Config(demo.TopDownFlags):
     """Finds people in images, videos and cameras, with a network of AlphaPose."""
 
     cfg: str = flag("yaml config; what a checkpoint says of its own network wins over it", DEFAULT_CFG)
@@ -61,7 +61,7 @@ class Config(topdown_demo.TopDownFlags):
 
 
 ALIASES = {
-    **topdown_demo.ALIASES,
+    **demo.ALIASES,
     **dict.fromkeys(("image", "indir", "webcam"), "source"),
     "list": "list_file",
     "outdir": "output_dir",
@@ -117,7 +117,7 @@ def run(config: Config, source: Source, detector: Detector, estimator: PoseEstim
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
     config = parse(Config, argv)
-    run(config, *topdown_demo.find_boxes(config), open_estimator(config))
+    run(config, *demo.find_boxes(config), open_estimator(config))
 
 
 if __name__ == "__main__":

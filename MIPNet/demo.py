@@ -5,7 +5,7 @@
     python demo.py --checkpoint_path=model_best.pth --images a.jpg --boxes="20,30,200,400;180,40,220,390" --sweep=9
     python demo.py --checkpoint_path=model_best.pth --source=video.mp4 --detector=fasterrcnn_resnet50_fpn
 
-`common.media.topdown_demo` says where the boxes come from, `common.media.demo` what `output_dir` receives; also
+`common.media.detectors` says where the boxes come from, `common.media.demo` what `output_dir` receives; also
 `<name>_sweep.png` where `--sweep` asks how the answer changes while lambda goes from 0 to 1.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 import common.cli
 from common.arrays import FloatArray, UInt8Array
 from common.cli import UserError, flag
-from common.media import demo, drawing, topdown_demo
+from common.media import demo, drawing
 from common.media.detectors import Boxes, Detector
 from common.media.drawing import contact_sheet, draw_person, lambda_colour
 from common.media.source import Frame
@@ -31,7 +31,7 @@ from MIPNet.predict import LAMBDAS, PoseEstimator
 
 import numpy as np
 
-ALIASES = {**topdown_demo.ALIASES, "check_point": "checkpoint_path", "pth_path": "checkpoint_path"}
+ALIASES = {**demo.ALIASES, "check_point": "checkpoint_path", "pth_path": "checkpoint_path"}
 FLAG_KEYS = {"flip_test": "TEST.FLIP_TEST", "nms": "TEST.NMS", "refinement": "TEST.REFINEMENT"}
 SWEPT_BOXES = 6  # rows of a sweep
 SWEPT_HEIGHT = 320  # pixels of an image in a sweep
@@ -39,7 +39,7 @@ MARGIN = 0.1  # of a box, around it in a sweep
 
 
 @dataclass(frozen=True)
-class Config(topdown_demo.TopDownFlags):
+class Config(demo.TopDownFlags):
     """Finds the people in the boxes of images, videos and cameras. KEY VALUE words change the yaml config.
 
     Flags for keys: --flip_test, --nms, --refinement, as of MIPNet.eval. KEY VALUE words stand before --images.
@@ -89,7 +89,7 @@ def main() -> None:
     """The command line."""
     config = parse_flags(Config, demo.prepare(sys.argv[1:]), ALIASES, FLAG_KEYS)
     config.check()
-    source, detector = topdown_demo.find_boxes(config)
+    source, detector = demo.find_boxes(config)
     estimator = config.open_estimator(config.lambdas)
     estimator.batch_size = config.posebatch
     writers = []

@@ -16,7 +16,6 @@ from AlphaPose import config as settings
 from AlphaPose import demo
 from AlphaPose.eval import annotated_images
 from common.cli import flag
-from common.media import topdown_demo
 from common.media.writers import ImageWriter
 from common.topdown import boxes
 
@@ -34,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
     config = demo.parse(Config, argv)
     if config.source or config.images or config.detections:
-        demo.run(config, *topdown_demo.find_boxes(config), demo.open_estimator(config))
+        demo.run(config, *common.media.demo.find_boxes(config), demo.open_estimator(config))
         return
     estimator = demo.open_estimator(config)
     data = settings.Config(cfg=config.cfg, data_path=config.data_path, skeleton=estimator.config.skeleton)

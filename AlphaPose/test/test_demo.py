@@ -11,7 +11,7 @@ from AlphaPose.demo import Config, main, run
 from AlphaPose.predict import PoseEstimator
 from AlphaPose.scripts import demo as online
 from common.cli import UserError
-from common.media import topdown_demo
+from common.media.demo import find_boxes
 from common.media.detectors import Boxes
 from common.media.source import open_source
 from common.media.writers import VideoWriter
@@ -149,7 +149,7 @@ def test_sources(tmp_path):
     words = ["--checkpoint=x.pth", f"--list={tmp_path / 'names.txt'}", f"--indir={folder}"]
     assert [Path(name).name for name in demo.parse(Config, words).images] == ["2.png", "0.png"]
     (tmp_path / "boxes.json").write_text(json.dumps([{"image_id": "x.jpg", "bbox": [0, 0, 5, 5], "score": 1}]))
-    source, _ = topdown_demo.find_boxes(Config(detections=str(tmp_path / "boxes.json")))
+    source, _ = find_boxes(Config(detections=str(tmp_path / "boxes.json")))
     assert source.images == (Path("x.jpg"),)
 
 

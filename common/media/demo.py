@@ -18,8 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import common.device
 from common.cli import RefusedImageError, UserError, flag
 from common.device import DeviceName
+from common.media.detection_file import DetectionFile
+from common.media.detectors import Detector, fixed_boxes, open_detector
 from common.media.source import Frame, Source, open_source
 from common.media.tracking import Tracker
 from common.media.writers import PEOPLE_LINES, ImageWriter, VideoWriter, check_screen, output_folder, people_line, show
@@ -67,9 +70,26 @@ class DemoFlags:
         return "cpu" if self.cpu else self.device
 
 
+@dataclass(frozen=True)
+class TopDownFlags(DemoFlags):
+    """The flags that the demo of every top-down model has. Without --boxes and the like an image is one box."""
+
+    boxes: str = flag("left,top,width,height[;...] in each image, pixels", "")
+    detections: str = flag("boxes from a file: JSON, or people.jsonl of another demo", "")
+    detector: str = flag("detector of people: a network of torchvision, such as fasterrcnn_resnet50_fpn", "")
+    min_score: float | None = flag("detected boxes below it are not taken; empty: as suits the detector", None)
+    posebatch: int = flag("people that the network sees at once", 80, least=1, most=10**6)
+
+    def check(self) -> None:
+        """Raises UserError where values cannot be meant."""
+        super().check()
+        if sum(map(bool, (self.boxes, self.detections, self.detector))) > 1:
+            raise UserError("give one of --boxes, --detections and --detector")
+
+
 SOURCE_WORDS = ("--images", "--source", "--image", "--indir", "--video", "--webcam")
 # names of flags in the published demos
-ALIASES = {"video": "source", "checkpoint": "checkpoint_path"}
+ALIASES = {"video": "source", "checkpoint": "checkpoint_path", "detfile": "detections"}
 
 
 def find_source(flags: DemoFlags, named: Sequence[Path] = ()) -> Source:
@@ -80,6 +100,19 @@ def find_source(flags: DemoFlags, named: Sequence[Path] = ()) -> Source:
     if not (flags.images or flags.source or named):
         raise UserError("give one of --images and --source (an image, a folder, a list, a video, a camera or a URL)")
     return open_source(flags.images or flags.source or list(named), flags.on_bad_image)
+
+
+def find_boxes(flags: TopDownFlags) -> tuple[Source, Detector]:
+    """The frames, and the detector of people in them. Raises UserError where one of them is missing or unusable."""
+    if flags.detections:
+        file = DetectionFile(flags.detections, flags.min_score or 0.0)
+        source = find_source(flags, () if flags.images or flags.source else file.images())
+        file.check(source)
+        return source, file
+    source = find_source(flags)
+    if flags.boxes:
+        return source, fixed_boxes(flags.boxes)
+    return source, open_detector(flags.detector, flags.min_score, common.device.resolve(flags.device_name))
 
 
 class Writer(Protocol):
