@@ -70,15 +70,14 @@ def _name_the_path(words: Sequence[str]) -> list[str]:
 
 def _print(findings: list[Finding], limit: int) -> None:
     counts: Counter[str] = Counter()
+    lines, most = list[str](), limit or len(findings)
     for finding in findings:
         counts[finding.kind] += 1
-        if not limit or counts[finding.kind] <= limit:
-            print(finding)  # noqa: T201  this is the program's answer
-    for kind, count in counts.items():
-        if limit and count > limit:
-            print(f"... and {count - limit} more of the kind {kind!r}: --limit 0 shows all")  # noqa: T201
+        lines += [str(finding)] if counts[finding.kind] <= most else []
+    more = {kind: count - most for kind, count in counts.items() if count > most}
+    lines += [f"... and {count} more of the kind {kind!r}: --limit 0 shows all" for kind, count in more.items()]
     errors = sum(finding.is_error for finding in findings)
-    print(f"{errors} errors, {len(findings) - errors} warnings")  # noqa: T201
+    print(*lines, f"{errors} errors, {len(findings) - errors} warnings", sep="\n")  # noqa: T201  the program's answer
 
 
 def check(

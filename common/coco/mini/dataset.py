@@ -33,7 +33,8 @@ SPLITS = ("train2017", "val2017")
 FIRST_IMAGE_ID = {"train2017": 1, "val2017": 500_001}
 ANNOTATION_IDS_PER_IMAGE = 100
 JPEG_QUALITY = 95
-CROWD_REACH = 5  # pixels that a crowd's region reaches beyond its people
+CROWD_REACH = 11  # pixels across of what counts as near a crowd
+CROWD = 0  # in place of a person's number
 
 
 def write(folder: str | Path, num_train: int = NUM_TRAIN, num_val: int = NUM_VAL, seed: int = 0) -> Path:
@@ -69,9 +70,11 @@ def _write_split(folder: Path, split: str, count: int, seed: int) -> None:
 def _annotations(scene: Scene, image_id: int) -> list[dict[str, Any]]:
     """People with joints, people without, the crowd; a person who is hidden altogether gets none."""
     regions = {number: scene.mask([number]) for number in (*scene.people, *scene.unlabelled)}
-    crowds = {0: _crowd_region(scene)} if scene.crowd else {}
+    if scene.crowd:  # its people and a little around them, without the people in front of it
+        near = cv2.dilate(scene.mask(scene.crowd).astype(np.uint8), np.ones((CROWD_REACH,) * 2, np.uint8))
+        regions[CROWD] = np.asarray((near > 0) & ~scene.mask(list(scene.people)))
     found: list[dict[str, Any]] = []
-    for number, mask in [*regions.items(), *crowds.items()]:
+    for number, mask in regions.items():
         joints = np.zeros((COCO.num_keypoints, 3), np.int64)
         if number in scene.people:
             joints[:, 2] = scene.visibility(number)
@@ -79,8 +82,10 @@ def _annotations(scene: Scene, image_id: int) -> list[dict[str, Any]]:
         if mask.any():
             one = {"id": image_id * ANNOTATION_IDS_PER_IMAGE + len(found), "image_id": image_id, **measures(mask)}
             one |= {"keypoints": joints.ravel().tolist(), "num_keypoints": int((joints[:, 2] > 0).sum())}
-            region = _run_lengths(mask) if number == 0 else _polygons(mask)
-            found.append({**one, "category_id": PERSON_CATEGORY, "iscrowd": int(number == 0), "segmentation": region})
+            region = _run_lengths(mask) if number == CROWD else _polygons(mask)
+            found.append(
+                {**one, "category_id": PERSON_CATEGORY, "iscrowd": int(number == CROWD), "segmentation": region}
+            )
     return found
 
 
@@ -103,13 +108,6 @@ def _run_lengths(mask: BoolArray) -> dict[str, Any]:
     """COCO's compressed run lengths of an (h, w) mask."""
     region = coco_mask.encode(np.asfortranarray(mask, np.uint8))
     return {"size": list(mask.shape), "counts": region["counts"].decode()}
-
-
-def _crowd_region(scene: Scene) -> BoolArray:
-    """The people of the crowd and a little around them, without the people in front of it."""
-    kernel = np.ones((2 * CROWD_REACH + 1,) * 2, np.uint8)
-    near = cv2.dilate(scene.mask(scene.crowd).astype(np.uint8), kernel) > 0
-    return np.asarray(near & ~scene.mask(list(scene.people)))
 
 
 def ensure() -> Path:

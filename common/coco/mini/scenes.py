@@ -5,10 +5,11 @@ The kinds of scenes are those that make real images hard: overlaps, people cut o
 small people, a crowd, no people. A scene that misses what its kind is about is drawn anew: each kind can be relied on.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from common.arrays import BoolArray, Float64Array, Int32Array, Int64Array, UInt8Array
+from common.arrays import BoolArray, Float64Array, FloatArray, Int32Array, Int64Array, UInt8Array
 from common.coco.mini import figures
 from common.coco.mini.figures import Brush, hsv
 from common.skeleton import COCO
@@ -101,7 +102,7 @@ def _compose(kind: str, rng: np.random.Generator) -> Scene:
 
 
 def paint_person(
-    scene: Scene, rng: np.random.Generator, height: float, hips: Float64Array, cut: bool = False
+    scene: Scene, rng: np.random.Generator, height: float, hips: FloatArray, cut: bool = False
 ) -> tuple[int, Int64Array]:
     """Paints a person of `height` pixels with the hips near `hips` (x, y), moved inside the image unless `cut`.
 
@@ -120,24 +121,20 @@ def paint_person(
 
 def _add_far_people(scene: Scene, rng: np.random.Generator) -> None:
     """Two small people with joints, and one that is too small for joints."""
-    width, height = scene.size
     for share in (0.12, 0.88):
-        hips = np.array([share * width, height * rng.uniform(0.3, 0.6)])
-        number, joints_img = paint_person(scene, rng, rng.uniform(40, 60), hips)
+        number, joints_img = paint_person(scene, rng, rng.uniform(40, 60), scene.size * (share, rng.uniform(0.3, 0.6)))
         scene.people[number] = joints_img
-    hips = np.array([width * rng.choice((0.3, 0.7)), height * rng.uniform(0.2, 0.3)])
+    hips = scene.size * (rng.choice((0.3, 0.7)), rng.uniform(0.2, 0.3))
     scene.unlabelled.append(paint_person(scene, rng, rng.uniform(24, 30), hips)[0])
 
 
 def _add_crowd(scene: Scene, rng: np.random.Generator) -> None:
     """Two rows of tiny people close together, farther ones first."""
-    width, height = scene.size
     count, step = int(rng.integers(4, 7)), 13.0
-    corner = np.array([width * rng.uniform(0.15, 0.85) - count * step / 2, height * rng.uniform(0.2, 0.4)])
-    for row in range(2):
-        for column in range(count):
-            hips = corner + ((column + 0.5 * row) * step, row * step)
-            scene.crowd.append(paint_person(scene, rng, rng.uniform(22, 28), hips)[0])
+    corner = scene.size * (rng.uniform(0.15, 0.85), rng.uniform(0.2, 0.4)) - (count * step / 2, 0)
+    for row, column in itertools.product(range(2), range(count)):
+        hips = corner + ((column + 0.5 * row) * step, row * step)
+        scene.crowd.append(paint_person(scene, rng, rng.uniform(22, 28), hips)[0])
 
 
 def _add_crate(scene: Scene, rng: np.random.Generator, centre: Float64Array) -> None:
