@@ -58,10 +58,7 @@ class Config(TrainFlags):
 
     def check(self) -> None:
         """Raises UserError where values cannot be meant."""
-        preset, train = self.yaml.DATA_PRESET, self.yaml.TRAIN
-        check_sizes(preset.IMAGE_SIZE, preset.HEATMAP_SIZE)
-        if train.END_EPOCH <= train.BEGIN_EPOCH:
-            raise UserError(f"TRAIN.END_EPOCH is {train.END_EPOCH}: more than TRAIN.BEGIN_EPOCH is needed")
+        check_sizes(self.yaml.DATA_PRESET.IMAGE_SIZE, self.yaml.DATA_PRESET.HEATMAP_SIZE)
 
     @property
     def folder(self) -> Path:

@@ -106,8 +106,7 @@ class Evaluation:
 
     metrics: dict[str, float]
     detections: Detections
-    num_boxes: int
-    seconds: dict[str, float]  # of this rank: read, crop, network, decode (side by side), nms, evaluation; total
+    seconds: dict[str, float]  # of this rank: read, crop, network, decode (side by side), evaluation; total
     skipped: list[str]
 
 
@@ -135,14 +134,13 @@ class Evaluator:
         )
         estimated = time.perf_counter()
         detections = self.count_people(estimates, estimator)
-        counted = time.perf_counter()
         sigmas, is_main = estimator.skeleton.sigmas, common.distributed.is_main()
         metrics = common.distributed.broadcast_object(
             self.validation.average_precision(detections, sigmas) if is_main else {}
         )
         ended = time.perf_counter()
-        seconds = {"nms": counted - estimated, "evaluation": ended - counted, "total": ended - began}
-        return Evaluation(metrics, detections, len(self.boxes), estimates.seconds | seconds, estimates.skipped)
+        seconds = estimates.seconds | {"evaluation": ended - estimated, "total": ended - began}
+        return Evaluation(metrics, detections, seconds, estimates.skipped)
 
     def count_people(self, estimates: pipeline.Estimates, estimator: PoseEstimator) -> Detections:
         """People with a score, suppressed as the flags say; boxes are as large as their crops."""
@@ -198,7 +196,9 @@ def while_training(
         estimator = PoseEstimator.of_session(of_module(model.eval(), device, dtype), config)
         estimator.batch_size = flags.batch_size_on(device)
         result = evaluator(estimator)
-        log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_boxes} people in given boxes")
+        log.line(
+            f"evaluate elapsed time : {result.seconds['total']:.1f} s, {len(evaluator.boxes)} people in given boxes"
+        )
         pictures, skeleton = folder / "pictures", estimator.skeleton
         leave_sheet(pictures, evaluator.validation, result.detections, skeleton, SHEET_ROWS, DRAWN_ABOVE)
         return result.metrics
@@ -232,7 +232,7 @@ def main() -> None:
 
 def log_result(result: Evaluation, evaluator: Evaluator, protocol: dict[str, Any], log: Log) -> str:
     """Logs protocol, COCO's table, and where the time went; returns protocol and published line, as of eval.log."""
-    a_person = {name: 1000 * seconds / max(1, result.num_boxes) for name, seconds in result.seconds.items()}
+    a_person = {name: 1000 * seconds / len(evaluator.boxes) for name, seconds in result.seconds.items()}
     stated = "protocol: " + ", ".join(f"{name} {value}" for name, value in protocol.items())
     published = f"##### {'det' if evaluator.flags.detections else 'gt'} box: {result.metrics['AP']:.4f} mAP #####"
     for line in (

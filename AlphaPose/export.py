@@ -8,25 +8,27 @@ The network takes RGB crops as `data.normalise_batch` makes them, (B, 3, H, W) f
 heatmaps (B, num_joints, H / 4, W / 4).
 """
 
-from collections.abc import Mapping
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import common.runtime.export
 import common.train.checkpoint
-from AlphaPose import weights
-from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, experiment_folder
+from AlphaPose import config as settings
+from AlphaPose import data, keys, weights
+from AlphaPose.config import BOX_PADDING, DEFAULT_CFG, MODEL_FOLDER, NETWORK, experiment_folder
 from AlphaPose.model import build
-from AlphaPose.predict import load_config, metadata_of
-from common.cli import flag, parse, run
-from common.runtime.export import Ports
+from AlphaPose.pose_nms import RULES
+from AlphaPose.predict import BRIGHTEST, load_config
+from common.cli import flag, leaves, parse, run
+from common.runtime import metadata
+from common.runtime.export import Ports, check_opset, export_onnx
 
 import torch
-from torch import Tensor, nn
 
 INPUT, OUTPUT = "image", "output"
 TRIAL_BATCHES = (2, 1)  # where any number goes
+ALIASES = {"checkpoint_path": "checkpoint", "batch": "batch_size"}
 
 
 @dataclass(frozen=True)
@@ -42,55 +44,55 @@ class Config:
     output_dir: str = flag("folder of exp/", str(MODEL_FOLDER))
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: the checkpoint's, or coco", "")
 
-    def check(self) -> None:
-        """Raises UserError where values cannot be meant."""
-        common.runtime.export.check_opset(self.opset)
-
-
-ALIASES = {"checkpoint_path": "checkpoint", "batch": "batch_size"}
-
 
 def main() -> None:
     """Reads the flags, exports, compares, says what was written."""
     export_checkpoint(parse(Config, {}, aliases=ALIASES))
 
 
-def export_checkpoint(config: Config, input_name: str = INPUT, output_name: str = OUTPUT) -> None:
-    """Exports what the flags ask for, and says what was written. Raises UserError as `export_onnx` does."""
-    config.check()
-    folder = experiment_folder(config.output_dir, config.exp_id, config.cfg)
-    source = weights.checkpoint_of(config.checkpoint, folder)
-    trained = load_config(config.cfg, source, skeleton=config.skeleton)
-    model = weights.load_network(build(trained.yaml.MODEL, trained.load_skeleton().num_keypoints), source)
-    size, target = trained.size_in, Path(config.output_name)
-    about = metadata_of(trained, common.train.checkpoint.read(source))
-    difference = export_onnx(model, target, config.opset, size, config.batch_size, (input_name, output_name), about)
-    sizes = f"{config.batch_size or 'any'} x 3 x {size[0]} x {size[1]}"
-    megabytes = target.stat().st_size / 1e6
+def export_checkpoint(flags: Config, names: tuple[str, str] = (INPUT, OUTPUT)) -> None:
+    """Exports what the flags ask for, its input and output under `names`, and says what was written.
+
+    Raises UserError as `common.runtime.export` does.
+    """
+    check_opset(flags.opset)
+    folder, target = experiment_folder(flags.output_dir, flags.exp_id, flags.cfg), Path(flags.output_name)
+    source = weights.checkpoint_of(flags.checkpoint, folder)
+    config = load_config(flags.cfg, source, skeleton=flags.skeleton)
+    model = weights.load_network(build(config.yaml.MODEL, config.load_skeleton().num_keypoints), source)
+    random = torch.Generator().manual_seed(0)
+    batches = (flags.batch_size,) if flags.batch_size else TRIAL_BATCHES
+    trials = [(torch.rand(batch, 3, *config.size_in, generator=random) - 0.5,) for batch in batches]
+    ports = Ports(names[:1], names[1:], {} if flags.batch_size else {name: {0: "batch"} for name in names})
+    about = metadata_of(config, common.train.checkpoint.read(source))
+    difference = export_onnx(model, target, flags.opset, ports, trials, about)
+    sizes = " x ".join(map(str, (flags.batch_size or "any", 3, *config.size_in)))
     print(  # noqa: T201
-        f"{target}: {trained.yaml.MODEL.TYPE} of {source}, opset {config.opset}, {input_name} {sizes}, "
-        f"{megabytes:.1f} MB; largest difference to PyTorch {difference:.1e} of an output's maximum"
+        f"{target}: {config.yaml.MODEL.TYPE} of {source}, opset {flags.opset}, {names[0]} {sizes}, "
+        f"{target.stat().st_size / 1e6:.1f} MB; largest difference to PyTorch {difference:.1e} of an output's maximum"
     )
 
 
-def export_onnx(
-    model: nn.Module,
-    target: Path,
-    opset: int,
-    size_in: tuple[int, int],
-    batch_size: int = 0,
-    names: tuple[str, str] = (INPUT, OUTPUT),
-    about: Mapping[str, Any] = {},
-) -> float:
-    """Writes `target` and returns its largest difference to PyTorch, see `common.runtime.export.export_onnx`.
-
-    `size_in`: height, width of the input; `batch_size` 0: any.
-    """
-    free = {} if batch_size else {name: {0: "batch"} for name in names}
-    random = torch.Generator().manual_seed(0)
-    batches = (batch_size,) if batch_size else TRIAL_BATCHES
-    trials: list[tuple[Tensor, ...]] = [(torch.rand(batch, 3, *size_in, generator=random) - 0.5,) for batch in batches]
-    return common.runtime.export.export_onnx(model, target, opset, Ports(names[:1], names[1:], free), trials, about)
+def metadata_of(config: settings.Config, content: dict[str, Any]) -> metadata.Metadata:
+    """What an exported network says of itself, and of `content`, the checkpoint that it comes from."""
+    rule = {
+        "colours": "RGB",
+        "mean": [BRIGHTEST * mean for mean in data.CHANNEL_MEANS],
+        "scale": [1 / BRIGHTEST] * 3,
+        "fit": "box: grow it by `padding` and to the input's shape, warp it bilinearly; 0 beyond the image",
+        "padding": BOX_PADDING,
+    }
+    regresses = config.yaml.LOSS.TYPE == "L1JointRegression"
+    decoder = {
+        "kind": "integral" if regresses else "heatmaps",
+        "norm": config.yaml.LOSS.NORM_TYPE if regresses else "",
+        "refinement": "" if regresses else "quarter",
+        **dataclasses.asdict(RULES),
+    }
+    known = {key: value for key, value in leaves(config.yaml) if key.startswith(keys.OF_THE_NETWORK)}
+    return metadata.of_network(
+        NETWORK, config.load_skeleton(), content, input=rule, stride=config.stride, decoder=decoder, config=known
+    )
 
 
 if __name__ == "__main__":

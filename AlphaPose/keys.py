@@ -43,7 +43,7 @@ KEYS = Keys(
         "LOSS.NORM_TYPE": one_of("sigmoid", "softmax"),
         "LOSS.OUTPUT_3D": one_of(False),
         "TRAIN.BATCH_SIZE": number(32, least=1, most=10**6),  # of each rank
-        "TRAIN.BEGIN_EPOCH": number(0),
+        "TRAIN.BEGIN_EPOCH": one_of(0),
         "TRAIN.END_EPOCH": number(200, least=1),
         "TRAIN.OPTIMIZER": one_of("adam", "rmsprop"),
         "TRAIN.LR": number(1e-3, above=0, most=1000),

@@ -6,20 +6,20 @@ estimator = PoseEstimator("fast_res50_256x192.pth")
 people = estimator("image.jpg", boxes=[[20, 30, 200, 400]])
 """
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import common.train.checkpoint
 from AlphaPose import data, decode, keys, weights
 from AlphaPose.config import BOX_PADDING, DEFAULT_CFG, NETWORK, Config
 from AlphaPose.model import build
 from AlphaPose.people_json import untracked_ids
-from AlphaPose.pose_nms import RULES, pose_nms
+from AlphaPose.pose_nms import pose_nms
 from common.arrays import Float32Array, UInt8Array
-from common.cli import leaves
+from common.media.detectors import Boxes, Detector, given_boxes, whole_images
+from common.media.source import Frame, upright_image
 from common.people import People
 from common.runtime import metadata
 from common.runtime.session import PYTORCH, Options, Session, open_network
@@ -28,10 +28,6 @@ from common.topdown import heatmaps, pipeline
 import numpy as np
 import numpy.typing as npt
 from torch import nn
-
-if TYPE_CHECKING:  # a training evaluates, and has no use for what reads videos
-    from common.media.detectors import Boxes, Detector
-    from common.media.source import Frame
 
 BRIGHTEST = 255
 DEFAULT_BATCH = 80  # people at once, as published
@@ -44,7 +40,7 @@ class PoseEstimator:
         self,
         checkpoint_path: str | Path,
         options: Options | str | None = None,
-        detector: "Detector | None" = None,
+        detector: Detector | None = None,
         cfg: str = DEFAULT_CFG,
         skeleton: str = "",
         flip_test: bool = False,
@@ -90,8 +86,6 @@ class PoseEstimator:
         `boxes` (N, 4) left, top, width, height in its pixels; without them those of the detector, else the whole image.
         Raises UserError for what is no image or no boxes.
         """
-        from common.media.detectors import given_boxes
-
         if boxes is None:
             return self.batch([image])[0]
         frame = _frame(image)
@@ -102,12 +96,10 @@ class PoseEstimator:
 
         Their crops go together.
         """
-        from common.media.detectors import whole_images
-
         frames = [_frame(image) for image in images]
         return self.people(frames, (self.detector or whole_images)(frames))
 
-    def people(self, frames: "Sequence[Frame]", boxes: "Sequence[Boxes]") -> list[People]:
+    def people(self, frames: Sequence[Frame], boxes: Sequence[Boxes]) -> list[People]:
         """The people of each frame, the best first, each of them once; their boxes are the detector's.
 
         Crops of all boxes go through the network together. Raises UserError for NaN.
@@ -124,7 +116,7 @@ class PoseEstimator:
         keypoints = np.concatenate([nobody, *(part.keypoints_img for part in estimates)])
         return [self._merged(keypoints[mine], found) for mine, found in zip(rows, boxes, strict=True)]
 
-    def _merged(self, keypoints: Float32Array, boxes: "Boxes") -> People:
+    def _merged(self, keypoints: Float32Array, boxes: Boxes) -> People:
         """Each person once: pose NMS."""
         sides = boxes.boxes_img[:, 2:].max(axis=1)
         merged = pose_nms(keypoints, sides, boxes.scores, min_box_area=self.min_box_area)
@@ -133,9 +125,7 @@ class PoseEstimator:
         return People(self.skeleton, merged.keypoints_img, merged.scores, boxes.boxes_img[merged.picks], tuple(ids))
 
 
-def _frame(image: UInt8Array | str | Path) -> "Frame":
-    from common.media.source import Frame, upright_image
-
+def _frame(image: UInt8Array | str | Path) -> Frame:
     return Frame(str(image) if isinstance(image, (str, Path)) else "image", 0, 0.0, upright_image(image))
 
 
@@ -159,28 +149,6 @@ def open_session(source: Path, options: Options, config: Config) -> Session:
         return weights.load_network(build(config.yaml.MODEL, config.load_skeleton().num_keypoints), path)
 
     return metadata.checked(open_network(source, options, load), NETWORK, {-1: config.load_skeleton().num_keypoints})
-
-
-def metadata_of(config: Config, content: dict[str, Any]) -> metadata.Metadata:
-    """What an exported network says of itself, and of `content`, the checkpoint that it comes from."""
-    rule = {
-        "colours": "RGB",
-        "mean": [BRIGHTEST * mean for mean in data.CHANNEL_MEANS],
-        "scale": [1 / BRIGHTEST] * 3,
-        "fit": "box: grow it by `padding` and to the input's shape, warp it bilinearly; 0 beyond the image",
-        "padding": BOX_PADDING,
-    }
-    regresses = config.yaml.LOSS.TYPE == "L1JointRegression"
-    decoder = {
-        "kind": "integral" if regresses else "heatmaps",
-        "norm": config.yaml.LOSS.NORM_TYPE if regresses else "",
-        "refinement": "" if regresses else "quarter",
-        **dataclasses.asdict(RULES),
-    }
-    known = {key: value for key, value in leaves(config.yaml) if key.startswith(keys.OF_THE_NETWORK)}
-    return metadata.of_network(
-        NETWORK, config.load_skeleton(), content, input=rule, stride=config.stride, decoder=decoder, config=known
-    )
 
 
 def normalise_crops(crops: UInt8Array) -> Float32Array:

@@ -116,7 +116,6 @@ def main() -> None:
         common.device.move(model, device)
         optimizer = build_optimizer(model, cfg)
         state = TrainState(model, optimizer, plan, device, store, config)
-        state.epoch = cfg.TRAIN.BEGIN_EPOCH
         if unfinished:
             notes.append(state.restore(unfinished))
 

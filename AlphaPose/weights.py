@@ -52,15 +52,14 @@ def load_start(model: nn.Module, config: Config) -> str:
     cfg = config.yaml.MODEL
     initialise(model)
     if cfg.PRETRAINED:
-        source = locate_checkpoint(cfg.PRETRAINED)
-        match = checkpoint.load_matching(model, checkpoint.read(source), source, complete=True)
-        return f"=> using pre-trained model {source}: {match}"
+        return f"=> using pre-trained model {_load(model, cfg.PRETRAINED, complete=True)}"
     report = _load_imagenet(model, config)
-    if cfg.TRY_LOAD:
-        source = locate_checkpoint(cfg.TRY_LOAD)
-        match = checkpoint.load_matching(model, checkpoint.read(source), source)
-        report = f"{report}; then what fits of {source}: {match}"
-    return report
+    return f"{report}; then what fits of {_load(model, cfg.TRY_LOAD)}" if cfg.TRY_LOAD else report
+
+
+def _load(model: nn.Module, name: str, complete: bool = False) -> str:
+    source = locate_checkpoint(name)
+    return f"{source}: {checkpoint.load_matching(model, checkpoint.read(source), source, complete)}"
 
 
 def imagenet_name(config: Config) -> str:

@@ -31,7 +31,7 @@ class Config(export.Config):
 def main() -> None:
     """The command of this script."""
     config = common.cli.parse(Config, {}, aliases=export.ALIASES, retired=UNUSED)
-    export.export_checkpoint(config, INPUT, OUTPUT)
+    export.export_checkpoint(config, (INPUT, OUTPUT))
 
 
 if __name__ == "__main__":

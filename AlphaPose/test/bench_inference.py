@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inference of AlphaPose: the network with flip test in every format."""
+"""Inference of AlphaPose: the network with flip test in every format, against plain PyTorch person by person."""
 
 import functools
 import tempfile
@@ -24,38 +24,23 @@ BATCH, SIZE_IN = 8, (256, 192)
 
 
 def measure(runs: int) -> list[dict]:
-    """The network in every format."""
+    """A batch and its mirror image through the network in every format."""
+    (model, batch), rows = drawn(), []
+    plain, pixels = pairs.Elsewhere(plain_network), batch.numpy()
     with tempfile.TemporaryDirectory() as folder:
-        return network_rows(Path(folder), runs)
-
-
-def network_rows(folder: Path, runs: int) -> list[dict]:
-    """A batch through the network, and its mirror image, against plain PyTorch person by person."""
-    model, batch = drawn()
-    free = {name: {0: "batch"} for name in ("image", "output")}
-    export_onnx(model, folder / "net.onnx", 11, Ports(("image",), ("output",), free), [(batch[:1],)])
-    openvino = Options("cpu", provider="openvino")
-    int8 = folder / "int8.onnx"
-    write_int8(folder / "net.onnx", [(batch.numpy(),), (batch.flip(3).numpy(),)], int8)
-    sessions = {
-        "PyTorch, channels last": of_module(model, torch.device("cpu"), None),
-        "ONNX Runtime": open_network(folder / "net.onnx", Options("cpu"), no_checkpoint),
-        "OpenVINO": open_network(folder / "net.onnx", openvino, no_checkpoint),
-        "ONNX Runtime int8": open_network(int8, Options("cpu"), no_checkpoint),
-        "OpenVINO int8": open_network(int8, openvino, no_checkpoint),
-    }
-    plain = pairs.Elsewhere(plain_network)
-    return [
-        pairs.compare(
-            f"network with flip test, {name}", plain, functools.partial(flip_test, session, batch.numpy()), runs, BATCH
-        )
-        for name, session in sessions.items()
-    ]
-
-
-def no_checkpoint(path: Path) -> torch.nn.Module:
-    """None is opened here."""
-    raise AssertionError(f"{path} is no checkpoint")
+        float32, int8 = Path(folder) / "net.onnx", Path(folder) / "int8.onnx"
+        ports = Ports(("image",), ("output",), {name: {0: "batch"} for name in ("image", "output")})
+        export_onnx(model, float32, 11, ports, [(batch[:1],)])
+        write_int8(float32, [(pixels,), (batch.flip(3).numpy(),)], int8)
+        sessions = {"PyTorch, channels last": of_module(model, torch.device("cpu"), None)}
+        for name, file in (("", float32), (" int8", int8)):
+            for runtime, provider in (("ONNX Runtime", "auto"), ("OpenVINO", "openvino")):
+                options = Options("cpu", provider=provider)
+                sessions[runtime + name] = open_network(file, options, lambda path: model)
+        for name, session in sessions.items():
+            ours = functools.partial(flip_test, session, pixels)
+            rows.append(pairs.compare(f"network with flip test, {name}", plain, ours, runs, BATCH))
+    return rows
 
 
 def drawn() -> tuple[torch.nn.Module, torch.Tensor]:
@@ -65,16 +50,16 @@ def drawn() -> tuple[torch.nn.Module, torch.Tensor]:
 
 
 def plain_network() -> Callable[[], None]:
-    """As published, in a process without our settings."""
-    return functools.partial(one_by_one, *drawn())
+    """As published, in a process without our settings: one person, then the mirror image."""
+    model, batch = drawn()
 
+    def one_by_one() -> None:
+        with torch.no_grad():
+            for image in batch:
+                model(image[None])
+                model(image[None].flip(3))
 
-def one_by_one(model: torch.nn.Module, batch: torch.Tensor) -> None:
-    """As published: one person, then the mirror image."""
-    with torch.no_grad():
-        for image in batch:
-            model(image[None])
-            model(image[None].flip(3))
+    return one_by_one
 
 
 def flip_test(session: Session, batch: np.ndarray) -> torch.Tensor:

@@ -20,19 +20,14 @@ class Step:
     """A network that trains on one batch; targets are ready, as a loader of the original gives them."""
 
     def __init__(self, device: torch.device, layout: torch.memory_format, level: str) -> None:
-        self.device, cfg = device, Config().yaml
+        self.device, cfg, joints = device, Config().yaml, COCO.num_keypoints
         torch.manual_seed(0)
-        model = build(cfg.MODEL, COCO.num_keypoints)
-        self.model = model.to(self.device, memory_format=layout).train()
+        self.model = build(cfg.MODEL, joints).to(device, memory_format=layout).train()
         self.optimizer = build_optimizer(self.model, cfg)
-        self.dtype = common.device.amp_type(self.device, level)
-        random = torch.Generator().manual_seed(0)
-        images = torch.randn(BATCH, 3, *cfg.DATA_PRESET.IMAGE_SIZE, generator=random)
-        self.images = images.to(self.device, memory_format=layout)
-        self.target = torch.rand(BATCH, COCO.num_keypoints, *cfg.DATA_PRESET.HEATMAP_SIZE, generator=random).to(
-            self.device
-        )
-        self.weight = torch.ones(BATCH, COCO.num_keypoints, device=self.device)
+        self.dtype = common.device.amp_type(device, level)
+        self.images = torch.randn(BATCH, 3, *cfg.DATA_PRESET.IMAGE_SIZE).to(device, memory_format=layout)
+        self.target = torch.rand(BATCH, joints, *cfg.DATA_PRESET.HEATMAP_SIZE).to(device)
+        self.weight = torch.ones(BATCH, joints, device=device)
 
     def __call__(self) -> float:
         with common.device.autocast(self.device, self.dtype):

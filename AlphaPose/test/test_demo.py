@@ -14,10 +14,10 @@ from common.cli import UserError
 from common.media.demo import find_boxes
 from common.media.detectors import Boxes
 from common.media.source import open_source
-from common.media.writers import VideoWriter
 from common.runtime.session import Session
 from common.skeleton import COCO
 from common.test.programs import Done, complaint, done
+from common.test.walking_people import count_frames, places, scene, video_of
 from common.topdown.targets import encode
 
 import cv2
@@ -25,28 +25,15 @@ import numpy as np
 import pytest
 import torch
 
-WIDTH, HEIGHT = 160, 120
-ROOT = Path(__file__).parents[2]
-
-
-def places(step: int) -> list[tuple[int, int]]:
-    """Two who walk past each other, no faster than the tracker follows people of their size."""
-    return [(20 + step, 40), (140 - step, 80)]
-
-
-def scene(step: int) -> np.ndarray:
-    image = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
-    for x, y in places(step):
-        cv2.rectangle(image, (x - 6, y - 8), (x + 6, y + 8), (250, 250, 250), -1)
-    return image
+FOLDER = Path(__file__).parents[1]
 
 
 def squares(frames) -> list[Boxes]:
-    """A detector that really looks: a box round each light square, in an order that changes."""
+    """A detector that really looks: a large box round each coloured square, in an order that changes."""
     answers = []
     for frame in frames:
-        count, _, stats, _ = cv2.connectedComponentsWithStats((frame.image[..., 0] > 150).astype(np.uint8))
-        boxes = stats[1:count, :4].astype(float)[:: -1 if frame.index % 2 else 1]
+        count, _, stats, _ = cv2.connectedComponentsWithStats((frame.image.max(2) > 150).astype(np.uint8))
+        boxes = stats[1:count, :4][:: -1 if frame.index % 2 else 1] + np.array([-20.0, -20.0, 40.0, 40.0])
         answers.append(Boxes(boxes, np.full(len(boxes), 0.9), [None] * len(boxes)))
     return answers
 
@@ -66,13 +53,6 @@ def finder(forward=everywhere) -> PoseEstimator:
     return PoseEstimator.of_session(session, settings.Config(opts=sizes))
 
 
-def video_of(path: Path, steps: int) -> Path:
-    with VideoWriter(path, 25.0) as video:
-        for step in range(steps):
-            video.write(scene(step))
-    return path
-
-
 def pictures_in(folder: Path, count: int = 3) -> Path:
     folder.mkdir()
     for step in range(count):
@@ -90,10 +70,6 @@ def results(folder: Path):
     return json.loads((folder / "alphapose-results.json").read_text())
 
 
-def count_frames(path: Path) -> int:
-    return sum(1 for _ in open_source(path).frames())
-
-
 def test_people_are_where_their_boxes_are_and_several_frames_are_one_batch(tmp_path):
     sizes = []
 
@@ -102,8 +78,8 @@ def test_people_are_where_their_boxes_are_and_several_frames_are_one_batch(tmp_p
         return everywhere(inputs)
 
     people = run_demo(tmp_path, pictures_in(tmp_path / "in"), find=finder(counting), detbatch=3)
-    assert [person["image_id"] for person in people] == ["0.png", "0.png", "1.png", "1.png", "2.png", "2.png"]
-    assert sizes == [6]
+    assert [person["image_id"] for person in people] == [f"{step}.png" for step in range(3) for _ in range(3)]
+    assert sizes == [9]
     for person in people:
         x, y, width, height = person["box"]
         keypoints = np.array(person["keypoints"]).reshape(-1, 3)
@@ -116,21 +92,21 @@ def test_a_video_is_drawn_and_people_keep_their_ids(tmp_path, capsys):
     video = video_of(tmp_path / "walk.webm", 30)
     people = run_demo(tmp_path, video, track=True, save_video=True, save_img=True, showbox=True)
     assert {person["image_id"] for person in people} == {f"{step}.jpg" for step in range(30)}
-    rows = {(person["idx"], round(person["box"][1] / 40)) for person in people}
-    assert len(rows) == 2 and {row for _, row in rows} == {1, 2}
+    rows = {(person["idx"], round(person["box"][1] / 60)) for person in people}
+    assert len(rows) == 3 and {row for _, row in rows} == {1, 2, 3}
     assert count_frames(tmp_path / "out/AlphaPose_walk.webm") == 30
     assert len(list((tmp_path / "out/vis").glob("*.jpg"))) == 30
     picture = cv2.imread(str(tmp_path / "out/vis/0.jpg")).astype(int)
     assert (np.abs(picture - scene(0)).max(2) > 60).mean() > 0.01
-    assert "30 frames, 60 people" in capsys.readouterr().out
+    assert "30 frames, 90 people" in capsys.readouterr().out
 
 
 def test_small_people_are_left_out_and_ids_of_the_detector_stay(tmp_path):
     def named(frames):
-        return [found._replace(ids=[7, 8]) for found in squares(frames)]
+        return [found._replace(ids=[7, 8, 9]) for found in squares(frames)]
 
     folder, small = pictures_in(tmp_path / "in", 1), finder()
-    assert [one["idx"] for one in run_demo(tmp_path, folder, named)] == [7, 8]
+    assert [one["idx"] for one in run_demo(tmp_path, folder, named)] == [7, 8, 9]
     small.min_box_area = 1e5
     assert run_demo(tmp_path, folder, find=small) == []
 
@@ -174,15 +150,15 @@ def test_mistakes_at_the_keyboard_are_named(words, message):
 
 
 def published(script: str, *words: str, cwd: Path) -> Done:
-    return done(sys.executable, str(ROOT / "AlphaPose" / "scripts" / script), *words, cwd=cwd)
+    return done(sys.executable, str(FOLDER / "scripts" / script), *words, cwd=cwd)
 
 
 def test_published_inference_command(tmp_path, checkpoint):
     folder = pictures_in(tmp_path / "in")
-    people = [(step, x, y) for step in range(3) for x, y in places(step)]
+    people = [(step, x, y) for step in range(3) for x, y in places(step).values()]
     boxes = [{"image_id": f"{step}.png", "bbox": [x - 6, y - 8, 13, 17], "score": 0.9} for step, x, y in people]
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
-    cfg = ROOT / "AlphaPose/configs/coco/resnet/256x192_res50_lr1e-3_1x.yaml"
+    cfg = FOLDER / "configs/coco/resnet/256x192_res50_lr1e-3_1x.yaml"
     files = (f"--cfg={cfg}", f"--checkpoint={checkpoint}", f"--indir={folder}", f"--detfile={tmp_path / 'boxes.json'}")
     words = ["--save_img", "--format", "cmu", "--gpus", "-1", "--sp", "--flip", "--posebatch", "4"]
     run = published("demo_inference.py", *files, *words, cwd=tmp_path)

@@ -5,10 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from AlphaPose import export
+from AlphaPose import export, weights
 from AlphaPose.model import FastPose, FastPoseDUC, SimplePose
 from AlphaPose.scripts import pthtar2onnx
 from common.cli import UserError
+from common.runtime.export import Ports, export_onnx
 from common.skeleton import COCO
 from common.train.checkpoint import CheckpointError
 
@@ -21,31 +22,6 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 FOLDER = Path(__file__).parents[1]
 SIZE = (64, 48)
-OWN = {
-    "MODEL.TYPE": "SimplePose",
-    "MODEL.NUM_LAYERS": 18,
-    "DATA_PRESET.IMAGE_SIZE": SIZE,
-    "DATA_PRESET.HEATMAP_SIZE": (16, 12),
-    "DATA_PRESET.NUM_JOINTS": 0,
-}
-
-
-@pytest.fixture(scope="module")
-def network() -> torch.nn.Module:
-    """Small, with running means that differ, as training leaves them."""
-    torch.manual_seed(0)
-    model = SimplePose(COCO.num_keypoints, 18)
-    for name, buffer in model.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.normal_(0, 0.1)
-    return model.eval()
-
-
-@pytest.fixture(scope="module")
-def checkpoint(network, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "model.pth"
-    torch.save({"state_dict": network.state_dict(), "config": OWN}, path)
-    return path
 
 
 def run_program(main, monkeypatch, *words: str) -> None:
@@ -62,7 +38,7 @@ def maps_of(path: Path, images: torch.Tensor) -> np.ndarray:
     return session.run(None, {session.get_inputs()[0].name: images.numpy()})[0]
 
 
-def test_the_file_holds_the_trained_weights_and_takes_any_batch(network, checkpoint, tmp_path, monkeypatch, capsys):
+def test_the_file_holds_the_trained_weights_and_takes_any_batch(checkpoint, tmp_path, monkeypatch, capsys):
     target = tmp_path / "new" / "pose.onnx"
     run_program(export.main, monkeypatch, f"--checkpoint={checkpoint}", f"--output-name={target}")
     written = onnx.load(target)
@@ -71,6 +47,7 @@ def test_the_file_holds_the_trained_weights_and_takes_any_batch(network, checkpo
     assert (image.name, dimensions(image)) == ("image", ["batch", 3, *SIZE])
     assert (output.name, dimensions(output)[:2]) == ("output", ["batch", COCO.num_keypoints])
     images = torch.rand(3, 3, *SIZE, generator=torch.Generator().manual_seed(1)) - 0.5
+    network = weights.load_network(SimplePose(COCO.num_keypoints, 18), checkpoint)
     with torch.no_grad():
         torch.testing.assert_close(network(images), torch.from_numpy(maps_of(target, images)), atol=1e-5, rtol=1e-4)
     said = capsys.readouterr().out
@@ -93,7 +70,8 @@ def test_the_published_script_writes_the_published_names(checkpoint, tmp_path, m
 @pytest.mark.parametrize("model", [FastPose, FastPoseDUC])
 def test_pixel_shuffles_can_be_said_in_the_default_operator_set(model, tmp_path):
     torch.manual_seed(0)
-    assert export.export_onnx(model(COCO.num_keypoints), tmp_path / "pose.onnx", 11, (64, 64)) < 1e-4
+    trial, ports = (torch.rand(1, 3, 64, 64),), Ports(["image"], ["output"])
+    assert export_onnx(model(COCO.num_keypoints), tmp_path / "pose.onnx", 11, ports, [trial]) < 1e-4
 
 
 def test_the_best_of_an_experiment_is_the_default(checkpoint, tmp_path, monkeypatch):
@@ -115,7 +93,7 @@ def test_bad_input(checkpoint, tmp_path, monkeypatch):
         (("--checkpoint=nothing.pth",), "nothing.pth: no such checkpoint"),
         (("--checkpoint=fast_res50_256x192.pth",), "MODEL_ZOO.md"),
         (("--checkpoint=other.pth",), "another network"),
-        ((f"--checkpoint={checkpoint}", "--skeleton=crowdpose"), "another network"),
+        ((f"--checkpoint={checkpoint}", "--skeleton=crowdpose"), "NUM_JOINTS is 17, --skeleton=crowdpose has 14"),
         ((f"--checkpoint={checkpoint}", "--cfg=none.yaml"), "none.yaml"),
     ):
         with pytest.raises((UserError, CheckpointError), match=message):

@@ -7,15 +7,13 @@ from pathlib import Path
 
 from AlphaPose import eval as evaluation_program
 from AlphaPose import quantize
-from AlphaPose.config import DEFAULT_CFG
 from common.cli import UserError
 from common.runtime.quantize import RETIRED
 from common.test import quantised_programs
-from common.test.blob_people import COLOURS, BlobNetwork
-from common.test.quantised_programs import report
+from common.test.blob_people import BlobNetwork
+from common.test.quantised_programs import flags, report
 
 import pytest
-import yaml
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -25,11 +23,7 @@ BACKGROUND = 0.12
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = quantised_programs.data(tmp_path_factory.mktemp("people") / "coco")
-    recipe = yaml.safe_load(Path(DEFAULT_CFG).read_text())
-    recipe["DATA_PRESET"]["NUM_JOINTS"] = COLOURS
-    (folder / "blobs_recipe.yaml").write_text(yaml.safe_dump(recipe))
-    return folder
+    return quantised_programs.data(tmp_path_factory.mktemp("people") / "coco")
 
 
 @pytest.fixture(scope="module")
@@ -37,18 +31,14 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return quantised_programs.networks(tmp_path_factory.mktemp("networks"), BACKGROUND)
 
 
-def flags(data: Path, model: Path) -> list[str]:
-    return [*quantised_programs.flags(data, model), f"--cfg={data / 'blobs_recipe.yaml'}"]
-
-
 def run(monkeypatch, data: Path, model: Path, *words: str) -> None:
     monkeypatch.setattr(sys, "argv", ["quantize", *flags(data, model), *words])
     quantize.main()
 
 
-def test_a_network_that_finds_people_is_quantized(tmp_path, data, networks, monkeypatch, capfd):
+def test_a_network_that_finds_people_is_quantized_and_evaluated_alike(tmp_path, data, networks, monkeypatch, capfd):
     target = tmp_path / "new" / "small.onnx"
-    run(monkeypatch, data, networks / "good.onnx", f"--output_name={target}", "--flip_test", "--openvino_xml")
+    run(monkeypatch, data, networks / "good.onnx", f"--output_name={target}", "--openvino_xml")
     said, errors = capfd.readouterr()
     assert errors == "note: --openvino_xml has no effect: " + RETIRED["openvino_xml"] + "\n"
     assert said.splitlines()[-1].startswith(f"{target}: ")
@@ -57,33 +47,27 @@ def test_a_network_that_finds_people_is_quantized(tmp_path, data, networks, monk
     onnx.checker.check_model(onnx.load(target), full_check=True)
     assert report(target)["float_layers"] == ["/final_layer/Conv"]
     facts = report(target)["protocol"]
-    assert facts["boxes"] == "given" and facts["flip_test"] is True and facts["people"] == 6
-    for runtime in ("ONNX Runtime", "OpenVINO"):
+    assert facts["boxes"] == "given" and facts["flip_test"] is False and facts["people"] == 6
+    for provider, runtime in (("cpu", "ONNX Runtime"), ("openvino", "OpenVINO")):
         before, after = (report(target)[kind][runtime] for kind in ("float32", "int8"))
         assert before["ap"] > 0.9 and after["ap"] > before["ap"] - 0.002 and after["people"] == 6
-
-
-def test_the_evaluation_takes_the_file_and_finds_the_ap_of_the_report(tmp_path, data, networks, monkeypatch):
-    target = tmp_path / "good_int8.onnx"
-    run(monkeypatch, data, networks / "good.onnx", f"--output_name={target}")
-    for provider, runtime in (("cpu", "ONNX Runtime"), ("openvino", "OpenVINO")):
         place = tmp_path / provider
         words = (f"--checkpoint={target}", f"--data_path={data}", "--device=cpu", f"--output_dir={place}")
-        words += (f"--skeleton={data / 'blobs.yaml'}", f"--cfg={data / 'blobs_recipe.yaml'}", f"--provider={provider}")
+        words += (f"--skeleton={data / 'blobs.yaml'}", f"--provider={provider}")
         monkeypatch.setattr(sys, "argv", ["eval", *words])
         evaluation_program.main()
         (metrics,) = place.glob("exp/*/eval/metrics.jsonl")
-        ap = report(target)["int8"][runtime]["ap"]
-        assert json.loads(metrics.read_text().splitlines()[-1])["metrics"]["AP"] == pytest.approx(ap, abs=1e-6)
+        assert json.loads(metrics.read_text().splitlines()[-1])["metrics"]["AP"] == pytest.approx(after["ap"], abs=1e-6)
 
 
-def test_boxes_of_a_detector(tmp_path, data, networks, monkeypatch):
+def test_boxes_of_a_detector_and_mirrored_images(tmp_path, data, networks, monkeypatch):
     boxes = [{"image_id": image, "category_id": 1, "bbox": [10, 10, 70, 60], "score": 0.9} for image in (1, 2)]
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
-    words = (f"--detections={tmp_path / 'boxes.json'}", "--nms=pose", "--max_ap_drop=0.05")
+    words = (f"--detections={tmp_path / 'boxes.json'}", "--nms=pose", "--max_ap_drop=0.05", "--flip_test")
     run(monkeypatch, data, networks / "good.onnx", f"--output_name={tmp_path / 'a.onnx'}", *words)
     facts = report(tmp_path / "a.onnx")["protocol"]
     assert facts["boxes"] == str(tmp_path / "boxes.json") and facts["nms"] == "pose" and facts["people"] == 2
+    assert facts["flip_test"] is True
 
 
 @pytest.mark.parametrize(
@@ -96,7 +80,7 @@ def test_boxes_of_a_detector(tmp_path, data, networks, monkeypatch):
         (("--data_path=",), "--data_path is needed: a COCO folder"),
         (("--data_path=nowhere",), "nowhere.*no such file or folder"),
         (("--data_path=empty",), "its list 'images' is empty"),
-        ((f"--cfg={DEFAULT_CFG}", "--skeleton=coco"), "good.onnx: no network of AlphaPose with these keypoints"),
+        (("--skeleton=coco",), "good.onnx: no network of AlphaPose with these keypoints"),
         (("--model=lambda.onnx",), "lambda.onnx: no network of AlphaPose"),
         (("--output_name=broken.onnx/a.onnx",), "cannot write broken.onnx/a.onnx: .*--output_name"),
         (("--calibration_people=0",), "--calibration_people=0: at least 1"),

@@ -19,11 +19,9 @@ from torch import nn
 
 
 def test_learning_rate() -> None:
-    config = Config()
-    assert [lr_factor(epoch, config) for epoch in (0, 89, 90, 119, 120, 139)] == pytest.approx(
-        [1, 1, 0.1, 0.1, 0.01, 0.01]
-    )
-    assert [lr_factor(epoch, config) for epoch in (140, 159, 160, 190, 199)] == pytest.approx([1, 1, 0.1, 0.01, 0.01])
+    epochs = (0, 89, 90, 119, 120, 139, 140, 159, 160, 190, 199)
+    expected = [1, 1, 0.1, 0.1, 0.01, 0.01, 1, 1, 0.1, 0.01, 0.01]
+    assert [lr_factor(epoch, Config()) for epoch in epochs] == pytest.approx(expected)
     assert lr_factor(150, Config(dpg=False)) == pytest.approx(0.01)
 
 
@@ -42,19 +40,18 @@ class Answers(nn.Module):
 @pytest.mark.parametrize("loss", ["MSELoss", "L1JointRegression"])
 def test_losses_are_least_for_the_right_answer(loss: str) -> None:
     config = parse(["LOSS.TYPE", loss, "--image_size=64,32", "--heatmap_size=16,8", "--sigma=1"])
-    joints = torch.tensor([[[8.0, 8.0], [30.0, 40.0], [0.0, 0.0]]], dtype=torch.float64)
     batch = {
         "image": torch.zeros(1, 3, 64, 48, dtype=torch.uint8),
-        "joints": joints,
+        "joints": torch.tensor([[[8.0, 8.0], [30.0, 40.0], [0.0, 0.0]]], dtype=torch.float64),
         "visible": torch.tensor([[1.0, 1.0, 0.0]]),
     }
-    right = torch.full((1, 3, 16, 12), -20.0 if loss != "MSELoss" else 0.0)
-    right[0, 0, 2, 2] = right[0, 1, 10, 8] = 20.0 if loss != "MSELoss" else 1.0
-    found = [
-        float(forward_losses(Answers(maps), batch, torch.device("cpu"), config)["loss"].detach())
-        for maps in (right, right.flip(3))
-    ]
-    assert found[0] < found[1]
+    low, high = (0.0, 1.0) if loss == "MSELoss" else (-20.0, 20.0)
+    right = torch.full((1, 3, 16, 12), low)
+    right[0, 0, 2, 2] = right[0, 1, 10, 8] = high
+    found, mirrored = (
+        forward_losses(Answers(maps), batch, torch.device("cpu"), config)["loss"] for maps in (right, right.flip(3))
+    )
+    assert found < mirrored
 
 
 def test_trained_resumed_and_evaluated(tiny_coco: Path, tmp_path: Path) -> None:
@@ -87,16 +84,8 @@ def test_two_ranks_are_one_that_accumulates_the_same_halves(tiny_coco: Path, tmp
     """The first step's loss of two ranks with two people each is that of one rank with two parts of two."""
     losses = []
     for ranks, flags in ((1, ("--batch_size=4", "--part_size=2")), (2, ("--batch_size=2",))):
-        done = launcher(
-            "train_full_8p.sh",
-            f"--data_path={tiny_coco}",
-            *SMALL,
-            *flags,
-            f"--ranks={ranks}",
-            f"--output_dir={tmp_path / str(ranks)}",
-            "--epochs=1",
-            "--snapshot=0",
-        )
+        run = (f"--ranks={ranks}", f"--output_dir={tmp_path / str(ranks)}", "--epochs=1", "--snapshot=0")
+        done = launcher("train_full_8p.sh", f"--data_path={tiny_coco}", *SMALL, *flags, *run)
         assert done.returncode == 0, done.stderr
         lines = (tmp_path / str(ranks) / EXPERIMENT / "metrics.jsonl").read_text().splitlines()
         losses.append([step["losses"]["loss"] for step in map(json.loads, lines) if step["event"] == "step"])
@@ -112,11 +101,9 @@ def test_a_launcher_adds_no_line_and_keeps_the_exit_code(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--data_path=/nowhere",), "/nowhere"),
         (("--cfg=absent.yaml",), "--cfg=absent.yaml"),
         (("--data_path=mini", "--backbone=absent.pth"), "absent.pth"),
         (("--data_path=mini", "--lr_step=9"), "--lr_step=9"),
-        (("--data_path=mini", "--device=npu"), "--device=npu"),
     ],
 )
 def test_mistakes_are_named(monkeypatch, tmp_path: Path, flags: tuple[str, ...], words: str) -> None:
