@@ -104,13 +104,12 @@ def open_estimator(config: Config) -> PoseEstimator:
 def run(config: Config, source: Source, detector: Detector, estimator: PoseEstimator) -> None:
     """Takes the frames of `source` through detector, network and outputs."""
 
-    def result_file(folder: Path, of: Source) -> ResultFile:
-        return ResultFile(folder, config.format, config.numbered_images, of.moves)
-
     def find(frames: Sequence[Frame]) -> list[People]:
         return estimator.people(frames, detector(frames))
 
-    names = demo.Names("vis", "AlphaPose_{}.webm", (result_file,))
+    form, numbered = config.format, config.numbered_images
+    writers = (lambda folder, source: ResultFile(folder, form, numbered, source.moves),)
+    names = demo.Names("vis", "AlphaPose_{}.webm", writers)
     demo.run(config, source, estimator.skeleton, find, config.detbatch, names)
 
 

@@ -44,7 +44,7 @@ ACCELERATOR_BATCH, CPU_BATCH = 64, 8  # people at once; a CPU gains nothing from
 SHEET_ROWS, DRAWN_ABOVE = 6, 0.3  # images shown at each evaluation while training; score of a keypoint that is drawn
 LOG_FILE = "eval.log"  # as published
 ALIASES = {"batch": "batch_size", "det_file": "detections", "nThreads": "num_workers", "workers": "num_workers"}
-PUBLISHED_NAMES = {"checkpoint_path": "checkpoint", "opt_level": "amp"}
+ALIASES |= {"checkpoint_path": "checkpoint", "opt_level": "amp"}
 FLAG_KEYS = {"val_labels": "DATASET.VAL.ANN", "val_images_folder": "DATASET.VAL.IMG_PREFIX"}
 
 
@@ -123,15 +123,9 @@ class Evaluator:
 
     def __call__(self, estimator: PoseEstimator) -> Evaluation:
         """Raises ImageError for an unreadable image, unless bad ones are skipped."""
-        began, flags = time.perf_counter(), self.flags
-        estimates = pipeline.estimate_boxes(
-            estimator.network,
-            self.validation,
-            self.boxes,
-            estimator.batch_size,
-            flags.on_bad_image == "skip",
-            flags.num_workers,
-        )
+        began, network, batch_size = time.perf_counter(), estimator.network, estimator.batch_size
+        skip, readers = self.flags.on_bad_image == "skip", self.flags.num_workers
+        estimates = pipeline.estimate_boxes(network, self.validation, self.boxes, batch_size, skip, readers)
         estimated = time.perf_counter()
         detections = self.count_people(estimates, estimator)
         sigmas, is_main = estimator.skeleton.sigmas, common.distributed.is_main()
@@ -196,9 +190,7 @@ def while_training(
         estimator = PoseEstimator.of_session(of_module(model.eval(), device, dtype), config)
         estimator.batch_size = flags.batch_size_on(device)
         result = evaluator(estimator)
-        log.line(
-            f"evaluate elapsed time : {result.seconds['total']:.1f} s, {len(evaluator.boxes)} people in given boxes"
-        )
+        log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {len(evaluator.boxes)} given boxes")
         pictures, skeleton = folder / "pictures", estimator.skeleton
         leave_sheet(pictures, evaluator.validation, result.detections, skeleton, SHEET_ROWS, DRAWN_ABOVE)
         return result.metrics
@@ -209,7 +201,7 @@ def while_training(
 def main() -> None:
     """Reads the flags, evaluates, leaves people, metrics, pictures and a result file."""
     began = time.time()
-    flags = parse(Config, {}, aliases=ALIASES | PUBLISHED_NAMES, retired=settings.RETIRED, keys=FLAG_KEYS)
+    flags = parse(Config, {}, aliases=ALIASES, retired=settings.RETIRED, keys=FLAG_KEYS)
     flags.check()
     log_folder = Path(flags.log_dir or Path(flags.output_dir) / "test" / "output" / "0")
     with common.distributed.process_group(flags.device) as device:

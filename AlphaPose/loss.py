@@ -45,17 +45,14 @@ class SymmetricIntegral(torch.autograd.Function):
         return gradients[0][..., None] * side
 
 
-def shares_of(maps: Tensor, norm: Norm) -> Tensor:
-    """(B, K, h, w) maps -> (B, K, h, w) float32 that sum to 1 over each map."""
-    flat = maps.float().flatten(2)
-    shares = flat.softmax(dim=2) if norm == "softmax" else nn.functional.normalize(flat.sigmoid(), p=1, dim=2)
-    return shares.view(maps.shape)
-
-
 def integral_coordinates(maps: Tensor, norm: Norm) -> Tensor:
-    """(B, K, h, w) maps -> (B, K, 2) float32: x and y as a part of the map's sides, from -0.5 to 0.5."""
-    shares = shares_of(maps, norm)
-    height, width = maps.shape[2:]
+    """(B, K, h, w) maps -> (B, K, 2) float32: x and y as a part of the map's sides, from -0.5 to 0.5.
+
+    They are the mean of the cells, weighted by shares that sum to 1 over each map.
+    """
+    flat, (height, width) = maps.float().flatten(2), maps.shape[2:]
+    shares = flat.softmax(dim=2) if norm == "softmax" else nn.functional.normalize(flat.sigmoid(), p=1, dim=2)
+    shares = shares.view(maps.shape)
     x = SymmetricIntegral.apply(shares.sum(dim=2)) / width
     y = SymmetricIntegral.apply(shares.sum(dim=3)) / height
     return torch.stack([x, y], dim=2) - 0.5

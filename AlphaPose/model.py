@@ -6,6 +6,7 @@ FastPose (Fang et al. 2022, arXiv:2211.03375): a ResNet whose layers begin with 
 state-dict keys are the original's, so its checkpoints load; `test/test_model.py` holds them.
 Input of all: (B, 3, H, W) float; output: heatmaps (B, num_joints, H / 4, W / 4), without activation. A network for
 the loss L1JointRegression is the same network: its coordinates are an integral over these maps, see `loss.py`.
+All but HRNet are modules one after the other, in the order in which they are named.
 """
 
 import importlib
@@ -85,8 +86,11 @@ class DeformableBlock(FastPoseBlock):
         return self.conv2(features, self.conv2_offset(features))
 
 
-class UpsamplingConvolution(nn.Module):
-    """Dense upsampling convolution, DUC (Wang et al. 2018, arXiv:1702.08502): channels become 2x2 cells."""
+class UpsamplingConvolution(nn.Sequential):
+    """Dense upsampling convolution, DUC (Wang et al. 2018, arXiv:1702.08502): channels become 2x2 cells.
+
+    (B, inputs, h, w) -> (B, channels / 4, 2h, 2w).
+    """
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
@@ -94,10 +98,6 @@ class UpsamplingConvolution(nn.Module):
         self.bn = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
         self.pixel_shuffle = nn.PixelShuffle(2)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, inputs, h, w) -> (B, channels / 4, 2h, 2w)."""
-        return self.pixel_shuffle(self.relu(self.bn(self.conv(features))))
 
 
 def se_resnet(num_layers: int, blocks: Sequence[Block]) -> ResNet:
@@ -107,7 +107,7 @@ def se_resnet(num_layers: int, blocks: Sequence[Block]) -> ResNet:
     return ResNet(blocks, BOTTLENECK_BLOCKS[num_layers], STEM)
 
 
-class FastPose(nn.Module):
+class FastPose(nn.Sequential):
     """SE-ResNet, a pixel shuffle, two DUC, one convolution.
 
     `conv_dim`: channels that enter the last convolution. `deformable`: layers with deformable convolution.
@@ -124,10 +124,6 @@ class FastPose(nn.Module):
         self.duc2 = UpsamplingConvolution(second, 4 * conv_dim)
         self.conv_out = nn.Conv2d(conv_dim, num_joints, 3, padding=1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, num_joints, H / 4, W / 4)."""
-        return self.conv_out(self.duc2(self.duc1(self.suffle1(self.preact(images)))))
-
 
 def shuffled_convolutions(inputs: int, count: int) -> nn.Sequential:
     """A pixel shuffle, then `count` convolutions with batch normalisation and ReLU; the last one doubles the width."""
@@ -138,7 +134,7 @@ def shuffled_convolutions(inputs: int, count: int) -> nn.Sequential:
     return nn.Sequential(*modules)
 
 
-class FastPoseDUC(nn.Module):
+class FastPoseDUC(nn.Sequential):
     """SE-ResNet, three pixel shuffles with convolutions behind each, one convolution."""
 
     def __init__(self, num_joints: int, num_layers: int = 50) -> None:
@@ -147,16 +143,12 @@ class FastPoseDUC(nn.Module):
         self.preact = se_resnet(num_layers, (block,) * len(ResNet.STRIDES))
         width = self.preact.inputs[-1]
         for number, count in enumerate(DUC_CONVOLUTIONS, 1):
-            setattr(self, f"duc{number}", shuffled_convolutions(width, count))
+            self.add_module(f"duc{number}", shuffled_convolutions(width, count))
             width //= 2
         self.conv_out = nn.Conv2d(width, num_joints, 3, padding=1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, num_joints, H / 4, W / 4)."""
-        return self.conv_out(self.duc3(self.duc2(self.duc1(self.preact(images)))))
 
-
-class SimplePose(nn.Module):
+class SimplePose(nn.Sequential):
     """SimpleBaseline (Xiao et al. 2018, arXiv:1804.06208): a plain ResNet and three deconvolutions."""
 
     def __init__(self, num_joints: int, num_layers: int = 50) -> None:
@@ -165,10 +157,6 @@ class SimplePose(nn.Module):
         self.preact = ResNet((block,) * len(counts), counts, STEM)
         self.deconv_layers = deconvolutions(self.preact.inputs[-1], DECONV_FILTERS)
         self.final_layer = nn.Conv2d(DECONV_FILTERS[-1], num_joints, 1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, num_joints, H / 4, W / 4)."""
-        return self.final_layer(self.deconv_layers(self.preact(images)))
 
 
 class PoseHighResolutionNet(HRNet):

@@ -91,10 +91,12 @@ class ResultFile:
         if key in self.images:
             other = "needs a name for each, --format=coco does not"
             raise UserError(f"a second image {name}: --format={self.form} {other}")
-        self.images.add(key)
-        text = json.dumps(_image_entry(self.form, people))
+        plural, single = IMAGE_FORMS[self.form]
+        points = openpose_points(people.keypoints).reshape(len(people), -1).tolist()
+        text = json.dumps({"version": VERSION, plural: [{single: person} for person in points]})
         self._append(f"{json.dumps(key)}: {text}")
         stem = key if Path(key).stem in self.separate else Path(key).stem  # a.jpg and a.png: a.json and a.png.json
+        self.images.add(key)
         self.separate.add(stem)
         files.write_atomically(self.folder / SEPARATE_FOLDER / f"{stem}.json", text.encode())
 
@@ -119,12 +121,6 @@ def _list_entries(image_id: str | int, people: People) -> list[dict[str, Any]]:
         }
         for row in range(len(people))
     ]
-
-
-def _image_entry(form: str, people: People) -> dict[str, Any]:
-    plural, single = IMAGE_FORMS[form]
-    points = openpose_points(people.keypoints).reshape(len(people), -1)
-    return {"version": VERSION, plural: [{single: person} for person in points.tolist()]}
 
 
 def openpose_points(keypoints: FloatArray) -> FloatArray:

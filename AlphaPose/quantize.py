@@ -51,8 +51,8 @@ def main() -> None:
     flags.check()
     quantize.check(flags.source)
     config = flags.config(flags.source)
-    count = config.load_skeleton().num_keypoints
-    session = metadata.checked(quantize.open_on_cpu(flags.source), settings.NETWORK, {-1: count})
+    maps = {-1: config.load_skeleton().num_keypoints}
+    session = metadata.checked(quantize.open_on_cpu(flags.source), settings.NETWORK, maps)
     quantize.run(flags, task_of(flags, config, session))
 
 

@@ -9,10 +9,8 @@ USAGE = "python setup.py build develop"
 
 def main() -> None:
     """Says that the programs need nothing built, and what makes the package importable from anywhere."""
-    print(  # noqa: T201
-        "nothing to build: after `pip install -r requirements.txt` the programs of this folder run as they are; "
-        f"`pip install -e {ROOT}` also lets `import AlphaPose` work from anywhere"
-    )
+    ready = "nothing to build: after `pip install -r requirements.txt` the programs of this folder run as they are"
+    print(f"{ready}; `pip install -e {ROOT}` also lets `import AlphaPose` work from anywhere")  # noqa: T201
 
 
 if __name__ == "__main__":

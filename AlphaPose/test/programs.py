@@ -6,20 +6,9 @@ from pathlib import Path
 from common.test import programs
 from common.test.programs import Done
 
-SMALL = (
-    "--device=cpu",
-    "--model=SimplePose",
-    "--num_layers=18",
-    "--image_size=64,32",
-    "--heatmap_size=16,8",
-    "--sigma=1",
-    "--batch_size=4",
-    "--num_workers=1",
-    "--backbone=none",
-    "--print_freq=1",
-    "--amp=O0",
-    "--exp_id=x",
-)
+_SMALL = """--device=cpu --model=SimplePose --num_layers=18 --image_size=64,32 --heatmap_size=16,8 --sigma=1
+    --batch_size=4 --num_workers=1 --backbone=none --print_freq=1 --amp=O0 --exp_id=x"""
+SMALL = tuple(_SMALL.split())
 EXPERIMENT = Path("exp") / "x-256x192_res50_lr1e-3_1x.yaml"
 
 
@@ -30,11 +19,5 @@ def launcher(name: str, *flags: str) -> Done:
 
 def trained(folder: Path, *flags: str) -> Done:
     """What test/train_full_1p.sh runs, to its end."""
-    return programs.launched(
-        "AlphaPose.train",
-        folder / "logs",
-        "--recipe=full",
-        f"--output_dir={folder}",
-        f"--log_dir={folder / 'logs'}",
-        *flags,
-    )
+    flags = ("--recipe=full", f"--output_dir={folder}", f"--log_dir={folder / 'logs'}", *flags)
+    return programs.launched("AlphaPose.train", folder / "logs", *flags)

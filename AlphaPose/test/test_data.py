@@ -24,15 +24,6 @@ def samples(folder: Path, *opts: object, **flags: object) -> TrainSamples:
     return TrainSamples(Config(data_path=str(folder), opts=(*STILL, *opts), **flags), COCO)
 
 
-def test_everybody_with_a_labelled_joint_is_a_sample(tiny_coco: Path) -> None:
-    people = samples(tiny_coco).people
-    index = people.index
-    assert len(people) == ((index.num_keypoints > 0) & ~index.is_crowd).sum() > 5
-    sizes = index.image_sizes[index.image_rows(people.rows)]
-    assert (people.boxes_img[:, :2] >= 0).all() and (people.boxes_img[:, 2:] > 0).all()
-    assert (people.boxes_img[:, :2] + people.boxes_img[:, 2:] <= sizes[:, ::-1] - 1).all()
-
-
 def test_nobody_is_an_error(tiny_coco: Path, tmp_path: Path) -> None:
     content = json.loads((tiny_coco / TRAIN_LABELS).read_text())
     for person in content["annotations"]:
@@ -45,6 +36,7 @@ def test_nobody_is_an_error(tiny_coco: Path, tmp_path: Path) -> None:
 def test_a_sample_is_the_person_in_the_middle(tiny_coco: Path) -> None:
     """Without augmentation the box's centre is that of the input, and a joint's pixel goes where the joint goes."""
     found = samples(tiny_coco)
+    assert len(found) > 5
     for place in range(6):
         sample = found[0, place]
         assert sample["image"].shape == (256, 192, 3) and sample["image"].dtype == np.uint8

@@ -74,24 +74,13 @@ def test_pixel_shuffles_can_be_said_in_the_default_operator_set(model, tmp_path)
     assert export_onnx(model(COCO.num_keypoints), tmp_path / "pose.onnx", 11, ports, [trial]) < 1e-4
 
 
-def test_the_best_of_an_experiment_is_the_default(checkpoint, tmp_path, monkeypatch):
-    experiment = tmp_path / "exp" / "mine-256x192_res50_lr1e-3_1x.yaml"
-    words = ("--exp-id=mine", f"--output_dir={tmp_path}", f"--output_name={tmp_path / 'pose.onnx'}")
-    with pytest.raises(UserError, match="--checkpoint is needed: .*mine-256x192"):
-        run_program(export.main, monkeypatch, *words)
-    experiment.mkdir(parents=True)
-    (experiment / export.common.train.checkpoint.BEST).write_bytes(checkpoint.read_bytes())
-    run_program(export.main, monkeypatch, *words)
-    assert (tmp_path / "pose.onnx").is_file()
-
-
 def test_bad_input(checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": {"other.weight": torch.zeros(3)}}, tmp_path / "other.pth")
     for words, message in (
         (("--batch_size=-1",), "--batch_size=-1"),
         (("--checkpoint=nothing.pth",), "nothing.pth: no such checkpoint"),
-        (("--checkpoint=fast_res50_256x192.pth",), "MODEL_ZOO.md"),
+        ((f"--output_dir={tmp_path}",), "--checkpoint is needed: .*exp_test-256x192"),
         (("--checkpoint=other.pth",), "another network"),
         ((f"--checkpoint={checkpoint}", "--skeleton=crowdpose"), "NUM_JOINTS is 17, --skeleton=crowdpose has 14"),
         ((f"--checkpoint={checkpoint}", "--cfg=none.yaml"), "none.yaml"),

@@ -4,7 +4,7 @@
 import json
 from pathlib import Path
 
-from AlphaPose.pose_nms import given_box_scores, pose_nms, proposal_scores
+from AlphaPose.pose_nms import pose_nms
 
 import numpy as np
 import pytest
@@ -100,9 +100,3 @@ def test_far_keypoints_of_a_group_are_left_out_of_the_mean() -> None:
     np.testing.assert_allclose(pose[:10], keypoints[0, :10], rtol=1e-5)
     np.testing.assert_allclose(pose[10:, 0], keypoints[0, 10:, 0] + 2, rtol=1e-5)
     np.testing.assert_allclose(pose[10:, 2], (0.9**2 + 0.6**2) / 1.5, rtol=1e-5)
-
-
-def test_the_best_keypoint_weighs_more_in_alphaposes_own_score() -> None:
-    scores = np.array([[0.2, 0.4], [1.0, 0.0]])
-    np.testing.assert_allclose(given_box_scores(scores), [0.7, 1.5])
-    np.testing.assert_allclose(proposal_scores(scores, np.array([0.5, 0.0])), [0.3 + 0.5 + 0.5, 0.5 + 1.25])

@@ -67,13 +67,9 @@ def test_trained_resumed_and_evaluated(tiny_coco: Path, tmp_path: Path) -> None:
     assert equal(weights(tmp_path / "whole" / EXPERIMENT), weights(tmp_path / "cut" / EXPERIMENT))
     for name in ("model_best.pth", "metrics.jsonl", "pictures/predictions.png", "model_0.pth", "model_1.pth"):
         assert (tmp_path / "whole" / EXPERIMENT / name).is_file(), name
-    done = launcher(
-        "eval.sh",
-        f"--data_path={tiny_coco}",
-        f"--output_dir={tmp_path}",
-        "--device=cpu",
-        f"--checkpoint={tmp_path / 'whole' / EXPERIMENT / 'model_best.pth'}",
-    )
+    best = tmp_path / "whole" / EXPERIMENT / "model_best.pth"
+    words = (f"--data_path={tiny_coco}", f"--output_dir={tmp_path}", "--device=cpu", f"--checkpoint={best}")
+    done = launcher("eval.sh", *words)
     assert done.returncode == 0, done.stderr
     assert "##### gt box: 0." in done.stdout and "EvalAccuracy : " in done.stdout
     result = (tmp_path / "whole" / "test" / "output" / "0" / "AlphaPose_bs4_1p_acc.log").read_text()
