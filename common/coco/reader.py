@@ -2,6 +2,7 @@
 """Reads COCO keypoint files into a `CocoIndex`: the one reader of training, evaluation and the check."""
 
 import functools
+import gc
 import json
 import os
 import re
@@ -67,6 +68,7 @@ def read(path: str | Path) -> dict[str, Any]:
     text = _POLYGONS.sub(r"\1null", files.json_text(path))
     try:
         content = json.loads(text)
+        gc.freeze()  # millions of objects, none of them garbage: to look at them again and again takes seconds
     except (ValueError, RecursionError):
         content = files.read_json(path)  # its error says the place in the whole text
     if not isinstance(content, dict):
