@@ -152,20 +152,25 @@ class _Network:
         """See `Session`."""
         acl = self._acl
         acl("rt.set_context", self._context)  # of this thread
+        count = len(arrays[0])
         if self._batches:
-            self._set_batch(len(arrays[0]))
+            missing = self._set_batch(count) - count
+            arrays = [np.concatenate([array, *[array[-1:]] * missing]) for array in arrays]
         for tensor, array in zip(self.inputs, arrays, strict=True):
             content = np.ascontiguousarray(array, tensor.dtype)
             acl("rt.memcpy", tensor.address, tensor.size, content.ctypes.data, content.nbytes, self._to)
         acl("mdl.execute", self._model, *self._datasets)
-        return [self._read(index, tensor) for index, tensor in enumerate(self.outputs)]
+        return [self._read(index, tensor)[:count] for index, tensor in enumerate(self.outputs)]
 
-    def _set_batch(self, batch: int) -> None:
-        if batch not in self._batches:
+    def _set_batch(self, count: int) -> int:
+        """The least batch that takes `count` items."""
+        batch = min((size for size in self._batches if size >= count), default=0)
+        if not batch:
             sizes = ", ".join(map(str, self._batches))
-            raise UserError(f"{self._acl.source}: converted for batches of {sizes}, got {batch}; choose one of these")
+            raise UserError(f"{self._acl.source}: converted for batches of {sizes}, got {count}; choose --batch_size")
         index = self._acl("mdl.get_input_index_by_name", self._description, BATCH_INPUT)
         self._acl("mdl.set_dynamic_batch_size", self._model, self._datasets[0], index, batch)
+        return batch
 
     def _read(self, index: int, tensor: _Tensor) -> Float32Array:
         shape = self._acl("mdl.get_cur_output_dims", self._description, index)["dims"]
