@@ -47,12 +47,10 @@ class FastPoseBlock(Bottleneck):
     """A bottleneck; the first of a layer weighs its residual by squeeze and excitation."""
 
     def build(self, inputs: int, planes: int, stride: int, begins: bool) -> None:
-        """See common.topdown.resnet.ResidualBlock."""
         super().build(inputs, planes, stride, begins)
         self.se = SqueezeExcitation(planes * self.expansion) if begins else nn.Identity()
 
     def residual(self, features: Tensor) -> Tensor:
-        """See common.topdown.resnet.ResidualBlock."""
         return self.se(super().residual(features))
 
 
@@ -82,7 +80,6 @@ class DeformableBlock(FastPoseBlock):
         self.conv2 = operation(planes, planes, KERNEL, stride, KERNEL // 2, bias=False)
 
     def spatial(self, features: Tensor) -> Tensor:
-        """See common.topdown.resnet.Bottleneck."""
         return self.conv2(features, self.conv2_offset(features))
 
 

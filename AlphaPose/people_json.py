@@ -28,7 +28,6 @@ from common.skeleton import OPENPOSE
 import numpy as np
 
 RESULT_FILE = "alphapose-results.json"
-SEPARATE_FOLDER = "sep-json"
 VERSION = "AlphaPose v0.3"
 Form = Literal["default", "coco", "cmu", "open"]
 IMAGE_FORMS = {"cmu": ("bodies", "joints"), "open": ("people", "pose_keypoints_2d")}
@@ -78,7 +77,8 @@ class ResultFile:
         if self.form in IMAGE_FORMS:
             self._write_image(name, str(image_id), people)
         else:
-            self._append(json.dumps(_list_entries(image_id, people))[1:-1])
+            entries = [_entry(image_id, people, row) for row in range(len(people))]
+            self._append(json.dumps(entries)[1:-1])
 
     def _append(self, entries: str) -> None:
         """Writes over the last bracket and behind it once more."""
@@ -98,7 +98,7 @@ class ResultFile:
         stem = key if Path(key).stem in self.separate else Path(key).stem  # a.jpg and a.png: a.json and a.png.json
         self.images.add(key)
         self.separate.add(stem)
-        files.write_atomically(self.folder / SEPARATE_FOLDER / f"{stem}.json", text.encode())
+        files.write_atomically(self.folder / "sep-json" / f"{stem}.json", text.encode())
 
 
 def _number(name: str) -> int:
@@ -109,18 +109,15 @@ def _number(name: str) -> int:
     return int(last)
 
 
-def _list_entries(image_id: str | int, people: People) -> list[dict[str, Any]]:
-    return [
-        {
-            "image_id": image_id,
-            "category_id": PERSON_CATEGORY,
-            "keypoints": people.keypoints[row].ravel().tolist(),
-            "score": float(people.scores[row]),
-            "box": people.boxes[row].tolist(),
-            "idx": people.ids[row],
-        }
-        for row in range(len(people))
-    ]
+def _entry(image_id: str | int, people: People, row: int) -> dict[str, Any]:
+    return {
+        "image_id": image_id,
+        "category_id": PERSON_CATEGORY,
+        "keypoints": people.keypoints[row].ravel().tolist(),
+        "score": float(people.scores[row]),
+        "box": people.boxes[row].tolist(),
+        "idx": people.ids[row],
+    }
 
 
 def openpose_points(keypoints: FloatArray) -> FloatArray:

@@ -15,10 +15,8 @@ from AlphaPose.config import RETIRED
 from common.cli import flag
 
 INPUT, OUTPUT = "preact.conv1", "conv_out"
-UNUSED = RETIRED | dict.fromkeys(
-    ("nThreads", "snapshot", "seed", "amp", "loss_scale", "opt_level", "device"),
-    "an export does not train",
-)
+NOT_OF_EXPORTS = ("nThreads", "snapshot", "seed", "amp", "loss_scale", "opt_level", "device")
+UNUSED = RETIRED | dict.fromkeys(NOT_OF_EXPORTS, "an export does not train")
 
 
 @dataclass(frozen=True)
