@@ -43,7 +43,7 @@ class Config(TrainFlags):
     skeleton: str = flag("built-in name or YAML file of your own keypoints", "coco")
     backbone: str = flag("ImageNet weights: auto, a file, or `none` for a random start", BACKBONE_AUTO)
     dpg: bool = flag("from dpg_milestone on train with jittered boxes and the first learning rate again", True)
-    clip_norm: float = flag("largest norm of the gradients; 0: as they are", 0.0)
+    clip_norm: float = flag("largest gradient norm; 0: no clipping", 0.0)
     num_workers: int = flag("processes that read data; -1: one a core", -1, least=-1, most=1024)
     print_freq: int = flag("steps between log lines", 10, least=1)
     snapshot: int = flag("epochs between evaluations, and between checkpoints that are kept; 0: none", 10)
@@ -57,7 +57,7 @@ class Config(TrainFlags):
         return EasyDict(keys.KEYS.load(self.cfg, self.opts))
 
     def check(self) -> None:
-        """Raises UserError where values cannot be meant."""
+        """Raises UserError for values that contradict each other."""
         check_sizes(self.yaml.DATA_PRESET.IMAGE_SIZE, self.yaml.DATA_PRESET.HEATMAP_SIZE)
 
     @property

@@ -22,7 +22,7 @@ from torch import Tensor
 
 Split = Literal["TRAIN", "VAL"]
 CHANNEL_MEANS = (0.406, 0.457, 0.480)  # of R, G, B: those of B, G, R, which the published weights were trained with
-DARK = 1  # a crop without a brighter value is taken as it is, not divided
+DARK = 1  # a crop without a brighter value is not divided
 
 # The dynamic proposals of the second stage: edges of a detector's boxes over those of the person,
 # as parts of its width and height: mean and standard deviation, left, top, right, bottom.
@@ -48,7 +48,7 @@ def _root(config: Config, split: Split) -> Path:
 
 
 def with_skeleton(config: Config) -> Config:
-    """The settings with the skeleton of the data set, where it has its own and no other is asked for."""
+    """The settings with the skeleton of the data set, where it has one and the flags name no other."""
     name = common.coco.images.skeleton_name(config.skeleton, Config.skeleton, _root(config, "TRAIN"))
     return dataclasses.replace(config, skeleton=name)
 
@@ -57,7 +57,7 @@ class TrainSamples:
     """`samples[epoch, index]`: one person's crop, random in a way that (seed, epoch, index) decides."""
 
     def __init__(self, config: Config, skeleton: Skeleton) -> None:
-        """Everybody with a labelled joint. Raises UserError where there is nobody, or for another skeleton's file."""
+        """All people with a labelled joint. Raises UserError where there are none, or for another skeleton's file."""
         annotations, self.folder = (path_of_key(config, "TRAIN", name) for name in ("ANN", "IMG_PREFIX"))
         index = common.coco.reader.load(annotations, skeleton.num_keypoints)
         self.people = crops.labelled_people(index)

@@ -37,7 +37,7 @@ CPU_ONLY = -1
 class Config(demo.TopDownFlags):
     """Finds people in images, videos and cameras, with a network of AlphaPose."""
 
-    cfg: str = flag("yaml config; what a checkpoint says of its own network wins over it", DEFAULT_CFG)
+    cfg: str = flag("yaml config; the settings in a checkpoint override it", DEFAULT_CFG)
     list_file: str = flag("a file with the name of an image in each line; --source is then their folder", "")
     output_dir: str = flag("folder for everything that is written", "examples/res/")
     save_img: bool = flag("write images with people drawn on them into vis/", False)

@@ -52,7 +52,7 @@ FLAG_KEYS = {"val_labels": "DATASET.VAL.ANN", "val_images_folder": "DATASET.VAL.
 class EvaluationSettings:
     """The flags of every program that measures AP: on which people, and by which rules."""
 
-    cfg: str = flag("yaml config; what a checkpoint says of its own network wins over it", DEFAULT_CFG)
+    cfg: str = flag("yaml config; the settings in a checkpoint override it", DEFAULT_CFG)
     data_path: str = flag("COCO folder, or `mini` for the embedded data set; empty: DATASET.TRAIN.ROOT of --cfg", "")
     detections: str = flag("boxes of a detector; empty: given boxes", "")
     nms: Literal["none", "oks", "pose"] = flag(
@@ -66,12 +66,12 @@ class EvaluationSettings:
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: the checkpoint's, or coco", "")
     val_images: int = flag("number of images; 0: all", 0)
     num_workers: int = flag("threads that read", 4, least=1, most=1024)
-    exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
+    exif: Exif = flag("images as stored (as COCO is annotated), or turned by EXIF", "ignore")
     on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
     opts: tuple[Any, ...] = ()  # KEY VALUE words, which win over all
 
     def check(self) -> None:
-        """Raises UserError where values cannot be meant."""
+        """Raises UserError for values that contradict each other."""
         if not self.detections and (self.nms != "none" or self.scores != "proposal"):
             raise UserError("--nms and --scores are for detected boxes: add --detections=FILE")
 
@@ -102,7 +102,7 @@ class Config(EvaluationSettings, ComputeFlags):
 
 @dataclass
 class Evaluation:
-    """What an evaluation found, and where its time went."""
+    """The results of an evaluation, and the time of each part."""
 
     metrics: dict[str, float]
     detections: Detections
@@ -180,7 +180,7 @@ def while_training(
 ) -> Callable[[nn.Module], dict[str, float]]:
     """Measures AP in given boxes while a run in `folder` trains; a sheet of predictions goes to the log and pictures/.
 
-    Raises UserError where validation images are missing, or hold nobody.
+    Raises UserError where validation images are missing or have no people.
     """
     flags = EvaluationSettings(val_images=config.val_images)
     evaluator = Evaluator(config, flags)

@@ -35,7 +35,7 @@ ALIASES = {"checkpoint_path": "checkpoint", "batch": "batch_size"}
 class Config:
     """Exports a checkpoint of AlphaPose as ONNX."""
 
-    cfg: str = flag("yaml config; what a checkpoint says of its own network wins over it", DEFAULT_CFG)
+    cfg: str = flag("yaml config; the settings in a checkpoint override it", DEFAULT_CFG)
     checkpoint: str = flag("a file or a published name; empty: the best of --exp_id", "")
     output_name: str = flag("file to write", "alphapose_fastpose.onnx")
     opset: int = flag("ONNX operator set; CANN's ATC takes 11 everywhere", 11, least=1, most=1000)
@@ -74,7 +74,7 @@ def export_checkpoint(flags: Config, names: tuple[str, str] = (INPUT, OUTPUT)) -
 
 
 def metadata_of(config: settings.Config, content: dict[str, Any]) -> metadata.Metadata:
-    """What an exported network says of itself, and of `content`, the checkpoint that it comes from."""
+    """The metadata of an exported network, and of `content`, the checkpoint that it comes from."""
     rule = {
         "colours": "RGB",
         "mean": [BRIGHTEST * mean for mean in data.CHANNEL_MEANS],

@@ -56,7 +56,7 @@ KEYS = Keys(
     unused=("DATASET.TEST.", "DATASET.DEMO.", "DETECTOR.", "TRAIN.WORLD_SIZE."),
     published_in="configs/coco",
 )
-# how keys begin of which a checkpoint says what its network has
+# prefixes of the keys that a checkpoint's network determines
 OF_THE_NETWORK = ("MODEL.TYPE", "MODEL.NUM_LAYERS", "MODEL.CONV_DIM", "MODEL.STAGE", "DATA_PRESET.", "LOSS.")
 FLAG_KEYS = {  # flag -> the key that it sets
     "epochs": "TRAIN.END_EPOCH",

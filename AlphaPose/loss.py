@@ -25,8 +25,8 @@ def accuracy(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 class SymmetricIntegral(torch.autograd.Function):
     """sum(p * x), with a gradient of equal size for every cell (Fang et al. 2022, arXiv:2211.03375, section 3.2).
 
-    The true gradient grows with a cell's number, so that it depends on where in the image a person stands. Here each
-    cell gets AMPLITUDE, up where it lies on the side towards which the integral should move and down on the other.
+    The true gradient grows with a cell's index, so it depends on where in the image the person is. Here each
+    cell gets AMPLITUDE, positive on the side towards which the integral should move, negative on the other.
     """
 
     @staticmethod

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The JSON files in which AlphaPose writes people down: alphapose-results.json in three forms.
+"""AlphaPose's JSON result files: alphapose-results.json in three forms.
 
 default (also `coco`): a list of
     {"image_id": "a.jpg", "category_id": 1, "keypoints": [x, y, score, ...], "score": 2.1, "box": [x, y, w, h],
@@ -34,9 +34,9 @@ IMAGE_FORMS = {"cmu": ("bodies", "joints"), "open": ("people", "pose_keypoints_2
 
 
 def untracked_ids(members: Sequence[Sequence[int]]) -> list[Any]:
-    """What stands for identities without tracking: a 0 a member of each group that the pose NMS merged.
+    """Placeholder identities without tracking: one 0 for each member of a group that the pose NMS merged.
 
-    [0.0] for somebody alone, [[0.0], [0.0]] for two that became one: the form of the original.
+    [0.0] for a single person, [[0.0], [0.0]] for two that were merged: the form of the original.
     """
     return [[0.0] if len(group) == 1 else [[0.0]] * len(group) for group in members]
 

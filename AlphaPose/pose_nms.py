@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parametric pose NMS (RMPE, arXiv:1612.00137, section 3.3; constants as published), and the scores of people.
 
-The best person of an image gathers everybody who looks like him, and the group becomes one pose: the mean of its
+The best-scored person of an image collects all similar ones, and the group becomes one pose: the mean of its
 members, weighted by their scores.
 """
 
@@ -31,7 +31,7 @@ class PoseNmsRules:
     max_match_reach: float = 7.0  # ... at most this, pixels
     max_merge_reach: float = 15.0  # the same for keypoints that are averaged
     min_score: float = 0.3  # a person whose best keypoint is below it leaves
-    score_floor: float = 1e-5  # stands for a score of zero: weights must not all be zero
+    score_floor: float = 1e-5  # replaces a score of zero: weights must not all be zero
     box_growth: float = 1.5  # of the keypoints' box on each axis, before its area is compared with the smallest
 
 
@@ -54,7 +54,7 @@ def pose_nms(
     images: npt.ArrayLike | None = None,
     min_box_area: float = 0.0,
 ) -> MergedPeople:
-    """Merges the poses that belong to one person; the arguments stay as they are.
+    """Merges the poses that belong to one person; the arguments are not changed.
 
     `keypoints_img` (N, K, 3) x, y in original pixels and score; of their boxes `longer_sides_img` (N,) and the
     detector's `box_scores` (N,); `images` (N,) numbers or names (None: all of one image). Computed in float32, as the

@@ -45,7 +45,7 @@ class PoseEstimator:
         skeleton: str = "",
         flip_test: bool = False,
     ) -> None:
-        """`checkpoint_path`: .pth, .onnx, .xml, .om, or a published name; what it says of itself wins over `cfg`.
+        """`checkpoint_path`: .pth, .onnx, .xml, .om, or a published name; its own settings override `cfg`.
 
         `options`: device and runtime, or the name of a device: auto, npu, cuda, cpu.
         `detector`: finds the people where no boxes are given, see `common.media.detectors.open_detector`. Raises

@@ -5,7 +5,7 @@ python -m AlphaPose.quantize --model=fast_pose.onnx --data_path=/data/coco
 python -m AlphaPose.quantize --model=fast_pose.onnx --data_path=/data/coco --detections=boxes.json --nms=pose
 
 Calibrated with annotated training people, see `common.runtime.quantize`. AP is measured as `eval.py` does, with ONNX
-Runtime and OpenVINO where it is installed: both run the file. A report in JSON lies beside it. Where AP falls by more
+Runtime and OpenVINO where it is installed: both run the file. A JSON report is next to it. Where AP falls by more
 than `--max_ap_drop`, nothing is written and the program ends with exit code 2.
 """
 

@@ -124,11 +124,11 @@ def main() -> None:
             announce(state, cfg.TRAIN.LR, notes, log)
             evaluate = None
             if plan.evaluate_every:
-                from AlphaPose.eval import while_training  # of which a performance run needs nothing
+                from AlphaPose.eval import while_training  # not needed by a performance run
 
                 evaluate = while_training(config, device, state.dtype, log, store.folder)
             with training(state, log):
-                finish_epoch(state, evaluate, log)  # one that the run before has saved, and no more
+                finish_epoch(state, evaluate, log)  # of an epoch that the previous run saved, then broke off
                 batches = state.batches(samples, collate, config.seed)
                 for epoch in state.epochs_left():
                     set_learning_rates(optimizer, lr_factor(epoch, config))

@@ -28,7 +28,7 @@ _FOLDED = r"^layer[234]\.0\.conv2\.weight$"
 
 def locate_checkpoint(name: str) -> Path:
     """A checkpoint by path, or a published one by name. Raises CheckpointError."""
-    from common.train import published  # a training that goes on has its weights
+    from common.train import published  # a resumed training needs none
 
     return published.locate(name, NETWORK, WEIGHT_FOLDERS)
 
@@ -73,7 +73,7 @@ def imagenet_name(config: Config) -> str:
 def _load_imagenet(model: nn.Module, config: Config) -> str:
     if (name := imagenet_name(config)) == RANDOM:
         return RANDOM_START
-    from common.train import published  # a training that goes on has its weights
+    from common.train import published  # a resumed training needs none
 
     try:
         source = published.locate(name, published.IMAGENET, WEIGHT_FOLDERS)

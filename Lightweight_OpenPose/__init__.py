@@ -7,7 +7,7 @@ import common  # noqa: F401  sets its switches before torch and OpenCV are impor
 
 
 def __getattr__(name: str) -> Any:
-    """PoseEstimator, imported when it is asked for: other parts of the package start faster."""
+    """PoseEstimator, imported on first use: other parts of the package start faster."""
     if name == "PoseEstimator":
         from Lightweight_OpenPose.predict import PoseEstimator
 

@@ -36,14 +36,14 @@ class DataFlags:
     val_labels: str = flag("annotations; empty: data_path/annotations/person_keypoints_val2017.json", "")
     val_images_folder: str = flag("folder of validation images; empty: data_path/val2017", "")
     val_images: int = flag("number of images, chosen as by `make_val_subset.py`; 0: all", 0)
-    exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
+    exif: Exif = flag("images as stored (as COCO is annotated), or turned by EXIF", "ignore")
 
 
 AnyFlags = TypeVar("AnyFlags", bound=DataFlags)
 
 
 def with_data(config: AnyFlags, image_folder: str) -> AnyFlags:
-    """The settings with the folder of the data set, and with its skeleton where no other is asked for.
+    """The settings with the folder of the data set, and its skeleton where the flags name no other.
 
     `image_folder`: what a flag names instead of the data set's; with one there may be no data set. Raises UserError.
     """
@@ -74,7 +74,7 @@ class Config(DataFlags, TrainFlags):
     lr_drop_factor: float = flag("factor by which the learning rate drops", 0.333, above=0, most=1)
     lr_warm_up_epochs: int = flag("epochs over which the learning rate rises from a tenth", 0)
     weight_decay: float = flag("L2 on convolution weights", 5e-4)
-    clip_norm: float = flag("largest norm of the gradients; 0: as they are", 0.0)
+    clip_norm: float = flag("largest gradient norm; 0: no clipping", 0.0)
     loss_scale: str = flag("loss scale for float16: a positive number or `dynamic`", "16")
     num_refinement_stages: int = flag("refinement stages; -1: one, three in step 3", -1, least=-1, most=20)
 
@@ -104,7 +104,7 @@ class Config(DataFlags, TrainFlags):
         return STEP_STAGES[self.step] if self.num_refinement_stages < 0 else self.num_refinement_stages
 
     def check(self) -> None:
-        """Raises UserError where values cannot be meant."""
+        """Raises UserError for values that contradict each other."""
         if self.step == STEP_NOT_GIVEN:
             raise UserError("--step is needed: 1 (from MobileNet), 2 or 3 (from the step before)")
         for name in ("net_input_size", "base_height"):

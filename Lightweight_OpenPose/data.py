@@ -113,7 +113,7 @@ def _without_outside(points: Float64Array, size_img: tuple[int, int]) -> Float64
 
 
 def transform_points(points: Float64Array, warp: Warp, flip: bool, skeleton: Skeleton) -> Float64Array:
-    """(P, num_points, 3) from original to input pixels; mirrored people have left and right changed over."""
+    """(P, num_points, 3) from original to input pixels; mirrored people have left and right swapped."""
     moved = points.copy()
     moved[..., :2] = points[..., :2] @ warp.points[:, :2].T + warp.points[:, 2]
     return moved[:, skeleton.point_flip] if flip else moved

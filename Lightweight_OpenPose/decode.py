@@ -73,7 +73,7 @@ def decode(
 ) -> DecodedPeople:
     """People in one image, in pixels of the geometry's result (`_img` in validation).
 
-    `heatmaps` (num_heatmaps, h, w), of which the last (background) is not looked at, and `pafs` (num_pafs, h, w)
+    `heatmaps` (num_heatmaps, h, w), of which the last (background) is ignored, and `pafs` (num_pafs, h, w)
     float32 (`_map`). Candidates come by type, x, y. A point that two limbs set counts twice, one that only closes a gap
     does not. Raises UserError where shapes do not fit the skeleton or the geometry.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training labels: who of a COCO annotation file is trained on."""
+"""Training labels: which people of a COCO annotation file are trained on."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from common.coco.reader import load
 import numpy as np
 import numpy.typing as npt
 
-MIN_KEYPOINTS = 5  # of COCO's 17: a person with fewer is no sample of its own
+MIN_KEYPOINTS = 5  # of COCO's 17: a person with fewer is not a sample
 MIN_KEYPOINTS_OF = 17
 MIN_AREA_IMG = 32 * 32  # px^2 of the segmentation
-MIN_CENTRE_DISTANCE = 0.3  # of the width of an accepted person's box: who is nearer is not a sample, too
+MIN_CENTRE_DISTANCE = 0.3  # of the width of an accepted person's box: a nearer one is not a sample
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ class InputRule:
 def to_input(image: UInt8Array, place: Letterbox) -> Float32Array:
     """(h, w, 3) uint8 BGR -> (3, H, W) float32 network input: (pixel - 128) / 256, resized, 0 around it."""
     normalised = (image.astype(np.float32) - PIXEL_MEAN) * PIXEL_SCALE
-    if place.ratio != 1:  # the ratio as it is, not that of the rounded sizes
+    if place.ratio != 1:  # the exact ratio, not that of the rounded sizes
         normalised = cv2.resize(normalised, None, fx=place.ratio, fy=place.ratio, interpolation=place.interpolation)
     return _padded(normalised, place)
 
@@ -113,7 +113,7 @@ def open_session(source: Path, options: Options, skeleton: Skeleton) -> Session:
 
 
 def metadata_of(skeleton: Skeleton, content: dict[str, Any], size_in: tuple[int, int] = (0, 0)) -> metadata.Metadata:
-    """What an exported network says of itself.
+    """The metadata of an exported network.
 
     `content`: the checkpoint that it comes from. `size_in`: height and width of its input, 0 where any goes.
     """

@@ -61,7 +61,7 @@ def _window(centre_in: Tensor, cells: int) -> tuple[Tensor, Tensor, Tensor]:
 def _pafs(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton) -> Tensor:
     """A unit vector along each limb in the cells near it; where people overlap, the last one counts.
 
-    A field's cell x is at x * STRIDE exactly, half a cell beside a heatmap's: published checkpoints have learnt it so.
+    A field's cell x is at x * STRIDE exactly, half a cell from a heatmap's, as in published checkpoints.
     """
     height, width = map_size
     pafs = points.new_zeros(len(points), skeleton.num_pafs, height, width, dtype=torch.float32)

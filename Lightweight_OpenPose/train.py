@@ -142,7 +142,7 @@ def main() -> None:
         agree(samples.labels.index.facts())
         validation = None
         if config.eval_freq:
-            from Lightweight_OpenPose import eval as evaluation  # of which a performance run needs nothing
+            from Lightweight_OpenPose import eval as evaluation  # not needed by a performance run
 
             validation = evaluation.load_validation(config, skeleton)
             validation.check()
@@ -172,7 +172,7 @@ def main() -> None:
             if validation is not None:
                 evaluate = evaluation.while_training(validation, config.base_height, skeleton, state, log)
             with training(state, log):
-                finish_epoch(state, evaluate, log)  # one that the run before has saved, and no more
+                finish_epoch(state, evaluate, log)  # of an epoch that the previous run saved, then broke off
                 batches = state.batches(samples, data.collate, config.seed)
                 for epoch in state.epochs_left():
                     factor = lr_factor(epoch, config.lr_drops, config.lr_drop_factor, config.lr_warm_up_epochs)

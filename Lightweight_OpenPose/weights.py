@@ -17,7 +17,7 @@ from torch import nn
 
 def locate_checkpoint(name: str, folders: tuple[Path, ...] = WEIGHT_FOLDERS) -> Path:
     """A checkpoint by path, or a published one by name. Raises CheckpointError."""
-    from common.train import published  # a training that goes on has its weights
+    from common.train import published  # a resumed training needs none
 
     return published.locate(name, DIRECTORY, folders)
 

@@ -38,7 +38,7 @@ SKELETONS = {"coco": "coco", "crowdpose": "crowdpose", "ochuman": "coco"}
 
 @dataclass(frozen=True)
 class Config(TrainFlags):
-    """Trains a network of MIPNet: plain HRNet and ResNet, or with lambda, which tells people in one box apart.
+    """Trains a network of MIPNet: plain HRNet and ResNet, or with lambda, which separates the people in one box.
 
     KEY VALUE words such as TRAIN.LR 5e-4 change the yaml config.
     """
@@ -56,7 +56,7 @@ class Config(TrainFlags):
     check_point: str = flag("checkpoint of the whole network to start from; before TEST.MODEL_FILE", "")
     perf: bool = flag("the same as --case=perf, as published", False)
     max_steps: int = flag("steps after which an epoch ends; 0: when the data do", 0)
-    clip_norm: float = flag("largest norm of the gradients; 0: as they are", 0.0)
+    clip_norm: float = flag("largest gradient norm; 0: no clipping", 0.0)
     keep_every: int = flag("epochs between checkpoints that are kept; 0: keep none", 20)
     val_images: int = flag("number of images of evaluations during training; 0: all", 0)
     opts: tuple[Any, ...] = ()  # KEY VALUE words, which win over the file of cfg
@@ -65,7 +65,7 @@ class Config(TrainFlags):
     def yaml(self) -> CfgNode:
         """The yaml config with `opts`, by published keys. Raises UserError for what is no configuration.
 
-        A path that does not exist is taken from beside this program, where the published files are.
+        A path that does not exist is looked up next to this program, where the published files are.
         """
         beside = MODEL_FOLDER / self.cfg
         path = str(beside) if beside.is_file() and not Path(self.cfg).is_file() else self.cfg
@@ -87,7 +87,7 @@ class Config(TrainFlags):
 
     @property
     def takes_lambda(self) -> bool:
-        """Whether the network takes lambda, which says who in a box is meant, and trains on two people a box."""
+        """Whether the network takes lambda, which selects the person in a box, and trains on two people a box."""
         return str(self.yaml.MODEL.NAME).endswith(PAIRS)
 
     @property
@@ -173,7 +173,7 @@ ALIASES = {"pth_path": "check_point", "opt_level": "amp", "part_size": "micro_ba
 RETIRED = dict.fromkeys(
     ("local_rank", "locak_rank", "is_distributed"), "the launcher's --device_id and --ranks choose devices"
 ) | {
-    "logDir": "curves and lines stand beside the checkpoints, see --output_dir and --log_dir",
+    "logDir": "curves are written next to the checkpoints, logs to --log_dir",
     "prevModelDir": "the original did not use it either",
     "gpu": "the launcher's --device_id chooses the device",
 }

@@ -29,7 +29,7 @@ FEWEST_OF_THE_OTHER = 3  # visible joints: the other person in a box must have m
 
 
 def labelled_people(index: CocoIndex) -> LabelledPeople:
-    """Everybody with a joint and a box in the image."""
+    """All people with a joint and a box in the image."""
     return crops.labelled_people(index, lenient=True)
 
 
@@ -70,7 +70,7 @@ def path_of_key(config: Config, key: str) -> Path:
 
 
 def train_samples(config: Config, skeleton: Skeleton) -> "TrainSamples":
-    """Everybody to train on. Raises UserError where there is nobody, or the annotations are of another skeleton."""
+    """The people to train on. Raises UserError where there are none, or the annotations are of another skeleton."""
     annotations = path_of_key(config, "DATASET.TRAIN_ANNOTATION_FILE")
     people = labelled_people(common.coco.reader.load(annotations, skeleton.num_keypoints))
     if not len(people):

@@ -42,7 +42,7 @@ MARGIN = 0.1  # of a box, around it in a sweep
 class Config(demo.TopDownFlags):
     """Finds the people in the boxes of images, videos and cameras. KEY VALUE words change the yaml config.
 
-    Flags for keys: --flip_test, --nms, --refinement, as of MIPNet.eval. KEY VALUE words stand before --images.
+    Flags for keys: --flip_test, --nms, --refinement, as of MIPNet.eval. KEY VALUE words come before --images.
     """
 
     cfg: str = flag("yaml config; empty: that of the checkpoint's training, or w48_384x288_adam_lr1e-3", "")

@@ -46,7 +46,7 @@ from torch import nn
 SHEET_ROWS, DRAWN_ABOVE = 6, 0.3  # images shown at each evaluation while training; score of a keypoint that is drawn
 PUBLISHED = ("center", "scale", "annotation_id", "box_score", "keypoint_score")  # beside COCO's, of a person
 NO_ANNOTATION = -1  # in place of an annotation's id (published)
-# how the publication's table names what stands behind AP and AR
+# how the publication's table names the suffixes of AP and AR
 TITLES = {"50": " .5", "75": " .75", "m": " (M)", "l": " (L)", "easy": " (easy)", "med": " (medium)", "hard": " (hard)"}
 ALIASES = {"workers": "num_workers", "opt_level": "amp"} | dict.fromkeys(
     ("check_point", "checkpoint", "pth_path"), "checkpoint_path"
@@ -72,7 +72,7 @@ class EvaluationSettings:
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: that of the data set", "")
     val_images: int = flag("number of images; 0: all", 0)
     num_workers: int = flag("threads that read", 4, least=1, most=1024)
-    exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
+    exif: Exif = flag("images as stored (as COCO is annotated), or turned by EXIF", "ignore")
     on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
     opts: tuple[Any, ...] = ()  # KEY VALUE words, which win over all
 

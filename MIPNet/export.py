@@ -77,7 +77,7 @@ def export(
 
 
 def metadata_of(config: settings.Config, content: dict[str, Any]) -> metadata.Metadata:
-    """What an exported network says of itself, and of `content`, the checkpoint that it comes from."""
+    """The metadata of an exported network, and of `content`, the checkpoint that it comes from."""
     cfg, test, lambdas = config.yaml, config.yaml.TEST, predict.LAMBDAS if config.takes_lambda else ()
     rule = {
         "colours": "RGB" if cfg.DATASET.COLOR_RGB else "BGR",

@@ -100,7 +100,7 @@ KEYS = Keys(
     unused=tuple(f"{name}." for name in UNUSED.split()),
     published_in="experiments/",
 )
-# how keys begin of which a checkpoint says what its network, and its data set, have
+# prefixes of the keys that a checkpoint's network and data set determine
 OF_THE_NETWORK = ("MODEL.NAME", "MODEL.SE_MODULES", "MODEL.IMAGE_SIZE", "MODEL.HEATMAP_SIZE", "MODEL.EXTRA.") + (
     "DATASET.COLOR_RGB",
 )

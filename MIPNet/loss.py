@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What MIPNet trains on: the squared error of the heatmaps of the person whom lambda means."""
+"""MIPNet's loss: the squared error of the heatmaps of the person that lambda selects."""
 
 from common.topdown.targets import peak_accuracy
 
@@ -17,7 +17,7 @@ def draw_lambdas(count: int, generator: torch.Generator | None = None) -> Tensor
 
 
 def meant_by(lambdas: Tensor, people: Tensor) -> Tensor:
-    """(2B, ...): of each image's two people (B, 2, ...), the one whom its lambda means; `lambdas` (2B,), 0 or 1.
+    """(2B, ...): of each image's two people (B, 2, ...), the one that its lambda selects; `lambdas` (2B,), 0 or 1.
 
     The first one, whose box it is, for 1, the other one for 0: so that the mean over these rows is the published
     mean(L_A * lambda) + mean(L_B * (1 - lambda)).

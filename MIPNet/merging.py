@@ -45,7 +45,7 @@ def merge_modes(
         image_ids: (N,).
         sigmas: (K,) of the skeleton.
         in_vis_threshold: of a keypoint's score, to count in the person's (TEST.IN_VIS_THRE).
-        oks_threshold: people who are more alike are one (TEST.OKS_THRE); None: all stay.
+        oks_threshold: people with a higher OKS are the same person (TEST.OKS_THRE); None: all stay.
     """
     by_mode = keypoints_img.swapaxes(0, 1)
     modes, boxes = (axis.ravel() for axis in np.indices(by_mode.shape[:2]))

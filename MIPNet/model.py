@@ -2,7 +2,7 @@
 """The networks of MIPNet (Khirodkar et al. 2021, arXiv:2101.11223): HRNet and ResNet, plain or with lambda.
 
 A gate, the paper's multi-instance modulation block (section 3.2), weighs the channels of a feature map by squeeze and
-excitation, and by lambda, which says which of the people in the box is meant: 1 the one whose box it is, 0 the other.
+excitation, and by lambda, which selects a person in the box: 1 the one whose box it is, 0 the other.
 What comes before the first gate does not depend on lambda: `trunk` computes it once for all.
 State-dict keys are the original's; `test/test_model.py` holds them.
 Input: (B, 3, H, W) float; output: heatmaps (B, num_joints, H / 4, W / 4), without activation.
@@ -61,8 +61,8 @@ class Gate(nn.Module):
 class GatedNetwork(nn.Module):
     """What both families share: parts in turn with gates between, cut in two at the first gate.
 
-    A family gives `begin`, (B, 3, H, W) -> the branches at position 1; `part`, what stands behind the gate of a
-    position; `finish`, branches behind the last position -> heatmaps; it calls `add_gates` last: there its keys belong.
+    A family gives `begin`, (B, 3, H, W) -> the branches at position 1; `part`, what follows the gate of a
+    position; `finish`, branches after the last position -> heatmaps; it calls `add_gates` last, for the order of keys.
     """
 
     GATE_NAME: str

@@ -57,7 +57,7 @@ class PoseEstimator:
         """Opens a network file.
 
         Args:
-            checkpoint_path: .pth, .onnx, .xml, .om, or a published name; what it says of itself wins over `cfg`.
+            checkpoint_path: .pth, .onnx, .xml, .om, or a published name; its own settings override `cfg`.
             options: device and runtime, or the name of a device: auto, npu, cuda, cpu.
             detector: what finds the boxes where none are given.
             lambdas: what a network that takes lambda is asked for in each box, different numbers from 0 to 1.
@@ -191,7 +191,7 @@ def refinement_of(config: Config) -> str:
 
 
 def nms_of(config: Config, modes: int) -> str:
-    """How people are suppressed whom that many modes found: none or oks."""
+    """How people found in `num_modes` modes are suppressed: none or oks."""
     if config.yaml.TEST.NMS != "recipe":
         return config.yaml.TEST.NMS
     return "none" if config.data_set == WITHOUT_NMS and modes == 1 else "oks"

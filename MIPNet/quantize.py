@@ -8,7 +8,7 @@ python -m MIPNet.quantize --cfg experiments/crowdpose/hrnet/w48_384x288_adam_lr1
 
 Calibrated with annotated training people and every lambda that the network will be asked for, see
 `common.runtime.quantize`. AP is measured as `eval.py` does, with ONNX Runtime and OpenVINO where it is installed: both
-run the file. A report in JSON lies beside it. Where AP falls by more than `--max_ap_drop`, nothing is written and the
+run the file. A JSON report is next to it. Where AP falls by more than `--max_ap_drop`, nothing is written and the
 program ends with exit code 2.
 """
 

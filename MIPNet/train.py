@@ -2,7 +2,7 @@
 """Trains a network of MIPNet, plain or with lambda, on one device or several.
 
 bash test/train_full_8p.sh --data_path=/data/coco                     the published recipe, HRNet-W48 on eight devices
-bash test/train_lambda_full_8p.sh --data_path=/data/coco              two people a box, told apart by lambda
+bash test/train_lambda_full_8p.sh --data_path=/data/coco              two people a box, selected by lambda
 python -m MIPNet.train --data_path=mini --recipe=smoke [--lambda]     minutes on a laptop, embedded data set
 python -m MIPNet.train --cfg experiments/coco/hrnet/w32_256x192_adam_lr1e-3.yaml TRAIN.LR 5e-4    as published
 """
@@ -125,11 +125,11 @@ def main() -> None:
             announce(state, cfg.TRAIN.LR, notes, log)
             evaluate = None
             if plan.evaluate_every:
-                from MIPNet.eval import while_training  # of which a performance run needs nothing
+                from MIPNet.eval import while_training  # not needed by a performance run
 
                 evaluate = while_training(config, device, state.dtype, log, store.folder)
             with training(state, log):
-                finish_epoch(state, evaluate, log)  # one that the run before has saved, and no more
+                finish_epoch(state, evaluate, log)  # of an epoch that the previous run saved, then broke off
                 batches = state.batches(samples, data.collate, config.seed)
                 for epoch in state.epochs_left():
                     set_learning_rates(optimizer, lr_factor(epoch, cfg.TRAIN.LR_STEP, cfg.TRAIN.LR_FACTOR))

@@ -25,7 +25,7 @@ SMALL = 0.001  # standard deviation of initial weights
 
 def locate_checkpoint(name: str) -> Path:
     """A checkpoint by path, or a published one by name. Raises CheckpointError."""
-    from common.train import published  # a training that goes on has its weights
+    from common.train import published  # a resumed training needs none
 
     return published.locate(name, NETWORK, WEIGHT_FOLDERS)
 
@@ -50,7 +50,7 @@ def load_start(model: GatedNetwork, config: Config) -> str:
     whole, trunk = config.check_point or config.yaml.TEST.MODEL_FILE, config.yaml.MODEL.PRETRAINED
     if not whole and trunk in ("", RANDOM):
         return RANDOM_START
-    from common.train import published  # a training that goes on has its weights
+    from common.train import published  # a resumed training needs none
 
     key = "--pth_path" if config.check_point else "TEST.MODEL_FILE" if whole else "MODEL.PRETRAINED"
     try:

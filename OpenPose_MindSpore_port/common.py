@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a program of this folder finds as `common` when it is started as a file, such as `python train.py`.
+"""Imported as `common` by a program of this folder that is started as a file, such as `python train.py`.
 
 It puts the folder that holds the real package on the import path and gives way to it: programs run from a clone, and
 from a copy of it, whether the project is installed or not. Equal in all folders with programs.
@@ -17,4 +17,4 @@ if root is None:
 sys.path.insert(0, str(root))
 del sys.modules["common"]
 importlib.import_module("common")
-importlib.import_module(here.relative_to(root).parts[0])  # says what else must be beside it
+importlib.import_module(here.relative_to(root).parts[0])  # reports what else must be next to it

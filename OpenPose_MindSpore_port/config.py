@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every number of the recipes, with unit and source. Defaults < `--recipe` < flags.
 
-Keys have the names and values of the published config.py; what is new stands beside them.
+Keys have the names and values of the published config.py; new ones are added.
 """
 
 import dataclasses
@@ -55,14 +55,14 @@ class DataFlags:
     ann: str = flag("their annotations: in data_dir/annotations, or a path", "person_keypoints_val2017.json")
     skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
     val_images: int = flag("images of an evaluation, spread as in the published subset; 0: all", 0)
-    exif: Literal["ignore", "turn"] = flag("images as stored (so COCO is annotated), or turned as EXIF says", "ignore")
+    exif: Literal["ignore", "turn"] = flag("images as stored (as COCO is annotated), or turned by EXIF", "ignore")
 
 
 AnyFlags = TypeVar("AnyFlags", bound=DataFlags)
 
 
 def with_data(config: AnyFlags) -> AnyFlags:
-    """The settings with the folder of the data set, and with its skeleton where no other is asked for.
+    """The settings with the folder of the data set, and its skeleton where the flags name no other.
 
     Raises UserError.
     """
@@ -143,7 +143,7 @@ class Config(TargetRules, LabelRules, Inference, DataFlags, TrainFlags):
     val_images: int = flag("images of an evaluation during training; 0: all", 250)
 
     def check(self) -> None:
-        """Raises UserError where values cannot be meant."""
+        """Raises UserError for values that contradict each other."""
         clips, steps = self.train_type == "clip_grad", ",".join(map(str, self.lr_steps))
         for condition, message in (
             (self.insize % STRIDE == 0, f"--insize={self.insize}: a multiple of {STRIDE}"),
@@ -236,6 +236,6 @@ RETIRED = (
         "momentum": "it is 0.9, as published",
         "downscale": "the network's is 8",
         "device_target": "--device=npu|cuda|cpu chooses it",
-        "config_path": "values stand in config.py and are flags",
+        "config_path": "values are in config.py, and are flags",
     }
 )

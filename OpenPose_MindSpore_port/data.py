@@ -40,7 +40,7 @@ class Draw:
 
     scale: float
     angle_deg: float
-    person: int  # around which the crop lies
+    person: int  # at the centre of the crop
     shift: tuple[float, float]
     colour: tuple[int, ...] | None  # added to hue, saturation, value
     flip: bool

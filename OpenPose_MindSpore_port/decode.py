@@ -68,10 +68,10 @@ def decode(
 
 
 def join(people: list[Person], limb: Person, score: float, scores: list[float], original: bool, begins: bool) -> None:
-    """Gives a limb, a person of two points, to those who have one of them; where nobody has, it may begin one.
+    """Adds a limb, a person of two points, to the people who have one of them; if there are none, it may start one.
 
     Two people without a type in common become one; others fill their gaps, each the first one of the limb. By the
-    original's rule a single owner gets the second point over whatever stood there, counted again. `score`: of the
+    original's rule a single owner gets the second point whatever was there, counted again. `score`: of the
     limb alone; `scores`: of the candidates.
     """
     (a, row_a), (b, row_b) = limb.points.items()
@@ -95,7 +95,7 @@ def join(people: list[Person], limb: Person, score: float, scores: list[float], 
 def to_coco(people: DecodedPeople, skeleton: Skeleton, original: bool = False) -> tuple[Float64Array, Float64Array]:
     """COCO results: (M, num_keypoints, 3) float64 x_img, y_img, v; (M,) scores, a person's total.
 
-    v is 2; 0, 0, 0 stands for a missing keypoint. The original rounds to whole pixels.
+    v is 2; 0, 0, 0 is a missing keypoint. The original rounds to whole pixels.
     """
     keypoints = people.keypoints(skeleton) * (1, 1, 2)
     return np.rint(keypoints) if original else keypoints, people.scores

@@ -207,7 +207,7 @@ def training_evaluation_set(
 def while_training(
     validation: EvaluationSet, config: TrainConfig, skeleton: Skeleton, state: TrainState, log: Log
 ) -> Callable[[nn.Module], dict[str, float]]:
-    """Measures the weights as they are; a sheet of predictions goes to TensorBoard and the run's folder."""
+    """Measures the current weights; a sheet of predictions goes to TensorBoard and the run's folder."""
     from common.media.sheets import leave_sheet
 
     def measured(model: nn.Module) -> dict[str, float]:

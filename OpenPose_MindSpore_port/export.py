@@ -58,7 +58,7 @@ class Config:
     skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
 
     def check(self) -> None:
-        """Raises UserError where values cannot be meant."""
+        """Raises UserError for values that contradict each other."""
         if self.file_format != "ONNX":
             raise UserError(f"--file_format={self.file_format} {INSTEAD}")
         if not self.ckpt_file:

@@ -81,8 +81,8 @@ def write(annotation_file: str | Path, folder: Path, rules: LabelRules) -> int:
 def masks(annotation_file: str | Path, index: CocoIndex, rules: LabelRules) -> Iterator[tuple[int, UInt8Array]]:
     """Image id and mask, (h, w) uint8 of 0 and 255, of each image that has one; `index` is that of the file.
 
-    Annotations are taken in the file's order. A crowd is masked but where people before it are; a person who is not
-    learned is masked altogether, also where one who is learned stands in front.
+    Annotations are taken in the file's order. A crowd is masked except where earlier people are; a person who is not
+    learned is masked completely, even where a learned one is in front.
     """
     keep, people = learned(index, rules), files.read_json(annotation_file)["annotations"]
     for image in np.unique(index.image_rows(np.flatnonzero(~keep))).tolist():

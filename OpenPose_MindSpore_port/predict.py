@@ -81,7 +81,7 @@ def open_session(source: Path, options: Options, skeleton: Skeleton) -> Session:
 
 
 def metadata_of(skeleton: Skeleton) -> metadata.Metadata:
-    """What an exported network says of itself."""
+    """The metadata of an exported network."""
     rule = {
         "colours": "BGR",
         "mean": [127.5] * 3,

@@ -4,7 +4,7 @@
 python -m OpenPose_MindSpore_port.quantize --model=openpose.onnx --data_path=/data/coco --output_name=openpose_int8.onnx
 
 Calibrated with training images, see `common.runtime.quantize`. AP is measured as `eval.py` does, with ONNX Runtime and
-OpenVINO where it is installed: both run the file. A report in JSON lies beside it. Where AP falls by more than
+OpenVINO where it is installed: both run the file. A JSON report is next to it. Where AP falls by more than
 `--max_ap_drop`, nothing is written and the program ends with exit code 2.
 """
 

@@ -130,7 +130,7 @@ def main() -> None:
         agree(samples.index.facts())
         notes, validation = list[str](), None
         if config.eval_freq:
-            from OpenPose_MindSpore_port import eval as evaluation  # of which a performance run needs nothing
+            from OpenPose_MindSpore_port import eval as evaluation  # not needed by a performance run
 
             validation = evaluation.training_evaluation_set(config, skeleton, notes.append)
         plan = plan_of(config, len(samples), device)
@@ -164,7 +164,7 @@ def main() -> None:
                 set_rates(optimizer, rates, number + 1)
 
             with training(state, log):
-                finish_epoch(state, evaluate, log)  # one that the run before has saved, and no more
+                finish_epoch(state, evaluate, log)  # of an epoch that the previous run saved, then broke off
                 batches = state.batches(samples, collate, config.seed)
                 for _ in state.epochs_left():
                     train_one_epoch(state, batches, losses, log, after_step)

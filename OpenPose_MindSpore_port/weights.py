@@ -25,7 +25,7 @@ CONVOLUTION_AXES = 4
 
 def locate_checkpoint(name: str) -> Path:
     """A checkpoint by path, or a published one by name. Raises CheckpointError."""
-    from common.train import published  # a training that goes on has its weights
+    from common.train import published  # a resumed training needs none
 
     return published.locate(name, DIRECTORY, WEIGHT_FOLDERS)
 

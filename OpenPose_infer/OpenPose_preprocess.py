@@ -37,11 +37,11 @@ class Config:
     save_path: str = flag("folder for the .bin files", "")
     pad_txt_path: str = flag("file to write", "./output/pad.txt")
     annotations: str = flag("COCO file: only its images; empty: all images of the folder", "")
-    exif: Exif = flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
+    exif: Exif = flag("images as stored (as COCO is annotated), or turned by EXIF", "ignore")
     on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or leave it out and count", "error")
 
     def check(self) -> None:
-        """Raises UserError where values cannot be meant."""
+        """Raises UserError for values that contradict each other."""
         if not self.src_path or not self.save_path:
             raise UserError("--src_path (folder of images) and --save_path (folder for .bin files) are needed")
         if not Path(self.src_path).is_dir():

@@ -34,7 +34,7 @@ from OpenPose_infer.performance import PARTS, Performance
 import numpy as np
 
 WRITERS = 2  # threads
-AHEAD = 3  # batches that wait behind the network
+AHEAD = 3  # batches that may wait for the writer
 _LINE = re.compile(r"(\d+) (.+) (\d+) (\d+)", re.ASCII)
 Outputs = Sequence[Float32Array]
 
@@ -58,7 +58,7 @@ class Config(ComputeFlags):
     skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
 
     def check(self) -> None:
-        """Raises UserError where values cannot be meant."""
+        """Raises UserError for values that contradict each other."""
         if not self.om_path:
             raise UserError("-om_path is needed: an .om, .onnx, .xml or .pth file")
         if self.use_dvpp:

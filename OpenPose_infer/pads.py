@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""pad.txt: where each image lies in the network's input.
+"""pad.txt: the position of each image in the network's input.
 
     000000019221.jpg 478 640 0 0 73 74
 

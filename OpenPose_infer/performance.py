@@ -17,7 +17,7 @@ class Performance:
     images: int  # that went through the network, repeats counted
     batch_size: int
     total: float  # seconds, from the first file read to the last one written
-    seconds: Mapping[str, float]  # of PARTS; `inference`: the calls of the network and what lies around them
+    seconds: Mapping[str, float]  # of PARTS; `inference`: the calls of the network and their overhead
     calls: Sequence[float]  # seconds of each call of the network
 
     def rate(self, seconds: float) -> float:
@@ -27,7 +27,7 @@ class Performance:
     def lines(self) -> str:
         """The five lines of the published tool: images a second, and milliseconds (in all, then for a batch).
 
-        Scripts take what stands between `:` and `,`, the eighth of it as the network's rate: therefore a
+        Scripts parse the text between `:` and `,`, and take an eighth of it as the network's rate: hence a
         comma ends each line.
         """
         rows = [f"[e2e] throughputRate: {self.rate(self.total):.6g}, latency: {MS * self.total:.6g},"]

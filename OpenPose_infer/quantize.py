@@ -5,7 +5,7 @@ python -m OpenPose_infer.quantize --model=pose.onnx --data_path=/data/coco --out
 python -m OpenPose_infer.quantize --model=pose.onnx --calibration_path=photos --data_path=/data/coco --val_images=500
 
 Calibrated with images, see `common.runtime.quantize`. AP is measured as `eval.py` does, with ONNX Runtime and OpenVINO
-where it is installed: both run the file. A report in JSON lies beside it. Where AP falls by more than `--max_ap_drop`,
+where it is installed: both run the file. A JSON report is next to it. Where AP falls by more than `--max_ap_drop`,
 nothing is written and the program ends with exit code 2.
 """
 

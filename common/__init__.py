@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every model directory needs and none owns: devices, ranks, the training loop, checkpoints, COCO data.
+"""Shared by all model directories: devices, ranks, the training loop, checkpoints, COCO data.
 
 Importing it sets two switches that must be in place before torch and OpenCV are imported:
 torch must not load torch_npu by itself (where CANN is missing that breaks `import torch`; `common.device` loads it

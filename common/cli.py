@@ -24,7 +24,7 @@ USAGE_EXIT_CODE = 2
 LONGEST_LINE = 2000  # characters of a message
 BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 OPTS = "opts"  # the field of KEY VALUE words
-# errors of files that no program can cause or mend, and what does
+# errors of the file system that are not a program's fault, and their cures
 CURES = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "change the rights, or name another place"),
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space, or name another place"),
@@ -35,7 +35,7 @@ CURES = {
 
 
 class UserError(ValueError):
-    """Something that the person at the keyboard can mend: the message names the file or flag, and the cure."""
+    """An error that the user can fix: the message names the file or flag, and the cure."""
 
 
 class ImageError(UserError):
@@ -55,7 +55,7 @@ class Bounds:
     most: float = 10**9
 
     def complaint(self, value: Any) -> str:
-        """What is wrong with a value; empty where nothing is."""
+        """What is wrong with a value; empty if it is valid."""
         if isinstance(value, str) and not all(map(is_shown, value)):
             return "characters that cannot be printed, or bytes that are no UTF-8"
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -70,7 +70,7 @@ class Bounds:
 
 
 def flag(help_text: str, default: Any, least: float = 0, most: float = Bounds.most, above: float = -math.inf) -> Any:
-    """A field with its help text; a number lies between `least` and `most`, and above `above`."""
+    """A field with its help text; a number must be between `least` and `most`, and above `above`."""
     return dataclasses.field(default=default, metadata={"help": help_text, "bounds": Bounds(least, above, most)})
 
 
@@ -89,7 +89,7 @@ def check_values(config: Config) -> Config:
 
 
 def flags_of(config: Any) -> "list[dataclasses.Field[Any]]":
-    """The fields of a configuration that flags of their names give: all but KEY VALUE words."""
+    """The fields of a configuration that are flags: all but KEY VALUE words."""
     return [field for field in dataclasses.fields(config) if field.name != OPTS]
 
 
@@ -109,12 +109,12 @@ def leaves(content: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, A
 
 
 def is_shown(character: str) -> bool:
-    """Whether it may stand in a line on a terminal: no control character, no lone surrogate, no end of a line."""
+    """Whether it may appear in a line on a terminal: no control character, no lone surrogate, no end of a line."""
     return unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")
 
 
 def printable(text: str) -> str:
-    """A text in one line for people: what a terminal would obey is escaped, what is very long is cut."""
+    """A text as one readable line: control characters are escaped, a very long text is cut."""
     shown = text if len(text) <= LONGEST_LINE else f"{text[: LONGEST_LINE // 2]} ... {text[-LONGEST_LINE // 4 :]}"
     return "".join(c if is_shown(c) else c.encode("unicode_escape").decode() for c in shown)
 
@@ -128,7 +128,7 @@ def environment_number(name: str, default: int, least: int = 0) -> int:
 
 
 def run(main: Callable[[], Any]) -> None:
-    """Calls `main`, and ends the process where anything went wrong, whatever still runs in it.
+    """Calls `main`, and ends the process if anything went wrong, even if threads still run.
 
     A UserError is one line and exit code 2; any other exception a trace and exit code 1; an interrupt 130; a reader
     that has left (`| head`) 141. Under the launcher a process ends with it, and it prints the line.
@@ -166,7 +166,7 @@ def _exit_code(error: BaseException) -> Any:
 
 
 def as_user_error(error: BaseException) -> BaseException:
-    """An error of the file system, such as a full disk, as a UserError; any other as it is."""
+    """An error of the file system, such as a full disk, as a UserError; any other unchanged."""
     too_many = os.strerror(errno.EMFILE) in str(error)  # torch's own errors have no number
     number = (error.errno if isinstance(error, OSError) else None) or (errno.EMFILE if too_many else None)
     if number not in CURES:
@@ -212,7 +212,7 @@ def parse(
 ) -> Config:
     """Defaults < `--recipe` < flags. An unknown flag or recipe is an error, never ignored.
 
-    Flags may be written with hyphens or underscores, tuples with commas; a boolean may stand alone. Values are checked
+    Flags may be written with hyphens or underscores, tuples with commas; a boolean needs no value. Values are checked
     against `flag`'s bounds. `aliases`: further names of a field. `retired`: published flags without effect -> why.
     `keys`: flags -> the key of a yaml config that they set. Keys and values as texts, of these flags and then of
     KEY VALUE words, are added to the field `opts`, where there is one.
@@ -288,7 +288,7 @@ def _program() -> str | None:
 
 
 def _underscored(word: str) -> str:
-    """`--num-workers=4` as `--num_workers=4`; the value and other words stay as they are."""
+    """`--num-workers=4` as `--num_workers=4`; the value and other words are unchanged."""
     if not word.startswith("--"):
         return word
     name, equals, value = word.partition("=")

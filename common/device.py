@@ -56,7 +56,7 @@ def count(kind: str) -> int:
 def resolve(name: DeviceName, local_rank: int = 0) -> torch.device:
     """The device of this rank, made current; `auto` takes an NPU, else CUDA, else the CPU.
 
-    Raises UserError when the device that was asked for by name is not there: never another one in silence.
+    Raises UserError when the device that was asked for by name is not there: never silently another one.
     """
     kind = _choose(name)
     if kind == "cpu":

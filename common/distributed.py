@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranks: who we are among the processes that torchrun started, and how the processes speak to each other."""
+"""Ranks: which of torchrun's processes this is, and how the processes communicate."""
 
 import contextlib
 import datetime

@@ -75,7 +75,7 @@ def _is_another(process: int) -> bool:
 
 
 def target_of(path: str | Path) -> Path:
-    """Where a file is really written: what a link leads to. Raises UserError where anything but a file is there."""
+    """Where a file is actually written: the target of a link. Raises UserError where anything but a file is there."""
     real = Path(os.path.realpath(path))
     if os.path.lexists(real) and not real.is_file():
         kind = "a folder" if real.is_dir() else "a device, pipe or link that leads nowhere"
@@ -126,7 +126,7 @@ def read_bytes(path: str | Path, most: int | None = None) -> bytes:
 def read_yaml(path: str | Path) -> Any:
     """The content of a YAML file in any Unicode encoding. Raises UserError, naming file and place, where it is none.
 
-    References (`*name`) are refused: a few lines of them can stand for more than fits into memory.
+    References (`*name`) are refused: a few lines of them can expand to more than fits into memory.
     """
     import yaml  # the launchers, which read none, say in one line that packages are missing
 

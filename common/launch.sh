@@ -43,7 +43,7 @@ check_python() {
 
 # A path in which ~ is the home folder: the shell leaves it alone behind a =.
 home() {
-  # shellcheck disable=SC2088  # it stands behind an equals sign, where the shell leaves it as it is
+  # shellcheck disable=SC2088  # after an equals sign the shell does not expand it
   if [[ $1 == "~" || $1 == "~/"* ]]; then echo "$HOME${1:1}"; else echo "$1"; fi
 }
 

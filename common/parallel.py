@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 
 def end_with_parent(parent: int) -> None:
-    """Ends this process, whatever it does, when the process `parent` that started it is gone.
+    """Ends this process, whatever it is doing, when the process `parent` that started it is gone.
 
     On Linux the kernel sees to it; elsewhere a thread looks every second.
     """
@@ -59,7 +59,7 @@ def in_order(pool: Executor, function: Callable[[Item], Result], items: Iterable
     """`function` of each item, in the order of the items, while the pool works up to `ahead` items further.
 
     The items are asked for in the calling thread, so that two of these in a row make a pipeline of bounded memory. An
-    exception of `function` comes out where its result would; what waits behind it is not begun.
+    exception of `function` comes out where its result would; what waits after it is not started.
     """
     begun: deque[Future[Result]] = deque()
     try:

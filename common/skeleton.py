@@ -68,7 +68,7 @@ class Skeleton:
         yield "keypoint names must be given, each once", len(keypoints) == len(self.keypoints) > 0
         yield f"{len(self.sigmas)} sigmas, {len(keypoints)} keypoints", len(self.sigmas) == len(keypoints)
         yield "sigmas must be positive", all(sigma > 0 for sigma in self.sigmas)
-        yield "limbs: a limb stands there twice", len(set(map(frozenset, self.limbs))) == len(self.limbs)
+        yield "limbs: a limb is listed twice", len(set(map(frozenset, self.limbs))) == len(self.limbs)
         yield "a derived point has the name of a keypoint", not keypoints & set(self.derived)
         yield "points: unknown or repeated", len(points) == len(self.points) and points <= keypoints | set(self.derived)
         for point, sources in self.derived.items():
@@ -153,7 +153,7 @@ class Skeleton:
 
 
 def _places(names: Iterable[str], among: Sequence[str]) -> Int64Array:
-    """(N,) int64: where each name stands `among` others, -1 where it does not."""
+    """(N,) int64: the position of each name in `among`, -1 if it is not there."""
     return np.array([among.index(name) if name in among else -1 for name in names], np.int64)
 
 

@@ -72,7 +72,7 @@ class Config:
         return Path(self.output_dir)
 
     def file(self, kind: str) -> Path:
-        """Where the network of a kind lies, or is written to."""
+        """Where the network of a kind is, or is written to."""
         made = {FLOAT: self.folder / f"{self.network}.onnx", INT8: self.folder / f"{self.network}_int8.onnx"}
         return made.get(kind) or Path(self.om_path if kind == ASCEND else self.checkpoint_path)
 

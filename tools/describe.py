@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an exported network says of itself: which one it is, its keypoints, how an image becomes its input.
+"""The metadata of an exported network: which one it is, its keypoints, how an image becomes its input.
 
 python -m tools.describe pose.onnx
 """

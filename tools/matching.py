@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same people found twice: who is who, and how far their keypoints lie apart."""
+"""Matches people of two detections, and measures how far apart their keypoints are."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from common.coco.evaluate import Detections
 import numpy as np
 import numpy.typing as npt
 
-NEAR = 0.1  # two are the same person if their keypoints lie so near, part of the person's extent
+NEAR = 0.1  # two are the same person if their keypoints are this near, as a part of the person's extent
 
 
 @dataclass(frozen=True)

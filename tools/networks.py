@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The networks of all directories as they are published, with random weights: for what does not ask who is found.
+"""The networks of all directories as they are published, with random weights: where the detections do not matter.
 
 OpenPose_infer deploys Lightweight OpenPose's.
 """

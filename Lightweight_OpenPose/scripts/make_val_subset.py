@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws some images of an annotation file: validation during training needs no more.
+"""Samples images of an annotation file: enough for validation during training.
 
 python scripts/make_val_subset.py --labels <COCO>/annotations/person_keypoints_val2017.json
 """
@@ -14,7 +14,7 @@ from common.coco.evaluate import val_subset
 
 @dataclass(frozen=True)
 class Config:
-    """Draw a subset of the images of a COCO keypoint file, with their annotations."""
+    """Sample a subset of the images of a COCO keypoint file, with their annotations."""
 
     labels: str = cli.flag("annotation file, person_keypoints_val2017.json (required)", "")
     output_name: str = cli.flag("file to write", "val_subset.json")

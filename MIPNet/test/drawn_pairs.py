@@ -29,7 +29,7 @@ HIDDEN, SEEN = 1, 2  # COCO's v
 
 
 def draw_pair(random: np.random.Generator) -> tuple[UInt8Array, list[dict[str, Any]]]:
-    """An image (h, w, 3) uint8 BGR, and who is behind, who is in front; drawn anew until one box holds both."""
+    """An image (h, w, 3) uint8 BGR, and who is behind, who is in front; drawn again until one box holds both."""
     while True:
         scene = scenes.draw_scene("empty", random)
         width, height = (int(length) for length in scene.size)

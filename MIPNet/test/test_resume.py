@@ -45,7 +45,7 @@ def test_killed_then_asked_to_stop_then_to_the_end_is_bit_equal(tiny_coco: Path,
     asked = started(*command(tiny_coco, out))
     said = kill_after(2, asked, main_process)
     assert said_resumed(said, before) and asked.returncode == 143, said
-    assert "saved; the same command goes on from here" in said and before < position(out) < (EPOCHS, 0)
+    assert "saved; the same command resumes from here" in said and before < position(out) < (EPOCHS, 0)
     before = position(out)
     run = finished(tiny_coco, out)
     assert said_resumed(run.stdout, before)

@@ -36,14 +36,14 @@ class DecodedPeople:
 
 @dataclass(eq=False)
 class Person:
-    """A person that is being put together."""
+    """A person under assembly."""
 
     points: dict[int, int]  # {type: row of the candidates}
     score: float
     count: int = 1
 
     def add(self, point: int, row: int, gain: float) -> None:
-        """Sets a point, whatever stood there, and counts it."""
+        """Sets a point, replacing any other, and counts it."""
         self.points[point] = row
         self.score, self.count = self.score + gain, self.count + 1
 
@@ -65,7 +65,7 @@ def checked_maps(heatmaps: Float32Array, pafs: Float32Array, skeleton: Skeleton)
 
 
 def extend(people: list[Person], ends: tuple[int, int], pairs: Pairs, scores: Sequence[float]) -> None:
-    """Lightweight OpenPose's rule: who has the first end (`ends`: types) gets the second; else a person begins."""
+    """Lightweight OpenPose's rule: whoever has the first end (`ends`: types) gets the second; else a person starts."""
     a, b = ends
     owned = {person.points.get(a) for person in people}
     people += [Person({a: row}, scores[row]) for row in pairs if row not in owned]
@@ -76,7 +76,7 @@ def extend(people: list[Person], ends: tuple[int, int], pairs: Pairs, scores: Se
 
 
 def close(people: list[Person], ends: tuple[int, int], pairs: Pairs) -> None:
-    """Lightweight OpenPose's rule for a limb that closes a loop: who lacks one end of a pair gets it, uncounted."""
+    """Lightweight OpenPose's rule for a limb that closes a loop: it adds a missing end, uncounted."""
     a, b = ends
     firsts = {row_b: row_a for row_a, (row_b, _) in pairs.items()}
     for points in (person.points for person in people):

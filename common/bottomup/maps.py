@@ -2,7 +2,7 @@
 """Peaks of heatmaps, and the limbs that part affinity fields join them to, without enlarging whole maps.
 
 The published decoders enlarge maps, look for pixels above their neighbours, and sample the pafs between these (Cao et
-al., CVPR 2017, sections 2.3 and 2.4). Each axis is enlarged by itself (`Axis`): only the rows and columns that matter.
+al., CVPR 2017, sections 2.3 and 2.4). Each axis is enlarged separately (`Axis`): only rows and columns that matter.
 """
 
 from collections.abc import Callable
@@ -108,7 +108,7 @@ def _near(high: Any, axis: Axis) -> list[Int64Array]:
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """numba for a function that Python calls; kept on disk where it can be, for as long as this file stays as it is."""
+    """numba for a function that Python calls; cached on disk if possible, until this file changes."""
     try:
         return numba.njit(cache=True, **OPTIONS)(function)
     except RuntimeError:

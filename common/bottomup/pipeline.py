@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AP of a network that finds everybody in an image at once: the pipeline with which the bottom-up models evaluate.
+"""AP of a network that finds all people in an image at once: the evaluation of the bottom-up models.
 
     images -> network inputs   threads, a batch each
            -> maps             the calling thread
@@ -28,7 +28,7 @@ import numpy as np
 
 Size = tuple[int, int]  # height, width
 Maps = tuple[Float32Array, Float32Array]  # heatmaps (B, num_heatmaps, h, w), pafs (B, num_pafs, h, w)
-Letterbox = TypeVar("Letterbox")  # how an image lies in the network's input: the model's own
+Letterbox = TypeVar("Letterbox")  # how an image is placed in the network's input: the model's own type
 
 # rows of the index, letterboxes [scale][image], inputs or maps of each scale, what could not be read
 _Batch = tuple[list[int], list[tuple[Any, ...]], list[Any], list[ImageError]]
@@ -41,7 +41,7 @@ STAGES = ("read", "resize", "network", "decode")
 class BottomUpNetwork(Generic[Letterbox]):
     """How people are found in images, by one network.
 
-    `letterboxes`: an image's size in original pixels -> how it lies in the input, of each scale. `size_in`: the size
+    `letterboxes`: an image's size in original pixels -> its placement in the input, of each scale. `size_in`: the size
     of that input. `to_input`: (h, w, 3) uint8 BGR and a letterbox -> (3, H, W) float32. `maps`: (B, 3, H, W) float32 ->
     maps. `people`: the maps of each scale, and the letterboxes [scale][image] -> the people of each image. `to_coco`:
     those of an image -> (M, num_keypoints, 3) x, y in original pixels, v; (M,) scores. All but `maps` are called in
@@ -59,7 +59,7 @@ class BottomUpNetwork(Generic[Letterbox]):
 
 @dataclass
 class Evaluation:
-    """What an evaluation found, and where its time went."""
+    """The results of an evaluation, and the time of each part."""
 
     metrics: dict[str, float]
     detections: Detections
@@ -137,7 +137,7 @@ class _Stages(Generic[Letterbox]):
     clock: Clock
 
     def run(self, shares: list[list[int]], readers: int) -> Iterator[tuple[list[ImageError], list[Detections]]]:
-        """Read ahead in threads, through the network here, decoded behind in a thread."""
+        """Reads ahead in threads, runs the network here, decodes in another thread."""
         with ThreadPoolExecutor(readers) as pool, ThreadPoolExecutor(1) as decoder:
             through = map(self.through_network, in_order(pool, self.read, shares, readers))
             yield from in_order(decoder, self.decode, through, DECODE_BEHIND)

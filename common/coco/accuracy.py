@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How near keypoints are to where they were annotated: PCK, PCKh, AUC, EPE; AP of parts of a data set.
+"""How close keypoints are to their annotations: PCK, PCKh, AUC, EPE; AP of parts of a data set.
 
-PCK at t is the part of the labelled keypoints that lie within t times the person's size, PCKh within t times the size
+PCK at t is the part of the labelled keypoints within t times the person's size, PCKh within t times the size
 of the head. The size of a person is the longer side of the box; that of a head the length from head to neck where a
 skeleton has both, else the largest distance between two labelled points of nose, eyes and ears. A keypoint that was not
 detected is wrong. `pck` counts the people who were found, `pck_of_all` all people. AUC is the area below PCK from 0 to

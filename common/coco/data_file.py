@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A data.yaml that says where the parts of a data set lie, whatever they are called; every `--data_path` takes one.
+"""A data.yaml names the parts of a data set, wherever they are; every `--data_path` takes one.
 
     train: {images: photos, annotations: labels/train.json}
     val: {images: photos, annotations: labels/val.json}

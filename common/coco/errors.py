@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who was found, and what is wrong with each keypoint, after Ronchi and Perona, "Benchmarking and Error Diagnosis in
+"""Matched people, and the error of each keypoint, after Ronchi and Perona, "Benchmarking and Error Diagnosis in
 Multi-Instance Pose Estimation" (https://arxiv.org/abs/1707.05388), section 3.1.
 
 The similarity of a detected keypoint and an annotated one is ks = exp(-d^2 / (2 s^2 k^2)), with the distance d, the

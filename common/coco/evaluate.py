@@ -123,7 +123,7 @@ def check(index: CocoIndex, rows: Int64Array, protocol: Protocol = "coco", sourc
 
 
 def _people_of(index: CocoIndex, rows: Int64Array) -> BoolArray:
-    """(P,) who is annotated in some images."""
+    """(P,) which people are annotated in some images."""
     return np.isin(index.image_rows(np.arange(len(index.boxes))), rows)
 
 

@@ -17,7 +17,7 @@ LONGEST_NAME = 1024  # characters; in the index every name takes as much memory 
 FAULTS = (KeyError, TypeError, ValueError, OverflowError, AttributeError)  # what a wrong element raises
 BOX_NUMBERS = 4
 NO_CROWD_INDEX = -1.0
-shown = reprlib.repr  # a value of a file as it is printed: short, on one line, without control characters
+shown = reprlib.repr  # prints a value of a file: short, on one line, without control characters
 
 
 def words(error: BaseException) -> str:

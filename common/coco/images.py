@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COCO data: where it lies, and its images."""
+"""COCO data: finding it, and reading its images."""
 
 import os
 import re

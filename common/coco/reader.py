@@ -129,7 +129,7 @@ def _category_of_people(
 ) -> tuple[str | None, list[str], int]:
     """The category with keypoints, their names, and how many numbers they have.
 
-    Of several it is the one whose keypoints have names, fit the skeleton, are those of persons. None: nobody.
+    Of several it is the one whose keypoints have names, fit the skeleton, are those of persons. None: no people.
     """
     usual, titles, names = _usual_lengths(content), dict[str, str](), dict[str, list[str]]()
     listed = {"categories": [], **content}
@@ -146,7 +146,7 @@ def _category_of_people(
     chosen = max(usual, key=fitness, default=None)
     points = names.get(chosen or "") or next(filter(None, names.values()), [])
     length = 3 * (num_keypoints or len(points)) or usual.get(chosen or "", 0)
-    if chosen is None or (points and not names.get(chosen, points)):  # things, and nobody
+    if chosen is None or (points and not names.get(chosen, points)):  # only things, no people
         return None, points, length
     if others := usual.keys() - {chosen}:
         titled = {one: f"{shown(one)} ({shown(titles.get(one, ''))})" for one in sorted(usual)}
@@ -240,5 +240,5 @@ def _oddities(index: CocoIndex, without_area: int) -> Iterator[Fault]:
     flat = ~index.is_crowd & (index.num_keypoints > 0) & (index.boxes[:, 2:] <= 0).any(axis=1)
     if flat.any():
         first = f"the first: annotation {index.annotation_ids[flat][0]}"
-        what = f"people with a box of width or height 0, who are not trained on: {np.count_nonzero(flat)} ({first})"
+        what = f"people with a box of width or height 0, not used in training: {np.count_nonzero(flat)} ({first})"
         yield Fault("", "box", what, is_error=False)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the check of a data set finds: whatever its reader says of an annotation file, and what breaks these rules.
+"""The check of a data set: what its reader reports of an annotation file, and what breaks these rules.
 
-Left and right exchanged show in the people who face the camera: their right side is on the left of the image.
+Swapped sides show in the people who face the camera: their right side is on the left of the image.
 """
 
 import re
@@ -61,7 +61,7 @@ class Finding:
 
 
 def check(path: Path, skeleton: Skeleton | None = None) -> tuple[CocoIndex, list[Finding]]:
-    """What can be used of an annotation file, and all that is wrong with it; `skeleton`: what it is meant for."""
+    """The usable part of an annotation file, and its errors; `skeleton`: the one that it should have."""
     try:
         index, faults = reader.parse(reader.read(path))
     except UserError as error:
@@ -131,13 +131,13 @@ def _exchanged_sides(path: Path, index: CocoIndex, names: Sequence[str]) -> Iter
 
 
 def exchanged(keypoints: FloatArray, names: Sequence[str]) -> tuple[BoolArray, BoolArray]:
-    """People whose sides can be checked, and those of which every pair of sides contradicts: two (P,) bool.
+    """People whose sides can be checked, and those whose every pair of sides is reversed: two (P,) bool.
 
-    `keypoints` (P, K, 3): x, y, v in original pixels, of the K `names`. Checked is who shows nose and both
+    `keypoints` (P, K, 3): x, y, v in original pixels, of the K `names`. Checked are people who show nose and both
     eyes, so faces the camera, and has another pair. From right to left is then a quarter turn against the clock from
     the way down the body, so people who lie or stand on their head are checked, too. Skeletons without a face: none.
     """
-    if not set(FACE) <= set(names) or keypoints.shape[1] != len(names):  # where nobody is annotated
+    if not set(FACE) <= set(names) or keypoints.shape[1] != len(names):  # where no people are annotated
         return np.zeros(len(keypoints), np.bool_), np.zeros(len(keypoints), np.bool_)
     points = {name: keypoints[:, place].astype(np.float64) for place, name in enumerate(names)}
     pairs = [(f"left_{part}", f"right_{part}") for part in PAIRS]

@@ -4,7 +4,7 @@
     python -m common.coco --estimate_sigmas=first.json,second.json
 
 OKS needs sigma of each keypoint, with sigma^2 = E[d^2 / s^2]: d is the distance of an annotation from the true place,
-s^2 the person's area (cocodataset.org, "Keypoint evaluation"). The true place is not known: of two annotations that lie
+s^2 the person's area (cocodataset.org, "Keypoint evaluation"). The true place is unknown: of two annotations that are
 e apart, e^2 / 2 takes the place of d^2.
 """
 
@@ -18,7 +18,7 @@ from common.coco.reader import load
 
 import numpy as np
 
-FARTHEST = 0.5  # of the root of the area: two annotations whose keypoints lie farther apart are of different people
+FARTHEST = 0.5  # of the root of the area: two annotations whose keypoints are farther apart are of different people
 FEW = 10  # repeated annotations of a keypoint, below which its sigma says little
 
 
@@ -39,7 +39,7 @@ def estimate(paths: Sequence[str | Path]) -> str:
     sigmas = np.sqrt(np.nansum(squares, axis=0) / np.maximum(counts, 1) / 2)
     names = first.keypoint_names.tolist() or list(map(str, range(len(sigmas))))
     if copied := [name for name, sigma, count in zip(names, sigmas, counts, strict=True) if sigma == 0 < count]:
-        what = f"{copied[0]} lies at the very same places in both; two people annotate each by itself"
+        what = f"{copied[0]} is at identical places in both; two people must annotate independently"
         raise UserError(f"{paths[0]}, {paths[1]}: {what}")
     values = ", ".join(f"{sigma:.3f}" if count else "?" for sigma, count in zip(sigmas, counts, strict=True))
     few = ", ".join(f"{name} ({count})" for name, count in zip(names, counts, strict=True) if count < FEW)

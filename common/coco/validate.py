@@ -38,7 +38,7 @@ class Config:
     data_path: str = cli.flag("COCO folder, or `mini` for the drawn data set; empty: COCO_HOME or ./data/coco", "")
     skeleton: str = cli.flag("coco, crowdpose, or a YAML file, to compare with", "")
     images: bool = cli.flag("read every image, too", True)
-    exif: Exif = cli.flag("images as they are stored (so COCO is annotated), or turned as EXIF says", "ignore")
+    exif: Exif = cli.flag("images as stored (as COCO is annotated), or turned by EXIF", "ignore")
     limit: int = cli.flag("lines of each kind on screen; 0: all", 20)
     html: str = cli.flag("file to write: the findings with their images beside them, left and right first", "")
     estimate_sigmas: tuple[str, ...] = cli.flag(
@@ -83,7 +83,7 @@ def _print(findings: list[Finding], limit: int) -> None:
 def check(
     data_path: str | Path, points: Skeleton | None = None, images: bool = True, exif: Exif = "ignore"
 ) -> list[Finding]:
-    """All that is wrong with a data set, in both splits. `points`: the skeleton that it is meant for.
+    """All errors of a data set, in both splits. `points`: the skeleton that it should have.
 
     Raises UserError where `data_path` has no annotation file at all.
     """

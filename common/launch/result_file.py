@@ -52,7 +52,7 @@ def write(logs: Path, seconds: float) -> list[str]:
 
 def _copy(logs: Path, target: Path) -> None:
     logs, target = logs.resolve(), target.resolve()
-    if logs != target and logs not in target.parents:  # they lie there already, or would be copied without end
+    if logs != target and logs not in target.parents:  # they are there already, or would be copied forever
         shutil.copytree(logs, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(f"{OUTPUTS_OF_RANKS}_*"))
 
 
@@ -71,7 +71,7 @@ def read_records(metrics: Path) -> list[dict[str, Any]]:
 
 
 def _training(run: Run, records: list[dict[str, Any]], evaluations: list[float], logs: Path) -> dict[str, str]:
-    # a run that was killed and goes on does some steps again
+    # a run that was killed and resumed repeats some steps
     steps = list({(one.get("epoch"), one.get("step")): one for one in records if one["event"] == "step"}.values())
     ends = [one for one in records if one["event"] == "end" and one["at"] >= run.began]
     losses = [",".join(f"{loss:.4e}" for name, loss in step["losses"].items() if name != ACCURACY) for step in steps]

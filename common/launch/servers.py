@@ -17,7 +17,7 @@ from common.cli import UserError, environment_number
 
 PORT, LARGEST_PORT = 29400, 65535  # the first is torchrun's
 MEETING_TIMEOUT_S = 600  # that servers wait for each other: at the start, and for one that has to come back
-LAST_CALL_S = 15  # that those who suffice wait for more
+LAST_CALL_S = 15  # that a sufficient number of servers waits for more
 ANSWER_S = 5
 INTERFACE_ADDRESS = 0x8915  # SIOCGIFADDR
 
@@ -108,7 +108,7 @@ class Servers:
                 if time.monotonic() > deadline:
                     raise UserError(
                         f"no answer at {self.host}:{self.port} for {patience} s ({reason}): start the same command on "
-                        "that server; else check name and port, and that no firewall stands between the servers, on "
+                        "that server; else check name and port, and that no firewall separates the servers, on "
                         "any port"
                     ) from error
             time.sleep(1)

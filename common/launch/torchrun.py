@@ -27,7 +27,7 @@ EXIT_BARRIER_S = 30  # that a server that is done waits for the others
 
 
 class Agent(LocalElasticAgent):
-    """torchrun's, which repeats nothing that a person has to mend, and notices a server that falls silent."""
+    """torchrun's agent, which does not retry what only a user can fix, and notices a silent server."""
 
     group_rank: int | None = 0  # of the newest: this server's number among those that met
 
@@ -42,7 +42,7 @@ class Agent(LocalElasticAgent):
         if any(failure.exitcode == USAGE_EXIT_CODE for failure in result.failures.values()):
             self._remaining_restarts = 0
             settings = getattr(rendezvous, "settings", None)
-            if settings and settings.min_nodes < settings.max_nodes:  # others go on; torchrun would end them, too
+            if settings and settings.min_nodes < settings.max_nodes:  # torchrun would end the others, too
                 rendezvous.shutdown = lambda: True
         elif result.state == WorkerState.HEALTHY and holder and 0 < len(holder.state.participants) < met:
             self._shutdown(signal.SIGKILL)  # ranks wait for those of the server that fell silent, and hear nothing else
@@ -51,7 +51,7 @@ class Agent(LocalElasticAgent):
 
 
 def run(servers: Servers, restarts: int, log_folder: Path, program: list[str]) -> bool:
-    """Runs `python -m <program>` on all ranks, again after a failure so many times; whether rank 0 was here.
+    """Runs `python -m <program>` on all ranks, retrying up to `restarts` times; returns whether rank 0 was here.
 
     Ends the process with the line and the exit code of the rank that failed first. Raises UserError where the servers
     do not meet.
@@ -64,7 +64,7 @@ def run(servers: Servers, restarts: int, log_folder: Path, program: list[str]) -
         try:
             name, options = servers.meet()
             outputs = log_folder / f"{OUTPUTS_OF_RANKS}_{name}"
-            if left == restarts:  # outputs of this run's attempts stay beside each other
+            if left == restarts:  # keep the outputs of all attempts of this run
                 shutil.rmtree(outputs, ignore_errors=True)
             outputs.mkdir(parents=True, exist_ok=True)
             options += [f"--nproc_per_node={servers.ranks}", *([f"--redirects={quiet}"] if quiet else [])]

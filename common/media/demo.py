@@ -3,7 +3,7 @@
 
 `output_dir` receives annotated images, or a video (WebM, which browsers play), and `people.jsonl`: one line of JSON a
 frame, written at once, so that what is there stays valid whenever the program ends; `common.people` describes a line.
-Ctrl-C ends after the frame at hand, with all files whole; a second one ends at once.
+Ctrl-C ends after the current frame, with all files complete; a second one ends at once.
 """
 
 import contextlib
@@ -60,7 +60,7 @@ class DemoFlags:
     provider: Provider = flag("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
 
     def check(self) -> None:
-        """Raises UserError where values cannot be meant."""
+        """Raises UserError for values that contradict each other."""
         if not self.checkpoint_path:
             raise UserError("--checkpoint_path is needed: trained weights, an exported network, or a published name")
 
@@ -81,7 +81,7 @@ class TopDownFlags(DemoFlags):
     posebatch: int = flag("people that the network sees at once", 80, least=1, most=10**6)
 
     def check(self) -> None:
-        """Raises UserError where values cannot be meant."""
+        """Raises UserError for values that contradict each other."""
         super().check()
         if sum(map(bool, (self.boxes, self.detections, self.detector))) > 1:
             raise UserError("give one of --boxes, --detections and --detector")
@@ -133,7 +133,7 @@ class Names:
 
 
 class Outputs:
-    """What a run leaves behind: people.jsonl, a video or images, and what it shows.
+    """The outputs of a run: people.jsonl, a video or images, and what it shows.
 
     It begins with the first frame: a wrong command spares earlier results.
     """

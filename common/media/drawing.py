@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 Colour = tuple[int, int, int]
 
-# BGR. The sides differ in lightness too, for those who do not tell the hues apart.
+# BGR. The sides also differ in lightness, for colour-blind viewers.
 SIDE_COLOURS: dict[str, Colour] = {"left": (80, 255, 110), "right": (245, 80, 255), "middle": (255, 255, 255)}
 OUTLINE: Colour = (25, 25, 25)
 LAMBDA_COLOURS: tuple[Colour, Colour] = ((230, 120, 0), (60, 140, 255))  # of lambda 0 and 1: blue and orange
@@ -80,7 +80,7 @@ def draw_person(
     extent = float(np.ptp(points[shown], axis=0).max()) if shown.any() else 0.0
     thick = float(np.clip(0.022 * extent, 1.5, max(2.0, 0.012 * max(canvas.shape[:2]))))
     limbs = [limb for limb in skeleton.drawn_limb_keypoints if shown[limb].all()]
-    for outlined in (True, False):  # all outlines first: they stay behind every limb
+    for outlined in (True, False):  # all outlines first, below every limb
         for a, b in limbs:
             width = min(thick, max(1.0, 0.2 * float(np.hypot(*(points[a] - points[b])))))
             paint = OUTLINE if outlined else colour or _colour(skeleton, names[a], names[b])

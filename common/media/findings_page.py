@@ -77,7 +77,7 @@ def _image(part: EvaluationSet, skeleton: Skeleton, row: int) -> UInt8Array | No
 
 
 def _person(part: EvaluationSet, skeleton: Skeleton, row: int) -> UInt8Array | None:
-    """A person with something around it; the whole image where its box lies outside."""
+    """A person with something around it; the whole image if its box is outside."""
     drawn = _image(part, skeleton, int(part.index.image_rows(row)))
     if drawn is None:
         return None

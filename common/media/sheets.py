@@ -27,7 +27,7 @@ def draw_sheet(
 def truth_and_prediction(
     validation: EvaluationSet, detections: Detections, skeleton: Skeleton, row: int, threshold: float = 0.0
 ) -> tuple[UInt8Array, UInt8Array, UInt8Array]:
-    """An image; with its annotated people; with those who were found."""
+    """An image; with its annotated people; with the detected ones."""
     index, image = validation.index, validation.read(row)
     truth = drawing.draw_people(image, index.keypoints[index.people(row)], skeleton)
     found = detections.keypoints[detections.image_ids == index.image_ids[row]]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is who from frame to frame (ids), and steady keypoints (the one-euro filter).
+"""Identities from frame to frame, and smooth keypoints (the one-euro filter).
 
 Rules of the original demo: a person inherits the id of the person of the last frame with which it shares most
 keypoints, at least three; people choose in the order of their scores. Improved: coordinates stay fractions of a
-pixel, and people are compared where they were seen, not where smoothing put them, which lags behind those who walk
+pixel, and people are compared at their detected positions, not at smoothed ones, which lag behind those who walk
 fast; of two people who share equally many keypoints the nearer one wins, not the first in the list; the filter uses
 the time stamps of the frames.
 """
@@ -19,13 +19,13 @@ import numpy as np
 
 SAME_KEYPOINT = 0.5  # two keypoints with a likeness above this are the same one
 MIN_SHARED = 3  # keypoints in the same place make two people the same
-LEAST_STEP_S = 1e-3  # between two frames, where time stamps stand still
+LEAST_STEP_S = 1e-3  # between two frames, where time stamps do not advance
 
 
 class OneEuro:
     """A low-pass filter whose cut-off grows with speed: little jitter at rest, little lag in motion.
 
-    Casiez, Roussel, Vogel: "1 Euro Filter", CHI 2012. It filters all elements of an array, each by itself. NaN is
+    Casiez, Roussel, Vogel: "1 Euro Filter", CHI 2012. It filters each element of an array independently. NaN is
     "not seen": that element's history is forgotten, and it starts afresh when it comes back.
     """
 
@@ -86,7 +86,7 @@ class Track:
     filter: OneEuro = field(default_factory=OneEuro)
 
     def follow(self, person: Float64Array, time_s: float, smooth: bool) -> Float64Array:
-        """Goes on with the points (P, 3) of a person in the next frame; returns them steadied where `smooth`."""
+        """Takes the points (P, 3) of a person in the next frame; returns them smoothed if `smooth`."""
         steady, seen = person.copy(), person[:, 2:] > 0
         if smooth:
             step_s = max(time_s - self.time_s, LEAST_STEP_S)

@@ -25,7 +25,7 @@ KEY_ESCAPE, KEY_Q, KEY_P = 27, ord("q"), ord("p")
 
 
 def output_folder(folder: Path, source: Source) -> Path:
-    """Makes `folder`. Raises UserError where the source lies in it and could be overwritten, OSError where it fails."""
+    """Makes `folder`. Raises UserError where the source is in it and could be overwritten, OSError where it fails."""
     files = (source.capture,) if isinstance(source.capture, Path) else source.images
     if folder.resolve() in {path.resolve().parent for path in files}:
         raise UserError(f"{folder}: holds the source, which could be overwritten; choose another --output_dir")

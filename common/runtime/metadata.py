@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an exported network says of itself: in the metadata of an .onnx, and as JSON beside an .onnx, .xml or .om.
+"""The metadata of an exported network: in the metadata of an .onnx, and as JSON beside an .onnx, .xml or .om.
 
 Every entry is JSON: network, skeleton, inputs and outputs with their shapes (null: any length), how an image becomes an
 input (`input`), stride, decoder rules, settings, AP where it is known, and the version of the code.
@@ -19,7 +19,7 @@ from common.files import read_json
 from common.runtime.session import ASCEND, ONNX, OPENVINO, Port, Session, missing, refusal
 from common.skeleton import Skeleton
 
-if TYPE_CHECKING:  # onnx is imported where it is used: not everybody has it
+if TYPE_CHECKING:  # onnx is an optional dependency, imported where it is used
     from onnx import ModelProto
 
 FORMAT = 1
@@ -92,7 +92,7 @@ def _of_props(entries: Mapping[str, str], source: Path) -> Metadata:
 
 
 def of(source: Path, network: str, asked: Named = "", default: str = "") -> tuple[Metadata, Named]:
-    """What a file says of itself, and what `common.skeleton.load` takes for its skeleton, else `asked`, else `default`.
+    """A file's metadata, and the argument of `common.skeleton.load`: its skeleton, else `asked`, else `default`.
 
     Raises UserError where it is a network of another directory, or has another skeleton than `asked`.
     """
@@ -118,7 +118,7 @@ def _same(one: Skeleton, other: Skeleton) -> bool:
 def checked(session: Session, network: str, maps: Mapping[int, int], inputs: int = 1) -> Session:
     """The same session, where it takes images and gives maps: `maps` are places of outputs, and their channels.
 
-    Raises UserError for a network of somebody else, or of other keypoints.
+    Raises UserError for a network of another project, or of other keypoints.
     """
     images, outputs = session.inputs[:1], session.outputs
     fits = _has(images, 0, COLOURS) and all(_has(outputs, place, channels) for place, channels in maps.items())
@@ -130,7 +130,7 @@ def checked(session: Session, network: str, maps: Mapping[int, int], inputs: int
 
 
 def _has(ports: Sequence[Port], place: int, channels: int) -> bool:
-    """Whether there is an image or map of so many channels."""
+    """Whether there is an image or map of this many channels."""
     if not -len(ports) <= place < len(ports):
         return False
     shape = ports[place].shape

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks in ONNX files, run by ONNX Runtime on the provider that was asked for and never on another in silence."""
+"""Networks in ONNX files, run by ONNX Runtime on the requested provider, never silently on another."""
 
 import os
 from collections.abc import Sequence

@@ -50,7 +50,7 @@ def open_openvino(source: Path, options: Options) -> Session:
 
 @cache
 def core() -> Any:
-    """OpenVINO itself, the only one of the process: with two, a signal after they went would end the process.
+    """OpenVINO itself, the only one of the process: with two, a signal after they are freed would end the process.
 
     Each brings a stack for signal handlers (OpenVINO's pull request 11894) and puts back the one that it found.
     """

@@ -28,7 +28,7 @@ from common.runtime.session import Options, Provider, Session, refusal
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:  # onnx and onnxruntime are imported where they are used: not everybody has them
+if TYPE_CHECKING:  # onnx and onnxruntime are optional dependencies, imported where they are used
     from onnx import ModelProto
 
 Inputs = Sequence[Float32Array]  # an array for each input of a network, float32

@@ -34,7 +34,7 @@ def test_nobody_trains_on_a_flat_box(flat, capsys):
     assert number not in ignore_masks.load_learned(path, LabelRules()).annotation_ids
     index = reader.load(path)
     assert number not in index.annotation_ids[labelled_people(index).rows]
-    note = f"people with a box of width or height 0, who are not trained on: 1 (the first: annotation {number})"
+    note = f"people with a box of width or height 0, not used in training: 1 (the first: annotation {number})"
     assert capsys.readouterr().err.count(note) == 1
 
 

@@ -76,7 +76,7 @@ def test_a_wrong_file_is_named_with_its_fault(tmp_path, change: str, complaint: 
     [
         ("keypoints: [a, b, c]\nlimbs: [[a, b, c]]", "limbs: a list of pairs of names"),
         ("keypoints: [a, b, c]\nflip_pairs: [[a, b, c]]", "flip_pairs: a list of pairs"),
-        ("keypoints: [a, b]\nlimbs: [[a, b], [b, a]]", "a limb stands there twice"),
+        ("keypoints: [a, b]\nlimbs: [[a, b], [b, a]]", "a limb is listed twice"),
         ("keypoints: [a, b]\nlimbs: [[a, b]]\nassembly: [0.0]", "assembly: a list of numbers of limbs"),
         ("keypoints: nose", "keypoints: a list of names"),
         ("keypoints: [a, 3]", "keypoints: a list of names is needed, not 3"),

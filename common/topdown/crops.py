@@ -20,7 +20,7 @@ import numpy.typing as npt
 Size = tuple[int, int]  # height, width
 
 TRUNK_STRIDE = 32  # ResNet and HRNet halve an input five times
-PADDING = 1.25  # of a box, so that a person who reaches out of it is seen whole
+PADDING = 1.25  # of a box, so that a person who extends beyond it is fully visible
 HALF_BODY_PADDING = 1.5
 FEWEST_OF_A_HALF = 3  # joints that the chosen half needs; otherwise the other one is taken
 UPPER_HALF_BELOW = 0.5  # the original compares it with a normal, not a uniform number: P(upper) = 0.69, not 0.5
@@ -46,7 +46,7 @@ def check_sizes(size_in: tuple[int, ...], size_map: tuple[int, ...]) -> None:
 
 @dataclass(frozen=True)
 class Crop:
-    """Where one person's crop lies: `centre_img`, `size_img` (2,) of the upright rectangle in original pixels.
+    """The position of one person's crop: `centre_img`, `size_img` (2,) of the upright rectangle in original pixels.
 
     `rotation_deg` turns the image counter-clockwise; `flip` mirrors the image, before everything else.
     """
@@ -70,7 +70,7 @@ class LabelledPeople:
 
 
 def labelled_people(index: CocoIndex, lenient: bool = False) -> LabelledPeople:
-    """The people of an index who count; crowds never do.
+    """The people of an index that are evaluated or trained on; never crowds.
 
     AlphaPose's rule: a keypoint is labelled, and the box has a width and a height in the image. The `lenient` one is
     MIPNet's: a number of the keypoints is above 0, and the box is no single pixel.

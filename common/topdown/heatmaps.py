@@ -59,7 +59,7 @@ def inside(maps: Tensor, cells: Tensor, border: int) -> Tensor:
 
 
 def around(maps: Tensor, cells: Tensor, offsets: list[tuple[int, int]]) -> tuple[Tensor, ...]:
-    """The values (N, K) beside each cell, one an offset (x, y); those outside the map are clamped to its border."""
+    """The values (N, K) next to each cell, one an offset (x, y); those outside the map are clamped to its border."""
     height, width = maps.shape[2:]
     offset = torch.tensor(offsets, device=cells.device)
     x = (cells[..., 0, None].long() + offset[:, 0]).clamp_(0, width - 1)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same person found twice counts once: suppression by object keypoint similarity (OKS), image by image.
 
-Both top-down models end their evaluation with it. The people of an image are taken best first; who is too similar to
+Both top-down models end their evaluation with it. The people of an image are taken best first; a person too similar to
 one that stays goes.
 """
 
@@ -32,7 +32,7 @@ def by_image(scores: npt.ArrayLike, images: npt.ArrayLike | None = None, last_fi
 def owners(same: BoolArray) -> Int64Array:
     """(n,) for each of n people, best first: itself where it stays, else the best one that suppressed it.
 
-    `same` (n, n): who is who. Who has gone suppresses no others.
+    `same` (n, n): which are the same person. A suppressed person suppresses no others.
     """
     owner = np.arange(len(same))
     for best in range(len(same)):
@@ -43,7 +43,7 @@ def owners(same: BoolArray) -> Int64Array:
 
 
 def oks_matrix(keypoints_img: FloatArray, areas_img: npt.ArrayLike, sigmas: npt.ArrayLike) -> Float64Array:
-    """(N, N) the OKS of everybody with everybody.
+    """(N, N) the OKS of all pairs of people.
 
     `keypoints_img` (N, K, 2 or more) x, y in original pixels; `areas_img` (N,) square pixels, of the padded box;
     `sigmas` (K,), `Skeleton.sigmas`. OKS = mean over k of exp(-d_k^2 / (2 sigma_k)^2 / area / 2), `area` the mean of
@@ -68,7 +68,7 @@ def oks_nms(
 ) -> Int64Array:
     """(M,) the people that stay, as rows of the input: image after image as they first occur, best first.
 
-    `scores` (N,): who comes first; of equal ones the last in the input (as the original's reversed sort). `images`
+    `scores` (N,): the order; of equal ones the last in the input (as the original's reversed sort). `images`
     (N,): whose similarity matters; None: all are in one image. A person goes whose OKS with one that stays is above
     `threshold`. The other arguments as `oks_matrix`; `areas_img` may be zero.
     """

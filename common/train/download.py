@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights from the network: whole and the right ones, or not at all. What is cut goes on where it stopped."""
+"""Weights from the internet: complete and the right ones, or none. An interrupted download resumes where it stopped."""
 
 import contextlib
 import fcntl
@@ -23,7 +23,7 @@ NETWORK_ERRORS = (ConnectionError, TimeoutError, urllib.error.URLError, http.cli
 
 
 def fetch(url: str, target: Path, check: Callable[[Path], None]) -> Path:
-    """Downloads a file that `check` accepts. The part of one that is cut stays hidden beside `target` for later.
+    """Downloads a file that `check` accepts. A part stays as a hidden file next to `target`, to resume it.
 
     Raises OSError or CheckpointError, and then there is no `target`.
     """
@@ -74,7 +74,7 @@ def check(path: Path, sha256: str, least_bytes: int = 0) -> None:
     mindspore = ".ckpt" in path.name and first.startswith(MINDSPORE) and b"<" not in first
     if not (mindspore or first.startswith((ZIP, PICKLE))):
         raise CheckpointError("not a checkpoint but something else, a web page perhaps")
-    if size < least_bytes or (first == ZIP and not zipfile.is_zipfile(path)):  # it ends with its table
+    if size < least_bytes or (first == ZIP and not zipfile.is_zipfile(path)):  # a zip ends with its table
         raise CheckpointError(f"cut short or another file: {size} bytes, its weights alone have {least_bytes}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest() if sha256 else ""
     if not digest.startswith(sha256):

@@ -111,7 +111,7 @@ def stream(
     )
     try:
         yield from loader
-    except common.cli.UserError as error:  # a worker's has the trace before it
+    except common.cli.UserError as error:  # a worker's message has the trace before it
         raise type(error)(re.sub(r"(?s)^Caught .* DataLoader worker .*\n[\w.]+: ", "", str(error)).rstrip()) from None
 
 
@@ -190,7 +190,7 @@ def _collated(collate: Callable[[list[Any]], Any], samples: list[Any]) -> Any:
 
 
 def _quiet_worker(worker: int) -> None:
-    """A worker uses one core, and leaves it to its parent what an interrupt means.
+    """A worker uses one core, and leaves interrupts to its parent.
 
     A request to stop often goes to all processes at once (torchrun, timeout, Slurm): a worker that ended at it would
     take the step away that its parent is about to save. Its parent's end ends it.

@@ -48,7 +48,7 @@ def take(folder: Path, flag: str = "--output_dir") -> None:
 
 
 def line(folder: Path) -> str:
-    """The content of a folder's lock, about its owner; empty where there is none."""
+    """The line about a folder's owner in its lock; empty if there is none."""
     with contextlib.suppress(OSError):
         os.listdir(folder)  # a file server's client looks anew
         return (folder / LOCK_NAME).read_text(encoding="utf-8", errors="replace")

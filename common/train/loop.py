@@ -241,12 +241,12 @@ def _log_step(state: TrainState, losses: dict[str, float], log: Log) -> None:
     )
     rates = {"images_per_s": speed.images_per_s, "communication_s": exchange_s}
     rates |= {"step_s": speed.mean_step_s, "data_s": speed.mean_data_s}
-    learning_rate = max(group["lr"] for group in state.optimizer.param_groups)  # some of them may rest
+    learning_rate = max(group["lr"] for group in state.optimizer.param_groups)  # some groups may be frozen
     log.record("step", epoch=epoch, step=step, losses=losses, learning_rate=learning_rate, **rates)
     log.scalars("train", {**losses, **rates, "learning_rate": learning_rate}, epoch * steps + step)
 
 
 def _save_and_exit(state: TrainState, log: Log) -> NoReturn:
     state.save()
-    log.line(f"interrupted at epoch {state.epoch}, step {state.step}: saved; the same command goes on from here")
+    log.line(f"interrupted at epoch {state.epoch}, step {state.step}: saved; the same command resumes from here")
     raise SystemExit(INTERRUPTED_EXIT_CODE)

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 IMAGENET = "ImageNet"
-# classifiers and their feeders, and the sums of HRNet's last module that heatmaps do not need
+# classifiers and their inputs, and the sums of HRNet's last module that heatmaps do not need
 _CLASSIFIER = re.compile(
     r"(fc|classifier|incre_modules|downsamp_modules|final_layer)\.|stage4\.\d+\.fuse_layers\.[1-3]\."
 )

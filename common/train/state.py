@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What training changes, how it is saved and restored, and how long it lasts."""
+"""The state of a training: saving and restoring it, and the epochs that are left."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ class TrainFlags:
     """The flags of every training. A model's `config.py` adds its own, and other defaults.
 
     Names of flags, and of keys of a yaml config: those that a server may have of its own, and those that leave the
-    weights as they are (and the number of epochs, which may grow). A model adds its own.
+    weights unchanged (and the number of epochs, which may grow). A model adds its own.
     """
 
     OF_A_SERVER: ClassVar[str] = "device output_dir log_dir num_workers"
@@ -42,7 +42,7 @@ class TrainFlags:
     amp: AmpLevel = flag("precision level", "O0")
     amp_type: AmpType = flag("16-bit type of O1; auto: float16, on a CPU bfloat16", "auto")
     loss_scale: str = flag("loss scale for float16: a positive number or `dynamic`", "dynamic")
-    exif: Literal["ignore", "turn"] = flag("images as stored (so COCO is annotated), or turned as EXIF says", "ignore")
+    exif: Literal["ignore", "turn"] = flag("images as stored (as COCO is annotated), or turned by EXIF", "ignore")
     on_bad_image: Literal["error", "skip"] = flag("unreadable image: stop, or take another and count it", "error")
     seed: int = flag("seed of everything random", 0, most=2**32 - 1)
     save_every: int = flag("steps between saves, beside those at the end of epochs", 0)
@@ -82,7 +82,7 @@ class TrainState:
         self.ap: float | None = None  # the best so far, where there was an evaluation
         self.pending = False  # whether the epoch that is done is still to be kept and evaluated
         self.facts: dict[str, Any] = {"config": settings(config), "samples": plan.num_samples}
-        self.began: float = common.distributed.broadcast_object(time.time())  # also of the runs that it goes on from
+        self.began: float = common.distributed.broadcast_object(time.time())  # also of the runs that it resumes
         self.speed = Throughput(plan.images_per_step)
         self.interrupts: list[float] = []  # when SIGINT and SIGTERM arrived
 
@@ -154,7 +154,7 @@ class TrainState:
         }
 
     def restore(self, content: dict[str, Any]) -> str:
-        """The way back from `content`; returns one line about where that was.
+        """Restores `content`; returns one line that says at which step it was.
 
         Raises UserError where that run had other batches, data, network or optimiser.
         """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The checkpoints of a training run: which there are, which one it goes on from, which stay."""
+"""The checkpoints of a training run: which exist, which one it resumes from, which are kept."""
 
 import itertools
 import os
@@ -41,7 +41,7 @@ def agree_on_recipe(config: Any) -> None:
 def agree(facts: Mapping[str, Any]) -> None:
     """Refuses the ranks whose `facts` are not those of most: a UserError names server and difference.
 
-    The others leave with exit code 1: with a range of servers they go on without those.
+    The others leave with exit code 1: with a range of servers training continues without the refused ones.
     """
     rank, everybody = common.distributed.rank(), common.distributed.gather_objects((socket.gethostname(), facts))
     servers, all_facts = zip(*everybody, strict=True)
@@ -70,7 +70,7 @@ class Store:
         self.metrics_file = folder / "metrics.jsonl"  # every number of the run, a line an event
 
     def unfinished(self, config: Any, num_samples: int, note: Callable[[str], None]) -> dict[str, Any] | None:
-        """The state that the run goes on from, on every rank; None where it begins: then call `make_room`, too.
+        """The state to resume from, on every rank; None for a new run: then call `make_room`, too.
 
         `config`: a dataclass, with resume and case ("acc" or "perf"). `note` gets what should be logged of it. Raises
         UserError where another process trains in the folder, and where there is a state that cannot be read.

@@ -4,5 +4,5 @@
 source  ->  job: the list of images in shards     ->  worker, one a device: a shard at a time     ->  results
             (inputs.parquet, job.json, a lock)        read, detector, network, people; a file         AP, COCO results
 
-Ray Data hands the shards to the workers, and again where a worker was lost. Images never lie in Ray's object store.
+Ray Data hands the shards to the workers, and again where a worker was lost. Images never enter Ray's object store.
 """

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The people in a million images, on this machine or a cluster, gone on with wherever it was interrupted.
+"""The people in a million images, on this machine or a cluster, resumed wherever it was interrupted.
 
     python -m tools.bulk --model=AlphaPose:pose.onnx --source=photos --target=people
     RAY_ADDRESS=head:6379 python -m tools.bulk --model=MIPNet:best.pth --source=s3://bucket/photos --target=/nfs/people
 
-The same command again goes on with what is not done. `docs/bulk.md` describes the files.
+The same command resumes with what is not done. `docs/bulk.md` describes the files.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ class Config:
 
     model: str = flag("Directory:file, such as AlphaPose:pose.onnx", "")
     source: str = flag("a folder, a list (.txt), a table with paths (.parquet), here or a URL (s3://, https://)", "")
-    target: str = flag("folder for the people, which all servers see; of an earlier call: goes on with it", "")
+    target: str = flag("folder for the people, visible to all servers; that of an earlier call is resumed", "")
     detector: str = flag("detector for top-down networks: a network of torchvision", "")
     column: str = flag("of a table: that of the paths; empty: path, url, image, file_name or source", "")
     images_per_shard: int = flag("images of one file of people: what a kill costs at most, a device", 500, least=1)
@@ -44,7 +44,7 @@ class Config:
     annotations: str = flag("COCO annotations of the images, for --evaluate and the image ids of --coco", "")
 
     def check(self) -> None:
-        """Raises UserError where values cannot be meant."""
+        """Raises UserError for values that contradict each other."""
         for field in cli.flags_of(self)[:3]:
             if not getattr(self, field.name):
                 raise UserError(f"--{field.name} is needed: {field.metadata['help']}")
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(config: Config, spec: Spec) -> None:
-    """Begins the job or goes on with it, to its end. Raises UserError."""
+    """Begins or resumes the job, and finishes it. Raises UserError."""
     from tools.bulk import job as jobs
     from tools.bulk import source
     from tools.bulk.progress import METRICS, Progress

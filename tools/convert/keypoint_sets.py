@@ -3,7 +3,7 @@
 
     convert(keypoints, "body_25", "coco") -> Conversion(keypoints, missing=())
 
-A point of the target is the point of the same name, else the mean of those that it lies between (the neck between the
+A point of the target is the point of the same name, else the mean of those that it is between (the neck between the
 shoulders, the pelvis between the hips), else it is missing: 0, 0, 0, and named in `missing`. "head" and "neck" differ
 between the sets by the instructions of their annotators, as their names here say.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the annotated images lie, how large they are, and how their EXIF tag turns them.
+"""Where the annotated images are, how large they are, and how their EXIF tag turns them.
 
 Annotations name images by paths of other machines, addresses, or bare names: the file is the one below the image folder
 whose path has the most last parts in common with the name.

@@ -38,7 +38,7 @@ def read(source: Path, annotations: str, min_score: float, known: Category | Non
 
 
 def _lines_dataset(source: Path, images: list[Image], known: Category | None) -> Dataset:
-    """Without a skeleton, points of COCO stand in COCO's order; a point that the skeleton lacks (neck) is left out."""
+    """Without a skeleton, points of COCO are in COCO's order; a point that the skeleton lacks (neck) is left out."""
     names = {name for image in images for one in image.instances for name in one.points}
     if not names:
         raise UserError(

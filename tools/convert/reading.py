@@ -64,7 +64,7 @@ def size_of(width: Any, height: Any) -> tuple[int, int] | None:
 
 
 def name_of(value: Any, what: str = "a name") -> str:
-    """A name in one line, as it can stand in a skeleton. Raises ValueError."""
+    """A name in one line, as a skeleton can have it. Raises ValueError."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not value.strip() or len(value) > LONGEST_NAME or not value.isprintable():
@@ -122,7 +122,7 @@ def source_files(source: Path, patterns: Sequence[str], what: str) -> list[Path]
 def xml_elements(path: Path, names: frozenset[str]) -> Iterator[ElementTree.Element]:
     """The elements of some names, each whole, in the order of the file, of which never more than one is in memory.
 
-    Entities and document types are refused: a few lines of them can stand for more than fits into memory.
+    Entities and document types are refused: a few lines of them can expand to more than fits into memory.
     """
     try:
         files.size_of(path)

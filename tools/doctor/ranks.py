@@ -57,7 +57,7 @@ def check(machine: Machine, kind: str, time_limit_s: float) -> list[Finding]:
 
 
 def _complaint(kind: str, folder: str, time_limit_s: float) -> str:
-    """What went wrong; empty where nothing did. Nobody is left running.
+    """What went wrong; empty if nothing did. No process is left running.
 
     The launcher misses the metrics of a training at the end: what tells is the file that rank 0 leaves.
     """

@@ -194,7 +194,7 @@ async def answer_refusal(request: Request, error: Exception) -> Response:
 
 
 async def answer_fault(request: Request, error: Exception) -> Response:
-    """A fault of the program, which the terminal shows; the server goes on."""
+    """A fault of the program, which the terminal shows; the server continues."""
     return JSONResponse({"error": f"A fault of the program ({type(error).__name__}); the terminal shows where."}, 500)
 
 

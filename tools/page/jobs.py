@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Videos: one job at a time, in a process of its own, which leaves people.jsonl, an annotated WebM and a CSV.
 
-All of it lies in a temporary folder, which a small second process removes as soon as the server is gone, however it
+All of it is in a temporary folder, which a small second process removes as soon as the server is gone, however it
 ended. The video itself goes with its job.
 """
 
@@ -141,7 +141,7 @@ class Jobs:
         return self.job
 
     async def cancel(self, job: Job) -> None:
-        """Ends a job after the frame at hand; what it has written stays."""
+        """Ends a job after the current frame; what it has written stays."""
         if job.process is None:  # its video is still arriving
             job.state = "cancelled"
             self.drop(job)
@@ -223,7 +223,7 @@ class PeopleTable:
 
 
 def _run(open_model: OpenModel, folder: Path, name: str, parent: int) -> None:
-    """The process: the demo of the model on the video; SIGTERM ends it after the frame at hand."""
+    """The process: the demo of the model on the video; SIGTERM ends it after the current frame."""
     end_with_parent(parent)
     os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "protocol_whitelist;file"
     upload = folder / "upload"

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 API = "/api/"
-MOST_REQUESTS, BUSY_RETRY_S = 1000, 2  # at once; seconds until who was sent away comes again
+MOST_REQUESTS, BUSY_RETRY_S = 1000, 2  # at once; seconds until a refused client may retry
 BUSY = "Too many ask at once: try again in a moment."
 BODY_TAKEN = "pose_zoo.body_taken"  # in a request's scope: nothing more of it comes
 DRAIN_S = 10.0  # for which the rest of a refused body is taken and thrown away, so that the browser reads the answer

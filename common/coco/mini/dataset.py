@@ -68,7 +68,7 @@ def _write_split(folder: Path, split: str, count: int, seed: int) -> None:
 
 
 def _annotations(scene: Scene, image_id: int) -> list[dict[str, Any]]:
-    """People with joints, people without, the crowd; a person who is hidden altogether gets none."""
+    """People with joints, people without, the crowd; a fully hidden person gets none."""
     regions = {number: scene.mask([number]) for number in (*scene.people, *scene.unlabelled)}
     if scene.crowd:  # its people and a little around them, without the people in front of it
         near = cv2.dilate(scene.mask(scene.crowd).astype(np.uint8), np.ones((CROWD_REACH,) * 2, np.uint8))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Composes drawn images: who is where, what hides what, in front of which wall.
+"""Composes drawn images: positions of people, occlusion, background.
 
 The kinds of scenes are those that make real images hard: overlaps, people cut off by the border, objects in front,
-small people, a crowd, no people. A scene that misses what its kind is about is drawn anew: each kind can be relied on.
+small people, a crowd, no people. A scene that misses what its kind is about is drawn again: each kind can be relied on.
 """
 
 import itertools
@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 
 WIDTHS, HEIGHTS = (240, 320), (192, 240)
-MARGIN = 8  # pixels between a joint and the border, where people are meant to be inside
-MIN_VISIBLE = 8  # joints of every labelled person that can be seen: a scene with fewer is drawn anew
+MARGIN = 8  # pixels between a joint and the border, for people who must be inside
+MIN_VISIBLE = 8  # joints of every labelled person that can be seen: a scene with fewer is drawn again
 # The scenes follow each other in this order; the first six are all special cases once.
 _ORDER = "pair overlap crowd cut_off object empty single trio far pair overlap single cut_off trio pair single"
 SCENES = tuple(_ORDER.split())
@@ -62,7 +62,7 @@ class Scene:
 
 
 def draw_scene(kind: str, rng: np.random.Generator) -> Scene:
-    """One image of a kind of `SCENES`, drawn anew until it shows what its kind is about."""
+    """One image of a kind of `SCENES`, drawn again until it shows what its kind is about."""
     while True:
         scene = _compose(kind, rng)
         if _is_clear(scene, kind):

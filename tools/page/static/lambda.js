@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whom a network with lambda finds in a box, from lambda 0 to 1. All steps come in one answer: the slider only draws.
+// The person that a network with lambda finds in a box, from lambda 0 to 1. All steps come in one answer: the slider only draws.
 import { $, attempt, fill, post, say } from "./api.js";
 import { lambdaColour, View } from "./draw.js";
 import { t } from "./words.js";
