@@ -191,7 +191,7 @@ def refinement_of(config: Config) -> str:
 
 
 def nms_of(config: Config, modes: int) -> str:
-    """How people found in `num_modes` modes are suppressed: none or oks."""
+    """How people found in `modes` modes are suppressed: none or oks."""
     if config.yaml.TEST.NMS != "recipe":
         return config.yaml.TEST.NMS
     return "none" if config.data_set == WITHOUT_NMS and modes == 1 else "oks"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The metadata of an exported network: in the metadata of an .onnx, and as JSON beside an .onnx, .xml or .om.
+"""What an exported network is: stored in the metadata of an .onnx, and as JSON next to an .onnx, .xml or .om.
 
 Every entry is JSON: network, skeleton, inputs and outputs with their shapes (null: any length), how an image becomes an
 input (`input`), stride, decoder rules, settings, AP where it is known, and the version of the code.
