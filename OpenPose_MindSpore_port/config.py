@@ -223,6 +223,9 @@ ALIASES = {
 }
 _RANKS = "torchrun sets ranks and addresses, see scripts/run_distribute_train.sh and test/train_full_8p.sh"
 _SEVERAL_DEVICES = "keys without _NP hold on any number of devices; --recipe=clip_momentum sets those of the original"
+_UNUSED = """eva_num inference_scales heatmap_size ksize enable_modelarts
+face_inference_img_size face_heatmap_peak_thresh face_crop_scale face_line_indices
+hand_inference_img_size hand_heatmap_peak_thresh hand_crop_scale hand_line_indices"""  # keys of the last version
 RETIRED = (
     dict.fromkeys(("is_distributed", "rank", "group_size", "local_rank"), _RANKS)
     | dict.fromkeys(("device_id", "gpu"), "the launcher's --device_id chooses the device, or DEVICE_ID in scripts/")
@@ -230,6 +233,7 @@ RETIRED = (
         ("optimizer_NP", "group_params_NP", "train_type_NP", "lr_steps_NP", "max_epoch_train_NP"), _SEVERAL_DEVICES
     )
     | dict.fromkeys(("clip_scaled", "GRADIENT_CLIP_TYPE"), "--train_type=clip_grad clips as published: by the norm")
+    | dict.fromkeys(_UNUSED.split(), "nothing of this network depends on it")
     | {
         "is_save_on_master": "rank 0 writes MindSpore checkpoints",
         "need_profiler": "--epochs=1 --max_steps=101 stop at step 100",
