@@ -49,7 +49,7 @@ class Config(TrainFlags):
     snapshot: int = flag("epochs between evaluations, and between checkpoints that are kept; 0: none", 10)
     val_images: int = flag("number of images of evaluations during training; 0: all", 0)
     flip_test: bool = flag("mean of an image's maps and its mirror image's at evaluations", False)
-    opts: tuple[Any, ...] = ()  # KEY VALUE words, which win over the file of cfg
+    opts: tuple[Any, ...] = ()  # KEY VALUE words, which override the file of cfg
 
     @functools.cached_property
     def yaml(self) -> EasyDict:
@@ -67,7 +67,7 @@ class Config(TrainFlags):
         return experiment_folder(self.output_dir, self.exp_id + perf, self.cfg)
 
     def load_skeleton(self) -> common.skeleton.Skeleton:
-        """Whose keypoints. Raises UserError where the yaml config has another number of them."""
+        """The skeleton. Raises UserError where the yaml config has another number of them."""
         skeleton, num_joints = common.skeleton.load(self.skeleton), self.yaml.DATA_PRESET.NUM_JOINTS
         own = self.skeleton not in common.skeleton.BUILT_IN  # a file of your own decides
         if num_joints not in (0, skeleton.num_keypoints) and not own:

@@ -68,7 +68,7 @@ class EvaluationSettings:
     num_workers: int = flag("threads that read", 4, least=1, most=1024)
     exif: Exif = flag("images as stored (as COCO is annotated), or turned by EXIF", "ignore")
     on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
-    opts: tuple[Any, ...] = ()  # KEY VALUE words, which win over all
+    opts: tuple[Any, ...] = ()  # KEY VALUE words, which override all
 
     def check(self) -> None:
         """Raises UserError for values that contradict each other."""
@@ -76,12 +76,12 @@ class EvaluationSettings:
             raise UserError("--nms and --scores are for detected boxes: add --detections=FILE")
 
     def config(self, source: Path) -> settings.Config:
-        """What the yaml config, the checkpoint `source` and these flags say together. Raises UserError."""
+        """The settings of yaml config, checkpoint `source` and these flags together. Raises UserError."""
         same = {name: getattr(self, name) for name in ("data_path", "exif", "flip_test", "skeleton")}
         return load_config(self.cfg, source, self.opts, **same)
 
     def batch_size_on(self, device: torch.device) -> int:
-        """People at once: what the flag says, else what is worth it."""
+        """People at once: the flag, else a sensible number."""
         return self.batch_size or (CPU_BATCH if device.type == "cpu" else ACCELERATOR_BATCH)
 
 
@@ -156,7 +156,7 @@ class Evaluator:
         return Detections(ids[kept], keypoints[kept], scores[kept].astype(np.float64))
 
     def protocol(self, estimator: PoseEstimator) -> dict[str, Any]:
-        """How AP is measured: without it two numbers cannot be compared."""
+        """The protocol of AP: without it two numbers cannot be compared."""
         return {
             "boxes": self.flags.detections or "given",
             "people": len(self.boxes),

@@ -46,12 +46,12 @@ class Config:
 
 
 def main() -> None:
-    """Reads the flags, exports, compares, says what was written."""
+    """Reads the flags, exports, compares, prints what was written."""
     export_checkpoint(parse(Config, {}, aliases=ALIASES))
 
 
 def export_checkpoint(flags: Config, names: tuple[str, str] = (INPUT, OUTPUT)) -> None:
-    """Exports what the flags ask for, its input and output under `names`, and says what was written.
+    """Exports as the flags say, its input and output under `names`, and prints what was written.
 
     Raises UserError as `common.runtime.export` does.
     """

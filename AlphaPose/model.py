@@ -65,7 +65,7 @@ class ShuffleBlock(FastPoseBlock):
 
 
 class DeformableBlock(FastPoseBlock):
-    """Its 3x3 convolution looks where offsets point (Dai et al. 2017, arXiv:1703.06211); they begin at zero."""
+    """Its 3x3 convolution samples at learned offsets (Dai et al. 2017, arXiv:1703.06211); they begin at zero."""
 
     def build_spatial(self, planes: int, stride: int) -> None:
         """Keys conv2_offset and conv2. Raises UserError where torchvision is not installed."""
@@ -181,7 +181,7 @@ def build(cfg: EasyDict, num_joints: int) -> nn.Module:
 
 
 def initialise(model: nn.Module) -> None:
-    """What the original sets before ImageNet weights come in: the rest keeps torch's defaults.
+    """Initialises as the original does before ImageNet weights are loaded: the rest keeps torch's defaults.
 
     FastPose: its last convolution ~ N(0, 0.001). SimplePose: also its deconvolutions. HRNet: all.
     """

@@ -81,7 +81,7 @@ class ResultFile:
             self._append(json.dumps(entries)[1:-1])
 
     def _append(self, entries: str) -> None:
-        """Writes over the last bracket and behind it once more."""
+        """Overwrites the last bracket and appends it again."""
         separator = b", " if self.file.tell() > len(self.brackets) else b""
         self.file.seek(-1, os.SEEK_END)
         self.file.write(separator + entries.encode() + self.brackets[1:])

@@ -132,7 +132,7 @@ def _frame(image: UInt8Array | str | Path) -> Frame:
 def load_config(cfg: str, source: Path, opts: Sequence[Any] = (), **flags: Any) -> Config:
     """The settings that a network file belongs to. Raises UserError for an unreadable file.
 
-    The yaml config `cfg`, above it what a checkpoint says of its own network, above both `opts`, KEY VALUE words.
+    The yaml config `cfg`, overridden by a checkpoint's own settings, then by `opts`, KEY VALUE words.
     `flags` are fields of Config; an empty `skeleton` is that of the checkpoint.
     """
     exported, skeleton = metadata.of(source, NETWORK, flags.get("skeleton", ""))

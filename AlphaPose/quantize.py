@@ -46,7 +46,7 @@ class Config(Flags, EvaluationSettings):
 
 
 def main() -> None:
-    """Reads the flags, quantizes, says what was written."""
+    """Reads the flags, quantizes, prints what was written."""
     flags = common.cli.parse(Config, {}, aliases=ALIASES, retired=quantize.RETIRED, keys=FLAG_KEYS)
     flags.check()
     quantize.check(flags.source)

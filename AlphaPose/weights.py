@@ -21,7 +21,7 @@ RESNETS = {  # of ImageNet, by depth
     152: "resnet152-394f9c45.pth",
 }
 HRNET = "hrnet_w32-36af842e.pth"
-# what the ResNet of FastPose has beside an ordinary one, and what it has in another form
+# layers of FastPose's ResNet that an ordinary one lacks, or has in another form
 _OWN = r"\.se\.|\.conv2_offset\.|\.conv2\.1\.|^final_layer\."
 _FOLDED = r"^layer[234]\.0\.conv2\.weight$"
 

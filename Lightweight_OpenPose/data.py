@@ -50,7 +50,7 @@ def sample_augmentation(config: Config, random: np.random.Generator) -> Draw:
 
 @dataclass(frozen=True)
 class Warp:
-    """The composed way of a crop: scale, rotation, crop and flip in one.
+    """The composed warp of a crop: scale, rotation, crop and flip in one.
 
     `pixels` (2, 3) takes pixel centres of the image to those of the crop, `points` (2, 3) keypoint coordinates:
     the original resizes pixels about their centres, but multiplies coordinates.

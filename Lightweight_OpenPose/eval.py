@@ -209,7 +209,7 @@ def while_training(
 
 
 def default_batch(device: torch.device) -> int:
-    """Images of one size that are worth taking at once."""
+    """A sensible number of images at once."""
     return CPU_BATCH if device.type == "cpu" else ACCELERATOR_BATCH
 
 

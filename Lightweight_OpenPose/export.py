@@ -41,12 +41,12 @@ class Config:
 
 
 def main() -> None:
-    """Reads the flags, exports, compares, says what was written."""
+    """Reads the flags, exports, compares, prints what was written."""
     export_checkpoint(parse(Config, {}))
 
 
 def export_checkpoint(config: Config) -> None:
-    """Exports what the flags ask for, and says what was written. Raises UserError as `export_onnx` does."""
+    """Exports as the flags say, and prints what was written. Raises UserError as `export_onnx` does."""
     if not config.checkpoint_path:
         raise UserError("--checkpoint_path is needed: a file, or one of " + published.names(DIRECTORY))
     check_opset(config.opset)

@@ -50,7 +50,7 @@ def conv_depthwise_elu(channels: int) -> nn.Sequential:
 
 
 class ContextModule(nn.Module):
-    """Narrows the backbone's features and looks a little further around (the paper's replacement of VGG's layers)."""
+    """Narrows the backbone's features and widens the receptive field (the paper's replacement of VGG's layers)."""
 
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
@@ -83,13 +83,13 @@ class Stage(nn.Module):
 
 
 def initial_stage(channels: int, num_heatmaps: int, num_pafs: int) -> Stage:
-    """The first guess."""
+    """The first prediction."""
     trunk = nn.Sequential(*(conv(channels, channels, bn=False) for _ in range(3)))
     return Stage(trunk, channels, BACKBONE_CHANNELS, num_heatmaps, num_pafs)
 
 
 def refinement_stage(channels: int, num_heatmaps: int, num_pafs: int) -> Stage:
-    """Improves the maps of the stage before, from these maps and the features."""
+    """Refines the maps of the stage before, from these maps and the features."""
     widths = [channels + num_heatmaps + num_pafs] + [channels] * (REFINEMENT_BLOCKS - 1)
     trunk = nn.Sequential(*(RefinementBlock(width, channels) for width in widths))
     return Stage(trunk, channels, channels, num_heatmaps, num_pafs)

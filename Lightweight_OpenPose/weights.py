@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which weights a run begins with, and networks rebuilt from checkpoints."""
+"""The initial weights of a run, and networks rebuilt from checkpoints."""
 
 import re
 from pathlib import Path
@@ -31,8 +31,8 @@ def starting_weights(config: Config) -> Path | None:
     """The file that training begins from, None for a random start.
 
     Step 1 begins from MobileNet, steps 2 and 3 from the best checkpoint of the step before. A run that measures
-    performance alone may begin anywhere. Raises UserError where the file is missing: a long training that begins at
-    random without a request would be lost.
+    performance alone may begin anywhere. Raises UserError where the file is missing: a long training that
+    silently begins at random would be wasted.
     """
     if config.checkpoint_path == NO_CHECKPOINT:
         return None

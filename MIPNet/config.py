@@ -59,7 +59,7 @@ class Config(TrainFlags):
     clip_norm: float = flag("largest gradient norm; 0: no clipping", 0.0)
     keep_every: int = flag("epochs between checkpoints that are kept; 0: keep none", 20)
     val_images: int = flag("number of images of evaluations during training; 0: all", 0)
-    opts: tuple[Any, ...] = ()  # KEY VALUE words, which win over the file of cfg
+    opts: tuple[Any, ...] = ()  # KEY VALUE words, which override the file of cfg
 
     @functools.cached_property
     def yaml(self) -> CfgNode:
@@ -118,7 +118,7 @@ class Config(TrainFlags):
         return Path(self.output_dir) / self.yaml.OUTPUT_DIR / self.yaml.DATASET.DATASET / self.yaml.MODEL.NAME / name
 
     def load_skeleton(self) -> Skeleton:
-        """Whose keypoints. Raises UserError where the yaml config has another number of them."""
+        """The skeleton. Raises UserError where the yaml config has another number of them."""
         skeleton, joints = common.skeleton.load(self.skeleton or SKELETONS[self.data_set]), self.yaml.MODEL.NUM_JOINTS
         own = self.skeleton not in ("", *common.skeleton.BUILT_IN)  # a file of your own decides
         if joints not in (0, skeleton.num_keypoints) and not own:

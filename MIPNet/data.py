@@ -133,7 +133,7 @@ class TrainSamples:
 def pair_in_box(joints: Float64Array, visible: FloatArray, size_in: crops.Size) -> tuple[Float64Array, FloatArray]:
     """Two people in the crop of the first: joints (2, K, 2) float64, input pixels, and visibility (2, K), in and out.
 
-    What is outside the crop counts as not visible; where little of the other one is left, the first is taken twice.
+    Joints outside the crop are not visible; if few of the other person's remain, the first is taken twice.
     """
     visible = visible * ((joints >= 0) & (joints <= size_in[::-1])).all(axis=2)
     if visible[1].sum() <= FEWEST_OF_THE_OTHER:
@@ -151,7 +151,7 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
 def normalise_batch(images: Tensor) -> Tensor:
     """(B, 3, H, W) uint8 as the network takes it: float32, (pixel / 255 - mean) / deviation of each channel.
 
-    Whatever the channels are, R, G, B or B, G, R: the means are those of the first, second and third.
+    The means are those of the first, second and third channel, in either order, R, G, B or B, G, R.
     """
     means, deviations = (torch.tensor(values, device=images.device) for values in (CHANNEL_MEANS, CHANNEL_DEVIATIONS))
     factors, shifts = 1 / (BRIGHTEST * deviations), means / deviations

@@ -50,10 +50,10 @@ class Config(demo.TopDownFlags):
     sweep: int = flag("number of lambdas from 0 to 1 for each box of an image, side by side; 0: none", 0, most=101)
     threshold: float = flag("score of a keypoint, from where it is drawn", CONFIDENT)
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: that of the data set", "")
-    opts: tuple[Any, ...] = ()  # KEY VALUE words, which win over all
+    opts: tuple[Any, ...] = ()  # KEY VALUE words, which override all
 
     def open_estimator(self, lambdas: Sequence[float]) -> PoseEstimator:
-        """The network of `--checkpoint_path`, asked for these lambdas. Raises UserError where it is missing."""
+        """The network of `--checkpoint_path`, with these lambdas. Raises UserError where it is missing."""
         options = Options(self.device_name, provider=self.provider)
         return PoseEstimator(self.checkpoint_path, options, None, lambdas, self.cfg, self.opts, self.skeleton)
 
@@ -65,7 +65,7 @@ class Sweep:
         self.folder, self.estimator, self.detector, self.threshold = folder, estimator, detector, threshold
 
     def write(self, frame: Frame, people: People) -> None:
-        """Asks the network for each lambda in the first boxes of a frame."""
+        """Runs the network for each lambda in the first boxes of a frame."""
         boxes = Boxes(*(values[:SWEPT_BOXES] for values in self.detector([frame])[0]))
         (found,) = self.estimator.find([frame.image], [boxes])
         if len(found):

@@ -74,10 +74,10 @@ class EvaluationSettings:
     num_workers: int = flag("threads that read", 4, least=1, most=1024)
     exif: Exif = flag("images as stored (as COCO is annotated), or turned by EXIF", "ignore")
     on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
-    opts: tuple[Any, ...] = ()  # KEY VALUE words, which win over all
+    opts: tuple[Any, ...] = ()  # KEY VALUE words, which override all
 
     def config(self, source: Path | None, **flags: Any) -> settings.Config:
-        """What yaml config, checkpoint and flags say together. Raises UserError."""
+        """The settings of yaml config, checkpoint and flags together. Raises UserError."""
         boxes = ("TEST.COCO_BBOX_FILE", self.detections, "TEST.USE_GT_BBOX", False) if self.detections else ()
         same = {name: getattr(self, name) for name in ("data_path", "skeleton", "val_images", "exif", "on_bad_image")}
         return predict.load_config(source, self.cfg, (*boxes, *self.opts), **same, **flags)
@@ -176,7 +176,7 @@ class Evaluator:
         return Evaluation(people, metrics, boxes, len(self.boxes), seconds, estimates.skipped)
 
     def protocol(self, estimator: PoseEstimator) -> dict[str, Any]:
-        """How AP is measured: without it two numbers cannot be compared."""
+        """The protocol of AP: without it two numbers cannot be compared."""
         return {
             "boxes": str(self.box_file or "given"),
             "data_set": self.config.data_set,
@@ -202,12 +202,12 @@ class Evaluator:
 
 
 def lambda_name(lambdas: Sequence[float]) -> str:
-    """What people are called that were found with these: l0,1; empty for a network without lambda."""
+    """The name of the people of these lambdas: l0,1; empty for a network without lambda."""
     return "l" + ",".join(f"{value:g}" for value in lambdas) if lambdas else ""
 
 
 def batch_size_of(config: settings.Config, device: torch.device) -> int:
-    """People at once, at most as many as are worth it."""
+    """People at once, at most a sensible number."""
     most = config.yaml.TEST.BATCH_SIZE_PER_GPU
     return min(most, predict.CPU_BATCH) if device.type == "cpu" else most
 
@@ -288,7 +288,7 @@ def write_results(
         rows = evaluator.published_rows(people, result.boxes, estimator)
         common.files.write_atomically(folder / file, json.dumps(rows, indent=4, sort_keys=True).encode())
     if flags.report:
-        from common.media import error_report  # a training, which evaluates too, needs it not
+        from common.media import error_report  # not needed by a training, which evaluates too
 
         error_report.write(images, result.detections, skeleton, folder, evaluator.config.data_set)
     if flags.save_images:

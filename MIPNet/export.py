@@ -42,11 +42,11 @@ class Config:
     opset: int = flag("ONNX operator set; CANN's ATC takes 11 everywhere", 11, least=1, most=1000)
     batch_size: int = flag("people at once; 0: any number", 0, most=10**6)
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: that of the data set", "")
-    opts: tuple[Any, ...] = ()  # KEY VALUE words, which win over all
+    opts: tuple[Any, ...] = ()  # KEY VALUE words, which override all
 
 
 def main() -> None:
-    """Reads the flags, exports, compares, says what was written. Raises UserError as `common.runtime.export` does."""
+    """Reads the flags, exports, compares, prints what was written. Raises UserError as `common.runtime.export` does."""
     flags = parse_flags(Config, None, ALIASES)
     if not flags.checkpoint_path:
         raise UserError("--checkpoint_path is needed: a file or a published name")

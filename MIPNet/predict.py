@@ -5,7 +5,7 @@ from MIPNet import PoseEstimator
 estimator = PoseEstimator("model_best.pth")
 people = estimator("image.jpg", boxes=[[20, 30, 200, 400]])
 
-A network with lambda is asked once for each lambda: its answers are the modes. What does not depend on lambda is
+A network with lambda runs once for each lambda: its results are the modes. What does not depend on lambda is
 computed once for all of them where the network is PyTorch's; an exported one computes all of it again.
 """
 
@@ -60,9 +60,9 @@ class PoseEstimator:
             checkpoint_path: .pth, .onnx, .xml, .om, or a published name; its own settings override `cfg`.
             options: device and runtime, or the name of a device: auto, npu, cuda, cpu.
             detector: what finds the boxes where none are given.
-            lambdas: what a network that takes lambda is asked for in each box, different numbers from 0 to 1.
+            lambdas: of the people in each box, for a network that takes lambda: different numbers from 0 to 1.
             cfg: yaml config; empty: that of the checkpoint's training.
-            opts: KEY VALUE words, which win over all, such as ("TEST.FLIP_TEST", False).
+            opts: KEY VALUE words, which override all, such as ("TEST.FLIP_TEST", False).
             skeleton: built-in name or YAML file of your own keypoints; empty: the checkpoint's, else the data set's.
 
         Raises:
@@ -82,7 +82,7 @@ class PoseEstimator:
         return estimator
 
     def _use(self, session: Session, config: Config, lambdas: Sequence[float]) -> None:
-        takes_lambda = len(session.inputs) > 1 if session.inputs else config.takes_lambda  # an exported file tells
+        takes_lambda = len(session.inputs) > 1 if session.inputs else config.takes_lambda  # as exported
         if takes_lambda:
             check_lambdas(lambdas)
         self.lambdas = tuple(lambdas) if takes_lambda else ()
@@ -247,7 +247,7 @@ def normalise_crops(crops: UInt8Array, color_rgb: bool = True) -> Float32Array:
 
 
 def _for_lambdas(session: Session, lambdas: Sequence[float]) -> Session:
-    """An exported network that is given images alone: it is asked for each lambda, and gives the maps of all."""
+    """Wraps an exported network that takes lambda: takes images alone, and returns the maps of all lambdas."""
 
     def forward(arrays: Sequence[Float32Array]) -> list[Float32Array]:
         return [np.concatenate([session(*with_lambda(arrays[0], value))[-1] for value in lambdas], axis=1)]
@@ -261,7 +261,7 @@ def with_lambda(images: Float32Array, value: float) -> tuple[Float32Array, Float
 
 
 class AskedForLambdas(nn.Module):
-    """A network that answers for each of some lambdas; its trunk runs once."""
+    """A network that runs for several lambdas; its trunk runs once."""
 
     def __init__(self, network: nn.Module, lambdas: Sequence[float]) -> None:
         super().__init__()
@@ -276,5 +276,5 @@ class AskedForLambdas(nn.Module):
 
 
 def for_inference(network: GatedNetwork, lambdas: Sequence[float]) -> nn.Module:
-    """The network with the modes that are asked for; one without lambda has one."""
+    """The network with the requested modes; one without lambda has one."""
     return AskedForLambdas(network, lambdas) if network.uses_lambda else network

@@ -45,7 +45,7 @@ class Config(Flags, EvaluationSettings):
 
 
 def main() -> None:
-    """Reads the flags, quantizes, says what was written."""
+    """Reads the flags, quantizes, prints what was written."""
     flags = parse_flags(Config, None, ALIASES, FLAG_KEYS, quantize.RETIRED)
     flags.check_flags(EXPORTER)
     quantize.check(flags.source)

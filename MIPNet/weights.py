@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which weights a run of MIPNet begins with, and networks from checkpoints."""
+"""The initial weights of a run of MIPNet, and networks from checkpoints."""
 
 import re
 from collections.abc import Iterable
@@ -67,7 +67,7 @@ def load_start(model: GatedNetwork, config: Config) -> str:
 
 
 def load_checkpoint(model: GatedNetwork, source: Path, new_head: bool = False) -> str:
-    """Loads a checkpoint of this network, or of its plain or gated sibling; returns what happened.
+    """Loads a checkpoint of this network, or of its plain or gated sibling; returns a report.
 
     A plain checkpoint fills the trunk of a gated network, whose gates stay as they began; of a gated checkpoint, a
     plain network leaves the gates out. `new_head`: another number of joints is allowed, its layer then stays as it
@@ -79,7 +79,7 @@ def load_checkpoint(model: GatedNetwork, source: Path, new_head: bool = False) -
     if begin_anew != lacking or not all(map(_GATES.match, match.unused)):
         raise CheckpointError(f"{source}: a checkpoint of another network: {match}")
     report = f"=> using model {source}: {match}"
-    report += f"; begin anew, as the file has none of this size: {_parts(lacking)}" if lacking else ""
+    report += f"; initialised, as the file has none of this size: {_parts(lacking)}" if lacking else ""
     return report + (f"; not in this network, so left out: {_parts(match.unused)}" if match.unused else "")
 
 

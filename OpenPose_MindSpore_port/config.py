@@ -41,14 +41,14 @@ class DecodeRules:
 
 @dataclass(frozen=True)
 class Inference(DecodeRules):
-    """How people are found in an image."""
+    """Settings of the detection of people in an image."""
 
     inference_img_size: int = flag("short side of an image in the network, input pixels", 368, least=1, most=4096)
 
 
 @dataclass(frozen=True)
 class DataFlags:
-    """Where the data set is, and what evaluations take of it."""
+    """The data set, and the images of evaluations."""
 
     data_dir: str = flag("COCO folder (annotations, train2017, val2017), or `mini`; empty: COCO_HOME or ./dataset", "")
     imgpath_val: str = flag("folder of the validation images, in data_dir or a path of its own", "val2017")

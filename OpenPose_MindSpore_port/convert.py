@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network's weights from MindSpore to PyTorch and back; the endings of the two files say how.
+"""A network's weights from MindSpore to PyTorch and back; the suffixes of the two files say how.
 
 python -m OpenPose_MindSpore_port.convert 0-60_5304.ckpt openpose.pth    into PyTorch
 python -m OpenPose_MindSpore_port.convert openpose.pth openpose.ckpt     into MindSpore
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError("which files? python -m OpenPose_MindSpore_port.convert SOURCE TARGET, two different ones")
     for path in (source, target):
         if path.suffix not in ENDINGS:
-            raise UserError(f"{path}: the ending says the format; choose from {', '.join(ENDINGS)}")
+            raise UserError(f"{path}: the suffix sets the format; choose from {', '.join(ENDINGS)}")
     tensors = weights.read(source)
     if not tensors:
         raise UserError(f"{source}: no weights in it")

@@ -35,7 +35,7 @@ def decode(
     """People in one image, coordinates in original pixels (`_img`).
 
     Args:
-        heatmaps: (num_heatmaps, h, w) float32; the last map, the background, is not looked at.
+        heatmaps: (num_heatmaps, h, w) float32; the last map, the background, is ignored.
         pafs: (num_pafs, h, w) float32.
         sizes: (height, width) of the network's input, and of the image that was resized to it.
         skeleton: The points and limbs of the maps.

@@ -6,8 +6,8 @@ bash test/eval.sh --data_path=/data/coco --model_path=model_best.pth --save_imag
 python -m OpenPose_MindSpore_port.eval --data_path=mini --model_path=openpose.onnx --original
 
 Writes eval_result.json, metrics.jsonl and pictures into output_path. By default all images of the annotation file
-count, as COCO asks, and people are found by improved rules; `--original` takes the images with people alone, and finds
-people as the original does: the published figures came so.
+count, as COCO asks, and people are found by improved rules; `--original` evaluates only images with people, and finds
+people as the original does: the protocol of the published figures.
 """
 
 import contextlib
@@ -119,7 +119,7 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
     if common.distributed.is_main():
         result.detections.write_json(folder / RESULT_FILE)
         if config.report:
-            from common.media import error_report  # a training, which evaluates too, needs it not
+            from common.media import error_report  # not needed by a training, which evaluates too
 
             error_report.write(validation, result.detections, skeleton, folder)
     draw_images(validation, result, skeleton, folder, config.save_images)
@@ -167,7 +167,7 @@ def evaluate(
 
 
 def default_batch(device: torch.device) -> int:
-    """Images of one size that are worth taking at once."""
+    """A sensible number of images at once."""
     return CPU_BATCH if device.type == "cpu" else ACCELERATOR_BATCH
 
 

@@ -74,7 +74,7 @@ RETIRED = dict.fromkeys(("device_id", "device_target"), "an export computes on t
 
 
 def main() -> None:
-    """Exports what the flags ask for, and prints what was written."""
+    """Exports as the flags say, and prints what was written."""
     config = parse(Config, {}, aliases=ALIASES, retired=RETIRED)
     config.check()
     skeleton = common.skeleton.load(config.skeleton)

@@ -77,12 +77,12 @@ def mask_folder(config: Config, annotations: Path) -> Path:
     if config.maskpath_train:
         return located(config.data_dir, config.maskpath_train, "--maskpath_train")
     of_data = Path(config.data_dir) / MASK_FOLDER
-    # the name tells data sets apart that share an output folder
+    # a name of its own for each data set in a shared output folder
     own = Path(config.output_dir) / f"{MASK_FOLDER}_{zlib.crc32(str(annotations.resolve()).encode()):08x}"
     for folder in (of_data, own):
         if folder.is_dir():
             return folder
-    from OpenPose_MindSpore_port import gen_ignore_mask  # where there are masks already it is not needed
+    from OpenPose_MindSpore_port import gen_ignore_mask  # not needed if there are masks
 
     folder = of_data if os.access(config.data_dir, os.W_OK) else own
     gen_ignore_mask.write(annotations, folder, config)

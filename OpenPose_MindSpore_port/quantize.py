@@ -34,7 +34,7 @@ class Config(Flags, Inference, DataFlags):
 
 
 def main() -> None:
-    """Reads the flags, quantizes, says what was written."""
+    """Reads the flags, quantizes, prints what was written."""
     config = parse(Config, {}, aliases={"data_path": "data_dir", "annotation": "ann"}, retired=quantize.RETIRED)
     config.check_flags(EXPORTER)
     quantize.check(config.source)

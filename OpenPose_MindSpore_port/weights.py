@@ -45,7 +45,7 @@ def starting_vgg(vgg_path: str, may_be_random: bool = False) -> Path | None:
     """The VGG19 file that training begins from, None for a random trunk.
 
     `vgg_path`: a file; `none`; or empty: the file of the publication or torchvision's, from a folder for weights or
-    downloaded. Raises UserError where there is none and it may not be random: such a training would be lost.
+    downloaded. Raises UserError where there is none and it may not be random: such a training would be wasted.
     """
     if vgg_path == NO_WEIGHTS:
         return None

@@ -28,7 +28,7 @@ class Config(export.Config):
 
 
 def main() -> None:
-    """Reads the flags, exports, compares, says what was written."""
+    """Reads the flags, exports, compares, prints what was written."""
     config = parse(Config, {})
     source = weights.locate_checkpoint(config.checkpoint_path, WEIGHT_FOLDERS)
     export.export_checkpoint(dataclasses.replace(config, checkpoint_path=str(source)))

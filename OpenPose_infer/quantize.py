@@ -39,7 +39,7 @@ class Config(DataFlags, Flags):
 
 
 def main() -> None:
-    """Reads the flags, quantizes, says what was written."""
+    """Reads the flags, quantizes, prints what was written."""
     config = parse(Config, {}, aliases=ALIASES, retired=quantize.RETIRED)
     config.check_flags(EXPORTER)
     quantize.check(config.source)

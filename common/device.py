@@ -37,7 +37,7 @@ def load_npu() -> str:
         return "torch_npu is not installed (pip install the release that fits your torch and CANN)"
     try:
         importlib.import_module("torch_npu")
-    except Exception as error:  # one that fits neither torch nor CANN fails in many ways
+    except Exception as error:  # a version that does not fit torch or CANN fails in many ways
         reason = (str(error) or type(error).__name__).splitlines()[0]
         return f"torch_npu does not load, is CANN's set_env.sh sourced? ({reason})"
     npu = getattr(torch, "npu", None)
@@ -47,7 +47,7 @@ def load_npu() -> str:
 
 
 def count(kind: str) -> int:
-    """How many devices of a kind this machine offers; a CPU serves any number of ranks and counts as 0."""
+    """The number of devices of a kind; a CPU serves any number of ranks and counts as 0."""
     if kind == "npu":
         return 0 if load_npu() else int(torch.accelerator.device_count())
     return torch.cuda.device_count() if kind == "cuda" else 0
@@ -56,7 +56,7 @@ def count(kind: str) -> int:
 def resolve(name: DeviceName, local_rank: int = 0) -> torch.device:
     """The device of this rank, made current; `auto` takes an NPU, else CUDA, else the CPU.
 
-    Raises UserError when the device that was asked for by name is not there: never silently another one.
+    Raises UserError if a device requested by name is missing: never silently another one.
     """
     kind = _choose(name)
     if kind == "cpu":
@@ -84,18 +84,18 @@ def _choose(name: DeviceName) -> str:
 
 
 def _keep_freed_memory() -> None:
-    """Blocks that are freed stay with the process, for the next step: a quarter of one of Lightweight OpenPose.
+    """Freed blocks stay with the process for the next step: saves a quarter of a step of Lightweight OpenPose.
 
-    glibc gives large ones back to the system at once, and takes every page of the next anew.
+    glibc returns large ones to the system at once, and then page-faults every page of the next.
     """
-    if platform.libc_ver()[0] == "glibc":  # others have no such setting
+    if platform.libc_ver()[0] == "glibc":  # other C libraries have no such setting
         set_option = ctypes.CDLL(None).mallopt
         set_option(M_MMAP_MAX, 0)
         set_option(M_TRIM_THRESHOLD, NEVER)
 
 
 def collective_timeout_s(device: torch.device) -> int:
-    """How long a rank waits for the others before it gives up."""
+    """The time that a rank waits for the others before it gives up."""
     if device.type != "npu":
         return TIMEOUT_S
     return environment_number("HCCL_CONNECT_TIMEOUT", HCCL_TIMEOUT_S, least=1)
@@ -144,17 +144,17 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
 
 
 class StaticScaler(torch.amp.GradScaler):
-    """A loss scale that stays: a step with infinite gradients is left out, as with a dynamic one."""
+    """A fixed loss scale: a step with infinite gradients is skipped, as with a dynamic one."""
 
     def update(self, new_scale: Any = None) -> None:
-        """Forgets whether this step overflowed; the scale stays as it was given."""
+        """Resets whether this step overflowed; the scale does not change."""
         super().update(self.get_scale())
 
 
 def scaler(device: torch.device, dtype: torch.dtype | None, loss_scale: str) -> torch.amp.GradScaler:
     """`loss_scale`: "dynamic" or a positive number. Only float16 needs one; elsewhere it is switched off.
 
-    Raises UserError for anything else, on every device: a recipe is right or wrong wherever it is tried.
+    Raises UserError for anything else, on every device: a recipe is valid or not, on any device.
     """
     enabled = dtype == torch.float16
     if loss_scale == "dynamic":
@@ -166,7 +166,7 @@ def scaler(device: torch.device, dtype: torch.dtype | None, loss_scale: str) -> 
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The largest memory this process has held: on the accelerator, or resident on a CPU."""
+    """The peak memory of this process: on the accelerator, or resident on a CPU."""
     if device.type != "cpu":
         return int(torch.get_device_module(device.type).max_memory_allocated(device))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -181,7 +181,7 @@ def random_states(device: torch.device) -> dict[str, Tensor]:
 
 
 def set_random_states(states: dict[str, Tensor], device: torch.device) -> None:
-    """The way back from `random_states`; a device of another kind than theirs keeps its own state."""
+    """Restores `random_states`; a device of another kind keeps its own state."""
     torch.set_rng_state(states["torch"].cpu())
     if device.type in states:
         torch.get_device_module(device.type).set_rng_state(states[device.type].cpu(), device)

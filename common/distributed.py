@@ -25,29 +25,29 @@ def world_size() -> int:
 
 
 def recipe_ranks() -> int:
-    """How many ranks a recipe's batch is for: those of all servers, also while some of them are lost."""
+    """The number of ranks that a recipe's batch is for: of all servers, even while some are lost."""
     return environment_number(RECIPE_RANKS, world_size(), least=1)
 
 
 def rank() -> int:
-    """Our number among all processes. On numbered servers NODE_RANK orders them, whoever came first."""
+    """This process's number among all. With NODE_RANK it follows the server's number, not the order of arrival."""
     if _servers_are_numbered():
         return environment_number("NODE_RANK", 0) * environment_number("LOCAL_WORLD_SIZE", 1) + local_rank()
     return environment_number("RANK", 0)
 
 
 def local_rank() -> int:
-    """Our number among the processes of this machine: the device that is ours."""
+    """This process's number on its machine, which is its device's, too."""
     return environment_number("LOCAL_RANK", 0)
 
 
 def _servers_are_numbered() -> bool:
-    """Whether our launcher has left the number of this server to its ranks: torchrun numbers them as it likes."""
+    """Whether the launcher fixed this server's number for its ranks: torchrun numbers servers arbitrarily."""
     return LAUNCHER in os.environ and "NODE_RANK" in os.environ
 
 
 def num_cores() -> int:
-    """How many cores fall to one rank of this machine."""
+    """Cores per rank on this machine."""
     return max(1, common.device.cpu_count() // environment_number("LOCAL_WORLD_SIZE", world_size(), least=1))
 
 
@@ -93,11 +93,11 @@ def process_group(name: common.device.DeviceName) -> Iterator[torch.device]:
     try:
         _join(common.device.BACKENDS[device.type], timeout)
     except (RuntimeError, ValueError) as error:
-        if isinstance(error, RuntimeError) and LAUNCHER in os.environ:  # one was lost while they met: they meet again
+        if isinstance(error, RuntimeError) and LAUNCHER in os.environ:  # lost in the rendezvous: repeat it
             raise
         raise common.cli.UserError(f"rank {rank()} could not join the others: {str(error).splitlines()[0]}") from error
     yield device
-    torch.distributed.destroy_process_group()  # not after an error: the others may never come to it
+    torch.distributed.destroy_process_group()  # not after an error: the others may never reach it
 
 
 def _join(backend: str, timeout: datetime.timedelta) -> None:
@@ -106,7 +106,7 @@ def _join(backend: str, timeout: datetime.timedelta) -> None:
         return
     if world_size() != recipe_ranks():
         raise ValueError(f"{world_size()} ranks instead of {recipe_ranks()}: type the same --ranks on every server")
-    is_host = environment_number("RANK", 0) == 0  # as torchrun sees it: MASTER_ADDR is that process's machine
+    is_host = environment_number("RANK", 0) == 0  # torchrun's rank: MASTER_ADDR is that process's machine
     place = os.environ["MASTER_ADDR"], environment_number("MASTER_PORT", 0)
     store = torch.distributed.TCPStore(*place, world_size(), is_host, timeout)  # type: ignore[attr-defined]
     if store.add(f"rank {rank()}", 1) > 1:
@@ -115,7 +115,7 @@ def _join(backend: str, timeout: datetime.timedelta) -> None:
 
 
 def wrap(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model itself, or one whose gradients are averaged over the ranks. Rank 0's buffers hold for all."""
+    """The model itself, or one whose gradients are averaged over the ranks. Rank 0's buffers apply to all."""
     if not torch.distributed.is_initialized():
         return model
     devices = None if device.type == "cpu" else [device.index]
@@ -174,7 +174,7 @@ def broadcast_object(item: T) -> T:
 
 
 def main_process_first(make: Callable[[], T]) -> T:
-    """`make()` on rank 0, then on the first rank of each machine, then on all others, which find what was written."""
+    """`make()` on rank 0, then on the first rank of each machine, then on all others, which see what was written."""
     turn = 0 if is_main() else 1 if local_rank() == 0 else 2
     for number in range(3):
         if number == turn:

@@ -49,12 +49,12 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def unfinished_name(path: Path) -> Path:
-    """Where a file or folder grows that will be renamed to `path` when it is whole."""
+    """The temporary name of a file or folder that is renamed to `path` when it is complete."""
     return path.with_name(f".{path.name}.{os.getpid()}.unfinished")
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Removes what processes that were killed left half written in a folder and those in it."""
+    """Removes the unfinished files of killed processes in a folder and its subfolders."""
     for entry in list(folder.rglob(".*.unfinished")):
         match = _UNFINISHED.fullmatch(entry.name)
         if match and not _is_another(int(match[1])):
@@ -65,8 +65,8 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def _is_another(process: int) -> bool:
-    """Whether another process that runs has this number."""
-    with contextlib.suppress(PermissionError):  # it is another user's
+    """Whether another running process has this id."""
+    with contextlib.suppress(PermissionError):  # another user's process
         try:
             os.kill(process, 0)
         except ProcessLookupError:
@@ -91,7 +91,7 @@ def read_json(path: str | Path) -> Any:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, character {error.pos} of {len(text)}"
         raise UserError(f"{path}: cut short or damaged at {place}: {error.msg}. Copy the file again") from error
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists within lists without end
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, endlessly nested lists
         raise UserError(f"{path}: not a JSON text ({error}). Copy the file again") from error
 
 
@@ -105,7 +105,7 @@ def json_text(path: str | Path) -> str:
 
 
 def size_of(path: str | Path) -> int:
-    """Bytes of a regular file. Raises UserError for a pipe, which one would wait for, or a folder; OSError."""
+    """Bytes of a regular file. Raises UserError for a pipe, which would block, or a folder; OSError."""
     found = os.stat(path)
     if not stat.S_ISREG(found.st_mode):
         raise UserError(f"{path}: {'a folder' if stat.S_ISDIR(found.st_mode) else 'no regular file'}; name a file")
@@ -128,7 +128,7 @@ def read_yaml(path: str | Path) -> Any:
 
     References (`*name`) are refused: a few lines of them can expand to more than fits into memory.
     """
-    import yaml  # the launchers, which read none, say in one line that packages are missing
+    import yaml  # imported late: launchers, which read no YAML, report missing packages in one line
 
     content = read_bytes(path, MOST_YAML_BYTES)
     try:

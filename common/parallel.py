@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes that end together, however one of them ends; and work done ahead in threads, in order and within bounds."""
+"""Processes that end together, however one of them ends; and bounded, ordered work ahead in threads."""
 
 import ctypes
 import json

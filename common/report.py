@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run leaves for the ModelZoo's result file, which the launcher writes: see `common.launch.result_file`."""
+"""What a run leaves for the ModelZoo's result file, which the launcher writes, see `common.launch.result_file`."""
 
 import json
 from dataclasses import asdict, dataclass

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which keypoints there are, how they mirror, which of them are joined, and how exactly people can place them.
+"""The keypoints, their mirror images, the limbs, and how accurately people annotate each.
 
-Everything else asks a `Skeleton` for its counts and orders, so nothing else knows a number of keypoints. Three are
+Everything else asks a `Skeleton` for its counts and orders, so no other code has a number of keypoints. Three are
 built in (COCO with 17 keypoints, OpenPose's 18 points over COCO annotations, CrowdPose with 14); your own comes from a
 YAML file, see `load`.
 """
@@ -166,7 +166,7 @@ def load(source: "str | Path | Skeleton") -> Skeleton:
 
     The file has the fields of `Skeleton`: `keypoints` (list of names), `sigmas` (list, or one number for all),
     `flip_pairs`, `limbs`, and optionally `points`, `derived` ({neck: [left_shoulder, right_shoulder]}), `assembly`,
-    `drawn_limbs`, `colours` ([[nose, "#ffcc00"]]). Raises UserError, naming the file, where it does not hold together.
+    `drawn_limbs`, `colours` ([[nose, "#ffcc00"]]). Raises UserError, naming the file, where it is inconsistent.
     """
     if isinstance(source, Skeleton):
         return source
@@ -240,7 +240,7 @@ def _sigmas(value: Any, count: int) -> tuple[float, ...]:
 
 @functools.cache
 def _usual_sigmas(name: str, count: int) -> tuple[float, ...]:
-    """Says once a process, by the first rank, what AP will rest on."""
+    """Warns once a process, on the first rank, which sigmas AP uses."""
     if os.environ.get("RANK", "0") == "0":
         sys.stderr.write(
             f"note: skeleton {name}: no `sigmas`, so {USUAL_SIGMA} for each keypoint; AP with other sigmas is another "

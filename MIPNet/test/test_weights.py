@@ -75,7 +75,7 @@ def test_a_checkpoint_of_the_same_network(tmp_path: Path) -> None:
 def test_plain_and_gated_networks_take_the_checkpoints_of_each_other(tmp_path: Path) -> None:
     plain, gated = network(), network(LAMBDA)
     report = weights.load_checkpoint(gated, saved(plain, tmp_path / "plain.pth", wrapped=False))
-    assert "begin anew, as the file has none of this size: stage3_se, stage4_se" in report
+    assert "initialised, as the file has none of this size: stage3_se, stage4_se" in report
     assert torch.equal(plain.conv1.weight, gated.conv1.weight)
     assert torch.equal(plain.final_layer.weight, gated.final_layer.weight)
     other = network()
@@ -88,7 +88,7 @@ def test_another_number_of_joints_is_a_new_head_in_training_only(tmp_path: Path)
     source, model = saved(network(joints=7), tmp_path / "seven.pth"), network()
     with pytest.raises(CheckpointError, match=r"another network: .*2 reshaped \(final_layer.weight"):
         weights.load_checkpoint(model, source)
-    assert "begin anew, as the file has none of this size: final_layer" in start(model, "", f"--pth_path={source}")
+    assert "initialised, as the file has none of this size: final_layer" in start(model, "", f"--pth_path={source}")
 
 
 @pytest.mark.parametrize("other", [{"width": 16}, {"family": "resnet"}])

@@ -38,7 +38,7 @@ def export_maps(
 
 
 def summary(target: Path, opset: int, input_name: str, shape: Shape, difference: float) -> str:
-    """A line that says what was written; `difference`: as `export_maps` returns it."""
+    """A line about the file written; `difference`: as `export_maps` returns it."""
     batch, height, width = (size or "any" for size in shape)
     return (
         f"{target}: opset {opset}, {input_name} {batch} x 3 x {height} x {width}, {target.stat().st_size / 1e6:.1f} "

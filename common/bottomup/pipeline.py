@@ -5,7 +5,7 @@
            -> maps             the calling thread
            -> people           a thread
 
-They work side by side, each some batches ahead of the next, within bounded memory. What a model does its own way is in
+They work side by side, each some batches ahead of the next, within bounded memory. What is particular to a model is in
 its `BottomUpNetwork`. An image may be seen at several scales: what belongs to it is then a list over the scales.
 """
 
@@ -39,7 +39,7 @@ STAGES = ("read", "resize", "network", "decode")
 
 @dataclass(frozen=True)
 class BottomUpNetwork(Generic[Letterbox]):
-    """How people are found in images, by one network.
+    """How one network finds people in images.
 
     `letterboxes`: an image's size in original pixels -> its placement in the input, of each scale. `size_in`: the size
     of that input. `to_input`: (h, w, 3) uint8 BGR and a letterbox -> (3, H, W) float32. `maps`: (B, 3, H, W) float32 ->
@@ -73,7 +73,7 @@ class Evaluation:
         return {name: 1000 * seconds / max(1, self.num_images) for name, seconds in self.seconds.items()}
 
     def log(self, log: Log, protocol: Mapping[str, Any]) -> None:
-        """Says what was found, how (`protocol`: without it two numbers cannot be compared) and how fast."""
+        """Logs the metrics, the `protocol` (without it two numbers cannot be compared) and the speed."""
         for line in self.skipped:
             log.line(f"skipped: {line}")
         log.line("protocol: " + ", ".join(f"{name} {value}" for name, value in protocol.items()))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The annotation index: a COCO keypoint file as flat NumPy arrays, not as lists of dicts.
 
-Loader workers that are forked share its pages for ever: a Python object is copied to a worker as soon as its
+Forked loader workers share its memory pages permanently: a Python object is copied to a worker as soon as its
 reference count changes there, an array's contents are not.
 """
 
@@ -43,7 +43,7 @@ class CocoIndex:
 
     @property
     def num_images(self) -> int:
-        """How many images there are, those without people included."""
+        """The number of images, including those without people."""
         return len(self.image_ids)
 
     def file_name(self, image_row: int) -> str:
@@ -81,7 +81,7 @@ class CocoIndex:
         return list(self.crowd_rles[first:last])
 
     def facts(self) -> dict[str, int]:
-        """What tells a data set from another one: counts, and a sum over all that the file says."""
+        """A fingerprint of a data set: counts, and a checksum of the whole file."""
         total = 0
         for value in vars(self).values():
             total = zlib.crc32(np.ascontiguousarray(value).tobytes(), total)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders that can be made again at any time."""
+"""Folders that can be regenerated at any time."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ def made_once(folder: Path, fill: Callable[[Path], object]) -> Path:
         fill(growing)
         growing.rename(folder)
     except OSError:
-        if not folder.is_dir():  # no other process was faster
+        if not folder.is_dir():  # unless another process was faster
             raise
     finally:
         shutil.rmtree(growing, ignore_errors=True)

@@ -45,7 +45,7 @@ class Detections:
         return len(self.image_ids)
 
     def select(self, rows: npt.NDArray[Any]) -> "Detections":
-        """Some of them: a mask or row numbers."""
+        """A selection: a mask or row numbers."""
         return Detections(self.image_ids[rows], self.keypoints[rows], self.scores[rows])
 
     def to_json(self) -> list[dict[str, Any]]:
@@ -91,7 +91,7 @@ def average_precision(
 
     `sigmas`: one a keypoint, `Skeleton.sigmas`. `image_ids`: only these images count; None: all. `source`: what errors
     call the annotations. Raises UserError: a detection with NaN or of an unknown image; annotations that lack what the
-    protocol needs, or of which no people count.
+    protocol needs, or whose people do not count.
     """
     if detections.keypoints.shape[1] != len(sigmas):
         raise ValueError(f"{detections.keypoints.shape[1]} keypoints, {len(sigmas)} sigmas")
@@ -109,7 +109,7 @@ def average_precision(
 
 
 def check(index: CocoIndex, rows: Int64Array, protocol: Protocol = "coco", source: str | Path = "") -> None:
-    """Raises UserError where an evaluation on some images of an index, (N,) its rows, would come to nothing."""
+    """Raises UserError where an evaluation on some images of an index, (N,) its rows, would count no people."""
     if not len(rows):
         raise UserError(f"{source}: none of its images is to be evaluated")
     if protocol == "crowdpose" and (index.crowd_index[rows] < 0).any():
@@ -228,7 +228,7 @@ class EvaluationSet:
 
 
 def read_list(path: str | Path, read: Callable[[Any], Result], advice: str) -> Iterator[Result]:
-    """What `read` makes of each element of a file that is a JSON list. Raises UserError, see `read_each`."""
+    """Applies `read` to each element of a file that is a JSON list. Raises UserError, see `read_each`."""
     content = files.read_json(path)
     if not isinstance(content, list):
         raise UserError(f"{path}: no list of detections; {advice}")
@@ -238,7 +238,7 @@ def read_list(path: str | Path, read: Callable[[Any], Result], advice: str) -> I
 def read_each(
     path: str | Path, what: str, first: int, content: Iterable[Any], read: Callable[[Any], Result], advice: str
 ) -> Iterator[Result]:
-    """What `read` makes of each element. Raises UserError: the file, `what` at which place, counted from `first`."""
+    """Applies `read` to each element. Raises UserError: the file, `what` at which place, counted from `first`."""
     for place, one in enumerate(content, first):
         try:
             found = read(one)

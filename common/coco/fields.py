@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Single values of COCO files: odd ones that mean the same as usual ones are read, any other is a ValueError.
+"""Single values of COCO files: unusual spellings of valid values are read, any other is a ValueError.
 
 3.0 and "3" are whole numbers, null is no `iscrowd`.
 """
@@ -21,7 +21,7 @@ shown = reprlib.repr  # prints a value of a file: short, on one line, without co
 
 
 def words(error: BaseException) -> str:
-    """What one of FAULTS says of an element."""
+    """The message of one of FAULTS."""
     return f"no {error}" if isinstance(error, KeyError) else str(error)
 
 

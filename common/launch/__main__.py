@@ -26,7 +26,7 @@ FLAGS = {"ranks", "log_dir", "nnodes", "rdzv_endpoint", "rdzv_id"}
 
 
 def main(argv: list[str]) -> None:
-    """Runs the module on one rank or several, then reports. Raises UserError for flags that cannot be meant."""
+    """Runs the module on one rank or several, then reports. Raises UserError for invalid flags."""
     end = argv.index("-m") if "-m" in argv[:-1] else 0
     if {"-h", "--help"} & set(argv[: end or None]):
         sys.stdout.write(f"usage: {USAGE}\n\n{__doc__}")

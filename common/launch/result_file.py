@@ -12,7 +12,7 @@ from common import files
 from common.cli import UserError
 from common.report import ACCURACY, RUN_FILE, Run
 
-OUTPUTS_OF_RANKS = "ranks"  # begins the name of a folder in the log folder; what is in it is not copied
+OUTPUTS_OF_RANKS = "ranks"  # prefix of a folder in the log folder that is not copied
 FINAL_LINES = {  # entry of the result file -> its final line
     "ActualFPS": "Final Performance images/sec",
     "E2ETrainingTime": "E2E Training Duration sec",
@@ -57,7 +57,7 @@ def _copy(logs: Path, target: Path) -> None:
 
 
 def read_records(metrics: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; those a killed run left half written, or another program wrote, are passed over.
+    """The lines of metrics.jsonl; lines that a killed run left half written, or another program wrote, are skipped.
 
     Raises OSError where the file cannot be read.
     """

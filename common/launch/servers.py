@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The servers that train together: how many, where they meet, and which of their network devices they use."""
+"""The servers that train together: their number, the rendezvous, and the network devices that they use."""
 
 import contextlib
 import errno
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from common.cli import UserError, environment_number
 
 PORT, LARGEST_PORT = 29400, 65535  # the first is torchrun's
-MEETING_TIMEOUT_S = 600  # that servers wait for each other: at the start, and for one that has to come back
+MEETING_TIMEOUT_S = 600  # that servers wait for each other: at the start, and for a lost one
 LAST_CALL_S = 15  # that a sufficient number of servers waits for more
 ANSWER_S = 5
 INTERFACE_ADDRESS = 0x8915  # SIOCGIFADDR
@@ -24,12 +24,12 @@ INTERFACE_ADDRESS = 0x8915  # SIOCGIFADDR
 
 @dataclass(frozen=True)
 class Servers:
-    """The servers that train together, as far as a launcher knows before it meets them."""
+    """The servers that train together, as a launcher knows them before the rendezvous."""
 
     ranks: int  # of each server
     least: int = 1
     most: int = 1
-    host: str = ""  # where they meet
+    host: str = ""  # of the rendezvous
     port: int = PORT
     run_id: str = ""
     number: int | None = None  # of this server; None: they are numbered when they have met
@@ -63,7 +63,7 @@ class Servers:
 
     @property
     def are_numbered(self) -> bool:
-        """Whether ranks follow NODE_RANK: where the number of servers is fixed, and each has been given its own."""
+        """Whether ranks follow NODE_RANK: the number of servers is fixed, and each one has a number."""
         return self.number is not None and self.least == self.most
 
     def meet(self) -> tuple[str, list[str]]:
@@ -76,7 +76,7 @@ class Servers:
         patience = environment_number("RDZV_TIMEOUT", MEETING_TIMEOUT_S, least=1)
         address, is_host = self._find_endpoint(patience)
         if name := _interface(address):
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)  # it would take the one that the host's name leads to
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)  # gloo would take the device of the host's name
         return address if self.number is None else str(self.number), [
             f"--nnodes={self.least}:{self.most}",
             "--rdzv_backend=c10d",
@@ -103,7 +103,7 @@ class Servers:
                 if error.errno in (errno.EADDRINUSE, errno.EACCES):
                     raise UserError(
                         f"port {self.port} of this server cannot be had ({reason}): name another one on all servers, "
-                        f"or end what has it: `ss -ltnp sport = :{self.port}` shows it"
+                        f"or end what uses it: `ss -ltnp sport = :{self.port}` shows it"
                     ) from error
                 if time.monotonic() > deadline:
                     raise UserError(
@@ -115,7 +115,7 @@ class Servers:
 
 
 def _own_address(host: str, port: int) -> tuple[str, str]:
-    """The address that this server speaks to `host` from, and that of `host`. Raises OSError; UserError."""
+    """This server's address towards `host`, and that of `host`. Raises OSError; UserError."""
     family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
     with socket.socket(family, kind, protocol) as probe:
         probe.connect(place)  # sends nothing
@@ -126,7 +126,7 @@ def _own_address(host: str, port: int) -> tuple[str, str]:
 
 
 def _interface(address: str) -> str:
-    """The name of the network device with this address; empty where there is none, or it is not to be known."""
+    """The name of the network device with this address; empty if there is none, or it is unknown."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _, name in socket.if_nameindex() if sys.platform == "linux" else ():
             with contextlib.suppress(OSError):  # it has no address

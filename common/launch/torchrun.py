@@ -29,7 +29,7 @@ EXIT_BARRIER_S = 30  # that a server that is done waits for the others
 class Agent(LocalElasticAgent):
     """torchrun's agent, which does not retry what only a user can fix, and notices a silent server."""
 
-    group_rank: int | None = 0  # of the newest: this server's number among those that met
+    group_rank: int | None = 0  # of the newest agent: this server's number in the rendezvous
 
     def __init__(self, *words: Any, **named: Any) -> None:
         super().__init__(*words, **{**named, "exit_barrier_timeout": EXIT_BARRIER_S})
@@ -45,7 +45,7 @@ class Agent(LocalElasticAgent):
             if settings and settings.min_nodes < settings.max_nodes:  # torchrun would end the others, too
                 rendezvous.shutdown = lambda: True
         elif result.state == WorkerState.HEALTHY and holder and 0 < len(holder.state.participants) < met:
-            self._shutdown(signal.SIGKILL)  # ranks wait for those of the server that fell silent, and hear nothing else
+            self._shutdown(signal.SIGKILL)  # ranks wait for those of the silent server, and ignore signals
             result.state = WorkerState.UNHEALTHY
         return result
 
@@ -57,7 +57,7 @@ def run(servers: Servers, restarts: int, log_folder: Path, program: list[str]) -
     do not meet.
     """
     _set_variables(servers)
-    logging.disable(logging.ERROR)  # torchrun's traces hide the rank's own words
+    logging.disable(logging.ERROR)  # torchrun's traces hide the rank's message
     torch.distributed.launcher.api.LocalElasticAgent = Agent  # type: ignore[attr-defined]
     quiet = ",".join(f"{rank}:3" for rank in range(1, servers.ranks))  # rank 0 keeps the terminal, others have files
     for left in range(restarts, -1, -1):
@@ -95,7 +95,7 @@ def _set_variables(servers: Servers) -> None:
 
 
 def _say_why(failures: Mapping[int, Any], servers: Servers, log_folder: Path) -> int:
-    """Says on the last line what ended the run; the exit code. `failures`: torchrun's, of the ranks that have ended."""
+    """Prints the cause of the end as the last line; returns the exit code. `failures`: torchrun's."""
     number, failure = min(failures.items(), key=lambda item: _order(item[1]))
     rank = servers.number * servers.ranks + failure.local_rank if servers.are_numbered else number  # type: ignore[operator]
     code = failure.exitcode
@@ -112,7 +112,7 @@ def _say_why(failures: Mapping[int, Any], servers: Servers, log_folder: Path) ->
 
 
 def _order(failure: Any) -> tuple[bool, bool, bool, float]:
-    """What makes a failure the first: ranks complain of a lost neighbour soon after one was killed or gave up.
+    """Sort key of the first failure: ranks report a lost peer soon after one was killed or gave up.
 
     Ranks ended by SIGTERM come last: torchrun ends them, and its times are whole seconds.
     """

@@ -4,7 +4,7 @@
     session = open_network(Path("pose.onnx"), Options(), load=...)
     heatmaps, pafs = session(images)
 
-What a runtime needs is imported only when a file asks for it.
+A runtime is imported only when a file needs it.
 """
 
 import importlib
@@ -41,7 +41,7 @@ class Options:
 
     @classmethod
     def of(cls, asked: "Options | str | None") -> "Options":
-        """Those that are given, or those of a device by name; None: the defaults. Raises UserError."""
+        """The given options, or those of a device by name; None: the defaults. Raises UserError."""
         if isinstance(asked, Options):
             return asked
         if asked is not None and asked not in get_args(DeviceName):
@@ -50,7 +50,7 @@ class Options:
 
     @property
     def cpu_threads(self) -> int:
-        """How many threads compute on a CPU."""
+        """Threads that compute on a CPU."""
         return self.threads or torch.get_num_threads()
 
 
@@ -64,7 +64,7 @@ class ComputeFlags:
     amp_type: AmpType = flag("16-bit type of O1; auto: float16, on a CPU bfloat16", "auto")
 
     def options(self, device: torch.device, device_id: int = 0, threads: int = 0) -> Options:
-        """What they mean on `device`, the one of this number that they ask for."""
+        """The options for `device`."""
         dtype = common.device.amp_type(device, self.amp, self.amp_type)
         return Options(self.device, device_id, self.provider, dtype, threads)
 
@@ -80,7 +80,7 @@ class Port:
         return f"{self.name} is {' x '.join(str(length or 'any') for length in self.shape)}"
 
     def fits(self, shape: Sequence[int]) -> bool:
-        """Whether an array of this shape may go through."""
+        """Whether an array of this shape fits."""
         same_axes = len(self.shape) == len(shape)
         return same_axes and all(own in (None, length) for own, length in zip(self.shape, shape, strict=True))
 
@@ -89,7 +89,7 @@ class Port:
 class Session:
     """A network ready to run: call it with a float32 array for each input, one call at a time.
 
-    `inputs` and `outputs` are empty where the format does not tell (a `.pth`).
+    `inputs` and `outputs` are empty where the format does not say (a `.pth`).
     """
 
     source: str
@@ -127,7 +127,7 @@ class Session:
 
 
 def open_network(source: Path, options: Options, load: Callable[[Path], nn.Module]) -> Session:
-    """A session of the runtime that the file's name asks for; `load` makes the network of a PyTorch checkpoint.
+    """A session of the runtime that the file's name selects; `load` makes the network of a PyTorch checkpoint.
 
     Raises UserError for a missing or broken file, a format without runtime here, a device that is not there.
     """
@@ -157,7 +157,7 @@ def of_module(network: nn.Module, device: torch.device, dtype: torch.dtype | Non
 
 
 def missing(error: ImportError, source: Path) -> UserError:
-    """The error for a runtime that is not installed: what to type."""
+    """The error for a runtime that is not installed: how to install it."""
     return UserError(f"{source} needs the Python package {error.name}: pip install {error.name}")
 
 

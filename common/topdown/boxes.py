@@ -34,7 +34,7 @@ class PersonBoxes:
         return len(self.image_rows)
 
     def select(self, rows: npt.NDArray[Any]) -> "PersonBoxes":
-        """Some of them: a mask or row numbers."""
+        """A selection: a mask or row numbers."""
         return PersonBoxes(
             self.image_rows[rows], self.boxes_img[rows], self.scores[rows], self.person_rows[rows], self.notes
         )
@@ -112,7 +112,7 @@ def _person(entry: Any) -> tuple[int, "array[float]", float] | None:
 
 
 def _in_order_of(validation: EvaluationSet, image_rows: Int64Array) -> Int64Array:
-    """Which of some things, given the image of each, are of the images to evaluate; image after image."""
+    """The items whose image is to be evaluated, image after image."""
     places = places_of(image_rows, validation.rows)
     order = np.argsort(places, kind="stable")
     return order[places[order] >= 0]

@@ -118,7 +118,7 @@ def fit_boxes(boxes_img: npt.ArrayLike, size_in: Size, padding: float = PADDING)
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training crops vary; names and values as in the published configurations."""
+    """The augmentation of training crops; names and values as in the published configurations."""
 
     scale_factor: float = 0.35
     rotation_factor: float = 45.0  # degrees, of the normal distribution; twice that is the limit
@@ -214,8 +214,8 @@ def joints_to_crop(
 ) -> tuple[Float64Array, FloatArray]:
     """People's joints (..., K, 2) in the crop, float64 input pixels, and which of them are visible (..., K).
 
-    `matrix` from `image_to_crop`; in a mirrored image (`flip`) left and right change over. All joints are moved; the
-    coordinates of one that is not visible mean nothing.
+    `matrix` from `image_to_crop`; in a mirrored image (`flip`) left and right are swapped. All joints are moved; the
+    coordinates of an invisible one are meaningless.
     """
     order = skeleton.keypoint_flip if flip else slice(None)
     return transform(joints_img, matrix)[..., order, :], np.asarray(visible)[..., order]

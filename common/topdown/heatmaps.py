@@ -45,7 +45,7 @@ def merge_flip(maps: Tensor, mirrored: Tensor, flip: npt.ArrayLike, shift: bool 
 def refine_quarter(maps: Tensor, cells: Tensor) -> Tensor:
     """Cells (N, K, 2), whole numbers, moved by a quarter to the higher neighbour; those near a border stay.
 
-    The original's idea of near: columns and rows 0, 1 and the last one.
+    Near, as in the original: columns and rows 0, 1 and the last one.
     """
     left, right, above, below = around(maps, cells, NEIGHBOURS)
     towards = torch.stack([right - left, below - above], dim=-1).sign()

@@ -33,7 +33,7 @@ def normalised(inputs: int, outputs: int, kernel: int, stride: int = 1, relu: bo
 
 
 def exchange(channels: Sequence[int], source: int, target: int) -> nn.Module:
-    """What brings branch `source` to the width and size of branch `target`."""
+    """Brings branch `source` to the width and size of branch `target`."""
     inputs, outputs = channels[source], channels[target]
     if source == target:
         return nn.Identity()
@@ -68,7 +68,7 @@ class ExchangeModule(nn.Module):
 
 
 def transition(before: Sequence[int], after: Sequence[int]) -> nn.ModuleList:
-    """What turns the branches of a stage into the inputs of the next: kept, widened, or begun from the last one."""
+    """Turns the branches of a stage into the inputs of the next: kept, widened, or new from the last one."""
     kept = [nn.Identity() if old == new else normalised(old, new, 3) for old, new in zip(before, after, strict=False)]
     return nn.ModuleList([*kept, nn.Sequential(normalised(before[-1], after[-1], 3, 2))])
 

@@ -7,7 +7,7 @@
             -> maps                 the calling thread
             -> keypoints in the image      threads, `DECODERS` at once
 
-They work side by side, each some steps ahead of the next, within bounded memory. What a model does its own way is in
+They work side by side, each some steps ahead of the next, within bounded memory. What is particular to a model is in
 its `TopDownNetwork`.
 """
 
@@ -109,8 +109,8 @@ def estimate(
 ) -> Iterator[BoxKeypoints]:
     """The keypoints of all boxes, a batch at a time, in the order of the images.
 
-    An unreadable image is given to `on_bad`, in the calling thread, and has no keypoints; without it ImageError is
-    raised. Raises UserError for a box of which nothing can be cropped, and for NaN. Network and `images` run in the
+    An unreadable image is passed to `on_bad`, in the calling thread, and has no keypoints; without it ImageError is
+    raised. Raises UserError for a box without a crop, and for NaN. Network and `images` run in the
     calling thread. `clock`: what STAGES take is added to it.
     """
     stages = _Stages(network, clock or Clock())
@@ -126,7 +126,7 @@ def estimate(
 
 
 def network_inputs(images: Iterable[ImageBoxes], network: TopDownNetwork) -> Iterator[Float32Array]:
-    """What `estimate` would hand to the network, (B, 3, H, W) float32, call after call; memory for one call.
+    """The network inputs of `estimate`, (B, 3, H, W) float32, call after call; memory for one call.
 
     With a flip test the mirrored crops too. Raises ImageError, and UserError as `estimate`.
     """
@@ -167,7 +167,7 @@ class _Stages:
     clock: Clock
 
     def cut(self, boxes: ImageBoxes) -> list[_Person] | ImageError:
-        """The people of an image, or what is wrong with it."""
+        """The people of an image, or its error."""
         try:
             with self.clock.part("read"):
                 image = boxes.read()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a top-down network learns: the heatmaps of a person's joints, their loss, and the share of peaks that are right.
+"""Targets of a top-down network: heatmaps of a person's joints, their loss, and the accuracy of peaks.
 
 Everything is batched over people and joints and stays on the device of the maps.
 """
@@ -51,10 +51,10 @@ def mean_squared_error(predicted: Tensor, target: Tensor, weight: Tensor) -> Ten
 
 
 def peak_accuracy(predicted: Tensor, target: Tensor, sides: tuple[int, int]) -> Tensor:
-    """The share of peaks near the target's, meaned over the joints that have any: a scalar, 0 where none has.
+    """The share of peaks near the target's, averaged over the joints that have any: a scalar, 0 where none has.
 
     `predicted`, `target`: (B, K, h, w). `sides`: what x and y are measured by, each divided by NORMALISING_PART.
-    A target counts where its peak has x > 1 and y > 1. Stays on the device: nothing waits for it.
+    A target counts where its peak has x > 1 and y > 1. Stays on the device: no synchronisation.
     """
     expected, _ = highest(target)
     unit = torch.tensor(sides, device=expected.device) / NORMALISING_PART

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Published yaml configs: their keys, written as SECTION.KEY, with type, bounds and default of each value.
 
-A key that is not in the table is an error, and so is a value that chooses something that is not built.
+A key that is not in the table is an error, and so is a value that selects something not implemented.
 """
 
 import ast
@@ -16,10 +16,10 @@ from common.cli import Bounds, UserError, leaves
 
 @dataclass(frozen=True)
 class Key:
-    """A value's default, whose type it has to have, and what else it may be."""
+    """A value's default, which sets its type, and its other allowed values."""
 
     default: Any  # of a list: a tuple, whose first element says the type of all
-    choices: tuple[Any, ...] = ()  # what is built; empty: anything within the bounds
+    choices: tuple[Any, ...] = ()  # implemented values; empty: anything within the bounds
     bounds: Bounds = Bounds()
 
 
@@ -29,7 +29,7 @@ def number(default: Any, least: float = 0, most: float = Bounds.most, above: flo
 
 
 def one_of(*choices: Any) -> Key:
-    """One of the values that are built; the first is the default."""
+    """One of the implemented values; the first is the default."""
     return Key(choices[0], choices)
 
 
@@ -44,7 +44,7 @@ class Keys:
     def load(self, path: str, words: Sequence[Any]) -> dict[str, Any]:
         """A yaml config over the defaults, above it KEY VALUE words: typed values as nested dictionaries.
 
-        Raises UserError, naming file and key, for what is no configuration.
+        Raises UserError, naming file and key, for an invalid configuration.
         """
         try:
             content = files.read_yaml(path)
@@ -76,7 +76,7 @@ class Keys:
         return found
 
     def of_checkpoint(self, source: str, known: Mapping[str, Any], beginnings: tuple[str, ...]) -> list[Any]:
-        """What a checkpoint's `config` says of keys that begin so, as KEY VALUE words. Raises UserError."""
+        """The keys with this prefix in a checkpoint's `config`, as KEY VALUE words. Raises UserError."""
         pairs = [(key, value) for key, value in known.items() if str(key).startswith(beginnings)]
         return [word for pair in self.check(source, pairs).items() for word in pair]
 
@@ -118,7 +118,7 @@ def _typed(value: Any, default: Any) -> Any:
 
 
 def _literal(word: str) -> Any:
-    """A Python literal, as yacs reads it; true and false may be small as in a file."""
+    """A Python literal, as yacs reads it; true and false may be lowercase as in a file."""
     try:
         return ast.literal_eval({"true": "True", "false": "False"}.get(word, word))
     except (SyntaxError, MemoryError, RecursionError) as error:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 BEST, LAST = "model_best.pth", "last.pth"
 RANDOM = "none"  # in place of a file: random initialisation
-# where files of others keep their weights
+# where other projects' files keep their weights
 _CONTAINERS = (
     *("state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "generator", "backbone"),
     *("ema", "model_ema", "ema_state_dict", "state_dict_ema", "best_state_dict"),
@@ -60,7 +60,7 @@ def read(path: Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and zipfile raise many kinds for a damaged file
         why = f"damaged or no checkpoint ({' '.join(str(error).split())[:100] or type(error).__name__})"
-        if "GLOBAL" in str(error):  # torch's name for a function or class that the file asks for
+        if "GLOBAL" in str(error):  # torch's name for a function or class that the file needs
             why = "it holds code, not only tensors: it was not run"
         raise CheckpointError(f"{path}: {why}; take an older one, or the file from its source again") from error
     if not isinstance(content, dict):
@@ -69,11 +69,11 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _check_sums(path: Path) -> None:
-    """Raises ValueError where a sum is wrong, which torch does not look at; files of the older format have none."""
+    """Raises ValueError for a wrong checksum, which torch does not check; files of the older format have none."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if damaged := archive.testzip():
-                raise ValueError(f"the sum of {damaged} is wrong")
+                raise ValueError(f"the checksum of {damaged} is wrong")
 
 
 # what a NumPy scalar is pickled as, by NumPy 1 and 2: published checkpoints hold their AP as one
@@ -84,7 +84,7 @@ _NUMPY_SCALARS += [np.dtype, *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8
 
 @dataclass(frozen=True)
 class Match:
-    """How the names of a checkpoint met those of a network."""
+    """How the names of a checkpoint match those of a network."""
 
     matched: tuple[str, ...]
     missing: tuple[str, ...]  # in the network, not in the file

@@ -53,7 +53,7 @@ def _opened(url: str, begin: int = 0) -> Any:
 
 
 def _complete(url: str, file: BinaryIO, length: int, name: str) -> None:
-    """Appends what is missing, as often as something comes. Raises CheckpointError where nothing more does."""
+    """Appends the missing bytes, retrying as long as some arrive. Raises CheckpointError when none do."""
     before = -1
     while before < 0 or file.tell() < length:
         if before == (before := file.tell()):
@@ -67,7 +67,7 @@ def _complete(url: str, file: BinaryIO, length: int, name: str) -> None:
 
 
 def check(path: Path, sha256: str, least_bytes: int = 0) -> None:
-    """Raises CheckpointError where a file is no checkpoint by its first bytes, too short, or has another sum."""
+    """Raises CheckpointError where a file is no checkpoint by its first bytes, too short, or has another checksum."""
     size = path.stat().st_size
     with path.open("rb") as file:
         first = file.read(4)

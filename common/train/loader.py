@@ -30,7 +30,7 @@ MAX_SKIPPED = 100  # images in a row that may be unreadable before a data set co
 
 @dataclass(frozen=True)
 class Plan:
-    """How a run is divided into optimiser steps, and when to do what."""
+    """How a run is divided into optimiser steps, and when it logs, evaluates and saves."""
 
     epochs: int
     num_samples: int
@@ -53,12 +53,12 @@ class Plan:
 
     @property
     def micro_batches(self) -> int:
-        """Of a step, over all ranks: as many as the recipe has, also while fewer ranks share them."""
+        """Of a step, over all ranks: as in the recipe, even while fewer ranks share them."""
         return self.accumulation_steps * common.distributed.recipe_ranks()
 
     @property
     def own_micro_batches(self) -> range:
-        """Those of a step that this rank takes: as many as the others, or one less or more."""
+        """This rank's share of a step, equal to the others' but for one."""
         rank, ranks = common.distributed.rank(), common.distributed.world_size()
         return range(self.micro_batches * rank // ranks, self.micro_batches * (rank + 1) // ranks)
 
@@ -116,7 +116,7 @@ def stream(
 
 
 def _allow_files(needed: int) -> None:
-    """Raises this process's limit of open files. Raises UserError where it may not: readers would wait without end."""
+    """Raises this process's limit of open files. Raises UserError where it cannot: readers would wait forever."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if resource.RLIM_INFINITY != hard < needed:
         cure = f"type `ulimit -n {needed}` before, or --num_workers=0"
@@ -127,7 +127,7 @@ def _allow_files(needed: int) -> None:
 def _kill_children() -> None:
     """Kills the daemonic processes that are left: at the exit, before multiprocessing asks them to end and waits.
 
-    Those that read data do not listen to SIGTERM, and one that hangs listens to nothing.
+    Those that read data ignore SIGTERM, and one that hangs ignores everything.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler calls a killed worker an error
     for child in multiprocessing.active_children():
@@ -152,7 +152,7 @@ def readable_sample(sample: Callable[[int], dict[str, Any]], count: int, index: 
 
 
 def workers_for(asked: int, device: torch.device) -> int:
-    """How many processes read: as asked, or for -1 one a core that this rank may use; on a CPU that trains, one."""
+    """Processes that read: as asked, or for -1 one for each core of this rank, one on a CPU that trains."""
     if asked >= 0:
         return asked
     return 1 if device.type == "cpu" else common.distributed.num_cores()

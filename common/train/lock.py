@@ -14,14 +14,14 @@ from common.cli import UserError
 
 LOCK_NAME = "run.lock"
 PATIENCE_S = 3  # a killed owner's last processes may need a moment
-LEASE_S = 100  # and a file server, to forget one that was lost with its machine
+LEASE_S = 100  # for a file server to forget an owner lost with its machine
 _taken: dict[Path, TextIO] = {}
 
 
 def take(folder: Path, flag: str = "--output_dir") -> None:
-    """Makes `folder` this process's for as long as it lives, on file systems that have locks.
+    """Reserves `folder` for the life of this process, on file systems that have locks.
 
-    The kernel lets go of the lock when its owner ends, however it ends. Raises UserError, naming the owner, where there
+    The kernel releases the lock when its owner ends, in any way. Raises UserError, naming the owner, where there
     is one; OSError where the folder cannot be written. `flag`: what names the folder at the keyboard.
     """
     path = folder.absolute() / LOCK_NAME
@@ -50,13 +50,13 @@ def take(folder: Path, flag: str = "--output_dir") -> None:
 def line(folder: Path) -> str:
     """The line about a folder's owner in its lock; empty if there is none."""
     with contextlib.suppress(OSError):
-        os.listdir(folder)  # a file server's client looks anew
+        os.listdir(folder)  # makes a file server's client refresh
         return (folder / LOCK_NAME).read_text(encoding="utf-8", errors="replace")
     return ""
 
 
 def _is_locked(file: TextIO) -> bool:
-    """Locks the open file; whether no other process has it."""
+    """Locks the open file; False if another process has it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -40,7 +40,7 @@ class Log:
             sys.stdout.flush()
 
     def quiet_line(self, text: str) -> None:
-        """A line of routine: in the file always, on screen only where no progress bar shows the same."""
+        """A routine line: always in the file, on screen only without a progress bar."""
         if self._bar.disable:
             self.line(text)
         else:
@@ -66,7 +66,7 @@ class Log:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Closes the files; the last line of the rank's is what ended the run."""
+        """Closes the files; the last line of the rank's file is the error that ended the run."""
         if error is not None:
             self._lines.write(f"ended by {type(error).__name__}: {error}\n")
         self._bar.close()
@@ -82,7 +82,7 @@ class Log:
 
 
 def _number(lines: Path) -> str:
-    """Which log of the folder is this process's: of its rank, or of the device that names the folder of one process."""
+    """The number of this process's log: its rank, or the device that names the folder of a single process."""
     device = common.distributed.world_size() == 1 and lines.name.isdecimal()
     return lines.name if device else str(common.distributed.rank())
 
@@ -97,7 +97,7 @@ class Throughput:
     """Seconds a step and images a second, without the first steps of the process and without pauses."""
 
     step_s = data_s = 0.0  # of the last step; `data_s`: waiting for data
-    mean_step_s = mean_data_s = 0.0  # of those behind the warm-up; in it, of the last step
+    mean_step_s = mean_data_s = 0.0  # after the warm-up; during it, of the last step
 
     def __init__(self, images_per_step: int) -> None:
         self.images_per_step = images_per_step
@@ -109,7 +109,7 @@ class Throughput:
         self._started = time.perf_counter()
 
     def step(self, data_s: float) -> None:
-        """Ends a step; `data_s` of it went by in waiting for data."""
+        """Ends a step; it waited `data_s` for data."""
         now = time.perf_counter()
         self.step_s, self.data_s, self._started = now - self._started, data_s, now
         self._steps += 1

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 Losses = dict[str, Tensor]
 ForwardLosses = Callable[[nn.Module, Any], Losses]
 Evaluate = Callable[[nn.Module], dict[str, float]]
-RELAY_S = 2.0  # where all processes are signalled, the launcher relays to its ranks what they have received already
+RELAY_S = 2.0  # if all processes are signalled, the launcher relays a signal that its ranks have already received
 INTERRUPTED_EXIT_CODE = 143  # 128 + SIGTERM: stopped on request, state saved
 
 
@@ -105,7 +105,7 @@ def _accumulate_gradients(
 
 
 def _update_weights(state: TrainState) -> None:
-    """The optimiser step; the scaler leaves it out where gradients overflowed in float16."""
+    """The optimiser step; the scaler skips it if gradients overflowed in float16."""
     if state.plan.clip_norm:
         state.scaler.unscale_(state.optimizer)
         nn.utils.clip_grad_norm_(state.model.parameters(), state.plan.clip_norm)
@@ -118,7 +118,7 @@ def _update_weights(state: TrainState) -> None:
 
 
 def finish_epoch(state: TrainState, evaluate: Evaluate | None, log: Log) -> None:
-    """Keeps and evaluates the epoch that `state.end_epoch` saved; where this was broken off, a run begins with it.
+    """Keeps and evaluates the epoch that `state.end_epoch` saved; a resumed run first completes this.
 
     `evaluate(model)` gives metrics, "AP" among them; the best AP is kept as `model_best.pth`.
     """
@@ -142,7 +142,7 @@ def finish_epoch(state: TrainState, evaluate: Evaluate | None, log: Log) -> None
 
 @contextlib.contextmanager
 def training(state: TrainState, log: Log) -> Iterator[None]:
-    """In it, SIGINT and SIGTERM save and end the process with exit code 143; its end is recorded, with the speed.
+    """In it, SIGINT and SIGTERM save and end the process with exit code 143; records the end, with the speed.
 
     A signal that comes later than `RELAY_S` after the first acts as usual.
     """
@@ -167,7 +167,7 @@ def training(state: TrainState, log: Log) -> Iterator[None]:
 
 
 def announce(state: TrainState, learning_rate: float, notes: list[str], log: Log) -> None:
-    """Logs what will run, and writes the whole configuration into the metrics."""
+    """Logs the plan, and writes the whole configuration into the metrics."""
     config, plan, ranks = state.facts["config"], state.plan, common.distributed.world_size()
     device, expected = common.device.describe(state.device), common.distributed.recipe_ranks()
     lines = [
@@ -193,7 +193,7 @@ def announce(state: TrainState, learning_rate: float, notes: list[str], log: Log
 
 
 def leave_report(state: TrainState, network: str, began: float, log: Log) -> None:
-    """What the launcher needs to write the result file; `network`: its name there."""
+    """Leaves what the launcher needs for the result file; `network`: its name there."""
     if common.distributed.is_main():
         case, ranks = state.facts["config"]["case"], common.distributed.world_size()
         store, images = state.store, state.plan.images_per_step

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published weights by name, from the table common/weights.json: in a folder for weights, a mirror, or fetched.
+"""Published weights by name, from the table common/weights.json: from a weights folder, a mirror, or downloaded.
 
 POSE_ZOO_HOME: where they are kept [torch.hub's cache]. POSE_ZOO_MIRROR: a folder or http address that has the files by
 their names; then no other address is asked.
@@ -29,7 +29,7 @@ _CLASSIFIER = re.compile(
 
 @dataclass(frozen=True)
 class Published:
-    """A file that others have published; `network` is the directory that reads it, ImageNet for trunks of several."""
+    """A published file; `network` is the directory that reads it, ImageNet for trunks of several."""
 
     name: str
     network: str
@@ -37,7 +37,7 @@ class Published:
     page: str = ""  # for people, where programs cannot fetch the file
     licence: str = ""
     training_data: str = ""
-    sha256: str = ""  # its beginning, as far as it is published
+    sha256: str = ""  # its published prefix
     least_bytes: int = 0  # the weights alone, four bytes each
     ap: float | None = None  # published, by `protocol`, which the words `evaluate` of eval.py ask for
     tolerance: float = 0.0
@@ -71,7 +71,7 @@ def names(network: str) -> str:
 def locate(name: str, network: str, folders: tuple[Path, ...]) -> Path:
     """A checkpoint by path, or a published one by name: from one of `folders`, the mirror, the cache, or downloaded.
 
-    A path that is not there counts by its last part. Raises CheckpointError where there is no such file, it belongs to
+    A missing path is looked up by its last part. Raises CheckpointError where there is no such file, it belongs to
     another network, or the download fails or brings another file; `tools.weights verify` checks those that are there.
     """
     if Path(name).is_file():

@@ -55,7 +55,7 @@ class TrainFlags:
 
 
 class TrainState:
-    """What training changes, and so what a checkpoint holds; with the device and the folder that it is saved in."""
+    """The content of a checkpoint; with the device, and the folder that it is saved in."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class TrainState:
         self.epoch = 0  # epochs done
         self.step = 0  # steps done of the epoch that is under way
         self.ap: float | None = None  # the best so far, where there was an evaluation
-        self.pending = False  # whether the epoch that is done is still to be kept and evaluated
+        self.pending = False  # whether the finished epoch has yet to be kept and evaluated
         self.facts: dict[str, Any] = {"config": settings(config), "samples": plan.num_samples}
         self.began: float = common.distributed.broadcast_object(time.time())  # also of the runs that it resumes
         self.speed = Throughput(plan.images_per_step)
@@ -93,12 +93,12 @@ class TrainState:
 
     @property
     def is_kept(self) -> bool:
-        """Whether the epoch that is done leaves a checkpoint that stays."""
+        """Whether the finished epoch leaves a checkpoint that is kept."""
         return self.plan.keep_every > 0 and self.epoch % self.plan.keep_every == 0
 
     @property
     def is_evaluated(self) -> bool:
-        """Whether an evaluation follows the epoch that is done."""
+        """Whether an evaluation follows the finished epoch."""
         every = self.plan.evaluate_every
         return every > 0 and (self.epoch % every == 0 or self.epoch == self.plan.epochs)
 

@@ -25,7 +25,7 @@ SHARED_WITHIN_S = 40  # that a file server's clients may take to see a new file
 
 
 def agree_on_recipe(config: Any) -> None:
-    """Refuses a server with other code, another torch or other settings, see `agree`.
+    """Refuses a server with different code, torch or settings, see `agree`.
 
     Paths may differ. `config`: TrainFlags of a model; its module's package is the code that counts, with `common`.
     """
@@ -82,7 +82,7 @@ class Store:
         return content
 
     def _check_shared(self) -> None:
-        """Raises UserError where a server does not see rank 0's folder: as rank 0 it would begin anew."""
+        """Raises UserError if a server does not see rank 0's folder: as rank 0 it would start over."""
         line = common.distributed.broadcast_object(common.train.lock.line(self.folder))
         deadline = time.monotonic() + SHARED_WITHIN_S
         while (differs := common.train.lock.line(self.folder) != line) and time.monotonic() < deadline:
@@ -125,7 +125,7 @@ class Store:
             path.unlink()
 
     def newest(self, warn: Callable[[str], None]) -> dict[str, Any] | None:
-        """The newest state that can be read, None where there is none; of a damaged one `warn` reports it.
+        """The newest readable state, None if there is none; `warn` reports a damaged one.
 
         Raises CheckpointError where there are some, and none can be read.
         """
@@ -154,13 +154,13 @@ class Store:
         other = next(name for name in names if not name.exists())
         os.replace(folder, other)
         folder.mkdir()
-        if (other / LOCK_NAME).exists():  # it is this process's
+        if (other / LOCK_NAME).exists():  # the lock is this process's
             os.replace(other / LOCK_NAME, folder / LOCK_NAME)
         return other
 
 
 def _changes(content: dict[str, Any], config: Any, num_samples: int) -> str:
-    """Which settings that matter for the weights were others in a state, as `name before -> now`."""
+    """Changed settings that affect the weights, as `name before -> now`."""
     before = {**content["config"], "samples": content["samples"], "ranks": len(content["random"])}
     now = {**settings(config), "samples": num_samples, "ranks": common.distributed.world_size()}
     compared = [name for name in now if name in before and name not in config.MAY_CHANGE.split()]
