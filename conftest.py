@@ -18,7 +18,7 @@ def shared() -> Path:
     """Golden outputs of the originals and real images, beside the project; users do not have them."""
     folder = ROOT.parent / "shared"
     if not folder.is_dir():
-        pytest.skip("needs ../shared (golden outputs and real images), which stand beside the project")
+        pytest.skip("needs ../shared (golden outputs and real images) next to the project")
     return folder
 
 

@@ -35,7 +35,7 @@ LONGEST_ASPECT = 16  # of width and height: what is longer is no image of people
 
 @dataclass(frozen=True)
 class Letterbox:
-    """How an image lies in the network's input, all sizes (height, width)."""
+    """The placement of an image in the network's input, all sizes (height, width)."""
 
     size_img: tuple[int, int]
     ratio: float  # input pixels an original pixel
@@ -64,7 +64,7 @@ class InputRule:
     scales: tuple[float, ...] = (1.0,)  # of the base height, at each of which an evaluation sees every image
 
     def letterbox(self, size_img: tuple[int, int], scale: float = 1.0) -> Letterbox:
-        """Where an image of this size lies: in the middle of the input.
+        """The placement of an image of this size: in the middle of the input.
 
         Scaled bilinearly to fit into `fixed_size`, else to `scale * base_height` and padded to a multiple of the
         stride, to at least `base_height` on each side.

@@ -29,7 +29,7 @@ def encode(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton, rules:
         Heatmaps (B, num_heatmaps, h, w) and pafs (B, num_pafs, h, w), float32, on the device of `points`.
     """
     exact = common.device.exact_type(points.device)  # decides whether a cell is inside a limb
-    # the centre of map cell i lies at input pixel 8 i + 3.5
+    # the centre of map cell i is at input pixel 8 i + 3.5
     rows, columns = (torch.arange(n, device=points.device, dtype=exact) + (STRIDE - 1) / 2 / STRIDE for n in map_size)
     people_map, visible = points[..., :2].to(exact) / STRIDE, points[..., 2] > 0
     pafs = [

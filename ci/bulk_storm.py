@@ -153,7 +153,7 @@ def halves(values: list[float]) -> tuple[float, float]:
 
 
 def storm(command: list[str], target: Path, config: Config) -> None:
-    """Kills the call at random, by turns the whole group and one worker, and begins it anew after the former."""
+    """Kills the call at random, by turns the whole group and one worker, and restarts it after the former."""
     chance, killed, calls = random.Random(config.seed), 0, 0
     process = None
     while process is None or process.poll() is None or process.returncode < 0:

@@ -65,7 +65,7 @@ class Training:
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
-        """Of the newest checkpoint that a training would go on from. Raises UserError where none can be read."""
+        """Of the newest checkpoint that a training would resume from. Raises UserError where none can be read."""
         folder = next(self.folder.rglob("metrics.jsonl")).parent
         content = Store(folder, keep=1).newest(lambda damage: None)
         if content is None:
@@ -160,7 +160,7 @@ def lost_and_back(work: Path) -> Iterator[str]:
 
 
 def lost_for_good(work: Path) -> Iterator[str]:
-    """With --nnodes=1:2 the one that is left goes on, with the batches of both."""
+    """With --nnodes=1:2 the remaining one continues, with the batches of both."""
     flags = ("--epochs=2", "--save_every=1")
     whole = Training("Lightweight_OpenPose", work, "both", *flags)
     whole.alone()

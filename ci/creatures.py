@@ -4,7 +4,7 @@
     python ci/creatures.py FOLDER [--num 50] [--seed 0] [--corrected]
 
 writes FOLDER/images/*.png and FOLDER/annotations.xml. Two mistakes are planted, as people make them: in the first
-MISTAKES images left and right are exchanged, and one point lies beyond its image; --corrected is without them.
+MISTAKES images left and right are exchanged, and one point is outside its image; --corrected is without them.
 """
 
 import argparse

@@ -4,7 +4,7 @@
 #
 #   bash ci/environment.sh
 #
-# The second call does nothing. It installs again when pyproject.toml or a setting below has changed, and begins anew
+# The second call does nothing. It installs again when pyproject.toml or a setting below has changed, and starts over
 # after an installation that was cut off. Settings, from the environment:
 #
 #   POSE_ZOO_PYTHON=python3.12  the interpreter to begin with [the first Python 3.10 or newer on PATH]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lists in ci/golden/: every flag of every program, and what the launchers would run.
 
-python ci/frozen.py        writes them anew; the difference in git shows what a change does to those who type commands
+python ci/frozen.py        rewrites them; the diff in git shows what a change does to users' commands
 """
 
 import argparse

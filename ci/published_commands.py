@@ -5,7 +5,7 @@ python ci/published_commands.py              with the Python that runs this; min
 python ci/published_commands.py --install    in new environments, after the printed pip install alone
 python ci/published_commands.py --only=AlphaPose
 
-The lines stand in ci/golden/published_commands.txt. Each directory is copied with common/ alone into a folder that goes
+The lines are in ci/golden/published_commands.txt. Each directory is copied with common/ alone into a folder that goes
 away, beside drawn data and small random weights; nothing of the project is on Python's path.
 """
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # The published figures again: fetches the published checkpoints, evaluates each by its published protocol, measures
-# images a second of training and evaluation on the device at hand, and writes the results into the READMEs.
+# images a second of training and evaluation on this machine's device, and writes the results into the READMEs.
 #
 #   bash ci/reproduce.sh --data_path=/data/coco
 #   bash ci/reproduce.sh --data_path=/data/coco --only=AlphaPose,checkpoint_iter_370000.pth

@@ -63,7 +63,7 @@ class Small:
         return runner.folder / f"{self.name}_{device}{len(flags)}"
 
     def train(self, runner: Runner, device: str, *flags: str) -> Path:
-        """So many steps; returns the run's folder."""
+        """Trains for this many steps; returns the run's folder."""
         output = self.output(runner, device, *flags)
         size = self.batch_size or runner.num_people // runner.num_steps
         batch = (f"--batch_size={size}", f"--part_size={size}")

@@ -15,7 +15,7 @@ import pytest
 
 TOOLS = ("bash", "dirname", "cksum", "tail", "mkdir", "touch", "rm", "ls", "flock", "cp", "cat", "chmod")
 MORE_TOOLS = ("head", "find", "sleep")
-# Writes what it is asked into `calls`; `-m venv` makes a copy of it, `-m pip` fails where a file `broken` lies there.
+# Writes what it is asked into `calls`; `-m venv` makes a copy of it, `-m pip` fails where a file `broken` is there.
 PYTHON = """#!/bin/bash
 echo "$*" | head -n 1 >>"{calls}"
 case "$1 $2" in

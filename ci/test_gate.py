@@ -122,7 +122,7 @@ def test_level_file_has_its_keys(model: str) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_level_file_claims_what_was_measured(model: str) -> None:
-    """A speed or precision that nobody has measured on the hardware is no `OK`: the measurement is in ci/results/."""
+    """A speed or precision that was not measured on the hardware is no `OK`: the measurement is in ci/results/."""
     found = levels(model)
     if not any(NPU_RESULT.match(name) for name in FILES):
         assert found["PerfStatus"] == "NOK"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recipes in the order of the READMEs, in one output folder: none goes on from another's state, none loses one."""
+"""The recipes in the order of the READMEs, in one output folder: none resumes another's state, none loses one."""
 
 import importlib
 import sys
@@ -16,7 +16,7 @@ from OpenPose_MindSpore_port.test import programs as port
 
 import pytest
 
-RANKS = (1, 2)  # two stand for eight
+RANKS = (1, 2)  # two in place of eight
 NARROW = tuple(SMALL_NETWORK)
 MIPNET = (
     "--device=cpu",

@@ -47,7 +47,7 @@ def everywhere(inputs: np.ndarray) -> np.ndarray:
 
 
 def finder(forward=everywhere) -> PoseEstimator:
-    """An estimator with a network that stands in memory."""
+    """An estimator with a network in memory."""
     sizes = ("DATA_PRESET.IMAGE_SIZE", (64, 48), "DATA_PRESET.HEATMAP_SIZE", (16, 12))
     session = Session("x", "memory", lambda inputs: [forward(inputs[0])])
     return PoseEstimator.of_session(session, settings.Config(opts=sizes))

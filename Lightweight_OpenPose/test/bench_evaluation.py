@@ -69,7 +69,7 @@ def plain_evaluation(model, validation: EvaluationSet) -> None:
 
 
 def images() -> EvaluationSet:
-    """The first of the real images where they stand beside the project, else of the drawn ones."""
+    """The first of the real images if they are next to the project, else of the drawn ones."""
     folder = SHARED if SHARED.is_dir() else common.coco.mini.dataset.ensure()
     return load_validation(DataFlags(str(folder), val_images=IMAGES), OPENPOSE)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The maps that a perfect network would give: encoded annotations, where an image lies in the network's input."""
+"""The maps that a perfect network would give: encoded annotations, at the image's place in the network's input."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def encoded(keypoints, place: Letterbox, skeleton: Skeleton = OPENPOSE):
 
 
 def of_image(index: CocoIndex, row: int, rule: InputRule):
-    """Heatmaps and pafs of an image's labelled people, and where it lies."""
+    """Heatmaps and pafs of an image's labelled people, and its placement."""
     people = index.people(row)
     labelled = (index.num_keypoints[people] > 0) & ~index.is_crowd[people]
     place = rule.letterbox(tuple(index.image_sizes[row].tolist()))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small data set of two people in one box, in COCO's format, drawn: every joint of both is known exactly.
 
-In each image one person stands behind another one, and the box of the one in front, padded as a network sees it,
+In each image one person is behind another, and the box of the one in front, padded as a network sees it,
 holds both. Box, area and joints are those of the whole person, hidden parts too. Of the annotations there are three
-files a split: everybody; those in front alone (`_front`); those behind alone (`_behind`).
+files a split: all people; those in front alone (`_front`); those behind alone (`_behind`).
 """
 
 import json
@@ -23,7 +23,7 @@ import numpy as np
 
 BEHIND, FRONT = "behind", "front"
 APART = (0.16, 0.30)  # between their hips from side to side, as a part of their height
-FEWEST_SEEN = 7  # joints of the one behind that are not hidden: with fewer nobody could find the person
+FEWEST_SEEN = 7  # joints of the one behind that are not hidden: with fewer the person could not be found
 LEAST_OVERLAP = 0.45  # of the two boxes, intersection over union
 HIDDEN, SEEN = 1, 2  # COCO's v
 
@@ -65,7 +65,7 @@ def _share_a_box(joints_behind: Any, behind: Any, front: Any) -> bool:
 
 
 def annotation_file(folder: Path, split: str, who: str = "") -> Path:
-    """Of everybody, of those in front or of those behind. `split`: train or val."""
+    """Of all people, of those in front or of those behind. `split`: train or val."""
     return folder / "annotations" / f"person_keypoints_{split}2017{'_' * bool(who)}{who}.json"
 
 

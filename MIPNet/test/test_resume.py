@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run that is killed, asked to stop, or out of disk space goes on where it was: the weights are the same bits."""
+"""A run that is killed, asked to stop, or out of disk space resumes where it was: the weights are bit-equal."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def position(out: Path) -> tuple[int, int]:
 
 
 def said_resumed(text: str, where: tuple[int, int]) -> bool:
-    return f"resumed at epoch {where[0]}, step {where[1]} (--resume=no begins anew)" in text
+    return f"resumed at epoch {where[0]}, step {where[1]} (--resume=no starts over)" in text
 
 
 def test_killed_then_asked_to_stop_then_to_the_end_is_bit_equal(tiny_coco: Path, tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_people_of_recorded_limbs_are_the_originals(shared: Path) -> None:
         ([[(0, 1, 0.5)], [(2, 3, 0.25)], [(1, 2, 1.0)], []], False, {}, [[0, 1, 2, 3]]),  # two become one
         ([[(0, 1, 0.5)], [], [(1, 2, 1.0)], [(0, 3, 0.5)]], False, {}, [[0, 1, 2, -1]]),  # another c is left
         ([[(0, 1, 0.5)], [], [(1, 2, 1.0)], [(0, 3, 0.5)]], True, {}, [[0, 1, 3, -1]]),  # or overwrites
-        ([[], [], [], [(0, 1, 1.0)]], False, {"n_subset_limbs_thresh": 2}, []),  # a closing limb begins nobody
+        ([[], [], [], [(0, 1, 1.0)]], False, {"n_subset_limbs_thresh": 2}, []),  # a closing limb starts no person
         ([[(0, 1, 0.5), (2, 3, -2.5)], [], [], []], False, {"n_subset_limbs_thresh": 2}, [[0, 1, -1, -1]]),
         ([[(0, 1, 0.5)], [], [], []], False, {}, []),  # too few points
     ],

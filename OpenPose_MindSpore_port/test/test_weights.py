@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 LATER_LAYER = 23  # the first that OpenPose does not use
-# what stands before a layer's number: MindSpore's wrappers, torchvision, and a whole OpenPose
+# prefixes of a layer's number: MindSpore's wrappers, torchvision, and a whole OpenPose
 PREFIXES = (
     "network.backbone.layers",
     "layers",

@@ -29,7 +29,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`good`; `loud`, whose layers 8 bits ruin; `blind`, which finds nobody."""
+    """`good`; `loud`, whose layers 8 bits ruin; `blind`, which finds no people."""
     folder = tmp_path_factory.mktemp("networks")
     export.export_onnx(blobs.finder(blobs.Small()), folder / "good.onnx", 11)
     export.export_onnx(blobs.finder(blobs.Small(), ALL_BLOCKS), folder / "loud.onnx", 11, (1, blobs.SIZE, blobs.SIZE))

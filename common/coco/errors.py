@@ -113,7 +113,7 @@ def _kinds(own: Float64Array, mirrored: Float64Array, person: int, labelled: Boo
 
 
 def _in_boxes(detected: Float64Array, boxes: Float64Array) -> BoolArray:
-    """(D,) whether the mean of a detection's keypoints lies in any of the boxes, (B, 4)."""
+    """(D,) whether the mean of a detection's keypoints is in any of the boxes, (B, 4)."""
     there = detected[..., 2:] > 0
     centres = (detected[..., :2] * there).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]

@@ -85,7 +85,7 @@ def whole_images(frames: Sequence[Frame]) -> list[Boxes]:
 def fixed_boxes(words: str) -> Detector:
     """A Detector that gives each frame the boxes of `left,top,width,height[;...]`. Raises UserError for other words.
 
-    The Detector raises UserError where a box lies outside of a frame.
+    The Detector raises UserError for a box outside of a frame.
     """
     try:
         boxes = np.array([box.split(",") for box in words.split(";") if box.strip()], np.float64)

@@ -17,7 +17,7 @@ Process = subprocess.Popen[str]
 
 
 def kill_after(lines: int, process: Process, victim: Callable[[Process, Path], None], folder: Path = Path()) -> str:
-    """Waits for so many lines of steps, then kills what `victim` says; what the run said until its end.
+    """Waits for this many lines of steps, then kills `victim`; returns the run's output until its end.
 
     A test fails where the run is over before, and where it takes too long.
     """

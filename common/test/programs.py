@@ -111,7 +111,7 @@ def _run(name: str, flags: Sequence[str], cwd: Path, variables: Mapping[str, str
 
 
 def launch_command(name: str, folder: Path, *flags: str, ranks: int = 1) -> list[str]:
-    """What the launchers run: `python -m <name>` on so many ranks, with logs in a folder."""
+    """What the launchers run: `python -m <name>` on `ranks` ranks, with logs in a folder."""
     return [sys.executable, "-m", "common.launch", f"--ranks={ranks}", f"--log_dir={folder}", "-m", name, *flags]
 
 

@@ -21,7 +21,7 @@ def data(folder: Path) -> Path:
 
 
 def networks(folder: Path, background: float, with_lambda: bool = False) -> Path:
-    """`good`; `loud`, whose layers 8 bits ruin; `blind`, which finds nobody."""
+    """`good`; `loud`, whose layers 8 bits ruin; `blind`, which finds no people."""
     for name, rules in {"good": {}, "loud": {"loud": ALL_LAYERS}, "blind": {"blind": True}}.items():
         export(BlobNetwork(background, **rules), folder / f"{name}.onnx", with_lambda)
     return folder
@@ -42,5 +42,5 @@ def flags(data: Path, model: Path) -> list[str]:
 
 
 def report(target: Path) -> dict:
-    """What lies beside a quantised network."""
+    """The files next to a quantised network."""
     return json.loads(target.with_suffix(".json").read_text())

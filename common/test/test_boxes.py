@@ -49,7 +49,7 @@ def test_who_counts_differs_between_the_originals() -> None:
         person(area=0.0),  # that of the box counts
         person(keypoints=nothing_seen),
         person(keypoints=[0.0] * len(KEYPOINTS)),
-        person(num_keypoints=0),  # counted, whatever stands there
+        person(num_keypoints=0),  # counted, whatever the file says
         person(iscrowd=1),
     ]
     index = validation(people).index

@@ -61,7 +61,7 @@ def test_without_a_word_the_environment_names_the_data_set_then_its_usual_place(
     monkeypatch.setenv("DATA_PATH", str(tmp_path))
     assert images.data_folder("", "./data/coco/") == tmp_path
     assert images.data_folder("", "/own/place") == Path("/own/place")  # of a configuration of the user
-    assert images.data_folder("data/coco") == Path("data/coco")  # a flag stands above all
+    assert images.data_folder("data/coco") == Path("data/coco")  # a flag overrides all
     monkeypatch.setenv("COCO_HOME", "/nowhere")
     with pytest.raises(UserError, match="/nowhere: no such folder, which COCO_HOME"):
         images.data_folder("")

@@ -112,7 +112,7 @@ def test_no_detections_are_a_precision_of_zero(index):
 
 
 def test_perfect_detections_have_a_precision_of_one(drawn):
-    """Whatever the ids: 0 means nobody to the library that counts, and a data set of one's own has category 0 or 9."""
+    """For any ids: the evaluation library takes 0 as no match, and custom data sets have category 0 or 9."""
     content = copy.deepcopy(drawn)
     people = [person for person in content["annotations"] if person["num_keypoints"]]
     detections = Detections(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A data.yaml stands for a data set whose parts have other names and lie elsewhere."""
+"""A data.yaml describes a data set whose parts have other names and places."""
 
 import json
 import shutil

@@ -130,11 +130,11 @@ def test_torch_npu_without_cann_does_no_harm(tmp_path: Path) -> None:
     ended = snippet(f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{RESOLVE}", "auto", "cpu", "npu", **variables)
     assert (ended.returncode, ended.stdout) == (2, "cpu cpu ")
     note, error = ended.stderr.splitlines()
-    assert note.startswith("note: no NPU: torch_npu does not load, ")  # somebody may have forgotten set_env.sh
+    assert note.startswith("note: no NPU: torch_npu does not load, ")  # set_env.sh may have been forgotten
     assert error.startswith("error: --device=npu: torch_npu does not load, ")
 
 
 def test_importing_common_keeps_torch_from_loading_torch_npu() -> None:
     program = f"import os, sys, common; print(os.environ['{SWITCH}'], 'torch' in sys.modules)"
     assert run_python(program).stdout.split() == ["0", "False"]
-    assert run_python(program, **{SWITCH: "1"}).stdout.split() == ["1", "False"]  # somebody wants it so
+    assert run_python(program, **{SWITCH: "1"}).stdout.split() == ["1", "False"]  # set by the user

@@ -127,7 +127,7 @@ def test_parts_have_the_ap_of_their_images():
     expected = evaluate.average_precision(index, found.select(found.image_ids > 1), POINTS.sigmas, [2, 3])["AP"]
     assert crowds[1]["AP"] == pytest.approx(expected, abs=1e-6)
     overlaps = accuracy.by_overlap(validation, measure)
-    assert [part["images"] for part in overlaps] == [0, 0, 0, 2]  # the first image has nobody to overlap
+    assert [part["images"] for part in overlaps] == [0, 0, 0, 2]  # the first image has no overlapping people
     without = accuracy.without_each(validation, POINTS, measure)
     assert without["left_hand"] > without["nose"]
 

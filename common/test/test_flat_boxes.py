@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A person whose box has no width or height is trained on by nobody, said once, and ends no training."""
+"""People whose box has no width or height are left out of training, reported once, and end no training."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 
 @pytest.fixture
 def flat(tmp_path) -> tuple[Path, int]:
-    """An annotation file in which somebody whom all would learn has a box of height 0, and who that is."""
+    """An annotation file in which one person, otherwise trained on, has a box of height 0; and that person's id."""
     path = images.annotation_file(dataset.write(tmp_path, 9, 0), "train")
     index = lightweight.build(path)
     number = int(index.index.annotation_ids[index.main[0]])

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 SEED = 7
-PEOPLE = {"w48_384x288": 4, "w32_256x192": 8, "alphapose": 8}  # of whom there are decoding cases
+PEOPLE = {"w48_384x288": 4, "w32_256x192": 8, "alphapose": 8}  # people in the decoding cases
 FLIP = COCO.keypoint_flip
 EQUAL_IMG = 1e-3  # pixels
 DARK_TOLERANCE_IMG = 0.01  # the smoothing sums in another order; the logarithm of noise magnifies that

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two launchers as two machines, with a folder each: they meet, agree on what they go on from, and come back."""
+"""Two launchers as two machines, with a folder each: they meet, agree on a checkpoint to resume, and come back."""
 
 import socket
 import subprocess

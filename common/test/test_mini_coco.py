@@ -72,7 +72,7 @@ def test_every_special_case_is_in_both_splits(split):
     assert {0, 1, 2} == set(visibility)
     assert [a for a in data.dataset["annotations"] if a["iscrowd"]]
     assert [a for a in people if a["num_keypoints"] == 0], "a person too small for joints"
-    assert [image for image in data.imgs if not data.getAnnIds(image)], "an image of nobody"
+    assert [image for image in data.imgs if not data.getAnnIds(image)], "an image without people"
     assert len([image for image in data.imgs if len(data.getAnnIds(image)) == 1]) >= 3
     assert {a["area"] > 32**2 for a in people} == {True, False}, "small and medium people"
     partly_outside = [a for a in people if a["num_keypoints"] and (joints(a)[:, 2] == 0).any()]

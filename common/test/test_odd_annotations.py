@@ -27,7 +27,7 @@ def content(tmp_path_factory) -> dict:
 
 
 def everybody(changes: dict):
-    """Changes every annotation; a value may be a function of what stands there."""
+    """Changes every annotation; a value may be a function of the old one."""
 
     def change(content: dict) -> None:
         for person in content["annotations"]:

@@ -24,7 +24,7 @@ LARGE = 300_000  # bytes: more than a socket holds
 
 
 class Answer(http.server.BaseHTTPRequestHandler):
-    """/html: a page; /torn: without the end; /absent: 404; else a file until a byte, so many bytes at a time."""
+    """/html: a page; /torn: without the end; /absent: 404; else a file until a byte, in pieces of a given size."""
 
     content, ranges, until, at_once = b"", [], None, None
 

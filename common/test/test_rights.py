@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Folders and files of somebody else, and disks that are full: one line that names the place, and exit code 2."""
+"""Folders and files of another user, and full disks: one line that names the place, and exit code 2."""
 
 import errno
 import os

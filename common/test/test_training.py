@@ -60,7 +60,7 @@ def losses(model: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class Run:
-    """One training run in a folder, as every train.py has it; the same again goes on where it stopped."""
+    """One training run in a folder, as every train.py has it; the same call again resumes it."""
 
     def __init__(self, folder: Path, ema: float = 0.0, optimizer=ADAM, **plan) -> None:
         self.folder, self.settings, self.optimizer = folder, Settings(ema), optimizer

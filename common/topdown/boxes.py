@@ -89,7 +89,7 @@ def detected(path: str | Path, validation: EvaluationSet, min_score: float = 0.0
     rows = rows[_in_order_of(validation, image_rows[rows])]
     if not len(rows):
         least = f"of a person (category_id {PERSON_CATEGORY}) with a score of at least {min_score}"
-        advice = "; ".join((f"lower the least score or detect anew; {FORMAT}", *notes))
+        advice = "; ".join((f"lower the least score or run the detector again; {FORMAT}", *notes))
         raise UserError(f"{path}: no box {least} in the images to evaluate: {advice}")
     return PersonBoxes(image_rows[rows], boxes[rows], scores[rows], np.full(len(rows), DETECTED), tuple(notes))
 

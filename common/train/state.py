@@ -162,7 +162,7 @@ class TrainState:
             if content[name] != (now := getattr(self.plan, name)):
                 raise UserError(
                     f"the unfinished run had {content[name]} {name}, this one has {now}: type the same {cure}, or "
-                    "--resume=no to begin anew"
+                    "--resume=no to start over"
                 )
         try:
             self.model.load_state_dict(content["state_dict"])
@@ -170,7 +170,7 @@ class TrainState:
         except (RuntimeError, ValueError) as error:
             raise UserError(
                 f"the unfinished run had another network or optimiser ({' '.join(str(error).split())[:150]}): type the "
-                "same flags, or --resume=no to begin anew"
+                "same flags, or --resume=no to start over"
             ) from error
         if self.ema and content["ema"]:
             self.ema.load_state_dict(content["ema"])
@@ -182,7 +182,7 @@ class TrainState:
             setattr(self, name, content[name])
         is_done = self.epoch >= self.plan.epochs and not self.pending
         done = f"all {self.plan.epochs} epochs are done" if is_done else "resumed"
-        return f"{done} at epoch {self.epoch}, step {self.step} (--resume=no begins anew)"
+        return f"{done} at epoch {self.epoch}, step {self.step} (--resume=no starts over)"
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -141,7 +141,7 @@ class Store:
             except CheckpointError as error:
                 errors.append(str(error))
         if errors:
-            cure = "bring one of them back, or type --resume=no to begin anew (the folder then gets another name)"
+            cure = "bring one of them back, or type --resume=no to start over (the folder then gets another name)"
             raise CheckpointError("; ".join([*errors, cure]))
         return None
 

@@ -183,7 +183,7 @@ function peaksOf(cells, height, width, axes, threshold, radius) {
       for (let x = 0; x < width; x++) turned[x * high + y] = line[x];
     }
   }
-  // Three columns of pixels, with a margin: the one before, the one at hand, the one behind.
+  // Three columns of pixels, with a margin: the previous, the current and the next one.
   let columns = [0, 1, 2].map(() => ({ values: new Float32Array(high + 2).fill(-Infinity), runs: [] })), seen = "", near = [];
   const compute = (x) => {
     const column = columns[2];

@@ -2,7 +2,7 @@
 """Cases for the decoders outside Python: a file of maps and numbers that decode.cpp and decode.mjs read alike.
 
 A case is three int32 (kind, how many numbers, how many values), the numbers as float64 and the values as float32, all
-little-endian. The numbers stand in the order in which the two programs take them.
+little-endian. The numbers are in the order in which the two programs take them.
 """
 
 import json

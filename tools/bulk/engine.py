@@ -115,7 +115,7 @@ def _no_notes() -> Iterator[None]:
 
 
 def _quiet() -> None:
-    """Ray Data says nothing of its plans, waits for long shards, and starts workers anew."""
+    """Ray Data does not log its plans, waits for long shards, and restarts workers."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = -1

@@ -61,7 +61,7 @@ class Image:
     """An annotated image, as its tool showed it.
 
     name: as the tool wrote it. size: width, height in pixels; None where the format does not say. fractions:
-    coordinates are parts of width and height, not pixels. file: where it lies, once that is known. id: of COCO.
+    coordinates are parts of width and height, not pixels. file: its path, once that is known. id: of COCO.
     """
 
     name: str

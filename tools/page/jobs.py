@@ -41,7 +41,7 @@ PROGRESS = "progress.json"
 NUMBER = re.compile("[0-9a-f]{16}")
 PREFIX = "pose_zoo_page_"
 LOOK_S = 0.2  # between two looks at what a job has written
-GRACE_S = 10.0  # for the frame at hand, after which a cancelled job is killed
+GRACE_S = 10.0  # for the current frame, before a cancelled job is killed
 # A playlist or a list of files would make FFmpeg open what it names: only these begin a video.
 STARTS = {0: (b"\x1aE\xdf\xa3", b"RIFF", b"OggS", b"\x00\x00\x01\xba", b"FLV"), 4: (b"ftyp", b"moov", b"mdat", b"wide")}
 HEAD_BYTES = 12

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network of one layer of random weights that finds somebody in every image."""
+"""A network of one layer of random weights that finds people in every image."""
 
 from pathlib import Path
 

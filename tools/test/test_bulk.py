@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bulk inference: sources, shards, jobs that are gone on with, bad input; and one real call through Ray."""
+"""Bulk inference: sources, shards, resumed jobs, bad input; and one real call through Ray."""
 
 import json
 import os

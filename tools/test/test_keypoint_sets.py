@@ -11,7 +11,7 @@ COUNTS = {"coco": 17, "openpose": 18, "body_25": 25, "halpe_26": 26, "h36m": 17,
 
 
 def people(names) -> np.ndarray:
-    """Two people; each point lies at a place of its own."""
+    """Two people; each point has a place of its own."""
     places = [(10.0 * number, 5.0 + number, 0.5 + number / 100) for number in range(len(names))]
     return np.array([places, places])
 

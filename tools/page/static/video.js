@@ -56,7 +56,7 @@ async function watch() {
   await follow(`jobs/${job}/events`, take);
 }
 
-// The job that ran when the page was loaded anew, if the server still has it.
+// The job that ran when the page was reloaded, if the server still has it.
 async function resume() {
   own = false;
   busy(true);

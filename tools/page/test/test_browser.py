@@ -83,7 +83,7 @@ HAND_OVER = """([kind, name, body]) => {
 
 
 def hand_over(page, kind: str, body: bytes, name: str) -> None:
-    """What the browser does where somebody drags, drops or pastes a file."""
+    """What the browser does when a user drags, drops or pastes a file."""
     page.evaluate(HAND_OVER, [kind, name, base64.b64encode(body).decode()])
 
 
@@ -251,7 +251,7 @@ def test_a_video_is_cancelled_and_a_cut_one_says_so(page, tmp_path: Path) -> Non
     assert Path(saved.value.path()).read_text().startswith("frame,time_s")
     page.reload()
     page.click("#tab-video")
-    filled(page, "video-answer", "of 40 frames")  # it goes on, and is still ours
+    filled(page, "video-answer", "of 40 frames")  # it continues, and is still ours
     page.click("#video-cancel")
     filled(page, "video-answer", "^Cancelled after")
     with VideoWriter(tmp_path / "walk.webm", 10.0) as writer:

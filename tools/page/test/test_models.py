@@ -61,7 +61,7 @@ def test_maps_of_bottom_up_networks_lie_where_the_image_is_bright(directory: str
     y, x = np.unravel_index(maps.heatmaps[0, 0].argmax(), maps.heatmaps.shape[2:])
     place, cell = maps.to_image[0] @ (x, y, 1), maps.to_image[0, 0, 0]
     np.testing.assert_allclose(place, SPOT, atol=0.75 * cell)
-    model.people(image)  # the watch lies on whatever keeps the session
+    model.people(image)  # the watch is on whatever keeps the session
     assert model.watch.network > 0
     with pytest.raises(UserError, match="takes no lambda"):
         model.sweep(image, None)
@@ -71,7 +71,7 @@ def test_small_networks_of_the_top_down_directories_through_the_page(tmp_path: P
     small = {"MODEL.TYPE": "SimplePose", "MODEL.NUM_LAYERS": 18, "DATA_PRESET.IMAGE_SIZE": (64, 48)}
     small["DATA_PRESET.HEATMAP_SIZE"] = (16, 12)
     state = SimplePose(COCO.num_keypoints, 18).state_dict()
-    state["final_layer.bias"] += 1  # sure of everybody
+    state["final_layer.bias"] += 1  # certain of all people
     torch.save({"state_dict": state, "config": small}, tmp_path / "alpha.pth")
     _, mipnet = small_checkpoint(tmp_path, "--lambda")
     specs = [Spec("AlphaPose", f"{tmp_path}/alpha.pth"), Spec("MIPNet", str(mipnet))]

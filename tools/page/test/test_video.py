@@ -74,7 +74,7 @@ def test_one_video_at_a_time_and_cancel(client: Client, tmp_path: Path) -> None:
     job = begin(client, body).json["id"]
     second = begin(client, body)
     assert second.status == 409 and "Another video" in second.json["error"]
-    assert client.ask("/api/people", png()).status == 200  # images go on meanwhile
+    assert client.ask("/api/people", png()).status == 200  # images still work
     deadline = time.monotonic() + 60
     results = client.page.jobs.job.results
     while not lines_after(results / jobs.LINES, 0) and time.monotonic() < deadline:
@@ -129,8 +129,8 @@ def test_a_model_file_that_goes_while_the_page_runs(tmp_path: Path) -> None:
     with serving(specs=[Spec("Lightweight_OpenPose", str(file))], open_spec=open_kept) as client:
         file.unlink()
         end = events(client, begin(client, film(tmp_path)).json["id"])[-1][1]
-        assert end["state"] == "failed" and end["error"].startswith(sentence)  # a job opens it anew
-        assert client.ask("/api/people", png()).status == 200  # images go on with what is open
+        assert end["state"] == "failed" and end["error"].startswith(sentence)  # a job opens it again
+        assert client.ask("/api/people", png()).status == 200  # images still work with what is open
         assert client.ask("/api/people", png(first=DIES)).status == 500
         answer = client.ask("/api/people", png())
         assert answer.status == 503 and int(answer.headers["retry-after"]) > 0
