@@ -48,7 +48,7 @@ def load_start(model: GatedNetwork, config: Config) -> str:
     """
     initialise(model)
     whole, trunk = config.check_point or config.yaml.TEST.MODEL_FILE, config.yaml.MODEL.PRETRAINED
-    if not whole and trunk in ("", RANDOM):
+    if (whole or trunk) in ("", RANDOM):
         return RANDOM_START
     from common.train import published  # a resumed training needs none
 
@@ -58,7 +58,7 @@ def load_start(model: GatedNetwork, config: Config) -> str:
     except CheckpointError as error:
         if config.case == "perf" and not config.check_point:
             return RANDOM_START
-        raise CheckpointError(f"{key}: {error}; MODEL.PRETRAINED '{RANDOM}' begins at random") from error
+        raise CheckpointError(f"{key}: {error}; '{RANDOM}' in its place begins at random") from error
     if whole:
         return load_checkpoint(model, source, new_head=True)
     content = common.train.checkpoint.read(source)

@@ -55,13 +55,14 @@ def test_a_random_start_is_reported(nothing: str) -> None:
 
 
 def test_a_missing_file_is_named_with_the_cure() -> None:
-    with pytest.raises(CheckpointError, match="MODEL.PRETRAINED: models/none.pth: .*'none' begins at random"):
+    with pytest.raises(CheckpointError, match="MODEL.PRETRAINED: models/none.pth: .*'none' in its place begins"):
         start(network(), "models/none.pth")
     with pytest.raises(CheckpointError, match="TEST.MODEL_FILE: b.pth: no such"):
         start(network(), "", "TEST.MODEL_FILE", "b.pth")
     with pytest.raises(CheckpointError, match="--pth_path: c.pth: no such"):
         start(network(), "", "TEST.MODEL_FILE", "b.pth", "--pth_path=c.pth", "--perf=1")
     assert start(network(), "a.pth", "TEST.MODEL_FILE", "b.pth", "--perf=1") == weights.RANDOM_START
+    assert start(network(), "a.pth", "TEST.MODEL_FILE", "none") == weights.RANDOM_START
     with pytest.raises(CheckpointError, match="pose_hrnet_w48_384x288.pth is not here .*take it from https"):
         weights.locate_checkpoint("models/pytorch/pose_coco/pose_hrnet_w48_384x288.pth")
 
