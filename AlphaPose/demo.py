@@ -56,7 +56,7 @@ class Config(demo.TopDownFlags):
 
     @property
     def device_name(self) -> DeviceName:
-        """The device that the flags ask for."""
+        """The device of the flags."""
         return "cpu" if self.cpu or CPU_ONLY in self.gpus else self.device
 
 

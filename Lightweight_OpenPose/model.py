@@ -66,7 +66,7 @@ class ContextModule(nn.Module):
 
 
 class Stage(nn.Module):
-    """Heatmaps and pafs from features: a trunk, then two 1x1 convolutions each, without activation behind the last."""
+    """Heatmaps and pafs from features: a trunk, then two 1x1 convolutions each, without activation after the last."""
 
     def __init__(self, trunk: nn.Sequential, channels: int, hidden: int, num_heatmaps: int, num_pafs: int) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ import cv2
 import numpy as np
 
 DEMO_HEIGHT = 256  # of the network's input, pixels
-LONGEST_ASPECT = 16  # of width and height: what is longer is no image of people, and would fill the memory
+LONGEST_ASPECT = 16  # of width and height: longer images are not of people, and would fill the memory
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 """The encoder: people -> the heatmaps and part affinity fields that the network learns.
 
 A whole batch is encoded at once, on the device of its points. Only cells near a point or a limb are computed.
-`decode.py` is the way back.
+`decode.py` is the inverse.
 """
 
 from common.skeleton import Skeleton

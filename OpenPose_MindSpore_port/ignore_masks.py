@@ -31,7 +31,7 @@ def learned(index: CocoIndex, rules: LabelRules) -> BoolArray:
 
 
 def load_learned(annotation_file: str | Path, rules: LabelRules, num_keypoints: int | None = None) -> CocoIndex:
-    """The images to train on, sorted by id, with those of their people who are learned.
+    """The images to train on, sorted by id, with their learned people.
 
     `num_keypoints`: how many the skeleton has; None: as many as the file has. Raises UserError where the file is wrong
     or no person can be learned.
@@ -70,7 +70,7 @@ def read(folder: Path, image_id: int, size_img: tuple[int, ...]) -> UInt8Array |
 
 
 def mask_folder(config: Config, annotations: Path) -> Path:
-    """Where the ignore masks are: made there where they are missing, in output_dir where data_dir is read-only.
+    """The folder of ignore masks: created if missing, in output_dir if data_dir is read-only.
 
     Raises UserError where --maskpath_train is not there.
     """

@@ -37,7 +37,7 @@ _TRAINING_STATE = re.compile(
 
 
 def is_weight(name: str) -> bool:
-    """Whether a name of a training checkpoint is none of the optimiser's: no moment, step or learning rate."""
+    """Whether a name of a training checkpoint is not the optimiser's: no moment, step or learning rate."""
     return not _TRAINING_STATE.match(name)
 
 
@@ -52,7 +52,7 @@ def network_weights(tensors: Mapping[str, Any]) -> dict[str, Any]:
 def read(path: Path, keep: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
     """The tensors of a .ckpt for which `keep(name)` holds, in the file's order; scalars have no dimensions.
 
-    Texts, which MindSpore may put beside them, are left out. Raises CheckpointError, naming the file: missing, cut
+    Texts, which MindSpore may add, are left out. Raises CheckpointError, naming the file: missing, cut
     short, damaged, wrong checksum, encrypted, or no MindSpore checkpoint.
     """
     if not path.is_file():
@@ -72,9 +72,9 @@ def read(path: Path, keep: Callable[[str], bool] = lambda name: True) -> dict[st
 
 
 def _content(path: Path) -> memoryview:
-    """The content of a file without the checksum that MindSpore may have put behind it."""
+    """The content of a file without the checksum that MindSpore may have appended."""
     with path.open("rb") as file:
-        content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))  # ValueError where it is empty
+        content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))  # ValueError if it is empty
     if content[:4] in _ENCRYPTED:
         raise CheckpointError(f"{path}: encrypted. In MindSpore: load_checkpoint with dec_key, then save_checkpoint")
     body, end = content[: -_CRC.size], content[-_CRC.size :]
@@ -104,7 +104,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, Any]]:
 
 
 def _read_varint(message: memoryview, place: int) -> tuple[int, int]:
-    """A number of 7 bits a byte, lowest first, and the place behind it."""
+    """A number of 7 bits a byte, lowest first, and the position after it."""
     value = 0
     for count, byte in enumerate(message[place : place + 10]):
         value |= (byte & 0x7F) << 7 * count
@@ -135,7 +135,7 @@ def _tensor(name: str, pieces: list[memoryview]) -> Tensor | None:
 def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Writes a .ckpt that MindSpore reads; `path` is never half written, an older file there is replaced.
 
-    Raises UserError: nothing to write, a data type that MindSpore has not, a full disk.
+    Raises UserError: nothing to write, a data type that MindSpore lacks, a full disk.
     """
     for name, tensor in tensors.items():
         if tensor.dtype not in TYPES.values():
@@ -160,6 +160,6 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    """7 bits a byte, lowest first; the highest bit says that more follow."""
+    """7 bits a byte, lowest first; the highest bit marks that more follow."""
     groups = max(1, -(-number.bit_length() // 7))
     return bytes((number >> 7 * group & 0x7F) | (0x80 if group + 1 < groups else 0) for group in range(groups))

@@ -72,7 +72,7 @@ class Base(nn.Module):
 
 
 class Stage(nn.Module):
-    """Two branches of convolutions with ReLU between them, none behind the last: pafs and heatmaps.
+    """Two branches of convolutions with ReLU between them, none after the last: pafs and heatmaps.
 
     Convolution `number` of a branch is called `conv<number><suffix>_L1`, as in MindSpore's files. `outputs`: channels
     of each branch's maps.
@@ -102,7 +102,7 @@ class Stage(nn.Module):
 class OpenPose(nn.Module):
     """OpenPose. Counts of maps come from the skeleton: `num_heatmaps` with background, `num_pafs`.
 
-    `vgg_with_bn`: batch normalisation behind every convolution of the trunk.
+    `vgg_with_bn`: batch normalisation after every convolution of the trunk.
     """
 
     def __init__(self, num_heatmaps: int, num_pafs: int, vgg_with_bn: bool = False) -> None:
@@ -133,7 +133,7 @@ class OpenPose(nn.Module):
 
 
 def conv(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
-    """A convolution of stride 1 that keeps the size, its weights not yet set: `initialise` does it once for all."""
+    """A convolution of stride 1 that keeps the size, its weights not yet set: `initialise` sets all of them."""
     return nn.utils.skip_init(nn.Conv2d, inputs, outputs, kernel, padding=kernel // 2)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-GROUPS = {"vgg": "base.vgg_base", "base": "base.conv", "stage": ""}  # what is in the names of their parameters
+GROUPS = {"vgg": "base.vgg_base", "base": "base.conv", "stage": ""}  # parts of their parameters' names
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 MOMENTUM = 0.9
 BASE_FRACTION = 4  # the trunk's rates are a quarter
@@ -36,7 +36,7 @@ def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
 def build_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
     """Adam or Momentum, with a rate for each part of the network or that of the stages for all.
 
-    Loading a state raises ValueError where it is that of another rule or of other groups.
+    Loading the state of another optimiser or of other groups raises ValueError.
     """
     groups = parameter_groups(model)
     if not config.group_params:
@@ -71,7 +71,7 @@ def _refuse_another_rule(optimizer: torch.optim.Optimizer, state: dict[str, Any]
 
 @torch.no_grad()
 def clip(gradients: list[Tensor], limit: float, loss_scale: float) -> None:
-    """Clips every gradient in place to an L2 norm of `limit`, each on its own, unlike `clip_grad_norm_` of torch.
+    """Clips every gradient in place to an L2 norm of `limit`, each separately, unlike `clip_grad_norm_` of torch.
 
     The original clips the gradient of the loss times `loss_scale` and never divides by it: nearly every tensor is
     clipped, and the length of its update does not depend on the loss.
@@ -103,7 +103,7 @@ def learning_rates(config: Config, steps_per_epoch: int, epochs: int, ranks: int
 
 
 def _cosine(lr: float, total: int, warm_up: int) -> Float32Array:
-    """The original divides by all steps, not by those behind the warm-up: the last rate is not zero."""
+    """The original divides by all steps, not by those after the warm-up: the last rate is not zero."""
     step = np.arange(total)
     rising = lr / 3 + step * (lr - lr / 3) / max(warm_up, 1)
     falling = lr * (1 + np.cos(np.pi * (step - warm_up) / total)) / 2
@@ -111,7 +111,7 @@ def _cosine(lr: float, total: int, warm_up: int) -> Float32Array:
 
 
 def set_rates(optimizer: torch.optim.Optimizer, rates: dict[str, Float32Array], step: int) -> None:
-    """Gives each named parameter group its rate of a step, counted from 0; behind the end the last rate holds."""
+    """Gives each named parameter group its rate of a step, counted from 0; after the end the last rate holds."""
     for group in optimizer.param_groups:
         values = rates[group["name"]]
         group["lr"] = float(values[min(step, len(values) - 1)])

@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 from torch import Tensor, nn
 
-LONGEST_ASPECT = 16  # of long and short side: what is longer is no image of people, and would fill the memory
+LONGEST_ASPECT = 16  # of long and short side: longer images are not of people, and would fill the memory
 MIDDLE = np.float32(0.5)  # subtracted from values of 0 to 1
 Sizes = tuple[Size, Size]  # (height, width) of the network's input, and of the image that is stretched to it
 
@@ -57,7 +57,7 @@ def to_input(image: UInt8Array, size_in: Size) -> Float32Array:
 
 
 class LastMaps(nn.Module):
-    """The network with the maps of the last stage alone: those that people are found in."""
+    """The network with only the maps of the last stage, which people are decoded from."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ class PoseEstimator:
 
     def batch(self, images: Sequence[UInt8Array | str | Path]) -> list[People]:
         """The people in each image, given as in a call; inputs of one size go through the network together."""
-        from common.media.source import upright_image  # of videos and cameras too, which an evaluation needs not
+        from common.media.source import upright_image  # of videos and cameras too, which an evaluation does not need
 
         pixels = [upright_image(image) for image in images]
         sizes, found = [self.sizes((image.shape[0], image.shape[1])) for image in pixels], dict[int, People]()
@@ -150,7 +150,7 @@ class PoseEstimator:
         return [found[row] for row in range(len(images))]
 
     def sizes(self, size_img: Size) -> Sizes:
-        """The network's input for an image of (height, width), with that: a network of fixed size takes no other."""
+        """(height, width) of the network's input for an image, and of the image; a fixed-size network has one input size."""
         return self.session.fixed_size or input_size(size_img, self.settings.inference_img_size), size_img
 
     def maps(self, inputs: Float32Array) -> Maps:

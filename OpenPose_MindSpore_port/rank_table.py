@@ -30,8 +30,8 @@ class Server(NamedTuple):
 def read(path: Path) -> list[Server]:
     """The servers of a table, that of rank 0 first.
 
-    Raises UserError, naming the file: not JSON, a missing key, a number that is none, a device named twice, or ranks
-    with gaps or not as many on each server, which is how torchrun starts them.
+    Raises UserError, naming the file: not JSON, a missing key, an invalid number, a device named twice, or ranks
+    with gaps or not equally many on each server, as torchrun needs.
     """
     table = read_json(path)
     try:
@@ -54,7 +54,7 @@ def _server(entry: Mapping[str, Any]) -> Server:
 
 
 def environment(path: Path, servers: Sequence[Server], number: int) -> dict[str, str]:
-    """Variables for the launcher of the server of this number: its devices, and where the servers meet."""
+    """Variables for the launcher on this server: its devices, and the rendezvous."""
     if number >= len(servers):
         raise UserError(f"{path}: has {len(servers)} servers, none for NODE_RANK={number}")
     devices = ",".join(map(str, servers[number].devices))
@@ -66,7 +66,7 @@ def environment(path: Path, servers: Sequence[Server], number: int) -> dict[str,
 
 
 def main(words: Sequence[str]) -> None:
-    """Becomes the launcher, with the table's number of ranks; the exit status is the run's."""
+    """Replaces this process by the launcher, with the table's number of ranks."""
     if len(words) < 2 or words[0].startswith("-"):
         raise UserError(f"usage: {USAGE}")
     path, servers = Path(words[0]), read(Path(words[0]))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The encoder: people -> the heatmaps and part affinity fields (pafs) that the network learns.
 
-A whole batch is encoded at once, on the device of its points. `decode.py` is the way back.
+A whole batch is encoded at once, on the device of its points. `decode.py` is the inverse.
 """
 
 import common.device
@@ -20,7 +20,7 @@ def encode(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton, rules:
 
     Args:
         points: (B, P, num_points, 3) x_in, y_in, and v > 0 where the point is labelled, a hidden one included; absent
-            people have v = 0 throughout; points outside the input count as far as they reach in.
+            people have v = 0 throughout; points outside the input count as far as their Gaussians reach in.
         map_size: (h, w) in map cells.
         skeleton: The points and limbs of the maps.
         rules: Sizes of Gaussians and limbs.
@@ -42,9 +42,9 @@ def encode(points: Tensor, map_size: tuple[int, int], skeleton: Skeleton, rules:
 
 
 def _heatmaps(people_map: Tensor, visible: Tensor, rows: Tensor, columns: Tensor, sigma_map: float) -> Tensor:
-    """A Gaussian a point, of people the largest; the last map is the background, 1 - the largest of them all.
+    """A Gaussian for each point, the largest over people; the last map is the background, 1 - the largest of all.
 
-    A Gaussian of two dimensions is the product of two: (B, P, K, h) and (B, P, K, w).
+    A two-dimensional Gaussian is the product of two: (B, P, K, h) and (B, P, K, w).
     """
     x, y = (_gaussians(people_map[..., axis, None], cells, sigma_map) for axis, cells in ((0, columns), (1, rows)))
     y = y * visible[..., None]
@@ -60,7 +60,7 @@ def _gaussians(centres_map: Tensor, cells: Tensor, sigma_map: float) -> Tensor:
 
 
 def _paf(ends_map: Tensor, present: Tensor, rows: Tensor, columns: Tensor, reach_map: float) -> Tensor:
-    """(B, 2, h, w) x, y of a unit vector along a limb in the cells on it; where people overlap, the mean of theirs.
+    """(B, 2, h, w) x, y of a unit vector along a limb in the cells on it; where people overlap, the mean.
 
     `ends_map`: (B, P, 2, 2) start and end, x and y. `present`: (B, P) bool.
     """

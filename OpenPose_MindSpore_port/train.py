@@ -89,9 +89,9 @@ def find_data(config: Config) -> Config:
 
 
 def published_lines(state: TrainState, rates: dict[str, Float32Array], log: Log) -> Callable[[int, Losses], None]:
-    """Logs the published lines every `log_interval` steps, the first among them: means since the lines before.
+    """Logs the published lines every `log_interval` steps, beginning with the first: means since the last lines.
 
-    Losses stay where they are until a line is due: the original waits for the device at every step.
+    Losses stay on the device until a line is due: the original waits for the device at every step.
     """
     window: list[Tensor] = []
 

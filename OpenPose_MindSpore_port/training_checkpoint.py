@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints for MindSpore, as the published training names them: `<folder>/<time>/<rank>-<epoch>_<step>.ckpt`.
 
-They hold the weights under MindSpore's names, which is all that its programs read. What a resumed run needs beside them
+They hold the weights under MindSpore's names, which is all that its programs read. What else a resumed run needs
 is in last.pth, see common.train.state.
 """
 
@@ -35,13 +35,13 @@ class TrainingCheckpoints:
             files.remove_unfinished(self.folder)
 
     def step(self, number: int, losses: Losses) -> None:
-        """The step of this number, counted from 0, is done; nothing is written where its losses are not finite."""
+        """Called after step `number`, counted from 0; writes nothing if its losses are not finite."""
         done = number + 1
         if self._keep and done % self._interval == 0 and bool(torch.stack([*losses.values()]).isfinite().all()):
             self._write(done)
 
     def finish(self) -> None:
-        """The training is over: its last steps are kept, too, also where a run before was killed meanwhile."""
+        """Called after the training: keeps its last steps, too, even if an earlier run was killed there."""
         done = self._state.epoch * self._state.plan.steps_per_epoch
         if self._keep and done and not self._path(done).is_file():
             self._write(done)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which weights a run begins with, and networks rebuilt from checkpoints: MindSpore's .ckpt, PyTorch's .pth.
+"""The initial weights of a run, and networks rebuilt from checkpoints: MindSpore's .ckpt, PyTorch's .pth.
 
-The original loads what fits and reports nothing of the rest, so a wrong prefix begins, or evaluates, at random. Here a
+The original loads what fits and does not report the rest, so with a wrong prefix it uses random weights. Here a
 tensor that is missing or of another size is an error.
 """
 
@@ -45,7 +45,7 @@ def starting_vgg(vgg_path: str, may_be_random: bool = False) -> Path | None:
     """The VGG19 file that training begins from, None for a random trunk.
 
     `vgg_path`: a file; `none`; or empty: the file of the publication or torchvision's, from a folder for weights or
-    downloaded. Raises UserError where there is none and it may not be random: such a training would be wasted.
+    downloaded. Raises UserError where there is none and a random start is not allowed: such a training would be wasted.
     """
     if vgg_path == NO_WEIGHTS:
         return None

@@ -6,7 +6,7 @@
         --detections_save_path=./output/result.json
 
 Reads text and binary results, of this benchmark and of the newer tool. AP counts the images of the result folder that
-the labels hold; an image's id is that of the labels, whatever its file is called.
+the labels have; an image's id is that of the labels, whatever its file name.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Job:
-    """An image whose results are to be decoded."""
+    """An image whose results are decoded."""
 
     stem: str
     image_id: int
@@ -113,7 +113,7 @@ def find_people(results: dumps.Results, jobs: Sequence[Job], skeleton: Skeleton,
         return Detections(np.full(len(scores), job.image_id), keypoints, scores)
 
     warm_up(skeleton, rules)
-    with ThreadPoolExecutor(cpu_count()) as pool:  # decoding is compiled and runs without Python's lock
+    with ThreadPoolExecutor(cpu_count()) as pool:  # decoding is compiled and releases Python's lock
         return common.coco.evaluate.concatenate(list(pool.map(people, jobs)))
 
 

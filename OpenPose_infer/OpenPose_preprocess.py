@@ -49,7 +49,7 @@ class Config:
 
 
 def main() -> None:
-    """Reads the flags, writes every .bin and pad.txt, says how many."""
+    """Reads the flags, writes every .bin and pad.txt, prints how many."""
     config = parse(Config, {}, retired={**ALL_THREADS, "fresh": "every .bin is computed"})
     config.check()
     names = image_names(config)

@@ -141,7 +141,7 @@ def _path(line: str, where: str, config: Config) -> Path:
 
 
 def open_session(config: Config) -> Session:
-    """The network, warm. Raises UserError where batch, input size or outputs are not those of this network."""
+    """The network, after warm-up. Raises UserError where batch, input size or outputs do not fit."""
     source = weights.locate_checkpoint(config.om_path, WEIGHT_FOLDERS)
     on_cpu = config.provider in ("cpu", "openvino") or source.suffix in OPENVINO
     device = common.device.resolve("cpu" if on_cpu else config.device, config.device_id)
@@ -162,7 +162,7 @@ def noise(config: Config) -> Float32Array:
 
 
 def measure(config: Config, session: Session, paths: Sequence[Path], folder: Path) -> Performance:
-    """All inputs through the network, results written behind it; without inputs, one batch of noise."""
+    """Runs all inputs through the network and writes results in threads; without inputs, one batch of noise."""
     clock, calls, size = Clock(*PARTS), list[float](), config.batch_size
 
     def infer(inputs: Float32Array) -> Outputs:

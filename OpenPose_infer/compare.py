@@ -7,7 +7,7 @@ USAGE = "python -m tools.compare --network=OpenPose_infer --checkpoint_path=FILE
 
 
 def main() -> None:
-    """Says what to type instead."""
+    """Prints the command to use instead."""
     raise UserError(f"compare.py compares all five networks now, from the root of the project: {USAGE}")
 
 

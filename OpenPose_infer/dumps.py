@@ -20,14 +20,14 @@ from common.skeleton import Skeleton
 import numpy as np
 
 TEXT, BINARY = "txt", "bin"
-FORM = "%.9g"  # nine digits tell every float32 from its neighbours
+FORM = "%.9g"  # nine digits identify every float32
 CURE = "run benchmark.py again"
 _NAME = re.compile(rf"(?P<stem>.+)_(?P<number>\d+)\.(?P<kind>{TEXT}|{BINARY})", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a result folder holds."""
+    """The content of a result folder."""
 
     folder: Path
     stems: tuple[str, ...]  # of the images, sorted
@@ -54,7 +54,7 @@ def write(folder: Path, stem: str, outputs: Sequence[Float32Array], binary: bool
 
 
 def find(folder: Path) -> Results:
-    """What a result folder holds. Raises UserError for one that is missing, empty, or of two runs."""
+    """The content of a result folder. Raises UserError for one that is missing, empty, or of two runs."""
     try:
         matches = [match for entry in os.scandir(folder) if (match := _NAME.fullmatch(entry.name))]
     except OSError as error:
@@ -73,7 +73,7 @@ def read_maps(
 ) -> tuple[Float32Array, Float32Array]:
     """Heatmaps (num_heatmaps, h, w) and pafs (num_pafs, h, w) float32 of the last stage of one image.
 
-    `map_size` (h, w) cells. Raises UserError, naming the file, for anything but that many finite numbers.
+    `map_size` (h, w) cells. Raises UserError, naming the file, for anything but this many finite numbers.
     """
     heatmaps, pafs = (
         _numbers(results.folder / f"{stem}_{number}.{results.kind}", (channels, *map_size))

@@ -4,7 +4,7 @@
     python gen_dataset_info.py bin ./output/prep_dataset ./output/prep_bin.info 640 368
     python gen_dataset_info.py jpg /data/coco/val2017 ./output/jpg.info
 
-One line a file, sorted by name: `{index} {path} {width} {height}`; a path begins as the folder was given. With `bin`,
+One line a file, sorted by name: `{index} {path} {width} {height}`; a path begins with the folder as given. With `bin`,
 width and height are those of the network's input; benchmark.py checks that every file has that size.
 """
 
@@ -20,7 +20,7 @@ USAGE = "usage: gen_dataset_info.py bin FOLDER INFO_FILE WIDTH HEIGHT | jpg FOLD
 
 
 def main() -> None:
-    """Reads the words, writes the list, says how many lines."""
+    """Reads the arguments, writes the list, prints the number of lines."""
     words = sys.argv[1:]
     if {"-h", "--help"} & set(words):
         print(f"{USAGE}\n\n{__doc__}")  # noqa: T201
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def info_lines(words: Sequence[str]) -> list[str]:
-    """The lines that the words of the command line ask for. Raises UserError."""
+    """The lines for these arguments. Raises UserError."""
     num_words = {"bin": 5, "jpg": 3}.get(words[0] if words else "")
     if len(words) != num_words or not all(map(str.isdecimal, words[3:])):
         raise UserError(f"{' '.join(words) or 'no words'}: {USAGE}")

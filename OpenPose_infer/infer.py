@@ -5,7 +5,7 @@ python -m OpenPose_infer.infer --data_path=/data/coco --model=output/human-pose-
 python -m OpenPose_infer.infer --data_path=mini --model=model_best.pth --amp=O1
 
 The people found are those of the chain through files: OpenPose_preprocess, benchmark, OpenPose_postprocess.
-Writes result.json (detections), metrics.jsonl (AP, where the time of an image goes) and a result file.
+Writes result.json (detections), metrics.jsonl (AP, time of each part) and a result file.
 """
 
 import time
@@ -24,7 +24,7 @@ from OpenPose_infer.config import ALIASES, DETECTIONS, MODEL_FOLDER, NETWORK, RE
 
 @dataclass(frozen=True)
 class Config(EvaluationFlags):
-    """Finds the people of annotated images with a network in any format, and the AP of that."""
+    """Finds the people of annotated images with a network in any format, and computes AP."""
 
     output_dir: str = flag("folder for result.json and metrics.jsonl", str(MODEL_FOLDER / "output"))
     output_name: str = flag("file of the detections", DETECTIONS)

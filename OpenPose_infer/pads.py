@@ -22,7 +22,7 @@ CURE = "run OpenPose_preprocess.py again"
 
 
 def line(name: str, place: Letterbox) -> str:
-    """The line of an image, without its end."""
+    """The line of an image, without its newline."""
     top, left, bottom, right = place.pad_in
     return " ".join(map(str, (name, *place.size_img, top, bottom, left, right)))
 

@@ -12,7 +12,7 @@ PARTS = ("read", "preprocess", "inference", "postprocess")
 
 @dataclass(frozen=True)
 class Performance:
-    """What a run took, warm-up left out. Seconds of `PARTS` are sums over threads; parts run side by side."""
+    """The times of a run, without warm-up. Seconds of `PARTS` are sums over threads; parts run side by side."""
 
     images: int  # that went through the network, repeats counted
     batch_size: int
@@ -21,7 +21,7 @@ class Performance:
     calls: Sequence[float]  # seconds of each call of the network
 
     def rate(self, seconds: float) -> float:
-        """Images a second that a part alone would reach, 0 where it had nothing to do."""
+        """Images a second that a part alone would reach, 0 if it did nothing."""
         return self.images / seconds if seconds else 0.0
 
     def lines(self) -> str:

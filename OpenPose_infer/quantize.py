@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def input_rule(config: Config) -> InputRule:
-    """How images become inputs of this network: put into its own size, else into that of the flags.
+    """How images become inputs of this network: fitted into its own size, else that of the flags.
 
     Raises UserError where file and flags contradict each other, or the file takes several images at once only.
     """

@@ -14,7 +14,7 @@ from concurrent.futures import Executor, Future
 from typing import TypeVar
 
 LAUNCHER = "POSE_ZOO_LAUNCHER"  # variable of a rank's environment: the process that started it
-RECIPE_RANKS = "POSE_ZOO_RANKS"  # another one: how many there are where all servers take part
+RECIPE_RANKS = "POSE_ZOO_RANKS"  # another one: the number of ranks with all servers
 KILLED_EXIT_CODE = 137  # 128 + SIGKILL
 _PR_SET_PDEATHSIG = 1
 _WATCH_EVERY_S = 1.0
@@ -26,13 +26,13 @@ Result = TypeVar("Result")
 def end_with_parent(parent: int) -> None:
     """Ends this process, whatever it is doing, when the process `parent` that started it is gone.
 
-    On Linux the kernel sees to it; elsewhere a thread looks every second.
+    On Linux the kernel does it; elsewhere a thread checks every second.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     else:
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-    if os.getppid() != parent:  # it was gone before
+    if os.getppid() != parent:  # it had ended before
         os._exit(KILLED_EXIT_CODE)
 
 
@@ -43,7 +43,7 @@ def _watch(parent: int) -> None:
 
 
 def leave_last_words(line: str) -> bool:
-    """Leaves the line that ends a rank to its launcher; whether both write on the same screen."""
+    """Leaves the last line of a rank to its launcher; True if both write to the same screen."""
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if not file or LAUNCHER not in os.environ:
         return False
@@ -59,7 +59,7 @@ def in_order(pool: Executor, function: Callable[[Item], Result], items: Iterable
     """`function` of each item, in the order of the items, while the pool works up to `ahead` items further.
 
     The items are asked for in the calling thread, so that two of these in a row make a pipeline of bounded memory. An
-    exception of `function` comes out where its result would; what waits after it is not started.
+    exception of `function` is raised in place of its result; what waits after it is not started.
     """
     begun: deque[Future[Result]] = deque()
     try:

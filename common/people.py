@@ -34,7 +34,7 @@ class People:
     keypoints: (M, K, 3) float64 x, y in original pixels, score (0: not found). scores: (M,) float64. detected_boxes:
     (M, 4) float64 left, top, width, height in original pixels, in which a top-down model found them. ids: a number that
     stays with a person from frame to frame, or None. lambdas: of a network that has it, the one that found each person.
-    Raises UserError for NaN or infinity, which broken weights give.
+    Raises UserError for NaN or infinity, the result of broken weights.
     """
 
     skeleton: Skeleton

@@ -10,9 +10,9 @@ from array import array
 from typing import Any
 
 DIGITS = re.compile(r"-?[0-9]{1,19}")
-EXACT = 2**53  # up to here every whole number is a float of its own
+EXACT = 2**53  # up to here a float represents every whole number
 LARGEST = 2**63  # ids have 64 bits
-LARGEST_IMG = 1e7  # pixels; what is beyond is a broken number, not a place
+LARGEST_IMG = 1e7  # pixels; larger ones are broken numbers, not positions
 LONGEST_NAME = 1024  # characters; in the index every name takes as much memory as the longest
 FAULTS = (KeyError, TypeError, ValueError, OverflowError, AttributeError)  # what a wrong element raises
 BOX_NUMBERS = 4
@@ -94,7 +94,7 @@ def box_of(element: dict[str, Any], name: str = "bbox") -> "array[float]":
 
 
 def area_of(element: dict[str, Any]) -> float:
-    """px^2 of the segmentation; 0 where it is not given."""
+    """px^2 of the segmentation; 0 if it is missing."""
     area = element.get("area")
     if isinstance(area, bool | str) or not 0 <= float(area or 0) < LARGEST_IMG**2:
         raise ValueError(f"area is {shown(area)}, no number of square pixels")

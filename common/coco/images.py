@@ -28,14 +28,14 @@ JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # but stuffed zeros, fil
 
 
 def data_folder(data_path: str | Path, usual: str = USUAL_PLACE, otherwise: Path | None = None) -> Path:
-    """The folder that a `--data_path` means: the word `mini` is the drawn data set, a data.yaml that of its parts.
+    """The folder of a `--data_path`: `mini` is the drawn data set, a data.yaml becomes a folder of its parts.
 
     Without a word it is `usual`, where a configuration names another place than the published one, else that of
     COCO_HOME or DATA_PATH in the environment, else the published place, here, beside a model's directory or the
-    repository. Raises UserError where none is there, unless there is an `otherwise`.
+    repository. Raises UserError if none exists, unless there is an `otherwise`.
     """
     if str(data_path) == "mini":
-        from common.coco.mini import dataset  # draws; most runs have images of their own
+        from common.coco.mini import dataset  # draws; not needed by most runs
 
         return dataset.ensure()
     if str(data_path).endswith(YAML) and not os.path.isdir(data_path):
@@ -58,8 +58,8 @@ def data_folder(data_path: str | Path, usual: str = USUAL_PLACE, otherwise: Path
 
 
 def skeleton_name(name: str, usual: str, data_path: str | Path) -> str:
-    """The name or file of the skeleton to use: of `skeleton.yaml` in the data set's folder, where no other than the
-    `usual` one is asked for and that one has other keypoints. Raises UserError.
+    """The name or file of the skeleton to use: of `skeleton.yaml` in the data set's folder, where the flags name
+    the `usual` one and its keypoints differ. Raises UserError.
     """
     own = Path(data_path) / SKELETON
     if name not in ("", usual) or not own.is_file():
@@ -82,7 +82,7 @@ def image_folder(data_path: str | Path, split: str) -> Path:
 def _existing(path: Path, split: str) -> Path:
     if path.exists():
         return path
-    missing = next((parent for parent in reversed(path.parents) if not parent.exists()), path)  # the one to mend
+    missing = next((parent for parent in reversed(path.parents) if not parent.exists()), path)  # the one to create
     raise UserError(
         f"{missing}: no such file or folder. --data_path must be a COCO folder with annotations/"
         f"person_keypoints_{split}2017.json and the images in {split}2017/ or images/{split}2017/; --data_path=mini "
@@ -100,7 +100,7 @@ def read_image(folder: str | Path, file_name: str, exif: Exif = "ignore") -> UIn
     """(h, w, 3) uint8 BGR, by default as stored: COCO's annotations do not follow EXIF tags; "turn" follows them.
 
     Raises ImageError, naming the file and the cure, where the file is missing, is cut short, is no image, has more
-    than 50 megapixels (`OPENCV_IO_MAX_IMAGE_PIXELS`), or where its name leads out of the folder.
+    than 50 megapixels (`OPENCV_IO_MAX_IMAGE_PIXELS`), or is outside of the folder.
     """
     path = path_inside(str(folder), file_name)
     try:
@@ -119,7 +119,7 @@ def read_annotated(folder: str | Path, file_name: str, size_img: Size, exif: Exi
     """`read_image`. `size_img`: height and width as annotated; for any other size it raises ImageError."""
     image = read_image(folder, file_name, exif)
     if image.shape[:2] != size_img:
-        from common.coco.orientation import wrong_size  # only where something is wrong
+        from common.coco.orientation import wrong_size  # only if something is wrong
 
         path = Path(folder) / file_name
         fault = wrong_size(path, image.shape[:2], size_img, exif)
@@ -128,7 +128,7 @@ def read_annotated(folder: str | Path, file_name: str, size_img: Size, exif: Exi
 
 
 def path_inside(folder: str, file_name: str) -> str:
-    """The path of a folder's file, which may be a link to anywhere. Raises ImageError where its name leads out."""
+    """The path of a folder's file, which may be a link to anywhere. Raises ImageError where its name leads outside."""
     name = os.path.normpath(file_name)
     leads_out = os.path.isabs(name) or os.path.splitdrive(name)[0] or name.split(os.sep)[0] in (os.curdir, os.pardir)
     if leads_out or "\0" in name:
@@ -137,7 +137,7 @@ def path_inside(folder: str, file_name: str) -> str:
 
 
 def read_file(path: str | Path) -> UInt8Array:
-    """(n,) uint8 of a regular file; OSError for any other, which is not opened: a pipe would wait for ever."""
+    """(n,) uint8 of a regular file; OSError for any other, which is not opened: a pipe would block."""
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
         raise OSError(0, "a folder, no image" if stat.S_ISDIR(mode) else "a pipe, socket or device, no image")
@@ -145,7 +145,7 @@ def read_file(path: str | Path) -> UInt8Array:
 
 
 def lacks_end(content: UInt8Array) -> bool:
-    """Whether a JPEG was cut short; OpenCV fills what is missing with grey, or not even that, and is silent.
+    """Whether a JPEG was cut short; OpenCV fills the missing part with grey, or leaves it unset, silently.
 
     `content`: the bytes of a file, (n,) uint8. Something else may follow the end: a phone adds a video. A preview in
     the header has an end of its own, which does not count.

@@ -10,7 +10,7 @@ from common.coco.images import Exif, Size, read_file
 EXIF_START = re.compile(rb"(?:Exif\x00\x00|eXIf)(II\*\x00|MM\x00\*)")  # of a JPEG, of a PNG
 ORIENTATION = 0x0112
 UPRIGHT = 1
-SIDEWAYS = frozenset({5, 6, 7, 8})  # of a quarter turn: width and height change places
+SIDEWAYS = frozenset({5, 6, 7, 8})  # of a quarter turn: width and height are swapped
 
 
 def orientation_of(content: bytes) -> int:

@@ -22,7 +22,7 @@ from common.coco.fields import FAULTS, LARGEST_IMG, shown, whole
 import numpy as np
 
 FORMAT_ADVICE = "A COCO keypoint file is needed; `python -m common.coco DATA_PATH` lists all that is wrong"
-NO_AREA_IMG = 1.0  # px^2; no person is so small: such a number is no area
+NO_AREA_IMG = 1.0  # px^2; no person is this small: not an area
 PERSON = "person"
 # Outlines of COCO's annotations are six tenths of its file, and five sixths of the time and memory to parse it.
 _POLYGONS = re.compile(r'("segmentation"\s*:\s*)\[\s*\[[-+0-9.,eE\s\[\]]*\]')
@@ -30,7 +30,7 @@ Value = TypeVar("Value")
 
 
 class Fault(NamedTuple):
-    """Something of a file that cannot be used, or (`is_error` False) that can, and should be known."""
+    """A part of a file that cannot be used, or (`is_error` False) that can, but should be reported."""
 
     subject: str  # "annotation 7"; empty: the whole file
     kind: str  # as of the check
@@ -55,7 +55,7 @@ def load(annotation_file: str | Path, num_keypoints: int | None = None) -> CocoI
 
 @functools.cache
 def _print_note(source: str, what: str) -> None:
-    """Once a process, by the first rank."""
+    """Warns once a process, on the first rank."""
     if os.environ.get("RANK", "0") == "0":
         print(f"note: {source}: {what}", file=sys.stderr, flush=True)  # noqa: T201
 
@@ -68,16 +68,16 @@ def read(path: str | Path) -> dict[str, Any]:
     text = _POLYGONS.sub(r"\1null", files.json_text(path))
     try:
         content = json.loads(text)
-        gc.freeze()  # millions of objects, none of them garbage: to look at them again and again takes seconds
+        gc.freeze()  # of millions of objects, none garbage: it would take seconds
     except (ValueError, RecursionError):
-        content = files.read_json(path)  # its error says the place in the whole text
+        content = files.read_json(path)  # its error has the position in the whole text
     if not isinstance(content, dict):
         raise UserError(f"{path}: a list, where an object with lists (`images`, `annotations`) is needed")
     return content
 
 
 def parse(content: dict[str, Any], num_keypoints: int | None = None) -> tuple[CocoIndex, list[Fault]]:
-    """The index of all that can be used of a file's content, and what is wrong with the file."""
+    """The index of the usable part of a file, and the file's errors."""
     faults: list[Fault] = []
     images: dict[int, list[Any]] = {}  # by id: file name, height, width, crowdIndex
     for _, (number, *image) in _each(content, "images", fields.image_of, faults):
@@ -102,7 +102,7 @@ def parse(content: dict[str, Any], num_keypoints: int | None = None) -> tuple[Co
 def _each(
     content: dict[str, Any], name: str, read: Callable[[dict[str, Any]], Value], faults: list[Fault]
 ) -> Iterator[tuple[int, Value]]:
-    """What `read` makes of each element of a list, with its place; what raises one of FAULTS is a fault of the file."""
+    """What `read` makes of each element of a list, with its place; one of FAULTS is reported as an error of the file."""
     if not isinstance(content.get(name), list):
         faults.append(Fault("", "field", f"no list {name!r}"))
         return
@@ -228,7 +228,7 @@ def _index(
 
 
 def _oddities(index: CocoIndex, without_area: int) -> Iterator[Fault]:
-    """What only shows in the whole file."""
+    """Errors that only the whole file shows."""
     labelled = index.keypoints[index.keypoints[..., 2] > 0][:, :2]
     for name, values in (("keypoints", labelled), ("boxes", index.boxes)):
         if len(values) and 0 < np.abs(values).max() <= 1:

@@ -19,9 +19,9 @@ from common.skeleton import COCO, Skeleton
 import numpy as np
 
 TOLERANCE_IMG = 1.0  # pixels that a box or a keypoint may reach beyond the image: rounding
-RARE = 0.01  # of the people whose sides can be checked: up to it exchanged sides are slips, above it a habit
+RARE = 0.01  # of the people whose sides can be checked: up to it swapped sides are slips, above it systematic
 PAIRS = ("eye", "ear", "shoulder", "hip")  # not elbows and further: arms and legs cross
-MIN_PAIRS = 2  # pairs of labelled parts: one alone may be a slip, or a turned head
+MIN_PAIRS = 2  # labelled pairs: a single one may be a slip, or a turned head
 FACE = ("nose", "left_eye", "right_eye")
 VISIBLE = 2
 OTHER_SIDE = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
@@ -134,7 +134,7 @@ def exchanged(keypoints: FloatArray, names: Sequence[str]) -> tuple[BoolArray, B
     """People whose sides can be checked, and those whose every pair of sides is reversed: two (P,) bool.
 
     `keypoints` (P, K, 3): x, y, v in original pixels, of the K `names`. Checked are people who show nose and both
-    eyes, so faces the camera, and has another pair. From right to left is then a quarter turn against the clock from
+    eyes, so they face the camera, and another pair. From right to left is then a quarter turn against the clock from
     the way down the body, so people who lie or stand on their head are checked, too. Skeletons without a face: none.
     """
     if not set(FACE) <= set(names) or keypoints.shape[1] != len(names):  # where no people are annotated

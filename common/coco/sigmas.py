@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How exactly people place each keypoint, from images that two of them have annotated.
+"""How accurately people annotate each keypoint, from images annotated twice.
 
     python -m common.coco --estimate_sigmas=first.json,second.json
 
@@ -19,13 +19,13 @@ from common.coco.reader import load
 import numpy as np
 
 FARTHEST = 0.5  # of the root of the area: two annotations whose keypoints are farther apart are of different people
-FEW = 10  # repeated annotations of a keypoint, below which its sigma says little
+FEW = 10  # repeated annotations of a keypoint, below which its sigma is unreliable
 
 
 def estimate(paths: Sequence[str | Path]) -> str:
-    """The line of a skeleton file, and how many people are behind each number.
+    """The line of a skeleton file, and the number of people for each value.
 
-    `paths`: two annotation files of the same images, which are known by their names. Raises UserError, naming the file.
+    `paths`: two annotation files of the same images, matched by their names. Raises UserError, naming the file.
     """
     if len(paths) != 2:  # noqa: PLR2004
         raise UserError("--estimate_sigmas=first.json,second.json: two annotation files of the same images are needed")

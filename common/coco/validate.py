@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks a data set in COCO's format before hours are spent on it: every annotation, every image, left and right.
+"""Checks a data set in COCO's format before a long training: every annotation, every image, left and right.
 
     python -m common.coco DATA_PATH [--skeleton file.yaml] [--images false] [--limit 20] [--html findings.html]
 
 prints one line a finding and a summary; --html writes a page with the images beside them. The exit code is 1 if
-something is wrong, else 0. A warning is something that COCO itself has here and there, and that training copes with.
+something is wrong, else 0. A warning is something that occurs in COCO itself, and that training handles.
 The rules are in `common.coco.rules`.
 """
 
@@ -92,7 +92,7 @@ def check(
         with contextlib.suppress(UserError):
             paths[split] = annotation_file(data_path, split)
     if not paths:
-        annotation_file(data_path, SPLITS[0])  # says what is missing
+        annotation_file(data_path, SPLITS[0])  # reports what is missing
     findings = rules.broken_skeleton(points) if points else []
     folders = {split: find(data_path, f"{split}2017") for split in paths}
     for split, folder in folders.items():

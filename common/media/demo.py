@@ -34,7 +34,7 @@ from common.skeleton import Skeleton
 import numpy as np
 
 Find = Callable[[Sequence[Frame]], list[People]]
-TRACKED_ABOVE = 0.1  # score of keypoints that tell people apart: a network guesses the others
+TRACKED_ABOVE = 0.1  # score of keypoints that identify people: others are guesses
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class DemoFlags:
 
     @property
     def device_name(self) -> DeviceName:
-        """The device that the flags ask for."""
+        """The device of the flags."""
         return "cpu" if self.cpu else self.device
 
 
@@ -93,7 +93,7 @@ ALIASES = {"video": "source", "checkpoint": "checkpoint_path", "detfile": "detec
 
 
 def find_source(flags: DemoFlags, named: Sequence[Path] = ()) -> Source:
-    """The frames that the flags ask for; without a flag the images that a detection file has `named`.
+    """The frames of the flags; without one, the images `named` in a detection file.
 
     Raises UserError where there is no source.
     """
@@ -116,7 +116,7 @@ def find_boxes(flags: TopDownFlags) -> tuple[Source, Detector]:
 
 
 class Writer(Protocol):
-    """A further result of a demo, in a form of its own. Opened with the first frame."""
+    """An additional output of a demo in another format. Opened with the first frame."""
 
     def write(self, frame: Frame, people: People) -> None:
         """Adds a frame."""
@@ -124,7 +124,7 @@ class Writer(Protocol):
 
 @dataclass(frozen=True)
 class Names:
-    """What the files of a demo are called."""
+    """The names of a demo's files."""
 
     images: str = ""  # folder below output_dir; where it has a name, frames of videos go there too
     video: str = "{}.webm"  # of the source's name
@@ -135,7 +135,7 @@ class Names:
 class Outputs:
     """The outputs of a run: people.jsonl, a video or images, and what it shows.
 
-    It begins with the first frame: a wrong command spares earlier results.
+    It is opened by the first frame: a wrong command keeps earlier results.
     """
 
     def __init__(self, flags: DemoFlags, source: Source, names: Names, stack: contextlib.ExitStack) -> None:
@@ -153,7 +153,7 @@ class Outputs:
         self.writers = [stack.enter_context(make(self.folder, source)) for make in names.writers]
 
     def write(self, frame: Frame, people: People) -> bool:
-        """Writes and shows one frame; False where the person at the window wants to end."""
+        """Writes and shows one frame; False when the user closes the window."""
         people = people.select(people.scores >= self.flags.least_score)
         self.lines.write(json.dumps(people_line(frame, people), allow_nan=False) + "\n")
         for writer in self.writers:
@@ -209,7 +209,7 @@ def run(
 def _found(
     frames: Iterator[Frame], find: Find, group: int, source: Source, clock: Clock
 ) -> Iterator[tuple[Frame, People]]:
-    """Each frame and its people. An image that the network refuses is skipped where such are."""
+    """Each frame and its people. An image that the network refuses is skipped if bad images are."""
     while True:
         with clock.part("read"):
             batch = list(itertools.islice(frames, group))
@@ -228,7 +228,7 @@ def _found(
 
 
 def follow(tracker: Tracker, people: People, time_s: float) -> People:
-    """The people with the ids of a tracker, their keypoints steadied where it does so."""
+    """The people with the ids of a tracker, their keypoints smoothed if it does."""
     seen = people.keypoints.copy()
     seen[seen[..., 2] < TRACKED_ABOVE] = 0
     ids, steady = tracker.update(seen, people.scores, time_s)
@@ -255,7 +255,7 @@ def stop_on_signals() -> Iterator[threading.Event]:
 
 @contextlib.contextmanager
 def writable(folder: str) -> Iterator[None]:
-    """Says where a disk is full, or a file may not be written."""
+    """Raises UserError for a full disk, or a file that cannot be written."""
     try:
         yield
     except OSError as error:
@@ -263,7 +263,7 @@ def writable(folder: str) -> Iterator[None]:
 
 
 def is_flag(word: str) -> bool:
-    """Whether a word of a command line is no value."""
+    """Whether a word of a command line is a flag."""
     return word.startswith("--")
 
 

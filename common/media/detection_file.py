@@ -5,8 +5,8 @@
     [{"image_id": 139, "category_id": 1, "bbox": [...], "score": 0.9}, ...]                    COCO's results
     people.jsonl, a line a frame, as the demos write it (`common.people`)
 
-An image is known by its path, else by its name where the file has that once, else by the number that ends its name.
-A frame of a video is known by its place, from 0: 7, or "7.jpg".
+An image is matched by its path, else by its name if that is unique in the file, else by the number that ends its name.
+A frame of a video is matched by its place, from 0: 7, or "7.jpg".
 """
 
 import io
@@ -33,10 +33,10 @@ Entry = tuple[Sequence[float], float, Any]  # box, score, id
 
 
 class DetectionFile:
-    """A Detector that has read its answers from a file."""
+    """A Detector with boxes from a file."""
 
     def __init__(self, path: str | Path, min_score: float = 0.0) -> None:
-        """Boxes below `min_score` are not taken. Raises UserError, naming file and entry, for no detection file."""
+        """Drops boxes below `min_score`. Raises UserError, naming file and entry, for an invalid detection file."""
         self.path = Path(path)
         self.found: dict[Key, list[Entry]] = defaultdict(list)
         is_lines = self.path.suffix == LINES
@@ -75,7 +75,7 @@ class DetectionFile:
             raise UserError(f"{self.path}: of other images: it has {first}, not {name}; name the file of these")
 
     def _key(self, name: str, index: int) -> Key | None:
-        """By what the file knows a frame; None where it does not."""
+        """The file's key of a frame; None if it has none."""
         path, candidates = Path(name), list[Key]()
         if path.suffix.lower() in IMAGE_SUFFIXES:
             candidates = [name, self.by_name.get(path.name, name), path.stem]

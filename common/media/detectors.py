@@ -28,7 +28,7 @@ MIN_SCORE = 0.3  # of a box, a probability
 
 
 class Boxes(NamedTuple):
-    """N people of an image, the surest first."""
+    """N people of an image, the best first."""
 
     boxes_img: Float64Array  # (N, 4) left, top, width, height
     scores: Float64Array  # (N,)
@@ -41,7 +41,7 @@ Detector = Callable[[Sequence[Frame]], list[Boxes]]
 def clip_boxes(
     boxes: npt.ArrayLike, scores: npt.ArrayLike, image: UInt8Array, ids: Sequence[Any] | None = None
 ) -> Boxes:
-    """Boxes (N, 4) left, top, width, height cut at the image, without those of which nothing is left, surest first."""
+    """Boxes (N, 4) left, top, width, height cut at the image, without empty ones, best first."""
     given, sure = np.asarray(boxes, np.float64).reshape(-1, 4), np.asarray(scores, np.float64).reshape(-1)
     size = np.array(image.shape[1::-1])
     start = np.clip(given[:, :2], 0, size)
@@ -64,7 +64,7 @@ def given_boxes(boxes: npt.ArrayLike, image: UInt8Array) -> Boxes:
 
 
 def open_detector(name: str, min_score: float | None, device: torch.device) -> Detector:
-    """A network of torchvision by name; without a name the whole image is one person's, which it warns of.
+    """A network of torchvision by name; without a name the whole image is one person's, with a warning.
 
     Raises UserError for another name, or where torchvision is missing.
     """
@@ -77,7 +77,7 @@ def open_detector(name: str, min_score: float | None, device: torch.device) -> D
 
 
 def whole_images(frames: Sequence[Frame]) -> list[Boxes]:
-    """A Detector: a box round each image."""
+    """A Detector: the whole image as a box."""
     sizes = [frame.image.shape[1::-1] for frame in frames]
     return [Boxes(np.array([[0, 0, *size]], np.float64), np.ones(1), [None]) for size in sizes]
 

@@ -20,7 +20,7 @@ SIDE_COLOURS: dict[str, Colour] = {"left": (80, 255, 110), "right": (245, 80, 25
 OUTLINE: Colour = (25, 25, 25)
 LAMBDA_COLOURS: tuple[Colour, Colour] = ((230, 120, 0), (60, 140, 255))  # of lambda 0 and 1: blue and orange
 BOX_COLOUR: Colour = (0, 200, 255)
-LARGEST_IMG = 8000  # pixels; OpenCV draws wrongly far outside an image
+LARGEST_IMG = 8000  # pixels; OpenCV draws wrong lines far outside an image
 INK: Colour = (50, 50, 50)
 WHITE: Colour = (255, 255, 255)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -112,7 +112,7 @@ def _colour(skeleton: Skeleton, *names: str) -> Colour:
 
 
 def _fixed(point: Float64Array) -> tuple[int, int]:
-    """In OpenCV's units, kept where its 16-bit sums do not overflow."""
+    """In OpenCV's units, clipped so that its 16-bit sums do not overflow."""
     x, y = np.clip(point, -LARGEST_IMG, LARGEST_IMG) * (1 << SHIFT)
     return round(float(x)), round(float(y))
 

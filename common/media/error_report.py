@@ -44,7 +44,7 @@ def write(
 def _measure(
     validation: EvaluationSet, detections: Detections, skeleton: Skeleton, protocol: Protocol, matches: Matches
 ) -> dict[str, Any]:
-    """What report.json has."""
+    """The content of report.json."""
     measure = functools.partial(accuracy.precision, detections, skeleton, protocol)
     return {
         "annotations": str(validation.annotations),

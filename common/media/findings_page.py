@@ -18,7 +18,7 @@ import numpy as np
 
 MOST_IMAGES, MOST_LINES = 200, 2000
 MARGIN = 0.3  # of a person's box, shown around it
-FIRST = "sides"  # the kind of finding that only eyes can decide
+FIRST = "sides"  # the kind of finding that only a person can judge
 
 
 Part = tuple[EvaluationSet, Skeleton]  # one split, as far as it can be read
@@ -77,7 +77,7 @@ def _image(part: EvaluationSet, skeleton: Skeleton, row: int) -> UInt8Array | No
 
 
 def _person(part: EvaluationSet, skeleton: Skeleton, row: int) -> UInt8Array | None:
-    """A person with something around it; the whole image if its box is outside."""
+    """A person with a margin; the whole image if its box is outside."""
     drawn = _image(part, skeleton, int(part.index.image_rows(row)))
     if drawn is None:
         return None

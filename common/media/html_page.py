@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages that need nothing but a browser: tables with bars in their cells, and images inside the file."""
+"""Self-contained HTML pages: tables with bars in their cells, and images inside the file."""
 
 import base64
 import html

@@ -2,7 +2,7 @@
 """Frames in: images, folders and lists of them, videos, cameras, streams. (`common.media.writers` writes them.)
 
 Frames are read one by one, a few ahead in a thread, so decoding overlaps the caller's work and memory does not grow
-with the length of a video. A camera drops what the caller is too slow for: the caller sees the present, not a backlog.
+with the length of a video. A camera drops frames if the caller is too slow: it sees the present, not a backlog.
 """
 
 import contextlib
@@ -29,12 +29,12 @@ OnBad = Literal["error", "skip"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"})
 USUAL_RATE_HZ = 30.0  # for a camera, and for a video that does not say
-HIGHEST_RATE_HZ = 1000.0  # a video with more has no frames a second, but ticks of a clock
+HIGHEST_RATE_HZ = 1000.0  # a video with more reports ticks of a clock, not frames a second
 URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 LIST_SUFFIX = ".txt"
 READ_AHEAD = 2  # frames; one being decoded comes on top
 
-# FFmpeg and OpenCV write nothing on the error stream: what is raised here is one clear line.
+# Silences FFmpeg and OpenCV on the error stream: errors raised here are one clear line.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 _log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Source:
 
     @property
     def stem(self) -> str:
-        """What a file about the source is called."""
+        """The stem of an output file's name."""
         if isinstance(self.capture, int):
             return f"camera{self.capture}"
         return Path(str(self.capture)).stem or "stream"
@@ -88,7 +88,7 @@ class Source:
         return read_ahead(_read_images(self) if self.images else _read_capture(self), newest=self.live)
 
     def skip(self, name: str, error: UserError) -> None:
-        """Counts an image that cannot be used, and logs why; raises the error where such images end the run."""
+        """Counts an unusable image, and logs why; raises the error if such images end the run."""
         if self.on_bad == "error":
             raise error
         self.bad.append(name)
@@ -220,7 +220,7 @@ def _read_capture(source: Source) -> Generator[Frame, None, None]:
 def read_ahead(items: Generator[Item, None, None], newest: bool = False) -> Generator[Item, None, None]:
     """The items, made in a thread that is at most READ_AHEAD + 1 of them ahead, and ends when the consumer stops.
 
-    With `newest` the thread never waits: when the consumer is slow, the oldest waiting item is thrown away.
+    With `newest` the thread never waits: when the consumer is slow, the oldest waiting item is dropped.
     An error of `items` is raised to the consumer, in its turn.
     """
     waiting: queue.Queue[tuple[Item] | BaseException | None] = queue.Queue(READ_AHEAD)  # an item, or how it ended
@@ -234,7 +234,7 @@ def read_ahead(items: Generator[Item, None, None], newest: bool = False) -> Gene
             raise item
     finally:
         stop.set()
-        _drop_oldest(waiting)  # makes room for what the thread has in hand
+        _drop_oldest(waiting)  # makes room for the thread's item
         thread.join(timeout=5)  # a camera that hangs must not hang the program
 
 

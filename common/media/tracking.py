@@ -26,7 +26,7 @@ class OneEuro:
     """A low-pass filter whose cut-off grows with speed: little jitter at rest, little lag in motion.
 
     Casiez, Roussel, Vogel: "1 Euro Filter", CHI 2012. It filters each element of an array independently. NaN is
-    "not seen": that element's history is forgotten, and it starts afresh when it comes back.
+    "not seen": that element's history is dropped, and it starts again when it returns.
     """
 
     def __init__(self, min_cutoff_hz: float = 1.0, beta: float = 0.05, speed_cutoff_hz: float = 1.0) -> None:
@@ -62,9 +62,9 @@ def point_sigmas(skeleton: Skeleton) -> Float64Array:
 
 
 def likeness(current: Float64Array, previous: Float64Array, sigmas: Float64Array) -> Float64Array:
-    """How much (M, P, 3) current people look like (N, P, 3) previous ones; x, y in one frame, score 0: missing.
+    """The similarity of (M, P, 3) current people to (N, P, 3) previous ones; x, y in one frame, score 0: missing.
 
-    Returns (M, N) float64: the number of points that both have in the same place, and, to tell equal ones apart, the
+    Returns (M, N) float64: the number of points that both have in the same place, and, to break ties, the
     mean over all P of exp(-d^2 / (2 area (2 sigma)^2)), 0 where one lacks the point: OKS with the larger box as area.
     """
     areas, before = (bounding_boxes(points)[:, 2:].prod(axis=1) for points in (current, previous))
@@ -96,9 +96,9 @@ class Track:
 
 
 class Tracker:
-    """Gives people of successive frames their ids (0, 1, 2, ..., its own count) and steadies their points.
+    """Gives people of successive frames their ids (0, 1, 2, ..., its own count) and smooths their points.
 
-    `smooth` turns the filter on. A track that no person continues is kept for `max_missed` frames (the original: 0).
+    `smooth` turns the filter on. A track without a match is kept for `max_missed` frames (the original: 0).
     """
 
     def __init__(self, skeleton: Skeleton, smooth: bool = True, max_missed: int = 0) -> None:
@@ -108,10 +108,10 @@ class Tracker:
         self._ids = itertools.count()
 
     def update(self, points: Float64Array, scores: Float64Array, time_s: float) -> tuple[Int64Array, Float64Array]:
-        """The people of the next frame -> their ids (M,) int64 and steadied points (M, P, 3) float64.
+        """The people of the next frame -> their ids (M,) int64 and smoothed points (M, P, 3) float64.
 
         `points` (M, num_points, 3): x, y in original pixels, score (0: missing; its place is then 0, 0 in the
-        answer). `scores` (M,): how sure each person is. `time_s`: seconds since any fixed moment.
+        answer). `scores` (M,): confidence of each person. `time_s`: seconds since any fixed moment.
         """
         points = np.where(points[:, :, 2:] > 0, points, 0.0)
         chosen = self._continue(points, scores, time_s)

@@ -68,7 +68,7 @@ class VideoWriter(contextlib.AbstractContextManager["VideoWriter"]):
         """Adds (H, W, 3) uint8 BGR; the first one sets the size, of which the format cuts an odd last row or column.
 
         With `time_s`, seconds since the first frame, it is shown from that moment on, by repeating the frame before
-        it: the frames of cameras and of many phones come as they like, this video's rate is constant. A pause of more
+        it: cameras and many phones have a varying rate, this video a constant one. A pause of more
         than LONGEST_STILL_S is cut: time stamps may be broken. Raises UserError where the video cannot be written,
         ValueError for an image of another size.
         """
@@ -85,7 +85,7 @@ class VideoWriter(contextlib.AbstractContextManager["VideoWriter"]):
         self.frames, self._last, self._time_s = place + 1, image, time_s
 
     def _open(self, width: int, height: int) -> Any:
-        kept = os.dup(2)  # without what FFmpeg prints about a codec that it then writes without fault
+        kept = os.dup(2)  # hides a warning of FFmpeg about a codec that it then writes correctly
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
         try:
@@ -106,7 +106,7 @@ class ImageWriter:
         self._taken: set[str] = set()
 
     def write(self, image: UInt8Array, source: str) -> Path:
-        """Writes (H, W, 3) uint8 BGR and returns where. Raises OSError where that fails."""
+        """Writes (H, W, 3) uint8 BGR and returns where. Raises OSError if that fails."""
         path = Path(source)
         suffix = path.suffix if path.suffix.lower() in WRITTEN_SUFFIXES else ".jpg"
         numbers = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))

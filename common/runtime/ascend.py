@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks in Ascend's format (`.om`), run through pyACL, the Python interface that CANN brings along.
+"""Networks in Ascend's format (`.om`), run through pyACL, CANN's Python interface.
 
 Written from CANN's documentation of pyACL. Host memory is given as the address of a NumPy array: `numpy_to_ptr` is
 about to be withdrawn, and `bytes_to_ptr` costs a copy.
@@ -34,7 +34,7 @@ CURES = {
 
 
 def open_om(source: Path, options: Options) -> Session:
-    """A session of an Ascend device. Its memory there is taken once, and given back by the session's `close`.
+    """A session of an Ascend device. Its memory there is allocated once, and freed by the session's `close`.
 
     Raises UserError where CANN or the device is missing, the file is not for this chip, or a call of pyACL fails.
     """
@@ -45,7 +45,7 @@ def open_om(source: Path, options: Options) -> Session:
     except ImportError as error:
         cure = "source set_env.sh of CANN first (/usr/local/Ascend/ascend-toolkit/set_env.sh)"
         raise UserError(f"{source} needs an Ascend device and its Python package acl ({error}): {cure}") from error
-    with contextlib.ExitStack() as undo:  # all that was taken, should a step fail
+    with contextlib.ExitStack() as undo:  # all allocations, in case a step fails
         network = _Network(_Acl(acl, source), options.device_id, undo)
         inputs, outputs = (tuple(map(network.port, tensors)) for tensors in (network.inputs, network.outputs))
         session = Session(str(source), network.runtime, network.forward, inputs, outputs, undo.pop_all().close)
@@ -61,15 +61,15 @@ class _Acl:
     source: Path
 
     def plain(self, name: str, *arguments: Any) -> Any:
-        """What a call gives that has no return code."""
+        """The result of a call without return code."""
         return operator.attrgetter(name)(self.module)(*arguments)
 
     def created(self, name: str, *arguments: Any) -> Any:
-        """The address that a call without return code gives; 0 where it failed."""
+        """The address from a call without return code; 0 if it failed."""
         return self.plain(name, *arguments) or self.fail(name, "gave nothing")
 
     def __call__(self, name: str, *arguments: Any) -> Any:
-        """What a call gives beside its return code. Raises UserError, naming call and code, where it failed."""
+        """The result of a call without its return code. Raises UserError, naming call and code, if it failed."""
         found = self.plain(name, *arguments)
         *values, code = found if isinstance(found, tuple) else (found,)
         if code != SUCCESS:
@@ -97,7 +97,7 @@ class _Network:
     """An .om on a device, with memory for its inputs and outputs."""
 
     def __init__(self, acl: _Acl, device_id: int, undo: contextlib.ExitStack) -> None:
-        """`undo` receives what gives everything back."""
+        """`undo` receives the calls that free everything."""
         self._acl, self._undo = acl, undo
         if (code := _initialise(acl.module)) not in (SUCCESS, ALREADY_INITIALISED):
             acl.fail("init", f"failed with code {code}")
@@ -111,7 +111,7 @@ class _Network:
         self._datasets = [self._hold(dataset, "mdl.destroy_dataset") for dataset in datasets]
         tensors, self.outputs = (self._tensors(kind) for kind in ("input", "output"))
         self.inputs = [tensor for tensor in tensors if tensor.name != BATCH_INPUT]
-        self._batches: list[int] = []  # that the file was converted for, where these are several
+        self._batches: list[int] = []  # that the file was converted for, if there are several
         if any(tensor.shape[0] == -1 for tensor in self.inputs):
             self._batches = list(acl("mdl.get_dynamic_batch", self._description)["batch"])
         on_device = acl("rt.get_run_mode") == RUNS_ON_DEVICE
@@ -120,7 +120,7 @@ class _Network:
         self._hold(self._context, "rt.set_context")  # first of all: another thread may close
 
     def _hold(self, handle: Any, give_back: str) -> Any:
-        """The handle, which the call `give_back` will give back."""
+        """The handle, to be freed by the call `give_back`."""
         self._undo.callback(self._acl, give_back, handle)
         return handle
 
@@ -144,7 +144,7 @@ class _Network:
         return _Tensor(name, tuple(dims["dims"]), dtype, address, size)
 
     def port(self, tensor: _Tensor) -> Port:
-        """As a Session shows it. ATC names an output `node:number:name in the ONNX file`."""
+        """As in a Session. ATC names an output `node:number:name in the ONNX file`."""
         batch = None if self._batches else tensor.shape[0]
         return Port(tensor.name.split(":", 2)[-1], (batch, *tensor.shape[1:]))
 
@@ -163,7 +163,7 @@ class _Network:
         return [self._read(index, tensor)[:count] for index, tensor in enumerate(self.outputs)]
 
     def _set_batch(self, count: int) -> int:
-        """The least batch that takes `count` items."""
+        """The smallest batch for `count` items."""
         batch = min((size for size in self._batches if size >= count), default=0)
         if not batch:
             sizes = ", ".join(map(str, self._batches))
@@ -181,7 +181,7 @@ class _Network:
 
 @functools.cache
 def _initialise(module: Any) -> int:
-    """The code of acl.init. A process calls it once, and finalises when it ends: there is no second beginning."""
+    """The code of acl.init. A process calls it once, and finalises at its end: it cannot be initialised again."""
     code: int = module.init()
     if code == SUCCESS:  # not where torch_npu has done it
         atexit.register(module.finalize)

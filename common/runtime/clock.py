@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the time of a run goes."""
+"""The time of each part of a run."""
 
 import contextlib
 import threading
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 
 class Clock(defaultdict[str, float]):
-    """Seconds that parts of a work take, added up over threads."""
+    """Seconds of the parts of a run, summed over threads."""
 
     def __init__(self, *parts: str) -> None:
         super().__init__(float, dict.fromkeys(parts, 0.0))

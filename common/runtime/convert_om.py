@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An .onnx -> an .om for an Ascend chip: ATC's words from what the file says, of its errors the line that matters.
+"""An .onnx -> an .om for an Ascend chip: ATC's arguments from the file's metadata, and the relevant line of its errors.
 
-See convert_om.sh beside this file, which sources CANN's environment first.
+See convert_om.sh next to this file, which sources CANN's environment first.
 """
 
 import json
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def command(config: Config, ports: Sequence[Port], output: Path, aipp: Path) -> list[str]:
-    """The words of ATC. Raises UserError where flags and file do not go together."""
+    """The arguments of ATC. Raises UserError where flags and file do not fit."""
     batches, sizes = config.batch_size, sizes_of(config, ports)
     if ports[0].shape[0] and batches != (ports[0].shape[0],):
         asked = ",".join(map(str, batches))
@@ -117,7 +117,7 @@ def sizes_of(config: Config, ports: Sequence[Port]) -> list[tuple[int, int]]:
 
 
 def aipp_of(config: Config, about: metadata.Metadata, ports: Sequence[Port]) -> str:
-    """The arithmetic that makes inputs of 8-bit pixels. Raises UserError where the file does not say it."""
+    """The conversion of 8-bit pixels to inputs. Raises UserError if the file does not have it."""
     rule: dict[str, Any] = about.get("input", {})
     if not {"colours", "mean", "scale"} <= rule.keys():
         raise UserError(f"--aipp: {config.model} does not say how pixels become its input: export it again")
@@ -129,7 +129,7 @@ def aipp_of(config: Config, about: metadata.Metadata, ports: Sequence[Port]) -> 
 
 
 def soc_version() -> str:
-    """The chip by npu-smi. Raises UserError where it does not say."""
+    """The chip by npu-smi. Raises UserError if it is unknown."""
     command = ["npu-smi", "info"]
     is_there = shutil.which(command[0])
     table = subprocess.run(command, capture_output=True, text=True, check=False).stdout if is_there else ""
@@ -139,7 +139,7 @@ def soc_version() -> str:
 
 
 def convert(words: list[str], output: Path) -> None:
-    """Runs ATC. Raises UserError, with its reason, where it leaves no new file; an older one stays."""
+    """Runs ATC. Raises UserError, with its reason, if it leaves no new file; an older one stays."""
     output.parent.mkdir(parents=True, exist_ok=True)
     target, log = output.with_name(f"{output.name}.om"), output.with_name(f"{output.name}.atc.log")
     before = target.stat().st_mtime_ns if target.is_file() else None
@@ -152,7 +152,7 @@ def convert(words: list[str], output: Path) -> None:
 
 
 def reason(output: str) -> str:
-    """The line of ATC that matters."""
+    """The relevant line of ATC's output."""
     found = [line for pattern in REASONS for line in re.findall(pattern, output, re.MULTILINE)[:1]]
     return (found or output.strip().splitlines()[-1:] or ["it printed nothing"])[0].strip()
 

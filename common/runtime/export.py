@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-OPSETS = range(9, 21)  # that torch writes through TorchScript; its newer exporter writes 18 whatever is asked
+OPSETS = range(9, 21)  # that torch writes through TorchScript; its newer exporter always writes 18
 TOLERANCE = 1e-4  # part of an output's largest value
 
 
@@ -48,13 +48,13 @@ def export_onnx(
 ) -> float:
     """Writes `target`; an older file stays unless the new one passed every check.
 
-    `trials`: inputs on which both are compared, the first one is traced. `about`: what the file says of itself, see
+    `trials`: inputs on which both are compared, the first one is traced. `about`: the file's metadata, see
     `common.runtime.metadata`. Returns the largest difference to PyTorch as a part of an output's largest value. Raises
     UserError where that is above 1e-4, this operator set cannot express the network, the file cannot be written, or
     onnx or onnxruntime is missing.
     """
     try:
-        import onnx  # nothing but an export needs it
+        import onnx  # needed by exports only
 
         target = files.target_of(target)
         target.parent.mkdir(parents=True, exist_ok=True)

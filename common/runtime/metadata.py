@@ -37,7 +37,7 @@ def load_onnx(source: Path) -> "ModelProto":
         raise missing(error, source) from error
     try:
         return onnx.load(source)
-    except Exception as error:  # of protobuf and of the file system: no common class
+    except Exception as error:  # errors of protobuf and of the file system have no common class
         raise refusal(source, error) from error
 
 
@@ -48,14 +48,14 @@ def ports_of(values: Iterable[Any]) -> tuple[Port, ...]:
 
 
 def of_network(network: str, skeleton: Skeleton, content: Mapping[str, Any], **more: Any) -> Metadata:
-    """What an exporter says: its directory, the skeleton, the AP that `content` of a checkpoint knows, and `more`."""
+    """The metadata of an export: directory, skeleton, the AP in a checkpoint's `content`, and `more`."""
     known = {"ap": float(content["ap"])} if isinstance(content.get("ap"), float) else {}
     facts = {"pose_zoo": FORMAT, "network": network, "skeleton": dataclasses.asdict(skeleton)}
     return {**facts, "version": common.VERSION, **more, **known}
 
 
 def write(network: Path, about: Mapping[str, Any]) -> None:
-    """Puts it into an .onnx, with the shapes of inputs and outputs, and beside it; nothing where there is none."""
+    """Writes it into an .onnx, with the shapes of inputs and outputs, and next to it; nothing if it is empty."""
     import onnx
 
     if not about:
@@ -69,7 +69,7 @@ def write(network: Path, about: Mapping[str, Any]) -> None:
 
 
 def read(source: Path) -> Metadata:
-    """What an exported file says of itself; empty for a checkpoint, and where it says nothing. Raises UserError."""
+    """The metadata of an exported file; empty for a checkpoint, or without metadata. Raises UserError."""
     if source.suffix not in (*ONNX, *OPENVINO, *ASCEND) or not source.is_file():
         return {}
     found, beside = Metadata(), source.with_suffix(".json")
@@ -83,7 +83,7 @@ def read(source: Path) -> Metadata:
 
 
 def _of_props(entries: Mapping[str, str], source: Path) -> Metadata:
-    """Those of an .onnx, where they are ours."""
+    """The metadata of an .onnx, if they are ours."""
     try:
         ours = entries if "pose_zoo" in entries else {}
         return {key: json.loads(value) for key, value in ours.items() if not key.startswith(OTHERS)}

@@ -25,7 +25,7 @@ ONLY_ERRORS = 3  # a warning of ONNX Runtime names its own source lines
 def open_onnx(source: Path, options: Options) -> Session:
     """A session of ONNX Runtime; of OpenVINO itself for the provider `openvino`.
 
-    Raises UserError for a file that is no network, a provider that is not there, or a precision the file decides.
+    Raises UserError for a file that is not a network, a missing provider, or a precision that the file fixes.
     """
     if options.provider == "openvino":
         return openvino.open_openvino(source, options)
@@ -67,7 +67,7 @@ def _provider_settings(provider: str, options: Options, source: Path) -> dict[st
     settings: dict[str, Any] = {} if provider == "cpu" else {"device_id": options.device_id}
     if provider == "tensorrt":
         settings["trt_fp16_enable"] = options.dtype is not None
-        if os.access(source.parent, os.W_OK):  # to build an engine takes minutes
+        if os.access(source.parent, os.W_OK):  # building an engine takes minutes
             settings |= {"trt_engine_cache_enable": True, "trt_engine_cache_path": str(source.parent / ".tensorrt")}
     return settings
 

@@ -34,7 +34,7 @@ def open_openvino(source: Path, options: Options) -> Session:
     }
     try:
         network = openvino_core.compile_model(openvino_core.read_model(source), "CPU", settings)
-    except Exception as error:  # RuntimeError, and others of its own
+    except Exception as error:  # RuntimeError, and OpenVINO's own
         raise refusal(source, error) from error
     request = network.create_infer_request()
 
@@ -52,7 +52,7 @@ def open_openvino(source: Path, options: Options) -> Session:
 def core() -> Any:
     """OpenVINO itself, the only one of the process: with two, a signal after they are freed would end the process.
 
-    Each brings a stack for signal handlers (OpenVINO's pull request 11894) and puts back the one that it found.
+    Each brings a stack for signal handlers (OpenVINO's pull request 11894) and restores the previous one.
     """
     import openvino
 

@@ -50,12 +50,12 @@ say = functools.partial(print, flush=True)
 
 
 class RefusedError(UserError):
-    """INT8 would lose people, or AP cannot tell: nothing was written."""
+    """INT8 would lose people, or AP cannot measure it: nothing was written."""
 
 
 @dataclass(frozen=True)
 class Flags:
-    """The flags that every program has which quantizes a network."""
+    """The flags of every program that quantizes a network."""
 
     model: str = flag("the float32 network, .onnx", "")
     output_name: str = flag("file to write; empty: <model>_int8.onnx", "")
@@ -86,7 +86,7 @@ class Flags:
 
 @dataclass(frozen=True)
 class Score:
-    """What a network reaches on annotated images."""
+    """The AP of a network on annotated images."""
 
     ap: float
     people: int
@@ -94,7 +94,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Task:
-    """What a directory knows of its network.
+    """What a directory provides for its network.
 
     `score`: of a network, by the code of `eval.py`. `inputs`: those that show which values a network sees, one call's
     arrays after the other. `calibration`: what they are, in words. `protocol`: how AP is measured, for the report.
@@ -136,7 +136,7 @@ def run(flags: Flags, task: Task) -> None:
 
 
 def _scores(network: Path, flags: Flags, task: Task) -> dict[str, Score]:
-    """Of a network in every runtime that is here."""
+    """The scores of a network in every installed runtime."""
     scores = {}
     for name, (package, provider) in RUNTIMES.items():
         if find_spec(package):
@@ -153,7 +153,7 @@ def _refuse(target: Path, reasons: Sequence[str]) -> None:
 
 
 def unfit(score: Score, max_ap_drop: float, runtime: str) -> str:
-    """Why AP cannot tell what INT8 does to a network that reaches `score`; empty where it can."""
+    """Why AP cannot measure the effect of INT8 on a network with this `score`; empty if it can."""
     if score.people and score.ap > max_ap_drop:
         return ""
     found = f"the float32 network finds {score.people or 'no'} people, AP {score.ap:.4f} ({runtime})"
@@ -161,7 +161,7 @@ def unfit(score: Score, max_ap_drop: float, runtime: str) -> str:
 
 
 def complaint(expected: Score, found: Score, max_ap_drop: float, runtime: str) -> str:
-    """Why INT8 that reaches `found` must not be used; empty where it may be."""
+    """Why INT8 with the score `found` must not be used; empty if it may be."""
     if not found.people:
         return f"INT8 finds no people, where float32 finds {expected.people} with {runtime}"
     if not expected.ap - found.ap <= max_ap_drop:  # also where it is NaN
@@ -187,7 +187,7 @@ def check(source: Path) -> "ModelProto":
 
 
 def heads(network: "ModelProto") -> list[str]:
-    """The convolutions that give the network's outputs, and the nodes behind them."""
+    """The convolutions that give the network's outputs, and the nodes after them."""
     makers = {name: node for node in network.graph.node for name in node.output}
     found: dict[str, None] = {}
     names = [output.name for output in network.graph.output]
@@ -211,7 +211,7 @@ def write_int8(source: Path, inputs: Iterable[Inputs], target: Path) -> list[str
 
     ports = open_on_cpu(source).inputs
     feeds = ({port.name: array for port, array in zip(ports, arrays, strict=True)} for arrays in inputs)
-    reader = types.SimpleNamespace(get_next=lambda: next(feeds, None))  # all that is asked of a CalibrationDataReader
+    reader = types.SimpleNamespace(get_next=lambda: next(feeds, None))  # used as a CalibrationDataReader
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):  # it reports its progress
         prepared = Path(folder) / "prepared.onnx"
         try:

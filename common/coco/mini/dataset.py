@@ -38,7 +38,7 @@ CROWD = 0  # in place of a person's number
 
 
 def write(folder: str | Path, num_train: int = NUM_TRAIN, num_val: int = NUM_VAL, seed: int = 0) -> Path:
-    """Draws the data set into `folder`, over what is there, and returns it. Raises UserError where it cannot."""
+    """Draws the data set into `folder`, overwriting files, and returns it. Raises UserError if it cannot."""
     folder = Path(folder)
     try:
         for split, count in zip(SPLITS, (num_train, num_val), strict=True):
@@ -70,7 +70,7 @@ def _write_split(folder: Path, split: str, count: int, seed: int) -> None:
 def _annotations(scene: Scene, image_id: int) -> list[dict[str, Any]]:
     """People with joints, people without, the crowd; a fully hidden person gets none."""
     regions = {number: scene.mask([number]) for number in (*scene.people, *scene.unlabelled)}
-    if scene.crowd:  # its people and a little around them, without the people in front of it
+    if scene.crowd:  # its people with a margin, without those in front of it
         near = cv2.dilate(scene.mask(scene.crowd).astype(np.uint8), np.ones((CROWD_REACH,) * 2, np.uint8))
         regions[CROWD] = np.asarray((near > 0) & ~scene.mask(list(scene.people)))
     found: list[dict[str, Any]] = []
@@ -111,7 +111,7 @@ def _run_lengths(mask: BoolArray) -> dict[str, Any]:
 
 
 def ensure() -> Path:
-    """The data set in its standard size and seed, drawn where the cache does not have it from this very code."""
+    """The data set in its standard size and seed, drawn unless the cache has it from the same code."""
     sources = b"".join(Path(module).read_bytes() for module in (__file__, figures.__file__, scenes.__file__))
     return made_once(cache_folder(f"mini_coco-{hashlib.sha256(sources).hexdigest()[:8]}"), write)
 

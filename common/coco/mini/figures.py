@@ -2,10 +2,10 @@
 """Draws cartoon people whose 17 COCO joints are known exactly.
 
 A figure faces the viewer, turned aside a little. Its right limbs are warm (red, orange), its left limbs cold (blue,
-cyan), so that a small network tells them apart at low resolution. Lengths are fractions of the standing height.
+cyan), so that a small network separates them at low resolution. Lengths are fractions of the standing height.
 
-Beside the image, every shape fills an owner map: the number of the figure or thing that is on top at each pixel. From
-it follow silhouettes, and which joints something else hides.
+Beside the image, every shape fills an owner map: the number of the figure or object on top at each pixel. It
+gives silhouettes and hidden joints.
 """
 
 import colorsys
@@ -25,7 +25,7 @@ SHOULDER, HIP = 0.115, 0.065  # half widths
 UPPER_ARM, FOREARM, THIGH, SHIN = 0.15, 0.14, 0.19, 0.175
 ARM_RADIUS, LEG_RADIUS, TORSO_RADIUS = 0.04, 0.053, 0.05
 EYE, NOSE_Y, EAR = (0.048, -0.005), 0.04, (0.12, 0.005)  # beside and below the middle of the head
-FACE_TURN = 0.03  # how far the face moves aside on a head turned as far as heads turn here
+FACE_TURN = 0.03  # how far the face moves aside at the largest turn of a head
 OUTLINE = 0.012
 WHITE, BLACK, LIPS = (255, 255, 255), (30, 30, 30), (77, 77, 191)
 SHIFT = 4  # bits behind the point of coordinates given to OpenCV
@@ -48,7 +48,7 @@ def hsv(hue: float, saturation: float, value: float) -> Colour:
 
 
 def sample_palette(rng: np.random.Generator) -> Palette:
-    """Colours of a figure: hue families are fixed (see the module), brightness is not."""
+    """Random colours of a figure: hue families are fixed (see the module), brightness varies."""
 
     def limb(near: float, far: float) -> tuple[Colour, Colour]:
         value, turn = rng.uniform(0.7, 1.0), rng.uniform(-6, 6)
@@ -115,7 +115,7 @@ class Brush(NamedTuple):
         cv2.fillConvexPoly(self.owners_img, points, self.owner, cv2.LINE_8, SHIFT)
 
     def disc(self, centre: Float64Array, radius: float, colour: Colour) -> None:
-        """A filled circle; OpenCV's own small antialiased ones come out as diamonds."""
+        """A filled circle; OpenCV's small antialiased ones look like diamonds."""
         self.polygon(centre + radius * CIRCLE, colour)
 
     def bone(self, start: Float64Array, end: Float64Array, radius: float, colour: Colour) -> None:
@@ -128,7 +128,7 @@ class Brush(NamedTuple):
 
 
 def paint_figure(brush: Brush, joints_img: Int64Array, height: float, palette: Palette) -> None:
-    """Paints a person over what is there; `joints_img` (17, 2) whole pixels, which may lie outside the image."""
+    """Paints a person on top; `joints_img` (17, 2) whole pixels, which may lie outside the image."""
     pose = dict(zip(COCO.keypoints, joints_img.astype(np.float64), strict=True))
     for side, colours in zip(SIDES, palette.legs, strict=True):
         _paint_limb(brush, [pose[f"{side}_{joint}"] for joint in LEG], LEG_RADIUS * height, height, colours)

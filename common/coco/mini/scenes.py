@@ -2,7 +2,7 @@
 """Composes drawn images: positions of people, occlusion, background.
 
 The kinds of scenes are those that make real images hard: overlaps, people cut off by the border, objects in front,
-small people, a crowd, no people. A scene that misses what its kind is about is drawn again: each kind can be relied on.
+small people, a crowd, no people. A scene that misses the point of its kind is drawn again, so each kind is reliable.
 """
 
 import itertools
@@ -37,7 +37,7 @@ class Scene:
     people: dict[int, Int64Array] = field(default_factory=dict)
     unlabelled: list[int] = field(default_factory=list)  # drawn too small for joints
     crowd: list[int] = field(default_factory=list)
-    things: int = 0  # numbers given away, of people and objects
+    things: int = 0  # numbers in use, of people and objects
 
     @property
     def size(self) -> Int64Array:
@@ -50,7 +50,7 @@ class Scene:
         return Brush(self.canvas_img, self.owners_img, self.things)
 
     def mask(self, numbers: Sequence[int]) -> BoolArray:
-        """(h, w) bool: where one of these is on top."""
+        """(h, w) bool: pixels with one of these on top."""
         return np.isin(self.owners_img, numbers)
 
     def visibility(self, number: int) -> Int64Array:
@@ -62,7 +62,7 @@ class Scene:
 
 
 def draw_scene(kind: str, rng: np.random.Generator) -> Scene:
-    """One image of a kind of `SCENES`, drawn again until it shows what its kind is about."""
+    """One image of a kind of `SCENES`, drawn again until it shows the point of its kind."""
     while True:
         scene = _compose(kind, rng)
         if _is_clear(scene, kind):
