@@ -150,7 +150,7 @@ class PoseEstimator:
         return [found[row] for row in range(len(images))]
 
     def sizes(self, size_img: Size) -> Sizes:
-        """(height, width) of the network's input for an image, and of the image; a fixed-size network has one input size."""
+        """(height, width) of the network's input for an image, and of the image; a network may fix the former."""
         return self.session.fixed_size or input_size(size_img, self.settings.inference_img_size), size_img
 
     def maps(self, inputs: Float32Array) -> Maps:

@@ -102,7 +102,7 @@ def parse(content: dict[str, Any], num_keypoints: int | None = None) -> tuple[Co
 def _each(
     content: dict[str, Any], name: str, read: Callable[[dict[str, Any]], Value], faults: list[Fault]
 ) -> Iterator[tuple[int, Value]]:
-    """What `read` makes of each element of a list, with its place; one of FAULTS is reported as an error of the file."""
+    """Applies `read` to each element of a list, yields places and values; one of FAULTS is an error of the file."""
     if not isinstance(content.get(name), list):
         faults.append(Fault("", "field", f"no list {name!r}"))
         return
