@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def chosen(words: Sequence[str]) -> list[str]:
-    """The formats that `--formats` means, the reference among them. Raises UserError for a word that is in no name."""
+    """The formats of `--formats`, and the reference. Raises UserError for a word that matches no name."""
     for word in words:
         if not any(word.lower() in name.lower() for name in FORMATS):
             raise UserError(f"--formats={word}: in none of the names {', '.join(FORMATS)}")
@@ -122,7 +122,7 @@ def compare(config: Config) -> list[Row]:
 
 
 def make(config: Config, kinds: set[str]) -> dict[str, str]:
-    """Exports and quantizes what is asked for; returns which kinds of file are not there, and why."""
+    """Exports and quantizes as requested; returns the missing kinds of file, and why."""
     missing = {} if config.om_path else {ASCEND: "not here: give --om_path"}
     for kind, program, words in programs(config):
         if FLOAT in missing or not kinds & {kind, INT8}:
@@ -135,7 +135,7 @@ def make(config: Config, kinds: set[str]) -> dict[str, str]:
 
 
 def programs(config: Config) -> list[tuple[str, str, list[str]]]:
-    """What makes the files: the kind of file, the program, its words."""
+    """How files are made: the kind of file, the program, its arguments."""
     name, network, target = config.network, config.file(FLOAT), config.file(INT8)
     export = [f"--checkpoint_path={config.checkpoint_path}", f"--output_name={network}", "--opset=13"]
     quantize = [f"--model={network}", f"--output_name={target}", f"--data_path={config.data_path}"]
@@ -146,7 +146,7 @@ def programs(config: Config) -> list[tuple[str, str, list[str]]]:
 
 
 def evaluation(config: Config, name: str) -> tuple[str, list[str]]:
-    """The program that evaluates a format, and its words."""
+    """The program that evaluates a format, and its arguments."""
     (kind, more), folder = FORMATS[name], folder_of(config, name)
     words = [f"--checkpoint_path={config.file(kind)}", f"--data_path={config.data_path}", f"--output_dir={folder}"]
     program = EVALUATE.get(config.network, f"{config.network}.eval")
@@ -154,7 +154,7 @@ def evaluation(config: Config, name: str) -> tuple[str, list[str]]:
 
 
 def folder_of(config: Config, name: str) -> Path:
-    """Where the evaluation of a format leaves its files; another network's people may not be taken for this one's."""
+    """Where the evaluation of a format leaves its files; another network's results must not count for this one."""
     return config.folder / config.network / name.replace(" ", "_")
 
 

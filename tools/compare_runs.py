@@ -62,7 +62,7 @@ def _name_the_folders(words: Sequence[str]) -> list[str]:
 
 
 def load(place: str | Path) -> Evaluation:
-    """What an evaluation left. Raises UserError, naming the file, where it left nothing that can be read."""
+    """The files of an evaluation. Raises UserError, naming the file, if none is readable."""
     path = Path(place) / "metrics.jsonl" if Path(place).is_dir() else Path(place)
     found = None
     for number, line in enumerate(files.read_bytes(path).decode("utf-8", "replace").splitlines(), 1):
@@ -86,7 +86,7 @@ def unlike(a: Evaluation, b: Evaluation, allowed: Sequence[str] = ()) -> list[tu
 
 
 def _same(name: str, mine: Any, theirs: Any) -> bool:
-    """Whether two values mean the same; of files that lie elsewhere, whether they hold the same."""
+    """Whether two values mean the same; of files in other places, whether their contents are equal."""
     if mine == theirs:
         return True
     paths = [Path(str(one)) for one in (mine, theirs)]

@@ -90,7 +90,7 @@ def run(config: Config, spec: Spec) -> None:
 
 
 def finish(config: Config, spec: Spec, job: Any, progress: Any) -> None:
-    """What the whole job found, and what was asked for beside. Raises UserError where nothing could be read."""
+    """The totals of the job, and the optional outputs. Raises UserError if no image could be read."""
     from tools.bulk import results
 
     failures = results.failures(job)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ray: here, within bounds and for this process alone, or the cluster that RAY_ADDRESS names."""
+"""Ray: on this machine, bounded and for this process alone, or the cluster of RAY_ADDRESS."""
 
 import contextlib
 import logging
@@ -33,7 +33,7 @@ RETRIES = 5  # of a worker that ends before it has begun
 def results(
     job: Job, spec: Spec, to_do: list[int], batch_size: int, workers: int
 ) -> Generator[dict[str, Any], None, None]:
-    """What `Worker` says of each shard, when it is done. Raises UserError: no cluster, no device, workers that die."""
+    """The reports of `Worker`, shard by shard. Raises UserError: no cluster, no device, workers that die."""
     with _started():
         device, devices = _devices(spec)
         count = min(workers or devices, len(to_do))
@@ -54,7 +54,7 @@ def results(
 
 @contextlib.contextmanager
 def _started() -> Iterator[None]:
-    """Ray for the time of the block; one of our own leaves nothing behind."""
+    """Ray for the duration of the block; a Ray started here leaves no processes or files."""
     address = os.environ.get("RAY_ADDRESS", "")
     with tempfile.TemporaryDirectory(prefix="bulk", ignore_cleanup_errors=True) as folder:
         _join(address) if address else _begin(folder)
@@ -91,7 +91,7 @@ def _join(address: str) -> None:
 
 
 def _check_answers(address: str) -> None:
-    """Raises OSError where no server speaks gRPC: Ray itself would try for minutes, or for ever."""
+    """Raises OSError if no server speaks gRPC: Ray itself would retry for minutes, or forever."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdecimal():
         return
@@ -103,7 +103,7 @@ def _check_answers(address: str) -> None:
 
 @contextlib.contextmanager
 def _no_notes() -> Iterator[None]:
-    """Ray's C++ part says which log level it was asked for, whatever that is; its errors are exceptions."""
+    """Hides a line of Ray's C++ part about its log level; its errors are exceptions."""
     screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:

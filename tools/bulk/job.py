@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job and the folder that keeps it: which images in which shards by which network, and the shards that are done.
+"""A job and its folder: images, shards and network, and the finished shards.
 
 job.json                    the network's digest, the images, what the result depends on
 inputs.parquet              the names of the images, a row group a shard
@@ -33,7 +33,7 @@ CHUNK = 1 << 20  # bytes
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be done, in a folder that every worker sees."""
+    """The job, in a folder that every worker sees."""
 
     folder: Path
     digest: str  # of the network's file
@@ -42,7 +42,7 @@ class Job:
 
     @property
     def num_shards(self) -> int:
-        """How many there are; the last may be smaller."""
+        """The number of shards; the last may be smaller."""
         return -(-self.num_images // self.images_per_shard)
 
     @cached_property
@@ -76,7 +76,7 @@ class Job:
 
 
 def begin(folder: Path, names: Iterable[str], model: Path, images_per_shard: int, settings: dict[str, Any]) -> Job:
-    """The job of a folder, which is this process's from now on; a new one where there is none.
+    """The job of a folder, locked by this process; a new one if there is none.
 
     Raises UserError where another process works there, where the folder holds another job or other files, and where
     nothing is named.
@@ -114,7 +114,7 @@ def begin(folder: Path, names: Iterable[str], model: Path, images_per_shard: int
 
 
 class _Counted:
-    """Names that are counted and summed up as they go by."""
+    """Names, counted and hashed while they pass."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._names, self.number, self.digest = iter(names), 0, hashlib.sha256()

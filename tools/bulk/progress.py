@@ -14,7 +14,7 @@ REPORT_EVERY_S = 5.0
 
 
 class Progress:
-    """Counts the shards of this call; those of earlier calls are done, and tell nothing of its speed."""
+    """Counts the shards of this call; those of earlier calls do not count for its speed."""
 
     def __init__(self, job: Job, to_do: list[int], file: TextIO) -> None:
         self.job, self.left, self.file = job, sum(map(job.size, to_do)), file
@@ -22,7 +22,7 @@ class Progress:
         self.began = self.reported = float("inf")
 
     def shard(self, row: dict[str, Any]) -> None:
-        """One more is done, see `Worker`. Raises UserError where it was not."""
+        """Reports a finished shard, see `Worker`. Raises UserError if it failed."""
         if row["error"]:
             raise cli.UserError(row["error"])
         now, size = time.time(), self.job.size(row["shard"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the images are: a folder, a list, a table, here or wherever fsspec reads."""
+"""The images: a folder, a list, a table, here or anywhere that fsspec reads."""
 
 import os
 import time
@@ -23,7 +23,7 @@ ATTEMPTS, PAUSE_S = 3, 1.0  # at reading from elsewhere
 
 
 class UnreachableError(ImageError):
-    """An image that is there, perhaps, but cannot be fetched: no right to it, a server that does not answer."""
+    """An image that may exist, but cannot be fetched: no rights, or no answer of a server."""
 
 
 def names(source: str, column: str = "") -> Iterator[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one device does: the images of a shard are read ahead, go through the network in batches, and become a file."""
+"""The work of one device: reads the images of a shard ahead, runs the network in batches, writes a file."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -77,7 +77,7 @@ class Worker:
         return open_estimator(self.spec)
 
     def __call__(self, row: Row) -> Row:
-        """What became of a shard, {"shard": n}: counts, when it began, and the words of a UserError."""
+        """The result of a shard, {"shard": n}: counts, its start time, and the message of a UserError."""
         done: Row = {"shard": int(row["shard"]), "began": time.time(), "people": 0, "failures": 0, "error": ""}
         try:
             done |= self.compute(done["shard"])

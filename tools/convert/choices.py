@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Of what was read, what is taken: one category, keypoints in the order of a skeleton, some of the images."""
+"""Selects from what was read: one category, keypoints in the order of a skeleton, some of the images."""
 
 import dataclasses
 import sys
@@ -13,7 +13,7 @@ PERSON = "person"
 
 
 def note(text: str) -> None:
-    """A line that is worth to be read, on the error stream."""
+    """Prints a note on the error stream."""
     print(f"note: {text}", file=sys.stderr)  # noqa: T201
 
 
@@ -26,7 +26,7 @@ def category_of_skeleton(name: str) -> Category:
 
 
 def each_image_once(dataset: Dataset) -> Dataset:
-    """Of an image that is there again, as a second annotator's or in a second file, the last annotation."""
+    """The last annotation of an image that occurs again, by a second annotator or in a second file."""
     last = {(image.subset, image.file or image.name): image for image in dataset.images}
     if twice := len(dataset.images) - len(last):
         note(f"{twice} annotations of images that are annotated again further on are left out: the last one is taken")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """COCO keypoints: one file, the folder of the published layout, or Roboflow's folders.
 
-COCO's annotations belong to the pixels as they are stored, without EXIF; files of other tools may differ (--shown).
+COCO's annotations belong to the stored pixels, without EXIF; files of other tools may differ (--shown).
 """
 
 import json

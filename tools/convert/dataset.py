@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every reader gives and every writer takes: images, instances with keypoints, categories with their points."""
+"""The common form of readers and writers: images, instances with keypoints, categories with their points."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -26,7 +26,7 @@ SIDES = (
 
 @dataclass(frozen=True)
 class Category:
-    """What is annotated: its name, the names of its keypoints in their order, and which of them are joined."""
+    """A category: its name, the names of its keypoints in their order, and its limbs."""
 
     name: str
     keypoints: tuple[str, ...] = ()

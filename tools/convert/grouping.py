@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose point is it? Single points and boxes of an image, as most tools write them, become instances.
+"""Single points and boxes of an image, as most tools write them, become instances.
 
 Points of one group belong together, and with the box of that group. A point without a group belongs to the smallest box
-around it that has no point of that name yet. What is left over is one instance, if each name occurs once.
+around it that has no point of that name yet. The rest is one instance, if each name occurs once.
 """
 
 from collections.abc import Hashable, Iterable, Sequence

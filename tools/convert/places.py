@@ -47,7 +47,7 @@ class Stored:
 def files_below(root: Path) -> Iterator[Path]:
     """All files below a folder, and below the folders outside it that links lead to, each folder once.
 
-    What links inside lead to, such as those of an earlier result, is there already.
+    Targets of links inside it, such as those of an earlier result, are already included.
     """
     real, seen = root.resolve(), set[Path]()
     for folder, folders, names in os.walk(root, followlinks=True):
@@ -97,12 +97,12 @@ class ImageFolder:
 
 
 def _plain(name: str) -> str:
-    """A Mac writes é as two characters, Windows does not tell A from a."""
+    """A Mac writes é as two characters, Windows ignores case."""
     return unicodedata.normalize("NFC", name).lower()
 
 
 def _spellings(name: str) -> tuple[str, str, str]:
-    """How annotations may name a file: as it is called, as Label Studio keeps it, as CVAT names frames of a video."""
+    """The names that annotations may use: the file's, Label Studio's, or CVAT's for frames of a video."""
     plain = _plain(name)
     return plain, TAKEN_OUT.sub("", plain.replace(" ", "_")), PurePosixPath(plain).stem
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the readers share: errors that name file, entry and cure; numbers, visibility, XML without entities."""
+"""Shared by readers: errors that name file, entry and cure; numbers, visibility, XML without entities."""
 
 import contextlib
 import math
@@ -30,7 +30,7 @@ VISIBILITIES = {
 
 @contextlib.contextmanager
 def entry(file: Path, place: str, cure: str) -> Iterator[None]:
-    """Turns what goes wrong with an entry into one line that names file, entry and cure."""
+    """Turns an error in an entry into one line that names file, entry and cure."""
     try:
         yield
     except UserError:

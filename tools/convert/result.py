@@ -58,7 +58,7 @@ def _file_names(images: list[Image]) -> dict[int, str]:
 
 
 def _stem(name: str) -> str:
-    """What must be there once: YOLO's labels of a.jpg and a.png would be one file, and so would A.jpg elsewhere."""
+    """The part of a name that must be unique: YOLO's labels of a.jpg and a.png are one file."""
     return PurePosixPath(name).with_suffix("").as_posix().lower()
 
 

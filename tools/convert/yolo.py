@@ -97,7 +97,7 @@ def _folder(path: Path, root: Any, name: str, key: str) -> Path:
 
 
 def _below(start: Path, name: str) -> Path | None:
-    """What a path of another machine names below `start`: its longest end that is there, of two parts at least."""
+    """The file of another machine's path below `start`: its longest existing end, of at least two parts."""
     parts = name.strip().replace("\\", "/").split("/")
     ends = ["/".join(parts[place:]) for place in range(max(1, len(parts) - 1))]
     return next((start / end for end in ends if end and (start / end).exists()), None)

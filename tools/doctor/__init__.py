@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a machine is fit to train and to predict on: what does not fit, and the cure."""
+"""Checks whether a machine is ready to train and predict, and names cures."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether this machine is fit, in a minute, with the cure for what is not.
+"""Checks in a minute whether this machine is ready, with a cure for each problem.
 
     python -m tools.doctor [--device=npu] [--output_dir=/results] [--json]
 
@@ -30,7 +30,7 @@ NPU_CHECKS = (
 
 @dataclass(frozen=True)
 class Config:
-    """Whether this machine is fit to train and predict on, with the cure for what is not."""
+    """Checks whether this machine is ready to train and predict, with a cure for each problem."""
 
     device: common.device.DeviceName = flag("what has to work; auto: whatever is here", "auto")
     output_dir: str = flag("folder that runs are to write to", ".")

@@ -17,7 +17,7 @@ BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # bf16: of Arm
 
 
 def is_ascend(machine: Machine) -> bool:
-    """Whether anything of an NPU is here: then all of it has to be."""
+    """Whether any part of an NPU is here: then all parts must be."""
     parts = (machine.versions.get("torch_npu"), machine.device_files(), find_cann(machine)[0])
     return any(parts) or machine.path("/usr/local/Ascend/driver").is_dir()
 
@@ -28,7 +28,7 @@ def is_cuda(machine: Machine) -> bool:
 
 
 def check_npus(machine: Machine) -> list[Finding]:
-    """What torch sees; where it sees nothing, why."""
+    """The devices that torch sees; if none, why."""
     if machine.no_npu:
         return [Finding("error", f"torch finds no NPU: {machine.no_npu}", "mend the lines about NPUs and CANN")]
     return [Finding("ok", f"npu:{index} {_shown(one)}") for index, one in enumerate(machine.npus)]
@@ -105,7 +105,7 @@ def _runs(architecture: str, capability: tuple[int, int]) -> bool:
 
 
 def check_memory(machine: Machine) -> list[Finding]:
-    """What programs may still take of the machine's memory."""
+    """The memory that is still available to programs."""
     found = re.search(r"^MemAvailable:\s*(\d+) kB", machine.text("/proc/meminfo"), re.MULTILINE)
     if not found:
         return []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of a machine, gathered once; the checks look at nothing else, so that any machine can be described."""
+"""Facts about a machine, gathered once; checks use nothing else, so that tests can describe any machine."""
 
 import importlib.metadata
 import os
@@ -39,7 +39,7 @@ class Accelerator:
 
 @dataclass(frozen=True)
 class Machine:
-    """Files lie below `root`; everything else is a value."""
+    """Files are below `root`; everything else is a value."""
 
     root: Path = Path("/")
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
@@ -60,14 +60,14 @@ class Machine:
         return self.root / place.lstrip("/")
 
     def text(self, place: str) -> str:
-        """What a file holds; empty where it cannot be read."""
+        """The content of a file; empty if it cannot be read."""
         try:
             return self.path(place).read_text(errors="replace")
         except OSError:
             return ""
 
     def fault(self) -> Level:
-        """What a missing part of an NPU is: no error where torch finds one all the same, as in many containers."""
+        """The level of a missing part of an NPU: no error if torch finds one anyway, as in many containers."""
         return "error" if self.no_npu else "warning"
 
     def device_files(self) -> list[Path]:

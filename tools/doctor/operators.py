@@ -30,7 +30,7 @@ class Config:
 
 
 def main() -> None:
-    """Forward and backward at both precisions, small; says which networks came through."""
+    """A small forward and backward pass at both precisions; prints which networks passed."""
     device = common.device.resolve(cli.parse(Config, {}).device)
     for name in networks.PUBLISHED:
         network = common.device.move(networks.build(name).train(), device)
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def check(kind: str, time_limit_s: float) -> list[Finding]:
-    """Runs the program on a device, no longer than the limit; what it says decides."""
+    """Runs the program on a device within the time limit; its output decides."""
     words = [sys.executable, "-m", "tools.doctor.operators", f"--device={kind}"]
     options = {"capture_output": True, "text": True, "errors": "replace", "check": False}
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two ranks that add a number up, through the launcher that trainings use: HCCL, NCCL or gloo at work.
+"""Two ranks add a number up through the launcher of trainings: tests HCCL, NCCL or gloo.
 
 `check` starts this module as a program on each rank.
 """
@@ -59,7 +59,7 @@ def check(machine: Machine, kind: str, time_limit_s: float) -> list[Finding]:
 def _complaint(kind: str, folder: str, time_limit_s: float) -> str:
     """What went wrong; empty if nothing did. No process is left running.
 
-    The launcher misses the metrics of a training at the end: what tells is the file that rank 0 leaves.
+    The launcher misses the metrics of a training at the end: the file that rank 0 leaves shows success.
     """
     result = Path(folder) / "done"
     words = ["-m", "common.launch", f"--ranks={NUM_RANKS}", f"--log_dir={folder}", "-m", "tools.doctor.ranks"]
