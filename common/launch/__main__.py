@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
             raise
         cure = "install requirements.txt there, or name another Python with PYTHON=/path/to/python"
         raise UserError(f"{sys.executable} has no {package}: {cure}") from error
-    for line in result_file.write(log_folder, time.perf_counter() - began) if is_first else ():
+    for line in result_file.write(log_folder, time.perf_counter() - began) if is_first and "--help" not in argv else ():
         sys.stdout.write(line + "\n")
 
 

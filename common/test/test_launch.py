@@ -73,6 +73,10 @@ def test_servers_that_cannot_meet(tmp_path: Path, flags: list[str], words: list[
     assert all(word in said for word in words), said
 
 
+def test_help_of_a_launcher_is_no_error(tmp_path: Path) -> None:
+    assert launched("MIPNet", "train_full_1p.sh", "--help", f"--output_dir={tmp_path}").returncode == 0
+
+
 def test_flags_of_servers_are_the_launchers() -> None:
     command = ("bash", str(ROOT / "MIPNet" / "test" / "train_full_8p.sh"), "--nnodes=1:4", "--rdzv-id=a")
     said = done(*command, "--rdzv_endpoint=one:29400", "--lr=1", DRY_RUN="1").stdout
