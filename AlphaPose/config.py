@@ -44,7 +44,7 @@ class Config(TrainFlags):
     backbone: str = flag("ImageNet weights: auto, a file, or `none` for a random start", BACKBONE_AUTO)
     dpg: bool = flag("from dpg_milestone on train with jittered boxes and the first learning rate again", True)
     clip_norm: float = flag("largest gradient norm; 0: no clipping", 0.0)
-    num_workers: int = flag("processes that read data; -1: one a core", -1, least=-1, most=1024)
+    num_workers: int = flag("processes that read data; -1: one per core", -1, least=-1, most=1024)
     print_freq: int = flag("steps between log lines", 10, least=1)
     snapshot: int = flag("epochs between evaluations, and between checkpoints that are kept; 0: none", 10)
     val_images: int = flag("number of images of evaluations during training; 0: all", 0)

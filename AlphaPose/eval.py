@@ -95,8 +95,8 @@ class Config(EvaluationSettings, ComputeFlags):
     output_dir: str = flag("folder of checkpoints and results", str(MODEL_FOLDER))
     log_dir: str = flag("folder of each rank's log and the result file; empty: output_dir/test/output/0", "")
     exp_id: str = flag("checkpoints and results are in exp/<exp_id>-<name of --cfg>", "exp_test")
-    output_name: str = flag("file of the people found", "detections.json")
-    save_images: int = flag("number of images to draw: ground truth beside prediction", 0)
+    output_name: str = flag("file of the detected people", "detections.json")
+    save_images: int = flag("number of images to draw: ground truth next to prediction", 0)
     report: bool = flag("also write report.html, a page of where the network fails, and report.json", False)
 
 

@@ -67,8 +67,8 @@ class Config(DataFlags, TrainFlags):
     experiment_name: str = flag("checkpoints go to <experiment_name>_checkpoints [perf_1p, step_one, ...]", "")
     checkpoint_path: str = flag("weights to start from: a file, a published name, or `none`", "")
 
-    epochs: int = flag("epochs in all", 280, least=1)
-    batch_size: int = flag("images a step over all ranks; 0: 80 a rank", 0, most=10**6)
+    epochs: int = flag("number of epochs", 280, least=1)
+    batch_size: int = flag("images per step over all ranks; 0: 80 per rank", 0, most=10**6)
     base_lr: float = flag("learning rate; 0: 4e-5 for 80 images a step, in proportion", 0.0, most=1000)
     lr_drops: tuple[int, ...] = flag("epochs after which the learning rate drops", (100, 200, 260), least=1)
     lr_drop_factor: float = flag("factor by which the learning rate drops", 0.333, above=0, most=1)
@@ -86,7 +86,7 @@ class Config(DataFlags, TrainFlags):
     shift: float = flag("largest shift of the crop, input pixels", 40.0)
     flip: float = flag("probability of mirroring", 0.5, most=1)
 
-    num_workers: int = flag("processes that read data; -1: one a core", -1, least=-1, most=1024)
+    num_workers: int = flag("processes that read data; -1: one per core", -1, least=-1, most=1024)
     print_freq: int = flag("steps between log lines", 10, least=1)
     eval_freq: int = flag("epochs between evaluations; 0: none", 5)
     keep_every: int = flag("epochs between checkpoints that are kept; 0: keep none", 0)

@@ -59,7 +59,7 @@ class EvaluationFlags(DataFlags, ComputeFlags):
     num_workers: int = flag("threads that read images ahead, a batch each", 4, least=1, most=1024)
     on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
     output_name: str = flag("file of the detections", "detections.json")
-    save_images: int = flag("number of images to draw: ground truth beside prediction", 0)
+    save_images: int = flag("number of images to draw: ground truth next to prediction", 0)
     report: bool = flag("also write report.html, a page of where the network fails, and report.json", False)
 
     @property

@@ -48,7 +48,7 @@ class Config(demo.TopDownFlags):
     cfg: str = flag("yaml config; empty: that of the checkpoint's training, or w48_384x288_adam_lr1e-3", "")
     lambdas: tuple[float, ...] = flag("lambdas of the people in a box, for a network that takes lambda", LAMBDAS)
     sweep: int = flag("number of lambdas from 0 to 1 for each box of an image, side by side; 0: none", 0, most=101)
-    threshold: float = flag("score of a keypoint, from where it is drawn", CONFIDENT)
+    threshold: float = flag("least score of a keypoint that is drawn", CONFIDENT)
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: that of the data set", "")
     opts: tuple[Any, ...] = ()  # KEY VALUE words, which override all
 

@@ -96,7 +96,7 @@ class Config(EvaluationSettings, ComputeFlags):
     )
     output_dir: str = flag("folder of checkpoints and results", str(MODEL_FOLDER))
     log_dir: str = flag("folder of each rank's log and the result file; empty: output_dir/test/output/0", "")
-    save_images: int = flag("number of images to draw: ground truth beside prediction", 0)
+    save_images: int = flag("number of images to draw: ground truth next to prediction", 0)
     report: bool = flag("also write report.html, a page of where the network fails, and report.json", False)
 
 

@@ -118,7 +118,7 @@ class Config(TargetRules, LabelRules, Inference, DataFlags, TrainFlags):
 
     max_epoch_train: int = flag("epochs", 60, least=1)
     max_steps: int = flag("steps after which an epoch ends; 0: when the data do", 0)
-    batch_size: int = flag("images a step on each rank", 10, least=1, most=10**6)
+    batch_size: int = flag("images per step on each rank", 10, least=1, most=10**6)
     lr: float = flag("learning rate of the stages; those of base and VGG are a quarter", 1e-4, above=0, most=1000)
     lr_times_ranks: bool = flag("multiply the learning rate by the number of devices", False)
     lr_type: Literal["default", "cosine"] = flag("drops at lr_steps, or cosine after warm-up", "default")
@@ -136,7 +136,7 @@ class Config(TargetRules, LabelRules, Inference, DataFlags, TrainFlags):
     GRADIENT_CLIP_VALUE: float = flag("largest norm of a clipped gradient", 10.0, above=0)
     loss_scale: str = flag("loss scale for float16: a positive number or `dynamic`", "16384")
 
-    num_workers: int = flag("processes that read data; -1: one a core", -1, least=-1, most=1024)
+    num_workers: int = flag("processes that read data; -1: one per core", -1, least=-1, most=1024)
     log_interval: int = flag("steps between log lines", 100, least=1)
     eval_freq: int = flag("epochs between evaluations; 0: never", 5)
     keep_every: int = flag("epochs between .pth checkpoints that are kept; 0: keep none", 0)

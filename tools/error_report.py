@@ -28,7 +28,7 @@ class Config:
     output_dir: str = flag("folder for report.html and report.json", "report")
     annotations: str = flag("annotation file; empty: that of the validation images of data_path", "")
     skeleton: str = flag("coco, crowdpose, or a YAML file", "coco")
-    protocol: Protocol = flag("how AP counts", "coco")
+    protocol: Protocol = flag("protocol of AP", "coco")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -47,17 +47,17 @@ class DemoFlags:
     output_dir: str = flag("folder for annotated images or the video, and people.jsonl", "demo_output")
     save_img: bool = flag("write images with the people on them", True)
     save_video: bool = flag("write a video with the people on it", True)
-    threshold: float = flag("score of a keypoint, from where it is drawn", 0.0)
+    threshold: float = flag("least score of a keypoint that is drawn", 0.0)
     least_score: float = flag("score of a person, from where it counts", 0.0)
     track: bool = flag("people keep their ids from frame to frame, in videos and from cameras", True)
     smooth: bool = flag("steady the keypoints of tracked people (one-euro filter)", True)
-    max_missed: int = flag("frames for which a person may be lost and keep the id", 10)
+    max_missed: int = flag("frames that a lost person keeps the id", 10)
     show: bool = flag("show frames in a window: P pauses, Escape or Q ends", False)
     showbox: bool = flag("draw the boxes too", False)
     on_bad_image: Literal["error", "skip"] = flag("an image that cannot be used: stop, or skip and count", "error")
     cpu: bool = flag("compute on the CPU, the same as --device=cpu", False)
     device: DeviceName = flag("where to compute", "auto")
-    provider: Provider = flag("of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
+    provider: Provider = flag("provider of ONNX Runtime, for an .onnx; auto: that of the device", "auto")
 
     def check(self) -> None:
         """Raises UserError for values that contradict each other."""
@@ -77,7 +77,7 @@ class TopDownFlags(DemoFlags):
     boxes: str = flag("left,top,width,height[;...] in each image, pixels", "")
     detections: str = flag("boxes from a file: JSON, or people.jsonl of another demo", "")
     detector: str = flag("detector of people: a network of torchvision, such as fasterrcnn_resnet50_fpn", "")
-    min_score: float | None = flag("detected boxes below it are not taken; empty: as suits the detector", None)
+    min_score: float | None = flag("least score of a detected box; empty: as suits the detector", None)
     posebatch: int = flag("people that the network sees at once", 80, least=1, most=10**6)
 
     def check(self) -> None:

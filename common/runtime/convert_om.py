@@ -42,7 +42,7 @@ class Config:
     aipp: Literal["none", "BGR", "RGB"] = flag(
         "8-bit pixels of this order as input: ATC builds the arithmetic in", "none"
     )
-    precision_mode: str = flag("of ATC, such as force_fp32; empty: its default", "")
+    precision_mode: str = flag("ATC's precision mode, such as force_fp32; empty: its default", "")
     soc_version: str = flag("the chip, such as Ascend310P3; empty: that of npu-smi", "")
 
 

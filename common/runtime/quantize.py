@@ -60,7 +60,7 @@ class Flags:
     model: str = flag("the float32 network, .onnx", "")
     output_name: str = flag("file to write; empty: <model>_int8.onnx", "")
     max_ap_drop: float = flag("refuse where AP falls by more", 0.002, most=1)
-    threads: int = flag("of a runtime; 0: as many as PyTorch uses", 0, most=1024)
+    threads: int = flag("threads of a runtime; 0: as many as PyTorch uses", 0, most=1024)
 
     def check_flags(self, exporter: str) -> None:
         """Raises UserError for values that make no sense; `exporter` is the program that writes a `model`."""

@@ -46,7 +46,7 @@ class TrainFlags:
     on_bad_image: Literal["error", "skip"] = flag("unreadable image: stop, or take another and count it", "error")
     seed: int = flag("seed of everything random", 0, most=2**32 - 1)
     save_every: int = flag("steps between saves, beside those at the end of epochs", 0)
-    keep: int = flag("how many of the checkpoints that are kept stay", 3, least=1)
+    keep: int = flag("largest number of kept checkpoints", 3, least=1)
 
     @property
     def log_folder(self) -> Path:

@@ -34,7 +34,7 @@ class Config:
     source: str = flag("a folder, a list (.txt), a table with paths (.parquet), here or a URL (s3://, https://)", "")
     target: str = flag("folder for the people, visible to all servers; that of an earlier call is resumed", "")
     detector: str = flag("detector for top-down networks: a network of torchvision", "")
-    column: str = flag("of a table: that of the paths; empty: path, url, image, file_name or source", "")
+    column: str = flag("column of paths in a table; empty: path, url, image, file_name or source", "")
     images_per_shard: int = flag("images of one file of people: what a kill costs at most, a device", 500, least=1)
     batch_size: int = flag("images through the network at once; 0: 4 on a CPU, 32 elsewhere", 0, most=10**4)
     workers: int = flag("processes with a network; 0: one a device, and one a core without any", 0, most=10**5)

@@ -54,8 +54,8 @@ STORED = frozenset({"coco", "halpe", "dlc"})  # formats whose annotations belong
 class Config:
     """Convert keypoint annotations of CVAT, Label Studio, YOLO, labelme, VIA, DeepLabCut, COCO, Halpe; predictions."""
 
-    source_format: SourceFormat = flag("also --from: the format that is read (required)", "")
-    target_format: TargetFormat = flag("also --to: the one that is written (required)", "")
+    source_format: SourceFormat = flag("format to read, also --from (required)", "")
+    target_format: TargetFormat = flag("format to write, also --to (required)", "")
     source: str = flag("file or folder of the annotations (required)", "")
     target: str = flag("a new folder for the result (required)", "")
     images: str = flag("folder of the images; empty: beside the annotations", "")
@@ -74,7 +74,7 @@ class Config:
     subset: str = flag("take only this subset of the source: train, val, test, or a name of CVAT; empty: all", "")
     num_images: int = flag("number of images to take, drawn by --seed; 0: all", 0)
     only_annotated: bool = flag("leave out images without an instance", False)
-    seed: int = flag("another number draws another split", 0)
+    seed: int = flag("seed of the split", 0)
     place_images: Literal["link", "copy"] = flag("how images come into a COCO or YOLO folder", "link")
     annotations: str = flag("of --from=predictions with COCO results: the annotation file with the images' names", "")
     min_score: float = flag("of --from=predictions: score of a keypoint, from where it is taken", 0.0)

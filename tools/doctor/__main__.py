@@ -32,8 +32,8 @@ NPU_CHECKS = (
 class Config:
     """Checks whether this machine is ready to train and predict, with a cure for each problem."""
 
-    device: common.device.DeviceName = flag("what has to work; auto: whatever is here", "auto")
-    output_dir: str = flag("folder that runs are to write to", ".")
+    device: common.device.DeviceName = flag("device to check; auto: all that are present", "auto")
+    output_dir: str = flag("folder for the results of runs", ".")
     time_limit: float = flag("seconds that two ranks, and the networks on an NPU, may take; 0: not tried", 120.0)
     json: bool = flag("print the findings as JSON", False)
 

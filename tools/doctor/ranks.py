@@ -28,7 +28,7 @@ class Config:
     """One of two ranks of the doctor's check; `python -m tools.doctor` starts it."""
 
     device: common.device.DeviceName = flag("what the ranks compute on", "cpu")
-    result_file: str = flag("where rank 0 leaves word that all went well", "")
+    result_file: str = flag("file that rank 0 writes on success", "")
 
 
 def main() -> None:
