@@ -15,8 +15,8 @@ class Config(export.Config):
     """Exports a checkpoint of Lightweight OpenPose as ONNX, by default for one image of 256 x 456."""
 
     batch_size: int = common.cli.flag("images at once; 0: any number", 1)
-    height: int = common.cli.flag("of the network's input, pixels; 0: any", 256)
-    width: int = common.cli.flag("of the network's input, pixels; 0: any", 456)
+    height: int = common.cli.flag("height of the network's input, pixels; 0: any", 256)
+    width: int = common.cli.flag("width of the network's input, pixels; 0: any", 456)
 
 
 if __name__ == "__main__":
