@@ -2,7 +2,7 @@
 """Runs every bench_*.py of the project and writes what they measured to ci/results/<what>_<hardware>_<date>.md.
 
     python ci/bench.py                       all that take minutes
-    python ci/bench.py --only=decode,data --runs=9              of every directory that has one
+    python ci/bench.py --only=decode,training_step --runs=9     of every directory that has one
     python ci/bench.py --only=MIPNet/two_people     the slow one: trains two networks
 
 Each bench compares with a plain version of the same work, on this machine, in turn; medians and ratios count.
