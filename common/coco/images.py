@@ -131,7 +131,7 @@ def path_inside(folder: str, file_name: str) -> str:
     """The path of a folder's file, which may be a link to anywhere. Raises ImageError where its name leads outside."""
     name = os.path.normpath(file_name)
     leads_out = os.path.isabs(name) or os.path.splitdrive(name)[0] or name.split(os.sep)[0] in (os.curdir, os.pardir)
-    if leads_out or "\0" in name:
+    if leads_out or "\0" in file_name:
         raise ImageError(f"file_name {file_name!r} leads out of {folder}. Name the image relative to its folder")
     return os.path.join(folder, name)
 

@@ -53,7 +53,10 @@ def write(logs: Path, seconds: float) -> list[str]:
 def _copy(logs: Path, target: Path) -> None:
     logs, target = logs.resolve(), target.resolve()
     if logs != target and logs not in target.parents:  # they are there already, or would be copied forever
-        shutil.copytree(logs, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(f"{OUTPUTS_OF_RANKS}_*"))
+        try:
+            shutil.copytree(logs, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(f"{OUTPUTS_OF_RANKS}_*"))
+        except shutil.Error as error:  # it has no number of the system
+            raise UserError(f"{target}: the logs of {logs} cannot be copied there: {error}") from error
 
 
 def read_records(metrics: Path) -> list[dict[str, Any]]:

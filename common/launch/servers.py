@@ -48,7 +48,7 @@ class Servers:
         if number is not None and number >= most:
             raise UserError(f"NODE_RANK={number}: with {name}={text} from 0 to {most - 1}")
         variables = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
-        if "rdzv_endpoint" not in flags and (missing := [one for one in variables if not os.environ.get(one)]):
+        if not flags.get("rdzv_endpoint") and (missing := [one for one in variables if not os.environ.get(one)]):
             raise UserError(
                 f"{name}={text} without {', '.join(missing)}: type --rdzv_endpoint=HOST:PORT of one of the servers; or "
                 f"set NODE_RANK (0 to {most - 1}, another one on each server), MASTER_ADDR and MASTER_PORT (of the "
@@ -57,7 +57,7 @@ class Servers:
         endpoint = flags.get("rdzv_endpoint") or f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         host, _, port = endpoint.rpartition(":") if ":" in endpoint else (endpoint, ":", str(PORT))
         if not host or not port.isdecimal() or not 1 <= int(port) <= LARGEST_PORT:
-            shown = f"--rdzv_endpoint={endpoint}" if "rdzv_endpoint" in flags else f"MASTER_PORT={port}"
+            shown = f"--rdzv_endpoint={endpoint}" if flags.get("rdzv_endpoint") else f"MASTER_PORT={port}"
             raise UserError(f"{shown}: a port from 1 to {LARGEST_PORT}, as in host:{PORT}")
         return Servers(ranks, least, most, host.strip("[]"), int(port), flags.get("rdzv_id") or endpoint, number)
 

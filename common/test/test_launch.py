@@ -60,6 +60,7 @@ def test_a_launcher_that_cannot_start(tmp_path: Path, variables: dict[str, str],
     ("flags", "words"),
     [
         (["--nnodes=4:1"], ["--nnodes=4:1", "1:4"]),
+        (["--nnodes=2", "--rdzv_endpoint="], ["--nnodes=2 without NODE_RANK, MASTER_ADDR"]),
         (["--nnodes=1:4"], ["--nnodes=1:4 without NODE_RANK, MASTER_ADDR, MASTER_PORT", "--rdzv_endpoint=HOST:PORT"]),
         (["--nnodes=2", "--rdzv-endpoint=127.0.0.1:70000"], ["--rdzv_endpoint=127.0.0.1:70000", "65535"]),
         (["--nnodes=2", "--rdzv_endpoint=127.0.0.1:{taken}"], ["port {taken} of this server", "in use", "ss -ltnp"]),

@@ -2,6 +2,7 @@
 import json
 from pathlib import Path
 
+from common.cli import UserError
 from common.launch import result_file
 from common.report import ACCURACY, Run
 
@@ -49,3 +50,13 @@ def test_logs_in_or_around_the_folder_of_the_run_are_not_copied_into_themselves(
         "run.json",
         "train_net_bs4_1p_acc_loss.txt",
     ]
+
+
+def test_logs_that_cannot_be_copied_are_one_line(tmp_path: Path) -> None:
+    metrics, logs = tmp_path / "metrics.jsonl", tmp_path / "logs"
+    metrics.write_text("".join(json.dumps(record) + "\n" for record in records(None, [0.5])))
+    Run("net", "acc", 1, 4, str(metrics), str(tmp_path / "run"), 0.0).leave(logs)
+    (tmp_path / "run" / "logs").mkdir(parents=True)
+    (tmp_path / "run" / "logs" / "run.json").symlink_to("/nowhere/run.json")
+    with pytest.raises(UserError, match=r"run/logs: the logs of .*/logs cannot be copied there: .*run\.json"):
+        result_file.write(logs, 3.0)

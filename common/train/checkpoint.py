@@ -37,13 +37,11 @@ def save(path: Path, content: Mapping[str, Any], before: Path | None = None) -> 
 
     Raises UserError where the disk is full or the folder not writable; an older file at `path` stays as it was.
     """
-    with files.replacing(path) as file:
+    with files.replacing(path, before) as file:
         try:
             torch.save(dict(content), file)
         except RuntimeError as error:  # torch's error of a full disk
             raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} ({str(error).splitlines()[0]})") from error
-        if before and path.is_file():
-            os.replace(path, before)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from common.coco.fields import FAULTS, LARGEST_IMG, LONGEST_NAME, shown
 from tools.convert.dataset import HIDDEN, VISIBLE
 
 DEEPEST_XML = 30
-LARGEST_FILE = 2 * 10**9  # bytes
 CHUNK = 1 << 20
 
 YES = frozenset({"1", "true", "yes", "on", "y"})
