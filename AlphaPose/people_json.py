@@ -54,9 +54,8 @@ class ResultFile:
         self.folder, self.form, self.numbered_images, self.of_video = folder, form, numbered_images, of_video
         self.brackets = b"{}" if form in IMAGE_FORMS else b"[]"
         self.images, self.separate = set[str](), set[str]()
-        self.file = (folder / RESULT_FILE).open("wb")
+        self.file = (folder / RESULT_FILE).open("wb", buffering=0)
         self.file.write(self.brackets)
-        self.file.flush()
 
     def __enter__(self) -> "ResultFile":
         return self
@@ -81,11 +80,16 @@ class ResultFile:
             self._append(json.dumps(entries)[1:-1])
 
     def _append(self, entries: str) -> None:
-        """Overwrites the last bracket and appends it again."""
-        separator = b", " if self.file.tell() > len(self.brackets) else b""
-        self.file.seek(-1, os.SEEK_END)
-        self.file.write(separator + entries.encode() + self.brackets[1:])
-        self.file.flush()
+        """Writes over the last bracket and behind it once more; what does not arrive whole is cut off again."""
+        end = self.file.seek(-1, os.SEEK_END)
+        content = (b", " if end >= len(self.brackets) else b"") + entries.encode() + self.brackets[1:]
+        try:
+            while content:
+                content = content[self.file.write(content) :]
+        except BaseException:  # a full disk, an interrupt
+            self.file.truncate(end)
+            os.pwrite(self.file.fileno(), self.brackets[1:], end)
+            raise
 
     def _write_image(self, name: str, key: str, people: People) -> None:
         if key in self.images:

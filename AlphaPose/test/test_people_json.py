@@ -2,6 +2,7 @@
 """The result files are the original's, byte for byte, and whole after every image."""
 
 import json
+import resource
 from pathlib import Path
 
 from AlphaPose.people_json import RESULT_FILE, ResultFile, untracked_ids
@@ -63,6 +64,20 @@ def test_the_file_is_whole_after_every_image(tmp_path: Path, form: str) -> None:
             assert len(result(tmp_path)) == (number + 1) * (2 if form in ("default", "coco") else 1)
         writer.write(frame("nobody.jpg"), some_people(0))
         before = result(tmp_path)
+    assert result(tmp_path) == before
+
+
+def test_a_full_disk_leaves_the_images_before(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with ResultFile(tmp_path) as writer:
+        writer.write(frame("0.jpg"), some_people(3))
+        before = result(tmp_path)
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / RESULT_FILE).stat().st_size + 100, limits[1]))
+        try:
+            with pytest.raises(OSError, match="too large"):
+                writer.write(frame("1.jpg"), some_people(3))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert result(tmp_path) == before
 
 

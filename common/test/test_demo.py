@@ -54,6 +54,8 @@ def test_video_is_annotated_and_everyone_keeps_the_id(tmp_path, capsys) -> None:
     said = capsys.readouterr().out
     assert "50 frames" in said and "frames a second" in said
     assert all(part in said for part in ("read", "people", "track", "draw and write"))
+    plain = run_demo(tmp_path, str(video), track=False)
+    assert {person["id"] for line in plain for person in line["people"]} == {None}
 
 
 def test_images_are_not_tracked_and_keep_their_names(tmp_path) -> None:
