@@ -19,7 +19,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=${POSE_ZOO_VENV:-$root/.venv}
 export PYTHON=$venv/bin/python
 torch=${POSE_ZOO_TORCH:-torch==2.13.0}
-extras=dev,infer,openvino,tensorboard,mindspore,web
+extras=dev,infer,openvino,tensorboard,web
 stamp=$venv/pose_zoo.installed   # what was installed, when it is whole
 unfinished=$venv/pose_zoo.begun  # we made this folder and have not finished
 log=$venv/pose_zoo.log
@@ -115,7 +115,7 @@ install() {
     return
   fi
   compile_packages
-  expected >"$stamp" && rm -f "$unfinished"
+  rm -f "$unfinished" && expected >"$stamp"
 }
 
 # One call at a time: a second one waits for the first.

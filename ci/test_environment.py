@@ -81,7 +81,7 @@ def test_it_installs_once(clone: Clone) -> None:
     venv = clone.folder / "a clone" / ".venv"
     pip = [call for call in clone.calls() if "-m pip install" in call]
     assert pip and pip[-1].endswith(
-        "-e .[dev,infer,openvino,tensorboard,mindspore,web] torch==2.13.0 --config-settings editable_mode=compat"
+        "-e .[dev,infer,openvino,tensorboard,web] torch==2.13.0 --config-settings editable_mode=compat"
     )
     assert not (venv / "pose_zoo.begun").exists()
     second = clone.run('source ci/environment.sh && echo "$PYTHON" && echo "$root"')

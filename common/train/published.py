@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 IMAGENET = "ImageNet"
+TABLE = "weights.json"
 # classifiers and their inputs, and the sums of HRNet's last module that heatmaps do not need
 _CLASSIFIER = re.compile(
     r"(fc|classifier|incre_modules|downsamp_modules|final_layer)\.|stage4\.\d+\.fuse_layers\.[1-3]\."
@@ -56,11 +57,22 @@ def home() -> Path:
     return Path(own) / "weights" if own else Path(torch.hub.get_dir()) / "checkpoints"
 
 
-@cache
 def table() -> dict[str, Published]:
-    """Every published file by its name."""
-    content = files.read_json(Path(__file__).parents[1] / "weights.json")
-    return {name: Published(name, **entry) for name, entry in content.items()}
+    """Every published file by its name, with those of a mirror folder. Raises UserError for a damaged table."""
+    own = Path(_mirror()) / TABLE
+    return _read(Path(__file__).parents[1] / TABLE) | (_read(own) if _mirror() and own.is_file() else {})
+
+
+@cache
+def _read(path: Path) -> dict[str, Published]:
+    try:
+        return {name: Published(name, **entry) for name, entry in files.read_json(path).items()}
+    except (TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not a table of weights like common/{TABLE}: {error}") from error
+
+
+def _mirror() -> str:
+    return os.environ.get("POSE_ZOO_MIRROR", "")
 
 
 def names(network: str) -> str:
@@ -72,19 +84,28 @@ def locate(name: str, network: str, folders: tuple[Path, ...]) -> Path:
     """A checkpoint by path, or a published one by name: from one of `folders`, the mirror, the cache, or downloaded.
 
     A missing path is looked up by its last part. Raises CheckpointError where there is no such file, it belongs to
-    another network, or the download fails or brings another file; `tools.weights verify` checks those that are there.
+    another network, the download fails, or a file is not the published one.
     """
     if Path(name).is_file():
         return Path(name)
-    entry, mirror = table().get(Path(name).name), os.environ.get("POSE_ZOO_MIRROR", "")
+    entry, mirror = table().get(Path(name).name), _mirror()
     if entry is None or entry.network != network:
         other = f": that is a file of {entry.network}" if entry else ""
         raise CheckpointError(f"{name}: no such checkpoint{other}, and not one of the published {names(network)}")
     places = [*folders, *([Path(mirror)] if mirror and "://" not in mirror else []), home()]
     for folder in places:
         if (folder / entry.name).is_file():
-            return folder / entry.name
+            return _checked(folder / entry.name, entry)
     return _fetched(entry, places[0], mirror)
+
+
+def _checked(path: Path, entry: Published) -> Path:
+    try:
+        entry.check(path)
+    except (OSError, CheckpointError) as error:
+        source = " or ".join(entry.urls) or entry.page
+        raise CheckpointError(f"{path}: {error}: remove it, and fetch {source}") from error
+    return path
 
 
 def _fetched(entry: Published, folder: Path, mirror: str) -> Path:

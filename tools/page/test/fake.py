@@ -99,21 +99,23 @@ class TopDown:
     def __call__(self, image: np.ndarray, boxes=None) -> People:
         frame = Frame("image", 0, 0.0, image)
         places = whole_images([frame])[0] if boxes is None else clip_boxes(boxes, np.ones(len(boxes)), image)
-        return self.people(image, places.boxes_img, places.scores)
+        return self.merged(self.find_in(image, places.boxes_img), places)
 
-    def find(self, image: np.ndarray, boxes_img: np.ndarray) -> np.ndarray:
+    def find(self, images, boxes) -> list[np.ndarray]:
+        return [self.find_in(image, of_image.boxes_img) for image, of_image in zip(images, boxes, strict=True)]
+
+    def find_in(self, image: np.ndarray, boxes_img: np.ndarray) -> np.ndarray:
         marked = self.network.forward(image)
         people = np.zeros((len(boxes_img), len(self.lambdas), COCO.num_points, 3))
         for row, (left, top, width, height) in enumerate(boxes_img):
             inside = ((marked > (left, top)) & (marked < (left + width, top + height))).all(axis=1)
             for mode, value in enumerate(self.lambdas):
                 people[row, mode] = found(marked[inside][:1] + (10 * value, 0)).keypoints[0] if inside.any() else 0
-        return people.reshape(len(people), -1, 3)
+        return people
 
-    def people(self, image: np.ndarray, boxes_img: np.ndarray, scores: np.ndarray, found=None) -> People:
-        found = self.find(image, boxes_img) if found is None else found
-        people = found[:, -COCO.num_points :]
-        return People(COCO, people, scores, boxes_img, lambdas=(1.0,) * len(people))
+    def merged(self, keypoints: np.ndarray, boxes) -> People:
+        people = keypoints[:, -1]
+        return People(COCO, people, boxes.scores, boxes.boxes_img, lambdas=(1.0,) * len(people))
 
 
 def found(places: np.ndarray) -> People:
