@@ -24,7 +24,7 @@ MOST_SHARED_DECODER_LINES, MOST_DECODER_LINES = 300, 150
 MOST_OF_PACKAGE = {
     "bottomup": 530,
     "coco": 2170,
-    "launch": 440,
+    "launch": 445,
     "media": 1540,
     "runtime": 1180,
     "topdown": 1250,

@@ -60,9 +60,20 @@ def _run(servers: Servers, log_folder: Path, module: str, arguments: list[str]) 
         sys.argv = [module, *arguments]
         runpy.run_module(module, run_name="__main__", alter_sys=True)
         return True
+    _check_devices(servers.ranks, arguments)
     from common.launch import torchrun  # loads torch
 
     return torchrun.run(servers, restarts, log_folder, [module, *arguments])
+
+
+def _check_devices(ranks: int, arguments: list[str]) -> None:
+    """Reports once, before any rank starts, that there are too few devices."""
+    from common import device
+
+    flags = dict(word.lstrip("-").split("=", 1) for word in arguments if word.startswith("--device="))
+    name = flags.get("device", "auto")
+    if name in ("npu", "cuda") or (name == "auto" and any(map(device.count, ("npu", "cuda")))):
+        device.resolve(name, ranks - 1)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
