@@ -135,9 +135,8 @@ def read_yaml(path: str | Path) -> Any:
 
     content = read_bytes(path, MOST_YAML_BYTES)
     try:
-        value = yaml.safe_load(content)
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(content)):
             raise yaml.YAMLError("references, *name: write it out plainly")
-        return value
+        return yaml.safe_load(content)
     except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: no YAML that is read ({' '.join(str(error).split())[:150]})") from error

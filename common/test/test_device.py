@@ -65,6 +65,18 @@ def test_types_of_the_precision_levels() -> None:
     assert ended.returncode == 0, ended.stderr
 
 
+def test_autocast_computes_in_the_type_of_the_level() -> None:
+    network, images = nn.Conv2d(3, 4, 3), torch.rand(1, 3, 8, 8)
+    found = {}
+    for level in LEVELS:
+        with device.autocast(CPU, device.amp_type(CPU, level)):
+            maps = network(images)
+            found[level] = maps.dtype, nn.functional.mse_loss(maps, torch.zeros_like(maps)).dtype
+    assert found["O0"] == (torch.float32, torch.float32)
+    assert found["O1"] == found["O2"] == (torch.bfloat16, torch.float32)
+    assert network.weight.dtype == torch.float32
+
+
 @pytest.mark.parametrize(
     ("loss_scale", "dtype", "scales", "weights"),
     [
