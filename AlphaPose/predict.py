@@ -18,8 +18,9 @@ from AlphaPose.model import build
 from AlphaPose.people_json import untracked_ids
 from AlphaPose.pose_nms import pose_nms
 from common.arrays import Float32Array, UInt8Array
+from common.coco.images import upright_image
 from common.media.detectors import Boxes, Detector, given_boxes, whole_images
-from common.media.source import Frame, upright_image
+from common.media.source import Frame
 from common.people import People
 from common.runtime import metadata
 from common.runtime.session import PYTORCH, Options, Session, open_network

@@ -7,9 +7,8 @@ python -m Lightweight_OpenPose.eval --data_path=mini --checkpoint_path=model_bes
 Writes detections.json, metrics.jsonl, pictures and a result file into eval_step<step>.
 """
 
-import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,8 +19,7 @@ import common.distributed
 import common.media.drawing
 import common.skeleton
 import common.train.checkpoint
-from common.bottomup import pipeline
-from common.bottomup.pipeline import BottomUpNetwork, Evaluation, Maps
+from common.bottomup.pipeline import evaluate
 from common.cli import UserError, flag, parse, run
 from common.coco.evaluate import EvaluationSet
 from common.media import error_report
@@ -32,8 +30,8 @@ from common.train.log import Log
 from common.train.state import TrainState
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.config import ALIASES, MODEL_FOLDER, NETWORK, RETIRED, STEP_NAMES, DataFlags, with_data
-from Lightweight_OpenPose.decode import DecodedPeople, DecodeRules, decode, decode_scales, to_coco, warm_up
-from Lightweight_OpenPose.predict import InputRule, Letterbox, PoseEstimator, open_session, to_input
+from Lightweight_OpenPose.decode import DecodeRules
+from Lightweight_OpenPose.predict import InputRule, ValidationEstimator, open_session
 
 import numpy as np
 import torch
@@ -112,21 +110,21 @@ def run_evaluation(config: EvaluationFlags, source: Path, device: torch.device, 
     skeleton = common.skeleton.load(config.skeleton)
     validation = load_validation(config, skeleton)
     session = open_session(source, config.options(device, common.distributed.local_rank()), skeleton)
-    rule = dataclasses.replace(rule, fixed_size=session.fixed_size or rule.fixed_size)
-    if rule.fixed_size and len(rule.scales) > 1:
-        raise UserError(
-            f"--multiscale: {source} takes images of one size alone; give a .pth, or export it for any size"
-        )
-    estimator = PoseEstimator.of_session(session, skeleton, DecodeRules(half_pixel=config.half_pixel))
+    estimator = ValidationEstimator.of_session(session, skeleton, DecodeRules(half_pixel=config.half_pixel), rule)
+    size_in = estimator.input_rule.fixed_size
     batch_size = config.batch_size or session.fixed_batch or default_batch(device)
-    skip_bad = config.on_bad_image == "skip"
-    result = evaluate(estimator, validation, rule, batch_size, skip_bad, config.num_workers)
+    if size_in and len(rule.scales) > 1:
+        cure = "give a .pth, or export it for any size"
+        raise UserError(f"--multiscale: {source} takes images of one size alone; {cure}")
+    if size_in:  # the first call of an accelerator takes seconds
+        estimator.maps(np.zeros((batch_size, 3, *size_in), np.float32))
+    result = evaluate(estimator, validation, batch_size, config.on_bad_image == "skip", config.num_workers)
     protocol = {
         "annotations": str(validation.annotations),
         "images": result.num_images,
         "checkpoint": str(source),
         "runtime": session.runtime,
-        "input": "x".join(map(str, rule.fixed_size)) if rule.fixed_size else f"height {rule.base_height}",
+        "input": "x".join(map(str, size_in)) if size_in else f"height {rule.base_height}",
         "scales": rule.scales,
         "precision": config.amp,
         "half_pixel": config.half_pixel,
@@ -152,46 +150,6 @@ def load_validation(config: DataFlags, skeleton: common.skeleton.Skeleton) -> Ev
     return EvaluationSet.load(Path(labels), Path(images), skeleton, config.val_images, config.exif)
 
 
-def evaluate(
-    estimator: PoseEstimator,
-    validation: EvaluationSet,
-    rule: InputRule,
-    batch_size: int,
-    skip_bad: bool = False,
-    readers: int = pipeline.READERS,
-) -> Evaluation:
-    """AP over all images of `validation`; every rank takes its share of them and gets the whole result.
-
-    Reading, the network and decoding work side by side. Raises ImageError for an unreadable image, unless `skip_bad`:
-    then it is counted and has no people.
-    """
-    skeleton, rules = estimator.skeleton, estimator.rules
-    warm_up(skeleton, rules)
-    if rule.fixed_size:  # the first call of an accelerator takes seconds
-        estimator.maps(np.zeros((batch_size, 3, *rule.fixed_size), np.float32))
-
-    def people(maps: Sequence[Maps], letterboxes: Sequence[Sequence[Letterbox]]) -> list[DecodedPeople]:
-        """Of each image; those of several scales are found in the mean of their maps."""
-        seen = [
-            [(heatmaps, pafs, place.geometry) for heatmaps, pafs, place in zip(*of_scale, places, strict=True)]
-            for of_scale, places in zip(maps, letterboxes, strict=True)
-        ]
-        if len(seen) == 1:
-            return [decode(*one, skeleton, rules) for one in seen[0]]
-        return [decode_scales(scales_of_image, skeleton, rules) for scales_of_image in zip(*seen, strict=True)]
-
-    network = BottomUpNetwork[Letterbox](
-        skeleton,
-        letterboxes=lambda size_img: [rule.letterbox(size_img, scale) for scale in rule.scales],
-        size_in=lambda place: place.input_size,
-        to_input=to_input,
-        maps=estimator.maps,
-        people=people,
-        to_coco=lambda found: to_coco(found, skeleton, rules),
-    )
-    return pipeline.evaluate(network, validation, batch_size, skip_bad, readers)
-
-
 def while_training(
     validation: EvaluationSet, base_height: int, skeleton: common.skeleton.Skeleton, state: TrainState, log: Log
 ) -> Callable[[nn.Module], dict[str, float]]:
@@ -199,8 +157,9 @@ def while_training(
 
     def measured(model: nn.Module) -> dict[str, float]:
         session = of_module(model.eval(), state.device, state.dtype)
-        estimator = PoseEstimator.of_session(session, skeleton, DecodeRules(max_peaks=MAX_PEAKS_IN_TRAINING))
-        result = evaluate(estimator, validation, InputRule(base_height), default_batch(state.device))
+        rules = DecodeRules(max_peaks=MAX_PEAKS_IN_TRAINING)
+        estimator = ValidationEstimator.of_session(session, skeleton, rules, InputRule(base_height))
+        result = evaluate(estimator, validation, default_batch(state.device))
         log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_images} images")
         leave_sheet(state.store.folder / "pictures", validation, result.detections, skeleton, SHEET_ROWS)
         return result.metrics

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from common.arrays import Float32Array, Float64Array, UInt8Array
-from common.bottomup.pipeline import alike
-from common.cli import RefusedImageError
-from common.media.source import upright_image
-from common.people import People
+from common.bottomup import estimator
+from common.bottomup.assembly import DecodedPeople
+from common.bottomup.estimator import BottomUpEstimator, Maps, refuse_narrow
 from common.runtime import metadata
 from common.runtime.session import Options, Session, open_network
 from common.skeleton import Skeleton, load
@@ -30,24 +29,14 @@ import cv2
 import numpy as np
 
 DEMO_HEIGHT = 256  # of the network's input, pixels
-LONGEST_ASPECT = 16  # of width and height: longer images are not of people, and would fill the memory
 
 
 @dataclass(frozen=True)
-class Letterbox:
-    """The placement of an image in the network's input, all sizes (height, width)."""
+class Letterbox(estimator.Letterbox):
+    """The placement of an image in the network's input."""
 
-    size_img: tuple[int, int]
-    ratio: float  # input pixels an original pixel
-    scaled_in: tuple[int, int]  # of the image, resized
-    pad_in: tuple[int, int, int, int]  # top, left, bottom, right: grey around it
+    ratio: float  # input pixels an original pixel, exactly
     interpolation: int  # of OpenCV
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        """Of the network's input."""
-        top, left, bottom, right = self.pad_in
-        return self.scaled_in[0] + top + bottom, self.scaled_in[1] + left + right
 
     @property
     def geometry(self) -> MapGeometry:
@@ -78,7 +67,7 @@ class InputRule:
         top, left = (height_in - height) // 2, (width_in - width) // 2
         pad_in = (top, left, height_in - height - top, width_in - width - left)
         interpolation = cv2.INTER_LINEAR if self.fixed_size else cv2.INTER_CUBIC
-        return Letterbox(size_img, ratio, (height, width), pad_in, interpolation)
+        return Letterbox(size_img, (height, width), pad_in, ratio, interpolation)
 
     def _whole_cells(self, length_in: int) -> int:
         return -(-max(length_in, self.base_height) // STRIDE) * STRIDE
@@ -92,15 +81,9 @@ def to_input(image: UInt8Array, place: Letterbox) -> Float32Array:
     return _padded(normalised, place)
 
 
-def fast_input(image: UInt8Array, place: Letterbox) -> Float32Array:
-    """`to_input` as in the published demo: resized bilinearly, then normalised."""
-    small = cv2.resize(image, place.scaled_in[::-1], interpolation=cv2.INTER_LINEAR)
-    return _padded((small - np.float32(PIXEL_MEAN)) * np.float32(PIXEL_SCALE), place)
-
-
 def _padded(normalised: Float32Array, place: Letterbox) -> Float32Array:
     top, left, _, _ = place.pad_in
-    padded = np.zeros((3, *place.input_size), np.float32)
+    padded = np.zeros((3, *place.size_in), np.float32)
     padded[:, top : top + place.scaled_in[0], left : left + place.scaled_in[1]] = normalised.transpose(2, 0, 1)
     return padded
 
@@ -130,8 +113,10 @@ def metadata_of(skeleton: Skeleton, content: dict[str, Any], size_in: tuple[int,
     return metadata.of_network(DIRECTORY, skeleton, content, input=rule, stride=STRIDE, decoder=decoder)
 
 
-class PoseEstimator:
+class PoseEstimator(BottomUpEstimator):
     """A network that finds people in images, as the published demo does."""
+
+    stride = STRIDE
 
     def __init__(
         self,
@@ -149,65 +134,73 @@ class PoseEstimator:
         """
         source = weights.locate_checkpoint(str(checkpoint_path))
         about, own = metadata.of(source, DIRECTORY, skeleton, "openpose")
-        self.skeleton, self.rules = load(own), ORIGINAL_RULES
-        self.session = open_session(source, Options.of(options), self.skeleton)
+        session = open_session(source, Options.of(options), load(own))
         known = about.get("input", {}).get("height", DEMO_HEIGHT)
-        self.input_rule = InputRule(height or known, self.session.fixed_size)
-        decode.warm_up(self.skeleton, self.rules)
+        self._use(session, load(own), ORIGINAL_RULES, InputRule(height or known))
 
     @classmethod
     def of_session(
-        cls, session: Session, skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES, height: int = DEMO_HEIGHT
+        cls,
+        session: Session,
+        skeleton: Skeleton,
+        rules: DecodeRules = ORIGINAL_RULES,
+        input_rule: InputRule = InputRule(DEMO_HEIGHT),
     ) -> "PoseEstimator":
-        """With a network that is open already and other rules, as evaluations use it."""
+        """With a network that is open already; its own input size comes before that of `input_rule`."""
         made = cls.__new__(cls)
-        made.session, made.skeleton, made.rules = session, skeleton, rules
-        made.input_rule = InputRule(height, session.fixed_size)
+        made._use(session, skeleton, rules, input_rule)
         return made
 
-    def __call__(self, image: UInt8Array | str | Path) -> People:
-        """The people in an image, (h, w, 3) uint8 BGR or a path; keypoints in its pixels.
+    def _use(self, session: Session, skeleton: Skeleton, rules: DecodeRules, input_rule: InputRule) -> None:
+        self.session, self.skeleton, self.rules = session, skeleton, rules
+        self.input_rule = dataclasses.replace(input_rule, fixed_size=session.fixed_size or input_rule.fixed_size)
+        decode.warm_up(skeleton, rules)
 
-        Raises UserError for what is no image, or is much longer than wide, or the other way.
-        """
-        return self.batch([image])[0]
+    def letterboxes(self, size_img: estimator.Size) -> list[Letterbox]:
+        """The placement of an image. Raises RefusedImageError for one that is much longer than wide, or wider."""
+        refuse_narrow(size_img)
+        return [self.input_rule.letterbox(size_img)]
 
-    def batch(self, images: Sequence[UInt8Array | str | Path]) -> list[People]:
-        """The people in each image, given as in a call; inputs of one size go through the network together."""
-        pixels = [upright_image(image) for image in images]
-        places, found = [self._place(image) for image in pixels], dict[int, People]()
-        for rows in alike([place.input_size for place in places], self.session.fixed_batch or len(images)):
-            maps = self.maps(np.stack([fast_input(pixels[row], places[row]) for row in rows]))
-            found |= {row: self._found(heat, pafs, places[row]) for row, heat, pafs in zip(rows, *maps, strict=True)}
-        return [found[row] for row in range(len(images))]
+    def to_input(self, image: UInt8Array, place: Letterbox) -> Float32Array:
+        """`to_input`, resized bilinearly before it is normalised."""
+        small = cv2.resize(image, place.scaled_in[::-1], interpolation=cv2.INTER_LINEAR)
+        return _padded((small - np.float32(PIXEL_MEAN)) * np.float32(PIXEL_SCALE), place)
 
-    def _found(self, heatmaps: Float32Array, pafs: Float32Array, place: Letterbox) -> People:
-        """(num_heatmaps, h, w), (num_pafs, h, w) -> people in original pixels."""
-        geometry = MapGeometry.demo((heatmaps.shape[1], heatmaps.shape[2]))
-        people = decode.decode(heatmaps, pafs, geometry, self.skeleton, self.rules)
-        points = people.points()
-        # A pixel of the enlarged map is two network pixels wide: pixel i is network pixel 2 i + 0.5. The original takes
-        # 2 i, half a network pixel too far left and up.
-        points_in = (points[:, :, :2] + 0.5) * STRIDE / DEMO_UPSAMPLING - 0.5
-        top, left, _, _ = place.pad_in
-        points[:, :, :2] = np.where(points[:, :, 2:] > 0, (points_in - (left, top)) / place.ratio, 0.0)
-        return People(self.skeleton, points, people.scores)
-
-    def image_maps(self, image: UInt8Array) -> tuple[Float32Array, Float32Array, Float64Array]:
-        """Of an image (h, w, 3): heatmaps (1, num_heatmaps, h, w), pafs, and (2, 3): x, y of a cell -> pixels."""
-        place = self._place(image)
-        heatmaps, pafs = self.maps(fast_input(image, place)[None])
-        pixels = 1 / place.ratio  # of the image, an input pixel
-        x, y = ((STRIDE / 2 - cut) * pixels - 0.5 for cut in (place.pad_in[1], place.pad_in[0]))
-        return heatmaps, pafs, np.array([[STRIDE * pixels, 0, x], [0, STRIDE * pixels, y]])
-
-    def maps(self, inputs: Float32Array) -> tuple[Float32Array, Float32Array]:
+    def maps(self, inputs: Float32Array) -> Maps:
         """Inputs (B, 3, H, W) -> heatmaps (B, num_heatmaps, h, w), pafs (B, num_pafs, h, w), float32."""
         heatmaps, pafs = self.session.filled(inputs)[-2:]
         return heatmaps, pafs
 
-    def _place(self, image: UInt8Array) -> Letterbox:
-        height, width = image.shape[:2]
-        if max(height, width) > LONGEST_ASPECT * min(height, width):
-            raise RefusedImageError(f"{width} x {height} pixels: too narrow an image; cut it to a usual shape")
-        return self.input_rule.letterbox((height, width))
+    def decode(self, maps: Sequence[Maps], places: Sequence[Letterbox]) -> DecodedPeople:
+        """The people in an image, in original pixels, from maps that are enlarged by 4."""
+        ((heatmaps, pafs),), (place,) = maps, places
+        geometry = MapGeometry.demo((heatmaps.shape[1], heatmaps.shape[2]))
+        people = decode.decode(heatmaps, pafs, geometry, self.skeleton, self.rules)
+        # A pixel of the enlarged map is two network pixels wide: pixel i is network pixel 2 i + 0.5. The original takes
+        # 2 i, half a network pixel too far left and up.
+        points_in = (people.candidates[:, :2] + 0.5) * STRIDE / DEMO_UPSAMPLING - 0.5
+        points_img = (points_in - place.pad_in[1::-1]) / place.ratio
+        return dataclasses.replace(people, candidates=np.hstack((points_img, people.candidates[:, 2:])))
+
+    def to_coco(self, people: DecodedPeople) -> tuple[Float64Array, Float64Array]:
+        """See `decode.to_coco`."""
+        return decode.to_coco(people, self.skeleton, self.rules)
+
+
+class ValidationEstimator(PoseEstimator):
+    """The same network as the published validation runs it: other inputs, maps enlarged to the image, any scales."""
+
+    def letterboxes(self, size_img: estimator.Size) -> list[Letterbox]:
+        """The placement of an image at each scale."""
+        return [self.input_rule.letterbox(size_img, scale) for scale in self.input_rule.scales]
+
+    def to_input(self, image: UInt8Array, place: Letterbox) -> Float32Array:
+        """See `to_input`."""
+        return to_input(image, place)
+
+    def decode(self, maps: Sequence[Maps], places: Sequence[Letterbox]) -> DecodedPeople:
+        """The people in an image, in original pixels; those of several scales in the mean of their maps."""
+        scales = [(*one, place.geometry) for one, place in zip(maps, places, strict=True)]
+        if len(scales) > 1:
+            return decode.decode_scales(scales, self.skeleton, self.rules)
+        return decode.decode(*scales[0], self.skeleton, self.rules)

@@ -18,8 +18,9 @@ from typing import Any
 import common.train.checkpoint
 from common.arrays import Float32Array, FloatArray, Int64Array, UInt8Array
 from common.cli import UserError
+from common.coco.images import upright_image
 from common.media.detectors import Boxes, Detector, given_boxes, whole_images
-from common.media.source import Frame, upright_image
+from common.media.source import Frame
 from common.people import People, no_people
 from common.runtime import metadata
 from common.runtime.session import PYTORCH, Options, Session, open_network

@@ -21,8 +21,7 @@ from typing import Literal
 import common.coco.images
 import common.distributed
 import common.train.checkpoint
-from common.bottomup import pipeline
-from common.bottomup.pipeline import BottomUpNetwork, Evaluation
+from common.bottomup.pipeline import Evaluation, evaluate
 from common.cli import ImageError, UserError, flag, parse, run
 from common.coco.evaluate import COCO_METRICS, EvaluationSet
 from common.report import Run
@@ -42,8 +41,7 @@ from OpenPose_MindSpore_port.config import (
     with_data,
 )
 from OpenPose_MindSpore_port.config import Config as TrainConfig
-from OpenPose_MindSpore_port.decode import to_coco
-from OpenPose_MindSpore_port.predict import LastMaps, PoseEstimator, Sizes, open_session, to_input
+from OpenPose_MindSpore_port.predict import LastMaps, PoseEstimator, open_session
 
 import numpy as np
 import torch
@@ -141,29 +139,6 @@ def log_published_lines(result: Evaluation, log: Log) -> None:
         log.line("Predict poses size is zero.")
     metrics = [float(result.metrics[name]) for name in COCO_METRICS]
     log.line(f"result:  {dict(zip(PUBLISHED_NAMES, metrics, strict=True))}")
-
-
-def evaluate(
-    estimator: PoseEstimator,
-    validation: EvaluationSet,
-    batch_size: int,
-    skip_bad: bool = False,
-    readers: int = pipeline.READERS,
-) -> Evaluation:
-    """AP over all images of `validation`; every rank takes its share of them and gets the whole result.
-
-    Raises ImageError for an unreadable image, unless `skip_bad`: then it is counted and has no people.
-    """
-    network = BottomUpNetwork[Sizes](
-        estimator.skeleton,
-        letterboxes=lambda size_img: [estimator.sizes(size_img)],
-        size_in=lambda sizes: sizes[0],
-        to_input=lambda image, sizes: to_input(image, sizes[0]),
-        maps=estimator.maps,
-        people=lambda maps, sizes: estimator.people(maps[0], sizes[0]),
-        to_coco=lambda people: to_coco(people, estimator.skeleton, estimator.original),
-    )
-    return pipeline.evaluate(network, validation, batch_size, skip_bad, readers)
 
 
 def default_batch(device: torch.device) -> int:

@@ -11,25 +11,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.arrays import Float32Array, Float64Array, UInt8Array
-from common.bottomup import assembly
-from common.bottomup.pipeline import Maps, Size, alike
-from common.cli import RefusedImageError, UserError
-from common.people import People
+from common.bottomup.assembly import DecodedPeople
+from common.bottomup.estimator import BottomUpEstimator, Letterbox, Maps, Size, refuse_narrow
 from common.runtime import metadata
 from common.runtime.session import Options, Session, open_network
 from common.skeleton import OPENPOSE, Skeleton, load
-from OpenPose_MindSpore_port import weights
+from OpenPose_MindSpore_port import decode, weights
 from OpenPose_MindSpore_port.config import DIRECTORY, Inference
-from OpenPose_MindSpore_port.decode import decode
 from OpenPose_MindSpore_port.model import NUM_STAGES, STRIDE
 
 import cv2
 import numpy as np
 from torch import Tensor, nn
 
-LONGEST_ASPECT = 16  # of long and short side: longer images are not of people, and would fill the memory
 MIDDLE = np.float32(0.5)  # subtracted from values of 0 to 1
-Sizes = tuple[Size, Size]  # (height, width) of the network's input, and of the image that is stretched to it
 
 
 def input_size(size_img: Size, short_side_in: int) -> Size:
@@ -37,12 +32,10 @@ def input_size(size_img: Size, short_side_in: int) -> Size:
 
     Raises RefusedImageError for an image that is much longer than wide, or the other way.
     """
-    height, width = size_img
-    if max(size_img) > LONGEST_ASPECT * min(size_img):
-        raise RefusedImageError(f"{width} x {height} pixels: too narrow an image; cut it to a usual shape")
+    refuse_narrow(size_img)
     long_in = _whole_cells(round(short_side_in / (min(size_img) / max(size_img))))
     short_in = _whole_cells(short_side_in)
-    return (short_in, long_in) if height < width else (long_in, short_in)
+    return (short_in, long_in) if size_img[0] < size_img[1] else (long_in, short_in)
 
 
 def _whole_cells(length_in: int) -> int:
@@ -100,8 +93,10 @@ def metadata_of(skeleton: Skeleton) -> metadata.Metadata:
     return metadata.of_network(DIRECTORY, skeleton, {}, input=rule, stride=STRIDE, decoder=decoder)
 
 
-class PoseEstimator:
+class PoseEstimator(BottomUpEstimator):
     """A network that finds people in images, as the evaluation does."""
+
+    stride = STRIDE
 
     def __init__(
         self,
@@ -117,65 +112,42 @@ class PoseEstimator:
         Raises UserError where the file is missing, damaged, or of another network.
         """
         source = weights.locate_checkpoint(str(checkpoint_path))
-        self.skeleton = load(metadata.of(source, DIRECTORY, skeleton, "openpose")[1])
-        self.session = open_session(source, Options.of(options), self.skeleton)
-        self.settings, self.original = settings or Inference(), False  # `original`: people as the original finds them
+        own = load(metadata.of(source, DIRECTORY, skeleton, "openpose")[1])
+        self._use(open_session(source, Options.of(options), own), own, settings)
 
     @classmethod
     def of_session(
         cls, session: Session, skeleton: Skeleton = OPENPOSE, settings: Inference | None = None, original: bool = False
     ) -> "PoseEstimator":
-        """With a network that is open already, as evaluations use it."""
+        """With a network that is open already; `original`: people as the original finds them."""
         made = cls.__new__(cls)
-        made.session, made.skeleton, made.settings, made.original = session, skeleton, settings or Inference(), original
+        made._use(session, skeleton, settings, original)
         return made
 
-    def __call__(self, image: UInt8Array | str | Path) -> People:
-        """The people in an image, (h, w, 3) uint8 BGR or a path; keypoints in its pixels.
+    def _use(self, session: Session, skeleton: Skeleton, settings: Inference | None, original: bool = False) -> None:
+        self.session, self.skeleton = session, skeleton
+        self.settings, self.original = settings or Inference(), original
 
-        Raises UserError for what is no image, or is much longer than wide, or the other way.
-        """
-        return self.batch([image])[0]
+    def letterboxes(self, size_img: Size) -> list[Letterbox]:
+        """The image stretched to the network's own input size, else to `input_size`."""
+        size_in = self.session.fixed_size or input_size(size_img, self.settings.inference_img_size)
+        return [Letterbox(size_img, size_in, pad_in=(0, 0, 0, 0))]
 
-    def batch(self, images: Sequence[UInt8Array | str | Path]) -> list[People]:
-        """The people in each image, given as in a call; inputs of one size go through the network together."""
-        from common.media.source import upright_image  # of videos and cameras too, which an evaluation does not need
-
-        pixels = [upright_image(image) for image in images]
-        sizes, found = [self.sizes((image.shape[0], image.shape[1])) for image in pixels], dict[int, People]()
-        for rows in alike([size_in for size_in, _ in sizes], self.session.fixed_batch or len(images)):
-            maps = self.maps(np.stack([to_input(pixels[row], sizes[row][0]) for row in rows]))
-            decoded = self.people(maps, [sizes[row] for row in rows])
-            found |= {row: People(self.skeleton, p.points(), p.scores) for row, p in zip(rows, decoded, strict=True)}
-        return [found[row] for row in range(len(images))]
-
-    def sizes(self, size_img: Size) -> Sizes:
-        """(height, width) of the network's input for an image, and of the image; a network may fix the former."""
-        return self.session.fixed_size or input_size(size_img, self.settings.inference_img_size), size_img
+    def to_input(self, image: UInt8Array, place: Letterbox) -> Float32Array:
+        """See `to_input`."""
+        return to_input(image, place.size_in)
 
     def maps(self, inputs: Float32Array) -> Maps:
-        """Inputs (B, 3, H, W) -> heatmaps (B, num_heatmaps, h, w), pafs (B, num_pafs, h, w) of the last stage.
-
-        Raises UserError where the network gives other maps.
-        """
+        """Inputs (B, 3, H, W) -> heatmaps (B, num_heatmaps, h, w), pafs (B, num_pafs, h, w) of the last stage."""
         outputs = self.session.filled(inputs)  # pafs of all stages, or of the last; then as many heatmaps
-        pafs, heatmaps = outputs[len(outputs) // 2 - 1], outputs[-1]
-        channels = heatmaps.shape[1], pafs.shape[1]
-        if channels != (self.skeleton.num_heatmaps, self.skeleton.num_pafs):
-            expected = f"{self.skeleton.num_heatmaps} heatmaps and {self.skeleton.num_pafs} pafs"
-            raise UserError(f"{self.session.source} gives {channels[0]} and {channels[1]} maps, not {expected}")
-        return heatmaps, pafs
+        return outputs[-1], outputs[len(outputs) // 2 - 1]
 
-    def image_maps(self, image: UInt8Array) -> tuple[Float32Array, Float32Array, Float64Array]:
-        """Of an image (h, w, 3): heatmaps (1, num_heatmaps, h, w), pafs, and (2, 3): x, y of a cell -> pixels."""
-        size_img = image.shape[0], image.shape[1]
-        heatmaps, pafs = self.maps(to_input(image, self.sizes(size_img)[0])[None])
-        y, x = (side / cells for side, cells in zip(size_img, heatmaps.shape[2:], strict=True))
-        return heatmaps, pafs, np.array([[x, 0, x / 2 - 0.5], [0, y, y / 2 - 0.5]])
+    def decode(self, maps: Sequence[Maps], places: Sequence[Letterbox]) -> DecodedPeople:
+        """The people in an image, in original pixels."""
+        ((heatmaps, pafs),), (place,) = maps, places
+        sizes = place.size_in, place.size_img
+        return decode.decode(heatmaps, pafs, sizes, self.skeleton, self.settings, self.original)
 
-    def people(self, maps: Maps, sizes: Sequence[Sizes]) -> list[assembly.DecodedPeople]:
-        """The people of each image, in original pixels."""
-        return [
-            decode(heatmaps, pafs, one, self.skeleton, self.settings, self.original)
-            for heatmaps, pafs, one in zip(*maps, sizes, strict=True)
-        ]
+    def to_coco(self, people: DecodedPeople) -> tuple[Float64Array, Float64Array]:
+        """See `decode.to_coco`."""
+        return decode.to_coco(people, self.skeleton, self.original)

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import common.coco.images
 import common.skeleton
+from common.bottomup.pipeline import evaluate
 from common.cli import UserError, flag, parse, run
 from common.runtime import quantize
 from common.runtime.quantize import Flags, Inputs, Score, Task
 from common.runtime.session import Session
 from OpenPose_MindSpore_port.config import DataFlags, Inference, with_data
-from OpenPose_MindSpore_port.eval import evaluate, evaluation_set
-from OpenPose_MindSpore_port.predict import PoseEstimator, to_input
+from OpenPose_MindSpore_port.eval import evaluation_set
+from OpenPose_MindSpore_port.predict import PoseEstimator
 
 EXPORTER = "python -m OpenPose_MindSpore_port.export"
 
@@ -57,8 +58,7 @@ def main() -> None:
     def inputs() -> Iterator[Inputs]:
         for path in images:
             image = common.coco.images.read_image(path.parent, path.name)
-            size_in, _ = floating.sizes((image.shape[0], image.shape[1]))
-            yield (to_input(image, size_in)[None],)
+            yield floating.inputs([image], [floating.letterboxes(image.shape[:2])])
 
     size = session.fixed_size or f"short side {config.inference_img_size}"
     protocol = {"annotations": str(validation.annotations), "images": len(validation.rows), "input": size}

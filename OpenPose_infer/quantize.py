@@ -16,13 +16,14 @@ from pathlib import Path
 import common.coco.images
 import common.skeleton
 from common.arrays import Float32Array
+from common.bottomup.pipeline import evaluate
 from common.cli import UserError, flag, parse, run
 from common.runtime import quantize
 from common.runtime.quantize import Flags, Score, Task, open_on_cpu
 from common.runtime.session import Session
 from Lightweight_OpenPose.config import DataFlags, with_data
-from Lightweight_OpenPose.eval import evaluate, load_validation
-from Lightweight_OpenPose.predict import InputRule, PoseEstimator, to_input
+from Lightweight_OpenPose.eval import load_validation
+from Lightweight_OpenPose.predict import InputRule, ValidationEstimator, to_input
 from OpenPose_infer.config import ALIASES, HEIGHT, WIDTH
 
 EXPORTER = "OpenPose_pth2onnx.py"
@@ -50,7 +51,7 @@ def main() -> None:
     images = quantize.calibration_images(Path(config.calibration_path or usual), config.calibration_images)
 
     def score(session: Session) -> Score:
-        result = evaluate(PoseEstimator.of_session(session, skeleton), validation, rule, 1)
+        result = evaluate(ValidationEstimator.of_session(session, skeleton, input_rule=rule), validation, 1)
         return Score(result.metrics["AP"], len(result.detections))
 
     def inputs() -> Iterator[tuple[Float32Array]]:

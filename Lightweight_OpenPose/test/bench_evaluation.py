@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whole evaluation, image by image: the protocol written down step by step against `eval.evaluate`.
+"""Whole evaluation, image by image: the protocol written down step by step against ours.
 
 Exported formats: `python -m tools.compare`.
 """
@@ -10,15 +10,16 @@ from collections.abc import Callable
 
 import common.coco.mini.dataset
 import common.device
+from common.bottomup.pipeline import evaluate
 from common.coco.evaluate import EvaluationSet
 from common.runtime.session import of_module
 from common.skeleton import OPENPOSE
 from common.test import pairs
 from Lightweight_OpenPose.config import DataFlags
 from Lightweight_OpenPose.decode import ORIGINAL_RULES
-from Lightweight_OpenPose.eval import default_batch, evaluate, load_validation
+from Lightweight_OpenPose.eval import default_batch, load_validation
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
-from Lightweight_OpenPose.predict import InputRule, PoseEstimator
+from Lightweight_OpenPose.predict import InputRule, ValidationEstimator
 from Lightweight_OpenPose.test import plain_decode
 from Lightweight_OpenPose.test.bench_decode import NOISY_TYPES, SHARED
 
@@ -86,7 +87,7 @@ def measure(runs: int) -> list[dict]:
         session = of_module(network(), device, common.device.amp_type(device, level))
         forward = session.forward
         noisy = dataclasses.replace(session, forward=lambda arrays, of=forward: noise_instead(of(arrays)))
-        estimator = PoseEstimator.of_session(noisy, OPENPOSE)
-        act = functools.partial(evaluate, estimator, validation, RULE, default_batch(device))
+        estimator = ValidationEstimator.of_session(noisy, OPENPOSE, input_rule=RULE)
+        act = functools.partial(evaluate, estimator, validation, default_batch(device))
         rows.append(pairs.compare(level, plain, act, runs, IMAGES))
     return rows

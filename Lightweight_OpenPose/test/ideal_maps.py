@@ -23,7 +23,7 @@ def encoded(keypoints, place: Letterbox, skeleton: Skeleton = OPENPOSE):
     points = data.to_points(keypoints, place.size_img, skeleton)
     points[..., :2] *= place.ratio
     points[..., :2] += (place.pad_in[1], place.pad_in[0])
-    cells = place.input_size[0] // STRIDE, place.input_size[1] // STRIDE
+    cells = place.size_in[0] // STRIDE, place.size_in[1] // STRIDE
     maps = encode(torch.from_numpy(points)[None], cells, skeleton)
     return tuple(part[0].numpy() for part in maps)
 

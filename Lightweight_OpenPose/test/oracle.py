@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import common.distributed
+from common.bottomup.pipeline import evaluate
 from common.coco.evaluate import EvaluationSet
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from Lightweight_OpenPose.config import DataFlags
-from Lightweight_OpenPose.eval import evaluate, load_validation
-from Lightweight_OpenPose.predict import InputRule, PoseEstimator, to_input
+from Lightweight_OpenPose.eval import load_validation
+from Lightweight_OpenPose.predict import InputRule, ValidationEstimator, to_input
 from Lightweight_OpenPose.test import ideal_maps
 
 import numpy as np
@@ -46,8 +47,8 @@ def validation_of(folder: Path) -> EvaluationSet:
 def main(folder: Path) -> None:
     with common.distributed.process_group("cpu"):
         validation = validation_of(folder)
-        estimator = PoseEstimator.of_session(Session("oracle", "memory", Oracle(validation)), OPENPOSE)
-        result = evaluate(estimator, validation, RULE, batch_size=2)
+        session = Session("oracle", "memory", Oracle(validation))
+        result = evaluate(ValidationEstimator.of_session(session, OPENPOSE, input_rule=RULE), validation, batch_size=2)
         if common.distributed.is_main():
             content = {"metrics": result.metrics, "detections": len(result.detections), "images": result.num_images}
             (folder / f"oracle_{common.distributed.world_size()}.json").write_text(json.dumps(content))

@@ -26,11 +26,11 @@ def sees(people_img: np.ndarray, size_img: tuple[int, int], height_size: int) ->
     people_in[..., :2] = people_in[..., :2] * height_size / size_img[0] + (place.pad_in[1], place.pad_in[0])
 
     def network(inputs):
-        assert inputs[0].shape == (1, 3, *place.input_size)
-        cells = (place.input_size[0] // STRIDE, place.input_size[1] // STRIDE)
+        assert inputs[0].shape == (1, 3, *place.size_in)
+        cells = (place.size_in[0] // STRIDE, place.size_in[1] // STRIDE)
         return [part.numpy() for part in encode(torch.from_numpy(people_in)[None], cells, OPENPOSE)]
 
-    return PoseEstimator.of_session(Session("seer", "memory", network), OPENPOSE, height=height_size)
+    return PoseEstimator.of_session(Session("seer", "memory", network), OPENPOSE, input_rule=InputRule(height_size))
 
 
 @pytest.mark.parametrize(("height", "width", "height_size"), [(480, 640, 256), (333, 201, 256), (180, 640, 200)])

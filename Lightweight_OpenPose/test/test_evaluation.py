@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import common.coco.mini.dataset
+from common.bottomup.pipeline import evaluate
 from common.coco.evaluate import EvaluationSet
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from common.test.programs import launched, weights
 from Lightweight_OpenPose.decode import DecodeRules
-from Lightweight_OpenPose.eval import MULTI_SCALE, evaluate
-from Lightweight_OpenPose.predict import InputRule, PoseEstimator, to_input
+from Lightweight_OpenPose.eval import MULTI_SCALE
+from Lightweight_OpenPose.predict import InputRule, ValidationEstimator, to_input
 from Lightweight_OpenPose.test.ideal_maps import average_precision_of_ideal_maps
 from Lightweight_OpenPose.test.oracle import RULE, Oracle, validation_of
 from Lightweight_OpenPose.test.programs import FROM_SCRATCH, SMALL, launcher, trained
@@ -42,7 +43,7 @@ def test_ceiling_of_the_decoder_on_real_annotations(shared: Path, half_pixel: bo
 @pytest.mark.parametrize("scale", [0.5, 1.0, 1.5, 2.0])
 def test_the_frame_of_an_image_is_whole_cells_and_centred(size: tuple[int, int], scale: float) -> None:
     place = InputRule().letterbox(size, scale)
-    height, width = place.input_size
+    height, width = place.size_in
     assert height % 8 == 0 and width % 8 == 0 and width >= 368 and height == max(368, 368 * scale)
     top, left, bottom, right = place.pad_in
     assert 0 <= bottom - top <= 1 and 0 <= right - left <= 1
@@ -80,8 +81,9 @@ def test_nobody_found_is_an_ap_of_zero(tiny_coco: Path) -> None:
         counts = (OPENPOSE.num_heatmaps, OPENPOSE.num_pafs)
         return [np.zeros((batch, count, height // 8, width // 8), np.float32) for count in counts]
 
-    estimator = PoseEstimator.of_session(Session("blind", "memory", blind), OPENPOSE)
-    result = evaluate(estimator, validation_of(tiny_coco), InputRule(64), 2)
+    session = Session("blind", "memory", blind)
+    estimator = ValidationEstimator.of_session(session, OPENPOSE, input_rule=InputRule(64))
+    result = evaluate(estimator, validation_of(tiny_coco), 2)
     assert (result.metrics["AP"], len(result.detections), result.num_images) == (0, 0, 6)
 
 
@@ -96,8 +98,8 @@ def test_several_scales_find_people_too(tiny_coco: Path) -> None:
         return [cv2.resize(part.transpose(1, 2, 0), cells).transpose(2, 0, 1)[None] for part in known]
 
     first = EvaluationSet(validation.annotations, validation.folder, validation.index, validation.rows[:1])
-    estimator = PoseEstimator.of_session(Session("all scales", "memory", at_every_scale), OPENPOSE)
-    result = evaluate(estimator, first, InputRule(RULE.base_height, scales=MULTI_SCALE), 1)
+    session, rule = Session("all scales", "memory", at_every_scale), InputRule(RULE.base_height, scales=MULTI_SCALE)
+    result = evaluate(ValidationEstimator.of_session(session, OPENPOSE, input_rule=rule), first, 1)
     assert result.num_images == 1 and len(result.detections) > 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import common.coco.reader
+from common.bottomup.pipeline import evaluate
 from common.cli import UserError
 from common.coco.evaluate import COCO_METRICS, EvaluationSet
 from common.runtime.session import Session
@@ -18,7 +19,7 @@ from common.train.log import Log
 from OpenPose_MindSpore_port import eval as program
 from OpenPose_MindSpore_port import export, mindspore_checkpoint
 from OpenPose_MindSpore_port.config import NETWORK, Config, DataFlags, Inference
-from OpenPose_MindSpore_port.eval import PUBLISHED_NAMES, evaluate, evaluation_set, with_people
+from OpenPose_MindSpore_port.eval import PUBLISHED_NAMES, evaluation_set, with_people
 from OpenPose_MindSpore_port.model import STRIDE
 from OpenPose_MindSpore_port.predict import PoseEstimator, to_input
 from OpenPose_MindSpore_port.test import golden
@@ -90,7 +91,7 @@ def test_golden_average_precision(shared: Path) -> None:
     for number in range(index.num_images):
         case = golden.case(shared, "decode.npz", f"real{number}")
         image = validation.read(int(np.flatnonzero(index.image_ids == case["image_id"])[0]))
-        known[to_input(image, estimator.sizes(image.shape[:2])[0]).tobytes()] = case
+        known[to_input(image, estimator.letterboxes(image.shape[:2])[0].size_in).tobytes()] = case
     result = evaluate(estimator, validation, batch_size=2)
     expected = json.loads((folder / "ap.json").read_text())
     assert list(expected) == list(PUBLISHED_NAMES)

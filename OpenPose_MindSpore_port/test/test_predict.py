@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An image -> network input -> people; and demo.py, which shows them."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from common.cli import UserError
@@ -47,14 +46,6 @@ def test_the_input_is_the_image_stretched() -> None:
     np.testing.assert_allclose(ours.transpose(1, 2, 0), expected, atol=1e-7)
     same = to_input(image[:88, :56], (88, 56))
     np.testing.assert_allclose(same.transpose(1, 2, 0), image[:88, :56] / 255 - 0.5, atol=1e-7)
-
-
-def test_maps_of_another_network_are_refused() -> None:
-    def other(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return [np.zeros((1, 8, 2, 2), np.float32), np.zeros((1, 6, 2, 2), np.float32)]
-
-    with pytest.raises(UserError, match="other.onnx gives 6 and 8 maps, not 19 heatmaps and 38 pafs"):
-        PoseEstimator.of_session(Session("other.onnx", "memory", other)).maps(np.zeros((1, 3, 16, 16), np.float32))
 
 
 def sees(people_img: np.ndarray, size_img: tuple[int, int], short_side: int) -> PoseEstimator:

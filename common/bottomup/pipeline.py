@@ -5,56 +5,30 @@
            -> maps             the calling thread
            -> people           a thread
 
-They work side by side, each some batches ahead of the next, within bounded memory. What is particular to a model is in
-its `BottomUpNetwork`. An image may be seen at several scales: what belongs to it is then a list over the scales.
+They work side by side, each some batches ahead of the next, within bounded memory.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from common import distributed
-from common.arrays import Float32Array, Float64Array, UInt8Array
-from common.bottomup.assembly import DecodedPeople
+from common.arrays import UInt8Array
+from common.bottomup.estimator import BottomUpEstimator, alike
 from common.cli import ImageError
 from common.coco.evaluate import Detections, EvaluationSet, concatenate, no_detections, table
 from common.parallel import in_order
 from common.runtime.clock import Clock
-from common.skeleton import Skeleton
 from common.train.log import Log
 
 import numpy as np
 
-Size = tuple[int, int]  # height, width
-Maps = tuple[Float32Array, Float32Array]  # heatmaps (B, num_heatmaps, h, w), pafs (B, num_pafs, h, w)
-Letterbox = TypeVar("Letterbox")  # how an image is placed in the network's input: the model's own type
-
-# rows of the index, letterboxes [scale][image], inputs or maps of each scale, what could not be read
-_Batch = tuple[list[int], list[tuple[Any, ...]], list[Any], list[ImageError]]
+# rows of the index, letterboxes [image][scale], inputs or maps of each scale, what could not be read
+_Batch = tuple[list[int], list[Any], list[Any], list[ImageError]]
 
 READERS, DECODE_BEHIND = 2, 1  # batches read, and decoded, while the network works
 STAGES = ("read", "resize", "network", "decode")
-
-
-@dataclass(frozen=True)
-class BottomUpNetwork(Generic[Letterbox]):
-    """How one network finds people in images.
-
-    `letterboxes`: an image's size in original pixels -> its placement in the input, of each scale. `size_in`: the size
-    of that input. `to_input`: (h, w, 3) uint8 BGR and a letterbox -> (3, H, W) float32. `maps`: (B, 3, H, W) float32 ->
-    maps. `people`: the maps of each scale, and the letterboxes [scale][image] -> the people of each image. `to_coco`:
-    those of an image -> (M, num_keypoints, 3) x, y in original pixels, v; (M,) scores. All but `maps` are called in
-    threads.
-    """
-
-    skeleton: Skeleton
-    letterboxes: Callable[[Size], Sequence[Letterbox]]
-    size_in: Callable[[Letterbox], Size]
-    to_input: Callable[[UInt8Array, Letterbox], Float32Array]
-    maps: Callable[[Float32Array], Maps]
-    people: Callable[[Sequence[Maps], Sequence[Sequence[Letterbox]]], list[DecodedPeople]]
-    to_coco: Callable[[DecodedPeople], tuple[Float64Array, Float64Array]]
 
 
 @dataclass
@@ -83,7 +57,7 @@ class Evaluation:
 
 
 def evaluate(
-    network: BottomUpNetwork[Letterbox],
+    estimator: BottomUpEstimator,
     validation: EvaluationSet,
     batch_size: int,
     skip_bad: bool = False,
@@ -94,10 +68,10 @@ def evaluate(
     Raises ImageError for an unreadable image, unless `skip_bad`: then it is counted and has no people.
     """
     clock = Clock(*STAGES, "evaluation", "total")
-    found, skipped = [no_detections(network.skeleton.num_keypoints)], list[str]()
+    found, skipped = [no_detections(estimator.skeleton.num_keypoints)], list[str]()
     with clock.part("total"):
-        stages = _Stages(network, validation, clock)
-        for problems, parts in stages.run(_share(network, validation, batch_size), readers):
+        stages = _Stages(estimator, validation, clock)
+        for problems, parts in stages.run(_share(estimator, validation, batch_size), readers):
             if problems and not skip_bad:
                 raise problems[0]
             skipped += map(str, problems)
@@ -105,34 +79,26 @@ def evaluate(
         detections = concatenate(distributed.gather_objects(concatenate(found)))
         with clock.part("evaluation"):
             metrics = distributed.broadcast_object(
-                validation.average_precision(detections, network.skeleton.sigmas) if distributed.is_main() else {}
+                validation.average_precision(detections, estimator.skeleton.sigmas) if distributed.is_main() else {}
             )
     skipped = [line for lines in distributed.gather_objects(skipped) for line in lines]
     return Evaluation(metrics, detections, len(validation.rows), dict(clock), skipped)
 
 
-def _share(network: BottomUpNetwork[Letterbox], validation: EvaluationSet, batch_size: int) -> list[list[int]]:
+def _share(estimator: BottomUpEstimator, validation: EvaluationSet, batch_size: int) -> list[list[int]]:
     """Batches of images with the same input size at every scale, every world-size-th of them: those of this rank."""
     rows = validation.rows.tolist()
     sizes = [
-        tuple(map(network.size_in, network.letterboxes((height, width))))
+        tuple(place.size_in for place in estimator.letterboxes((height, width)))
         for height, width in validation.index.image_sizes[rows].tolist()
     ]
     batches = [[rows[place] for place in places] for places in alike(sizes, batch_size)]
     return batches[distributed.rank() :: distributed.world_size()]
 
 
-def alike(sizes: Sequence[Hashable], most: int) -> list[list[int]]:
-    """The places of equal sizes, together, in groups of at most `most`."""
-    by_size: dict[Hashable, list[int]] = {}
-    for place, size in enumerate(sizes):
-        by_size.setdefault(size, []).append(place)
-    return [places[first : first + most] for places in by_size.values() for first in range(0, len(places), most)]
-
-
 @dataclass(frozen=True)
-class _Stages(Generic[Letterbox]):
-    network: BottomUpNetwork[Letterbox]
+class _Stages:
+    estimator: BottomUpEstimator
     validation: EvaluationSet
     clock: Clock
 
@@ -151,21 +117,19 @@ class _Stages(Generic[Letterbox]):
                 except ImageError as error:
                     problems.append(error)
         with self.clock.part("resize"):
-            places = [self.network.letterboxes((image.shape[0], image.shape[1])) for image in images.values()]
-            letterboxes = list(zip(*places, strict=True))
-            inputs = [np.stack(list(map(self.network.to_input, images.values(), scale))) for scale in letterboxes]
-        return list(images), letterboxes, inputs, problems
+            places = [self.estimator.letterboxes(image.shape[:2]) for image in images.values()]
+            return list(images), places, self.estimator.inputs(list(images.values()), places), problems
 
     def through_network(self, batch: _Batch) -> _Batch:
-        rows, letterboxes, inputs, problems = batch
+        rows, places, inputs, problems = batch
         with self.clock.part("network"):
-            return rows, letterboxes, list(map(self.network.maps, inputs)), problems
+            return rows, places, list(map(self.estimator.maps, inputs)), problems
 
     def decode(self, batch: _Batch) -> tuple[list[ImageError], list[Detections]]:
-        rows, letterboxes, maps, problems = batch
+        rows, places, maps, problems = batch
         found = []
         with self.clock.part("decode"):
-            for row, people in zip(rows, self.network.people(maps, letterboxes) if rows else (), strict=True):
-                keypoints, scores = self.network.to_coco(people)
+            for row, people in zip(rows, self.estimator.people(maps, places), strict=True):
+                keypoints, scores = self.estimator.to_coco(people)
                 found.append(Detections(np.full(len(scores), self.validation.index.image_ids[row]), keypoints, scores))
         return problems, found

@@ -115,6 +115,17 @@ def read_image(folder: str | Path, file_name: str, exif: Exif = "ignore") -> UIn
     return cast(UInt8Array, image)
 
 
+def upright_image(image: UInt8Array | str | Path) -> UInt8Array:
+    """(H, W, 3) uint8 BGR: that of a file, turned upright as EXIF says, or the array itself. Raises UserError."""
+    if isinstance(image, (str, Path)):
+        return read_image(Path(image).parent, Path(image).name, "turn")
+    found = np.asarray(image)
+    if found.dtype != np.uint8 or found.ndim != len("hwc") or found.shape[2] != len("BGR") or not found.size:
+        what = f"{found.shape} {found.dtype}" if found.ndim else type(image).__name__
+        raise UserError(f"an image is a path or an array (height, width, 3) uint8 BGR, not {what}")
+    return found
+
+
 def read_annotated(folder: str | Path, file_name: str, size_img: Size, exif: Exif = "ignore") -> UInt8Array:
     """`read_image`. `size_img`: height and width as annotated; for any other size it raises ImageError."""
     image = read_image(folder, file_name, exif)

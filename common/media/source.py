@@ -148,20 +148,6 @@ def read_upright(path: Path) -> UInt8Array:
     return read_image(path.parent, path.name, "turn")
 
 
-def upright_image(image: UInt8Array | str | Path) -> UInt8Array:
-    """(H, W, 3) uint8 BGR: the image of a file, see `read_upright`, or the array that is given.
-
-    Raises UserError for anything else, such as the None of `cv2.imread` where it reads nothing.
-    """
-    if isinstance(image, (str, Path)):
-        return read_upright(Path(image))
-    found = np.asarray(image)
-    if found.dtype != np.uint8 or found.ndim != len("hwc") or found.shape[2] != len("BGR") or not found.size:
-        what = f"{found.shape} {found.dtype}" if found.ndim else type(image).__name__
-        raise UserError(f"an image is a path or an array (height, width, 3) uint8 BGR, not {what}")
-    return found
-
-
 def decode_upright(content: UInt8Array) -> UInt8Array | None:
     """The image of a file's bytes, (n,) uint8, turned upright as EXIF says; None where they are none, or not whole.
 

@@ -3,10 +3,12 @@
 
 import dataclasses
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from common.bottomup.assembly import DecodedPeople
-from common.bottomup.pipeline import STAGES, BottomUpNetwork, Size, evaluate
+from common.bottomup.estimator import BottomUpEstimator, Letterbox, Maps, Size
+from common.bottomup.pipeline import STAGES, evaluate
 from common.coco.evaluate import EvaluationSet
 from common.coco.images import ImageError
 from common.skeleton import COCO
@@ -23,61 +25,53 @@ def validation_in(folder: Path) -> EvaluationSet:
     return EvaluationSet.load(folder / "annotations" / "person_keypoints_val2017.json", folder / "val2017", COCO, 0)
 
 
-def frames(size_img: Size) -> list[Size]:
-    """A frame is the size of the input, of each scale."""
-    return [tuple(-(-round(side * scale) // CELL) * CELL for side in size_img) for scale in SCALES]
-
-
-def to_input(image: np.ndarray, size_in: Size) -> np.ndarray:
-    return cv2.resize(image, size_in[::-1]).transpose(2, 0, 1).astype(np.float32)
-
-
-class Seer:
+class Seer(BottomUpEstimator):
     """Its maps name the row of the image; its people are those annotated there."""
+
+    skeleton = COCO
 
     def __init__(self, validation: EvaluationSet) -> None:
         self.validation, self.shapes = validation, []
         self.rows = {}
         for row in validation.rows.tolist():
             image = validation.read(row)
-            self.rows.update({to_input(image, place).tobytes(): row for place in frames(image.shape[:2])})
+            self.rows.update({self.to_input(image, one).tobytes(): row for one in self.letterboxes(image.shape[:2])})
 
-    def maps(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def letterboxes(self, size_img: Size) -> list[Letterbox]:
+        sizes = [tuple(-(-round(side * scale) // CELL) * CELL for side in size_img) for scale in SCALES]
+        return [Letterbox(size_img, size_in, (0, 0, 0, 0)) for size_in in sizes]
+
+    def to_input(self, image: np.ndarray, place: Letterbox) -> np.ndarray:
+        return cv2.resize(image, place.size_in[::-1]).transpose(2, 0, 1).astype(np.float32)
+
+    def maps(self, inputs: np.ndarray) -> Maps:
         self.shapes.append(inputs.shape)
         rows = np.array([self.rows[image.tobytes()] for image in inputs], np.float32).reshape(-1, 1, 1, 1)
         return rows, rows
 
-    def people(self, maps: list, places: list) -> list[DecodedPeople]:
+    def decode(self, maps: Sequence[Maps], places: Sequence[Letterbox]) -> DecodedPeople:
         assert len(maps) == len(places) == len(SCALES)
-        (rows, _), (again, _) = maps
-        assert (rows == again).all() and all(len(of_scale) == len(rows) for of_scale in places)
-        return [self.annotated(int(row)) for row in rows.ravel()]
+        (row, _), (again, _) = maps
+        assert row == again
+        return self.annotated(row.item())
 
-    def annotated(self, row: int) -> DecodedPeople:
+    def to_coco(self, people: DecodedPeople) -> tuple[np.ndarray, np.ndarray]:
+        return people.candidates[people.members][..., :3], people.scores
+
+    def annotated(self, row: float) -> DecodedPeople:
         index = self.validation.index
-        people = index.people(row)
+        people = index.people(int(row))
         labelled = (index.num_keypoints[people] > 0) & ~index.is_crowd[people]
         keypoints = np.float64(index.keypoints[people][labelled])
         candidates = np.concatenate([keypoints.reshape(-1, 3), np.zeros((keypoints[..., 0].size, 1))], axis=1)
         members = np.arange(len(candidates)).reshape(-1, COCO.num_keypoints)
         return DecodedPeople(candidates, members, np.ones(len(members)), np.ones(len(members), np.int64))
 
-    def network(self) -> BottomUpNetwork[Size]:
-        return BottomUpNetwork(
-            COCO,
-            frames,
-            lambda place: place,
-            to_input,
-            self.maps,
-            self.people,
-            lambda people: (people.candidates[people.members][..., :3], people.scores),
-        )
-
 
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_what_is_found_comes_back_with_its_image(tiny_coco: Path, batch_size: int) -> None:
     validation = validation_in(tiny_coco)
-    result = evaluate(Seer(validation).network(), validation, batch_size)
+    result = evaluate(Seer(validation), validation, batch_size)
     assert result.metrics["AP"] == pytest.approx(1) and result.num_images == len(validation.rows)
     assert list(result.seconds) == [*STAGES, "evaluation", "total"] and not result.skipped
 
@@ -93,7 +87,7 @@ def test_images_of_a_batch_have_one_input_size_at_every_scale(tiny_coco: Path, t
     index = dataclasses.replace(validation.index, image_sizes=sizes)
     some = dataclasses.replace(validation, folder=tmp_path, index=index, rows=rows)
     seer = Seer(some)
-    evaluate(seer.network(), some, 8)
+    evaluate(seer, some, 8)
     assert seer.shapes == [(2, 3, 40, 48), (2, 3, 80, 104), (2, 3, 40, 56), (2, 3, 80, 104)]
 
 
@@ -105,8 +99,8 @@ def test_an_unreadable_image_stops_or_is_counted(tiny_coco: Path, tmp_path: Path
     (folder / validation.index.file_name(lost)).write_bytes(b"no image")
     damaged = dataclasses.replace(validation, folder=folder)
     with pytest.raises(ImageError, match="damaged"):
-        evaluate(seer.network(), damaged, 1)
-    result = evaluate(seer.network(), damaged, 1, skip_bad=True)
+        evaluate(seer, damaged, 1)
+    result = evaluate(seer, damaged, 1, skip_bad=True)
     assert len(result.skipped) == 1 and result.num_images == len(validation.rows)
-    everybody = evaluate(seer.network(), validation, 1).detections
+    everybody = evaluate(seer, validation, 1).detections
     assert set(everybody.image_ids) - set(result.detections.image_ids) == {validation.index.image_ids[lost]}
