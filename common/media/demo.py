@@ -209,12 +209,20 @@ def run(
 def _found(
     frames: Iterator[Frame], find: Find, group: int, source: Source, clock: Clock
 ) -> Iterator[tuple[Frame, People]]:
-    """Each frame and its people. An image that the network refuses is skipped if bad images are."""
-    while True:
-        with clock.part("read"):
-            batch = list(itertools.islice(frames, group))
+    """Each frame and its people. An image that the network refuses is skipped if bad images are.
+
+    An error of reading comes after the frames before it.
+    """
+    batch, problem = list[Frame](), None
+    while not problem:
+        batch.clear()
+        try:
+            with clock.part("read"):
+                batch.extend(itertools.islice(frames, group))
+        except UserError as error:
+            problem = error
         if not batch:
-            return
+            break
         try:
             with clock.part("people"):
                 people = find(batch)
@@ -225,6 +233,8 @@ def _found(
             source.skip(batch[0].name, named)
         else:
             yield from zip(batch, people, strict=True)
+    if problem:
+        raise problem
 
 
 def follow(tracker: Tracker, people: People, time_s: float) -> People:

@@ -3,6 +3,7 @@
 
 Frames are read one by one, a few ahead in a thread, so decoding overlaps the caller's work and memory does not grow
 with the length of a video. A camera drops frames if the caller is too slow: it sees the present, not a backlog.
+A stream that breaks off is opened again.
 """
 
 import contextlib
@@ -33,6 +34,8 @@ HIGHEST_RATE_HZ = 1000.0  # a video with more reports ticks of a clock, not fram
 URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 LIST_SUFFIX = ".txt"
 READ_AHEAD = 2  # frames; one being decoded comes on top
+STREAM_TIMEOUT_MS = 10_000  # of opening a stream, and of its next frame
+RECONNECTS, PAUSE_S = 10, 3.0  # times in a row that a stream which broke off is opened again; the pause before each
 
 # Silences FFmpeg and OpenCV on the error stream: errors raised here are one clear line.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -174,7 +177,9 @@ def _read_images(source: Source) -> Generator[Frame, None, None]:
 @contextlib.contextmanager
 def _captured(what: Path | int | str, message: str) -> Iterator[Any]:
     """An open cv2.VideoCapture, or UserError(message)."""
-    capture = cv2.VideoCapture(what if isinstance(what, int) else str(what))
+    limits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, STREAM_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, STREAM_TIMEOUT_MS)
+    of_streams = (cv2.CAP_FFMPEG, limits) if isinstance(what, str) else ()
+    capture = cv2.VideoCapture(what if isinstance(what, int) else str(what), *of_streams)
     try:
         if not capture.isOpened():
             raise UserError(message)
@@ -187,20 +192,32 @@ def _read_capture(source: Source) -> Generator[Frame, None, None]:
     what = source.capture
     assert what is not None
     name = f"camera {what}" if isinstance(what, int) else str(what)
-    index, start = 0, 0.0
-    with _captured(what, f"{name}: cannot be opened; check that it is there and no other program uses it") as capture:
-        while (answer := capture.read())[0]:
-            now = time.monotonic() if source.live else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            start = now if index == 0 else start
-            yield Frame(name, index, now - start, answer[1])
-            index += 1
-        expected = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    if index == 0:
-        raise UserError(f"{name}: no frame can be read from it; it is empty or damaged")
-    if source.live:
-        _log.warning("note: %s: broke off after %d frames", name, index)
-    elif index < expected:
+    message = f"{name}: cannot be opened; check that it is there and no other program uses it"
+    index, start, expected, failures = 0, 0.0, 0, 0
+    while failures <= RECONNECTS:
+        time.sleep(PAUSE_S if failures else 0)
+        try:
+            with _captured(what, message) as capture:
+                while (answer := capture.read())[0]:
+                    now = time.monotonic() if source.live else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                    start = now if index == 0 else start
+                    yield Frame(name, index, now - start, answer[1])
+                    index, failures = index + 1, 0
+                expected = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        except UserError:
+            if index == 0:
+                raise
+        if index == 0:
+            raise UserError(f"{name}: no frame can be read from it; it is empty or damaged")
+        if not isinstance(what, str) or expected > 0:  # a camera, or what has an end
+            break
+        if failures == 0:
+            _log.warning("note: %s: broke off after %d frames; it is opened again", name, index)
+        failures += 1
+    if index < expected:
         _log.warning("note: %s: ended after %d of %d frames, it may be damaged", name, index, expected)
+    elif source.live:
+        _log.warning("note: %s: ended after %d frames", name, index)
 
 
 def read_ahead(items: Generator[Item, None, None], newest: bool = False) -> Generator[Item, None, None]:

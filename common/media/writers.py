@@ -70,13 +70,14 @@ class VideoWriter(contextlib.AbstractContextManager["VideoWriter"]):
         With `time_s`, seconds since the first frame, it is shown from that moment on, by repeating the frame before
         it: cameras and many phones have a varying rate, this video a constant one. A pause of more
         than LONGEST_STILL_S is cut: time stamps may be broken. Raises UserError where the video cannot be written,
-        ValueError for an image of another size.
+        also for an image of another size.
         """
         time_s = self.frames / self.rate_hz if time_s is None else time_s
         if self._writer is None:
             self._writer, self._last = self._open(image.shape[1], image.shape[0]), image
         if image.shape != self._last.shape:
-            raise ValueError(f"{self.path}: a frame of shape {image.shape} in a video of {self._last.shape}")
+            what = f"a frame of shape {image.shape} in a video of {self._last.shape}"
+            raise UserError(f"{self.path}: {what}; --save_video=false writes none")
         self._shown_s += min(time_s - self._time_s, LONGEST_STILL_S)
         place = max(round(self._shown_s * self.rate_hz), self.frames)
         for _ in range(self.frames, place):

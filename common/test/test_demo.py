@@ -89,6 +89,15 @@ def test_an_image_that_the_network_refuses_is_skipped_where_asked(tmp_path, caps
         run_demo(tmp_path, paths[:1], only_the_second, on_bad_image="skip")
 
 
+def test_images_before_one_that_cannot_be_read_are_written(tmp_path) -> None:
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), scene(0))
+    (tmp_path / "c.png").write_text("no image")
+    with pytest.raises(UserError, match="c.png"):
+        run_demo(tmp_path, tmp_path, group=5)
+    assert [Path(line["source"]).name for line in lines_of(tmp_path / "out")] == ["a.png", "b.png"]
+
+
 def test_earlier_result_outlives_a_wrong_command(tmp_path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), scene(0))
     before = run_demo(tmp_path, tmp_path / "a.png")

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 import itertools
 import logging
+import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -216,3 +219,42 @@ def test_frames_of_a_varying_rate_keep_their_times(tmp_path):
     np.testing.assert_allclose([frame.time_s for frame in frames], expected, atol=2e-3)
     again = write_video(tmp_path / "again.webm", range(20), [frame.time_s for frame in frames], 10.0)
     assert len(levels_of(again)) == 25
+
+
+CAMERA = """
+import http.server, os, pathlib, sys
+class Camera(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        jpeg = pathlib.Path(sys.argv[2]).read_bytes()
+        for _ in range(10):
+            self.wfile.write(b"--frame\\r\\nContent-Type: image/jpeg\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(jpeg))
+            self.wfile.write(jpeg + b"\\r\\n")
+        os._exit(0)
+server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Camera)
+print(flush=True)
+server.serve_forever()
+"""
+
+
+def test_a_stream_that_dies_is_opened_again_and_ends_in_a_line_when_it_stays_away(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("common.media.source.PAUSE_S", 0.3)
+    (tmp_path / "camera.py").write_text(CAMERA)
+    (tmp_path / "frame.jpg").write_bytes(jpeg(grey(90)))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    lives = f"for life in 1 2 3; do {sys.executable} camera.py {port} frame.jpg; done"
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(["sh", "-c", lives], cwd=tmp_path, **streams) as camera, caplog.at_level("WARNING"):
+        camera.stdout.readline()  # it listens
+        frames = [(frame.index, frame.time_s) for frame in open_source(f"http://127.0.0.1:{port}/").frames()]
+    assert frames == sorted(set(frames)) and frames[-1][0] == 29
+    assert caplog.text.count("it is opened again") == 3 and caplog.text.count("ended after 30 frames") == 1
+
+
+def test_a_stream_that_takes_the_connection_and_says_nothing_is_one_line(monkeypatch):
+    monkeypatch.setattr("common.media.source.STREAM_TIMEOUT_MS", 300)
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(UserError, match="cannot be opened"):
+        next(open_source(f"http://127.0.0.1:{server.getsockname()[1]}/").frames())

@@ -74,10 +74,11 @@ def video_of(path: Path, steps: int) -> Path:
     return path
 
 
-def run_demo(folder: Path, source, estimate=find_squares, on_bad_image: str = "error", **flags) -> list[dict]:
+def run_demo(folder: Path, source, estimate=find_squares, on_bad_image="error", group=1, **flags) -> list[dict]:
     """The lines that a run leaves in the folder `out`."""
     flags = DemoFlags(output_dir=str(folder / "out"), **{"max_missed": 0, **flags})
-    run(flags, open_source(source, on_bad_image), OPENPOSE, lambda frames: [estimate(frame.image) for frame in frames])
+    opened = open_source(source, on_bad_image)
+    run(flags, opened, OPENPOSE, lambda frames: [estimate(frame.image) for frame in frames], group)
     return lines_of(folder / "out")
 
 
