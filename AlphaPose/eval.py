@@ -19,7 +19,6 @@ import common.coco.evaluate
 import common.device
 import common.distributed
 import common.files
-import common.media.drawing
 from AlphaPose import config as settings
 from AlphaPose import data, weights
 from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, experiment_folder
@@ -29,7 +28,7 @@ from common.cli import UserError, flag, parse, run
 from common.coco.evaluate import Detections, EvaluationSet
 from common.coco.images import Exif
 from common.media import error_report
-from common.media.sheets import draw_sheet, leave_sheet
+from common.media.sheets import save_sheet
 from common.report import Run
 from common.runtime.session import ComputeFlags, of_module
 from common.skeleton import Skeleton
@@ -191,8 +190,8 @@ def while_training(
         estimator.batch_size = flags.batch_size_on(device)
         result = evaluator(estimator)
         log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {len(evaluator.boxes)} given boxes")
-        pictures, skeleton = folder / "pictures", estimator.skeleton
-        leave_sheet(pictures, evaluator.validation, result.detections, skeleton, SHEET_ROWS, DRAWN_ABOVE)
+        sheet, skeleton = folder / "pictures" / "predictions.png", estimator.skeleton
+        save_sheet(sheet, evaluator.validation, result.detections, skeleton, SHEET_ROWS, DRAWN_ABOVE)
         return result.metrics
 
     return evaluate
@@ -246,8 +245,7 @@ def leave_results(result: Evaluation, images: EvaluationSet, skeleton: Skeleton,
     if flags.report:
         error_report.write(images, result.detections, skeleton, folder)
     if flags.save_images:
-        sheet = draw_sheet(images, result.detections, skeleton, flags.save_images, DRAWN_ABOVE)
-        common.media.drawing.save_png(folder / "pictures.png", sheet)
+        save_sheet(folder / "pictures.png", images, result.detections, skeleton, flags.save_images, DRAWN_ABOVE)
 
 
 if __name__ == "__main__":

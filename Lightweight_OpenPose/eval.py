@@ -16,14 +16,13 @@ from typing import Literal
 import common.coco.images
 import common.device
 import common.distributed
-import common.media.drawing
 import common.skeleton
 import common.train.checkpoint
 from common.bottomup.pipeline import evaluate
 from common.cli import UserError, flag, parse, run
 from common.coco.evaluate import EvaluationSet
 from common.media import error_report
-from common.media.sheets import draw_sheet, leave_sheet
+from common.media.sheets import save_sheet
 from common.report import Run
 from common.runtime.session import PYTORCH, ComputeFlags, of_module
 from common.train.log import Log
@@ -139,8 +138,7 @@ def run_evaluation(config: EvaluationFlags, source: Path, device: torch.device, 
         if config.report:
             error_report.write(validation, result.detections, skeleton, folder)
         if config.save_images:
-            sheet = draw_sheet(validation, result.detections, skeleton, config.save_images)
-            common.media.drawing.save_png(folder / "pictures.png", sheet)
+            save_sheet(folder / "pictures.png", validation, result.detections, skeleton, config.save_images)
 
 
 def load_validation(config: DataFlags, skeleton: common.skeleton.Skeleton) -> EvaluationSet:
@@ -161,7 +159,8 @@ def while_training(
         estimator = ValidationEstimator.of_session(session, skeleton, rules, InputRule(base_height))
         result = evaluate(estimator, validation, default_batch(state.device))
         log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_images} images")
-        leave_sheet(state.store.folder / "pictures", validation, result.detections, skeleton, SHEET_ROWS)
+        sheet = state.store.folder / "pictures" / "predictions.png"
+        save_sheet(sheet, validation, result.detections, skeleton, SHEET_ROWS)
         return result.metrics
 
     return measured

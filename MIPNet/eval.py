@@ -22,12 +22,11 @@ import common.cli
 import common.coco.evaluate
 import common.distributed
 import common.files
-import common.media.drawing
 import common.train.checkpoint
 from common.cli import flag
 from common.coco.evaluate import Detections, EvaluationSet
 from common.coco.images import Exif
-from common.media.sheets import draw_sheet, leave_sheet
+from common.media.sheets import save_sheet
 from common.report import Run
 from common.runtime.session import ComputeFlags, of_module
 from common.topdown import crops, pipeline
@@ -227,8 +226,8 @@ def while_training(
         log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_boxes} boxes")
         for line in result.table(config.yaml.MODEL.NAME):
             log.line(line)
-        pictures = folder / "pictures"
-        leave_sheet(pictures, evaluator.validation, result.detections, estimator.skeleton, SHEET_ROWS, DRAWN_ABOVE)
+        sheet = folder / "pictures" / "predictions.png"
+        save_sheet(sheet, evaluator.validation, result.detections, estimator.skeleton, SHEET_ROWS, DRAWN_ABOVE)
         return result.total
 
     return evaluate
@@ -292,8 +291,7 @@ def write_results(
 
         error_report.write(images, result.detections, skeleton, folder, evaluator.config.data_set)
     if flags.save_images:
-        sheet = draw_sheet(images, result.detections, skeleton, flags.save_images, DRAWN_ABOVE)
-        common.media.drawing.save_png(folder / "pictures.png", sheet)
+        save_sheet(folder / "pictures.png", images, result.detections, skeleton, flags.save_images, DRAWN_ABOVE)
 
 
 if __name__ == "__main__":

@@ -183,7 +183,7 @@ def while_training(
     validation: EvaluationSet, config: TrainConfig, skeleton: Skeleton, state: TrainState, log: Log
 ) -> Callable[[nn.Module], dict[str, float]]:
     """Measures the current weights; a sheet of predictions goes to TensorBoard and the run's folder."""
-    from common.media.sheets import leave_sheet
+    from common.media.sheets import save_sheet
 
     def measured(model: nn.Module) -> dict[str, float]:
         session = of_module(LastMaps(model).eval(), state.device, state.dtype)
@@ -191,7 +191,8 @@ def while_training(
         result = evaluate(estimator, validation, default_batch(state.device))
         log_published_lines(result, log)
         log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_images} images")
-        leave_sheet(state.store.folder / "pictures", validation, result.detections, skeleton, SHEET_ROWS)
+        sheet = state.store.folder / "pictures" / "predictions.png"
+        save_sheet(sheet, validation, result.detections, skeleton, SHEET_ROWS)
         return result.metrics
 
     return measured

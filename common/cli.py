@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import dataclasses
 import errno
+import functools
 import itertools
 import math
 import os
@@ -117,6 +118,13 @@ def printable(text: str) -> str:
     """A text as one readable line: control characters are escaped, a very long text is cut."""
     shown = text if len(text) <= LONGEST_LINE else f"{text[: LONGEST_LINE // 2]} ... {text[-LONGEST_LINE // 4 :]}"
     return "".join(c if is_shown(c) else c.encode("unicode_escape").decode() for c in shown)
+
+
+@functools.cache
+def note(text: str) -> None:
+    """Writes a note on the error stream: once a process, on the first rank."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"note: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def environment_number(name: str, default: int, least: int = 0) -> int:

@@ -6,26 +6,28 @@ built in (COCO with 17 keypoints, OpenPose's 18 points over COCO annotations, Cr
 YAML file, see `load`.
 """
 
-import functools
 import json
 import math
-import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from reprlib import repr as shown
 from typing import Any
 
 from common import files
-from common.arrays import Int64Array
-from common.cli import UserError
+from common.arrays import Float64Array, Int64Array
+from common.cli import UserError, note
 
 import numpy as np
 
 USUAL_SIGMA = 0.05
+NO_SIGMAS = (
+    f"no `sigmas`, so {USUAL_SIGMA} for each keypoint; AP with other sigmas is another number. "
+    "`python -m common.coco --estimate_sigmas` finds them from repeated annotations"
+)
 ENDS = 2
 Pairs = tuple[tuple[str, str], ...]
 
@@ -50,27 +52,22 @@ class Skeleton:
     colours: Pairs = ()  # (point, "#rrggbb"); a limb has that of its second point; others by the side in their names
 
     def __post_init__(self) -> None:
-        defaults = {
-            "points": self.keypoints + tuple(self.derived),
-            "assembly": tuple(range(len(self.limbs))),
-            "drawn_limbs": self.limbs,
-        }
-        for attribute, default in defaults.items():
-            if not getattr(self, attribute):
-                object.__setattr__(self, attribute, default)
+        points, assembly = self.keypoints + tuple(self.derived), tuple(range(len(self.limbs)))
+        for name, default in (("points", points), ("assembly", assembly), ("drawn_limbs", self.limbs)):
+            object.__setattr__(self, name, getattr(self, name) or default)
         for message, holds in self._rules():
             if not holds:
                 raise UserError(f"skeleton {self.name!r}: {message}")
 
     def _rules(self) -> Iterable[tuple[str, bool]]:
-        keypoints, points = set(self.keypoints), set(self.points)
-        flipped = [name for pair in self.flip_pairs for name in pair]
+        keypoints, points, known = set(self.keypoints), set(self.points), {*self.keypoints, *self.derived}
+        flipped = list(chain(*self.flip_pairs))
         yield "keypoint names must be given, each once", len(keypoints) == len(self.keypoints) > 0
         yield f"{len(self.sigmas)} sigmas, {len(keypoints)} keypoints", len(self.sigmas) == len(keypoints)
         yield "sigmas must be positive", all(sigma > 0 for sigma in self.sigmas)
         yield "limbs: a limb is listed twice", len(set(map(frozenset, self.limbs))) == len(self.limbs)
         yield "a derived point has the name of a keypoint", not keypoints & set(self.derived)
-        yield "points: unknown or repeated", len(points) == len(self.points) and points <= keypoints | set(self.derived)
+        yield "points: unknown or repeated", len(points) == len(self.points) and points <= known
         for point, sources in self.derived.items():
             yield f"{point} is derived from unknown keypoints", bool(sources) and keypoints.issuperset(sources)
         yield "flip_pairs: unknown keypoint", keypoints.issuperset(flipped)
@@ -78,9 +75,9 @@ class Skeleton:
         for a, b in self.limbs:
             yield f"limb {a} - {b}: unknown point", {a, b} <= points and a != b
         for a, b in self.drawn_limbs:
-            yield f"drawn limb {a} - {b}: unknown point", {a, b} <= keypoints | set(self.derived)
+            yield f"drawn limb {a} - {b}: unknown point", {a, b} <= known
         for point, colour in self.colours:
-            fits = point in keypoints | set(self.derived) and bool(re.fullmatch("#[0-9a-fA-F]{6}", colour))
+            fits = point in known and bool(re.fullmatch("#[0-9a-fA-F]{6}", colour))
             yield f"colours: a point and '#rrggbb' are needed, not {shown(point)}: {shown(colour)}", fits
         yield "assembly must name each limb once", sorted(self.assembly) == list(range(len(self.limbs)))
 
@@ -107,12 +104,13 @@ class Skeleton:
     @cached_property
     def limb_points(self) -> Int64Array:
         """(L, 2) int64: indices into `points` of both ends of each limb, in field order."""
-        return _ends(self.limbs, self.points)
+        return _places(chain(*self.limbs), self.points).reshape(-1, ENDS)
 
     @cached_property
     def drawn_limb_keypoints(self) -> Int64Array:
         """(D, 2) int64: drawn limbs whose two ends are keypoints, as indices into `keypoints`."""
-        return _ends([limb for limb in self.drawn_limbs if set(limb) <= set(self.keypoints)], self.keypoints)
+        ends = _places(chain(*self.drawn_limbs), self.keypoints).reshape(-1, ENDS)
+        return ends[(ends >= 0).all(axis=1)]
 
     @cached_property
     def closing_limbs(self) -> frozenset[int]:
@@ -120,13 +118,8 @@ class Skeleton:
 
         Such a limb may complete a person, but never begins one (COCO: shoulder to ear).
         """
-        reached: set[str] = set()
-        closing = set()
-        for limb in self.assembly:
-            if set(self.limbs[limb]) <= reached:
-                closing.add(limb)
-            reached |= set(self.limbs[limb])
-        return frozenset(closing)
+        ends = [set(self.limbs[limb]) for limb in self.assembly]
+        return frozenset(limb for place, limb in enumerate(self.assembly) if ends[place] <= set().union(*ends[:place]))
 
     @cached_property
     def keypoint_of_point(self) -> Int64Array:
@@ -139,26 +132,29 @@ class Skeleton:
         return _places(self.keypoints, self.points)
 
     @cached_property
+    def point_sigmas(self) -> Float64Array:
+        """(num_points,) float64: the sigma of each point; a derived one has the mean of its sources."""
+        of = dict(zip(self.keypoints, self.sigmas, strict=True))
+        return np.array([np.mean([of[one] for one in self.derived.get(name, (name,))]) for name in self.points])
+
+    @cached_property
     def keypoint_flip(self) -> Int64Array:
         """(num_keypoints,) int64: `keypoints[flip]` are those of the mirrored person."""
-        return _places(map(self._mirrored, self.keypoints), self.keypoints)
+        return self._flip(self.keypoints)
 
     @cached_property
     def point_flip(self) -> Int64Array:
         """(num_points,) int64: the same for `points`."""
-        return _places(map(self._mirrored, self.points), self.points)
+        return self._flip(self.points)
 
-    def _mirrored(self, name: str) -> str:
-        return next((b if name == a else a for a, b in self.flip_pairs if name in (a, b)), name)
+    def _flip(self, names: Sequence[str]) -> Int64Array:
+        mirror = dict(chain(self.flip_pairs, ((b, a) for a, b in self.flip_pairs)))
+        return _places((mirror.get(name, name) for name in names), names)
 
 
 def _places(names: Iterable[str], among: Sequence[str]) -> Int64Array:
     """(N,) int64: the position of each name in `among`, -1 if it is not there."""
     return np.array([among.index(name) if name in among else -1 for name in names], np.int64)
-
-
-def _ends(limbs: Sequence[tuple[str, str]], names: Sequence[str]) -> Int64Array:
-    return _places([end for limb in limbs for end in limb], names).reshape(-1, ENDS)
 
 
 def load(source: "str | Path | Skeleton") -> Skeleton:
@@ -184,10 +180,6 @@ def load(source: "str | Path | Skeleton") -> Skeleton:
         raise UserError(f"{path}: {error}") from error
 
 
-NAMES, PAIRS = "names", "pairs of names, [[nose, left_eye], ...],"
-PAIR_KEYS = ("flip_pairs", "limbs", "drawn_limbs", "colours")
-
-
 def _from_mapping(name: str, values: Any) -> Skeleton:
     if not isinstance(values, dict) or "keypoints" not in values:
         raise UserError("no `keypoints: [nose, left_eye, ...]` in it")
@@ -197,27 +189,16 @@ def _from_mapping(name: str, values: Any) -> Skeleton:
     derived = values.get("derived", {})
     if not isinstance(derived, dict):
         raise UserError(f"derived: {{neck: [left_shoulder, right_shoulder]}} is needed, not {shown(derived)}")
-    (name,) = _list([values.get("name", name)], "name", NAMES, _is_name)
-    keypoints = _list(values["keypoints"], "keypoints", NAMES, _is_name)
-    return Skeleton(
-        name,
-        keypoints,
-        _sigmas(values.get("sigmas"), len(keypoints)) if "sigmas" in values else _usual_sigmas(name, len(keypoints)),
-        points=_list(values.get("points", []), "points", NAMES, _is_name),
-        derived={
-            point: _list([point, *sources] if isinstance(sources, list) else sources, "derived", NAMES, _is_name)[1:]
-            for point, sources in derived.items()
-        },
-        assembly=_list(values.get("assembly", []), "assembly", "numbers of limbs", lambda one: type(one) is int),
-        **{key: _list(values.get(key, []), key, PAIRS, _is_pair) for key in PAIR_KEYS},
-    )
-
-
-def _list(value: Any, key: str, kind: str, fits: Callable[[Any], bool]) -> tuple[Any, ...]:
-    if isinstance(value, list) and all(map(fits, value)):
-        return tuple(tuple(one) if isinstance(one, list) else one for one in value)
-    wrong = next((one for one in value if not fits(one)), value) if isinstance(value, list) else value
-    raise UserError(f"{key}: a list of {kind} is needed, not {shown(wrong)}")
+    (name,) = _list([values.get("name", name)], "name")
+    lists = {key: _list(values.get(key, []), key) for key in ("keypoints", "points", "assembly", *PAIR_KEYS)}
+    sigmas, count = values.get("sigmas"), len(lists["keypoints"])
+    if "sigmas" not in values:
+        sigmas = USUAL_SIGMA
+        note(f"skeleton {name}: {NO_SIGMAS}")
+    sigmas = _list([sigmas] * count if _is_number(sigmas) else sigmas, "sigmas")
+    _list(list(derived), "derived")
+    derived = {point: _list(sources, "derived") for point, sources in derived.items()}
+    return Skeleton(name, sigmas=tuple(map(float, sigmas)), derived=derived, **lists)
 
 
 def _is_name(value: Any) -> bool:
@@ -232,21 +213,21 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _sigmas(value: Any, count: int) -> tuple[float, ...]:
-    if _is_number(value):
-        return (float(value),) * count
-    return tuple(map(float, _list(value, "sigmas", "numbers, or one number,", _is_number)))
+PAIR_KEYS = ("flip_pairs", "limbs", "drawn_limbs", "colours")
+KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {  # of the elements of each list; others are names
+    "sigmas": ("numbers, or one number,", _is_number),
+    "assembly": ("numbers of limbs", lambda value: type(value) is int),
+    **dict.fromkeys(PAIR_KEYS, ("pairs of names, [[nose, left_eye], ...],", _is_pair)),
+}
 
 
-@functools.cache
-def _usual_sigmas(name: str, count: int) -> tuple[float, ...]:
-    """Warns once a process, on the first rank, which sigmas AP uses."""
-    if os.environ.get("RANK", "0") == "0":
-        sys.stderr.write(
-            f"note: skeleton {name}: no `sigmas`, so {USUAL_SIGMA} for each keypoint; AP with other sigmas is another "
-            "number. `python -m common.coco --estimate_sigmas` finds them from repeated annotations\n"
-        )
-    return (USUAL_SIGMA,) * count
+def _list(value: Any, key: str) -> tuple[Any, ...]:
+    """The elements of a list of a file, pairs as tuples. Raises UserError where it is none, or of something else."""
+    kind, fits = KINDS.get(key, ("names", _is_name))
+    if isinstance(value, list) and all(map(fits, value)):
+        return tuple(tuple(one) if isinstance(one, list) else one for one in value)
+    wrong = next((one for one in value if not fits(one)), value) if isinstance(value, list) else value
+    raise UserError(f"{key}: a list of {kind} is needed, not {shown(wrong)}")
 
 
 def _built_in(name: str) -> Skeleton:

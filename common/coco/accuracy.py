@@ -10,7 +10,7 @@ part of the person's size.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from common.arrays import BoolArray, Float64Array, Int64Array
@@ -28,30 +28,26 @@ CURVE = np.linspace(0, 0.5, 51)
 HEAD_ENDS = (("head", "neck"), ("head_top", "upper_neck"), ("head_top", "neck"))
 HEAD = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
 Measure = Callable[[EvaluationSet], float | None]  # `precision` of the same detections
-Limits = dict[str, tuple[float, float]]  # from, and below
-# people in an image; the largest IoU of two people's boxes in an image
-CROWDS: Limits = {"1": (1, 2), "2 to 3": (2, 4), "4 to 7": (4, 8), "8 or more": (8, np.inf)}
-OVERLAPS: Limits = {"0 to 0.1": (0, 0.1), "0.1 to 0.3": (0.1, 0.3), "0.3 to 0.5": (0.3, 0.5), "0.5 to 1": (0.5, np.inf)}
 
 
 def accuracy(index: CocoIndex, matches: Matches, skeleton: Skeleton) -> dict[str, Any]:
     """All of the above as JSON: numbers of each keypoint by its name, and `all`; None where nothing is labelled."""
-    labelled = index.keypoints[matches.people, :, 2] > 0
+    distances, labelled = matches.distances, index.keypoints[matches.people, :, 2] > 0
     found = (matches.found_by >= 0)[:, None] & labelled
     sides = index.boxes[matches.people, 2:].max(axis=1, initial=0)
     sizes, heads = np.where(sides > 0, sides, np.nan), _head_sizes(index, matches.people, skeleton)
 
     def parts(counted: BoolArray, lengths: Float64Array) -> dict[str, Any]:
-        return {str(t): _named(skeleton, _pck(matches.distances, counted, lengths, t)) for t in PCK_THRESHOLDS}
+        return {str(t): _named(skeleton, _pck(distances, counted, lengths, t)) for t in PCK_THRESHOLDS}
 
-    curve = np.array([_pck(matches.distances, found, sizes, t) for t in CURVE])
+    curve = np.array([_pck(distances, found, sizes, t) for t in CURVE])
     return {
         "pck": parts(found, sizes),
         "pck_of_all": parts(labelled, sizes),
         "pckh": None if heads is None else parts(found, heads),
         "auc": _named(skeleton, ((curve[1:] + curve[:-1]) / 2).mean(axis=0)),
-        "epe_px": _named(skeleton, _means(matches.distances)),
-        "epe_relative": _named(skeleton, _means(matches.distances / sizes[:, None])),
+        "epe_px": _named(skeleton, _means(distances)),
+        "epe_relative": _named(skeleton, _means(distances / sizes[:, None])),
         "curve": [[float(t), _number(value)] for t, value in zip(CURVE, curve[:, -1], strict=True)],
     }
 
@@ -128,35 +124,32 @@ def without_each(validation: EvaluationSet, skeleton: Skeleton, measure: Measure
     return found
 
 
-def by_crowd(validation: EvaluationSet, measure: Measure) -> list[dict[str, Any]]:
-    """AP of the images by their number of annotated people, crowds left out."""
-    return _by("people", CROWDS, [len(boxes) for boxes in _boxes(validation)], validation, measure)
-
-
-def by_overlap(validation: EvaluationSet, measure: Measure) -> list[dict[str, Any]]:
-    """AP of the images with at least two people by the largest IoU of two of their boxes."""
-    return _by("overlap", OVERLAPS, [_overlap(boxes) for boxes in _boxes(validation)], validation, measure)
-
-
-def _by(
-    title: str, limits: Limits, values: list[Any], validation: EvaluationSet, measure: Measure
-) -> list[dict[str, Any]]:
-    rows = []
-    for name, (least, below) in limits.items():
-        chosen = (np.array(values) >= least) & (np.array(values) < below)
-        part = dataclasses.replace(validation, rows=validation.rows[chosen])
-        rows.append({title: name, "images": len(part.rows), "AP": measure(part)})
-    return rows
-
-
-def _boxes(validation: EvaluationSet) -> Iterator[Float64Array]:
-    """(N, 4) of the people of each image, crowds left out."""
+def by_part(part: str, validation: EvaluationSet, measure: Measure) -> list[dict[str, Any]]:
+    """AP of the images in the ranges of one of PARTS."""
+    index, values = validation.index, []
+    count, ranges = PARTS[part]
     for row in validation.rows.tolist():
-        people = validation.index.people(row)
-        yield validation.index.boxes[people][~validation.index.is_crowd[people]]
+        people = index.people(row)
+        values.append(count(index.boxes[people][~index.is_crowd[people]]))
+    rows = []
+    for name, (least, below) in ranges.items():
+        chosen = (np.array(values) >= least) & (np.array(values) < below)
+        images = dataclasses.replace(validation, rows=validation.rows[chosen])
+        rows.append({part: name, "images": len(images.rows), "AP": measure(images)})
+    return rows
 
 
 def _overlap(boxes: Float64Array) -> float:
     """The largest IoU of two of the boxes, (N, 4) left, top, width, height; -1 for fewer than two."""
     iou = np.asarray(coco_mask.iou(boxes, boxes, [False] * len(boxes))).reshape(len(boxes), len(boxes))
     return float(iou[~np.eye(len(boxes), dtype=bool)].max(initial=-1))
+
+
+# Of the people's boxes in an image, (N, 4), crowds left out: a number, and its ranges by name: from, and below.
+PARTS: dict[str, tuple[Callable[[Float64Array], float], dict[str, tuple[float, float]]]] = {
+    "people": (len, {"1": (1, 2), "2 to 3": (2, 4), "4 to 7": (4, 8), "8 or more": (8, np.inf)}),
+    "overlap": (
+        _overlap,
+        {"0 to 0.1": (0, 0.1), "0.1 to 0.3": (0.1, 0.3), "0.3 to 0.5": (0.3, 0.5), "0.5 to 1": (0.5, np.inf)},
+    ),
+}

@@ -69,12 +69,12 @@ def match(index: CocoIndex, image_rows: Int64Array, detections: Detections, skel
 def similarities(
     detected: Float64Array, annotated: Float64Array, areas: Float64Array, sigmas: Float64Array
 ) -> Float64Array:
-    """(D, K, 3) detected and (G, K, 3) annotated keypoints, (G,) areas, (K,) sigmas -> ks, (D, G, K) in 0 to 1.
+    """(D, K, 3) detected, (G, K, 3) annotated keypoints, (G,) or (D, G) areas, (K,) sigmas -> ks, (D, G, K) in 0 to 1.
 
     0 where a keypoint is not detected (score 0) or not labelled.
     """
     squares = ((detected[:, None, :, :2] - annotated[None, :, :, :2]) ** 2).sum(axis=-1)
-    ks = np.exp(-squares / (2 * np.maximum(areas, SMALLEST)[None, :, None] * (2 * sigmas) ** 2))
+    ks = np.exp(-squares / (2 * np.maximum(areas, SMALLEST)[..., None] * (2 * sigmas) ** 2))
     return np.asarray(ks * (detected[:, None, :, 2] > 0) * (annotated[None, :, :, 2] > 0))
 
 

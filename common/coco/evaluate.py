@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from common import files
-from common.arrays import BoolArray, Float64Array, Int64Array, UInt8Array
+from common.arrays import Float64Array, Int64Array, UInt8Array
 from common.cli import ImageError, UserError
 from common.coco import fields, images
 from common.coco.annotations import CocoIndex
@@ -99,44 +99,45 @@ def average_precision(
     if len(unknown):
         raise UserError(f"detections of image id {unknown[0]}, which is not in {source}: evaluate with its own file")
     rows = np.flatnonzero(np.isin(index.image_ids, index.image_ids if image_ids is None else image_ids))
-    check(index, rows, protocol, source)
+    people = check(index, rows, protocol, source)
     results = detections.select(np.isin(detections.image_ids, index.image_ids[rows]))
-    metrics = _evaluate(index, rows, results, sigmas, protocol)
-    if metrics["AP"] < 0 and _people_of(index, rows).any():
+    metrics = _evaluate(index, rows, people, results, sigmas, protocol)
+    if metrics["AP"] < 0 and len(people):
         advice = "`python -m common.coco DATA_PATH` checks the data set"
         raise UserError(f"{source}: AP is -1 although people are annotated: are their areas beyond measure? {advice}")
     return metrics
 
 
-def check(index: CocoIndex, rows: Int64Array, protocol: Protocol = "coco", source: str | Path = "") -> None:
-    """Raises UserError where an evaluation on some images of an index, (N,) its rows, would count no people."""
+def check(index: CocoIndex, rows: Int64Array, protocol: Protocol, source: str | Path) -> Int64Array:
+    """(P,) the rows of the people in some images, (N,) rows of the index. Raises UserError where none would count."""
     if not len(rows):
         raise UserError(f"{source}: none of its images is to be evaluated")
     if protocol == "crowdpose" and (index.crowd_index[rows] < 0).any():
         raise UserError(f"{source}: no crowdIndex in its images, so this is no CrowdPose file")
-    people = _people_of(index, rows)
-    if people.any() and not (people & ~index.is_crowd & (index.num_keypoints > 0)).any():
+    people = np.flatnonzero(np.isin(index.image_rows(np.arange(len(index.boxes))), rows))
+    if len(people) and not (~index.is_crowd & (index.num_keypoints > 0))[people].any():
         raise UserError(
-            f"{source}: none of the {np.count_nonzero(people)} people in the images to evaluate counts, AP would be "
-            "-1: all are crowds, or have no labelled keypoint (v is 0 everywhere)"
+            f"{source}: none of the {len(people)} people in the images to evaluate counts, AP would be -1: all are "
+            "crowds, or have no labelled keypoint (v is 0 everywhere)"
         )
-
-
-def _people_of(index: CocoIndex, rows: Int64Array) -> BoolArray:
-    """(P,) which people are annotated in some images."""
-    return np.isin(index.image_rows(np.arange(len(index.boxes))), rows)
+    return people
 
 
 def _evaluate(
-    index: CocoIndex, rows: Int64Array, detections: Detections, sigmas: Sequence[float], protocol: Protocol
+    index: CocoIndex,
+    rows: Int64Array,
+    people: Int64Array,
+    detections: Detections,
+    sigmas: Sequence[float],
+    protocol: Protocol,
 ) -> dict[str, float]:
     """Images are numbered from 1 on in the order of their ids: the evaluation may hold an id as a float."""
     known = np.sort(index.image_ids)
     numbers = (places_of(index.image_ids, known) + 1).tolist()
-    people = [
+    annotations = [
         {
             "id": number,  # from 1 on: the evaluation takes the id 0 for a detection without a match
-            "image_id": numbers[int(index.image_rows(row))],
+            "image_id": numbers[image],
             "category_id": PERSON_CATEGORY,
             "keypoints": index.keypoints[row].ravel().tolist(),
             "num_keypoints": int(index.num_keypoints[row]),
@@ -144,11 +145,11 @@ def _evaluate(
             "area": float(index.areas[row]),
             "iscrowd": int(index.is_crowd[row]),
         }
-        for number, row in enumerate(np.flatnonzero(_people_of(index, rows)).tolist(), 1)
+        for number, (row, image) in enumerate(zip(people.tolist(), index.image_rows(people).tolist(), strict=True), 1)
     ]
     images = [{"id": numbers[row], "crowdIndex": float(index.crowd_index[row])} for row in rows.tolist()]
     category = {"id": PERSON_CATEGORY, "name": "person"}
-    annotated = COCO({"images": images, "annotations": people, "categories": [category]})
+    annotated = COCO({"images": images, "annotations": annotations, "categories": [category]})
     owners = (places_of(detections.image_ids, known) + 1).tolist()
     results = [{**one, "image_id": owner} for one, owner in zip(detections.to_json(), owners, strict=True)]
     evaluation = COCOeval_faster(
@@ -163,13 +164,10 @@ def _evaluate(
     return {name: float(value) for name, value in zip(names, evaluation.all_stats, strict=False)}
 
 
-def places_of(ids: npt.ArrayLike, known: Int64Array) -> Int64Array:
+def places_of(ids: Int64Array, known: Int64Array) -> Int64Array:
     """(N,) the place of each of N `ids` among the `known` ones, which are different; -1 for an unknown one."""
-    if not len(known):
-        return np.full(np.shape(ids), -1)
-    order = np.argsort(known, kind="stable")
-    places = order[np.minimum(np.searchsorted(known, ids, sorter=order), len(known) - 1)]
-    return np.where(known[places] == ids, places, -1)
+    places = {number: place for place, number in enumerate(known.tolist())}
+    return np.array([places.get(number, -1) for number in ids.tolist()], np.int64)
 
 
 def table(metrics: Mapping[str, float]) -> str:
@@ -177,9 +175,8 @@ def table(metrics: Mapping[str, float]) -> str:
     lines = []
     for name, value in metrics.items():
         kind, rest = name[:2], name[2:]
-        title = "Average Precision" if kind == "AP" else "Average Recall"
-        overlap, people = f"0.{rest}" if rest.isdigit() else "0.50:0.95", _RANGES.get(rest, "area=   all")
-        conditions = f"IoU={overlap:<9} | {people} | maxDets={MAX_PEOPLE:>3d}"
+        title, overlap = f"Average {'Precision' if kind == 'AP' else 'Recall'}", f"0.{rest}" if rest.isdigit() else ""
+        conditions = f"IoU={overlap or '0.50:0.95':<9} | {_RANGES.get(rest, 'area=   all')} | maxDets={MAX_PEOPLE:>3d}"
         lines.append(f" {title:<18} ({kind}) @[ {conditions} ] = {value:0.3f}")
     return "\n".join(lines)
 
@@ -200,10 +197,9 @@ class EvaluationSet:
     ) -> "EvaluationSet":
         """All images of a file, or `num_images` of them by the publication's rule. Raises UserError."""
         index = load(annotations, skeleton.num_keypoints)
-        rows = np.arange(index.num_images)
-        if 0 < num_images < index.num_images:
-            rows = np.array(val_subset(index.num_images, num_images))
-        return EvaluationSet(annotations, folder, index, rows, exif)
+        some = 0 < num_images < index.num_images
+        rows = val_subset(index.num_images, num_images) if some else range(index.num_images)
+        return EvaluationSet(annotations, folder, index, np.array(rows), exif)
 
     def average_precision(
         self, detections: Detections, sigmas: Sequence[float], protocol: Protocol = "coco"

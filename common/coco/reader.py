@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads COCO keypoint files into a `CocoIndex`: the one reader of training, evaluation and the check."""
 
-import functools
 import gc
 import json
-import os
 import re
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from common import files
 from common.arrays import BoolArray
-from common.cli import UserError
+from common.cli import UserError, note
 from common.coco import fields
 from common.coco.annotations import CocoIndex, compressed_region, to_offsets
 from common.coco.fields import FAULTS, LARGEST_IMG, shown, whole
@@ -49,15 +46,8 @@ def load(annotation_file: str | Path, num_keypoints: int | None = None) -> CocoI
         subject = f"{errors[0].subject}: " if errors[0].subject else ""
         raise UserError(f"{annotation_file}: {subject}{errors[0].what}. {FORMAT_ADVICE}")
     for fault in faults:
-        _print_note(str(annotation_file), fault.what)
+        note(f"{annotation_file}: {fault.what}")
     return index
-
-
-@functools.cache
-def _print_note(source: str, what: str) -> None:
-    """Warns once a process, on the first rank."""
-    if os.environ.get("RANK", "0") == "0":
-        print(f"note: {source}: {what}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def read(path: str | Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import common.device
 from common.cli import RefusedImageError, UserError, flag
@@ -115,21 +115,14 @@ def find_boxes(flags: TopDownFlags) -> tuple[Source, Detector]:
     return source, open_detector(flags.detector, flags.min_score, common.device.resolve(flags.device_name))
 
 
-class Writer(Protocol):
-    """An additional output of a demo in another format. Opened with the first frame."""
-
-    def write(self, frame: Frame, people: People) -> None:
-        """Adds a frame."""
-
-
 @dataclass(frozen=True)
 class Names:
     """The names of a demo's files."""
 
     images: str = ""  # folder below output_dir; where it has a name, frames of videos go there too
     video: str = "{}.webm"  # of the source's name
-    # a writer for output_dir, such as that of a published format
-    writers: tuple[Callable[[Path, Source], contextlib.AbstractContextManager[Writer]], ...] = ()
+    # open further outputs in output_dir, such as a published format; each has write(frame, people)
+    writers: tuple[Callable[[Path, Source], contextlib.AbstractContextManager[Any]], ...] = ()
 
 
 class Outputs:
@@ -139,18 +132,17 @@ class Outputs:
     """
 
     def __init__(self, flags: DemoFlags, source: Source, names: Names, stack: contextlib.ExitStack) -> None:
-        self.flags, self.source = flags, source
+        self.flags, self.source, self.num_frames, self.num_people = flags, source, 0, 0
         if flags.show:
             check_screen()
-        self.folder = output_folder(Path(flags.output_dir), source)
-        self.video, self.images, self.num_people = None, None, 0
+        folder = output_folder(Path(flags.output_dir), source)
+        self.video, self.images = None, None
         if source.moves and flags.save_video:
-            path = self.folder / names.video.format(source.stem)
-            self.video = stack.enter_context(VideoWriter(path, source.rate_hz))
+            self.video = stack.enter_context(VideoWriter(folder / names.video.format(source.stem), source.rate_hz))
         if flags.save_img and (names.images or not source.moves):
-            self.images = ImageWriter(output_folder(self.folder / names.images, source))
-        self.lines = stack.enter_context((self.folder / PEOPLE_LINES).open("w", encoding="utf-8", buffering=1))
-        self.writers = [stack.enter_context(make(self.folder, source)) for make in names.writers]
+            self.images = ImageWriter(output_folder(folder / names.images, source))
+        self.lines = stack.enter_context((folder / PEOPLE_LINES).open("w", encoding="utf-8", buffering=1))
+        self.writers = [stack.enter_context(make(folder, source)) for make in names.writers]
 
     def write(self, frame: Frame, people: People) -> bool:
         """Writes and shows one frame; False when the user closes the window."""
@@ -158,7 +150,7 @@ class Outputs:
         self.lines.write(json.dumps(people_line(frame, people), allow_nan=False) + "\n")
         for writer in self.writers:
             writer.write(frame, people)
-        self.num_people += len(people)
+        self.num_frames, self.num_people = self.num_frames + 1, self.num_people + len(people)
         if not (self.video or self.images or self.flags.show):
             return True
         drawn = people.draw(frame.image, self.flags.threshold, self.flags.showbox)
@@ -168,21 +160,30 @@ class Outputs:
             self.images.write(drawn, f"{frame.index}.jpg" if self.source.moves else frame.name)
         return not self.flags.show or show(drawn, wait_ms=1 if self.source.moves else 0)
 
+    def summary(self, clock: Clock, took_s: float, early: bool) -> str:
+        """Two lines: what was found, and how fast."""
+        what, bad = "frames" if self.source.moves else "images", len(self.source.bad)
+        ended = (f", {bad} skipped" if bad else "") + (", stopped early" if early else "")
+        parts = ", ".join(f"{name} {1000 * seconds / self.num_frames:.1f}" for name, seconds in clock.items())
+        return (
+            f"{self.num_frames} {what}, {self.num_people} people{ended}: {self.lines.name}\n"
+            f"{self.num_frames / took_s:.1f} frames a second; milliseconds a frame: {parts}"
+        )
+
 
 def run(
     flags: DemoFlags, source: Source, skeleton: Skeleton, find: Find, group: int = 1, names: Names | None = None
-) -> int:
-    """Takes the frames of `source`, `group` at a time, through network, tracker and outputs; returns how many.
+) -> None:
+    """Takes the frames of `source`, `group` at a time, through network, tracker and outputs.
 
     Files of an earlier run are overwritten. Raises UserError for frames that cannot be read, results that cannot be
     written, and what `find` refuses; of refused images only if `source` does not skip them, or none is left.
     """
-    clock, count, began = Clock(), 0, time.perf_counter()
+    clock, began, outputs = Clock(), time.perf_counter(), None
     tracker = Tracker(skeleton, flags.smooth, flags.max_missed) if source.moves and flags.track else None
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signals())
         stack.enter_context(writable(flags.output_dir))
-        outputs = None
         frames = stack.enter_context(contextlib.closing(source.frames()))
         for frame, people in _found(frames, find, 1 if source.live else group, source, clock):
             if tracker:
@@ -191,27 +192,19 @@ def run(
             outputs = outputs or Outputs(flags, source, names or Names(), stack)
             with clock.part("draw and write"):
                 goes_on = outputs.write(frame, people)
-            count += 1
             if stop.is_set() or not goes_on:
                 break
         if outputs is None:
             raise UserError(f"none of {len(source.images)} images can be used; the first: {source.bad[0]}")
-        what, early = "frames" if source.moves else "images", ", stopped early" if stop.is_set() else ""
-        skipped = f", {len(source.bad)} skipped" if source.bad else ""
-        where = outputs.folder / PEOPLE_LINES
-        print(f"{count} {what}, {outputs.num_people} people{skipped}{early}: {where}", flush=True)  # noqa: T201
-        parts = ", ".join(f"{name} {1000 * seconds / max(1, count):.1f}" for name, seconds in clock.items())
-        rate = count / (time.perf_counter() - began)
-        print(f"{rate:.1f} frames a second; milliseconds a frame: {parts}", flush=True)  # noqa: T201
-    return count
+        print(outputs.summary(clock, time.perf_counter() - began, stop.is_set()), flush=True)  # noqa: T201
 
 
 def _found(
     frames: Iterator[Frame], find: Find, group: int, source: Source, clock: Clock
 ) -> Iterator[tuple[Frame, People]]:
-    """Each frame and its people. An image that the network refuses is skipped if bad images are.
+    """Each frame and its people; an error of reading comes after the frames before it.
 
-    An error of reading comes after the frames before it.
+    An image that the network refuses is skipped if bad images are.
     """
     batch, problem = list[Frame](), None
     while not problem:
@@ -226,13 +219,12 @@ def _found(
         try:
             with clock.part("people"):
                 people = find(batch)
+            yield from zip(batch, people, strict=True)
         except RefusedImageError as error:
             named = RefusedImageError(f"{batch[0].name}: {error}")
             if len(batch) > 1 or source.moves:
                 raise named from error
             source.skip(batch[0].name, named)
-        else:
-            yield from zip(batch, people, strict=True)
     if problem:
         raise problem
 
@@ -272,19 +264,14 @@ def writable(folder: str) -> Iterator[None]:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another --output_dir") from error
 
 
-def is_flag(word: str) -> bool:
-    """Whether a word of a command line is a flag."""
-    return word.startswith("--")
-
-
-def prepare(words: Sequence[str], ends: Callable[[str], bool] = is_flag) -> list[str]:
+def prepare(words: Sequence[str]) -> list[str]:
     """The words of a command line with `--images a.jpg b.jpg`, as published, as one: `--images=a.jpg,b.jpg`.
 
-    `ends`: which words end the list. Raises UserError where there are two sources.
+    Raises UserError where there are two sources.
     """
     joined: list[str] = []
     for word in words:
-        if joined and joined[-1].startswith("--images") and not ends(word):
+        if joined and joined[-1].startswith("--images") and not word.startswith("--"):
             joined[-1] += ("," if "=" in joined[-1] else "=") + word
         else:
             joined.append(word)

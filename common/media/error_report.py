@@ -54,8 +54,7 @@ def _measure(
         "detections_of_nobody": int(matches.background.sum()),
         "metrics": validation.average_precision(detections, skeleton.sigmas, protocol),
         "AP_without": accuracy.without_each(validation, skeleton, measure),
-        "AP_by_people": accuracy.by_crowd(validation, measure),
-        "AP_by_overlap": accuracy.by_overlap(validation, measure),
+        **{f"AP_by_{part}": accuracy.by_part(part, validation, measure) for part in accuracy.PARTS},
         "errors": accuracy.error_kinds(matches, skeleton),
         **accuracy.accuracy(validation.index, matches, skeleton),
     }

@@ -40,9 +40,9 @@ def figure(image: UInt8Array, caption: str, kind: str = "") -> str:
 
 def table(rows: Sequence[Mapping[str, Any]], bars: Collection[str] = ()) -> str:
     """A line for each mapping from columns to values; `bars`: columns of shares, 0 to 1, which have a bar."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in (rows[0] if rows else ()))
-    lines = ["".join(_cell(value, name in bars) for name, value in row.items()) for row in rows]
-    return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+    lines = ["".join(f"<th>{html.escape(name)}</th>" for name in (rows[0] if rows else ()))]
+    lines += ["".join(_cell(value, name in bars) for name, value in row.items()) for row in rows]
+    return f"<table><tr>{'</tr><tr>'.join(lines)}</tr></table>"
 
 
 def _cell(value: Any, bar: bool) -> str:

@@ -10,18 +10,24 @@ from common.media import drawing
 from common.skeleton import Skeleton
 
 
-def draw_sheet(
-    validation: EvaluationSet, detections: Detections, skeleton: Skeleton, num_images: int, threshold: float = 0.0
-) -> UInt8Array:
-    """Input, ground truth and prediction side by side: (h, w, 3) uint8 BGR.
+def save_sheet(
+    path: Path,
+    validation: EvaluationSet,
+    detections: Detections,
+    skeleton: Skeleton,
+    num_images: int,
+    threshold: float = 0.0,
+) -> None:
+    """Writes a PNG of input, ground truth and prediction side by side, from rank 0.
 
     Shows the first images, those with labelled people before others. Predicted keypoints are
     drawn whose score is above `threshold`. Raises ImageError for an unreadable image.
     """
-    index, rows = validation.index, validation.rows.tolist()
-    first = sorted(rows, key=lambda row: not index.num_keypoints[index.people(row)].any())[:num_images]
-    sheet = [truth_and_prediction(validation, detections, skeleton, row, threshold) for row in first]
-    return drawing.contact_sheet(sheet, ["input", "ground truth", "prediction"])
+    if common.distributed.is_main():
+        index, rows = validation.index, validation.rows.tolist()
+        first = sorted(rows, key=lambda row: not index.num_keypoints[index.people(row)].any())[:num_images]
+        sheet = [truth_and_prediction(validation, detections, skeleton, row, threshold) for row in first]
+        drawing.save_png(path, drawing.contact_sheet(sheet, ["input", "ground truth", "prediction"]))
 
 
 def truth_and_prediction(
@@ -32,17 +38,3 @@ def truth_and_prediction(
     truth = drawing.draw_people(image, index.keypoints[index.people(row)], skeleton)
     found = detections.keypoints[detections.image_ids == index.image_ids[row]]
     return image, truth, drawing.draw_people(image, found, skeleton, threshold=threshold)
-
-
-def leave_sheet(
-    folder: Path,
-    validation: EvaluationSet,
-    detections: Detections,
-    skeleton: Skeleton,
-    num_images: int,
-    threshold: float = 0.0,
-) -> None:
-    """`draw_sheet` as predictions.png in `folder`, from rank 0: of evaluations while training."""
-    if common.distributed.is_main():
-        sheet = draw_sheet(validation, detections, skeleton, num_images, threshold)
-        drawing.save_png(folder / "predictions.png", sheet)

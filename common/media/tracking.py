@@ -12,6 +12,7 @@ import itertools
 from dataclasses import dataclass, field
 
 from common.arrays import Float64Array, Int64Array
+from common.coco.errors import similarities
 from common.people import bounding_boxes
 from common.skeleton import Skeleton
 
@@ -50,17 +51,6 @@ def _low_pass(values: Float64Array, last: Float64Array, step_s: float, cutoff_hz
     return alpha * values + (1.0 - alpha) * last
 
 
-def point_sigmas(skeleton: Skeleton) -> Float64Array:
-    """(num_points,) float64: the OKS constant of each point; a derived point has the mean of its sources.
-
-    For the OpenPose skeleton these are the 18 constants of the original, the neck's among them.
-    """
-    of = dict(zip(skeleton.keypoints, skeleton.sigmas, strict=True))
-    for name, sources in skeleton.derived.items():
-        of[name] = float(np.mean([of[source] for source in sources]))
-    return np.array([of[name] for name in skeleton.points])
-
-
 def likeness(current: Float64Array, previous: Float64Array, sigmas: Float64Array) -> Float64Array:
     """The similarity of (M, P, 3) current people to (N, P, 3) previous ones; x, y in one frame, score 0: missing.
 
@@ -68,10 +58,7 @@ def likeness(current: Float64Array, previous: Float64Array, sigmas: Float64Array
     mean over all P of exp(-d^2 / (2 area (2 sigma)^2)), 0 where one lacks the point: OKS with the larger box as area.
     """
     areas, before = (bounding_boxes(points)[:, 2:].prod(axis=1) for points in (current, previous))
-    area = np.maximum(areas[:, None], before)[:, :, None]
-    distance2 = ((current[:, None, :, :2] - previous[None, :, :, :2]) ** 2).sum(-1)
-    both = (current[:, None, :, 2] > 0) & (previous[None, :, :, 2] > 0)
-    near = np.exp(-distance2 / (2 * (area + np.spacing(1.0)) * (2 * sigmas) ** 2)) * both
+    near = similarities(current, previous, np.maximum(areas[:, None], before), sigmas)
     return np.asarray((near > SAME_KEYPOINT).sum(-1) + near.mean(-1))
 
 
@@ -85,14 +72,12 @@ class Track:
     missed: int = 0
     filter: OneEuro = field(default_factory=OneEuro)
 
-    def follow(self, person: Float64Array, time_s: float, smooth: bool) -> Float64Array:
-        """Takes the points (P, 3) of a person in the next frame; returns them smoothed if `smooth`."""
-        steady, seen = person.copy(), person[:, 2:] > 0
-        if smooth:
-            step_s = max(time_s - self.time_s, LEAST_STEP_S)
-            steady[:, :2] = np.where(seen, self.filter(np.where(seen, person[:, :2], np.nan), step_s), 0.0)
+    def follow(self, person: Float64Array, time_s: float) -> Float64Array:
+        """Takes the points (P, 3) of a person in the next frame; returns them smoothed."""
+        seen, step_s = person[:, 2:] > 0, max(time_s - self.time_s, LEAST_STEP_S)
+        steady = self.filter(np.where(seen, person[:, :2], np.nan), step_s)
         self.points, self.time_s, self.missed = person, time_s, 0
-        return steady
+        return np.hstack([np.where(seen, steady, 0.0), person[:, 2:]])
 
 
 class Tracker:
@@ -104,7 +89,7 @@ class Tracker:
     def __init__(self, skeleton: Skeleton, smooth: bool = True, max_missed: int = 0) -> None:
         self.smooth, self.max_missed = smooth, max_missed
         self.tracks: list[Track] = []
-        self._sigmas = point_sigmas(skeleton)
+        self._sigmas = skeleton.point_sigmas
         self._ids = itertools.count()
 
     def update(self, points: Float64Array, scores: Float64Array, time_s: float) -> tuple[Int64Array, Float64Array]:
@@ -118,9 +103,10 @@ class Tracker:
         lost = [track for track in self.tracks if track not in chosen and track.missed < self.max_missed]
         for track in lost:
             track.missed += 1
-        steady = [track.follow(person, time_s, self.smooth) for track, person in zip(chosen, points, strict=True)]
         self.tracks = chosen + lost
-        return np.array([track.id for track in chosen], np.int64), np.array(steady).reshape(points.shape)
+        steady = [track.follow(person, time_s) for track, person in zip(chosen, points, strict=True)]
+        smoothed = np.array(steady).reshape(points.shape) if self.smooth else points
+        return np.array([track.id for track in chosen], np.int64), smoothed
 
     def _continue(self, points: Float64Array, scores: Float64Array, time_s: float) -> list[Track]:
         """The track of each person: the best one still free, or a new one."""

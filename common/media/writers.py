@@ -2,7 +2,6 @@
 """Frames out: lines of people.jsonl, videos, images, a window. (`common.media.source` reads them.)"""
 
 import contextlib
-import itertools
 import os
 import re
 import sys
@@ -110,9 +109,10 @@ class ImageWriter:
         """Writes (H, W, 3) uint8 BGR and returns where. Raises OSError if that fails."""
         path = Path(source)
         suffix = path.suffix if path.suffix.lower() in WRITTEN_SUFFIXES else ".jpg"
-        numbers = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
-        names = (f"{path.stem}{number}{suffix}" for number in numbers)
-        name = next(name for name in names if name not in self._taken)
+        name, number = f"{path.stem}{suffix}", 1
+        while name in self._taken:
+            number += 1
+            name = f"{path.stem}_{number}{suffix}"
         self._taken.add(name)
         (self.folder / name).write_bytes(cv2.imencode(suffix.lower(), image)[1].tobytes())
         return self.folder / name

@@ -121,12 +121,12 @@ def test_parts_have_the_ap_of_their_images():
     found = detections_of(FIRST, moved(FIRST, 0, 30), SECOND, ids=[1, 2, 3])
     validation = EvaluationSet(Path(), Path(), index, np.arange(3))
     measure = functools.partial(accuracy.precision, found, POINTS, "coco")
-    crowds = accuracy.by_crowd(validation, measure)
+    crowds = accuracy.by_part("people", validation, measure)
     assert [part["images"] for part in crowds] == [1, 2, 0, 0]
     assert crowds[0]["AP"] == pytest.approx(1) and crowds[2]["AP"] is None
     expected = evaluate.average_precision(index, found.select(found.image_ids > 1), POINTS.sigmas, [2, 3])["AP"]
     assert crowds[1]["AP"] == pytest.approx(expected, abs=1e-6)
-    overlaps = accuracy.by_overlap(validation, measure)
+    overlaps = accuracy.by_part("overlap", validation, measure)
     assert [part["images"] for part in overlaps] == [0, 0, 0, 2]  # the first image has no overlapping people
     without = accuracy.without_each(validation, POINTS, measure)
     assert without["left_hand"] > without["nose"]
