@@ -9,15 +9,15 @@ from common.coco.evaluate import Detections, average_precision, concatenate, no_
 from common.skeleton import Skeleton
 from OpenPose_MindSpore_port import data
 from OpenPose_MindSpore_port.config import Inference, TargetRules
-from OpenPose_MindSpore_port.decode import decode, to_coco
+from OpenPose_MindSpore_port.decode import Size, decode, to_coco
 from OpenPose_MindSpore_port.model import STRIDE
-from OpenPose_MindSpore_port.predict import Sizes, input_size
+from OpenPose_MindSpore_port.predict import input_size
 from OpenPose_MindSpore_port.targets import encode
 
 import numpy as np
 import torch
 
-Case = tuple[np.ndarray, np.ndarray, Sizes]  # heatmaps, pafs, sizes of network input and image
+Case = tuple[np.ndarray, np.ndarray, tuple[Size, Size]]  # heatmaps, pafs, sizes of network input and image
 
 
 def drawn(points_in, size_in: tuple[int, int], skeleton: Skeleton):
