@@ -10,7 +10,7 @@ import common.coco.reader
 from AlphaPose.config import BOX_PADDING, Config
 from common.arrays import Float64Array
 from common.cli import UserError
-from common.coco.images import warp_image
+from common.coco.images import read_annotated, warp_image
 from common.distributed import main_process_first
 from common.skeleton import Skeleton
 from common.topdown import crops
@@ -59,15 +59,12 @@ class TrainSamples:
     def __init__(self, config: Config, skeleton: Skeleton) -> None:
         """All people with a labelled joint. Raises UserError where there are none, or for another skeleton's file."""
         annotations, self.folder = (path_of_key(config, "TRAIN", name) for name in ("ANN", "IMG_PREFIX"))
-        index = common.coco.reader.load(annotations, skeleton.num_keypoints)
-        self.people = crops.labelled_people(index)
+        self.index = common.coco.reader.load(annotations, skeleton.num_keypoints)
+        self.people = crops.labelled_people(self.index)
         if not len(self.people):
             raise UserError(f"{annotations}: no person with labelled joints; `python -m common.coco` checks it")
-        self.skeleton, self.config, self.size_in, self.cfg = skeleton, config, config.size_in, config.yaml
-        aug = self.cfg.DATASET.TRAIN.AUG
-        self.augmentation = crops.Augmentation(
-            aug.SCALE_FACTOR, aug.ROT_FACTOR, aug.PROB_HALF_BODY, aug.FLIP, aug.NUM_JOINTS_HALF_BODY
-        )
+        self.skeleton, self.config, self.size_in = skeleton, config, config.size_in
+        self.augmentation = crops.Augmentation.of(config.yaml.DATASET.TRAIN.AUG)
         self.centres_img, self.sizes_img = crops.fit_boxes(self.people.boxes_img, self.size_in, BOX_PADDING)
 
     def __len__(self) -> int:
@@ -84,23 +81,21 @@ class TrainSamples:
         return readable_sample(lambda found: self._sample(found, epoch, random), len(self), index, skip)
 
     def _sample(self, place: int, epoch: int, random: np.random.Generator) -> dict[str, Any]:
-        index, row = self.people.index, int(self.people.rows[place])
-        image_row = int(index.image_rows(row))
-        height, width = index.image_sizes[image_row].tolist()
-        joints, visible = index.keypoints[row, :, :2], np.minimum(index.keypoints[row, :, 2], 1)
+        row, image_row = int(self.people.person_rows[place]), int(self.people.image_rows[place])
+        height, width = self.index.image_sizes[image_row].tolist()
+        joints, visible = self.index.keypoints[row, :, :2], np.minimum(self.index.keypoints[row, :, 2], 1)
         crop = crops.Crop(self.centres_img[place], self.sizes_img[place])
-        if self.config.dpg and epoch >= self.cfg.TRAIN.DPG_MILESTONE:
+        if self.config.dpg and epoch >= self.config.yaml.TRAIN.DPG_MILESTONE:
             box = proposal(self.people.boxes_img[place], (height, width), random)
             crop = crops.Crop(*crops.fit_boxes(box, self.size_in, BOX_PADDING))
         crop = self.augmentation.vary(crop, joints, visible, self.skeleton, self.size_in, random)
         matrix = crops.image_to_crop(crop, self.size_in)
-        moved, seen = crops.joints_to_crop(joints, visible, matrix, crop.flip, self.skeleton)
-        name = index.file_name(image_row)
-        image = common.coco.images.read_annotated(self.folder, name, (height, width), self.config.exif)
+        joints, visible = crops.joints_to_crop(joints, visible, matrix, crop.flip, self.skeleton)
+        image = read_annotated(self.folder, self.index.file_name(image_row), (height, width), self.config.exif)
         return {
             "image": warp_image(image, matrix, self.size_in, rgb=True),
-            "joints": np.where(seen[:, None] > 0, moved, 0.0),
-            "visible": seen.astype(np.float32),
+            "joints": np.where(visible[:, None] > 0, joints, 0.0),
+            "visible": visible.astype(np.float32),
         }
 
 
@@ -119,9 +114,8 @@ def proposal(box_img: Float64Array, size_img: tuple[int, int], random: np.random
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
     """Samples as one batch: image (B, 3, H, W) uint8, joints (B, K, 2) float64, visible (B, K) float32."""
-    batch = {name: torch.from_numpy(np.stack([one[name] for one in samples])) for name in ("joints", "visible")}
-    images = torch.from_numpy(np.stack([one["image"] for one in samples])).permute(0, 3, 1, 2)
-    return {**batch, "image": images}
+    batch = {name: torch.from_numpy(np.stack([one[name] for one in samples])) for name in samples[0]}
+    return batch | {"image": batch["image"].permute(0, 3, 1, 2)}
 
 
 def normalise_batch(images: Tensor) -> Tensor:

@@ -9,13 +9,13 @@ Writes detections.json, metrics.jsonl, pictures.png and a result file into exp/<
 published eval.log beside that folder.
 """
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import common.coco.evaluate
 import common.device
 import common.distributed
 import common.files
@@ -24,6 +24,7 @@ from AlphaPose import data, weights
 from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, experiment_folder
 from AlphaPose.pose_nms import given_box_scores, pose_nms, proposal_scores
 from AlphaPose.predict import PoseEstimator, load_config, open_session
+from common.arrays import Float32Array
 from common.cli import UserError, flag, parse, run
 from common.coco.evaluate import Detections, EvaluationSet
 from common.coco.images import Exif
@@ -32,7 +33,10 @@ from common.media.sheets import save_sheet
 from common.report import Run
 from common.runtime.session import ComputeFlags, of_module
 from common.skeleton import Skeleton
-from common.topdown import boxes, crops, nms, pipeline
+from common.topdown import crops, nms
+from common.topdown.boxes import annotated, detected
+from common.topdown.crops import PersonBoxes
+from common.topdown.pipeline import Evaluation, evaluate
 from common.train.log import Log
 
 import numpy as np
@@ -99,60 +103,39 @@ class Config(EvaluationSettings, ComputeFlags):
     report: bool = flag("also write report.html, a page of where the network fails, and report.json", False)
 
 
-@dataclass
-class Evaluation:
-    """The results of an evaluation, and the time of each part."""
-
-    metrics: dict[str, float]
-    detections: Detections
-    seconds: dict[str, float]  # of this rank: read, crop, network, decode (side by side), evaluation; total
-    skipped: list[str]
-
-
 class Evaluator:
     """AP on the images of a configuration; every rank takes its share and gets the whole result."""
 
     def __init__(self, config: settings.Config, flags: EvaluationSettings) -> None:
         """Raises UserError where images, annotations or boxes are missing, or have no people."""
         self.flags, self.validation = flags, annotated_images(config, "VAL", flags.val_images)
-        if flags.detections:
-            self.boxes = boxes.detected(flags.detections, self.validation)
-        else:
-            self.boxes = boxes.annotated(self.validation)
+        file = flags.detections
+        self.boxes = detected(file, self.validation) if file else annotated(self.validation)
 
-    def __call__(self, estimator: PoseEstimator) -> Evaluation:
-        """Raises ImageError for an unreadable image, unless bad ones are skipped."""
-        began, network, batch_size = time.perf_counter(), estimator.network, estimator.batch_size
-        skip, readers = self.flags.on_bad_image == "skip", self.flags.num_workers
-        estimates = pipeline.estimate_boxes(network, self.validation, self.boxes, batch_size, skip, readers)
-        estimated = time.perf_counter()
-        detections = self.count_people(estimates, estimator)
-        sigmas, is_main = estimator.skeleton.sigmas, common.distributed.is_main()
-        metrics = common.distributed.broadcast_object(
-            self.validation.average_precision(detections, sigmas) if is_main else {}
-        )
-        ended = time.perf_counter()
-        seconds = estimates.seconds | {"evaluation": ended - estimated, "total": ended - began}
-        return Evaluation(metrics, detections, seconds, estimates.skipped)
+    def __call__(self, estimator: PoseEstimator) -> Evaluation[Detections]:
+        """Raises ImageError for an unreadable image, unless bad ones are skipped; UserError for a network of NaN."""
+        skip_bad, readers = self.flags.on_bad_image == "skip", self.flags.num_workers
+        people_of = functools.partial(self.people_of, estimator)
+        return evaluate(estimator, self.validation, self.boxes, people_of, "coco", skip_bad, readers)
 
-    def count_people(self, estimates: pipeline.Estimates, estimator: PoseEstimator) -> Detections:
+    def people_of(self, estimator: PoseEstimator, keypoints: Float32Array, boxes: PersonBoxes) -> dict[str, Detections]:
         """People with a score, suppressed as the flags say; boxes are as large as their crops."""
-        flags, keypoints, found = self.flags, estimates.keypoints_img, estimates.boxes
-        ids = self.validation.index.image_ids[found.image_rows]
-        _, sizes = crops.fit_boxes(found.boxes_img, estimator.network.size_in, estimator.network.padding)
+        flags, joint_scores = self.flags, keypoints[..., 2]
+        ids = self.validation.index.image_ids[boxes.image_rows]
+        _, sizes = crops.fit_boxes(boxes.boxes_img, estimator.network.size_in, estimator.network.padding)
         if flags.nms == "pose":
-            kept, keypoints, scores, _ = pose_nms(keypoints, sizes.max(axis=1), found.scores, found.image_rows)
-            return Detections(ids[kept], keypoints, scores.astype(np.float64))
+            kept, keypoints, scores, _ = pose_nms(keypoints, sizes.max(axis=1), boxes.scores, boxes.image_rows)
+            return {"": Detections(ids[kept], keypoints, scores.astype(np.float64))}
         if not flags.detections:
-            scores = given_box_scores(keypoints[..., 2])
+            scores = given_box_scores(joint_scores)
         else:
-            scores = proposal_scores(keypoints[..., 2], found.scores) if flags.scores == "proposal" else found.scores
-        kept = np.arange(len(found))
+            scores = proposal_scores(joint_scores, boxes.scores) if flags.scores == "proposal" else boxes.scores
+        kept = np.arange(len(boxes))
         if flags.nms == "oks":
-            scores = nms.confident_mean(keypoints[..., 2]) * scores
+            scores = nms.confident_mean(joint_scores) * scores
             areas, sigmas = sizes.prod(axis=1), estimator.skeleton.sigmas
-            kept = nms.oks_nms(keypoints, areas, scores, sigmas, images=found.image_rows)
-        return Detections(ids[kept], keypoints[kept], scores[kept].astype(np.float64))
+            kept = nms.oks_nms(keypoints, areas, scores, sigmas, images=boxes.image_rows)
+        return {"": Detections(ids[kept], keypoints[kept], scores[kept].astype(np.float64))}
 
     def protocol(self, estimator: PoseEstimator) -> dict[str, Any]:
         """The protocol of AP: without it two numbers cannot be compared."""
@@ -185,16 +168,16 @@ def while_training(
     evaluator = Evaluator(config, flags)
     evaluator.validation.check()
 
-    def evaluate(model: nn.Module) -> dict[str, float]:
+    def measure(model: nn.Module) -> dict[str, float]:
         estimator = PoseEstimator.of_session(of_module(model.eval(), device, dtype), config)
         estimator.batch_size = flags.batch_size_on(device)
         result = evaluator(estimator)
         log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {len(evaluator.boxes)} given boxes")
         sheet, skeleton = folder / "pictures" / "predictions.png", estimator.skeleton
         save_sheet(sheet, evaluator.validation, result.detections, skeleton, SHEET_ROWS, DRAWN_ABOVE)
-        return result.metrics
+        return result.total
 
-    return evaluate
+    return measure
 
 
 def main() -> None:
@@ -212,34 +195,27 @@ def main() -> None:
             estimator, evaluator = PoseEstimator.of_session(session, config), Evaluator(config, flags)
             estimator.batch_size = flags.batch_size_on(device)
             result = evaluator(estimator)
-            measured = {"checkpoint": str(source), "network": config.yaml.MODEL.TYPE, "runtime": session.runtime}
-            more = {"precision": flags.amp, "skipped": len(result.skipped)}
-            published = log_result(result, evaluator, evaluator.protocol(estimator) | measured | more, log)
+            protocol = evaluator.protocol(estimator) | {
+                "checkpoint": str(source),
+                "network": config.yaml.MODEL.TYPE,
+                "runtime": session.runtime,
+                "precision": flags.amp,
+                "skipped": len(result.skipped),
+            }
+            published = f"##### {'det' if flags.detections else 'gt'} box: {result.total['AP']:.4f} mAP #####"
+            lines = [*result.lines(protocol), published]
+            for line in lines:
+                log.line(line)
+            log.record("evaluate", metrics=result.total, protocol=protocol, ms_a_person=result.ms_a_box)
         if common.distributed.is_main():
-            common.files.write_atomically(folder / LOG_FILE, published.encode())
+            common.files.write_atomically(folder / LOG_FILE, "\n".join([*lines, ""]).encode())
             leave_results(result, evaluator.validation, config.load_skeleton(), flags, results)
             Run(NETWORK, "eval", 1, 1, str(results / "metrics.jsonl"), str(results), began).leave(log_folder)
 
 
-def log_result(result: Evaluation, evaluator: Evaluator, protocol: dict[str, Any], log: Log) -> str:
-    """Logs protocol, COCO's table, and where the time went; returns protocol and published line, as of eval.log."""
-    a_person = {name: 1000 * seconds / len(evaluator.boxes) for name, seconds in result.seconds.items()}
-    stated = "protocol: " + ", ".join(f"{name} {value}" for name, value in protocol.items())
-    published = f"##### {'det' if evaluator.flags.detections else 'gt'} box: {result.metrics['AP']:.4f} mAP #####"
-    for line in (
-        *(f"note: {line}" for line in evaluator.boxes.notes),
-        *(f"skipped: {line}" for line in result.skipped),
-        stated,
-        common.coco.evaluate.table(result.metrics),
-        "ms a person: " + ", ".join(f"{name} {value:.2f}" for name, value in a_person.items()),
-        published,
-    ):
-        log.line(line)
-    log.record("evaluate", metrics=result.metrics, protocol=protocol, ms_a_person=a_person)
-    return f"{stated}\n{published}\n"
-
-
-def leave_results(result: Evaluation, images: EvaluationSet, skeleton: Skeleton, flags: Config, folder: Path) -> None:
+def leave_results(
+    result: Evaluation[Detections], images: EvaluationSet, skeleton: Skeleton, flags: Config, folder: Path
+) -> None:
     """Writes the people, and the page and the pictures that the flags ask for."""
     result.detections.write_json(folder / flags.output_name)
     if flags.report:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from common.cli import UserError
 from common.topdown.hrnet import HRNet, Stage
-from common.topdown.resnet import BOTTLENECK_BLOCKS, Block, Bottleneck, ResNet, blocks_of, convolution, deconvolutions
+from common.topdown.resnet import Block, Bottleneck, ResNet, blocks_of, convolution, deconvolutions
 
 from easydict import EasyDict
 from torch import Tensor, nn
@@ -99,9 +99,10 @@ class UpsamplingConvolution(nn.Sequential):
 
 def se_resnet(num_layers: int, blocks: Sequence[Block]) -> ResNet:
     """SE-ResNet with the `blocks` of its four layers. Raises UserError for 18 and 34 layers, as of the original."""
-    if num_layers not in BOTTLENECK_BLOCKS:
+    block, counts = blocks_of(num_layers)
+    if block is not Bottleneck:
         raise UserError(f"NUM_LAYERS {num_layers}: FastPose is built on 50, 101 or 152 layers")
-    return ResNet(blocks, BOTTLENECK_BLOCKS[num_layers], STEM)
+    return ResNet(blocks, counts, STEM)
 
 
 class FastPose(nn.Sequential):

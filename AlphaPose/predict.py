@@ -67,11 +67,10 @@ class PoseEstimator:
     def _use(self, session: Session, config: Config) -> None:
         self.config, self.skeleton, self.detector = config, config.load_skeleton(), None
         self.batch_size, self.min_box_area = DEFAULT_BATCH, 0.0
-        height, width = session.inputs[0].shape[2:] if session.inputs else (None, None)  # None: any
         loss, count = config.yaml.LOSS, self.skeleton.num_keypoints
         regress = functools.partial(decode.regress, norm=loss.NORM_TYPE)
         self.network = pipeline.TopDownNetwork(
-            size_in=(height or config.size_in[0], width or config.size_in[1]),
+            size_in=session.fixed_size or config.size_in,
             num_maps=count,
             normalise=normalise_crops,
             forward=pipeline.maps_of(session, count),
@@ -105,24 +104,16 @@ class PoseEstimator:
 
         Crops of all boxes go through the network together. Raises UserError for NaN.
         """
-        ends = np.cumsum([len(found.scores) for found in boxes])
-        rows = [np.arange(end - len(found.scores), end) for end, found in zip(ends, boxes, strict=True)]
-        images = (
-            pipeline.ImageBoxes(functools.partial(getattr, frame, "image"), found.boxes_img, mine)
-            for frame, found, mine in zip(frames, boxes, rows, strict=True)
-            if len(mine)
-        )
-        estimates = pipeline.estimate(images, self.network, self.batch_size)
-        nobody = np.zeros((0, self.network.num_maps, 3), np.float32)
-        keypoints = np.concatenate([nobody, *(part.keypoints_img for part in estimates)])
-        return [self._merged(keypoints[mine], found) for mine, found in zip(rows, boxes, strict=True)]
+        images, places = [frame.image for frame in frames], [found.boxes_img for found in boxes]
+        return list(map(self._merged, pipeline.estimate_images(images, places, self.network, self.batch_size), boxes))
 
     def _merged(self, keypoints: Float32Array, boxes: Boxes) -> People:
         """Each person once: pose NMS."""
         sides = boxes.boxes_img[:, 2:].max(axis=1)
         merged = pose_nms(keypoints, sides, boxes.scores, min_box_area=self.min_box_area)
-        given = [boxes.ids[pick] for pick in merged.picks]
-        ids = given if any(name is not None for name in given) else untracked_ids(merged.members)
+        ids = [boxes.ids[pick] for pick in merged.picks]
+        if all(name is None for name in ids):
+            ids = untracked_ids(merged.members)
         return People(self.skeleton, merged.keypoints_img, merged.scores, boxes.boxes_img[merged.picks], tuple(ids))
 
 

@@ -70,10 +70,10 @@ def task_of(flags: Config, config: settings.Config, session: Session) -> Task:
         found = PoseEstimator.of_session(network, config)
         found.batch_size = flags.batch_size or CPU_BATCH
         result = evaluator(found)
-        return Score(result.metrics["AP"], int((result.detections.keypoints[..., 2] > CONFIDENT).any(axis=1).sum()))
+        return Score(result.total["AP"], int((result.detections.keypoints[..., 2] > CONFIDENT).any(axis=1).sum()))
 
     def inputs() -> Iterator[Inputs]:
-        crops = pipeline.network_inputs(pipeline.images_of(images, boxes, boxes.by_image()), estimator.network)
+        crops = pipeline.network_inputs(pipeline.images_of(images, boxes), estimator.network)
         return ((batch,) for batch in crops)
 
     return Task(score, inputs, f"{len(boxes)} people of {images.annotations}", evaluator.protocol(estimator))

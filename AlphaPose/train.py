@@ -101,7 +101,7 @@ def main() -> None:
         config = with_skeleton(config)
         cfg, skeleton = config.yaml, config.load_skeleton()
         samples = TrainSamples(config, skeleton)
-        agree(samples.people.index.facts())
+        agree(samples.index.facts())
         plan = plan_of(config, len(samples), device)
 
         store = Store(config.folder, config.keep, lambda epochs: f"model_{epochs - 1}.pth")  # as published: from 0

@@ -9,12 +9,11 @@ import common.coco.images
 import common.coco.reader
 from common.arrays import Float64Array, FloatArray, Int64Array
 from common.cli import UserError
-from common.coco.annotations import CocoIndex
-from common.coco.images import warp_image
+from common.coco.images import read_annotated, warp_image
 from common.distributed import main_process_first
 from common.skeleton import Skeleton
 from common.topdown import crops
-from common.topdown.crops import LabelledPeople
+from common.topdown.crops import PersonBoxes
 from common.train.loader import Position, readable_sample
 from MIPNet.config import SKELETONS, Config
 
@@ -28,25 +27,17 @@ CHANNEL_MEANS, CHANNEL_DEVIATIONS = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FEWEST_OF_THE_OTHER = 3  # visible joints: the other person in a box must have more, else the first is taken again
 
 
-def labelled_people(index: CocoIndex) -> LabelledPeople:
-    """All people with a joint and a box in the image."""
-    return crops.labelled_people(index, lenient=True)
-
-
-def neighbours(people: LabelledPeople) -> Int64Array:
+def neighbours(people: PersonBoxes) -> Int64Array:
     """(P,) the place of the person whose box's centre is nearest in the same image; its own if it is alone.
 
     The first of several that are as near.
     """
-    centres = people.boxes_img[:, :2] + people.boxes_img[:, 2:] / 2
-    images = people.index.image_rows(people.rows)
-    starts = np.flatnonzero(np.diff(images, prepend=-1))
-    nearest = np.arange(len(people))
-    for start, stop in zip(starts, np.append(starts[1:], len(people)), strict=True):
-        if stop - start > 1:
-            away = np.square(centres[start:stop, None] - centres[None, start:stop]).sum(axis=2)
+    centres, nearest = people.boxes_img[:, :2] + people.boxes_img[:, 2:] / 2, np.arange(len(people))
+    for _, places in people.by_image():
+        if len(places) > 1:
+            away = np.square(centres[places, None] - centres[places]).sum(axis=2)
             np.fill_diagonal(away, np.inf)
-            nearest[start:stop] = start + away.argmin(axis=1)
+            nearest[places] = places[away.argmin(axis=1)]
     return nearest
 
 
@@ -69,27 +60,25 @@ def path_of_key(config: Config, key: str) -> Path:
     )
 
 
-def train_samples(config: Config, skeleton: Skeleton) -> "TrainSamples":
-    """The people to train on. Raises UserError where there are none, or the annotations are of another skeleton."""
-    annotations = path_of_key(config, "DATASET.TRAIN_ANNOTATION_FILE")
-    people = labelled_people(common.coco.reader.load(annotations, skeleton.num_keypoints))
-    if not len(people):
-        raise UserError(f"{annotations}: no person with labelled joints; `python -m common.coco` checks it")
-    return TrainSamples(people, path_of_key(config, "DATASET.TRAIN_IMAGE_DIR"), skeleton, config)
-
-
 class TrainSamples:
     """`samples[epoch, index]`: the crop of one person's box, random in a way that (seed, epoch, index) decides."""
 
-    def __init__(self, people: LabelledPeople, folder: Path, skeleton: Skeleton, config: Config) -> None:
-        self.people, self.folder, self.skeleton, self.config = people, folder, skeleton, config
-        cfg, self.size_in = config.yaml.DATASET, config.size_in
-        self.augmentation = crops.Augmentation(
-            cfg.SCALE_FACTOR, cfg.ROT_FACTOR, cfg.PROB_HALF_BODY, cfg.FLIP, cfg.NUM_JOINTS_HALF_BODY
-        )
-        places = crops.fit_boxes(people.boxes_img, self.size_in, config.yaml.TEST.SCALE_THRE)
-        self.centres_img, self.sizes_img = places
-        self.others = neighbours(people) if config.takes_lambda else None
+    def __init__(self, config: Config, skeleton: Skeleton) -> None:
+        """All people with a joint and a box in the image.
+
+        Raises UserError where there are none, or the annotations are of another skeleton.
+        """
+        annotations = path_of_key(config, "DATASET.TRAIN_ANNOTATION_FILE")
+        self.folder = path_of_key(config, "DATASET.TRAIN_IMAGE_DIR")
+        self.index = common.coco.reader.load(annotations, skeleton.num_keypoints)
+        self.people = crops.labelled_people(self.index, lenient=True)
+        if not len(self.people):
+            raise UserError(f"{annotations}: no person with labelled joints; `python -m common.coco` checks it")
+        self.skeleton, self.config, self.size_in = skeleton, config, config.size_in
+        self.augmentation = crops.Augmentation.of(config.yaml.DATASET)
+        padding = config.yaml.TEST.SCALE_THRE
+        self.centres_img, self.sizes_img = crops.fit_boxes(self.people.boxes_img, self.size_in, padding)
+        self.others = neighbours(self.people) if config.takes_lambda else None
 
     def __len__(self) -> int:
         return len(self.people)
@@ -107,12 +96,10 @@ class TrainSamples:
         return readable_sample(lambda found: self._sample(found, random), len(self), index, skip)
 
     def _sample(self, place: int, random: np.random.Generator) -> dict[str, Any]:
-        index, rows = self.people.index, self.people.rows[[place]]
-        if self.others is not None:
-            rows = self.people.rows[[place, self.others[place]]]
-        image_row = int(index.image_rows(rows[0]))
-        height, width = index.image_sizes[image_row].tolist()
-        joints, visible = index.keypoints[rows, :, :2], np.minimum(index.keypoints[rows, :, 2], 1)
+        rows = self.people.person_rows[[place] if self.others is None else [place, self.others[place]]]
+        image_row = int(self.people.image_rows[place])
+        height, width = self.index.image_sizes[image_row].tolist()
+        joints, visible = self.index.keypoints[rows, :, :2], np.minimum(self.index.keypoints[rows, :, 2], 1)
         crop = crops.Crop(self.centres_img[place], self.sizes_img[place])
         crop = self.augmentation.vary(crop, joints[0], visible[0], self.skeleton, self.size_in, random)
         matrix = crops.image_to_crop(crop, self.size_in)
@@ -121,8 +108,7 @@ class TrainSamples:
             joints, visible = joints[0], visible[0]
         else:
             joints, visible = pair_in_box(joints, visible, self.size_in)
-        name = index.file_name(image_row)
-        image = common.coco.images.read_annotated(self.folder, name, (height, width), self.config.exif)
+        image = read_annotated(self.folder, self.index.file_name(image_row), (height, width), self.config.exif)
         return {
             "image": warp_image(image, matrix, self.size_in, rgb=self.config.yaml.DATASET.COLOR_RGB),
             "joints": np.where(visible[..., None] > 0, joints, 0.0),
@@ -143,9 +129,8 @@ def pair_in_box(joints: Float64Array, visible: FloatArray, size_in: crops.Size) 
 
 def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
     """Samples as one batch: image (B, 3, H, W) uint8, joints (B, ..., K, 2) float64, visible (B, ..., K) float32."""
-    batch = {name: torch.from_numpy(np.stack([one[name] for one in samples])) for name in ("joints", "visible")}
-    images = torch.from_numpy(np.stack([one["image"] for one in samples])).permute(0, 3, 1, 2)
-    return {**batch, "image": images}
+    batch = {name: torch.from_numpy(np.stack([one[name] for one in samples])) for name in samples[0]}
+    return batch | {"image": batch["image"].permute(0, 3, 1, 2)}
 
 
 def normalise_batch(images: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ def main() -> None:
         writers.append(lambda folder, of: contextlib.nullcontext(Sweep(folder, swept, detector, config.threshold)))
 
     def find(frames: Sequence[Frame]) -> list[People]:
-        return estimator.people([frame.image for frame in frames], detector(frames))
+        return estimator.people(frames, detector(frames))
 
     demo.run(config, source, estimator.skeleton, find, names=demo.Names(writers=tuple(writers)))
 

@@ -11,26 +11,29 @@ and a result file into output/<data set>/<network>/<name of --cfg>/eval. A netwo
 box: the modes are merged, and each mode alone counts too.
 """
 
+import functools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import common.cli
-import common.coco.evaluate
 import common.distributed
 import common.files
 import common.train.checkpoint
+from common.arrays import Float32Array
 from common.cli import flag
-from common.coco.evaluate import Detections, EvaluationSet
+from common.coco.evaluate import EvaluationSet
 from common.coco.images import Exif
 from common.media.sheets import save_sheet
 from common.report import Run
 from common.runtime.session import ComputeFlags, of_module
 from common.topdown import crops, pipeline
-from common.topdown.boxes import PersonBoxes, annotated, detected
+from common.topdown.boxes import annotated, detected
+from common.topdown.crops import PersonBoxes
+from common.topdown.pipeline import Evaluation, evaluate
 from common.train.log import Log
 from MIPNet import config as settings
 from MIPNet import data, predict, weights
@@ -99,36 +102,6 @@ class Config(EvaluationSettings, ComputeFlags):
     report: bool = flag("also write report.html, a page of where the network fails, and report.json", False)
 
 
-class Evaluation(NamedTuple):
-    """What an evaluation found. People and metrics by name: of all lambdas together, first, and of each alone."""
-
-    people: dict[str, MergedPeople]
-    metrics: dict[str, dict[str, float]]
-    boxes: PersonBoxes  # whose images could be read: the rows of `MergedPeople.boxes`
-    num_boxes: int
-    seconds: dict[str, float]  # of this rank: read, crop, network, decode (side by side), evaluation; total
-    skipped: list[str]
-
-    @property
-    def detections(self) -> Detections:
-        """The people of all lambdas."""
-        return next(iter(self.people.values())).detections
-
-    @property
-    def total(self) -> dict[str, float]:
-        """Their metrics."""
-        return next(iter(self.metrics.values()))
-
-    def table(self, arch: str) -> list[str]:
-        """The publication's table, a line each: a header, a rule, and the numbers of each name."""
-        titles = [name[:2] + TITLES.get(name[2:], "") for name in self.total]
-        lines = ["| Arch " + " ".join(f"| {title}" for title in titles) + " |", "|---" * (len(titles) + 1) + "|"]
-        for name, numbers in self.metrics.items():
-            row = " ".join(f"| {value:.3f}" for value in numbers.values())
-            lines.append(f"| {f'{name}:{arch}' if name else arch} {row} |")
-        return lines
-
-
 def annotated_images(config: settings.Config, split: str, num_images: int = 0) -> EvaluationSet:
     """The images of "TRAIN" or "TEST", `num_images` of them or 0 for all. Raises UserError where they are missing."""
     annotations, folder = (
@@ -150,29 +123,22 @@ class Evaluator:
         else:
             self.boxes = annotated(self.validation, lenient=True)
 
-    def __call__(self, estimator: PoseEstimator) -> Evaluation:
+    def __call__(self, estimator: PoseEstimator) -> Evaluation[MergedPeople]:
         """Raises ImageError for an unreadable image, unless bad ones are skipped; UserError for a network of NaN."""
-        began = time.perf_counter()
-        skip, modes = self.config.on_bad_image == "skip", estimator.num_modes
-        estimates = pipeline.estimate_boxes(
-            estimator.network, self.validation, self.boxes, estimator.batch_size, skip, self.readers
-        )
-        estimated, boxes = time.perf_counter(), estimates.boxes
-        keypoints = estimates.keypoints_img.reshape(len(boxes), modes, -1, 3)
-        ids = self.validation.index.image_ids[boxes.image_rows]
-        asked = {lambda_name(estimator.lambdas): range(modes)}
-        asked |= {lambda_name([value]): [mode] for mode, value in enumerate(estimator.lambdas) if modes > 1}
-        people = {
-            name: estimator.merge(keypoints, boxes.boxes_img, boxes.scores, ids, some) for name, some in asked.items()
-        }
-        here = people.items() if common.distributed.is_main() else ()
-        sigmas, rules = estimator.skeleton.sigmas, self.config.data_set
-        metrics = common.distributed.broadcast_object(
-            {name: self.validation.average_precision(found.detections, sigmas, rules) for name, found in here}
-        )
-        ended = time.perf_counter()
-        seconds = {**estimates.seconds, "evaluation": ended - estimated, "total": ended - began}
-        return Evaluation(people, metrics, boxes, len(self.boxes), seconds, estimates.skipped)
+        skip_bad, rules = self.config.on_bad_image == "skip", self.config.data_set
+        people_of = functools.partial(self.people_of, estimator)
+        return evaluate(estimator, self.validation, self.boxes, people_of, rules, skip_bad, self.readers)
+
+    def people_of(
+        self, estimator: PoseEstimator, keypoints: Float32Array, boxes: PersonBoxes
+    ) -> dict[str, MergedPeople]:
+        """The people of all lambdas together, and of each alone."""
+        keypoints = keypoints.reshape(len(boxes), estimator.num_modes, estimator.skeleton.num_keypoints, 3)
+        found = keypoints, boxes.boxes_img, boxes.scores, self.validation.index.image_ids[boxes.image_rows]
+        people = {lambda_name(estimator.lambdas): estimator.merge(*found)}
+        for mode, value in enumerate(estimator.lambdas) if estimator.num_modes > 1 else ():
+            people[lambda_name([value])] = estimator.merge(*found, [mode])
+        return people
 
     def protocol(self, estimator: PoseEstimator) -> dict[str, Any]:
         """The protocol of AP: without it two numbers cannot be compared."""
@@ -196,8 +162,18 @@ class Evaluator:
         centres, sizes = crops.fit_boxes(boxes.boxes_img, network.size_in, network.padding)
         annotations = np.append(ids, NO_ANNOTATION)[boxes.person_rows]
         columns = (centres, sizes / 200, annotations, people.box_scores, people.keypoint_scores)
-        rows = zip(people.detections.to_json(), *(values.tolist() for values in columns), strict=True)
+        rows = zip(people.to_json(), *(values.tolist() for values in columns), strict=True)
         return [entry | dict(zip(PUBLISHED, row, strict=True)) for entry, *row in rows]
+
+
+def published_table(metrics: Mapping[str, Mapping[str, float]], arch: str) -> list[str]:
+    """The publication's table, a line each: a header, a rule, and the numbers of each name of `Evaluation.metrics`."""
+    titles = [name[:2] + TITLES.get(name[2:], "") for name in next(iter(metrics.values()))]
+    lines = ["| Arch " + " ".join(f"| {title}" for title in titles) + " |", "|---" * (len(titles) + 1) + "|"]
+    for name, numbers in metrics.items():
+        row = " ".join(f"| {value:.3f}" for value in numbers.values())
+        lines.append(f"| {f'{name}:{arch}' if name else arch} {row} |")
+    return lines
 
 
 def lambda_name(lambdas: Sequence[float]) -> str:
@@ -218,19 +194,19 @@ def while_training(
     evaluator = Evaluator(config)
     evaluator.validation.check(config.data_set)
 
-    def evaluate(model: nn.Module) -> dict[str, float]:
+    def measure(model: nn.Module) -> dict[str, float]:
         session = of_module(predict.for_inference(model, LAMBDAS), device, dtype)
         estimator = PoseEstimator.of_session(session, config)
         estimator.batch_size = batch_size_of(config, device)
         result = evaluator(estimator)
         log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_boxes} boxes")
-        for line in result.table(config.yaml.MODEL.NAME):
+        for line in published_table(result.metrics, config.yaml.MODEL.NAME):
             log.line(line)
         sheet = folder / "pictures" / "predictions.png"
         save_sheet(sheet, evaluator.validation, result.detections, estimator.skeleton, SHEET_ROWS, DRAWN_ABOVE)
         return result.total
 
-    return evaluate
+    return measure
 
 
 def main() -> None:
@@ -251,39 +227,30 @@ def main() -> None:
             estimator = PoseEstimator.of_session(session, config, flags.lambdas)
             estimator.batch_size = flags.batch_size or batch_size_of(config, device)
             evaluator = Evaluator(config, flags.num_workers)
-            for line in (*filter(None, [report]), *(f"note: {note}" for note in evaluator.boxes.notes)):
-                log.line(line)
             result = evaluator(estimator)
-            measured = {"checkpoint": str(source), "runtime": session.runtime, "precision": flags.amp}
-            protocol = {**evaluator.protocol(estimator), **measured, "skipped": len(result.skipped)}
-            log_result(result, config.yaml.MODEL.NAME if not session.inputs else source.stem, protocol, log)
+            protocol = evaluator.protocol(estimator) | {
+                "checkpoint": str(source),
+                "runtime": session.runtime,
+                "precision": flags.amp,
+                "skipped": len(result.skipped),
+            }
+            arch = source.stem if session.inputs else config.yaml.MODEL.NAME
+            for line in (*filter(None, [report]), *result.lines(protocol, published_table(result.metrics, arch))):
+                log.line(line)
+            alone = {name: result.metrics[name] for name in list(result.metrics)[1:]}
+            log.record("evaluate", metrics=result.total, by_lambda=alone, protocol=protocol, ms_a_box=result.ms_a_box)
         if common.distributed.is_main():
             write_results(flags, evaluator, estimator, result, folder)
             Run(NETWORK, "eval", 1, 1, str(folder / "metrics.jsonl"), str(folder), began).leave(log_folder)
 
 
-def log_result(result: Evaluation, arch: str, protocol: dict[str, Any], log: Log) -> None:
-    """Protocol, the publication's table, COCO's table, and where the time went; the same into the metrics."""
-    a_box = {name: 1000 * seconds / max(1, result.num_boxes) for name, seconds in result.seconds.items()}
-    for line in (
-        *(f"skipped: {line}" for line in result.skipped),
-        "protocol: " + ", ".join(f"{name} {value}" for name, value in protocol.items()),
-        *result.table(arch),
-        common.coco.evaluate.table(result.total),
-        f"ms a box ({result.num_boxes}): " + ", ".join(f"{name} {value:.2f}" for name, value in a_box.items()),
-    ):
-        log.line(line)
-    _, *alone = result.metrics.items()
-    log.record("evaluate", metrics=result.total, by_lambda=dict(alone), protocol=protocol, ms_a_box=a_box)
-
-
 def write_results(
-    flags: Config, evaluator: Evaluator, estimator: PoseEstimator, result: Evaluation, folder: Path
+    flags: Config, evaluator: Evaluator, estimator: PoseEstimator, result: Evaluation[MergedPeople], folder: Path
 ) -> None:
     """The people as published, of each lambda alone too; the page and the pictures that the flags ask for."""
     images, skeleton = evaluator.validation, estimator.skeleton
     for name, people in result.people.items():
-        file = "detections.json" if people.detections is result.detections else f"detections_{name}.json"
+        file = "detections.json" if people is result.detections else f"detections_{name}.json"
         rows = evaluator.published_rows(people, result.boxes, estimator)
         common.files.write_atomically(folder / file, json.dumps(rows, indent=4, sort_keys=True).encode())
     if flags.report:

@@ -6,7 +6,7 @@ count less, and a person that both modes found counts once. A network without la
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from common.arrays import Float64Array, FloatArray, Int64Array
 from common.coco.evaluate import Detections
@@ -15,10 +15,10 @@ from common.topdown import nms
 import numpy as np
 
 
-class MergedPeople(NamedTuple):
+@dataclass(frozen=True)
+class MergedPeople(Detections):
     """P people, image after image as the images first occur, the best of an image first."""
 
-    detections: Detections
     modes: Int64Array  # (P,) the mode that found each
     boxes: Int64Array  # (P,) the box in which
     box_scores: FloatArray  # (P,) as they counted
@@ -56,5 +56,6 @@ def merge_modes(
         rows = np.concatenate(nms.by_image(scores, ids, last_first=True))
     else:
         rows = nms.oks_nms(keypoints, areas_img[boxes], scores, sigmas, oks_threshold, ids)
-    detections = Detections(ids[rows], keypoints[rows], scores[rows])
-    return MergedPeople(detections, modes[rows], boxes[rows], counted[rows], keypoint_scores[rows])
+    return MergedPeople(
+        ids[rows], keypoints[rows], scores[rows], modes[rows], boxes[rows], counted[rows], keypoint_scores[rows]
+    )

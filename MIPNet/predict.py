@@ -21,7 +21,7 @@ from common.cli import UserError
 from common.coco.images import upright_image
 from common.media.detectors import Boxes, Detector, given_boxes, whole_images
 from common.media.source import Frame
-from common.people import People, no_people
+from common.people import People
 from common.runtime import metadata
 from common.runtime.session import PYTORCH, Options, Session, open_network
 from common.topdown import crops, heatmaps, pipeline
@@ -88,30 +88,26 @@ class PoseEstimator:
             check_lambdas(lambdas)
         self.lambdas = tuple(lambdas) if takes_lambda else ()
         self.config, self.skeleton, self.detector = config, config.load_skeleton(), None
-        self.network, self.batch_size = self._pipeline(session), CPU_BATCH
-
-    @property
-    def num_modes(self) -> int:
-        """How many people a box may give."""
-        return max(1, len(self.lambdas))
-
-    def _pipeline(self, session: Session) -> pipeline.TopDownNetwork:
-        """The network as `common.topdown.pipeline` wants it: mode after mode, each with a map a keypoint."""
-        cfg, count = self.config.yaml, self.skeleton.num_keypoints
-        height, width = session.inputs[0].shape[2:] if session.inputs else (None, None)
+        self.batch_size = CPU_BATCH
+        cfg, count = config.yaml, self.skeleton.num_keypoints
         flips = [self.skeleton.keypoint_flip + mode * count for mode in range(self.num_modes)]
         asked = _for_lambdas(session, self.lambdas) if len(session.inputs) > 1 else session
-        return pipeline.TopDownNetwork(
-            size_in=(height or self.config.size_in[0], width or self.config.size_in[1]),
-            num_maps=self.num_modes * count,
+        self.network = pipeline.TopDownNetwork(
+            size_in=session.fixed_size or config.size_in,
+            num_maps=self.num_modes * count,  # mode after mode
             normalise=functools.partial(normalise_crops, color_rgb=cfg.DATASET.COLOR_RGB),
             forward=pipeline.maps_of(asked, self.num_modes * count),
-            decode=functools.partial(heatmaps.decode, refine=REFINE[refinement_of(self.config)]),
+            decode=functools.partial(heatmaps.decode, refine=REFINE[refinement_of(config)]),
             flip=np.concatenate(flips) if cfg.TEST.FLIP_TEST else None,
             shift=cfg.TEST.SHIFT_HEATMAP,
             padding=cfg.TEST.SCALE_THRE,
             fixed_batch=session.fixed_batch,
         )
+
+    @property
+    def num_modes(self) -> int:
+        """How many people a box may give."""
+        return max(1, len(self.lambdas))
 
     def __call__(self, image: UInt8Array | str | Path, boxes: npt.ArrayLike | None = None) -> People:
         """The people in an image, (h, w, 3) uint8 BGR or a path, the best first; keypoints in its pixels.
@@ -121,44 +117,33 @@ class PoseEstimator:
         """
         if boxes is None:
             return self.batch([image])[0]
-        pixels = upright_image(image)
-        return self.people([pixels], [given_boxes(boxes, pixels)])[0]
+        frame = _frame(image)
+        return self.people([frame], [given_boxes(boxes, frame.image)])[0]
 
     def batch(self, images: Sequence[UInt8Array | str | Path]) -> list[People]:
         """The people in each image, which is given as in a call, in the boxes of the detector, else the whole image.
 
         Their crops go together.
         """
-        pixels = [upright_image(image) for image in images]
-        frames = [Frame("image", row, 0.0, image) for row, image in enumerate(pixels)]
-        return self.people(pixels, (self.detector or whole_images)(frames))
+        frames = [_frame(image) for image in images]
+        return self.people(frames, (self.detector or whole_images)(frames))
 
-    def people(self, images: Sequence[UInt8Array], boxes: Sequence[Boxes]) -> list[People]:
-        """The people in the boxes of each image; their crops go together. Raises UserError for NaN."""
-        found = self.find(images, boxes)
-        return [self.merged(keypoints, places) for keypoints, places in zip(found, boxes, strict=True)]
+    def people(self, frames: Sequence[Frame], boxes: Sequence[Boxes]) -> list[People]:
+        """The people in the boxes of each frame; their crops go together. Raises UserError for NaN."""
+        return list(map(self.merged, self.find([frame.image for frame in frames], boxes), boxes))
 
     def find(self, images: Sequence[UInt8Array], boxes: Sequence[Boxes]) -> list[FloatArray]:
         """For each image (N, modes, K, 3) x, y in its pixels, score: what each mode finds in each of its N boxes."""
-        pictures = [
-            pipeline.ImageBoxes(functools.partial(np.asarray, image), places.boxes_img, np.arange(len(places.scores)))
-            for image, places in zip(images, boxes, strict=True)
-            if len(places.scores)
-        ]
-        parts = pipeline.estimate(pictures, self.network, self.batch_size)
-        nothing = np.zeros((0, self.network.num_maps, 3), np.float32)
-        found = np.concatenate([nothing, *(part.keypoints_img for part in parts)])
-        ends = np.cumsum([len(places.scores) for places in boxes])
-        return np.split(found.reshape(-1, self.num_modes, self.skeleton.num_keypoints, 3), ends[:-1]) if boxes else []
+        places = [found.boxes_img for found in boxes]
+        found = pipeline.estimate_images(images, places, self.network, self.batch_size)
+        shape = self.num_modes, self.skeleton.num_keypoints, 3
+        return [keypoints.reshape(-1, *shape) for keypoints in found]
 
     def merged(self, keypoints_img: FloatArray, boxes: Boxes) -> People:
         """Each person of an image once: `keypoints_img` is what `find` gave for its boxes."""
-        if not len(boxes.scores):
-            return no_people(self.skeleton)
         found = self.merge(keypoints_img, boxes.boxes_img, boxes.scores, np.zeros(len(boxes.scores), np.int64))
         lambdas = tuple(self.lambdas[mode] for mode in found.modes) if self.lambdas else ()
-        people = found.detections
-        return People(self.skeleton, people.keypoints, people.scores, boxes.boxes_img[found.boxes], lambdas=lambdas)
+        return People(self.skeleton, found.keypoints, found.scores, boxes.boxes_img[found.boxes], lambdas=lambdas)
 
     def merge(
         self,
@@ -184,6 +169,10 @@ class PoseEstimator:
             test.IN_VIS_THRE,
             test.OKS_THRE if nms_of(self.config, len(chosen)) == "oks" else None,
         )
+
+
+def _frame(image: UInt8Array | str | Path) -> Frame:
+    return Frame(str(image) if isinstance(image, (str, Path)) else "image", 0, 0.0, upright_image(image))
 
 
 def refinement_of(config: Config) -> str:

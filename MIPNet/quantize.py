@@ -73,7 +73,7 @@ def task_of(flags: Config, config: settings.Config, session: Session) -> Task:
         return Score(result.total["AP"], int((result.detections.keypoints[..., 2] > CONFIDENT).any(axis=1).sum()))
 
     def inputs() -> Iterator[Inputs]:
-        for crops in pipeline.network_inputs(pipeline.images_of(images, boxes, boxes.by_image()), estimator.network):
+        for crops in pipeline.network_inputs(pipeline.images_of(images, boxes), estimator.network):
             yield from [with_lambda(crops, value) for value in estimator.lambdas] or [(crops,)]
 
     people = f"{len(boxes)} people of {images.annotations}"

@@ -101,8 +101,8 @@ def main() -> None:
         config = data.resolve_data_folder(config)
         config.check()
         cfg, skeleton = config.yaml, config.load_skeleton()
-        samples = data.train_samples(config, skeleton)
-        agree(samples.people.index.facts())
+        samples = data.TrainSamples(config, skeleton)
+        agree(samples.index.facts())
         plan = plan_of(config, len(samples), device)
 
         store = Store(config.folder, config.keep)

@@ -21,7 +21,7 @@ from ci import bench, small_runs
 from common import cli
 from common.cli import UserError, flag
 from common.skeleton import COCO
-from MIPNet.data import labelled_people
+from common.topdown.crops import labelled_people
 from tools import networks, runs
 
 LOSS_TOLERANCE, PEOPLE_TOLERANCE = 2e-2, 2e-1  # relative, over 20 steps; of people found in noise
@@ -165,7 +165,7 @@ def prepare(options: Options, device: str, folder: Path) -> Measurement:
     if many and not options.data_path:
         large = common.coco.mini.dataset.write(folder / "many", *many)
     annotations = small / "annotations" / "person_keypoints_train2017.json"
-    people = len(labelled_people(common.coco.reader.load(annotations, COCO.num_keypoints)))
+    people = len(labelled_people(common.coco.reader.load(annotations, COCO.num_keypoints), lenient=True))
     return Measurement(options, device, folder, small, people, steps, large.resolve())
 
 

@@ -24,7 +24,7 @@ EMPTY_NAME = re.compile(r"(^|_)(utils?|misc|helpers?|common_?utils|v\d+|new|old|
 # something else: a piece of the line, and what it is.
 KEYPOINT_NUMBERS = {17, 18, 19, 38}
 OTHER_MEANINGS = {
-    "common/topdown/resnet.py": {"BASIC_BLOCKS = {18:": "ResNet-18"},
+    "common/topdown/resnet.py": {"18: (BasicBlock": "ResNet-18"},
     "AlphaPose/weights.py": {'18: "resnet18': "ResNet-18"},
     "AlphaPose/keys.py": {'"MODEL.NUM_LAYERS"': "ResNet-18"},
     "Lightweight_OpenPose/labels.py": {"MIN_KEYPOINTS_OF = 17": "the rule `5 of 17` of the original, scaled to others"},

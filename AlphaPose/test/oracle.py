@@ -11,12 +11,13 @@ from pathlib import Path
 
 import common.distributed
 from AlphaPose.config import Config
-from AlphaPose.eval import Evaluation, EvaluationSettings, Evaluator
+from AlphaPose.eval import EvaluationSettings, Evaluator
 from AlphaPose.predict import PoseEstimator, normalise_crops
-from common.coco.evaluate import EvaluationSet
+from common.coco.evaluate import Detections, EvaluationSet
 from common.skeleton import COCO
 from common.test import top_down_oracle
-from common.topdown.boxes import PersonBoxes
+from common.topdown.crops import PersonBoxes
+from common.topdown.pipeline import Evaluation
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def small(folder: Path, *opts: object, flip_test: bool = False) -> Config:
     return Config(data_path=str(folder), opts=(*SMALL, *opts), flip_test=flip_test)
 
 
-def evaluate_oracle(config: Config, sigma: float = 1.0, batch_size: int = 4) -> Evaluation:
+def evaluate_oracle(config: Config, sigma: float = 1.0, batch_size: int = 4) -> Evaluation[Detections]:
     """The evaluation of a perfect network in given boxes."""
     evaluator = Evaluator(config, EvaluationSettings())
     oracle = estimator(config, evaluator.validation, evaluator.boxes, evaluator.boxes.person_rows, sigma)

@@ -40,11 +40,11 @@ def test_a_sample_is_the_person_in_the_middle(tiny_coco: Path) -> None:
     for place in range(6):
         sample = found[0, place]
         assert sample["image"].shape == (256, 192, 3) and sample["image"].dtype == np.uint8
-        row, box = int(found.people.rows[place]), found.people.boxes_img[place]
-        seen = found.people.index.keypoints[row, :, 2] > 0
+        row, box = int(found.people.person_rows[place]), found.people.boxes_img[place]
+        seen = found.index.keypoints[row, :, 2] > 0
         assert (sample["visible"] == seen).all() and not sample["joints"][~seen].any()
         size = max(box[2], box[3] * 192 / 256) * 1.25
-        wanted = (found.people.index.keypoints[row, :, :2] - (box[:2] + box[2:] / 2)) * 192 / size + (96, 128)
+        wanted = (found.index.keypoints[row, :, :2] - (box[:2] + box[2:] / 2)) * 192 / size + (96, 128)
         assert np.abs(sample["joints"] - wanted)[seen].max() < 1e-2
 
 
@@ -101,8 +101,8 @@ def test_normalised_as_published() -> None:
 
 def test_an_unreadable_image(tmp_path: Path, tiny_coco: Path) -> None:
     folder = shutil.copytree(tiny_coco, tmp_path / "coco")
-    people = samples(folder).people
-    broken = folder / "train2017" / people.index.file_name(int(people.index.image_rows(people.rows[0])))
+    found = samples(folder)
+    broken = folder / "train2017" / found.index.file_name(int(found.people.image_rows[0]))
     broken.write_bytes(broken.read_bytes()[:500])
     with pytest.raises(ImageError, match=broken.name):
         samples(folder)[0, 0]
@@ -117,7 +117,7 @@ def test_golden_crops(shared: Path) -> None:
     for split in ("train", "val"):
         opts = ("DATASET.TRAIN.ANN", f"annotations/person_keypoints_{split}2017.json")
         found = samples(shared / "data" / "coco-mini", *opts, "DATASET.TRAIN.IMG_PREFIX", f"{split}2017")
-        for place, identity in enumerate(found.people.index.annotation_ids[found.people.rows].tolist()):
+        for place, identity in enumerate(found.index.annotation_ids[found.people.person_rows].tolist()):
             if identity not in cases:
                 continue
             case, checked = cases[identity], checked + 1

@@ -55,16 +55,16 @@ def test_golden_keypoints_through_the_whole_pipeline(shared: Path, case: str) ->
         opts = ("LOSS.TYPE", "L1JointRegression", "LOSS.NORM_TYPE", case.removeprefix("regress_"))
         answers[0] = answers[0] * np.float32(20) - np.float32(8)
     network = PoseEstimator.of_session(answering(*answers), Config(opts=opts, flip_test=case == "flip")).network
-    found = list(pipeline.estimate(golden_pictures(people, shared), network, batch_size=golden.PEOPLE))
+    _, found = pipeline.estimate(golden_pictures(people, shared), network, batch_size=golden.PEOPLE)
     wanted = golden.arrays(shared, "decode_alphapose")
-    np.testing.assert_allclose(found[0].keypoints_img[..., :2], wanted[f"{case}/coords"], atol=COORDINATES_IMG)
-    np.testing.assert_allclose(found[0].keypoints_img[..., 2:], wanted[f"{case}/scores"], rtol=1e-6)
+    np.testing.assert_allclose(found[..., :2], wanted[f"{case}/coords"], atol=COORDINATES_IMG)
+    np.testing.assert_allclose(found[..., 2:], wanted[f"{case}/scores"], rtol=1e-6)
 
 
 def test_golden_evaluation_of_an_oracle(shared: Path) -> None:
     wanted = json.loads((shared / "golden/topdown/eval_alphapose.json").read_text())
     result = evaluate_oracle(Config(data_path=str(shared / "data/coco-mini")), sigma=2.0, batch_size=32)
-    assert result.metrics["AP"] == pytest.approx(wanted["oracle_gt_mAP_no_flip"], abs=1e-6)
+    assert result.total["AP"] == pytest.approx(wanted["oracle_gt_mAP_no_flip"], abs=1e-6)
     assert len(result.detections) == wanted["n"]
     by_image = np.argsort(result.detections.image_ids, kind="stable")  # as the original goes through them
     scores, keypoints = result.detections.scores[by_image], result.detections.keypoints[by_image]
@@ -76,7 +76,7 @@ def test_golden_evaluation_of_an_oracle(shared: Path) -> None:
 @pytest.mark.parametrize("flip_test", [False, True])
 def test_an_oracle_finds_everybody_in_given_boxes(tiny_coco: Path, flip_test: bool) -> None:
     result = evaluate_oracle(Config(data_path=str(tiny_coco), flip_test=flip_test), sigma=2.0)
-    assert result.metrics["AP"] > 0.97 and not result.skipped
+    assert result.total["AP"] > 0.97 and not result.skipped
     assert {"read", "crop", "network", "decode", "evaluation", "total"} == set(result.seconds)
 
 
@@ -112,7 +112,7 @@ def test_people_in_detected_boxes(tiny_coco: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(results["none", "box"].detections.scores, found.scores)
     for rules, result in results.items():
         assert rules[0] == "none" or len(result.detections) < 0.75 * len(found), rules
-        assert rules[0] == "none" or result.metrics["AP"] > 0.9, rules
+        assert rules[0] == "none" or result.total["AP"] > 0.9, rules
     assert results["oks", "box"].detections.scores.max() <= 0.9  # the mean of the keypoints' scores times the box's
     kept = results["oks", "proposal"].detections.image_ids
     assert set(kept) == set(plain.validation.index.image_ids[found.image_rows])
@@ -124,7 +124,7 @@ def test_nobody_seen_is_an_ap_of_zero(tiny_coco: Path, tmp_path: Path) -> None:
     estimator = PoseEstimator.of_session(blind, config)
     for detections, nms in (("", "none"), (path, "none"), (path, "oks"), (path, "pose")):
         result = Evaluator(config, EvaluationSettings(detections=detections, nms=nms))(estimator)
-        assert result.metrics["AP"] < 0.05, (detections, nms)
+        assert result.total["AP"] < 0.05, (detections, nms)
 
 
 def test_two_ranks_find_what_one_finds(tiny_coco: Path, tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ from common.runtime.session import Options
 from common.skeleton import COCO
 from common.topdown.crops import PADDING
 from common.topdown.nms import CONFIDENT
-from MIPNet.eval import Evaluation, Evaluator, lambda_name
+from common.topdown.pipeline import Evaluation
+from MIPNet.eval import Evaluator, lambda_name
+from MIPNet.merging import MergedPeople
 from MIPNet.predict import PoseEstimator, load_config, open_session
 from MIPNet.test import drawn_pairs
 from MIPNet.test.drawn_pairs import BEHIND, FRONT
@@ -71,7 +73,7 @@ def train(folder: Path, name: str, epochs: int, *flags: str) -> Path:
     return found
 
 
-def evaluated(checkpoint: Path, folder: Path) -> Evaluation:
+def evaluated(checkpoint: Path, folder: Path) -> Evaluation[MergedPeople]:
     """What a network finds in the boxes of the people in front, of each lambda alone and merged."""
     annotations = str(drawn_pairs.annotation_file(folder, "val", FRONT))
     config = load_config(checkpoint, "", ["DATASET.TEST_ANNOTATION_FILE", annotations], data_path=str(folder))
@@ -80,10 +82,9 @@ def evaluated(checkpoint: Path, folder: Path) -> Evaluation:
         return Evaluator(config)(PoseEstimator.of_session(session, config))
 
 
-def people(result: Evaluation, lambda_: float) -> Detections:
+def people(result: Evaluation[MergedPeople], lambda_: float) -> Detections:
     """One person a box: what this lambda found, or the one guess of a network without lambda."""
-    alone = result.people.get(lambda_name([lambda_]))
-    return alone.detections if alone else result.detections
+    return result.people.get(lambda_name([lambda_]), result.detections)
 
 
 def precisions(folder: Path, result: Evaluation) -> dict[str, float]:
@@ -98,7 +99,7 @@ def precisions(folder: Path, result: Evaluation) -> dict[str, float]:
     return {who: measure(files[who], found, COCO.sigmas)["AP"] for who, (_, found) in counted.items()}
 
 
-def picture(folder: Path, results: dict[str, Evaluation]) -> UInt8Array:
+def picture(folder: Path, results: dict[str, Evaluation[MergedPeople]]) -> UInt8Array:
     """The first validation images: the box, the plain network's guess, and what each lambda finds there.
 
     The box is drawn as the network sees it, padded.

@@ -15,11 +15,12 @@ import common.distributed
 from common.coco.evaluate import EvaluationSet
 from common.runtime.session import Session
 from common.test import top_down_oracle
-from common.topdown.boxes import PersonBoxes
-from common.topdown.crops import LabelledPeople
+from common.topdown.crops import PersonBoxes
+from common.topdown.pipeline import Evaluation
 from MIPNet.config import Config, parse
 from MIPNet.data import neighbours
-from MIPNet.eval import Evaluation, Evaluator
+from MIPNet.eval import Evaluator
+from MIPNet.merging import MergedPeople
 from MIPNet.predict import PoseEstimator, normalise_crops
 
 import numpy as np
@@ -42,11 +43,11 @@ def oracle(config: Config, images: EvaluationSet, boxes: PersonBoxes, people: Se
     return top_down_oracle.session(images, boxes, people, config.size_in, seen, config.load_skeleton(), SIGMA)
 
 
-def evaluate_oracle(config: Config) -> Evaluation:
+def evaluate_oracle(config: Config) -> Evaluation[MergedPeople]:
     """The evaluation of a perfect network in given boxes; for lambda 0 it finds the nearest other person."""
     evaluator = Evaluator(config)
     images, boxes = evaluator.validation, evaluator.boxes
-    others = boxes.person_rows[neighbours(LabelledPeople(images.index, boxes.person_rows, boxes.boxes_img))]
+    others = boxes.person_rows[neighbours(boxes)]
     people = [others, boxes.person_rows] if config.takes_lambda else [boxes.person_rows]
     estimator = PoseEstimator.of_session(oracle(config, images, boxes, people), config)
     estimator.batch_size = 4

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
 import json
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import common.coco.images
 import common.coco.reader
 from common.cli import UserError
 from common.skeleton import COCO, CROWDPOSE, Skeleton
 from common.test import top_down_golden as golden
 from common.topdown import crops
-from common.topdown.crops import LabelledPeople
+from common.topdown.crops import labelled_people
 from common.topdown.targets import encode
 from MIPNet import data
 from MIPNet.config import Config
@@ -35,19 +33,24 @@ def config_of(tag: str, pairs: bool = False, **of_data_set: Any) -> Config:
     return Config(opts=tuple(word for pair in values.items() for word in pair))
 
 
-@cache
-def people(folder: Path, split: str) -> LabelledPeople:
-    return data.labelled_people(common.coco.reader.load(common.coco.images.annotation_file(folder, split)))
+def samples_in(folder: Path, annotations: str, images: str, config: Config, skeleton: Skeleton = COCO) -> TrainSamples:
+    """All people of a file of annotations."""
+    place = ("DATASET.TRAIN_ANNOTATION_FILE", annotations, "DATASET.TRAIN_IMAGE_DIR", images)
+    return TrainSamples(dataclasses.replace(config, data_path=str(folder), opts=(*config.opts, *place)), skeleton)
+
+
+def of_split(folder: Path, split: str, config: Config) -> TrainSamples:
+    """All people of `train` or `val` of a COCO folder."""
+    return samples_in(folder, f"annotations/person_keypoints_{split}2017.json", f"{split}2017", config)
 
 
 def sample_of(shared: Path, person: dict[str, Any], config: Config) -> tuple[TrainSamples, int]:
     """The samples that hold a golden person, and its place among them."""
-    folder = shared / "data" / "coco-mini"
     for split in ("train", "val"):
-        found = people(folder, split)
-        places = np.flatnonzero(found.index.annotation_ids[found.rows] == person["annotation_id"])
-        if len(places):
-            return TrainSamples(found, common.coco.images.image_folder(folder, split), COCO, config), int(places[0])
+        samples = of_split(shared / "data" / "coco-mini", split, config)
+        ids = samples.index.annotation_ids[samples.people.person_rows].tolist()
+        if person["annotation_id"] in ids:
+            return samples, ids.index(person["annotation_id"])
     raise AssertionError("the golden person is not in the data")
 
 
@@ -105,16 +108,15 @@ def index_of(tmp_path: Path, boxes: list[list[float]], **changes: Any) -> Any:
 
 def test_nobody_to_train_on_is_named_with_the_file(tmp_path: Path) -> None:
     index_of(tmp_path, [[10, 10, 20, 30]], iscrowd=1)
-    opts = ("DATASET.TRAIN_ANNOTATION_FILE", "people.json", "DATASET.TRAIN_IMAGE_DIR", ".")
     with pytest.raises(UserError, match=r"people\.json: no person with labelled joints"):
-        data.train_samples(Config(data_path=str(tmp_path), opts=opts), COCO)
+        samples_in(tmp_path, "people.json", ".", Config())
 
 
 def test_the_nearest_neighbour(tmp_path: Path) -> None:
     boxes = [[1, 1, 20, 20], [61, 1, 20, 20], [31, 1, 20, 20], [151, 61, 20, 20]]
-    found = data.labelled_people(index_of(tmp_path, boxes))
+    found = labelled_people(index_of(tmp_path, boxes), lenient=True)
     assert data.neighbours(found).tolist() == [2, 2, 0, 1]  # person 2 is as near to 0 as to 1: the first
-    alone = data.labelled_people(index_of(tmp_path, boxes[:1]))
+    alone = labelled_people(index_of(tmp_path, boxes[:1]), lenient=True)
     assert data.neighbours(alone).tolist() == [0]
 
 
@@ -131,7 +133,7 @@ def test_little_of_the_other_one_in_the_box() -> None:
 def test_a_mirrored_pair_stays_on_its_people(tiny_coco: Path) -> None:
     """Both people of a box are mirrored and moved by the same crop: the joints of one who is alone are equal twice."""
     config = config_of("w32_256x192", pairs=True)
-    samples = TrainSamples(people(tiny_coco, "train"), tiny_coco / "train2017", COCO, config)
+    samples = of_split(tiny_coco, "train", config)
     batch = data.collate([samples[epoch, place] for place in range(len(samples)) for epoch in range(2)])
     assert batch["joints"].shape == (2 * len(samples), 2, COCO.num_keypoints, 2)
     alone = np.repeat(samples.others == np.arange(len(samples)), 2)
@@ -144,29 +146,27 @@ def test_a_mirrored_pair_stays_on_its_people(tiny_coco: Path) -> None:
 
 def test_a_sample_depends_on_seed_epoch_and_index_alone(tiny_coco: Path) -> None:
     config = config_of("w32_256x192")
-    samples, plain = (TrainSamples(people(tiny_coco, "train"), tiny_coco / "train2017", COCO, config) for _ in range(2))
+    samples, plain = (of_split(tiny_coco, "train", config) for _ in range(2))
     for place in (3, 0, 3):
         one, other = samples[1, place], plain[1, place]
         assert all(np.array_equal(one[name], other[name]) for name in one)
     assert not np.array_equal(samples[0, 3]["image"], samples[1, 3]["image"])
-    reseeded = TrainSamples(samples.people, samples.folder, COCO, dataclasses.replace(config, seed=1))
+    reseeded = of_split(tiny_coco, "train", dataclasses.replace(config, seed=1))
     assert not np.array_equal(samples[0, 3]["image"], reseeded[0, 3]["image"])
-    bgr = TrainSamples(samples.people, samples.folder, COCO, config_of("w32_256x192", COLOR_RGB=False))
+    bgr = of_split(tiny_coco, "train", config_of("w32_256x192", COLOR_RGB=False))
     assert np.array_equal(samples[0, 3]["image"], bgr[0, 3]["image"][..., ::-1])
 
 
 @pytest.mark.parametrize(("name", "skeleton", "count"), [("crowdpose", CROWDPOSE, 4), ("ochuman", COCO, 5)])
 def test_samples_of_the_crowded_data_sets(shared: Path, name: str, skeleton: Skeleton, count: int) -> None:
-    folder = shared / "data" / name
-    found = data.labelled_people(common.coco.reader.load(folder / f"test_{name}.json", skeleton.num_keypoints))
-    assert len(found) == count  # of CrowdPose's five, one has no joints
     for pairs in (False, True):
         config = config_of("w32_256x192", pairs, DATASET=name, **STILL)
-        samples = TrainSamples(found, folder, skeleton, config)
+        samples = samples_in(shared / "data" / name, f"test_{name}.json", ".", config, skeleton)
+        assert len(samples) == count  # of CrowdPose's five, one has no joints
         batch = data.collate([samples[0, place] for place in range(count)])
         assert batch["joints"].shape[-2:] == (skeleton.num_keypoints, 2)
         assert batch["joints"].dtype == torch.float64 and batch["image"].shape == (count, 3, 256, 192)
         maps, _ = targets(batch, config, (slice(None), 1) if pairs else slice(None))
         assert maps.max() == 1
-    others = data.neighbours(found)
+    others = data.neighbours(samples.people)
     assert (others != np.arange(count)).sum() == 4

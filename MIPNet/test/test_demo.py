@@ -8,7 +8,7 @@ from common.media.drawing import LAMBDA_COLOURS as COLOURS
 from common.media.source import Frame
 from common.people import no_people
 from common.skeleton import COCO
-from common.topdown.boxes import PersonBoxes
+from common.topdown.crops import PersonBoxes
 from MIPNet import demo
 from MIPNet.demo import Sweep
 from MIPNet.eval import Evaluator

@@ -68,9 +68,9 @@ def test_golden_keypoints_through_the_whole_pipeline(shared: Path, tag: str, cas
     flags = [f"--{name}_size={height},{width}" for name, (height, width) in sizes]
     config = config_of(shared, *flags, *refined, "TEST.FLIP_TEST", case.startswith("flip"))
     network = PoseEstimator.of_session(answering(*answers), config).network
-    (found,) = pipeline.estimate(golden_pictures(people, shared), network, batch_size=golden.PEOPLE)
+    _, found = pipeline.estimate(golden_pictures(people, shared), network, batch_size=golden.PEOPLE)
     expected = golden.arrays(shared, "decode_mipnet")[f"{tag}/{case}/coords"]
-    np.testing.assert_allclose(found.keypoints_img[..., :2], expected, atol=0.02 if "dark" in case else COORDINATES_IMG)
+    np.testing.assert_allclose(found[..., :2], expected, atol=0.02 if "dark" in case else COORDINATES_IMG)
 
 
 @pytest.mark.parametrize("color_rgb", [True, False])
@@ -97,7 +97,7 @@ def test_golden_evaluation(shared: Path) -> None:
     found = keypoints, boxes.boxes_img, inputs["box_score"][places], images.index.image_ids[boxes.image_rows]
     for name, modes in {"lambda_merged": None, "lambda0": [0], "lambda1": [1]}.items():
         people = estimator.merge(*found, modes)
-        metrics = images.average_precision(people.detections, estimator.skeleton.sigmas)
+        metrics = images.average_precision(people, estimator.skeleton.sigmas)
         np.testing.assert_allclose(list(metrics.values()), list(expected[name].values()), atol=1e-12)
     people = estimator.merge(*found)
     assert (2 * len(boxes), len(people.boxes)) == (expected["n_in"], expected["n_kept_merged"])
@@ -112,12 +112,12 @@ def test_a_network_that_knows_the_answers_finds_all_people(tiny_coco: Path, flip
     plain = evaluate_oracle(config_of(tiny_coco, "TEST.FLIP_TEST", flip_test))
     assert plain.total["AP"] > CEILING and list(plain.metrics) == [""]
     assert {"read", "crop", "network", "decode", "evaluation", "total"} == set(plain.seconds)
-    assert plain.table("net")[2].startswith("| net | ")
+    assert program.published_table(plain.metrics, "net")[2].startswith("| net | ")
     result = evaluate_oracle(config_of(tiny_coco, *PAIRS, "TEST.FLIP_TEST", flip_test))
     assert result.metrics["l1"]["AP"] > CEILING and result.total["AP"] > CEILING
     assert len(result.people["l1"].boxes) == result.num_boxes
     assert result.num_boxes <= len(result.detections) < 2 * result.num_boxes  # who is found by both is found once
-    lines = result.table("net")
+    lines = program.published_table(result.metrics, "net")
     assert [line.split(" ")[1] for line in lines[2:]] == ["l0,1:net", "l0:net", "l1:net"]
     assert lines[0].startswith("| Arch | AP | AP .5 | AP .75 | AP (M) |")
     assert lines[2].split()[3] == f"{result.total['AP']:.3f}"  # where the launchers look for it
@@ -137,7 +137,7 @@ def test_crowdpose_has_its_own_joints_and_numbers(shared: Path, more: tuple[str,
     result = evaluate_oracle(config_of(*of_sample(shared, "crowdpose", *more)))
     assert tuple(result.total) == common.coco.evaluate.CROWDPOSE_METRICS
     assert result.total["AP"] > 0.9 and result.num_boxes == 4  # who has no joint has no box
-    assert result.table("net")[0].endswith("| AP (easy) | AP (medium) | AP (hard) |")
+    assert program.published_table(result.metrics, "net")[0].endswith("| AP (easy) | AP (medium) | AP (hard) |")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_who_both_modes_found_is_found_once_and_the_other_person_stays() -> None
     boxes = np.array([[0.5, 1]] * 2), np.full(2, 1e4), np.array([5, 5])
     found = merge_modes(keypoints, *boxes, COCO.sigmas)
     assert (found.modes.tolist(), found.boxes.tolist()) == ([1, 1, 0], [1, 0, 1])
-    np.testing.assert_allclose(found.detections.scores, [0.8, 0.8, 0.4])
+    np.testing.assert_allclose(found.scores, [0.8, 0.8, 0.4])
     assert merge_modes(keypoints, *boxes, COCO.sigmas, oks_threshold=None).boxes.tolist() == [1, 0, 1, 0]
 
 

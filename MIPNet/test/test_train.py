@@ -39,7 +39,7 @@ def flags_of(data_path: Path, out: Path, *words: str) -> tuple[str, ...]:
 
 def samples_of(data_path: Path, *words: str) -> tuple[Config, data.TrainSamples]:
     config = parse(flags_of(data_path, Path("out"), *words))
-    return config, data.train_samples(config, config.load_skeleton())
+    return config, data.TrainSamples(config, config.load_skeleton())
 
 
 def step_losses(folder: Path) -> list[dict[str, float]]:

@@ -7,8 +7,8 @@ from common.cli import UserError
 from common.coco.evaluate import EvaluationSet
 from common.coco.reader import parse
 from common.skeleton import COCO
-from common.topdown.boxes import DETECTED, annotated, detected
-from common.topdown.crops import labelled_people
+from common.topdown.boxes import annotated, detected
+from common.topdown.crops import DETECTED, labelled_people
 
 import numpy as np
 import pytest
@@ -53,8 +53,8 @@ def test_who_counts_differs_between_the_originals() -> None:
         person(iscrowd=1),
     ]
     index = validation(people).index
-    assert labelled_people(index).rows.tolist() == [0, 1, 4, 7]
-    assert labelled_people(index, lenient=True).rows.tolist() == [0, 1, 2, 4, 5, 7]
+    assert labelled_people(index).person_rows.tolist() == [0, 1, 4, 7]
+    assert labelled_people(index, lenient=True).person_rows.tolist() == [0, 1, 2, 4, 5, 7]
     everybody = labelled_people(index).boxes_img.tolist()
     assert everybody == [[10, 20, 30, 40], [0, 20, 20, 40], [10, 20, 30, 40], [10, 20, 30, 40]]
     assert labelled_people(index, lenient=True).boxes_img.tolist()[1] == [0, 20, 30, 40]

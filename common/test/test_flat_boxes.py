@@ -33,7 +33,7 @@ def test_nobody_trains_on_a_flat_box(flat, capsys):
     assert number not in built.index.annotation_ids[built.main] and number in built.index.annotation_ids
     assert number not in ignore_masks.load_learned(path, LabelRules()).annotation_ids
     index = reader.load(path)
-    assert number not in index.annotation_ids[labelled_people(index).rows]
+    assert number not in index.annotation_ids[labelled_people(index).person_rows]
     note = f"people with a box of width or height 0, not used in training: 1 (the first: annotation {number})"
     assert capsys.readouterr().err.count(note) == 1
 

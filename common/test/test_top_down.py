@@ -4,14 +4,15 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 from common.cli import UserError
-from common.coco.evaluate import EvaluationSet
+from common.coco.evaluate import Detections, EvaluationSet
 from common.coco.images import ImageError
 from common.runtime.session import Port, Session
 from common.skeleton import COCO
 from common.topdown import boxes, crops, pipeline
-from common.topdown.pipeline import ImageBoxes, TopDownNetwork, estimate
+from common.topdown.pipeline import Evaluation, ImageBoxes, TopDownNetwork, estimate, evaluate
 
 import cv2
 import numpy as np
@@ -64,12 +65,11 @@ class Painted:
             mine = np.array(self.boxes[end - count : end]).reshape(-1, 4)
             yield ImageBoxes(lambda image=image: image, mine, rows)
 
-    def worst(self, found: list[pipeline.BoxKeypoints]) -> float:
+    def worst(self, keypoints_img: np.ndarray) -> float:
         """The largest distance of a found joint, in cells of its crop's map."""
-        joints = np.concatenate([batch.keypoints_img[..., :2] for batch in found])
         _, sizes = crops.fit_boxes(np.array(self.boxes), SIZE_IN)
         cells = sizes[:, None, :1] * STRIDE / SIZE_IN[1]
-        return float((np.abs(joints - np.array(self.joints)) / cells).max())
+        return float((np.abs(keypoints_img[..., :2] - np.array(self.joints)) / cells).max())
 
 
 def counted(sizes: list[int], forward: Callable[[np.ndarray], np.ndarray] = shrink) -> Callable[..., np.ndarray]:
@@ -85,35 +85,42 @@ def counted(sizes: list[int], forward: Callable[[np.ndarray], np.ndarray] = shri
 def test_joints_are_found_where_they_were_painted() -> None:
     painted = Painted([2, 0, 1, 3, 3, 1])
     sizes: list[int] = []
-    found = list(estimate(painted.pictures(), replace(SHRINKING, forward=counted(sizes)), batch_size=4))
+    rows, found = estimate(painted.pictures(), replace(SHRINKING, forward=counted(sizes)), batch_size=4)
     assert sizes == [4, 4, 2]  # people of several images in one batch
-    assert np.concatenate([batch.rows for batch in found]).tolist() == list(range(10))
-    assert all(batch.keypoints_img.shape == (len(batch.rows), COLOURS, 3) for batch in found)
-    assert all(batch.keypoints_img.dtype == np.float32 and batch.keypoints_img[..., 2].min() > 128 for batch in found)
+    assert rows.tolist() == list(range(10)) and found.shape == (10, COLOURS, 3)
+    assert found.dtype == np.float32 and found[..., 2].min() > 128
     assert painted.worst(found) < 1
 
 
 def test_a_fixed_batch_is_filled_and_changes_nothing() -> None:
     painted, sizes = Painted([1, 3, 1]), list[int]()
     fixed = replace(SHRINKING, forward=counted(sizes), fixed_batch=3)
-    found = list(estimate(painted.pictures(), fixed, batch_size=64))
+    _, found = estimate(painted.pictures(), fixed, batch_size=64)
     assert sizes == [3, 3]
-    plain = list(estimate(painted.pictures(), SHRINKING, batch_size=64))
-    together = np.concatenate([batch.keypoints_img for batch in found])
-    np.testing.assert_allclose(together, plain[0].keypoints_img, rtol=0, atol=1e-3)
+    _, plain = estimate(painted.pictures(), SHRINKING, batch_size=64)
+    np.testing.assert_allclose(found, plain, rtol=0, atol=1e-3)
 
 
 def test_the_flip_test_asks_for_the_mirrored_crop() -> None:
     """A network without an idea of sides sees the same both ways; cells mirror about the middle: no shift."""
     painted, sizes = Painted([2, 3]), list[int]()
     flipped = replace(SHRINKING, forward=counted(sizes), flip=IN_ORDER, shift=False)
-    found = list(estimate(painted.pictures(), flipped, batch_size=5))
+    _, found = estimate(painted.pictures(), flipped, batch_size=5)
     assert sizes == [5, 5]
-    plain = list(estimate(painted.pictures(), SHRINKING, batch_size=5))
-    np.testing.assert_allclose(found[0].keypoints_img, plain[0].keypoints_img, rtol=1e-5)
+    _, plain = estimate(painted.pictures(), SHRINKING, batch_size=5)
+    np.testing.assert_allclose(found, plain, rtol=1e-5)
     swapped = replace(flipped, flip=IN_ORDER[[1, 0, 2]])
-    other = next(estimate(painted.pictures(), swapped, batch_size=5)).keypoints_img
-    assert (other[:, :2] != found[0].keypoints_img[:, :2]).any() and (other[:, 2] == found[0].keypoints_img[:, 2]).all()
+    _, other = estimate(painted.pictures(), swapped, batch_size=5)
+    assert (other[:, :2] != found[:, :2]).any() and (other[:, 2] == found[:, 2]).all()
+
+
+def test_boxes_of_several_images_and_of_none() -> None:
+    painted = Painted([2, 0, 1])
+    places = [picture.boxes_img for picture in painted.pictures()]
+    found = pipeline.estimate_images(painted.images, places, SHRINKING, batch_size=2)
+    assert [len(keypoints) for keypoints in found] == [2, 0, 1] and painted.worst(np.concatenate(found)) < 1
+    (nothing,) = pipeline.estimate_images(painted.images[:1], [np.zeros((0, 4))], SHRINKING, batch_size=2)
+    assert nothing.shape == (0, COLOURS, 3) and pipeline.estimate_images([], [], SHRINKING, batch_size=2) == []
 
 
 def test_a_network_with_other_maps_is_refused() -> None:
@@ -126,39 +133,46 @@ def test_a_network_with_other_maps_is_refused() -> None:
         pipeline.maps_of(fixed, COLOURS)(np.zeros((1, COLOURS, 8, 8), np.float32))
 
 
-def test_a_data_set_and_an_image_of_it_that_is_missing(tiny_coco: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def validation(tiny_coco: Path) -> EvaluationSet:
     annotations = tiny_coco / "annotations" / "person_keypoints_val2017.json"
-    validation = EvaluationSet.load(annotations, tiny_coco / "val2017", COCO, 0)
-    given = boxes.annotated(validation)
-    result = pipeline.estimate_boxes(SHRINKING, validation, given, 4)
-    assert (
-        len(result.boxes) == len(given)
-        and not result.skipped
-        and result.keypoints_img.shape == (len(given), COLOURS, 3)
-    )
-    assert tuple(result.seconds) == pipeline.STAGES and min(result.seconds.values()) > 0
+    return EvaluationSet.load(annotations, tiny_coco / "val2017", COCO, 0)
+
+
+def evaluated(validation: EvaluationSet, network: TopDownNetwork = SHRINKING, **rules) -> Evaluation:
+    """What is found in the boxes of annotated people, all joints at one of three dots."""
+
+    def people_of(keypoints: np.ndarray, given: crops.PersonBoxes) -> dict[str, Detections]:
+        assert keypoints.shape == (len(given), COLOURS, 3)
+        ids, joints = validation.index.image_ids[given.image_rows], keypoints[:, np.arange(COCO.num_keypoints) % 3]
+        return {"": Detections(ids, joints, np.ones(len(given)))}
+
+    estimator = SimpleNamespace(network=network, batch_size=4, skeleton=COCO)
+    return evaluate(estimator, validation, boxes.annotated(validation), people_of, **rules)
+
+
+def test_a_data_set_and_an_image_of_it_that_is_missing(validation: EvaluationSet, tmp_path: Path) -> None:
+    result = evaluated(validation)
+    assert len(result.boxes) == result.num_boxes == len(result.detections) and not result.skipped
+    assert set(result.seconds) == {*pipeline.STAGES, "evaluation", "total"} and min(result.seconds.values()) > 0
+    assert 0 <= result.total["AP"] < 0.5 and result.lines({"boxes": "given"})[0] == "protocol: boxes given"
     with pytest.raises(ImageError, match="jpg: No such file"):
-        pipeline.estimate_boxes(SHRINKING, replace(validation, folder=tmp_path), given, 4)
+        evaluated(replace(validation, folder=tmp_path))
 
 
-def test_unreadable_images_of_a_data_set_are_counted(tiny_coco: Path, tmp_path: Path) -> None:
-    annotations = tiny_coco / "annotations" / "person_keypoints_val2017.json"
-    validation = EvaluationSet.load(annotations, tiny_coco / "val2017", COCO, 0)
+def test_unreadable_images_of_a_data_set_are_counted(validation: EvaluationSet, tmp_path: Path) -> None:
     given = boxes.annotated(validation)
-    lost, kept = given.by_image()[0][0], tmp_path
+    lost = given.by_image()[0][0]
     for row in validation.rows.tolist():
         if row != lost:
             name = validation.index.file_name(row)
-            (kept / name).write_bytes((validation.folder / name).read_bytes())
-    result = pipeline.estimate_boxes(SHRINKING, replace(validation, folder=kept), given, 4, skip_bad=True)
+            (tmp_path / name).write_bytes((validation.folder / name).read_bytes())
+    result = evaluated(replace(validation, folder=tmp_path), skip_bad=True)
     assert result.boxes.image_rows.tolist() == given.image_rows[given.image_rows != lost].tolist()
-    assert len(result.skipped) == 1 and len(result.keypoints_img) == len(result.boxes)
+    assert len(result.skipped) == 1 and result.lines({})[0].startswith("skipped: ")
 
 
-def test_a_network_that_gives_nan_is_named(tiny_coco: Path) -> None:
-    annotations = tiny_coco / "annotations" / "person_keypoints_val2017.json"
-    validation = EvaluationSet.load(annotations, tiny_coco / "val2017", COCO, 0)
-    given = boxes.annotated(validation)
+def test_a_network_that_gives_nan_is_named(validation: EvaluationSet) -> None:
     spoilt = replace(SHRINKING, forward=lambda inputs: shrink(inputs) * np.float32(np.nan))
     with pytest.raises(UserError, match="the network's result has NaN"):
-        pipeline.estimate_boxes(spoilt, validation, given, 4)
+        evaluated(validation, spoilt)

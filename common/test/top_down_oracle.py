@@ -12,7 +12,7 @@ from common.coco.images import warp_image
 from common.runtime.session import Session
 from common.skeleton import Skeleton
 from common.topdown import crops
-from common.topdown.boxes import PersonBoxes
+from common.topdown.crops import PersonBoxes
 from common.topdown.targets import encode
 
 import numpy as np

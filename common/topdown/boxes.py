@@ -2,7 +2,6 @@
 """The boxes that people are cropped from: of annotated people, or of a detector."""
 
 from array import array
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,52 +10,21 @@ from common.cli import UserError
 from common.coco import fields
 from common.coco.evaluate import EvaluationSet, places_of, read_list
 from common.people import PERSON_CATEGORY
-from common.topdown.crops import boxes_inside, labelled_people
+from common.topdown.crops import DETECTED, PersonBoxes, boxes_inside, labelled_people
 
 import numpy as np
-import numpy.typing as npt
 
-DETECTED = -1  # in place of a person's row
 FORMAT = 'a list of {"image_id": 1, "category_id": 1, "bbox": [left, top, width, height], "score": 0.9} is needed'
-
-
-@dataclass(frozen=True)
-class PersonBoxes:
-    """N boxes, image after image in the order of the validation, those of an image in their file's order."""
-
-    image_rows: Int64Array  # (N,) of the annotation index
-    boxes_img: Float64Array  # (N, 4) left, top, width, height, original pixels
-    scores: Float64Array  # (N,) of the detector, 1 for an annotated person
-    person_rows: Int64Array  # (N,) of the annotation index, DETECTED for the box of a detector
-    notes: tuple[str, ...] = ()  # a line for each kind of boxes that were left out
-
-    def __len__(self) -> int:
-        return len(self.image_rows)
-
-    def select(self, rows: npt.NDArray[Any]) -> "PersonBoxes":
-        """A selection: a mask or row numbers."""
-        return PersonBoxes(
-            self.image_rows[rows], self.boxes_img[rows], self.scores[rows], self.person_rows[rows], self.notes
-        )
-
-    def by_image(self) -> list[tuple[int, Int64Array]]:
-        """(image row, rows of its boxes) of every image that has boxes."""
-        starts = np.flatnonzero(np.diff(self.image_rows, prepend=-1))
-        parts = np.split(np.arange(len(self)), starts[1:])
-        return [(int(self.image_rows[part[0]]), part) for part in parts if len(part)]
 
 
 def annotated(validation: EvaluationSet, lenient: bool = False) -> PersonBoxes:
     """The boxes of the annotated people, see `crops.labelled_people`. Raises UserError where there are none."""
     people = labelled_people(validation.index, lenient)
-    owners = validation.index.image_rows(people.rows)
-    order = _in_order_of(validation, owners)
-    if not len(order):
-        raise UserError(
-            f"{validation.annotations}: no people with keypoints and a box in the images to evaluate; "
-            "`python -m common.coco DATA_PATH` checks it"
-        )
-    return PersonBoxes(owners[order], people.boxes_img[order], np.ones(len(order)), people.rows[order])
+    people = people.select(_in_order_of(validation, people.image_rows))
+    if not len(people):
+        what = "no people with keypoints and a box in the images to evaluate"
+        raise UserError(f"{validation.annotations}: {what}; `python -m common.coco DATA_PATH` checks it")
+    return people
 
 
 def detected(path: str | Path, validation: EvaluationSet, min_score: float = 0.0) -> PersonBoxes:
@@ -77,15 +45,14 @@ def detected(path: str | Path, validation: EvaluationSet, min_score: float = 0.0
     finite = np.isfinite(scores) & (np.abs(boxes) < fields.LARGEST_IMG).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
     sizes = validation.index.image_sizes[image_rows]
     inside = (boxes_inside(np.where(finite[:, None], boxes, 0), sizes)[:, 2:] >= 0).all(axis=1)
-    valid = known & finite & inside
-    wrong, notes = np.flatnonzero(known & ~valid), list[str]()
+    wrong, notes = np.flatnonzero(known & ~(finite & inside)), list[str]()
     if not known.all():
         notes.append(f"{path}: {np.count_nonzero(~known)} boxes of images that are not annotated are left out")
     if len(wrong):
         first = f"image id {image_ids[wrong[0]]}, {boxes[wrong[0]].tolist()}"
         why = "not finite, of no size or outside their image"
         notes.append(f"{path}: {len(wrong)} boxes are left out, {why}; the first: {first}")
-    rows = np.flatnonzero(valid & (scores >= min_score))
+    rows = np.flatnonzero(known & finite & inside & (scores >= min_score))
     rows = rows[_in_order_of(validation, image_rows[rows])]
     if not len(rows):
         least = f"of a person (category_id {PERSON_CATEGORY}) with a score of at least {min_score}"

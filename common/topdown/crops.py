@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The crop of one person: from a box to the network's input, and from its maps back to the image.
 
-A crop is a centre, a size of the input's aspect ratio, a rotation and a flip. They make one affine matrix, so an image
-is sampled once. Frames: `_img` original pixels, `_in` input pixels. Sizes of images are (height, width); points,
-centres and sizes of boxes are x, y.
+A crop is a centre, a size of the input's aspect ratio, a rotation and a flip: one affine matrix, so an image is sampled
+once. Frames: `_img` original pixels, `_in` input pixels. Sizes of images are (height, width), of boxes x, y.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from common.arrays import Float64Array, FloatArray, Int64Array
 from common.cli import UserError
@@ -26,6 +26,7 @@ FEWEST_OF_A_HALF = 3  # joints that the chosen half needs; otherwise the other o
 UPPER_HALF_BELOW = 0.5  # the original compares it with a normal, not a uniform number: P(upper) = 0.69, not 0.5
 ROTATED_SHARE = 0.6
 FLIPPED_SHARE = 0.5
+DETECTED = -1  # in place of the row of an annotated person
 LOWER_BODY = ("hip", "knee", "ankle", "heel", "toe", "foot")
 
 
@@ -37,10 +38,10 @@ def check_sizes(size_in: tuple[int, ...], size_map: tuple[int, ...]) -> None:
     if len(size_in) != 2 or len(size_map) != 2:
         raise UserError("IMAGE_SIZE and HEATMAP_SIZE: two numbers each are needed")
     (height, width), (map_height, map_width) = size_in, size_map
-    if min(size_in) <= 0 or height % TRUNK_STRIDE or width % TRUNK_STRIDE:
-        sides = f"IMAGE_SIZE {height} x {width} (height x width)"
-        raise UserError(f"{sides}: both sides must be multiples of {TRUNK_STRIDE}")
-    if min(size_map) <= 0 or height * map_width != width * map_height:
+    if height % TRUNK_STRIDE or width % TRUNK_STRIDE:
+        what = f"IMAGE_SIZE {height} x {width} (height x width)"
+        raise UserError(f"{what}: both sides must be multiples of {TRUNK_STRIDE}")
+    if height * map_width != width * map_height:
         raise UserError(f"HEATMAP_SIZE {map_height} x {map_width} (height x width) is no equal part of IMAGE_SIZE")
 
 
@@ -58,19 +59,33 @@ class Crop:
 
 
 @dataclass(frozen=True)
-class LabelledPeople:
-    """P people of an index who count, in its order, and their boxes inside the image."""
+class PersonBoxes:
+    """N boxes that people are cropped from, image after image."""
 
-    index: CocoIndex
-    rows: Int64Array  # (P,) of the index
-    boxes_img: Float64Array  # (P, 4) left, top, width, height, original pixels
+    image_rows: Int64Array  # (N,) of the annotation index
+    boxes_img: Float64Array  # (N, 4) left, top, width, height, original pixels
+    scores: Float64Array  # (N,) of the detector, 1 for an annotated person
+    person_rows: Int64Array  # (N,) of the annotation index, DETECTED for the box of a detector
+    notes: tuple[str, ...] = ()  # a line for each kind of boxes that were left out
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.image_rows)
+
+    def select(self, rows: npt.NDArray[Any]) -> "PersonBoxes":
+        """A selection: a mask or row numbers."""
+        return PersonBoxes(
+            self.image_rows[rows], self.boxes_img[rows], self.scores[rows], self.person_rows[rows], self.notes
+        )
+
+    def by_image(self) -> list[tuple[int, Int64Array]]:
+        """(image row, rows of its boxes) of every image that has boxes."""
+        starts = np.flatnonzero(np.diff(self.image_rows, prepend=-1))
+        parts = np.split(np.arange(len(self)), starts[1:])
+        return [(int(self.image_rows[part[0]]), part) for part in parts if len(part)]
 
 
-def labelled_people(index: CocoIndex, lenient: bool = False) -> LabelledPeople:
-    """The people of an index that are evaluated or trained on; never crowds.
+def labelled_people(index: CocoIndex, lenient: bool = False) -> PersonBoxes:
+    """The people of an index that are evaluated or trained on, in its order, their boxes inside the image; no crowds.
 
     AlphaPose's rule: a keypoint is labelled, and the box has a width and a height in the image. The `lenient` one is
     MIPNet's: a number of the keypoints is above 0, and the box is no single pixel.
@@ -82,7 +97,7 @@ def labelled_people(index: CocoIndex, lenient: bool = False) -> LabelledPeople:
         positive = positive.any(axis=1, keepdims=True) & (boxes[:, 2:] >= 0)
         labelled = index.keypoints.max(axis=(1, 2)) > 0
     rows = np.flatnonzero(~index.is_crowd & labelled & positive.all(axis=1))
-    return LabelledPeople(index, rows, boxes[rows])
+    return PersonBoxes(owners[rows], boxes[rows], np.ones(len(rows)), rows)
 
 
 def boxes_inside(boxes_img: npt.ArrayLike, sizes_img: npt.ArrayLike, moved: bool = False) -> Float64Array:
@@ -105,12 +120,11 @@ def fit_boxes(boxes_img: npt.ArrayLike, size_in: Size, padding: float = PADDING)
     extent or with numbers that are not finite.
     """
     boxes = np.asarray(boxes_img, np.float64)
-    width, height = boxes[..., 2], boxes[..., 3]
+    width, height, aspect = boxes[..., 2], boxes[..., 3], size_in[1] / size_in[0]
     valid = np.isfinite(boxes).all(axis=-1) & (np.minimum(width, height) >= 0) & (np.maximum(width, height) > 0)
     if not valid.all():
         wrong = boxes[~valid].reshape(-1, 4)[0].tolist()
         raise UserError(f"no crop of the box {wrong} (left, top, width, height): it must be finite and have an extent")
-    aspect = size_in[1] / size_in[0]
     heights = np.maximum(height, width / aspect)
     sizes, centres = np.stack([heights * aspect, heights], axis=-1), boxes[..., :2] + boxes[..., 2:] * 0.5
     return centres.astype(np.float32), sizes.astype(np.float32) * np.float32(padding)
@@ -125,6 +139,11 @@ class Augmentation:
     half_body: float = 0.3  # probability
     flip: bool = True
     half_body_joints: int = 8  # a person with more visible joints may be cut to half a body
+
+    @classmethod
+    def of(cls, cfg: Any) -> "Augmentation":
+        """Of the section of a yaml config that has the published keys."""
+        return cls(cfg.SCALE_FACTOR, cfg.ROT_FACTOR, cfg.PROB_HALF_BODY, cfg.FLIP, cfg.NUM_JOINTS_HALF_BODY)
 
     def vary(
         self,

@@ -2,7 +2,6 @@
 """From the heatmaps of a top-down network back to joints in the image. (`common.topdown.targets`: those it learns.)
 
 Everything is batched over people and joints and stays on the device of the maps; only cells and scores leave it.
-`cells_to_image` then takes them to original pixels.
 """
 
 from collections.abc import Callable

@@ -38,9 +38,8 @@ def exchange(channels: Sequence[int], source: int, target: int) -> nn.Module:
     if source == target:
         return nn.Identity()
     if source > target:
-        return nn.Sequential(
-            *normalised(inputs, outputs, 1, relu=False), nn.Upsample(scale_factor=2 ** (source - target))
-        )
+        larger = nn.Upsample(scale_factor=2 ** (source - target))
+        return nn.Sequential(*normalised(inputs, outputs, 1, relu=False), larger)
     halvings = [normalised(inputs, inputs, 3, 2) for _ in range(target - source - 1)]
     return nn.Sequential(*halvings, normalised(inputs, outputs, 3, 2, relu=False))
 

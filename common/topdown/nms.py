@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Suppression of duplicate people by object keypoint similarity (OKS), image by image.
 
-Both top-down models end their evaluation with it. The people of an image are taken best first; a person too similar to
-one that stays is dropped.
+The people of an image are taken best first; a person too similar to one that stays is dropped.
 """
 
 from common.arrays import BoolArray, Float64Array, FloatArray, Int64Array

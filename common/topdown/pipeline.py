@@ -12,21 +12,22 @@ its `TopDownNetwork`.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from common import distributed
-from common.arrays import Float32Array, Float64Array, Int64Array, UInt8Array
+from common.arrays import Float32Array, Float64Array, FloatArray, Int64Array, UInt8Array
 from common.cli import ImageError, UserError
-from common.coco.evaluate import EvaluationSet
+from common.coco.evaluate import Detections, EvaluationSet, Protocol, table
 from common.coco.images import warp_image
 from common.parallel import in_order
 from common.runtime.clock import Clock
 from common.runtime.session import Session
 from common.topdown import crops, heatmaps
-from common.topdown.boxes import PersonBoxes
+from common.topdown.crops import PersonBoxes
 from common.topdown.heatmaps import Peaks
 
 import numpy as np
@@ -38,6 +39,7 @@ IMAGES_AHEAD = 4  # of each reader
 DECODERS = 2  # one waits for memory most of the time
 PREPARED, DECODE_BEHIND = 1, DECODERS  # batches made ready, and decoded, while the network works
 STAGES = ("read", "crop", "network", "decode")
+Found = TypeVar("Found", bound=Detections)
 
 
 @dataclass(frozen=True)
@@ -82,21 +84,11 @@ class ImageBoxes(NamedTuple):
     rows: Int64Array  # (n,) numbers by which the caller knows the boxes
 
 
-class BoxKeypoints(NamedTuple):
-    """The keypoints of some boxes."""
-
-    rows: Int64Array  # (B,)
-    keypoints_img: Float32Array  # (B, num_maps, 3) x, y in original pixels, score
-
-
-class _Person(NamedTuple):
-    row: int
-    pixels: UInt8Array  # (H, W, 3) BGR
-    centre_img: Any
-    size_img: Any
-
-
-_Batch = tuple[list[_Person], list[Float32Array]]  # with the crops, or their maps; of mirrored ones too for a flip test
+# rows (N,) as of ImageBoxes, and keypoints (N, num_maps, 3) x, y in original pixels, score
+BoxKeypoints = tuple[Int64Array, Float32Array]
+_Person = tuple[int, UInt8Array, FloatArray, FloatArray]  # row, crop (H, W, 3) BGR, its centre and size in the image
+# rows, centres and sizes, and the crops or their maps; for a flip test also those of the mirrored crops
+_Batch = tuple[Int64Array, FloatArray, FloatArray, list[Float32Array]]
 
 
 def estimate(
@@ -106,23 +98,34 @@ def estimate(
     on_bad: Callable[[ImageError], None] | None = None,
     readers: int = READERS,
     clock: Clock | None = None,
-) -> Iterator[BoxKeypoints]:
-    """The keypoints of all boxes, a batch at a time, in the order of the images.
+) -> BoxKeypoints:
+    """The keypoints of all boxes, in the order of the images, and the boxes' rows.
 
-    An unreadable image is passed to `on_bad`, in the calling thread, and has no keypoints; without it ImageError is
-    raised. Raises UserError for a box without a crop, and for NaN. Network and `images` run in the
-    calling thread. `clock`: what STAGES take is added to it.
+    An unreadable image is passed to `on_bad`, in a thread, and has no keypoints; without it ImageError is raised.
+    Raises UserError for a box without a crop, and for NaN. Network and `images` run in the calling thread. `clock`:
+    what STAGES take is added to it.
     """
-    stages = _Stages(network, clock or Clock())
-    with (
-        ThreadPoolExecutor(readers) as reader,
-        ThreadPoolExecutor(1) as preparer,
-        ThreadPoolExecutor(DECODERS) as decoder,
-    ):
-        cuts = in_order(reader, stages.cut, images, IMAGES_AHEAD * readers)
-        batches = _batches(cuts, network.fixed_batch or batch_size, on_bad)
-        prepared = in_order(preparer, stages.prepare, batches, PREPARED)
-        yield from in_order(decoder, stages.decode, map(stages.through_network, prepared), DECODE_BEHIND)
+    stages = _Stages(network, Clock() if clock is None else clock, on_bad)
+    with ThreadPoolExecutor(readers) as read, ThreadPoolExecutor(1) as prepare, ThreadPoolExecutor(DECODERS) as decode:
+        cuts = in_order(read, stages.cut, images, IMAGES_AHEAD * readers)
+        batches = _batches(cuts, network.fixed_batch or batch_size)
+        maps = map(stages.through_network, in_order(prepare, stages.prepare, batches, PREPARED))
+        found = list(in_order(decode, stages.decode, maps, DECODE_BEHIND))
+    nothing = np.zeros(0, np.int64), np.zeros((0, network.num_maps, 3), np.float32)
+    rows, keypoints = map(np.concatenate, zip(nothing, *found, strict=True))
+    return rows, keypoints
+
+
+def estimate_images(
+    images: Sequence[UInt8Array], boxes_img: Sequence[Float64Array], network: TopDownNetwork, batch_size: int
+) -> list[Float32Array]:
+    """Of each image (h, w, 3) uint8 BGR the keypoints of its boxes (n, 4): (n, num_maps, 3). Crops go together."""
+    seen = (
+        ImageBoxes(lambda image=image: image, boxes, np.arange(len(boxes)))  # type: ignore[misc]
+        for image, boxes in zip(images, boxes_img, strict=True)
+    )
+    _, keypoints = estimate(seen, network, batch_size)
+    return np.split(keypoints, np.cumsum([len(boxes) for boxes in boxes_img])[:-1]) if len(images) else []
 
 
 def network_inputs(images: Iterable[ImageBoxes], network: TopDownNetwork) -> Iterator[Float32Array]:
@@ -131,113 +134,138 @@ def network_inputs(images: Iterable[ImageBoxes], network: TopDownNetwork) -> Ite
     With a flip test the mirrored crops too. Raises ImageError, and UserError as `estimate`.
     """
     stages = _Stages(network, Clock())
-    for people in _batches(map(stages.cut, images), network.fixed_batch or 1, None):
-        yield from stages.prepare(people)[1]
+    for people in _batches(map(stages.cut, images), network.fixed_batch or 1):
+        yield from stages.prepare(people)[-1]
 
 
-def images_of(
-    validation: EvaluationSet, boxes: PersonBoxes, rows_of_images: Iterable[tuple[int, Int64Array]]
-) -> Iterator[ImageBoxes]:
-    """Some images with their boxes; `rows_of_images`: as `PersonBoxes.by_image` gives them."""
-    for image, rows in rows_of_images:
+def images_of(validation: EvaluationSet, boxes: PersonBoxes, part: slice = slice(None)) -> Iterator[ImageBoxes]:
+    """The images that have boxes, or some of them."""
+    for image, rows in boxes.by_image()[part]:
         yield ImageBoxes(functools.partial(validation.read, image), boxes.boxes_img[rows], rows)
 
 
-def _batches(
-    cuts: Iterable[list[_Person] | ImageError], size: int, on_bad: Callable[[ImageError], None] | None
-) -> Iterator[list[_Person]]:
-    waiting: list[_Person] = []
-    for cut in cuts:
-        if isinstance(cut, ImageError):
-            if on_bad is None:
-                raise cut
-            on_bad(cut)
-            continue
-        waiting += cut
-        while len(waiting) >= size:
-            yield waiting[:size]
-            waiting = waiting[size:]
-    if waiting:
-        yield waiting
+def _batches(cuts: Iterable[list[_Person]], size: int) -> Iterator[list[_Person]]:
+    people = itertools.chain.from_iterable(cuts)
+    while batch := list(itertools.islice(people, size)):
+        yield batch
 
 
 @dataclass(frozen=True)
 class _Stages:
     network: TopDownNetwork
     clock: Clock
+    on_bad: Callable[[ImageError], None] | None = None
 
-    def cut(self, boxes: ImageBoxes) -> list[_Person] | ImageError:
-        """The people of an image, or its error."""
+    def cut(self, boxes: ImageBoxes) -> list[_Person]:
+        """The people of an image."""
         try:
             with self.clock.part("read"):
                 image = boxes.read()
         except ImageError as problem:
-            return problem
+            if self.on_bad is None:
+                raise
+            self.on_bad(problem)
+            return []
         size_in = self.network.size_in
         with self.clock.part("crop"):
             centres, sizes = crops.fit_boxes(boxes.boxes_img, size_in, self.network.padding)
             places = map(crops.Crop, centres, sizes)
             pixels = (warp_image(image, crops.image_to_crop(one, size_in), size_in) for one in places)
-            return [_Person(*person) for person in zip(boxes.rows.tolist(), pixels, centres, sizes, strict=True)]
+            return list(zip(boxes.rows.tolist(), pixels, centres, sizes, strict=True))
 
     def prepare(self, people: list[_Person]) -> _Batch:
         with self.clock.part("crop"):
-            pixels = [person.pixels for person in people]
-            pixels += pixels[-1:] * ((self.network.fixed_batch or 0) - len(pixels))
-            inputs = self.network.normalise(np.stack(pixels))
+            rows, pixels, centres, sizes = map(np.stack, zip(*people, strict=True))
+            missing = max(0, (self.network.fixed_batch or 0) - len(rows))
+            inputs = self.network.normalise(np.concatenate([pixels, *[pixels[-1:]] * missing]))
             mirrored = [] if self.network.flip is None else [np.ascontiguousarray(inputs[..., ::-1])]
-            return people, [inputs, *mirrored]
+            return rows, centres, sizes, [inputs, *mirrored]
 
     def through_network(self, batch: _Batch) -> _Batch:
         with self.clock.part("network"):
-            return batch[0], [self.network.forward(inputs) for inputs in batch[1]]
+            return *batch[:3], list(map(self.network.forward, batch[3]))
 
     def decode(self, batch: _Batch) -> BoxKeypoints:
-        people, every, network = *batch, self.network
+        (rows, centres, sizes, arrays), network = batch, self.network
         with self.clock.part("decode"):
-            maps, *mirrored = (torch.from_numpy(np.require(maps[: len(people)], requirements="W")) for maps in every)
+            maps, *mirrored = (torch.from_numpy(np.require(maps[: len(rows)], requirements="W")) for maps in arrays)
             if network.flip is not None:
                 maps = heatmaps.merge_flip(maps, mirrored[0], network.flip, network.shift)
             cells, scores = network.decode(maps)
-            centres, sizes = np.stack([one.centre_img for one in people]), np.stack([one.size_img for one in people])
             joints = heatmaps.cells_to_image(cells, centres, sizes, (maps.shape[2], maps.shape[3]))
             keypoints = np.concatenate([joints, scores.cpu().numpy()[..., None]], axis=-1, dtype=np.float32)
             if not np.isfinite(keypoints).all():
                 raise UserError("the network's result has NaN or infinity in it; look at its weights")
-            return BoxKeypoints(np.array([one.row for one in people], np.int64), keypoints)
+            return rows, keypoints
 
 
 @dataclass(frozen=True)
-class Estimates:
-    """The keypoints of the N boxes of a data set whose images could be read, the same on every rank."""
+class Evaluation(Generic[Found]):
+    """The results of an evaluation. People and metrics by name: those that count, first, and of each lambda alone."""
 
-    keypoints_img: Float32Array  # (N, num_maps, 3) x, y in original pixels, score
-    boxes: PersonBoxes
-    seconds: dict[str, float]  # of this rank, by STAGES, side by side
+    people: dict[str, Found]
+    metrics: dict[str, dict[str, float]]
+    boxes: PersonBoxes  # whose images could be read
+    num_boxes: int
+    seconds: dict[str, float]  # of this rank: STAGES (side by side), evaluation; total
     skipped: list[str]  # a line an unreadable image
 
+    @property
+    def detections(self) -> Found:
+        """The people that count."""
+        return next(iter(self.people.values()))
 
-def estimate_boxes(
-    network: TopDownNetwork,
+    @property
+    def total(self) -> dict[str, float]:
+        """Their metrics."""
+        return next(iter(self.metrics.values()))
+
+    @property
+    def ms_a_box(self) -> dict[str, float]:
+        """Milliseconds of each part; they run side by side: their sum is more than the total."""
+        return {name: 1000 * seconds / max(1, self.num_boxes) for name, seconds in self.seconds.items()}
+
+    def lines(self, protocol: Mapping[str, Any], tables: Sequence[str] = ()) -> list[str]:
+        """For the log: the `protocol`, without which numbers cannot be compared, `tables`, COCO's, and the speed."""
+        return [
+            *(f"note: {line}" for line in self.boxes.notes),
+            *(f"skipped: {line}" for line in self.skipped),
+            "protocol: " + ", ".join(f"{name} {value}" for name, value in protocol.items()),
+            *tables,
+            table(self.total),
+            f"ms a box ({self.num_boxes}): " + ", ".join(f"{name} {ms:.2f}" for name, ms in self.ms_a_box.items()),
+        ]
+
+
+def evaluate(
+    estimator: Any,
     validation: EvaluationSet,
     boxes: PersonBoxes,
-    batch_size: int,
+    people_of: Callable[[Float32Array, PersonBoxes], dict[str, Found]],
+    rules: Protocol = "coco",
     skip_bad: bool = False,
     readers: int = READERS,
-) -> Estimates:
-    """The keypoints of `boxes`; every rank takes its share of the images and gets the whole result.
+) -> Evaluation[Found]:
+    """AP of a PoseEstimator; every rank takes its share of the images and gets the whole result.
 
-    Raises ImageError for an unreadable image, unless `skip_bad`: then it is counted, and its boxes are left out.
-    Raises UserError for a network that gives NaN.
+    `people_of`: keypoints (N, num_maps, 3) and their boxes -> people by name. Raises ImageError for an unreadable
+    image, unless `skip_bad`: then its boxes are left out. Raises UserError for a network that gives NaN.
     """
-    share = boxes.by_image()[distributed.rank() :: distributed.world_size()]
-    images, clock = images_of(validation, boxes, share), Clock(*STAGES)
-    problems: list[ImageError] = []
-    mine = list(estimate(images, network, batch_size, problems.append if skip_bad else None, readers, clock))
-    keypoints = np.zeros((len(boxes), network.num_maps, 3), np.float32)
-    is_found, skipped = np.zeros(len(boxes), np.bool_), list[str]()
-    for parts, lines in distributed.gather_objects((mine, list(map(str, problems)))):
-        skipped += lines
-        for rows, values in parts:
-            keypoints[rows], is_found[rows] = values, True
-    return Estimates(keypoints[is_found], boxes.select(is_found), dict(clock), skipped)
+    network, clock = estimator.network, Clock(*STAGES, "evaluation", "total")
+    with clock.part("total"):
+        share, problems = slice(distributed.rank(), None, distributed.world_size()), list[ImageError]()
+        images, on_bad = images_of(validation, boxes, share), problems.append if skip_bad else None
+        mine = estimate(images, network, estimator.batch_size, on_bad, readers, clock)
+        keypoints = np.zeros((len(boxes), network.num_maps, 3), np.float32)
+        is_read, skipped = np.zeros(len(boxes), np.bool_), list[str]()
+        for (rows, values), lines in distributed.gather_objects((mine, sorted(map(str, problems)))):
+            keypoints[rows], is_read[rows] = values, True
+            skipped += lines
+        with clock.part("evaluation"):
+            read = boxes.select(is_read)
+            people = people_of(keypoints[is_read], read)
+            counted, sigmas = people.items() if distributed.is_main() else (), estimator.skeleton.sigmas
+            metrics = distributed.broadcast_object(
+                {name: validation.average_precision(found, sigmas, rules) for name, found in counted}
+            )
+    return Evaluation(people, metrics, read, len(boxes), dict(clock), skipped)

@@ -79,9 +79,10 @@ class Bottleneck(BasicBlock):
 
 
 Block = type[BasicBlock]
-# blocks of the four layers (He et al. 2016, table 1)
-BASIC_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
-BOTTLENECK_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+# the kind of block, and how many each of the four layers has (He et al. 2016, table 1)
+BLOCKS: dict[int, tuple[Block, tuple[int, int, int, int]]]
+BLOCKS = {18: (BasicBlock, (2, 2, 2, 2)), 34: (BasicBlock, (3, 4, 6, 3)), 50: (Bottleneck, (3, 4, 6, 3))}
+BLOCKS |= {101: (Bottleneck, (3, 4, 23, 3)), 152: (Bottleneck, (3, 8, 36, 3))}
 
 
 def residual_layer(block: Block, inputs: int, planes: int, count: int, stride: int = 1) -> nn.Sequential:
@@ -129,11 +130,10 @@ class ResNet(nn.Module):
 
 
 def blocks_of(depth: int) -> tuple[Block, tuple[int, int, int, int]]:
-    """The kind of block and the counts of a ResNet with this many layers. Raises UserError for another depth."""
-    if depth not in BASIC_BLOCKS | BOTTLENECK_BLOCKS:
-        known = ", ".join(map(str, BASIC_BLOCKS | BOTTLENECK_BLOCKS))
-        raise UserError(f"NUM_LAYERS {depth}: there is no such ResNet; take one of {known}")
-    return (BasicBlock, BASIC_BLOCKS[depth]) if depth in BASIC_BLOCKS else (Bottleneck, BOTTLENECK_BLOCKS[depth])
+    """Of BLOCKS. Raises UserError for another depth."""
+    if depth not in BLOCKS:
+        raise UserError(f"NUM_LAYERS {depth}: there is no such ResNet; take one of {', '.join(map(str, BLOCKS))}")
+    return BLOCKS[depth]
 
 
 def deconvolutions(inputs: int, filters: Sequence[int]) -> nn.Sequential:
@@ -143,9 +143,6 @@ def deconvolutions(inputs: int, filters: Sequence[int]) -> nn.Sequential:
     """
     modules: list[nn.Module] = []
     for before, outputs in zip([inputs, *filters], filters, strict=False):
-        modules += [
-            nn.ConvTranspose2d(before, outputs, 4, 2, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(inplace=True),
-        ]
+        modules.append(nn.ConvTranspose2d(before, outputs, 4, 2, 1, bias=False))
+        modules += [nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
     return nn.Sequential(*modules)

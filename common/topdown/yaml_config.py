@@ -51,16 +51,16 @@ class Keys:
         except UserError as error:
             raise UserError(f"--cfg={error}; the published files are in {self.published_in}") from error
         if not isinstance(content, dict):
-            sections = dict.fromkeys(key.split(".")[0] for key in self.known if "." in key)
-            raise UserError(f"--cfg={path}: no configuration: {', '.join(sections)} are needed")
+            needed = dict.fromkeys(key.split(".")[0] for key in self.known if "." in key)
+            raise UserError(f"--cfg={path}: no configuration: {', '.join(needed)} are needed")
         values = {name: key.default for name, key in self.known.items()}
         values |= self.check(path, leaves(content))
         values |= self.check("command line", zip(words[::2], words[1::2], strict=True))
         tree: dict[str, Any] = {}
         for key, value in values.items():
-            *above, last = key.split(".")
+            *sections, last = key.split(".")
             place = tree
-            for section in above:
+            for section in sections:
                 place = place.setdefault(section, {})
             place[last] = value
         return tree
@@ -85,7 +85,7 @@ def _check(what: str, value: Any, rule: Key) -> Any:
     """A value of the default's type, within its bounds. Raises UserError that begins with `what`."""
     try:
         typed = _typed(value, rule.default)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, SyntaxError, MemoryError, RecursionError) as error:
         expected = "list" if isinstance(rule.default, tuple) else type(rule.default).__name__
         raise UserError(f"{what}, expected: {expected}") from error
     if rule.choices and typed not in rule.choices:
@@ -97,29 +97,19 @@ def _check(what: str, value: Any, rule: Key) -> Any:
 
 
 def _typed(value: Any, default: Any) -> Any:
-    """`value` in the type of `default`: words of a command line are texts, as is `LR: 1e-3` in YAML;
-    a number is a list of one.
+    """`value` in the type of `default`; a number is a list of one, words are literals of Python, as in yacs.
 
-    Raises TypeError or ValueError.
+    Raises TypeError, or what `ast.literal_eval` raises.
     """
     if isinstance(default, str) and isinstance(value, str | None):
         return os.path.expanduser(value or "")
-    if isinstance(value, str):
-        value = _literal(value)
+    if isinstance(value, str):  # of a command line, or `LR: 1e-3` in YAML
+        value = ast.literal_eval({"true": "True", "false": "False"}.get(value, value))
     if isinstance(default, tuple):
         return tuple(_typed(one, default[0]) for one in (value if isinstance(value, list | tuple) else [value]))
     if isinstance(default, bool) and isinstance(value, bool):
         return value
-    if type(default) in (int, float) and type(value) in (int, float):
-        if isinstance(default, int) and value != int(value):
-            raise ValueError("not whole")
+    are_numbers = type(default) in (int, float) and type(value) in (int, float)
+    if are_numbers and (isinstance(default, float) or value == int(value)):
         return type(default)(value)
     raise TypeError("another kind of value")
-
-
-def _literal(word: str) -> Any:
-    """A Python literal, as yacs reads it; true and false may be lowercase as in a file."""
-    try:
-        return ast.literal_eval({"true": "True", "false": "False"}.get(word, word))
-    except (SyntaxError, MemoryError, RecursionError) as error:
-        raise ValueError("no literal") from error
