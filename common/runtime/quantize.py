@@ -107,21 +107,27 @@ class Task:
 
 
 def run(flags: Flags, task: Task) -> None:
-    """Writes `flags.target` and a report beside it.
+    """Writes `flags.target` and a report beside it; `check` has passed.
 
     Raises RefusedError where INT8 loses people or AP cannot tell, UserError where files cannot be written; older files
-    stay then. `check` has passed.
+    stay then.
     """
     say(f"calibration: {task.calibration}; then AP in float32 and in INT8")
-    before, target = _scores(flags.source, flags, task), flags.target
-    _refuse(target, [unfit(before[name], flags.max_ap_drop, name) for name in before])
+    target, before = flags.target, _scores(flags.source, flags, task)
+    for name, score in before.items():
+        if not score.people or score.ap <= flags.max_ap_drop:
+            found = f"the float32 network finds {score.people or 'no'} people, AP {score.ap:.4f} ({name})"
+            cure = "give a trained network and images with annotated people"
+            raise RefusedError(f"not written: {target}: AP cannot tell what INT8 does: {found}; {cure}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".quantize_", dir=target.parent) as folder:
             written = Path(folder) / "int8.onnx"
             layers = write_int8(flags.source, task.inputs(), written)
             after = _scores(written, flags, task)
-            _refuse(target, [complaint(before[name], after[name], flags.max_ap_drop, name) for name in before])
+            for name, score in after.items():
+                if reason := complaint(before[name], score, flags.max_ap_drop, name):
+                    raise RefusedError(f"not written: {target}: {reason}")
             facts = {"float_layers": layers, "calibration": task.calibration, "protocol": task.protocol}
             for kind, scores in (("float32", before), ("int8", after)):
                 facts[kind] = {name: asdict(score) for name, score in scores.items()}
@@ -145,19 +151,6 @@ def _scores(network: Path, flags: Flags, task: Task) -> dict[str, Score]:
             session.close()
             say(f"{network.name} with {name}: AP {scores[name].ap:.4f}, {scores[name].people} people")
     return scores
-
-
-def _refuse(target: Path, reasons: Sequence[str]) -> None:
-    if given := "; ".join(filter(None, reasons)):
-        raise RefusedError(f"not written: {target}: {given}")
-
-
-def unfit(score: Score, max_ap_drop: float, runtime: str) -> str:
-    """Why AP cannot measure the effect of INT8 on a network with this `score`; empty if it can."""
-    if score.people and score.ap > max_ap_drop:
-        return ""
-    found = f"the float32 network finds {score.people or 'no'} people, AP {score.ap:.4f} ({runtime})"
-    return f"AP cannot tell what INT8 does: {found}; give a trained network and images with annotated people"
 
 
 def complaint(expected: Score, found: Score, max_ap_drop: float, runtime: str) -> str:

@@ -26,18 +26,22 @@ _CONTAINERS = (
     *("state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "generator", "backbone"),
     *("ema", "model_ema", "ema_state_dict", "state_dict_ema", "best_state_dict"),
 )
+# what a NumPy scalar is pickled as, by NumPy 1 and 2: published checkpoints hold their AP as one
+_SCALAR_NAMES = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+_NUMPY_SCALARS: list[Any] = [(np.float64(0).__reduce__()[0], name) for name in _SCALAR_NAMES]
+_NUMPY_SCALARS += [np.dtype, *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "?"))]
 
 
 class CheckpointError(common.cli.UserError):
     """A checkpoint that is missing, damaged, refused or of another network; the message names file and cure."""
 
 
-def save(path: Path, content: Mapping[str, Any], before: Path | None = None) -> None:
-    """Writes a checkpoint whole or not at all; an older one at `path` moves to `before`, where that is given.
+def save(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a checkpoint whole or not at all.
 
     Raises UserError where the disk is full or the folder not writable; an older file at `path` stays as it was.
     """
-    with files.replacing(path, before) as file:
+    with files.replacing(path) as file:
         try:
             torch.save(dict(content), file)
         except RuntimeError as error:  # torch's error of a full disk
@@ -52,9 +56,12 @@ def read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
+        if zipfile.is_zipfile(path):  # files of the older format have no checksums
+            with zipfile.ZipFile(path) as archive:
+                if damaged := archive.testzip():  # torch does not check them
+                    raise ValueError(f"the checksum of {damaged} is wrong")
         with torch.serialization.safe_globals(_NUMPY_SCALARS), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of other pickle protocols
-            _check_sums(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch and zipfile raise many kinds for a damaged file
         why = f"damaged or no checkpoint ({' '.join(str(error).split())[:100] or type(error).__name__})"
@@ -64,20 +71,6 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a dictionary of tensors")
     return content
-
-
-def _check_sums(path: Path) -> None:
-    """Raises ValueError for a wrong checksum, which torch does not check; files of the older format have none."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if damaged := archive.testzip():
-                raise ValueError(f"the checksum of {damaged} is wrong")
-
-
-# what a NumPy scalar is pickled as, by NumPy 1 and 2: published checkpoints hold their AP as one
-_SCALAR_NAMES = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
-_NUMPY_SCALARS: list[Any] = [(np.float64(0).__reduce__()[0], name) for name in _SCALAR_NAMES]
-_NUMPY_SCALARS += [np.dtype, *(type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "?"))]
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import common.cli
-import common.device
 import common.distributed
 import common.parallel
+from common.cli import ImageError, UserError
 
 import cv2
 import numpy as np
@@ -72,9 +71,8 @@ class Plan:
 def positions(plan: Plan, seed: int, epoch: int = 0, step: int = 0) -> Iterator[list[Position]]:
     """The positions of every batch of a run, from a step of an epoch on, for this rank.
 
-    One stream over all epochs: workers read the next epoch's first batches while the last steps of this one run, so
-    there is no pause between epochs. Several ranks take what one rank with as many micro-batches would. The order
-    changes with the epoch.
+    One stream over all epochs: workers read the next epoch's first batches while the last steps of this one run.
+    Several ranks take what one rank with as many micro-batches would. The order changes with the epoch.
     """
     size = plan.micro_batch_size
     for number in range(epoch, plan.epochs):
@@ -111,7 +109,7 @@ def stream(
     )
     try:
         yield from loader
-    except common.cli.UserError as error:  # a worker's message has the trace before it
+    except UserError as error:  # a worker's message has the trace before it
         raise type(error)(re.sub(r"(?s)^Caught .* DataLoader worker .*\n[\w.]+: ", "", str(error)).rstrip()) from None
 
 
@@ -120,15 +118,12 @@ def _allow_files(needed: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if resource.RLIM_INFINITY != hard < needed:
         cure = f"type `ulimit -n {needed}` before, or --num_workers=0"
-        raise common.cli.UserError(f"{hard} open files are too few for processes that read images: {cure}")
+        raise UserError(f"{hard} open files are too few for processes that read images: {cure}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
 
 
 def _kill_children() -> None:
-    """Kills the daemonic processes that are left: at the exit, before multiprocessing asks them to end and waits.
-
-    Those that read data ignore SIGTERM, and one that hangs ignores everything.
-    """
+    """Kills the readers that are left at the exit: multiprocessing would send SIGTERM, which they ignore, and wait."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler calls a killed worker an error
     for child in multiprocessing.active_children():
         if child.daemon:
@@ -144,7 +139,7 @@ def readable_sample(sample: Callable[[int], dict[str, Any]], count: int, index: 
     while True:
         try:
             return sample((index + skipped) % count)
-        except common.cli.ImageError as error:
+        except ImageError as error:
             skipped += 1
             if not skip_bad or skipped == MAX_SKIPPED:
                 raise
@@ -167,7 +162,7 @@ def divide(batch_size: int, num_samples: int, ranks: int, limit: int) -> tuple[i
     images = min(batch_size, num_samples)
     a_rank = images // ranks
     if not a_rank:
-        raise common.cli.UserError(f"{images} images a step for {ranks} ranks: type --ranks={images} at most")
+        raise UserError(f"{images} images a step for {ranks} ranks: type --ranks={images} at most")
     fewest = -(-a_rank // (limit or a_rank))
     even = (count for count in range(fewest, a_rank + 1) if a_rank % count == 0 and 2 * a_rank >= count * limit)
     micro_batches = next(even, fewest)
@@ -182,7 +177,7 @@ def _collated(collate: Callable[[list[Any]], Any], samples: list[Any]) -> Any:
             if isinstance(value, Tensor):
                 value.share_memory_()  # type: ignore[no-untyped-call]
     except (RuntimeError, OSError) as error:
-        raise common.cli.UserError(
+        raise UserError(
             f"a process that reads images cannot hand them on ({error}): enlarge /dev/shm (docker run --shm-size=8g), "
             "or type --num_workers=0"
         ) from error
@@ -190,10 +185,10 @@ def _collated(collate: Callable[[list[Any]], Any], samples: list[Any]) -> Any:
 
 
 def _quiet_worker(worker: int) -> None:
-    """A worker uses one core, and leaves interrupts to its parent.
+    """A worker uses one core, ends with its parent, and leaves interrupts to it.
 
     A request to stop often goes to all processes at once (torchrun, timeout, Slurm): a worker that ended at it would
-    take the step away that its parent is about to save. Its parent's end ends it.
+    take the step away that its parent is about to save.
     """
     parent = multiprocessing.parent_process()
     assert parent and parent.pid

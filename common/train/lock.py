@@ -31,15 +31,20 @@ def take(folder: Path, flag: str = "--output_dir") -> None:
     file = path.open("a+", encoding="utf-8")
     run = os.environ.get("TORCHELASTIC_RUN_ID", "none")  # of the servers that train together
     began = time.monotonic()
-    while not _is_locked(file):
-        is_earlier_attempt = run != "none" and line(folder).endswith(f"run {run}")  # perhaps of a lost server
-        if time.monotonic() > began + (LEASE_S if is_earlier_attempt else PATIENCE_S):
-            file.close()
-            who = line(folder) or "another process"
-            raise UserError(
-                f"{folder}: a run is under way here ({who}): wait for its end, or name another folder with {flag}"
-            )
-        time.sleep(0.1)
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError as error:
+            is_earlier_attempt = run != "none" and line(folder).endswith(f"run {run}")  # perhaps of a lost server
+            if time.monotonic() > began + (LEASE_S if is_earlier_attempt else PATIENCE_S):
+                file.close()
+                who = line(folder) or "another process"
+                cure = f"wait for its end, or name another folder with {flag}"
+                raise UserError(f"{folder}: a run is under way here ({who}): {cure}") from error
+            time.sleep(0.1)
+        except OSError:  # a file system without locks
+            break
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}, begun {time.strftime('%F %T')}, run {run}")
     file.flush()
@@ -53,14 +58,3 @@ def line(folder: Path) -> str:
         os.listdir(folder)  # makes a file server's client refresh
         return (folder / LOCK_NAME).read_text(encoding="utf-8", errors="replace")
     return ""
-
-
-def _is_locked(file: TextIO) -> bool:
-    """Locks the open file; False if another process has it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        pass
-    return True

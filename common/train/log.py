@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import common.distributed
 
@@ -27,10 +27,24 @@ class Log:
         self.main = common.distributed.is_main()
         self.folder = lines
         self._bar = tqdm(disable=True)
+        # a single process has the number of the device that names the folder
+        is_device = common.distributed.world_size() == 1 and lines.name.isdecimal()
+        number = lines.name if is_device else common.distributed.rank()
         self._files = contextlib.ExitStack()
-        self._lines = self._files.enter_context(_opened(lines / f"train_{_number(lines)}.log", fresh))
-        self._metrics = self._files.enter_context(_opened(metrics if self.main else Path(os.devnull), fresh))
-        self._board = self._summary_writer(tensorboard) if self.main and tensorboard else None
+        places = (lines / f"train_{number}.log", metrics if self.main else Path(os.devnull))
+        for place in places:
+            place.parent.mkdir(parents=True, exist_ok=True)
+        self._lines, self._metrics = (
+            self._files.enter_context(place.open("w" if fresh else "a", buffering=1)) for place in places
+        )
+        self._board: Any = None
+        if self.main and tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                self.line("note: no TensorBoard curves: pip install tensorboard")
+            else:
+                self._board = self._files.enter_context(SummaryWriter(str(tensorboard)))
 
     def line(self, text: str) -> None:
         """One line: in the rank's file, and of rank 0 on screen."""
@@ -72,26 +86,6 @@ class Log:
         self._bar.close()
         self._files.close()
 
-    def _summary_writer(self, folder: Path) -> Any:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            self.line("note: no TensorBoard curves: pip install tensorboard")
-            return None
-        return self._files.enter_context(SummaryWriter(str(folder)))
-
-
-def _number(lines: Path) -> str:
-    """The number of this process's log: its rank, or the device that names the folder of a single process."""
-    device = common.distributed.world_size() == 1 and lines.name.isdecimal()
-    return lines.name if device else str(common.distributed.rank())
-
-
-def _opened(path: Path, fresh: bool) -> TextIO:
-    """A file of lines, open to be written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("w" if fresh else "a", buffering=1)
-
 
 class Throughput:
     """Seconds a step and images a second, without the first steps of the process and without pauses."""
@@ -121,3 +115,7 @@ class Throughput:
     def images_per_s(self) -> float:
         """Over all ranks."""
         return self.images_per_step / self.mean_step_s if self.mean_step_s else 0.0
+
+    def rates(self) -> dict[str, float]:
+        """The means, as metrics.jsonl names them."""
+        return {"images_per_s": self.images_per_s, "step_s": self.mean_step_s, "data_s": self.mean_data_s}

@@ -5,7 +5,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 import common.cli
 import common.device
@@ -19,8 +19,6 @@ import torch
 from torch import Tensor, nn
 
 Losses = dict[str, Tensor]
-ForwardLosses = Callable[[nn.Module, Any], Losses]
-Evaluate = Callable[[nn.Module], dict[str, float]]
 RELAY_S = 2.0  # if all processes are signalled, the launcher relays a signal that its ranks have already received
 INTERRUPTED_EXIT_CODE = 143  # 128 + SIGTERM: stopped on request, state saved
 
@@ -28,7 +26,7 @@ INTERRUPTED_EXIT_CODE = 143  # 128 + SIGTERM: stopped on request, state saved
 def train_one_epoch(
     state: TrainState,
     batches: Iterator[Any],
-    forward_losses: ForwardLosses,
+    forward_losses: Callable[[nn.Module, Any], Losses],
     log: Log,
     after_step: Callable[[int, Losses], None] | None = None,
 ) -> None:
@@ -71,7 +69,11 @@ def train_one_epoch(
         if after_step:
             after_step(state.epoch * plan.steps_per_epoch + state.step - 1, losses)
         if interrupted:
-            _save_and_exit(state, log)
+            state.save()
+            log.line(
+                f"interrupted at epoch {state.epoch}, step {state.step}: saved; the same command resumes from here"
+            )
+            raise SystemExit(INTERRUPTED_EXIT_CODE)
         bar.update()
         if is_saved:
             state.save()
@@ -80,7 +82,7 @@ def train_one_epoch(
 
 
 def _accumulate_gradients(
-    state: TrainState, batches: Iterator[Any], forward_losses: ForwardLosses
+    state: TrainState, batches: Iterator[Any], forward_losses: Callable[[nn.Module, Any], Losses]
 ) -> tuple[Losses, float]:
     """Gradients of a step over its micro-batches; the ranks exchange them with the last one alone.
 
@@ -117,7 +119,7 @@ def _update_weights(state: TrainState) -> None:
     state.step += 1
 
 
-def finish_epoch(state: TrainState, evaluate: Evaluate | None, log: Log) -> None:
+def finish_epoch(state: TrainState, evaluate: Callable[[nn.Module], dict[str, float]] | None, log: Log) -> None:
     """Keeps and evaluates the epoch that `state.end_epoch` saved; a resumed run first completes this.
 
     `evaluate(model)` gives metrics, "AP" among them; the best AP is kept as `model_best.pth`.
@@ -146,7 +148,7 @@ def training(state: TrainState, log: Log) -> Iterator[None]:
 
     A signal that comes later than `RELAY_S` after the first acts as usual.
     """
-    began, speed = time.perf_counter(), state.speed
+    began = time.perf_counter()
 
     def note(number: int, frame: Any) -> None:
         state.interrupts.append(time.monotonic())
@@ -160,43 +162,42 @@ def training(state: TrainState, log: Log) -> Iterator[None]:
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)
-    if speed.images_per_s:
+    if state.speed.images_per_s:
         seconds, memory = time.perf_counter() - began, common.device.peak_memory_bytes(state.device)
-        rates = {"images_per_s": speed.images_per_s, "step_s": speed.mean_step_s, "data_s": speed.mean_data_s}
-        log.record("end", seconds=seconds, **rates, peak_memory_bytes=memory, ap=state.ap)
+        log.record("end", seconds=seconds, **state.speed.rates(), peak_memory_bytes=memory, ap=state.ap)
 
 
 def announce(state: TrainState, learning_rate: float, notes: list[str], log: Log) -> None:
     """Logs the plan, and writes the whole configuration into the metrics."""
-    config, plan, ranks = state.facts["config"], state.plan, common.distributed.world_size()
-    device, expected = common.device.describe(state.device), common.distributed.recipe_ranks()
-    lines = [
-        f"checkpoint_folder :  {state.store.folder}",
-        f"device: {device}, rank: {common.distributed.rank()} / {ranks}",
-        *notes,
-        f"{plan.num_samples} samples, {plan.images_per_step} images a step ({expected} ranks x "
-        f"{plan.accumulation_steps} micro-batches x {plan.micro_batch_size}), learning rate {learning_rate:.3g}, "
-        f"{plan.num_workers} workers a rank",
-    ]
-    if plan.asked_images not in (0, plan.images_per_step):
+    config, plan, images = state.facts["config"], state.plan, state.plan.images_per_step
+    ranks, expected = common.distributed.world_size(), common.distributed.recipe_ranks()
+    device = common.device.describe(state.device)
+    log.line(f"checkpoint_folder :  {state.store.folder}")
+    log.line(f"device: {device}, rank: {common.distributed.rank()} / {ranks}")
+    for note in notes:
+        log.line(note)
+    log.line(
+        f"{plan.num_samples} samples, {images} images a step ({expected} ranks x {plan.accumulation_steps} "
+        f"micro-batches x {plan.micro_batch_size}), learning rate {learning_rate:.3g}, "
+        f"{plan.num_workers} workers a rank"
+    )
+    if plan.asked_images not in (0, images):
         cause = "micro-batches and ranks take alike, and no more than there are"
-        lines.append(f"note: {plan.images_per_step} images a step, not {plan.asked_images} as asked: {cause}")
+        log.line(f"note: {images} images a step, not {plan.asked_images} as asked: {cause}")
     if ranks != expected:
         shared = f"{ranks} of {expected} ranks share the {plan.micro_batches} micro-batches of a step"
-        lines.append(f"{shared}: images a step, learning rate and the order of samples stay")
-    precision = "float32" if state.dtype is None else str(state.dtype).removeprefix("torch.")
-    lines.append(f"precision {config['amp']}: {precision}, loss scale {config['loss_scale']}")
-    for line in lines:
-        log.line(line)
-    facts = {"samples": plan.num_samples, "ranks": ranks, "images_per_step": plan.images_per_step, "device": device}
+        log.line(f"{shared}: images a step, learning rate and the order of samples stay")
+    precision = str(state.dtype or torch.float32).removeprefix("torch.")
+    log.line(f"precision {config['amp']}: {precision}, loss scale {config['loss_scale']}")
+    facts = {"samples": plan.num_samples, "ranks": ranks, "images_per_step": images, "device": device}
     log.record("start", config=config, notes=notes, **facts)
 
 
 def leave_report(state: TrainState, network: str, began: float, log: Log) -> None:
     """Leaves what the launcher needs for the result file; `network`: its name there."""
     if common.distributed.is_main():
-        case, ranks = state.facts["config"]["case"], common.distributed.world_size()
-        store, images = state.store, state.plan.images_per_step
+        case, store = state.facts["config"]["case"], state.store
+        ranks, images = common.distributed.world_size(), state.plan.images_per_step
         Run(network, case, ranks, images, str(store.metrics_file), str(store.folder), began).leave(log.folder)
 
 
@@ -239,14 +240,7 @@ def _log_step(state: TrainState, losses: dict[str, float], log: Log) -> None:
         f"[{state.device.type} id: {state.device.index or 0} ] batch_size: {state.plan.images_per_step} "
         f"Time: {speed.mean_step_s:.3f} * FPS@all {speed.images_per_s:.3f}"
     )
-    rates = {"images_per_s": speed.images_per_s, "communication_s": exchange_s}
-    rates |= {"step_s": speed.mean_step_s, "data_s": speed.mean_data_s}
+    rates = speed.rates() | {"communication_s": exchange_s}
     learning_rate = max(group["lr"] for group in state.optimizer.param_groups)  # some groups may be frozen
     log.record("step", epoch=epoch, step=step, losses=losses, learning_rate=learning_rate, **rates)
     log.scalars("train", {**losses, **rates, "learning_rate": learning_rate}, epoch * steps + step)
-
-
-def _save_and_exit(state: TrainState, log: Log) -> NoReturn:
-    state.save()
-    log.line(f"interrupted at epoch {state.epoch}, step {state.step}: saved; the same command resumes from here")
-    raise SystemExit(INTERRUPTED_EXIT_CODE)

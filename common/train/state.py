@@ -14,7 +14,7 @@ from common.device import AmpLevel, AmpType, DeviceName
 from common.train.checkpoint import LAST, save
 from common.train.loader import Plan, positions, stream
 from common.train.log import Throughput
-from common.train.store import PREVIOUS, Store
+from common.train.store import Store
 
 import torch
 from torch import nn
@@ -129,7 +129,7 @@ class TrainState:
             )
         content = self.content()
         if common.distributed.is_main():
-            save(self.store.folder / LAST, content, before=self.store.folder / PREVIOUS)
+            save(self.store.folder / LAST, content)
         common.distributed.barrier()
 
     def weights(self) -> dict[str, Any]:
@@ -158,20 +158,17 @@ class TrainState:
 
         Raises UserError where that run had other batches, data, network or optimiser.
         """
-        for name, cure in (("images_per_step", "--batch_size and --ranks"), ("steps_per_epoch", "--data_path")):
+        for name, flags in (("images_per_step", "--batch_size and --ranks"), ("steps_per_epoch", "--data_path")):
             if content[name] != (now := getattr(self.plan, name)):
-                raise UserError(
-                    f"the unfinished run had {content[name]} {name}, this one has {now}: type the same {cure}, or "
-                    "--resume=no to start over"
-                )
+                cure = f"type the same {flags}, or --resume=no to start over"
+                raise UserError(f"the unfinished run had {content[name]} {name}, this one has {now}: {cure}")
         try:
             self.model.load_state_dict(content["state_dict"])
             self.optimizer.load_state_dict(content["optimizer"])
         except (RuntimeError, ValueError) as error:
-            raise UserError(
-                f"the unfinished run had another network or optimiser ({' '.join(str(error).split())[:150]}): type the "
-                "same flags, or --resume=no to start over"
-            ) from error
+            why = f"another network or optimiser ({' '.join(str(error).split())[:150]})"
+            cure = "type the same flags, or --resume=no to start over"
+            raise UserError(f"the unfinished run had {why}: {cure}") from error
         if self.ema and content["ema"]:
             self.ema.load_state_dict(content["ema"])
         if content["scaler"]:  # empty where that run was not in float16

@@ -14,13 +14,12 @@ from typing import Any
 import common.distributed
 import common.files
 import common.train.lock
-from common.cli import settings
+from common.cli import UserError, settings
 from common.train.checkpoint import BEST, LAST, CheckpointError, read, save
 from common.train.lock import LOCK_NAME
 
 import torch
 
-PREVIOUS = "previous.pth"  # the state before the last: a way back should that file be damaged
 SHARED_WITHIN_S = 40  # that a file server's clients may take to see a new file
 
 
@@ -33,8 +32,8 @@ def agree_on_recipe(config: Any) -> None:
     packages = ("common", type(config).__module__.split(".")[0])
     sources = sorted(path for name in packages for path in (root / name).rglob("*.py"))
     code = {str(path.relative_to(root)): zlib.crc32(path.read_bytes()) for path in sources if "test" not in path.parts}
-    flags = {name: value for name, value in settings(config).items() if name not in config.OF_A_SERVER.split()}
-    flags = {name: str(value) for name, value in flags.items() if os.sep not in str(value)}
+    flags = {name: str(value) for name, value in settings(config).items() if name not in config.OF_A_SERVER.split()}
+    flags = {name: value for name, value in flags.items() if os.sep not in value}
     agree({"torch": torch.__version__, "ranks": common.distributed.recipe_ranks(), **flags, **code})
 
 
@@ -43,26 +42,26 @@ def agree(facts: Mapping[str, Any]) -> None:
 
     The others leave with exit code 1: with a range of servers training continues without the refused ones.
     """
-    rank, everybody = common.distributed.rank(), common.distributed.gather_objects((socket.gethostname(), facts))
-    servers, all_facts = zip(*everybody, strict=True)
-    most = max(range(len(servers)), key=lambda other: all_facts.count(all_facts[other]))  # rank 0's in doubt
-    refused = [other for other, found in enumerate(all_facts) if found != all_facts[most]]
+    servers, all_facts = zip(*common.distributed.gather_objects((socket.gethostname(), facts)), strict=True)
+    most = all_facts.index(max(all_facts, key=all_facts.count))  # rank 0 in doubt
+    expected, rank = all_facts[most], common.distributed.rank()
+    refused = [other for other, own in enumerate(all_facts) if own != expected]
     if not refused:
         return
     other = rank if rank in refused else refused[0]
-    expected, found = all_facts[most], all_facts[other]
-    names = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
-    words = [f"{name} is {found.get(name)}, not {expected.get(name)}" for name in names]
-    line = f"rank {other} on {servers[other]} differs from rank {most} on {servers[most]}: {'; '.join(words)}"
+    own = all_facts[other]
+    names = [name for name in {**expected, **own} if expected.get(name) != own.get(name)]
+    differences = "; ".join(f"{name} is {own.get(name)}, not {expected.get(name)}" for name in names)
+    line = f"rank {other} on {servers[other]} differs from rank {most} on {servers[most]}: {differences}"
     if other == rank:
-        raise common.cli.UserError(f"{line}: all servers need the same code, torch, data and flags")
+        raise UserError(f"{line}: all servers need the same code, torch, data and flags")
     if common.distributed.local_rank() == 0:
         sys.stderr.write(f"note: {line}\n")
     raise SystemExit(1)
 
 
 class Store:
-    """The checkpoints of one run, in one folder: the last two, the best, and every n-th epoch's as far as kept."""
+    """The checkpoints of one run, in one folder: the last, the best, and every n-th epoch's as far as kept."""
 
     def __init__(self, folder: Path, keep: int, name_kept: Callable[[int], str] = "checkpoint_{}.pth".format) -> None:
         """`keep`: how many of those stay that have the name `name_kept(epochs done)`."""
@@ -81,6 +80,18 @@ class Store:
             self._check_shared()
         return content
 
+    def _take_up(self, config: Any, num_samples: int, note: Callable[[str], None]) -> dict[str, Any] | None:
+        common.train.lock.take(self.folder)
+        common.files.remove_unfinished(self.folder)
+        content = self.newest() if config.resume == "auto" else None
+        if not content or not (changes := _changes(content, config, num_samples)):
+            return content
+        if content["epoch"] >= content["epochs"] and not content["pending"]:
+            note(f"note: the finished run of this name had other settings: {changes}")
+            return None
+        note(f"note: settings have changed since: {changes}")
+        return content
+
     def _check_shared(self) -> None:
         """Raises UserError if a server does not see rank 0's folder: as rank 0 it would start over."""
         line = common.distributed.broadcast_object(common.train.lock.line(self.folder))
@@ -88,21 +99,23 @@ class Store:
         while (differs := common.train.lock.line(self.folder) != line) and time.monotonic() < deadline:
             time.sleep(1)
         if any(common.distributed.gather_objects(differs)):
-            raise common.cli.UserError(
+            raise UserError(
                 f"{self.folder} is not the same folder on all servers: name one on a shared disk with --output_dir; or "
                 "fix their number (--nnodes=2) and set NODE_RANK on each, from 0: the first one keeps the checkpoints"
             )
 
-    def _take_up(self, config: Any, num_samples: int, note: Callable[[str], None]) -> dict[str, Any] | None:
-        common.train.lock.take(self.folder)
-        common.files.remove_unfinished(self.folder)
-        content = self.newest(note) if config.resume == "auto" else None
-        if not content or not (changes := _changes(content, config, num_samples)):
-            return content
-        if content["epoch"] >= content["epochs"] and not content["pending"]:
-            note(f"note: the finished run of this name had other settings: {changes}")
+    def newest(self) -> dict[str, Any] | None:
+        """The state that was saved last, None if there is none. Raises CheckpointError where it cannot be read."""
+        path = self.folder / LAST
+        if not os.path.lexists(path):
             return None
-        note(f"note: settings have changed since: {changes}")
+        try:
+            content = read(path)
+            if "steps_per_epoch" not in content:
+                raise CheckpointError(f"{path}: not the state of a training")
+        except CheckpointError as error:
+            cure = "type --resume=no to start over (the folder then gets another name)"
+            raise CheckpointError(f"{error}; or {cure}") from error
         return content
 
     def make_room(self, config: Any, note: Callable[[str], None]) -> None:
@@ -117,37 +130,9 @@ class Store:
         if kept:
             note(f"note: the run that was in {self.folder} is kept as {kept.name}")
 
-    def save_epoch(self, content: Mapping[str, Any], epoch: int) -> None:
-        """Writes a checkpoint that is kept, and removes the oldest of these beyond `keep`."""
-        save(self.folder / self.name_kept(epoch), content)
-        kept = [path for done in range(1, epoch + 1) if (path := self.folder / self.name_kept(done)).is_file()]
-        for path in kept[: -self.keep]:
-            path.unlink()
-
-    def newest(self, warn: Callable[[str], None]) -> dict[str, Any] | None:
-        """The newest readable state, None if there is none; `warn` reports a damaged one.
-
-        Raises CheckpointError where there are some, and none can be read.
-        """
-        errors: list[str] = []
-        for path in filter(os.path.lexists, (self.folder / LAST, self.folder / PREVIOUS)):
-            try:
-                content = read(path)
-                if "steps_per_epoch" in content:
-                    for damage in errors:
-                        warn(f"{damage}; the one before is taken")
-                    return content
-                errors.append(f"{path}: not the state of a training")
-            except CheckpointError as error:
-                errors.append(str(error))
-        if errors:
-            cure = "bring one of them back, or type --resume=no to start over (the folder then gets another name)"
-            raise CheckpointError("; ".join([*errors, cure]))
-        return None
-
     def set_aside(self) -> Path | None:
         """Renames the folder where there are checkpoints of an earlier run in it; returns its new name."""
-        if not any(os.path.lexists(self.folder / name) for name in (LAST, PREVIOUS, BEST)):
+        if not any(os.path.lexists(self.folder / name) for name in (LAST, BEST)):
             return None
         folder = self.folder.resolve()
         names = (folder.with_name(f"{folder.name}.old{number}") for number in itertools.count(1))
@@ -157,6 +142,13 @@ class Store:
         if (other / LOCK_NAME).exists():  # the lock is this process's
             os.replace(other / LOCK_NAME, folder / LOCK_NAME)
         return other
+
+    def save_epoch(self, content: Mapping[str, Any], epoch: int) -> None:
+        """Writes a checkpoint that is kept, and removes the oldest of these beyond `keep`."""
+        save(self.folder / self.name_kept(epoch), content)
+        kept = [path for done in range(1, epoch + 1) if (path := self.folder / self.name_kept(done)).is_file()]
+        for path in kept[: -self.keep]:
+            path.unlink()
 
 
 def _changes(content: dict[str, Any], config: Any, num_samples: int) -> str:
