@@ -85,22 +85,14 @@ def target_of(path: str | Path) -> Path:
 
 def read_json(path: str | Path) -> Any:
     """The content of a JSON file in any Unicode encoding. Raises UserError, naming file, line and character."""
-    text = json_text(path)
     try:
+        content = read_bytes(path)
+        text = content.decode(json.detect_encoding(content))
         return json.loads(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, character {error.pos} of {len(text)}"
         raise UserError(f"{path}: cut short or damaged at {place}: {error.msg}. Copy the file again") from error
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, endlessly nested lists
-        raise UserError(f"{path}: not a JSON text ({error}). Copy the file again") from error
-
-
-def json_text(path: str | Path) -> str:
-    """The text of a JSON file, without a byte-order mark. Raises UserError where it is none."""
-    content = read_bytes(path)
-    try:
-        return content.decode(json.detect_encoding(content))
-    except UnicodeDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no Unicode, numbers of thousands of digits, endlessly nested lists
         raise UserError(f"{path}: not a JSON text ({error}). Copy the file again") from error
 
 

@@ -27,11 +27,12 @@ def words(error: BaseException) -> str:
 
 def whole(value: Any, name: str) -> int:
     """A whole number of 64 bits: 3, 3.0 or "3"."""
-    number = value if type(value) is int else None
-    is_text = isinstance(value, str) and DIGITS.fullmatch(value)
-    if is_text or (isinstance(value, float) and abs(value) < EXACT and value.is_integer()):
+    number = value
+    if isinstance(value, str) and DIGITS.fullmatch(value):
         number = int(value)
-    if number is None or not -LARGEST <= number < LARGEST:
+    if isinstance(value, float) and abs(value) < EXACT and value.is_integer():
+        number = int(value)
+    if type(number) is not int or not -LARGEST <= number < LARGEST:
         raise ValueError(f"{name} is {shown(value)}, no whole number of 64 bits that can be read exactly")
     return number
 
@@ -66,12 +67,12 @@ def image_of(element: dict[str, Any]) -> tuple[int, bytes, int, int, float]:
     return whole(element["id"], "id"), name.encode(), height, width, crowd_index
 
 
-def names_of(category: dict[str, Any]) -> list[str]:
-    """The names of a category's keypoints; none where it has no keypoints."""
-    names = category.get("keypoints") or []
+def category(element: dict[str, Any]) -> tuple[str, str, list[str]]:
+    """id, name, and the names of the keypoints; none where it has no keypoints."""
+    names = element.get("keypoints") or []
     if not isinstance(names, list) or not all(isinstance(name, str) and len(name) <= LONGEST_NAME for name in names):
         raise ValueError(f"keypoints are {shown(names)}, no list of names")
-    return names
+    return category_of(element.get("id")), str(element.get("name", "")), names
 
 
 def numbers_of(element: dict[str, Any], name: str, kind: str = "d") -> "array[float]":

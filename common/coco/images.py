@@ -105,14 +105,24 @@ def read_image(folder: str | Path, file_name: str, exif: Exif = "ignore") -> UIn
     path = path_inside(str(folder), file_name)
     try:
         content = read_file(path)
-        image = cv2.imdecode(content, READ_FLAGS[exif]) if content.size else None
+        image = decode(content, exif)
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror}. Do annotation file and image folder belong together?") from error
     except cv2.error as error:
         raise ImageError(f"{path}: refused ({error.err}). Take it out of the annotations, or shrink it") from error
-    if image is None or lacks_end(content):
+    if image is None:
         raise ImageError(f"{path}: cut short, damaged or no image ({content.size} bytes). Copy the file again")
-    return cast(UInt8Array, image)
+    return image
+
+
+def decode(content: UInt8Array, exif: Exif = "ignore") -> UInt8Array | None:
+    """The image of a file's bytes, (n,) uint8; None where they are none, or not whole.
+
+    Raises cv2.error, before it decodes, for one of more pixels than OPENCV_IO_MAX_IMAGE_PIXELS.
+    """
+    if not content.size or lacks_end(content):
+        return None
+    return cast(UInt8Array | None, cv2.imdecode(content, READ_FLAGS[exif]))
 
 
 def upright_image(image: UInt8Array | str | Path) -> UInt8Array:

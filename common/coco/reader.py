@@ -22,7 +22,7 @@ FORMAT_ADVICE = "A COCO keypoint file is needed; `python -m common.coco DATA_PAT
 NO_AREA_IMG = 1.0  # px^2; no person is this small: not an area
 PERSON = "person"
 # Outlines of COCO's annotations are six tenths of its file, and five sixths of the time and memory to parse it.
-_POLYGONS = re.compile(r'("segmentation"\s*:\s*)\[\s*\[[-+0-9.,eE\s\[\]]*\]')
+_POLYGONS = re.compile(rb'("segmentation"\s*:\s*)\[\s*\[[-+0-9.,eE\s\[\]]*\]')
 Value = TypeVar("Value")
 
 
@@ -55,7 +55,7 @@ def read(path: str | Path) -> dict[str, Any]:
 
     Raises UserError, naming file, line and character, where the file is missing or no whole JSON object.
     """
-    text = _POLYGONS.sub(r"\1null", files.json_text(path))
+    text = _POLYGONS.sub(rb"\1null", files.read_bytes(path))
     try:
         content = json.loads(text)
         gc.freeze()  # of millions of objects, none garbage: it would take seconds
@@ -122,11 +122,8 @@ def _category_of_people(
     Of several it is the one whose keypoints have names, fit the skeleton, are those of persons. None: no people.
     """
     usual, titles, names = _usual_lengths(content), dict[str, str](), dict[str, list[str]]()
-    listed = {"categories": [], **content}
-    for position, points in _each(listed, "categories", fields.names_of, faults):
-        category = listed["categories"][position]
-        number = fields.category_of(category.get("id"))
-        titles[number], names[number] = str(category.get("name", "")), points
+    for _, (number, title, points) in _each({"categories": [], **content}, "categories", fields.category, faults):
+        titles[number], names[number] = title, points
 
     def fitness(category: str) -> tuple[bool, ...]:
         is_person = titles.get(category, "").lower() == PERSON
@@ -152,11 +149,10 @@ def _usual_lengths(content: dict[str, Any]) -> dict[str, int]:
     """How many numbers the keypoints of most annotations of each category have."""
     lengths = defaultdict[str, Counter[int]](Counter)
     annotations = content.get("annotations")
-    for element in annotations if isinstance(annotations, list) else ():
-        if isinstance(element, dict):
-            keypoints = element.get("keypoints")
-            category = fields.category_of(element.get("category_id"))
-            lengths[category][len(keypoints) if isinstance(keypoints, list) else 0] += 1
+    for element in filter(lambda one: isinstance(one, dict), annotations if isinstance(annotations, list) else ()):
+        keypoints = element.get("keypoints")
+        length = len(keypoints) if isinstance(keypoints, list) else 0
+        lengths[fields.category_of(element.get("category_id"))][length] += 1
     return {category: counter.most_common(1)[0][0] for category, counter in lengths.items()}
 
 

@@ -14,6 +14,7 @@ from common.arrays import BoolArray, FloatArray
 from common.cli import UserError, printable
 from common.coco import reader
 from common.coco.annotations import CocoIndex
+from common.coco.reader import Fault
 from common.skeleton import COCO, Skeleton
 
 import numpy as np
@@ -67,18 +68,16 @@ def check(path: Path, skeleton: Skeleton | None = None) -> tuple[CocoIndex, list
     except UserError as error:
         what = str(error).removeprefix(f"{path}: ")
         return reader.parse({})[0], [Finding(str(path), "", "file", what)]
-    findings = [Finding(str(path), *fault) for fault in faults if fault.kind != "box"]  # a rule names each of these
+    faults = [fault for fault in faults if fault.kind != "box"]  # a rule names each of these
     names = names_of(index, skeleton)
     if skeleton and names != skeleton.keypoints:
         what = f"its keypoints are {', '.join(names)}, those of the skeleton {', '.join(skeleton.keypoints)}"
-        findings.append(Finding(str(path), "categories", "skeleton", what))
-    for row, kind, what, is_error in _broken(index):
-        findings.append(Finding(str(path), f"annotation {index.annotation_ids[row]}", kind, what, is_error))
-    findings += _exchanged_sides(path, index, names)
+        faults.append(Fault("categories", "skeleton", what))
+    faults += (*_broken(index), *_exchanged_sides(index, names))
     counts = ~index.is_crowd & (index.num_keypoints > 0)
-    if not counts.any() and not any(finding.is_error for finding in findings):
-        findings.append(Finding(str(path), "", "people", "no people with keypoints are annotated"))
-    return index, findings
+    if not counts.any() and not any(fault.is_error for fault in faults):
+        faults.append(Fault("", "people", "no people with keypoints are annotated"))
+    return index, [Finding(str(path), *fault) for fault in faults]
 
 
 def names_of(index: CocoIndex, skeleton: Skeleton | None) -> tuple[str, ...]:
@@ -88,8 +87,8 @@ def names_of(index: CocoIndex, skeleton: Skeleton | None) -> tuple[str, ...]:
     return tuple(index.keypoint_names.tolist()) or next(fitting, tuple(map(str, range(count))))
 
 
-def _broken(index: CocoIndex) -> Iterator[tuple[int, str, str, bool]]:
-    """Row, kind, what, whether that is an error."""
+def _broken(index: CocoIndex) -> Iterator[Fault]:
+    """People whose ids, visibilities, keypoints or boxes break the rules."""
     size = index.image_sizes[index.image_rows(np.arange(len(index.boxes)))][:, ::-1]
     points, v = index.keypoints[..., :2], index.keypoints[..., 2]
     low, extent = index.boxes[:, :2], index.boxes[:, 2:]
@@ -99,19 +98,19 @@ def _broken(index: CocoIndex) -> Iterator[tuple[int, str, str, bool]]:
     empty: BoolArray = np.any(extent <= 0, axis=1)
     beyond = ~(_inside(low, size) & _inside(low + extent, size))
     for row in np.flatnonzero(repeated | (strange | out).any(axis=1) | empty | beyond).tolist():
-        image = "the {} x {} image".format(*size[row])
+        subject, image = f"annotation {index.annotation_ids[row]}", "the {} x {} image".format(*size[row])
         if repeated[row]:
-            yield row, "duplicate", "there is another annotation of this id", True
+            yield Fault(subject, "duplicate", "there is another annotation of this id")
         if strange[row].any():
-            yield row, "visibility", f"v is {v[row, strange[row]][0]:g}", True
+            yield Fault(subject, "visibility", f"v is {v[row, strange[row]][0]:g}")
         if out[row].any():
             first = tuple(points[row, out[row]][0].tolist())
-            yield row, "outside", f"{out[row].sum()} keypoints lie outside {image}, the first at {first}", True
+            yield Fault(subject, "outside", f"{out[row].sum()} keypoints lie outside {image}, the first at {first}")
         if empty[row]:  # COCO has some of size 0, of people without keypoints
             what = "the box has the size {:g} x {:g}".format(*extent[row])
-            yield row, "box", what, bool((extent[row] < 0).any())
+            yield Fault(subject, "box", what, bool((extent[row] < 0).any()))
         if beyond[row]:
-            yield row, "outside", f"the box {index.boxes[row].tolist()} reaches out of {image}", True
+            yield Fault(subject, "outside", f"the box {index.boxes[row].tolist()} reaches out of {image}")
 
 
 def _inside(points: FloatArray, size: Any) -> BoolArray:
@@ -119,15 +118,15 @@ def _inside(points: FloatArray, size: Any) -> BoolArray:
     return np.asarray(((points >= -TOLERANCE_IMG) & (points <= size + TOLERANCE_IMG)).all(axis=-1))
 
 
-def _exchanged_sides(path: Path, index: CocoIndex, names: Sequence[str]) -> Iterator[Finding]:
+def _exchanged_sides(index: CocoIndex, names: Sequence[str]) -> Iterator[Fault]:
     testable, wrong = exchanged(index.keypoints, names)
     count = int(wrong.sum())
     if 2 * count > testable.sum():
         what = f"left and right are exchanged, in {count} of {testable.sum()} people who face the camera"
-        yield Finding(str(path), "", "sides", what)
+        yield Fault("", "sides", what)
     for number in index.annotation_ids[wrong].tolist():
         what = "faces the camera, with left and right exchanged in every pair"
-        yield Finding(str(path), f"annotation {number}", "sides", what, bool(count > RARE * testable.sum()))
+        yield Fault(f"annotation {number}", "sides", what, bool(count > RARE * testable.sum()))
 
 
 def exchanged(keypoints: FloatArray, names: Sequence[str]) -> tuple[BoolArray, BoolArray]:
@@ -140,15 +139,14 @@ def exchanged(keypoints: FloatArray, names: Sequence[str]) -> tuple[BoolArray, B
     if not set(FACE) <= set(names) or keypoints.shape[1] != len(names):  # where no people are annotated
         return np.zeros(len(keypoints), np.bool_), np.zeros(len(keypoints), np.bool_)
     points = {name: keypoints[:, place].astype(np.float64) for place, name in enumerate(names)}
-    pairs = [(f"left_{part}", f"right_{part}") for part in PAIRS]
-    sides = [(points[left], points[right]) for left, right in pairs if {left, right} <= set(names)]
-    known = np.array([(left[:, 2] > 0) & (right[:, 2] > 0) for left, right in sides])
-    across = np.array([(left - right)[:, :2] for left, right in sides])
-    down = points["nose"] - (points["left_eye"] + points["right_eye"]) / 2
-    if {"left_shoulder", "right_shoulder"} <= set(names):
-        left, right = points["left_shoulder"], points["right_shoulder"]
-        both = (left[:, 2] > 0) & (right[:, 2] > 0)
-        down = np.where(both[:, None], (left + right) / 2 - points["nose"], down)
+    parts = [part for part in PAIRS if {f"left_{part}", f"right_{part}"} <= set(names)]
+    left, right = (np.array([points[f"{side}_{part}"] for part in parts]) for side in ("left", "right"))
+    known = (left[..., 2] > 0) & (right[..., 2] > 0)  # (pairs, P)
+    across, middles = (left - right)[..., :2], (left + right) / 2
+    down = points["nose"] - middles[0]  # the first pair are the eyes
+    if "shoulder" in parts:
+        place = parts.index("shoulder")
+        down = np.where(known[place, :, None], middles[place] - points["nose"], down)
     wrong = across[..., 0] * down[:, 1] - across[..., 1] * down[:, 0] < 0
     shows_face = np.all([points[name][:, 2] == VISIBLE for name in FACE], axis=0)
     testable = shows_face & (known.sum(axis=0) >= MIN_PAIRS)

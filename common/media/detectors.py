@@ -89,10 +89,11 @@ def fixed_boxes(words: str) -> Detector:
     """
     try:
         boxes = np.array([box.split(",") for box in words.split(";") if box.strip()], np.float64)
+        if boxes.shape[1:] != (BOX_NUMBERS,) or not (np.isfinite(boxes).all() and (boxes[:, 2:] > 0).all()):
+            raise ValueError
     except ValueError as error:
-        raise UserError(f"--boxes={words}: left,top,width,height[;left,top,width,height...]") from error
-    if boxes.shape[1:] != (BOX_NUMBERS,) or not (np.isfinite(boxes).all() and (boxes[:, 2:] > 0).all()):
-        raise UserError(f"--boxes={words}: left,top,width,height of each, finite, a width and a height above 0")
+        needed = "left,top,width,height[;left,top,width,height...], finite, a width and a height above 0"
+        raise UserError(f"--boxes={words}: {needed}") from error
 
     def detect(frames: Sequence[Frame]) -> list[Boxes]:
         answers = [given_boxes(boxes, frame.image) for frame in frames]

@@ -5,7 +5,7 @@ import html
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.arrays import UInt8Array
+from common.arrays import Float64Array, UInt8Array
 from common.cli import ImageError, UserError
 from common.coco import images, rules
 from common.coco.evaluate import EvaluationSet
@@ -60,30 +60,23 @@ def _drawn(finding: Finding, parts: Sequence[Part]) -> UInt8Array | None:
     if kind not in ("image", "annotation") or not number.lstrip("-").isdecimal():
         return None
     for part, skeleton in parts:
-        ids = part.index.image_ids if kind == "image" else part.index.annotation_ids
-        rows = np.flatnonzero(ids == int(number)).tolist()
-        if rows and finding.file.startswith((str(part.annotations), str(part.folder))):
-            return _image(part, skeleton, rows[0]) if kind == "image" else _person(part, skeleton, rows[0])
+        index = part.index
+        rows = np.flatnonzero((index.image_ids if kind == "image" else index.annotation_ids) == int(number))
+        if len(rows) and finding.file.startswith((str(part.annotations), str(part.folder))):
+            image_row = int(rows[0] if kind == "image" else index.image_rows(rows[0]))
+            try:
+                image = images.read_image(part.folder, index.file_name(image_row), part.exif)
+            except ImageError:
+                return None
+            drawn = drawing.draw_people(image, index.keypoints[index.people(image_row)], skeleton)
+            return drawn if kind == "image" else _surroundings(drawn, index.boxes[rows[0]])
     return None
 
 
-def _image(part: EvaluationSet, skeleton: Skeleton, row: int) -> UInt8Array | None:
-    """An image with its people."""
-    try:
-        image = images.read_image(part.folder, part.index.file_name(row), part.exif)
-    except ImageError:
-        return None
-    return drawing.draw_people(image, part.index.keypoints[part.index.people(row)], skeleton)
-
-
-def _person(part: EvaluationSet, skeleton: Skeleton, row: int) -> UInt8Array | None:
-    """A person with a margin; the whole image if its box is outside."""
-    drawn = _image(part, skeleton, int(part.index.image_rows(row)))
-    if drawn is None:
-        return None
-    box = part.index.boxes[row]
+def _surroundings(image: UInt8Array, box: Float64Array) -> UInt8Array:
+    """A box (4,) of the image with a margin; the whole image if the box is outside."""
     reach = MARGIN * box[2:].max()
     corners = np.array([box[:2] - reach, box[:2] + box[2:] + reach + 1])
-    (left, top), (right, bottom) = np.clip(corners, 0, drawn.shape[1::-1]).astype(int).tolist()
-    person = drawn[top:bottom, left:right]
-    return person if person.size else drawn
+    (left, top), (right, bottom) = np.clip(corners, 0, image.shape[1::-1]).astype(int).tolist()
+    person = image[top:bottom, left:right]
+    return person if person.size else image

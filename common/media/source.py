@@ -20,10 +20,9 @@ from typing import Any, Literal, TypeVar
 
 from common.arrays import UInt8Array
 from common.cli import UserError, is_shown
-from common.coco.images import lacks_end, read_image
+from common.coco.images import read_image
 
 import cv2
-import numpy as np
 
 Item = TypeVar("Item")
 OnBad = Literal["error", "skip"]
@@ -149,17 +148,6 @@ def _images_in(folder: Path) -> tuple[Path, ...]:
 def read_upright(path: Path) -> UInt8Array:
     """(H, W, 3) uint8 BGR, turned upright as EXIF says. Raises ImageError for a missing, damaged or huge image."""
     return read_image(path.parent, path.name, "turn")
-
-
-def decode_upright(content: UInt8Array) -> UInt8Array | None:
-    """The image of a file's bytes, (n,) uint8, turned upright as EXIF says; None where they are none, or not whole.
-
-    Raises cv2.error, before it decodes, for one of more pixels than OPENCV_IO_MAX_IMAGE_PIXELS.
-    """
-    if not content.size or lacks_end(content):
-        return None
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR)
-    return None if image is None else np.asarray(image)
 
 
 def _read_images(source: Source) -> Generator[Frame, None, None]:

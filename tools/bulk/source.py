@@ -9,8 +9,8 @@ from typing import Any
 
 from common.arrays import UInt8Array
 from common.cli import ImageError, UserError
-from common.coco.images import read_file
-from common.media.source import IMAGE_SUFFIXES, LIST_SUFFIX, URL, decode_upright
+from common.coco.images import decode, read_file
+from common.media.source import IMAGE_SUFFIXES, LIST_SUFFIX, URL
 
 import cv2
 import fsspec
@@ -82,7 +82,7 @@ def read(name: str) -> UInt8Array:
     """(h, w, 3) uint8 BGR, turned upright as EXIF says. Raises ImageError, UnreachableError with the reason alone."""
     try:
         content = np.frombuffer(_fetched(name), np.uint8) if URL.match(name) else read_file(Path(name))
-        image = decode_upright(content)
+        image = decode(content, "turn")
     except FileNotFoundError as error:
         raise ImageError("no such file") from error
     except cv2.error as error:

@@ -78,7 +78,7 @@ def _categories(path: Path, categories: list[Any], known: dict[str, Category]) -
     for place, element in enumerate(categories):
         with reading.entry(path, f"categories[{place}]", CURE):
             title = reading.name_of(object_of(element).get("name", element.get("id")), "name")
-            points = tuple(fields.names_of(element))
+            points = tuple(fields.category(element)[2])
             if len(set(points)) != len(points):
                 raise ValueError("a keypoint's name occurs twice")
             pairs = [pair for pair in list_of(element.get("skeleton") or [], "skeleton") if len(pair) == 2]  # noqa: PLR2004

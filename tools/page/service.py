@@ -8,9 +8,10 @@ from typing import Any
 
 from common.arrays import UInt8Array
 from common.cli import ImageError, UserError
+from common.coco import images
 from common.coco.mini.scenes import SCENES, draw_scene
 from common.media.demo import follow
-from common.media.source import Frame, decode_upright
+from common.media.source import Frame
 from common.media.tracking import Tracker
 from common.media.writers import people_line
 from tools.page.models import Boxes, Model, OpenModel
@@ -112,7 +113,7 @@ def decoded(content: bytes) -> UInt8Array:
     if not content.startswith(STARTS):
         raise ImageError(f"This is not an image of a kind that is read: {KINDS}.")
     try:
-        image = decode_upright(np.frombuffer(content, np.uint8))
+        image = images.decode(np.frombuffer(content, np.uint8), "turn")
     except cv2.error as error:
         most = int(os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"])
         raise RefusedError(413, f"This image has more than {most / 1e6:g} million pixels: make it smaller.") from error
