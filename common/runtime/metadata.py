@@ -8,6 +8,7 @@ input (`input`), stride, decoder rules, settings, AP where it is known, and the 
 import dataclasses
 import importlib.util
 import json
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,17 @@ def of_network(network: str, skeleton: Skeleton, content: Mapping[str, Any], **m
     """The metadata of an export: directory, skeleton, the AP in a checkpoint's `content`, and `more`."""
     known = {"ap": float(content["ap"])} if isinstance(content.get("ap"), float) else {}
     facts = {"pose_zoo": FORMAT, "network": network, "skeleton": dataclasses.asdict(skeleton)}
-    return {**facts, "version": common.VERSION, **more, **known}
+    return {**facts, "version": code_version(), **more, **known}
+
+
+def code_version() -> str:
+    """The release and, in a clone, the commit, with `-dirty` where files differ from it."""
+    root = Path(__file__).parents[2]
+    command = ["git", f"--git-dir={root / '.git'}", f"--work-tree={root}", "describe", "--always", "--dirty"]
+    try:
+        return f"{common.VERSION} {subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True).strip()}"
+    except (OSError, subprocess.CalledProcessError):  # no git, or a copy without history
+        return common.VERSION
 
 
 def write(network: Path, about: Mapping[str, Any]) -> None:

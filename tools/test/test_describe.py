@@ -2,6 +2,7 @@
 """Exported networks of all five directories, opened with nothing but the file: the people of the checkpoint."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -188,6 +189,20 @@ def test_another_skeleton_than_the_files_own(blob_network, blobs, tmp_path, monk
     with pytest.raises(UserError, match="finds the keypoints of the skeleton blobs, not those asked for: leave --skel"):
         Lightweight_OpenPose.PoseEstimator(tmp_path / "a.onnx", skeleton="coco")
     Lightweight_OpenPose.PoseEstimator(tmp_path / "a.onnx", skeleton=str(blobs))
+
+
+def test_the_version_names_the_commit(tmp_path, monkeypatch):
+    (tmp_path / "common" / "runtime").mkdir(parents=True)
+    monkeypatch.setattr(metadata, "__file__", str(tmp_path / "common" / "runtime" / "metadata.py"))
+    assert metadata.code_version() == common.VERSION  # of a copy without history
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    (tmp_path / "a.py").touch()
+    for words in ("init -q", "add a.py", "commit -q -m first"):
+        subprocess.run([*git, *words.split()], check=True)
+    commit = subprocess.check_output([*git, "rev-parse", "--short", "HEAD"], text=True).strip()
+    assert metadata.code_version() == f"{common.VERSION} {commit}"
+    (tmp_path / "a.py").write_text("changed = True")
+    assert metadata.code_version() == f"{common.VERSION} {commit}-dirty"
 
 
 @pytest.mark.parametrize("program", ["tools.describe", "tools.weights", "common.launch"])
