@@ -2,11 +2,13 @@
 """Ranks from HCCL's rank table: `python -m OpenPose_MindSpore_port.rank_table TABLE LAUNCHER [--flag=value]`
 
 starts a launcher of test/ with the ranks that the table gives this server, on the devices that it names. A table of
-several servers is used on each of them, with NODE_RANK=0, 1, ... in its order of ranks; they meet at the server of rank
-0, port MASTER_PORT. On a machine without accelerators the ranks share the CPU.
+several servers is used on each of them; they meet at the server of rank 0, port MASTER_PORT. On a machine without
+accelerators the ranks share the CPU.
 """
 
+import contextlib
 import os
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,6 +55,19 @@ def _server(entry: Mapping[str, Any]) -> Server:
     return Server(ranks, devices, str(entry["server_id"]))
 
 
+def number_of_this(path: Path, servers: Sequence[Server]) -> int:
+    """Which of the servers this machine is: that of NODE_RANK, else that whose address is its own. Raises UserError."""
+    if len(servers) == 1:
+        return 0
+    if "NODE_RANK" in os.environ:
+        return environment_number("NODE_RANK", 0)
+    for number, server in enumerate(servers):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind((server.address, 0))  # a machine may only bind its own addresses
+            return number
+    raise UserError(f"{path}: no address of {len(servers)} servers is this machine's: NODE_RANK=0, 1, ... names one")
+
+
 def environment(path: Path, servers: Sequence[Server], number: int) -> dict[str, str]:
     """Variables for the launcher on this server: its devices, and the rendezvous."""
     if number >= len(servers):
@@ -70,9 +85,7 @@ def main(words: Sequence[str]) -> None:
     if len(words) < 2 or words[0].startswith("-"):
         raise UserError(f"usage: {USAGE}")
     path, servers = Path(words[0]), read(Path(words[0]))
-    if len(servers) > 1 and "NODE_RANK" not in os.environ:
-        raise UserError(f"{path}: of {len(servers)} servers: NODE_RANK=0, 1, ... before the command names this one")
-    number = environment_number("NODE_RANK", 0) if len(servers) > 1 else 0
+    number = number_of_this(path, servers)
     variables = environment(path, servers, number)
     command = ["bash", words[1], f"--ranks={len(servers[number].ranks)}", *words[2:]]
     os.execvpe(command[0], command, {**os.environ, **variables})

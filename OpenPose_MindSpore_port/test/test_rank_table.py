@@ -37,16 +37,19 @@ def test_devices_stand_in_the_order_of_their_ranks(tmp_path: Path) -> None:
 
 
 def test_two_servers_meet_at_that_of_rank_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    entries = ("10.0.0.2", [device(0, 2), device(1, 3)]), ("10.0.0.1", [device(4, 0), device(5, 1)])
+    entries = ("198.51.100.2", [device(0, 2), device(1, 3)]), ("198.51.100.1", [device(4, 0), device(5, 1)])
     path = written(tmp_path, table(*entries))
     servers = rank_table.read(path)
-    assert [server.address for server in servers] == ["10.0.0.1", "10.0.0.2"]
+    assert [server.address for server in servers] == ["198.51.100.1", "198.51.100.2"]
     variables = rank_table.environment(path, servers, 1)
-    assert (variables["NNODES"], variables["NODE_RANK"], variables["MASTER_ADDR"]) == ("2", "1", "10.0.0.1")
-    for stated, words in (("", "NODE_RANK=0, 1, ... before"), ("2", "none for NODE_RANK=2")):
+    assert (variables["NNODES"], variables["NODE_RANK"], variables["MASTER_ADDR"]) == ("2", "1", "198.51.100.1")
+    for stated, words in (("", "no address of 2 servers"), ("2", "none for NODE_RANK=2")):
         monkeypatch.setenv("NODE_RANK", stated) if stated else monkeypatch.delenv("NODE_RANK", raising=False)
         with pytest.raises(UserError, match=f"hccl.json: .*{words}"):
             rank_table.main([str(path), "train.sh"])
+    monkeypatch.delenv("NODE_RANK", raising=False)
+    servers = rank_table.read(written(tmp_path, table(entries[1], ("127.0.0.1", [device(0, 2), device(1, 3)]))))
+    assert rank_table.number_of_this(path, servers) == 1  # the address of any machine
 
 
 @pytest.mark.parametrize(
