@@ -85,8 +85,10 @@ def target_of(path: str | Path) -> Path:
 
 def read_json(path: str | Path) -> Any:
     """The content of a JSON file in any Unicode encoding. Raises UserError, naming file, line and character."""
+    content = read_bytes(path)
+    if content.startswith(b"\x80"):  # such as the labels that the original of Lightweight OpenPose prepares
+        raise UserError(f"{path}: a pickle, no JSON text: name the file that it was made from")
     try:
-        content = read_bytes(path)
         text = content.decode(json.detect_encoding(content))
         return json.loads(text)
     except json.JSONDecodeError as error:

@@ -107,7 +107,7 @@ def read_image(folder: str | Path, file_name: str, exif: Exif = "ignore") -> UIn
         content = read_file(path)
         image = decode(content, exif)
     except OSError as error:
-        raise ImageError(f"{path}: {error.strerror}. Do annotation file and image folder belong together?") from error
+        raise ImageError(f"{path}: {error.strerror}. Name an image that is there, or the folder of these") from error
     except cv2.error as error:
         raise ImageError(f"{path}: refused ({error.err}). Take it out of the annotations, or shrink it") from error
     if image is None:

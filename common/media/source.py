@@ -92,7 +92,7 @@ class Source:
     def skip(self, name: str, error: UserError) -> None:
         """Counts an unusable image, and logs why; raises the error if such images end the run."""
         if self.on_bad == "error":
-            raise error
+            raise UserError(f"{error}; --on_bad_image=skip leaves such images out") from error
         self.bad.append(name)
         _log.warning("note: skipped: %s", error)
 

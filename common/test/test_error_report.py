@@ -105,6 +105,31 @@ def test_distances_and_heads_of_a_known_case():
     assert accuracy.accuracy(*points_case(), POINTS)["pckh"] is None  # it has no head
 
 
+def test_pck_is_that_of_a_plain_version():
+    rng = np.random.default_rng(0)
+    truth = np.concatenate([rng.uniform(0, 300, (30, 3, 2)), np.full((30, 3, 1), 2.0)], axis=2)
+    found = truth + np.concatenate([rng.normal(0, 15, (30, 3, 2)), np.zeros((30, 3, 1))], axis=2)
+    boxes = np.concatenate([np.zeros((30, 2)), rng.uniform(100, 400, (30, 2))], axis=1).tolist()
+    truth[::3, 1, 2], found[::4, 2, 2] = 0, 0  # not labelled; not found
+    index = index_of(*truth[:, None], boxes=boxes)
+    matches = errors.match(index, np.arange(30), detections_of(*found, ids=range(1, 31)), POINTS)
+    numbers = accuracy.accuracy(index, matches, POINTS)
+
+    def plain_pck(threshold):
+        near = []
+        for person, mine, box, by in zip(truth, found, boxes, matches.found_by, strict=True):
+            for (x, y, v), (mine_x, mine_y, score) in zip(person, mine, strict=True):
+                if v > 0 and by >= 0:
+                    near.append(score > 0 and math.dist((x, y), (mine_x, mine_y)) <= threshold * max(box[2:]))
+        return sum(near) / len(near)
+
+    for threshold in accuracy.PCK_THRESHOLDS:
+        assert numbers["pck"][str(threshold)]["all"] == pytest.approx(plain_pck(threshold), abs=1e-6)
+    curve = [plain_pck(step / 100) for step in range(51)]
+    area = sum((a + b) / 2 for a, b in zip(curve, curve[1:], strict=False)) / 50
+    assert numbers["auc"]["all"] == pytest.approx(area, abs=1e-6)
+
+
 COCO_PERSON = np.array([(40 + 5 * place, 20 + 10 * place, 2) for place in range(17)], float)
 COCO_PERSON[:5, :2] = (50, 20), (54, 18), (46, 18), (60, 20), (40, 20)
 

@@ -3,6 +3,7 @@
 
 import json
 import os
+import pickle
 import stat
 import subprocess
 from pathlib import Path
@@ -28,10 +29,13 @@ def test_a_file_that_is_cut_short_anywhere_is_named(path, indent):
 
 
 def test_missing_and_binary_files_are_named(path, tmp_path):
-    with pytest.raises(UserError, match=r"none\.json: No such file"):
+    with pytest.raises(UserError, match=r"none\.json: No such file or directory$"):
         files.read_json(tmp_path / "none.json")
     path.write_bytes(b'{"a": "\xff\xfe"}')
     with pytest.raises(UserError, match="not a JSON text"):
+        files.read_json(path)
+    path.write_bytes(pickle.dumps([{"keypoints": []}]))
+    with pytest.raises(UserError, match="content.json: a pickle, .*: name the file that it was made from"):
         files.read_json(path)
 
 

@@ -106,7 +106,7 @@ def test_images_are_upright_and_cut_ones_an_error_or_skipped_and_counted(tmp_pat
     whole, cut, missing = tmp_path / "whole.jpg", tmp_path / "cut.jpg", tmp_path / "missing.jpg"
     whole.write_bytes(tagged(jpeg(noise()), 6, ">"))  # to be turned clockwise
     cut.write_bytes(jpeg(noise())[:-400])
-    with pytest.raises(UserError, match="cut.jpg: cut short"):
+    with pytest.raises(UserError, match="cut.jpg: cut short.*--on_bad_image=skip"):
         list(open_source([cut, whole]).frames())
     source = open_source([missing, cut, whole], on_bad="skip")
     with caplog.at_level(logging.WARNING):
@@ -258,3 +258,18 @@ def test_a_stream_that_takes_the_connection_and_says_nothing_is_one_line(monkeyp
     monkeypatch.setattr("common.media.source.STREAM_TIMEOUT_MS", 300)
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(UserError, match="cannot be opened"):
         next(open_source(f"http://127.0.0.1:{server.getsockname()[1]}/").frames())
+
+
+def test_a_video_that_a_phone_has_turned_is_upright(tmp_path):
+    path, image = tmp_path / "phone.mp4", grey(0)
+    image[:24, :32] = 255  # the upper left quarter
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (64, 48))
+    writer.write(image)
+    writer.release()
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 4 + 4 + 20 + 16
+    content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)  # a quarter turn
+    path.write_bytes(content)
+    turned = next(open_source(path).frames()).image
+    assert turned.shape[:2] == (64, 48)
+    assert turned[8:24, 32:40].mean() > 200 and turned[40:, :16].mean() < 50  # now it is the upper right one
