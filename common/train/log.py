@@ -34,6 +34,9 @@ class Log:
         places = (lines / f"train_{number}.log", metrics if self.main else Path(os.devnull))
         for place in places:
             place.parent.mkdir(parents=True, exist_ok=True)
+            if not fresh and place.is_file() and place.read_bytes()[-1:] not in (b"", b"\n"):
+                with place.open("a") as file:
+                    file.write("\n")  # ends half a line, which a kill or a full disk left
         self._lines, self._metrics = (
             self._files.enter_context(place.open("w" if fresh else "a", buffering=1)) for place in places
         )
