@@ -112,10 +112,16 @@ class Config(TrainFlags):
 
     @property
     def folder(self) -> Path:
-        """Where a run keeps its checkpoints, as published: output/<data set>/<network>/<name of --cfg>."""
+        """Where a run keeps its checkpoints, as published: output/<data set>/<network>/<name of --cfg>.
+
+        Raises UserError where the file of --cfg, which may be another's, leads out of --output_dir.
+        """
+        inside = Path(self.yaml.OUTPUT_DIR)
+        if "OUTPUT_DIR" not in self.opts and (inside.is_absolute() or ".." in inside.parts):
+            raise UserError(f"{self.cfg}: OUTPUT_DIR is {inside}, expected: a folder inside --output_dir")
         perf = f"_perf_{common.distributed.recipe_ranks()}p" if self.case == "perf" else ""
         name = Path(self.cfg).stem + self.experiment + perf
-        return Path(self.output_dir) / self.yaml.OUTPUT_DIR / self.yaml.DATASET.DATASET / self.yaml.MODEL.NAME / name
+        return Path(self.output_dir) / inside / self.yaml.DATASET.DATASET / self.yaml.MODEL.NAME / name
 
     def load_skeleton(self) -> Skeleton:
         """The skeleton. Raises UserError where the yaml config has another number of them."""
@@ -161,6 +167,7 @@ FLAG_KEYS = {  # flag -> the key that it sets
     "print_freq": "PRINT_FREQ",
     "eval_freq": "EPOCH_EVAL_FREQ",
     "epochs": "TRAIN.END_EPOCH",
+    "train_epochs": "TRAIN.END_EPOCH",
     "batch_size": "TRAIN.BATCH_SIZE_PER_GPU",
     "lr": "TRAIN.LR",
     "lr_steps": "TRAIN.LR_STEP",

@@ -24,7 +24,7 @@ import common.distributed
 import common.files
 import common.train.checkpoint
 from common.arrays import Float32Array
-from common.cli import flag
+from common.cli import UserError, flag
 from common.coco.evaluate import EvaluationSet
 from common.coco.images import Exif
 from common.media.sheets import save_sheet
@@ -216,8 +216,10 @@ def main() -> None:
     log_folder = Path(flags.log_dir or Path(flags.output_dir) / "test" / "output" / "0")
     with common.distributed.process_group(flags.device) as device:
         run = flags.config(None, output_dir=flags.output_dir)
-        best = str(run.folder / common.train.checkpoint.BEST)
-        source = weights.locate_checkpoint(flags.checkpoint_path or run.yaml.TEST.MODEL_FILE or best)
+        name, best = flags.checkpoint_path or run.yaml.TEST.MODEL_FILE, run.folder / common.train.checkpoint.BEST
+        if not (name or best.is_file()):
+            raise UserError(f"--checkpoint_path is needed: {best} is not there")
+        source = weights.locate_checkpoint(name or str(best))
         config = data.resolve_data_folder(flags.config(source, output_dir=flags.output_dir))
         folder = config.folder / "eval"
         with Log(folder / "metrics.jsonl", log_folder, fresh=True) as log:

@@ -216,6 +216,7 @@ ALIASES = {
     "imgpath_train": "train_dir",
     "jsonpath_train": "train_ann",
     "epochs": "max_epoch_train",
+    "train_epochs": "max_epoch_train",
     "opt_level": "amp",
     "workers": "num_workers",
     "part_size": "micro_batch_size",

@@ -5,6 +5,7 @@ The original loads what fits and does not report the rest, so with a wrong prefi
 tensor that is missing or of another size is an error.
 """
 
+import zipfile
 from pathlib import Path
 
 import common.train.checkpoint
@@ -35,7 +36,7 @@ def read(source: Path) -> dict[str, Tensor]:
 
     Raises CheckpointError where the file is missing, damaged or encrypted.
     """
-    if source.suffix == ".ckpt":
+    if source.suffix == ".ckpt" and not zipfile.is_zipfile(source):  # PyTorch's files of that name are zip files
         return mindspore_checkpoint.network_weights(mindspore_checkpoint.read(source, mindspore_checkpoint.is_weight))
     tensors = common.train.checkpoint.state_dict(common.train.checkpoint.read(source))
     return mindspore_checkpoint.network_weights(tensors)
@@ -94,7 +95,7 @@ def load_vgg(model: OpenPose, source: Path) -> str:
     try:
         match = load_matching(model.base.vgg_base.layers, biases | layers, source, complete=True)
     except CheckpointError as error:
-        kinds = f"MindSpore's {MINDSPORE_VGG}, or torchvision's {TORCHVISION_VGG}"
+        kinds = f"MindSpore's {MINDSPORE_VGG}, or torchvision's {TORCHVISION_VGG}; --vgg_with_bn: with batch norms"
         raise CheckpointError(f"{error}; --vgg_path takes a VGG19 such as {kinds}") from error
     note = "" if biases.keys() <= layers.keys() else "; biases that it lacks begin at 0"
     return f"=> using VGG19 {source}: {match}{note}"

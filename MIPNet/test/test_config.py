@@ -99,12 +99,15 @@ def test_what_is_wrong_is_named(words: list[str], message: str) -> None:
         ("a: !!python/object/apply:os.getcwd []", "no YAML"),
         ("MODEL: {WIDTH: 3}", r"own.yaml: nothing reads MODEL\.WIDTH"),
         ("TRAIN: {LR: .nan}", r"own.yaml: TRAIN\.LR is nan: a finite number"),
+        ("OUTPUT_DIR: ../other", r"own.yaml: OUTPUT_DIR is \.\./other, expected: a folder inside --output_dir"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_one_line(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "own.yaml").write_text(content)
     with pytest.raises(UserError, match=message) as caught:
-        parsed(f"--cfg={tmp_path / 'own.yaml'}").check()
+        config = parsed(f"--cfg={tmp_path / 'own.yaml'}")
+        config.check()
+        assert config.folder
     assert "\n" not in str(caught.value)
 
 
@@ -115,7 +118,7 @@ def test_a_file_that_is_no_configuration_is_one_line(tmp_path: Path, content: st
         (demo, "--checkpoint_path=x --images=a.jpg --boxes=1,2,3,4 --detections=b.json", "give one of --boxes"),
         (demo, "--checkpoint_path=absent.pth --images=a.jpg", "absent.pth: no such checkpoint"),
         (eval, "--checkpoint_path=absent.pth", "absent.pth: no such checkpoint"),
-        (eval, "--output_dir=absent", "w48_384x288_adam_lr1e-3/model_best.pth: no such checkpoint"),
+        (eval, "--output_dir=absent", "--checkpoint_path is needed: .*_lr1e-3/model_best.pth is not there"),
         (eval, "TEST.FLIPTEST true", "nothing reads TEST.FLIPTEST"),
         (export, "", "--checkpoint_path is needed"),
         (export, "--checkpoint_path=x --opset=21", "--opset=21: choose 9 to 20"),
