@@ -107,8 +107,7 @@ def of(source: Path, network: str, asked: Named = "", default: str = "") -> tupl
 
     Raises UserError where it is a network of another directory, or has another skeleton than `asked`.
     """
-    found = read(source)
-    if not found:
+    if not (found := read(source)):
         return found, asked or default
     if (other := found.get("network")) != network:
         raise UserError(f"{source}: a network of {other}, not of {network}: open it with the programs of {other}")
