@@ -25,7 +25,6 @@ NETWORK = "AlphaPose"  # its name in result files
 MODEL_FOLDER = Path(__file__).parent
 DEFAULT_CFG = str(MODEL_FOLDER / "configs" / "coco" / "resnet" / "256x192_res50_lr1e-3_1x.yaml")
 BACKBONE_AUTO = "auto"
-BOX_PADDING = 1.25  # size of a crop over that of the person's box
 CPU_MICRO_BATCH = 8  # a larger one is slower on a CPU
 
 

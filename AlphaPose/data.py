@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import common.coco.images
 import common.coco.reader
-from AlphaPose.config import BOX_PADDING, Config
+from AlphaPose.config import Config
 from common.arrays import Float64Array
 from common.cli import UserError
 from common.coco.images import read_annotated, warp_image
@@ -22,7 +22,7 @@ from torch import Tensor
 
 Split = Literal["TRAIN", "VAL"]
 CHANNEL_MEANS = (0.406, 0.457, 0.480)  # of R, G, B: those of B, G, R, which the published weights were trained with
-DARK = 1  # a crop without a brighter value is not divided
+BRIGHTEST, DARK = 255, 1  # a crop without a value above `DARK` is not divided by the brightest
 
 # The dynamic proposals of the second stage: edges of a detector's boxes over those of the person,
 # as parts of its width and height: mean and standard deviation, left, top, right, bottom.
@@ -65,7 +65,7 @@ class TrainSamples:
             raise UserError(f"{annotations}: no person with labelled joints; `python -m common.coco` checks it")
         self.skeleton, self.config, self.size_in = skeleton, config, config.size_in
         self.augmentation = crops.Augmentation.of(config.yaml.DATASET.TRAIN.AUG)
-        self.centres_img, self.sizes_img = crops.fit_boxes(self.people.boxes_img, self.size_in, BOX_PADDING)
+        self.centres_img, self.sizes_img = crops.fit_boxes(self.people.boxes_img, self.size_in)
 
     def __len__(self) -> int:
         return len(self.people)
@@ -87,7 +87,7 @@ class TrainSamples:
         crop = crops.Crop(self.centres_img[place], self.sizes_img[place])
         if self.config.dpg and epoch >= self.config.yaml.TRAIN.DPG_MILESTONE:
             box = proposal(self.people.boxes_img[place], (height, width), random)
-            crop = crops.Crop(*crops.fit_boxes(box, self.size_in, BOX_PADDING))
+            crop = crops.Crop(*crops.fit_boxes(box, self.size_in))
         crop = self.augmentation.vary(crop, joints, visible, self.skeleton, self.size_in, random)
         matrix = crops.image_to_crop(crop, self.size_in)
         joints, visible = crops.joints_to_crop(joints, visible, matrix, crop.flip, self.skeleton)
@@ -120,6 +120,6 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
 
 def normalise_batch(images: Tensor) -> Tensor:
     """(B, 3, H, W) uint8 RGB as the network takes it: float32, a 255th, minus the channels' means."""
-    divisor = torch.where(images.amax(dim=(1, 2, 3), keepdim=True) > DARK, 255.0, 1.0)
+    divisor = torch.where(images.amax(dim=(1, 2, 3), keepdim=True) > DARK, float(BRIGHTEST), 1.0)
     means = torch.tensor(CHANNEL_MEANS, device=images.device)
     return images.float().div_(divisor).sub_(means[:, None, None])

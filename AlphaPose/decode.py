@@ -15,6 +15,6 @@ def regress(maps: Tensor, norm: Norm = "sigmoid") -> Peaks:
     maximum; "softmax": over the whole map, and every score is 1, as in the original.
     """
     sides = maps.new_tensor(maps.shape[:1:-1], dtype=torch.float32)  # width, height
-    cells = (integral_coordinates(maps, norm) + 0.5) * sides
+    cells = integral_coordinates(maps, norm) * sides
     scores = maps.float().sigmoid().amax(dim=(2, 3)) if norm == "sigmoid" else cells.new_ones(cells.shape[:2])
     return Peaks(cells, scores)

@@ -5,8 +5,8 @@ bash test/train_eval_8p.sh --data_path=/data/coco --checkpoint=fast_res50_256x19
 python -m AlphaPose.eval --data_path=mini --checkpoint=model_best.pth --flip-test --save_images=8
 python -m AlphaPose.eval --data_path=/data/coco --checkpoint=pose.onnx --detections=person_boxes.json --nms=pose
 
-Writes detections.json, metrics.jsonl, pictures.png and a result file into exp/<exp_id>-<name of --cfg>/eval, and the
-published eval.log beside that folder.
+Writes detections.json, metrics.jsonl, pictures.png and a result file into exp/<exp_id>-<name of --cfg>/eval, and
+eval.log, as published, beside that folder.
 """
 
 import functools
@@ -32,7 +32,6 @@ from common.media import error_report
 from common.media.sheets import save_sheet
 from common.report import Run
 from common.runtime.session import ComputeFlags, of_module
-from common.skeleton import Skeleton
 from common.topdown import crops, nms
 from common.topdown.boxes import annotated, detected
 from common.topdown.crops import PersonBoxes
@@ -45,7 +44,6 @@ from torch import nn
 
 ACCELERATOR_BATCH, CPU_BATCH = 64, 8  # people at once; a CPU gains nothing from more
 SHEET_ROWS, DRAWN_ABOVE = 6, 0.3  # images shown at each evaluation while training; score of a keypoint that is drawn
-LOG_FILE = "eval.log"  # as published
 ALIASES = {"batch": "batch_size", "det_file": "detections", "nThreads": "num_workers", "workers": "num_workers"}
 ALIASES |= {"checkpoint_path": "checkpoint", "opt_level": "amp"}
 FLAG_KEYS = {"val_labels": "DATASET.VAL.ANN", "val_images_folder": "DATASET.VAL.IMG_PREFIX"}
@@ -169,12 +167,12 @@ def while_training(
     evaluator.validation.check()
 
     def measure(model: nn.Module) -> dict[str, float]:
-        estimator = PoseEstimator.of_session(of_module(model.eval(), device, dtype), config)
-        estimator.batch_size = flags.batch_size_on(device)
+        session = of_module(model.eval(), device, dtype)
+        estimator = PoseEstimator.of_session(session, config, flags.batch_size_on(device))
         result = evaluator(estimator)
-        log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {len(evaluator.boxes)} given boxes")
-        sheet, skeleton = folder / "pictures" / "predictions.png", estimator.skeleton
-        save_sheet(sheet, evaluator.validation, result.detections, skeleton, SHEET_ROWS, DRAWN_ABOVE)
+        log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_boxes} given boxes")
+        sheet = folder / "pictures" / "predictions.png"
+        save_sheet(sheet, evaluator.validation, result.detections, estimator.skeleton, SHEET_ROWS, DRAWN_ABOVE)
         return result.total
 
     return measure
@@ -192,8 +190,8 @@ def main() -> None:
         with Log(results / "metrics.jsonl", log_folder, fresh=True) as log:
             config = flags.config(source)
             session = open_session(source, flags.options(device, common.distributed.local_rank()), config)
-            estimator, evaluator = PoseEstimator.of_session(session, config), Evaluator(config, flags)
-            estimator.batch_size = flags.batch_size_on(device)
+            estimator = PoseEstimator.of_session(session, config, flags.batch_size_on(device))
+            evaluator = Evaluator(config, flags)
             result = evaluator(estimator)
             protocol = evaluator.protocol(estimator) | {
                 "checkpoint": str(source),
@@ -208,20 +206,15 @@ def main() -> None:
                 log.line(line)
             log.record("evaluate", metrics=result.total, protocol=protocol, ms_a_person=result.ms_a_box)
         if common.distributed.is_main():
-            common.files.write_atomically(folder / LOG_FILE, "\n".join([*lines, ""]).encode())
-            leave_results(result, evaluator.validation, config.load_skeleton(), flags, results)
+            common.files.write_atomically(folder / "eval.log", "\n".join([*lines, ""]).encode())
+            result.detections.write_json(results / flags.output_name)
+            images, skeleton = evaluator.validation, estimator.skeleton
+            if flags.report:
+                error_report.write(images, result.detections, skeleton, results)
+            if flags.save_images:
+                picture = results / "pictures.png"
+                save_sheet(picture, images, result.detections, skeleton, flags.save_images, DRAWN_ABOVE)
             Run(NETWORK, "eval", 1, 1, str(results / "metrics.jsonl"), str(results), began).leave(log_folder)
-
-
-def leave_results(
-    result: Evaluation[Detections], images: EvaluationSet, skeleton: Skeleton, flags: Config, folder: Path
-) -> None:
-    """Writes the people, and the page and the pictures that the flags ask for."""
-    result.detections.write_json(folder / flags.output_name)
-    if flags.report:
-        error_report.write(images, result.detections, skeleton, folder)
-    if flags.save_images:
-        save_sheet(folder / "pictures.png", images, result.detections, skeleton, flags.save_images, DRAWN_ABOVE)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,14 @@ from typing import Any
 import common.train.checkpoint
 from AlphaPose import config as settings
 from AlphaPose import data, keys, weights
-from AlphaPose.config import BOX_PADDING, DEFAULT_CFG, MODEL_FOLDER, NETWORK, experiment_folder
+from AlphaPose.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, experiment_folder
 from AlphaPose.model import build
 from AlphaPose.pose_nms import RULES
-from AlphaPose.predict import BRIGHTEST, load_config
+from AlphaPose.predict import load_config
 from common.cli import flag, leaves, parse, run
 from common.runtime import metadata
 from common.runtime.export import Ports, check_opset, export_onnx
+from common.topdown.crops import PADDING
 
 import torch
 
@@ -67,20 +68,19 @@ def export_checkpoint(flags: Config, names: tuple[str, str] = (INPUT, OUTPUT)) -
     about = metadata_of(config, common.train.checkpoint.read(source))
     difference = export_onnx(model, target, flags.opset, ports, trials, about)
     sizes = " x ".join(map(str, (flags.batch_size or "any", 3, *config.size_in)))
-    print(  # noqa: T201
-        f"{target}: {config.yaml.MODEL.TYPE} of {source}, opset {flags.opset}, {names[0]} {sizes}, "
-        f"{target.stat().st_size / 1e6:.1f} MB; largest difference to PyTorch {difference:.1e} of an output's maximum"
-    )
+    file = f"opset {flags.opset}, {names[0]} {sizes}, {target.stat().st_size / 1e6:.1f} MB"
+    compared = f"largest difference to PyTorch {difference:.1e} of an output's maximum"
+    print(f"{target}: {config.yaml.MODEL.TYPE} of {source}, {file}; {compared}")  # noqa: T201
 
 
 def metadata_of(config: settings.Config, content: dict[str, Any]) -> metadata.Metadata:
     """The metadata of an exported network, and of `content`, the checkpoint that it comes from."""
     rule = {
         "colours": "RGB",
-        "mean": [BRIGHTEST * mean for mean in data.CHANNEL_MEANS],
-        "scale": [1 / BRIGHTEST] * 3,
+        "mean": [data.BRIGHTEST * mean for mean in data.CHANNEL_MEANS],
+        "scale": [1 / data.BRIGHTEST] * 3,
         "fit": "box: grow it by `padding` and to the input's shape, warp it bilinearly; 0 beyond the image",
-        "padding": BOX_PADDING,
+        "padding": PADDING,
     }
     regresses = config.yaml.LOSS.TYPE == "L1JointRegression"
     decoder = {

@@ -46,7 +46,7 @@ class SymmetricIntegral(torch.autograd.Function):
 
 
 def integral_coordinates(maps: Tensor, norm: Norm) -> Tensor:
-    """(B, K, h, w) maps -> (B, K, 2) float32: x and y as a part of the map's sides, from -0.5 to 0.5.
+    """(B, K, h, w) maps -> (B, K, 2) float32: x and y as a part of the map's sides, from 0 to 1.
 
     They are the mean of the cells, weighted by shares that sum to 1 over each map.
     """
@@ -55,12 +55,12 @@ def integral_coordinates(maps: Tensor, norm: Norm) -> Tensor:
     shares = shares.view(maps.shape)
     x = SymmetricIntegral.apply(shares.sum(dim=2)) / width
     y = SymmetricIntegral.apply(shares.sum(dim=3)) / height
-    return torch.stack([x, y], dim=2) - 0.5
+    return torch.stack([x, y], dim=2)
 
 
 def regression_loss(maps: Tensor, target: Tensor, weight: Tensor, norm: Norm) -> Tensor:
     """L1JointRegression: sum(|coordinates - target| * weight) / B, a scalar.
 
-    `maps`: (B, K, h, w); `target`: (B, K, 2) x and y as a part of the input's sides, minus 0.5; `weight`: (B, K, 2).
+    `maps`: (B, K, h, w); `target`: (B, K, 2) x and y as a part of the input's sides; `weight`: (B, K, 2).
     """
     return ((integral_coordinates(maps, norm) - target).abs() * weight).sum() / len(maps)

@@ -9,7 +9,7 @@ the loss L1JointRegression is the same network: its coordinates are an integral 
 All but HRNet are modules one after the other, in the order in which they are named.
 """
 
-import importlib
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from common.cli import UserError
@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 KERNEL = 3  # of the deformable convolution; its offsets are (dy, dx) of each tap
 STEM = 64  # channels behind the stem of every backbone
-FASTPOSE_CHANNELS = (512, 256)  # enter duc1 and duc2
 DECONV_FILTERS = (256, 256, 256)
 HRNET_STAGES = Stage(1, 4, (32, 64)), Stage(4, 4, (32, 64, 128)), Stage(3, 4, (32, 64, 128, 256))
 NO_DCN = (False, False, False, False)
@@ -70,31 +69,27 @@ class DeformableBlock(FastPoseBlock):
     def build_spatial(self, planes: int, stride: int) -> None:
         """Keys conv2_offset and conv2. Raises UserError where torchvision is not installed."""
         try:
-            operation = importlib.import_module("torchvision.ops").DeformConv2d
+            from torchvision.ops import DeformConv2d  # an optional dependency
         except ImportError as error:
             cure = "deformable convolution needs torchvision (pip install torchvision, of torch's version)"
             raise UserError(f"STAGE_WITH_DCN: {cure}") from error
         self.conv2_offset = nn.Conv2d(planes, 2 * KERNEL * KERNEL, KERNEL, stride, KERNEL // 2)
         nn.init.zeros_(self.conv2_offset.weight)
         nn.init.zeros_(self.conv2_offset.bias)
-        self.conv2 = operation(planes, planes, KERNEL, stride, KERNEL // 2, bias=False)
+        self.conv2 = DeformConv2d(planes, planes, KERNEL, stride, KERNEL // 2, bias=False)
 
     def spatial(self, features: Tensor) -> Tensor:
         return self.conv2(features, self.conv2_offset(features))
 
 
-class UpsamplingConvolution(nn.Sequential):
+def upsampling_convolution(inputs: int, outputs: int) -> nn.Sequential:
     """Dense upsampling convolution, DUC (Wang et al. 2018, arXiv:1702.08502): channels become 2x2 cells.
 
-    (B, inputs, h, w) -> (B, channels / 4, 2h, 2w).
+    (B, inputs, h, w) -> (B, outputs, 2h, 2w).
     """
-
-    def __init__(self, inputs: int, channels: int) -> None:
-        super().__init__()
-        self.conv = convolution(inputs, channels, 3)
-        self.bn = nn.BatchNorm2d(channels)
-        self.relu = nn.ReLU(inplace=True)
-        self.pixel_shuffle = nn.PixelShuffle(2)
+    conv, bn = convolution(inputs, 4 * outputs, 3), nn.BatchNorm2d(4 * outputs)
+    parts = {"conv": conv, "bn": bn, "relu": nn.ReLU(inplace=True), "pixel_shuffle": nn.PixelShuffle(2)}
+    return nn.Sequential(OrderedDict(parts))
 
 
 def se_resnet(num_layers: int, blocks: Sequence[Block]) -> ResNet:
@@ -115,11 +110,10 @@ class FastPose(nn.Sequential):
         self, num_joints: int, num_layers: int = 50, conv_dim: int = 128, deformable: Sequence[bool] = NO_DCN
     ) -> None:
         super().__init__()
-        first, second = FASTPOSE_CHANNELS
         self.preact = se_resnet(num_layers, [DeformableBlock if layer else FastPoseBlock for layer in deformable])
         self.suffle1 = nn.PixelShuffle(2)  # the original's name
-        self.duc1 = UpsamplingConvolution(first, 4 * second)
-        self.duc2 = UpsamplingConvolution(second, 4 * conv_dim)
+        self.duc1 = upsampling_convolution(512, 256)
+        self.duc2 = upsampling_convolution(256, conv_dim)
         self.conv_out = nn.Conv2d(conv_dim, num_joints, 3, padding=1)
 
 

@@ -74,10 +74,15 @@ class ResultFile:
         name = f"{frame.index}.jpg" if self.of_video else utf8_name(Path(frame.name).name)
         image_id = _number(name) if self.numbered_images else name
         if self.form in IMAGE_FORMS:
-            self._write_image(name, str(image_id), people)
-        else:
-            entries = [_entry(image_id, people, row) for row in range(len(people))]
-            self._append(json.dumps(entries)[1:-1])
+            self._append(self._image(name, str(image_id), people))
+            return
+        rows = zip(people.keypoints, people.scores.tolist(), people.boxes.tolist(), people.ids, strict=True)
+        entries = [
+            {"image_id": image_id, "category_id": PERSON_CATEGORY, "keypoints": keypoints.ravel().tolist()}
+            | {"score": score, "box": box, "idx": name_of_person}
+            for keypoints, score, box, name_of_person in rows
+        ]
+        self._append(json.dumps(entries)[1:-1])
 
     def _append(self, entries: str) -> None:
         """Writes over the last bracket and behind it once more; what does not arrive whole is cut off again."""
@@ -91,18 +96,19 @@ class ResultFile:
             os.pwrite(self.file.fileno(), self.brackets[1:], end)
             raise
 
-    def _write_image(self, name: str, key: str, people: People) -> None:
+    def _image(self, name: str, key: str, people: People) -> str:
+        """The entry of an image, which is also written alone."""
         if key in self.images:
             other = "needs a name for each, --format=coco does not"
             raise UserError(f"a second image {name}: --format={self.form} {other}")
         plural, single = IMAGE_FORMS[self.form]
         points = openpose_points(people.keypoints).reshape(len(people), -1).tolist()
         text = json.dumps({"version": VERSION, plural: [{single: person} for person in points]})
-        self._append(f"{json.dumps(key)}: {text}")
         stem = key if Path(key).stem in self.separate else Path(key).stem  # a.jpg and a.png: a.json and a.png.json
         self.images.add(key)
         self.separate.add(stem)
         files.write_atomically(self.folder / "sep-json" / f"{stem}.json", text.encode())
+        return f"{json.dumps(key)}: {text}"
 
 
 def _number(name: str) -> int:
@@ -111,17 +117,6 @@ def _number(name: str) -> int:
     if not last.isdecimal():
         raise UserError(f"{name}: --eval needs image names that end in a number (frame_7.jpg): rename or drop --eval")
     return int(last)
-
-
-def _entry(image_id: str | int, people: People, row: int) -> dict[str, Any]:
-    return {
-        "image_id": image_id,
-        "category_id": PERSON_CATEGORY,
-        "keypoints": people.keypoints[row].ravel().tolist(),
-        "score": float(people.scores[row]),
-        "box": people.boxes[row].tolist(),
-        "idx": people.ids[row],
-    }
 
 
 def openpose_points(keypoints: FloatArray) -> FloatArray:

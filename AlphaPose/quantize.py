@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An exported network in INT8 that finds the same keypoints, or no file at all.
+"""An exported network in INT8 that finds the same keypoints, or no file at all, see `common.runtime.quantize`.
 
 python -m AlphaPose.quantize --model=fast_pose.onnx --data_path=/data/coco
 python -m AlphaPose.quantize --model=fast_pose.onnx --data_path=/data/coco --detections=boxes.json --nms=pose
 
-Calibrated with annotated training people, see `common.runtime.quantize`. AP is measured as `eval.py` does, with ONNX
-Runtime and OpenVINO where it is installed: both run the file. A JSON report is next to it. Where AP falls by more
-than `--max_ap_drop`, nothing is written and the program ends with exit code 2.
+Calibrated with annotated training people; AP is measured as `eval.py` does.
 """
 
 from collections.abc import Iterator
@@ -20,21 +18,17 @@ from common.cli import UserError, flag
 from common.runtime import metadata, quantize
 from common.runtime.quantize import Flags, Inputs, Score, Task
 from common.runtime.session import Session
-from common.topdown import pipeline
 from common.topdown.boxes import annotated
 from common.topdown.nms import CONFIDENT
+from common.topdown.pipeline import images_of, network_inputs
 
 EXPORTER = "python -m AlphaPose.export"
 
 
 @dataclass(frozen=True)
 class Config(Flags, EvaluationSettings):
-    """Quantizes an exported network of AlphaPose to INT8 and keeps it only where it finds the same people.
+    """Quantizes an exported network of AlphaPose to INT8 and keeps it only where it finds the same people."""
 
-    KEY VALUE words change the yaml config.
-    """
-
-    data_path: str = flag("folder of the data set to calibrate and to measure AP on, or `mini`", "")
     calibration_people: int = flag(
         "number of calibration people, spread evenly over those of the training, else of the validation", 64, least=1
     )
@@ -51,8 +45,8 @@ def main() -> None:
     flags.check()
     quantize.check(flags.source)
     config = flags.config(flags.source)
-    maps = {-1: config.load_skeleton().num_keypoints}
-    session = metadata.checked(quantize.open_on_cpu(flags.source), settings.NETWORK, maps)
+    count = config.load_skeleton().num_keypoints
+    session = metadata.checked(quantize.open_on_cpu(flags.source), settings.NETWORK, {-1: count})
     quantize.run(flags, task_of(flags, config, session))
 
 
@@ -62,19 +56,16 @@ def task_of(flags: Config, config: settings.Config, session: Session) -> Task:
     try:
         images = annotated_images(config, "TRAIN")
     except UserError:  # a data set without training people
-        images = annotated_images(config, "VAL")
+        images = evaluator.validation
     boxes = annotated(images)
     boxes = boxes.select(quantize.spread(len(boxes), flags.calibration_people))
 
     def score(network: Session) -> Score:
-        found = PoseEstimator.of_session(network, config)
-        found.batch_size = flags.batch_size or CPU_BATCH
-        result = evaluator(found)
+        result = evaluator(PoseEstimator.of_session(network, config, flags.batch_size or CPU_BATCH))
         return Score(result.total["AP"], int((result.detections.keypoints[..., 2] > CONFIDENT).any(axis=1).sum()))
 
     def inputs() -> Iterator[Inputs]:
-        crops = pipeline.network_inputs(pipeline.images_of(images, boxes), estimator.network)
-        return ((batch,) for batch in crops)
+        return ((crops,) for crops in network_inputs(images_of(images, boxes), estimator.network))
 
     return Task(score, inputs, f"{len(boxes)} people of {images.annotations}", evaluator.protocol(estimator))
 

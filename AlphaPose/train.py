@@ -35,8 +35,6 @@ import torch
 from easydict import EasyDict
 from torch import Tensor, nn
 
-MIDDLE = 0.5  # the target of regression counts from the middle of the input
-
 
 def build_optimizer(model: nn.Module, cfg: EasyDict) -> torch.optim.Optimizer:
     """Adam, or RMSprop, with the published values."""
@@ -61,8 +59,7 @@ def forward_losses(
     maps = model(normalise_batch(images)).float()
     loss = config.yaml.LOSS
     if loss.TYPE == "L1JointRegression":
-        size = joints.new_tensor(config.size_in[::-1])
-        target = (joints / size - MIDDLE).float()
+        target = (joints / joints.new_tensor(config.size_in[::-1])).float()
         return {"loss": regression_loss(maps, target, visible[..., None].expand_as(target), loss.NORM_TYPE)}
     sigma = config.yaml.DATA_PRESET.SIGMA
     target, weight = encode(joints, visible, (maps.shape[2], maps.shape[3]), config.stride, sigma)

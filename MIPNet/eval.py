@@ -38,8 +38,7 @@ from common.train.log import Log
 from MIPNet import config as settings
 from MIPNet import data, predict, weights
 from MIPNet.config import MODEL_FOLDER, NETWORK, parse_flags
-from MIPNet.merging import MergedPeople
-from MIPNet.predict import LAMBDAS, PoseEstimator
+from MIPNet.predict import LAMBDAS, MergedPeople, PoseEstimator
 
 import numpy as np
 import torch
@@ -196,8 +195,7 @@ def while_training(
 
     def measure(model: nn.Module) -> dict[str, float]:
         session = of_module(predict.for_inference(model, LAMBDAS), device, dtype)
-        estimator = PoseEstimator.of_session(session, config)
-        estimator.batch_size = batch_size_of(config, device)
+        estimator = PoseEstimator.of_session(session, config, LAMBDAS, batch_size_of(config, device))
         result = evaluator(estimator)
         log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_boxes} boxes")
         for line in published_table(result.metrics, config.yaml.MODEL.NAME):
@@ -226,8 +224,8 @@ def main() -> None:
             session, report = predict.open_session(
                 source, flags.options(device, common.distributed.local_rank()), config, flags.lambdas
             )
-            estimator = PoseEstimator.of_session(session, config, flags.lambdas)
-            estimator.batch_size = flags.batch_size or batch_size_of(config, device)
+            batch_size = flags.batch_size or batch_size_of(config, device)
+            estimator = PoseEstimator.of_session(session, config, flags.lambdas, batch_size)
             evaluator = Evaluator(config, flags.num_workers)
             result = evaluator(estimator)
             protocol = evaluator.protocol(estimator) | {

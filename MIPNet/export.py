@@ -68,11 +68,17 @@ def main() -> None:
 def export(
     model: GatedNetwork, target: Path, opset: int, batch_size: int, size_in: Size, about: Mapping[str, Any] = {}
 ) -> float:
-    """Writes `target`, see `common.runtime.export.export_onnx`; `batch_size` 0: any."""
-    inputs = [IMAGES, LAMBDAS] if model.uses_lambda else [IMAGES]
+    """Writes `target`, see `common.runtime.export.export_onnx`; `batch_size` 0: any.
+
+    Compared on lambdas that differ within a batch, and between one batch and the next.
+    """
+    trials: list[tuple[Tensor, ...]] = []
+    for first, count in enumerate((batch_size, batch_size) if batch_size else TRIAL_BATCHES):
+        images = torch.randn(count, 3, *size_in, generator=torch.Generator().manual_seed(first))
+        lambdas = torch.linspace(first, 1 - first if count > 1 else first, count)
+        trials.append((images, lambda_vectors(lambdas)) if model.uses_lambda else (images,))
+    inputs = [IMAGES, LAMBDAS][: len(trials[0])]
     free = {} if batch_size else {name: {0: "batch"} for name in (*inputs, HEATMAPS)}
-    batches = (batch_size, batch_size) if batch_size else TRIAL_BATCHES
-    trials = [_trial(model, count, size_in, seed) for seed, count in enumerate(batches)]
     return export_onnx(model, target, opset, Ports(inputs, [HEATMAPS], free), trials, about)
 
 
@@ -103,14 +109,6 @@ def metadata_of(config: settings.Config, content: dict[str, Any]) -> metadata.Me
     return metadata.of_network(
         NETWORK, config.load_skeleton(), content, input=rule, stride=STRIDE, decoder=decoder, config=known
     )
-
-
-def _trial(model: GatedNetwork, count: int, size_in: tuple[int, int], seed: int) -> tuple[Tensor, ...]:
-    """Inputs to compare on; lambdas differ within a batch, and between one batch and the next."""
-    random = torch.Generator().manual_seed(seed)
-    images = torch.randn(count, 3, *size_in, generator=random)
-    lambdas = lambda_vectors(torch.linspace(seed, 1 - seed, count) if count > 1 else torch.full((1,), float(seed)))
-    return (images, lambdas) if model.uses_lambda else (images,)
 
 
 if __name__ == "__main__":

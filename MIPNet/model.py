@@ -116,7 +116,7 @@ class PoseHRNet(GatedNetwork, HRNet):
 
     def __init__(self, cfg: CfgNode, num_joints: int) -> None:
         """`cfg`: the section MODEL of a yaml config."""
-        stages = [stage_of(cfg.EXTRA[f"STAGE{number}"]) for number in (2, 3, 4)]
+        stages = [_stage_of(cfg.EXTRA[f"STAGE{number}"]) for number in (2, 3, 4)]
         HRNet.__init__(self, cfg.EXTRA.STEM_INPLANES, stages)
         width, kernel = stages[-1].channels[0], cfg.EXTRA.FINAL_CONV_KERNEL
         self.final_layer = nn.Conv2d(width, num_joints, kernel, padding=kernel // 2)
@@ -131,8 +131,8 @@ class PoseHRNet(GatedNetwork, HRNet):
         return self.final_layer(features[0])
 
 
-def stage_of(section: CfgNode) -> Stage:
-    """One of HRNet's stages. Raises UserError where its branches have different numbers of blocks."""
+def _stage_of(section: CfgNode) -> Stage:
+    """Raises UserError where branches have different numbers of blocks."""
     if len(set(section.NUM_BLOCKS)) != 1:
         raise UserError(f"NUM_BLOCKS is {list(section.NUM_BLOCKS)}: the same number is needed for each branch")
     return Stage(section.NUM_MODULES, section.NUM_BLOCKS[0], section.NUM_CHANNELS)
@@ -167,5 +167,4 @@ class PoseResNet(GatedNetwork, ResNet):
 
 def build(cfg: CfgNode, num_joints: int) -> PoseHRNet | PoseResNet:
     """The network of the section MODEL of a yaml config. Raises UserError for impossible values."""
-    family = PoseHRNet if cfg.NAME.startswith("pose_hrnet") else PoseResNet
-    return family(cfg, num_joints)
+    return (PoseHRNet if cfg.NAME.startswith("pose_hrnet") else PoseResNet)(cfg, num_joints)

@@ -5,30 +5,32 @@ from MIPNet import PoseEstimator
 estimator = PoseEstimator("model_best.pth")
 people = estimator("image.jpg", boxes=[[20, 30, 200, 400]])
 
-A network with lambda runs once for each lambda: its results are the modes. What does not depend on lambda is
-computed once for all of them where the network is PyTorch's; an exported one computes all of it again.
+A network with lambda runs once for each lambda: its results are the modes. Lambda 1 finds the person of the box,
+lambda 0 the other one, if there is one; a person that both find counts once. What does not depend on lambda is computed
+once for all of them where the network is PyTorch's; an exported one computes all of it again.
 """
 
 import dataclasses
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import common.train.checkpoint
 from common.arrays import Float32Array, FloatArray, Int64Array, UInt8Array
 from common.cli import UserError
+from common.coco.evaluate import Detections
 from common.coco.images import upright_image
 from common.media.detectors import Boxes, Detector, given_boxes, whole_images
 from common.media.source import Frame
 from common.people import People
 from common.runtime import metadata
 from common.runtime.session import PYTORCH, Options, Session, open_network
-from common.topdown import crops, heatmaps, pipeline
+from common.topdown import crops, heatmaps, nms, pipeline
 from MIPNet import data, keys, weights
 from MIPNet.config import DEFAULT_CFG, MODEL_FOLDER, NETWORK, Config
 from MIPNet.decode import REFINE
-from MIPNet.merging import MergedPeople, merge_modes
 from MIPNet.model import GatedNetwork, build, lambda_vectors
 
 import numpy as np
@@ -40,6 +42,16 @@ LAMBDAS = (0.0, 1.0)  # the other person, and the one whose box it is
 LARGEST_LAMBDA = 1.0
 CPU_BATCH = 8  # people at once; a CPU gains nothing from more
 WITHOUT_NMS = "crowdpose"  # the original suppresses no person there, which finds each person of merged modes twice
+
+
+@dataclass(frozen=True)
+class MergedPeople(Detections):
+    """P people, image after image as the images first occur, the best of an image first."""
+
+    modes: Int64Array  # (P,) the mode that found each
+    boxes: Int64Array  # (P,) the box in which
+    box_scores: FloatArray  # (P,) as they counted
+    keypoint_scores: FloatArray  # (P,) the mean confident keypoint; times the box score this is the person's score
 
 
 class PoseEstimator:
@@ -76,10 +88,13 @@ class PoseEstimator:
         self.detector = detector
 
     @classmethod
-    def of_session(cls, session: Session, config: Config, lambdas: Sequence[float] = LAMBDAS) -> "PoseEstimator":
+    def of_session(
+        cls, session: Session, config: Config, lambdas: Sequence[float] = LAMBDAS, batch_size: int = CPU_BATCH
+    ) -> "PoseEstimator":
         """With a network that is open already."""
         estimator = cls.__new__(cls)
         estimator._use(session, config, lambdas)
+        estimator.batch_size = batch_size
         return estimator
 
     def _use(self, session: Session, config: Config, lambdas: Sequence[float]) -> None:
@@ -155,20 +170,23 @@ class PoseEstimator:
     ) -> MergedPeople:
         """Each person once, of all modes or of some. `keypoints_img` as of `find`; boxes (N, 4), scores, ids (N,).
 
-        Areas are those of the crops; with lambda 0 the boxes' scores count less.
+        With lambda 0 the boxes' scores count less. Where people's scores are equal, a later mode comes first, and
+        within a mode a later box. The area of a person is that of the crop.
         """
         test, chosen = self.config.yaml.TEST, list(range(self.num_modes) if modes is None else modes)
-        factors = np.array([1.0 if value else test.DECAY_THRE for value in self.lambdas or (1.0,)])
-        _, sizes = crops.fit_boxes(boxes_img, self.network.size_in, self.network.padding)
-        return merge_modes(
-            keypoints_img[:, chosen],
-            np.outer(scores, factors[chosen]),
-            sizes.prod(axis=1),
-            image_ids,
-            self.skeleton.sigmas,
-            test.IN_VIS_THRE,
-            test.OKS_THRE if nms_of(self.config, len(chosen)) == "oks" else None,
-        )
+        decay = np.array([1.0 if value else test.DECAY_THRE for value in self.lambdas or (1.0,)])[chosen]
+        mode, box = (axis.ravel() for axis in np.indices((len(chosen), len(boxes_img))))
+        keypoints, ids = keypoints_img[:, chosen][box, mode], image_ids[box]
+        box_scores, keypoint_scores = scores[box] * decay[mode], nms.confident_mean(keypoints[..., 2], test.IN_VIS_THRE)
+        totals = keypoint_scores * box_scores
+        if nms_of(self.config, len(chosen)) == "oks":
+            _, sizes = crops.fit_boxes(boxes_img, self.network.size_in, self.network.padding)
+            areas, sigmas = sizes.prod(axis=1)[box], self.skeleton.sigmas
+            rows = nms.oks_nms(keypoints, areas, totals, sigmas, test.OKS_THRE, ids)
+        else:
+            rows = np.concatenate(nms.by_image(totals, ids, last_first=True))
+        columns = (ids, keypoints, totals, mode, box, box_scores, keypoint_scores)
+        return MergedPeople(*(values[rows] for values in columns))
 
 
 def _frame(image: UInt8Array | str | Path) -> Frame:
@@ -232,8 +250,8 @@ def open_session(
 
 def normalise_crops(crops: UInt8Array, color_rgb: bool = True) -> Float32Array:
     """(B, H, W, 3) uint8 BGR -> (B, 3, H, W) float32, see `data.normalise_batch`; `color_rgb`: channels R, G, B."""
-    images = torch.from_numpy(crops).permute(0, 3, 1, 2)
-    return data.normalise_batch(images.flip(1) if color_rgb else images).numpy()
+    images = np.ascontiguousarray((crops[..., ::-1] if color_rgb else crops).transpose(0, 3, 1, 2))
+    return data.normalise_batch(torch.from_numpy(images)).numpy()
 
 
 def _for_lambdas(session: Session, lambdas: Sequence[float]) -> Session:

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An exported network in INT8 that finds the same keypoints, or no file at all.
+"""An exported network in INT8 that finds the same keypoints, or no file at all, see `common.runtime.quantize`.
 
 python -m MIPNet.quantize --model=mipnet.onnx --data_path=/data/coco
 python -m MIPNet.quantize --lambda --model=mipnet.onnx --data_path=/data/coco --lambdas=0,1 TEST.FLIP_TEST false
 python -m MIPNet.quantize --cfg experiments/crowdpose/hrnet/w48_384x288_adam_lr1e-3_lambda.yaml \
     --model=mipnet.onnx --data_path=/data/crowdpose
 
-Calibrated with annotated training people and every lambda that the network will be asked for, see
-`common.runtime.quantize`. AP is measured as `eval.py` does, with ONNX Runtime and OpenVINO where it is installed: both
-run the file. A JSON report is next to it. Where AP falls by more than `--max_ap_drop`, nothing is written and the
-program ends with exit code 2.
+Calibrated with annotated training people and every lambda that the network will be asked for; AP is measured as
+`eval.py` does.
 """
 
 from collections.abc import Iterator
@@ -20,14 +18,14 @@ from common.cli import UserError, flag
 from common.runtime import metadata, quantize
 from common.runtime.quantize import Flags, Inputs, Score, Task
 from common.runtime.session import Session
-from common.topdown import pipeline
 from common.topdown.boxes import annotated
 from common.topdown.nms import CONFIDENT
+from common.topdown.pipeline import images_of, network_inputs
 from MIPNet import config as settings
 from MIPNet import data
 from MIPNet.config import parse_flags
 from MIPNet.eval import ALIASES, FLAG_KEYS, EvaluationSettings, Evaluator, annotated_images
-from MIPNet.predict import PoseEstimator, with_lambda
+from MIPNet.predict import CPU_BATCH, PoseEstimator, with_lambda
 
 EXPORTER = "python -m MIPNet.export"
 
@@ -67,17 +65,15 @@ def task_of(flags: Config, config: settings.Config, session: Session) -> Task:
     boxes = boxes.select(quantize.spread(len(boxes), flags.calibration_people))
 
     def score(network: Session) -> Score:
-        found = PoseEstimator.of_session(network, config, flags.lambdas)
-        found.batch_size = flags.batch_size or found.batch_size
-        result = evaluator(found)
+        batch_size = flags.batch_size or CPU_BATCH
+        result = evaluator(PoseEstimator.of_session(network, config, flags.lambdas, batch_size))
         return Score(result.total["AP"], int((result.detections.keypoints[..., 2] > CONFIDENT).any(axis=1).sum()))
 
     def inputs() -> Iterator[Inputs]:
-        for crops in pipeline.network_inputs(pipeline.images_of(images, boxes), estimator.network):
+        for crops in network_inputs(images_of(images, boxes), estimator.network):
             yield from [with_lambda(crops, value) for value in estimator.lambdas] or [(crops,)]
 
-    people = f"{len(boxes)} people of {images.annotations}"
-    return Task(score, inputs, people, evaluator.protocol(estimator))
+    return Task(score, inputs, f"{len(boxes)} people of {images.annotations}", evaluator.protocol(estimator))
 
 
 if __name__ == "__main__":

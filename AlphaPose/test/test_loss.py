@@ -25,7 +25,7 @@ def test_losses_are_the_originals(shared: Path) -> None:
 @pytest.mark.parametrize("norm", NORMS)
 def test_regression_and_its_gradient_are_the_originals(shared: Path, norm: str) -> None:
     wanted, draw = golden.losses(shared), np.random.default_rng(10)
-    target = torch.from_numpy((draw.random((3, 34)) - 0.5).astype(np.float32)).view(3, 17, 2)
+    target = torch.from_numpy(draw.random((3, 34)).astype(np.float32)).view(3, 17, 2)  # theirs counts from the middle
     weight = torch.from_numpy((draw.random((3, 34)) > 0.3).astype(np.float32)).view(3, 17, 2)
     maps = (golden.loss_inputs()["out"] * 10).requires_grad_()
     found = loss.regression_loss(maps, target, weight, norm)
@@ -58,7 +58,7 @@ def test_coordinates_of_a_single_high_cell() -> None:
     maps = torch.full((1, 1, 8, 6), -30.0)
     maps[0, 0, 2, 3] = 30.0
     for norm in NORMS:
-        assert loss.integral_coordinates(maps, norm)[0, 0].tolist() == pytest.approx([0.0, -0.25], abs=1e-4)
+        assert loss.integral_coordinates(maps, norm)[0, 0].tolist() == pytest.approx([0.5, 0.25], abs=1e-4)
 
 
 def test_accuracy_counts_exact_hits_and_only_joints_with_a_target() -> None:

@@ -26,8 +26,7 @@ from common.topdown.crops import PADDING
 from common.topdown.nms import CONFIDENT
 from common.topdown.pipeline import Evaluation
 from MIPNet.eval import Evaluator, lambda_name
-from MIPNet.merging import MergedPeople
-from MIPNet.predict import PoseEstimator, load_config, open_session
+from MIPNet.predict import MergedPeople, PoseEstimator, load_config, open_session
 from MIPNet.test import drawn_pairs
 from MIPNet.test.drawn_pairs import BEHIND, FRONT
 from MIPNet.test.programs import script

@@ -20,8 +20,7 @@ from common.topdown.pipeline import Evaluation
 from MIPNet.config import Config, parse
 from MIPNet.data import neighbours
 from MIPNet.eval import Evaluator
-from MIPNet.merging import MergedPeople
-from MIPNet.predict import PoseEstimator, normalise_crops
+from MIPNet.predict import MergedPeople, PoseEstimator, normalise_crops
 
 import numpy as np
 

@@ -9,7 +9,6 @@ import common.coco.evaluate
 import common.coco.images
 from common.media.detectors import Boxes
 from common.runtime.session import Session
-from common.skeleton import COCO
 from common.test import top_down_golden as golden
 from common.test.programs import launched
 from common.topdown import crops, pipeline
@@ -17,7 +16,6 @@ from common.train.log import Log
 from MIPNet import eval as program
 from MIPNet import weights
 from MIPNet.eval import Evaluator, while_training
-from MIPNet.merging import merge_modes
 from MIPNet.model import build
 from MIPNet.predict import PoseEstimator, normalise_crops
 from MIPNet.test.oracle import PAIRS, config_of, evaluate_oracle
@@ -158,14 +156,17 @@ def test_images_and_evaluations_suppress_by_one_rule(tmp_path: Path, more: tuple
     assert len(estimator.merged(keypoints, boxes)) == stay
 
 
-def test_who_both_modes_found_is_found_once_and_the_other_person_stays() -> None:
+def test_who_both_modes_found_is_found_once_and_the_other_person_stays(tmp_path: Path) -> None:
     keypoints = np.full((2, 2, 17, 3), 0.8)  # boxes, modes
     keypoints[..., :2] = [[[[0]], [[0.1]]], [[[250]], [[500]]]]
-    boxes = np.array([[0.5, 1]] * 2), np.full(2, 1e4), np.array([5, 5])
-    found = merge_modes(keypoints, *boxes, COCO.sigmas)
+    boxes = np.array([[0.0, 0, 90, 120]] * 2), np.ones(2), np.array([5, 5])
+    found, every = (
+        PoseEstimator.of_session(answering(), config_of(tmp_path, *PAIRS, *rules)).merge(keypoints, *boxes)
+        for rules in ((), ("TEST.NMS", "none"))
+    )
     assert (found.modes.tolist(), found.boxes.tolist()) == ([1, 1, 0], [1, 0, 1])
     np.testing.assert_allclose(found.scores, [0.8, 0.8, 0.4])
-    assert merge_modes(keypoints, *boxes, COCO.sigmas, oks_threshold=None).boxes.tolist() == [1, 0, 1, 0]
+    assert every.boxes.tolist() == [1, 0, 1, 0]
 
 
 @pytest.mark.parametrize("more", [(), ("--lambda",)], ids=["plain", "lambda"])
