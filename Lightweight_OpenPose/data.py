@@ -91,10 +91,8 @@ def to_points(keypoints: npt.NDArray[Any], size_img: tuple[int, int], skeleton: 
     or outside the image counts as absent; a derived point is the mean of its sources, absent where one of them is,
     or where it falls outside. Returns (P, num_points, 3) float64.
     """
-    known = np.asarray(keypoints, np.float64)
-    points = np.zeros((len(known), skeleton.num_points, 3))
-    taken = skeleton.keypoint_of_point >= 0
-    known = _without_outside(known, size_img)
+    known = _without_outside(np.asarray(keypoints, np.float64), size_img)
+    points, taken = np.zeros((len(known), skeleton.num_points, 3)), skeleton.keypoint_of_point >= 0
     points[:, taken] = known[:, skeleton.keypoint_of_point[taken]]
     for name, sources in skeleton.derived.items():
         from_points = known[:, [skeleton.keypoints.index(source) for source in sources]]
@@ -105,11 +103,9 @@ def to_points(keypoints: npt.NDArray[Any], size_img: tuple[int, int], skeleton: 
 
 
 def _without_outside(points: Float64Array, size_img: tuple[int, int]) -> Float64Array:
-    x, y = points[..., 0], points[..., 1]
+    x, y, labelled = np.moveaxis(points, -1, 0)
     outside = (x < 0) | (y < 0) | (x >= size_img[1]) | (y >= size_img[0]) | ((x == 0) & (y == 0))
-    points = points.copy()
-    points[..., 2][outside] = 0
-    return points
+    return np.stack([x, y, np.where(outside, 0, labelled)], axis=-1)
 
 
 def transform_points(points: Float64Array, warp: Warp, flip: bool, skeleton: Skeleton) -> Float64Array:
@@ -155,10 +151,8 @@ class TrainSamples:
 
         An unreadable image raises ImageError; where bad ones are skipped, the next readable sample takes its place.
         """
-        epoch, index = position
-        random = np.random.default_rng((self.config.seed, epoch, index))
-        skip = self.config.on_bad_image == "skip"
-        return readable_sample(lambda found: self._sample(found, random), len(self), index, skip)
+        random, skip = np.random.default_rng((self.config.seed, *position)), self.config.on_bad_image == "skip"
+        return readable_sample(lambda found: self._sample(found, random), len(self), position[1], skip)
 
     def _sample(self, index: int, random: np.random.Generator) -> dict[str, Any]:
         coco, person, row = self.labels.index, self.labels.main[index], int(self.labels.images[index])
@@ -181,14 +175,10 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
     """Samples as one batch: image (B, 3, S, S) uint8, valid_mask (B, 1, s, s) uint8, points (B, P, num_points, 3)
     float32; samples with fewer than P people are filled with people that have no points."""
     most = max(len(sample["points"]) for sample in samples)
-    points = np.zeros((len(samples), most, *samples[0]["points"].shape[1:]), np.float32)
-    for row, sample in zip(points, samples, strict=True):
-        row[: len(sample["points"])] = sample["points"]
-    return {
-        "image": torch.from_numpy(np.stack([sample["image"] for sample in samples])).permute(0, 3, 1, 2),
-        "valid_mask": torch.from_numpy(np.stack([sample["valid_mask"] for sample in samples])[:, None]),
-        "points": torch.from_numpy(points),
-    }
+    padded = [np.pad(one["points"], ((0, most - len(one["points"])), (0, 0), (0, 0))) for one in samples]
+    arrays = [one["image"] for one in samples], [one["valid_mask"] for one in samples], padded
+    images, valid_masks, points = (torch.from_numpy(np.stack(of_samples)) for of_samples in arrays)
+    return {"image": images.permute(0, 3, 1, 2), "valid_mask": valid_masks[:, None], "points": points}
 
 
 def normalise(images: Tensor) -> Tensor:

@@ -76,7 +76,6 @@ class Config(EvaluationFlags):
 
 def main() -> None:
     """Reads the flags, evaluates, leaves detections, metrics, pictures and a result file."""
-    began = time.time()
     aliases = {**ALIASES, "labels": "val_labels", "images_folder": "val_images_folder"}
     config = parse(Config, {}, aliases=aliases, retired=RETIRED | GONE)
     folder = Path(config.output_dir) / f"eval_step{config.step}"
@@ -85,9 +84,8 @@ def main() -> None:
         content = common.train.checkpoint.read(source) if source.suffix in PYTORCH else {}
         trained_height = int(content.get("config", {}).get("base_height", PUBLISHED_HEIGHT))
         scales = MULTI_SCALE if config.multiscale else InputRule.scales
-        run_evaluation(config, source, device, InputRule(config.base_height or trained_height, scales=scales), folder)
-        if common.distributed.is_main():
-            Run(NETWORK, "eval", 1, 1, str(folder / "metrics.jsonl"), str(folder), began).leave(config.log_folder)
+        rule = InputRule(config.base_height or trained_height, scales=scales)
+        run_evaluation(NETWORK, config, source, device, rule, folder)
 
 
 def _checkpoint(config: Config) -> Path:
@@ -99,13 +97,15 @@ def _checkpoint(config: Config) -> Path:
     return best
 
 
-def run_evaluation(config: EvaluationFlags, source: Path, device: torch.device, rule: InputRule, folder: Path) -> None:
-    """Evaluates the network of `source` and writes detections, metrics and pictures into `folder`.
+def run_evaluation(
+    name: str, config: EvaluationFlags, source: Path, device: torch.device, rule: InputRule, folder: Path
+) -> None:
+    """Evaluates the network of `source`; leaves detections, metrics and pictures in `folder`, and a result of `name`.
 
     `rule`: how images become inputs, where the network does not fix their size. Raises UserError, also for a network
     that takes one size where `rule` has several scales.
     """
-    config = with_data(config, config.val_images_folder)
+    began, config = time.time(), with_data(config, config.val_images_folder)
     skeleton = common.skeleton.load(config.skeleton)
     validation = load_validation(config, skeleton)
     session = open_session(source, config.options(device, common.distributed.local_rank()), skeleton)
@@ -139,6 +139,7 @@ def run_evaluation(config: EvaluationFlags, source: Path, device: torch.device, 
             error_report.write(validation, result.detections, skeleton, folder)
         if config.save_images:
             save_sheet(folder / "pictures.png", validation, result.detections, skeleton, config.save_images)
+        Run(name, "eval", 1, 1, str(folder / "metrics.jsonl"), str(folder), began).leave(config.log_folder)
 
 
 def load_validation(config: DataFlags, skeleton: common.skeleton.Skeleton) -> EvaluationSet:

@@ -24,7 +24,6 @@ from Lightweight_OpenPose.config import DIRECTORY
 from Lightweight_OpenPose.model import PoseEstimationWithMobileNet
 
 INPUT = "data"
-TRIAL_SHAPES = ((2, 72, 96), (1, 61, 83))  # where dynamic; the second is no multiple of the stride
 
 
 @dataclass(frozen=True)
@@ -52,17 +51,10 @@ def export_checkpoint(config: Config) -> None:
     check_opset(config.opset)
     skeleton = common.skeleton.load(config.skeleton)
     source = weights.locate_checkpoint(config.checkpoint_path)
+    network, content = weights.load_network(source, skeleton), common.train.checkpoint.read(source)
     target, shape = Path(config.output_name), (config.batch_size, config.height, config.width)
-    content = common.train.checkpoint.read(source)
-    network = weights.network_of(content, source, skeleton)
     difference = export_onnx(network, target, config.opset, shape, predict.metadata_of(skeleton, content, shape[1:]))
     print(summary(target, config.opset, INPUT, shape, difference))  # noqa: T201
-
-
-def output_names(num_stages: int) -> list[str]:
-    """The names of the outputs in the network's order, as published; the initial stage counts."""
-    kinds = ("output_1_heatmaps", "output_0_pafs")
-    return [f"stage_{stage}_{kind}" for stage in range(num_stages) for kind in kinds]
 
 
 def export_onnx(
@@ -73,8 +65,9 @@ def export_onnx(
     about: Mapping[str, Any] = {},
 ) -> float:
     """Writes `target` and returns its largest difference to PyTorch, see `common.runtime.export.export_onnx`."""
-    names = INPUT, output_names(1 + len(model.refinement_stages))
-    return export_maps(model, target, opset, names, shape, TRIAL_SHAPES, about)
+    kinds = ("output_1_heatmaps", "output_0_pafs")
+    outputs = [f"stage_{stage}_{kind}" for stage in range(1 + len(model.refinement_stages)) for kind in kinds]
+    return export_maps(model, target, opset, (INPUT, outputs), shape, about)
 
 
 if __name__ == "__main__":

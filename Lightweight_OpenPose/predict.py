@@ -73,14 +73,6 @@ class InputRule:
         return -(-max(length_in, self.base_height) // STRIDE) * STRIDE
 
 
-def to_input(image: UInt8Array, place: Letterbox) -> Float32Array:
-    """(h, w, 3) uint8 BGR -> (3, H, W) float32 network input: (pixel - 128) / 256, resized, 0 around it."""
-    normalised = (image.astype(np.float32) - PIXEL_MEAN) * PIXEL_SCALE
-    if place.ratio != 1:  # the exact ratio, not that of the rounded sizes
-        normalised = cv2.resize(normalised, None, fx=place.ratio, fy=place.ratio, interpolation=place.interpolation)
-    return _padded(normalised, place)
-
-
 def _padded(normalised: Float32Array, place: Letterbox) -> Float32Array:
     top, left, _, _ = place.pad_in
     padded = np.zeros((3, *place.size_in), np.float32)
@@ -161,8 +153,9 @@ class PoseEstimator(BottomUpEstimator):
         refuse_narrow(size_img)
         return [self.input_rule.letterbox(size_img)]
 
-    def to_input(self, image: UInt8Array, place: Letterbox) -> Float32Array:
-        """`to_input`, resized bilinearly before it is normalised."""
+    @staticmethod
+    def to_input(image: UInt8Array, place: Letterbox) -> Float32Array:
+        """(h, w, 3) uint8 BGR -> (3, H, W) float32 network input: resized bilinearly, (pixel - 128) / 256, padded."""
         small = cv2.resize(image, place.scaled_in[::-1], interpolation=cv2.INTER_LINEAR)
         return _padded((small - np.float32(PIXEL_MEAN)) * np.float32(PIXEL_SCALE), place)
 
@@ -194,9 +187,13 @@ class ValidationEstimator(PoseEstimator):
         """The placement of an image at each scale."""
         return [self.input_rule.letterbox(size_img, scale) for scale in self.input_rule.scales]
 
-    def to_input(self, image: UInt8Array, place: Letterbox) -> Float32Array:
-        """See `to_input`."""
-        return to_input(image, place)
+    @staticmethod
+    def to_input(image: UInt8Array, place: Letterbox) -> Float32Array:
+        """(h, w, 3) uint8 BGR -> (3, H, W) float32 network input: (pixel - 128) / 256, resized, 0 around it."""
+        normalised = (image.astype(np.float32) - PIXEL_MEAN) * PIXEL_SCALE
+        if place.ratio != 1:  # the exact ratio, not that of the rounded sizes
+            normalised = cv2.resize(normalised, None, fx=place.ratio, fy=place.ratio, interpolation=place.interpolation)
+        return _padded(normalised, place)
 
     def decode(self, maps: Sequence[Maps], places: Sequence[Letterbox]) -> DecodedPeople:
         """The people in an image, in original pixels; those of several scales in the mean of their maps."""

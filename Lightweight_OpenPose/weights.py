@@ -3,7 +3,6 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import common.train.checkpoint
 from common.cli import UserError
@@ -40,10 +39,10 @@ def starting_weights(config: Config) -> Path | None:
         return locate_checkpoint(config.checkpoint_path)
     if config.step > 1:
         before = run_folder(config.output_dir, STEP_NAMES[config.step - 1]) / BEST
-        if not before.is_file():
-            cure = f"run --step={config.step - 1} first, or name a checkpoint with --checkpoint_path"
-            raise UserError(f"--step={config.step} begins from {before}, which is not there: {cure}")
-        return before
+        if before.is_file():
+            return before
+        cure = f"run --step={config.step - 1} first, or name a checkpoint with --checkpoint_path"
+        raise UserError(f"--step={config.step} begins from {before}, which is not there: {cure}")
     try:
         return locate_checkpoint(MOBILENET)
     except CheckpointError as error:
@@ -61,15 +60,11 @@ def load_start(model: nn.Module, source: Path | None) -> str:
 
 
 def load_network(source: Path, skeleton: Skeleton) -> PoseEstimationWithMobileNet:
-    """The network of a checkpoint in evaluation mode, see `network_of`."""
-    return network_of(common.train.checkpoint.read(source), source, skeleton)
-
-
-def network_of(content: dict[str, Any], source: Path, skeleton: Skeleton) -> PoseEstimationWithMobileNet:
-    """The network of a checkpoint's content, with as many refinement stages as that holds, in evaluation mode.
+    """The network of a checkpoint, with as many refinement stages as that holds, in evaluation mode.
 
     Raises CheckpointError where weights are missing: a checkpoint of another network or skeleton.
     """
+    content = common.train.checkpoint.read(source)
     names = common.train.checkpoint.state_dict(content)
     stages = {found[1] for name in names if (found := re.search(r"(?:^|\.)refinement_stages\.(\d+)\.", name))}
     model = PoseEstimationWithMobileNet(len(stages), skeleton.num_heatmaps, skeleton.num_pafs)

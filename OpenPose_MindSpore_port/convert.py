@@ -5,6 +5,7 @@ python -m OpenPose_MindSpore_port.convert 0-60_5304.ckpt openpose.pth    into Py
 python -m OpenPose_MindSpore_port.convert openpose.pth openpose.ckpt     into MindSpore
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,12 +55,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _name_the_files(words: Sequence[str]) -> list[str]:
     """Source and target may be given without flags, as the first words."""
-    named = []
-    for word, flag in zip(words, ("source", "target"), strict=False):
-        if word.startswith("-"):
-            break
-        named.append(f"--{flag}={word}")
-    return [*named, *words[len(named) :]]
+    plain = list(itertools.takewhile(lambda word: not word.startswith("-"), words[:2]))
+    named = [f"--{flag}={word}" for flag, word in zip(("source", "target"), plain, strict=False)]
+    return [*named, *words[len(plain) :]]
 
 
 if __name__ == "__main__":

@@ -128,8 +128,7 @@ def to_points(keypoints: npt.NDArray[Any], skeleton: Skeleton) -> Float64Array:
     sources, visible where all are labelled, otherwise absent. Returns (P, num_points, 3) float64, all 0 where absent.
     """
     known = np.asarray(keypoints, np.float64)
-    points = np.zeros((len(known), skeleton.num_points, 3))
-    taken = skeleton.keypoint_of_point >= 0
+    points, taken = np.zeros((len(known), skeleton.num_points, 3)), skeleton.keypoint_of_point >= 0
     points[:, taken] = known[:, skeleton.keypoint_of_point[taken]]
     for name, sources in skeleton.derived.items():
         from_points = known[:, [skeleton.keypoints.index(source) for source in sources]]
@@ -158,11 +157,8 @@ class TrainSamples:
         An unreadable image raises ImageError; where bad ones are skipped, the next readable sample takes its place. An
         ignore mask that is damaged or of another size raises UserError.
         """
-        epoch, index = position
-        random = np.random.default_rng((self.config.seed, epoch, index))
-        return readable_sample(
-            lambda row: self._sample(row, random), len(self), index, self.config.on_bad_image == "skip"
-        )
+        random, skip = np.random.default_rng((self.config.seed, *position)), self.config.on_bad_image == "skip"
+        return readable_sample(lambda row: self._sample(row, random), len(self), position[1], skip)
 
     def _sample(self, index: int, random: np.random.Generator) -> dict[str, Any]:
         coco = self.index
@@ -176,8 +172,7 @@ class TrainSamples:
     def augmented(
         self, image: UInt8Array, mask: UInt8Array | None, points: Float64Array, drawn: Draw
     ) -> dict[str, Any]:
-        """The sample that a draw makes: all in original pixels, `image` (h, w, 3), `mask` (h, w) uint8 of 0 and 255,
-        or None."""
+        """The sample of a draw; all in original pixels: `image` (h, w, 3), `mask` (h, w) uint8 of 0 and 255 or None."""
         size, matrix = self.config.insize, compose(points, self.config, drawn)
         crop = common.coco.images.warp_image(image, matrix, (size, size), GREY)
         points_in = transform_points(points, matrix)
@@ -192,14 +187,10 @@ def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
     """Samples as one batch: image (B, 3, S, S) uint8, valid_mask (B, 1, s, s) float32, points (B, P, num_points, 3)
     float32; samples with fewer than P people are filled with people that have no points."""
     most = max(len(sample["points"]) for sample in samples)
-    points = np.zeros((len(samples), most, *samples[0]["points"].shape[1:]), np.float32)
-    for row, sample in zip(points, samples, strict=True):
-        row[: len(sample["points"])] = sample["points"]
-    return {
-        "image": torch.from_numpy(np.stack([sample["image"] for sample in samples])).permute(0, 3, 1, 2),
-        "valid_mask": torch.from_numpy(np.stack([sample["valid_mask"] for sample in samples])[:, None]),
-        "points": torch.from_numpy(points),
-    }
+    padded = [np.pad(one["points"], ((0, most - len(one["points"])), (0, 0), (0, 0))) for one in samples]
+    arrays = [one["image"] for one in samples], [one["valid_mask"] for one in samples], padded
+    images, valid_masks, points = (torch.from_numpy(np.stack(of_samples)) for of_samples in arrays)
+    return {"image": images.permute(0, 3, 1, 2), "valid_mask": valid_masks[:, None], "points": points}
 
 
 def normalise(images: Tensor) -> Tensor:

@@ -24,6 +24,8 @@ import common.train.checkpoint
 from common.bottomup.pipeline import Evaluation, evaluate
 from common.cli import ImageError, UserError, flag, parse, run
 from common.coco.evaluate import COCO_METRICS, EvaluationSet
+from common.media import drawing, error_report
+from common.media.sheets import save_sheet
 from common.report import Run
 from common.runtime.session import ComputeFlags, of_module
 from common.skeleton import Skeleton, load
@@ -49,7 +51,6 @@ from torch import nn
 
 RESULT_FILE = "eval_result.json"  # as published
 TRAINED = "train_checkpoints"  # where train.py leaves its best checkpoint
-ALL_IMAGES = -1
 ACCELERATOR_BATCH, CPU_BATCH = 16, 2  # images at once; a CPU gains nothing from more
 SHEET_ROWS = 6  # images shown at each evaluation during training
 PUBLISHED_NAMES = ("AP", "Ap .5", "AP .75", "AP (M)", "AP (L)", "AR", "AR .5", "AR .75", "AR (M)", "AR (L)")
@@ -68,9 +69,7 @@ class Config(Inference, DataFlags, ComputeFlags):
     num_workers: int = flag("threads that read images ahead, a batch each", 4, least=1, most=1024)
     on_bad_image: Literal["error", "skip"] = flag("an unreadable image: stop, or count it as without people", "error")
     report: bool = flag("also write report.html, a page of where the network fails, and report.json", False)
-    save_images: int = flag(
-        "images to draw people in, as <image_id>.png; -1: all, as the original", 0, least=ALL_IMAGES
-    )
+    save_images: int = flag("images to draw people in, as <image_id>.png; -1: all, as the original", 0, least=-1)
 
 
 _OWN_ALIASES = {"checkpoint_path": "model_path", "output_img_path": "output_path", "annotation": "ann"}
@@ -79,8 +78,8 @@ _OF_ORIGINAL = dict.fromkeys(("people_only", "original_decode"), "--original is 
 
 def main() -> None:
     """Reads the flags, evaluates, leaves people, metrics, pictures and a result file."""
-    began, names = time.time(), set(Config.__dataclass_fields__)
-    aliases = {alias: name for alias, name in ALIASES.items() if name in names} | _OWN_ALIASES
+    began = time.time()
+    aliases = {alias: name for alias, name in ALIASES.items() if hasattr(Config, name)} | _OWN_ALIASES
     config = parse(Config, {}, aliases=aliases, retired=RETIRED | _OF_ORIGINAL)
     folder = Path(config.output_path or Path(config.output_dir) / "output_img")
     log_folder = Path(config.log_dir or Path(config.output_dir) / "test" / "output" / "0")
@@ -95,8 +94,7 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
     """Evaluates as `config` says and writes the results into `folder`."""
     skeleton, source = load(config.skeleton), _checkpoint(config)
     validation = evaluation_set(config, skeleton)
-    if config.original:
-        validation = with_people(validation)
+    validation = with_people(validation) if config.original else validation
     session = open_session(source, config.options(device, common.distributed.local_rank()), skeleton)
     estimator = PoseEstimator.of_session(session, skeleton, config, config.original)
     batch_size = config.batch_size or session.fixed_batch or default_batch(device)
@@ -117,8 +115,6 @@ def run_evaluation(config: Config, device: torch.device, folder: Path, log: Log)
     if common.distributed.is_main():
         result.detections.write_json(folder / RESULT_FILE)
         if config.report:
-            from common.media import error_report  # not needed by a training, which evaluates too
-
             error_report.write(validation, result.detections, skeleton, folder)
     draw_images(validation, result, skeleton, folder, config.save_images)
 
@@ -127,10 +123,9 @@ def _checkpoint(config: Config) -> Path:
     if config.model_path:
         return weights.locate_checkpoint(config.model_path)
     best = Path(config.output_dir) / TRAINED / common.train.checkpoint.BEST
-    if not best.is_file():
-        kinds = ".ckpt, .pth, .onnx, .xml or .om"
-        raise UserError(f"--model_path is needed: {kinds}; training has left no {best}")
-    return best
+    if best.is_file():
+        return best
+    raise UserError(f"--model_path is needed: .ckpt, .pth, .onnx, .xml or .om; training has left no {best}")
 
 
 def log_published_lines(result: Evaluation, log: Log) -> None:
@@ -183,7 +178,6 @@ def while_training(
     validation: EvaluationSet, config: TrainConfig, skeleton: Skeleton, state: TrainState, log: Log
 ) -> Callable[[nn.Module], dict[str, float]]:
     """Measures the current weights; a sheet of predictions goes to TensorBoard and the run's folder."""
-    from common.media.sheets import save_sheet
 
     def measured(model: nn.Module) -> dict[str, float]:
         session = of_module(LastMaps(model).eval(), state.device, state.dtype)
@@ -205,8 +199,6 @@ def draw_images(
 
     Every rank draws its share. An image that cannot be read is left out: the evaluation has reported it.
     """
-    from common.media import drawing
-
     rows = validation.rows[:num_images] if num_images >= 0 else validation.rows
     for row in rows[common.distributed.rank() :: common.distributed.world_size()].tolist():
         image_id = validation.index.image_ids[row]

@@ -28,7 +28,6 @@ from torch import Tensor
 INPUT = "images"
 OUTPUTS = [f"{kind}{stage}" for kind in ("paf", "heatmap") for stage in range(1, NUM_STAGES + 1)]
 SUFFIX = ".onnx"
-TRIAL_SHAPES = ((2, 64, 96), (1, 88, 56))  # where dynamic
 INSTEAD = (
     "is MindSpore's own format and not written here: export --file_format=ONNX, which `atc --framework=5` makes an .om "
     "for Ascend of, and MindSpore Lite's converter_lite (--fmk=ONNX) reads"
@@ -89,7 +88,7 @@ def export_onnx(
     network: OpenPose, target: Path, opset: int, shape: Shape = (0, 0, 0), about: Mapping[str, Any] = {}
 ) -> float:
     """Writes `target` and returns its largest difference to PyTorch, see `common.runtime.export.export_onnx`."""
-    return export_maps(AllMaps(network), target, opset, (INPUT, OUTPUTS), shape, TRIAL_SHAPES, about)
+    return export_maps(AllMaps(network), target, opset, (INPUT, OUTPUTS), shape, about)
 
 
 if __name__ == "__main__":

@@ -7,26 +7,15 @@ python gen_ignore_mask.py --train_ann <annotations>/person_keypoints_train2017.j
 Masks go to `ignore_mask_train` and `ignore_mask_val` beside the image folders.
 """
 
-import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import common.coco.images
-import common.coco.reader
-from common import cli, files
-from common.arrays import UInt8Array
+from common import cli
 from common.cli import UserError
-from common.coco.annotations import CocoIndex, compressed_region
 from OpenPose_MindSpore_port.config import DATA_FOLDER, LabelRules, located
-from OpenPose_MindSpore_port.ignore_masks import MASKED, learned, mask_path
+from OpenPose_MindSpore_port.ignore_masks import write
 
-import cv2
-import numpy as np
-from faster_coco_eval.core import mask as coco_mask
-
-SHORTEST_POLYGON = 6  # numbers: three corners
 RETIRED = {"vis": "masks are images themselves: open the PNG"}
 
 
@@ -57,58 +46,6 @@ def main(argv: list[str] | None = None) -> None:
             beside = config.output_dir or located(data_dir, images, f"--{split}_dir").parent
             folder = Path(beside) / f"ignore_mask_{split}"
             print(f"{folder}: {write(annotation_file, folder, config)} masks")  # noqa: T201  the program's answer
-
-
-def write(annotation_file: str | Path, folder: Path, rules: LabelRules) -> int:
-    """Writes the masks of an annotation file, all or none, in place of a folder of older ones; returns how many.
-
-    Raises UserError where the annotations are wrong, OSError where the folder cannot be written.
-    """
-    index, count = common.coco.reader.load(annotation_file), 0
-    files.remove_unfinished(folder.parent)
-    growing = files.unfinished_name(folder)
-    growing.mkdir(parents=True)
-    for image_id, mask in masks(annotation_file, index, rules):
-        content = cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_BILEVEL, 1])[1]
-        mask_path(growing, image_id).write_bytes(content.tobytes())
-        count += 1
-    if folder.is_dir():
-        shutil.rmtree(folder)
-    growing.replace(folder)
-    return count
-
-
-def masks(annotation_file: str | Path, index: CocoIndex, rules: LabelRules) -> Iterator[tuple[int, UInt8Array]]:
-    """Image id and mask, (h, w) uint8 of 0 and 255, of each image that has one; `index` is that of the file.
-
-    Annotations are taken in the file's order. A crowd is masked except where earlier people are; a person who is not
-    learned is masked completely, even where a learned one is in front.
-    """
-    keep, people = learned(index, rules), files.read_json(annotation_file)["annotations"]
-    for image in np.unique(index.image_rows(np.flatnonzero(~keep))).tolist():
-        size: list[int] = index.image_sizes[image].tolist()
-        mask, occupied = np.zeros((2, *size), np.uint8)
-        rows = range(*index.people(image).indices(len(keep)))
-        for row in rows if index.is_crowd[rows].any() else [row for row in rows if not keep[row]]:
-            try:
-                inside = _inside(people[index.file_positions[row]].get("segmentation"), index.boxes[row].tolist(), size)
-            except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
-                place = f"{annotation_file}: segmentation of annotation {index.annotation_ids[row]}"
-                raise UserError(f"{place}: {error}. `python -m common.coco DATA_PATH` lists all faults") from error
-            mask |= inside & ~occupied if index.is_crowd[row] else inside * np.uint8(not keep[row])
-            occupied |= inside
-        if mask.any():
-            yield int(index.image_ids[image]), mask * np.uint8(MASKED)
-
-
-def _inside(segmentation: Any, box: list[float], size: list[int]) -> UInt8Array:
-    """(h, w) uint8, 1 inside a person's silhouette, or in the box where there is none."""
-    if not (segmentation and isinstance(segmentation, list)):
-        return coco_mask.decode({"size": size, "counts": compressed_region(segmentation, box, *size)})
-    if min(map(len, segmentation)) < SHORTEST_POLYGON or not np.isfinite(np.concatenate(segmentation)).all():
-        raise ValueError("a polygon is not a list x, y, x, y, x, y...")
-    moved = [np.clip(np.reshape(polygon, (-1, 2)), 0, size[::-1]).ravel().tolist() for polygon in segmentation]
-    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(moved, *size)))
 
 
 if __name__ == "__main__":

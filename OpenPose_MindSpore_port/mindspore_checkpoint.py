@@ -12,14 +12,19 @@ import math
 import mmap
 import re
 import struct
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import common.distributed
 from common import files
 from common.cli import UserError
 from common.train.checkpoint import CheckpointError
+from common.train.loop import Losses
+from common.train.state import TrainState
+from OpenPose_MindSpore_port.config import Config
 
 import torch
 from torch import Tensor
@@ -137,9 +142,6 @@ def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
     Raises UserError: nothing to write, a data type that MindSpore lacks, a full disk.
     """
-    for name, tensor in tensors.items():
-        if tensor.dtype not in TYPES.values():
-            raise UserError(f"{name}: MindSpore has no {tensor.dtype}; convert it before")
     if not tensors:
         raise UserError(f"{path}: nothing to write")
     with files.replacing(path) as file:
@@ -148,10 +150,11 @@ def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _parameter(name: str, tensor: Tensor) -> bytes:
-    kind = next(kind for kind, dtype in TYPES.items() if dtype == tensor.dtype)
+    kind = next((kind for kind, dtype in TYPES.items() if dtype == tensor.dtype), "")
+    if not kind:
+        raise UserError(f"{name}: MindSpore has no {tensor.dtype}; convert it before")
     content = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
-    dimensions = b"".join(b"\x08" + _varint(size) for size in tensor.shape)
-    value = dimensions + _field(2, kind.encode()) + _field(3, content)
+    value = b"".join(b"\x08" + _varint(size) for size in tensor.shape) + _field(2, kind.encode()) + _field(3, content)
     return _field(1, _field(1, name.encode()) + _field(2, value))
 
 
@@ -163,3 +166,46 @@ def _varint(number: int) -> bytes:
     """7 bits a byte, lowest first; the highest bit marks that more follow."""
     groups = max(1, -(-number.bit_length() // 7))
     return bytes((number >> 7 * group & 0x7F) | (0x80 if group + 1 < groups else 0) for group in range(groups))
+
+
+# --- of a training ---
+
+
+class TrainingCheckpoints:
+    """`<folder>/<time>/<rank>-<epoch>_<step>.ckpt`, as the published training names them: weights, MindSpore's names.
+
+    Rank 0 writes one every `ckpt_interval` steps and one at the end; the newest `keep_checkpoint_max` stay. What else a
+    resumed run needs is in last.pth, see common.train.state.
+    """
+
+    def __init__(self, state: TrainState, config: Config) -> None:
+        """Raises OSError where the folder cannot be made: the first checkpoint is hours away."""
+        root = Path(config.output_dir) / config.save_model_path
+        self.folder = root / time.strftime("%Y-%m-%d_time_%H_%M_%S", time.localtime(state.began))
+        self._state, self._interval = state, config.ckpt_interval
+        self._keep = config.keep_checkpoint_max if common.distributed.is_main() else 0
+        if self._keep:
+            root.mkdir(parents=True, exist_ok=True)
+            files.remove_unfinished(self.folder)
+
+    def step(self, number: int, losses: Losses) -> None:
+        """Called after step `number`, counted from 0; writes nothing if its losses are not finite."""
+        done = number + 1
+        if self._keep and done % self._interval == 0 and bool(torch.stack([*losses.values()]).isfinite().all()):
+            self._write(done)
+
+    def finish(self) -> None:
+        """Called after the training: keeps its last steps, too, even if an earlier run was killed there."""
+        done = self._state.epoch * self._state.plan.steps_per_epoch
+        if self._keep and done and not self._path(done).is_file():
+            self._write(done)
+
+    def _path(self, done: int) -> Path:
+        return self.folder / f"0-{-(-done // self._state.plan.steps_per_epoch)}_{done}.ckpt"
+
+    def _write(self, done: int) -> None:
+        weights = {NETWORK + name: tensor for name, tensor in self._state.model.state_dict().items()}
+        write(self._path(done), weights)
+        steps = sorted(int(path.stem.rpartition("_")[2]) for path in self.folder.glob("0-*_*.ckpt"))
+        for old in steps[: -self._keep]:
+            self._path(old).unlink(missing_ok=True)

@@ -9,7 +9,6 @@ import math
 from typing import Any
 
 from common.arrays import Float32Array
-from common.cli import UserError
 from OpenPose_MindSpore_port.config import Config
 
 import numpy as np
@@ -40,7 +39,7 @@ def build_optimizer(model: nn.Module, config: Config) -> torch.optim.Optimizer:
     """
     groups = parameter_groups(model)
     if not config.group_params:
-        groups = [{"name": "stage", "params": [parameter for group in groups for parameter in group["params"]]}]
+        groups = [{"name": "stage", "params": list(model.parameters())}]
     if config.optimizer == "Momentum":
         optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, config.lr, momentum=MOMENTUM)
     else:
@@ -85,11 +84,9 @@ def learning_rates(config: Config, steps_per_epoch: int, epochs: int, ranks: int
 
     `default`: `lr`, times `lr_gamma` from each of `lr_steps` on. `cosine`: from lr / 3 up to lr during the warm-up,
     then half a cosine. `lr_steps` and `freeze_steps` are steps of one device: several take as many images in fewer.
-    Rates of the trunk are a quarter, those of VGG19 zero at first. Raises UserError for a plan without steps.
+    Rates of the trunk are a quarter, those of VGG19 zero at first.
     """
     total, lr = steps_per_epoch * epochs, config.lr * (ranks if config.lr_times_ranks else 1)
-    if total < 1:
-        raise UserError(f"{epochs} epochs of {steps_per_epoch} steps: nothing to train; give more images or epochs")
     if config.lr_type == "cosine":
         stage = _cosine(lr, total, config.warmup_epoch * steps_per_epoch)
     else:

@@ -42,13 +42,6 @@ def _whole_cells(length_in: int) -> int:
     return -(-length_in // STRIDE) * STRIDE
 
 
-def to_input(image: UInt8Array, size_in: Size) -> Float32Array:
-    """(h, w, 3) uint8 BGR -> (3, H, W) float32 network input: resized bilinearly, pixel / 255 - 0.5."""
-    if image.shape[:2] != size_in:
-        image = np.asarray(cv2.resize(image, size_in[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
-    return np.ascontiguousarray(image.transpose(2, 0, 1)) / np.float32(255) - MIDDLE
-
-
 class LastMaps(nn.Module):
     """The network with only the maps of the last stage, which people are decoded from."""
 
@@ -133,9 +126,11 @@ class PoseEstimator(BottomUpEstimator):
         size_in = self.session.fixed_size or input_size(size_img, self.settings.inference_img_size)
         return [Letterbox(size_img, size_in, pad_in=(0, 0, 0, 0))]
 
-    def to_input(self, image: UInt8Array, place: Letterbox) -> Float32Array:
-        """See `to_input`."""
-        return to_input(image, place.size_in)
+    @staticmethod
+    def to_input(image: UInt8Array, place: Letterbox) -> Float32Array:
+        """(h, w, 3) uint8 BGR -> (3, H, W) float32 network input: resized bilinearly, pixel / 255 - 0.5."""
+        stretched = cv2.resize(image, place.size_in[::-1], interpolation=cv2.INTER_LINEAR)
+        return np.ascontiguousarray(stretched.transpose(2, 0, 1)) / np.float32(255) - MIDDLE
 
     def maps(self, inputs: Float32Array) -> Maps:
         """Inputs (B, 3, H, W) -> heatmaps (B, num_heatmaps, h, w), pafs (B, num_pafs, h, w) of the last stage."""

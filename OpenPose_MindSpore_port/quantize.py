@@ -3,9 +3,7 @@
 
 python -m OpenPose_MindSpore_port.quantize --model=openpose.onnx --data_path=/data/coco --output_name=openpose_int8.onnx
 
-Calibrated with training images, see `common.runtime.quantize`. AP is measured as `eval.py` does, with ONNX Runtime and
-OpenVINO where it is installed: both run the file. A JSON report is next to it. Where AP falls by more than
-`--max_ap_drop`, nothing is written and the program ends with exit code 2.
+Calibrated with images; AP is measured as `eval.py` does, see `common.runtime.quantize`.
 """
 
 from collections.abc import Iterator
@@ -42,9 +40,8 @@ def main() -> None:
     config = with_data(config)
     skeleton = common.skeleton.load(config.skeleton)
     validation = evaluation_set(config, skeleton)
-    training = common.coco.images.find(config.data_dir, "train2017") or validation.folder
-    folder = Path(config.calibration_path) if config.calibration_path else training
-    images = quantize.calibration_images(folder, config.calibration_images)
+    usual = common.coco.images.find(config.data_dir, "train2017") or validation.folder
+    images = quantize.calibration_images(Path(config.calibration_path or usual), config.calibration_images)
     session = quantize.open_on_cpu(config.source)
     if session.fixed_batch not in (None, 1):
         raise UserError(f"{config.source}: takes {session.fixed_batch} images at once; export it with --batch_size=0")

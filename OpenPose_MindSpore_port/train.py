@@ -42,10 +42,10 @@ from OpenPose_MindSpore_port.config import (
 )
 from OpenPose_MindSpore_port.data import collate, normalise, train_samples
 from OpenPose_MindSpore_port.loss import stage_losses
+from OpenPose_MindSpore_port.mindspore_checkpoint import TrainingCheckpoints
 from OpenPose_MindSpore_port.model import OpenPose
 from OpenPose_MindSpore_port.optimizer import build_optimizer, learning_rates, set_rates
 from OpenPose_MindSpore_port.targets import encode
-from OpenPose_MindSpore_port.training_checkpoint import TrainingCheckpoints
 
 import torch
 from torch import Tensor, nn

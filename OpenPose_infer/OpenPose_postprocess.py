@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import common.coco.evaluate
 import common.coco.reader
@@ -44,8 +45,7 @@ class Config:
     skeleton: str = flag("built-in name or YAML file of your own keypoints", "openpose")
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """An image whose results are decoded."""
 
     stem: str
@@ -82,26 +82,23 @@ def image_jobs(results: dumps.Results, pad_file: Path, index: CocoIndex, labels:
     """
     geometries, names = pads.read(pad_file), dict[str, str]()
     for name in geometries:
-        if (other := names.setdefault(Path(name).stem, name)) is not name:
-            raise UserError(
-                f"{pad_file}: {other} and {name} share the results {Path(name).stem}; rename one, begin again"
-            )
+        if (other := names.setdefault(stem := Path(name).stem, name)) is not name:
+            raise UserError(f"{pad_file}: {other} and {name} share the results {stem}; rename one, begin again")
     for stem in sorted(names.keys() ^ set(results.stems)):
         what = f"{names[stem]} has no results in {results.folder}" if stem in names else f"no line for {stem}"
         raise UserError(f"{pad_file}: {what}: half written, or not of the same images; {dumps.CURE}")
+    rows = {index.file_name(row): row for row in range(index.num_images)}
     jobs = []
-    for row in sorted(range(index.num_images), key=index.file_name):
-        name, size_img = index.file_name(row), tuple(index.image_sizes[row].tolist())
-        if name not in geometries:
-            continue
-        if size_img != geometries[name].size:
-            sizes = f"{size_img[0]} x {size_img[1]} pixels in {labels}, {geometries[name].size} in {pad_file}"
+    for name in sorted(rows.keys() & geometries):
+        size_img, geometry = tuple(index.image_sizes[rows[name]].tolist()), geometries[name]
+        if size_img != geometry.size:
+            sizes = f"{size_img[0]} x {size_img[1]} pixels in {labels}, {geometry.size} in {pad_file}"
             raise UserError(f"{name}: {sizes}: labels of other images; give those of this data set")
-        jobs.append(Job(Path(name).stem, int(index.image_ids[row]), geometries[name]))
-    if not jobs:
-        what = f"none of the {len(results.stems)} images of {results.folder}, such as {results.stems[0]}"
-        raise UserError(f"--labels={labels}: holds {what}: labels of other images")
-    return jobs
+        jobs.append(Job(Path(name).stem, int(index.image_ids[rows[name]]), geometry))
+    if jobs:
+        return jobs
+    what = f"none of the {len(results.stems)} images of {results.folder}, such as {results.stems[0]}"
+    raise UserError(f"--labels={labels}: holds {what}: labels of other images")
 
 
 def find_people(results: dumps.Results, jobs: Sequence[Job], skeleton: Skeleton, rules: DecodeRules) -> Detections:

@@ -22,7 +22,7 @@ from common.device import cpu_count
 from common.files import write_atomically
 from common.media.source import IMAGE_SUFFIXES
 from common.skeleton import OPENPOSE
-from Lightweight_OpenPose.predict import to_input
+from Lightweight_OpenPose.predict import ValidationEstimator
 from OpenPose_infer import pads
 from OpenPose_infer.config import ALL_THREADS, RULE
 
@@ -52,42 +52,40 @@ def main() -> None:
     """Reads the flags, writes every .bin and pad.txt, prints how many."""
     config = parse(Config, {}, retired={**ALL_THREADS, "fresh": "every .bin is computed"})
     config.check()
-    names = image_names(config)
+    images = images_of(config)
     with ThreadPoolExecutor(cpu_count()) as pool:
-        outcomes = pool.map(lambda name: preprocess(config, name), names)
-        found = list(tqdm(outcomes, total=len(names), unit="image", disable=None))
+        outcomes = pool.map(lambda image: preprocess(config, *image), images.items())
+        found = list(tqdm(outcomes, total=len(images), unit="image", disable=None))
     if not (lines := list(filter(None, found))):
-        raise UserError(f"{config.src_path}: none of {len(names)} images can be read")
-    pads.write(Path(config.pad_txt_path), lines)
-    counts = f"{len(lines)} images, {len(names) - len(lines)} unreadable"
+        raise UserError(f"{config.src_path}: none of {len(images)} images can be read")
+    write_atomically(config.pad_txt_path, "".join(lines).encode("utf-8", "surrogateescape"))
+    counts = f"{len(lines)} images, {len(images) - len(lines)} unreadable"
     print(f"{config.save_path}: {counts}; {config.pad_txt_path}: {len(lines)} lines")  # noqa: T201
 
 
-def image_names(config: Config) -> list[str]:
-    """The images to read, sorted, relative to the folder. Raises UserError for none, or two that share a .bin."""
+def images_of(config: Config) -> dict[str, str]:
+    """The images to read, sorted, relative to the folder, by the name of their .bin: without the last suffix.
+
+    (The publication cut names at the first dot.) Raises UserError for none, or two that share a .bin.
+    """
     if config.annotations:
         index = common.coco.reader.load(config.annotations, OPENPOSE.num_keypoints)
-        names = sorted(index.file_name(row) for row in range(index.num_images))
+        names = [index.file_name(row) for row in range(index.num_images)]
     else:
         entries = (entry for entry in os.scandir(config.src_path) if entry.is_file())
-        names = sorted(entry.name for entry in entries if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES)
+        names = [entry.name for entry in entries if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES]
     if not names:
         raise UserError(f"{config.annotations or config.src_path}: no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    owners: dict[str, str] = {}
-    for name in names:
-        if (other := owners.setdefault(bin_name(name), name)) is not name:
-            raise UserError(f"{config.src_path}: {other} and {name} would both become {bin_name(name)}; rename one")
-    return names
+    images: dict[str, str] = {}
+    for name in sorted(names):
+        if (other := images.setdefault(target := f"{Path(name).stem}.bin", name)) is not name:
+            raise UserError(f"{config.src_path}: {other} and {name} would both become {target}; rename one")
+    return images
 
 
-def bin_name(name: str) -> str:
-    """The name of an image's .bin: without the last suffix (the publication cut at the first dot)."""
-    return f"{Path(name).stem}.bin"
-
-
-def preprocess(config: Config, name: str) -> str | None:
+def preprocess(config: Config, target: str, name: str) -> str | None:
     """Writes the .bin of one image and returns its line of pad.txt; None for an unreadable one, which has no .bin."""
-    path = Path(config.save_path) / bin_name(name)
+    path = Path(config.save_path) / target
     try:
         image = common.coco.images.read_image(config.src_path, name, config.exif)
     except ImageError as error:
@@ -97,7 +95,7 @@ def preprocess(config: Config, name: str) -> str | None:
         tqdm.write(f"skipped: {error}")
         return None
     place = RULE.letterbox((image.shape[0], image.shape[1]))
-    write_atomically(path, to_input(image, place).tobytes())
+    write_atomically(path, ValidationEstimator.to_input(image, place).tobytes())
     return pads.line(name, place)
 
 

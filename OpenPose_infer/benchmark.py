@@ -12,11 +12,11 @@ import json
 import math
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import common.device
 import common.skeleton
@@ -29,10 +29,11 @@ from common.runtime.session import OPENVINO, ComputeFlags, Session
 from Lightweight_OpenPose import predict, weights
 from OpenPose_infer import dumps
 from OpenPose_infer.config import CHANNELS, HEIGHT, RETIRED, WEIGHT_FOLDERS, WIDTH
-from OpenPose_infer.performance import PARTS, Performance
 
 import numpy as np
 
+MS = 1000  # milliseconds a second
+PARTS = {"read": "data read", "preprocess": "preprocess", "inference": "inference", "postprocess": "postprocess"}
 WRITERS = 2  # threads
 AHEAD = 3  # batches that may wait for the writer
 _LINE = re.compile(r"(\d+) (.+) (\d+) (\d+)", re.ASCII)
@@ -79,20 +80,14 @@ def main() -> None:
     session, results = open_session(config), Path(config.result_path)
     folder = results / f"dumpOutput_device{config.device_id}"
     measured = measure(config, session, paths, folder)
-    about = {
-        "model": session.source,
-        "runtime": session.runtime,
-        "device_id": config.device_id,
-        "input": list(config.input_shape),
-        "loop": config.loop,
-        "output_binary": config.output_binary,
-        **measured.summary(),
-    }
-    figures = results / f"perf_{config.model_type}_batchsize_{config.batch_size}_device_{config.device_id}.txt"
-    write_atomically(figures, measured.lines().encode())
-    write_atomically(figures.with_suffix(".json"), (json.dumps(about, indent=1) + "\n").encode())
+    about = {"model": session.source, "runtime": session.runtime, "input": list(config.input_shape)}
+    about |= {name: getattr(config, name) for name in ("device_id", "loop", "output_binary")} | measured
+    target = results / f"perf_{config.model_type}_batchsize_{config.batch_size}_device_{config.device_id}.txt"
+    lines = published_lines(measured)
+    write_atomically(target, lines.encode())
+    write_atomically(target.with_suffix(".json"), (json.dumps(about, indent=1) + "\n").encode())
     said = f"{folder}: {len(paths)} images" if paths else "noise: nothing dumped"
-    print(f"{session.runtime}\n{measured.lines()}{said}")  # noqa: T201
+    print(f"{session.runtime}\n{lines}{said}")  # noqa: T201
 
 
 def two_dashes(words: Sequence[str]) -> list[str]:
@@ -111,14 +106,16 @@ def input_paths(config: Config) -> list[Path]:
         lines = read_bytes(info).decode("utf-8", "surrogateescape").splitlines()
     except UserError as error:
         raise UserError(f"{error}; gen_dataset_info.py writes it") from error
-    paths = [_path(line, f"{info}, line {number}", config) for number, line in enumerate(lines, 1) if line.strip()]
+    paths = dict[str, Path]()
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            path = _path(line, f"{info}, line {number}", config)
+            if path.stem in paths:
+                raise UserError(f"{info}: {paths[path.stem]} and {path}: their results would have the same name")
+            paths[path.stem] = path
     if not paths:
         raise UserError(f"{info}: names no input; run gen_dataset_info.py again")
-    owners: dict[str, Path] = {}
-    for path in paths:
-        if owners.setdefault(path.stem, path) is not path:
-            raise UserError(f"{info}: {owners[path.stem]} and {path}: their results would have the same name")
-    return paths
+    return list(paths.values())
 
 
 def _path(line: str, where: str, config: Config) -> Path:
@@ -161,9 +158,9 @@ def noise(config: Config) -> Float32Array:
     return random.random((config.batch_size, *config.input_shape), np.float32) - np.float32(0.5)
 
 
-def measure(config: Config, session: Session, paths: Sequence[Path], folder: Path) -> Performance:
+def measure(config: Config, session: Session, paths: Sequence[Path], folder: Path) -> dict[str, Any]:
     """Runs all inputs through the network and writes results in threads; without inputs, one batch of noise."""
-    clock, calls, size = Clock(*PARTS), list[float](), config.batch_size
+    clock, calls, size = Clock(*PARTS, "total"), list[float](), config.batch_size
 
     def infer(inputs: Float32Array) -> Outputs:
         with clock.part("inference"):
@@ -179,7 +176,7 @@ def measure(config: Config, session: Session, paths: Sequence[Path], folder: Pat
             with clock.part("read"):
                 contents = [np.fromfile(path, "<f4") for path in group]
             with clock.part("preprocess"):
-                inputs = np.stack(contents).reshape(-1, *config.input_shape)
+                inputs = np.reshape(contents, (-1, *config.input_shape))
             yield group, infer(inputs)
 
     def write(batch: tuple[Sequence[Path], Outputs]) -> None:
@@ -188,16 +185,48 @@ def measure(config: Config, session: Session, paths: Sequence[Path], folder: Pat
             for row, path in enumerate(group):
                 dumps.write(folder, path.stem, [output[row] for output in outputs], config.output_binary)
 
-    began = time.perf_counter()
-    if paths:
-        dumps.begin(folder)
-        with ThreadPoolExecutor(WRITERS) as writers:
-            for _ in in_order(writers, write, inferred(), AHEAD):
-                pass
-    else:
-        infer(noise(config))
-    total = time.perf_counter() - began
-    return Performance((len(paths) or size) * config.loop, size, total, clock, calls)
+    with clock.part("total"):
+        if paths:
+            dumps.begin(folder)
+            with ThreadPoolExecutor(WRITERS) as writers:
+                for _ in in_order(writers, write, inferred(), AHEAD):
+                    pass
+        else:
+            infer(noise(config))
+    return figures((len(paths) or size) * config.loop, size, clock, calls)
+
+
+def figures(images: int, batch_size: int, seconds: Mapping[str, float], calls: Sequence[float]) -> dict[str, Any]:
+    """Images a second of everything and of the network, its latency for a batch in ms, ms an image of each part.
+
+    `images`: that went through the network, repeats counted. `seconds`: of `PARTS`, sums over threads, which run side
+    by side, and in `total`, without warm-up. `calls`: seconds of each call of the network.
+    """
+    calls_ms, spent = MS * np.asarray(calls), {**seconds, "network": sum(calls)}
+    latency = {"mean": calls_ms.mean(), "median": np.median(calls_ms), "p99": np.percentile(calls_ms, 99)}
+    return {
+        "images": images,
+        "batch_size": batch_size,
+        "throughput": images / spent["total"],
+        "network_throughput": images / spent["network"],
+        "latency_ms": {name: float(value) for name, value in latency.items()},
+        "ms_an_image": {part: MS * value / images for part, value in spent.items()},
+    }
+
+
+def published_lines(measured: Mapping[str, Any]) -> str:
+    """The five lines of the published tool: images a second, and milliseconds (in all, then for a batch).
+
+    Scripts parse the text between `:` and `,`, and take an eighth of it as the network's rate: hence a comma ends
+    each line.
+    """
+    ms = measured["ms_an_image"]
+    rate = {part: f"throughputRate: {MS / value if value else 0:.6g}," for part, value in ms.items()}
+    rows = [f"[e2e] {rate['total']} latency: {measured['images'] * ms['total']:.6g},"]
+    for part, title in PARTS.items():
+        network = f" Interface {rate['network']}" if part == "inference" else ""
+        rows.append(f"[{title}] {rate[part]}{network} moduleLatency: {measured['batch_size'] * ms[part]:.6g},")
+    return "\n".join(rows) + "\n"
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import numpy as np
 TEXT, BINARY = "txt", "bin"
 FORM = "%.9g"  # nine digits identify every float32
 CURE = "run benchmark.py again"
-_NAME = re.compile(rf"(?P<stem>.+)_(?P<number>\d+)\.(?P<kind>{TEXT}|{BINARY})", re.ASCII)
+_NAME = re.compile(rf"(.+)_(\d+)\.({TEXT}|{BINARY})", re.ASCII)  # stem, number, kind
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,10 @@ def find(folder: Path) -> Results:
         raise UserError(f"{folder}: {error.strerror}; the folder dumpOutput_device0 of benchmark.py") from error
     if not matches:
         raise UserError(f"{folder}: no files <image>_<number>.{TEXT} or .{BINARY}; {CURE} with --result_path")
-    kinds = {match["kind"] for match in matches}
+    stems, numbers, kinds = (set(parts) for parts in zip(*(match.groups() for match in matches), strict=True))
     if len(kinds) > 1:
         raise UserError(f"{folder}: results as text and binary of two runs; remove those of one kind")
-    stems = tuple(sorted({match["stem"] for match in matches}))
-    return Results(folder, stems, kinds.pop(), max(int(match["number"]) for match in matches))
+    return Results(folder, tuple(sorted(stems)), kinds.pop(), max(map(int, numbers)))
 
 
 def read_maps(

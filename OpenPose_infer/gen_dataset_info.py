@@ -26,12 +26,12 @@ def main() -> None:
         print(f"{USAGE}\n\n{__doc__}")  # noqa: T201
         return
     lines = info_lines(words)
-    write_atomically(words[2], "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
+    write_atomically(words[2], "".join(lines).encode("utf-8", "surrogateescape"))
     print(f"{words[2]}: {len(lines)} files")  # noqa: T201
 
 
 def info_lines(words: Sequence[str]) -> list[str]:
-    """The lines for these arguments. Raises UserError."""
+    """The lines for these arguments. Raises UserError, ImageError for an unreadable image."""
     num_words = {"bin": 5, "jpg": 3}.get(words[0] if words else "")
     if len(words) != num_words or not all(map(str.isdecimal, words[3:])):
         raise UserError(f"{' '.join(words) or 'no words'}: {USAGE}")
@@ -42,16 +42,11 @@ def info_lines(words: Sequence[str]) -> list[str]:
         raise UserError(f"{folder}: {error.strerror}; OpenPose_preprocess.py --save_path makes it") from error
     if not names:
         raise UserError(f"{folder}: no {suffix} files; run OpenPose_preprocess.py --save_path={folder} first")
-    return [
-        " ".join([str(index), os.path.join(folder, name), *(words[3:] or size_of_image(folder, name))])
-        for index, name in enumerate(names)
-    ]
-
-
-def size_of_image(folder: str, name: str) -> tuple[str, str]:
-    """Width and height, pixels. Raises ImageError for an unreadable one."""
-    height, width = common.coco.images.read_image(folder, name).shape[:2]
-    return str(width), str(height)
+    lines = []
+    for index, name in enumerate(names):
+        width, height = words[3:] or common.coco.images.read_image(folder, name).shape[1::-1]
+        lines.append(f"{index} {os.path.join(folder, name)} {width} {height}\n")
+    return lines
 
 
 if __name__ == "__main__":

@@ -8,13 +8,11 @@ The people found are those of the chain through files: OpenPose_preprocess, benc
 Writes result.json (detections), metrics.jsonl (AP, time of each part) and a result file.
 """
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import common.distributed
 from common.cli import UserError, flag, parse, run
-from common.report import Run
 from common.train import published
 from Lightweight_OpenPose import weights
 from Lightweight_OpenPose.config import DIRECTORY
@@ -32,15 +30,12 @@ class Config(EvaluationFlags):
 
 def main() -> None:
     """Reads the flags, finds people, prints AP and time, writes both down."""
-    began = time.time()
     config = parse(Config, {}, aliases={**ALIASES, "model": "checkpoint_path"}, retired=RETIRED)
     if not config.checkpoint_path:
         raise UserError("--model is needed: a .pth, .onnx, .xml or .om, or one of " + published.names(DIRECTORY))
     source, folder = weights.locate_checkpoint(config.checkpoint_path, WEIGHT_FOLDERS), Path(config.output_dir)
     with common.distributed.process_group(config.device) as device:
-        run_evaluation(config, source, device, RULE, folder)
-        if common.distributed.is_main():
-            Run(NETWORK, "eval", 1, 1, str(folder / "metrics.jsonl"), str(folder), began).leave(config.log_folder)
+        run_evaluation(NETWORK, config, source, device, RULE, folder)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ left, right. The name may hold blanks.
 """
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from common.cli import UserError
-from common.files import read_bytes, write_atomically
+from common.files import read_bytes
 from Lightweight_OpenPose.decode import MapGeometry
 from Lightweight_OpenPose.model import STRIDE
 from Lightweight_OpenPose.predict import Letterbox
@@ -22,14 +21,9 @@ CURE = "run OpenPose_preprocess.py again"
 
 
 def line(name: str, place: Letterbox) -> str:
-    """The line of an image, without its newline."""
+    """The line of an image."""
     top, left, bottom, right = place.pad_in
-    return " ".join(map(str, (name, *place.size_img, top, bottom, left, right)))
-
-
-def write(path: Path, lines: Iterable[str]) -> None:
-    """Writes the file whole or not at all. Raises UserError where it cannot be written."""
-    write_atomically(path, "".join(f"{text}\n" for text in lines).encode("utf-8", "surrogateescape"))
+    return " ".join(map(str, (name, *place.size_img, top, bottom, left, right))) + "\n"
 
 
 def read(path: Path) -> dict[str, MapGeometry]:
@@ -43,10 +37,8 @@ def read(path: Path) -> dict[str, MapGeometry]:
             continue
         match = _LINE.fullmatch(content)
         if match is None or match[1] in places:
-            expected = "a file name of its own, height, width and the pads top, bottom, left, right"
-            raise UserError(
-                f"{path}, line {number}: {content[:80]!r} is not {expected}, with one blank between; {CURE}"
-            )
+            form = "a file name of its own, height, width and the pads top, bottom, left, right, with one blank between"
+            raise UserError(f"{path}, line {number}: {content[:80]!r} is not {form}; {CURE}")
         height, width, top, bottom, left, right = map(int, match.groups()[1:])
         places[match[1]] = MapGeometry(STRIDE, (top, left, bottom, right), (height, width))
     if not places:

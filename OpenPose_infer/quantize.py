@@ -4,9 +4,7 @@
 python -m OpenPose_infer.quantize --model=pose.onnx --data_path=/data/coco --output_name=pose_int8.onnx
 python -m OpenPose_infer.quantize --model=pose.onnx --calibration_path=photos --data_path=/data/coco --val_images=500
 
-Calibrated with images, see `common.runtime.quantize`. AP is measured as `eval.py` does, with ONNX Runtime and OpenVINO
-where it is installed: both run the file. A JSON report is next to it. Where AP falls by more than `--max_ap_drop`,
-nothing is written and the program ends with exit code 2.
+Calibrated with images; AP is measured as `eval.py` does, see `common.runtime.quantize`.
 """
 
 from collections.abc import Iterator
@@ -23,7 +21,7 @@ from common.runtime.quantize import Flags, Score, Task, open_on_cpu
 from common.runtime.session import Session
 from Lightweight_OpenPose.config import DataFlags, with_data
 from Lightweight_OpenPose.eval import load_validation
-from Lightweight_OpenPose.predict import InputRule, ValidationEstimator, to_input
+from Lightweight_OpenPose.predict import InputRule, ValidationEstimator
 from OpenPose_infer.config import ALIASES, HEIGHT, WIDTH
 
 EXPORTER = "OpenPose_pth2onnx.py"
@@ -57,7 +55,7 @@ def main() -> None:
     def inputs() -> Iterator[tuple[Float32Array]]:
         for path in images:
             image = common.coco.images.read_image(path.parent, path.name)
-            yield (to_input(image, rule.letterbox(image.shape[:2]))[None],)
+            yield (ValidationEstimator.to_input(image, rule.letterbox(image.shape[:2]))[None],)
 
     protocol = {"annotations": str(validation.annotations), "images": len(validation.rows), "size": rule.fixed_size}
     quantize.run(config, Task(score, inputs, f"{len(images)} images of {images[0].parent}", protocol))

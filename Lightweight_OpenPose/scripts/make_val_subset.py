@@ -28,11 +28,8 @@ def subset(dataset: dict[str, Any], num_images: int) -> dict[str, Any]:
     """
     images = [dataset["images"][position] for position in val_subset(len(dataset["images"]), num_images)]
     ids = {image["id"] for image in images}
-    return {
-        **dataset,
-        "images": images,
-        "annotations": [one for one in dataset["annotations"] if one["image_id"] in ids],
-    }
+    annotations = [one for one in dataset["annotations"] if one["image_id"] in ids]
+    return {**dataset, "images": images, "annotations": annotations}
 
 
 def main(argv: list[str] | None = None) -> None:

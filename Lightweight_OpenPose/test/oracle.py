@@ -17,7 +17,7 @@ from common.runtime.session import Session
 from common.skeleton import OPENPOSE
 from Lightweight_OpenPose.config import DataFlags
 from Lightweight_OpenPose.eval import load_validation
-from Lightweight_OpenPose.predict import InputRule, ValidationEstimator, to_input
+from Lightweight_OpenPose.predict import InputRule, ValidationEstimator
 from Lightweight_OpenPose.test import ideal_maps
 
 import numpy as np
@@ -32,7 +32,7 @@ class Oracle:
         self.maps = {}
         for row in validation.rows.tolist():
             *maps, place = ideal_maps.of_image(validation.index, row, RULE)
-            self.maps[to_input(validation.read(row), place).tobytes()] = maps
+            self.maps[ValidationEstimator.to_input(validation.read(row), place).tobytes()] = maps
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         found = [self.maps[image.tobytes()] for image in inputs[0]]

@@ -12,7 +12,7 @@ from common.skeleton import OPENPOSE
 from common.test.programs import launched, weights
 from Lightweight_OpenPose.decode import DecodeRules
 from Lightweight_OpenPose.eval import MULTI_SCALE
-from Lightweight_OpenPose.predict import InputRule, ValidationEstimator, to_input
+from Lightweight_OpenPose.predict import InputRule, ValidationEstimator
 from Lightweight_OpenPose.test.ideal_maps import average_precision_of_ideal_maps
 from Lightweight_OpenPose.test.oracle import RULE, Oracle, validation_of
 from Lightweight_OpenPose.test.programs import FROM_SCRATCH, SMALL, launcher, trained
@@ -53,7 +53,7 @@ def test_the_frame_of_an_image_is_whole_cells_and_centred(size: tuple[int, int],
 def test_the_input_is_the_image_resized_and_grey_around_it() -> None:
     image = np.random.default_rng(0).integers(0, 256, (90, 60, 3), np.uint8)
     place = InputRule(64).letterbox((90, 60))
-    ours = to_input(image, place)
+    ours = ValidationEstimator.to_input(image, place)
     normalised = (image.astype(np.float64) - 128) / 256
     wanted = cv2.resize(normalised, None, fx=64 / 90, fy=64 / 90, interpolation=cv2.INTER_CUBIC)
     top, left, bottom, right = place.pad_in

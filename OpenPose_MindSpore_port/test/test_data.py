@@ -130,7 +130,7 @@ def test_a_recorded_draw_gives_the_originals_crop(shared: Path, number: int) -> 
     """But for what the original loses: it cuts joints to whole pixels after each of its steps."""
     case = golden.case(shared, "augment.npz", number)
     path = golden.folder(shared) / "annotations.json"
-    masks = dict(gen_ignore_mask.masks(path, common.coco.reader.load(path), CONFIG))
+    masks = dict(ignore_masks.masks(path, common.coco.reader.load(path), CONFIG))
     image_id = int(case["image_id"])
     image = common.coco.images.read_image(shared / "data" / "coco-mini" / "train2017", f"{image_id:012d}.jpg")
     colour = tuple(int(value) for value in case["hsv_off"]) if case["color"] else None

@@ -21,7 +21,7 @@ from OpenPose_MindSpore_port import export, mindspore_checkpoint
 from OpenPose_MindSpore_port.config import NETWORK, Config, DataFlags, Inference
 from OpenPose_MindSpore_port.eval import PUBLISHED_NAMES, evaluation_set, with_people
 from OpenPose_MindSpore_port.model import STRIDE
-from OpenPose_MindSpore_port.predict import PoseEstimator, to_input
+from OpenPose_MindSpore_port.predict import PoseEstimator
 from OpenPose_MindSpore_port.test import golden
 from OpenPose_MindSpore_port.test import narrow as narrow_networks
 from OpenPose_MindSpore_port.test.narrow import narrow  # noqa: F401  a fixture
@@ -91,7 +91,8 @@ def test_golden_average_precision(shared: Path) -> None:
     for number in range(index.num_images):
         case = golden.case(shared, "decode.npz", f"real{number}")
         image = validation.read(int(np.flatnonzero(index.image_ids == case["image_id"])[0]))
-        known[to_input(image, estimator.letterboxes(image.shape[:2])[0].size_in).tobytes()] = case
+        (place,) = estimator.letterboxes(image.shape[:2])
+        known[estimator.to_input(image, place).tobytes()] = case
     result = evaluate(estimator, validation, batch_size=2)
     expected = json.loads((folder / "ap.json").read_text())
     assert list(expected) == list(PUBLISHED_NAMES)

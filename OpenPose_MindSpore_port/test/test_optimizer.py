@@ -7,13 +7,7 @@ from common.skeleton import OPENPOSE
 from OpenPose_MindSpore_port.config import Config
 from OpenPose_MindSpore_port.loss import stage_losses
 from OpenPose_MindSpore_port.model import NUM_STAGES, OpenPose
-from OpenPose_MindSpore_port.optimizer import (
-    build_optimizer,
-    clip,
-    learning_rates,
-    parameter_groups,
-    set_rates,
-)
+from OpenPose_MindSpore_port.optimizer import build_optimizer, clip, learning_rates, parameter_groups, set_rates
 from OpenPose_MindSpore_port.test import golden
 
 import numpy as np

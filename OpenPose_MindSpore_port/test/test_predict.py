@@ -3,6 +3,7 @@
 
 from pathlib import Path
 
+from common.bottomup.estimator import Letterbox
 from common.cli import UserError
 from common.runtime.session import Session
 from common.skeleton import OPENPOSE
@@ -10,7 +11,7 @@ from common.test.walking_people import count_frames, lines_of, run_demo, scene, 
 from OpenPose_MindSpore_port.config import Inference, TargetRules
 from OpenPose_MindSpore_port.demo import main
 from OpenPose_MindSpore_port.model import STRIDE
-from OpenPose_MindSpore_port.predict import PoseEstimator, input_size, to_input
+from OpenPose_MindSpore_port.predict import PoseEstimator, input_size
 from OpenPose_MindSpore_port.targets import encode
 from OpenPose_MindSpore_port.test import narrow as narrow_networks
 from OpenPose_MindSpore_port.test.narrow import narrow  # noqa: F401  a fixture
@@ -37,14 +38,18 @@ def test_the_short_side_is_fixed_and_the_long_one_whole_cells(size_img, size_in)
     assert input_size(size_img, 368) == size_in
 
 
+def stretched(size_img, size_in) -> Letterbox:
+    return Letterbox(size_img, size_in, (0, 0, 0, 0))
+
+
 def test_the_input_is_the_image_stretched() -> None:
     """Against plain OpenCV and float64; an image of the right size goes through untouched."""
     image = np.random.default_rng(0).integers(0, 256, (90, 60, 3), np.uint8)
-    ours = to_input(image, (96, 64))
+    ours = PoseEstimator.to_input(image, stretched((90, 60), (96, 64)))
     expected = cv2.resize(image, (64, 96), interpolation=cv2.INTER_LINEAR).astype(np.float64) / 255 - 0.5
     assert ours.shape == (3, 96, 64) and ours.dtype == np.float32 and ours.flags["C_CONTIGUOUS"]
     np.testing.assert_allclose(ours.transpose(1, 2, 0), expected, atol=1e-7)
-    same = to_input(image[:88, :56], (88, 56))
+    same = PoseEstimator.to_input(image[:88, :56], stretched((88, 56), (88, 56)))
     np.testing.assert_allclose(same.transpose(1, 2, 0), image[:88, :56] / 255 - 0.5, atol=1e-7)
 
 

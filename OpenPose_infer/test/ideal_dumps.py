@@ -37,5 +37,5 @@ def write(coco: Path, target: Path, binary: bool, noise: float = 0.0) -> Ideal:
         dumps.write(folder, Path(index.file_name(row)).stem, [STAGE_ONE, STAGE_ONE, *maps], binary)
         found.append(ideal_maps.found_in(*maps, place, int(index.image_ids[row])))
         lines.append(pads.line(index.file_name(row), place))
-    pads.write(target / "pad.txt", lines)
+    (target / "pad.txt").write_text("".join(lines))
     return Ideal(labels, target / "pad.txt", folder, concatenate(found))

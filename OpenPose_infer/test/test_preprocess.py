@@ -127,7 +127,7 @@ def test_bad_flags(folder, tmp_path, monkeypatch, flags, message):
 
 def test_pads_of_another_program_are_kept(tmp_path):
     ours = RULE.letterbox((478, 640))
-    assert pads.line("x.jpg", ours) == "x.jpg 478 640 0 0 73 74"
+    assert pads.line("x.jpg", ours) == "x.jpg 478 640 0 0 73 74\n"
     (tmp_path / "pad.txt").write_text("a 1.jpg 478 640 0 0 147 0\r\n\n2 3 478 640 0 0 73 74")
     found = pads.read(tmp_path / "pad.txt")
     assert list(found) == ["a 1.jpg", "2 3"]

@@ -51,8 +51,9 @@ class BottomUpEstimator(ABC):
     def letterboxes(self, size_img: Size) -> Sequence[Any]:
         """The placement of an image of (height, width) original pixels in the input, at each scale: `Letterbox`es."""
 
+    @staticmethod
     @abstractmethod
-    def to_input(self, image: UInt8Array, place: Any) -> Float32Array:
+    def to_input(image: UInt8Array, place: Any) -> Float32Array:
         """(h, w, 3) uint8 BGR -> (3, H, W) float32."""
 
     @abstractmethod

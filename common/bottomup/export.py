@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 Shape = tuple[int, int, int]  # batch, height, width of the input; 0: any
+TRIAL_SHAPES = ((2, 72, 96), (1, 88, 56))  # of the inputs to compare on, where any goes
 
 
 def export_maps(
@@ -19,19 +20,18 @@ def export_maps(
     opset: int,
     names: tuple[str, Sequence[str]],
     shape: Shape,
-    trial_shapes: Sequence[Shape],
     about: Mapping[str, Any],
 ) -> float:
     """Writes `target` and returns its largest difference to PyTorch, see `common.runtime.export.export_onnx`.
 
-    `names`: of the input and of the outputs. `trial_shapes`: of the inputs to compare on, where `shape` is free.
+    `names`: of the input and of the outputs.
     """
     image, maps = names
     words = {image: ("batch", "height", "width"), **dict.fromkeys(maps, ("batch", "map_height", "map_width"))}
     free = [(axis, place) for place, axis in enumerate((0, 2, 3)) if shape[place] == 0]
     axes = {name: {axis: words[name][place] for axis, place in free} for name in words}
     random, trials = torch.Generator().manual_seed(0), []
-    for trial_shape in trial_shapes:
+    for trial_shape in TRIAL_SHAPES:
         batch, height, width = (asked or trial for asked, trial in zip(shape, trial_shape, strict=True))
         trials.append((torch.rand(batch, 3, height, width, generator=random) - 0.5,))
     return export_onnx(model, target, opset, Ports([image], maps, axes), trials, about)

@@ -41,7 +41,8 @@ class Seer(BottomUpEstimator):
         sizes = [tuple(-(-round(side * scale) // CELL) * CELL for side in size_img) for scale in SCALES]
         return [Letterbox(size_img, size_in, (0, 0, 0, 0)) for size_in in sizes]
 
-    def to_input(self, image: np.ndarray, place: Letterbox) -> np.ndarray:
+    @staticmethod
+    def to_input(image: np.ndarray, place: Letterbox) -> np.ndarray:
         return cv2.resize(image, place.size_in[::-1]).transpose(2, 0, 1).astype(np.float32)
 
     def maps(self, inputs: np.ndarray) -> Maps:
