@@ -7,7 +7,6 @@ python -m AlphaPose.quantize --model=fast_pose.onnx --data_path=/data/coco --det
 Calibrated with annotated training people; AP is measured as `eval.py` does.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import common.cli
@@ -16,7 +15,7 @@ from AlphaPose.eval import ALIASES, CPU_BATCH, FLAG_KEYS, EvaluationSettings, Ev
 from AlphaPose.predict import PoseEstimator
 from common.cli import UserError, flag
 from common.runtime import metadata, quantize
-from common.runtime.quantize import Flags, Inputs, Score, Task
+from common.runtime.quantize import Flags, Score
 from common.runtime.session import Session
 from common.topdown.boxes import annotated
 from common.topdown.nms import CONFIDENT
@@ -47,11 +46,11 @@ def main() -> None:
     config = flags.config(flags.source)
     count = config.load_skeleton().num_keypoints
     session = metadata.checked(quantize.open_on_cpu(flags.source), settings.NETWORK, {-1: count})
-    quantize.run(flags, task_of(flags, config, session))
+    quantize_checked(flags, config, session)
 
 
-def task_of(flags: Config, config: settings.Config, session: Session) -> Task:
-    """Annotated training people to calibrate with, where the data set has some; the evaluation that scores."""
+def quantize_checked(flags: Config, config: settings.Config, session: Session) -> None:
+    """Calibrates with annotated training people, else with those of the validation, and measures as `eval.py` does."""
     evaluator, estimator = Evaluator(config, flags), PoseEstimator.of_session(session, config)
     try:
         images = annotated_images(config, "TRAIN")
@@ -64,10 +63,8 @@ def task_of(flags: Config, config: settings.Config, session: Session) -> Task:
         result = evaluator(PoseEstimator.of_session(network, config, flags.batch_size or CPU_BATCH))
         return Score(result.total["AP"], int((result.detections.keypoints[..., 2] > CONFIDENT).any(axis=1).sum()))
 
-    def inputs() -> Iterator[Inputs]:
-        return ((crops,) for crops in network_inputs(images_of(images, boxes), estimator.network))
-
-    return Task(score, inputs, f"{len(boxes)} people of {images.annotations}", evaluator.protocol(estimator))
+    inputs = ((crops,) for crops in network_inputs(images_of(images, boxes), estimator.network))
+    quantize.run(flags, score, inputs, f"{len(boxes)} people of {images.annotations}", evaluator.protocol(estimator))
 
 
 if __name__ == "__main__":

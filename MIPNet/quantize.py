@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import common.cli
 from common.cli import UserError, flag
 from common.runtime import metadata, quantize
-from common.runtime.quantize import Flags, Inputs, Score, Task
+from common.runtime.quantize import Flags, Inputs, Score
 from common.runtime.session import Session
 from common.topdown.boxes import annotated
 from common.topdown.nms import CONFIDENT
@@ -50,11 +50,11 @@ def main() -> None:
     config = data.resolve_data_folder(flags.config(flags.source))
     count = config.load_skeleton().num_keypoints
     session = metadata.checked(quantize.open_on_cpu(flags.source), settings.NETWORK, {-1: count}, inputs=2)
-    quantize.run(flags, task_of(flags, config, session))
+    quantize_checked(flags, config, session)
 
 
-def task_of(flags: Config, config: settings.Config, session: Session) -> Task:
-    """Annotated training people to calibrate with, where the data set has some; the evaluation that scores."""
+def quantize_checked(flags: Config, config: settings.Config, session: Session) -> None:
+    """Calibrates with annotated training people, else with those of the validation, and measures as `eval.py` does."""
     evaluator = Evaluator(config, flags.num_workers)
     estimator = PoseEstimator.of_session(session, config, flags.lambdas)
     try:
@@ -73,7 +73,8 @@ def task_of(flags: Config, config: settings.Config, session: Session) -> Task:
         for crops in network_inputs(images_of(images, boxes), estimator.network):
             yield from [with_lambda(crops, value) for value in estimator.lambdas] or [(crops,)]
 
-    return Task(score, inputs, f"{len(boxes)} people of {images.annotations}", evaluator.protocol(estimator))
+    people = f"{len(boxes)} people of {images.annotations}"
+    quantize.run(flags, score, inputs(), people, evaluator.protocol(estimator))
 
 
 if __name__ == "__main__":

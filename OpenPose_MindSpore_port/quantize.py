@@ -15,7 +15,7 @@ import common.skeleton
 from common.bottomup.pipeline import evaluate
 from common.cli import UserError, flag, parse, run
 from common.runtime import quantize
-from common.runtime.quantize import Flags, Inputs, Score, Task
+from common.runtime.quantize import Flags, Inputs, Score
 from common.runtime.session import Session
 from OpenPose_MindSpore_port.config import DataFlags, Inference, with_data
 from OpenPose_MindSpore_port.eval import evaluation_set
@@ -59,7 +59,7 @@ def main() -> None:
 
     size = session.fixed_size or f"short side {config.inference_img_size}"
     protocol = {"annotations": str(validation.annotations), "images": len(validation.rows), "input": size}
-    quantize.run(config, Task(score, inputs, f"{len(images)} images of {images[0].parent}", protocol))
+    quantize.run(config, score, inputs(), f"{len(images)} images of {images[0].parent}", protocol)
 
 
 if __name__ == "__main__":

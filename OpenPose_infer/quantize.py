@@ -17,7 +17,7 @@ from common.arrays import Float32Array
 from common.bottomup.pipeline import evaluate
 from common.cli import UserError, flag, parse, run
 from common.runtime import quantize
-from common.runtime.quantize import Flags, Score, Task, open_on_cpu
+from common.runtime.quantize import Flags, Score, open_on_cpu
 from common.runtime.session import Session
 from Lightweight_OpenPose.config import DataFlags, with_data
 from Lightweight_OpenPose.eval import load_validation
@@ -58,7 +58,7 @@ def main() -> None:
             yield (ValidationEstimator.to_input(image, rule.letterbox(image.shape[:2]))[None],)
 
     protocol = {"annotations": str(validation.annotations), "images": len(validation.rows), "size": rule.fixed_size}
-    quantize.run(config, Task(score, inputs, f"{len(images)} images of {images[0].parent}", protocol))
+    quantize.run(config, score, inputs(), f"{len(images)} images of {images[0].parent}", protocol)
 
 
 def input_rule(config: Config) -> InputRule:

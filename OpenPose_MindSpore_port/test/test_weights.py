@@ -5,7 +5,7 @@ from pathlib import Path
 import common.train.checkpoint
 from common.cli import UserError
 from common.skeleton import OPENPOSE
-from common.train import download
+from common.train import published
 from common.train.checkpoint import CheckpointError
 from OpenPose_MindSpore_port import mindspore_checkpoint, weights
 from OpenPose_MindSpore_port.config import NO_WEIGHTS, PUBLISHED_VGG, Config
@@ -106,7 +106,7 @@ def test_another_network_is_no_vgg(model: OpenPose, vgg, tmp_path: Path, change:
 
 def test_a_run_without_vgg_begins_at_random_only_when_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "WEIGHT_FOLDERS", (tmp_path,))
-    monkeypatch.setattr(download, "check", lambda *_: None)
+    monkeypatch.setattr(published.Published, "check", lambda *_: None)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     assert weights.starting_vgg(NO_WEIGHTS) is None
     assert weights.starting_vgg("", may_be_random=True) is None

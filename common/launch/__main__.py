@@ -70,8 +70,8 @@ def _check_devices(ranks: int, arguments: list[str]) -> None:
     """Reports once, before any rank starts, that there are too few devices."""
     from common import device
 
-    flags = dict(word.lstrip("-").split("=", 1) for word in arguments if word.startswith("--device="))
-    name = flags.get("device", "auto")
+    names = [word.removeprefix("--device=") for word in arguments if word.startswith("--device=")]
+    name = names[-1] if names else "auto"
     if name in ("npu", "cuda") or (name == "auto" and any(map(device.count, ("npu", "cuda")))):
         device.resolve(name, ranks - 1)  # type: ignore[arg-type]
 

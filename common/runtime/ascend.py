@@ -107,10 +107,14 @@ class _Network:
         self._model = self._hold(acl("mdl.load_from_file", str(acl.source)), "mdl.unload")
         self._description = self._hold(acl.created("mdl.create_desc"), "mdl.destroy_desc")
         acl("mdl.get_desc", self._description, self._model)
-        datasets = (acl.created("mdl.create_dataset") for _ in ("input", "output"))
-        self._datasets = [self._hold(dataset, "mdl.destroy_dataset") for dataset in datasets]
-        tensors, self.outputs = (self._tensors(kind) for kind in ("input", "output"))
-        self.inputs = [tensor for tensor in tensors if tensor.name != BATCH_INPUT]
+        self._datasets = {}
+        for kind in ("input", "output"):
+            self._datasets[kind] = self._hold(acl.created("mdl.create_dataset"), "mdl.destroy_dataset")
+        inputs, self.outputs = (
+            [self._tensor(kind, n) for n in range(acl.plain(f"mdl.get_num_{kind}s", self._description))]
+            for kind in self._datasets
+        )
+        self.inputs = [tensor for tensor in inputs if tensor.name != BATCH_INPUT]
         self._batches: list[int] = []  # that the file was converted for, if there are several
         if any(tensor.shape[0] == -1 for tensor in self.inputs):
             self._batches = list(acl("mdl.get_dynamic_batch", self._description)["batch"])
@@ -124,23 +128,17 @@ class _Network:
         self._undo.callback(self._acl, give_back, handle)
         return handle
 
-    def _tensors(self, kind: str) -> list[_Tensor]:
-        number = self._acl.plain(f"mdl.get_num_{kind}s", self._description)
-        return [self._tensor(kind, index) for index in range(number)]
-
     def _tensor(self, kind: str, index: int) -> _Tensor:
         acl, place = self._acl, (self._description, index)
         dims = acl(f"mdl.get_{kind}_dims", *place)
         name, dtype = dims["name"], TYPES.get(acl.plain(f"mdl.get_{kind}_data_type", *place))
         if name != BATCH_INPUT and (dtype is None or -1 in dims["dims"][1:]):
-            raise UserError(
-                f"{acl.source}: {kind} {name} must be float32 or float16, of a fixed size but for the batch; "
-                "convert it as convert_om.sh does"
-            )
+            needed = f"{kind} {name} must be float32 or float16, of a fixed size but for the batch"
+            raise UserError(f"{acl.source}: {needed}; convert it as convert_om.sh does")
         size = acl.plain(f"mdl.get_{kind}_size_by_index", *place)
         address = self._hold(acl("rt.malloc", size, MALLOC_HUGE_FIRST), "rt.free")
         buffer = self._hold(acl.created("create_data_buffer", address, size), "destroy_data_buffer")
-        acl("mdl.add_dataset_buffer", self._datasets[kind == "output"], buffer)
+        acl("mdl.add_dataset_buffer", self._datasets[kind], buffer)
         return _Tensor(name, tuple(dims["dims"]), dtype, address, size)
 
     def port(self, tensor: _Tensor) -> Port:
@@ -150,33 +148,31 @@ class _Network:
 
     def forward(self, arrays: Sequence[Float32Array]) -> list[Float32Array]:
         """See `Session`."""
-        acl = self._acl
+        acl, count = self._acl, len(arrays[0])
         acl("rt.set_context", self._context)  # of this thread
-        count = len(arrays[0])
         if self._batches:
             missing = self._set_batch(count) - count
             arrays = [np.concatenate([array, *[array[-1:]] * missing]) for array in arrays]
         for tensor, array in zip(self.inputs, arrays, strict=True):
             content = np.ascontiguousarray(array, tensor.dtype)
             acl("rt.memcpy", tensor.address, tensor.size, content.ctypes.data, content.nbytes, self._to)
-        acl("mdl.execute", self._model, *self._datasets)
-        return [self._read(index, tensor)[:count] for index, tensor in enumerate(self.outputs)]
+        acl("mdl.execute", self._model, *self._datasets.values())
+        outputs = []
+        for index, tensor in enumerate(self.outputs):
+            content = np.empty(acl("mdl.get_cur_output_dims", self._description, index)["dims"], tensor.dtype)
+            acl("rt.memcpy", content.ctypes.data, content.nbytes, tensor.address, content.nbytes, self._back)
+            outputs.append(content[:count].astype(np.float32, copy=False))
+        return outputs
 
     def _set_batch(self, count: int) -> int:
-        """The smallest batch for `count` items."""
+        """Sets and returns the smallest batch for `count` items."""
         batch = min((size for size in self._batches if size >= count), default=0)
         if not batch:
             sizes = ", ".join(map(str, self._batches))
             raise UserError(f"{self._acl.source}: converted for batches of {sizes}, got {count}; choose --batch_size")
         index = self._acl("mdl.get_input_index_by_name", self._description, BATCH_INPUT)
-        self._acl("mdl.set_dynamic_batch_size", self._model, self._datasets[0], index, batch)
+        self._acl("mdl.set_dynamic_batch_size", self._model, self._datasets["input"], index, batch)
         return batch
-
-    def _read(self, index: int, tensor: _Tensor) -> Float32Array:
-        shape = self._acl("mdl.get_cur_output_dims", self._description, index)["dims"]
-        content = np.empty(shape, tensor.dtype)
-        self._acl("rt.memcpy", content.ctypes.data, content.nbytes, tensor.address, content.nbytes, self._back)
-        return content.astype(np.float32, copy=False)
 
 
 @functools.cache

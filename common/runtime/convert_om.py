@@ -52,9 +52,8 @@ def main() -> None:
     model = Path(config.model)
     if not model.is_file():
         raise UserError(f"--model={config.model}: no such file; the export program of the model's directory writes it")
-    output = Path(
-        config.output.removesuffix(".om") or f"{model.with_suffix('')}_bs{'_'.join(map(str, config.batch_size))}"
-    )
+    usual = f"{model.with_suffix('')}_bs{'_'.join(map(str, config.batch_size))}"
+    output = Path(config.output.removesuffix(".om") or usual)
     about, ports = metadata.read(model), metadata.ports_of(metadata.load_onnx(model).graph.input)
     with tempfile.TemporaryDirectory() as folder:
         aipp = Path(folder) / "aipp.cfg"
@@ -74,11 +73,9 @@ def main() -> None:
 def command(config: Config, ports: Sequence[Port], output: Path, aipp: Path) -> list[str]:
     """The arguments of ATC. Raises UserError where flags and file do not fit."""
     batches, sizes = config.batch_size, sizes_of(config, ports)
-    if ports[0].shape[0] and batches != (ports[0].shape[0],):
-        asked = ",".join(map(str, batches))
-        raise UserError(
-            f"--batch_size={asked}: the file takes {ports[0].shape[0]} at once; export it with --batch_size=0"
-        )
+    fixed, batch_words = ports[0].shape[0], ",".join(map(str, batches))
+    if fixed and batches != (fixed,):
+        raise UserError(f"--batch_size={batch_words}: the file takes {fixed} at once; export it with --batch_size=0")
     if len(batches) > 1 and len(sizes) > 1:
         raise UserError("ATC takes several values of --batch_size or of --image_size, not of both")
     batch = -1 if len(batches) > 1 else batches[0]
@@ -91,7 +88,7 @@ def command(config: Config, ports: Sequence[Port], output: Path, aipp: Path) -> 
         "output": output,
         "input_format": "NCHW",
         "input_shape": ";".join(shapes),
-        "dynamic_batch_size": ",".join(map(str, batches)) if len(batches) > 1 else "",
+        "dynamic_batch_size": batch_words if len(batches) > 1 else "",
         "dynamic_image_size": ";".join(f"{height},{width}" for height, width in sizes) if len(sizes) > 1 else "",
         "insert_op_conf": aipp if config.aipp != "none" else "",
         "precision_mode": config.precision_mode,
@@ -130,9 +127,8 @@ def aipp_of(config: Config, about: metadata.Metadata, ports: Sequence[Port]) -> 
 
 def soc_version() -> str:
     """The chip by npu-smi. Raises UserError if it is unknown."""
-    command = ["npu-smi", "info"]
-    is_there = shutil.which(command[0])
-    table = subprocess.run(command, capture_output=True, text=True, check=False).stdout if is_there else ""
+    is_there = shutil.which("npu-smi")
+    table = subprocess.run(["npu-smi", "info"], capture_output=True, text=True).stdout if is_there else ""
     if not (found := NPU_NAME.search(table)):
         raise UserError("--soc_version is needed, such as Ascend310P3: npu-smi does not say which chip is here")
     return f"Ascend{found[1].removeprefix('Ascend')}"
@@ -143,18 +139,12 @@ def convert(words: list[str], output: Path) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     target, log = output.with_name(f"{output.name}.om"), output.with_name(f"{output.name}.atc.log")
     before = target.stat().st_mtime_ns if target.is_file() else None
-    done = subprocess.run(
-        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
-    )
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     if done.returncode or not target.is_file() or target.stat().st_mtime_ns == before:
         write_atomically(log, done.stdout.encode())
-        raise UserError(f"atc did not write {target}: {reason(done.stdout)} (all of its output: {log})")
-
-
-def reason(output: str) -> str:
-    """The relevant line of ATC's output."""
-    found = [line for pattern in REASONS for line in re.findall(pattern, output, re.MULTILINE)[:1]]
-    return (found or output.strip().splitlines()[-1:] or ["it printed nothing"])[0].strip()
+        lines = [line for pattern in REASONS for line in re.findall(pattern, done.stdout, re.MULTILINE)]
+        reason = [*lines, *done.stdout.strip().splitlines()[-1:], "it printed nothing"][0].strip()
+        raise UserError(f"atc did not write {target}: {reason} (all of its output: {log})")
 
 
 if __name__ == "__main__":

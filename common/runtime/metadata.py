@@ -25,7 +25,6 @@ if TYPE_CHECKING:  # onnx is an optional dependency, imported where it is used
 
 FORMAT = 1
 COLOURS, IMAGE_AXES = 3, 4
-OTHERS = "onnx."  # begins the names of entries that ONNX Runtime adds
 Metadata = dict[str, Any]
 Named = str | Skeleton
 
@@ -34,10 +33,10 @@ def load_onnx(source: Path) -> "ModelProto":
     """The network of an .onnx. Raises UserError for another file, or where the package is missing."""
     try:
         import onnx
+
+        return onnx.load(source)
     except ImportError as error:
         raise missing(error, source) from error
-    try:
-        return onnx.load(source)
     except Exception as error:  # errors of protobuf and of the file system have no common class
         raise refusal(source, error) from error
 
@@ -85,21 +84,17 @@ def read(source: Path) -> Metadata:
         return {}
     found, beside = Metadata(), source.with_suffix(".json")
     if source.suffix in ONNX and importlib.util.find_spec("onnx"):
-        found = _of_props({entry.key: entry.value for entry in load_onnx(source).metadata_props}, source)
+        entries = {entry.key: entry.value for entry in load_onnx(source).metadata_props}
+        entries = {key: text for key, text in entries.items() if not key.startswith("onnx.")}  # ONNX Runtime's own
+        try:
+            found = {key: json.loads(text) for key, text in entries.items()} if "pose_zoo" in entries else {}
+        except ValueError as error:
+            raise refusal(source, error) from error
     if not found and beside.is_file() and isinstance(content := read_json(beside), dict) and "pose_zoo" in content:
         found = content
     if found.get("pose_zoo", FORMAT) != FORMAT:
         raise UserError(f"{source}: written by a newer version of this project: update it, or export the network again")
     return found
-
-
-def _of_props(entries: Mapping[str, str], source: Path) -> Metadata:
-    """The metadata of an .onnx, if they are ours."""
-    try:
-        ours = entries if "pose_zoo" in entries else {}
-        return {key: json.loads(value) for key, value in ours.items() if not key.startswith(OTHERS)}
-    except ValueError as error:
-        raise refusal(source, error) from error
 
 
 def of(source: Path, network: str, asked: Named = "", default: str = "") -> tuple[Metadata, Named]:
@@ -113,16 +108,11 @@ def of(source: Path, network: str, asked: Named = "", default: str = "") -> tupl
         raise UserError(f"{source}: a network of {other}, not of {network}: open it with the programs of {other}")
     text = json.dumps(found.get("skeleton", {}))
     own = common.skeleton.load(text)
-    if asked and not _same(common.skeleton.load(asked), own):
-        raise UserError(
-            f"{source}: finds the keypoints of the skeleton {own.name}, not those asked for: leave --skeleton out, or "
-            "name that one"
-        )
+    expected = common.skeleton.load(asked) if asked else own
+    if (expected.keypoints, expected.points, expected.limbs) != (own.keypoints, own.points, own.limbs):
+        cure = "leave --skeleton out, or name that one"
+        raise UserError(f"{source}: finds the keypoints of the skeleton {own.name}, not those asked for: {cure}")
     return found, own.name if common.skeleton.BUILT_IN.get(own.name) == own else text
-
-
-def _same(one: Skeleton, other: Skeleton) -> bool:
-    return (one.keypoints, one.points, one.limbs) == (other.keypoints, other.points, other.limbs)
 
 
 def checked(session: Session, network: str, maps: Mapping[int, int], inputs: int = 1) -> Session:

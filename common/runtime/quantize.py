@@ -92,30 +92,29 @@ class Score:
     people: int
 
 
-@dataclass(frozen=True)
-class Task:
-    """What a directory provides for its network.
-
-    `score`: of a network, by the code of `eval.py`. `inputs`: those that show which values a network sees, one call's
-    arrays after the other. `calibration`: what they are, in words. `protocol`: how AP is measured, for the report.
-    """
-
-    score: Callable[[Session], Score]
-    inputs: Callable[[], Iterable[Inputs]]
-    calibration: str
-    protocol: Mapping[str, Any]
-
-
-def run(flags: Flags, task: Task) -> None:
+def run(
+    flags: Flags,
+    measure: Callable[[Session], Score],
+    inputs: Iterable[Inputs],
+    calibration: str,
+    protocol: Mapping[str, Any],
+) -> None:
     """Writes `flags.target` and a report beside it; `check` has passed.
 
-    Raises RefusedError where INT8 loses people or AP cannot tell, UserError where files cannot be written; older files
-    stay then.
+    Args:
+        measure: The score of a network, by the code of `eval.py`.
+        inputs: Those that show which values the network sees, one call's arrays after the other.
+        calibration: What the inputs are, in words.
+        protocol: How AP is measured, for the report.
+
+    Raises:
+        RefusedError: INT8 loses people, or AP cannot tell. Older files stay then, as they do after a UserError.
+        UserError: Files cannot be written.
     """
-    say(f"calibration: {task.calibration}; then AP in float32 and in INT8")
-    target, before = flags.target, _scores(flags.source, flags, task)
+    say(f"calibration: {calibration}; then AP in float32 and in INT8")
+    target, before = flags.target, _scores(flags.source, flags, measure)
     for name, score in before.items():
-        if not score.people or score.ap <= flags.max_ap_drop:
+        if not (score.people and score.ap > flags.max_ap_drop):  # also where it is NaN
             found = f"the float32 network finds {score.people or 'no'} people, AP {score.ap:.4f} ({name})"
             cure = "give a trained network and images with annotated people"
             raise RefusedError(f"not written: {target}: AP cannot tell what INT8 does: {found}; {cure}")
@@ -123,31 +122,32 @@ def run(flags: Flags, task: Task) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".quantize_", dir=target.parent) as folder:
             written = Path(folder) / "int8.onnx"
-            layers = write_int8(flags.source, task.inputs(), written)
-            after = _scores(written, flags, task)
+            layers = write_int8(flags.source, inputs, written)
+            after = _scores(written, flags, measure)
             for name, score in after.items():
                 if reason := complaint(before[name], score, flags.max_ap_drop, name):
                     raise RefusedError(f"not written: {target}: {reason}")
-            facts = {"float_layers": layers, "calibration": task.calibration, "protocol": task.protocol}
+            facts = {"float_layers": layers, "calibration": calibration, "protocol": protocol}
             for kind, scores in (("float32", before), ("int8", after)):
                 facts[kind] = {name: asdict(score) for name, score in scores.items()}
             written.with_suffix(".json").write_text(json.dumps(metadata.read(flags.source) | facts, indent=2))
             for suffix in (".json", ".onnx"):
                 os.replace(written.with_suffix(suffix), target.with_suffix(suffix))
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"cannot write {target}: {reason}; name another file with --output_name") from error
+        raise UserError(
+            f"cannot write {target}: {error.strerror or error}; name another file with --output_name"
+        ) from error
     sizes = " -> ".join(f"{path.stat().st_size / 1e6:.1f}" for path in (flags.source, target))
     say(f"{target}: {sizes} MB, in float32 {', '.join(layers)}; report beside it, .json")
 
 
-def _scores(network: Path, flags: Flags, task: Task) -> dict[str, Score]:
+def _scores(network: Path, flags: Flags, measure: Callable[[Session], Score]) -> dict[str, Score]:
     """The scores of a network in every installed runtime."""
     scores = {}
     for name, (package, provider) in RUNTIMES.items():
         if find_spec(package):
             session = open_on_cpu(network, provider, flags.threads)
-            scores[name] = task.score(session)
+            scores[name] = measure(session)
             session.close()
             say(f"{network.name} with {name}: AP {scores[name].ap:.4f}, {scores[name].people} people")
     return scores

@@ -15,7 +15,7 @@ import MIPNet.weights
 import OpenPose_MindSpore_port.weights
 from common.test.programs import complaint, module
 from common.topdown.resnet import BasicBlock, ResNet
-from common.train import checkpoint, download, published
+from common.train import checkpoint, published
 from common.train.checkpoint import CheckpointError
 from common.train.published import IMAGENET, Published, locate
 
@@ -152,7 +152,7 @@ def test_a_page_is_no_file_of_mindspore(server, entry, home):
 
 
 def test_a_server_that_sleeps(server, entry, home, monkeypatch):
-    monkeypatch.setattr(download, "TIMEOUT_S", 0.5)
+    monkeypatch.setattr(published, "TIMEOUT_S", 0.5)
     entry(f"{server}/slow/net.pth")
     with pytest.raises(CheckpointError, match="broken off: 0 bytes came of"):
         locate("net.pth", "AlphaPose", ())
