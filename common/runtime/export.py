@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A PyTorch network as ONNX, kept only when ONNX Runtime gives the same outputs."""
 
-import os
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common import files
 from common.cli import UserError
 from common.runtime import metadata
 from common.runtime.onnxruntime import open_onnx
@@ -56,10 +53,7 @@ def export_onnx(
     try:
         import onnx  # needed by exports only
 
-        target = files.target_of(target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".export_", dir=target.parent) as folder:
-            written = Path(folder) / "network.onnx"
+        with metadata.replacing(target) as written:
             _write(model.eval(), written, opset, ports, trials[0])
             onnx.checker.check_model(str(written), full_check=True)
             difference = _difference(written, model, trials)
@@ -67,12 +61,8 @@ def export_onnx(
                 by = f"{difference:.1e} of an output's maximum, more than {TOLERANCE:.0e}: try another --opset"
                 raise UserError(f"{target}: not written, ONNX Runtime differs from PyTorch by {by}")
             metadata.write(written, about)
-            for whole in sorted(Path(folder).iterdir()):  # .json before .onnx
-                os.replace(whole, target.with_suffix(whole.suffix))
     except ImportError as error:
         raise UserError(f"{error.name} is needed to export: pip install onnx onnxruntime") from error
-    except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror}; name another file with --output_name") from error
     return difference
 
 

@@ -5,18 +5,21 @@ Every entry is JSON: network, skeleton, inputs and outputs with their shapes (nu
 input (`input`), stride, decoder rules, settings, AP where it is known, and the version of the code.
 """
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
+import os
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import common
 import common.skeleton
 from common.cli import UserError
-from common.files import read_json
+from common.files import read_json, target_of
 from common.runtime.session import ASCEND, ONNX, OPENVINO, Port, Session, missing, refusal
 from common.skeleton import Skeleton
 
@@ -62,6 +65,24 @@ def code_version() -> str:
         return f"{common.VERSION} {subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True).strip()}"
     except (OSError, subprocess.CalledProcessError):  # no git, or a copy without history
         return common.VERSION
+
+
+@contextlib.contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Where to write an .onnx and its .json: they take the place of those at `target` when the block ends.
+
+    Raises UserError where they cannot be written; older files stay then, as they do after any error in the block.
+    """
+    real = target_of(target)
+    try:
+        real.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".unfinished_", dir=real.parent) as folder:
+            yield Path(folder) / real.name
+            for written in sorted(Path(folder).iterdir()):  # .json before .onnx
+                os.replace(written, real.with_suffix(written.suffix))
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"cannot write {target}: {reason}; name another file with --output_name") from error
 
 
 def write(network: Path, about: Mapping[str, Any]) -> None:

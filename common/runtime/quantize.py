@@ -10,7 +10,6 @@ import contextlib
 import functools
 import io
 import json
-import os
 import tempfile
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -118,25 +117,16 @@ def run(
             found = f"the float32 network finds {score.people or 'no'} people, AP {score.ap:.4f} ({name})"
             cure = "give a trained network and images with annotated people"
             raise RefusedError(f"not written: {target}: AP cannot tell what INT8 does: {found}; {cure}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".quantize_", dir=target.parent) as folder:
-            written = Path(folder) / "int8.onnx"
-            layers = write_int8(flags.source, inputs, written)
-            after = _scores(written, flags, measure)
-            for name, score in after.items():
-                if reason := complaint(before[name], score, flags.max_ap_drop, name):
-                    raise RefusedError(f"not written: {target}: {reason}")
-            facts = {"float_layers": layers, "calibration": calibration, "protocol": protocol}
-            for kind, scores in (("float32", before), ("int8", after)):
-                facts[kind] = {name: asdict(score) for name, score in scores.items()}
-            written.with_suffix(".json").write_text(json.dumps(metadata.read(flags.source) | facts, indent=2))
-            for suffix in (".json", ".onnx"):
-                os.replace(written.with_suffix(suffix), target.with_suffix(suffix))
-    except OSError as error:
-        raise UserError(
-            f"cannot write {target}: {error.strerror or error}; name another file with --output_name"
-        ) from error
+    with metadata.replacing(target) as written:
+        layers = write_int8(flags.source, inputs, written)
+        after = _scores(written, flags, measure)
+        for name, score in after.items():
+            if reason := complaint(before[name], score, flags.max_ap_drop, name):
+                raise RefusedError(f"not written: {target}: {reason}")
+        facts = {"float_layers": layers, "calibration": calibration, "protocol": protocol}
+        for kind, scores in (("float32", before), ("int8", after)):
+            facts[kind] = {name: asdict(score) for name, score in scores.items()}
+        written.with_suffix(".json").write_text(json.dumps(metadata.read(flags.source) | facts, indent=2))
     sizes = " -> ".join(f"{path.stat().st_size / 1e6:.1f}" for path in (flags.source, target))
     say(f"{target}: {sizes} MB, in float32 {', '.join(layers)}; report beside it, .json")
 
