@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 Losses = dict[str, Tensor]
 RELAY_S = 2.0  # if all processes are signalled, the launcher relays a signal that its ranks have already received
+CHECK_EVERY = 10  # steps between checks of losses and signals on an accelerator, which each one makes wait
 INTERRUPTED_EXIT_CODE = 143  # 128 + SIGTERM: stopped on request, state saved
 
 
@@ -47,7 +48,7 @@ def train_one_epoch(
     """
     plan = state.plan
     unchecked: list[Losses] = []  # of the steps since the last check
-    check_every = 1 if state.device.type == "cpu" else plan.log_every  # reading a loss makes an accelerator wait
+    check_every = 1 if state.device.type == "cpu" else CHECK_EVERY
     state.network.train()
     bar = log.bar(plan.steps_per_epoch, state.step, f"epoch {state.epoch}")
     state.speed.resume()
