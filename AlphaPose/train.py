@@ -13,7 +13,6 @@ if sys.version_info < (3, 10):  # noqa: UP036  nothing is installed for an older
     sys.exit(2)
 
 import functools
-import time
 
 import common.device
 import common.distributed
@@ -27,7 +26,7 @@ from common.report import ACCURACY
 from common.topdown.targets import encode, mean_squared_error
 from common.train.loader import Plan, divide, workers_for
 from common.train.log import Log
-from common.train.loop import announce, finish_epoch, leave_report, train_one_epoch, training
+from common.train.loop import announce, finish_epoch, train_one_epoch, training
 from common.train.state import TrainState, set_learning_rates
 from common.train.store import Store, agree, agree_on_recipe
 
@@ -90,7 +89,6 @@ def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
 
 def main() -> None:
     """Reads the flags, trains, leaves checkpoints, metrics and a result file."""
-    began = time.time()
     config = parse()
     config.check()
     with common.distributed.process_group(config.device) as device:
@@ -124,7 +122,7 @@ def main() -> None:
                 from AlphaPose.eval import while_training  # not needed by a performance run
 
                 evaluate = while_training(config, device, state.dtype, log, store.folder)
-            with training(state, log):
+            with training(state, NETWORK, log):
                 finish_epoch(state, evaluate, log)  # of an epoch that the previous run saved, then broke off
                 batches = state.batches(samples, collate, config.seed)
                 for epoch in state.epochs_left():
@@ -132,7 +130,6 @@ def main() -> None:
                     train_one_epoch(state, batches, losses, log)
                     state.end_epoch()  # saves, before anything that may fail
                     finish_epoch(state, evaluate, log)  # keeps, evaluates, keeps the best
-        leave_report(state, NETWORK, began, log)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ if sys.version_info < (3, 10):  # noqa: UP036  nothing is installed for an older
 
 import dataclasses
 import functools
-import time
 
 import common.device
 import common.distributed
@@ -23,7 +22,7 @@ from common.cli import parse, run
 from common.distributed import main_process_first
 from common.train.loader import Plan, divide, workers_for
 from common.train.log import Log
-from common.train.loop import announce, finish_epoch, leave_report, train_one_epoch, training
+from common.train.loop import announce, finish_epoch, train_one_epoch, training
 from common.train.state import TrainState, set_learning_rates
 from common.train.store import Store, agree, agree_on_recipe
 from Lightweight_OpenPose import data, weights
@@ -131,7 +130,6 @@ def find_data(config: Config) -> Config:
 
 def main() -> None:
     """Reads the flags, trains, leaves checkpoints, metrics and a result file."""
-    began = time.time()
     config = parse(Config, RECIPES, aliases=ALIASES, retired=RETIRED)
     config.check()
     with common.distributed.process_group(config.device) as device:
@@ -171,7 +169,7 @@ def main() -> None:
             evaluate = None
             if validation is not None:
                 evaluate = evaluation.while_training(validation, config.base_height, skeleton, state, log)
-            with training(state, log):
+            with training(state, NETWORK, log):
                 finish_epoch(state, evaluate, log)  # of an epoch that the previous run saved, then broke off
                 batches = state.batches(samples, data.collate, config.seed)
                 for epoch in state.epochs_left():
@@ -180,7 +178,6 @@ def main() -> None:
                     train_one_epoch(state, batches, losses, log)
                     state.end_epoch()  # saves, before anything that may fail
                     finish_epoch(state, evaluate, log)  # keeps, evaluates, keeps the best
-        leave_report(state, NETWORK, began, log)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ if sys.version_info < (3, 10):  # noqa: UP036  nothing is installed for an older
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from common.cli import parse, run
 from common.skeleton import Skeleton, load
 from common.train.loader import Plan, divide, workers_for
 from common.train.log import Log
-from common.train.loop import Losses, announce, finish_epoch, leave_report, train_one_epoch, training
+from common.train.loop import Losses, announce, finish_epoch, train_one_epoch, training
 from common.train.state import TrainState
 from common.train.store import Store, agree, agree_on_recipe
 from OpenPose_MindSpore_port import weights
@@ -118,7 +117,6 @@ def published_lines(state: TrainState, rates: dict[str, Float32Array], log: Log)
 
 def main() -> None:
     """Reads the flags, trains, leaves checkpoints, metrics and a result file."""
-    began = time.time()
     flags = parse(Config, RECIPES, aliases=ALIASES, retired=RETIRED)
     flags.check()
     with common.distributed.process_group(flags.device) as device:
@@ -163,7 +161,7 @@ def main() -> None:
                 checkpoints.step(number, losses)
                 set_rates(optimizer, rates, number + 1)
 
-            with training(state, log):
+            with training(state, NETWORK, log):
                 finish_epoch(state, evaluate, log)  # of an epoch that the previous run saved, then broke off
                 batches = state.batches(samples, collate, config.seed)
                 for _ in state.epochs_left():
@@ -171,7 +169,6 @@ def main() -> None:
                     state.end_epoch()  # saves, before anything that may fail
                     finish_epoch(state, evaluate, log)  # keeps, evaluates, keeps the best
             checkpoints.finish()
-        leave_report(state, NETWORK, began, log)
 
 
 if __name__ == "__main__":

@@ -80,21 +80,15 @@ def _training(run: Run, records: list[dict[str, Any]], evaluations: list[float],
     losses = [",".join(f"{loss:.4e}" for name, loss in step["losses"].items() if name != ACCURACY) for step in steps]
     files.write_atomically(logs / f"train_{run.case}_loss.txt", "".join(f"{line}\n" for line in losses).encode())
     speed = next((record["images_per_s"] for record in reversed(steps[-1:] + ends[-1:])), 0.0)
+    if steps and not evaluations and ACCURACY in steps[-1]["losses"]:  # of the last training batch
+        accuracy = f"{steps[-1]['losses'][ACCURACY]:.4f}"
+    elif run.kind == "perf":
+        accuracy = "no acc for perf"
+    else:
+        accuracy = f"{max(evaluations):.4f}" if evaluations else "not evaluated"
     return {
         "ActualFPS": f"{speed:.3f}",
         "TrainingTime": f"{1000 * run.batch_size / speed:.2f}" if speed else "",
-        "TrainAccuracy": _accuracy(run, steps, evaluations),
+        "TrainAccuracy": accuracy,
         "ActualLoss": losses[-1] if losses else "",
     }
-
-
-def _accuracy(run: Run, steps: list[dict[str, Any]], evaluations: list[float]) -> str:
-    """The best AP; without an evaluation the accuracy on the last training batch, of networks that have one.
-
-    A performance run of the others has none.
-    """
-    if steps and not evaluations and ACCURACY in steps[-1]["losses"]:
-        return f"{steps[-1]['losses'][ACCURACY]:.4f}"
-    if run.kind == "perf":
-        return "no acc for perf"
-    return f"{max(evaluations):.4f}" if evaluations else "not evaluated"

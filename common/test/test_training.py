@@ -31,6 +31,7 @@ ADAM, DESCENT = (partial(rule, lr=0.05) for rule in (torch.optim.Adam, torch.opt
 
 @dataclass(frozen=True)
 class Settings:
+    case: str = "acc"
     ema_decay: float = 0.0
     amp: str = "O0"
     amp_type: str = "auto"
@@ -63,7 +64,7 @@ class Run:
     """One training run in a folder, as every train.py has it; the same call again resumes it."""
 
     def __init__(self, folder: Path, ema: float = 0.0, optimizer=ADAM, **plan) -> None:
-        self.folder, self.settings, self.optimizer = folder, Settings(ema), optimizer
+        self.folder, self.settings, self.optimizer = folder, Settings(ema_decay=ema), optimizer
         plan = {"epochs": EPOCHS, "num_samples": SAMPLES, "micro_batch_size": BATCH, "log_every": 1} | plan
         self.plan = Plan(**plan)
 
@@ -75,7 +76,7 @@ class Run:
         with Log(store.metrics_file, self.folder) as log:
             if content := store.newest():
                 state.restore(content)
-            with training(state, log):
+            with training(state, "points", log):
                 finish_epoch(state, evaluate, log)
                 batches = state.batches(Points(), collate, 0)
                 for epoch in state.epochs_left():

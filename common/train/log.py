@@ -25,7 +25,7 @@ class Log:
         Continues the files of an earlier run unless `fresh`. Raises OSError where they cannot be written.
         """
         self.main = common.distributed.is_main()
-        self.folder = lines
+        self.folder, self.began = lines, time.time()
         self._bar = tqdm(disable=True)
         # a single process has the number of the device that names the folder
         is_device = common.distributed.world_size() == 1 and lines.name.isdecimal()

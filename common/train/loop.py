@@ -144,10 +144,11 @@ def finish_epoch(state: TrainState, evaluate: Callable[[nn.Module], dict[str, fl
 
 
 @contextlib.contextmanager
-def training(state: TrainState, log: Log) -> Iterator[None]:
-    """In it, SIGINT and SIGTERM save and end the process with exit code 143; records the end, with the speed.
+def training(state: TrainState, network: str, log: Log) -> Iterator[None]:
+    """In it, SIGINT and SIGTERM save and end the process with exit code 143.
 
-    A signal that comes later than `RELAY_S` after the first acts as usual.
+    A signal that comes later than `RELAY_S` after the first acts as usual. After the last epoch it records the speed,
+    and leaves what the launcher needs for the result file; `network`: its name there.
     """
     began = time.perf_counter()
 
@@ -166,6 +167,10 @@ def training(state: TrainState, log: Log) -> Iterator[None]:
     if state.speed.images_per_s:
         seconds, memory = time.perf_counter() - began, common.device.peak_memory_bytes(state.device)
         log.record("end", seconds=seconds, **state.speed.rates(), peak_memory_bytes=memory, ap=state.ap)
+    if common.distributed.is_main():
+        case, metrics, folder = state.facts["config"]["case"], str(state.store.metrics_file), str(state.store.folder)
+        ranks, images = common.distributed.world_size(), state.plan.images_per_step
+        Run(network, case, ranks, images, metrics, folder, log.began).leave(log.folder)
 
 
 def announce(state: TrainState, learning_rate: float, notes: list[str], log: Log) -> None:
@@ -192,14 +197,6 @@ def announce(state: TrainState, learning_rate: float, notes: list[str], log: Log
     log.line(f"precision {config['amp']}: {precision}, loss scale {config['loss_scale']}")
     facts = {"samples": plan.num_samples, "ranks": ranks, "images_per_step": images, "device": device}
     log.record("start", config=config, notes=notes, **facts)
-
-
-def leave_report(state: TrainState, network: str, began: float, log: Log) -> None:
-    """Leaves what the launcher needs for the result file; `network`: its name there."""
-    if common.distributed.is_main():
-        case, store = state.facts["config"]["case"], state.store
-        ranks, images = common.distributed.world_size(), state.plan.images_per_step
-        Run(network, case, ranks, images, str(store.metrics_file), str(store.folder), began).leave(log.folder)
 
 
 def _divides(every: int, step: int) -> bool:

@@ -84,8 +84,9 @@ def home() -> Path:
 
 def table() -> dict[str, Published]:
     """Every published file by its name, with those of a mirror folder. Raises UserError for a damaged table."""
-    own = Path(_mirror()) / TABLE
-    return _read(Path(__file__).parents[1] / TABLE) | (_read(own) if _mirror() and own.is_file() else {})
+    mirror = os.environ.get("POSE_ZOO_MIRROR")
+    own = Path(mirror or "") / TABLE
+    return _read(Path(__file__).parents[1] / TABLE) | (_read(own) if mirror and own.is_file() else {})
 
 
 @cache
@@ -94,10 +95,6 @@ def _read(path: Path) -> dict[str, Published]:
         return {name: Published(name, **entry) for name, entry in files.read_json(path).items()}
     except (TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: not a table of weights like common/{TABLE}: {error}") from error
-
-
-def _mirror() -> str:
-    return os.environ.get("POSE_ZOO_MIRROR", "")
 
 
 def names(network: str) -> str:
@@ -113,7 +110,7 @@ def locate(name: str, network: str, folders: tuple[Path, ...]) -> Path:
     """
     if Path(name).is_file():
         return Path(name)
-    entry, mirror = table().get(Path(name).name), _mirror()
+    entry, mirror = table().get(Path(name).name), os.environ.get("POSE_ZOO_MIRROR", "")
     if entry is None or entry.network != network:
         other = f": that is a file of {entry.network}" if entry else ""
         raise CheckpointError(f"{name}: no such checkpoint{other}, and not one of the published {names(network)}")
