@@ -112,11 +112,6 @@ class People:
         ]
 
 
-def no_people(skeleton: Skeleton) -> People:
-    """No people."""
-    return People(skeleton, np.zeros((0, skeleton.num_points, 3)), np.zeros(0))
-
-
 def bounding_boxes(points: Float64Array) -> Float64Array:
     """(M, K, 3) x, y, score (score 0: missing) -> (M, 4) x, y, width, height of what is there, in the same frame.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from common.media.detectors import Boxes
 from common.media.drawing import LAMBDA_COLOURS as COLOURS
 from common.media.source import Frame
-from common.people import no_people
+from common.people import People
 from common.skeleton import COCO
 from common.topdown.crops import PersonBoxes
 from MIPNet import demo
@@ -92,7 +92,7 @@ def test_both_people_of_a_box_in_their_colours(tiny_coco: Path, tmp_path: Path) 
         assert sure.any() and np.abs(away).max() < CELL_IMG
     drawn = people.draw(image, demo.Config().threshold)
     Sweep(tmp_path, estimator, lambda _: [Boxes(box.boxes_img, box.scores, [None])], 0.2).write(
-        Frame("a.jpg", 3, 0.0, image), no_people(COCO)
+        Frame("a.jpg", 3, 0.0, image), People(COCO, np.zeros(0), np.zeros(0))
     )
     sweep = cv2.imread(str(tmp_path / "3_a_sweep.png"))
     for colour in COLOURS:

@@ -216,7 +216,26 @@ def read_ahead(items: Generator[Item, None, None], newest: bool = False) -> Gene
     """
     waiting: queue.Queue[tuple[Item] | BaseException | None] = queue.Queue(READ_AHEAD)  # an item, or how it ended
     stop = threading.Event()
-    thread = threading.Thread(target=_fill, args=(items, waiting, stop, newest), name="read ahead", daemon=True)
+
+    def drop_oldest() -> None:
+        with contextlib.suppress(queue.Empty):
+            waiting.get_nowait()
+
+    def fill() -> None:
+        end = None
+        try:
+            with contextlib.closing(items):
+                for item in items:
+                    if newest and waiting.full():
+                        drop_oldest()
+                    waiting.put((item,))
+                    if stop.is_set():
+                        return
+        except BaseException as error:
+            end = error
+        waiting.put(end)
+
+    thread = threading.Thread(target=fill, name="read ahead", daemon=True)
     thread.start()
     try:
         while isinstance(item := waiting.get(), tuple):
@@ -225,25 +244,5 @@ def read_ahead(items: Generator[Item, None, None], newest: bool = False) -> Gene
             raise item
     finally:
         stop.set()
-        _drop_oldest(waiting)  # makes room for the thread's item
+        drop_oldest()  # makes room for the thread's item
         thread.join(timeout=5)  # a camera that hangs must not hang the program
-
-
-def _fill(items: Generator[Item, None, None], waiting: Any, stop: threading.Event, newest: bool) -> None:
-    end = None
-    try:
-        with contextlib.closing(items):
-            for item in items:
-                if newest and waiting.full():
-                    _drop_oldest(waiting)
-                waiting.put((item,))
-                if stop.is_set():
-                    return
-    except BaseException as error:
-        end = error
-    waiting.put(end)
-
-
-def _drop_oldest(waiting: Any) -> None:
-    with contextlib.suppress(queue.Empty):
-        waiting.get_nowait()

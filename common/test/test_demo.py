@@ -11,7 +11,7 @@ from pathlib import Path
 
 from common.cli import RefusedImageError, UserError
 from common.media.demo import prepare, stop_on_signals
-from common.people import People, no_people
+from common.people import People
 from common.skeleton import OPENPOSE
 from common.test.walking_people import (
     COLOURS,
@@ -33,7 +33,7 @@ import pytest
 
 
 def nobody(image):
-    return no_people(OPENPOSE)
+    return People(OPENPOSE, np.zeros(0), np.zeros(0))
 
 
 def test_video_is_annotated_and_everyone_keeps_the_id(tmp_path, capsys) -> None:
@@ -122,12 +122,11 @@ def test_signal_leaves_a_playable_video_and_whole_lines(tmp_path) -> None:
     program = (
         "import time\n"
         "from pathlib import Path\n"
-        "from common.people import no_people\n"
-        "from common.skeleton import OPENPOSE\n"
+        "from common.test.test_demo import nobody\n"
         "from common.test.walking_people import run_demo\n"
         "def slow(image):\n"
         "    time.sleep(0.02)\n"
-        "    return no_people(OPENPOSE)\n"
+        "    return nobody(image)\n"
         f"run_demo(Path({str(tmp_path)!r}), {str(video)!r}, slow)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)

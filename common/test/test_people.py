@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from common.cli import UserError
-from common.people import People, bounding_boxes, no_people
+from common.people import People, bounding_boxes
 from common.skeleton import COCO, OPENPOSE
 from common.test.programs import snippet
 from common.test.walking_people import SCHEMA, check_schema, run_demo, scene, video_of
@@ -32,7 +32,7 @@ def test_a_selection_keeps_everything_of_a_person() -> None:
     people = two(ids=(7, 8), lambdas=(0.0, 1.0), detected_boxes=np.arange(8.0).reshape(2, 4))
     kept = people.select(people.scores < 0.5)
     assert len(kept) == 1 and kept.ids == (8,) and kept.lambdas == (1.0,) and kept.boxes.tolist() == [[4, 5, 6, 7]]
-    assert people.select([1, 0]).ids == (8, 7) and len(no_people(COCO).select([])) == 0
+    assert people.select([1, 0]).ids == (8, 7) and len(people.select([])) == 0
 
 
 def test_json_and_coco_name_what_was_found() -> None:
