@@ -259,8 +259,9 @@ def _parser(
     config: Any, recipes: Iterable[str], aliases: Mapping[str, str], retired: Iterable[str], keys: Mapping[str, str]
 ) -> _Parser:
     """What reads the flags; those that are not given leave no value."""
+    spec = sys.modules["__main__"].__spec__  # of a module; argparse knows the name of a script
     parser = _Parser(
-        _program(),
+        f"python -m {spec.name.removesuffix('.__main__')}" if spec else None,
         description=config.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -271,8 +272,9 @@ def _parser(
         parser.add_argument("--recipe", choices=sorted(recipes), help="a set of values")
     for field in flags_of(config):
         names = [field.name, *(alias for alias, target in aliases.items() if target == field.name)]
-        options = _reading(hints[field.name])
-        parser.add_argument(*(f"--{name}" for name in names), dest=field.name, help=_help_text(field), **options)
+        text = f"{field.metadata.get('help', '')} [{field.default}]".replace("%", "%%")
+        options = {"dest": field.name, "help": text, **_reading(hints[field.name])}
+        parser.add_argument(*(f"--{name}" for name in names), **options)
     for name, key in keys.items():
         parser.add_argument(f"--{name}", dest=key, metavar=key)
     for name in retired:
@@ -289,23 +291,12 @@ def _key_value_words(parser: _Parser, config: Any, words: list[str]) -> list[str
     return words
 
 
-def _program() -> str | None:
-    """What starts a module as a program; None for a script, whose name argparse knows."""
-    spec = sys.modules["__main__"].__spec__
-    return f"python -m {spec.name.removesuffix('.__main__')}" if spec else None
-
-
 def _underscored(word: str) -> str:
     """`--num-workers=4` as `--num_workers=4`; the value and other words are unchanged."""
     if not word.startswith("--"):
         return word
     name, equals, value = word.partition("=")
     return "--" + name[2:].replace("-", "_") + equals + value
-
-
-def _help_text(field: "dataclasses.Field[Any]") -> str:
-    default = "" if field.default is dataclasses.MISSING else f" [{field.default}]"
-    return (str(field.metadata.get("help", "")) + default).replace("%", "%%")
 
 
 def _reading(hint: Any) -> dict[str, Any]:

@@ -230,9 +230,6 @@ def _list(value: Any, key: str) -> tuple[Any, ...]:
     raise UserError(f"{key}: a list of {kind} is needed, not {shown(wrong)}")
 
 
-def _built_in(name: str) -> Skeleton:
-    return _from_mapping(name, files.read_yaml(Path(__file__).parent / "skeletons" / f"{name}.yaml"))
-
-
-COCO, OPENPOSE, CROWDPOSE = map(_built_in, ("coco", "openpose", "crowdpose"))
+_FILES = [Path(__file__).parent / "skeletons" / f"{name}.yaml" for name in ("coco", "openpose", "crowdpose")]
+COCO, OPENPOSE, CROWDPOSE = (_from_mapping(path.stem, files.read_yaml(path)) for path in _FILES)
 BUILT_IN = {skeleton.name: skeleton for skeleton in (COCO, OPENPOSE, CROWDPOSE)}

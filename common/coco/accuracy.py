@@ -96,11 +96,6 @@ def error_kinds(matches: Matches, skeleton: Skeleton) -> dict[str, dict[str, int
     return {name: dict(zip(KINDS, column, strict=True)) for name, column in zip(names, columns, strict=True)}
 
 
-def lost_keypoints(matches: Matches, index: CocoIndex) -> Int64Array:
-    """(P,) labelled keypoints of each person that are not good; all of them of a person who was not found."""
-    return np.asarray(np.where(matches.found_by < 0, index.num_keypoints[matches.people], (matches.kinds > 0).sum(1)))
-
-
 def precision(
     detections: Detections, skeleton: Skeleton, protocol: Protocol, validation: EvaluationSet
 ) -> float | None:

@@ -102,8 +102,9 @@ def _keypoints(numbers: dict[str, Any]) -> list[dict[str, Any]]:
 def _gallery(validation: EvaluationSet, detections: Detections, skeleton: Skeleton, matches: Matches) -> list[str]:
     """The images with the most keypoints that are not good, truth beside prediction; unreadable ones are left out."""
     index = validation.index
-    owners = index.image_rows(matches.people)
-    wrong = np.bincount(owners, accuracy.lost_keypoints(matches, index), index.num_images).astype(int)
+    owners, not_found = index.image_rows(matches.people), matches.found_by < 0
+    lost = np.where(not_found, index.num_keypoints[matches.people], (matches.kinds > 0).sum(axis=1))
+    wrong = np.bincount(owners, lost, index.num_images).astype(int)
     order = np.argsort(-wrong, kind="stable")[:WORST]
     shown = []
     for row in order[wrong[order] > 0].tolist():

@@ -142,18 +142,6 @@ def test_reader_is_never_far_ahead_of_an_endless_source():
     assert reading_threads() == 0
 
 
-def test_error_comes_behind_the_items_before_it():
-    def items():
-        yield 1
-        yield 2
-        raise UserError("broken")
-
-    frames = read_ahead(items())
-    assert [next(frames), next(frames)] == [1, 2]
-    with pytest.raises(UserError, match="broken"):
-        next(frames)
-
-
 def test_slow_consumer_of_a_camera_sees_the_present():
     def camera():
         for number in range(60):

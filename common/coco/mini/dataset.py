@@ -82,17 +82,19 @@ def _annotations(scene: Scene, image_id: int) -> list[dict[str, Any]]:
         if mask.any():
             one = {"id": image_id * ANNOTATION_IDS_PER_IMAGE + len(found), "image_id": image_id, **measures(mask)}
             one |= {"keypoints": joints.ravel().tolist(), "num_keypoints": int((joints[:, 2] > 0).sum())}
-            region = _run_lengths(mask) if number == CROWD else _polygons(mask)
-            found.append(
-                {**one, "category_id": PERSON_CATEGORY, "iscrowd": int(number == CROWD), "segmentation": region}
-            )
+            region: Any = _polygons(mask)
+            if number == CROWD:  # COCO's compressed run lengths
+                encoded = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+                region = {"size": list(mask.shape), "counts": encoded["counts"].decode()}
+            one |= {"category_id": PERSON_CATEGORY, "iscrowd": int(number == CROWD), "segmentation": region}
+            found.append(one)
     return found
 
 
 def measures(mask: BoolArray) -> dict[str, Any]:
     """Area in pixels, and the box (x, y, width, height) around the outer edges of the pixels of an (h, w) mask."""
-    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
-    return {"area": float(np.count_nonzero(mask)), "bbox": [float(x), float(y), float(width), float(height)]}
+    box = cv2.boundingRect(mask.astype(np.uint8))
+    return {"area": float(np.count_nonzero(mask)), "bbox": list(map(float, box))}
 
 
 def _polygons(mask: BoolArray) -> list[list[float]]:
@@ -102,12 +104,6 @@ def _polygons(mask: BoolArray) -> list[list[float]]:
     doubled = np.kron(mask.astype(np.uint8), np.ones((2, 2), np.uint8))
     contours = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
     return [((contour.reshape(-1) + 0.5) / 2).tolist() for contour in contours]
-
-
-def _run_lengths(mask: BoolArray) -> dict[str, Any]:
-    """COCO's compressed run lengths of an (h, w) mask."""
-    region = coco_mask.encode(np.asfortranarray(mask, np.uint8))
-    return {"size": list(mask.shape), "counts": region["counts"].decode()}
 
 
 def ensure() -> Path:

@@ -93,8 +93,7 @@ def _compose(kind: str, rng: np.random.Generator) -> Scene:
         hips = np.array([share * width + rng.uniform(-10, 10), height * rng.uniform(0.5, 0.75)])
         cut = kind == "cut_off" and place == 0
         size = tall * rng.uniform(0.85, 1.1) * (0.8 if kind == "trio" else 1)
-        number, joints_img = paint_person(scene, rng, size, hips, cut)
-        scene.people[number] = joints_img
+        scene.people |= [paint_person(scene, rng, size, hips, cut)]
     if kind == "object":
         name = f"{rng.choice(('left', 'right'))}_{rng.choice(('wrist', 'knee', 'ankle'))}"
         _add_crate(scene, rng, scene.people[scene.things][COCO.keypoints.index(name)].astype(np.float64))
