@@ -75,7 +75,7 @@ def read(folder: Path, image_id: int, size_img: tuple[int, ...]) -> UInt8Array |
 
 
 def mask_folder(config: Config, annotations: Path) -> Path:
-    """The folder of ignore masks: created if missing, in output_dir if data_dir is read-only.
+    """The folder of ignore masks: filled if missing or empty, in output_dir if data_dir is read-only.
 
     Raises UserError where --maskpath_train is not there.
     """
@@ -84,7 +84,8 @@ def mask_folder(config: Config, annotations: Path) -> Path:
     of_data = Path(config.data_dir) / MASK_FOLDER
     # a name of its own for each data set in a shared output folder
     own = Path(config.output_dir) / f"{MASK_FOLDER}_{zlib.crc32(str(annotations.resolve()).encode()):08x}"
-    if found := next(filter(Path.is_dir, (of_data, own)), None):
+    filled = (folder for folder in (of_data, own) if folder.is_dir() and any(folder.iterdir()))
+    if found := next(filled, None):  # with an empty folder a training would learn from what is to be masked
         return found
     folder = of_data if os.access(config.data_dir, os.W_OK) else own
     write(annotations, folder, config)

@@ -8,7 +8,7 @@ from pathlib import Path
 import common.coco.images
 from common.cli import UserError
 from OpenPose_MindSpore_port import gen_ignore_mask, ignore_masks
-from OpenPose_MindSpore_port.config import LabelRules
+from OpenPose_MindSpore_port.config import Config, LabelRules
 from OpenPose_MindSpore_port.test import golden
 
 import cv2
@@ -119,6 +119,13 @@ def test_a_damaged_mask_or_one_of_another_size_is_named_with_its_cure(tmp_path: 
         path.write_bytes(content)
         with pytest.raises(UserError, match=rf"{path}: .*gen_ignore_mask"):
             ignore_masks.read(tmp_path, 7, SIZE)
+
+
+def test_an_empty_folder_of_masks_is_filled(tmp_path: Path) -> None:
+    path = annotations(tmp_path, person(1, square(10, 10, 40), 17, 1600.0), person(2, square(60, 10, 9), 1, 81.0))
+    (tmp_path / "ignore_mask_train").mkdir()
+    folder = ignore_masks.mask_folder(Config(data_dir=str(tmp_path), output_dir=str(tmp_path / "out")), path)
+    assert folder == tmp_path / "ignore_mask_train" and [mask.name for mask in folder.iterdir()] == ["000000000007.png"]
 
 
 def test_the_published_command_writes_masks_beside_the_images(tiny_coco: Path, tmp_path: Path) -> None:
