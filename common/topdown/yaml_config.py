@@ -72,7 +72,7 @@ class Keys:
             if key in self.known:
                 found[key] = _check(f"{source}: {key} is {value!s:.80}", value, self.known[key])
             elif not f"{key}.".startswith(self.unused):
-                raise UserError(f"{source}: nothing reads {key}; is it misspelt?")
+                raise UserError(f"{source}: nothing reads {key}; is it misspelt, or of another network?")
         return found
 
     def of_checkpoint(self, source: str, known: Mapping[str, Any], beginnings: tuple[str, ...]) -> list[Any]:
