@@ -5,9 +5,8 @@
     python -m AlphaPose.demo --checkpoint=pose.onnx --video=video.mp4 --save_video --pose_track --format=cmu
     python -m AlphaPose.demo --checkpoint=pose.pth --image=a.jpg --detfile=boxes.json
 
-`common.media.detectors` says where the boxes come from. `outdir` receives people.jsonl (`common.people`) and
-alphapose-results.json (`people_json`); vis/ with images (--save_img); AlphaPose_<name>.webm (--save_video). In the
-published file a frame of a video is named by its place: 0.jpg, 1.jpg.
+`outdir` receives people.jsonl (`common.people`) and alphapose-results.json (`people_json`); vis/ with images
+(--save_img); AlphaPose_<name>.webm (--save_video).
 """
 
 import dataclasses
@@ -107,9 +106,10 @@ def run(config: Config, source: Source, detector: Detector, estimator: PoseEstim
     def find(frames: Sequence[Frame]) -> list[People]:
         return estimator.people(frames, detector(frames))
 
-    form, numbered = config.format, config.numbered_images
-    writers = (lambda folder, source: ResultFile(folder, form, numbered, source.moves),)
-    names = demo.Names("vis", "AlphaPose_{}.webm", writers)
+    def writer(folder: Path, source: Source) -> ResultFile:
+        return ResultFile(folder, config.format, config.numbered_images, source.moves)
+
+    names = demo.Names("vis", "AlphaPose_{}.webm", (writer,))
     demo.run(config, source, estimator.skeleton, find, config.detbatch, names)
 
 

@@ -56,12 +56,8 @@ class EvaluationSettings:
     cfg: str = flag("yaml config; the settings in a checkpoint override it", DEFAULT_CFG)
     data_path: str = flag("COCO folder, or `mini` for the embedded data set; empty: DATASET.TRAIN.ROOT of --cfg", "")
     detections: str = flag("boxes of a detector; empty: given boxes", "")
-    nms: Literal["none", "oks", "pose"] = flag(
-        "suppression of people in detected boxes, once their keypoints are known", "none"
-    )
-    scores: Literal["proposal", "box"] = flag(
-        "scores of people in detected boxes: AlphaPose's own, or the detector's as in the Ascend version", "proposal"
-    )
+    nms: Literal["none", "oks", "pose"] = flag("suppression of people in detected boxes, by their keypoints", "none")
+    scores: Literal["proposal", "box"] = flag("scores in detected boxes: AlphaPose's, or the detector's", "proposal")
     flip_test: bool = flag("mean of an image's maps and its mirror image's", False)
     batch_size: int = flag("people at once; 0: 64, on a CPU 8", 0, most=10**6)
     skeleton: str = flag("built-in name or YAML file of your own keypoints; empty: the checkpoint's, or coco", "")
@@ -90,9 +86,7 @@ class EvaluationSettings:
 class Config(EvaluationSettings, ComputeFlags):
     """Evaluates a checkpoint of AlphaPose. KEY VALUE words change the yaml config, such as LOSS.NORM_TYPE softmax."""
 
-    checkpoint: str = flag(
-        "a file (.pth, or exported: .onnx, .xml, .om) or a published name; empty: the best of --exp_id", ""
-    )
+    checkpoint: str = flag("a file (.pth .onnx .xml .om) or a published name; empty: the best of --exp_id", "")
     output_dir: str = flag("folder of checkpoints and results", str(MODEL_FOLDER))
     log_dir: str = flag("folder of each rank's log and the result file; empty: output_dir/test/output/0", "")
     exp_id: str = flag("checkpoints and results are in exp/<exp_id>-<name of --cfg>", "exp_test")
@@ -158,10 +152,7 @@ def annotated_images(config: settings.Config, split: data.Split, num_images: int
 def while_training(
     config: settings.Config, device: torch.device, dtype: torch.dtype | None, log: Log, folder: Path
 ) -> Callable[[nn.Module], dict[str, float]]:
-    """Measures AP in given boxes while a run in `folder` trains; a sheet of predictions goes to the log and pictures/.
-
-    Raises UserError where validation images are missing or have no people.
-    """
+    """AP in given boxes while a run in `folder` trains. Raises UserError where images are missing or have no people."""
     flags = EvaluationSettings(val_images=config.val_images)
     evaluator = Evaluator(config, flags)
     evaluator.validation.check()

@@ -4,7 +4,6 @@
 from common.topdown.yaml_config import Key, Keys, number, one_of
 
 TRAIN_LABELS = "annotations/person_keypoints_train2017.json"
-VAL_LABELS = "annotations/person_keypoints_val2017.json"
 KEYS = Keys(
     {
         "DATASET.TRAIN.TYPE": one_of("Mscoco"),
@@ -19,7 +18,7 @@ KEYS = Keys(
         "DATASET.VAL.TYPE": one_of("Mscoco"),
         "DATASET.VAL.ROOT": Key(""),  # empty: that of the training data
         "DATASET.VAL.IMG_PREFIX": Key("val2017"),
-        "DATASET.VAL.ANN": Key(VAL_LABELS),
+        "DATASET.VAL.ANN": Key("annotations/person_keypoints_val2017.json"),
         "DATA_PRESET.TYPE": one_of("simple"),
         "DATA_PRESET.SIGMA": number(2.0, above=0),
         "DATA_PRESET.NUM_JOINTS": number(0),  # 0: those of the skeleton

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parametric pose NMS (RMPE, arXiv:1612.00137, section 3.3; constants as published), and the scores of people.
 
-The best-scored person of an image collects all similar ones, and the group becomes one pose: the mean of its
-members, weighted by their scores.
+The best-scored person of an image collects all similar ones: the group becomes their mean, weighted by their scores.
 """
 
 from dataclasses import dataclass

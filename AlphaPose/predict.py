@@ -18,8 +18,7 @@ from AlphaPose.model import build
 from AlphaPose.people_json import untracked_ids
 from AlphaPose.pose_nms import pose_nms
 from common.arrays import Float32Array, UInt8Array
-from common.coco.images import upright_image
-from common.media.detectors import Boxes, Detector, given_boxes, whole_images
+from common.media.detectors import Boxes, BoxEstimator, Detector
 from common.media.source import Frame
 from common.people import People
 from common.runtime import metadata
@@ -27,14 +26,13 @@ from common.runtime.session import PYTORCH, Options, Session, open_network
 from common.topdown import heatmaps, pipeline
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 DEFAULT_BATCH = 80  # people at once, as published
 
 
-class PoseEstimator:
+class PoseEstimator(BoxEstimator):
     """A network that finds people in boxes of images, and pose NMS, as the published demo does."""
 
     def __init__(
@@ -66,7 +64,7 @@ class PoseEstimator:
         return estimator
 
     def _use(self, session: Session, config: Config) -> None:
-        self.config, self.skeleton, self.detector = config, config.load_skeleton(), None
+        self.config, self.skeleton = config, config.load_skeleton()
         self.batch_size, self.min_box_area = DEFAULT_BATCH, 0.0
         loss, count = config.yaml.LOSS, self.skeleton.num_keypoints
         regress = functools.partial(decode.regress, norm=loss.NORM_TYPE)
@@ -79,25 +77,6 @@ class PoseEstimator:
             flip=self.skeleton.keypoint_flip if config.flip_test else None,
             fixed_batch=session.fixed_batch,
         )
-
-    def __call__(self, image: UInt8Array | str | Path, boxes: npt.ArrayLike | None = None) -> People:
-        """The people in an image, (h, w, 3) uint8 BGR or a path; keypoints in its pixels.
-
-        `boxes` (N, 4) left, top, width, height in its pixels; without them those of the detector, else the whole image.
-        Raises UserError for what is no image or no boxes.
-        """
-        if boxes is None:
-            return self.batch([image])[0]
-        frame = _frame(image)
-        return self.people([frame], [given_boxes(boxes, frame.image)])[0]
-
-    def batch(self, images: Sequence[UInt8Array | str | Path]) -> list[People]:
-        """The people in each image, which is given as in a call, in the boxes of the detector, else the whole image.
-
-        Their crops go together.
-        """
-        frames = [_frame(image) for image in images]
-        return self.people(frames, (self.detector or whole_images)(frames))
 
     def people(self, frames: Sequence[Frame], boxes: Sequence[Boxes]) -> list[People]:
         """The people of each frame, the best first, each of them once; their boxes are the detector's.
@@ -115,10 +94,6 @@ class PoseEstimator:
         if all(name is None for name in ids):
             ids = untracked_ids(merged.members)
         return People(self.skeleton, merged.keypoints_img, merged.scores, boxes.boxes_img[merged.picks], tuple(ids))
-
-
-def _frame(image: UInt8Array | str | Path) -> Frame:
-    return Frame(str(image) if isinstance(image, (str, Path)) else "image", 0, 0.0, upright_image(image))
 
 
 def load_config(cfg: str, source: Path, opts: Sequence[Any] = (), **flags: Any) -> Config:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import common.cli
 from AlphaPose import config as settings
 from AlphaPose.eval import ALIASES, CPU_BATCH, FLAG_KEYS, EvaluationSettings, Evaluator, annotated_images
-from AlphaPose.predict import PoseEstimator
+from AlphaPose.predict import PoseEstimator, open_session
 from common.cli import UserError, flag
-from common.runtime import metadata, quantize
+from common.runtime import quantize
 from common.runtime.quantize import Flags, Score
-from common.runtime.session import Session
+from common.runtime.session import Options, Session
 from common.topdown.boxes import annotated
 from common.topdown.nms import CONFIDENT
 from common.topdown.pipeline import images_of, network_inputs
@@ -28,9 +28,7 @@ EXPORTER = "python -m AlphaPose.export"
 class Config(Flags, EvaluationSettings):
     """Quantizes an exported network of AlphaPose to INT8 and keeps it only where it finds the same people."""
 
-    calibration_people: int = flag(
-        "number of calibration people, spread evenly over those of the training, else of the validation", 64, least=1
-    )
+    calibration_people: int = flag("calibration people, spread over those of training, else of validation", 64, least=1)
 
     def check(self) -> None:
         """Raises UserError for values that make no sense."""
@@ -44,8 +42,7 @@ def main() -> None:
     flags.check()
     quantize.check(flags.source)
     config = flags.config(flags.source)
-    count = config.load_skeleton().num_keypoints
-    session = metadata.checked(quantize.open_on_cpu(flags.source), settings.NETWORK, {-1: count})
+    session = open_session(flags.source, Options("cpu", provider="cpu"), config)
     quantize_checked(flags, config, session)
 
 

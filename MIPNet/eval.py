@@ -92,9 +92,7 @@ class Config(EvaluationSettings, ComputeFlags):
     published), --refinement (of peaks: quarter, dark).
     """
 
-    checkpoint_path: str = flag(
-        "a file (.pth, or exported: .onnx, .xml, .om) or a published name; empty: TEST.MODEL_FILE, or the best run", ""
-    )
+    checkpoint_path: str = flag("file (.pth .onnx .xml .om) or published name; empty: TEST.MODEL_FILE, or the best", "")
     output_dir: str = flag("folder of checkpoints and results", str(MODEL_FOLDER))
     log_dir: str = flag("folder of each rank's log and the result file; empty: output_dir/test/output/0", "")
     save_images: int = flag("number of images to draw: ground truth next to prediction", 0)
@@ -103,9 +101,8 @@ class Config(EvaluationSettings, ComputeFlags):
 
 def annotated_images(config: settings.Config, split: str, num_images: int = 0) -> EvaluationSet:
     """The images of "TRAIN" or "TEST", `num_images` of them or 0 for all. Raises UserError where they are missing."""
-    annotations, folder = (
-        data.path_of_key(config, f"DATASET.{split}_{what}") for what in ("ANNOTATION_FILE", "IMAGE_DIR")
-    )
+    annotations = data.path_of_key(config, f"DATASET.{split}_ANNOTATION_FILE")
+    folder = data.path_of_key(config, f"DATASET.{split}_IMAGE_DIR")
     return EvaluationSet.load(annotations, folder, config.load_skeleton(), num_images, config.exif)
 
 
@@ -116,11 +113,11 @@ class Evaluator:
         """`readers`: threads. Raises UserError where images, annotations or boxes are missing, or have no people."""
         self.config, self.readers, test = config, readers, config.yaml.TEST
         self.validation = annotated_images(config, "TEST", config.val_images)
-        self.box_file = None if test.USE_GT_BBOX else data.path_of_key(config, "TEST.COCO_BBOX_FILE")
-        if self.box_file:
-            self.boxes = detected(self.box_file, self.validation, test.IMAGE_THRE)
+        if test.USE_GT_BBOX:
+            self.box_file, self.boxes = Path("given"), annotated(self.validation, lenient=True)
         else:
-            self.boxes = annotated(self.validation, lenient=True)
+            self.box_file = data.path_of_key(config, "TEST.COCO_BBOX_FILE")
+            self.boxes = detected(self.box_file, self.validation, test.IMAGE_THRE)
 
     def __call__(self, estimator: PoseEstimator) -> Evaluation[MergedPeople]:
         """Raises ImageError for an unreadable image, unless bad ones are skipped; UserError for a network of NaN."""
@@ -142,7 +139,7 @@ class Evaluator:
     def protocol(self, estimator: PoseEstimator) -> dict[str, Any]:
         """The protocol of AP: without it two numbers cannot be compared."""
         return {
-            "boxes": str(self.box_file or "given"),
+            "boxes": str(self.box_file),
             "data_set": self.config.data_set,
             "annotations": str(self.validation.annotations),
             "images": len(self.validation.rows),
@@ -221,9 +218,8 @@ def main() -> None:
         config = data.resolve_data_folder(flags.config(source, output_dir=flags.output_dir))
         folder = config.folder / "eval"
         with Log(folder / "metrics.jsonl", log_folder, fresh=True) as log:
-            session, report = predict.open_session(
-                source, flags.options(device, common.distributed.local_rank()), config, flags.lambdas
-            )
+            options = flags.options(device, common.distributed.local_rank())
+            session, report = predict.open_session(source, options, config, flags.lambdas)
             batch_size = flags.batch_size or batch_size_of(config, device)
             estimator = PoseEstimator.of_session(session, config, flags.lambdas, batch_size)
             evaluator = Evaluator(config, flags.num_workers)

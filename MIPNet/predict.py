@@ -21,8 +21,7 @@ import common.train.checkpoint
 from common.arrays import Float32Array, FloatArray, Int64Array, UInt8Array
 from common.cli import UserError
 from common.coco.evaluate import Detections
-from common.coco.images import upright_image
-from common.media.detectors import Boxes, Detector, given_boxes, whole_images
+from common.media.detectors import Boxes, BoxEstimator, Detector
 from common.media.source import Frame
 from common.people import People
 from common.runtime import metadata
@@ -34,12 +33,10 @@ from MIPNet.decode import REFINE
 from MIPNet.model import GatedNetwork, build, lambda_vectors
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 LAMBDAS = (0.0, 1.0)  # the other person, and the one whose box it is
-LARGEST_LAMBDA = 1.0
 CPU_BATCH = 8  # people at once; a CPU gains nothing from more
 WITHOUT_NMS = "crowdpose"  # the original suppresses no person there, which finds each person of merged modes twice
 
@@ -54,7 +51,7 @@ class MergedPeople(Detections):
     keypoint_scores: FloatArray  # (P,) the mean confident keypoint; times the box score this is the person's score
 
 
-class PoseEstimator:
+class PoseEstimator(BoxEstimator):
     """A network that finds people in boxes of images: with lambda several in one box, each of them once."""
 
     def __init__(
@@ -67,19 +64,13 @@ class PoseEstimator:
         opts: Sequence[Any] = (),
         skeleton: str = "",
     ) -> None:
-        """Opens a network file.
+        """`checkpoint_path`: .pth, .onnx, .xml, .om, or a published name; its own settings override `cfg`.
 
-        Args:
-            checkpoint_path: .pth, .onnx, .xml, .om, or a published name; its own settings override `cfg`.
-            options: device and runtime, or the name of a device: auto, npu, cuda, cpu.
-            detector: what finds the boxes where none are given.
-            lambdas: of the people in each box, for a network that takes lambda: different numbers from 0 to 1.
-            cfg: yaml config; empty: that of the checkpoint's training.
-            opts: KEY VALUE words, which override all, such as ("TEST.FLIP_TEST", False).
-            skeleton: built-in name or YAML file of your own keypoints; empty: the checkpoint's, else the data set's.
-
-        Raises:
-            UserError: the file is missing, damaged, or of another network; no such device; lambdas out of range.
+        `options`: device and runtime, or the name of a device: auto, npu, cuda, cpu. `detector`: finds the boxes where
+        none are given. `lambdas`: of the people in a box, different numbers from 0 to 1. `cfg`: yaml config; empty:
+        that of the checkpoint's training. `opts`: KEY VALUE words, which override all. `skeleton`: built-in name or
+        YAML file; empty: the checkpoint's, else the data set's. Raises UserError where the file is missing, damaged, or
+        of another network, for a device that is not there, and for impossible lambdas.
         """
         source = weights.locate_checkpoint(str(checkpoint_path))
         config = load_config(source, cfg, opts, skeleton=skeleton)
@@ -99,10 +90,12 @@ class PoseEstimator:
 
     def _use(self, session: Session, config: Config, lambdas: Sequence[float]) -> None:
         takes_lambda = len(session.inputs) > 1 if session.inputs else config.takes_lambda  # as exported
-        if takes_lambda:
-            check_lambdas(lambdas)
+        are_valid = bool(lambdas) and all(0 <= value <= 1 for value in lambdas) and len(set(lambdas)) == len(lambdas)
+        if takes_lambda and not are_valid:
+            raise UserError(f"--lambdas={','.join(map(str, lambdas))}: different numbers from 0 to 1, such as 0,1")
         self.lambdas = tuple(lambdas) if takes_lambda else ()
-        self.config, self.skeleton, self.detector = config, config.load_skeleton(), None
+        self.num_modes = max(1, len(self.lambdas))  # how many people a box may give
+        self.config, self.skeleton = config, config.load_skeleton()
         self.batch_size = CPU_BATCH
         cfg, count = config.yaml, self.skeleton.num_keypoints
         flips = [self.skeleton.keypoint_flip + mode * count for mode in range(self.num_modes)]
@@ -118,30 +111,6 @@ class PoseEstimator:
             padding=cfg.TEST.SCALE_THRE,
             fixed_batch=session.fixed_batch,
         )
-
-    @property
-    def num_modes(self) -> int:
-        """How many people a box may give."""
-        return max(1, len(self.lambdas))
-
-    def __call__(self, image: UInt8Array | str | Path, boxes: npt.ArrayLike | None = None) -> People:
-        """The people in an image, (h, w, 3) uint8 BGR or a path, the best first; keypoints in its pixels.
-
-        `boxes` (N, 4) left, top, width, height in its pixels; without them those of the detector, else the whole image.
-        Raises UserError for what is no image or no boxes, and for a network that gives NaN.
-        """
-        if boxes is None:
-            return self.batch([image])[0]
-        frame = _frame(image)
-        return self.people([frame], [given_boxes(boxes, frame.image)])[0]
-
-    def batch(self, images: Sequence[UInt8Array | str | Path]) -> list[People]:
-        """The people in each image, which is given as in a call, in the boxes of the detector, else the whole image.
-
-        Their crops go together.
-        """
-        frames = [_frame(image) for image in images]
-        return self.people(frames, (self.detector or whole_images)(frames))
 
     def people(self, frames: Sequence[Frame], boxes: Sequence[Boxes]) -> list[People]:
         """The people in the boxes of each frame; their crops go together. Raises UserError for NaN."""
@@ -189,10 +158,6 @@ class PoseEstimator:
         return MergedPeople(*(values[rows] for values in columns))
 
 
-def _frame(image: UInt8Array | str | Path) -> Frame:
-    return Frame(str(image) if isinstance(image, (str, Path)) else "image", 0, 0.0, upright_image(image))
-
-
 def refinement_of(config: Config) -> str:
     """How peaks are refined: a key of `decode.REFINE`."""
     return config.yaml.TEST.REFINEMENT if config.yaml.TEST.POST_PROCESS else "none"
@@ -203,13 +168,6 @@ def nms_of(config: Config, modes: int) -> str:
     if config.yaml.TEST.NMS != "recipe":
         return config.yaml.TEST.NMS
     return "none" if config.data_set == WITHOUT_NMS and modes == 1 else "oks"
-
-
-def check_lambdas(lambdas: Sequence[float]) -> None:
-    """Raises UserError for none, for one twice, and for one that is not from 0 to 1."""
-    in_range = all(0 <= value <= LARGEST_LAMBDA for value in lambdas)
-    if not (lambdas and in_range and len(set(lambdas)) == len(lambdas)):
-        raise UserError(f"--lambdas={','.join(map(str, lambdas))}: different numbers from 0 to 1, such as 0,1")
 
 
 def load_config(source: Path | None, cfg: str, opts: Sequence[Any] = (), **flags: Any) -> Config:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import common.cli
 from common.cli import UserError, flag
-from common.runtime import metadata, quantize
+from common.runtime import quantize
 from common.runtime.quantize import Flags, Inputs, Score
-from common.runtime.session import Session
+from common.runtime.session import Options, Session
 from common.topdown.boxes import annotated
 from common.topdown.nms import CONFIDENT
 from common.topdown.pipeline import images_of, network_inputs
@@ -25,7 +25,7 @@ from MIPNet import config as settings
 from MIPNet import data
 from MIPNet.config import parse_flags
 from MIPNet.eval import ALIASES, FLAG_KEYS, EvaluationSettings, Evaluator, annotated_images
-from MIPNet.predict import CPU_BATCH, PoseEstimator, with_lambda
+from MIPNet.predict import CPU_BATCH, PoseEstimator, open_session, with_lambda
 
 EXPORTER = "python -m MIPNet.export"
 
@@ -37,9 +37,7 @@ class Config(Flags, EvaluationSettings):
     KEY VALUE words change the yaml config, such as TEST.FLIP_TEST false. Flags for keys are those of MIPNet.eval.
     """
 
-    calibration_people: int = flag(
-        "number of calibration people, spread evenly over those of the training, else of the validation", 64, least=1
-    )
+    calibration_people: int = flag("calibration people, spread over those of training, else of validation", 64, least=1)
 
 
 def main() -> None:
@@ -48,8 +46,7 @@ def main() -> None:
     flags.check_flags(EXPORTER)
     quantize.check(flags.source)
     config = data.resolve_data_folder(flags.config(flags.source))
-    count = config.load_skeleton().num_keypoints
-    session = metadata.checked(quantize.open_on_cpu(flags.source), settings.NETWORK, {-1: count}, inputs=2)
+    session, _ = open_session(flags.source, Options("cpu", provider="cpu"), config)
     quantize_checked(flags, config, session)
 
 

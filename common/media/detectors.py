@@ -6,14 +6,18 @@
 
 import importlib
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import URLError
 
 from common.arrays import Float64Array, UInt8Array
 from common.cli import UserError
 from common.coco.fields import BOX_NUMBERS
+from common.coco.images import upright_image
 from common.media.source import Frame
+from common.people import People
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +40,35 @@ class Boxes(NamedTuple):
 
 
 Detector = Callable[[Sequence[Frame]], list[Boxes]]
+
+
+class BoxEstimator(ABC):
+    """A `PoseEstimator` that looks for people in boxes: given ones, a detector's, else the whole image is one."""
+
+    detector: Detector | None = None
+
+    @abstractmethod
+    def people(self, frames: Sequence[Frame], boxes: Sequence[Boxes]) -> list[People]:
+        """The people in the boxes of each frame, the best first, each of them once. Raises UserError for NaN."""
+
+    def __call__(self, image: UInt8Array | str | Path, boxes: npt.ArrayLike | None = None) -> People:
+        """The people in an image, (h, w, 3) uint8 BGR or a path; keypoints in its pixels.
+
+        `boxes` (N, 4) left, top, width, height in its pixels; without them those of the detector, else the whole image.
+        Raises UserError for what is no image or no boxes, and for a network that gives NaN.
+        """
+        frame = _frame(image)
+        found = [given_boxes(boxes, frame.image)] if boxes is not None else (self.detector or whole_images)([frame])
+        return self.people([frame], found)[0]
+
+    def batch(self, images: Sequence[UInt8Array | str | Path]) -> list[People]:
+        """The people in each image, given as in a call without boxes; crops of all go through the network together."""
+        frames = list(map(_frame, images))
+        return self.people(frames, (self.detector or whole_images)(frames))
+
+
+def _frame(image: UInt8Array | str | Path) -> Frame:
+    return Frame(str(image) if isinstance(image, str | Path) else "image", 0, 0.0, upright_image(image))
 
 
 def clip_boxes(
