@@ -13,7 +13,7 @@ import torch
 TEST = ROOT / "Lightweight_OpenPose" / "test"
 SMALL = (
     "--device=cpu",
-    "--net_input_size=64",
+    "--net_input_size=32",
     "--base_height=64",
     "--batch_size=4",
     "--num_workers=1",

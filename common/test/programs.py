@@ -21,7 +21,7 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 300
-_SMALL = """--device=cpu --net_input_size=64 --batch_size=4 --print_freq=1 --amp=O0 --checkpoint_path=none --recipe=full
+_SMALL = """--device=cpu --net_input_size=32 --batch_size=4 --print_freq=1 --amp=O0 --checkpoint_path=none --recipe=full
     --step=1 --epochs=1 --base_height=64 --val_images=2"""
 SMALL_TRAINING = tuple(_SMALL.split())  # of Lightweight OpenPose: seconds
 IMPORTED = ["common.train.loop", "common.bottomup.pipeline", "common.topdown.pipeline", "common.runtime.export"]
