@@ -20,13 +20,7 @@ from torch import Tensor
 
 LATER_LAYER = 23  # the first that OpenPose does not use
 # prefixes of a layer's number: MindSpore's wrappers, torchvision, and a whole OpenPose
-PREFIXES = (
-    "network.backbone.layers",
-    "layers",
-    "features",
-    "network.base.vgg_base.layers",
-    "module.features",
-)
+PREFIXES = ("network.backbone.layers", "layers", "features", "network.base.vgg_base.layers", "module.features")
 
 
 def network(vgg_with_bn: bool = False) -> OpenPose:

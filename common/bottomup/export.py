@@ -15,12 +15,7 @@ TRIAL_SHAPES = ((2, 72, 96), (1, 88, 56))  # of the inputs to compare on, where 
 
 
 def export_maps(
-    model: nn.Module,
-    target: Path,
-    opset: int,
-    names: tuple[str, Sequence[str]],
-    shape: Shape,
-    about: Mapping[str, Any],
+    model: nn.Module, target: Path, opset: int, names: tuple[str, Sequence[str]], shape: Shape, about: Mapping[str, Any]
 ) -> float:
     """Writes `target` and returns its largest difference to PyTorch, see `common.runtime.export.export_onnx`.
 
