@@ -57,7 +57,7 @@ def test_every_training_finds_data_and_skeleton(tmp_path, model):
 def samples_of(model: str, config, skeleton):
     """The training samples of a model."""
     data = importlib.import_module(f"{model}.data")
-    return (data.TrainSamples if model == "AlphaPose" else data.train_samples)(config, skeleton)
+    return (data.TrainSamples if model in ("AlphaPose", "MIPNet") else data.train_samples)(config, skeleton)
 
 
 def found(model: str, *words: str):
