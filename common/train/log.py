@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ class Log:
         """
         self.main = common.distributed.is_main()
         self.folder, self.began = lines, time.time()
-        self._bar = tqdm(disable=True)
+        self._bar: tqdm[Any] = tqdm(disable=True)
         # a single process has the number of the device that names the folder
         is_device = common.distributed.world_size() == 1 and lines.name.isdecimal()
         number = lines.name if is_device else common.distributed.rank()
@@ -73,10 +74,11 @@ class Log:
             for name, value in values.items():
                 self._board.add_scalar(f"{group}/{name}", value, step)
 
-    def bar(self, total: int, done: int, title: str) -> "tqdm[Any]":
-        """A progress bar over one epoch, where rank 0 writes to a terminal; to be closed."""
+    def progress(self, begin: int, end: int, title: str) -> Iterable[int]:
+        """The numbers of the steps of an epoch that are left, counted from 1; with a bar on the terminal of rank 0."""
         shown = self.main and sys.stderr.isatty()
-        self._bar = tqdm(total=total, initial=done, desc=title, leave=False, dynamic_ncols=True, disable=not shown)
+        steps = range(begin + 1, end + 1)
+        self._bar = tqdm(steps, title, end, leave=False, initial=begin, dynamic_ncols=True, disable=not shown)
         return self._bar
 
     def __enter__(self) -> "Log":

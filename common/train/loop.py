@@ -50,36 +50,30 @@ def train_one_epoch(
     unchecked: list[Losses] = []  # of the steps since the last check
     check_every = 1 if state.device.type == "cpu" else CHECK_EVERY
     state.network.train()
-    bar = log.bar(plan.steps_per_epoch, state.step, f"epoch {state.epoch}")
     state.speed.resume()
-    while state.step < plan.steps_per_epoch:
+    for done in log.progress(state.step, plan.steps_per_epoch, f"epoch {state.epoch}"):
         losses, data_s = _accumulate_gradients(state, batches, forward_losses)
         _update_weights(state)
 
         # Nothing is logged or saved before its losses are known to be finite, on every rank.
         unchecked.append(losses)
-        is_last = state.step == plan.steps_per_epoch
-        is_logged = is_last or _divides(plan.log_every, state.step)
-        is_saved = not is_last and _divides(plan.save_every, state.step)
+        is_last = done == plan.steps_per_epoch
+        is_logged = is_last or _divides(plan.log_every, done)
+        is_saved = not is_last and _divides(plan.save_every, done)
         interrupted, means = False, dict[str, float]()
-        if is_logged or is_saved or _divides(check_every, state.step):
+        if is_logged or is_saved or _divides(check_every, done):
             interrupted, means = _check(state, unchecked)
         state.speed.step(data_s)
         if is_logged:
             _log_step(state, means, log)
         if after_step:
-            after_step(state.epoch * plan.steps_per_epoch + state.step - 1, losses)
-        if interrupted:
-            state.save()
-            log.line(
-                f"interrupted at epoch {state.epoch}, step {state.step}: saved; the same command resumes from here"
-            )
-            raise SystemExit(INTERRUPTED_EXIT_CODE)
-        bar.update()
-        if is_saved:
+            after_step(state.epoch * plan.steps_per_epoch + done - 1, losses)
+        if is_saved or interrupted:
             state.save()
             state.speed.resume()
-    bar.close()
+        if interrupted:
+            log.line(f"interrupted at epoch {state.epoch}, step {done}: saved; the same command resumes from here")
+            raise SystemExit(INTERRUPTED_EXIT_CODE)
 
 
 def _accumulate_gradients(
