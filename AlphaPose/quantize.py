@@ -40,7 +40,6 @@ def main() -> None:
     """Reads the flags, quantizes, prints what was written."""
     flags = common.cli.parse(Config, {}, aliases=ALIASES, retired=quantize.RETIRED, keys=FLAG_KEYS)
     flags.check()
-    quantize.check(flags.source)
     config = flags.config(flags.source)
     session = open_session(flags.source, Options("cpu", provider="cpu"), config)
     quantize_checked(flags, config, session)

@@ -44,7 +44,6 @@ def main() -> None:
     """Reads the flags, quantizes, prints what was written."""
     flags = parse_flags(Config, None, ALIASES, FLAG_KEYS, quantize.RETIRED)
     flags.check_flags(EXPORTER)
-    quantize.check(flags.source)
     config = data.resolve_data_folder(flags.config(flags.source))
     session, _ = open_session(flags.source, Options("cpu", provider="cpu"), config)
     quantize_checked(flags, config, session)

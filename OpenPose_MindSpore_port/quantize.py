@@ -36,7 +36,6 @@ def main() -> None:
     """Reads the flags, quantizes, prints what was written."""
     config = parse(Config, {}, aliases={"data_path": "data_dir", "annotation": "ann"}, retired=quantize.RETIRED)
     config.check_flags(EXPORTER)
-    quantize.check(config.source)
     config = with_data(config)
     skeleton = common.skeleton.load(config.skeleton)
     validation = evaluation_set(config, skeleton)

@@ -41,7 +41,6 @@ def main() -> None:
     """Reads the flags, quantizes, prints what was written."""
     config = parse(Config, {}, aliases=ALIASES, retired=quantize.RETIRED)
     config.check_flags(EXPORTER)
-    quantize.check(config.source)
     config = with_data(config, config.val_labels and config.val_images_folder)
     skeleton = common.skeleton.load(config.skeleton)
     validation, rule = load_validation(config, skeleton), input_rule(config)

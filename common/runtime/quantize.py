@@ -62,7 +62,10 @@ class Flags:
     threads: int = flag("threads of a runtime; 0: as many as PyTorch uses", 0, most=1024)
 
     def check_flags(self, exporter: str) -> None:
-        """Raises UserError for values that make no sense; `exporter` is the program that writes a `model`."""
+        """Raises UserError for values that make no sense, and for a file that cannot be quantized.
+
+        `exporter` is the program that writes a `model`.
+        """
         if not self.model:
             raise UserError(f"--model is needed: the .onnx that {exporter} writes")
         if self.source.suffix != ".onnx":
@@ -71,6 +74,7 @@ class Flags:
             raise UserError(f"{self.model}: no such file; {exporter} writes it")
         if self.target.suffix != ".onnx" or self.target.resolve() == self.source.resolve():
             raise UserError(f"--output_name={self.target}: must end in .onnx, and must not be the file of --model")
+        check(self.source)
 
     @property
     def source(self) -> Path:
@@ -98,7 +102,7 @@ def run(
     calibration: str,
     protocol: Mapping[str, Any],
 ) -> None:
-    """Writes `flags.target` and a report beside it; `check` has passed.
+    """Writes `flags.target` and a report beside it; `flags.check_flags` has passed.
 
     Args:
         measure: The score of a network, by the code of `eval.py`.
