@@ -75,10 +75,8 @@ class TrainSamples:
 
         An unreadable image raises ImageError; where bad ones are skipped, the next readable person takes its place.
         """
-        epoch, index = position
-        random = np.random.default_rng((self.config.seed, epoch, index))
-        skip = self.config.on_bad_image == "skip"
-        return readable_sample(lambda found: self._sample(found, epoch, random), len(self), index, skip)
+        random, skip = np.random.default_rng((self.config.seed, *position)), self.config.on_bad_image == "skip"
+        return readable_sample(lambda place: self._sample(place, position[0], random), len(self), position[1], skip)
 
     def _sample(self, place: int, epoch: int, random: np.random.Generator) -> dict[str, Any]:
         row, image_row = int(self.people.person_rows[place]), int(self.people.image_rows[place])

@@ -107,10 +107,10 @@ class Evaluator:
     def __call__(self, estimator: PoseEstimator) -> Evaluation[Detections]:
         """Raises ImageError for an unreadable image, unless bad ones are skipped; UserError for a network of NaN."""
         skip_bad, readers = self.flags.on_bad_image == "skip", self.flags.num_workers
-        people_of = functools.partial(self.people_of, estimator)
+        people_of = functools.partial(self.people, estimator)
         return evaluate(estimator, self.validation, self.boxes, people_of, "coco", skip_bad, readers)
 
-    def people_of(self, estimator: PoseEstimator, keypoints: Float32Array, boxes: PersonBoxes) -> dict[str, Detections]:
+    def people(self, estimator: PoseEstimator, keypoints: Float32Array, boxes: PersonBoxes) -> dict[str, Detections]:
         """People with a score, suppressed as the flags say; boxes are as large as their crops."""
         flags, joint_scores = self.flags, keypoints[..., 2]
         ids = self.validation.index.image_ids[boxes.image_rows]

@@ -10,7 +10,6 @@ Calibrated with annotated training people; AP is measured as `eval.py` does.
 from dataclasses import dataclass
 
 import common.cli
-from AlphaPose import config as settings
 from AlphaPose.eval import ALIASES, CPU_BATCH, FLAG_KEYS, EvaluationSettings, Evaluator, annotated_images
 from AlphaPose.predict import PoseEstimator, open_session
 from common.cli import UserError, flag
@@ -37,16 +36,11 @@ class Config(Flags, EvaluationSettings):
 
 
 def main() -> None:
-    """Reads the flags, quantizes, prints what was written."""
+    """Reads the flags, calibrates with annotated people, measures as `eval.py` does, writes what stays accurate."""
     flags = common.cli.parse(Config, {}, aliases=ALIASES, retired=quantize.RETIRED, keys=FLAG_KEYS)
     flags.check()
     config = flags.config(flags.source)
     session = open_session(flags.source, Options("cpu", provider="cpu"), config)
-    quantize_checked(flags, config, session)
-
-
-def quantize_checked(flags: Config, config: settings.Config, session: Session) -> None:
-    """Calibrates with annotated training people, else with those of the validation, and measures as `eval.py` does."""
     evaluator, estimator = Evaluator(config, flags), PoseEstimator.of_session(session, config)
     try:
         images = annotated_images(config, "TRAIN")

@@ -90,10 +90,8 @@ class TrainSamples:
         (2, K, 2) and visible (2, K) are of the person of the box and of the other one.
         An unreadable image raises ImageError; where bad ones are skipped, the next readable person takes its place.
         """
-        epoch, index = position
-        random = np.random.default_rng((self.config.seed, epoch, index))
-        skip = self.config.on_bad_image == "skip"
-        return readable_sample(lambda found: self._sample(found, random), len(self), index, skip)
+        random, skip = np.random.default_rng((self.config.seed, *position)), self.config.on_bad_image == "skip"
+        return readable_sample(lambda place: self._sample(place, random), len(self), position[1], skip)
 
     def _sample(self, place: int, random: np.random.Generator) -> dict[str, Any]:
         rows = self.people.person_rows[[place] if self.others is None else [place, self.others[place]]]

@@ -122,12 +122,10 @@ class Evaluator:
     def __call__(self, estimator: PoseEstimator) -> Evaluation[MergedPeople]:
         """Raises ImageError for an unreadable image, unless bad ones are skipped; UserError for a network of NaN."""
         skip_bad, rules = self.config.on_bad_image == "skip", self.config.data_set
-        people_of = functools.partial(self.people_of, estimator)
+        people_of = functools.partial(self.people, estimator)
         return evaluate(estimator, self.validation, self.boxes, people_of, rules, skip_bad, self.readers)
 
-    def people_of(
-        self, estimator: PoseEstimator, keypoints: Float32Array, boxes: PersonBoxes
-    ) -> dict[str, MergedPeople]:
+    def people(self, estimator: PoseEstimator, keypoints: Float32Array, boxes: PersonBoxes) -> dict[str, MergedPeople]:
         """The people of all lambdas together, and of each alone."""
         keypoints = keypoints.reshape(len(boxes), estimator.num_modes, estimator.skeleton.num_keypoints, 3)
         found = keypoints, boxes.boxes_img, boxes.scores, self.validation.index.image_ids[boxes.image_rows]
@@ -150,9 +148,7 @@ class Evaluator:
             "input_size": estimator.network.size_in,
         }
 
-    def published_rows(
-        self, people: MergedPeople, boxes: PersonBoxes, estimator: PoseEstimator
-    ) -> list[dict[str, Any]]:
+    def published(self, people: MergedPeople, boxes: PersonBoxes, estimator: PoseEstimator) -> list[dict[str, Any]]:
         """People as published: COCO's fields, and centre, scale (of 200 pixels), scores, annotation."""
         boxes, network, ids = boxes.select(people.boxes), estimator.network, self.validation.index.annotation_ids
         centres, sizes = crops.fit_boxes(boxes.boxes_img, network.size_in, network.padding)
@@ -247,7 +243,7 @@ def write_results(
     images, skeleton = evaluator.validation, estimator.skeleton
     for name, people in result.people.items():
         file = "detections.json" if people is result.detections else f"detections_{name}.json"
-        rows = evaluator.published_rows(people, result.boxes, estimator)
+        rows = evaluator.published(people, result.boxes, estimator)
         common.files.write_atomically(folder / file, json.dumps(rows, indent=4, sort_keys=True).encode())
     if flags.report:
         from common.media import error_report  # not needed by a training, which evaluates too

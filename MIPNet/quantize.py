@@ -21,7 +21,6 @@ from common.runtime.session import Options, Session
 from common.topdown.boxes import annotated
 from common.topdown.nms import CONFIDENT
 from common.topdown.pipeline import images_of, network_inputs
-from MIPNet import config as settings
 from MIPNet import data
 from MIPNet.config import parse_flags
 from MIPNet.eval import ALIASES, FLAG_KEYS, EvaluationSettings, Evaluator, annotated_images
@@ -41,16 +40,11 @@ class Config(Flags, EvaluationSettings):
 
 
 def main() -> None:
-    """Reads the flags, quantizes, prints what was written."""
+    """Reads the flags, calibrates with annotated people, measures as `eval.py` does, writes what stays accurate."""
     flags = parse_flags(Config, None, ALIASES, FLAG_KEYS, quantize.RETIRED)
     flags.check_flags(EXPORTER)
     config = data.resolve_data_folder(flags.config(flags.source))
     session, _ = open_session(flags.source, Options("cpu", provider="cpu"), config)
-    quantize_checked(flags, config, session)
-
-
-def quantize_checked(flags: Config, config: settings.Config, session: Session) -> None:
-    """Calibrates with annotated training people, else with those of the validation, and measures as `eval.py` does."""
     evaluator = Evaluator(config, flags.num_workers)
     estimator = PoseEstimator.of_session(session, config, flags.lambdas)
     try:

@@ -99,7 +99,7 @@ def test_golden_evaluation(shared: Path) -> None:
         np.testing.assert_allclose(list(metrics.values()), list(expected[name].values()), atol=1e-12)
     people = estimator.merge(*found)
     assert (2 * len(boxes), len(people.boxes)) == (expected["n_in"], expected["n_kept_merged"])
-    rows = {(row["annotation_id"], row["score"]): row for row in evaluator.published_rows(people, boxes, estimator)}
+    rows = {(row["annotation_id"], row["score"]): row for row in evaluator.published(people, boxes, estimator)}
     for row in expected["kept_first10"]:
         mine = rows[row["annotation_id"], row["score"]]
         assert all(mine[key] == value for key, value in row.items())
