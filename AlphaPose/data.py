@@ -110,12 +110,6 @@ def proposal(box_img: Float64Array, size_img: tuple[int, int], random: np.random
     return np.concatenate([first, end - first])
 
 
-def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Samples as one batch: image (B, 3, H, W) uint8, joints (B, K, 2) float64, visible (B, K) float32."""
-    batch = {name: torch.from_numpy(np.stack([one[name] for one in samples])) for name in samples[0]}
-    return batch | {"image": batch["image"].permute(0, 3, 1, 2)}
-
-
 def normalise_batch(images: Tensor) -> Tensor:
     """(B, 3, H, W) uint8 RGB as the network takes it: float32, a 255th, minus the channels' means."""
     divisor = torch.where(images.amax(dim=(1, 2, 3), keepdim=True) > DARK, float(BRIGHTEST), 1.0)

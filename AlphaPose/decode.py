@@ -17,4 +17,4 @@ def regress(maps: Tensor, norm: Norm = "sigmoid") -> Peaks:
     sides = maps.new_tensor(maps.shape[:1:-1], dtype=torch.float32)  # width, height
     cells = integral_coordinates(maps, norm) * sides
     scores = maps.float().sigmoid().amax(dim=(2, 3)) if norm == "sigmoid" else cells.new_ones(cells.shape[:2])
-    return Peaks(cells, scores)
+    return cells, scores

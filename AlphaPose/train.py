@@ -17,13 +17,13 @@ import functools
 import common.device
 import common.distributed
 from AlphaPose.config import CPU_MICRO_BATCH, NETWORK, Config, parse
-from AlphaPose.data import TrainSamples, collate, normalise_batch, with_skeleton
+from AlphaPose.data import TrainSamples, normalise_batch, with_skeleton
 from AlphaPose.loss import accuracy, regression_loss
 from AlphaPose.model import build
 from AlphaPose.weights import load_start
 from common.cli import run
 from common.report import ACCURACY
-from common.topdown.targets import encode, mean_squared_error
+from common.topdown.targets import collate, encode, mean_squared_error
 from common.train.loader import Plan, divide, workers_for
 from common.train.log import Log
 from common.train.loop import announce, finish_epoch, train_one_epoch, training
@@ -52,7 +52,7 @@ def lr_factor(epoch: int, config: Config) -> float:
 def forward_losses(
     model: nn.Module, batch: dict[str, Tensor], device: torch.device, config: Config
 ) -> dict[str, Tensor]:
-    """The loss, and the accuracy of the peaks, on one batch of `data.collate`; targets are drawn on the device."""
+    """The loss, and the accuracy of the peaks, on one batch of `collate`; targets are drawn on the device."""
     images, visible = (batch[name].to(device, non_blocking=True) for name in ("image", "visible"))
     joints = batch["joints"].to(common.device.exact_type(device)).to(device, non_blocking=True)
     maps = model(normalise_batch(images)).float()

@@ -125,12 +125,6 @@ def pair_in_box(joints: Float64Array, visible: FloatArray, size_in: crops.Size) 
     return joints, visible
 
 
-def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Samples as one batch: image (B, 3, H, W) uint8, joints (B, ..., K, 2) float64, visible (B, ..., K) float32."""
-    batch = {name: torch.from_numpy(np.stack([one[name] for one in samples])) for name in samples[0]}
-    return batch | {"image": batch["image"].permute(0, 3, 1, 2)}
-
-
 def normalise_batch(images: Tensor) -> Tensor:
     """(B, 3, H, W) uint8 as the network takes it: float32, (pixel / 255 - mean) / deviation of each channel.
 

@@ -19,7 +19,7 @@ import common.device
 import common.distributed
 from common.cli import run
 from common.report import ACCURACY
-from common.topdown.targets import encode, mean_squared_error
+from common.topdown.targets import collate, encode, mean_squared_error
 from common.train.loader import Plan, divide, workers_for
 from common.train.log import Log
 from common.train.loop import announce, finish_epoch, train_one_epoch, training
@@ -53,7 +53,7 @@ def lr_factor(epoch: int, steps: tuple[int, ...], factor: float) -> float:
 def forward_losses(
     model: nn.Module, batch: dict[str, Tensor], device: torch.device, config: Config
 ) -> dict[str, Tensor]:
-    """The loss, and the accuracy of the peaks, on one batch of `data.collate`; targets are drawn on the device.
+    """The loss, and the accuracy of the peaks, on one batch of `collate`; targets are drawn on the device.
 
     A network with lambda sees every image with a lambda and with 1 - lambda.
     """
@@ -128,7 +128,7 @@ def main() -> None:
                 evaluate = while_training(config, device, state.dtype, log, store.folder)
             with training(state, NETWORK, log):
                 finish_epoch(state, evaluate, log)  # of an epoch that the previous run saved, then broke off
-                batches = state.batches(samples, data.collate, config.seed)
+                batches = state.batches(samples, collate, config.seed)
                 for epoch in state.epochs_left():
                     set_learning_rates(optimizer, lr_factor(epoch, cfg.TRAIN.LR_STEP, cfg.TRAIN.LR_FACTOR))
                     train_one_epoch(state, batches, losses, log)

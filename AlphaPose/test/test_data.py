@@ -5,11 +5,12 @@ from pathlib import Path
 
 from AlphaPose import data
 from AlphaPose.config import Config
-from AlphaPose.data import TrainSamples, collate, normalise_batch, proposal
+from AlphaPose.data import TrainSamples, normalise_batch, proposal
 from AlphaPose.keys import TRAIN_LABELS
 from AlphaPose.predict import normalise_crops
 from common.cli import ImageError, UserError
 from common.skeleton import COCO
+from common.topdown.targets import collate
 
 import numpy as np
 import pytest

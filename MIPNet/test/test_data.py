@@ -10,7 +10,7 @@ from common.skeleton import COCO, CROWDPOSE, Skeleton
 from common.test import top_down_golden as golden
 from common.topdown import crops
 from common.topdown.crops import labelled_people
-from common.topdown.targets import encode
+from common.topdown.targets import collate, encode
 from MIPNet import data
 from MIPNet.config import Config
 from MIPNet.data import TrainSamples
@@ -82,7 +82,7 @@ def test_samples_are_the_originals(shared: Path, tag: str, kind: str, monkeypatc
         if kind == "augmented":
             crop = golden.augmented_crop(person, golden.image(shared, person).shape[1])
             monkeypatch.setattr(crops.Augmentation, "vary", lambda *_, crop=crop: crop)
-        batch = data.collate([samples[0, place]])
+        batch = collate([samples[0, place]])
         for prefix in {"plain": ("",), "pairs": ("lambda_A_", "lambda_B_"), "augmented": ("aug_",)}[kind]:
             check_person(batch, config, person, prefix)
         images = data.normalise_batch(batch["image"])[0]
@@ -134,7 +134,7 @@ def test_a_mirrored_pair_stays_on_its_people(tiny_coco: Path) -> None:
     """Both people of a box are mirrored and moved by the same crop: the joints of one who is alone are equal twice."""
     config = config_of("w32_256x192", pairs=True)
     samples = of_split(tiny_coco, "train", config)
-    batch = data.collate([samples[epoch, place] for place in range(len(samples)) for epoch in range(2)])
+    batch = collate([samples[epoch, place] for place in range(len(samples)) for epoch in range(2)])
     assert batch["joints"].shape == (2 * len(samples), 2, COCO.num_keypoints, 2)
     alone = np.repeat(samples.others == np.arange(len(samples)), 2)
     assert alone.any() and not alone.all()
@@ -163,7 +163,7 @@ def test_samples_of_the_crowded_data_sets(shared: Path, name: str, skeleton: Ske
         config = config_of("w32_256x192", pairs, DATASET=name, **STILL)
         samples = samples_in(shared / "data" / name, f"test_{name}.json", ".", config, skeleton)
         assert len(samples) == count  # of CrowdPose's five, one has no joints
-        batch = data.collate([samples[0, place] for place in range(count)])
+        batch = collate([samples[0, place] for place in range(count)])
         assert batch["joints"].shape[-2:] == (skeleton.num_keypoints, 2)
         assert batch["joints"].dtype == torch.float64 and batch["image"].shape == (count, 3, 256, 192)
         maps, _ = targets(batch, config, (slice(None), 1) if pairs else slice(None))

@@ -7,6 +7,7 @@ from common.cli import UserError
 from common.report import ACCURACY
 from common.skeleton import COCO
 from common.test.programs import launched
+from common.topdown.targets import collate
 from MIPNet import data, loss, train
 from MIPNet.config import Config, parse
 from MIPNet.model import STRIDE, build, lambda_vectors
@@ -63,7 +64,7 @@ def test_two_steps_of_training_leave_a_checkpoint(tiny_coco: Path, tmp_path: Pat
 def test_lambda_loss_is_that_of_the_doubled_batch(tiny_coco: Path) -> None:
     """[x; x] with lambda' = [lambda; 1 - lambda]; mean(L_A * lambda') + mean(L_B * (1 - lambda'))."""
     config, samples = samples_of(tiny_coco, *LAMBDA)
-    batch = data.collate([samples[0, index] for index in range(4)])
+    batch = collate([samples[0, index] for index in range(4)])
     torch.manual_seed(0)
     model = build(config.yaml.MODEL, COCO.num_keypoints).train()
     torch.manual_seed(5)

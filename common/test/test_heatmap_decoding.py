@@ -57,7 +57,7 @@ def test_golden_mipnet(shared: Path, tag: str, case: str, refinement: Any, post:
     joints = heatmaps.cells_to_image(cells, *golden_crops(shared, tag, len(maps)), golden.map_size(tag))
     assert joints.dtype == np.float32
     np.testing.assert_allclose(joints, expected[f"{tag}/{case}/post{post}/coords"], atol=EQUAL_IMG)
-    highest = heatmaps.decode(maps, None, keep_zero=True).cells
+    highest = heatmaps.decode(maps, None, keep_zero=True)[0]
     assert (highest.numpy() == expected[f"{tag}/{case}/post{post}/argmax"]).all()
 
 
@@ -107,7 +107,7 @@ def test_encode_and_decode_return_the_joints(seed: int) -> None:
         maps, weights = targets.encode(
             torch.from_numpy(joints_in)[None], torch.from_numpy(seen)[None], map_size, stride, 2
         )
-        cells = heatmaps.decode(maps, None).cells[0].numpy()
+        cells = heatmaps.decode(maps, None)[0][0].numpy()
         assert inside.sum() > 4 and (weights[0].numpy()[inside] == 1).all()
         back = crops.transform(cells * stride, cv2.invertAffineTransform(matrix))
         back = back[FLIP] if crop.flip else back
@@ -120,5 +120,5 @@ def test_encode_and_decode_return_the_joints(seed: int) -> None:
 def test_a_map_without_a_value_above_zero(keep_zero: bool, cell: list[float]) -> None:
     maps = torch.full((1, 1, 8, 6), -1.0)
     maps[0, 0, 4, 3] = 0
-    assert heatmaps.decode(maps, None, keep_zero).cells[0, 0].tolist() == cell
-    assert heatmaps.decode(maps - 1, keep_zero=keep_zero).cells[0, 0].tolist() == [0, 0]
+    assert heatmaps.decode(maps, None, keep_zero)[0][0, 0].tolist() == cell
+    assert heatmaps.decode(maps - 1, keep_zero=keep_zero)[0][0, 0].tolist() == [0, 0]

@@ -5,7 +5,6 @@ Everything is batched over people and joints and stays on the device of the maps
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from common.arrays import Float32Array
 from common.topdown import crops
@@ -19,13 +18,7 @@ from torch import Tensor
 Refine = Callable[[Tensor, Tensor], Tensor]  # maps and cells (N, K, 2), whole numbers -> places between the cells
 QUARTER = 0.25  # cells towards the higher neighbour
 NEIGHBOURS = [(-1, 0), (1, 0), (0, -1), (0, 1)]  # x, y
-
-
-class Peaks(NamedTuple):
-    """Joints on the map: `cells` (N, K, 2) float32 x, y in map cells, `scores` (N, K) float32, the map's maximum."""
-
-    cells: Tensor
-    scores: Tensor
+Peaks = tuple[Tensor, Tensor]  # of joints: (N, K, 2) float32 x, y in map cells, and (N, K) float32, the map's maximum
 
 
 def merge_flip(maps: Tensor, mirrored: Tensor, flip: npt.ArrayLike, shift: bool = True) -> Tensor:
@@ -74,7 +67,7 @@ def decode(maps: Tensor, refine: Refine | None = refine_quarter, keep_zero: bool
     """
     maps = maps.float()
     cells, scores = highest(maps, keep_zero)
-    return Peaks(refine(maps, cells) if refine else cells, scores)
+    return refine(maps, cells) if refine else cells, scores
 
 
 def cells_to_image(

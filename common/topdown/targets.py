@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Targets of a top-down network: heatmaps of a person's joints, their loss, and the accuracy of peaks.
+"""Batches and targets of a top-down network: heatmaps of a person's joints, their loss, the accuracy of peaks.
 
 Everything is batched over people and joints and stays on the device of the maps.
 """
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +14,12 @@ GAUSSIAN_REACH = 3  # sigmas: a Gaussian is exactly 0 beyond
 DRAWN = 0.5  # a joint of a smaller weight has an empty map
 ACCURACY_DISTANCE = 0.5  # of the normalising length: nearer is a hit
 NORMALISING_PART = 10  # the normalising length is this part of the map's side
+
+
+def collate(samples: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """Samples as one batch: image (B, 3, H, W) uint8, joints (B, ..., K, 2) float64, visible (B, ..., K) float32."""
+    batch = {name: torch.from_numpy(np.stack([one[name] for one in samples])) for name in samples[0]}
+    return batch | {"image": batch["image"].permute(0, 3, 1, 2)}
 
 
 def encode(

@@ -82,9 +82,9 @@ def of_heatmaps(maps, how: str, crop: tuple[Any, Any], keep_zero=False, mirrored
         given = torch.from_numpy(maps[None])
         if mirrored is not None:
             given = heatmaps.merge_flip(given, torch.from_numpy(mirrored[None]), flip)
-        found = heatmaps.decode(given, REFINE[how], keep_zero) if how in REFINE else regress(given, how)
-        places = heatmaps.cells_to_image(found.cells, [crop[0]], [crop[1]], maps.shape[1:])
-        return np.concatenate([places, found.scores.numpy()[..., None]], axis=2)[0]
+        cells, scores = heatmaps.decode(given, REFINE[how], keep_zero) if how in REFINE else regress(given, how)
+        places = heatmaps.cells_to_image(cells, [crop[0]], [crop[1]], maps.shape[1:])
+        return np.concatenate([places, scores.numpy()[..., None]], axis=2)[0]
 
     return Case(HEATMAPS, numbers, [maps] + ([] if mirrored is None else [mirrored]), call)
 
