@@ -3,7 +3,7 @@
 
 import AlphaPose
 import Lightweight_OpenPose
-import MIPNet
+import MIPNet.predict
 import OpenPose_MindSpore_port
 from AlphaPose.config import DEFAULT_CFG
 from AlphaPose.predict import load_config
