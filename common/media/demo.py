@@ -160,10 +160,10 @@ class Outputs:
             self.images.write(drawn, f"{frame.index}.jpg" if self.source.moves else frame.name)
         return not self.flags.show or show(drawn, wait_ms=1 if self.source.moves else 0)
 
-    def summary(self, clock: Clock, took_s: float, early: bool) -> str:
+    def summary(self, clock: Clock, took_s: float) -> str:
         """Two lines: what was found, and how fast."""
         what, bad = "frames" if self.source.moves else "images", len(self.source.bad)
-        ended = (f", {bad} skipped" if bad else "") + (", stopped early" if early else "")
+        ended = (f", {bad} skipped" if bad else "") + (", stopped early" if self.source.stop.is_set() else "")
         parts = ", ".join(f"{name} {1000 * seconds / self.num_frames:.1f}" for name, seconds in clock.items())
         return (
             f"{self.num_frames} {what}, {self.num_people} people{ended}: {self.lines.name}\n"
@@ -182,7 +182,7 @@ def run(
     clock, began, outputs = Clock(), time.perf_counter(), None
     tracker = Tracker(skeleton, flags.smooth, flags.max_missed) if source.moves and flags.track else None
     with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(stop_on_signals())
+        stack.enter_context(on_signals(source.stop))
         stack.enter_context(writable(flags.output_dir))
         frames = stack.enter_context(contextlib.closing(source.frames()))
         for frame, people in _found(frames, find, 1 if source.live else group, source, clock):
@@ -192,11 +192,11 @@ def run(
             outputs = outputs or Outputs(flags, source, names or Names(), stack)
             with clock.part("draw and write"):
                 goes_on = outputs.write(frame, people)
-            if stop.is_set() or not goes_on:
+            if source.stop.is_set() or not goes_on:
                 break
         if outputs is None:
             raise UserError(f"none of {len(source.images)} images can be used; the first: {source.bad[0]}")
-        print(outputs.summary(clock, time.perf_counter() - began, stop.is_set()), flush=True)  # noqa: T201
+        print(outputs.summary(clock, time.perf_counter() - began), flush=True)  # noqa: T201
 
 
 def _found(
@@ -239,9 +239,8 @@ def follow(tracker: Tracker, people: People, time_s: float) -> People:
 
 
 @contextlib.contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that is set by the first Ctrl-C or SIGTERM; the second one ends the program as usual."""
-    stop = threading.Event()
+def on_signals(stop: threading.Event) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM sets `stop`; the second one ends the program as usual."""
 
     def request(number: int, _: Any) -> None:
         stop.set()
@@ -249,7 +248,7 @@ def stop_on_signals() -> Iterator[threading.Event]:
 
     usual: dict[int, Any] = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop
+        yield
     finally:
         for number, handler in usual.items():
             signal.signal(number, handler)

@@ -64,6 +64,7 @@ class Source:
     rate_hz: float = 0.0
     on_bad: OnBad = "error"
     bad: list[str] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)  # set: a stream that broke off is not opened again
 
     @property
     def live(self) -> bool:
@@ -182,8 +183,7 @@ def _read_capture(source: Source) -> Generator[Frame, None, None]:
     name = f"camera {what}" if isinstance(what, int) else str(what)
     message = f"{name}: cannot be opened; check that it is there and no other program uses it"
     index, start, expected, failures = 0, 0.0, 0, 0
-    while failures <= RECONNECTS:
-        time.sleep(PAUSE_S if failures else 0)
+    while failures <= RECONNECTS and not (failures and source.stop.wait(PAUSE_S)):
         try:
             with _captured(what, message) as capture:
                 while (answer := capture.read())[0]:

@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 from common.cli import RefusedImageError, UserError
-from common.media.demo import prepare, stop_on_signals
+from common.media.demo import on_signals, prepare
 from common.people import People
 from common.skeleton import OPENPOSE
 from common.test.walking_people import (
@@ -169,7 +170,8 @@ def test_show_without_a_screen_is_refused_before_work(tmp_path, monkeypatch) -> 
 
 def test_first_signal_asks_the_second_interrupts() -> None:
     outer = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have made us deaf to it
-    with stop_on_signals() as stop:
+    stop = threading.Event()
+    with on_signals(stop):
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.wait(5)
         with pytest.raises(KeyboardInterrupt):
