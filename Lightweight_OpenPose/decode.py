@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from common.arrays import Float32Array, Float64Array
-from common.bottomup.assembly import DecodedPeople, Person, checked_maps, close, extend, select
-from common.bottomup.maps import Axis, LimbRule, axis_of, find_pairs, find_peaks
+from common.bottomup.assembly import DecodedPeople, Person, checked_maps, select
+from common.bottomup.maps import Axis, LimbRule, Pairs, axis_of, find_pairs, find_peaks
 from common.cli import UserError
 from common.skeleton import Skeleton
 
@@ -91,6 +91,28 @@ def decode(
         else:
             extend(people, ends, pairs, scores)
     return select(people, peaks.candidates, skeleton.num_points, rules.min_points, rules.min_person_score)
+
+
+def extend(people: list[Person], ends: tuple[int, int], pairs: Pairs, scores: Sequence[float]) -> None:
+    """Whoever has the first end (`ends`: types) gets the second; else a person starts."""
+    a, b = ends
+    owned = {person.points.get(a) for person in people}
+    people += [Person({a: row}, scores[row]) for row in pairs if row not in owned]
+    for person in people:
+        if person.points.get(a) in pairs:
+            row, score = pairs[person.points[a]]
+            person.add(b, row, scores[row] + score)
+
+
+def close(people: list[Person], ends: tuple[int, int], pairs: Pairs) -> None:
+    """A limb that closes a loop adds a missing end, uncounted."""
+    a, b = ends
+    firsts = {row_b: row_a for row_a, (row_b, _) in pairs.items()}
+    for points in (person.points for person in people):
+        if b not in points and points.get(a) in pairs:
+            points[b], _ = pairs[points[a]]
+        elif a not in points and points.get(b) in firsts:
+            points[a] = firsts[points[b]]
 
 
 def decode_scales(scales: Sequence[Scale], skeleton: Skeleton, rules: DecodeRules = ORIGINAL_RULES) -> DecodedPeople:

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""People: what goes into a decoder, what comes out of it, and how Lightweight OpenPose puts limbs together."""
+"""People: what goes into a decoder, and what comes out of it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.arrays import Float32Array, Float64Array, Int64Array
-from common.bottomup.maps import Pairs
 from common.cli import UserError
 from common.skeleton import Skeleton
 
@@ -62,28 +60,6 @@ def checked_maps(heatmaps: Float32Array, pafs: Float32Array, skeleton: Skeleton)
     maps = (np.ascontiguousarray(maps, np.float32) for maps in (heatmaps[:-1], pafs))
     clean_heatmaps, clean_pafs = (np.nan_to_num(one, nan=0.0, posinf=0.0, neginf=0.0) for one in maps)
     return clean_heatmaps, clean_pafs
-
-
-def extend(people: list[Person], ends: tuple[int, int], pairs: Pairs, scores: Sequence[float]) -> None:
-    """Lightweight OpenPose's rule: whoever has the first end (`ends`: types) gets the second; else a person starts."""
-    a, b = ends
-    owned = {person.points.get(a) for person in people}
-    people += [Person({a: row}, scores[row]) for row in pairs if row not in owned]
-    for person in people:
-        if person.points.get(a) in pairs:
-            row, score = pairs[person.points[a]]
-            person.add(b, row, scores[row] + score)
-
-
-def close(people: list[Person], ends: tuple[int, int], pairs: Pairs) -> None:
-    """Lightweight OpenPose's rule for a limb that closes a loop: it adds a missing end, uncounted."""
-    a, b = ends
-    firsts = {row_b: row_a for row_a, (row_b, _) in pairs.items()}
-    for points in (person.points for person in people):
-        if b not in points and points.get(a) in pairs:
-            points[b], _ = pairs[points[a]]
-        elif a not in points and points.get(b) in firsts:
-            points[a] = firsts[points[b]]
 
 
 def select(
