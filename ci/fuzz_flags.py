@@ -153,14 +153,14 @@ def outcome(program: str, words: list[str], limit: int) -> tuple[str, str]:
 def _ended(main: Callable[[], object]) -> tuple[str, str]:
     try:
         main()
-    except cli.UserError as error:
-        return "refused", cli.printable(str(error))
     except SystemExit:
         return "understood", ""
     except TooLong:
         return "too long", ""
-    except Exception:
-        return "traceback", traceback.format_exc()
+    except Exception as error:
+        known = cli.as_user_error(error)  # as cli.run reports it
+        is_one_line = isinstance(known, cli.UserError)
+        return ("refused", cli.printable(str(known))) if is_one_line else ("traceback", traceback.format_exc())
     return "understood", ""
 
 
