@@ -7,7 +7,6 @@ Ctrl-C ends after the current frame, with all files complete; a second one ends 
 """
 
 import contextlib
-import dataclasses
 import itertools
 import json
 import signal
@@ -31,10 +30,7 @@ from common.runtime.clock import Clock
 from common.runtime.session import Provider
 from common.skeleton import Skeleton
 
-import numpy as np
-
 Find = Callable[[Sequence[Frame]], list[People]]
-TRACKED_ABOVE = 0.1  # score of keypoints that identify people: others are guesses
 
 
 @dataclass(frozen=True)
@@ -188,7 +184,7 @@ def run(
         for frame, people in _found(frames, find, 1 if source.live else group, source, clock):
             if tracker:
                 with clock.part("track"):
-                    people = follow(tracker, people, frame.time_s)
+                    people = tracker.update(people, frame.time_s)
             outputs = outputs or Outputs(flags, source, names or Names(), stack)
             with clock.part("draw and write"):
                 goes_on = outputs.write(frame, people)
@@ -227,15 +223,6 @@ def _found(
             source.skip(batch[0].name, named)
     if problem:
         raise problem
-
-
-def follow(tracker: Tracker, people: People, time_s: float) -> People:
-    """The people with the ids of a tracker, their keypoints smoothed if it does."""
-    seen = people.keypoints.copy()
-    seen[seen[..., 2] < TRACKED_ABOVE] = 0
-    ids, steady = tracker.update(seen, people.scores, time_s)
-    keypoints = np.where(steady[..., 2:] > 0, steady, people.keypoints)
-    return dataclasses.replace(people, keypoints=keypoints, ids=tuple(ids.tolist()))
 
 
 @contextlib.contextmanager

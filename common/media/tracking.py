@@ -8,18 +8,20 @@ fast; of two people who share equally many keypoints the nearer one wins, not th
 the time stamps of the frames.
 """
 
+import dataclasses
 import itertools
 from dataclasses import dataclass, field
 
-from common.arrays import Float64Array, Int64Array
+from common.arrays import Float64Array
 from common.coco.errors import similarities
-from common.people import bounding_boxes
+from common.people import People, bounding_boxes
 from common.skeleton import Skeleton
 
 import numpy as np
 
 SAME_KEYPOINT = 0.5  # two keypoints with a likeness above this are the same one
 MIN_SHARED = 3  # keypoints in the same place make two people the same
+TRACKED_ABOVE = 0.1  # score of keypoints that identify people: others are guesses
 LEAST_STEP_S = 1e-3  # between two frames, where time stamps do not advance
 
 
@@ -81,37 +83,36 @@ class Track:
 
 
 class Tracker:
-    """Gives people of successive frames their ids (0, 1, 2, ..., its own count) and smooths their points.
+    """Gives people of successive frames their ids (0, 1, 2, ..., its own count) and smooths their keypoints.
 
     `smooth` turns the filter on. A track without a match is kept for `max_missed` frames (the original: 0).
     """
 
     def __init__(self, skeleton: Skeleton, smooth: bool = True, max_missed: int = 0) -> None:
-        self.smooth, self.max_missed = smooth, max_missed
+        self.smooth, self.max_missed, self.sigmas = smooth, max_missed, skeleton.point_sigmas
         self.tracks: list[Track] = []
-        self._sigmas = skeleton.point_sigmas
         self._ids = itertools.count()
 
-    def update(self, points: Float64Array, scores: Float64Array, time_s: float) -> tuple[Int64Array, Float64Array]:
-        """The people of the next frame -> their ids (M,) int64 and smoothed points (M, P, 3) float64.
+    def update(self, people: People, time_s: float) -> People:
+        """The people of the next frame with their ids and smoothed keypoints.
 
-        `points` (M, num_points, 3): x, y in original pixels, score (0: missing; its place is then 0, 0 in the
-        answer). `scores` (M,): confidence of each person. `time_s`: seconds since any fixed moment.
+        `time_s`: seconds since any fixed moment. Keypoints that score less than TRACKED_ABOVE stay as they are.
         """
-        points = np.where(points[:, :, 2:] > 0, points, 0.0)
-        chosen = self._continue(points, scores, time_s)
+        points = np.where(people.keypoints[..., 2:] < TRACKED_ABOVE, 0.0, people.keypoints)
+        chosen = self._continue(points, people.scores, time_s)
         lost = [track for track in self.tracks if track not in chosen and track.missed < self.max_missed]
         for track in lost:
             track.missed += 1
         self.tracks = chosen + lost
         steady = [track.follow(person, time_s) for track, person in zip(chosen, points, strict=True)]
-        smoothed = np.array(steady).reshape(points.shape) if self.smooth else points
-        return np.array([track.id for track in chosen], np.int64), smoothed
+        is_smoothed = self.smooth & (points[..., 2:] > 0)
+        keypoints = np.where(is_smoothed, np.array(steady).reshape(points.shape), people.keypoints)
+        return dataclasses.replace(people, keypoints=keypoints, ids=tuple(track.id for track in chosen))
 
     def _continue(self, points: Float64Array, scores: Float64Array, time_s: float) -> list[Track]:
         """The track of each person: the best one still free, or a new one."""
         previous = np.array([track.points for track in self.tracks]).reshape(-1, *points.shape[1:])
-        alike = likeness(points, previous, self._sigmas)
+        alike = likeness(points, previous, self.sigmas)
         chosen: dict[int, Track] = {}
         for person in np.argsort(-np.asarray(scores), kind="stable").tolist():
             if alike[person].max(initial=0) >= MIN_SHARED:

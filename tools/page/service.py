@@ -10,7 +10,6 @@ from common.arrays import UInt8Array
 from common.cli import ImageError, UserError
 from common.coco import images
 from common.coco.mini.scenes import SCENES, draw_scene
-from common.media.demo import follow
 from common.media.source import Frame
 from common.media.tracking import Tracker
 from common.media.writers import people_line
@@ -97,7 +96,7 @@ class Service:
         self.trackers[key] = tracker
         while len(self.trackers) > MOST_SESSIONS:
             self.trackers.popitem(last=False)
-        people = follow(tracker, people, time_s)
+        people = tracker.update(people, time_s)
         return {"seconds": seconds, "line": people_line(Frame("camera", 0, time_s, image), people)}
 
     def _model(self, number: int) -> Model:
