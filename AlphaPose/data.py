@@ -14,7 +14,7 @@ from common.coco.images import read_annotated, warp_image
 from common.distributed import main_process_first
 from common.skeleton import Skeleton
 from common.topdown import crops
-from common.train.loader import Position, readable_sample
+from common.train.loader import Position
 
 import numpy as np
 import torch
@@ -73,12 +73,9 @@ class TrainSamples:
     def __getitem__(self, position: Position) -> dict[str, Any]:
         """{"image": (h, w, 3) uint8 RGB, "joints": (K, 2) float64 input pixels, "visible": (K,) float32}.
 
-        An unreadable image raises ImageError; where bad ones are skipped, the next readable person takes its place.
+        Raises ImageError for an unreadable image.
         """
-        random, skip = np.random.default_rng((self.config.seed, *position)), self.config.on_bad_image == "skip"
-        return readable_sample(lambda place: self._sample(place, position[0], random), len(self), position[1], skip)
-
-    def _sample(self, place: int, epoch: int, random: np.random.Generator) -> dict[str, Any]:
+        (epoch, place), random = position, np.random.default_rng((self.config.seed, *position))
         row, image_row = int(self.people.person_rows[place]), int(self.people.image_rows[place])
         height, width = self.index.image_sizes[image_row].tolist()
         joints, visible = self.index.keypoints[row, :, :2], np.minimum(self.index.keypoints[row, :, 2], 1)

@@ -10,7 +10,7 @@ from common.arrays import Float64Array, UInt8Array
 from common.coco.annotations import CocoIndex
 from common.coco.images import warp_image
 from common.skeleton import Skeleton
-from common.train.loader import Position, readable_sample
+from common.train.loader import Position
 from Lightweight_OpenPose import labels
 from Lightweight_OpenPose.config import Config
 from Lightweight_OpenPose.labels import TrainLabels
@@ -147,17 +147,11 @@ class TrainSamples:
 
     def __getitem__(self, position: Position) -> dict[str, Any]:
         """{"image": (size, size, 3) uint8 BGR, "valid_mask": (size/8, size/8) uint8, "points": (P, num_points, 3)
-        float32 in input pixels, main person first}.
-
-        An unreadable image raises ImageError; where bad ones are skipped, the next readable sample takes its place.
-        """
-        random, skip = np.random.default_rng((self.config.seed, *position)), self.config.on_bad_image == "skip"
-        return readable_sample(lambda found: self._sample(found, random), len(self), position[1], skip)
-
-    def _sample(self, index: int, random: np.random.Generator) -> dict[str, Any]:
-        coco, person, row = self.labels.index, self.labels.main[index], int(self.labels.images[index])
+        float32 in input pixels, main person first}. Raises ImageError for an unreadable image."""
+        index, coco = position[1], self.labels.index
+        person, row = self.labels.main[index], int(self.labels.images[index])
         height, width = coco.image_sizes[row].tolist()
-        drawn = sample_augmentation(self.config, random)
+        drawn = sample_augmentation(self.config, np.random.default_rng((self.config.seed, *position)))
         warp = compose((height, width), coco.boxes[person], self.config, drawn)
         people = np.append(person, self.labels.others(index))
         points = transform_points(

@@ -14,7 +14,7 @@ from common.distributed import main_process_first
 from common.skeleton import Skeleton
 from common.topdown import crops
 from common.topdown.crops import PersonBoxes
-from common.train.loader import Position, readable_sample
+from common.train.loader import Position
 from MIPNet.config import SKELETONS, Config
 
 import numpy as np
@@ -87,13 +87,10 @@ class TrainSamples:
         """{"image": (h, w, 3) uint8, "joints": (K, 2) float64 input pixels, "visible": (K,) float32}.
 
         The channels are R, G, B, or B, G, R where the network takes these (COLOR_RGB). Of a data set of pairs, joints
-        (2, K, 2) and visible (2, K) are of the person of the box and of the other one.
-        An unreadable image raises ImageError; where bad ones are skipped, the next readable person takes its place.
+        (2, K, 2) and visible (2, K) are of the person of the box and of the other one. Raises ImageError for an
+        unreadable image.
         """
-        random, skip = np.random.default_rng((self.config.seed, *position)), self.config.on_bad_image == "skip"
-        return readable_sample(lambda place: self._sample(place, random), len(self), position[1], skip)
-
-    def _sample(self, place: int, random: np.random.Generator) -> dict[str, Any]:
+        place, random = position[1], np.random.default_rng((self.config.seed, *position))
         rows = self.people.person_rows[[place] if self.others is None else [place, self.others[place]]]
         image_row = int(self.people.image_rows[place])
         height, width = self.index.image_sizes[image_row].tolist()

@@ -14,7 +14,7 @@ from common.arrays import Float32Array, Float64Array, UInt8Array
 from common.coco.annotations import CocoIndex
 from common.distributed import main_process_first
 from common.skeleton import Skeleton
-from common.train.loader import Position, readable_sample
+from common.train.loader import Position
 from OpenPose_MindSpore_port import ignore_masks
 from OpenPose_MindSpore_port.config import Config, located
 from OpenPose_MindSpore_port.model import STRIDE
@@ -154,16 +154,11 @@ class TrainSamples:
         """{"image": (insize, insize, 3) uint8 BGR, "valid_mask": (insize/8, insize/8) float32, "points": (P,
         num_points, 3) float32 in input pixels}.
 
-        An unreadable image raises ImageError; where bad ones are skipped, the next readable sample takes its place. An
-        ignore mask that is damaged or of another size raises UserError.
+        Raises ImageError for an unreadable image, UserError for an ignore mask that is damaged or of another size.
         """
-        random, skip = np.random.default_rng((self.config.seed, *position)), self.config.on_bad_image == "skip"
-        return readable_sample(lambda row: self._sample(row, random), len(self), position[1], skip)
-
-    def _sample(self, index: int, random: np.random.Generator) -> dict[str, Any]:
-        coco = self.index
+        index, coco = position[1], self.index
         points = self.points[coco.people(index)].astype(np.float64)
-        drawn = sample_augmentation(self.config, len(points), random)
+        drawn = sample_augmentation(self.config, len(points), np.random.default_rng((self.config.seed, *position)))
         height, width = coco.image_sizes[index].tolist()
         image = common.coco.images.read_annotated(self.folder, coco.file_name(index), (height, width), self.config.exif)
         mask = ignore_masks.read(self.masks, int(coco.image_ids[index]), (height, width))

@@ -107,7 +107,6 @@ def test_an_unreadable_image(tmp_path: Path, tiny_coco: Path) -> None:
     broken.write_bytes(broken.read_bytes()[:500])
     with pytest.raises(ImageError, match=broken.name):
         samples(folder)[0, 0]
-    assert samples(folder, on_bad_image="skip")[0, 0].keys() == samples(tiny_coco)[0, 0].keys()
 
 
 def test_golden_crops(shared: Path) -> None:

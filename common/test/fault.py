@@ -28,7 +28,7 @@ HANGS_AFTER_S = 120
 MARK = "POSE_ZOO_TEST"  # variable that all processes of a run have
 AT = {"reader": 1, "step": 2, "evaluation": 1}  # which call of the place
 PLACES = {
-    "reader": (common.train.loader, "readable_sample"),
+    "reader": (common.train.loader.Readable, "__getitem__"),
     "step": (torch.Tensor, "backward"),
     "evaluation": (common.bottomup.pipeline, "concatenate"),
 }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import multiprocessing
 
-from common.cli import UserError
+from common.cli import ImageError, UserError
 from common.train.loader import Plan, divide, positions, stream
 
 import numpy as np
@@ -84,6 +84,26 @@ def test_an_error_of_a_sample_arrives_in_one_line(workers: int) -> None:
     with pytest.raises(UserError) as caught:
         list(stream(Numbers(23, bad=7), order(), list, workers, CPU))
     assert str(caught.value) == "image 7: cut short"
+
+
+class Pictures(list):
+    """True for a sample whose image can be read."""
+
+    def __getitem__(self, position: tuple[int, int]) -> int:
+        if not super().__getitem__(position[1]):
+            raise ImageError(f"image {position[1]}: cut short")
+        return position[1]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_image_is_skipped_where_it_may_be(workers: int, capfd) -> None:
+    """The last of four, then all."""
+    order = [[(0, 3)], [(0, 1)]]
+    found = list(stream(Pictures([True] * 3 + [False]), iter(order), list, workers, CPU, skip_bad=True))
+    assert found == [[0], [1]] and capfd.readouterr().err == "skipped: image 3: cut short\n"
+    for samples, skip in ((Pictures([True] * 3 + [False]), False), (Pictures([False] * 4), True)):
+        with pytest.raises(ImageError, match=r"^image \d: cut short$"):
+            list(stream(samples, iter(order), list, workers, CPU, skip))
 
 
 class Announced(Numbers):

@@ -32,6 +32,7 @@ ADAM, DESCENT = (partial(rule, lr=0.05) for rule in (torch.optim.Adam, torch.opt
 @dataclass(frozen=True)
 class Settings:
     case: str = "acc"
+    on_bad_image: str = "error"
     ema_decay: float = 0.0
     amp: str = "O0"
     amp_type: str = "auto"

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 Position = tuple[int, int]  # (epoch, index of a sample): all that a sample's randomness depends on, with the seed
 FILES, FILES_PER_WORKER = 128, 32  # open files at a time: of a training; of queues and batches
@@ -88,17 +88,18 @@ def stream(
     collate: Callable[[list[Any]], Any],
     num_workers: int,
     device: torch.device,
+    skip_bad: bool = False,
 ) -> Iterator[Any]:
     """Batches of samples in the order of their positions, made by `num_workers` processes.
 
-    `samples[epoch, index]` is one training sample. Its UserError, of a worker too, arrives in one line; a worker that
-    dies is a RuntimeError.
+    `samples[epoch, index]` is one training sample. Its UserError, of a worker too, arrives in one line; of an
+    ImageError `skip_bad` makes a line, and takes the next sample. A worker that dies is a RuntimeError.
     """
     if num_workers:
         _allow_files(FILES + FILES_PER_WORKER * num_workers)
         atexit.register(_kill_children)  # whatever ends the program
     loader: DataLoader[Any] = DataLoader(
-        samples,
+        Readable(samples, MAX_SKIPPED if skip_bad else 0),
         batch_sampler=batches,
         num_workers=num_workers,
         collate_fn=functools.partial(_collated, collate),
@@ -111,6 +112,24 @@ def stream(
         yield from loader
     except UserError as error:  # a worker's message has the trace before it
         raise type(error)(re.sub(r"(?s)^Caught .* DataLoader worker .*\n[\w.]+: ", "", str(error)).rstrip()) from None
+
+
+@dataclass(frozen=True)
+class Readable(Dataset[Any]):
+    """Samples, of which the next one takes the place of one whose image cannot be read, up to `most_skipped` times."""
+
+    samples: Any
+    most_skipped: int
+
+    def __getitem__(self, position: Position) -> Any:
+        """Raises ImageError for too many in a row."""
+        (epoch, index), count = position, len(self.samples)
+        for ahead in range(self.most_skipped):
+            try:
+                return self.samples[epoch, (index + ahead) % count]
+            except ImageError as error:
+                sys.stderr.write(f"skipped: {error}\n")
+        return self.samples[epoch, (index + self.most_skipped) % count]
 
 
 def _allow_files(needed: int) -> None:
@@ -128,22 +147,6 @@ def _kill_children() -> None:
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()
-
-
-def readable_sample(sample: Callable[[int], dict[str, Any]], count: int, index: int, skip_bad: bool) -> dict[str, Any]:
-    """`sample(index)`; where bad images are skipped, the next readable one's, with a line about each.
-
-    Raises ImageError for an unreadable image, or for too many in a row.
-    """
-    skipped = 0
-    while True:
-        try:
-            return sample((index + skipped) % count)
-        except ImageError as error:
-            skipped += 1
-            if not skip_bad or skipped == MAX_SKIPPED:
-                raise
-            sys.stderr.write(f"skipped: {error}\n")
 
 
 def workers_for(asked: int, device: torch.device) -> int:

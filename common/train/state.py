@@ -110,7 +110,8 @@ class TrainState:
     def batches(self, samples: Any, collate: Callable[[list[Any]], Any], seed: int) -> Iterator[Any]:
         """Micro-batches of all epochs, from the next step on. See common.train.loader.stream."""
         order = positions(self.plan, seed, self.epoch, self.step)
-        return stream(samples, order, collate, self.plan.num_workers, self.device)
+        skip_bad = self.facts["config"]["on_bad_image"] == "skip"
+        return stream(samples, order, collate, self.plan.num_workers, self.device, skip_bad)
 
     def end_epoch(self) -> None:
         """Saves an epoch whose steps are done, before anything that may fail: `finish_epoch` does what follows it."""
