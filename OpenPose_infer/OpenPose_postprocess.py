@@ -65,10 +65,8 @@ def main() -> None:
     jobs = image_jobs(results, Path(config.pad_txt_path), index, config.labels)
     detections = find_people(results, jobs, skeleton, rules)
     detections.write_json(config.detections_save_path)
-    image_ids = [job.image_id for job in jobs]
-    metrics = common.coco.evaluate.average_precision(
-        index, detections, skeleton.sigmas, image_ids, source=config.labels
-    )
+    validation = common.coco.evaluate.EvaluationSet.of(index, [job.image_id for job in jobs], config.labels)
+    metrics = validation.average_precision(detections, skeleton.sigmas)
     others = f"; {len(results.stems) - len(jobs)} more images of {results.folder} are not in the labels"
     people = f"{len(detections)} people in {len(jobs)} images{others if len(jobs) < len(results.stems) else ''}"
     print(f"{config.detections_save_path}: {people}\n{common.coco.evaluate.table(metrics)}")  # noqa: T201

@@ -105,7 +105,8 @@ def read_annotations(path: Path) -> None:
         if not str(finding).isprintable() or len(str(finding)) > MOST_LETTERS:
             raise AssertionError(f"a finding of {len(str(finding))} characters: {str(finding)[:200]!r}")
     index = reader.load(path, skeleton.COCO.num_keypoints)
-    evaluate.average_precision(index, evaluate.no_detections(skeleton.COCO.num_keypoints), skeleton.COCO.sigmas)
+    nothing = evaluate.no_detections(skeleton.COCO.num_keypoints)
+    evaluate.EvaluationSet.of(index).average_precision(nothing, skeleton.COCO.sigmas)
     labels.build(path, num_keypoints=skeleton.COCO.num_keypoints)
 
 

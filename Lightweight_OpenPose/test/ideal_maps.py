@@ -6,7 +6,7 @@ from pathlib import Path
 import common.coco.images
 import common.coco.reader
 from common.coco.annotations import CocoIndex
-from common.coco.evaluate import Detections, average_precision, concatenate
+from common.coco.evaluate import Detections, EvaluationSet, concatenate
 from common.skeleton import OPENPOSE, Skeleton
 from Lightweight_OpenPose import data
 from Lightweight_OpenPose.decode import ORIGINAL_RULES, DecodeRules, decode, to_coco
@@ -47,4 +47,4 @@ def average_precision_of_ideal_maps(coco_folder: Path, rules: DecodeRules, rule:
     index = common.coco.reader.load(common.coco.images.annotation_file(coco_folder, "val"))
     rows = [row for row in range(index.num_images) if (index.num_keypoints[index.people(row)] > 0).any()]
     found = [found_in(*of_image(index, row, rule), int(index.image_ids[row]), rules) for row in rows]
-    return average_precision(index, concatenate(found), OPENPOSE.sigmas, index.image_ids[rows].tolist())
+    return EvaluationSet.of(index, index.image_ids[rows]).average_precision(concatenate(found), OPENPOSE.sigmas)

@@ -94,8 +94,8 @@ def precisions(folder: Path, result: Evaluation) -> dict[str, float]:
         "both": ("", result.detections),
     }
     files = {who: drawn_pairs.annotation_file(folder, "val", file) for who, (file, _) in counted.items()}
-    measure = common.coco.evaluate.average_precision
-    return {who: measure(files[who], found, COCO.sigmas)["AP"] for who, (_, found) in counted.items()}
+    whole = common.coco.evaluate.EvaluationSet.of
+    return {who: whole(files[who]).average_precision(found, COCO.sigmas)["AP"] for who, (_, found) in counted.items()}
 
 
 def picture(folder: Path, results: dict[str, Evaluation[MergedPeople]]) -> UInt8Array:

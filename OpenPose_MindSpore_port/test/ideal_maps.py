@@ -5,7 +5,7 @@ from pathlib import Path
 
 import common.coco.images
 import common.coco.reader
-from common.coco.evaluate import Detections, average_precision, concatenate, no_detections
+from common.coco.evaluate import Detections, EvaluationSet, concatenate, no_detections
 from common.skeleton import Skeleton
 from OpenPose_MindSpore_port import data
 from OpenPose_MindSpore_port.config import Inference, TargetRules
@@ -51,4 +51,4 @@ def average_precision_of(cases: dict[int, Case], annotations: Path, skeleton: Sk
         keypoints, scores = to_coco(decode(*case, skeleton, original=original), skeleton, original)
         found.append(Detections(np.full(len(scores), image_id), keypoints, scores))
     index = common.coco.reader.load(annotations)
-    return average_precision(index, concatenate(found), skeleton.sigmas, list(cases))["AP"]
+    return EvaluationSet.of(index, list(cases)).average_precision(concatenate(found), skeleton.sigmas)["AP"]

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from common.cli import UserError
-from common.coco.evaluate import average_precision
+from common.coco.evaluate import EvaluationSet
 from common.coco.reader import load
 from common.skeleton import OPENPOSE
 from OpenPose_infer import OpenPose_postprocess
@@ -33,7 +33,7 @@ def test_people_are_those_decoded_in_memory(tiny_coco, monkeypatch, tmp_path, ca
     ideal = ideal_dumps.write(tiny_coco, tmp_path, binary)
     people = postprocess(monkeypatch, tmp_path, ideal)
     assert people == ideal.detections.to_json() and len(people) > 3
-    metrics = average_precision(load(ideal.labels), ideal.detections, OPENPOSE.sigmas)
+    metrics = EvaluationSet.of(load(ideal.labels)).average_precision(ideal.detections, OPENPOSE.sigmas)
     assert metrics["AP"] > 0.5
     assert f"maxDets= 20 ] = {metrics['AP']:0.3f}" in capsys.readouterr().out
 

@@ -79,91 +79,6 @@ def concatenate(parts: Sequence[Detections]) -> Detections:
     )
 
 
-def average_precision(
-    index: CocoIndex,
-    detections: Detections,
-    sigmas: Sequence[float],
-    image_ids: npt.ArrayLike | None = None,
-    protocol: Protocol = "coco",
-    source: str | Path = "annotations",
-) -> dict[str, float]:
-    """The COCO_METRICS or CROWDPOSE_METRICS by name; -1 where no people are annotated (COCO's convention).
-
-    `sigmas`: one a keypoint, `Skeleton.sigmas`. `image_ids`: only these images count; None: all. `source`: what errors
-    call the annotations. Raises UserError: a detection with NaN or of an unknown image; annotations that lack what the
-    protocol needs, or whose people do not count.
-    """
-    if detections.keypoints.shape[1] != len(sigmas):
-        raise ValueError(f"{detections.keypoints.shape[1]} keypoints, {len(sigmas)} sigmas")
-    unknown = detections.image_ids[places_of(detections.image_ids, index.image_ids) < 0]
-    if len(unknown):
-        raise UserError(f"detections of image id {unknown[0]}, which is not in {source}: evaluate with its own file")
-    rows = np.flatnonzero(np.isin(index.image_ids, index.image_ids if image_ids is None else image_ids))
-    people = check(index, rows, protocol, source)
-    results = detections.select(np.isin(detections.image_ids, index.image_ids[rows]))
-    metrics = _evaluate(index, rows, people, results, sigmas, protocol)
-    if metrics["AP"] < 0 and len(people):
-        advice = "`python -m common.coco DATA_PATH` checks the data set"
-        raise UserError(f"{source}: AP is -1 although people are annotated: are their areas beyond measure? {advice}")
-    return metrics
-
-
-def check(index: CocoIndex, rows: Int64Array, protocol: Protocol, source: str | Path) -> Int64Array:
-    """(P,) the rows of the people in some images, (N,) rows of the index. Raises UserError where none would count."""
-    if not len(rows):
-        raise UserError(f"{source}: none of its images is to be evaluated")
-    if protocol == "crowdpose" and (index.crowd_index[rows] < 0).any():
-        raise UserError(f"{source}: no crowdIndex in its images, so this is no CrowdPose file")
-    people = np.flatnonzero(np.isin(index.image_rows(np.arange(len(index.boxes))), rows))
-    if len(people) and not (~index.is_crowd & (index.num_keypoints > 0))[people].any():
-        raise UserError(
-            f"{source}: none of the {len(people)} people in the images to evaluate counts, AP would be -1: all are "
-            "crowds, or have no labelled keypoint (v is 0 everywhere)"
-        )
-    return people
-
-
-def _evaluate(
-    index: CocoIndex,
-    rows: Int64Array,
-    people: Int64Array,
-    detections: Detections,
-    sigmas: Sequence[float],
-    protocol: Protocol,
-) -> dict[str, float]:
-    """Images are numbered from 1 on in the order of their ids: the evaluation may hold an id as a float."""
-    known = np.sort(index.image_ids)
-    numbers = (places_of(index.image_ids, known) + 1).tolist()
-    annotations = [
-        {
-            "id": number,  # from 1 on: the evaluation takes the id 0 for a detection without a match
-            "image_id": numbers[image],
-            "category_id": PERSON_CATEGORY,
-            "keypoints": index.keypoints[row].ravel().tolist(),
-            "num_keypoints": int(index.num_keypoints[row]),
-            "bbox": index.boxes[row].tolist(),
-            "area": float(index.areas[row]),
-            "iscrowd": int(index.is_crowd[row]),
-        }
-        for number, (row, image) in enumerate(zip(people.tolist(), index.image_rows(people).tolist(), strict=True), 1)
-    ]
-    images = [{"id": numbers[row], "crowdIndex": float(index.crowd_index[row])} for row in rows.tolist()]
-    category = {"id": PERSON_CATEGORY, "name": "person"}
-    annotated = COCO({"images": images, "annotations": annotations, "categories": [category]})
-    owners = (places_of(detections.image_ids, known) + 1).tolist()
-    results = [{**one, "image_id": owner} for one, owner in zip(detections.to_json(), owners, strict=True)]
-    evaluation = COCOeval_faster(
-        annotated,
-        annotated.loadRes(results),
-        "keypoints_crowd" if protocol == "crowdpose" else "keypoints",
-        kpt_oks_sigmas=np.asarray(sigmas, np.float64),
-        use_area=protocol != "crowdpose",  # CrowdPose has no areas: 0.53 of the box
-    )
-    evaluation.run()
-    names = CROWDPOSE_METRICS if protocol == "crowdpose" else COCO_METRICS
-    return {name: float(value) for name, value in zip(names, evaluation.all_stats, strict=False)}
-
-
 def places_of(ids: Int64Array, known: Int64Array) -> Int64Array:
     """(N,) the place of each of N `ids` among the `known` ones, which are different; -1 for an unknown one."""
     places = {number: place for place, number in enumerate(known.tolist())}
@@ -185,7 +100,7 @@ def table(metrics: Mapping[str, float]) -> str:
 class EvaluationSet:
     """Annotated images to evaluate on."""
 
-    annotations: Path
+    annotations: str | Path  # what errors call them
     folder: Path
     index: CocoIndex
     rows: Int64Array  # images of the index
@@ -201,16 +116,90 @@ class EvaluationSet:
         rows = val_subset(index.num_images, num_images) if some else range(index.num_images)
         return EvaluationSet(annotations, folder, index, np.array(rows), exif)
 
+    @staticmethod
+    def of(
+        index: CocoIndex, image_ids: npt.ArrayLike | None = None, annotations: str | Path = "annotations"
+    ) -> "EvaluationSet":
+        """Images of an index by their ids, None: all; only their annotations are at hand."""
+        rows = np.flatnonzero(np.isin(index.image_ids, index.image_ids if image_ids is None else image_ids))
+        return EvaluationSet(annotations, Path(), index, rows)
+
     def average_precision(
         self, detections: Detections, sigmas: Sequence[float], protocol: Protocol = "coco"
     ) -> dict[str, float]:
-        """The metrics of people found in these images, as of common.coco.evaluate."""
-        ids = self.index.image_ids[self.rows]
-        return average_precision(self.index, detections, sigmas, ids, protocol, self.annotations)
+        """The COCO_METRICS or CROWDPOSE_METRICS by name; -1 where no people are annotated (COCO's convention).
+
+        `detections`: those of other images of the index do not count. `sigmas`: one a keypoint, `Skeleton.sigmas`.
+        Raises UserError: a detection with NaN or of an unknown image; annotations that lack what the protocol needs,
+        or whose people do not count.
+        """
+        if detections.keypoints.shape[1] != len(sigmas):
+            raise ValueError(f"{detections.keypoints.shape[1]} keypoints, {len(sigmas)} sigmas")
+        rows = places_of(detections.image_ids, self.index.image_ids)
+        if (rows < 0).any():
+            first = f"detections of image id {detections.image_ids[rows < 0][0]}"
+            raise UserError(f"{first}, which is not in {self.annotations}: evaluate with its own file")
+        people = self._people(protocol)
+        metrics = self._evaluate(people, detections.select(np.isin(rows, self.rows)), sigmas, protocol)
+        if metrics["AP"] < 0 and len(people):
+            what = "AP is -1 although people are annotated: are their areas beyond measure?"
+            raise UserError(f"{self.annotations}: {what} `python -m common.coco DATA_PATH` checks the data set")
+        return metrics
+
+    def _people(self, protocol: Protocol) -> Int64Array:
+        """(P,) the rows of the people in these images. Raises UserError where none would count."""
+        index, source = self.index, self.annotations
+        if not len(self.rows):
+            raise UserError(f"{source}: none of its images is to be evaluated")
+        if protocol == "crowdpose" and (index.crowd_index[self.rows] < 0).any():
+            raise UserError(f"{source}: no crowdIndex in its images, so this is no CrowdPose file")
+        people = np.flatnonzero(np.isin(index.image_rows(np.arange(len(index.boxes))), self.rows))
+        if len(people) and not (~index.is_crowd & (index.num_keypoints > 0))[people].any():
+            raise UserError(
+                f"{source}: none of the {len(people)} people in the images to evaluate counts, AP would be -1: all are "
+                "crowds, or have no labelled keypoint (v is 0 everywhere)"
+            )
+        return people
+
+    def _evaluate(
+        self, people: Int64Array, detections: Detections, sigmas: Sequence[float], protocol: Protocol
+    ) -> dict[str, float]:
+        """Images are numbered from 1 on in the order of their ids: the evaluation may hold an id as a float."""
+        index, known = self.index, np.sort(self.index.image_ids)
+        numbers = (places_of(index.image_ids, known) + 1).tolist()
+        owners = index.image_rows(people).tolist()
+        annotations = [
+            {
+                "id": number,  # from 1 on: the evaluation takes the id 0 for a detection without a match
+                "image_id": numbers[image],
+                "category_id": PERSON_CATEGORY,
+                "keypoints": index.keypoints[row].ravel().tolist(),
+                "num_keypoints": int(index.num_keypoints[row]),
+                "bbox": index.boxes[row].tolist(),
+                "area": float(index.areas[row]),
+                "iscrowd": int(index.is_crowd[row]),
+            }
+            for number, (row, image) in enumerate(zip(people.tolist(), owners, strict=True), 1)
+        ]
+        images = [{"id": numbers[row], "crowdIndex": float(index.crowd_index[row])} for row in self.rows.tolist()]
+        category = {"id": PERSON_CATEGORY, "name": "person"}
+        annotated = COCO({"images": images, "annotations": annotations, "categories": [category]})
+        owners = (places_of(detections.image_ids, known) + 1).tolist()
+        results = [{**one, "image_id": owner} for one, owner in zip(detections.to_json(), owners, strict=True)]
+        evaluation = COCOeval_faster(
+            annotated,
+            annotated.loadRes(results),
+            "keypoints_crowd" if protocol == "crowdpose" else "keypoints",
+            kpt_oks_sigmas=np.asarray(sigmas, np.float64),
+            use_area=protocol != "crowdpose",  # CrowdPose has no areas: 0.53 of the box
+        )
+        evaluation.run()
+        names = CROWDPOSE_METRICS if protocol == "crowdpose" else COCO_METRICS
+        return {name: float(value) for name, value in zip(names, evaluation.all_stats, strict=False)}
 
     def check(self, protocol: Protocol = "coco") -> None:
         """Raises UserError where an evaluation would fail: no people count, an image is missing."""
-        check(self.index, self.rows, protocol, self.annotations)
+        self._people(protocol)
         names = [self.index.file_name(row) for row in self.rows.tolist()]
         missing = [name for name in names if not os.path.exists(images.path_inside(str(self.folder), name))]
         if missing:

@@ -12,7 +12,7 @@ from common.coco.evaluate import (
     COCO_METRICS,
     CROWDPOSE_METRICS,
     Detections,
-    average_precision,
+    EvaluationSet,
     no_detections,
     table,
 )
@@ -79,12 +79,12 @@ def reference(content: dict, detections: Detections, image_ids=None) -> tuple[li
 def test_metrics_are_those_of_pycocotools(drawn, index, seed, every):
     detections = disturbed(drawn, seed, copies=4 * seed + 1)
     chosen = [image["id"] for image in drawn["images"]][::every]
-    metrics = average_precision(index, detections, COCO.sigmas, chosen)
+    metrics = EvaluationSet.of(index, chosen).average_precision(detections, COCO.sigmas)
     numbers, lines = reference(drawn, detections, chosen)
     assert tuple(metrics) == COCO_METRICS and 0.01 < metrics["AP"] < 0.99
     np.testing.assert_allclose(list(metrics.values()), numbers, atol=1e-9)
     assert table(metrics).splitlines() == lines
-    assert average_precision(index, detections, COCO.sigmas, chosen, "ochuman") == metrics
+    assert EvaluationSet.of(index, chosen).average_precision(detections, COCO.sigmas, "ochuman") == metrics
 
 
 def test_crowdpose_is_that_of_the_official_tool(shared):
@@ -96,7 +96,7 @@ def test_crowdpose_is_that_of_the_official_tool(shared):
         np.array([result["score"] for result in results]),
     )
     index = load(golden / "crowdpose_gt.json")
-    metrics = average_precision(index, detections, CROWDPOSE.sigmas, protocol="crowdpose")
+    metrics = EvaluationSet.of(index).average_precision(detections, CROWDPOSE.sigmas, "crowdpose")
     official = json.loads((golden / "crowdpose_official.json").read_text())
     names = {"APeasy": "AP_easy", "APmed": "AP_medium", "APhard": "AP_hard"}
     assert tuple(metrics) == CROWDPOSE_METRICS
@@ -107,7 +107,7 @@ def test_crowdpose_is_that_of_the_official_tool(shared):
 
 
 def test_no_detections_are_a_precision_of_zero(index):
-    metrics = average_precision(index, NOBODY, COCO.sigmas)
+    metrics = EvaluationSet.of(index).average_precision(NOBODY, COCO.sigmas)
     assert metrics["AP"] == metrics["AR"] == 0.0 and NOBODY.to_json() == []
 
 
@@ -123,7 +123,7 @@ def test_perfect_detections_have_a_precision_of_one(drawn):
     for category in (0, 1, 9):
         for number, person in enumerate(content["annotations"]):
             person.update(id=number, category_id=category)
-        metrics = average_precision(parse(content)[0], detections, COCO.sigmas)
+        metrics = EvaluationSet.of(parse(content)[0]).average_precision(detections, COCO.sigmas)
         assert (metrics["AP"], metrics["AR"]) == (1.0, 1.0)
 
 
@@ -132,19 +132,19 @@ def test_nan_names_the_image(drawn, index, spoiled):
     detections = disturbed(drawn, 0)
     getattr(detections, spoiled)[5] = np.nan
     with pytest.raises(UserError, match=f"image id {detections.image_ids[5]} has NaN"):
-        average_precision(index, detections, COCO.sigmas)
+        EvaluationSet.of(index).average_precision(detections, COCO.sigmas)
 
 
 def test_what_does_not_fit_is_named(index):
     detections = Detections(np.array([77]), np.zeros((1, 17, 3)), np.ones(1))
     with pytest.raises(UserError, match="image id 77, which is not in annotations"):
-        average_precision(index, detections, COCO.sigmas)
+        EvaluationSet.of(index).average_precision(detections, COCO.sigmas)
     with pytest.raises(UserError, match="no crowdIndex"):
-        average_precision(index, NOBODY, COCO.sigmas, protocol="crowdpose")
+        EvaluationSet.of(index).average_precision(NOBODY, COCO.sigmas, "crowdpose")
     with pytest.raises(UserError, match="none of its images"):
-        average_precision(index, NOBODY, COCO.sigmas, [])
+        EvaluationSet.of(index, []).average_precision(NOBODY, COCO.sigmas)
     with pytest.raises(ValueError, match="17 keypoints, 14 sigmas"):
-        average_precision(index, detections, CROWDPOSE.sigmas)
+        EvaluationSet.of(index).average_precision(detections, CROWDPOSE.sigmas)
 
 
 def test_result_file_is_cocos_to_the_last_digit(tmp_path, drawn):

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 from common.cli import UserError
-from common.coco import accuracy, errors, evaluate, images
+from common.coco import accuracy, errors, images
 from common.coco.evaluate import Detections, EvaluationSet
 from common.coco.reader import parse
 from common.media import error_report, html_page
@@ -149,7 +149,7 @@ def test_parts_have_the_ap_of_their_images():
     crowds = accuracy.by_part("people", validation, measure)
     assert [part["images"] for part in crowds] == [1, 2, 0, 0]
     assert crowds[0]["AP"] == pytest.approx(1) and crowds[2]["AP"] is None
-    expected = evaluate.average_precision(index, found.select(found.image_ids > 1), POINTS.sigmas, [2, 3])["AP"]
+    expected = EvaluationSet.of(index, [2, 3]).average_precision(found.select(found.image_ids > 1), POINTS.sigmas)["AP"]
     assert crowds[1]["AP"] == pytest.approx(expected, abs=1e-6)
     overlaps = accuracy.by_part("overlap", validation, measure)
     assert [part["images"] for part in overlaps] == [0, 0, 0, 2]  # the first image has no overlapping people

@@ -114,7 +114,7 @@ def test_odd_files_are_read_alike_by_all(tmp_path, content, name):
     usual = parse(content)[0]
     for field in ("keypoints", "num_keypoints", "is_crowd", "boxes"):
         np.testing.assert_array_equal(getattr(index, field), getattr(usual, field))
-    metrics = evaluate.average_precision(index, perfect(index), COCO.sigmas)
+    metrics = evaluate.EvaluationSet.of(index).average_precision(perfect(index), COCO.sigmas)
     assert (metrics["AP"], metrics["AR"]) == (1, 1)
     assert errors_of(folder) == []
 
@@ -209,7 +209,7 @@ def test_an_evaluation_that_would_come_to_nothing_is_refused_before_training(tmp
 
 
 def _precision_of_nobody(path: Path) -> dict[str, float]:
-    return evaluate.average_precision(load(path), evaluate.no_detections(17), COCO.sigmas, source=path)
+    return evaluate.EvaluationSet.of(load(path), None, path).average_precision(evaluate.no_detections(17), COCO.sigmas)
 
 
 @pytest.mark.parametrize(
@@ -239,5 +239,5 @@ def test_cases_of_users(tmp_path, shared):
                 load(path, COCO.num_keypoints)
             continue
         index = load(path, COCO.num_keypoints)
-        metrics = evaluate.average_precision(index, perfect(index), COCO.sigmas)
+        metrics = evaluate.EvaluationSet.of(index).average_precision(perfect(index), COCO.sigmas)
         assert metrics["AP"] == 1 and len(index.boxes) == 17, case.name

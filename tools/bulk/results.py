@@ -73,4 +73,5 @@ def average_precision(
     if not seen:
         raise UserError(f"{annotations}: none of its images is in this job; name their own annotations")
     found = detections(job, skeleton, ids)
-    return evaluate.average_precision(index, found, skeleton.sigmas, sorted(seen), source=annotations), len(seen)
+    validation = evaluate.EvaluationSet.of(index, sorted(seen), annotations)
+    return validation.average_precision(found, skeleton.sigmas), len(seen)
