@@ -70,13 +70,9 @@ def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
     ranks = common.distributed.recipe_ranks()
     limit = config.micro_batch_size or (CPU_MICRO_BATCH if device.type == "cpu" else 0)
     asked = config.yaml.TRAIN.BATCH_SIZE * ranks
-    micro_batch_size, accumulation_steps = divide(asked, num_samples, ranks, limit)
     return Plan(
+        **divide(asked, num_samples, ranks, limit),
         epochs=config.yaml.TRAIN.END_EPOCH,
-        num_samples=num_samples,
-        micro_batch_size=micro_batch_size,
-        accumulation_steps=accumulation_steps,
-        asked_images=asked,
         num_workers=workers_for(config.num_workers, device),
         clip_norm=config.clip_norm,
         log_every=config.print_freq,

@@ -73,13 +73,9 @@ def plan_of(config: Config, num_samples: int, device: torch.device) -> Plan:
     cfg, ranks = config.yaml, common.distributed.recipe_ranks()
     limit = config.micro_batch_size or (CPU_MICRO_BATCH if device.type == "cpu" else 0)
     asked = cfg.TRAIN.BATCH_SIZE_PER_GPU * ranks
-    micro_batch_size, accumulation_steps = divide(asked, num_samples, ranks, limit)
     return Plan(
+        **divide(asked, num_samples, ranks, limit),
         epochs=cfg.TRAIN.END_EPOCH,
-        num_samples=num_samples,
-        micro_batch_size=micro_batch_size,
-        accumulation_steps=accumulation_steps,
-        asked_images=asked,
         max_steps=config.max_steps,
         num_workers=workers_for(cfg.WORKERS, device),
         clip_norm=config.clip_norm,

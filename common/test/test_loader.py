@@ -133,4 +133,5 @@ def test_micro_batches_leave_nothing_out_where_they_can() -> None:
         ((79, 1000, 1, 8), (7, 10)),
         ((9, 1000, 2, 0), (4, 1)),
     ):
-        assert divide(*asked) == size_and_number
+        found = divide(*asked)
+        assert (found["micro_batch_size"], found["accumulation_steps"]) == size_and_number

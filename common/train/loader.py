@@ -156,20 +156,21 @@ def workers_for(asked: int, device: torch.device) -> int:
     return 1 if device.type == "cpu" else common.distributed.num_cores()
 
 
-def divide(batch_size: int, num_samples: int, ranks: int, limit: int) -> tuple[int, int]:
-    """Samples that a rank takes at once, at most `limit` (0: any number), and how often in a step of all ranks.
+def divide(asked_images: int, num_samples: int, ranks: int, limit: int) -> dict[str, int]:
+    """The fields of a Plan that follow from the images a step; a rank takes at most `limit` at once (0: any number).
 
     Micro-batches that leave no sample out are taken where they are at least half of `limit`. Raises UserError where
     there are fewer samples than ranks.
     """
-    images = min(batch_size, num_samples)
+    images = min(asked_images, num_samples)
     a_rank = images // ranks
     if not a_rank:
         raise UserError(f"{images} images a step for {ranks} ranks: type --ranks={images} at most")
     fewest = -(-a_rank // (limit or a_rank))
     even = (count for count in range(fewest, a_rank + 1) if a_rank % count == 0 and 2 * a_rank >= count * limit)
-    micro_batches = next(even, fewest)
-    return a_rank // micro_batches, micro_batches
+    steps = next(even, fewest)
+    sizes = {"micro_batch_size": a_rank // steps, "accumulation_steps": steps}
+    return {"num_samples": num_samples, "asked_images": asked_images, **sizes}
 
 
 def _collated(collate: Callable[[list[Any]], Any], samples: list[Any]) -> Any:
