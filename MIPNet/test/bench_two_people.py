@@ -14,11 +14,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import common.coco.evaluate
 import common.train.checkpoint
 from common import distributed
 from common.arrays import UInt8Array
 from common.coco.evaluate import Detections, EvaluationSet
+from common.coco.reader import load
 from common.media.drawing import contact_sheet, draw_person, lambda_colour
 from common.runtime.session import Options
 from common.skeleton import COCO
@@ -93,9 +93,11 @@ def precisions(folder: Path, result: Evaluation) -> dict[str, float]:
         "second person (behind, no box is given)": (BEHIND, people(result, OTHER)),
         "both": ("", result.detections),
     }
-    files = {who: drawn_pairs.annotation_file(folder, "val", file) for who, (file, _) in counted.items()}
-    whole = common.coco.evaluate.EvaluationSet.of
-    return {who: whole(files[who]).average_precision(found, COCO.sigmas)["AP"] for who, (_, found) in counted.items()}
+    precision = {}
+    for who, (file, found) in counted.items():
+        validation = EvaluationSet.of(load(drawn_pairs.annotation_file(folder, "val", file)))
+        precision[who] = validation.average_precision(found, COCO.sigmas)["AP"]
+    return precision
 
 
 def picture(folder: Path, results: dict[str, Evaluation[MergedPeople]]) -> UInt8Array:
