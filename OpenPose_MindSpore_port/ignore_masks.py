@@ -105,6 +105,8 @@ def write(annotation_file: str | Path, folder: Path, rules: LabelRules) -> int:
         content = cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_BILEVEL, 1])[1]
         mask_path(growing, image_id).write_bytes(content.tobytes())
         count += 1
+    if not count:  # an empty folder would be filled again by every rank, all at once
+        (growing / "all_people_are_learned").touch()
     if folder.is_dir():
         shutil.rmtree(folder)
     growing.replace(folder)

@@ -124,8 +124,12 @@ def test_a_damaged_mask_or_one_of_another_size_is_named_with_its_cure(tmp_path: 
 def test_an_empty_folder_of_masks_is_filled(tmp_path: Path) -> None:
     path = annotations(tmp_path, person(1, square(10, 10, 40), 17, 1600.0), person(2, square(60, 10, 9), 1, 81.0))
     (tmp_path / "ignore_mask_train").mkdir()
-    folder = ignore_masks.mask_folder(Config(data_dir=str(tmp_path), output_dir=str(tmp_path / "out")), path)
+    config = Config(data_dir=str(tmp_path), output_dir=str(tmp_path / "out"))
+    folder = ignore_masks.mask_folder(config, path)
     assert folder == tmp_path / "ignore_mask_train" and [mask.name for mask in folder.iterdir()] == ["000000000007.png"]
+    ignore_masks.write(annotations(tmp_path, person(1, square(10, 10, 40), 17, 1600.0)), folder, RULES)
+    before = folder.stat().st_ino  # without people to mask it is not written again, by all ranks at once
+    assert ignore_masks.mask_folder(config, path).stat().st_ino == before
 
 
 def test_the_published_command_writes_masks_beside_the_images(tiny_coco: Path, tmp_path: Path) -> None:
