@@ -74,6 +74,8 @@ def replacing(target: Path) -> Iterator[Path]:
     Raises UserError where they cannot be written; older files stay then, as they do after any error in the block.
     """
     real = target_of(target)
+    if target.suffix not in ONNX:  # by which all programs know such a file
+        raise UserError(f"--output_name={target}: must end in .onnx")
     try:
         real.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".unfinished_", dir=real.parent) as folder:

@@ -49,13 +49,16 @@ def test_a_length_that_tracing_froze_is_found_by_the_second_trial(tmp_path: Path
     assert list(tmp_path.iterdir()) == [target] and target.read_text() == "the older one"
 
 
-def test_an_operation_that_onnx_lacks_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "why"), [("one.onnx", "--opset=11 cannot express this network"), ("one.v2", "one.v2: must end in .onnx")]
+)
+def test_an_operation_that_onnx_lacks_and_another_suffix_are_one_line(name: str, why: str, tmp_path: Path) -> None:
     class Unsayable(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
             return torch.linalg.eigvals(images).real
 
-    with pytest.raises(UserError, match="--opset=11 cannot express this network"):
-        export_onnx(Unsayable(), tmp_path / "one.onnx", 11, Ports(["image"], ["out"]), [(torch.rand(1, 3, 8, 8),)])
+    with pytest.raises(UserError, match=why):
+        export_onnx(Unsayable(), tmp_path / name, 11, Ports(["image"], ["out"]), [(torch.rand(1, 3, 8, 8),)])
     assert not list(tmp_path.iterdir())
 
 
