@@ -29,17 +29,8 @@ def square(left: int, top: int, side: int) -> list[list[int]]:
 def person(number: int, region: list[list[int]], joints: int, area: float, crowd: bool = False) -> dict:
     keypoints = [value for joint in range(17) for value in ((9, 9, 2) if joint < joints else (0, 0, 0))]
     box = [region[0][0], region[0][1], region[0][2] - region[0][0], region[0][5] - region[0][1]]
-    return {
-        "id": number,
-        "image_id": 7,
-        "category_id": 1,
-        "segmentation": region,
-        "bbox": box,
-        "area": area,
-        "num_keypoints": joints,
-        "keypoints": keypoints,
-        "iscrowd": int(crowd),
-    }
+    facts = {"id": number, "image_id": 7, "category_id": 1, "area": area, "iscrowd": int(crowd)}
+    return {**facts, "segmentation": region, "bbox": box, "num_keypoints": joints, "keypoints": keypoints}
 
 
 def annotations(folder: Path, *people: dict) -> Path:

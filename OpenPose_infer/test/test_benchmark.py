@@ -106,8 +106,9 @@ def test_figures_have_the_published_lines_and_agree(checkpoint, inputs, monkeypa
         "[postprocess] throughputRate: N, moduleLatency: N,",
     ]
     figures = json.loads(source.with_suffix(".json").read_text())
-    rate = float(re.findall(r":(.*?),", source.read_text())[7])  # where the published programs look for it
+    rate, latency = map(float, re.findall(r":(.*?),", source.read_text())[7:9])  # where published programs look for it
     assert rate == pytest.approx(figures["network_throughput"], rel=1e-5)
+    assert latency == pytest.approx(figures["ms_an_image"]["inference"] * 10 / 6, rel=1e-5)  # six calls
     assert figures["images"] == 2 * NUM_INPUTS and figures["batch_size"] == 2
     assert figures["latency_ms"]["p99"] >= figures["latency_ms"]["median"] > 0
     assert figures["ms_an_image"]["total"] == pytest.approx(1000 / figures["throughput"])
