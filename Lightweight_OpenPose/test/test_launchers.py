@@ -60,12 +60,9 @@ def test_the_three_steps_follow_each_other_and_are_evaluated(tiny_coco: Path, tm
 
 def test_two_ranks_are_one_that_accumulates_the_same_halves(tiny_coco: Path, tmp_path: Path) -> None:
     flags = (f"--data_path={tiny_coco}", *SMALL, *FROM_SCRATCH, "--epochs=1", "--eval_freq=1")
-    for ranks in (1, 2):
-        name, extra = [("train_performance_1p.sh", "--part_size=2"), ("train_performance_8p.sh", "--ranks=2")][
-            ranks - 1
-        ]
+    for ranks, name, extra in ((1, "1p", "--part_size=2"), (2, "8p", "--ranks=2")):
         place = (f"--output_dir={tmp_path / str(ranks)}", "--experiment_name=same")
-        run = launcher(name, *flags, *place, extra)
+        run = launcher(f"train_performance_{name}.sh", *flags, *place, extra)
         assert run.returncode == 0, run.stderr
     folders = [tmp_path / ranks / "same_checkpoints" for ranks in "12"]
     one, two = (
