@@ -153,7 +153,7 @@ def while_training(
     config: settings.Config, device: torch.device, dtype: torch.dtype | None, log: Log, folder: Path
 ) -> Callable[[nn.Module], dict[str, float]]:
     """AP in given boxes while a run in `folder` trains. Raises UserError where images are missing or have no people."""
-    flags = EvaluationSettings(val_images=config.val_images)
+    flags = EvaluationSettings(val_images=config.val_images, on_bad_image=config.on_bad_image)
     evaluator = Evaluator(config, flags)
     evaluator.validation.check()
 
@@ -161,7 +161,8 @@ def while_training(
         session = of_module(model.eval(), device, dtype)
         estimator = PoseEstimator.of_session(session, config, flags.batch_size_on(device))
         result = evaluator(estimator)
-        log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_boxes} given boxes")
+        seconds, skipped = result.seconds["total"], len(result.skipped)
+        log.line(f"evaluate elapsed time : {seconds:.1f} s, {result.num_boxes} given boxes, {skipped} skipped")
         sheet = folder / "pictures" / "predictions.png"
         save_sheet(sheet, evaluator.validation, result.detections, estimator.skeleton, SHEET_ROWS, DRAWN_ABOVE)
         return result.total

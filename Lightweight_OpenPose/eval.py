@@ -158,8 +158,9 @@ def while_training(
         session = of_module(model.eval(), state.device, state.dtype)
         rules = DecodeRules(max_peaks=MAX_PEAKS_IN_TRAINING)
         estimator = ValidationEstimator.of_session(session, skeleton, rules, InputRule(base_height))
-        result = evaluate(estimator, validation, default_batch(state.device))
-        log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_images} images")
+        result = evaluate(estimator, validation, default_batch(state.device), state.skip_bad)
+        seconds, skipped = result.seconds["total"], len(result.skipped)
+        log.line(f"evaluate elapsed time : {seconds:.1f} s, {result.num_images} images, {skipped} skipped")
         sheet = state.store.folder / "pictures" / "predictions.png"
         save_sheet(sheet, validation, result.detections, skeleton, SHEET_ROWS)
         return result.metrics

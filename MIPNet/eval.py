@@ -190,7 +190,8 @@ def while_training(
         session = of_module(predict.for_inference(model, LAMBDAS), device, dtype)
         estimator = PoseEstimator.of_session(session, config, LAMBDAS, batch_size_of(config, device))
         result = evaluator(estimator)
-        log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_boxes} boxes")
+        seconds, skipped = result.seconds["total"], len(result.skipped)
+        log.line(f"evaluate elapsed time : {seconds:.1f} s, {result.num_boxes} boxes, {skipped} skipped")
         for line in published_table(result.metrics, config.yaml.MODEL.NAME):
             log.line(line)
         sheet = folder / "pictures" / "predictions.png"

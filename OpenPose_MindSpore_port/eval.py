@@ -182,9 +182,10 @@ def while_training(
     def measured(model: nn.Module) -> dict[str, float]:
         session = of_module(LastMaps(model).eval(), state.device, state.dtype)
         estimator = PoseEstimator.of_session(session, skeleton, config)
-        result = evaluate(estimator, validation, default_batch(state.device))
+        result = evaluate(estimator, validation, default_batch(state.device), state.skip_bad)
         log_published_lines(result, log)
-        log.line(f"evaluate elapsed time : {result.seconds['total']:.1f} s, {result.num_images} images")
+        seconds, skipped = result.seconds["total"], len(result.skipped)
+        log.line(f"evaluate elapsed time : {seconds:.1f} s, {result.num_images} images, {skipped} skipped")
         sheet = state.store.folder / "pictures" / "predictions.png"
         save_sheet(sheet, validation, result.detections, skeleton, SHEET_ROWS)
         return result.metrics

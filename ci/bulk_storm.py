@@ -20,8 +20,9 @@ from pathlib import Path
 
 from common import cli
 from common.cli import flag
+from common.coco.images import upright_image
 from common.coco.mini.scenes import SCENES, draw_scene
-from common.media.source import Frame, read_upright
+from common.media.source import Frame
 from common.media.writers import people_line
 from tools.bulk import job as jobs
 from tools.bulk import results
@@ -112,7 +113,7 @@ def plain_loop(paths: list[Path], network: Path) -> tuple[list[dict], float, flo
     estimator(paths[0])
     began, spent = time.perf_counter(), time.process_time()
     for number, path in enumerate(paths):
-        image = read_upright(path)
+        image = upright_image(path)
         lines.append(json.loads(json.dumps(people_line(Frame(str(path), number, 0.0, image), estimator(image)))))
     return lines, len(paths) / (time.perf_counter() - began), 1000 * (time.process_time() - spent)
 

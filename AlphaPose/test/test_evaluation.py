@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from AlphaPose.config import Config
@@ -135,13 +136,16 @@ def test_two_ranks_find_what_one_finds(tiny_coco: Path, tmp_path: Path) -> None:
     assert json.loads((folder / "oracle.json").read_text()) == [one.metrics, one.detections.to_json()]
 
 
-def test_evaluation_of_a_model_in_training(tiny_coco: Path, tmp_path: Path) -> None:
+def test_evaluation_of_a_model_in_training_leaves_out_what_training_may_skip(tiny_coco: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_coco, tmp_path / "coco")
+    min((folder / "val2017").iterdir()).write_bytes(b"no image")
     torch.manual_seed(0)
-    model, config = SimplePose(17, 18).train(), small(tiny_coco, flip_test=True)
+    model, config = SimplePose(17, 18).train(), replace(small(folder, flip_test=True), on_bad_image="skip")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with Log(tmp_path / "metrics.jsonl", tmp_path / "logs") as log:
         metrics = while_training(config, torch.device("cpu"), None, log, tmp_path)(model)
     assert 0 <= metrics["AP"] < 0.5 and (tmp_path / "pictures" / "predictions.png").is_file()
+    assert "given boxes, 1 skipped" in (tmp_path / "logs" / "train_0.log").read_text()
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 

@@ -100,7 +100,7 @@ def test_evaluation_of_a_damaged_image_stops_or_counts(coco: Path, monkeypatch, 
     flags = (f"--data_path={coco}", "--device=cpu", "--base_height=64", f"--output_dir={coco.parent}")
     flags += (f"--checkpoint_path={save_network(coco.parent / 'a.pth')}",)
     assert image.name in refused(evaluation, monkeypatch, *flags)
-    monkeypatch.setattr(sys, "argv", ["eval", *flags, "--on_bad_image=skip"])
+    monkeypatch.setattr(sys, "argv", ["eval", *flags, "--on_bad_image=skip", "--save_images=1"])
     evaluation.main()
     size = json.loads((coco / "annotations" / "person_keypoints_val2017.json").read_text())["images"]
     said = capsys.readouterr().out

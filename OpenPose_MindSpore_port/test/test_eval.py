@@ -113,7 +113,8 @@ def test_an_evaluation_during_training_that_finds_nobody(tiny_coco: Path, tmp_pa
     for tensor in model.parameters():
         torch.nn.init.zeros_(tensor)
     validation = evaluation_set(DataFlags(data_dir=str(tiny_coco), val_images=3), OPENPOSE)
-    state = SimpleNamespace(device=torch.device("cpu"), dtype=None, store=SimpleNamespace(folder=tmp_path))
+    store = SimpleNamespace(folder=tmp_path)
+    state = SimpleNamespace(device=torch.device("cpu"), dtype=None, store=store, skip_bad=True)
     with Log(tmp_path / "metrics.jsonl", tmp_path) as log:
         config = Config(inference_img_size=32)
         metrics = program.while_training(validation, config, OPENPOSE, state, log)(model)

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from common import files
-from common.cli import ImageError
 from common.coco import accuracy, errors
 from common.coco.errors import KINDS, Matches
 from common.coco.evaluate import Detections, EvaluationSet, Protocol
 from common.media import html_page
-from common.media.sheets import truth_and_prediction
+from common.media.sheets import draw_rows
 from common.skeleton import Skeleton
 
 import numpy as np
@@ -107,13 +106,10 @@ def _gallery(validation: EvaluationSet, detections: Detections, skeleton: Skelet
     wrong = np.bincount(owners, lost, index.num_images).astype(int)
     order = np.argsort(-wrong, kind="stable")[:WORST]
     shown = []
-    for row in order[wrong[order] > 0].tolist():
+    chosen = order[wrong[order] > 0].tolist()
+    for row, _, truth, found in draw_rows(validation, detections, skeleton, chosen):
         labelled = index.num_keypoints[matches.people[owners == row]].sum()
         caption = f"{index.file_name(row)}: {wrong[row]} of {labelled} keypoints are not good"
-        try:
-            _, truth, found = truth_and_prediction(validation, detections, skeleton, row)
-        except ImageError:
-            continue
         gap = np.full((truth.shape[0], 8, 3), 255, np.uint8)
         shown.append(html_page.figure(np.concatenate([truth, gap, found], axis=1), caption))
     return shown

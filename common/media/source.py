@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar
 
 from common.arrays import UInt8Array
 from common.cli import UserError, is_shown
-from common.coco.images import read_image
+from common.coco.images import upright_image
 
 import cv2
 
@@ -146,15 +146,10 @@ def _images_in(folder: Path) -> tuple[Path, ...]:
     return images
 
 
-def read_upright(path: Path) -> UInt8Array:
-    """(H, W, 3) uint8 BGR, turned upright as EXIF says. Raises ImageError for a missing, damaged or huge image."""
-    return read_image(path.parent, path.name, "turn")
-
-
 def _read_images(source: Source) -> Generator[Frame, None, None]:
     for index, path in enumerate(source.images):
         try:
-            image = read_upright(path)
+            image = upright_image(path)
         except UserError as error:
             source.skip(str(path), error)
         else:

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 from common.cli import UserError
-from common.media.source import open_source, read_ahead, read_upright
+from common.coco.images import upright_image
+from common.media.source import open_source, read_ahead
 from common.media.writers import LONGEST_STILL_S, ImageWriter, VideoWriter, output_folder
 from common.test.test_coco_images import tagged
 
@@ -123,9 +124,9 @@ def test_cut_jpeg_with_whole_preview_is_found(tmp_path):
     with_preview = whole[:2] + b"\xff" + preview + whole[2:]  # FF before a marker is filler
     (tmp_path / "whole.jpg").write_bytes(with_preview + b"bytes behind the end")
     (tmp_path / "cut.jpg").write_bytes(with_preview[:-400])
-    assert read_upright(tmp_path / "whole.jpg").shape == (60, 40, 3)
+    assert upright_image(tmp_path / "whole.jpg").shape == (60, 40, 3)
     with pytest.raises(UserError, match="cut.jpg: cut short"):
-        read_upright(tmp_path / "cut.jpg")
+        upright_image(tmp_path / "cut.jpg")
 
 
 def test_reader_is_never_far_ahead_of_an_endless_source():
@@ -174,7 +175,7 @@ def test_images_of_one_name_do_not_overwrite_each_other(tmp_path):
     writer = ImageWriter(tmp_path)
     written = [writer.write(grey(level), name) for level, name in ((10, "a/x.png"), (20, "b/x.png"), (30, "x.tif"))]
     assert [path.name for path in written] == ["x.png", "x_2.png", "x.jpg"]
-    assert [round(float(read_upright(path).mean())) for path in written] == [10, 20, 30]
+    assert [round(float(upright_image(path).mean())) for path in written] == [10, 20, 30]
 
 
 def test_source_is_not_overwritten(tmp_path):

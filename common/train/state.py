@@ -83,6 +83,7 @@ class TrainState:
         self.pending = False  # whether the finished epoch has yet to be kept and evaluated
         self.facts: dict[str, Any] = {"config": settings(config), "samples": plan.num_samples}
         self.began: float = common.distributed.broadcast_object(time.time())  # also of the runs that it resumes
+        self.skip_bad = config.on_bad_image == "skip"  # images that cannot be read, of evaluations too
         self.speed = Throughput(plan.images_per_step)
         self.interrupts: list[float] = []  # when SIGINT and SIGTERM arrived
 
@@ -110,8 +111,7 @@ class TrainState:
     def batches(self, samples: Any, collate: Callable[[list[Any]], Any], seed: int) -> Iterator[Any]:
         """Micro-batches of all epochs, from the next step on. See common.train.loader.stream."""
         order = positions(self.plan, seed, self.epoch, self.step)
-        skip_bad = self.facts["config"]["on_bad_image"] == "skip"
-        return stream(samples, order, collate, self.plan.num_workers, self.device, skip_bad)
+        return stream(samples, order, collate, self.plan.num_workers, self.device, self.skip_bad)
 
     def end_epoch(self) -> None:
         """Saves an epoch whose steps are done, before anything that may fail: `finish_epoch` does what follows it."""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from common import cli
 from common.cli import UserError
-from common.media.source import Frame, read_upright
+from common.coco.images import upright_image
+from common.media.source import Frame
 from common.media.writers import people_line
 from common.test.programs import ROOT
 from tools.bulk import __main__ as bulk
@@ -101,7 +102,7 @@ def test_rows_are_those_of_each_image_alone_and_failures_have_reasons(photos: Pa
     done = worker.Worker(job, Spec("AlphaPose", str(network), "cpu"), 2, 1)
     assert [done({"shard": shard})["failures"] for shard in (0, 1)] == [2, 1] and job.to_do() == []
     expected = [
-        people_line(Frame(names[place], place, 0.0, read_upright(Path(names[place]))), done.estimator(names[place]))
+        people_line(Frame(names[place], place, 0.0, upright_image(Path(names[place]))), done.estimator(names[place]))
         for place in (0, 3)
     ]
     assert list(results.lines(job)) == json.loads(json.dumps(expected)) and sum(len(one["people"]) for one in expected)
