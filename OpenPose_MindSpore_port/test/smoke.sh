@@ -23,7 +23,8 @@ sh "$model/scripts/run_distribute_train.sh" table.json --device=cpu --output_dir
 checkpoint=$(echo "$work"/checkpoints/*/0-1_2.ckpt)
 sh "$model/scripts/run_eval_ascend.sh" "$checkpoint" dataset/val2017 dataset/annotations/person_keypoints_val2017.json \
   0 --device=cpu --output_dir="$work" --output_path="$work/output_img" --inference_img_size=64 --save_images=2
-as_file demo.py --checkpoint_path="$checkpoint" --images "$work"/dataset/val2017/*.jpg --output_dir="$work/demo"
+as_file demo.py --checkpoint_path="$checkpoint" --images "$work"/dataset/val2017/*.jpg --inference_img_size=64 \
+  --output_dir="$work/demo"
 logs=$work/test/output/0
 has "$logs"/OpenPose_MindSpore_bs2_2p_acc.log Network RankSize BatchSize DeviceType CaseName ActualFPS TrainingTime \
   TrainAccuracy ActualLoss E2ETrainingTime
