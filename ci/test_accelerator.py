@@ -38,7 +38,8 @@ def test_a_part_runs_to_its_end(only: str, count: int, tmp_path: Path) -> None:
 
 
 def test_what_fails_is_a_line_and_the_others_follow(tmp_path: Path) -> None:
-    done = called(tmp_path, "--tiny", "--only=training,inference,Lightweight_OpenPose", f"--data_path={tmp_path / 'nowhere'}")
+    parts = "--only=training,inference,Lightweight_OpenPose"
+    done = called(tmp_path, "--tiny", parts, f"--data_path={tmp_path / 'nowhere'}")
     rows = [line for line in done.stdout.splitlines() if "FAILED" in line]
     assert done.returncode == 1 and len(rows) == 1, done.stdout + done.stderr
     assert rows[0].startswith("| Lightweight_OpenPose, O1 | FAILED: ") and "nowhere" in rows[0]
