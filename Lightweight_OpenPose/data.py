@@ -148,12 +148,12 @@ class TrainSamples:
     def __getitem__(self, position: Position) -> dict[str, Any]:
         """{"image": (size, size, 3) uint8 BGR, "valid_mask": (size/8, size/8) uint8, "points": (P, num_points, 3)
         float32 in input pixels, main person first}. Raises ImageError for an unreadable image."""
-        index, coco = position[1], self.labels.index
-        person, row = self.labels.main[index], int(self.labels.images[index])
+        (_, sample), coco = position, self.labels.index
+        person, row = self.labels.main[sample], int(self.labels.images[sample])
         height, width = coco.image_sizes[row].tolist()
         drawn = sample_augmentation(self.config, np.random.default_rng((self.config.seed, *position)))
         warp = compose((height, width), coco.boxes[person], self.config, drawn)
-        people = np.append(person, self.labels.others(index))
+        people = np.append(person, self.labels.others(sample))
         points = transform_points(
             to_points(coco.keypoints[people], (height, width), self.skeleton), warp, drawn.flip, self.skeleton
         )

@@ -152,7 +152,7 @@ def load_validation(config: DataFlags, skeleton: common.skeleton.Skeleton) -> Ev
 def while_training(
     validation: EvaluationSet, base_height: int, skeleton: common.skeleton.Skeleton, state: TrainState, log: Log
 ) -> Callable[[nn.Module], dict[str, float]]:
-    """Measures the current weights; a sheet of predictions goes to TensorBoard and the run's folder."""
+    """Measures the current weights; a sheet of predictions goes to the run's folder."""
 
     def measured(model: nn.Module) -> dict[str, float]:
         session = of_module(model.eval(), state.device, state.dtype)

@@ -140,7 +140,7 @@ def to_points(keypoints: npt.NDArray[Any], skeleton: Skeleton) -> Float64Array:
 
 
 class TrainSamples:
-    """`samples[epoch, index]`: one training sample, random in a way that (seed, epoch, index) decides."""
+    """`samples[epoch, row]`: the sample of an image of the index, random in a way that (seed, epoch, row) decides."""
 
     def __init__(self, index: CocoIndex, folder: Path, masks: Path, skeleton: Skeleton, config: Config) -> None:
         """`index`: of the people to learn. `folder`: of the images. `masks`: of their ignore masks."""
@@ -156,12 +156,12 @@ class TrainSamples:
 
         Raises ImageError for an unreadable image, UserError for an ignore mask that is damaged or of another size.
         """
-        index, coco = position[1], self.index
-        points = self.points[coco.people(index)].astype(np.float64)
+        (_, row), coco = position, self.index
+        points = self.points[coco.people(row)].astype(np.float64)
         drawn = sample_augmentation(self.config, len(points), np.random.default_rng((self.config.seed, *position)))
-        height, width = coco.image_sizes[index].tolist()
-        image = common.coco.images.read_annotated(self.folder, coco.file_name(index), (height, width), self.config.exif)
-        mask = ignore_masks.read(self.masks, int(coco.image_ids[index]), (height, width))
+        height, width = coco.image_sizes[row].tolist()
+        image = common.coco.images.read_annotated(self.folder, coco.file_name(row), (height, width), self.config.exif)
+        mask = ignore_masks.read(self.masks, int(coco.image_ids[row]), (height, width))
         return self.augmented(image, mask, points, drawn)
 
     def augmented(

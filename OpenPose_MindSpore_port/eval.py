@@ -177,7 +177,7 @@ def training_evaluation_set(
 def while_training(
     validation: EvaluationSet, config: TrainConfig, skeleton: Skeleton, state: TrainState, log: Log
 ) -> Callable[[nn.Module], dict[str, float]]:
-    """Measures the current weights; a sheet of predictions goes to TensorBoard and the run's folder."""
+    """Measures the current weights; a sheet of predictions goes to the run's folder."""
 
     def measured(model: nn.Module) -> dict[str, float]:
         session = of_module(LastMaps(model).eval(), state.device, state.dtype)

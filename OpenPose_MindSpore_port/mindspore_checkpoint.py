@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of MindSpore (.ckpt), read and written without MindSpore and without protobuf.
+"""Checkpoints of MindSpore (.ckpt), read and written without MindSpore and without protobuf; those of a training.
 
     tensors = read(Path("0-60_5304.ckpt"), keep=is_weight)
     write(Path("ours.ckpt"), model.state_dict())

@@ -144,7 +144,7 @@ def main() -> None:
         if unfinished:
             notes.append(state.restore(unfinished))
 
-        losses = functools.partial(forward_losses, device=device, skeleton=skeleton, rules=config)
+        losses_of_batch = functools.partial(forward_losses, device=device, skeleton=skeleton, rules=config)
         with Log(store.metrics_file, config.log_folder, store.folder / "tensorboard", fresh=not unfinished) as log:
             announce(state, config.lr, notes, log)
             checkpoints = TrainingCheckpoints(state, config)
@@ -161,7 +161,7 @@ def main() -> None:
                 finish_epoch(state, evaluate, log)  # of an epoch that the previous run saved, then broke off
                 batches = state.batches(samples, collate, config.seed)
                 for _ in state.epochs_left():
-                    train_one_epoch(state, batches, losses, log, after_step)
+                    train_one_epoch(state, batches, losses_of_batch, log, after_step)
                     state.end_epoch()  # saves, before anything that may fail
                     finish_epoch(state, evaluate, log)  # keeps, evaluates, keeps the best
             checkpoints.finish()

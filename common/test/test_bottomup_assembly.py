@@ -38,12 +38,7 @@ def test_points_and_keypoints() -> None:
 def test_maps_that_do_not_fit_are_named() -> None:
     heatmaps, pafs = np.zeros((PAIR.num_heatmaps, 3, 4), np.float32), np.zeros((PAIR.num_pafs, 3, 4), np.float32)
     assert checked_maps(heatmaps, pafs.astype(np.float64), PAIR)[1].dtype == np.float32
-    for bad in (
-        (heatmaps[1:], pafs),
-        (heatmaps, pafs[0]),
-        (heatmaps, pafs[:, 1:]),
-        (heatmaps[:, :0], pafs[:, :0]),
-    ):
+    for bad in ((heatmaps[1:], pafs), (heatmaps, pafs[0]), (heatmaps, pafs[:, 1:]), (heatmaps[:, :0], pafs[:, :0])):
         with pytest.raises(UserError, match="do not belong together"):
             checked_maps(*bad, PAIR)
 

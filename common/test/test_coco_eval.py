@@ -8,14 +8,7 @@ import json
 
 from common.cli import UserError
 from common.coco import images
-from common.coco.evaluate import (
-    COCO_METRICS,
-    CROWDPOSE_METRICS,
-    Detections,
-    EvaluationSet,
-    no_detections,
-    table,
-)
+from common.coco.evaluate import COCO_METRICS, CROWDPOSE_METRICS, Detections, EvaluationSet, no_detections, table
 from common.coco.mini import dataset
 from common.coco.reader import load, parse
 from common.skeleton import COCO, CROWDPOSE

@@ -79,12 +79,7 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
     (tmp_path / "folder.jpg").mkdir()
     (tmp_path / "device.jpg").symlink_to("/dev/zero")
     (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
-    for name, what in (
-        ("pipe", "a pipe"),
-        ("folder", "a folder"),
-        ("device", "a pipe, socket"),
-        ("loop", ""),
-    ):
+    for name, what in (("pipe", "a pipe"), ("folder", "a folder"), ("device", "a pipe, socket"), ("loop", "")):
         with pytest.raises(images.ImageError, match=rf"{name}\.jpg: {what}"):
             images.read_image(tmp_path, f"{name}.jpg")
 
