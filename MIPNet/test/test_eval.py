@@ -27,6 +27,7 @@ import torch
 
 GOLDEN_SEED = 7
 COORDINATES_IMG = 2e-3  # original pixels; the golden ones are float32 of up to 640
+DARK_IMG = 0.01  # the smoothing sums in another order; the logarithm of noise magnifies that
 CEILING = 0.9  # AP of ideal maps of 32 x 24 cells
 DECODED = 4  # people in the golden maps of w48
 CPU = torch.device("cpu")
@@ -54,7 +55,7 @@ def golden_pictures(people: list[dict[str, Any]], shared: Path) -> Iterator[pipe
 
 
 @pytest.mark.parametrize("tag", ["w48_384x288", "w32_256x192"])
-@pytest.mark.parametrize("case", ["plain/post1", "plain/post0", "flip/post1", "edge/post1", "plain/dark"])
+@pytest.mark.parametrize("case", ["plain/post1", "plain/post0", "flip/post1", "edge/post1", "plain/dark", "flip/dark"])
 def test_golden_keypoints_through_the_whole_pipeline(shared: Path, tag: str, case: str) -> None:
     count = 1 if case.startswith("edge") else DECODED if tag.startswith("w48") else golden.PEOPLE
     people, inputs = golden.people(shared, tag)[:count], golden.decode_inputs(shared)
@@ -68,7 +69,7 @@ def test_golden_keypoints_through_the_whole_pipeline(shared: Path, tag: str, cas
     network = PoseEstimator.of_session(answering(*answers), config).network
     _, found = pipeline.estimate(golden_pictures(people, shared), network, batch_size=golden.PEOPLE)
     expected = golden.arrays(shared, "decode_mipnet")[f"{tag}/{case}/coords"]
-    np.testing.assert_allclose(found[..., :2], expected, atol=0.02 if "dark" in case else COORDINATES_IMG)
+    np.testing.assert_allclose(found[..., :2], expected, atol=DARK_IMG if "dark" in case else COORDINATES_IMG)
 
 
 @pytest.mark.parametrize("color_rgb", [True, False])

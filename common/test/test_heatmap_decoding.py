@@ -3,12 +3,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from AlphaPose.decode import regress
 from common.skeleton import COCO
 from common.test import top_down_golden as golden
 from common.topdown import crops, heatmaps, targets
 from common.topdown.crops import Augmentation, Crop
-from MIPNet.decode import REFINE, refine_dark
+from MIPNet.decode import REFINE
 
 import cv2
 import numpy as np
@@ -17,10 +16,9 @@ import torch
 from torch import Tensor
 
 SEED = 7
-PEOPLE = {"w48_384x288": 4, "w32_256x192": 8, "alphapose": 8}  # people in the decoding cases
+PEOPLE = {"w48_384x288": 4, "w32_256x192": 8}  # people in the decoding cases
 FLIP = COCO.keypoint_flip
 EQUAL_IMG = 1e-3  # pixels
-DARK_TOLERANCE_IMG = 0.01  # the smoothing sums in another order; the logarithm of noise magnifies that
 
 
 @cache
@@ -39,9 +37,6 @@ def case_maps(shared: Path, tag: str, case: str) -> Tensor:
 
 def golden_crops(shared: Path, tag: str, count: int) -> tuple[Any, Any]:
     people = golden.people(shared, tag)[:count]
-    if tag == "alphapose":  # it keeps the crop as a box
-        corners = np.stack([person["bbox_out"] for person in people])
-        return (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
     return np.stack([person["center"] for person in people]), np.stack([person["scale"] for person in people])
 
 
@@ -59,36 +54,6 @@ def test_golden_mipnet(shared: Path, tag: str, case: str, refinement: Any, post:
     np.testing.assert_allclose(joints, expected[f"{tag}/{case}/post{post}/coords"], atol=EQUAL_IMG)
     highest = heatmaps.decode(maps, None, keep_zero=True)[0]
     assert (highest.numpy() == expected[f"{tag}/{case}/post{post}/argmax"]).all()
-
-
-@pytest.mark.parametrize("case", ["plain", "flip"])
-@pytest.mark.parametrize("tag", ["w48_384x288", "w32_256x192"])
-def test_golden_dark(shared: Path, tag: str, case: str) -> None:
-    expected = golden.arrays(shared, "decode_mipnet")[f"{tag}/{case}/dark/coords"]
-    maps = case_maps(shared, tag, case)
-    cells, _ = heatmaps.decode(maps, refine_dark)
-    joints = heatmaps.cells_to_image(cells, *golden_crops(shared, tag, len(maps)), golden.map_size(tag))
-    np.testing.assert_allclose(joints, expected, atol=DARK_TOLERANCE_IMG)
-
-
-@pytest.mark.parametrize("case", ["plain", "flip", "edge"])
-def test_golden_alphapose(shared: Path, case: str) -> None:
-    expected = golden.arrays(shared, "decode_alphapose")
-    maps = case_maps(shared, "alphapose", case)
-    cells, scores = heatmaps.decode(maps)
-    joints = heatmaps.cells_to_image(cells, *golden_crops(shared, "alphapose", len(maps)), golden.map_size("alphapose"))
-    np.testing.assert_allclose(joints, expected[f"{case}/coords"], atol=EQUAL_IMG)
-    assert (scores.numpy()[..., None] == expected[f"{case}/scores"]).all()
-
-
-@pytest.mark.parametrize("norm", ["sigmoid", "softmax"])
-def test_golden_regression(shared: Path, norm: Any) -> None:
-    expected = golden.arrays(shared, "decode_alphapose")
-    maps = case_maps(shared, "alphapose", "plain") * 20 - 8
-    cells, scores = regress(maps, norm)
-    joints = heatmaps.cells_to_image(cells, *golden_crops(shared, "alphapose", len(maps)), golden.map_size("alphapose"))
-    np.testing.assert_allclose(joints, expected[f"regress_{norm}/coords"], atol=5e-4)
-    np.testing.assert_allclose(scores.numpy()[..., None], expected[f"regress_{norm}/scores"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(3))
