@@ -88,22 +88,22 @@ def main() -> None:
     config = parse()
     config.check()
     with common.distributed.process_group(config.device) as device:
-        agree_on_recipe(config)
+        agree_on_recipe(config)  # all servers have the same code, torch and flags
         config = with_skeleton(config)
         cfg, skeleton = config.yaml, config.load_skeleton()
         samples = TrainSamples(config, skeleton)
-        agree(samples.index.facts())
+        agree(samples.index.facts())  # and the same annotations
         plan = plan_of(config, len(samples), device)
 
         store = Store(config.folder, config.keep, lambda epochs: f"model_{epochs - 1}.pth")  # as published: from 0
-        notes = list[str]()
+        notes = list[str]()  # what the log begins with: it opens once the folder is free
         unfinished = store.unfinished(config, len(samples), notes.append)
 
         torch.manual_seed(config.seed)
         model = build(cfg.MODEL, skeleton.num_keypoints)
         if not unfinished:
             notes.append(load_start(model, config))
-            store.make_room(config, notes.append)
+            store.make_room(config, notes.append)  # a run that is in the folder gets another name
         common.device.move(model, device)
         optimizer = build_optimizer(model, cfg)
         state = TrainState(model, optimizer, plan, device, store, config)

@@ -91,23 +91,23 @@ def main() -> None:
     """Reads the flags, trains, leaves checkpoints, metrics and a result file."""
     config = parse()
     with common.distributed.process_group(config.device) as device:
-        agree_on_recipe(config)
+        agree_on_recipe(config)  # all servers have the same code, torch and flags
         config = data.resolve_data_folder(config)
         config.check()
         cfg, skeleton = config.yaml, config.load_skeleton()
         samples = data.TrainSamples(config, skeleton)
-        agree(samples.index.facts())
+        agree(samples.index.facts())  # and the same annotations
         plan = plan_of(config, len(samples), device)
 
         store = Store(config.folder, config.keep)
-        notes = list[str]()
+        notes = list[str]()  # what the log begins with: it opens once the folder is free
         unfinished = store.unfinished(config, len(samples), notes.append)
 
         torch.manual_seed(config.seed)
         model = build(cfg.MODEL, skeleton.num_keypoints)
         if not unfinished:
             notes.append(load_start(model, config))
-            store.make_room(config, notes.append)
+            store.make_room(config, notes.append)  # a run that is in the folder gets another name
         common.device.move(model, device)
         optimizer = build_optimizer(model, cfg.TRAIN)
         state = TrainState(model, optimizer, plan, device, store, config)

@@ -44,10 +44,10 @@ class Matches:
 
 def match(index: CocoIndex, image_rows: Int64Array, detections: Detections, skeleton: Skeleton) -> Matches:
     """Compares the people of some images of an index with the detections there, `MAX_PEOPLE` of each image as in AP."""
-    everybody = index.image_rows(np.arange(len(index.boxes)))
+    image_of_each = index.image_rows(np.arange(len(index.boxes)))
     counted = ~index.is_crowd & (index.num_keypoints > 0)
-    people = np.flatnonzero(counted & np.isin(everybody, image_rows))
-    shape, owners = (len(people), skeleton.num_keypoints), everybody[people]
+    people = np.flatnonzero(counted & np.isin(image_of_each, image_rows))
+    shape, owners = (len(people), skeleton.num_keypoints), image_of_each[people]
     matches = Matches(
         people,
         np.full(len(people), -1),
@@ -60,7 +60,7 @@ def match(index: CocoIndex, image_rows: Int64Array, detections: Detections, skel
         mine = mine[np.argsort(-detections.scores[mine], kind="stable")][:MAX_PEOPLE]
         places = np.flatnonzero(owners == row)
         _match_image(matches, index, places, mine, detections, skeleton)
-        others = index.boxes[(everybody == row) & ~counted]
+        others = index.boxes[(image_of_each == row) & ~counted]
         lost = ~np.isin(mine, matches.found_by[places])
         matches.background[mine] = lost & ~_in_boxes(detections.keypoints[mine], others)
     return matches

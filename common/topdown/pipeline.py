@@ -39,7 +39,7 @@ IMAGES_AHEAD = 4  # of each reader
 DECODERS = 2  # one waits for memory most of the time
 PREPARED, DECODE_BEHIND = 1, DECODERS  # batches made ready, and decoded, while the network works
 STAGES = ("read", "crop", "network", "decode")
-Found = TypeVar("Found", bound=Detections)
+AnyDetections = TypeVar("AnyDetections", bound=Detections)
 
 
 @dataclass(frozen=True)
@@ -200,10 +200,10 @@ class _Stages:
 
 
 @dataclass(frozen=True)
-class Evaluation(Generic[Found]):
+class Evaluation(Generic[AnyDetections]):
     """The results of an evaluation. People and metrics by name: those that count, first, and of each lambda alone."""
 
-    people: dict[str, Found]
+    people: dict[str, AnyDetections]
     metrics: dict[str, dict[str, float]]
     boxes: PersonBoxes  # whose images could be read
     num_boxes: int
@@ -211,7 +211,7 @@ class Evaluation(Generic[Found]):
     skipped: list[str]  # a line an unreadable image
 
     @property
-    def detections(self) -> Found:
+    def detections(self) -> AnyDetections:
         """The people that count."""
         return next(iter(self.people.values()))
 
@@ -241,11 +241,11 @@ def evaluate(
     estimator: Any,
     validation: EvaluationSet,
     boxes: PersonBoxes,
-    people_of: Callable[[Float32Array, PersonBoxes], dict[str, Found]],
+    people_of: Callable[[Float32Array, PersonBoxes], dict[str, AnyDetections]],
     rules: Protocol = "coco",
     skip_bad: bool = False,
     readers: int = READERS,
-) -> Evaluation[Found]:
+) -> Evaluation[AnyDetections]:
     """AP of a PoseEstimator; every rank takes its share of the images and gets the whole result.
 
     `people_of`: keypoints (N, num_maps, 3) and their boxes -> people by name. Raises ImageError for an unreadable
