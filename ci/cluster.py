@@ -67,7 +67,7 @@ class Training:
     def weights(self) -> dict[str, torch.Tensor]:
         """Of the newest checkpoint that a training would resume from. Raises UserError where none can be read."""
         folder = next(self.folder.rglob("metrics.jsonl")).parent
-        content = Store(folder, keep=1).newest()
+        content = Store(folder, keep=1).newest(lambda damage: None)
         if content is None:
             raise UserError(f"{folder}: no checkpoint")
         return state_dict(content)

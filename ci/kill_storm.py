@@ -141,7 +141,7 @@ def difference(whole: Path, cut: Path) -> list[str]:
         found += [f"{kind}: {name}" for name in sorted(names[kind] - names[other])]
     for path in whole.rglob("*.pth"):
         twin = cut / path.relative_to(whole)
-        if twin.is_file() and not _equal(path, twin):
+        if path.name != "previous.pth" and twin.is_file() and not _equal(path, twin):
             found.append(f"other weights: {twin.relative_to(cut)}")
     return found
 

@@ -9,6 +9,7 @@ import common.train.checkpoint
 from AlphaPose.test import programs as alphapose
 from common.test.programs import Done, launched
 from common.train.checkpoint import LAST
+from common.train.store import PREVIOUS
 from Lightweight_OpenPose.test import programs as lightweight
 from MIPNet.config import SMALL_NETWORK
 from OpenPose_MindSpore_port.test import programs as port
@@ -102,7 +103,7 @@ def test_the_published_order_of_recipes(model: str, tiny_coco: Path, tmp_path: P
         trained = run(model, "full", ranks, tmp_path, (*flags, *full))
         assert trained.returncode == 0, trained.stderr
         state = common.train.checkpoint.read(last)
-        assert (state["epoch"], len(state["random"])) == (2, ranks)
+        assert (state["epoch"], len(state["random"])) == (2, ranks) and (last.parent / PREVIOUS).is_file()
         assert older.is_dir() == (ranks > 1)
     assert "ranks 1 -> 2" in trained.stdout and f"is kept as {older.name}" in trained.stdout
     assert (older / LAST).read_bytes() == before

@@ -24,9 +24,10 @@ def write_atomically(path: str | Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[BinaryIO]:
+def replacing(path: str | Path, before: Path | None = None) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when the block ends: `path` is never half written.
 
+    An older file moves to `before`, where that is given, as soon as the new one is whole.
     Raises UserError where the disk is full or the folder not writable; an older file at `path` stays as it was.
     """
     path = target_of(path)
@@ -37,6 +38,8 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if before and path.is_file():
+            os.replace(path, before)
         os.replace(temporary, path)
     except OSError as error:
         reason = error.strerror or error

@@ -37,18 +37,24 @@ def test_one_of_two_ranks_killed_and_all_started_again_is_bit_equal(tiny_coco: P
     assert bit_equal(tmp_path)
 
 
-def test_a_damaged_checkpoint_is_named_and_kept_while_the_run_starts_over(tiny_coco: Path, tmp_path: Path) -> None:
+def test_a_damaged_newest_checkpoint_costs_two_steps_not_the_run(tiny_coco: Path, tmp_path: Path) -> None:
     flags = (f"--data_path={tiny_coco}", *FLAGS)
     kill_after(5, started(*flags, f"--output_dir={tmp_path}"), everything)
     last = tmp_path / "step_one_checkpoints" / LAST
-    damaged = last.read_bytes()[:1000]
-    last.write_bytes(damaged)
+    last.write_bytes(last.read_bytes()[:1000])
+    again = trained(tmp_path, *flags)
+    assert again.returncode == 0, again.stderr
+    assert "last.pth: damaged" in again.stdout and "resumed at epoch 0, step 2" in again.stdout
+    checkpoints = {path: path.read_bytes()[:1000] for path in last.parent.glob("*.pth")}
+    for path, content in checkpoints.items():
+        path.write_bytes(content)
     said = complaint(trained(tmp_path, *flags))
-    assert "last.pth: damaged" in said and "--resume=no" in said and last.read_bytes() == damaged
+    assert "last.pth: damaged" in said and "previous.pth: damaged" in said and "--resume=no" in said
+    assert all(path.read_bytes() == content for path, content in checkpoints.items())
     anew = trained(tmp_path, *flags, "--resume=no", "--epochs=1")
     assert anew.returncode == 0 and "is kept as step_one_checkpoints.old1" in anew.stdout, anew.stderr
     older = last.parent.with_name("step_one_checkpoints.old1")
-    assert (older / LAST).read_bytes() == damaged
+    assert all((older / path.name).read_bytes() == content for path, content in checkpoints.items())
     start = f"--checkpoint_path={last}"  # weights of the folder that is kept under another name
     third = trained(tmp_path, *flags, "--resume=no", "--epochs=1", start, "--weights_only")
     assert third.returncode == 0 and "is kept as step_one_checkpoints.old2" in third.stdout, third.stderr

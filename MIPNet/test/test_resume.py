@@ -28,7 +28,7 @@ def finished(data_path: Path, out: Path) -> Done:
 
 def position(out: Path) -> tuple[int, int]:
     """Epoch and step of the newest checkpoint."""
-    content = common.train.store.Store(out / RUN, 1).newest()
+    content = common.train.store.Store(out / RUN, 1).newest(print)
     assert content is not None
     return content["epoch"], content["step"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from common.test.programs import complaint, snippet
 from common.train import checkpoint
 from common.train.checkpoint import LAST, CheckpointError
-from common.train.store import Store
+from common.train.store import PREVIOUS, Store
 
 import numpy as np
 import pytest
@@ -104,31 +104,42 @@ def test_what_did_not_match_is_named() -> None:
         checkpoint.load_matching(network(), {"weights_of_mine": network().state_dict(), "epoch": 1}, Path("x.pth"))
 
 
-STATE = {"epoch": 0, "step": 1, "steps_per_epoch": 5}
+def state(step: int) -> dict:
+    return {"epoch": 0, "step": step, "steps_per_epoch": 5}
 
 
-def test_the_last_state_is_found(tmp_path: Path) -> None:
-    assert Store(tmp_path, 1).newest() is None
-    checkpoint.save(tmp_path / LAST, STATE)
-    assert Store(tmp_path, 1).newest() == STATE
+def save(folder: Path, step: int) -> None:
+    checkpoint.save(folder / LAST, state(step), before=folder / PREVIOUS)
 
 
-@pytest.mark.parametrize("kind", ["no state", "cut", "folder"])
-def test_a_state_that_cannot_be_read_is_named_with_the_cure_and_stays(tmp_path: Path, kind: str) -> None:
-    run = tmp_path / "run"
-    checkpoint.save(run / LAST, {"epoch": 3, "state_dict": {}})
-    if kind == "cut":
-        (run / LAST).write_bytes((run / LAST).read_bytes()[:50])
-    if kind == "folder":
-        (run / LAST).unlink()
-        (run / LAST).mkdir()
-    words = {"no state": "not the state of a training", "cut": "damaged", "folder": "no such checkpoint"}[kind]
-    with pytest.raises(CheckpointError, match=rf"last.pth: {words}.*--resume=no") as caught:
-        Store(run, 1).newest()
+def test_a_damaged_newest_file_falls_back_to_the_one_before(tmp_path: Path) -> None:
+    store, words = Store(tmp_path, keep=2), []
+    assert store.newest(words.append) is None
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+    assert store.newest(words.append) == state(2) and not words
+    (tmp_path / LAST).write_bytes((tmp_path / LAST).read_bytes()[:50])
+    assert store.newest(words.append) == state(1)
+    assert LAST in words[0] and "before" in words[0]
+    (tmp_path / LAST).unlink()  # killed between the two renames
+    assert store.newest(words.append) == state(1)
+
+
+def test_a_file_that_is_no_state_is_named_with_the_cure(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / LAST, {"epoch": 3, "state_dict": {}})
+    with pytest.raises(CheckpointError, match="last.pth: not the state of a training.*--resume=no") as caught:
+        Store(tmp_path, 1).newest(print)
     assert "\n" not in str(caught.value)
-    assert Store(run, 1).set_aside() == tmp_path / "run.old1"
-    assert not list(run.iterdir()) and (tmp_path / "run.old1" / LAST).exists()
-    assert Store(run, 1).set_aside() is None
+
+
+def test_two_files_that_cannot_be_read_are_both_named_and_stay(tmp_path: Path) -> None:
+    (tmp_path / LAST).mkdir()
+    (tmp_path / PREVIOUS).write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"last.pth: no such.*previous.pth: .*--resume=no"):
+        Store(tmp_path, 1).newest(print)
+    assert Store(tmp_path, 1).set_aside() == tmp_path.with_name(f"{tmp_path.name}.old1")
+    assert not list(tmp_path.iterdir()) and (tmp_path.with_name(f"{tmp_path.name}.old1") / LAST).is_dir()
+    assert Store(tmp_path, 1).set_aside() is None
 
 
 def test_only_so_many_stay(tmp_path: Path) -> None:
@@ -150,12 +161,12 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 path = Path(sys.argv[1], "last.pth")
 content = {"weight": torch.zeros(100_000)}
-common.cli.run(lambda: checkpoint.save(path, content))
+common.cli.run(lambda: checkpoint.save(path, content, before=path.with_name("previous.pth")))
 """
 
 
 def test_a_disk_that_fills_up_leaves_the_older_file(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path / LAST, STATE)
+    save(tmp_path, 1)
     assert complaint(snippet(FULL_DISK, str(tmp_path))).startswith("error: cannot write ")
     assert [file.name for file in tmp_path.iterdir()] == [LAST]
-    assert Store(tmp_path, 1).newest() == STATE
+    assert Store(tmp_path, 1).newest(print) == state(1)

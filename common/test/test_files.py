@@ -48,7 +48,8 @@ def test_writing_replaces_the_file_and_a_failure_keeps_the_old_one(tmp_path, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(UserError, match=r"cannot write .*x\.bin: No space"), files.replacing(target) as file:
+    older = target.with_name("older.bin")
+    with pytest.raises(UserError, match=r"cannot write .*x\.bin: No space"), files.replacing(target, older) as file:
         file.write(b"new")
     assert target.read_bytes() == b"old" and list(target.parent.iterdir()) == [target]
 

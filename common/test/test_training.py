@@ -75,7 +75,7 @@ class Run:
         state = TrainState(model, optimizer, self.plan, CPU, store, self.settings)
         torch.manual_seed(1)
         with Log(store.metrics_file, self.folder) as log:
-            if content := store.newest():
+            if content := store.newest(log.line):
                 state.restore(content)
             with training(state, "points", log):
                 finish_epoch(state, evaluate, log)
@@ -146,7 +146,7 @@ def test_fewer_images_a_step_than_asked_are_said(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_and_names_step_and_term(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"loss bound is not finite at epoch 1, step 2"):
         Run(tmp_path)(at_step(STEPS + 2, lambda found: {**found, "bound": found["bound"] * torch.inf}))
-    saved = Store(tmp_path, 1).newest()
+    saved = Store(tmp_path, 1).newest(print)
     assert saved is not None and saved["epoch"] == 1
     assert all(torch.isfinite(value).all() for value in saved["state_dict"].values())
 
@@ -155,7 +155,7 @@ def test_weights_that_the_last_step_spoiled_are_not_saved(tmp_path: Path) -> Non
     """Its loss is finite, its gradient is not: the root of 0."""
     with pytest.raises(UserError, match=r"weights are NaN or infinite after epoch 2, step 0: nothing was saved"):
         Run(tmp_path)(at_step(2 * STEPS - 1, lambda found: {**found, "bound": (found["bound"] * 0).sqrt()}))
-    saved = Store(tmp_path, 1).newest()
+    saved = Store(tmp_path, 1).newest(print)
     assert saved is not None and saved["epoch"] == 1
     assert all(torch.isfinite(value).all() for value in saved["state_dict"].values())
 

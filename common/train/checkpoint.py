@@ -36,12 +36,12 @@ class CheckpointError(common.cli.UserError):
     """A checkpoint that is missing, damaged, refused or of another network; the message names file and cure."""
 
 
-def save(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a checkpoint whole or not at all.
+def save(path: Path, content: Mapping[str, Any], before: Path | None = None) -> None:
+    """Writes a checkpoint whole or not at all; an older one at `path` moves to `before`, where that is given.
 
     Raises UserError where the disk is full or the folder not writable; an older file at `path` stays as it was.
     """
-    with files.replacing(path) as file:
+    with files.replacing(path, before) as file:
         try:
             torch.save(dict(content), file)
         except RuntimeError as error:  # torch's error of a full disk

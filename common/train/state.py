@@ -14,7 +14,7 @@ from common.device import AmpLevel, AmpType, DeviceName
 from common.train.checkpoint import LAST, save
 from common.train.loader import Plan, positions, stream
 from common.train.log import Throughput
-from common.train.store import Store
+from common.train.store import PREVIOUS, Store
 
 import torch
 from torch import nn
@@ -130,7 +130,7 @@ class TrainState:
             )
         content = self.content()
         if common.distributed.is_main():
-            save(self.store.folder / LAST, content)
+            save(self.store.folder / LAST, content, before=self.store.folder / PREVIOUS)
         common.distributed.barrier()
 
     def weights(self) -> dict[str, Any]:

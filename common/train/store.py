@@ -20,6 +20,7 @@ from common.train.lock import LOCK_NAME
 
 import torch
 
+PREVIOUS = "previous.pth"  # the state before the last: torch does not notice all damage that a disk does
 SHARED_WITHIN_S = 40  # that a file server's clients may take to see a new file
 
 
@@ -61,7 +62,7 @@ def agree(facts: Mapping[str, Any]) -> None:
 
 
 class Store:
-    """The checkpoints of one run, in one folder: the last, the best, and every n-th epoch's as far as kept."""
+    """The checkpoints of one run, in one folder: the last two, the best, and every n-th epoch's as far as kept."""
 
     def __init__(self, folder: Path, keep: int, name_kept: Callable[[int], str] = "checkpoint_{}.pth".format) -> None:
         """`keep`: how many of those stay that have the name `name_kept(epochs done)`."""
@@ -83,7 +84,7 @@ class Store:
     def _take_up(self, config: Any, num_samples: int, note: Callable[[str], None]) -> dict[str, Any] | None:
         common.train.lock.take(self.folder)
         common.files.remove_unfinished(self.folder)
-        content = self.newest() if config.resume == "auto" else None
+        content = self.newest(note) if config.resume == "auto" else None
         if not content or not (changes := _changes(content, config, num_samples)):
             return content
         if content["epoch"] >= content["epochs"] and not content["pending"]:
@@ -104,19 +105,27 @@ class Store:
                 "fix their number (--nnodes=2) and set NODE_RANK on each, from 0: the first one keeps the checkpoints"
             )
 
-    def newest(self) -> dict[str, Any] | None:
-        """The state that was saved last, None if there is none. Raises CheckpointError where it cannot be read."""
-        path = self.folder / LAST
-        if not os.path.lexists(path):
-            return None
-        try:
-            content = read(path)
-            if "steps_per_epoch" not in content:
-                raise CheckpointError(f"{path}: not the state of a training")
-        except CheckpointError as error:
-            cure = "type --resume=no to start over (the folder then gets another name)"
-            raise CheckpointError(f"{error}; or {cure}") from error
-        return content
+    def newest(self, note: Callable[[str], None]) -> dict[str, Any] | None:
+        """The newest readable state, None if there is none; `note` gets what is wrong with a newer one.
+
+        Raises CheckpointError where there are some, and none can be read.
+        """
+        errors: list[str] = []
+        for path in filter(os.path.lexists, (self.folder / LAST, self.folder / PREVIOUS)):
+            try:
+                content = read(path)
+                if "steps_per_epoch" not in content:
+                    raise CheckpointError(f"{path}: not the state of a training")
+            except CheckpointError as error:
+                errors.append(str(error))
+                continue
+            for damage in errors:
+                note(f"note: {damage}; the one before is taken")
+            return content
+        if errors:
+            cure = "bring one of them back, or type --resume=no to start over (the folder then gets another name)"
+            raise CheckpointError("; ".join([*errors, cure]))
+        return None
 
     def make_room(self, config: Any, note: Callable[[str], None]) -> None:
         """Keeps another run that is in the folder under another name, unless this one only measures speed.
@@ -132,7 +141,7 @@ class Store:
 
     def set_aside(self) -> Path | None:
         """Renames the folder where there are checkpoints of an earlier run in it; returns its new name."""
-        if not any(os.path.lexists(self.folder / name) for name in (LAST, BEST)):
+        if not any(os.path.lexists(self.folder / name) for name in (LAST, PREVIOUS, BEST)):
             return None
         folder = self.folder.resolve()
         names = (folder.with_name(f"{folder.name}.old{number}") for number in itertools.count(1))
