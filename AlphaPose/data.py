@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COCO -> the people to train on and to evaluate; one composed warp a person, uint8 out of the workers."""
+"""COCO -> the people to train on; one composed warp a person, uint8 out of the workers."""
 
 import dataclasses
 from pathlib import Path

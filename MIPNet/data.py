@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""COCO, CrowdPose or OCHuman -> training batches and evaluations: one composed warp a box, uint8 out of the workers."""
+"""COCO, CrowdPose or OCHuman -> the people to train on; one composed warp a box, uint8 out of the workers."""
 
 import dataclasses
 from pathlib import Path

@@ -45,7 +45,7 @@ WITHOUT_NMS = "crowdpose"  # the original suppresses no person there, which find
 class MergedPeople(Detections):
     """P people, image after image as the images first occur, the best of an image first."""
 
-    modes: Int64Array  # (P,) the mode that found each
+    modes: Int64Array  # (P,) the mode that found each, of those that are merged
     boxes: Int64Array  # (P,) the box in which
     box_scores: FloatArray  # (P,) as they counted
     keypoint_scores: FloatArray  # (P,) the mean confident keypoint; times the box score this is the person's score

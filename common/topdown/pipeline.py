@@ -99,7 +99,7 @@ def estimate(
     readers: int = READERS,
     clock: Clock | None = None,
 ) -> BoxKeypoints:
-    """The keypoints of all boxes, in the order of the images, and the boxes' rows.
+    """The rows of all boxes, in the order of the images, and their keypoints.
 
     An unreadable image is passed to `on_bad`, in a thread, and has no keypoints; without it ImageError is raised.
     Raises UserError for a box without a crop, and for NaN. Network and `images` run in the calling thread. `clock`:
