@@ -13,6 +13,7 @@ from AlphaPose.test.oracle import evaluate_oracle, small
 from common.runtime.session import Port, Session
 from common.test import top_down_golden as golden
 from common.test.programs import launched
+from common.test.top_down_oracle import answering
 from common.topdown import pipeline
 from common.train.log import Log
 
@@ -35,12 +36,6 @@ def golden_pictures(people: list[dict], shared: Path) -> list[pipeline.ImageBoxe
         )
         for row, (person, box) in enumerate(zip(people, boxes, strict=True))
     ]
-
-
-def answering(*answers: np.ndarray) -> Session:
-    """A network that gives these maps, one after the other."""
-    left = iter(answers)
-    return Session("golden", "memory", lambda arrays: [next(left)])
 
 
 @pytest.mark.parametrize("case", ["plain", "flip", "edge", "regress_sigmoid", "regress_softmax"])

@@ -8,9 +8,9 @@ from typing import Any
 import common.coco.evaluate
 import common.coco.images
 from common.media.detectors import Boxes
-from common.runtime.session import Session
 from common.test import top_down_golden as golden
 from common.test.programs import launched
+from common.test.top_down_oracle import answering
 from common.topdown import crops, pipeline
 from common.train.log import Log
 from MIPNet import eval as program
@@ -37,12 +37,6 @@ def of_sample(shared: Path, name: str, *more: object) -> tuple[object, ...]:
     """Folder and words for the sample of CrowdPose or OCHuman."""
     place = ("DATASET.TEST_ANNOTATION_FILE", f"test_{name}.json", "DATASET.TEST_IMAGE_DIR", ".")
     return (shared / "data" / name, *place, "DATASET.DATASET", name, *more)
-
-
-def answering(*answers: np.ndarray) -> Session:
-    """A network that gives these maps, one after the other."""
-    left: Iterator[np.ndarray] = iter(answers)
-    return Session("golden", "memory", lambda arrays: [next(left)])
 
 
 def golden_pictures(people: list[dict[str, Any]], shared: Path) -> Iterator[pipeline.ImageBoxes]:

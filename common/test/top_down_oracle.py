@@ -47,6 +47,12 @@ def session(
     return Session("oracle", "memory", lambda inputs: [np.stack([known[_name(crop)] for crop in inputs[0]])])
 
 
+def answering(*answers: np.ndarray) -> Session:
+    """A network that gives these maps, one after the other."""
+    left = iter(answers)
+    return Session("golden", "memory", lambda arrays: [next(left)])
+
+
 def _name(crop: np.ndarray) -> int:
     return hash(crop.tobytes())
 
