@@ -9,26 +9,26 @@ import project
 import pytest
 
 # The core of common/ is level 0.
-LEVELS = {"launch": 1, "train": 1, "runtime": 1, "coco": 2, "topdown": 3, "bottomup": 3, "media": 3}
+LEVELS = {"launch": 1, "train": 1, "runtime": 1, "coco": 2, "topdown": 3, "bottomup": 580, "media": 3}
 MODEL_LEVEL, TOOLS_LEVEL = 4, 5
-MOST_CORE_FILES, MOST_CORE_LINES = 10, 1380
+MOST_CORE_FILES, MOST_CORE_LINES = 10, 1350
 # Files and lines that a training may import, without what it evaluates with: about today's (the design: 40, 5,000).
 MOST = {
-    "AlphaPose": (37, 4600),
-    "Lightweight_OpenPose": (32, 4050),
-    "MIPNet": (37, 4700),
-    "OpenPose_MindSpore_port": (35, 4500),
+    "AlphaPose": (36, 4550),
+    "Lightweight_OpenPose": (31, 4000),
+    "MIPNet": (36, 4640),
+    "OpenPose_MindSpore_port": (33, 4500),
 }
 MOST_SHARED_DECODER_LINES, MOST_DECODER_LINES = 300, 150
 # Lines of each package: about today's. Lower them when they fall.
 MOST_OF_PACKAGE = {
-    "bottomup": 575,
-    "coco": 2170,
-    "launch": 445,
-    "media": 1540,
-    "runtime": 1180,
-    "topdown": 1250,
-    "train": 1380,
+    "bottomup": 580,
+    "coco": 2155,
+    "launch": 440,
+    "media": 1515,
+    "runtime": 1165,
+    "topdown": 1245,
+    "train": 1335,
 }
 
 
