@@ -9,7 +9,7 @@ import project
 import pytest
 
 # The core of common/ is level 0.
-LEVELS = {"launch": 1, "train": 1, "runtime": 1, "coco": 2, "topdown": 3, "bottomup": 580, "media": 3}
+LEVELS = {"launch": 1, "train": 1, "runtime": 1, "coco": 2, "topdown": 3, "bottomup": 3, "media": 3}
 MODEL_LEVEL, TOOLS_LEVEL = 4, 5
 MOST_CORE_FILES, MOST_CORE_LINES = 10, 1350
 # Files and lines that a training may import, without what it evaluates with: about today's (the design: 40, 5,000).

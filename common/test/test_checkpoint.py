@@ -120,9 +120,11 @@ def test_a_damaged_newest_file_falls_back_to_the_one_before(tmp_path: Path) -> N
     assert store.newest(words.append) == state(2) and not words
     (tmp_path / LAST).write_bytes((tmp_path / LAST).read_bytes()[:50])
     assert store.newest(words.append) == state(1)
-    assert LAST in words[0] and "before" in words[0]
-    (tmp_path / LAST).unlink()  # killed between the two renames
-    assert store.newest(words.append) == state(1)
+    assert LAST in words[0] and "before" in words[0] and (tmp_path / "damaged.pth").stat().st_size == 50
+    assert store.newest(words.append) == state(1)  # as killed between the two renames
+    save(tmp_path, 3)
+    assert store.newest(words.append) == state(3) and checkpoint.read(tmp_path / PREVIOUS) == state(1)
+    assert len(words) == 1
 
 
 def test_a_file_that_is_no_state_is_named_with_the_cure(tmp_path: Path) -> None:

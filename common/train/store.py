@@ -21,6 +21,7 @@ from common.train.lock import LOCK_NAME
 import torch
 
 PREVIOUS = "previous.pth"  # the state before the last: torch does not notice all damage that a disk does
+DAMAGED = "damaged.pth"  # a last state that could not be read
 SHARED_WITHIN_S = 40  # that a file server's clients may take to see a new file
 
 
@@ -120,7 +121,8 @@ class Store:
                 errors.append(str(error))
                 continue
             for damage in errors:
-                note(f"note: {damage}; the one before is taken")
+                note(f"note: {damage}; the one before is taken, and this file is kept as {DAMAGED}")
+                os.replace(self.folder / LAST, self.folder / DAMAGED)  # the next save would move it over the good one
             return content
         if errors:
             cure = "bring one of them back, or type --resume=no to start over (the folder then gets another name)"
