@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 SEED = 7
-PEOPLE = {"w48_384x288": 4, "w32_256x192": 8}  # people in the decoding cases
+PEOPLE = {"w48_384x288": 4, "w32_256x192": 8, "alphapose": 8}  # people in the decoding cases
 FLIP = COCO.keypoint_flip
 EQUAL_IMG = 1e-3  # pixels
 
@@ -37,6 +37,9 @@ def case_maps(shared: Path, tag: str, case: str) -> Tensor:
 
 def golden_crops(shared: Path, tag: str, count: int) -> tuple[Any, Any]:
     people = golden.people(shared, tag)[:count]
+    if tag == "alphapose":  # it keeps the crop as a box
+        corners = np.stack([person["bbox_out"] for person in people])
+        return (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
     return np.stack([person["center"] for person in people]), np.stack([person["scale"] for person in people])
 
 
